@@ -1,0 +1,65 @@
+# spgraph's tasks. `make help` lists them; `make check` is what continuous integration runs.
+
+CARGO ?= cargo
+PYTHON ?= python3
+PYTEST_ARGS ?= -q
+VENV := .venv
+BINARY := target/release/spgraph
+export SPGRAPH ?= $(CURDIR)/$(BINARY)
+
+.DEFAULT_GOAL := help
+.PHONY: help build setup runtime test rust-test python-test check format lint docs demo models bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the binary (release profile)
+	$(CARGO) build --release
+
+setup: $(VENV)/.installed ## Make .venv with the pinned packages of the Python tests
+
+$(VENV)/.installed: tests/python/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make setup: $(PYTHON) must be Python 3.11 or newer; name another with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { echo "make setup: $(PYTHON) has no venv module. Install it (Debian, Ubuntu: apt-get install python3-venv), or name another with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+runtime: target/.runtime ## Install the pinned ONNX Runtime library into spgraph's cache
+
+target/.runtime: | build
+	$(BINARY) runtime install
+	@touch $@
+
+test: rust-test python-test ## Run all tests: Rust, then the emitted graphs in Python
+
+rust-test: setup build ## Run the Rust tests, with the ONNX Runtime of .venv
+	@library=$$(ls $(CURDIR)/$(VENV)/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.* | head -n 1) && \
+	echo "ORT_DYLIB_PATH=$$library $(CARGO) test --release" && \
+	ORT_DYLIB_PATH="$$library" $(CARGO) test --release
+
+python-test: setup build ## Run the Python tests (PYTEST_ARGS="-q -k NAME" chooses)
+	$(VENV)/bin/python -m pytest tests/python $(PYTEST_ARGS)
+
+check: format lint docs test ## Everything that has to pass: format, lints, documentation, tests
+
+format: ## Check the formatting
+	$(CARGO) fmt --check
+
+lint: ## Clippy, warnings are errors
+	$(CARGO) clippy --release --all-targets -- -D warnings
+
+docs: ## Build the API documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+demo: build ## Fine-tune a small network from start to end
+	examples/demo.sh
+
+models: ## Make the demo's pretrained model again
+	models/make.sh
+
+bench: build ## Measure a training step against its peers
+	bench/run.sh
+
+clean: ## Remove what was built, .venv too
+	rm -rf target $(VENV)

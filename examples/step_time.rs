@@ -1,0 +1,70 @@
+//! Times the training step of a bundle on random data: `step_time DIR [STEPS] [THREADS] [tract|ort]`.
+//! Prints one line of JSON with milliseconds per step and the peak memory of the process.
+
+use rand::{RngExt, SeedableRng};
+use spgraph::engine::{self, EngineChoice, EngineOptions, StatePort};
+use spgraph::ir::Tensor;
+use spgraph::rewrite::{Bundle, start_state};
+use std::path::Path;
+use std::time::Instant;
+
+fn main() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let dir = args.first().ok_or_else(|| anyhow::anyhow!("usage: step_time DIR [STEPS] [THREADS] [tract|ort]"))?;
+    let steps: usize = args.get(1).map_or(Ok(5), |s| s.parse())?;
+    let threads: usize = args.get(2).map_or(Ok(2), |s| s.parse())?;
+    let choice = if args.get(3).is_some_and(|e| e == "tract") { EngineChoice::Tract } else { EngineChoice::Ort };
+
+    let bundle = Bundle::open(Path::new(dir))?;
+    let manifest = &bundle.manifest;
+    let ports: Vec<StatePort> = manifest.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
+    let engine = engine::open(&EngineOptions { choice, threads: Some(threads), ..Default::default() })?;
+    let launched = Instant::now();
+    let mut stepper = engine.load_step(&bundle.step(), &ports, start_state(&bundle)?)?;
+    let load = launched.elapsed();
+
+    let shape: Vec<usize> = manifest.data.input.shape.iter().map(|&d| if d < 0 { 16 } else { d as usize }).collect();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
+    let pixels: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let labels: Vec<i64> = (0..shape[0]).map(|_| rng.random_range(0..10)).collect();
+    let data = Tensor::from_f32(&shape, &pixels);
+    let target = Tensor::from_i64(&[shape[0]], &labels);
+    // Small steps: the weights are random, and only the time matters.
+    let scalars: Vec<(String, Tensor)> = manifest
+        .scalars
+        .iter()
+        .map(|s| (s.name.clone(), Tensor::from_f32(&[], &[if s.name == "lr" { 1e-6 } else { s.default as f32 }])))
+        .collect();
+    let mut feeds: Vec<(&str, &Tensor)> = vec![(&manifest.data.input.name, &data), (&manifest.data.target.name, &target)];
+    feeds.extend(scalars.iter().map(|(n, t)| (n.as_str(), t)));
+
+    let mut times = vec![];
+    let mut losses = vec![];
+    for step in 0..steps + 2 {
+        let start = Instant::now();
+        let outputs = stepper.step(&feeds)?;
+        // The first two warm caches and allocate the second state buffer.
+        if step >= 2 {
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        losses.push(outputs.first().and_then(|(_, t)| t.to_f64().ok()).and_then(|v| v.first().copied()).unwrap_or(f64::NAN));
+    }
+    times.sort_by(f64::total_cmp);
+    println!(
+        "{}",
+        serde_json::json!({
+            "bundle": dir, "engine": engine.describe(), "batch": shape[0], "threads": threads, "steps": steps,
+            "load_ms": (load.as_secs_f64() * 1e3).round(), "ms_median": times[times.len() / 2].round(), "ms_min": times[0].round(),
+            "ms_max": times[times.len() - 1].round(), "rss_gb": peak_memory_gb(), "loss_first": losses[0], "loss_last": losses[losses.len() - 1],
+        })
+    );
+    Ok(())
+}
+
+/// The process's largest resident set so far, in 10⁹ bytes.
+fn peak_memory_gb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
+    let kib: f64 = line.split_whitespace().nth(1).and_then(|v| v.parse().ok()).unwrap_or(f64::NAN);
+    (kib * 1024.0 / 1e7).round() / 100.0
+}

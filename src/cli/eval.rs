@@ -1,0 +1,72 @@
+//! `spgraph eval`: accuracy and loss of a run, a bundle or a model on an image folder.
+
+use super::engine_args::EngineArgs;
+use super::subject_args::{SubjectArgs, warn_if_assumed};
+use super::{output, progress};
+use crate::engine;
+use crate::report::{Align, Table};
+use crate::train::{Classifier, Evaluation, Subject, evaluate_folder};
+use std::path::PathBuf;
+
+/// Measure accuracy and loss on an image folder
+#[derive(clap::Args)]
+pub struct Args {
+    /// A run of `finetune`, a bundle of `rewrite` (its starting point), or an ONNX model
+    subject: PathBuf,
+    /// Image folder with one sub-folder per class
+    #[arg(long, value_name = "FOLDER")]
+    data: PathBuf,
+    /// Evaluate the tuned network under this model's classifier: what it still knows of that model's task
+    #[arg(long, value_name = "MODEL")]
+    head_from: Option<PathBuf>,
+    #[command(flatten)]
+    weights: SubjectArgs,
+    /// Threads that load images [default: one per core]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    workers: usize,
+    /// Results as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let subject = Subject::open(&args.subject)?;
+    let options = args.weights.options(args.head_from.clone())?;
+    let engine = engine::open(&args.engine.options())?;
+    let mut classifier = Classifier::open(&subject, &options, engine.as_ref())?;
+    warn_if_assumed(&classifier);
+    let stop = super::finetune::stop_on_interrupt()?;
+    let mut bar = progress::Counter::new("evaluating");
+    let found = evaluate_folder(&mut classifier, &args.data, options.batch, args.workers, stop, &mut |done, total| {
+        bar.at(done as u64, total as u64)
+    });
+    bar.finish();
+    let found = found?;
+    if args.json {
+        return output::print_json(&found);
+    }
+    output::print(&text(&found, &engine.describe()))
+}
+
+fn text(found: &Evaluation, engine: &str) -> String {
+    let mut table = Table::new([("class", Align::Left), ("images", Align::Right), ("correct", Align::Right), ("accuracy", Align::Right)]);
+    for class in &found.classes {
+        let share = if class.images == 0 { "-".into() } else { percent(class.correct as f64 / class.images as f64) };
+        table.row([class.name.clone(), class.images.to_string(), class.correct.to_string(), share]);
+    }
+    let top5 = found.top5.map_or(String::new(), |t| format!(", {} among the first five", percent(t)));
+    format!(
+        "{table}\nimages    {}\naccuracy  {}{top5}\nloss      {:.4}\nspeed     {:.0} images/s, {engine}\n",
+        found.images,
+        percent(found.accuracy),
+        found.loss,
+        found.images as f64 / found.seconds.max(1e-9)
+    )
+}
+
+/// `87.25 %`
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}

@@ -1,0 +1,29 @@
+//! `spgraph export`: the tuned inference model.
+
+use super::output;
+use super::subject_args::StateArg;
+use crate::train::{Subject, export_tuned};
+use std::path::PathBuf;
+
+/// Write the tuned model: the source's graph and names, with the new weights
+#[derive(clap::Args)]
+pub struct Args {
+    /// A run of `finetune`, or a bundle of `rewrite` (its starting point)
+    subject: PathBuf,
+    /// The model to write
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Which state of a run
+    #[arg(long, value_enum, default_value = "final")]
+    state: StateArg,
+    /// Replace a file that is there
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let subject = Subject::open(&args.subject)?;
+    export_tuned(&subject, args.state.into(), &args.output, args.force)?;
+    let size = std::fs::metadata(&args.output).map_or(0, |m| m.len());
+    output::print(&format!("wrote {} ({:.2} MB)\n", args.output.display(), size as f64 / 1e6))
+}

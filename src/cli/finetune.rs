@@ -1,0 +1,197 @@
+//! `spgraph finetune`: trains a bundle on an image folder.
+
+use super::engine_args::EngineArgs;
+use super::eval::percent;
+use super::output;
+use super::progress::{self, Log};
+use crate::data::Augment;
+use crate::error::Error;
+use crate::train::{Existing, FinetuneOptions, Length, Run, RunRecord, RunResult, Schedule, Training, Validation, finetune};
+use clap::ValueEnum;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Fine-tune a bundle on an image folder
+#[derive(clap::Args)]
+#[command(after_help = "Ctrl-C finishes the step, writes a checkpoint and exits with code 130; `spgraph finetune --resume -o RUN` goes \
+    on from there and ends with the same weights as an uninterrupted run.")]
+pub struct Args {
+    /// The bundle of `spgraph rewrite`; not needed with --resume
+    bundle: Option<PathBuf>,
+    /// Image folder with one sub-folder per class
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Folder for the run
+    #[arg(short, long, value_name = "RUN")]
+    output: PathBuf,
+    /// Passes over the images
+    #[arg(long, conflicts_with = "steps")]
+    epochs: Option<u64>,
+    /// Training steps
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Learning rate [default: the bundle's]
+    #[arg(long, allow_negative_numbers = true)]
+    lr: Option<f64>,
+    /// Strength of the penalty on parameters with a starting point [default: the bundle's]
+    #[arg(long, allow_negative_numbers = true)]
+    alpha: Option<f64>,
+    /// Strength of the penalty on a new head's parameters [default: the bundle's]
+    #[arg(long, allow_negative_numbers = true)]
+    beta: Option<f64>,
+    /// Learning rate over time; step is a tenth after two thirds of the steps [default: step]
+    #[arg(long, value_enum)]
+    schedule: Option<ScheduleArg>,
+    /// Random changes to images: none, flip-crop[:PAD] or resized-crop[:SCALE] [default: none]
+    #[arg(long, value_parser = parse_augment)]
+    augment: Option<Augment>,
+    /// Random brightness, contrast and saturation
+    #[arg(long, value_name = "STRENGTH", num_args = 0..=1, default_missing_value = "0.25", allow_negative_numbers = true)]
+    color: Option<f32>,
+    /// Decides the order of the images, their changes and the split [default: 0]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Images per step where the bundle leaves it open
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Image folder for validation after every epoch
+    #[arg(long, value_name = "FOLDER", conflicts_with = "val_split")]
+    val_data: Option<PathBuf>,
+    /// Hold out this fraction of every class for validation
+    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
+    val_split: Option<f64>,
+    /// Write a checkpoint after so many steps [default: at the end of an epoch, at most once a minute]
+    #[arg(long, value_name = "STEPS")]
+    checkpoint_every: Option<u64>,
+    /// Replace the run that is there
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
+    /// Go on with the run in RUN from its last checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// Progress on stderr as a bar or as lines, or every record as a JSON line on stdout
+    #[arg(long, value_enum, default_value = "auto")]
+    log: Log,
+    /// Threads that load images [default: one per core]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    workers: usize,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ScheduleArg {
+    Constant,
+    Step,
+    Cosine,
+}
+
+fn parse_augment(text: &str) -> Result<Augment, String> {
+    text.parse().map_err(|e: Error| e.to_string())
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let options = options(&args)?;
+    let stop = stop_on_interrupt()?;
+    let mut progress = progress::watcher(args.log);
+    let result = finetune(&options, progress.as_mut(), stop)?;
+    if matches!(args.log, Log::Jsonl) { Ok(()) } else { output::print(&summary(&result)) }
+}
+
+/// From the arguments; what a resumed run's arguments leave out is as it was.
+fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
+    let (bundle, mut training) = if args.resume {
+        let bundle = match &args.bundle {
+            Some(dir) => dir.clone(),
+            None => Run::open(&args.output)?.bundle.dir,
+        };
+        (bundle, RunRecord::read(&args.output)?.training)
+    } else {
+        let bundle = args.bundle.clone().ok_or_else(|| Error::usage("give the bundle to train, a folder that `spgraph rewrite` wrote"))?;
+        let data = args
+            .data
+            .clone()
+            .ok_or_else(|| Error::usage("--data is missing: give the folder of training images, with one sub-folder per class"))?;
+        if args.epochs.is_none() && args.steps.is_none() {
+            return Err(Error::usage("how long to train is missing: give --epochs, or --steps").into());
+        }
+        (bundle, Training::new(data))
+    };
+    if let Some(data) = &args.data {
+        training.data = std::path::absolute(data).map_err(Error::io("cannot find", data))?;
+    }
+    let length = args.epochs.map(Length::Epochs).or(args.steps.map(Length::Steps));
+    training.length = length.unwrap_or(training.length);
+    for (name, value) in [("lr", args.lr), ("alpha", args.alpha), ("beta", args.beta)] {
+        if let Some(value) = value {
+            training.scalars.insert(name.into(), value);
+        }
+    }
+    training.schedule = args.schedule.map_or(training.schedule, |s| match s {
+        ScheduleArg::Constant => Schedule::Constant,
+        ScheduleArg::Step => Schedule::Step,
+        ScheduleArg::Cosine => Schedule::Cosine,
+    });
+    training.augment = args.augment.unwrap_or(training.augment);
+    if let Some(strength) = args.color {
+        if !(0.0..1.0).contains(&strength) {
+            return Err(Error::usage(format!("--color {strength} is not at least 0 and below 1")).into());
+        }
+        training.augment.color = strength;
+    }
+    training.seed = args.seed.unwrap_or(training.seed);
+    training.batch = args.batch.or(training.batch);
+    let folder = args.val_data.clone().map(Validation::Folder);
+    training.validation = folder.or(args.val_split.map(Validation::Split)).unwrap_or(training.validation);
+    Ok(FinetuneOptions {
+        bundle,
+        output: args.output.clone(),
+        existing: match (args.resume, args.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Replace,
+            _ => Existing::Refuse,
+        },
+        engine: args.engine.options(),
+        workers: args.workers,
+        checkpoint_every: args.checkpoint_every,
+        training,
+    })
+}
+
+fn summary(result: &RunResult) -> String {
+    let r = &result.results;
+    let path = result.path.display();
+    let best = r
+        .best
+        .as_ref()
+        .map_or(String::new(), |b| format!("validation  best {} after step {} (--state best)\n", percent(b.accuracy), b.step));
+    format!(
+        "steps       {} in {:.1} s, {:.0} images/s, {:.1} % of it waiting for images\n\
+         training    loss {:.4} (data {:.4}, penalty {:.4}), accuracy {} in the last epoch\n{best}\
+         distance    {:.4} from the starting point ({} of its norm)\n\
+         wrote       {path}\n\
+         next        spgraph eval {path} --data FOLDER\n            spgraph export {path} -o tuned.onnx\n",
+        r.steps,
+        r.seconds,
+        r.images_per_second,
+        100.0 * r.wait,
+        r.loss,
+        r.data_loss,
+        r.penalty,
+        percent(r.accuracy),
+        r.distance.total,
+        percent(r.distance.relative),
+    )
+}
+
+/// True after the first Ctrl-C. The second ends the process at once; files appear whole or not at all even then.
+pub fn stop_on_interrupt() -> anyhow::Result<&'static AtomicBool> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .map_err(|e| Error::training(format!("cannot listen for Ctrl-C: {e}")))?;
+    Ok(&STOP)
+}

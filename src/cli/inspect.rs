@@ -1,0 +1,74 @@
+//! `spgraph inspect`: what is in a model and what could be done with it.
+
+use super::output;
+use crate::report::{Align, Inspection, Table, inspect};
+use std::path::PathBuf;
+
+/// Show a model's parameters and operators, and whether it can be fine-tuned
+#[derive(clap::Args)]
+pub struct Args {
+    /// The ONNX model
+    model: PathBuf,
+    /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
+    #[arg(long, value_parser = super::rewrite::parse_shape)]
+    input_shape: Option<super::rewrite::Shape>,
+    /// Everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let found = inspect(&args.model, args.input_shape.map(|s| s.0))?;
+    if args.json { output::print_json(&found) } else { output::print(&text(&found)) }
+}
+
+fn text(found: &Inspection) -> String {
+    let mut parameters = Table::new([
+        ("parameter", Align::Left),
+        ("alias", Align::Left),
+        ("kind", Align::Left),
+        ("shape", Align::Left),
+        ("elements", Align::Right),
+    ]);
+    for p in &found.parameters {
+        let alias = if p.alias == p.name { String::new() } else { p.alias.clone() };
+        let shape = p.shape.iter().map(|d| d.to_string()).collect::<Vec<_>>().join("x");
+        parameters.row([p.name.clone(), alias, p.kind.clone(), shape, p.elements.to_string()]);
+    }
+    let mut operators = Table::new([("operator", Align::Left), ("nodes", Align::Right), ("gradient", Align::Left)]);
+    for o in &found.operators {
+        operators.row([o.name.clone(), o.nodes.to_string(), o.gradient.clone()]);
+    }
+    let input = found.inputs.iter().map(|i| format!("{} {} {}", i.name, i.dtype, i.shape)).collect::<Vec<_>>().join(", ");
+    let mut text = format!(
+        "model       {} ({:.2} MB, opset {}, {})\ninput       {input}\nhead        {}\nbatch norm  {}\nparameters  {} in {} tensors, {:.2} MB\n\n{parameters}\n{operators}",
+        found.file,
+        found.bytes as f64 / 1e6,
+        found.opset.map_or("unknown".to_string(), |v| v.to_string()),
+        if found.producer.is_empty() { "unknown producer" } else { &found.producer },
+        match &found.head {
+            Some(h) => format!("{} `{}`, {} features, {} classes; --classes replaces it", h.operator, h.node, h.features, h.classes),
+            None => "no classifier was found".into(),
+        },
+        found.batch_norm,
+        found.elements,
+        found.parameters.len(),
+        found.parameter_bytes as f64 / 1e6,
+    );
+    if !found.refused.is_empty() {
+        text.push_str(&format!(
+            "\nrefused: {} node{} that spgraph cannot train through\n",
+            found.refused.len(),
+            if found.refused.len() == 1 { "" } else { "s" }
+        ));
+        let mut refused = Table::new([("operator", Align::Left), ("node", Align::Left), ("reason", Align::Left)]);
+        for r in &found.refused {
+            refused.row([r.op.clone(), r.node.clone(), r.reason.clone()]);
+        }
+        text.push_str(&refused.to_string());
+    }
+    if let Some(problem) = &found.problem {
+        text.push_str(&format!("\nnote: {problem}\n"));
+    }
+    text
+}

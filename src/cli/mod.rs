@@ -1,0 +1,72 @@
+//! The command line: one file per subcommand, each a thin caller of the library. Data goes to stdout, progress and notes to
+//! stderr; exit code 2 for a request that makes no sense, 130 after Ctrl-C, 1 for every other failure.
+
+mod engine_args;
+mod eval;
+mod export;
+mod finetune;
+mod inspect;
+mod new;
+mod output;
+mod predict;
+mod progress;
+mod rewrite;
+mod runtime;
+mod subject_args;
+mod synth;
+
+use crate::error::Error;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "spgraph", version, about = "Fine-tune deployed ONNX networks with starting-point penalties")]
+#[command(after_help = "A first run:\n  \
+    spgraph rewrite model.onnx --classes 6 -o model.spgraph\n  \
+    spgraph finetune model.spgraph --data images/train --epochs 10 -o run\n  \
+    spgraph eval run --data images/test\n  \
+    spgraph export run -o tuned.onnx\n\n\
+    Exit codes: 0 done, 1 failed, 2 the request makes no sense, 130 stopped by Ctrl-C.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Inspect(inspect::Args),
+    Rewrite(Box<rewrite::Args>),
+    Finetune(Box<finetune::Args>),
+    Eval(Box<eval::Args>),
+    Predict(Box<predict::Args>),
+    Export(export::Args),
+    Runtime(runtime::Args),
+    New(new::Args),
+    Synth(synth::Args),
+}
+
+/// Parses the arguments of the process and runs the subcommand.
+pub fn main() -> ExitCode {
+    // clap prints usage errors itself and exits with code 2.
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Inspect(args) => inspect::run(args),
+        Command::Rewrite(args) => rewrite::run(*args),
+        Command::Finetune(args) => finetune::run(*args),
+        Command::Eval(args) => eval::run(*args),
+        Command::Predict(args) => predict::run(*args),
+        Command::Export(args) => export::run(args),
+        Command::Runtime(args) => runtime::run(args),
+        Command::New(args) => new::run(args),
+        Command::Synth(args) => synth::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+fn report(error: &anyhow::Error) -> ExitCode {
+    output::note(&format!("error: {error:#}"));
+    ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
+}

@@ -1,0 +1,56 @@
+//! `spgraph new`: an architecture with fresh weights.
+
+use super::output;
+use crate::fs::OutputFile;
+use crate::onnx;
+use crate::zoo::{self, Arch};
+use std::path::PathBuf;
+
+/// Write a ResNet with fresh weights: resnet18, 34, 50, 101, 152, or resnet20, 32, 56 for small images
+#[derive(clap::Args)]
+pub struct Args {
+    /// The architecture
+    #[arg(value_parser = parse_arch)]
+    architecture: Arch,
+    #[arg(long)]
+    classes: usize,
+    /// Channels, height and width of the images [default: those that the architecture was made for]
+    #[arg(long, value_parser = parse_input)]
+    input: Option<Input>,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The model to write
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    force: bool,
+}
+
+/// Channels, height, width.
+#[derive(Clone, Copy)]
+struct Input([usize; 3]);
+
+fn parse_arch(text: &str) -> Result<Arch, String> {
+    text.parse().map_err(|e: crate::Error| e.to_string())
+}
+
+fn parse_input(text: &str) -> Result<Input, String> {
+    zoo::parse_input(text).map(Input).map_err(|e| e.to_string())
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let input = args.input.map_or(args.architecture.usual_input(), |i| i.0);
+    let out = OutputFile::create(&args.output, args.force)?;
+    let model = zoo::build(args.architecture, args.classes, input, args.seed)?;
+    onnx::write(out.path(), &model)?;
+    let size = std::fs::metadata(&args.output).map_or(0, |m| m.len());
+    let shape = input.map(|n| n.to_string()).join("x");
+    output::print(&format!(
+        "wrote {} ({}, {shape}, {} classes, {:.2} MB)\n",
+        args.output.display(),
+        args.architecture,
+        args.classes,
+        size as f64 / 1e6
+    ))
+}

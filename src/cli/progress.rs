@@ -1,0 +1,214 @@
+//! Progress of a run: a bar on a terminal, plain lines elsewhere, or JSON lines. No colours at all, so that NO_COLOR has
+//! nothing to forbid.
+
+use super::eval::percent;
+use super::output;
+use crate::train::{Outline, Progress, Record, Silent, StepRecord, ValidationRecord};
+use clap::ValueEnum;
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::VecDeque;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How to show progress.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Log {
+    /// A bar on a terminal, lines otherwise
+    Auto,
+    Bar,
+    /// A line every few seconds
+    Lines,
+    /// JSON lines on stdout
+    Jsonl,
+    None,
+}
+
+/// Plain lines come this far apart.
+const LINE_GAP: Duration = Duration::from_secs(5);
+/// Steps whose figures are averaged.
+const WINDOW: usize = 50;
+
+/// The watcher for a way to log.
+pub fn watcher(log: Log) -> Box<dyn Progress> {
+    let log = match log {
+        Log::Auto if std::io::stderr().is_terminal() => Log::Bar,
+        Log::Auto => Log::Lines,
+        other => other,
+    };
+    match log {
+        Log::Jsonl => Box::new(JsonLines),
+        Log::None => Box::new(Silent),
+        Log::Bar => Box::new(Display { bar: Some(bar()), ..Display::default() }),
+        _ => Box::new(Display::default()),
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {msg} ETA {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar
+}
+
+struct JsonLines;
+
+impl JsonLines {
+    fn push(record: &Record) {
+        // The same lines are in metrics.jsonl: a reader who left is no reason to stop training.
+        if let Ok(text) = serde_json::to_string(record) {
+            let _ = output::print(&format!("{text}\n"));
+        }
+    }
+}
+
+impl Progress for JsonLines {
+    fn step(&mut self, record: &StepRecord) {
+        JsonLines::push(&Record::Step(record.clone()));
+    }
+
+    fn validation(&mut self, record: &ValidationRecord) {
+        JsonLines::push(&Record::Validation(record.clone()));
+    }
+
+    fn note(&mut self, text: &str) {
+        output::note(&format!("note: {text}"));
+    }
+}
+
+/// For people.
+#[derive(Default)]
+struct Display {
+    bar: Option<ProgressBar>,
+    total: u64,
+    done: u64,
+    recent: VecDeque<StepRecord>,
+    started: Option<Instant>,
+    last_line: Option<Instant>,
+}
+
+impl Display {
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::note(text)),
+            None => output::note(text),
+        }
+    }
+
+    /// Means over the last steps.
+    fn figures(&self) -> String {
+        let count = self.recent.len().max(1) as f64;
+        let mean = |f: fn(&StepRecord) -> f64| self.recent.iter().map(f).sum::<f64>() / count;
+        let images = self.recent.iter().map(|r| r.images).sum::<usize>() as f64;
+        let seconds = self.recent.iter().map(|r| r.seconds).sum::<f64>().max(1e-9);
+        let wait = self.recent.iter().map(|r| r.wait).sum::<f64>();
+        let correct = self.recent.iter().map(|r| r.correct).sum::<u64>() as f64;
+        let last = self.recent.back();
+        format!(
+            "epoch {} loss {:.4} (data {:.4} penalty {:.4}) accuracy {} lr {:.3e} {:.0} images/s wait {:.0} %",
+            last.map_or(0, |r| r.epoch),
+            mean(|r| r.loss),
+            mean(|r| r.data_loss),
+            mean(|r| r.penalty),
+            percent(correct / images.max(1.0)),
+            last.map_or(0.0, |r| r.lr),
+            images / seconds,
+            100.0 * wait / seconds
+        )
+    }
+
+    fn remaining(&self, step: u64) -> Duration {
+        let spent = self.started.map_or(0.0, |s| s.elapsed().as_secs_f64());
+        let steps = step.saturating_sub(self.done).max(1) as f64;
+        Duration::try_from_secs_f64(spent / steps * self.total.saturating_sub(step) as f64).unwrap_or_default()
+    }
+}
+
+impl Progress for Display {
+    fn start(&mut self, o: &Outline) {
+        let validation = if o.validation > 0 { format!(", {} for validation", o.validation) } else { String::new() };
+        self.say(&format!("engine  {}", o.engine));
+        self.say(&format!(
+            "data    {} images of {} classes{validation}; {} steps of {} images, {} per epoch",
+            o.images, o.classes, o.steps, o.batch, o.steps_per_epoch
+        ));
+        if o.done > 0 {
+            self.say(&format!("resume  after step {}", o.done));
+        }
+        (self.total, self.done) = (o.steps, o.done);
+        self.started = Some(Instant::now());
+        if let Some(bar) = &self.bar {
+            bar.set_length(o.steps);
+            bar.set_position(o.done);
+            bar.reset_eta();
+        }
+    }
+
+    fn step(&mut self, record: &StepRecord) {
+        if self.recent.len() >= WINDOW {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(record.clone());
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(record.step);
+                bar.set_message(self.figures());
+            }
+            None => {
+                let due = self.last_line.is_none_or(|at| at.elapsed() >= LINE_GAP);
+                if due || record.step == self.total {
+                    self.last_line = Some(Instant::now());
+                    let left = HumanDuration(self.remaining(record.step));
+                    output::note(&format!("step {}/{} {} ETA {left}", record.step, self.total, self.figures()));
+                }
+            }
+        }
+    }
+
+    fn validation(&mut self, r: &ValidationRecord) {
+        let best = if r.best { ", the best so far" } else { "" };
+        self.say(&format!("validation after epoch {}: accuracy {}, loss {:.4}{best}", r.epoch, percent(r.accuracy), r.loss));
+    }
+
+    fn checkpoint(&mut self, step: u64, path: &Path) {
+        self.say(&format!("checkpoint of step {step}: {}", path.display()));
+    }
+
+    fn note(&mut self, text: &str) {
+        self.say(&format!("note: {text}"));
+    }
+
+    fn finish(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Counts images of an evaluation, on a terminal only.
+pub struct Counter {
+    bar: Option<ProgressBar>,
+}
+
+impl Counter {
+    pub fn new(what: &'static str) -> Counter {
+        let bar = std::io::stderr().is_terminal().then(bar);
+        if let Some(bar) = &bar {
+            bar.set_message(what);
+        }
+        Counter { bar }
+    }
+
+    pub fn at(&mut self, done: u64, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
+
+    pub fn finish(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

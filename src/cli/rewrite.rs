@@ -1,0 +1,261 @@
+//! `spgraph rewrite`: a model becomes a bundle of training graphs.
+
+use super::output;
+use super::subject_args::PreprocessingArgs;
+use crate::data::ImageFolder;
+use crate::emit::Dialect;
+use crate::error::Error;
+use crate::import::Batch;
+use crate::manifest::{BatchNormMode, Preprocessing, Role};
+use crate::optim::Sgd;
+use crate::report::inspect;
+use crate::rewrite::{HeadOption, Options, Penalize, Report, rewrite};
+use crate::train::read_class_names;
+use clap::ValueEnum;
+use std::path::PathBuf;
+
+/// Rewrite a pretrained ONNX model into a training bundle
+#[derive(clap::Args)]
+pub struct Args {
+    /// The pretrained model
+    model: PathBuf,
+    /// Folder for the bundle [default: the model's name with `.spgraph`]
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// Replace the bundle that is there
+    #[arg(long)]
+    force: bool,
+    /// Penalty: none, l2 or l2-sp
+    #[arg(long, default_value = "l2-sp")]
+    penalty: String,
+    /// Strength of the penalty on parameters that have a starting point [default: 0.1 for l2-sp, 0.0001 for l2]
+    #[arg(long, allow_negative_numbers = true)]
+    alpha: Option<f64>,
+    /// Strength of the penalty on a new head's parameters [default: 0.01 for l2-sp; for l2 as --alpha, or 0.001]
+    #[arg(long, allow_negative_numbers = true)]
+    beta: Option<f64>,
+    /// Which parameters are penalised: the weights of Conv, Gemm and MatMul, or all
+    #[arg(long, value_enum, default_value = "weights")]
+    penalize: PenalizeArg,
+    /// Replace the classifier by a new one for so many classes
+    #[arg(long, conflicts_with = "head")]
+    classes: Option<usize>,
+    /// `keep` trains the classifier that is there (the default without --classes)
+    #[arg(long, value_parser = ["keep"])]
+    head: Option<String>,
+    /// Keep parameters as they are: glob patterns on names or aliases
+    #[arg(long, num_args = 1.., value_name = "PATTERN")]
+    freeze: Vec<String>,
+    /// BatchNorm with batch statistics or with its moving ones [default: train, where the network has live BatchNorm]
+    #[arg(long, value_enum)]
+    batch_norm: Option<BatchNormArg>,
+    /// Images per step, or `dynamic`
+    #[arg(long, default_value = "32", value_parser = parse_batch)]
+    batch: Batch,
+    /// The bundle's default learning rate
+    #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
+    lr: f64,
+    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
+    momentum: f64,
+    /// Nesterov's variant of momentum
+    #[arg(long)]
+    nesterov: bool,
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    label_smoothing: f64,
+    /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
+    #[arg(long, value_parser = parse_shape)]
+    input_shape: Option<Shape>,
+    /// Write weights to weights.bin instead of into the graphs (always above 1 GiB)
+    #[arg(long)]
+    external_data: bool,
+    /// Also write grad.onnx and apply.onnx, for gradient accumulation
+    #[arg(long)]
+    split: bool,
+    /// Gradients as model-local functions, or written out in standard operators
+    #[arg(long, value_enum, default_value = "functions")]
+    dialect: DialectArg,
+    /// Train parameters that the exporter stored together as one
+    #[arg(long)]
+    keep_ties: bool,
+    /// Seed of a new head's weights
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Take the class names from an image folder: the names of its sub-folders, sorted
+    #[arg(long, value_name = "FOLDER", conflicts_with = "class_names")]
+    class_names_from: Option<PathBuf>,
+    /// Text file with the class names by label, one on each line
+    #[arg(long, value_name = "FILE")]
+    class_names: Option<PathBuf>,
+    #[command(flatten)]
+    preprocessing: PreprocessingArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PenalizeArg {
+    Weights,
+    All,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BatchNormArg {
+    Train,
+    Frozen,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DialectArg {
+    Functions,
+    Inlined,
+}
+
+/// Sizes of an input after the batch dimension.
+#[derive(Clone)]
+pub(super) struct Shape(pub Vec<usize>);
+
+fn parse_batch(text: &str) -> Result<Batch, String> {
+    match text {
+        "dynamic" => Ok(Batch::Dynamic),
+        _ => text.parse().map(Batch::Fixed).map_err(|_| "give a number of images or `dynamic`".to_string()),
+    }
+}
+
+/// `3x224x224`.
+pub(super) fn parse_shape(text: &str) -> Result<Shape, String> {
+    let sizes: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+    match sizes {
+        Ok(v) if v.iter().all(|&n| n > 0) => Ok(Shape(v)),
+        _ => Err("give positive sizes with x between them, such as 3x224x224".into()),
+    }
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let output = match &args.output {
+        Some(path) => path.clone(),
+        None => args
+            .model
+            .file_stem()
+            .map(|stem| PathBuf::from(stem).with_extension("spgraph"))
+            .ok_or_else(|| Error::usage(format!("{} is no file name; give the path of an ONNX model", args.model.display())))?,
+    };
+    let (classes, preprocessing) = (class_names(&args)?, preprocessing(&args)?);
+    let options = Options {
+        penalty: args.penalty,
+        alpha: args.alpha,
+        beta: args.beta,
+        penalize: match args.penalize {
+            PenalizeArg::Weights => Penalize::Weights,
+            PenalizeArg::All => Penalize::All,
+        },
+        head: args.classes.map_or(HeadOption::Keep, HeadOption::Classes),
+        freeze: args.freeze,
+        batch_norm: args.batch_norm.map(|m| match m {
+            BatchNormArg::Train => BatchNormMode::Train,
+            BatchNormArg::Frozen => BatchNormMode::Frozen,
+        }),
+        batch: args.batch,
+        lr: args.lr,
+        optimizer: Sgd { momentum: args.momentum, nesterov: args.nesterov },
+        label_smoothing: args.label_smoothing,
+        input_shape: args.input_shape.map(|s| s.0),
+        external_data: args.external_data,
+        split: args.split,
+        dialect: match args.dialect {
+            DialectArg::Functions => Dialect::Functions,
+            DialectArg::Inlined => Dialect::Inlined,
+        },
+        keep_ties: args.keep_ties,
+        seed: args.seed,
+        classes,
+        preprocessing,
+    };
+    let report = rewrite(&args.model, &output, &options, args.force)?;
+    output::print(&text(&report, &options))
+}
+
+fn class_names(args: &Args) -> anyhow::Result<Vec<String>> {
+    Ok(match (&args.class_names_from, &args.class_names) {
+        (Some(folder), _) => ImageFolder::open(folder, None)?.classes().to_vec(),
+        (_, Some(file)) => read_class_names(file)?,
+        _ => vec![],
+    })
+}
+
+/// What the options say about images; `None` where they say nothing.
+fn preprocessing(args: &Args) -> anyhow::Result<Option<Preprocessing>> {
+    let given = &args.preprocessing;
+    if given.resize.is_none() && given.mean.is_none() && given.std.is_none() {
+        return Ok(None);
+    }
+    if let (Some(resize), Some(mean), Some(std)) = (given.resize, given.mean.clone(), given.std.clone()) {
+        return Ok(Some(Preprocessing { resize, mean, std }));
+    }
+    // What is not given stays as the model or ImageNet has it, and that depends on the model.
+    let found = inspect(&args.model, args.input_shape.as_ref().map(|s| s.0.clone()))?;
+    let known = found.preprocessing.unwrap_or_default();
+    Ok(Some(Preprocessing {
+        resize: given.resize.unwrap_or(known.resize),
+        mean: given.mean.clone().unwrap_or(known.mean),
+        std: given.std.clone().unwrap_or(known.std),
+    }))
+}
+
+/// What was decided, and what was written.
+fn text(report: &Report, options: &Options) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    let m = &report.manifest;
+    let count = |role: Role| m.state.iter().filter(|s| s.role == role).count();
+    let shape = m.data.input.shape.iter().map(|d| if *d < 0 { "N".into() } else { d.to_string() }).collect::<Vec<_>>().join("x");
+    line(format!(
+        "model       {} (opset {}, {})",
+        m.source.file,
+        m.source.opset,
+        if m.source.producer.is_empty() { "unknown producer" } else { &m.source.producer }
+    ));
+    line(format!("input       {} {} {shape}", m.data.input.name, m.data.input.dtype));
+    let head = report.plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
+    let kept = if options.head == HeadOption::Keep { "kept" } else { "new" };
+    line(format!("head        {kept}, {} classes, {head}", report.plan.classes));
+    line(format!(
+        "parameters  {} shared, {} new, {} frozen",
+        count(Role::Shared),
+        count(Role::New),
+        report.plan.parameters.iter().filter(|p| p.frozen && p.role != Role::Buffer).count()
+    ));
+    if !report.plan.split.is_empty() {
+        line(format!(
+            "untied      {} parameters that the exporter had stored together (--keep-ties keeps them one)",
+            report.plan.split.len()
+        ));
+    }
+    line(format!(
+        "batch norm  {}",
+        match m.batch_norm {
+            BatchNormMode::None => "none, or folded into the convolutions",
+            BatchNormMode::Train => "train (batch statistics)",
+            BatchNormMode::Frozen => "frozen (moving statistics)",
+        }
+    ));
+    let strengths: Vec<String> = m.scalars.iter().filter(|s| s.name != "lr").map(|s| format!("{} {}", s.name, s.default)).collect();
+    let on = m.state.iter().filter(|s| s.penalized).count();
+    line(format!(
+        "penalty     {} {}{}",
+        m.penalty.kind,
+        strengths.join(", "),
+        if m.penalty.kind == "none" { String::new() } else { format!(", on {on} tensors") }
+    ));
+    line(format!(
+        "optimizer   sgd, lr {}, momentum {}{}",
+        options.lr,
+        m.optimizer.momentum,
+        if m.optimizer.nesterov { ", nesterov" } else { "" }
+    ));
+    line(format!("wrote       {}", report.path.display()));
+    for (name, bytes) in &report.files {
+        line(format!("            {name:14} {:>9.2} MB", *bytes as f64 / 1e6));
+    }
+    out
+}

@@ -1,0 +1,62 @@
+//! `spgraph runtime`: the ONNX Runtime libraries that were found, and getting one.
+
+use super::engine_args::EngineArgs;
+use super::output;
+use crate::engine;
+use crate::report::{Align, Table};
+use clap::Subcommand;
+
+/// Show which ONNX Runtime libraries were found and which one is used, or install one
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The list as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Download a pinned release with pip into spgraph's cache
+    Install {
+        /// The Python whose pip is used
+        #[arg(long, default_value = "python3")]
+        python: String,
+    },
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(Command::Install { python }) = args.command {
+        let path = engine::install(&python)?;
+        return output::print(&format!("{}\n", path.display()));
+    }
+    let candidates = engine::discover(&args.engine.options());
+    if args.json {
+        return output::print_json(&candidates);
+    }
+    let mut table = Table::new([
+        ("", Align::Left),
+        ("version", Align::Left),
+        ("cuda", Align::Left),
+        ("found by", Align::Left),
+        ("path", Align::Left),
+        ("why", Align::Left),
+    ]);
+    for c in &candidates {
+        table.row([
+            if c.chosen { "*" } else { "" }.to_string(),
+            c.version.clone().unwrap_or_else(|| "?".into()),
+            if c.has_cuda { "yes" } else { "no" }.into(),
+            c.origin.to_string(),
+            c.path.display().to_string(),
+            c.reason.clone(),
+        ]);
+    }
+    let list =
+        if table.is_empty() { "no ONNX Runtime library was found; `spgraph runtime install` gets one\n".into() } else { table.to_string() };
+    let used = if candidates.iter().any(|c| c.chosen) { "the library marked *" } else { "tract, which is built in" };
+    output::print(&format!("{list}\n--engine auto uses {used}\n"))
+}

@@ -1,0 +1,94 @@
+//! The options that say which weights to use and what to do to images, the same in `eval` and `predict`.
+
+use super::output::note;
+use crate::train::{Classifier, ClassifierOptions, Which, read_class_names};
+use clap::ValueEnum;
+use std::path::PathBuf;
+
+/// Which of a run's states.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum StateArg {
+    /// After the last step
+    Final,
+    /// The best by validation
+    Best,
+    /// The last checkpoint of a run that has not ended
+    Checkpoint,
+    /// The starting point
+    Start,
+}
+
+impl From<StateArg> for Which {
+    fn from(state: StateArg) -> Which {
+        match state {
+            StateArg::Final => Which::Final,
+            StateArg::Best => Which::Best,
+            StateArg::Checkpoint => Which::Checkpoint,
+            StateArg::Start => Which::Start,
+        }
+    }
+}
+
+#[derive(clap::Args)]
+pub struct SubjectArgs {
+    /// Which state of a run
+    #[arg(long, value_enum, default_value = "final")]
+    state: StateArg,
+    /// Text file with the class names by label, one on each line
+    #[arg(long, value_name = "FILE")]
+    class_names: Option<PathBuf>,
+    /// Images per call where the model leaves it open
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: Option<u16>,
+    /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
+    #[arg(long, value_parser = super::rewrite::parse_shape, help_heading = "Preprocessing")]
+    input_shape: Option<super::rewrite::Shape>,
+    #[command(flatten)]
+    preprocessing: PreprocessingArgs,
+}
+
+/// What is done to an image.
+#[derive(clap::Args)]
+pub struct PreprocessingArgs {
+    /// Length of the shorter side before the central crop
+    #[arg(long, value_name = "PIXELS", help_heading = "Preprocessing")]
+    pub resize: Option<usize>,
+    /// Subtracted from each channel, on a scale of 0 to 1: 0.485,0.456,0.406
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', allow_negative_numbers = true, help_heading = "Preprocessing")]
+    pub mean: Option<Vec<f32>>,
+    /// Each channel is divided by it: 0.229,0.224,0.225
+    #[arg(long, value_name = "R,G,B", value_delimiter = ',', help_heading = "Preprocessing")]
+    pub std: Option<Vec<f32>>,
+}
+
+impl SubjectArgs {
+    pub fn options(&self, head_from: Option<PathBuf>) -> anyhow::Result<ClassifierOptions> {
+        Ok(ClassifierOptions {
+            which: self.state.into(),
+            head_from,
+            classes: self.class_names.as_deref().map(read_class_names).transpose()?.unwrap_or_default(),
+            input_shape: self.input_shape.as_ref().map(|s| s.0.clone()),
+            resize: self.preprocessing.resize,
+            mean: self.preprocessing.mean.clone(),
+            std: self.preprocessing.std.clone(),
+            batch: self.batch.map(usize::from),
+        })
+    }
+}
+
+/// Says so where nothing tells what a model expects.
+pub fn warn_if_assumed(classifier: &Classifier) {
+    if classifier.preprocessing_assumed() {
+        let p = classifier.preprocessing();
+        note(&format!(
+            "note: the model does not say how images are prepared; assuming --resize {} --mean {} --std {}",
+            p.resize,
+            join(&p.mean),
+            join(&p.std)
+        ));
+    }
+}
+
+fn join(values: &[f32]) -> String {
+    values.iter().map(|v| v.to_string()).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,166 @@
+//! Samples that a loader can batch: images in folders, arrays in memory.
+
+use crate::data::augment::{Augment, Moment};
+use crate::data::folder::ImageFolder;
+use crate::data::preprocess::{Recipe, load_image};
+use crate::error::{Error, Result};
+use image::RgbImage;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Numbered samples, each with a label and the C×H×W values that enter the network.
+///
+/// Implementations must give the same values for the same (sample, moment), whoever asks and how often.
+pub trait Dataset: Send + Sync {
+    fn len(&self) -> usize;
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// C, H, W.
+    fn shape(&self) -> [usize; 3];
+
+    /// The label of a sample below [`Dataset::len`].
+    fn label(&self, index: usize) -> i64;
+
+    /// What to call a sample in a message, such as its file name.
+    fn name(&self, index: usize) -> String;
+
+    /// Writes C·H·W values to `out`; random changes depend on the moment and the sample only.
+    fn image(&self, index: usize, moment: Moment, out: &mut [f32]) -> Result<()>;
+}
+
+/// An image folder with the recipe that turns its files into inputs.
+pub struct ImageDataset {
+    folder: ImageFolder,
+    recipe: Recipe,
+    augment: Augment,
+    cache: Vec<OnceLock<RgbImage>>,
+    /// Bytes that the cache may still take.
+    room: AtomicUsize,
+}
+
+impl ImageDataset {
+    /// Cache size that suits small data sets: 512 MiB.
+    pub const CACHE: usize = 512 << 20;
+
+    /// Images are decoded (and, unless the augmentation works on originals, resized) once and then kept, until they
+    /// take `cache_bytes` together; what doesn't fit is read from its file each time. 0 for no cache.
+    pub fn new(folder: ImageFolder, recipe: Recipe, augment: Augment, cache_bytes: usize) -> ImageDataset {
+        let cache = if cache_bytes == 0 { vec![] } else { (0..folder.len()).map(|_| OnceLock::new()).collect() };
+        ImageDataset { folder, recipe, augment, cache, room: AtomicUsize::new(cache_bytes) }
+    }
+
+    pub fn folder(&self) -> &ImageFolder {
+        &self.folder
+    }
+
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    fn prepare(&self, index: usize) -> Result<RgbImage> {
+        let sample = self.folder.samples().get(index).ok_or_else(|| missing(index, self.folder.len()))?;
+        let image = load_image(&sample.path)?;
+        if !self.augment.wants_resized() {
+            return Ok(image);
+        }
+        self.recipe.resized(&image).map_err(|e| Error::data(format!("{}: {e}", sample.path.display())))
+    }
+
+    /// Keeps the image if there is room for it.
+    fn keep(&self, slot: &OnceLock<RgbImage>, image: &RgbImage) {
+        let size = image.as_raw().len();
+        let taken = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(size));
+        if taken.is_ok() && slot.set(image.clone()).is_err() {
+            // Another thread was faster.
+            self.room.fetch_add(size, Ordering::Relaxed);
+        }
+    }
+}
+
+fn missing(index: usize, len: usize) -> Error {
+    Error::data(format!("there is no sample {index} in a data set of {len}"))
+}
+
+impl Dataset for ImageDataset {
+    fn len(&self) -> usize {
+        self.folder.len()
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.recipe.shape()
+    }
+
+    fn label(&self, index: usize) -> i64 {
+        self.folder.samples().get(index).map_or(-1, |s| s.label as i64)
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.folder.samples().get(index).map_or_else(|| format!("sample {index}"), |s| s.path.display().to_string())
+    }
+
+    fn image(&self, index: usize, moment: Moment, out: &mut [f32]) -> Result<()> {
+        let slot = self.cache.get(index);
+        if let Some(image) = slot.and_then(|slot| slot.get()) {
+            return self.augment.apply(&self.recipe, image, moment, index, out);
+        }
+        let image = self.prepare(index)?;
+        if let Some(slot) = slot {
+            self.keep(slot, &image);
+        }
+        self.augment.apply(&self.recipe, &image, moment, index, out)
+    }
+}
+
+/// Inputs that are ready: N×C×H×W values, taken as they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArrayDataset {
+    shape: [usize; 3],
+    values: Vec<f32>,
+    labels: Vec<i64>,
+}
+
+impl ArrayDataset {
+    /// `shape` is C, H, W; `values` holds one such block per label. Fails when the numbers don't match.
+    pub fn new(shape: [usize; 3], values: Vec<f32>, labels: Vec<i64>) -> Result<ArrayDataset> {
+        let wanted = shape.iter().try_fold(labels.len(), |a, &b| a.checked_mul(b));
+        if wanted != Some(values.len()) {
+            return Err(Error::data(format!(
+                "{} labels and samples of shape {shape:?} don't go with {} values. Give one label per sample, and C·H·W values for each",
+                labels.len(),
+                values.len()
+            )));
+        }
+        Ok(ArrayDataset { shape, values, labels })
+    }
+}
+
+impl Dataset for ArrayDataset {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    fn label(&self, index: usize) -> i64 {
+        self.labels.get(index).copied().unwrap_or(-1)
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("sample {index}")
+    }
+
+    fn image(&self, index: usize, _: Moment, out: &mut [f32]) -> Result<()> {
+        let size = self.shape.iter().product::<usize>();
+        let source = self.values.get(index * size..(index + 1) * size).ok_or_else(|| missing(index, self.labels.len()))?;
+        if source.len() != out.len() {
+            return Err(Error::data(format!("a sample of shape {:?} needs {size} values, not {}", self.shape, out.len())));
+        }
+        out.copy_from_slice(source);
+        Ok(())
+    }
+}

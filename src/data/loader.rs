@@ -1,0 +1,322 @@
+//! Batches: seeded order, worker threads, a bounded queue.
+
+use crate::data::augment::Moment;
+use crate::data::dataset::Dataset;
+use crate::data::random::{Purpose, Random};
+use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
+use bytes::Bytes;
+use rayon::prelude::*;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The target of a row that only fills a batch up, if [`LoaderOptions::ignore_padding`] asks for it.
+pub const IGNORED: i64 = -1;
+
+/// What becomes of the samples that don't fill a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// They are left out of this epoch. For training with a fixed batch size.
+    Drop,
+    /// The batch is filled up with samples from the epoch's beginning; [`Batch::valid`] says how many rows count. For
+    /// evaluation with a fixed batch size.
+    Pad,
+    /// A smaller batch. For graphs with a symbolic batch size.
+    Short,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoaderOptions {
+    /// Samples per batch.
+    pub batch: usize,
+    pub last: Last,
+    /// Whether padded rows get the target [`IGNORED`] instead of their sample's label.
+    pub ignore_padding: bool,
+    /// A new order for each epoch; otherwise that of the data set.
+    pub shuffle: bool,
+    /// Decides order and augmentation.
+    pub seed: u64,
+    /// Threads that decode and augment; 0 for one per core. Without influence on the batches.
+    pub threads: usize,
+    /// Batches that are prepared ahead, at least 1.
+    pub prefetch: usize,
+}
+
+impl LoaderOptions {
+    /// Shuffled, without the incomplete batch.
+    pub fn training(batch: usize, seed: u64) -> LoaderOptions {
+        LoaderOptions { batch, last: Last::Drop, ignore_padding: false, shuffle: true, seed, threads: 0, prefetch: 3 }
+    }
+
+    /// In order, every sample once, the last batch filled up with ignored rows.
+    pub fn evaluation(batch: usize) -> LoaderOptions {
+        LoaderOptions { batch, last: Last::Pad, ignore_padding: true, shuffle: false, seed: 0, threads: 0, prefetch: 3 }
+    }
+}
+
+/// One batch, of R rows: R is the batch size, or less for [`Last::Short`].
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// R×C×H×W, F32.
+    pub data: Tensor,
+    /// R labels, I64.
+    pub target: Tensor,
+    /// The first so many rows count; the others fill the batch up.
+    pub valid: usize,
+    /// The sample of each row.
+    pub indices: Vec<usize>,
+    pub epoch: u64,
+    /// Place in the epoch, from 0.
+    pub number: usize,
+    /// How long the consumer waited for it: the time that loading costs beyond what the prefetch hides.
+    pub wait: Duration,
+}
+
+/// Gives a data set in batches.
+pub struct Loader {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    dataset: Arc<dyn Dataset>,
+    options: LoaderOptions,
+    pool: rayon::ThreadPool,
+}
+
+impl Loader {
+    /// Fails when there are no samples, when the batch size is 0, or when [`Last::Drop`] would leave nothing.
+    pub fn new(dataset: Arc<dyn Dataset>, options: LoaderOptions) -> Result<Loader> {
+        let len = dataset.len();
+        if options.batch == 0 {
+            return Err(Error::usage("a batch size of 0 makes no sense. Give 1 or more"));
+        }
+        if len == 0 {
+            return Err(Error::data("there are no samples to load. Give a folder with images, or a data set that isn't empty"));
+        }
+        if options.last == Last::Drop && len < options.batch {
+            return Err(Error::data(format!(
+                "{len} sample{} cannot fill one batch of {}, and incomplete batches are dropped: nothing is left to train on. Use a batch size of at most {len}, or add images",
+                if len == 1 { "" } else { "s" },
+                options.batch
+            )));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.threads)
+            .thread_name(|i| format!("spgraph-data-{i}"))
+            .build()
+            .map_err(|e| Error::data(format!("cannot start {} threads for loading data: {e}", options.threads)))?;
+        Ok(Loader { shared: Arc::new(Shared { dataset, options, pool }) })
+    }
+
+    pub fn dataset(&self) -> &Arc<dyn Dataset> {
+        &self.shared.dataset
+    }
+
+    pub fn options(&self) -> &LoaderOptions {
+        &self.shared.options
+    }
+
+    pub fn batches_per_epoch(&self) -> usize {
+        self.shared.batches()
+    }
+
+    /// The order in which an epoch visits the samples.
+    pub fn order(&self, epoch: u64) -> Vec<usize> {
+        self.shared.order(epoch)
+    }
+
+    /// The batches of one epoch, from the one that is to come after `skip_batches`: to go on where a run stopped.
+    ///
+    /// Fails when the epoch has fewer batches than are to be skipped.
+    pub fn start(&self, epoch: u64, skip_batches: usize) -> Result<Stream> {
+        self.stream(epoch, skip_batches, Some(1))
+    }
+
+    /// As [`Loader::start`], for several epochs, or without end for `None`. The next epoch's batches are prepared
+    /// while the last ones of this epoch are used: with few batches per epoch that saves a wait at each start.
+    pub fn stream(&self, epoch: u64, skip_batches: usize, epochs: Option<u64>) -> Result<Stream> {
+        let batches = self.batches_per_epoch();
+        if skip_batches > batches {
+            return Err(Error::data(format!(
+                "cannot go on after batch {skip_batches} of an epoch that has {batches}. The data or the batch size differ from those of the run \
+                 that is resumed; restore them, or start anew"
+            )));
+        }
+        let total = epochs.map(|n| n.saturating_mul(batches as u64).saturating_sub(skip_batches as u64));
+        let (sender, receiver) = sync_channel(self.shared.options.prefetch.max(1));
+        let stop = Arc::new(AtomicBool::new(false));
+        let worker = Producer { shared: self.shared.clone(), sender, stop: stop.clone() };
+        let thread = std::thread::Builder::new()
+            .name("spgraph-data".into())
+            .spawn(move || worker.run(epoch, skip_batches, total))
+            .map_err(|e| Error::data(format!("cannot start a thread for loading data: {e}")))?;
+        Ok(Stream { receiver: Some(receiver), thread: Some(thread), stop, left: total })
+    }
+}
+
+impl Shared {
+    fn batches(&self) -> usize {
+        let (len, batch) = (self.dataset.len(), self.options.batch);
+        if self.options.last == Last::Drop { len / batch } else { len.div_ceil(batch) }
+    }
+
+    fn order(&self, epoch: u64) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.dataset.len()).collect();
+        if self.options.shuffle {
+            Random::new(Purpose::Shuffle, self.options.seed, epoch, 0).shuffle(&mut order);
+        }
+        order
+    }
+
+    /// Rows and how many of them count.
+    fn rows(&self, order: &[usize], number: usize) -> (Vec<usize>, usize) {
+        let batch = self.options.batch;
+        let start = number * batch;
+        let valid = batch.min(order.len() - start);
+        let mut rows = order[start..start + valid].to_vec();
+        if self.options.last == Last::Pad {
+            rows.extend(order.iter().cycle().take(batch - valid));
+        }
+        (rows, valid)
+    }
+
+    fn batch(&self, order: &[usize], epoch: u64, number: usize, stop: &AtomicBool) -> Result<Batch> {
+        let (indices, valid) = self.rows(order, number);
+        let [channels, height, width] = self.dataset.shape();
+        let size = channels * height * width;
+        let moment = Moment { seed: self.options.seed, epoch };
+        let mut data = vec![0u8; indices.len() * size * 4];
+        let load = |(row, &index): (&mut [u8], &usize)| {
+            if stop.load(Ordering::Relaxed) {
+                return Err((usize::MAX, Error::Interrupted("loading data was stopped".into())));
+            }
+            let mut values = vec![0.0f32; size];
+            self.load_one(index, moment, &mut values).map_err(|e| (index, e))?;
+            row.chunks_exact_mut(4).zip(&values).for_each(|(bytes, v)| bytes.copy_from_slice(&v.to_le_bytes()));
+            Ok(())
+        };
+        // All results are looked at, in order, so that of several bad files the same one is always named.
+        let results: Vec<_> = if size == 0 {
+            vec![]
+        } else {
+            self.pool.install(|| data.par_chunks_exact_mut(size * 4).zip(indices.par_iter()).map(load).collect())
+        };
+        if let Some((_, error)) = results.into_iter().find_map(|r: std::result::Result<(), (usize, Error)>| r.err()) {
+            return Err(error);
+        }
+        let label = |(row, &index): (usize, &usize)| {
+            if row >= valid && self.options.ignore_padding { IGNORED } else { self.dataset.label(index) }
+        };
+        let target: Vec<i64> = indices.iter().enumerate().map(label).collect();
+        Ok(Batch {
+            data: Tensor::new(DType::F32, vec![indices.len(), channels, height, width], Bytes::from(data))?,
+            target: Tensor::from_i64(&[indices.len()], &target),
+            valid,
+            indices,
+            epoch,
+            number,
+            wait: Duration::ZERO,
+        })
+    }
+
+    /// A decoder that panics on a damaged file must not look like the end of the data.
+    fn load_one(&self, index: usize, moment: Moment, out: &mut [f32]) -> Result<()> {
+        catch_unwind(AssertUnwindSafe(|| self.dataset.image(index, moment, out))).unwrap_or_else(|panic| {
+            Err(Error::data(format!(
+                "loading {} crashed: {}. The file may be damaged; remove or convert it",
+                self.dataset.name(index),
+                message(&*panic)
+            )))
+        })
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
+}
+
+/// Runs on its own thread and fills the queue, in order.
+struct Producer {
+    shared: Arc<Shared>,
+    sender: SyncSender<Result<Batch>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Producer {
+    fn run(self, mut epoch: u64, mut number: usize, total: Option<u64>) {
+        let batches = self.shared.batches();
+        let mut order = self.shared.order(epoch);
+        let mut sent = 0;
+        while total.is_none_or(|total| sent < total) && !self.stop.load(Ordering::Relaxed) {
+            if number >= batches {
+                (epoch, number) = (epoch + 1, 0);
+                order = self.shared.order(epoch);
+            }
+            let batch = self.shared.batch(&order, epoch, number, &self.stop);
+            let failed = batch.is_err();
+            // Nobody listens any more when the consumer has dropped the stream.
+            if self.sender.send(batch).is_err() || failed {
+                return;
+            }
+            (number, sent) = (number + 1, sent + 1);
+        }
+    }
+}
+
+/// Batches in order, as an iterator. After an error nothing more comes. Dropping it stops the work at once.
+pub struct Stream {
+    receiver: Option<Receiver<Result<Batch>>>,
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    /// Batches still to come; `None` for no end.
+    left: Option<u64>,
+}
+
+impl Stream {
+    /// Ends the thread; gives its panic's message if it had one.
+    fn finish(&mut self) -> Option<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        // Without the receiver a producer that waits for room in the queue wakes up and ends.
+        self.receiver = None;
+        self.thread.take()?.join().err().map(|panic| message(&*panic).to_string())
+    }
+}
+
+impl Iterator for Stream {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Result<Batch>> {
+        if self.left == Some(0) {
+            self.finish();
+            return None;
+        }
+        let start = Instant::now();
+        match self.receiver.as_ref()?.recv() {
+            Ok(Ok(mut batch)) => {
+                batch.wait = start.elapsed();
+                self.left = self.left.map(|n| n - 1);
+                Some(Ok(batch))
+            }
+            Ok(Err(error)) => {
+                self.finish();
+                Some(Err(error))
+            }
+            // The thread ended without a word, which only a panic can cause.
+            Err(_) => {
+                let reason = self.finish().unwrap_or_else(|| "no reason given".into());
+                Some(Err(Error::data(format!("loading data crashed: {reason}. This is a mistake in spgraph or in the data set's code"))))
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

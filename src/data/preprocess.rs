@@ -1,0 +1,272 @@
+//! From an image file to the numbers that enter the network.
+//!
+//! Follows torchvision's evaluation transform, `Resize` (bilinear, antialiased), `CenterCrop`, `ToTensor`, `Normalize`, to
+//! within a step of 1/255 for rounding inside the resizer.
+
+use crate::error::{Error, Result};
+use crate::manifest::Preprocessing;
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+/// Largest width or height in pixels that is decoded.
+pub const MAX_SIDE: u32 = 20_000;
+/// Most bytes that a decoder may use: a small file can claim to be a huge image.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Reads an image as 8-bit RGB, upright.
+///
+/// The format is recognised by the content, whatever the file is called. Grey, 16-bit, palette and CMYK images are
+/// converted; an alpha channel is dropped (as by PIL's `convert("RGB")`); the EXIF orientation is applied.
+/// Fails, with the name of the file, for what cannot be read and for images over [`MAX_SIDE`].
+pub fn load_image(path: &Path) -> Result<RgbImage> {
+    let file = File::open(path).map_err(Error::io("cannot open the image", path))?;
+    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(Error::io("cannot read the image", path))?;
+    let mut limits = Limits::default();
+    (limits.max_image_width, limits.max_image_height, limits.max_alloc) = (Some(MAX_SIDE), Some(MAX_SIDE), Some(MAX_BYTES));
+    reader.limits(limits);
+    if reader.format().is_none() {
+        return Err(unreadable(path, "its content is no known image format"));
+    }
+    let mut decoder = reader.into_decoder().map_err(|e| undecodable(path, e))?;
+    // Not every decoder checks the limits itself before it is asked for pixels.
+    let (width, height) = decoder.dimensions();
+    if width > MAX_SIDE || height > MAX_SIDE || decoder.total_bytes() > MAX_BYTES {
+        return Err(too_large(path));
+    }
+    // A damaged EXIF block is no reason to lose the image.
+    let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| undecodable(path, e))?;
+    picture.apply_orientation(orientation);
+    if picture.width() == 0 || picture.height() == 0 {
+        return Err(unreadable(path, "it has no pixels"));
+    }
+    Ok(to_rgb(picture))
+}
+
+fn to_rgb(picture: DynamicImage) -> RgbImage {
+    match picture.color() {
+        ColorType::Rgb8 => picture.into_rgb8(),
+        // The top byte, as PIL and libpng do.
+        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
+            let wide = picture.into_rgb16();
+            let narrow = wide.as_raw().iter().map(|v| (v >> 8) as u8).collect();
+            // `from_raw` only fails when there are too few values, and there are as many as before.
+            RgbImage::from_raw(wide.width(), wide.height(), narrow).unwrap_or_default()
+        }
+        _ => picture.into_rgb8(),
+    }
+}
+
+fn unreadable(path: &Path, why: &str) -> Error {
+    Error::data(format!("cannot read the image {}: {why}. Convert it to JPEG, PNG, WebP or BMP, or remove it", path.display()))
+}
+
+fn too_large(path: &Path) -> Error {
+    Error::data(format!(
+        "the image {} is too large: at most {MAX_SIDE} pixels a side and {} MiB decoded. Make it smaller, or remove it",
+        path.display(),
+        MAX_BYTES >> 20
+    ))
+}
+
+fn undecodable(path: &Path, error: ImageError) -> Error {
+    match error {
+        ImageError::Limits(_) => too_large(path),
+        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => unreadable(path, "the file ends too early"),
+        other => unreadable(path, &other.to_string()),
+    }
+}
+
+/// A rectangle in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    pub left: u32,
+    pub top: u32,
+    pub width: u32,
+    pub height: u32,
+}
+
+impl Region {
+    pub fn whole(image: &RgbImage) -> Region {
+        Region { left: 0, top: 0, width: image.width(), height: image.height() }
+    }
+
+    /// The middle, with torchvision's rounding (half to even).
+    pub fn central(image: &RgbImage, width: u32, height: u32) -> Region {
+        let middle = |outer: u32, inner: u32| ((outer.saturating_sub(inner)) as f64 / 2.0).round_ties_even() as u32;
+        Region { left: middle(image.width(), width), top: middle(image.height(), height), width, height }
+    }
+}
+
+/// A region of an image, scaled to `width`×`height`: bilinear, with the support of the filter widened when shrinking.
+/// Pixels outside the region have no influence. Fails when the region isn't inside the image.
+pub fn resize(image: &RgbImage, region: Region, width: u32, height: u32) -> Result<RgbImage> {
+    let failed = |e: &dyn std::fmt::Display| Error::data(format!("cannot resize an image from {region:?} to {width}×{height}: {e}"));
+    // The resizer's own crop option would let the filter look over the region's edge, which torchvision doesn't.
+    let cut: RgbImage;
+    let source = if region == Region::whole(image) {
+        image
+    } else {
+        let Region { left, top, width, height } = region;
+        if left as u64 + width as u64 > image.width() as u64 || top as u64 + height as u64 > image.height() as u64 {
+            return Err(failed(&format!("the image has {}×{} pixels only", image.width(), image.height())));
+        }
+        cut = image::imageops::crop_imm(image, left, top, width, height).to_image();
+        &cut
+    };
+    if source.dimensions() == (width, height) {
+        return Ok(source.clone());
+    }
+    let view = ImageRef::new(source.width(), source.height(), source.as_raw(), PixelType::U8x3).map_err(|e| failed(&e))?;
+    let mut target = Image::new(width, height, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new().resize(&view, &mut target, &options).map_err(|e| failed(&e))?;
+    RgbImage::from_raw(width, height, target.into_vec()).ok_or_else(|| failed(&"too few pixels"))
+}
+
+/// Scales the whole image so that the shorter side is `shorter`, and both sides are at least those of the crop.
+pub fn resize_shorter(image: &RgbImage, shorter: u32, crop_width: u32, crop_height: u32) -> Result<RgbImage> {
+    let (width, height) = (image.width() as u64, image.height() as u64);
+    // Torchvision truncates the longer side. For oblong crops the shorter side grows until the crop fits.
+    let mut shorter = shorter as u64;
+    let scaled = |shorter: u64| {
+        if width <= height { (shorter, shorter * height / width) } else { (shorter * width / height, shorter) }
+    };
+    while scaled(shorter).0 < crop_width as u64 || scaled(shorter).1 < crop_height as u64 {
+        shorter += 1;
+    }
+    let (new_width, new_height) = scaled(shorter);
+    if new_width.max(new_height) > MAX_SIDE as u64 {
+        return Err(Error::data(format!(
+            "an image of {width}×{height} pixels is too oblong: scaled to the network's input it would be {new_width}×{new_height}. Crop it, or remove it"
+        )));
+    }
+    resize(image, Region::whole(image), new_width as u32, new_height as u32)
+}
+
+/// How images become a network's input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    pub(crate) resize: u32,
+    pub(crate) mean: Vec<f32>,
+    pub(crate) std: Vec<f32>,
+    pub(crate) height: u32,
+    pub(crate) width: u32,
+}
+
+impl Recipe {
+    /// Joins the manifest's preprocessing with the shape of the network's input, `[N, C, H, W]` (N may be anything).
+    ///
+    /// Fails when C isn't 1 or 3, when H or W is symbolic, when mean and std don't have C numbers each, or when
+    /// the crop doesn't fit into the resized image.
+    pub fn new(preprocessing: &Preprocessing, input_shape: &[i64]) -> Result<Recipe> {
+        let side = |v: i64| u32::try_from(v).ok().filter(|v| (1..=MAX_SIDE).contains(v));
+        let sizes = match *input_shape {
+            [_, channels @ (1 | 3), height, width] => side(height).zip(side(width)).map(|(h, w)| (channels as usize, h, w)),
+            _ => None,
+        };
+        let Some((channels, height, width)) = sizes else {
+            return Err(Error::data(format!(
+                "images cannot feed an input of shape {input_shape:?}: it must be [batch, 3, height, width] for colour or [batch, 1, height, width] \
+                 for grey, with known height and width. Export the network with a fixed input size"
+            )));
+        };
+        let Preprocessing { resize, mean, std } = preprocessing;
+        if mean.len() != channels || std.len() != channels {
+            return Err(Error::data(format!(
+                "the network takes {channels} channel{}, but the preprocessing has {} mean and {} std values. Give one of each per channel",
+                if channels == 1 { "" } else { "s" },
+                mean.len(),
+                std.len()
+            )));
+        }
+        if mean.iter().any(|v| !v.is_finite()) || std.iter().any(|v| !v.is_finite() || *v <= 0.0) {
+            return Err(Error::data(format!("the preprocessing has mean {mean:?} and std {std:?}: all must be finite, and std above 0")));
+        }
+        let fits = u32::try_from(*resize).ok().filter(|r| (height.min(width)..=MAX_SIDE).contains(r));
+        let Some(resize) = fits else {
+            return Err(Error::data(format!(
+                "images resized to {resize} pixels have no {height}×{width} crop. Set the resize size to {} or more (usual: 8/7 of it), at most {MAX_SIDE}",
+                height.min(width)
+            )));
+        };
+        Ok(Recipe { resize, mean: mean.clone(), std: std.clone(), height, width })
+    }
+
+    /// 1 for grey, 3 for RGB.
+    pub fn channels(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// C×H×W of the network's input.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.channels(), self.height as usize, self.width as usize]
+    }
+
+    /// Resizes by the shorter side: the first step, which training and evaluation share.
+    pub fn resized(&self, image: &RgbImage) -> Result<RgbImage> {
+        resize_shorter(image, self.resize, self.width, self.height)
+    }
+
+    /// The central crop of an image from [`Recipe::resized`], normalised, as C×H×W values in `out`.
+    pub fn central(&self, resized: &RgbImage, out: &mut [f32]) -> Result<()> {
+        self.finish(&crop(resized, Region::central(resized, self.width, self.height)), out)
+    }
+
+    /// The whole way for evaluation: resize, central crop, scale to 0…1, subtract mean, divide by std.
+    pub fn evaluate(&self, image: &RgbImage) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; self.shape().iter().product()];
+        self.central(&self.resized(image)?, &mut out)?;
+        Ok(out)
+    }
+
+    /// Planes of 0…1 values (three, RGB, of the input's size) → normalised C×H×W values.
+    pub(crate) fn finish(&self, planes: &[f32], out: &mut [f32]) -> Result<()> {
+        let pixels = self.height as usize * self.width as usize;
+        if planes.len() != 3 * pixels || out.len() != self.channels() * pixels {
+            return Err(Error::data(format!("an input of shape {:?} needs another number of values than {}", self.shape(), out.len())));
+        }
+        let grey: Vec<f32>;
+        let source = if self.channels() == 1 {
+            // ITU-R 601, as PIL's `convert("L")`.
+            let (red, rest) = planes.split_at(pixels);
+            let (green, blue) = rest.split_at(pixels);
+            grey = red.iter().zip(green).zip(blue).map(|((r, g), b)| 0.299 * r + 0.587 * g + 0.114 * b).collect();
+            &grey
+        } else {
+            planes
+        };
+        let channels = out.chunks_exact_mut(pixels).zip(source.chunks_exact(pixels));
+        for (((target, source), mean), std) in channels.zip(&self.mean).zip(&self.std) {
+            target.iter_mut().zip(source).for_each(|(t, s)| *t = (s - mean) / std);
+        }
+        Ok(())
+    }
+}
+
+/// A region as three planes of 0…1 values. Points outside the image repeat its border.
+pub(crate) fn crop(image: &RgbImage, region: Region) -> Vec<f32> {
+    let Region { left, top, width, height } = region;
+    planes(image, left as i64, top as i64, width, height)
+}
+
+/// As [`crop`], with a corner that may lie outside.
+pub(crate) fn planes(image: &RgbImage, left: i64, top: i64, width: u32, height: u32) -> Vec<f32> {
+    let pixels = (width * height) as usize;
+    let mut out = vec![0.0; 3 * pixels];
+    let (red, rest) = out.split_at_mut(pixels);
+    let (green, blue) = rest.split_at_mut(pixels);
+    let inside = |v: i64, size: u32| v.clamp(0, size as i64 - 1) as u32;
+    for y in 0..height {
+        for x in 0..width {
+            let pixel = image.get_pixel(inside(left + x as i64, image.width()), inside(top + y as i64, image.height()));
+            let at = (y * width + x) as usize;
+            (red[at], green[at], blue[at]) = (pixel[0] as f32 / 255.0, pixel[1] as f32 / 255.0, pixel[2] as f32 / 255.0);
+        }
+    }
+    out
+}

@@ -1,0 +1,110 @@
+//! Runtimes that execute the bundle's graphs. The only place that names ONNX Runtime or tract.
+
+mod discover;
+mod inline;
+mod install;
+mod ort;
+mod ports;
+mod tract;
+mod tract_ops;
+
+pub use self::discover::{Candidate, Origin, discover};
+pub use self::inline::inline_functions;
+pub use self::install::install;
+pub use self::ort::OrtEngine;
+pub use self::tract::TractEngine;
+
+use crate::error::Result;
+use crate::ir::Tensor;
+use std::path::{Path, PathBuf};
+
+/// Which runtime to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EngineChoice {
+    /// ONNX Runtime when a library is found, tract otherwise.
+    #[default]
+    Auto,
+    Tract,
+    Ort,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    #[default]
+    Cpu,
+    /// ONNX Runtime's CUDA execution provider. Never replaced silently by the CPU.
+    Cuda,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct EngineOptions {
+    pub choice: EngineChoice,
+    pub device: Device,
+    /// Threads inside one operator; `None` leaves it to the runtime (all cores).
+    pub threads: Option<usize>,
+    /// A libonnxruntime to use instead of the one that discovery would choose.
+    pub ort_lib: Option<PathBuf>,
+    /// CUDA only: let products of float32 matrices round their factors to 10 bits of mantissa (TF32). Faster, and
+    /// training seldom minds, but results differ from the CPU's in the third digit.
+    pub tf32: bool,
+}
+
+/// The runtime that the options ask for. With [`EngineChoice::Auto`] that is ONNX Runtime where a suitable library is
+/// found, and tract otherwise; the engine's description says which, and why.
+///
+/// Fails when a runtime, library or device was asked for by name and cannot be had: nothing is replaced silently.
+pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
+    if options.choice == EngineChoice::Tract {
+        return Ok(Box::new(TractEngine::new(options, "asked for")?));
+    }
+    let candidates = discover(options);
+    match discover::choose(&candidates)? {
+        Some(candidate) => Ok(Box::new(OrtEngine::new(candidate, options)?)),
+        None if options.choice == EngineChoice::Ort || options.device == Device::Cuda => Err(discover::none_found(&candidates, options)),
+        None => {
+            let why = if candidates.is_empty() {
+                "no ONNX Runtime library was found (`spgraph runtime install` gets one, which is faster)"
+            } else {
+                "no ONNX Runtime library that was found can be used (`spgraph runtime` says why)"
+            };
+            Ok(Box::new(TractEngine::new(options, why)?))
+        }
+    }
+}
+
+/// A loaded runtime that can load models.
+pub trait Engine {
+    /// For people: `ONNX Runtime 1.32.0 (CPU), /path/libonnxruntime.so`.
+    fn describe(&self) -> String;
+
+    /// Loads a model for plain calls.
+    fn load(&self, model: &Path) -> Result<Box<dyn Session>>;
+
+    /// Loads a training step. `state` pairs the step's inputs with the outputs that replace them; `start` holds their
+    /// first values in the same order. State stays on the engine's device between steps.
+    fn load_step(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>) -> Result<Box<dyn Stepper>>;
+}
+
+/// One state tensor of a step graph: the names of its input and of the output with its next value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatePort {
+    pub input: String,
+    pub output: String,
+}
+
+pub trait Session {
+    /// Names of the graph's inputs, in order.
+    fn inputs(&self) -> &[String];
+    /// Names of the graph's outputs, in order.
+    fn outputs(&self) -> &[String];
+    /// Runs the graph once; the results come in the order of `outputs`.
+    fn run(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<Tensor>>;
+}
+
+pub trait Stepper {
+    /// Runs one step on `feeds` (data, target and scalars) and makes its next state the current one.
+    /// Returns the outputs that are no state, in graph order, with their names.
+    fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>>;
+    /// Copies the current state out, in the order of `StatePort`s.
+    fn state(&mut self) -> Result<Vec<Tensor>>;
+}

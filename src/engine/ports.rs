@@ -1,0 +1,226 @@
+//! What a graph takes and gives, and the checks that every runtime makes before it runs: a name, type or shape that
+//! does not fit is an error in the same words, whichever runtime is behind it.
+
+use super::StatePort;
+use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
+use crate::onnx::pb;
+use prost::Message;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::Path;
+
+/// One dimension as the graph declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PortDim {
+    Known(usize),
+    /// A name such as `N`: one size wherever the name stands.
+    Symbol(String),
+    Unknown,
+}
+
+/// A declared input or output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Port {
+    pub name: String,
+    pub dtype: DType,
+    /// `None` where the graph does not even say the rank.
+    pub dims: Option<Vec<PortDim>>,
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.dtype)?;
+        let Some(dims) = &self.dims else { return f.write_str("[…]") };
+        let dims: Vec<String> = dims
+            .iter()
+            .map(|d| match d {
+                PortDim::Known(n) => n.to_string(),
+                PortDim::Symbol(s) => s.clone(),
+                PortDim::Unknown => "?".into(),
+            })
+            .collect();
+        write!(f, "[{}]", dims.join(", "))
+    }
+}
+
+/// The inputs and outputs of one model file.
+#[derive(Debug, Clone)]
+pub(super) struct Signature {
+    /// How messages call the model: its path.
+    pub model: String,
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+}
+
+/// Where a step's state stands among the inputs and outputs, in the order of the `StatePort`s.
+#[derive(Debug, Clone)]
+pub(super) struct StateMap {
+    pub inputs: Vec<usize>,
+    pub outputs: Vec<usize>,
+    /// Inputs that are fed anew with every step.
+    pub fed: Vec<usize>,
+    /// Outputs that are no state.
+    pub plain: Vec<usize>,
+}
+
+impl Signature {
+    /// Reads the signature out of a model file. The runtimes' own accounts of it are not enough: ONNX Runtime's cannot
+    /// tell a scalar from a value of undeclared rank, and it does not check bound inputs against their declared rank.
+    pub fn read(path: &Path) -> Result<Signature> {
+        let proto = read_model(path)?;
+        Signature::from_graph(graph_of(&proto, path)?, path)
+    }
+
+    /// From the protobuf. An input with an initializer is a constant with a default, and is not fed.
+    pub fn from_graph(graph: &pb::GraphProto, path: &Path) -> Result<Signature> {
+        let model = path.display().to_string();
+        let initialized: HashSet<&str> = graph.initializer.iter().filter_map(|t| t.name.as_deref()).collect();
+        let ports = |values: &[pb::ValueInfoProto]| -> Result<Vec<Port>> {
+            values.iter().filter(|v| !initialized.contains(v.name())).map(|v| port(v, &model)).collect()
+        };
+        let inputs = ports(&graph.input)?;
+        let outputs = graph.output.iter().map(|v| port(v, &model)).collect::<Result<_>>()?;
+        Ok(Signature { model, inputs, outputs })
+    }
+
+    /// Finds each state port and checks that `start` fits it.
+    pub fn state_map(&self, state: &[StatePort], start: &[Tensor]) -> Result<StateMap> {
+        let model = &self.model;
+        if state.len() != start.len() {
+            return Err(Error::engine(format!(
+                "{model} was given {} state tensors for {} state ports; there must be one start value for each port",
+                start.len(),
+                state.len()
+            )));
+        }
+        let at = |ports: &[Port], name: &str, what: &str| {
+            ports.iter().position(|p| p.name == name).ok_or_else(|| {
+                Error::engine(format!("{model} has no {what} `{name}`, which the state needs; its {what}s are {}", names(ports.iter())))
+            })
+        };
+        let mut map = StateMap { inputs: vec![], outputs: vec![], fed: vec![], plain: vec![] };
+        for (port, tensor) in state.iter().zip(start) {
+            let input = at(&self.inputs, &port.input, "input")?;
+            let output = at(&self.outputs, &port.output, "output")?;
+            if map.inputs.contains(&input) || map.outputs.contains(&output) {
+                return Err(Error::engine(format!(
+                    "{model}: the state port `{}` → `{}` stands twice in the list",
+                    port.input, port.output
+                )));
+            }
+            self.check_one(&self.inputs[input], tensor, "state input", &mut HashMap::new())?;
+            self.check_one(&self.outputs[output], tensor, "state output", &mut HashMap::new())?;
+            map.inputs.push(input);
+            map.outputs.push(output);
+        }
+        map.fed = (0..self.inputs.len()).filter(|i| !map.inputs.contains(i)).collect();
+        map.plain = (0..self.outputs.len()).filter(|i| !map.outputs.contains(i)).collect();
+        Ok(map)
+    }
+
+    /// Checks `feeds` against the inputs at `wanted`: each exactly once, nothing else, types and shapes as declared.
+    /// Returns, for each of `wanted`, the index of its feed.
+    pub fn match_feeds(&self, wanted: &[usize], feeds: &[(&str, &Tensor)]) -> Result<Vec<usize>> {
+        let model = &self.model;
+        let mut found: HashMap<&str, usize> = HashMap::new();
+        for (at, (name, _)) in feeds.iter().enumerate() {
+            if !wanted.iter().any(|&i| self.inputs[i].name == *name) {
+                return Err(Error::engine(format!(
+                    "{model} takes no input `{name}` here; it takes {}",
+                    names(wanted.iter().map(|&i| &self.inputs[i]))
+                )));
+            }
+            if found.insert(name, at).is_some() {
+                return Err(Error::engine(format!("{model} was given the input `{name}` twice")));
+            }
+        }
+        let mut sizes = HashMap::new();
+        wanted
+            .iter()
+            .map(|&i| {
+                let port = &self.inputs[i];
+                let Some(&at) = found.get(port.name.as_str()) else {
+                    return Err(Error::engine(format!("{model} needs the input `{}` ({port}), which was not given", port.name)));
+                };
+                self.check_one(port, feeds[at].1, "input", &mut sizes)?;
+                Ok(at)
+            })
+            .collect()
+    }
+
+    /// `sizes` holds the size of each symbol met so far, with the input that fixed it.
+    fn check_one<'a>(&self, port: &'a Port, tensor: &Tensor, what: &str, sizes: &mut HashMap<&'a str, (usize, &'a str)>) -> Result<()> {
+        let refuse = |why: String| {
+            Err(Error::engine(format!(
+                "the {what} `{}` of {} is {port}, but {}{:?} was given{why}",
+                port.name,
+                self.model,
+                tensor.dtype(),
+                tensor.shape()
+            )))
+        };
+        if tensor.dtype() != port.dtype {
+            return refuse(String::new());
+        }
+        let Some(dims) = &port.dims else { return Ok(()) };
+        if dims.len() != tensor.shape().len() {
+            return refuse(String::new());
+        }
+        for (dim, &size) in dims.iter().zip(tensor.shape()) {
+            match dim {
+                PortDim::Known(n) if *n != size => return refuse(String::new()),
+                PortDim::Symbol(s) => {
+                    let (before, by) = *sizes.entry(s).or_insert((size, &port.name));
+                    if before != size {
+                        return refuse(format!(" where {s} is {before} by the input `{by}`"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a model file. Large tensors share the bytes that were read.
+pub(super) fn read_model(path: &Path) -> Result<pb::ModelProto> {
+    let bytes = bytes::Bytes::from(std::fs::read(path).map_err(Error::io("cannot read the model", path))?);
+    pb::ModelProto::decode(bytes).map_err(|e| Error::model(format!("{} is no ONNX model, or it is damaged: {e}", path.display())))
+}
+
+pub(super) fn graph_of<'a>(model: &'a pb::ModelProto, path: &Path) -> Result<&'a pb::GraphProto> {
+    model.graph.as_ref().ok_or_else(|| Error::model(format!("{} holds no graph; it is no ONNX model, or it is damaged", path.display())))
+}
+
+fn names<'a>(ports: impl Iterator<Item = &'a Port>) -> String {
+    let list: Vec<String> = ports.map(|p| format!("`{}`", p.name)).collect();
+    if list.is_empty() { "none".into() } else { list.join(", ") }
+}
+
+fn port(value: &pb::ValueInfoProto, model: &str) -> Result<Port> {
+    let name = value.name().to_string();
+    let Some(pb::type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+        return Err(Error::model(format!("`{name}` of {model} is no tensor, or has no type; spgraph runs graphs of tensors only")));
+    };
+    let Some(dtype) = DType::from_onnx(tensor.elem_type()) else {
+        return Err(Error::model(format!("`{name}` of {model} has the element type {}, which spgraph does not know", tensor.elem_type())));
+    };
+    let dims = tensor.shape.as_ref().map(|shape| {
+        shape
+            .dim
+            .iter()
+            .map(|d| match &d.value {
+                Some(pb::tensor_shape_proto::dimension::Value::DimValue(n)) if *n >= 0 => PortDim::Known(*n as usize),
+                Some(pb::tensor_shape_proto::dimension::Value::DimParam(s)) if !s.is_empty() => PortDim::Symbol(s.clone()),
+                _ => PortDim::Unknown,
+            })
+            .collect()
+    });
+    Ok(Port { name, dtype, dims })
+}
+
+/// One line out of a library's many: runs of white space become single spaces.
+pub(super) fn one_paragraph(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").trim_end_matches('.').to_string()
+}

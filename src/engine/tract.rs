@@ -1,0 +1,401 @@
+//! The embedded runtime: tract, on the CPU.
+
+use super::inline::inline_functions;
+use super::ports::{PortDim, Signature, StateMap, graph_of, one_paragraph, read_model};
+use super::{Device, Engine, EngineOptions, Session, StatePort, Stepper};
+use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
+use crate::onnx::pb;
+use bytes::Bytes;
+use prost::Message;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tract_linalg::multithread::Executor;
+use tract_onnx::data_resolver::{MmapDataResolver, ModelDataResolver};
+use tract_onnx::prelude::{
+    DatumType, Framework as _, InferenceFact, InferenceModel, InferenceModelExt as _, IntoTValue as _, RunOptions, TValue, TractResult,
+};
+use tract_onnx::tract_core::prelude::TypedSimplePlan;
+
+/// The version that Cargo.toml asks for; tract gives none at run time.
+const VERSION: &str = "0.23";
+
+/// Plans kept for models with a symbolic batch, one for each batch size: a full one and a last, smaller one, for
+/// training and evaluation alike.
+const KEPT_PLANS: usize = 4;
+
+/// Initializers from this size on reach tract one by one instead of inside the protobuf.
+const DETACHED_BYTES: usize = 1 << 10;
+
+/// tract as an engine.
+#[derive(Debug)]
+pub struct TractEngine {
+    threads: usize,
+    executor: Executor,
+    why: String,
+}
+
+impl TractEngine {
+    /// `why` says to people how this engine came to be chosen. Fails for any device but the CPU.
+    pub fn new(options: &EngineOptions, why: impl Into<String>) -> Result<Self> {
+        if options.device == Device::Cuda {
+            return Err(Error::usage(
+                "tract runs on the CPU only, so it cannot be used with the CUDA device. Use ONNX Runtime for that (`--engine ort`), \
+                 or the CPU (`--device cpu`)",
+            ));
+        }
+        let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())).max(1);
+        // One thread needs no pool.
+        let executor = match threads {
+            1 => Executor::SingleThread,
+            n => Executor::MultiThread(Arc::new(
+                rayon::ThreadPoolBuilder::new()
+                    .num_threads(n)
+                    .build()
+                    .map_err(|e| Error::engine(format!("could not start {n} threads for tract: {e}. Ask for fewer with `--threads`")))?,
+            )),
+        };
+        Ok(TractEngine { threads, executor, why: why.into() })
+    }
+}
+
+impl Engine for TractEngine {
+    fn describe(&self) -> String {
+        let plural = if self.threads == 1 { "" } else { "s" };
+        format!("tract {} (CPU, {} thread{plural}): {}", VERSION, self.threads, self.why)
+    }
+
+    fn load(&self, model: &Path) -> Result<Box<dyn Session>> {
+        let model = Model::load(model, &self.executor)?;
+        let inputs = model.signature.inputs.iter().map(|p| p.name.clone()).collect();
+        let outputs = model.signature.outputs.iter().map(|p| p.name.clone()).collect();
+        Ok(Box::new(TractSession { model, inputs, outputs }))
+    }
+
+    fn load_step(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>) -> Result<Box<dyn Stepper>> {
+        let model = Model::load(model, &self.executor)?;
+        let map = model.signature.state_map(state, &start)?;
+        let state = start.iter().map(to_tract).collect::<Result<_>>()?;
+        Ok(Box::new(TractStepper { model, map, state }))
+    }
+}
+
+struct TractSession {
+    model: Model,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+}
+
+impl Session for TractSession {
+    fn inputs(&self) -> &[String] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[String] {
+        &self.outputs
+    }
+
+    fn run(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        let all: Vec<usize> = (0..self.inputs.len()).collect();
+        let order = self.model.signature.match_feeds(&all, feeds)?;
+        let values = order.iter().map(|&at| to_tract(feeds[at].1)).collect::<Result<Vec<_>>>()?;
+        let results = self.model.run(values)?;
+        results.iter().enumerate().map(|(at, value)| self.model.output(at, value)).collect()
+    }
+}
+
+struct TractStepper {
+    model: Model,
+    map: StateMap,
+    /// The current state, in the order of the `StatePort`s. tract's values are shared, never written in place while
+    /// someone else holds them, so passing a clone to a step leaves these as they are.
+    state: Vec<TValue>,
+}
+
+impl Stepper for TractStepper {
+    fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let signature = &self.model.signature;
+        let order = signature.match_feeds(&self.map.fed, feeds)?;
+        let mut values: Vec<Option<TValue>> = vec![None; signature.inputs.len()];
+        for (&input, &at) in self.map.fed.iter().zip(&order) {
+            values[input] = Some(to_tract(feeds[at].1)?);
+        }
+        for (&input, value) in self.map.inputs.iter().zip(&self.state) {
+            values[input] = Some(value.clone());
+        }
+        let results = self.model.run(values.into_iter().flatten().collect())?;
+        let plain = self
+            .map
+            .plain
+            .iter()
+            .map(|&at| Ok((self.model.signature.outputs[at].name.clone(), self.model.output(at, &results[at])?)))
+            .collect::<Result<_>>()?;
+        let next = self
+            .map
+            .outputs
+            .iter()
+            .zip(&self.state)
+            .map(|(&at, before)| {
+                let after = &results[at];
+                if after.shape() != before.shape() || after.datum_type() != before.datum_type() {
+                    let name = &self.model.signature.outputs[at].name;
+                    return Err(Error::engine(format!(
+                        "a step of {} turned state of {:?}{:?} into {:?}{:?} at the output `{name}`; state must keep its type and shape",
+                        self.model.signature.model,
+                        before.datum_type(),
+                        before.shape(),
+                        after.datum_type(),
+                        after.shape()
+                    )));
+                }
+                Ok(after.clone())
+            })
+            .collect::<Result<_>>()?;
+        // Only now, when nothing can fail any more, does the step count.
+        self.state = next;
+        Ok(plain)
+    }
+
+    fn state(&mut self) -> Result<Vec<Tensor>> {
+        self.state.iter().zip(&self.map.outputs).map(|(value, &at)| self.model.output(at, value)).collect()
+    }
+}
+
+/// A parsed model, and its plans for the shapes that it has met.
+struct Model {
+    signature: Signature,
+    /// The model before its input shapes are fixed; `None` when they are all fixed by the file and the plan is made.
+    template: Option<InferenceModel>,
+    /// By input shapes, the latest last.
+    plans: Vec<(Vec<Vec<usize>>, Arc<TypedSimplePlan>)>,
+    executor: Executor,
+}
+
+impl Model {
+    fn load(path: &Path, executor: &Executor) -> Result<Model> {
+        let mut proto = read_model(path)?;
+        inline_functions(&mut proto)?;
+        let graph = graph_of(&proto, path)?;
+        check_outputs_exist(graph, path)?;
+        let signature = Signature::from_graph(graph, path)?;
+        let provider = Arc::new(Detached::take(&mut proto, path)?);
+        proto.graph.iter_mut().for_each(forget_symbols);
+        let encoded = proto.encode_to_vec();
+        drop(proto);
+        let directory = match path.parent() {
+            None => "",
+            Some(parent) => parent.to_str().ok_or_else(|| {
+                Error::engine(format!("tract needs a path in UTF-8 to find external data, which {} is not; move the model", path.display()))
+            })?,
+        };
+        let template = guard("read", path, || {
+            let mut framework = tract_onnx::model::Onnx { provider, ..tract_onnx::onnx() };
+            super::tract_ops::register(&mut framework.op_register);
+            let proto = framework.proto_model_for_read(&mut encoded.as_slice())?;
+            drop(encoded);
+            let parsed = framework.parse(&proto, Some(directory))?;
+            if let Some(name) = parsed.unresolved_inputs.first() {
+                tract_onnx::tract_hir::internal::bail!("the value `{name}` is read but nothing computes it");
+            }
+            Ok(parsed.model)
+        })?;
+        let mut model = Model { signature, template: Some(template), plans: vec![], executor: executor.clone() };
+        if let Some(shapes) = model.fixed_shapes() {
+            // Errors of a model without a symbolic batch show at once; and nothing else will ever need the template.
+            model.plan(&shapes)?;
+            model.template = None;
+        }
+        Ok(model)
+    }
+
+    fn fixed_shapes(&self) -> Option<Vec<Vec<usize>>> {
+        let fixed = |dims: &Vec<PortDim>| {
+            dims.iter().map(|d| if let PortDim::Known(n) = d { Some(*n) } else { None }).collect::<Option<Vec<usize>>>()
+        };
+        self.signature.inputs.iter().map(|p| p.dims.as_ref().and_then(fixed)).collect()
+    }
+
+    /// The plan for inputs of these shapes.
+    fn plan(&mut self, shapes: &[Vec<usize>]) -> Result<Arc<TypedSimplePlan>> {
+        if let Some(at) = self.plans.iter().position(|(known, _)| known == shapes) {
+            let found = self.plans.remove(at);
+            let plan = found.1.clone();
+            self.plans.push(found);
+            return Ok(plan);
+        }
+        let Some(template) = &self.template else {
+            // The feeds were checked against the shapes of the one plan there is.
+            return Err(Error::engine(format!("{} takes other input shapes than {shapes:?}", self.signature.model)));
+        };
+        let mut model = template.clone();
+        let types = self.signature.inputs.iter().map(|p| datum_type(p.dtype)).collect::<Result<Vec<_>>>()?;
+        let executor = self.executor.clone();
+        // tract's simplifications turn the mean of squares into an operator that computes in float32 whatever the type,
+        // so float64 does without them: slower, but it is there for precision.
+        let double = self.signature.inputs.iter().chain(&self.signature.outputs).any(|p| p.dtype == DType::F64);
+        let plan = guard("prepare", Path::new(&self.signature.model), move || {
+            for (at, (dtype, shape)) in types.into_iter().zip(shapes).enumerate() {
+                model.set_input_fact(at, InferenceFact::dt_shape(dtype, shape))?;
+            }
+            let options = RunOptions { executor: Some(executor), ..RunOptions::default() };
+            let model = if double { model.into_typed()? } else { model.into_optimized()? };
+            TypedSimplePlan::new_with_options(model, &options)
+        })?;
+        if self.plans.len() >= KEPT_PLANS {
+            self.plans.remove(0);
+        }
+        self.plans.push((shapes.to_vec(), plan.clone()));
+        Ok(plan)
+    }
+
+    /// Runs the graph on one value for each input.
+    fn run(&mut self, values: Vec<TValue>) -> Result<Vec<TValue>> {
+        let shapes: Vec<Vec<usize>> = values.iter().map(|v| v.shape().to_vec()).collect();
+        let plan = self.plan(&shapes)?;
+        let results = guard("run", Path::new(&self.signature.model), || plan.run(values.into_iter().collect()))?;
+        let outputs = self.signature.outputs.iter();
+        results
+            .into_iter()
+            .zip(outputs)
+            .map(|(value, port)| {
+                // Values that come from shapes are symbolic expressions inside tract, even where all is known.
+                if value.datum_type() == DatumType::TDim {
+                    let wanted = datum_type(port.dtype)?;
+                    return guard("read a result of", Path::new(&self.signature.model), || {
+                        Ok(value.cast_to_dt(wanted)?.into_owned().into_tvalue())
+                    });
+                }
+                Ok(value)
+            })
+            .collect()
+    }
+
+    /// The value of the output number `at` as a tensor.
+    fn output(&self, at: usize, value: &TValue) -> Result<Tensor> {
+        let port = &self.signature.outputs[at];
+        if datum_type(port.dtype)? != value.datum_type() {
+            return Err(Error::engine(format!(
+                "tract computed {:?} for the output `{}` of {}, which is declared as {}",
+                value.datum_type(),
+                port.name,
+                self.signature.model,
+                port.dtype
+            )));
+        }
+        Tensor::new(port.dtype, value.shape().to_vec(), value.as_bytes().to_vec())
+    }
+}
+
+/// Runs tract's code and turns its errors, and its panics on graphs that it does not expect, into one readable error.
+fn guard<T>(what: &str, model: &Path, work: impl FnOnce() -> TractResult<T>) -> Result<T> {
+    // Nothing that `work` touches is used again after a panic, but for plans, which hold no state.
+    let why = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(panic) => match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(text), _) => text.to_string(),
+            (_, Some(text)) => text.clone(),
+            _ => "it stopped for an unknown reason".into(),
+        },
+    };
+    Err(Error::engine(format!(
+        "tract could not {what} {}: {}. tract supports fewer operators and types than ONNX Runtime; with that \
+         (`spgraph runtime install`, then `--engine ort`) the model may run",
+        model.display(),
+        one_paragraph(&why)
+    )))
+}
+
+/// tract indexes its table of values by the outputs' names without asking whether they exist.
+fn check_outputs_exist(graph: &pb::GraphProto, path: &Path) -> Result<()> {
+    let mut known: std::collections::HashSet<&str> = graph.input.iter().map(|v| v.name()).collect();
+    known.extend(graph.initializer.iter().map(|t| t.name()));
+    known.extend(graph.node.iter().flat_map(|n| n.output.iter().map(|o| o.as_str())));
+    match graph.output.iter().find(|o| !known.contains(o.name())) {
+        None => Ok(()),
+        Some(output) => Err(Error::model(format!("the output `{}` of {} is computed by no node", output.name(), path.display()))),
+    }
+}
+
+/// Named dimensions of inner values would contradict the numbers that a plan puts into the inputs.
+fn forget_symbols(graph: &mut pb::GraphProto) {
+    for value in &mut graph.value_info {
+        let Some(pb::type_proto::Value::TensorType(tensor)) = value.r#type.as_mut().and_then(|t| t.value.as_mut()) else { continue };
+        for dim in tensor.shape.iter_mut().flat_map(|s| &mut s.dim) {
+            if matches!(dim.value, Some(pb::tensor_shape_proto::dimension::Value::DimParam(_))) {
+                dim.value = None;
+            }
+        }
+    }
+}
+
+/// Hands tract the initializers' bytes one at a time. Without it the weights would be in memory four times while a
+/// model loads: the file, its copy for tract's own protobuf type, the parsed copy, and tract's tensors.
+struct Detached {
+    /// The model file's canonical path, under which the detached initializers are asked for.
+    model: PathBuf,
+    tensors: Vec<Bytes>,
+}
+
+impl Detached {
+    /// Takes the larger initializers out of the graph and leaves references of the form that external data has: the
+    /// model file as location, the index in `tensors` as offset.
+    fn take(proto: &mut pb::ModelProto, path: &Path) -> Result<Detached> {
+        let model = path.canonicalize().map_err(Error::io("cannot read the model", path))?;
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut tensors = vec![];
+        for tensor in proto.graph.iter_mut().flat_map(|g| &mut g.initializer) {
+            if tensor.raw_data().len() < DETACHED_BYTES {
+                continue;
+            }
+            let data = tensor.raw_data.take().unwrap_or_default();
+            let entry = |key: &str, value: String| pb::StringStringEntryProto { key: Some(key.into()), value: Some(value) };
+            tensor.data_location = Some(pb::tensor_proto::DataLocation::External as i32);
+            tensor.external_data =
+                vec![entry("location", name.clone()), entry("offset", tensors.len().to_string()), entry("length", data.len().to_string())];
+            tensors.push(data);
+        }
+        Ok(Detached { model, tensors })
+    }
+}
+
+impl ModelDataResolver for Detached {
+    fn read_bytes_from_path(&self, buffer: &mut Vec<u8>, path: &Path, offset: usize, length: Option<usize>) -> TractResult<()> {
+        match self.tensors.get(offset) {
+            Some(data) if path == self.model => {
+                buffer.extend_from_slice(data);
+                Ok(())
+            }
+            _ => MmapDataResolver.read_bytes_from_path(buffer, path, offset, length),
+        }
+    }
+}
+
+fn datum_type(dtype: DType) -> Result<DatumType> {
+    Ok(match dtype {
+        DType::F32 => DatumType::F32,
+        DType::F64 => DatumType::F64,
+        DType::F16 => DatumType::F16,
+        DType::I8 => DatumType::I8,
+        DType::I16 => DatumType::I16,
+        DType::I32 => DatumType::I32,
+        DType::I64 => DatumType::I64,
+        DType::U8 => DatumType::U8,
+        DType::U16 => DatumType::U16,
+        DType::U32 => DatumType::U32,
+        DType::U64 => DatumType::U64,
+        DType::Bool => DatumType::Bool,
+        DType::BF16 => return Err(Error::engine("tract does not know bfloat16; use ONNX Runtime (`--engine ort`) for this model")),
+    })
+}
+
+fn to_tract(tensor: &Tensor) -> Result<TValue> {
+    let dtype = datum_type(tensor.dtype())?;
+    if tensor.dtype() == DType::Bool && tensor.bytes().iter().any(|&b| b > 1) {
+        return Err(Error::engine("a bool tensor holds a byte that is neither 0 nor 1"));
+    }
+    // SAFETY: every bit pattern is a value of the numeric types, and the bytes of bool tensors were checked above;
+    // `Tensor::new` guarantees as many bytes as type and shape need.
+    let value = unsafe { tract_onnx::prelude::Tensor::from_raw_dt(dtype, tensor.shape(), tensor.bytes()) };
+    Ok(value.map_err(|e| Error::engine(format!("tract could not take a tensor: {e:#}")))?.into_tvalue())
+}

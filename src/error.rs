@@ -1,0 +1,106 @@
+//! The library's one error type. Every message says what went wrong, where, why, and what to do about it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// One node that cannot be differentiated, read or emitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Name of the node, or of its first output where it has none.
+    pub node: String,
+    /// Operator, with its domain unless it is ONNX's own: `Conv`, `com.microsoft.FusedConv`.
+    pub op: String,
+    pub reason: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (node `{}`): {}", self.op, self.node, self.reason)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller asked for something that makes no sense; the command line's exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// A file could not be read or written.
+    #[error("{what} {}: {source}{hint}", path.display())]
+    Io { what: &'static str, path: PathBuf, source: std::io::Error, hint: &'static str },
+    /// The file is not a model that can be used.
+    #[error("{0}")]
+    Model(String),
+    /// Nodes that spgraph refuses, all of them at once.
+    #[error("{}", list(.0))]
+    Unsupported(Vec<Refusal>),
+    /// Training or evaluation data that cannot be used.
+    #[error("{0}")]
+    Data(String),
+    /// A runtime is missing, refused a graph, or failed while running it.
+    #[error("{0}")]
+    Engine(String),
+    /// Training went wrong, such as a loss that is no number.
+    #[error("{0}")]
+    Training(String),
+    /// The user stopped the work (Ctrl-C).
+    #[error("{0}")]
+    Interrupted(String),
+}
+
+fn list(refusals: &[Refusal]) -> String {
+    let mut text =
+        format!("this model has {} node{} that spgraph cannot train through:", refusals.len(), if refusals.len() == 1 { "" } else { "s" });
+    for r in refusals {
+        text.push_str(&format!("\n  {r}"));
+    }
+    text.push_str("\nSee docs/operators.md for what is supported; export the network again without these, or fold them away first.");
+    text
+}
+
+impl Error {
+    /// For `map_err`: names the file and, where the operating system's reason suggests one, the way out.
+    pub fn io(what: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.as_ref().to_path_buf();
+        move |source| {
+            let hint = match source.kind() {
+                std::io::ErrorKind::StorageFull => ". The disk is full: free some space and run the command again",
+                std::io::ErrorKind::NotFound => ". Check the path",
+                std::io::ErrorKind::PermissionDenied => ". Check the permissions",
+                _ => "",
+            };
+            Error::Io { what, path, source, hint }
+        }
+    }
+
+    pub fn model(message: impl Into<String>) -> Self {
+        Error::Model(message.into())
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Error::Usage(message.into())
+    }
+
+    pub fn data(message: impl Into<String>) -> Self {
+        Error::Data(message.into())
+    }
+
+    pub fn engine(message: impl Into<String>) -> Self {
+        Error::Engine(message.into())
+    }
+
+    pub fn training(message: impl Into<String>) -> Self {
+        Error::Training(message.into())
+    }
+
+    /// The process exit code: 2 for a request that makes no sense, 130 after Ctrl-C (as shells have it), 1 for everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) => 2,
+            Error::Interrupted(_) => 130,
+            _ => 1,
+        }
+    }
+}

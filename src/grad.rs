@@ -1,0 +1,122 @@
+//! Reverse mode: from cotangents of some values to cotangents of others. Knows no operator by name.
+
+use crate::error::Refusal;
+use crate::ir::{Graph, ValueId};
+use crate::ops::{Builder, Grad, Status, table};
+use std::collections::HashMap;
+
+/// Appends nodes that compute the cotangents of `wanted`, given the cotangents `seeds` of other values.
+///
+/// The result holds an entry for each wanted value on which a seeded one depends; the others' cotangent is zero. No node is
+/// added that no wanted value needs. Fails with every node on the way that cannot be differentiated, at once.
+pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[ValueId]) -> Result<HashMap<ValueId, ValueId>, Vec<Refusal>> {
+    let needed = dependent(graph, wanted);
+    let forward_nodes = graph.nodes.len();
+    let mut parts: HashMap<ValueId, Vec<ValueId>> = HashMap::new();
+    for &(value, cotangent) in seeds {
+        parts.entry(value).or_default().push(cotangent);
+    }
+    let refusals = refused(graph, seeds, &needed);
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    for index in (0..forward_nodes).rev() {
+        let node = graph.nodes[index].clone();
+        let needs: Vec<bool> = node.inputs.iter().map(|i| i.is_some_and(|i| needed[i.index()])).collect();
+        if !needs.contains(&true) || !node.outputs.iter().any(|o| parts.contains_key(o)) {
+            continue;
+        }
+        let Some(operator) = table::find(&node.op_type).filter(|o| o.status() == Status::Differentiable) else { continue };
+        let refusal = |reason: String| vec![Refusal { node: node.name.clone(), op: node.op_type.clone(), reason }];
+        let mut b = Builder::new(graph);
+        let mut dy = vec![];
+        for &output in &node.outputs {
+            dy.push(match parts.remove(&output) {
+                Some(list) => Some(total(&mut b, output, &list).map_err(refusal)?),
+                None => None,
+            });
+        }
+        b.scope(format!("{}.grad", node.name));
+        let inputs = node.inputs.clone();
+        let cotangents = operator.gradient(&mut b, &Grad { node: node.clone(), dy, needs: needs.clone() }).map_err(refusal)?;
+        for ((input, cotangent), needed) in inputs.into_iter().zip(cotangents).zip(needs) {
+            let (Some(input), Some(cotangent), true) = (input, cotangent, needed) else { continue };
+            let (found, expected) = (graph.ty(cotangent), graph.ty(input));
+            if found != expected {
+                let reason = format!("its rule gave a cotangent {found} for `{}`, which is {expected}", graph.name_of(input));
+                return Err(refusal(reason));
+            }
+            parts.entry(input).or_default().push(cotangent);
+        }
+    }
+    let mut found = HashMap::new();
+    let mut b = Builder::new(graph);
+    for &value in wanted {
+        if let Some(list) = parts.remove(&value) {
+            let cotangent = total(&mut b, value, &list)
+                .map_err(|reason| vec![Refusal { node: b.graph.name_of(value).to_string(), op: "Sum".into(), reason }])?;
+            found.insert(value, cotangent);
+        }
+    }
+    Ok(found)
+}
+
+/// The sum of a value's cotangents, named after it.
+fn total(b: &mut Builder, value: ValueId, parts: &[ValueId]) -> Result<ValueId, String> {
+    let name = format!("{}.grad", b.graph.name_of(value));
+    b.scope(name.clone());
+    let sum = b.total(parts)?;
+    if b.graph.inputs.contains(&sum) || b.graph.value(sum).constant.is_some() {
+        return Ok(sum);
+    }
+    // A cotangent that one node hands to two of its inputs keeps the first one's name.
+    if !b.graph.name_of(sum).ends_with(".grad") {
+        b.graph.rename(sum, &name);
+    }
+    Ok(sum)
+}
+
+/// Which values depend on one of `roots` (and the roots themselves).
+fn dependent(graph: &Graph, roots: &[ValueId]) -> Vec<bool> {
+    let mut reached = vec![false; graph.values.len()];
+    for root in roots {
+        reached[root.index()] = true;
+    }
+    for node in &graph.nodes {
+        if node.used().any(|i| reached[i.index()]) && graph.ty(node.outputs[0]).dtype.is_float() {
+            let zero = table::find(&node.op_type).is_some_and(|o| o.status() == Status::ZeroGradient);
+            for &o in &node.outputs {
+                reached[o.index()] |= !zero;
+            }
+        }
+    }
+    reached
+}
+
+/// Nodes between the wanted and the seeded values that have no gradient.
+fn refused(graph: &Graph, seeds: &[(ValueId, ValueId)], needed: &[bool]) -> Vec<Refusal> {
+    let mut reaches: Vec<bool> = vec![false; graph.values.len()];
+    for (value, _) in seeds {
+        reaches[value.index()] = true;
+    }
+    let mut refusals = vec![];
+    for node in graph.nodes.iter().rev() {
+        if !node.outputs.iter().any(|o| reaches[o.index()] && needed[o.index()]) {
+            continue;
+        }
+        let reason = match table::find(&node.op_type).map(|o| o.status()) {
+            Some(Status::Differentiable) => {
+                for i in node.used() {
+                    reaches[i.index()] = true;
+                }
+                continue;
+            }
+            Some(Status::ZeroGradient) => continue,
+            Some(Status::Refused(reason)) => reason.to_string(),
+            None => "spgraph knows no gradient for this operator".to_string(),
+        };
+        refusals.push(Refusal { node: node.name.clone(), op: node.op_type.clone(), reason });
+    }
+    refusals.reverse();
+    refusals
+}

@@ -1,0 +1,7 @@
+//! The graph: values, nodes, names.
+
+mod graph;
+mod tensor;
+
+pub use graph::{Attr, Attrs, Elem, FUNCTION_DOMAIN, Graph, Node, Value, ValueId};
+pub use tensor::{DType, Dim, Tensor, TensorType, product};

@@ -1,0 +1,7 @@
+//! The command line; everything it does is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    spgraph::cli::main()
+}

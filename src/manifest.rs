@@ -1,0 +1,163 @@
+//! `manifest.json`: what a runtime needs to know of a bundle (format 1).
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The version of the manifest that this crate writes and reads.
+pub const FORMAT: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: u32,
+    /// Version of spgraph that wrote the bundle.
+    pub spgraph: String,
+    pub source: Source,
+    pub data: DataPorts,
+    /// Inputs of the step that the loop sets, with their defaults, as tensors of rank 0.
+    pub scalars: Vec<Scalar>,
+    /// Scalar outputs of the step that are no state: `loss`, `data_loss`, `penalty`, `correct`.
+    pub outputs: Vec<String>,
+    /// Every state tensor, in the order of the step's inputs.
+    pub state: Vec<State>,
+    pub penalty: Penalty,
+    pub optimizer: Optimizer,
+    pub batch_norm: BatchNormMode,
+    /// Element type of weights and activations: `float32`.
+    pub precision: String,
+    /// Class names by label, where they are known.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// What is done to an image before it enters the network.
+    #[serde(default)]
+    pub preprocessing: Preprocessing,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// File name, without folders.
+    pub file: String,
+    pub sha256: String,
+    pub producer: String,
+    pub opset: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataPorts {
+    pub input: Port,
+    pub target: Port,
+}
+
+/// A graph input. The batch dimension is -1 where it is symbolic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Port {
+    pub name: String,
+    pub dtype: String,
+    pub shape: Vec<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scalar {
+    pub name: String,
+    pub default: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// A parameter that has a starting point.
+    Shared,
+    /// A parameter of a replaced head.
+    New,
+    /// BatchNorm statistics.
+    Buffer,
+    /// Momenta and the like.
+    Optimizer,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The name in the source model, and in `init.onnx` and checkpoints.
+    pub name: String,
+    pub role: Role,
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    /// Input of `step.onnx`, and of `eval.onnx` unless the role is `optimizer`.
+    pub input: String,
+    /// Output of `step.onnx` with the next value.
+    pub output: String,
+    /// What a person would call it: `layer1.0.conv1.weight`.
+    pub alias: String,
+    /// Whether the penalty acts on it.
+    #[serde(default)]
+    pub penalized: bool,
+    /// Split bundles: the output of `grad.onnx` and input of `apply.onnx` with its gradient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Penalty {
+    /// `none`, `l2`, `l2-sp`.
+    pub kind: String,
+    /// Which parameters it acts on: `weights` or `all`.
+    pub parameters: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Optimizer {
+    pub kind: String,
+    pub momentum: f64,
+    pub nesterov: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchNormMode {
+    /// The network has none, or it is folded into the convolutions.
+    None,
+    /// Batch statistics; running statistics are state.
+    Train,
+    /// Moving statistics.
+    Frozen,
+}
+
+/// Image → input tensor. Pixels are scaled to 0…1, then `(x − mean) / std` per channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// The shorter side after resizing, before the central crop of the network's input size.
+    pub resize: usize,
+    /// RGB, or one value for grey networks.
+    pub mean: Vec<f32>,
+    pub std: Vec<f32>,
+}
+
+impl Default for Preprocessing {
+    /// ImageNet's channel statistics and the usual 256 → 224.
+    fn default() -> Self {
+        Preprocessing { resize: 256, mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }
+    }
+}
+
+impl Manifest {
+    /// The state tensors that `eval.onnx` reads: all but the optimizer's.
+    pub fn model_state(&self) -> impl Iterator<Item = &State> {
+        self.state.iter().filter(|s| s.role != Role::Optimizer)
+    }
+
+    /// Reads `manifest.json` of a bundle or run folder.
+    pub fn read(path: &Path) -> Result<Manifest> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("cannot read the manifest", path))?;
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| {
+            Error::model(format!("{} is no spgraph manifest: {e}. Run `spgraph rewrite` again to make a new bundle", path.display()))
+        })?;
+        if manifest.format != FORMAT {
+            return Err(Error::model(format!(
+                "{} has manifest format {}, this spgraph reads format {FORMAT}. Run `spgraph rewrite` again with this version",
+                path.display(),
+                manifest.format
+            )));
+        }
+        Ok(manifest)
+    }
+}

@@ -1,0 +1,17 @@
+//! Reading and writing ONNX files.
+
+pub mod attributes;
+pub mod external;
+#[allow(clippy::all, missing_docs)]
+#[rustfmt::skip]
+pub mod pb;
+pub mod read;
+mod sniff;
+pub mod tensor;
+pub mod write;
+
+pub use attributes::Attributes;
+pub use external::ExternalData;
+pub use read::{SourceModel, read};
+pub use tensor::{tensor, to_proto};
+pub use write::{ExternalWriter, write, write_external};

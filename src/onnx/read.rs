@@ -1,0 +1,124 @@
+//! Reads a model file: once, with the weights as slices of what was read, and hashed on the way.
+
+use super::external::ExternalData;
+use super::{pb, sniff, tensor};
+use crate::error::{Error, Result};
+use crate::{fs, ir};
+use bytes::Bytes;
+use prost::Message;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+
+/// A model as it was found on disk.
+#[derive(Debug, Clone)]
+pub struct SourceModel {
+    /// The decoded file. Every `raw_data` is a slice of the file's bytes, not a copy.
+    pub proto: pb::ModelProto,
+    /// The path that was given.
+    pub path: PathBuf,
+    /// The folder of the file: external data is looked for there and nowhere else.
+    pub dir: PathBuf,
+    /// SHA-256 of the file in hexadecimal; files of external data are not part of it.
+    pub sha256: String,
+    /// Size of the file.
+    pub bytes: u64,
+    /// The files of external data, each read once when the first tensor needs it.
+    pub external: ExternalData,
+}
+
+impl SourceModel {
+    /// The graph; [`read`] has made sure that there is one.
+    pub fn graph(&self) -> Result<&pb::GraphProto> {
+        self.proto.graph.as_ref().ok_or_else(|| Error::model(format!("{} holds no graph", self.path.display())))
+    }
+
+    /// A constant of this model, wherever its data lies.
+    pub fn tensor(&self, proto: &pb::TensorProto) -> Result<ir::Tensor> {
+        tensor::tensor_with(proto, &self.external)
+    }
+}
+
+/// Reads the ONNX model in the file `path`.
+///
+/// Fails where the file is missing, is no ONNX model or stops before its end; external data is looked at later.
+pub fn read(path: impl AsRef<Path>) -> Result<SourceModel> {
+    let path = path.as_ref();
+    let found = std::fs::metadata(path).map_err(Error::io("cannot read", path))?;
+    if found.is_dir() {
+        return Err(Error::model(format!("{} is a folder; give the .onnx file in it", path.display())));
+    }
+    if !found.is_file() {
+        return Err(Error::model(format!("{} is not a regular file; save the model to disk first", path.display())));
+    }
+    if found.len() == 0 {
+        return Err(Error::model(format!("{} is empty; export it again or download it again", path.display())));
+    }
+    let mut file = File::open(path).map_err(Error::io("cannot read", path))?;
+    let (data, sha256) = read_hashed(&mut file, found.len()).map_err(Error::io("cannot read", path))?;
+    let proto = decode(&data).map_err(|why| {
+        let why = sniff::foreign(&data).unwrap_or_else(|| format!("{why}; export it again or download it again"));
+        Error::model(format!("{} is not an ONNX model or is truncated: {why}", path.display()))
+    })?;
+    let dir = fs::parent(path).to_path_buf();
+    Ok(SourceModel { proto, path: path.to_path_buf(), external: ExternalData::new(&dir), dir, sha256, bytes: found.len() })
+}
+
+/// Decodes and demands what every model has and a truncated file lacks.
+fn decode(data: &Bytes) -> Result<pb::ModelProto, String> {
+    // Decoding from `Bytes` is what makes `raw_data` a slice: prost asks the buffer for its parts.
+    let proto = pb::ModelProto::decode(data.clone()).map_err(|e| e.to_string())?;
+    match &proto.graph {
+        None => return Err("it holds no graph".into()),
+        Some(g) if g.node.is_empty() => return Err("its graph has no nodes".into()),
+        Some(_) => {}
+    }
+    // Writers put this after the graph: a file cut right behind the graph lacks it.
+    if proto.opset_import.is_empty() {
+        return Err("it names no operator set".into());
+    }
+    Ok(proto)
+}
+
+/// Reads `length` bytes while a second thread hashes what has arrived.
+fn read_hashed(file: &mut File, length: u64) -> std::io::Result<(Bytes, String)> {
+    let mut data = buffer(length)?;
+    let digest = thread::scope(|scope| {
+        let (send, receive) = mpsc::channel::<&[u8]>();
+        let hasher = scope.spawn(move || {
+            let mut hash = Sha256::new();
+            receive.iter().for_each(|chunk| hash.update(chunk));
+            hash.finalize()
+        });
+        for chunk in data.chunks_mut(1 << 20) {
+            file.read_exact(chunk)?;
+            // The receiver lives until `send` is dropped.
+            let _ = send.send(chunk);
+        }
+        drop(send);
+        hasher.join().map_err(|_| std::io::Error::other("hashing failed"))
+    })?;
+    Ok((data.into(), digest.iter().map(|b| format!("{b:02x}")).collect()))
+}
+
+/// Reads `length` bytes.
+pub(super) fn read_whole(file: &mut File, length: u64) -> std::io::Result<Bytes> {
+    let mut data = buffer(length)?;
+    file.read_exact(&mut data)?;
+    Ok(data.into())
+}
+
+/// Zeroed memory for a file: the system hands out zeroed pages when they are touched, so this costs nothing by itself.
+fn buffer(length: u64) -> std::io::Result<Vec<u8>> {
+    let too_large = |_| std::io::Error::new(std::io::ErrorKind::OutOfMemory, "the file is larger than the memory");
+    let length = usize::try_from(length).map_err(|_| std::io::Error::from(std::io::ErrorKind::FileTooLarge))?;
+    Vec::<u8>::new().try_reserve_exact(length).map_err(too_large)?;
+    Ok(vec![0; length])
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

@@ -1,0 +1,119 @@
+//! Constant tensors between ONNX's many encodings and the one of [`Tensor`].
+//!
+//! ONNX stores elements little-endian and so does `ir::Tensor`; the raw bytes are shared, not copied. Big-endian hosts
+//! work as far as this module goes, but nothing else here has been tried on one.
+
+use super::external::ExternalData;
+use super::pb::{self, tensor_proto::DataLocation};
+use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
+use bytes::Bytes;
+use std::path::Path;
+
+/// The tensor in `proto`; external data is looked for in the folder `dir`.
+///
+/// For many tensors use [`tensor_with`], which reads every file once.
+pub fn tensor(proto: &pb::TensorProto, dir: &Path) -> Result<Tensor> {
+    tensor_with(proto, &ExternalData::new(dir))
+}
+
+/// The tensor in `proto`. Data in `raw_data` and in external files is shared, not copied.
+///
+/// Fails, naming the tensor, for an element type that spgraph does not have (strings, complex, below 8 bits) and where
+/// the data is not exactly as long as type and dimensions demand.
+pub fn tensor_with(proto: &pb::TensorProto, external: &ExternalData) -> Result<Tensor> {
+    let fail = |why: String| Error::model(format!("tensor `{}` {why}; export the model again or download it again", proto.name()));
+    let code = proto.data_type.unwrap_or_default();
+    let dtype = DType::from_onnx(code).ok_or_else(|| {
+        let name = pb::tensor_proto::DataType::try_from(code).map_or_else(|_| code.to_string(), |t| t.as_str_name().to_lowercase());
+        Error::model(format!("tensor `{}` has elements of type {name}, which spgraph cannot use", proto.name()))
+    })?;
+    let shape = proto.dims.iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
+    let shape = shape.map_err(|_| fail(format!("has a negative dimension in {:?}", proto.dims)))?;
+    let count = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+    let sizes = count.and_then(|c| Some((c, c.checked_mul(dtype.size())?)));
+    let (count, needed) = sizes.ok_or_else(|| fail(format!("has the impossible dimensions {shape:?}")))?;
+    if proto.segment.is_some() {
+        return Err(fail("is stored in segments, which nothing supports".into()));
+    }
+
+    let data = if proto.data_location == Some(DataLocation::External as i32) {
+        external.slice(proto, needed)?
+    } else {
+        let typed = typed_length(proto);
+        match &proto.raw_data {
+            Some(raw) if typed == 0 || !raw.is_empty() => {
+                if typed > 0 {
+                    return Err(fail("stores its data twice, as bytes and as numbers".into()));
+                }
+                if raw.len() != needed {
+                    return Err(fail(format!("({dtype}{shape:?}) needs {needed} bytes of data but has {}", raw.len())));
+                }
+                raw.clone()
+            }
+            _ => from_typed(proto, dtype, count).map_err(|why| fail(format!("({dtype}{shape:?}) {why}")))?,
+        }
+    };
+    Tensor::new(dtype, shape, data)
+}
+
+/// Number of elements in all typed fields together.
+fn typed_length(p: &pb::TensorProto) -> usize {
+    p.float_data.len() + p.double_data.len() + p.int32_data.len() + p.int64_data.len() + p.uint64_data.len() + p.string_data.len()
+}
+
+/// Elements of the typed field that belongs to the element type, as ONNX's `TensorProto` documents.
+fn from_typed(p: &pb::TensorProto, dtype: DType, count: usize) -> Result<Bytes, String> {
+    let (field, found) = match dtype {
+        DType::F32 => ("float_data", p.float_data.len()),
+        DType::F64 => ("double_data", p.double_data.len()),
+        DType::I64 => ("int64_data", p.int64_data.len()),
+        DType::U32 | DType::U64 => ("uint64_data", p.uint64_data.len()),
+        _ => ("int32_data", p.int32_data.len()),
+    };
+    let all = typed_length(p);
+    if found != all {
+        return Err(format!("keeps its elements in another field than {field}, where its type belongs"));
+    }
+    if found != count {
+        return Err(format!("needs {count} elements in {field} but has {found}"));
+    }
+    let misfit = |v: &dyn std::fmt::Display| format!("has the element {v}, which is no {dtype}");
+    fn gather<T: Copy, const W: usize>(values: &[T], f: impl Fn(T) -> Result<[u8; W], String>) -> Result<Bytes, String> {
+        let mut data = Vec::with_capacity(values.len() * W);
+        for &v in values {
+            data.extend_from_slice(&f(v)?);
+        }
+        Ok(data.into())
+    }
+    match dtype {
+        DType::F32 => gather(&p.float_data, |v| Ok(v.to_le_bytes())),
+        DType::F64 => gather(&p.double_data, |v| Ok(v.to_le_bytes())),
+        DType::I64 => gather(&p.int64_data, |v| Ok(v.to_le_bytes())),
+        DType::U64 => gather(&p.uint64_data, |v| Ok(v.to_le_bytes())),
+        DType::U32 => gather(&p.uint64_data, |v| u32::try_from(v).map(u32::to_le_bytes).map_err(|_| misfit(&v))),
+        DType::I32 => gather(&p.int32_data, |v| Ok(v.to_le_bytes())),
+        DType::I16 => gather(&p.int32_data, |v| i16::try_from(v).map(i16::to_le_bytes).map_err(|_| misfit(&v))),
+        DType::I8 => gather(&p.int32_data, |v| i8::try_from(v).map(i8::to_le_bytes).map_err(|_| misfit(&v))),
+        DType::U8 => gather(&p.int32_data, |v| u8::try_from(v).map(u8::to_le_bytes).map_err(|_| misfit(&v))),
+        // The 16-bit floats are stored as their bits.
+        DType::U16 | DType::F16 | DType::BF16 => gather(&p.int32_data, |v| u16::try_from(v).map(u16::to_le_bytes).map_err(|_| misfit(&v))),
+        DType::Bool => gather(&p.int32_data, |v| if v == 0 || v == 1 { Ok([v as u8]) } else { Err(misfit(&v)) }),
+    }
+}
+
+/// `tensor` as ONNX, sharing its bytes.
+pub fn to_proto(name: impl Into<String>, tensor: &Tensor) -> pb::TensorProto {
+    pb::TensorProto {
+        name: Some(name.into()),
+        data_type: Some(tensor.dtype().onnx()),
+        // A dimension beyond i64 would need more memory than exists.
+        dims: tensor.shape().iter().map(|&d| d as i64).collect(),
+        raw_data: Some(tensor.bytes().clone()),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "tensor_tests.rs"]
+mod tests;

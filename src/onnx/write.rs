@@ -1,0 +1,217 @@
+//! Writes models without a second copy of their weights in memory.
+
+use super::pb::{self, tensor_proto::DataLocation};
+use super::tensor;
+use crate::error::{Error, Result};
+use crate::fs::{self, OutputFile};
+use bytes::buf::UninitSlice;
+use bytes::{Buf, BufMut, Bytes};
+use prost::Message;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Protobuf's limit for one message: lengths are signed 32-bit numbers in most implementations.
+const LIMIT: usize = i32::MAX as usize;
+
+/// Tensors below this stay in the model file: shapes and axes must be readable without the other file.
+const SMALLEST_EXTERNAL: usize = 1 << 10;
+
+/// Writes `model` to `path`, replacing what is there. The file appears whole or not at all.
+///
+/// Fails for a model above protobuf's 2 GiB, and for one that still refers to external data (see
+/// [`super::external::inline`]): the references would point into the wrong folder.
+pub fn write(path: impl AsRef<Path>, model: &pb::ModelProto) -> Result<()> {
+    let path = path.as_ref();
+    let outside = model.graph.iter().flat_map(|g| &g.initializer).find(|t| is_external(t));
+    if let Some(t) = outside {
+        return Err(Error::model(format!("tensor `{}` refers to external data of another folder; inline it before writing", t.name())));
+    }
+    stream(path, model)
+}
+
+/// Writes `model` to `path` with its large initializers in `weights`, which several models in one folder can share.
+///
+/// `model` itself then refers to the external file. Call [`ExternalWriter::finish`] after the last model.
+pub fn write_external(path: impl AsRef<Path>, model: &mut pb::ModelProto, weights: &mut ExternalWriter) -> Result<()> {
+    let path = path.as_ref();
+    let (here, there) = (std::path::absolute(fs::parent(path)), std::path::absolute(fs::parent(weights.out.path())));
+    if !matches!((here, there), (Ok(a), Ok(b)) if a == b) {
+        return Err(Error::usage(format!("{} and its external data must be in the same folder", path.display())));
+    }
+    for proto in model.graph.iter_mut().flat_map(|g| &mut g.initializer) {
+        weights.take(proto)?;
+    }
+    stream(path, model)
+}
+
+fn is_external(proto: &pb::TensorProto) -> bool {
+    proto.data_location == Some(DataLocation::External as i32)
+}
+
+fn stream(path: &Path, model: &pb::ModelProto) -> Result<()> {
+    let length = model.encoded_len();
+    if length > LIMIT {
+        let gib = length as f64 / (1u64 << 30) as f64;
+        return Err(Error::usage(format!(
+            "{} would be {gib:.1} GiB, and an ONNX file cannot exceed 2 GiB; use --external-data to put the weights in a file of their own",
+            path.display()
+        )));
+    }
+    let mut out = Stream { out: OutputFile::create(path, true)?, failed: None, scratch: [0; 64] };
+    model.encode_raw(&mut out);
+    match out.failed {
+        Some(e) => Err(Error::io("cannot write", path)(e)),
+        None => out.out.commit(),
+    }
+}
+
+/// Lets prost encode straight into a file. The first error is kept and everything after it dropped.
+struct Stream {
+    out: OutputFile,
+    failed: Option<io::Error>,
+    scratch: [u8; 64],
+}
+
+impl Stream {
+    fn push(&mut self, data: &[u8]) {
+        if self.failed.is_none() {
+            // The file's buffer lets slices that are larger than itself pass without a copy.
+            self.failed = self.out.write_all(data).err();
+        }
+    }
+}
+
+// SAFETY: `chunk_mut` gives initialised memory of this struct, and `advance_mut` reads no more than its length.
+unsafe impl BufMut for Stream {
+    fn remaining_mut(&self) -> usize {
+        usize::MAX
+    }
+
+    fn chunk_mut(&mut self) -> &mut UninitSlice {
+        UninitSlice::new(&mut self.scratch)
+    }
+
+    unsafe fn advance_mut(&mut self, count: usize) {
+        let scratch = self.scratch;
+        self.push(&scratch[..count]);
+    }
+
+    fn put<T: Buf>(&mut self, mut source: T) {
+        while source.has_remaining() {
+            let part = source.chunk();
+            self.push(part);
+            let length = part.len();
+            source.advance(length);
+        }
+    }
+
+    fn put_slice(&mut self, data: &[u8]) {
+        self.push(data);
+    }
+}
+
+/// A file of weights that several models share; tensors with equal bytes are stored once.
+#[derive(Debug)]
+pub struct ExternalWriter {
+    out: OutputFile,
+    name: String,
+    length: u64,
+    /// By address. The bytes are held so that no other tensor can come to lie there.
+    by_address: HashMap<(usize, usize), (u64, Bytes)>,
+    by_content: HashMap<[u8; 32], u64>,
+}
+
+impl ExternalWriter {
+    /// Starts the file `path`, such as `weights.bin`; it appears with [`ExternalWriter::finish`].
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let name = path.file_name().and_then(|n| n.to_str()).map(str::to_owned);
+        let name = name.ok_or_else(|| Error::usage(format!("{} cannot be the name of a file of weights", path.display())))?;
+        let out = OutputFile::create(path, true)?;
+        Ok(ExternalWriter { out, name, length: 0, by_address: HashMap::new(), by_content: HashMap::new() })
+    }
+
+    /// Bytes so far, with the gaps that alignment leaves.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether nothing has been stored so far.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Moves the data of `proto` to the file if it is large enough.
+    fn take(&mut self, proto: &mut pb::TensorProto) -> Result<()> {
+        if is_external(proto) {
+            return Err(Error::model(format!("tensor `{}` refers to other external data; inline it before writing", proto.name())));
+        }
+        let elements = proto.dims.iter().try_fold(1i64, |a, &b| a.checked_mul(b)).unwrap_or(i64::MAX);
+        // Elements have at most 8 bytes: below this no look at the data is needed.
+        if elements < SMALLEST_EXTERNAL as i64 / 8 || proto.data_type == Some(pb::tensor_proto::DataType::String as i32) {
+            return Ok(());
+        }
+        let data = tensor::tensor(proto, Path::new("."))?.bytes().clone();
+        if data.len() < SMALLEST_EXTERNAL {
+            return Ok(());
+        }
+        let offset = self.add(&data)?;
+        let entry = |key: &str, value: String| pb::StringStringEntryProto { key: Some(key.into()), value: Some(value) };
+        *proto = pb::TensorProto {
+            name: proto.name.take(),
+            dims: std::mem::take(&mut proto.dims),
+            data_type: proto.data_type,
+            doc_string: proto.doc_string.take(),
+            metadata_props: std::mem::take(&mut proto.metadata_props),
+            external_data: vec![
+                entry("location", self.name.clone()),
+                entry("offset", offset.to_string()),
+                entry("length", data.len().to_string()),
+            ],
+            data_location: Some(DataLocation::External as i32),
+            ..Default::default()
+        };
+        Ok(())
+    }
+
+    /// Stores `data` unless it is there already; its offset.
+    fn add(&mut self, data: &Bytes) -> Result<u64> {
+        let address = (data.as_ptr() as usize, data.len());
+        if let Some((offset, _)) = self.by_address.get(&address) {
+            return Ok(*offset);
+        }
+        let digest: [u8; 32] = Sha256::digest(data).into();
+        let offset = match self.by_content.get(&digest) {
+            Some(&offset) => offset,
+            None => {
+                let offset = self.append(data).map_err(Error::io("cannot write", self.out.path()))?;
+                self.by_content.insert(digest, offset);
+                offset
+            }
+        };
+        self.by_address.insert(address, (offset, data.clone()));
+        Ok(offset)
+    }
+
+    fn append(&mut self, data: &[u8]) -> io::Result<u64> {
+        // Pages for what a runtime would map, cache lines for the rest.
+        let alignment: u64 = if data.len() >= 64 << 10 { 4096 } else { 64 };
+        let offset = self.length.next_multiple_of(alignment);
+        let gap = (offset - self.length) as usize;
+        self.out.write_all(&[0; 4096][..gap])?;
+        self.out.write_all(data)?;
+        self.length = offset + data.len() as u64;
+        Ok(offset)
+    }
+
+    /// Gives the file its name.
+    pub fn finish(self) -> Result<()> {
+        self.out.commit()
+    }
+}
+
+#[cfg(test)]
+#[path = "write_tests.rs"]
+mod tests;

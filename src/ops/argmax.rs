@@ -1,0 +1,33 @@
+//! The index of the largest element.
+
+use super::{Import, Operator, Rule, Status, View, axis};
+use crate::ir::{DType, Dim, TensorType};
+
+pub struct ArgMax;
+
+impl Operator for ArgMax {
+    fn op_type(&self) -> &'static str {
+        "ArgMax"
+    }
+
+    fn status(&self) -> Status {
+        Status::ZeroGradient
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        cx.int("axis", 0)?;
+        cx.int("keepdims", 1)?;
+        cx.int("select_last_index", 0).map(drop)
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let mut shape = n.ty(0)?.shape.clone();
+        let a = axis(n.node.int("axis", 0), shape.len())?;
+        if n.node.int("keepdims", 1) == 1 {
+            shape[a] = Dim::Known(1);
+        } else {
+            shape.remove(a);
+        }
+        Ok(vec![TensorType { dtype: DType::I64, shape }])
+    }
+}

@@ -1,0 +1,174 @@
+//! The mean of each sliding window.
+
+use super::max_pool::{kernel, pooled, source_kernel};
+use super::phases::Phases;
+use super::slice::spread_out;
+use super::window::Window;
+use super::{Builder, Grad, Import, Operator, Rule, View, fixed};
+use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId};
+
+/// Padding counts as zeros with `count_include_pad`, else not at all. A last window that
+/// reaches over the end (`ceil_mode`) is divided by what it covers of the padded image, as in PyTorch.
+pub struct AveragePool;
+
+impl AveragePool {
+    /// `taps / n` for each window, where `n` is what its sum is divided by; `None` where that is 1 everywhere.
+    fn scale(window: &Window, input: &[usize], include_pad: bool) -> Option<(Vec<usize>, Vec<f64>)> {
+        if include_pad {
+            return None;
+        }
+        let mut shape = vec![1, 1];
+        let mut scale = vec![1.0];
+        for (i, &size) in input.iter().enumerate() {
+            let (k, begin) = (window.kernel[i], window.pads_begin[i]);
+            let count = window.windows(i, size).ok()?;
+            let share = |w: usize| {
+                let start = w * window.strides[i];
+                let covered = (start + k).min(size + begin) - start.max(begin);
+                k as f64 / covered as f64
+            };
+            let shares: Vec<f64> = (0..count).map(share).collect();
+            shape.push(count);
+            scale = scale.iter().flat_map(|a| shares.iter().map(move |s| a * s)).collect();
+        }
+        scale.iter().any(|&s| s != 1.0).then_some((shape, scale))
+    }
+}
+
+/// Each window's element at all places the window covers, added up, divided by the number of taps.
+fn spread_windows(b: &mut Builder, window: &Window, input: &[usize], g: ValueId) -> Rule<ValueId> {
+    let rank = input.len();
+    let shape = b.shape(g).to_vec();
+    let count = |i: usize| shape[2 + i].known().ok_or("the number of windows is not known");
+    // A single window has no neighbour to overlap with.
+    let mut strides = vec![];
+    for i in 0..rank {
+        strides.push(if count(i)? == 1 { window.strides[i].max(window.kernel[i]) } else { window.strides[i] });
+    }
+    if (0..rank).all(|i| strides[i] >= window.kernel[i]) {
+        // Windows side by side: every element repeated.
+        let taps: usize = window.kernel.iter().product();
+        let scale = b.number(1.0 / taps as f64, g);
+        let share = b.mul(g, scale)?;
+        let (mut apart, mut copies, mut end, mut whole) = (shape[..2].to_vec(), vec![1, 1], vec![0, 0], shape[..2].to_vec());
+        for (i, &stride) in strides.iter().enumerate() {
+            let windows = count(i)?;
+            apart.extend([Dim::Known(windows), Dim::Known(1)]);
+            copies.extend([1, window.kernel[i] as i64]);
+            end.extend([0, (stride - window.kernel[i]) as i64]);
+            whole.push(Dim::Known(windows * stride));
+        }
+        let apart = b.reshape(share, &apart)?;
+        let copies = b.ints(&copies);
+        let repeated = b.op("Expand", &[apart, copies], Attrs::new())?;
+        let repeated = b.pad(repeated, &vec![0; end.len()], &end, 0.0)?;
+        let joined = b.reshape(repeated, &whole)?;
+        let (mut begin, mut end) = (vec![0, 0], vec![0, 0]);
+        for i in 0..rank {
+            let pad = window.pads_begin[i] as i64;
+            begin.push(-pad);
+            end.push(input[i] as i64 + pad - (count(i)? * strides[i]) as i64);
+        }
+        return b.pad(joined, &begin, &end, 0.0);
+    }
+    // dx[p] = Σ_t ĝ[p + pad − t] with ĝ spread out by the strides: a mean over windows of the same size, stride 1.
+    let paces: Vec<(usize, usize)> = (0..rank).filter(|&i| window.strides[i] > 1).map(|i| (2 + i, window.strides[i])).collect();
+    let spread = spread_out(b, g, &paces)?;
+    let (mut begin, mut end) = (vec![0, 0], vec![0, 0]);
+    for (i, &size) in input.iter().enumerate() {
+        let (pad, reach) = (window.pads_begin[i] as i64, window.kernel[i] as i64 - 1);
+        begin.push(reach - pad);
+        end.push(size as i64 + pad - (count(i)? * window.strides[i]) as i64);
+    }
+    let ones = vec![1; rank];
+    let mut means = Window {
+        kernel: window.kernel.clone(),
+        strides: ones.clone(),
+        dilations: ones,
+        pads_begin: vec![0; rank],
+        pads_end: vec![0; rank],
+        ceil: false,
+    };
+    // Padding within the operator where that is allowed, which is less work than a copy.
+    let inside = |v: &[i64]| v[2..].iter().zip(&window.kernel).all(|(&p, &k)| (0..k as i64).contains(&p));
+    let padded = if inside(&begin) && inside(&end) {
+        means.pads_begin = begin[2..].iter().map(|&p| p as usize).collect();
+        means.pads_end = end[2..].iter().map(|&p| p as usize).collect();
+        spread
+    } else {
+        b.pad(spread, &begin, &end, 0.0)?
+    };
+    b.op("AveragePool", &[padded], average_attrs(&means, true))
+}
+
+fn average_attrs(window: &Window, include_pad: bool) -> Attrs {
+    let mut attrs = Phases::attrs(window);
+    // Opset 17 has no dilations here.
+    attrs.remove("dilations");
+    attrs.insert("count_include_pad".into(), Attr::Int(include_pad as i64));
+    attrs
+}
+
+impl Operator for AveragePool {
+    fn op_type(&self) -> &'static str {
+        "AveragePool"
+    }
+
+    /// Afterwards `ceil_mode` is 0: runtimes disagree about the divisor of the windows that it adds.
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        let kernel = source_kernel(cx)?;
+        let spatial = cx.ty(0)?.shape.get(2..).unwrap_or_default().to_vec();
+        let mut include_pad = cx.int("count_include_pad", 0)? != 0;
+        let mut window = Window::import(cx, kernel, &spatial)?;
+        if window.dilations.iter().any(|&d| d != 1) {
+            return Err("dilations are not supported".into());
+        }
+        window.ceil = cx.source.int("ceil_mode").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
+        let (begin, end) = (window.pads_begin.clone(), window.pads_end.clone());
+        window.close(&spatial)?;
+        if include_pad && window.pads_end != end {
+            // Zeros count where the source pads, and nothing where the windows reach beyond.
+            let ends = |v: &[usize]| [0, 0].into_iter().chain(v.iter().map(|&p| p as i64)).collect::<Vec<_>>();
+            let source = cx.input(0)?;
+            let padded = cx.builder().pad(source, &ends(&begin), &ends(&end), 0.0)?;
+            cx.inputs = vec![Some(padded)];
+            window.pads_begin.fill(0);
+            for (p, e) in window.pads_end.iter_mut().zip(&end) {
+                *p -= e;
+            }
+            include_pad = false;
+        }
+        if window.ceil {
+            return Err("its windows reach too far over the end".into());
+        }
+        cx.attrs.remove("dilations");
+        cx.attrs.extend(average_attrs(&window, include_pad));
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        Ok(vec![pooled(n)?])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let x = g.input(0)?;
+        let window = Window::of(&g.node, kernel(&g.node));
+        let input = fixed(&TensorType { dtype: b.dtype(x), shape: b.shape(x)[2..].to_vec() })?;
+        let include_pad = g.node.int("count_include_pad", 0) != 0;
+        let mut attributes = average_attrs(&window, include_pad);
+        attributes.insert("input_shape".into(), Attr::Ints(input.iter().map(|&n| n as i64).collect()));
+        let dx = b.call("AveragePoolGrad", &[g.dy()?], attributes, |b, i| {
+            let mut dy = i[0];
+            if let Some((shape, values)) = AveragePool::scale(&window, &input, include_pad) {
+                let scale = b.constant(Tensor::from_floats(b.dtype(dy), &shape, &values));
+                dy = b.mul(dy, scale)?;
+            }
+            Ok(vec![spread_windows(b, &window, &input, dy)?])
+        })?;
+        Ok(vec![Some(dx[0])])
+    }
+
+    fn notes(&self) -> &'static str {
+        "1-D to 3-D; ceil_mode, auto_pad, count_include_pad; no dilations"
+    }
+}

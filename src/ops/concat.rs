@@ -1,0 +1,80 @@
+//! Tensors joined along one axis.
+
+use super::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
+use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId};
+
+/// Each input's gradient is its part of `dy`.
+pub struct Concat;
+
+/// The sum of two lengths along the joined axis.
+fn joined(a: Dim, b: Dim) -> Option<Dim> {
+    match (a, b) {
+        (Dim::Known(0), d) | (d, Dim::Known(0)) => Some(d),
+        (Dim::Known(a), Dim::Known(b)) => a.checked_add(b).map(Dim::Known),
+        (Dim::Batch(a), Dim::Batch(b)) => a.checked_add(b).map(Dim::Batch),
+        _ => None,
+    }
+}
+
+impl Operator for Concat {
+    fn op_type(&self) -> &'static str {
+        "Concat"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        let a = cx.source.int("axis").map_err(|e| e.to_string())?.ok_or("it does not say along which axis")?;
+        let a = axis(a, cx.ty(0)?.rank())?;
+        cx.set("axis", Attr::Int(a as i64));
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let mut ty = n.ty(0)?.clone();
+        let a = axis(n.node.int("axis", 0), ty.rank())?;
+        if ty.rank() == 0 {
+            return Err("scalars cannot be joined".into());
+        }
+        for i in 1..n.node.inputs.len() {
+            let other = n.ty(i)?;
+            let fits =
+                other.rank() == ty.rank() && other.dtype == ty.dtype && (0..ty.rank()).all(|d| d == a || other.shape[d] == ty.shape[d]);
+            ty.shape[a] = joined(ty.shape[a], other.shape[a]).filter(|_| fits).ok_or_else(|| {
+                format!("{} and {other} cannot be joined along axis {a}", n.ty(0).map_or(String::new(), |t| t.to_string()))
+            })?;
+        }
+        Ok(vec![ty])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let dy = g.dy()?;
+        let a = axis(g.node.int("axis", 0), b.rank(dy))?;
+        let mut cotangents = vec![];
+        let mut start = 0i64;
+        for i in 0..g.node.inputs.len() {
+            let size = b.shape(g.input(i)?)[a].known().ok_or("it joins along the batch axis; rewrite with a fixed --batch")? as i64;
+            cotangents.push(if g.needs(i) { Some(b.slice(dy, &[a], &[start], &[start + size], &[1])?) } else { None });
+            start += size;
+        }
+        Ok(cotangents)
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        let ty = self.infer(n).ok()?.pop()?;
+        if ty.rank() == 1 {
+            let parts: Option<Vec<Vec<Elem>>> = (0..n.node.inputs.len()).map(|i| fold::list(n, i)).collect();
+            return fold::known(&ty, parts?.concat());
+        }
+        let parts: Vec<&Tensor> = (0..n.node.inputs.len()).map(|i| fold::constant(n, i)).collect::<Option<_>>()?;
+        let a = axis(n.node.int("axis", 0), ty.rank()).ok()?;
+        // Outer positions in order, and of each the parts in order: rows of `inner` bytes.
+        let outer: usize = parts[0].shape()[..a].iter().product();
+        let mut bytes = vec![];
+        for o in 0..outer {
+            for t in &parts {
+                let inner = t.bytes().len() / outer;
+                bytes.extend_from_slice(&t.bytes()[o * inner..(o + 1) * inner]);
+            }
+        }
+        Tensor::new(ty.dtype, ty.dims()?, bytes).ok().map(Known::Tensor)
+    }
+}

@@ -1,0 +1,130 @@
+//! Repetition.
+
+use super::{Builder, Grad, Import, Known, Operator, Rule, View, broadcast, fold};
+use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
+
+/// Broadcasting to a shape; the gradient is summed over the repeated axes.
+pub struct Expand;
+
+/// The list of dimensions at input 1.
+fn wanted(elems: Option<Vec<Elem>>) -> Rule<Vec<Dim>> {
+    let elems = elems.ok_or("the shape (input 1) is computed while the model runs; export the network with constant shapes")?;
+    let dim = |e| match e {
+        Elem::Int(v) => usize::try_from(v).map(Dim::Known).map_err(|_| format!("the dimension {v} is negative")),
+        Elem::Batch(k) => Ok(Dim::Batch(k)),
+    };
+    elems.into_iter().map(dim).collect()
+}
+
+impl Operator for Expand {
+    fn op_type(&self) -> &'static str {
+        "Expand"
+    }
+
+    /// Writes the shape as a constant, unless the result gets its batch dimension from it.
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        let wanted = wanted(cx.elems(1))?;
+        let x = cx.ty(0)?.clone();
+        let shape = broadcast(&x.shape, &wanted)?;
+        if let Some(dims) = constant_shape(&x.shape, &shape) {
+            let dims = cx.add_constant("shape", Tensor::from_i64(&[dims.len()], &dims));
+            cx.inputs = vec![cx.inputs[0], Some(dims)];
+        }
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let x = n.ty(0)?;
+        Ok(vec![TensorType { dtype: x.dtype, shape: broadcast(&x.shape, &wanted(fold::list(n, 1))?)? }])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let to = b.ty(g.input(0)?).clone();
+        Ok(vec![Some(b.unbroadcast(g.dy()?, &to)?), None])
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        let to = self.infer(n).ok()?.pop()?;
+        if let Some(elems) = fold::list(n, 0).filter(|_| to.rank() <= 1) {
+            let count = to.count()?.known().filter(|&c| c <= 64)?;
+            return fold::known(&to, (0..count).map(|i| elems[i % elems.len()]).collect());
+        }
+        let t = fold::constant(n, 0)?;
+        let shape = to.dims()?;
+        let lead = shape.len() - t.shape().len();
+        let strides = fold::strides(t.shape());
+        let source =
+            |at: &[usize]| at[lead..].iter().zip(t.shape()).zip(&strides).map(|((&i, &d), s)| if d == 1 { 0 } else { i * s }).sum();
+        fold::gathered(t, &shape, source).map(Known::Tensor)
+    }
+}
+
+/// The second operand of an `Expand` from one shape to another: `None` where a batch dimension comes from nowhere else.
+fn constant_shape(from: &[Dim], to: &[Dim]) -> Option<Vec<i64>> {
+    let lead = to.len() - from.len();
+    let one = |(i, d): (usize, &Dim)| match d {
+        Dim::Known(n) => Some(*n as i64),
+        // The operand has it: 1 keeps it.
+        Dim::Batch(_) => (i >= lead && from[i - lead] == *d).then_some(1),
+    };
+    to.iter().enumerate().map(one).collect()
+}
+
+impl Builder<'_> {
+    /// Repeats `v`, of as many axes as `like`, along those where it has length 1 and `like` has not.
+    pub fn expand_like(&mut self, v: ValueId, like: ValueId) -> Rule<ValueId> {
+        let (from, to) = (self.shape(v).to_vec(), self.shape(like).to_vec());
+        if from == to {
+            return Ok(v);
+        }
+        let shape = match constant_shape(&from, &to) {
+            Some(dims) => self.ints(&dims),
+            None => {
+                let shape = self.op("Shape", &[like], super::shape::whole(to.len()))?;
+                self.graph.value_mut(shape).elems = Some(to.iter().map(|&d| d.into()).collect());
+                shape
+            }
+        };
+        self.op("Expand", &[v, shape], Attrs::new())
+    }
+}
+
+/// Whole copies side by side; the gradient is summed over the copies.
+pub struct Tile;
+
+/// How often each axis is repeated.
+fn repeats(n: &View) -> Rule<Vec<usize>> {
+    let list = n.known_ints(1, "how often it repeats")?;
+    let list =
+        list.iter().map(|&r| usize::try_from(r)).collect::<Result<Vec<_>, _>>().map_err(|_| "it repeats a negative number of times")?;
+    if list.len() != n.ty(0)?.rank() { Err(format!("{} repeats do not fit {}", list.len(), n.ty(0)?)) } else { Ok(list) }
+}
+
+impl Operator for Tile {
+    fn op_type(&self) -> &'static str {
+        "Tile"
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let mut ty = n.ty(0)?.clone();
+        for (d, r) in ty.shape.iter_mut().zip(repeats(n)?) {
+            *d = crate::ir::product(&[*d, Dim::Known(r)]).ok_or("its result is impossibly large")?;
+        }
+        Ok(vec![ty])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let repeats = repeats(&View { graph: b.graph, node: &g.node })?;
+        let shape = b.shape(g.input(0)?).to_vec();
+        let (mut apart, mut copies) = (vec![], vec![]);
+        for (&d, &r) in shape.iter().zip(&repeats) {
+            if r != 1 {
+                copies.push(apart.len());
+                apart.push(Dim::Known(r));
+            }
+            apart.push(d);
+        }
+        let dx = b.reshape(g.dy()?, &apart)?;
+        Ok(vec![Some(b.sum(dx, &copies, false)?), None])
+    }
+}

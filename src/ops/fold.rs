@@ -1,0 +1,117 @@
+//! What shape computations give, without running them: elements that are numbers or multiples of the batch size, and small
+//! integer constants.
+
+use super::{Known, View};
+use crate::ir::{DType, Elem, Tensor, TensorType};
+
+/// Larger results are left for the runtime to compute.
+const LIMIT: usize = 1 << 16;
+
+/// The elements of a scalar or a list as knowledge: a constant where all are numbers.
+pub(super) fn known(ty: &TensorType, elems: Vec<Elem>) -> Option<Known> {
+    let shape: &[usize] = match ty.rank() {
+        0 if elems.len() == 1 => &[],
+        1 => &[elems.len()],
+        _ => return None,
+    };
+    let numbers: Option<Vec<i64>> = elems.iter().map(|e| if let Elem::Int(v) = e { Some(*v) } else { None }).collect();
+    match numbers {
+        Some(v) => integers(ty.dtype, shape, &v).map(Known::Tensor),
+        None if matches!(ty.dtype, DType::I64 | DType::I32) => Some(Known::Elems(elems)),
+        None => None,
+    }
+}
+
+/// An integer or boolean tensor; `None` for other types and numbers that do not fit.
+pub(super) fn integers(dtype: DType, shape: &[usize], values: &[i64]) -> Option<Tensor> {
+    let bytes: Vec<u8> = match dtype {
+        DType::I64 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::I32 => {
+            values.iter().map(|&v| i32::try_from(v)).collect::<Result<Vec<_>, _>>().ok()?.iter().flat_map(|v| v.to_le_bytes()).collect()
+        }
+        DType::Bool => values.iter().map(|&v| (v != 0) as u8).collect(),
+        _ => return None,
+    };
+    Tensor::new(dtype, shape.to_vec(), bytes).ok()
+}
+
+/// The elements of input `i`, a scalar or a list of integers.
+pub(super) fn list(n: &View, i: usize) -> Option<Vec<Elem>> {
+    let ty = n.ty(i).ok()?;
+    if ty.rank() > 1 || ty.dtype.is_float() { None } else { n.elems(i) }
+}
+
+/// The constant at input `i` where it is small and of integers: never a parameter.
+pub(super) fn constant<'a>(n: &View<'a>, i: usize) -> Option<&'a Tensor> {
+    n.constant(i).filter(|t| !t.dtype().is_float() && t.count() <= LIMIT)
+}
+
+/// Input 0 under another shape.
+pub(super) fn reshaped(n: &View, to: &TensorType) -> Option<Known> {
+    if to.rank() <= 1
+        && let Some(elems) = list(n, 0)
+    {
+        return known(to, elems);
+    }
+    Some(Known::Tensor(constant(n, 0)?.reshaped(to.dims()?).ok()?))
+}
+
+/// The tensor of the given shape whose element at each position is the one of `t` that `source` names, by index from 0.
+pub(super) fn gathered(t: &Tensor, shape: &[usize], source: impl Fn(&[usize]) -> usize) -> Option<Tensor> {
+    let count = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).filter(|&c| c <= LIMIT)?;
+    let width = t.dtype().size();
+    let mut bytes = Vec::with_capacity(count * width);
+    let mut at = vec![0; shape.len()];
+    for _ in 0..count {
+        let from = source(&at).checked_mul(width)?;
+        bytes.extend_from_slice(t.bytes().get(from..from + width)?);
+        for (position, size) in at.iter_mut().zip(shape).rev() {
+            *position += 1;
+            if *position < *size {
+                break;
+            }
+            *position = 0;
+        }
+    }
+    Tensor::new(t.dtype(), shape.to_vec(), bytes).ok()
+}
+
+/// How far apart neighbours along each axis lie, in a row-major tensor.
+pub(super) fn strides(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; shape.len()];
+    for i in (1..shape.len()).rev() {
+        strides[i - 1] = strides[i] * shape[i];
+    }
+    strides
+}
+
+/// The entries `picks` along `axis`.
+pub(super) fn picked(t: &Tensor, axis: usize, picks: &[usize]) -> Option<Tensor> {
+    let strides = strides(t.shape());
+    let mut shape = t.shape().to_vec();
+    shape[axis] = picks.len();
+    gathered(t, &shape, |at| at.iter().zip(&strides).enumerate().map(|(i, (&p, s))| if i == axis { picks[p] } else { p } * s).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_picked_in_order() {
+        let t = Tensor::from_i64(&[2, 3], &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(picked(&t, 1, &[2, 0]).unwrap(), Tensor::from_i64(&[2, 2], &[2, 0, 5, 3]));
+        assert_eq!(picked(&t, 0, &[1]).unwrap(), Tensor::from_i64(&[1, 3], &[3, 4, 5]));
+        assert_eq!(picked(&t, 0, &[]).unwrap().count(), 0);
+        assert!(picked(&t, 0, &[2]).is_none());
+    }
+
+    #[test]
+    fn numbers_become_constants() {
+        let list = TensorType::new(DType::I32, [2]);
+        assert_eq!(known(&list, vec![Elem::Int(1), Elem::Int(-1)]), integers(DType::I32, &[2], &[1, -1]).map(Known::Tensor));
+        let batch = vec![Elem::Batch(1), Elem::Int(3)];
+        assert_eq!(known(&list, batch.clone()), Some(Known::Elems(batch)));
+        assert_eq!(known(&list, vec![Elem::Int(1 << 40), Elem::Int(0)]), None);
+    }
+}

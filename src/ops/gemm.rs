@@ -1,0 +1,88 @@
+//! Gemm: `Y = alpha·op(A)·op(B) + beta·C`.
+
+use super::build::attrs;
+use super::{Builder, Grad, Import, Operator, Rule, Slot, View, broadcast, floating};
+use crate::ir::{Attr, Attrs, TensorType, ValueId};
+
+/// `dA = alpha·dY·op(B)ᵀ` (transposed where `transA`), `dB` likewise, `dC = beta·dY` summed to C's shape.
+pub struct Gemm;
+
+fn transposes(a: bool, b: bool, alpha: f32) -> Attrs {
+    attrs([("alpha", Attr::Float(alpha)), ("beta", Attr::Float(1.0)), ("transA", Attr::Int(a as i64)), ("transB", Attr::Int(b as i64))])
+}
+
+impl Builder<'_> {
+    /// `op(a)·op(b)` for matrices.
+    pub fn gemm(&mut self, a: ValueId, trans_a: bool, b: ValueId, trans_b: bool) -> Rule<ValueId> {
+        self.op("Gemm", &[a, b], transposes(trans_a, trans_b, 1.0))
+    }
+}
+
+impl Operator for Gemm {
+    fn op_type(&self) -> &'static str {
+        "Gemm"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        cx.float("alpha", 1.0)?;
+        cx.float("beta", 1.0)?;
+        cx.int("transA", 0)?;
+        cx.int("transB", 0)?;
+        // Up to opset 6 an attribute switched broadcasting on, which later is always allowed.
+        cx.source.int("broadcast").map_err(|e| e.to_string())?;
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let (a, b) = (n.ty(0)?, n.ty(1)?);
+        let dtype = floating(a)?;
+        if a.rank() != 2 || b.rank() != 2 {
+            return Err(format!("its operands {a} and {b} are not both matrices"));
+        }
+        let (ta, tb) = (n.node.int("transA", 0) as usize, n.node.int("transB", 0) as usize);
+        if ta > 1 || tb > 1 {
+            return Err("transA and transB must be 0 or 1".into());
+        }
+        if a.shape[1 - ta] != b.shape[tb] {
+            return Err(format!("the inner dimensions of {a} and {b} differ"));
+        }
+        let shape = vec![a.shape[ta], b.shape[1 - tb]];
+        if n.input(2).is_some() && broadcast(&shape, &n.ty(2)?.shape)? != shape {
+            return Err(format!("its third operand {} does not broadcast to the product", n.ty(2)?));
+        }
+        Ok(vec![TensorType { dtype, shape }])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let (a, w, dy) = (g.input(0)?, g.input(1)?, g.dy()?);
+        let (ta, tb) = (g.node.int("transA", 0) == 1, g.node.int("transB", 0) == 1);
+        let (alpha, beta) = (g.node.float("alpha", 1.0), g.node.float("beta", 1.0));
+        let da = match (g.needs(0), ta) {
+            (false, _) => None,
+            (true, false) => Some(b.op("Gemm", &[dy, w], transposes(false, !tb, alpha))?),
+            (true, true) => Some(b.op("Gemm", &[w, dy], transposes(tb, true, alpha))?),
+        };
+        let db = match (g.needs(1), tb) {
+            (false, _) => None,
+            (true, false) => Some(b.op("Gemm", &[a, dy], transposes(!ta, false, alpha))?),
+            (true, true) => Some(b.op("Gemm", &[dy, a], transposes(true, ta, alpha))?),
+        };
+        let dc = if g.needs(2) {
+            let scaled = if beta == 1.0 {
+                dy
+            } else {
+                let beta = b.number(beta as f64, dy);
+                b.mul(dy, beta)?
+            };
+            Some(b.unbroadcast(scaled, &b.ty(g.input(2)?).clone())?)
+        } else {
+            None
+        };
+        Ok(vec![da, db, dc])
+    }
+
+    fn slots(&self, n: &View) -> Vec<Slot> {
+        let axis = if n.node.int("transB", 0) == 1 { 0 } else { 1 };
+        vec![Slot::Data, Slot::Kernel { axis }, Slot::Bias]
+    }
+}

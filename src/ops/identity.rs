@@ -1,0 +1,62 @@
+//! Operators that hand their input on.
+
+use super::{Builder, Grad, Import, Known, Operator, Rule, View, fold};
+use crate::ir::{TensorType, ValueId};
+
+pub struct Identity;
+
+impl Operator for Identity {
+    fn op_type(&self) -> &'static str {
+        "Identity"
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        Ok(vec![n.ty(0)?.clone()])
+    }
+
+    fn gradient(&self, _: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        Ok(vec![Some(g.dy()?)])
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        fold::reshaped(n, n.ty(0).ok()?)
+    }
+}
+
+/// Dropout as it is in inference: it hands its input on. Import turns it into `Identity`.
+pub struct Dropout;
+
+impl Operator for Dropout {
+    fn op_type(&self) -> &'static str {
+        "Dropout"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        // How much is dropped in training, up to opset 11, and the seed: without meaning in inference.
+        cx.source.float("ratio").map_err(|e| e.to_string())?;
+        cx.source.int("seed").map_err(|e| e.to_string())?;
+        if cx.has(2) {
+            let training = cx.constant(2).and_then(|t| t.to_i64().ok());
+            if training.is_none_or(|v| v.iter().any(|&x| x != 0)) {
+                return Err("it is exported in training mode and would drop at random; export the network in evaluation mode".into());
+            }
+        }
+        cx.op_type = "Identity".into();
+        cx.inputs.truncate(1);
+        // The mask is the second output. Whatever reads it is refused, because nothing computes it.
+        cx.outputs.truncate(1);
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        Identity.infer(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        Identity.gradient(b, g)
+    }
+
+    fn notes(&self) -> &'static str {
+        "in inference form, where it does nothing; the mask cannot be used"
+    }
+}

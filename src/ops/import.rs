@@ -1,0 +1,125 @@
+//! What an operator's import rule sees of a node in the source model.
+
+use super::{Builder, Rule};
+use crate::ir::{Attr, Attrs, Elem, Graph, Tensor, TensorType, ValueId};
+use crate::onnx::Attributes;
+
+/// The running statistics of one BatchNormalization in training mode, and the batch statistics that update them.
+#[derive(Debug, Clone)]
+pub struct BatchNormUpdate {
+    pub running_mean: ValueId,
+    pub running_variance: ValueId,
+    /// The next running statistics: `(1 − m)·running + m·batch`, the variance unbiased.
+    pub next_mean: ValueId,
+    pub next_variance: ValueId,
+}
+
+/// A node on its way into the graph. The rule reads attributes from the source and writes canonical ones.
+pub struct Import<'a> {
+    pub graph: &'a mut Graph,
+    pub name: String,
+    /// Opset of ONNX's own domain in the source.
+    pub opset: i64,
+    /// May be changed to an operator with the same meaning.
+    pub op_type: String,
+    pub inputs: Vec<Option<ValueId>>,
+    /// Names of the outputs; empty where one is left out.
+    pub outputs: Vec<String>,
+    /// The source's attributes; reading them marks them as understood.
+    pub source: Attributes<'a>,
+    /// Canonical attributes, written by the rule.
+    pub attrs: Attrs,
+    /// Set instead of adding a node: the values of the outputs.
+    pub replaced: Option<Vec<ValueId>>,
+    /// BatchNormalization uses batch statistics.
+    pub batch_norm_train: bool,
+    pub batch_norm_updates: &'a mut Vec<BatchNormUpdate>,
+}
+
+impl Import<'_> {
+    pub fn input(&self, i: usize) -> Rule<ValueId> {
+        self.inputs.get(i).copied().flatten().ok_or_else(|| format!("input {i} is missing"))
+    }
+
+    pub fn has(&self, i: usize) -> bool {
+        self.inputs.get(i).copied().flatten().is_some()
+    }
+
+    pub fn ty(&self, i: usize) -> Rule<&TensorType> {
+        Ok(self.graph.ty(self.input(i)?))
+    }
+
+    pub fn constant(&self, i: usize) -> Option<&Tensor> {
+        self.graph.value(self.inputs.get(i).copied().flatten()?).constant.as_ref()
+    }
+
+    /// Elements of input `i`, a scalar or a list of integers, each a number or a multiple of the batch size.
+    pub fn elems(&self, i: usize) -> Option<Vec<Elem>> {
+        let value = self.graph.value(self.inputs.get(i).copied().flatten()?);
+        if value.ty.rank() > 1 || value.ty.dtype.is_float() { None } else { value.known_elems() }
+    }
+
+    /// The source's integer attribute, or `default`; it becomes a canonical one.
+    pub fn int(&mut self, name: &str, default: i64) -> Rule<i64> {
+        let v = self.source.int(name).map_err(|e| e.to_string())?.unwrap_or(default);
+        self.set(name, Attr::Int(v));
+        Ok(v)
+    }
+
+    /// The source's float attribute, or `default`; it becomes a canonical one.
+    pub fn float(&mut self, name: &str, default: f32) -> Rule<f32> {
+        let v = self.source.float(name).map_err(|e| e.to_string())?.unwrap_or(default);
+        self.set(name, Attr::Float(v));
+        Ok(v)
+    }
+
+    /// The source's string attribute, or `default`; it does not become canonical by itself.
+    pub fn string(&mut self, name: &str, default: &str) -> Rule<String> {
+        Ok(self.source.string(name).map_err(|e| e.to_string())?.unwrap_or(default).to_string())
+    }
+
+    /// The source's list of integers, where it has one; it does not become canonical by itself.
+    pub fn ints(&mut self, name: &str) -> Rule<Option<Vec<i64>>> {
+        Ok(self.source.ints(name).map_err(|e| e.to_string())?.map(<[i64]>::to_vec))
+    }
+
+    pub fn set(&mut self, name: &str, value: Attr) {
+        self.attrs.insert(name.to_string(), value);
+    }
+
+    /// Moves a list of integers between the attribute of older opsets and the input of newer ones: afterwards input `i` is a
+    /// constant, where either form was there.
+    pub fn ints_to_input(&mut self, name: &str, i: usize) -> Rule<()> {
+        if let Some(v) = self.ints(name)? {
+            let value = self.add_constant(name, Tensor::from_i64(&[v.len()], &v));
+            self.inputs.resize(self.inputs.len().max(i + 1), None);
+            self.inputs[i] = Some(value);
+        }
+        Ok(())
+    }
+
+    /// The list of integers that is an attribute in older opsets and input `i` in newer ones; the input is removed.
+    pub fn ints_from_input(&mut self, name: &str, i: usize) -> Rule<Option<Vec<i64>>> {
+        if let Some(v) = self.ints(name)? {
+            return Ok(Some(v));
+        }
+        if !self.has(i) {
+            return Ok(None);
+        }
+        let v = self.constant(i).and_then(|t| t.to_i64().ok());
+        self.inputs.truncate(i);
+        v.map(Some).ok_or_else(|| format!("`{name}` is computed while the model runs; export the network with constant shapes"))
+    }
+
+    pub fn add_constant(&mut self, label: &str, tensor: Tensor) -> ValueId {
+        let name = format!("{}/{label}", self.name);
+        self.graph.constant(&name, tensor)
+    }
+
+    /// A builder on the graph, for rules that put other nodes in this one's place.
+    pub fn builder(&mut self) -> Builder<'_> {
+        let mut b = Builder::new(self.graph);
+        b.scope(self.name.clone());
+        b
+    }
+}

@@ -1,0 +1,74 @@
+//! MatMul: numpy's matrix product, batched and broadcasting.
+
+use super::{Builder, Grad, Operator, Rule, Slot, View, broadcast, floating};
+use crate::ir::{Dim, TensorType, ValueId};
+
+/// `dA = dY·Bᵀ`, `dB = Aᵀ·dY`, summed over broadcast batch axes.
+pub struct MatMul;
+
+/// The last two axes swapped.
+fn swapped(b: &mut Builder, v: ValueId) -> Rule<ValueId> {
+    let mut perm: Vec<usize> = (0..b.rank(v)).collect();
+    let n = perm.len();
+    perm.swap(n - 1, n - 2);
+    b.transpose(v, &perm)
+}
+
+impl Operator for MatMul {
+    fn op_type(&self) -> &'static str {
+        "MatMul"
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let (a, b) = (n.ty(0)?, n.ty(1)?);
+        let dtype = floating(a)?;
+        let (ra, rb) = (a.rank(), b.rank());
+        if ra < 2 || rb < 2 {
+            return Err("operands of rank 0 or 1 are not supported; add an axis of length 1".into());
+        }
+        if a.shape[ra - 1] != b.shape[rb - 2] {
+            return Err(format!("the inner dimensions of {a} and {b} differ"));
+        }
+        let mut shape = broadcast(&a.shape[..ra - 2], &b.shape[..rb - 2])?;
+        shape.extend([a.shape[ra - 2], b.shape[rb - 1]]);
+        Ok(vec![TensorType { dtype, shape }])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let (x, w, dy) = (g.input(0)?, g.input(1)?, g.dy()?);
+        let (tx, tw) = (b.ty(x).clone(), b.ty(w).clone());
+        let dx = if g.needs(0) {
+            let wt = swapped(b, w)?;
+            let product = b.matmul(dy, wt)?;
+            Some(b.unbroadcast(product, &tx)?)
+        } else {
+            None
+        };
+        let dw = if g.needs(1) {
+            // A matrix shared by the whole batch: one product over all rows, not one per batch entry.
+            let rows: Option<Dim> = (tw.rank() == 2).then(|| crate::ir::product(&tx.shape[..tx.rank() - 1])).flatten();
+            if let Some(rows) = rows {
+                let flat_x = b.reshape(x, &[rows, tw.shape[0]])?;
+                let flat_dy = b.reshape(dy, &[rows, tw.shape[1]])?;
+                let xt = swapped(b, flat_x)?;
+                Some(b.matmul(xt, flat_dy)?)
+            } else {
+                let xt = swapped(b, x)?;
+                let product = b.matmul(xt, dy)?;
+                Some(b.unbroadcast(product, &tw)?)
+            }
+        } else {
+            None
+        };
+        Ok(vec![dx, dw])
+    }
+
+    fn slots(&self, n: &View) -> Vec<Slot> {
+        let kernel = |i: usize| n.ty(i).is_ok_and(|t| t.rank() == 2);
+        match (n.constant(0).is_some(), n.constant(1).is_some()) {
+            (_, true) if kernel(1) => vec![Slot::Data, Slot::Kernel { axis: 1 }],
+            (true, false) if kernel(0) => vec![Slot::Kernel { axis: 0 }, Slot::Data],
+            _ => vec![],
+        }
+    }
+}

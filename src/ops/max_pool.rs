@@ -1,0 +1,144 @@
+//! The largest element of each sliding window.
+
+use super::phases::Phases;
+use super::window::Window;
+use super::{Builder, Grad, Import, Operator, Rule, View, fixed, floating};
+use crate::ir::{Attrs, Node, TensorType, ValueId};
+use std::collections::BTreeMap;
+
+/// `dy` goes to the largest element of each window; the first in row-major order takes a tie, as in PyTorch. Padding counts as
+/// −∞ and takes nothing.
+pub struct MaxPool;
+
+/// The kernel of a canonical pooling.
+pub(super) fn kernel(node: &Node) -> Vec<usize> {
+    node.ints("kernel_shape").iter().map(|&k| k.max(1) as usize).collect()
+}
+
+/// The source's kernel.
+pub(super) fn source_kernel(cx: &mut Import) -> Rule<Vec<usize>> {
+    let kernel = cx.ints("kernel_shape")?.ok_or("it does not say how large its windows are (`kernel_shape`)")?;
+    kernel.iter().map(|&k| usize::try_from(k).map_err(|_| format!("`kernel_shape` holds {k}, which is out of range"))).collect()
+}
+
+/// The type of a pooling's output.
+pub(super) fn pooled(n: &View) -> Rule<TensorType> {
+    let x = n.ty(0)?;
+    let kernel = kernel(n.node);
+    if x.rank() < 3 || x.rank() != kernel.len() + 2 {
+        return Err(format!("windows over {} axes do not fit images {x}", kernel.len()));
+    }
+    let window = Window::of(n.node, kernel);
+    if let Some(i) = (0..window.kernel.len()).find(|&i| window.pads_begin[i].max(window.pads_end[i]) >= window.extent(i)) {
+        return Err(format!("its windows fit into the padding of axis {}; pads must be smaller than the windows", i + 2));
+    }
+    let shape = [x.shape[..2].to_vec(), window.output(&x.shape[2..])?].concat();
+    Ok(TensorType { dtype: floating(x)?, shape })
+}
+
+/// The gradient of windows over one image. `x`, `y` and `dy` as in [`MaxPool`].
+fn gradient(b: &mut Builder, window: &Window, x: ValueId, y: ValueId, dy: ValueId) -> Rule<ValueId> {
+    let dtype = b.dtype(x);
+    let sizes = fixed(&TensorType { dtype, shape: b.shape(x)[2..].to_vec() })?;
+    let phases = Phases::new(window.clone(), sizes)?;
+    let taps = phases.taps();
+    let elements = phases.split(b, x, &taps, f64::NEG_INFINITY)?;
+    // No element equals the largest of a window that is not there.
+    let largest = phases.shifted(b, y, &taps, f64::INFINITY)?;
+    let cotangents = phases.shifted(b, dy, &taps, 0.0)?;
+    let mut free: Option<ValueId> = None;
+    let mut parts: BTreeMap<Vec<usize>, Vec<ValueId>> = Default::default();
+    for tap in &taps {
+        let equal = b.op("Equal", &[elements[&tap.phase], largest[&tap.shift]], Attrs::new())?;
+        let equal = phases.to_windows(b, equal, &tap.shift)?;
+        // The first tap that equals the largest takes the window.
+        let first = match free {
+            Some(free) => b.op("And", &[equal, free], Attrs::new())?,
+            None => equal,
+        };
+        let others = b.op("Not", &[equal], Attrs::new())?;
+        free = Some(match free {
+            Some(free) => b.op("And", &[free, others], Attrs::new())?,
+            None => others,
+        });
+        let mask = phases.to_phase(b, first, &tap.shift)?;
+        let mask = b.cast(mask, dtype)?;
+        let part = b.mul(mask, cotangents[&tap.shift])?;
+        parts.entry(tap.phase.clone()).or_default().push(part);
+    }
+    let mut sums = BTreeMap::new();
+    for (phase, list) in parts {
+        sums.insert(phase, b.total(&list)?);
+    }
+    phases.join(b, &sums)
+}
+
+/// The window along axis `i` alone.
+fn along(window: &Window, i: usize) -> Window {
+    let only = |list: &[usize], other: usize| (0..list.len()).map(|j| if i == j { list[j] } else { other }).collect();
+    Window {
+        kernel: only(&window.kernel, 1),
+        strides: only(&window.strides, 1),
+        dilations: only(&window.dilations, 1),
+        pads_begin: only(&window.pads_begin, 0),
+        pads_end: only(&window.pads_end, 0),
+        ceil: window.ceil,
+    }
+}
+
+/// Large windows one axis after the other: a window is the largest of its rows' largest, and its first largest element in
+/// row-major order is in the first of the rows that has it.
+fn gradient_by_axis(b: &mut Builder, window: &Window, x: ValueId, y: ValueId, dy: ValueId) -> Rule<ValueId> {
+    let rank = window.kernel.len();
+    // rows[i]: x pooled over the axes from i on.
+    let mut rows = vec![x; rank + 1];
+    rows[0] = y;
+    for i in (1..rank).rev() {
+        rows[i] = b.op("MaxPool", &[rows[i + 1]], Phases::attrs(&along(window, i)))?;
+    }
+    let mut dx = dy;
+    for i in 0..rank {
+        dx = gradient(b, &along(window, i), rows[i + 1], rows[i], dx)?;
+    }
+    Ok(dx)
+}
+
+impl Operator for MaxPool {
+    fn op_type(&self) -> &'static str {
+        "MaxPool"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        if cx.outputs.get(1).is_some_and(|o| !o.is_empty()) {
+            return Err("its second output, the indices, is not supported".into());
+        }
+        let kernel = source_kernel(cx)?;
+        let spatial = cx.ty(0)?.shape.get(2..).unwrap_or_default().to_vec();
+        let mut window = Window::import(cx, kernel, &spatial)?;
+        window.ceil = cx.source.int("ceil_mode").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
+        // The order of indices, which are not used.
+        cx.source.int("storage_order").map_err(|e| e.to_string())?;
+        window.close(&spatial)?;
+        cx.attrs.extend(Phases::attrs(&window));
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        Ok(vec![pooled(n)?])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let window = Window::of(&g.node, kernel(&g.node));
+        let inputs = [g.input(0)?, g.output(0), g.dy()?];
+        let (taps, steps): (usize, usize) = (window.kernel.iter().product(), window.kernel.iter().sum());
+        let dx = b.call("MaxPoolGrad", &inputs, Phases::attrs(&window), |b, i| {
+            let rule = if taps > 2 * steps { gradient_by_axis } else { gradient };
+            Ok(vec![rule(b, &window, i[0], i[1], i[2])?])
+        })?;
+        Ok(vec![Some(dx[0])])
+    }
+
+    fn notes(&self) -> &'static str {
+        "1-D to 3-D; dilations, ceil_mode, auto_pad; the first of equal largest elements takes the gradient; no indices output"
+    }
+}

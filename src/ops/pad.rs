@@ -1,0 +1,154 @@
+//! Elements added around a tensor.
+
+use super::{Builder, Grad, Import, Operator, Rule, View, axis, floating};
+use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
+
+/// Padding with a constant, with the nearest element (`edge`) or mirrored (`reflect`). The gradient is the middle of `dy`,
+/// plus what the copies in the padding add.
+pub struct Pad;
+
+/// Padding per axis of a canonical node: at the begins and at the ends, never negative.
+fn amounts(n: &View) -> Rule<(Vec<usize>, Vec<usize>)> {
+    let x = n.ty(0)?;
+    let pads = n.known_ints(1, "the padding")?;
+    if pads.len() != 2 * x.rank() {
+        return Err(format!("{} numbers of padding do not fit {x}", pads.len()));
+    }
+    let pads = pads.iter().map(|&p| usize::try_from(p).ok().filter(|&p| p <= 1 << 40)).collect::<Option<Vec<_>>>();
+    let pads = pads.ok_or("its padding is out of range")?;
+    Ok((pads[..x.rank()].to_vec(), pads[x.rank()..].to_vec()))
+}
+
+/// The source's padding for all axes; it may be negative.
+fn source_amounts(cx: &mut Import, rank: usize) -> Rule<(Vec<i64>, Vec<i64>)> {
+    cx.ints_to_input("pads", 1)?;
+    let known = |cx: &Import, i: usize| {
+        let list = cx.constant(i).and_then(|t| t.to_i64().ok());
+        list.ok_or_else(|| format!("its padding (input {i}) is computed while the model runs; export the network with constant shapes"))
+    };
+    let given = known(cx, 1)?;
+    let axes = if cx.has(3) { known(cx, 3)? } else { (0..rank as i64).collect() };
+    if given.len() != 2 * axes.len() || given.iter().any(|p| p.unsigned_abs() > 1 << 40) {
+        return Err(format!("its padding {given:?} does not fit {} axes", axes.len()));
+    }
+    let (mut begin, mut end) = (vec![0; rank], vec![0; rank]);
+    for (i, &a) in axes.iter().enumerate() {
+        let a = axis(a, rank)?;
+        *begin.get_mut(a).ok_or("it pads a scalar")? = given[i];
+        end[a] = given[axes.len() + i];
+    }
+    Ok((begin, end))
+}
+
+impl Operator for Pad {
+    fn op_type(&self) -> &'static str {
+        "Pad"
+    }
+
+    /// Afterwards the padding is a constant for all axes and not negative, and the value is a scalar.
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        let x = cx.ty(0)?.clone();
+        let dtype = floating(&x)?;
+        let mode = cx.string("mode", "constant")?;
+        if !["constant", "edge", "reflect"].contains(&mode.as_str()) {
+            return Err(format!("its mode \"{mode}\" is not supported, only constant, edge and reflect"));
+        }
+        let value = match cx.source.float("value").map_err(|e| e.to_string())? {
+            Some(v) => v as f64,
+            None if cx.has(2) => {
+                let value = cx.constant(2).filter(|t| t.count() == 1).and_then(|t| t.to_f64().ok());
+                value.ok_or("the number to pad with is computed while the model runs; export it as a constant")?[0]
+            }
+            None => 0.0,
+        };
+        let (begin, end) = source_amounts(cx, x.rank())?;
+        let mut source = cx.input(0)?;
+        if begin.iter().chain(&end).any(|&p| p < 0) {
+            if mode != "constant" {
+                return Err(format!("negative padding with mode \"{mode}\" is not supported"));
+            }
+            source = cx.builder().crop(source, &begin, &end)?;
+        }
+        let pads: Vec<i64> = begin.iter().chain(&end).map(|&p| p.max(0)).collect();
+        if pads.iter().all(|&p| p == 0) {
+            cx.op_type = "Identity".into();
+            cx.inputs = vec![Some(source)];
+            return Ok(());
+        }
+        let pads = cx.add_constant("pads", Tensor::from_i64(&[pads.len()], &pads));
+        cx.inputs = vec![Some(source), Some(pads)];
+        if mode == "constant" {
+            let value = cx.add_constant("value", Tensor::from_floats(dtype, &[], &[value]));
+            cx.inputs.push(Some(value));
+        }
+        cx.set("mode", Attr::String(mode));
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let mut ty = n.ty(0)?.clone();
+        let (begin, end) = amounts(n)?;
+        for (i, d) in ty.shape.iter_mut().enumerate() {
+            match *d {
+                _ if begin[i] == 0 && end[i] == 0 => {}
+                Dim::Batch(_) => return Err("it pads the batch; rewrite with a fixed --batch".into()),
+                Dim::Known(n) => {
+                    let padded = n.checked_add(begin[i]).and_then(|n| n.checked_add(end[i]));
+                    *d = Dim::Known(padded.ok_or("its result is impossibly large")?);
+                }
+            }
+        }
+        if n.node.string("mode") == "reflect"
+            && let Some(i) =
+                (0..ty.rank()).find(|&i| n.ty(0).is_ok_and(|x| x.shape[i].known().is_some_and(|s| begin[i].max(end[i]) >= s.max(1))))
+        {
+            return Err(format!("axis {i} is too short to be mirrored by {} and {} elements", begin[i], end[i]));
+        }
+        Ok(vec![ty])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let shape = b.shape(g.input(0)?).to_vec();
+        let (begin, end) = amounts(&View { graph: b.graph, node: &g.node })?;
+        let mut dx = g.dy()?;
+        let mut cotangents = vec![None; g.node.inputs.len()];
+        if g.node.string("mode") == "constant" {
+            let negative = |v: &[usize]| v.iter().map(|&p| -(p as i64)).collect::<Vec<_>>();
+            cotangents[0] = Some(b.crop(dx, &negative(&begin), &negative(&end))?);
+            return Ok(cotangents);
+        }
+        for (a, d) in shape.iter().enumerate().filter(|(a, _)| begin[*a] + end[*a] > 0) {
+            let size = d.known().ok_or("it pads the batch; rewrite with a fixed --batch")?;
+            dx = fold_back(b, dx, a, size, begin[a], end[a], g.node.string("mode") == "edge")?;
+        }
+        cotangents[0] = Some(dx);
+        Ok(cotangents)
+    }
+
+    fn notes(&self) -> &'static str {
+        "modes constant, edge and reflect; constant padding, which may be negative with mode constant"
+    }
+}
+
+/// Adds the cotangents of the copies in the padding along axis `a` to those of the elements they are copies of.
+fn fold_back(b: &mut Builder, dy: ValueId, a: usize, size: usize, begin: usize, end: usize, edge: bool) -> Rule<ValueId> {
+    let (size, begin, end) = (size as i64, begin as i64, end as i64);
+    let rank = b.rank(dy);
+    let along = |n: i64| (0..rank).map(|i| if i == a { n } else { 0 }).collect::<Vec<_>>();
+    let mut parts = vec![b.slice(dy, &[a], &[begin], &[begin + size], &[1])?];
+    // (padding, where it starts in dy, index of the first element it holds copies of)
+    for (count, from, first) in [(begin, 0, 1), (end, begin + size, size - 1 - end)] {
+        if count == 0 {
+            continue;
+        }
+        let part = b.slice(dy, &[a], &[from], &[from + count], &[1])?;
+        parts.push(if edge {
+            let (sum, at) = (b.sum(part, &[a], true)?, if from == 0 { 0 } else { size - 1 });
+            b.pad(sum, &along(at), &along(size - 1 - at), 0.0)?
+        } else {
+            let mirrored = b.slice(part, &[a], &[-1], &[i64::MIN + 1], &[-1])?;
+            b.pad(mirrored, &along(first), &along(size - first - count), 0.0)?
+        });
+    }
+    b.total(&parts)
+}

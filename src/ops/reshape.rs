@@ -1,0 +1,214 @@
+//! Operators that keep all elements in order under another shape; their gradient has the input's shape again.
+
+use super::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
+use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId, product};
+
+/// `dx`: `dy` under the shape of `x`.
+fn back(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+    let shape = b.shape(g.input(0)?).to_vec();
+    let mut cotangents = vec![None; g.node.inputs.len()];
+    cotangents[0] = Some(b.reshape(g.dy()?, &shape)?);
+    Ok(cotangents)
+}
+
+/// To the shape in input 1, where 0 keeps a dimension and −1 stands for what is left.
+pub struct Reshape;
+
+/// What a requested shape comes to.
+fn resolve(x: &TensorType, wanted: &[Elem], allow_zero: bool) -> Rule<Vec<Dim>> {
+    let shown = || {
+        let elem = |e: &Elem| match e {
+            Elem::Int(v) => v.to_string(),
+            Elem::Batch(k) => Dim::Batch(*k).to_string(),
+        };
+        wanted.iter().map(elem).collect::<Vec<_>>().join(", ")
+    };
+    let mut open = None;
+    let mut shape = vec![];
+    for (i, e) in wanted.iter().enumerate() {
+        shape.push(match *e {
+            Elem::Batch(k) => Dim::Batch(k),
+            Elem::Int(0) if !allow_zero => *x.shape.get(i).ok_or_else(|| format!("it keeps dimension {i} of {x}, which has none"))?,
+            Elem::Int(-1) if open.replace(i).is_none() => Dim::Known(1),
+            Elem::Int(v) => Dim::Known(usize::try_from(v).map_err(|_| format!("[{}] is no shape", shown()))?),
+        });
+    }
+    let misfit = || {
+        format!("{x} cannot become [{}]: if the batch size is written into the model, export it with a dynamic batch dimension", shown())
+    };
+    let count = x.count().ok_or_else(misfit)?;
+    let rest = product(&shape).ok_or_else(misfit)?;
+    let Some(open) = open else {
+        return if rest == count { Ok(shape) } else { Err(misfit()) };
+    };
+    let divide = |a: usize, b: usize| if b > 0 && a.is_multiple_of(b) { Ok(a / b) } else { Err(misfit()) };
+    shape[open] = match (count, rest) {
+        (Dim::Known(a), Dim::Known(b)) | (Dim::Batch(a), Dim::Batch(b)) => Dim::Known(divide(a, b)?),
+        (Dim::Batch(a), Dim::Known(b)) => Dim::Batch(divide(a, b)?),
+        (Dim::Known(_), Dim::Batch(_)) => return Err(misfit()),
+    };
+    Ok(shape)
+}
+
+impl Operator for Reshape {
+    fn op_type(&self) -> &'static str {
+        "Reshape"
+    }
+
+    /// Writes the shape as a constant, so that nothing of the shape's computation is left.
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        let allow_zero = cx.source.int("allowzero").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
+        let wanted =
+            cx.elems(1).ok_or("the new shape (input 1) is computed while the model runs; export the network with constant shapes")?;
+        let shape = resolve(cx.ty(0)?, &wanted, allow_zero)?;
+        if shape.iter().filter(|d| d.known().is_none()).count() > 1 {
+            return Err("two dimensions depend on the batch size; rewrite with a fixed --batch".into());
+        }
+        let dims: Vec<i64> = shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect();
+        // A zero would say "keep": only a tensor without elements has one.
+        cx.set("allowzero", Attr::Int(dims.contains(&0) as i64));
+        let constant = cx.add_constant("shape", Tensor::from_i64(&[dims.len()], &dims));
+        cx.inputs = vec![cx.inputs[0], Some(constant)];
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let x = n.ty(0)?;
+        let wanted = fold::list(n, 1).ok_or("the new shape is not known")?;
+        Ok(vec![TensorType { dtype: x.dtype, shape: resolve(x, &wanted, n.node.int("allowzero", 0) != 0)? }])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        back(b, g)
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        fold::reshaped(n, &self.infer(n).ok()?[0])
+    }
+
+    fn notes(&self) -> &'static str {
+        "the new shape must follow from constants and from shapes"
+    }
+}
+
+/// To a matrix: everything before `axis`, everything from it on.
+pub struct Flatten;
+
+impl Operator for Flatten {
+    fn op_type(&self) -> &'static str {
+        "Flatten"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        let rank = cx.ty(0)?.rank() as i64;
+        let a = cx.int("axis", 1)?;
+        if !(-rank..=rank).contains(&a) {
+            return Err(format!("axis {a} does not exist in a tensor of rank {rank}"));
+        }
+        cx.set("axis", Attr::Int(if a < 0 { a + rank } else { a }));
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let x = n.ty(0)?;
+        let a = usize::try_from(n.node.int("axis", 1)).ok().filter(|&a| a <= x.rank()).ok_or("its axis does not exist")?;
+        let part = |dims: &[Dim]| product(dims).ok_or_else(|| format!("{x} has too many elements to flatten"));
+        Ok(vec![TensorType { dtype: x.dtype, shape: vec![part(&x.shape[..a])?, part(&x.shape[a..])?] }])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        back(b, g)
+    }
+}
+
+/// Sorts the list of axes at input 1 and makes it count from 0: not every runtime gets other forms right.
+fn from_zero(cx: &mut Import, rank: usize) -> Rule<()> {
+    let list = cx.constant(1).and_then(|t| t.to_i64().ok());
+    let list = list.ok_or("the list of axes (input 1) is computed while the model runs; export the network with constant shapes")?;
+    let mut axes = list.iter().map(|&a| axis(a, rank).map(|a| a as i64)).collect::<Rule<Vec<_>>>()?;
+    axes.sort_unstable();
+    if axes != list {
+        cx.inputs[1] = Some(cx.add_constant("axes", Tensor::from_i64(&[axes.len()], &axes)));
+    }
+    Ok(())
+}
+
+/// Without the given axes, which have length 1.
+pub struct Squeeze;
+
+impl Operator for Squeeze {
+    fn op_type(&self) -> &'static str {
+        "Squeeze"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        cx.ints_to_input("axes", 1)?;
+        if cx.has(1) {
+            let rank = cx.ty(0)?.rank();
+            return from_zero(cx, rank);
+        }
+        let shape = &cx.ty(0)?.shape;
+        let axes: Vec<i64> = (0..shape.len()).filter(|&i| shape[i] == Dim::Known(1)).map(|i| i as i64).collect();
+        let axes = cx.add_constant("axes", Tensor::from_i64(&[axes.len()], &axes));
+        cx.inputs = vec![cx.inputs[0], Some(axes)];
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let x = n.ty(0)?;
+        let list = n.known_ints(1, "the list of axes")?;
+        let gone = list.iter().map(|&a| axis(a, x.rank())).collect::<Rule<Vec<_>>>()?;
+        if let Some(a) = gone.iter().find(|&&a| x.shape.get(a) != Some(&Dim::Known(1))) {
+            return Err(format!("axis {a} of {x} is not of length 1"));
+        }
+        let shape = x.shape.iter().enumerate().filter(|(i, _)| !gone.contains(i)).map(|(_, d)| *d).collect();
+        Ok(vec![TensorType { dtype: x.dtype, shape }])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        back(b, g)
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        fold::reshaped(n, &self.infer(n).ok()?[0])
+    }
+}
+
+/// With new axes of length 1 at the given places of the result.
+pub struct Unsqueeze;
+
+impl Operator for Unsqueeze {
+    fn op_type(&self) -> &'static str {
+        "Unsqueeze"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        cx.ints_to_input("axes", 1)?;
+        let count = cx.constant(1).map_or(0, Tensor::count);
+        let rank = cx.ty(0)?.rank() + count;
+        from_zero(cx, rank)
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let x = n.ty(0)?;
+        let list = n.known_ints(1, "the list of axes")?;
+        let rank = x.rank() + list.len();
+        let mut new = list.iter().map(|&a| axis(a, rank)).collect::<Rule<Vec<_>>>()?;
+        new.sort_unstable();
+        new.dedup();
+        if new.len() != list.len() {
+            return Err(format!("it names an axis twice: {list:?}"));
+        }
+        let mut old = x.shape.iter();
+        let shape = (0..rank).map(|i| if new.contains(&i) { Some(Dim::Known(1)) } else { old.next().copied() });
+        Ok(vec![TensorType { dtype: x.dtype, shape: shape.flatten().collect() }])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        back(b, g)
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        fold::reshaped(n, &self.infer(n).ok()?[0])
+    }
+}

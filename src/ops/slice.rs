@@ -1,0 +1,218 @@
+//! A regular part of a tensor.
+
+use super::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
+use crate::ir::{Dim, Elem, Tensor, TensorType, ValueId};
+
+/// Every `step`-th element from `start` up to, not including, `end`, along some axes; with a negative step backwards.
+/// The gradient is spread out with zeros: by padding every element of `dy` to `|step|`, and then at both ends.
+pub struct Slice;
+
+/// One axis of a slice: `count` elements from `start` on, `step` apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    axis: usize,
+    start: i64,
+    step: i64,
+    count: usize,
+}
+
+impl Part {
+    /// ONNX's rules: bounds may count from the end, and are clamped.
+    fn new(axis: usize, size: usize, start: i64, end: i64, step: i64) -> Rule<Part> {
+        let size = i64::try_from(size).map_err(|_| "it slices an impossibly long axis".to_string())?;
+        let from_zero = |v: i64| if v < 0 { v.saturating_add(size) } else { v };
+        let (start, end) = (from_zero(start), from_zero(end));
+        let (start, end) = match step {
+            0 => return Err("its step is 0".into()),
+            1.. => (start.clamp(0, size), end.clamp(0, size)),
+            _ => (start.clamp(-1, size - 1), end.clamp(-1, size - 1)),
+        };
+        let (span, pace) = if step > 0 { (end - start, step) } else { (start - end, step.saturating_neg()) };
+        let count = if span > 0 { (span - 1) / pace + 1 } else { 0 };
+        // A step beyond the axis takes one element whatever its length.
+        Ok(Part { axis, start: start.max(0), step: step.clamp(-size.max(1), size.max(1)), count: count as usize })
+    }
+
+    /// The bounds as they are written: a backward slice down to the first element ends below −size.
+    fn bounds(&self, size: usize) -> (i64, i64) {
+        let end = self.start + self.step * self.count as i64;
+        (self.start, if self.step < 0 && end < 0 { -1 - size as i64 } else { end.min(size as i64) })
+    }
+}
+
+/// The parts of a canonical node.
+fn parts(n: &View) -> Rule<Vec<Part>> {
+    let x = n.ty(0)?;
+    let starts = n.known_ints(1, "where it starts")?;
+    let ends = n.known_ints(2, "where it ends")?;
+    let axes = if n.input(3).is_some() { n.known_ints(3, "the list of axes")? } else { (0..starts.len() as i64).collect() };
+    let steps = if n.input(4).is_some() { n.known_ints(4, "the list of steps")? } else { vec![1; starts.len()] };
+    if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
+        return Err("its lists of starts, ends, axes and steps differ in length".into());
+    }
+    let mut list: Vec<Part> = vec![];
+    for i in 0..starts.len() {
+        let a = axis(axes[i], x.rank())?;
+        let size = x.shape.get(a).and_then(|d| d.known()).ok_or("it slices the batch; rewrite with a fixed --batch")?;
+        if list.iter().any(|p| p.axis == a) {
+            return Err(format!("it slices axis {a} twice"));
+        }
+        list.push(Part::new(a, size, starts[i], ends[i], steps[i])?);
+    }
+    Ok(list)
+}
+
+/// The list at input `i` of the source.
+fn bounds(cx: &Import, i: usize, what: &str) -> Rule<Vec<Elem>> {
+    cx.elems(i).ok_or_else(|| format!("{what} (input {i}) is computed while the model runs; export the network with constant shapes"))
+}
+
+impl Operator for Slice {
+    fn op_type(&self) -> &'static str {
+        "Slice"
+    }
+
+    /// Afterwards all four lists are constants, axes count from 0, bounds are clamped, and axes that stay whole are gone.
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        for (i, name) in ["starts", "ends", "axes"].into_iter().enumerate() {
+            cx.ints_to_input(name, i + 1)?;
+        }
+        let x = cx.ty(0)?.clone();
+        let (starts, ends) = (bounds(cx, 1, "where it starts")?, bounds(cx, 2, "where it ends")?);
+        let numbers = |i: usize, what: &str| -> Rule<Vec<i64>> {
+            let number = |e: Elem| if let Elem::Int(v) = e { Ok(v) } else { Err(format!("{what} depends on the batch size")) };
+            bounds(cx, i, what)?.into_iter().map(number).collect()
+        };
+        let axes = if cx.has(3) { numbers(3, "the list of axes")? } else { (0..starts.len() as i64).collect() };
+        let steps = if cx.has(4) { numbers(4, "the list of steps")? } else { vec![1; starts.len()] };
+        if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
+            return Err("its lists of starts, ends, axes and steps differ in length".into());
+        }
+        let mut lists = [vec![], vec![], vec![], vec![]];
+        for i in 0..starts.len() {
+            let a = axis(axes[i], x.rank())?;
+            let dim = *x.shape.get(a).ok_or("it slices a scalar")?;
+            let (Dim::Known(size), Elem::Int(start), Elem::Int(end)) = (dim, starts[i], ends[i]) else {
+                let from_start = matches!(starts[i], Elem::Int(0)) && steps[i] == 1;
+                let to_end = Elem::from(dim) == ends[i] || matches!(ends[i], Elem::Int(v) if v >= i32::MAX as i64);
+                if from_start && to_end {
+                    continue;
+                }
+                return Err(format!("it slices axis {a} of {x} by the batch size; rewrite with a fixed --batch"));
+            };
+            let part = Part::new(a, size, start, end, steps[i])?;
+            if part.step == 1 && part.count == size {
+                continue;
+            }
+            let (start, end) = part.bounds(size);
+            for (list, v) in lists.iter_mut().zip([start, end, a as i64, part.step]) {
+                list.push(v);
+            }
+        }
+        cx.inputs.truncate(1);
+        if lists[0].is_empty() {
+            cx.op_type = "Identity".into();
+            return Ok(());
+        }
+        for (name, list) in ["starts", "ends", "axes", "steps"].into_iter().zip(lists) {
+            let list = cx.add_constant(name, Tensor::from_i64(&[list.len()], &list));
+            cx.inputs.push(Some(list));
+        }
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let mut ty = n.ty(0)?.clone();
+        for p in parts(n)? {
+            ty.shape[p.axis] = Dim::Known(p.count);
+        }
+        Ok(vec![ty])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let x = g.input(0)?;
+        let list = parts(&View { graph: b.graph, node: &g.node })?;
+        let rank = b.rank(x);
+        let mut dx = g.dy()?;
+        // Backward slices first turned forward.
+        let backward: Vec<usize> = list.iter().filter(|p| p.step < 0).map(|p| p.axis).collect();
+        if !backward.is_empty() {
+            let n = backward.len();
+            dx = b.slice(dx, &backward, &vec![-1; n], &vec![i64::MIN + 1; n], &vec![-1; n])?;
+        }
+        // The first element that was taken, and how far apart they are.
+        let pace = |p: &Part| p.step.unsigned_abs() as usize;
+        let first = |p: &Part| if p.step < 0 { p.start + p.step * (p.count as i64 - 1) } else { p.start };
+        let spread: Vec<(usize, usize)> = list.iter().filter(|p| pace(p) > 1 && p.count > 1).map(|p| (p.axis, pace(p))).collect();
+        dx = spread_out(b, dx, &spread)?;
+        let (mut begin, mut end) = (vec![0i64; rank], vec![0i64; rank]);
+        for p in &list {
+            let size = |v: ValueId| b.shape(v)[p.axis].known().unwrap_or(0) as i64;
+            begin[p.axis] = first(p);
+            end[p.axis] = size(x) - first(p) - size(dx);
+        }
+        Ok(vec![Some(b.pad(dx, &begin, &end, 0.0)?)])
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        let list = parts(n).ok()?;
+        let picks = |p: &Part| (0..p.count as i64).map(|i| (p.start + p.step * i) as usize).collect::<Vec<_>>();
+        if let (Some(elems), [p]) = (fold::list(n, 0), list.as_slice()) {
+            let ty = self.infer(n).ok()?.pop()?;
+            return fold::known(&ty, picks(p).iter().map(|&i| elems.get(i).copied()).collect::<Option<_>>()?);
+        }
+        let mut t = fold::constant(n, 0)?.clone();
+        for p in &list {
+            t = fold::picked(&t, p.axis, &picks(p))?;
+        }
+        Some(Known::Tensor(t))
+    }
+}
+
+/// Puts `pace − 1` zeros after each element along every listed axis.
+pub(super) fn spread_out(b: &mut Builder, v: ValueId, paces: &[(usize, usize)]) -> Rule<ValueId> {
+    if paces.is_empty() {
+        return Ok(v);
+    }
+    let pace = |a: usize| paces.iter().find(|p| p.0 == a).map_or(1, |p| p.1);
+    let shape = b.shape(v).to_vec();
+    let (mut apart, mut end, mut together) = (vec![], vec![], vec![]);
+    for (a, &d) in shape.iter().enumerate() {
+        apart.push(d);
+        end.push(0);
+        match (pace(a), d) {
+            (1, _) => together.push(d),
+            (pace, Dim::Known(n)) => {
+                apart.push(Dim::Known(1));
+                end.push(pace as i64 - 1);
+                together.push(Dim::Known(n * pace));
+            }
+            (_, Dim::Batch(_)) => return Err("it spreads the batch out; rewrite with a fixed --batch".into()),
+        }
+    }
+    let v = b.reshape(v, &apart)?;
+    let v = b.pad(v, &vec![0; end.len()], &end, 0.0)?;
+    b.reshape(v, &together)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(size: usize, start: i64, end: i64, step: i64) -> (Vec<i64>, (i64, i64)) {
+        let p = Part::new(0, size, start, end, step).unwrap();
+        ((0..p.count as i64).map(|i| p.start + p.step * i).collect(), p.bounds(size))
+    }
+
+    #[test]
+    fn bounds_are_clamped_as_onnx_says() {
+        assert_eq!(part(5, 1, 100, 2), (vec![1, 3], (1, 5)));
+        assert_eq!(part(5, -3, i64::MAX, 1), (vec![2, 3, 4], (2, 5)));
+        assert_eq!(part(5, -1, i64::MIN, -2), (vec![4, 2, 0], (4, -6)));
+        assert_eq!(part(5, 100, 1, -1), (vec![4, 3, 2], (4, 1)));
+        assert_eq!(part(5, 0, 5, 100), (vec![0], (0, 5)));
+        assert!(part(5, 3, 1, 1).0.is_empty());
+        assert!(part(5, -100, 0, -1).0.is_empty());
+        assert!(Part::new(0, 5, 0, 5, 0).is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! Softmax and its logarithm along one axis (the meaning since opset 13).
+
+use super::build::attrs;
+use super::{Builder, Grad, Import, Operator, Rule, View, axis, floating};
+use crate::ir::{Attr, Dim, TensorType, ValueId};
+
+/// Before opset 13 the operator worked on everything from `axis` on at once; that is the same thing where `axis` is the last
+/// axis that is longer than 1.
+fn import(cx: &mut Import) -> Rule<()> {
+    let rank = cx.ty(0)?.rank();
+    let a = cx.source.int("axis").map_err(|e| e.to_string())?.unwrap_or(if cx.opset < 13 { 1 } else { -1 });
+    let a = axis(a, rank)?;
+    if cx.opset < 13 && cx.ty(0)?.shape[a + 1..].iter().any(|d| *d != Dim::Known(1)) {
+        return Err(format!("at opset {} it normalises over axes {a} to {} at once, which is not supported", cx.opset, rank - 1));
+    }
+    cx.set("axis", Attr::Int(a as i64));
+    Ok(())
+}
+
+fn infer(n: &View) -> Rule<Vec<TensorType>> {
+    floating(n.ty(0)?)?;
+    axis(n.node.int("axis", -1), n.ty(0)?.rank())?;
+    Ok(vec![n.ty(0)?.clone()])
+}
+
+/// `dx = y ⊙ (dy − Σ dy ⊙ y)`.
+pub struct Softmax;
+
+impl Operator for Softmax {
+    fn op_type(&self) -> &'static str {
+        "Softmax"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        import(cx)
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        infer(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let a = axis(g.node.int("axis", -1), b.rank(g.output(0)))?;
+        let inputs = [g.output(0), g.dy()?];
+        let dx = b.call("SoftmaxGrad", &inputs, attrs([("axis", Attr::Int(a as i64))]), |b, i| {
+            let product = b.mul(i[0], i[1])?;
+            let total = b.sum(product, &[a], true)?;
+            let rest = b.sub(i[1], total)?;
+            Ok(vec![b.mul(i[0], rest)?])
+        })?;
+        Ok(vec![Some(dx[0])])
+    }
+}
+
+/// `dx = dy − eʸ·Σ dy`.
+pub struct LogSoftmax;
+
+impl Operator for LogSoftmax {
+    fn op_type(&self) -> &'static str {
+        "LogSoftmax"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        import(cx)
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        infer(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let a = axis(g.node.int("axis", -1), b.rank(g.output(0)))?;
+        let inputs = [g.output(0), g.dy()?];
+        let dx = b.call("LogSoftmaxGrad", &inputs, attrs([("axis", Attr::Int(a as i64))]), |b, i| {
+            let total = b.sum(i[1], &[a], true)?;
+            let p = b.op("Exp", &[i[0]], Default::default())?;
+            let share = b.mul(p, total)?;
+            Ok(vec![b.sub(i[1], share)?])
+        })?;
+        Ok(vec![Some(dx[0])])
+    }
+}

@@ -1,0 +1,88 @@
+//! The one table of operators. Dispatch, docs/operators.md and the whole-table tests all come from it.
+
+use super::{
+    Operator, argmax, average_pool, batch_norm, binary, cast, cast_like, compare, concat, constant, conv, depth_space, expand, gather,
+    gemm, identity, matmul, max_pool, pad, reduce, reshape, select, shape, slice, softmax, split, transpose, unary,
+};
+
+/// Every operator of ONNX's own domain that spgraph knows, by name.
+pub static OPERATORS: &[&dyn Operator] = &[
+    // Element-wise
+    &unary::Clip,
+    &unary::Exp,
+    &unary::HardSigmoid,
+    &unary::HardSwish,
+    &unary::LeakyRelu,
+    &unary::Log,
+    &unary::Neg,
+    &unary::Not,
+    &unary::Relu,
+    &unary::Sigmoid,
+    &unary::Sqrt,
+    &unary::Tanh,
+    &binary::Add,
+    &binary::Div,
+    &binary::Max,
+    &binary::Mul,
+    &binary::Pow,
+    &binary::Sub,
+    &binary::Sum,
+    &softmax::LogSoftmax,
+    &softmax::Softmax,
+    // Comparisons
+    &argmax::ArgMax,
+    &compare::And,
+    &compare::Equal,
+    &compare::Greater,
+    &compare::GreaterOrEqual,
+    &compare::Less,
+    &compare::LessOrEqual,
+    &compare::Or,
+    // Linear algebra
+    &batch_norm::BatchNormalization,
+    &batch_norm::BatchNormTrain,
+    &conv::Conv,
+    &conv::ConvTranspose,
+    &gemm::Gemm,
+    &matmul::MatMul,
+    // Windows
+    &average_pool::AveragePool,
+    &max_pool::MaxPool,
+    // Reductions
+    &reduce::GlobalAveragePool,
+    &reduce::GlobalMaxPool,
+    &reduce::ReduceMax,
+    &reduce::ReduceMean,
+    &reduce::ReduceSum,
+    &reduce::ReduceSumSquare,
+    // Shape and layout
+    &cast::Cast,
+    &cast_like::CastLike,
+    &concat::Concat,
+    &constant::Constant,
+    &constant::ConstantOfShape,
+    &constant::Range,
+    &depth_space::DepthToSpace,
+    &depth_space::SpaceToDepth,
+    &expand::Expand,
+    &expand::Tile,
+    &gather::Gather,
+    &identity::Dropout,
+    &identity::Identity,
+    &pad::Pad,
+    &reshape::Flatten,
+    &reshape::Reshape,
+    &reshape::Squeeze,
+    &reshape::Unsqueeze,
+    &select::Where,
+    &shape::Shape,
+    &shape::Size,
+    &slice::Slice,
+    &split::Split,
+    &transpose::Transpose,
+];
+
+/// The entry for an operator of ONNX's own domain.
+pub fn find(op_type: &str) -> Option<&'static dyn Operator> {
+    OPERATORS.iter().copied().find(|o| o.op_type() == op_type)
+}

@@ -1,0 +1,63 @@
+//! Axes in another order.
+
+use super::{Builder, Grad, Import, Known, Operator, Rule, View, fold};
+use crate::ir::{Attr, Node, TensorType, ValueId};
+
+/// Output axis `i` is input axis `perm[i]`; the gradient is transposed back.
+pub struct Transpose;
+
+/// The permutation of a canonical node.
+fn permutation(node: &Node, rank: usize) -> Rule<Vec<usize>> {
+    let perm = node.ints("perm");
+    let mut seen = vec![false; rank];
+    for &p in perm {
+        match usize::try_from(p).ok().and_then(|p| seen.get_mut(p)) {
+            Some(s) if !*s => *s = true,
+            _ => return Err(format!("`perm` {perm:?} is no order of {rank} axes")),
+        }
+    }
+    if perm.len() != rank {
+        return Err(format!("`perm` {perm:?} is no order of {rank} axes"));
+    }
+    Ok(perm.iter().map(|&p| p as usize).collect())
+}
+
+impl Operator for Transpose {
+    fn op_type(&self) -> &'static str {
+        "Transpose"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        let rank = cx.ty(0)?.rank() as i64;
+        let perm = cx.ints("perm")?.unwrap_or_else(|| (0..rank).rev().collect());
+        cx.set("perm", Attr::Ints(perm));
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let x = n.ty(0)?;
+        let perm = permutation(n.node, x.rank())?;
+        Ok(vec![TensorType { dtype: x.dtype, shape: perm.iter().map(|&p| x.shape[p]).collect() }])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let dy = g.dy()?;
+        let perm = permutation(&g.node, b.rank(dy))?;
+        let mut inverse = vec![0; perm.len()];
+        for (i, &p) in perm.iter().enumerate() {
+            inverse[p] = i;
+        }
+        Ok(vec![Some(b.transpose(dy, &inverse)?)])
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        if let Some(elems) = fold::list(n, 0) {
+            return fold::known(n.ty(0).ok()?, elems);
+        }
+        let t = fold::constant(n, 0)?;
+        let perm = permutation(n.node, t.shape().len()).ok()?;
+        let shape: Vec<usize> = perm.iter().map(|&p| t.shape()[p]).collect();
+        let strides = fold::strides(t.shape());
+        fold::gathered(t, &shape, |at| at.iter().zip(&perm).map(|(&i, &p)| i * strides[p]).sum()).map(Known::Tensor)
+    }
+}

@@ -1,0 +1,245 @@
+//! Sliding windows of convolutions and poolings: how attributes resolve to explicit ones, and how large the output is.
+
+use super::{Import, Rule};
+use crate::ir::{Attr, Dim, Node};
+
+/// Larger attributes make no sense, and with this bound no sum or product below can overflow.
+const LIMIT: i64 = 1 << 30;
+
+/// Windows over the spatial axes, one entry per axis in every list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub kernel: Vec<usize>,
+    pub strides: Vec<usize>,
+    pub dilations: Vec<usize>,
+    pub pads_begin: Vec<usize>,
+    pub pads_end: Vec<usize>,
+    /// Poolings only: a last window that reaches over the end counts, unless it would start in the padding at the end.
+    pub ceil: bool,
+}
+
+/// A list of `len` numbers from `least` to [`LIMIT`].
+fn numbers(what: &str, list: &[i64], len: usize, least: i64) -> Rule<Vec<usize>> {
+    if list.len() != len {
+        return Err(format!("`{what}` has {} entries where {len} are expected", list.len()));
+    }
+    match list.iter().find(|&&v| !(least..=LIMIT).contains(&v)) {
+        Some(v) => Err(format!("`{what}` holds {v}, which is out of range")),
+        None => Ok(list.iter().map(|&v| v as usize).collect()),
+    }
+}
+
+fn signed(list: &[usize]) -> Vec<i64> {
+    list.iter().map(|&v| v as i64).collect()
+}
+
+impl Window {
+    /// Reads `kernel_shape`, `strides`, `dilations`, `pads` and `auto_pad` from the source and writes explicit canonical
+    /// attributes. `kernel` is what the weight says, or a pooling's `kernel_shape`; `spatial` are the input's sizes, where they
+    /// are numbers: they are needed for `auto_pad` only.
+    pub fn import(cx: &mut Import, kernel: Vec<usize>, spatial: &[Dim]) -> Rule<Window> {
+        let axes = kernel.len();
+        if spatial.len() != axes {
+            return Err(format!("a window over {axes} axes cannot slide over {} spatial axes", spatial.len()));
+        }
+        let kernel = numbers("kernel_shape", &signed(&kernel), axes, 1)?;
+        if let Some(given) = cx.ints("kernel_shape")?
+            && numbers("kernel_shape", &given, axes, 1)? != kernel
+        {
+            return Err(format!("`kernel_shape` is {given:?}, but the weight's windows are {kernel:?}"));
+        }
+        let ones = || vec![1; axes];
+        let strides = cx.ints("strides")?.map_or_else(|| Ok(ones()), |v| numbers("strides", &v, axes, 1))?;
+        let dilations = cx.ints("dilations")?.map_or_else(|| Ok(ones()), |v| numbers("dilations", &v, axes, 1))?;
+        let pads = cx.ints("pads")?;
+        let auto = cx.string("auto_pad", "NOTSET")?;
+        let mut window = Window { kernel, strides, dilations, pads_begin: vec![0; axes], pads_end: vec![0; axes], ceil: false };
+        match auto.as_str() {
+            "" | "NOTSET" => {
+                let pads = pads.unwrap_or_else(|| vec![0; 2 * axes]);
+                let pads = numbers("pads", &pads, 2 * axes, 0)?;
+                window.pads_begin = pads[..axes].to_vec();
+                window.pads_end = pads[axes..].to_vec();
+            }
+            "VALID" => {}
+            "SAME_UPPER" | "SAME_LOWER" => window.pad_to_same(spatial, auto == "SAME_LOWER")?,
+            other => return Err(format!("`auto_pad` is \"{other}\", which ONNX does not know")),
+        }
+        window.write(cx);
+        Ok(window)
+    }
+
+    /// Padding that gives `⌈input / stride⌉` windows; the odd one goes to the begin with `lower`, else to the end.
+    fn pad_to_same(&mut self, spatial: &[Dim], lower: bool) -> Rule<()> {
+        for (i, dim) in spatial.iter().enumerate() {
+            let size =
+                dim.known().ok_or_else(|| "`auto_pad` needs the spatial sizes as numbers; rewrite with a fixed input".to_string())?;
+            let windows = size.div_ceil(self.strides[i]);
+            let total = (windows.saturating_sub(1) * self.strides[i] + self.extent(i)).saturating_sub(size);
+            let (half, rest) = (total / 2, total - total / 2);
+            (self.pads_begin[i], self.pads_end[i]) = if lower { (rest, half) } else { (half, rest) };
+        }
+        Ok(())
+    }
+
+    /// Writes the canonical attributes.
+    fn write(&self, cx: &mut Import) {
+        cx.set("kernel_shape", Attr::Ints(signed(&self.kernel)));
+        cx.set("strides", Attr::Ints(signed(&self.strides)));
+        cx.set("dilations", Attr::Ints(signed(&self.dilations)));
+        cx.set("pads", Attr::Ints(self.pads()));
+    }
+
+    /// `pads` as ONNX writes them: all begins, then all ends.
+    pub fn pads(&self) -> Vec<i64> {
+        signed(&[self.pads_begin.as_slice(), &self.pads_end].concat())
+    }
+
+    /// The windows of a canonical node; attributes that it lacks have ONNX's defaults.
+    pub fn of(node: &Node, kernel: Vec<usize>) -> Window {
+        let axes = kernel.len();
+        let read = |name: &str, len: usize, default: usize| {
+            let list = node.ints(name);
+            if list.len() == len { list.iter().map(|&v| v.max(0) as usize).collect() } else { vec![default; len] }
+        };
+        let pads: Vec<usize> = read("pads", 2 * axes, 0);
+        Window {
+            strides: read("strides", axes, 1),
+            dilations: read("dilations", axes, 1),
+            pads_begin: pads[..axes].to_vec(),
+            pads_end: pads[axes..].to_vec(),
+            ceil: node.int("ceil_mode", 0) != 0,
+            kernel,
+        }
+    }
+
+    /// How many elements a window spans along axis `i`.
+    pub fn extent(&self, i: usize) -> usize {
+        (self.kernel[i] - 1) * self.dilations[i] + 1
+    }
+
+    /// How many windows there are along axis `i` of an input of `size` elements.
+    pub fn windows(&self, i: usize, size: usize) -> Rule<usize> {
+        let (extent, stride) = (self.extent(i), self.strides[i]);
+        let padded = size + self.pads_begin[i] + self.pads_end[i];
+        let room =
+            padded.checked_sub(extent).ok_or_else(|| format!("a window of {extent} does not fit into {padded} (padded) elements"))?;
+        let mut windows = room / stride + 1;
+        if self.ceil && !room.is_multiple_of(stride) && windows * stride < size + self.pads_begin[i] {
+            windows += 1;
+        }
+        Ok(windows)
+    }
+
+    /// Says the same without [`Window::ceil`], by more padding at the end, where the operators allow that much: less than a kernel.
+    pub fn close(&mut self, spatial: &[Dim]) -> Rule<()> {
+        if !self.ceil {
+            return Ok(());
+        }
+        let sizes =
+            spatial.iter().map(|d| d.known()).collect::<Option<Vec<_>>>().ok_or("`ceil_mode` needs the spatial sizes as numbers")?;
+        let mut ends = vec![];
+        for (i, size) in sizes.into_iter().enumerate() {
+            let covered = (self.windows(i, size)? - 1) * self.strides[i] + self.extent(i);
+            ends.push(self.pads_end[i].max(covered.saturating_sub(size + self.pads_begin[i])));
+        }
+        if ends.iter().zip(&self.kernel).all(|(e, k)| e < k) {
+            self.pads_end = ends;
+            self.ceil = false;
+        }
+        Ok(())
+    }
+
+    /// The output's spatial sizes.
+    pub fn output(&self, spatial: &[Dim]) -> Rule<Vec<Dim>> {
+        if spatial.len() != self.kernel.len() {
+            return Err(format!("a window over {} axes cannot slide over {} spatial axes", self.kernel.len(), spatial.len()));
+        }
+        let count = |(i, d): (usize, &Dim)| match d.known() {
+            Some(size) => Ok(Dim::Known(self.windows(i, size)?)),
+            None => Err("a spatial size depends on the batch size".to_string()),
+        };
+        spatial.iter().enumerate().map(count).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::Graph;
+    use crate::onnx::{Attributes, pb};
+
+    fn attribute(name: &str, ints: &[i64]) -> pb::AttributeProto {
+        pb::AttributeProto { name: Some(name.into()), r#type: Some(7), ints: ints.to_vec(), ..Default::default() }
+    }
+
+    fn auto_pad(mode: &str) -> pb::AttributeProto {
+        pb::AttributeProto { name: Some("auto_pad".into()), r#type: Some(3), s: Some(mode.as_bytes().to_vec()), ..Default::default() }
+    }
+
+    fn import(attribute: Vec<pb::AttributeProto>, kernel: &[usize], spatial: &[usize]) -> Rule<(Window, Node)> {
+        let proto = pb::NodeProto { attribute, ..Default::default() };
+        let mut graph = Graph::new("test");
+        let mut updates = vec![];
+        let mut cx = Import {
+            graph: &mut graph,
+            name: "node".into(),
+            opset: 17,
+            op_type: "MaxPool".into(),
+            inputs: vec![],
+            outputs: vec![],
+            source: Attributes::new(&proto).map_err(|e| e.to_string())?,
+            attrs: Default::default(),
+            replaced: None,
+            batch_norm_train: false,
+            batch_norm_updates: &mut updates,
+        };
+        let spatial: Vec<Dim> = spatial.iter().map(|&n| Dim::Known(n)).collect();
+        let window = Window::import(&mut cx, kernel.to_vec(), &spatial)?;
+        let node = Node { name: "n".into(), op_type: "MaxPool".into(), inputs: vec![], outputs: vec![], attrs: cx.attrs, body: None };
+        Ok((window, node))
+    }
+
+    #[test]
+    fn canonical_attributes_say_the_same() {
+        let source = vec![attribute("strides", &[2, 1]), attribute("pads", &[1, 0, 2, 0]), attribute("kernel_shape", &[3, 2])];
+        let (window, node) = import(source, &[3, 2], &[7, 7]).unwrap();
+        assert_eq!(window, Window::of(&node, vec![3, 2]));
+        assert_eq!(window.output(&[Dim::Known(7), Dim::Known(7)]).unwrap(), [Dim::Known(4), Dim::Known(6)]);
+    }
+
+    #[test]
+    fn auto_pad_becomes_explicit() {
+        for (mode, begin, end, out) in [("SAME_UPPER", 0, 1, 4), ("SAME_LOWER", 1, 0, 4), ("VALID", 0, 0, 3)] {
+            let (window, _) = import(vec![auto_pad(mode), attribute("strides", &[2])], &[3], &[8]).unwrap();
+            assert_eq!((window.pads_begin[0], window.pads_end[0]), (begin, end), "{mode}");
+            assert_eq!(window.windows(0, 8), Ok(out), "{mode}");
+        }
+    }
+
+    #[test]
+    fn ceil_mode_drops_windows_that_start_in_the_padding() {
+        let window = |kernel: usize, stride: usize, pad: usize| Window {
+            kernel: vec![kernel],
+            strides: vec![stride],
+            dilations: vec![1],
+            pads_begin: vec![pad],
+            pads_end: vec![pad],
+            ceil: true,
+        };
+        // The last window would start at 4 of 1 + 3: dropped.
+        assert_eq!(window(2, 2, 1).windows(0, 3), Ok(2));
+        assert_eq!(window(3, 2, 0).windows(0, 6), Ok(3));
+        assert_eq!(window(3, 2, 1).windows(0, 112), Ok(57));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert!(import(vec![attribute("strides", &[0])], &[3], &[8]).unwrap_err().contains("`strides` holds 0"));
+        assert!(import(vec![attribute("pads", &[-1, 0])], &[3], &[8]).unwrap_err().contains("`pads` holds -1"));
+        assert!(import(vec![attribute("pads", &[0])], &[3], &[8]).unwrap_err().contains("1 entries where 2"));
+        assert!(import(vec![], &[3, 3], &[8]).unwrap_err().contains("2 axes"));
+        let (window, _) = import(vec![], &[9], &[8]).unwrap();
+        assert!(window.windows(0, 8).unwrap_err().contains("does not fit"));
+    }
+}

@@ -1,0 +1,41 @@
+//! Weight decay: `Ω(w) = (α/2)·‖w‖²`, gradient `α·w`. Reads no starting point.
+
+use super::{Penalty, Term};
+use crate::ir::{Attrs, ValueId};
+use crate::ops::{Builder, Rule};
+
+pub struct L2;
+
+/// `(s/2)·‖d‖²` and `s·d` for a difference `d`, inside a function's body.
+pub(super) fn quadratic(b: &mut Builder, d: ValueId, strength: ValueId) -> Rule<Vec<ValueId>> {
+    let norm = b.sum_square(d)?;
+    let strength0 = b.reshape(strength, &[])?;
+    let half = b.number(0.5, norm);
+    let value = b.mul(norm, half)?;
+    let value = b.mul(value, strength0)?;
+    Ok(vec![value, b.mul(d, strength)?])
+}
+
+pub(super) fn term(b: &mut Builder, w: ValueId, strength: ValueId) -> Rule<Term> {
+    let outputs = b.call("L2Penalty", &[w, strength], Attrs::new(), |b, i| quadratic(b, i[0], i[1]))?;
+    Ok(Term { value: outputs[0], gradient: outputs[1] })
+}
+
+impl Penalty for L2 {
+    fn kind(&self) -> &'static str {
+        "l2"
+    }
+
+    fn uses_start(&self) -> bool {
+        false
+    }
+
+    /// The paper's authors use 1e-4 on shared and 1e-3 on new parameters.
+    fn defaults(&self) -> (f64, f64) {
+        (1e-4, 1e-3)
+    }
+
+    fn shared(&self, b: &mut Builder, w: ValueId, _: Option<ValueId>, strength: ValueId) -> Rule<Term> {
+        term(b, w, strength)
+    }
+}

@@ -1,0 +1,239 @@
+//! What is in a model, whether or not it can be trained.
+
+use crate::error::{Error, Refusal, Result};
+use crate::import::{self, Batch, ImportOptions, Imported, ParameterKind, import};
+use crate::ir::DType;
+use crate::manifest::{Port, Preprocessing};
+use crate::onnx::{self, SourceModel, pb};
+use crate::ops::{Status, table};
+use crate::rewrite::{default_preprocessing, find_head, read_metadata};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Everything that `spgraph inspect` shows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inspection {
+    pub file: String,
+    pub bytes: u64,
+    pub sha256: String,
+    pub producer: String,
+    pub opset: Option<i64>,
+    pub inputs: Vec<InputInfo>,
+    pub outputs: Vec<InputInfo>,
+    pub parameters: Vec<ParameterInfo>,
+    /// Elements of all parameters.
+    pub elements: usize,
+    pub parameter_bytes: usize,
+    pub operators: Vec<OperatorInfo>,
+    /// `live (N)`, or why there is none to see.
+    pub batch_norm: String,
+    /// The classifier that `--classes` would replace.
+    pub head: Option<HeadInfo>,
+    /// Class names by label, where the model knows them.
+    pub classes: Vec<String>,
+    /// What is done to images: as the model says, or the default for its input size.
+    pub preprocessing: Option<Preprocessing>,
+    /// Nodes that stand in the way of training.
+    pub refused: Vec<RefusedNode>,
+    /// Any other reason why the model cannot be trained as it is.
+    pub problem: Option<String>,
+}
+
+/// An input or output as the model declares it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InputInfo {
+    pub name: String,
+    pub dtype: String,
+    /// `[N, 3, 224, 224]`
+    pub shape: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ParameterInfo {
+    pub name: String,
+    /// What a person would call it; the name where nothing better is known.
+    pub alias: String,
+    /// weight, bias, scale, shift, mean, variance; or constant where the model could not be read as a graph.
+    pub kind: String,
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    pub elements: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OperatorInfo {
+    pub name: String,
+    pub nodes: usize,
+    /// `yes`, `zero`, or `refused`.
+    pub gradient: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HeadInfo {
+    pub node: String,
+    pub operator: String,
+    pub weight: String,
+    pub features: usize,
+    pub classes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RefusedNode {
+    pub node: String,
+    pub op: String,
+    pub reason: String,
+}
+
+impl From<Refusal> for RefusedNode {
+    fn from(r: Refusal) -> Self {
+        RefusedNode { node: r.node, op: r.op, reason: r.reason }
+    }
+}
+
+/// Looks at the model in `path`. `input_shape` gives the sizes after the batch where the model leaves them open.
+///
+/// Fails only where the file is no ONNX model; one that cannot be trained is described, with the reasons.
+pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspection> {
+    let source = onnx::read(path)?;
+    let options = |batch| ImportOptions {
+        batch,
+        input_shape: input_shape.clone(),
+        batch_norm_train: false,
+        frozen: Default::default(),
+        keep_ties: false,
+    };
+    let imported = match import(&source, &options(Batch::Dynamic)) {
+        // Some networks can be read for a fixed batch size only.
+        Err(Error::Unsupported(_)) => import(&source, &options(Batch::Fixed(1))),
+        other => other,
+    };
+    let (imported, refused, problem) = match imported {
+        Ok(imported) => (Some(imported), vec![], None),
+        Err(Error::Unsupported(list)) => (None, list, None),
+        Err(error) => (None, vec![], Some(error.to_string())),
+    };
+    let metadata = read_metadata(&source.proto)?;
+    let graph = source.graph()?;
+    let operators = operators(graph, &refused);
+    let parameters = imported.as_ref().map_or_else(|| constants(graph), parameters);
+    let live = graph.node.iter().filter(|n| n.op_type() == "BatchNormalization").count();
+    Ok(Inspection {
+        file: path.display().to_string(),
+        bytes: source.bytes,
+        sha256: source.sha256.clone(),
+        producer: format!("{} {}", source.proto.producer_name(), source.proto.producer_version()).trim().to_string(),
+        opset: import::opset(&source).ok().or_else(|| any_opset(&source)),
+        inputs: graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name() == i.name())).map(declared).collect(),
+        outputs: graph.output.iter().map(declared).collect(),
+        elements: parameters.iter().map(|p| p.elements).sum(),
+        parameter_bytes: parameters.iter().map(|p| p.elements * DType::from_name(&p.dtype).map_or(4, DType::size)).sum(),
+        parameters,
+        operators,
+        batch_norm: match live {
+            0 => "none (folded into the convolutions, or never there)".into(),
+            n => format!("live, {n} nodes"),
+        },
+        head: imported.as_ref().and_then(|i| find_head(i).ok()).map(|h| HeadInfo {
+            node: h.node,
+            operator: h.op_type,
+            weight: h.kernel.name,
+            features: h.features,
+            classes: h.classes,
+        }),
+        classes: metadata.classes,
+        preprocessing: metadata.preprocessing.or_else(|| imported.as_ref().map(assumed)),
+        refused: refused.into_iter().map(Into::into).collect(),
+        problem,
+    })
+}
+
+fn assumed(imported: &Imported) -> Preprocessing {
+    let ty = imported.graph.ty(imported.input);
+    let shape = ty.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect();
+    default_preprocessing(&Port { name: String::new(), dtype: ty.dtype.name().into(), shape })
+}
+
+fn any_opset(source: &SourceModel) -> Option<i64> {
+    source.proto.opset_import.iter().find(|o| matches!(o.domain(), "" | "ai.onnx")).map(|o| o.version())
+}
+
+fn declared(info: &pb::ValueInfoProto) -> InputInfo {
+    use pb::tensor_shape_proto::dimension::Value;
+    let tensor = match info.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(pb::type_proto::Value::TensorType(t)) => Some(t),
+        _ => None,
+    };
+    let size = |d: &pb::tensor_shape_proto::Dimension| match &d.value {
+        Some(Value::DimValue(n)) => n.to_string(),
+        Some(Value::DimParam(s)) if !s.is_empty() => s.clone(),
+        _ => "?".into(),
+    };
+    let shape = tensor.and_then(|t| t.shape.as_ref());
+    InputInfo {
+        name: info.name().into(),
+        dtype: tensor.and_then(|t| DType::from_onnx(t.elem_type())).map_or("unknown", DType::name).into(),
+        shape: shape.map_or("[…]".into(), |s| format!("[{}]", s.dim.iter().map(size).collect::<Vec<_>>().join(", "))),
+    }
+}
+
+fn parameters(imported: &Imported) -> Vec<ParameterInfo> {
+    let info = |p: &import::Parameter| {
+        let ty = imported.graph.ty(p.value);
+        let shape = ty.dims().unwrap_or_default();
+        ParameterInfo {
+            name: p.name.clone(),
+            alias: p.alias.clone(),
+            kind: match p.kind {
+                ParameterKind::Kernel { .. } => "weight",
+                ParameterKind::Bias => "bias",
+                ParameterKind::Scale => "scale",
+                ParameterKind::Shift => "shift",
+                ParameterKind::Mean => "mean",
+                ParameterKind::Variance => "variance",
+            }
+            .into(),
+            dtype: ty.dtype.name().into(),
+            elements: shape.iter().product(),
+            shape,
+        }
+    };
+    imported.parameters.iter().map(info).collect()
+}
+
+/// The floating-point initializers of a graph that could not be read.
+fn constants(graph: &pb::GraphProto) -> Vec<ParameterInfo> {
+    let floats = graph.initializer.iter().filter_map(|t| Some((t, DType::from_onnx(t.data_type()).filter(|d| d.is_float())?)));
+    floats
+        .map(|(t, dtype)| {
+            let shape: Vec<usize> = t.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
+            ParameterInfo {
+                name: t.name().into(),
+                alias: t.name().into(),
+                kind: "constant".into(),
+                dtype: dtype.name().into(),
+                elements: shape.iter().fold(1usize, |a, &b| a.saturating_mul(b)),
+                shape,
+            }
+        })
+        .collect()
+}
+
+fn operators(graph: &pb::GraphProto, refused: &[Refusal]) -> Vec<OperatorInfo> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for node in &graph.node {
+        let own = matches!(node.domain(), "" | "ai.onnx");
+        let name = if own { node.op_type().to_string() } else { format!("{}.{}", node.domain(), node.op_type()) };
+        *counts.entry(name).or_insert(0) += 1;
+    }
+    let gradient = |name: &str| {
+        let bad = refused.iter().filter(|r| r.op == name).count();
+        match table::find(name).map(|o| o.status()) {
+            None | Some(Status::Refused(_)) => "refused".to_string(),
+            Some(_) if bad > 0 => format!("refused in {bad} nodes"),
+            Some(Status::Differentiable) => "yes".into(),
+            Some(Status::ZeroGradient) => "zero".into(),
+        }
+    };
+    counts.into_iter().map(|(name, nodes)| OperatorInfo { gradient: gradient(&name), name, nodes }).collect()
+}

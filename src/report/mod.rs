@@ -1,0 +1,7 @@
+//! Reports for people: aligned text tables, and what is inside a model.
+
+mod inspection;
+mod table;
+
+pub use inspection::{HeadInfo, InputInfo, Inspection, OperatorInfo, ParameterInfo, RefusedNode, inspect};
+pub use table::{Align, Table};

@@ -1,0 +1,68 @@
+//! Aligned text tables.
+
+use std::fmt;
+
+/// How a column's cells are placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    Left,
+    Right,
+}
+
+/// A table whose columns are as wide as they need to be.
+#[derive(Debug, Clone)]
+pub struct Table {
+    columns: Vec<(String, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn new<S: Into<String>>(columns: impl IntoIterator<Item = (S, Align)>) -> Table {
+        Table { columns: columns.into_iter().map(|(name, align)| (name.into(), align)).collect(), rows: vec![] }
+    }
+
+    /// Adds a row; cells that are missing are empty.
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) -> &mut Self {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+        self
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head: Vec<String> = self.columns.iter().map(|c| c.0.clone()).collect();
+        let lines = || std::iter::once(&head).chain(&self.rows);
+        let width = |i: usize| lines().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        for line in lines() {
+            let mut text = String::new();
+            for (i, ((_, align), width)) in self.columns.iter().zip(&widths).enumerate() {
+                let cell = line.get(i).map(String::as_str).unwrap_or_default();
+                let gap = " ".repeat(width.saturating_sub(cell.chars().count()));
+                let space = if i > 0 { "  " } else { "" };
+                match align {
+                    Align::Left => text.push_str(&format!("{space}{cell}{gap}")),
+                    Align::Right => text.push_str(&format!("{space}{gap}{cell}")),
+                }
+            }
+            writeln!(f, "{}", text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let mut t = Table::new([("class", Align::Left), ("images", Align::Right)]);
+        t.row(["disk", "5"]).row(["größer", "1234567"]);
+        assert_eq!(t.to_string(), "class    images\ndisk          5\ngrößer  1234567\n");
+    }
+}

@@ -1,0 +1,305 @@
+//! Writes a bundle to disk, and reads its starting state back.
+
+use super::export::template;
+use super::graphs::{self, Slot};
+use super::metadata::{default_preprocessing, read_metadata};
+use super::options::{HeadOption, Options, Penalize, Strength};
+use super::plan::{Plan, plan};
+use crate::emit::{self, Dialect};
+use crate::error::{Error, Result};
+use crate::fs::OutputDir;
+use crate::ir::{DType, Graph, Tensor, TensorType, ValueId};
+use crate::manifest::{self, DataPorts, FORMAT, Manifest, Port, Role, Source, State};
+use crate::onnx::{self, ExternalWriter, SourceModel, pb};
+use std::path::{Path, PathBuf};
+
+/// Weights above this many bytes go to `weights.bin`.
+const INLINE_LIMIT: u64 = 1 << 30;
+
+/// What [`rewrite`] did.
+#[derive(Debug)]
+pub struct Report {
+    pub path: PathBuf,
+    pub manifest: Manifest,
+    pub plan: Plan,
+    /// The files written, with their sizes in bytes.
+    pub files: Vec<(String, u64)>,
+}
+
+/// Rewrites the model at `model` into a bundle in the new folder `output`; an existing bundle there is replaced only with `force`.
+pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> Result<Report> {
+    let strength = options.check()?;
+    let out = OutputDir::create_marked(output, force, "manifest.json")?;
+    let mut source = onnx::read(model)?;
+    let known = read_metadata(&source.proto)?;
+    let (plan, _) = plan(&mut source, options)?;
+    let back = graphs::backward(&source, options, &plan)?;
+    let data = port(&back.graph, back.data);
+    let target = port(&back.graph, back.target);
+
+    let mut files = Files { dir: out.path().to_path_buf(), weights: None, external: options.external_data, names: vec![] };
+    let gradient_names: Vec<String> = back.gradients.iter().map(|&g| back.graph.name_of(g).to_string()).collect();
+    if options.split {
+        files.write("grad.onnx", gradient_model(&back, options.dialect))?;
+        files.write("apply.onnx", apply_model(&back, options, strength.as_ref())?)?;
+    }
+    let (step, slots, scalars, outputs) = step_graph(back, options, strength.as_ref())?;
+    let manifest = Manifest {
+        format: FORMAT,
+        spgraph: env!("CARGO_PKG_VERSION").into(),
+        source: Source {
+            file: model.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            sha256: source.sha256.clone(),
+            producer: format!("{} {}", source.proto.producer_name(), source.proto.producer_version()).trim().to_string(),
+            opset: crate::import::opset(&source)?,
+        },
+        data: DataPorts { input: data.clone(), target },
+        scalars,
+        outputs,
+        state: slots
+            .iter()
+            .map(|s| State {
+                name: s.name.clone(),
+                role: s.role,
+                dtype: s.ty.dtype.name().into(),
+                shape: s.ty.dims().unwrap_or_default(),
+                input: step.name_of(s.input).into(),
+                output: step.name_of(s.next).into(),
+                alias: s.alias.clone(),
+                penalized: s.penalized,
+                gradient: (options.split && matches!(s.role, Role::Shared | Role::New))
+                    .then(|| gradient_names.iter().find(|g| **g == format!("{}.grad", s.name)).cloned())
+                    .flatten(),
+            })
+            .collect(),
+        penalty: manifest::Penalty {
+            kind: options.penalty.clone(),
+            parameters: if options.penalize == Penalize::All { "all" } else { "weights" }.into(),
+        },
+        optimizer: manifest::Optimizer { kind: "sgd".into(), momentum: options.optimizer.momentum, nesterov: options.optimizer.nesterov },
+        batch_norm: plan.batch_norm,
+        precision: slots.first().map_or(DType::F32, |s| s.ty.dtype).name().into(),
+        classes: match &options.classes {
+            // A kept head keeps its names, which a model that spgraph exported knows.
+            none if none.is_empty() && options.head == HeadOption::Keep && known.classes.len() == plan.classes => known.classes,
+            given => given.clone(),
+        },
+        preprocessing: options.preprocessing.clone().or(known.preprocessing).unwrap_or_else(|| default_preprocessing(&data)),
+    };
+    let text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::model(format!("cannot write the manifest: {e}")))?;
+
+    files.write("init.onnx", init_model(&slots))?;
+    let mut model = emit::model(&step, options.dialect);
+    model.metadata_props.push(pb::StringStringEntryProto { key: Some("spgraph.manifest".into()), value: Some(text.clone()) });
+    files.write("step.onnx", model)?;
+    let evaluation = graphs::evaluation(&source, options, &slots)?;
+    files.write("eval.onnx", emit::model(&evaluation, Dialect::Inlined))?;
+    let names: Vec<&str> = slots.iter().filter(|s| s.role != Role::Optimizer).map(|s| s.name.as_str()).collect();
+    // Always whole: the tensors that are state are empty in it.
+    onnx::write(out.path().join("template.onnx"), &template(source, &names, &plan.split)?)?;
+    files.names.push("template.onnx".into());
+    let manifest_path = out.path().join("manifest.json");
+    std::fs::write(&manifest_path, text).map_err(Error::io("cannot write", &manifest_path))?;
+    let names = files.finish()?;
+    let path = out.commit()?;
+    let files = names.into_iter().chain(["manifest.json".to_string()]).map(|n| {
+        let size = std::fs::metadata(path.join(&n)).map(|m| m.len()).unwrap_or(0);
+        (n, size)
+    });
+    Ok(Report { files: files.collect(), path, manifest, plan })
+}
+
+fn port(graph: &Graph, value: ValueId) -> Port {
+    let ty = graph.ty(value);
+    Port {
+        name: graph.name_of(value).into(),
+        dtype: ty.dtype.name().into(),
+        shape: ty.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect(),
+    }
+}
+
+/// The whole step. Gives the graph, the state in order, the scalars and the names of the scalar outputs.
+fn step_graph(
+    back: graphs::Backward,
+    options: &Options,
+    strength: Option<&Strength>,
+) -> Result<(Graph, Vec<Slot>, Vec<manifest::Scalar>, Vec<String>)> {
+    let graphs::Backward { mut graph, data, target, loss, parameters, gradients, buffers } = back;
+    let updates = graphs::updates(&mut graph, options, strength, parameters, &gradients)?;
+    let total = crate::ops::Builder::new(&mut graph)
+        .add(loss.value, updates.penalty)
+        .map_err(|reason| Error::model(format!("the loss cannot be added to the penalty: {reason}")))?;
+    let results = [("loss", total), ("data_loss", loss.value), ("penalty", updates.penalty), ("correct", loss.correct)];
+    for (name, value) in results {
+        graph.rename(value, name);
+    }
+    let outputs = results.iter().map(|(_, v)| graph.name_of(*v).to_string()).collect();
+    let slots: Vec<Slot> = updates.parameters.into_iter().chain(buffers).chain(updates.optimizer).collect();
+    graph.inputs = [data, target].into_iter().chain(updates.scalars.iter().map(|s| s.1)).chain(slots.iter().map(|s| s.input)).collect();
+    graph.outputs = results.iter().map(|r| r.1).chain(slots.iter().map(|s| s.next)).collect();
+    graph.name = "step".into();
+    graph.verify().map_err(|e| Error::model(format!("the training step is malformed: {e}")))?;
+    Ok((graph, slots, updates.scalars.into_iter().map(|s| s.0).collect(), outputs))
+}
+
+/// State and batch → data loss, correct, gradients, next statistics.
+fn gradient_model(back: &graphs::Backward, dialect: Dialect) -> pb::ModelProto {
+    let mut graph = back.graph.clone();
+    graph.rename(back.loss.value, "loss");
+    graph.rename(back.loss.correct, "correct");
+    let state = || back.parameters.iter().chain(&back.buffers);
+    graph.inputs = [back.data, back.target].into_iter().chain(state().map(|s| s.input)).collect();
+    graph.outputs = [back.loss.value, back.loss.correct]
+        .into_iter()
+        .chain(back.gradients.iter().copied())
+        .chain(back.buffers.iter().map(|s| s.next))
+        .collect();
+    graph.name = "grad".into();
+    emit::model(&graph, dialect)
+}
+
+/// Gradients, scalars and state → penalty and next state.
+fn apply_model(back: &graphs::Backward, options: &Options, strength: Option<&Strength>) -> Result<pb::ModelProto> {
+    let mut graph = Graph::new("apply");
+    let mut parameters = back.parameters.clone();
+    for p in &mut parameters {
+        p.input = graph.input(&p.name, p.ty.clone());
+        p.next = p.input;
+    }
+    let gradients: Vec<ValueId> = parameters.iter().map(|p| graph.input(&format!("{}.grad", p.name), p.ty.clone())).collect();
+    let updates = graphs::updates(&mut graph, options, strength, parameters, &gradients)?;
+    graph.rename(updates.penalty, "penalty");
+    let slots = || updates.parameters.iter().chain(&updates.optimizer);
+    graph.inputs = gradients.iter().copied().chain(updates.scalars.iter().map(|s| s.1)).chain(slots().map(|s| s.input)).collect();
+    graph.outputs = std::iter::once(updates.penalty).chain(slots().map(|s| s.next)).collect();
+    Ok(emit::model(&graph, options.dialect))
+}
+
+/// No inputs; every state tensor at its start. Zeros are made, not stored.
+fn init_model(slots: &[Slot]) -> pb::ModelProto {
+    let mut graph = Graph::new("init");
+    let mut names = vec![];
+    for slot in slots {
+        let mut b = crate::ops::Builder::new(&mut graph);
+        b.scope(slot.name.clone());
+        let made = match &slot.start {
+            Some(tensor) => {
+                let start = b.graph.constant(&start_name(&slot.name), tensor.clone());
+                b.op("Identity", &[start], Default::default())
+            }
+            None => b.zeros(&slot.ty),
+        };
+        if let Ok(value) = made {
+            names.push((value, slot.name.clone()));
+        }
+    }
+    for (value, name) in names {
+        graph.rename(value, &name);
+        graph.outputs.push(value);
+    }
+    emit::model(&graph, Dialect::Inlined)
+}
+
+fn start_name(name: &str) -> String {
+    format!("{name}.start")
+}
+
+/// The files of a bundle as they are written.
+struct Files {
+    dir: PathBuf,
+    weights: Option<ExternalWriter>,
+    external: bool,
+    names: Vec<String>,
+}
+
+impl Files {
+    fn write(&mut self, name: &str, mut model: pb::ModelProto) -> Result<()> {
+        let path = self.dir.join(name);
+        let size: u64 = model.graph.iter().flat_map(|g| &g.initializer).map(|t| t.raw_data.as_ref().map_or(0, |d| d.len() as u64)).sum();
+        if self.external || size > INLINE_LIMIT {
+            if self.weights.is_none() {
+                self.weights = Some(ExternalWriter::create(self.dir.join("weights.bin"))?);
+            }
+            if let Some(weights) = &mut self.weights {
+                onnx::write_external(&path, &mut model, weights)?;
+            }
+        } else {
+            onnx::write(&path, &model)?;
+        }
+        self.names.push(name.to_string());
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<String>> {
+        if let Some(weights) = self.weights.take() {
+            weights.finish()?;
+            self.names.push("weights.bin".into());
+        }
+        Ok(self.names)
+    }
+}
+
+/// A bundle on disk.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    pub dir: PathBuf,
+    pub manifest: Manifest,
+}
+
+impl Bundle {
+    /// Opens the bundle in `dir`, which must hold `manifest.json` and the graphs.
+    pub fn open(dir: &Path) -> Result<Bundle> {
+        if !dir.is_dir() {
+            return Err(Error::usage(format!("{} is no folder; give a bundle that `spgraph rewrite` wrote", dir.display())));
+        }
+        let manifest = dir.join("manifest.json");
+        if !manifest.is_file() {
+            return Err(Error::usage(format!("{} holds no manifest.json; give a bundle that `spgraph rewrite` wrote", dir.display())));
+        }
+        let manifest = Manifest::read(&manifest)?;
+        for file in ["init.onnx", "step.onnx", "eval.onnx", "template.onnx"] {
+            let path = dir.join(file);
+            if !path.is_file() {
+                return Err(Error::model(format!("the bundle lacks {}: run `spgraph rewrite` again", path.display())));
+            }
+        }
+        Ok(Bundle { dir: dir.to_path_buf(), manifest })
+    }
+
+    pub fn step(&self) -> PathBuf {
+        self.dir.join("step.onnx")
+    }
+
+    pub fn eval(&self) -> PathBuf {
+        self.dir.join("eval.onnx")
+    }
+
+    pub fn template(&self) -> PathBuf {
+        self.dir.join("template.onnx")
+    }
+}
+
+/// The state at the start, in the manifest's order: the constants of `init.onnx`, and zeros for the optimizer.
+pub fn start_state(bundle: &Bundle) -> Result<Vec<Tensor>> {
+    let source: SourceModel = onnx::read(bundle.dir.join("init.onnx"))?;
+    let graph = source.graph()?;
+    let stored: std::collections::HashMap<&str, &pb::TensorProto> = graph.initializer.iter().map(|t| (t.name(), t)).collect();
+    bundle
+        .manifest
+        .state
+        .iter()
+        .map(|s| {
+            let dtype = DType::from_name(&s.dtype).ok_or_else(|| Error::model(format!("`{}` has the unknown type {}", s.name, s.dtype)))?;
+            let expected = TensorType::new(dtype, s.shape.iter().copied());
+            let tensor = match stored.get(start_name(&s.name).as_str()) {
+                Some(proto) => source.tensor(proto)?,
+                None if s.role == Role::Optimizer => Tensor::zeros(dtype, &s.shape),
+                None => return Err(Error::model(format!("init.onnx holds no start of `{}`: run `spgraph rewrite` again", s.name))),
+            };
+            if tensor.ty() != expected {
+                return Err(Error::model(format!("init.onnx holds `{}` as {}, the manifest says {expected}", s.name, tensor.ty())));
+            }
+            Ok(tensor)
+        })
+        .collect()
+}

@@ -1,0 +1,126 @@
+//! From tuned weights back to an inference model: the source's own graph, with the source's names.
+//!
+//! A bundle keeps the source as `template.onnx`: everything but the tensors that are state. Export puts those back.
+
+use super::bundle::Bundle;
+use super::metadata::write_metadata;
+use crate::error::{Error, Result};
+use crate::fs::OutputFile;
+use crate::import::{Split, node_name};
+use crate::ir::Tensor;
+use crate::manifest::Role;
+use crate::onnx::{self, ExternalData, SourceModel, external, pb, to_proto};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Metadata key: the parameters that shared an initializer, as JSON.
+const SPLIT_KEY: &str = "spgraph.split";
+
+/// The source without the data of the tensors in `names`.
+pub(super) fn template(source: SourceModel, names: &[&str], split: &[Split]) -> Result<pb::ModelProto> {
+    let mut model = source.proto;
+    if let Some(graph) = model.graph.as_mut() {
+        for name in names {
+            if let Some(t) = tensor_slot(graph, name) {
+                *t = pb::TensorProto { name: t.name.clone(), dims: t.dims.clone(), data_type: t.data_type, ..Default::default() };
+            }
+        }
+    }
+    external::inline(&mut model, &ExternalData::new(&source.dir))?;
+    if !split.is_empty() {
+        let text = serde_json::to_string(split).map_err(|e| Error::model(format!("cannot write metadata: {e}")))?;
+        model.metadata_props.push(pb::StringStringEntryProto { key: Some(SPLIT_KEY.into()), value: Some(text) });
+    }
+    Ok(model)
+}
+
+/// The place of the tensor of that name: an initializer, or the value of a Constant node.
+fn tensor_slot<'a>(graph: &'a mut pb::GraphProto, name: &str) -> Option<&'a mut pb::TensorProto> {
+    if let Some(i) = graph.initializer.iter().position(|t| t.name() == name) {
+        return graph.initializer.get_mut(i);
+    }
+    let constant = graph.node.iter_mut().find(|n| n.op_type() == "Constant" && n.output.iter().any(|o| o == name))?;
+    constant.attribute.iter_mut().find(|a| a.name() == "value")?.t.as_mut()
+}
+
+/// Writes the inference model with `state` (in the manifest's order) to `path`.
+pub fn export(bundle: &Bundle, state: &[Tensor], path: &Path, force: bool) -> Result<()> {
+    let out = OutputFile::create(path, force)?;
+    onnx::write(out.path(), &tuned(bundle, state)?)?;
+    out.commit()
+}
+
+/// The inference model with `state` (in the manifest's order), with the manifest's classes and preprocessing in its metadata.
+pub fn tuned(bundle: &Bundle, state: &[Tensor]) -> Result<pb::ModelProto> {
+    let mut model = onnx::read(bundle.template())?.proto;
+    let split: Vec<Split> = match model.metadata_props.iter().position(|p| p.key() == SPLIT_KEY) {
+        Some(i) => serde_json::from_str(model.metadata_props.remove(i).value())
+            .map_err(|e| Error::model(format!("template.onnx is damaged ({e}): run `spgraph rewrite` again")))?,
+        None => vec![],
+    };
+    let mut graph = model.graph.take().ok_or_else(|| Error::model("template.onnx has no graph: run `spgraph rewrite` again"))?;
+    let tuned: HashMap<&str, &Tensor> =
+        bundle.manifest.state.iter().zip(state).filter(|(s, _)| s.role != Role::Optimizer).map(|(s, t)| (s.name.as_str(), t)).collect();
+    for (name, tensor) in &tuned {
+        if split.iter().any(|s| s.name == **name) {
+            continue;
+        }
+        let slot = tensor_slot(&mut graph, name)
+            .ok_or_else(|| Error::model(format!("template.onnx has no place for `{name}`: run `spgraph rewrite` again")))?;
+        let kept = slot.name.clone();
+        *slot = to_proto(kept.clone().unwrap_or_default(), tensor);
+        slot.name = kept;
+    }
+    // Removing an Identity shifts the numbers by which nameless nodes are known: those go last.
+    let (sites, identities): (Vec<&Split>, Vec<&Split>) = split.iter().partition(|s| s.site.is_some());
+    for shared in sites.into_iter().chain(identities) {
+        if let Some(tensor) = tuned.get(shared.name.as_str()) {
+            untie(&mut graph, shared, tensor)?;
+        }
+    }
+    model.graph = Some(graph);
+    if model.ir_version() < 4 {
+        declare_initializers(&mut model);
+    }
+    write_metadata(&mut model, &bundle.manifest)?;
+    Ok(model)
+}
+
+/// Gives a parameter that shared an initializer its own, unless the two still have the same value.
+fn untie(graph: &mut pb::GraphProto, split: &Split, tensor: &Tensor) -> Result<()> {
+    let own = to_proto(&split.name, tensor);
+    if graph.initializer.iter().any(|t| t.name() == split.initializer && t.raw_data == own.raw_data) {
+        return Ok(());
+    }
+    let place = match &split.site {
+        None => {
+            let identity = graph.node.iter().position(|n| n.op_type() == "Identity" && n.output.contains(&split.name));
+            identity.map(|i| drop(graph.node.remove(i)))
+        }
+        Some((node, input)) => {
+            let reader = graph.node.iter_mut().enumerate().find(|(i, n)| node_name(*i, n) == *node).map(|(_, n)| n);
+            reader.and_then(|n| n.input.get_mut(*input)).map(|i| *i = split.name.clone())
+        }
+    };
+    if place.is_none() {
+        return Err(Error::model(format!("template.onnx has no place for `{}`: run `spgraph rewrite` again", split.name)));
+    }
+    graph.initializer.push(own);
+    Ok(())
+}
+
+/// Before IR version 4 every initializer must be declared as an input too.
+fn declare_initializers(model: &mut pb::ModelProto) {
+    let Some(graph) = model.graph.as_mut() else { return };
+    let missing: Vec<pb::ValueInfoProto> = graph
+        .initializer
+        .iter()
+        .filter(|t| !graph.input.iter().any(|i| i.name() == t.name()))
+        .filter_map(|t| {
+            let dtype = crate::ir::DType::from_onnx(t.data_type())?;
+            let dims = t.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0));
+            Some(crate::emit::value_info(t.name(), &crate::ir::TensorType::new(dtype, dims)))
+        })
+        .collect();
+    graph.input.extend(missing);
+}

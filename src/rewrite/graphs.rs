@@ -1,0 +1,279 @@
+//! The graphs of a bundle: one training step, its two halves, and the network for evaluation.
+
+use super::head::logits;
+use super::options::{Options, Strength};
+use super::plan::Plan;
+use crate::error::{Error, Refusal, Result};
+use crate::grad;
+use crate::import::{Batch, ImportOptions, Imported, import};
+use crate::ir::{DType, Dim, Graph, Tensor, TensorType, ValueId};
+use crate::loss::{self, Loss};
+use crate::manifest::{BatchNormMode, Role, Scalar};
+use crate::onnx::SourceModel;
+use crate::ops::Builder;
+use std::collections::HashMap;
+
+/// A state tensor in a graph.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    pub name: String,
+    pub alias: String,
+    pub role: Role,
+    pub penalized: bool,
+    /// The value at the start; `None` is zero.
+    pub start: Option<Tensor>,
+    pub ty: TensorType,
+    pub input: ValueId,
+    pub next: ValueId,
+}
+
+/// What differentiation leaves: the graph up to the gradients.
+pub struct Backward {
+    pub graph: Graph,
+    pub data: ValueId,
+    pub target: ValueId,
+    pub loss: Loss,
+    /// Trainable parameters; `next` is not set yet and equals `input`.
+    pub parameters: Vec<Slot>,
+    /// The data loss's gradient for each of them.
+    pub gradients: Vec<ValueId>,
+    pub buffers: Vec<Slot>,
+}
+
+/// Inputs and results of the optimizer's half.
+pub struct Updates {
+    pub scalars: Vec<(Scalar, ValueId)>,
+    pub penalty: ValueId,
+    /// Parameters with their next values, then the optimizer's own state.
+    pub parameters: Vec<Slot>,
+    pub optimizer: Vec<Slot>,
+}
+
+fn failed(what: &'static str) -> impl Fn(String) -> Error {
+    move |reason| Error::Unsupported(vec![Refusal { node: what.into(), op: "spgraph".into(), reason }])
+}
+
+/// The network with loss and gradients.
+pub fn backward(source: &SourceModel, options: &Options, plan: &Plan) -> Result<Backward> {
+    let import_options = ImportOptions {
+        batch: options.batch,
+        input_shape: options.input_shape.clone(),
+        batch_norm_train: plan.batch_norm == BatchNormMode::Train,
+        frozen: plan.frozen_norms.clone(),
+        keep_ties: options.keep_ties,
+    };
+    let Imported { mut graph, input, updates, .. } = import(source, &import_options)?;
+    let logits = logits(&graph)?;
+    graph.outputs.clear();
+    let logits = flat(&mut graph, logits).map_err(failed("logits"))?;
+    let rows = graph.ty(logits).shape[0];
+    let target = graph.input("target", TensorType { dtype: DType::I64, shape: vec![rows] });
+    let mut b = Builder::new(&mut graph);
+    b.scope("loss");
+    let loss = loss::cross_entropy(&mut b, logits, target, options.label_smoothing).map_err(failed("loss"))?;
+
+    let mut parameters = vec![];
+    for p in plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer) {
+        let Some(value) = graph.find(&p.parameter.name) else { continue };
+        let Some(start) = graph.value(value).constant.clone() else { continue };
+        parameters.push(Slot {
+            name: p.parameter.name.clone(),
+            alias: p.parameter.alias.clone(),
+            role: p.role,
+            penalized: p.penalized,
+            ty: start.ty(),
+            start: Some(start),
+            input: value,
+            next: value,
+        });
+    }
+    let wanted: Vec<ValueId> = parameters.iter().map(|p| p.input).collect();
+    let found = grad::backward(&mut graph, &[(logits, loss.gradient)], &wanted).map_err(Error::Unsupported)?;
+    // A parameter that the loss does not depend on stays the constant that it is.
+    parameters.retain(|p| found.contains_key(&p.input));
+    if parameters.is_empty() {
+        return Err(Error::model("the loss depends on none of the parameters that could be trained"));
+    }
+    let mut gradients = vec![];
+    for p in &parameters {
+        graph.constant_to_input(p.input);
+        gradients.push(own_name(&mut graph, found[&p.input], &format!("{}.grad", p.name))?);
+    }
+    let aliases: HashMap<&str, &str> = plan.parameters.iter().map(|p| (p.parameter.name.as_str(), p.parameter.alias.as_str())).collect();
+    let mut buffers = vec![];
+    for update in updates {
+        for (running, next) in [(update.running_mean, update.next_mean), (update.running_variance, update.next_variance)] {
+            let name = graph.name_of(running).to_string();
+            let start = graph.constant_to_input(running);
+            let next = own_name(&mut graph, next, &format!("{name}.next"))?;
+            buffers.push(Slot {
+                alias: aliases.get(name.as_str()).map_or_else(|| name.clone(), |a| a.to_string()),
+                name,
+                role: Role::Buffer,
+                penalized: false,
+                start,
+                ty: graph.ty(running).clone(),
+                input: running,
+                next,
+            });
+        }
+    }
+    Ok(Backward { graph, data: input, target, loss, parameters, gradients, buffers })
+}
+
+/// `[N, K, 1, 1]` as `[N, K]`.
+fn flat(graph: &mut Graph, logits: ValueId) -> std::result::Result<ValueId, String> {
+    let shape: Vec<Dim> = graph.ty(logits).shape.iter().copied().take(2).collect();
+    let mut b = Builder::new(graph);
+    b.scope("logits");
+    b.reshape(logits, &shape)
+}
+
+/// Gives the value that name; through an Identity where it is an input or already carries another's name.
+fn own_name(graph: &mut Graph, value: ValueId, name: &str) -> Result<ValueId> {
+    if graph.name_of(value) == name {
+        return Ok(value);
+    }
+    let mut b = Builder::new(graph);
+    let copy = b.op("Identity", &[value], Default::default()).map_err(failed("naming"))?;
+    graph.rename(copy, name);
+    Ok(copy)
+}
+
+/// Scalar inputs, brought to each rank once.
+struct Scalars {
+    inputs: Vec<(Scalar, ValueId)>,
+    by_rank: HashMap<(usize, usize), ValueId>,
+}
+
+impl Scalars {
+    fn declare(&mut self, graph: &mut Graph, dtype: DType, name: &str, default: f64) -> usize {
+        let value = graph.input(name, TensorType::scalar(dtype));
+        self.inputs.push((Scalar { name: graph.name_of(value).to_string(), default }, value));
+        self.inputs.len() - 1
+    }
+
+    fn at_rank(&mut self, b: &mut Builder, index: usize, rank: usize) -> std::result::Result<ValueId, String> {
+        if let Some(&v) = self.by_rank.get(&(index, rank)) {
+            return Ok(v);
+        }
+        let v = b.reshape(self.inputs[index].1, &vec![Dim::Known(1); rank])?;
+        self.by_rank.insert((index, rank), v);
+        Ok(v)
+    }
+}
+
+/// Adds penalty and optimizer for the given parameters and data gradients.
+pub fn updates(
+    graph: &mut Graph,
+    options: &Options,
+    strength: Option<&Strength>,
+    mut parameters: Vec<Slot>,
+    gradients: &[ValueId],
+) -> Result<Updates> {
+    let dtype = parameters.first().map_or(DType::F32, |p| p.ty.dtype);
+    let mut scalars = Scalars { inputs: vec![], by_rank: HashMap::new() };
+    let lr = scalars.declare(graph, dtype, "lr", options.lr);
+    let strengths = strength.map(|s| (scalars.declare(graph, dtype, "alpha", s.alpha), scalars.declare(graph, dtype, "beta", s.beta)));
+    let mut optimizer = vec![];
+    let mut terms = vec![];
+    for (p, &gradient) in parameters.iter_mut().zip(gradients) {
+        let momenta: Vec<ValueId> = options
+            .optimizer
+            .state()
+            .iter()
+            .map(|kind| {
+                let input = graph.input(&format!("{}.{kind}", p.name), p.ty.clone());
+                optimizer.push(Slot {
+                    name: graph.name_of(input).to_string(),
+                    alias: format!("{}.{kind}", p.alias),
+                    role: Role::Optimizer,
+                    penalized: false,
+                    start: None,
+                    ty: p.ty.clone(),
+                    input,
+                    next: input,
+                });
+                input
+            })
+            .collect();
+        let start = match (strength, p.role, &p.start) {
+            (Some(s), Role::Shared, Some(t)) if p.penalized && s.penalty.uses_start() => {
+                Some(graph.constant(&format!("{}.start", p.name), t.clone()))
+            }
+            _ => None,
+        };
+        let next = one_update(graph, options, strength, &mut scalars, (lr, strengths), p, gradient, start, &momenta, &mut terms);
+        let next = next.map_err(failed("update"))?;
+        p.next = own_name(graph, next[0], &format!("{}.next", p.name))?;
+        let own = optimizer.len() - momenta.len();
+        for (slot, &value) in optimizer[own..].iter_mut().zip(&next[1..]) {
+            slot.next = own_name(graph, value, &format!("{}.next", slot.name))?;
+        }
+    }
+    let mut b = Builder::new(graph);
+    b.scope("penalty");
+    let penalty = match terms.is_empty() {
+        true => {
+            let zero = b.constant(Tensor::from_floats(dtype, &[], &[0.0]));
+            b.op("Identity", &[zero], Default::default())
+        }
+        false => b.op("Sum", &terms, Default::default()),
+    };
+    let penalty = penalty.map_err(failed("penalty"))?;
+    Ok(Updates { scalars: scalars.inputs, penalty, parameters, optimizer })
+}
+
+#[allow(clippy::too_many_arguments)]
+fn one_update(
+    graph: &mut Graph,
+    options: &Options,
+    strength: Option<&Strength>,
+    scalars: &mut Scalars,
+    (lr, strengths): (usize, Option<(usize, usize)>),
+    p: &Slot,
+    gradient: ValueId,
+    start: Option<ValueId>,
+    momenta: &[ValueId],
+    terms: &mut Vec<ValueId>,
+) -> std::result::Result<Vec<ValueId>, String> {
+    let rank = p.ty.rank();
+    let mut b = Builder::new(graph);
+    b.scope("scalars");
+    let lr = scalars.at_rank(&mut b, lr, rank)?;
+    let mut gradient = gradient;
+    if let (true, Some(s), Some((alpha, beta))) = (p.penalized, strength, strengths) {
+        let term = if p.role == Role::New {
+            let beta = scalars.at_rank(&mut b, beta, rank)?;
+            b.scope(format!("{}.penalty", p.alias));
+            s.penalty.new_parameter(&mut b, p.input, beta)?
+        } else {
+            let alpha = scalars.at_rank(&mut b, alpha, rank)?;
+            b.scope(format!("{}.penalty", p.alias));
+            s.penalty.shared(&mut b, p.input, start, alpha)?
+        };
+        terms.push(term.value);
+        gradient = b.add(gradient, term.gradient)?;
+    }
+    b.scope(format!("{}.update", p.alias));
+    options.optimizer.update(&mut b, p.input, gradient, momenta, lr)
+}
+
+/// The network itself, with its state as inputs, for any batch size where its operators allow that.
+pub fn evaluation(source: &SourceModel, options: &Options, state: &[Slot]) -> Result<Graph> {
+    let build = |batch: Batch| -> Result<Graph> {
+        let mut imported = import(source, &super::plan::probe_options(options, batch))?;
+        let data = imported.input;
+        for slot in state.iter().filter(|s| s.role != Role::Optimizer) {
+            let value = imported.graph.find(&slot.name);
+            let value = value.ok_or_else(|| Error::model(format!("`{}` is missing from the network for evaluation", slot.name)))?;
+            imported.graph.constant_to_input(value);
+        }
+        debug_assert_eq!(imported.graph.inputs.first(), Some(&data));
+        Ok(imported.graph)
+    };
+    match build(Batch::Dynamic) {
+        Err(Error::Unsupported(_)) => build(options.batch),
+        result => result,
+    }
+}

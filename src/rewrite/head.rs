@@ -1,0 +1,192 @@
+//! The classifier: finding it, and putting a new one in its place.
+
+use crate::error::{Error, Result};
+use crate::import::{Batch, ImportOptions, Imported, Parameter, ParameterKind, import, start_of};
+use crate::ir::{Dim, Graph, Tensor, ValueId};
+use crate::onnx::{SourceModel, pb, to_proto};
+use rand::{RngExt, SeedableRng};
+
+/// The layer that turns features into logits.
+#[derive(Debug, Clone)]
+pub struct Head {
+    pub node: String,
+    pub op_type: String,
+    /// The weight.
+    pub kernel: Parameter,
+    /// The axis of the weight along which the classes lie.
+    pub axis: usize,
+    pub bias: Option<Parameter>,
+    pub classes: usize,
+    /// Inputs per class.
+    pub features: usize,
+}
+
+/// Operators that may stand between the classifier and the output.
+const AFTER_HEAD: [&str; 10] =
+    ["Softmax", "LogSoftmax", "Flatten", "Reshape", "Squeeze", "Identity", "GlobalAveragePool", "ReduceMean", "Relu", "Add"];
+
+/// The value that the loss takes: the first output, before a closing Softmax.
+pub fn logits(graph: &Graph) -> Result<ValueId> {
+    let mut value = *graph.outputs.first().ok_or_else(|| Error::model("the model has no output"))?;
+    while let Some(node) = graph.producer(value).filter(|n| matches!(n.op_type.as_str(), "Softmax" | "LogSoftmax")) {
+        value = node.inputs[0].ok_or_else(|| Error::model("a Softmax has no input"))?;
+    }
+    Ok(value)
+}
+
+/// Finds the last Gemm, MatMul or 1×1 Conv before the output. Fails with the nodes that were looked at.
+pub fn find_head(imported: &Imported) -> Result<Head> {
+    let graph = &imported.graph;
+    let mut value = logits(graph)?;
+    let mut seen = vec![];
+    let mut bias = None;
+    loop {
+        let Some(node) = graph.producer(value) else { break };
+        seen.push(format!("{} `{}`", node.op_type, node.name));
+        let parameter = |v: ValueId| imported.parameters.iter().find(|p| p.value == v);
+        let of_node: Vec<&Parameter> = node.used().filter_map(parameter).collect();
+        let kernel = of_node.iter().find_map(|p| match p.kind {
+            ParameterKind::Kernel { axis } => Some((*p, axis)),
+            _ => None,
+        });
+        if let Some((kernel, axis)) = kernel {
+            let dims = graph.ty(kernel.value).dims().unwrap_or_default();
+            if dims[2.min(dims.len())..].iter().any(|&d| d != 1) {
+                break;
+            }
+            let own_bias = of_node.iter().find(|p| p.kind == ParameterKind::Bias).map(|p| (*p).clone());
+            return Ok(Head {
+                node: node.name.clone(),
+                op_type: node.op_type.clone(),
+                kernel: kernel.clone(),
+                axis,
+                bias: own_bias.or(bias),
+                classes: dims[axis],
+                features: dims.iter().product::<usize>() / dims[axis].max(1),
+            });
+        }
+        if !AFTER_HEAD.contains(&node.op_type.as_str()) {
+            break;
+        }
+        if let Some(p) = of_node.iter().find(|p| p.kind == ParameterKind::Bias) {
+            bias = Some((*p).clone());
+        }
+        match node.used().find(|&v| graph.value(v).constant.is_none()) {
+            Some(next) => value = next,
+            None => break,
+        }
+    }
+    Err(Error::model(format!(
+        "no classifier was found: going back from the output, spgraph looked at {} and met no Gemm, MatMul or 1×1 Conv with a constant weight. Keep the head with --head keep",
+        if seen.is_empty() { "nothing".to_string() } else { seen.join(", ") }
+    )))
+}
+
+/// Puts a new classifier for `classes` classes into the source model, initialised as PyTorch's `Linear`:
+/// uniform in ±1/√features. Gives the names of its parameters.
+pub fn replace(source: &mut SourceModel, imported: &Imported, head: &Head, classes: usize, seed: u64) -> Result<Vec<String>> {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let bound = 1.0 / (head.features as f64).sqrt();
+    let mut names = vec![];
+    for (parameter, axis) in [(Some(&head.kernel), head.axis), (head.bias.as_ref(), usize::MAX)] {
+        let Some(parameter) = parameter else { continue };
+        let ty = imported.graph.ty(parameter.value);
+        let mut shape = ty.dims().ok_or_else(|| Error::model("the classifier's weight has no fixed shape"))?;
+        // A bias has the classes along its one axis that is longer than 1; with one class every axis is 1.
+        let axis = if axis == usize::MAX { shape.iter().position(|&d| d == head.classes).unwrap_or(shape.len() - 1) } else { axis };
+        shape[axis] = classes;
+        let values: Vec<f64> = (0..shape.iter().product::<usize>()).map(|_| rng.random_range(-bound..bound)).collect();
+        let tensor = Tensor::from_floats(ty.dtype, &shape, &values);
+        if !store(source, &parameter.name, &tensor) {
+            return Err(Error::model(format!("the classifier's `{}` is shared with another layer and cannot be replaced", parameter.name)));
+        }
+        names.push(parameter.name.clone());
+    }
+    declare_outputs(source, head.classes, classes);
+    Ok(names)
+}
+
+/// Puts the classifier of `donor` into `target` in place of its own; both take images of `input_shape` (sizes after the
+/// batch). Gives the donor's number of classes. Fails where the two classifiers don't read the same features.
+pub fn transplant(target: &mut SourceModel, donor: &SourceModel, input_shape: &[usize]) -> Result<usize> {
+    let options = ImportOptions {
+        batch: Batch::Fixed(1),
+        input_shape: Some(input_shape.to_vec()),
+        batch_norm_train: false,
+        frozen: Default::default(),
+        keep_ties: false,
+    };
+    let (here, there) = (import(target, &options)?, import(donor, &options)?);
+    let (old, new) = (find_head(&here)?, find_head(&there)?);
+    let dims = |imported: &Imported, head: &Head| imported.graph.ty(head.kernel.value).dims().unwrap_or_default();
+    let (mut mine, mut theirs) = (dims(&here, &old), dims(&there, &new));
+    let shown = (mine.clone(), theirs.clone());
+    // Everything but the number of classes must agree.
+    for (dims, axis) in [(&mut mine, old.axis), (&mut theirs, new.axis)] {
+        if let Some(classes) = dims.get_mut(axis) {
+            *classes = 0;
+        }
+    }
+    if mine != theirs || old.bias.is_some() != new.bias.is_some() {
+        return Err(Error::model(format!(
+            "the classifier of {} does not fit: its weight `{}` has the shape {:?}, and the tuned network's `{}` has {:?}. Give the model that the bundle was made from",
+            donor.path.display(),
+            new.kernel.name,
+            shown.1,
+            old.kernel.name,
+            shown.0
+        )));
+    }
+    for (place, from) in [(Some(&old.kernel), Some(&new.kernel)), (old.bias.as_ref(), new.bias.as_ref())] {
+        let (Some(place), Some(from)) = (place, from) else { continue };
+        let tensor = start_of(&there.graph, from).ok_or_else(|| Error::model(format!("`{}` is no constant", from.name)))?;
+        if !store(target, &place.name, &tensor) {
+            return Err(Error::model(format!("the classifier's `{}` is shared with another layer and cannot be replaced", place.name)));
+        }
+    }
+    declare_outputs(target, old.classes, new.classes);
+    Ok(new.classes)
+}
+
+/// Overwrites the initializer, or the Constant node's value, of that name.
+fn store(source: &mut SourceModel, name: &str, tensor: &Tensor) -> bool {
+    let Some(graph) = source.proto.graph.as_mut() else { return false };
+    if let Some(slot) = graph.initializer.iter_mut().find(|t| t.name() == name) {
+        *slot = to_proto(name, tensor);
+        // Up to IR version 3 the initializer is also declared as an input, with its old shape.
+        for input in graph.input.iter_mut().filter(|i| i.name() == name) {
+            *input = crate::emit::value_info(name, &tensor.ty());
+        }
+        return true;
+    }
+    let constant = graph.node.iter_mut().find(|n| n.op_type() == "Constant" && n.output.iter().any(|o| o == name));
+    let value = constant.and_then(|n| n.attribute.iter_mut().find(|a| a.name() == "value"));
+    value.map(|a| a.t = Some(to_proto("", tensor))).is_some()
+}
+
+/// Corrects the declared shapes that hold the number of classes; intermediate declarations are dropped, for they may be stale.
+fn declare_outputs(source: &mut SourceModel, old: usize, new: usize) {
+    use pb::tensor_shape_proto::dimension::Value;
+    let Some(graph) = source.proto.graph.as_mut() else { return };
+    graph.value_info.clear();
+    for output in &mut graph.output {
+        let Some(pb::type_proto::Value::TensorType(t)) = output.r#type.as_mut().and_then(|t| t.value.as_mut()) else { continue };
+        for dim in t.shape.iter_mut().flat_map(|s| s.dim.iter_mut().skip(1)) {
+            if dim.value == Some(Value::DimValue(old as i64)) {
+                dim.value = Some(Value::DimValue(new as i64));
+            }
+        }
+    }
+}
+
+/// The number of classes: the logits' second dimension.
+pub fn classes(graph: &Graph) -> Result<usize> {
+    let ty = graph.ty(logits(graph)?);
+    let rest = ty.shape.get(1..).unwrap_or_default();
+    match rest.first() {
+        Some(Dim::Known(n)) if *n > 1 && rest[1..].iter().all(|d| *d == Dim::Known(1)) => Ok(*n),
+        _ => Err(Error::model(format!(
+            "the model's output is {ty}; a classifier's is [N, classes]. Only classifiers can be fine-tuned so far"
+        ))),
+    }
+}

@@ -1,0 +1,59 @@
+//! What an exported model says about itself in `metadata_props`, so that it can be used without its bundle.
+
+use crate::error::{Error, Result};
+use crate::manifest::{Manifest, Port, Preprocessing};
+use crate::onnx::pb;
+
+/// Metadata key: class names by label, a JSON list.
+pub const CLASSES_KEY: &str = "spgraph.classes";
+/// Metadata key: what is done to an image, the manifest's `preprocessing` as JSON.
+pub const PREPROCESSING_KEY: &str = "spgraph.preprocessing";
+
+/// What [`read_metadata`] finds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Metadata {
+    /// Class names by label; empty where the model has none.
+    pub classes: Vec<String>,
+    pub preprocessing: Option<Preprocessing>,
+}
+
+/// Writes the manifest's classes and preprocessing over what `model` says; names of a replaced head's classes go.
+pub(super) fn write_metadata(model: &mut pb::ModelProto, manifest: &Manifest) -> Result<()> {
+    let failed = |e: serde_json::Error| Error::model(format!("cannot write metadata: {e}"));
+    model.metadata_props.retain(|p| p.key() != CLASSES_KEY && p.key() != PREPROCESSING_KEY);
+    let mut add = |key: &str, value: String| {
+        model.metadata_props.push(pb::StringStringEntryProto { key: Some(key.into()), value: Some(value) });
+    };
+    if !manifest.classes.is_empty() {
+        add(CLASSES_KEY, serde_json::to_string(&manifest.classes).map_err(failed)?);
+    }
+    add(PREPROCESSING_KEY, serde_json::to_string(&manifest.preprocessing).map_err(failed)?);
+    Ok(())
+}
+
+/// Class names and preprocessing of a model that spgraph exported; empty for any other. Fails where they are damaged.
+pub fn read_metadata(model: &pb::ModelProto) -> Result<Metadata> {
+    fn get<T: serde::de::DeserializeOwned>(model: &pb::ModelProto, key: &str) -> Result<Option<T>> {
+        let found = model.metadata_props.iter().find(|p| p.key() == key);
+        found
+            .map(|p| serde_json::from_str(p.value()))
+            .transpose()
+            .map_err(|e| Error::model(format!("the model's metadata `{key}` is damaged ({e}): export it again")))
+    }
+    Ok(Metadata { classes: get::<Vec<String>>(model, CLASSES_KEY)?.unwrap_or_default(), preprocessing: get(model, PREPROCESSING_KEY)? })
+}
+
+/// ImageNet's statistics, at the network's input size; one grey channel gets their mean.
+pub fn default_preprocessing(data: &Port) -> Preprocessing {
+    let mut p = Preprocessing::default();
+    if let [_, channels, height, width] = data.shape[..] {
+        // 224 from 256, and in that proportion; small images are taken as they are.
+        let side = height.min(width).max(1) as usize;
+        p.resize = if side >= 96 { (side * 8).div_ceil(7) } else { side };
+        if channels == 1 {
+            p.mean = vec![p.mean.iter().sum::<f32>() / 3.0];
+            p.std = vec![p.std.iter().sum::<f32>() / 3.0];
+        }
+    }
+    p
+}

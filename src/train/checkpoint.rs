@@ -1,0 +1,90 @@
+//! Checkpoints: the whole state and where the run stands, as a safetensors file.
+
+use super::run::{Best, write_whole};
+use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
+use crate::manifest::State;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// The one metadata key, with JSON behind it: several keys would be written in random order.
+const KEY: &str = "spgraph";
+
+/// Where a run stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Version of this structure.
+    pub format: u32,
+    /// Steps done.
+    pub step: u64,
+    pub epoch: u64,
+    pub seed: u64,
+    /// The step after which the validation images were last looked at.
+    pub validated: u64,
+    pub best: Option<Best>,
+}
+
+const FORMAT: u32 = 1;
+
+impl Checkpoint {
+    pub(super) fn new(step: u64, epoch: u64, seed: u64) -> Self {
+        Checkpoint { format: FORMAT, step, epoch, seed, validated: 0, best: None }
+    }
+}
+
+/// (our type, theirs)
+const TYPES: [(DType, Dtype); 4] = [(DType::F32, Dtype::F32), (DType::F64, Dtype::F64), (DType::I64, Dtype::I64), (DType::F16, Dtype::F16)];
+
+/// Writes the tensors with their names in the manifest; the file appears whole or not at all.
+pub(super) fn write<'a>(path: &Path, at: &Checkpoint, tensors: impl Iterator<Item = (&'a State, &'a Tensor)>) -> Result<()> {
+    let failed = |why: String| Error::training(format!("cannot write {}: {why}", path.display()));
+    let mut views = vec![];
+    for (state, tensor) in tensors {
+        let dtype = TYPES.iter().find(|t| t.0 == tensor.dtype()).map(|t| t.1);
+        let dtype = dtype.ok_or_else(|| failed(format!("`{}` has elements of type {}", state.name, tensor.dtype())))?;
+        let view = TensorView::new(dtype, tensor.shape().to_vec(), tensor.bytes()).map_err(|e| failed(e.to_string()))?;
+        views.push((state.name.as_str(), view));
+    }
+    let text = serde_json::to_string(at).map_err(|e| failed(e.to_string()))?;
+    let data = safetensors::serialize(views, Some(HashMap::from([(KEY.to_string(), text)]))).map_err(|e| failed(e.to_string()))?;
+    write_whole(path, &data)
+}
+
+/// Reads the tensors of `states`, in that order, and where the run stood.
+pub fn read_state<'a>(path: &Path, states: impl Iterator<Item = &'a State>) -> Result<(Checkpoint, Vec<Tensor>)> {
+    let damaged = |why: String| {
+        Error::model(format!("{} is no state of this bundle, or it is damaged: {why}. Start the run anew with --force", path.display()))
+    };
+    let data = std::fs::read(path).map_err(Error::io("cannot read", path))?;
+    let data = bytes::Bytes::from(data);
+    let (_, header) = SafeTensors::read_metadata(&data).map_err(|e| damaged(e.to_string()))?;
+    let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| damaged("spgraph did not write it".into()))?;
+    let at: Checkpoint = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
+    if at.format != FORMAT {
+        return Err(damaged(format!("it has format {}, and this spgraph reads {FORMAT}", at.format)));
+    }
+    let file = SafeTensors::deserialize(&data).map_err(|e| damaged(e.to_string()))?;
+    let tensors = states
+        .map(|state| {
+            let view = file.tensor(&state.name).map_err(|_| damaged(format!("it lacks `{}`", state.name)))?;
+            let dtype = TYPES.iter().find(|t| t.1 == view.dtype()).map(|t| t.0);
+            if view.shape() != state.shape || dtype.map(DType::name) != Some(state.dtype.as_str()) {
+                return Err(damaged(format!("`{}` has another type or shape than the manifest says", state.name)));
+            }
+            Tensor::new(dtype.unwrap_or(DType::F32), state.shape.clone(), data.slice_ref(view.data()))
+        })
+        .collect::<Result<_>>()?;
+    Ok((at, tensors))
+}
+
+/// The first tensor with an element that is no number.
+pub(super) fn not_finite<'a>(states: &'a [State], tensors: &[Tensor]) -> Option<&'a str> {
+    let bad = |t: &Tensor| match t.dtype() {
+        DType::F32 => t.bytes().chunks_exact(4).any(|c| !f32::from_le_bytes([c[0], c[1], c[2], c[3]]).is_finite()),
+        DType::F64 => t.to_f64().is_ok_and(|v| v.iter().any(|x| !x.is_finite())),
+        _ => false,
+    };
+    states.iter().zip(tensors).find(|(_, t)| bad(t)).map(|(s, _)| s.alias.as_str())
+}

@@ -1,0 +1,260 @@
+//! A network that is ready to classify images: graph, weights, preprocessing, class names.
+
+use super::tuned::{Subject, Which, transplanted};
+use crate::data::Recipe;
+use crate::engine::{Engine, Session};
+use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
+use crate::manifest::{Port, Preprocessing, State};
+use crate::onnx::{self, pb};
+use crate::rewrite::{default_preprocessing, read_metadata};
+use std::path::{Path, PathBuf};
+
+/// What a caller may set instead of what the bundle, the run or the model says.
+#[derive(Debug, Clone, Default)]
+pub struct ClassifierOptions {
+    /// Which state of a run.
+    pub which: Which,
+    /// Take the classifier of this model instead of the tuned network's own.
+    pub head_from: Option<PathBuf>,
+    /// Class names by label.
+    pub classes: Vec<String>,
+    /// Sizes after the batch dimension, where a model leaves them open.
+    pub input_shape: Option<Vec<usize>>,
+    pub resize: Option<usize>,
+    pub mean: Option<Vec<f32>>,
+    pub std: Option<Vec<f32>>,
+    /// Images per call where the model leaves it open.
+    pub batch: Option<usize>,
+}
+
+/// A loaded network.
+pub struct Classifier {
+    session: Box<dyn Session>,
+    input: Port,
+    /// Inputs besides the images, with their values.
+    state: Vec<(String, Tensor)>,
+    /// Whether the output went through a Softmax.
+    probabilities: bool,
+    outputs: Option<usize>,
+    classes: Vec<String>,
+    preprocessing: Preprocessing,
+    assumed: bool,
+    batch: Option<usize>,
+    /// Holds the file of a transplanted network.
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Classifier {
+    /// Loads `subject` into `engine`.
+    pub fn open(subject: &Subject, options: &ClassifierOptions, engine: &dyn Engine) -> Result<Classifier> {
+        if let Some(donor) = &options.head_from {
+            let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+            let path = folder.path().join("model.onnx");
+            onnx::write(&path, &transplanted(subject, options.which, donor)?)?;
+            let mut classifier = Classifier::load(&path, None, options, engine)?;
+            classifier._folder = Some(folder);
+            return Ok(classifier);
+        }
+        match subject.bundle() {
+            None => match subject {
+                Subject::Model(path) => Classifier::load(path, None, options, engine),
+                _ => Err(Error::usage("there is no model to load")),
+            },
+            Some(bundle) => {
+                let known = (bundle.manifest.classes.clone(), bundle.manifest.preprocessing.clone());
+                let mut classifier = Classifier::load(&bundle.eval(), Some(known), options, engine)?;
+                classifier.set_state(&bundle.manifest.state, &subject.state(options.which)?);
+                Ok(classifier)
+            }
+        }
+    }
+
+    /// `known` are class names and preprocessing; otherwise the model's metadata says.
+    pub(super) fn load(
+        path: &Path,
+        known: Option<(Vec<String>, Preprocessing)>,
+        options: &ClassifierOptions,
+        engine: &dyn Engine,
+    ) -> Result<Classifier> {
+        let source = onnx::read(path)?;
+        let graph = source.graph()?;
+        let mut input = image_input(graph, path, known.is_some())?;
+        if let Some(shape) = &options.input_shape {
+            let fits = shape.len() + 1 == input.shape.len() && input.shape[1..].iter().zip(shape).all(|(&d, &s)| d < 0 || d == s as i64);
+            if !fits {
+                return Err(Error::usage(format!(
+                    "--input-shape {shape:?} does not fit the input `{}` of shape {:?}",
+                    input.name, input.shape
+                )));
+            }
+            input.shape.splice(1.., shape.iter().map(|&s| s as i64));
+        }
+        let (classes, preprocessing) = match known {
+            Some((classes, preprocessing)) => (classes, Some(preprocessing)),
+            None => {
+                let found = read_metadata(&source.proto)?;
+                (found.classes, found.preprocessing)
+            }
+        };
+        let given = options.resize.is_some() && options.mean.is_some() && options.std.is_some();
+        let assumed = preprocessing.is_none() && !given;
+        let mut preprocessing = preprocessing.unwrap_or_else(|| default_preprocessing(&input));
+        preprocessing.resize = options.resize.unwrap_or(preprocessing.resize);
+        preprocessing.mean = options.mean.clone().unwrap_or(preprocessing.mean);
+        preprocessing.std = options.std.clone().unwrap_or(preprocessing.std);
+        let output = graph.output.first().ok_or_else(|| Error::model(format!("{} has no output", path.display())))?;
+        let producer = graph.node.iter().find(|n| n.output.iter().any(|o| o == output.name()));
+        let outputs = shape_of(output).and_then(|s| s.get(1).copied()).and_then(|n| usize::try_from(n).ok());
+        let classes = if options.classes.is_empty() { classes } else { options.classes.clone() };
+        if let Some(n) = outputs.filter(|&n| !classes.is_empty() && n != classes.len()) {
+            return Err(Error::usage(format!("{} class names are known for {}, which has {n} classes", classes.len(), path.display())));
+        }
+        let probabilities = producer.is_some_and(|n| n.op_type() == "Softmax");
+        let batch = input.shape.first().and_then(|&n| usize::try_from(n).ok());
+        if batch.is_some() && options.batch.is_some() && batch != options.batch {
+            return Err(Error::usage(format!("--batch cannot be changed: the model takes {} images at a time", batch.unwrap_or(0))));
+        }
+        Ok(Classifier {
+            session: engine.load(path)?,
+            input,
+            state: vec![],
+            probabilities,
+            outputs,
+            classes,
+            preprocessing,
+            assumed,
+            batch,
+            _folder: None,
+        })
+    }
+
+    /// Takes the model's part of the state, given in the manifest's order.
+    pub fn set_state(&mut self, states: &[State], tensors: &[Tensor]) {
+        let wanted = self.session.inputs();
+        let pairs = states.iter().zip(tensors).filter(|(s, _)| wanted.contains(&s.input));
+        self.state = pairs.map(|(s, t)| (s.input.clone(), t.clone())).collect();
+    }
+
+    /// Class names by label; empty where nothing says them.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Replaces names by the folder's where there are none.
+    pub(super) fn name_classes(&mut self, names: &[String]) {
+        if self.classes.is_empty() {
+            self.classes = names.to_vec();
+        }
+    }
+
+    /// The number of classes, where the graph says it.
+    pub fn outputs(&self) -> Option<usize> {
+        self.outputs
+    }
+
+    /// The name of a label; its number where there is none.
+    pub fn class_name(&self, label: usize) -> String {
+        self.classes.get(label).cloned().unwrap_or_else(|| label.to_string())
+    }
+
+    /// What is done to images.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// Whether the preprocessing is a mere default because nothing says what the network expects.
+    pub fn preprocessing_assumed(&self) -> bool {
+        self.assumed
+    }
+
+    pub fn recipe(&self) -> Result<Recipe> {
+        Recipe::new(&self.preprocessing, &self.input.shape)
+    }
+
+    /// The number of images that a call must have; `None` where any will do.
+    pub fn fixed_batch(&self) -> Option<usize> {
+        self.batch
+    }
+
+    /// Log-probabilities of every class for each image of an N×C×H×W batch.
+    pub fn log_probabilities(&mut self, data: &Tensor) -> Result<Vec<Vec<f64>>> {
+        let converted;
+        let data = if self.input.dtype == DType::F64.name() {
+            converted = Tensor::from_f64(data.shape(), &data.to_f64()?);
+            &converted
+        } else {
+            data
+        };
+        let mut feeds: Vec<(&str, &Tensor)> = vec![(self.input.name.as_str(), data)];
+        feeds.extend(self.state.iter().map(|(name, tensor)| (name.as_str(), tensor)));
+        let results = self.session.run(&feeds)?;
+        let scores = results.first().ok_or_else(|| Error::engine("the network gave no output"))?;
+        let rows = data.shape().first().copied().unwrap_or(0);
+        let classes = scores.count().checked_div(rows).unwrap_or(0);
+        if classes == 0 || scores.shape().first() != Some(&rows) || scores.shape().get(1) != Some(&classes) {
+            return Err(Error::model(format!(
+                "the network's output has the shape {:?} for {rows} images; a classifier's is [images, classes]",
+                scores.shape()
+            )));
+        }
+        self.outputs = Some(classes);
+        let values = scores.to_f64()?;
+        let probabilities = self.probabilities;
+        Ok(values.chunks(classes).map(|row| if probabilities { row.iter().map(|&p| p.ln()).collect() } else { log_softmax(row) }).collect())
+    }
+}
+
+fn log_softmax(row: &[f64]) -> Vec<f64> {
+    let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum = row.iter().map(|v| (v - most).exp()).sum::<f64>().ln();
+    row.iter().map(|v| v - most - sum).collect()
+}
+
+/// Declared sizes; -1 where one is open.
+fn shape_of(info: &pb::ValueInfoProto) -> Option<Vec<i64>> {
+    use pb::tensor_shape_proto::dimension::Value;
+    let pb::type_proto::Value::TensorType(t) = info.r#type.as_ref()?.value.as_ref()? else { return None };
+    let size = |d: &pb::tensor_shape_proto::Dimension| match d.value {
+        Some(Value::DimValue(n)) if n > 0 => n,
+        _ => -1,
+    };
+    Some(t.shape.as_ref()?.dim.iter().map(size).collect())
+}
+
+/// The input for images. In a bundle's graph it is the first, and the weights follow.
+fn image_input(graph: &pb::GraphProto, path: &Path, bundle: bool) -> Result<Port> {
+    let inputs: Vec<_> = graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name() == i.name())).collect();
+    let info = match inputs[..] {
+        [one] => one,
+        [first, ..] if bundle => first,
+        _ => {
+            return Err(Error::model(format!(
+                "{} has {} inputs; a classifier of images has one. Give a model that takes nothing but images",
+                path.display(),
+                inputs.len()
+            )));
+        }
+    };
+    let code = match info.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(pb::type_proto::Value::TensorType(t)) => t.elem_type(),
+        _ => 0,
+    };
+    match DType::from_onnx(code) {
+        Some(dtype @ (DType::F32 | DType::F64)) => {
+            Ok(Port { name: info.name().into(), dtype: dtype.name().into(), shape: shape_of(info).unwrap_or_default() })
+        }
+        _ => Err(Error::model(format!("the input `{}` of {} holds no float32 or float64 images", info.name(), path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_logits_do_not_overflow() {
+        let row = log_softmax(&[1000.0, 1000.0]);
+        assert!(row.iter().all(|v| (v + std::f64::consts::LN_2).abs() < 1e-12), "{row:?}");
+    }
+}

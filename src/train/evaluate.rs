@@ -1,0 +1,145 @@
+//! Accuracy and loss over an image folder.
+
+use super::classifier::Classifier;
+use super::folders;
+use crate::data::{Augment, Dataset, ImageDataset, Last, Loader, LoaderOptions};
+use crate::error::{Error, Result};
+use serde::Serialize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Results for one class.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassResult {
+    pub name: String,
+    pub images: usize,
+    pub correct: usize,
+}
+
+/// Results over all images.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Evaluation {
+    pub images: usize,
+    /// Share of images whose class has the highest score.
+    pub accuracy: f64,
+    /// Share of images whose class is among the five highest; for 6 classes and more.
+    pub top5: Option<f64>,
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// By label; classes without images too.
+    pub classes: Vec<ClassResult>,
+    pub seconds: f64,
+}
+
+/// Images per call where the network leaves it open.
+const BATCH: usize = 32;
+
+/// Evaluates on the image folder `dir`. `workers` threads load images, 0 for one per core; `done` hears of each batch how many
+/// images have been seen.
+pub fn evaluate_folder(
+    classifier: &mut Classifier,
+    dir: &Path,
+    batch: Option<usize>,
+    workers: usize,
+    stop: &AtomicBool,
+    done: &mut dyn FnMut(usize, usize),
+) -> Result<Evaluation> {
+    let folder = folders::open(dir, classifier.classes(), classifier.outputs())?;
+    classifier.name_classes(folder.classes());
+    let dataset = ImageDataset::new(folder, classifier.recipe()?, Augment::NONE, 0);
+    evaluate(classifier, Arc::new(dataset), batch, workers, stop, done)
+}
+
+/// Evaluates on any data set. Fails when a label has no output, when an output is no number, and when `stop` is set.
+pub fn evaluate(
+    classifier: &mut Classifier,
+    dataset: Arc<dyn Dataset>,
+    batch: Option<usize>,
+    workers: usize,
+    stop: &AtomicBool,
+    done: &mut dyn FnMut(usize, usize),
+) -> Result<Evaluation> {
+    let start = Instant::now();
+    let fixed = classifier.fixed_batch();
+    let options = LoaderOptions {
+        last: if fixed.is_some() { Last::Pad } else { Last::Short },
+        threads: workers,
+        ..LoaderOptions::evaluation(fixed.or(batch).unwrap_or(BATCH))
+    };
+    let total = dataset.len();
+    let loader = Loader::new(dataset.clone(), options)?;
+    let mut tally = Tally::default();
+    for batch in loader.start(0, 0)? {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted("evaluation was stopped; nothing was written".into()));
+        }
+        let batch = batch?;
+        let rows = classifier.log_probabilities(&batch.data)?;
+        for (row, &index) in rows.iter().zip(&batch.indices).take(batch.valid) {
+            tally.add(row, dataset.label(index), &dataset.name(index))?;
+        }
+        done(tally.images, total);
+    }
+    let share = |n: usize| n as f64 / tally.images.max(1) as f64;
+    let classes = tally.classes.iter().enumerate();
+    Ok(Evaluation {
+        images: tally.images,
+        accuracy: share(tally.first),
+        top5: (tally.classes.len() >= 6).then(|| share(tally.fifth)),
+        loss: tally.loss / tally.images.max(1) as f64,
+        classes: classes.map(|(label, &(images, correct))| ClassResult { name: classifier.class_name(label), images, correct }).collect(),
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    images: usize,
+    first: usize,
+    fifth: usize,
+    loss: f64,
+    /// Images and right answers by label.
+    classes: Vec<(usize, usize)>,
+}
+
+impl Tally {
+    fn add(&mut self, row: &[f64], label: i64, name: &str) -> Result<()> {
+        self.classes.resize(row.len(), (0, 0));
+        let slot = usize::try_from(label).ok().filter(|&l| l < row.len());
+        let Some(label) = slot else {
+            return Err(Error::data(format!("{name} has the label {label}, and the network has {} classes", row.len())));
+        };
+        if row.iter().any(|v| v.is_nan()) {
+            return Err(Error::training(format!(
+                "the network's output for {name} is not a number. Its weights have diverged, or the image's values are wrong; check the run's losses and the preprocessing"
+            )));
+        }
+        // Among equal scores the first class wins, as in ArgMax.
+        let rank = row.iter().enumerate().filter(|&(k, &v)| v > row[label] || (v == row[label] && k < label)).count();
+        self.images += 1;
+        self.loss -= row[label];
+        self.first += (rank == 0) as usize;
+        self.fifth += (rank < 5) as usize;
+        self.classes[label].0 += 1;
+        self.classes[label].1 += (rank == 0) as usize;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_are_counted_and_ties_go_to_the_first() {
+        let mut tally = Tally::default();
+        tally.add(&[0.1, 0.5, 0.5], 1, "a").unwrap();
+        tally.add(&[0.1, 0.5, 0.5], 2, "b").unwrap();
+        assert_eq!((tally.images, tally.first, tally.fifth), (2, 1, 2));
+        assert_eq!(tally.classes, [(0, 0), (1, 1), (1, 0)]);
+        assert!(tally.add(&[0.0, 1.0], 2, "c").is_err());
+        assert!(tally.add(&[f64::NAN, 1.0], 1, "c").unwrap_err().to_string().contains('c'));
+    }
+}

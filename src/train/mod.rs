@@ -1,0 +1,28 @@
+//! Fine-tuning, evaluation and prediction with what [`crate::rewrite`] makes.
+
+mod checkpoint;
+mod classifier;
+mod distance;
+mod evaluate;
+mod finetune;
+mod folders;
+mod metrics;
+mod options;
+mod predict;
+mod progress;
+mod run;
+mod setup;
+mod tuned;
+
+pub use checkpoint::{Checkpoint, read_state};
+pub use classifier::{Classifier, ClassifierOptions};
+pub use distance::{Distance, LayerDistance};
+pub use evaluate::{ClassResult, Evaluation, evaluate, evaluate_folder};
+pub use finetune::finetune;
+pub use folders::read_class_names;
+pub use metrics::{Record, StepRecord, ValidationRecord};
+pub use options::{Existing, FinetuneOptions, Length, Schedule, Training, Validation};
+pub use predict::{Guess, Prediction, predict};
+pub use progress::{Outline, Progress, Silent};
+pub use run::{Best, BundleReference, Results, Run, RunRecord, RunResult, Status};
+pub use tuned::{Subject, Which, export_tuned, transplanted};

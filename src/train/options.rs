@@ -1,0 +1,234 @@
+//! What a user can ask of a fine-tuning run.
+
+use crate::data::Augment;
+use crate::engine::EngineOptions;
+use crate::error::{Error, Result};
+use crate::manifest::Manifest;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// What becomes of a run folder that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// It is an error, unless the run in it got nowhere.
+    #[default]
+    Refuse,
+    /// It is replaced.
+    Replace,
+    /// Its run goes on from the last checkpoint.
+    Resume,
+}
+
+/// Options of [`crate::train::finetune`].
+#[derive(Debug, Clone)]
+pub struct FinetuneOptions {
+    /// The bundle's folder.
+    pub bundle: PathBuf,
+    /// The run's folder.
+    pub output: PathBuf,
+    pub existing: Existing,
+    pub engine: EngineOptions,
+    /// Threads that load images; 0 for one per core.
+    pub workers: usize,
+    /// Write a checkpoint after so many steps. `None`: at the end of an epoch, at most once a minute.
+    pub checkpoint_every: Option<u64>,
+    pub training: Training,
+}
+
+impl FinetuneOptions {
+    /// Fine-tunes `bundle` on the image folder `data` for ten epochs and writes to `output`.
+    pub fn new(bundle: impl Into<PathBuf>, data: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
+        FinetuneOptions {
+            bundle: bundle.into(),
+            output: output.into(),
+            existing: Existing::Refuse,
+            engine: EngineOptions::default(),
+            workers: 0,
+            checkpoint_every: None,
+            training: Training::new(data),
+        }
+    }
+}
+
+/// How long to train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Length {
+    Epochs(u64),
+    Steps(u64),
+}
+
+impl Length {
+    /// The number of steps, with so many in an epoch.
+    pub fn steps(self, per_epoch: usize) -> u64 {
+        match self {
+            Length::Epochs(n) => n.saturating_mul(per_epoch as u64),
+            Length::Steps(n) => n,
+        }
+    }
+}
+
+/// The learning rate over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    Constant,
+    /// A tenth after two thirds of the steps, as in the paper.
+    #[default]
+    Step,
+    /// Half a cosine, from the full rate to 0.
+    Cosine,
+}
+
+impl Schedule {
+    /// The factor on the learning rate in step `step` (from 0) of `total`.
+    pub fn factor(self, step: u64, total: u64) -> f64 {
+        match self {
+            Schedule::Constant => 1.0,
+            Schedule::Step if 3 * step as u128 >= 2 * total as u128 => 0.1,
+            Schedule::Step => 1.0,
+            // From `libm`, so that every machine has the same rate.
+            Schedule::Cosine => 0.5 * (1.0 + libm::cos(std::f64::consts::PI * step as f64 / total.max(1) as f64)),
+        }
+    }
+}
+
+/// Images that the training does not see.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Validation {
+    #[default]
+    None,
+    /// An image folder with (some of) the same classes.
+    Folder(PathBuf),
+    /// This fraction of each class's training images.
+    Split(f64),
+}
+
+/// Everything that decides the result of a run, besides bundle and engine. A run that is resumed must have the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// The image folder.
+    pub data: PathBuf,
+    pub validation: Validation,
+    pub length: Length,
+    /// Images per step where the bundle leaves it open.
+    pub batch: Option<usize>,
+    /// Values for the step's scalar inputs, `lr`, `alpha` and `beta`, instead of the bundle's defaults.
+    pub scalars: BTreeMap<String, f64>,
+    pub schedule: Schedule,
+    #[serde(with = "augment_text")]
+    pub augment: Augment,
+    /// Decides the order of the images, the augmentation and the split.
+    pub seed: u64,
+}
+
+/// An augmentation is stored as people write it.
+mod augment_text {
+    use super::{Augment, FromStr};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(augment: &Augment, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(augment)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Augment, D::Error> {
+        let text = String::deserialize(from)?;
+        Augment::from_str(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Training {
+    /// Ten epochs on `data`, with the bundle's scalars, the paper's schedule and no augmentation.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Training {
+            data: data.into(),
+            validation: Validation::None,
+            length: Length::Epochs(10),
+            batch: None,
+            scalars: BTreeMap::new(),
+            schedule: Schedule::default(),
+            augment: Augment::NONE,
+            seed: 0,
+        }
+    }
+
+    /// The value of each of the manifest's scalars. Fails for a value that makes no sense and a scalar that the bundle lacks.
+    pub fn scalars(&self, manifest: &Manifest) -> Result<Vec<(String, f64)>> {
+        for (name, &value) in &self.scalars {
+            if !manifest.scalars.iter().any(|s| s.name == *name) {
+                return Err(Error::usage(format!(
+                    "--{name} has no meaning for this bundle, whose penalty is {}. Leave it away, or rewrite the model with another --penalty",
+                    manifest.penalty.kind
+                )));
+            }
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Error::usage(format!("--{name} {value} must be 0 or a positive number")));
+            }
+        }
+        if matches!(self.length, Length::Epochs(0) | Length::Steps(0)) {
+            return Err(Error::usage("0 steps of training make no sense: give --epochs or --steps of at least 1"));
+        }
+        let value = |s: &crate::manifest::Scalar| (s.name.clone(), self.scalars.get(&s.name).copied().unwrap_or(s.default));
+        Ok(manifest.scalars.iter().map(value).collect())
+    }
+
+    /// Images per step: the bundle's number, or where it is open the one asked for, or 32.
+    pub fn batch(&self, manifest: &Manifest) -> Result<usize> {
+        let fixed = manifest.data.target.shape.first().copied().and_then(|n| usize::try_from(n).ok());
+        match (fixed, self.batch) {
+            (Some(n), Some(asked)) if n != asked => Err(Error::usage(format!(
+                "--batch {asked}: the bundle was made for {n} images per step. Leave --batch away, or rewrite the model with --batch {asked}"
+            ))),
+            (Some(n), _) => Ok(n),
+            (None, Some(0)) => Err(Error::usage("--batch 0 makes no sense: give the number of images per step")),
+            (None, asked) => Ok(asked.unwrap_or(32)),
+        }
+    }
+
+    /// What differs from `other`, as `seed: 1 before, 2 now`; empty for nothing.
+    pub(super) fn differences(&self, other: &Training) -> Vec<String> {
+        let fields = |t: &Training| match serde_json::to_value(t) {
+            Ok(serde_json::Value::Object(map)) => map,
+            _ => Default::default(),
+        };
+        let (before, now) = (fields(self), fields(other));
+        let changed = before.iter().filter(|(name, value)| now.get(*name) != Some(value));
+        changed.map(|(name, value)| format!("{name}: {value} before, {} now", now.get(name).unwrap_or(&serde_json::Value::Null))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_paper_s_schedule_drops_once() {
+        let rates: Vec<f64> = (0..9).map(|s| Schedule::Step.factor(s, 9)).collect();
+        assert_eq!(rates, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1]);
+        assert_eq!(Schedule::Step.factor(5999, 9000), 1.0);
+        assert_eq!(Schedule::Step.factor(6000, 9000), 0.1);
+        assert_eq!(Schedule::Constant.factor(8, 9), 1.0);
+    }
+
+    #[test]
+    fn a_cosine_starts_whole_and_ends_near_zero() {
+        assert_eq!(Schedule::Cosine.factor(0, 100), 1.0);
+        assert!((Schedule::Cosine.factor(50, 100) - 0.5).abs() < 1e-12);
+        assert!(Schedule::Cosine.factor(99, 100) < 3e-4);
+    }
+
+    #[test]
+    fn options_survive_json_and_name_their_differences() {
+        let mut training = Training::new("/data");
+        training.augment = "flip-crop:4+color:0.2".parse().unwrap();
+        training.scalars.insert("lr".into(), 0.02);
+        let text = serde_json::to_string(&training).unwrap();
+        let back: Training = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, training);
+        let other = Training { seed: 3, ..training.clone() };
+        assert_eq!(training.differences(&other), ["seed: 0 before, 3 now"]);
+    }
+}

@@ -1,0 +1,47 @@
+//! Classes of single images.
+
+use super::classifier::Classifier;
+use crate::data::load_image;
+use crate::error::Result;
+use crate::ir::Tensor;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// One possible class of an image.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Guess {
+    pub class: String,
+    pub label: usize,
+    pub probability: f64,
+}
+
+/// The most probable classes of an image, best first.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Prediction {
+    pub image: PathBuf,
+    pub guesses: Vec<Guess>,
+}
+
+/// Classifies image files; at most `top` classes for each.
+pub fn predict(classifier: &mut Classifier, images: &[PathBuf], top: usize) -> Result<Vec<Prediction>> {
+    let recipe = classifier.recipe()?;
+    let [channels, height, width] = recipe.shape();
+    let batch = classifier.fixed_batch().unwrap_or(1).max(1);
+    let mut predictions = vec![];
+    for chunk in images.chunks(batch) {
+        let mut values = vec![];
+        for path in chunk {
+            values.extend(recipe.evaluate(&load_image(path)?)?);
+        }
+        // A network for a fixed number of images gets zeros for those that are missing.
+        values.resize(batch * channels * height * width, 0.0);
+        let rows = classifier.log_probabilities(&Tensor::from_f32(&[batch, channels, height, width], &values))?;
+        for (path, row) in chunk.iter().zip(rows) {
+            let mut order: Vec<usize> = (0..row.len()).collect();
+            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+            let guess = |label: usize| Guess { class: classifier.class_name(label), label, probability: row[label].exp() };
+            predictions.push(Prediction { image: path.clone(), guesses: order.into_iter().take(top).map(guess).collect() });
+        }
+    }
+    Ok(predictions)
+}

@@ -1,0 +1,247 @@
+//! The run folder: what was asked, where the bundle is, and what came out.
+
+use super::distance::Distance;
+use super::options::Training;
+use crate::error::{Error, Result};
+use crate::fs::OutputFile;
+use crate::manifest::Manifest;
+use crate::rewrite::Bundle;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The file by which a run folder is recognised.
+pub(super) const RECORD: &str = "run.json";
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Or killed.
+    Running,
+    Interrupted,
+    Failed,
+    Complete,
+}
+
+/// Where the bundle is, and which one it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BundleReference {
+    /// As seen from the run folder, so that both can be moved together.
+    pub relative: Option<PathBuf>,
+    pub absolute: PathBuf,
+    /// SHA-256 over `manifest.json` and `init.onnx`.
+    pub sha256: String,
+}
+
+/// The best validation so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub step: u64,
+    pub accuracy: f64,
+    pub loss: f64,
+}
+
+/// The training images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Images {
+    pub training: usize,
+    pub validation: usize,
+    /// SHA-256 over the training images' labels and relative paths.
+    pub sha256: String,
+}
+
+/// What came out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    pub steps: u64,
+    /// Means over the last epoch, or over all steps if there were fewer.
+    pub loss: f64,
+    pub data_loss: f64,
+    pub penalty: f64,
+    pub accuracy: f64,
+    pub best: Option<Best>,
+    /// Time of the steps, without that of a validation.
+    pub seconds: f64,
+    pub images_per_second: f64,
+    /// Share of that time spent waiting for images.
+    pub wait: f64,
+    pub distance: Distance,
+}
+
+/// `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub format: u32,
+    pub spgraph: String,
+    pub status: Status,
+    pub bundle: BundleReference,
+    pub engine: String,
+    pub training: Training,
+    pub images: Images,
+    pub results: Option<Results>,
+}
+
+/// What [`crate::train::finetune`] gives back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunResult {
+    pub path: PathBuf,
+    pub results: Results,
+}
+
+impl RunRecord {
+    pub(super) fn new(bundle: BundleReference, engine: String, training: Training, images: Images) -> Self {
+        let spgraph = env!("CARGO_PKG_VERSION").into();
+        RunRecord { format: FORMAT, spgraph, status: Status::Running, bundle, engine, training, images, results: None }
+    }
+
+    /// Reads `run.json` of a run folder.
+    pub fn read(dir: &Path) -> Result<RunRecord> {
+        let path = dir.join(RECORD);
+        if !path.is_file() {
+            return Err(Error::usage(format!(
+                "{} is no run: it holds no {RECORD}. Give a folder that `spgraph finetune` wrote",
+                dir.display()
+            )));
+        }
+        let text = std::fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
+        let record: RunRecord = serde_json::from_str(&text)
+            .map_err(|e| Error::model(format!("{} is damaged: {e}. Start the run anew with --force", path.display())))?;
+        if record.format != FORMAT {
+            return Err(Error::model(format!(
+                "{} has format {}, this spgraph reads format {FORMAT}. Use the spgraph that wrote it",
+                path.display(),
+                record.format
+            )));
+        }
+        Ok(record)
+    }
+
+    pub(super) fn write(&self, dir: &Path) -> Result<()> {
+        write_json(&dir.join(RECORD), self)
+    }
+}
+
+/// A run on disk, with its bundle.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub dir: PathBuf,
+    pub record: RunRecord,
+    /// The bundle with the run's manifest, which knows the classes.
+    pub bundle: Bundle,
+}
+
+impl Run {
+    /// Opens a run folder and finds its bundle. Fails where the bundle was moved or is another one.
+    pub fn open(dir: &Path) -> Result<Run> {
+        let record = RunRecord::read(dir)?;
+        let mut bundle = Bundle::open(&locate(dir, &record.bundle)?)?;
+        if fingerprint(&bundle)? != record.bundle.sha256 {
+            return Err(Error::model(format!(
+                "the bundle {} is not the one that the run {} was made with: it was rewritten since. Rewrite the model with the old options, or train again",
+                bundle.dir.display(),
+                dir.display()
+            )));
+        }
+        bundle.manifest = Manifest::read(&dir.join("manifest.json"))?;
+        Ok(Run { dir: dir.to_path_buf(), record, bundle })
+    }
+
+    pub fn state(&self) -> PathBuf {
+        state_path(&self.dir)
+    }
+
+    pub fn checkpoint(&self) -> PathBuf {
+        checkpoint_path(&self.dir)
+    }
+
+    pub fn best(&self) -> PathBuf {
+        best_path(&self.dir)
+    }
+}
+
+pub(super) fn state_path(dir: &Path) -> PathBuf {
+    dir.join("state.safetensors")
+}
+
+pub(super) fn checkpoint_path(dir: &Path) -> PathBuf {
+    dir.join("checkpoint.safetensors")
+}
+
+pub(super) fn best_path(dir: &Path) -> PathBuf {
+    dir.join("best.safetensors")
+}
+
+fn locate(run: &Path, reference: &BundleReference) -> Result<PathBuf> {
+    let places: Vec<PathBuf> = reference.relative.iter().map(|r| run.join(r)).chain([reference.absolute.clone()]).collect();
+    places.iter().find(|p| p.join("manifest.json").is_file()).cloned().ok_or_else(|| {
+        Error::model(format!(
+            "the run {} needs its bundle, which is not where it was: {}. Move it back, or keep the two folders together when you move them",
+            run.display(),
+            reference.absolute.display()
+        ))
+    })
+}
+
+impl BundleReference {
+    /// For a bundle seen from the run folder `run`; both exist or will.
+    pub(super) fn to(bundle: &Bundle, run: &Path) -> Result<BundleReference> {
+        let absolute = bundle.dir.canonicalize().map_err(Error::io("cannot find the bundle", &bundle.dir))?;
+        let run = match run.canonicalize() {
+            Ok(run) => run,
+            Err(_) => {
+                let above = crate::fs::parent(run);
+                let above = above.canonicalize().or_else(|_| std::path::absolute(above)).map_err(Error::io("cannot find", above))?;
+                run.file_name().map_or(above.clone(), |name| above.join(name))
+            }
+        };
+        Ok(BundleReference { relative: relative(&run, &absolute), absolute, sha256: fingerprint(bundle)? })
+    }
+}
+
+/// The way from the folder `from` to `to`; both absolute.
+fn relative(from: &Path, to: &Path) -> Option<PathBuf> {
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    // With nothing but the root in common they won't be moved together.
+    (shared > 1).then(|| {
+        let up = from.components().skip(shared).map(|_| std::path::Component::ParentDir);
+        up.chain(to.components().skip(shared)).collect()
+    })
+}
+
+/// SHA-256 over the two files that make a bundle what it is: what it computes, and from where it starts.
+pub(super) fn fingerprint(bundle: &Bundle) -> Result<String> {
+    let mut hash = Sha256::new();
+    for name in ["manifest.json", "init.onnx"] {
+        let path = bundle.dir.join(name);
+        hash.update(std::fs::read(&path).map_err(Error::io("cannot read", &path))?);
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Writes a file that appears whole or not at all.
+pub(super) fn write_whole(path: &Path, data: &[u8]) -> Result<()> {
+    let mut out = OutputFile::create(path, true)?;
+    out.write_all(data).map_err(Error::io("cannot write", path))?;
+    out.commit()
+}
+
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::training(format!("cannot write {}: {e}", path.display())))?;
+    text.push('\n');
+    write_whole(path, text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_between_folders() {
+        let way = |a: &str, b: &str| relative(Path::new(a), Path::new(b)).map(|p| p.display().to_string());
+        assert_eq!(way("/w/out/run", "/w/bundle").as_deref(), Some("../../bundle"));
+        assert_eq!(way("/w/bundle/run", "/w/bundle").as_deref(), Some(".."));
+        assert_eq!(way("/a/run", "/b/bundle"), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! Everything that can be checked before an engine is started: bundle, options, images, run folder.
+
+use super::checkpoint::{Checkpoint, read_state};
+use super::folders;
+use super::options::{Existing, FinetuneOptions, Training, Validation};
+use super::run::{self, BundleReference, Images, RECORD, RunRecord, Status};
+use crate::data::{ImageFolder, Recipe, split};
+use crate::error::{Error, Result};
+use crate::fs::OutputDir;
+use crate::ir::Tensor;
+use crate::onnx;
+use crate::rewrite::{Bundle, start_state};
+use std::path::{Path, PathBuf};
+
+/// A run that could start.
+pub(super) struct Prepared {
+    /// With the classes in its manifest.
+    pub bundle: Bundle,
+    pub training: Training,
+    pub scalars: Vec<(String, f64)>,
+    pub batch: usize,
+    pub recipe: Recipe,
+    pub images: ImageFolder,
+    pub validation: Option<ImageFolder>,
+    pub reference: BundleReference,
+    pub counts: Images,
+    pub place: Place,
+    /// The state to start from, in the manifest's order.
+    pub state: Vec<Tensor>,
+    pub at: Checkpoint,
+    pub notes: Vec<String>,
+}
+
+/// Where the run is written.
+pub(super) enum Place {
+    New(OutputDir),
+    Resumed(PathBuf),
+}
+
+pub(super) fn prepare(options: &FinetuneOptions) -> Result<Prepared> {
+    let mut bundle = Bundle::open(&options.bundle)?;
+    let training = absolute(&options.training)?;
+    let scalars = training.scalars(&bundle.manifest)?;
+    let batch = training.batch(&bundle.manifest)?;
+    if options.checkpoint_every == Some(0) {
+        return Err(Error::usage("--checkpoint-every 0 makes no sense: give a number of steps"));
+    }
+    let mut notes = vec![];
+    let classes = classes(&bundle)?;
+    let folder = folders::open(&training.data, &bundle.manifest.classes, classes)?;
+    if let Some(ignored) = folder.ignored_summary() {
+        notes.push(format!("{} holds files that are no images and were skipped: {ignored}", training.data.display()));
+    }
+    bundle.manifest.classes = folder.classes().to_vec();
+    let recipe = Recipe::new(&bundle.manifest.preprocessing, &bundle.manifest.data.input.shape)?;
+    let (images, validation) = match &training.validation {
+        Validation::None => (folder, None),
+        Validation::Folder(dir) => {
+            let held_out = folders::open(dir, folder.classes(), classes)?;
+            (folder, Some(held_out))
+        }
+        Validation::Split(fraction) => {
+            let (train, held_out) = split(&folder, *fraction, training.seed)?;
+            (train, Some(held_out))
+        }
+    };
+    if images.len() < batch {
+        return Err(Error::data(format!(
+            "{} has {} images to train on, which do not fill one batch of {batch}. Rewrite the model with --batch {} or less, or add images",
+            training.data.display(),
+            images.len(),
+            images.len()
+        )));
+    }
+    let reference = BundleReference::to(&bundle, &options.output)?;
+    let sha256 = folders::fingerprint(&images);
+    let counts = Images { training: images.len(), validation: validation.as_ref().map_or(0, ImageFolder::len), sha256 };
+    let fresh = Checkpoint::new(0, 1, training.seed);
+    let (place, at, state) = match options.existing {
+        Existing::Resume => {
+            check_same(&options.output, &reference, &training, &counts)?;
+            let path = run::checkpoint_path(&options.output);
+            let (at, state) = if path.is_file() {
+                read_state(&path, bundle.manifest.state.iter())?
+            } else {
+                notes.push("the run had written no checkpoint, so it starts from the beginning".into());
+                (fresh, start_state(&bundle)?)
+            };
+            (Place::Resumed(options.output.clone()), at, state)
+        }
+        existing => (Place::New(create(&options.output, existing == Existing::Replace)?), fresh, start_state(&bundle)?),
+    };
+    Ok(Prepared { bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, state, at, notes })
+}
+
+/// The number of outputs that the bundle's network declares.
+fn classes(bundle: &Bundle) -> Result<Option<usize>> {
+    use onnx::pb::{tensor_shape_proto::dimension::Value, type_proto};
+    let model = onnx::read(bundle.eval())?;
+    let output = model.graph()?.output.first().and_then(|o| o.r#type.as_ref()).and_then(|t| t.value.as_ref());
+    let Some(type_proto::Value::TensorType(t)) = output else { return Ok(None) };
+    Ok(t.shape.as_ref().and_then(|s| s.dim.get(1)).and_then(|d| match d.value {
+        Some(Value::DimValue(n)) => usize::try_from(n).ok(),
+        _ => None,
+    }))
+}
+
+/// With full paths, so that a run can be resumed from another folder.
+fn absolute(training: &Training) -> Result<Training> {
+    let full = |p: &Path| std::path::absolute(p).map_err(Error::io("cannot find", p));
+    let validation = match &training.validation {
+        Validation::Folder(dir) => Validation::Folder(full(dir)?),
+        other => other.clone(),
+    };
+    Ok(Training { data: full(&training.data)?, validation, ..training.clone() })
+}
+
+/// A run that left nothing worth keeping is replaced without being asked for.
+fn create(output: &Path, replace: bool) -> Result<OutputDir> {
+    let is_run = output.join(RECORD).is_file();
+    let kept = [run::state_path(output), run::checkpoint_path(output), run::best_path(output)].iter().any(|p| p.is_file());
+    if is_run && kept && !replace {
+        return Err(Error::usage(format!("{} holds a run already: --resume continues it, --force replaces it", output.display())));
+    }
+    OutputDir::create_marked(output, replace || (is_run && !kept), RECORD)
+}
+
+/// Fails where the run in `output` was another one than this would be.
+fn check_same(output: &Path, bundle: &BundleReference, training: &Training, images: &Images) -> Result<()> {
+    let before = RunRecord::read(output)?;
+    let shown = output.display();
+    if before.status == Status::Complete {
+        return Err(Error::usage(format!(
+            "the run {shown} is complete; export it with `spgraph export {shown} -o tuned.onnx`, or start another"
+        )));
+    }
+    if before.bundle.sha256 != bundle.sha256 {
+        return Err(Error::usage(format!("the run {shown} cannot be resumed: its bundle is another one, or was rewritten since")));
+    }
+    let differences = before.training.differences(training);
+    if !differences.is_empty() {
+        return Err(Error::usage(format!(
+            "the run {shown} cannot be resumed with other options ({}). Leave them away to go on as before",
+            differences.join("; ")
+        )));
+    }
+    if before.images != *images {
+        return Err(Error::data(format!(
+            "the run {shown} cannot be resumed: {} has changed since ({} images before, {} now). Restore it, or start anew with --force",
+            training.data.display(),
+            before.images.training,
+            images.training
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! What can be evaluated and exported: a bundle at its start, a run, or a plain model.
+
+use super::checkpoint::read_state;
+use super::run::Run;
+use crate::error::{Error, Result};
+use crate::ir::Tensor;
+use crate::manifest::Role;
+use crate::onnx::{self, SourceModel, pb};
+use crate::rewrite::{self, Bundle, start_state};
+use std::path::{Path, PathBuf};
+
+/// A network with weights, wherever they are.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    Bundle(Bundle),
+    Run(Box<Run>),
+    /// An ONNX file.
+    Model(PathBuf),
+}
+
+/// Which of a run's states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Which {
+    /// After the last step.
+    #[default]
+    Final,
+    /// The best by validation.
+    Best,
+    /// The last checkpoint.
+    Checkpoint,
+    /// The starting point.
+    Start,
+}
+
+impl Subject {
+    /// Recognises what is at `path`.
+    pub fn open(path: &Path) -> Result<Subject> {
+        if !path.exists() {
+            return Err(Error::usage(format!(
+                "{} does not exist; give a run of `spgraph finetune`, a bundle of `spgraph rewrite`, or an ONNX model",
+                path.display()
+            )));
+        }
+        if path.join(super::run::RECORD).is_file() {
+            return Ok(Subject::Run(Box::new(Run::open(path)?)));
+        }
+        if path.is_dir() {
+            return Ok(Subject::Bundle(Bundle::open(path)?));
+        }
+        Ok(Subject::Model(path.to_path_buf()))
+    }
+
+    /// The bundle behind it; `None` for a plain model.
+    pub fn bundle(&self) -> Option<&Bundle> {
+        match self {
+            Subject::Bundle(bundle) => Some(bundle),
+            Subject::Run(run) => Some(&run.bundle),
+            Subject::Model(_) => None,
+        }
+    }
+
+    /// The state, in the manifest's order; zeros for the optimizer's. A bundle has its start only.
+    pub fn state(&self, which: Which) -> Result<Vec<Tensor>> {
+        let run = match self {
+            Subject::Model(path) => return Err(Error::usage(format!("{} is a model, neither a run nor a bundle", path.display()))),
+            Subject::Bundle(bundle) => return start_state(bundle),
+            Subject::Run(run) => run,
+        };
+        let start = start_state(&run.bundle)?;
+        let path = match which {
+            Which::Start => return Ok(start),
+            Which::Final => run.state(),
+            Which::Best => run.best(),
+            Which::Checkpoint => run.checkpoint(),
+        };
+        if !path.is_file() {
+            let why = match which {
+                Which::Best => "it had no validation images (--val-data or --val-split)".to_string(),
+                Which::Checkpoint => "it wrote none, or it is complete and needs none any more".to_string(),
+                _ if run.checkpoint().is_file() => format!(
+                    "it did not come to its end. Continue it with `spgraph finetune --resume -o {}`, or take --state checkpoint",
+                    run.dir.display()
+                ),
+                _ => "it did not come to its end, and wrote no checkpoint. Train again".to_string(),
+            };
+            return Err(Error::usage(format!("the run {} has no {}: {why}", run.dir.display(), name_of(&path))));
+        }
+        let (_, tensors) = read_state(&path, run.bundle.manifest.model_state())?;
+        let mut tensors = tensors.into_iter();
+        let states = run.bundle.manifest.state.iter().zip(start);
+        Ok(states.map(|(s, start)| if s.role == Role::Optimizer { start } else { tensors.next().unwrap_or(start) }).collect())
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Writes the tuned inference model to `path`: the source's graph and names. Without training steps it equals the source.
+pub fn export_tuned(subject: &Subject, which: Which, path: &Path, force: bool) -> Result<()> {
+    let bundle = subject.bundle().ok_or_else(|| {
+        Error::usage("this is an ONNX model already; give a run of `spgraph finetune` or a bundle of `spgraph rewrite`".to_string())
+    })?;
+    rewrite::export(bundle, &subject.state(which)?, path, force)
+}
+
+/// The tuned network under the classifier of the model `donor`: it shows what the tuned features still know of the donor's task.
+pub fn transplanted(subject: &Subject, which: Which, donor: &Path) -> Result<pb::ModelProto> {
+    let bundle = subject.bundle().ok_or_else(|| Error::usage("--head-from needs a run or a bundle, not an ONNX model"))?;
+    let donor = onnx::read(donor)?;
+    let proto = rewrite::tuned(bundle, &subject.state(which)?)?;
+    let dir = bundle.dir.clone();
+    let mut target =
+        SourceModel { proto, path: bundle.template(), external: onnx::ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 };
+    let shape = bundle.manifest.data.input.shape.iter().skip(1).filter_map(|&d| usize::try_from(d).ok());
+    rewrite::transplant(&mut target, &donor, &shape.collect::<Vec<_>>())?;
+    // The names belong to the classifier.
+    let classes = |p: &pb::StringStringEntryProto| p.key() == rewrite::CLASSES_KEY;
+    target.proto.metadata_props.retain(|p| !classes(p));
+    target.proto.metadata_props.extend(donor.proto.metadata_props.into_iter().filter(classes));
+    Ok(target.proto)
+}

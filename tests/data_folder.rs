@@ -1,0 +1,105 @@
+//! Image folders: labels, what is skipped, what is refused.
+
+use spgraph::Error;
+use spgraph::data::ImageFolder;
+use std::path::Path;
+
+/// Makes empty files: nothing is opened when a folder is listed.
+fn tree(files: &[&str]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        let path = dir.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, b"").unwrap();
+    }
+    dir
+}
+
+fn refusal(dir: &Path, classes: Option<&[String]>) -> String {
+    let error = ImageFolder::open(dir, classes).unwrap_err();
+    assert!(matches!(error, Error::Data(_)), "{error}");
+    error.to_string()
+}
+
+fn names(list: &[&str]) -> Vec<String> {
+    list.iter().map(|s| s.to_string()).collect()
+}
+
+#[test]
+fn labels_follow_sorted_names() {
+    let dir = tree(&[
+        "b/2.PNG",
+        "b/10.jpg",
+        "b/deep/er/1.webp",
+        "a/x.Jpeg",
+        "C/y.bmp",
+        "a/notes.txt",
+        "a/README",
+        "top.txt",
+        ".git/x.png",
+        "a/.hidden.png",
+    ]);
+    let folder = ImageFolder::open(dir.path(), None).unwrap();
+    assert_eq!(folder.classes(), ["C", "a", "b"]);
+    let samples: Vec<_> =
+        folder.samples().iter().map(|s| (s.path.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_string(), s.label)).collect();
+    let expected = [("C/y.bmp", 0), ("a/x.Jpeg", 1), ("b/10.jpg", 2), ("b/2.PNG", 2), ("b/deep/er/1.webp", 2)];
+    assert_eq!(samples, expected.map(|(p, l)| (p.to_string(), l)));
+    assert_eq!(folder.class_counts(), [1, 1, 3]);
+    assert_eq!(folder.ignored(), 2);
+    assert_eq!(folder.ignored_summary().unwrap(), "1 without an ending, 1 .txt");
+}
+
+#[test]
+fn given_classes_decide_the_labels() {
+    let dir = tree(&["cat/1.png", "ant/1.png"]);
+    let folder = ImageFolder::open(dir.path(), Some(&names(&["dog", "cat", "ant"]))).unwrap();
+    assert_eq!(folder.classes(), ["dog", "cat", "ant"]);
+    assert_eq!(folder.samples().iter().map(|s| s.label).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(folder.class_counts(), [0, 1, 1]);
+    let text = refusal(dir.path(), Some(&names(&["dog", "cat"])));
+    assert!(text.contains("`ant`") && text.contains("`dog`, `cat`"), "{text}");
+    let text = refusal(dir.path(), Some(&names(&["cat", "ant", "cat"])));
+    assert!(text.contains("`cat` twice"), "{text}");
+}
+
+#[test]
+fn folders_that_cannot_be_used_are_refused() {
+    let dir = tree(&["a/1.png", "b/1.txt", "b/2.txt", "c/.x.png", "only.png", "d/1.gif"]);
+    assert!(refusal(&dir.path().join("nowhere"), None).contains("does not exist"));
+    assert!(refusal(&dir.path().join("only.png"), None).contains("is not a folder"));
+    let text = refusal(dir.path(), None);
+    assert!(text.contains("`b` (only 2 .txt), `c`, `d` (only 1 .gif)"), "{text}");
+    let flat = tree(&["1.png", "2.jpg"]);
+    let text = refusal(flat.path(), None);
+    assert!(text.contains("no class folders") && text.contains("holds 2 images"), "{text}");
+    let parent = tree(&["train/a/1.png", "val/a/1.png"]);
+    let text = refusal(parent.path(), None);
+    assert!(text.contains("parts of a data set") && text.contains("train"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_but_not_in_circles() {
+    use std::os::unix::fs::symlink;
+    let dir = tree(&["a/1.png", "b/1.png"]);
+    let elsewhere = tree(&["2.png", "more/3.png"]);
+    symlink(elsewhere.path(), dir.path().join("a/linked")).unwrap();
+    assert_eq!(ImageFolder::open(dir.path(), None).unwrap().class_counts(), [3, 1]);
+    symlink(dir.path(), elsewhere.path().join("back")).unwrap();
+    let text = refusal(dir.path(), None);
+    assert!(text.contains("circle") && text.contains("back"), "{text}");
+    std::fs::remove_file(elsewhere.path().join("back")).unwrap();
+    symlink("nowhere.png", dir.path().join("b/2.png")).unwrap();
+    let text = refusal(dir.path(), None);
+    assert!(text.contains("leads nowhere") && text.contains("2.png"), "{text}");
+}
+
+#[test]
+fn a_subset_keeps_the_classes() {
+    let dir = tree(&["a/1.png", "b/1.png", "b/2.png"]);
+    let folder = ImageFolder::open(dir.path(), None).unwrap();
+    let subset = folder.subset(&[2]).unwrap();
+    assert_eq!((subset.len(), subset.classes().len(), subset.samples()[0].label), (1, 2, 1));
+    assert!(folder.subset(&[3]).is_err());
+}

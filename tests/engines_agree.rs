@@ -1,0 +1,117 @@
+//! Two training steps give the same numbers on tract and on ONNX Runtime, and in both dialects.
+//!
+//! ONNX Runtime is found as `spgraph runtime` finds it; without one these tests fail.
+
+use spgraph::emit::Dialect;
+use spgraph::engine::{self, EngineChoice, EngineOptions, StatePort};
+use spgraph::import::Batch;
+use spgraph::ir::Tensor;
+use spgraph::manifest::BatchNormMode;
+use spgraph::rewrite::{Bundle, Options, rewrite, start_state};
+use std::path::{Path, PathBuf};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Losses and final state of two steps.
+fn two_steps(dir: &Path, choice: EngineChoice) -> (Vec<f64>, Vec<Tensor>) {
+    let bundle = Bundle::open(dir).unwrap();
+    let m = &bundle.manifest;
+    let ports: Vec<_> = m.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
+    let engine = engine::open(&EngineOptions { choice, threads: Some(1), ..Default::default() }).unwrap();
+    let mut stepper = engine.load_step(&bundle.step(), &ports, start_state(&bundle).unwrap()).unwrap();
+    let shape: Vec<usize> = m.data.input.shape.iter().map(|&d| if d < 0 { 3 } else { d as usize }).collect();
+    let count: usize = shape.iter().product();
+    let mut losses = vec![];
+    for step in 0..2 {
+        // Any spread of values will do; the sine keeps them free of ties.
+        let pixels: Vec<f32> = (0..count).map(|i| ((i * 7 + step * 31) as f32 * 0.37).sin()).collect();
+        let labels: Vec<i64> = (0..shape[0] as i64).map(|i| (i + step as i64) % 3).collect();
+        let (data, target) = (Tensor::from_f32(&shape, &pixels), Tensor::from_i64(&[shape[0]], &labels));
+        let scalars: Vec<_> = m.scalars.iter().map(|s| (s.name.clone(), Tensor::from_f32(&[], &[s.default as f32]))).collect();
+        let mut feeds: Vec<(&str, &Tensor)> = vec![(&m.data.input.name, &data), (&m.data.target.name, &target)];
+        feeds.extend(scalars.iter().map(|(n, t)| (n.as_str(), t)));
+        losses.extend(stepper.step(&feeds).unwrap().into_iter().map(|(_, t)| t.to_f64().unwrap()[0]));
+    }
+    (losses, stepper.state().unwrap())
+}
+
+/// Norm of the difference over the norm, for all state as one vector of displacements from the start.
+fn distance(a: &[Tensor], b: &[Tensor], start: &[Tensor]) -> f64 {
+    let (mut difference, mut moved) = (0.0, 0.0);
+    for ((a, b), s) in a.iter().zip(b).zip(start) {
+        for ((a, b), s) in a.to_f64().unwrap().into_iter().zip(b.to_f64().unwrap()).zip(s.to_f64().unwrap()) {
+            difference += (a - b) * (a - b);
+            moved += (b - s) * (b - s);
+        }
+    }
+    (difference / moved).sqrt()
+}
+
+fn agree(name: &str, batch_norm: Option<BatchNormMode>, batch: Batch) {
+    let work = tempfile::tempdir().unwrap();
+    let mut results = vec![];
+    for dialect in [Dialect::Functions, Dialect::Inlined] {
+        let dir = work.path().join(format!("{dialect:?}"));
+        let options = Options { batch, batch_norm, dialect, ..Options::default() };
+        rewrite(&fixture(name), &dir, &options, false).unwrap();
+        for engine in [EngineChoice::Ort, EngineChoice::Tract] {
+            results.push((
+                format!("{name} {dialect:?} {engine:?}"),
+                two_steps(&dir, engine),
+                start_state(&Bundle::open(&dir).unwrap()).unwrap(),
+            ));
+        }
+    }
+    let (_, (losses, state), start) = &results[0];
+    assert!(losses.iter().all(|l| l.is_finite()));
+    for (what, (other_losses, other_state), _) in &results[1..] {
+        for (a, b) in losses.iter().zip(other_losses) {
+            assert!((a - b).abs() <= 1e-4 * a.abs().max(1e-3), "{what}: {other_losses:?} instead of {losses:?}");
+        }
+        let distance = distance(other_state, state, start);
+        assert!(distance <= 1e-4, "{what}: the steps differ by {distance:.1e} of their length");
+    }
+}
+
+macro_rules! cases {
+    ($($test:ident: $file:literal, $mode:expr, $batch:expr;)*) => {$(
+        #[test]
+        fn $test() {
+            agree($file, $mode, $batch);
+        }
+    )*};
+}
+
+cases! {
+    basic_train: "basic.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
+    basic_frozen: "basic.bn.onnx", Some(BatchNormMode::Frozen), Batch::Fixed(3);
+    basic_folded: "basic.onnx", None, Batch::Fixed(3);
+    basic_dynamic: "basic.bn.onnx", Some(BatchNormMode::Train), Batch::Dynamic;
+    bottleneck: "bottleneck.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
+    grouped: "grouped.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
+    dilated: "dilated.bn.onnx", Some(BatchNormMode::Frozen), Batch::Fixed(3);
+    mobilenet: "mobilenet.bn.onnx", Some(BatchNormMode::Frozen), Batch::Fixed(3);
+    inception: "inception.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
+    pooling: "pool_ceil.onnx", None, Batch::Fixed(3);
+    average_pooling: "average_pool.onnx", None, Batch::Fixed(3);
+    shuffle: "shuffle.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
+    slices: "slices.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
+    tokens: "tokens.onnx", None, Batch::Fixed(3);
+    resnet18: "resnet18.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
+    resnet50: "resnet50.onnx", None, Batch::Fixed(3);
+}
+
+/// Same engine, same threads, same start: the same bits.
+#[test]
+fn runs_repeat_bit_for_bit() {
+    let work = tempfile::tempdir().unwrap();
+    let dir = work.path().join("bundle");
+    rewrite(&fixture("basic.bn.onnx"), &dir, &Options { batch: Batch::Fixed(3), ..Options::default() }, false).unwrap();
+    for engine in [EngineChoice::Ort, EngineChoice::Tract] {
+        let (first, second) = (two_steps(&dir, engine), two_steps(&dir, engine));
+        assert_eq!(first.0, second.0);
+        assert!(first.1.iter().zip(&second.1).all(|(a, b)| a.bytes() == b.bytes()), "{engine:?}");
+    }
+}

@@ -1,0 +1,307 @@
+"""Makes tests/fixtures: networks, golden values, index.json, and skeletons of torchvision's ResNets.
+
+    python generate.py [NAME…]       all fixtures, or those named (index.json keeps the others); `skeletons` for these alone
+
+See README.md for the environment. Everything is seeded; a run refuses fixtures that could not show an error: gradients
+that vanish, float32 that is far from float64, an evaluation that disagrees with ONNX Runtime or with the module itself.
+"""
+import json
+import pathlib
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+import torchvision
+from onnx.reference import ReferenceEvaluator
+from safetensors.torch import save_file
+
+import golden
+import networks
+import onnx_torch
+import variants
+
+HERE = pathlib.Path(__file__).resolve().parent
+FIXTURES = HERE.parent / "fixtures"
+MARGIN = 5e-6
+SILENT = 1e-5  # errors of float32 below this are not written down
+DEEP = {"resnet18", "resnet50", "resnet101"}
+
+
+class Fixture:
+    """One file: a network, how it is exported, what is done to the file after that, and why it is here."""
+
+    def __init__(self, name, network, opset, note, change=lambda m: m, default_init=False, external=False, computed=False, **export):
+        self.name, self.network, self.opset, self.note, self.change = name, network, opset, note, change
+        self.default_init, self.external, self.computed, self.export = default_init, external, computed, export
+
+
+def then(*changes):
+    def change(model):
+        for step, *arguments in changes:
+            model = step(model, *arguments)
+        return model
+
+    return change
+
+
+V = variants
+LIST = [
+    Fixture("basic.bn", "basic", 17, "basic blocks, stride 2, projection shortcut; live BatchNorm", live=True),
+    Fixture("basic", "basic", 17, "the same with BatchNorm folded"),
+    Fixture("bottleneck.bn", "bottleneck", 13, "bottleneck blocks; live BatchNorm; opset 13", live=True),
+    Fixture("bottleneck", "bottleneck", 18, "bottleneck blocks, folded; opset 18; IR 9", then((V.ir_version, 9))),
+    Fixture("grouped", "grouped", 11, "ResNeXt's grouped convolutions, stride 2; opset 11; IR 5", then((V.ir_version, 5))),
+    Fixture("grouped.bn", "grouped", 20, "the same with live BatchNorm; opset 20; IR 11", then((V.ir_version, 11)), live=True),
+    Fixture("dilated.bn", "dilated", 20, "dilated kernels, uneven kernel, stride and dilation; live BatchNorm", live=True),
+    Fixture("pad_node.bn", "padded", 17, "Pad nodes before convolutions of stride 2", live=True),
+    Fixture("asymmetric.bn", "padded", 17, "asymmetric pads in the convolution itself", V.fuse_pads, live=True),
+    Fixture("auto_pad.bn", "padded", 13, "auto_pad SAME_UPPER and SAME_LOWER", then((V.fuse_pads,), (V.auto_pads,)), live=True),
+    Fixture("mobilenet.bn", "mobilenet", 17, "MobileNetV3: depthwise, HardSwish, HardSigmoid, squeeze and excite; live BatchNorm", live=True),
+    Fixture("mobilenet.opset11", "mobilenet", 11, "the same folded; hard activations from smaller operators; opset 11"),
+    Fixture("mobilenet.dynamo", "mobilenet", 18, "the same through the dynamo exporter; symbolic batch", dynamo=True, symbolic=True),
+    Fixture("silu.bn", "silu", 13, "EfficientNet: SiLU, sigmoid gate, ReduceMean with an attribute for axes", live=True),
+    Fixture("silu.opset18", "silu", 18, "the same folded; ReduceMean with an input for axes"),
+    Fixture("pool_ceil", "pool_ceil", 17, "overlapping MaxPool with ceil_mode, uneven kernels, pads and dilation"),
+    Fixture("average_pool", "average_pool", 17, "AveragePool with count_include_pad 1 and 0, overlapping"),
+    Fixture("inception.bn", "inception", 17, "concatenated branches, kernels 1x5 and 5x1; live BatchNorm", live=True),
+    Fixture("inception.dynamo", "inception", 20, "the same through the dynamo exporter; opset 20", dynamo=True),
+    Fixture("dense", "dense", 17, "DenseNet: Concat fan-out; BatchNorm that cannot be folded"),
+    Fixture("shuffle.bn", "shuffle", 17, "ShuffleNet: Split, channel shuffle by Reshape and Transpose; live BatchNorm", live=True),
+    Fixture("shuffle.symbolic", "shuffle", 13, "the same folded with a symbolic batch: shapes are computed in the graph", symbolic=True),
+    Fixture("slices.bn", "slices", 17, "Slice of channels and pixels, strided; uneven Split", live=True),
+    Fixture("slices.opset11", "slices", 11, "the same folded; Split with an attribute; opset 11"),
+    Fixture("tokens", "tokens", 17, "linear layers on three axes: MatMul and Add"),
+    Fixture("conv_head", "conv_head", 17, "the classifier is a 1x1 convolution; nodes without names", V.anonymous),
+    Fixture("preactivation", "preactivation", 17, "pre-activation ResNet: BatchNorm stays live although the export folds"),
+    Fixture("leaky.bn", "leaky", 17, "LeakyRelu; live BatchNorm", live=True),
+    Fixture("relu6.bn", "relu6", 17, "MobileNetV2: Clip, linear bottleneck, depthwise; live BatchNorm", live=True),
+    Fixture("vgg", "vgg", 17, "biased convolutions, pooling, Flatten, two Gemm layers; weights in float_data", V.typed_data),
+    Fixture("dropout", "vgg", 13, "the same with Dropout nodes as old exporters leave them", V.dropout),
+    Fixture("view_chain", "view_chain", 11, "view(x.size(0), -1): Shape, Gather, Unsqueeze, Concat, Reshape; symbolic batch", symbolic=True),
+    Fixture("view_chain.bn", "view_chain", 17, "the same with live BatchNorm", symbolic=True, live=True),
+    Fixture("odd.bn", "odd", 17, "7x7 stem, odd sizes down to one pixel; live BatchNorm", live=True),
+    Fixture("kinks", "kinks", 17, "whole numbers: exact zeros at ReLU and LeakyRelu, ties in MaxPool"),
+    Fixture("constants", "basic", 13, "weights in Constant nodes", V.constants),
+    Fixture("inputs", "basic", 11, "initializers repeated as graph inputs; IR 3", then((V.ir_version, 3)), inputs=True),
+    Fixture("external", "basic", 17, "weights in an external data file", external=True),
+    Fixture("float64.bn", "basic", 17, "float64 throughout; live BatchNorm", live=True, dtype=torch.float64),
+    Fixture("identity.bn", "basic", 17, "untrained network: equal initializers behind Identity nodes", default_init=True, live=True),
+    Fixture("shared.bn", "basic", 17, "untrained network: several nodes read one initializer", V.share, default_init=True, live=True),
+    Fixture("bottleneck.dynamo", "bottleneck", 20, "the dynamo exporter folds BatchNorm; opset 20; symbolic batch", dynamo=True, symbolic=True),
+    Fixture("dynamo_raw.bn", "basic", 18, "the dynamo exporter without its optimiser: live BatchNorm, biases computed from shapes",
+            dynamo=True, optimise=False, symbolic=True, computed=True),
+    Fixture("resnet18.bn", "resnet18", 17, "narrow ResNet-18; live BatchNorm", live=True),
+    Fixture("resnet18", "resnet18", 17, "narrow ResNet-18, folded"),
+    Fixture("resnet50.bn", "resnet50", 17, "narrow ResNet-50; live BatchNorm", live=True),
+    Fixture("resnet50", "resnet50", 17, "narrow ResNet-50, folded"),
+    Fixture("resnet101.bn", "resnet101", 17, "narrow ResNet-101; live BatchNorm", live=True),
+]  # fmt: skip
+
+SGD = dict(steps=20, lr=0.02, momentum=0.9, nesterov=False, label_smoothing=0.0)
+L2SP = dict(penalty="l2-sp", alpha=0.1, beta=0.01)
+RUNS = [
+    dict(name="basic.bn.l2-sp", fixture="basic.bn", batch_norm="train", **SGD | L2SP),
+    dict(name="basic.bn.l2", fixture="basic.bn", batch_norm="train", **SGD | L2SP | dict(penalty="l2")),
+    dict(name="bottleneck.bn.l2-sp", fixture="bottleneck.bn", batch_norm="frozen", **SGD | L2SP),
+    dict(name="vgg.l2-sp", fixture="vgg", batch_norm="frozen", **SGD | L2SP | dict(lr=0.1)),
+    dict(name="vgg.l2", fixture="vgg", batch_norm="frozen", **SGD | L2SP | dict(penalty="l2", lr=0.1)),
+    dict(name="vgg.plain", fixture="vgg", batch_norm="frozen", **SGD | L2SP | dict(penalty="none", lr=0.1)),
+    dict(name="vgg.nesterov", fixture="vgg", batch_norm="frozen", **SGD | L2SP | dict(nesterov=True, steps=5)),
+    dict(name="basic.label_smoothing", fixture="basic", batch_norm="frozen", **SGD | L2SP | dict(label_smoothing=0.1, steps=1)),
+]
+
+
+def save_tensors(path, tensors, small):
+    """Writes tensors; `small` stores floats as float32. Scalars and errors stay float64.
+    Where another fixture has the very same values, its file serves both. Returns the file's name."""
+    def stored(name, t):
+        t = t.detach().clone().contiguous()
+        return t.float() if small and t.dtype == torch.float64 and t.dim() > 0 else t
+
+    save_file({n: stored(n, torch.as_tensor(t)) for n, t in tensors.items()}, path)
+    path.chmod(0o644)
+    for other in sorted(FIXTURES.glob("*.safetensors")):
+        if other != path and other.read_bytes() == path.read_bytes():
+            path.unlink()
+            return other.name
+    return path.name
+
+
+class Unlucky(Exception):
+    """Another seed may do."""
+
+
+def demand(condition, message, kind=SystemExit):
+    if not condition:
+        raise kind(message)
+
+
+def make(fixture):
+    """The fixture from the first seed whose float32 evaluation stays close to float64 (no ReLU flips)."""
+    for seed in range(20):
+        try:
+            return make_from(fixture, seed)
+        except Unlucky as reason:
+            print(f"  seed {seed} refused: {reason}", flush=True)
+    sys.exit(f"no seed will do for {fixture.name}")
+
+
+def make_from(fixture, seed):
+    module, shape = networks.build(fixture.network, seed, fixture.default_init)
+    reference = networks.build(fixture.network, seed, fixture.default_init)[0].double()
+    model = fixture.change(variants.export(module, shape, fixture.opset, **fixture.export))
+    path = FIXTURES / f"{fixture.name}.onnx"
+    side = FIXTURES / f"{fixture.name}.weights"
+    side.unlink(missing_ok=True)
+    if fixture.external:
+        onnx.save_model(model, path, save_as_external_data=True, location=side.name, size_threshold=0)
+        side.chmod(0o644)
+    else:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    onnx.checker.check_model(str(path), full_check=True)
+
+    x, target = next(networks.data(fixture.network, seed))
+    deep = fixture.network in DEEP
+    has_batch_norm = any(n.op_type == "BatchNormalization" for n in model.graph.node)
+    modes = ["train", "frozen"] if has_batch_norm else ["frozen"]
+    tensors, zeros = {"input": x, "target": target}, {}
+    for mode in modes:
+        onnx_torch.margins.clear()
+        values, network = golden.step(path, x, target, mode)
+        # An activation this close to a Relu's kink may fall on either side of it in float32, whoever computes.
+        demand(not deep or min(onnx_torch.margins, default=1.0) > MARGIN, f"{fixture.name} {mode}: a Relu's input is {min(onnx_torch.margins, default=1.0):.1g} from 0", Unlucky)
+        errors = golden.float32_error(path, x, target, mode, values)
+        zeros[mode] = judge(fixture, mode, values, errors, deep)
+        compare_with_module(fixture, reference, x, target, mode, values, network)
+        if mode == "frozen":
+            compare_with_onnxruntime(fixture, path, x, values["logits"])
+        values |= golden.tied(values, network)
+        tensors |= {f"{mode}/{n}": v for n, v in values.items()}
+        tensors |= {f"{mode}/f32_error/{n.removeprefix('grad/')}": torch.tensor(e, dtype=torch.float64) for n, e in errors.items() if e > SILENT}
+    file = save_tensors(FIXTURES / f"{fixture.name}.golden.safetensors", tensors, small=deep)
+    return dict(
+        name=fixture.name, file=path.name, golden=file, batch_norm=modes, input_shape=list(shape),
+        dtype="float64" if fixture.export.get("dtype") == torch.float64 else "float32", opset=fixture.opset, ir_version=model.ir_version,
+        more_parameters=fixture.computed, symbolic_batch=bool(fixture.export.get("symbolic")), deep=deep, classes=networks.CLASSES, note=fixture.note,
+        weights=network.weights, zero_gradients=zeros,
+    )  # fmt: skip
+
+
+def judge(fixture, mode, values, errors, deep):
+    """Refuses golden values that could not show an error. Returns the parameters whose gradient is zero for good:
+    a shift that nothing but a convolution and the next BatchNormalization in training mode sees."""
+    where = f"{fixture.name} {mode}"
+    demand(0.1 < values["loss"] < 20, f"{where}: loss {values['loss']:.3g}")
+    norms = {n.removeprefix("grad/"): v.norm() / values["loss"] for n, v in values.items() if n.startswith("grad/")}
+    largest = max(norms.values())
+    zeros = [n for n, norm in norms.items() if norm < 1e-13 * largest]
+    for name, value in values.items():
+        demand(value.isfinite().all(), f"{where}: {name} is not finite")
+    for name, norm in norms.items():
+        demand(name in zeros or norm > 1e-5 * largest, f"{where}: the gradient of {name} vanishes ({norm:.2g} of {largest:.2g})", Unlucky)
+    demand(not zeros or mode == "train", f"{where}: no gradient for {zeros}")
+    for name in zeros:
+        del errors[f"grad/{name}"]
+    worst = max(errors, key=errors.get)
+    demand(errors[worst] < (1e-4 if deep else 3e-5), f"{where}: float32 is {errors[worst]:.2g} from float64 in {worst}", Unlucky)
+    print(f"{where:28} loss {values['loss']:.4f}  {len(errors):4} tensors  float32 error {errors[worst]:.1e}", flush=True)
+    return zeros
+
+
+def compare_with_module(fixture, module, x, target, mode, values, network):
+    """The module's own gradients and statistics, where the file kept their names."""
+    live = sum(n.op_type == "BatchNormalization" for n in network.model.graph.node)
+    if mode == "train" and live != len(networks.batch_norms(module)):
+        return  # partly folded: in training mode the module is another network
+    module.train(mode == "train").zero_grad()
+    saved = {n: b.clone() for n, b in module.named_buffers()}
+    logits = module(x.double())
+    loss = torch.nn.functional.cross_entropy(logits, target)
+    loss.backward()
+    # Folding rounds the weights to float32; otherwise they are equal.
+    demand(golden.relative(values["logits"], logits) < 2e-6, f"{fixture.name} {mode}: logits differ from the module's")
+    kept = {n: p for n, p in module.named_parameters() if n in network.parameters and p.equal(network.parameters[n])}
+    own = {f"grad/{n}": p.grad for n, p in kept.items()}
+    own |= {f"buffer/{n}": b for n, b in module.named_buffers()} if mode == "train" else {}
+    matched = [n for n in own if n in values]
+    for name in matched:
+        if values[name].norm() > 1e-12:
+            demand(golden.relative(values[name], own[name]) < 2e-5, f"{fixture.name} {mode}: {name} differs from the module's")
+    if fixture.export.get("live"):
+        demand(len(matched) == len(values) - 2, f"{fixture.name} {mode}: names differ from the module's")
+    with torch.no_grad():
+        for n, b in module.named_buffers():
+            b.copy_(saved[n])
+
+
+def compare_with_onnxruntime(fixture, path, x, logits):
+    if fixture.export.get("dtype") == torch.float64:
+        found = ReferenceEvaluator(str(path)).run(None, {"input": x.double().numpy()})[0]
+    else:
+        found = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"input": x.numpy()})[0]
+    difference = golden.relative(torch.from_numpy(np.array(found)), logits)
+    demand(difference < (1e-4 if fixture.network in DEEP else 1e-5), f"{fixture.name}: ONNX Runtime's logits differ by {difference:.2g}")
+
+
+def make_run(run):
+    """A training run's golden values, with how far float32 drifts from them."""
+    fixture = next(f for f in LIST if f.name == run["fixture"])
+    path = FIXTURES / f"{fixture.name}.onnx"
+    batches = list(networks.data(fixture.network, seed=50, batches=4))
+    options = dict(steps=run["steps"], mode=run["batch_norm"], **{k: run[k] for k in ("lr", "momentum", "nesterov", "penalty", "alpha", "label_smoothing")})
+    exact = golden.train(path, batches, **options)
+    rough = golden.train(path, batches, **options, dtype=torch.float32)
+    errors = {n: golden.relative(rough[n], v) if v.norm() > 0 else 0.0 for n, v in exact.items()}
+    worst = max(errors, key=errors.get)
+    demand(errors[worst] < 1e-3, f"{run['name']}: float32 drifts by {errors[worst]:.2g} in {worst}")
+    if run["steps"] == 20 and run["penalty"] != "l2":
+        demand(exact["data_loss"][-4:].mean() < 0.9 * exact["data_loss"][:4].mean(), f"{run['name']}: the loss does not fall")
+    print(f"{run['name']:28} data loss {exact['data_loss'][:4].mean():.4f} -> {exact['data_loss'][-4:].mean():.4f}  penalty {exact['penalty'][-1]:.4f}  float32 error {errors[worst]:.1e}", flush=True)
+    inputs = {f"{k}/{n}": t for k, (x, y) in enumerate(batches) for n, t in (("input", x), ("target", y))}
+    data = save_tensors(FIXTURES / f"{fixture.name}.batches.safetensors", inputs, small=False)
+    tensors = exact | {f"f32_error/{n}": torch.tensor(e, dtype=torch.float64) for n, e in errors.items() if e > SILENT}
+    file = save_tensors(FIXTURES / f"{run['name']}.training.safetensors", tensors, small=False)
+    return dict(run, golden=file, batches=data)
+
+
+def make_skeletons():
+    folder = FIXTURES / "skeleton"
+    folder.mkdir(exist_ok=True)
+    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
+        for live in (False, True):
+            torch.manual_seed(0)
+            module = getattr(torchvision.models, name)(weights=None)
+            networks.randomise(module, (2, 3, 64, 64))  # no two tensors are equal, so that nothing is deduplicated
+            model = variants.export(module.eval(), (2, 3, 224, 224), 17, live=live, symbolic=True)
+            path = folder / f"{name}{'.bn' if live else ''}.onnx"
+            path.write_bytes(variants.skeleton(model).SerializeToString(deterministic=True))
+            print(path.name, path.stat().st_size, flush=True)
+
+
+def main(names):
+    torch.set_num_threads(1)
+    FIXTURES.mkdir(exist_ok=True)
+    index_file = FIXTURES / "index.json"
+    old = json.loads(index_file.read_text()) if index_file.exists() else dict(fixtures=[], training=[])
+    kept = {f["name"]: f for f in old["fixtures"]}
+    runs = {r["name"]: r for r in old["training"]}
+    for fixture in LIST:
+        if not names or fixture.name in names:
+            kept[fixture.name] = make(fixture)
+    for run in RUNS:
+        if not names or run["name"] in names:
+            runs[run["name"]] = make_run(run)
+    if not names or "skeletons" in names:
+        make_skeletons()
+    index = dict(fixtures=[kept[f.name] for f in LIST if f.name in kept], training=[runs[r["name"]] for r in RUNS if r["name"] in runs])
+    lines = ["{"]
+    for key, entries in index.items():
+        rows = [f"  {json.dumps(e, ensure_ascii=False)}" for e in entries]
+        lines += [f' "{key}": [', ",\n".join(rows), " ]," if key == "fixtures" else " ]"]
+    index_file.write_text("\n".join([*lines, "}"]) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,68 @@
+"""Golden values from PyTorch in float64: one step's loss, gradients and statistics, and whole training runs."""
+import torch
+import torch.nn.functional as F
+
+from onnx_torch import Network
+
+
+def relative(value, reference):
+    """Norm of the difference over the norm of the reference."""
+    reference = reference.double()
+    return ((value.double() - reference).norm() / reference.norm()).item()
+
+
+def step(path, x, target, mode, dtype=torch.float64, label_smoothing=0.0):
+    """One evaluation: `loss`, `logits`, `grad/<parameter>` and, in training mode, `buffer/<next running statistic>`."""
+    network = Network(path, dtype)
+    logits = network(x, mode)
+    loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+    loss.backward()
+    result = {"loss": loss.detach(), "logits": logits.detach()}
+    result |= {f"grad/{n}": p.grad for n, p in network.parameters.items()}
+    if mode == "train":
+        result |= {f"buffer/{n}": b for n, b in network.buffers.items()}
+    return result, network
+
+
+def tied(values, network):
+    """`tied_grad/<initializer>` for parameters that share an initializer: the gradient if they stay one."""
+    sums = {}
+    for leaf, name in network.source.items():
+        if leaf in network.parameters and name in network.parameters:
+            sums[f"tied_grad/{name}"] = sums.get(f"tied_grad/{name}", values[f"grad/{name}"]) + values[f"grad/{leaf}"]
+    return sums
+
+
+def float32_error(path, x, target, mode, reference):
+    """How far PyTorch's own float32 is from float64: the worst of its convolution implementations, by tensor."""
+    errors = {}
+    for mkldnn in (True, False):
+        with torch.backends.mkldnn.flags(enabled=mkldnn, allow_tf32=None):
+            for name, value in step(path, x, target, mode, torch.float32)[0].items():
+                errors[name] = max(errors.get(name, 0.0), relative(value, reference[name]))
+    return errors
+
+
+def train(path, batches, steps, mode, lr, momentum, nesterov, penalty, alpha, label_smoothing=0.0, dtype=torch.float64):
+    """SGD over the batches in turn. Losses are those of the parameters that a step starts from."""
+    network = Network(path, dtype)
+    start = {n: p.detach().clone() for n, p in network.parameters.items()}
+    optimizer = torch.optim.SGD(network.parameters.values(), lr=lr, momentum=momentum, nesterov=nesterov)
+    losses = []
+    for k in range(steps):
+        x, target = batches[k % len(batches)]
+        logits = network(x, mode)
+        data_loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+        weights = [(network.parameters[n], start[n]) for n in network.weights]
+        distances = {"none": 0.0, "l2": sum((w**2).sum() for w, _ in weights), "l2-sp": sum(((w - w0) ** 2).sum() for w, w0 in weights)}
+        term = torch.as_tensor(alpha / 2 * distances[penalty], dtype=dtype)
+        loss = data_loss + term
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(torch.stack([loss, data_loss, term, (logits.argmax(1) == target).sum()]).detach())
+    result = dict(zip(("loss", "data_loss", "penalty", "correct"), torch.stack(losses).t()))
+    result |= {f"final/{n}": p.detach() for n, p in network.parameters.items()}
+    if mode == "train":
+        result |= {f"final/{n}": b for n, b in network.buffers.items()}
+    return result

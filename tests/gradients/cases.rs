@@ -1,0 +1,379 @@
+//! The table of gradient checks: at least one case for every differentiable operator.
+
+use spgraph::ir::Tensor;
+use spgraph::onnx::attributes::{attr_float, attr_int, attr_ints, attr_string};
+use spgraph::onnx::pb::AttributeProto;
+
+pub enum Input {
+    /// Differentiable, with random values between `lo` and `hi`. The first one is the model's input, others are initializers.
+    Float {
+        shape: Vec<usize>,
+        lo: f64,
+        hi: f64,
+    },
+    /// An initializer that is not differentiated.
+    Fixed(Tensor),
+    Absent,
+}
+
+pub struct Case {
+    pub op: &'static str,
+    pub opset: i64,
+    pub attributes: Vec<AttributeProto>,
+    pub inputs: Vec<Input>,
+    /// Names of the outputs.
+    pub outputs: Vec<String>,
+    /// Which outputs have a cotangent.
+    pub used: Vec<bool>,
+    /// Whether it also works with a symbolic batch.
+    pub dynamic: bool,
+    pub batch_norm_train: bool,
+    /// Step of the central differences.
+    pub step: f64,
+    note: String,
+}
+
+impl Case {
+    pub fn label(&self) -> String {
+        let shapes = self.inputs.iter().filter_map(|i| if let Input::Float { shape, .. } = i { Some(format!("{shape:?}")) } else { None });
+        format!("{}-{} {} {}", self.op, self.opset, shapes.collect::<Vec<_>>().join(" "), self.note)
+    }
+
+    /// The table's entry that this case tests.
+    pub fn covers(&self) -> &str {
+        if self.batch_norm_train { "BatchNormTrain" } else { self.op }
+    }
+
+    fn at(mut self, opset: i64) -> Self {
+        self.opset = opset;
+        self
+    }
+
+    /// Adds a differentiable input.
+    fn and(self, shape: &[usize]) -> Self {
+        self.within(shape, -2.0, 2.0)
+    }
+
+    fn within(mut self, shape: &[usize], lo: f64, hi: f64) -> Self {
+        self.inputs.push(Input::Float { shape: shape.to_vec(), lo, hi });
+        self
+    }
+
+    fn fixed(mut self, tensor: Tensor) -> Self {
+        self.inputs.push(Input::Fixed(tensor));
+        self
+    }
+
+    /// Adds a list of integers.
+    fn list(self, values: &[i64]) -> Self {
+        self.fixed(Tensor::from_i64(&[values.len()], values))
+    }
+
+    fn absent(mut self) -> Self {
+        self.inputs.push(Input::Absent);
+        self
+    }
+
+    fn int(mut self, name: &str, value: i64) -> Self {
+        self.note.push_str(&format!("{name}={value} "));
+        self.attributes.push(attr_int(name, value));
+        self
+    }
+
+    fn ints(mut self, name: &str, values: &[i64]) -> Self {
+        self.note.push_str(&format!("{name}={values:?} "));
+        self.attributes.push(attr_ints(name, values));
+        self
+    }
+
+    fn float(mut self, name: &str, value: f32) -> Self {
+        self.note.push_str(&format!("{name}={value} "));
+        self.attributes.push(attr_float(name, value));
+        self
+    }
+
+    fn string(mut self, name: &str, value: &str) -> Self {
+        self.note.push_str(&format!("{name}={value} "));
+        self.attributes.push(attr_string(name, value));
+        self
+    }
+
+    /// Outputs in all, and which of them have a cotangent.
+    fn outputs(mut self, used: &[bool]) -> Self {
+        self.outputs = (0..used.len()).map(|i| format!("y{i}")).collect();
+        self.used = used.to_vec();
+        self
+    }
+
+    /// Needs a batch size that is a number.
+    fn fixed_batch(mut self) -> Self {
+        self.dynamic = false;
+        self
+    }
+
+    /// Linear: any step gives the slope, and a large one drowns the rounding to float32.
+    fn rounded(mut self) -> Self {
+        self.step = 64.0;
+        self
+    }
+
+    fn batch_norm_train(mut self) -> Self {
+        self.batch_norm_train = true;
+        self.note.push_str("train");
+        self
+    }
+}
+
+/// An operator without inputs yet, at opset 17, with one output.
+fn bare(op: &'static str) -> Case {
+    Case {
+        op,
+        opset: 17,
+        attributes: vec![],
+        inputs: vec![],
+        outputs: vec!["y".into()],
+        used: vec![true],
+        dynamic: true,
+        batch_norm_train: false,
+        step: 1e-5,
+        note: String::new(),
+    }
+}
+
+fn on(op: &'static str, shape: &[usize]) -> Case {
+    bare(op).and(shape)
+}
+
+fn scalar(v: f64) -> Tensor {
+    Tensor::from_f64(&[], &[v])
+}
+
+pub fn cases() -> Vec<Case> {
+    [element_wise(), linear(), windows(), reductions(), layout()].into_iter().flatten().collect()
+}
+
+fn element_wise() -> Vec<Case> {
+    let x = [3, 4, 5];
+    let positive = |op| bare(op).within(&x, 0.5, 2.0);
+    vec![
+        on("Relu", &x),
+        on("LeakyRelu", &x),
+        on("LeakyRelu", &x).float("alpha", 0.25),
+        on("Sigmoid", &x),
+        on("Tanh", &x),
+        on("Exp", &x),
+        on("Neg", &x),
+        positive("Log"),
+        positive("Sqrt"),
+        on("HardSigmoid", &x),
+        on("HardSigmoid", &x).float("alpha", 0.5).float("beta", 0.25),
+        bare("HardSwish").within(&x, -5.0, 5.0),
+        on("Clip", &x).fixed(scalar(-1.0)).fixed(scalar(0.5)),
+        on("Clip", &x).absent().fixed(scalar(0.5)),
+        on("Clip", &x).float("min", 0.0).float("max", 1.5).at(10),
+        on("Clip", &x),
+        on("Add", &x).and(&x[1..]),
+        on("Add", &x).and(&x).fixed_batch(),
+        on("Sub", &[3, 1, 5]).and(&[4, 1]),
+        on("Mul", &x).and(&[1, 4, 1]),
+        on("Mul", &[3, 4]).and(&[2, 1, 4]),
+        positive("Div").within(&[5], 0.5, 2.0),
+        bare("Div").within(&[3, 1], 0.5, 2.0).within(&[4], -2.0, -0.5),
+        on("Pow", &x).fixed(scalar(2.0)),
+        on("Pow", &x).fixed(scalar(3.0)),
+        positive("Pow").fixed(scalar(-0.5)),
+        on("Sum", &x).and(&[5]).and(&[4, 1]),
+        on("Sum", &x),
+        on("Softmax", &[3, 4]),
+        on("Softmax", &x).int("axis", 1),
+        on("Softmax", &[3, 4]).at(11),
+        on("LogSoftmax", &[3, 4]),
+        on("LogSoftmax", &x).int("axis", 1),
+        on("Where", &x).fixed_condition(&x[1..]).and(&x[1..]),
+        on("Where", &[3, 1, 5]).fixed_condition(&[4, 1]).and(&[1]),
+    ]
+}
+
+impl Case {
+    /// Puts a boolean in front of the inputs so far.
+    fn fixed_condition(mut self, shape: &[usize]) -> Self {
+        let values: Vec<bool> = (0..shape.iter().product()).map(|i| i % 3 != 1).collect();
+        self.inputs.insert(0, Input::Fixed(Tensor::from_bool(shape, &values)));
+        self
+    }
+}
+
+fn linear() -> Vec<Case> {
+    let bn = |x: &[usize]| on("BatchNormalization", x).within(&x[1..2], 0.5, 1.5).and(&x[1..2]);
+    let statistics = |case: Case| case.fixed(Tensor::from_f64(&[3], &[0.1, -0.2, 0.3])).fixed(Tensor::from_f64(&[3], &[0.5, 1.0, 2.0]));
+    vec![
+        on("MatMul", &[3, 4]).and(&[4, 5]),
+        on("MatMul", &[2, 3, 4]).and(&[4, 5]),
+        on("MatMul", &[2, 3, 4]).and(&[2, 4, 5]).fixed_batch(),
+        on("MatMul", &[2, 3, 3, 4]).and(&[3, 4, 2]),
+        on("Gemm", &[3, 4]).and(&[4, 5]),
+        on("Gemm", &[3, 4]).and(&[5, 4]).and(&[5]).int("transB", 1),
+        on("Gemm", &[3, 4]).and(&[4, 5]).and(&[1]).float("alpha", 0.5).float("beta", 2.0),
+        on("Gemm", &[4, 3]).and(&[5, 4]).and(&[3, 1]).int("transA", 1).int("transB", 1).fixed_batch(),
+        on("Gemm", &[4, 3]).and(&[4, 5]).int("transA", 1).fixed_batch(),
+        on("Conv", &[2, 3, 5, 6]).and(&[4, 3, 3, 3]).and(&[4]),
+        on("Conv", &[2, 3, 5, 6]).and(&[4, 3, 1, 1]),
+        on("Conv", &[2, 3, 5, 6]).and(&[4, 3, 1, 1]).ints("strides", &[2, 2]),
+        on("Conv", &[2, 3, 7, 6]).and(&[4, 3, 3, 3]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),
+        on("Conv", &[2, 3, 7, 6]).and(&[4, 3, 3, 2]).ints("strides", &[2, 1]).ints("pads", &[1, 0, 2, 1]),
+        on("Conv", &[2, 3, 8, 8]).and(&[4, 3, 3, 3]).ints("dilations", &[2, 2]).ints("pads", &[2, 2, 2, 2]),
+        on("Conv", &[2, 3, 8, 9]).and(&[4, 3, 3, 3]).ints("dilations", &[1, 2]).ints("strides", &[3, 2]),
+        on("Conv", &[2, 4, 5, 5]).and(&[6, 2, 3, 3]).and(&[6]).int("group", 2).ints("pads", &[1, 1, 1, 1]),
+        on("Conv", &[2, 4, 5, 5]).and(&[4, 1, 3, 3]).int("group", 4).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),
+        on("Conv", &[2, 2, 5, 5]).and(&[4, 1, 3, 3]).int("group", 2),
+        on("Conv", &[2, 3, 9, 8]).and(&[4, 3, 3, 3]).ints("strides", &[2, 2]).string("auto_pad", "SAME_UPPER"),
+        on("Conv", &[2, 3, 9, 8]).and(&[4, 3, 2, 2]).string("auto_pad", "SAME_LOWER"),
+        on("Conv", &[2, 3, 13, 14]).and(&[4, 3, 7, 7]).ints("strides", &[2, 2]).ints("pads", &[3, 3, 3, 3]),
+        on("Conv", &[1, 2, 30, 29]).and(&[2, 2, 3, 3]).ints("pads", &[1, 1, 1, 1]),
+        on("Conv", &[1, 30, 29, 29]).and(&[2, 30, 2, 2]),
+        on("Conv", &[2, 3, 9]).and(&[4, 3, 3]).ints("strides", &[2]).ints("pads", &[1, 1]),
+        on("Conv", &[2, 2, 4, 5, 4]).and(&[3, 2, 3, 2, 2]).ints("pads", &[1, 0, 0, 1, 1, 0]),
+        on("ConvTranspose", &[2, 3, 4, 5]).and(&[3, 4, 3, 3]).and(&[4]),
+        on("ConvTranspose", &[2, 3, 4, 5])
+            .and(&[3, 4, 3, 2])
+            .ints("strides", &[2, 3])
+            .ints("pads", &[1, 0, 0, 1])
+            .ints("output_padding", &[1, 0]),
+        on("ConvTranspose", &[2, 4, 4, 4]).and(&[4, 2, 3, 3]).int("group", 2).ints("dilations", &[2, 1]),
+        statistics(bn(&[2, 3, 4, 5])),
+        statistics(bn(&[4, 3])).float("epsilon", 0.1),
+        statistics(bn(&[2, 3, 4, 5])).batch_norm_train(),
+        statistics(bn(&[4, 3])).float("epsilon", 0.1).batch_norm_train(),
+    ]
+}
+
+fn windows() -> Vec<Case> {
+    let pool = |op, x: &[usize], kernel: &[i64]| on(op, x).ints("kernel_shape", kernel);
+    let max = |x: &[usize], kernel: &[i64]| pool("MaxPool", x, kernel);
+    let mean = |x: &[usize], kernel: &[i64]| pool("AveragePool", x, kernel);
+    let image = [2, 3, 9, 8];
+    vec![
+        max(&image, &[2, 2]).ints("strides", &[2, 2]),
+        max(&image, &[3, 3]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),
+        max(&[2, 2, 8, 8], &[3, 3]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),
+        max(&[2, 2, 8, 8], &[3, 3]).ints("strides", &[2, 2]).ints("pads", &[0, 0, 1, 1]),
+        max(&image, &[3, 3]).ints("strides", &[2, 2]).int("ceil_mode", 1),
+        max(&image, &[3, 3]).ints("pads", &[1, 1, 1, 1]),
+        max(&image, &[2, 3]),
+        max(&image, &[5, 5]).ints("pads", &[2, 2, 2, 2]),
+        max(&image, &[5, 5]).ints("strides", &[2, 3]).ints("pads", &[2, 1, 2, 2]).int("ceil_mode", 1),
+        max(&image, &[3, 2]).ints("strides", &[2, 3]).ints("pads", &[0, 1, 1, 0]),
+        max(&image, &[3, 3]).ints("dilations", &[2, 2]).ints("strides", &[2, 2]),
+        max(&image, &[2, 2]).ints("dilations", &[3, 2]).ints("pads", &[1, 1, 1, 1]),
+        max(&image, &[2, 2]).ints("dilations", &[4, 3]).ints("pads", &[1, 1, 1, 1]).ints("strides", &[3, 3]).int("ceil_mode", 1),
+        max(&image, &[1, 1]).ints("strides", &[2, 2]),
+        max(&image, &[2, 2]).ints("strides", &[3, 3]),
+        max(&image, &[2, 1]).ints("strides", &[3, 3]),
+        max(&image, &[3, 3]).ints("strides", &[2, 2]).string("auto_pad", "SAME_UPPER"),
+        max(&image, &[2, 2]).string("auto_pad", "SAME_LOWER"),
+        max(&image, &[9, 8]),
+        max(&[2, 3, 11], &[3]).ints("strides", &[2]).ints("pads", &[1, 1]),
+        max(&[2, 2, 5, 4, 6], &[2, 2, 2]).ints("strides", &[2, 2, 2]),
+        max(&[2, 2, 5, 4, 6], &[3, 3, 3]).ints("strides", &[1, 2, 2]).ints("pads", &[1, 1, 1, 1, 1, 1]),
+        mean(&image, &[2, 2]).ints("strides", &[2, 2]),
+        mean(&image, &[2, 2]).ints("strides", &[3, 2]),
+        mean(&image, &[3, 3]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),
+        mean(&image, &[3, 3]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]).int("count_include_pad", 1),
+        mean(&image, &[3, 3]).ints("pads", &[1, 1, 1, 1]).int("count_include_pad", 1),
+        mean(&image, &[3, 3]).ints("pads", &[1, 1, 1, 1]),
+        mean(&image, &[3, 2]).ints("strides", &[2, 1]).ints("pads", &[0, 1, 2, 0]),
+        mean(&image, &[3, 3]).ints("strides", &[2, 2]).int("ceil_mode", 1),
+        mean(&[2, 2, 7, 6], &[3, 3]).ints("strides", &[3, 3]).ints("pads", &[1, 1, 1, 1]).int("ceil_mode", 1).int("count_include_pad", 1),
+        mean(&[2, 2, 7, 6], &[3, 3]).ints("strides", &[3, 3]).ints("pads", &[1, 1, 1, 1]).int("ceil_mode", 1),
+        mean(&image, &[2, 2]).ints("strides", &[2, 2]).int("ceil_mode", 1),
+        mean(&image, &[3, 3]).ints("strides", &[2, 2]).string("auto_pad", "SAME_UPPER"),
+        mean(&image, &[9, 8]),
+        mean(&image, &[9, 3]).ints("strides", &[1, 2]),
+        mean(&[2, 3, 11], &[3]).ints("strides", &[2]).ints("pads", &[1, 1]),
+        mean(&[2, 2, 5, 4, 6], &[2, 2, 2]).ints("strides", &[2, 1, 2]),
+        on("GlobalAveragePool", &image),
+        on("GlobalAveragePool", &[2, 3, 7]),
+        on("GlobalMaxPool", &image),
+        on("GlobalMaxPool", &[2, 3, 2, 3, 4]),
+        on("SpaceToDepth", &[2, 3, 4, 6]).int("blocksize", 2),
+        on("DepthToSpace", &[2, 8, 3, 4]).int("blocksize", 2),
+        on("DepthToSpace", &[2, 8, 3, 4]).int("blocksize", 2).string("mode", "CRD"),
+    ]
+}
+
+fn reductions() -> Vec<Case> {
+    let x = [3, 4, 5];
+    let attribute = |op| {
+        vec![
+            on(op, &x),
+            on(op, &x).ints("axes", &[1]),
+            on(op, &x).ints("axes", &[-1, 1]).int("keepdims", 0),
+            on(op, &x).ints("axes", &[0, 2]).int("keepdims", 0),
+            on(op, &x).list(&[2]).int("keepdims", 0).at(18),
+        ]
+    };
+    let mut all: Vec<Case> = ["ReduceMean", "ReduceSumSquare", "ReduceMax"].into_iter().flat_map(attribute).collect();
+    all.extend([
+        on("ReduceSum", &x),
+        on("ReduceSum", &x).list(&[1]),
+        on("ReduceSum", &x).list(&[-1, 1]).int("keepdims", 0),
+        on("ReduceSum", &x).list(&[0]).int("keepdims", 0),
+        on("ReduceSum", &x).ints("axes", &[0, 1]).at(11),
+        on("ReduceSum", &x).int("noop_with_empty_axes", 1),
+    ]);
+    all
+}
+
+fn layout() -> Vec<Case> {
+    let x = [3, 4, 5];
+    let slice = |starts: &[i64], ends: &[i64], axes: &[i64], steps: &[i64]| on("Slice", &x).list(starts).list(ends).list(axes).list(steps);
+    vec![
+        on("Identity", &x),
+        on("Dropout", &x).fixed(scalar(0.3)),
+        on("Dropout", &x).float("ratio", 0.3).at(10),
+        on("Cast", &x).int("to", 1).rounded(),
+        on("Cast", &x).int("to", 11),
+        on("CastLike", &x).fixed(Tensor::from_f64(&[1], &[0.0])),
+        on("Reshape", &x).list(&[0, -1]),
+        on("Reshape", &x).list(&[-1, 2, 10]),
+        on("Reshape", &x).list(&[2, -1]).fixed_batch(),
+        on("Flatten", &x),
+        on("Flatten", &x).int("axis", -1),
+        on("Flatten", &x).int("axis", 0),
+        on("Squeeze", &[3, 1, 5, 1]).list(&[1]),
+        on("Squeeze", &[3, 1, 5, 1]).ints("axes", &[-1, 1]).at(11),
+        on("Squeeze", &[3, 1, 5, 1]),
+        on("Unsqueeze", &x).list(&[0, -1]),
+        on("Unsqueeze", &x).ints("axes", &[1, 3]).at(11),
+        on("Transpose", &x),
+        on("Transpose", &x).ints("perm", &[1, 2, 0]),
+        on("Concat", &x).and(&[3, 2, 5]).int("axis", 1).fixed_batch(),
+        on("Concat", &x).and(&[2, 4, 5]).int("axis", 0).fixed_batch(),
+        slice(&[1, 0], &[3, 4], &[1, 2], &[1, 1]),
+        slice(&[-1], &[i64::MIN], &[1], &[-1]),
+        slice(&[-1, 0], &[-100, 100], &[2, 1], &[-2, 3]),
+        slice(&[3, 1], &[0, 4], &[1, 2], &[-2, 2]),
+        slice(&[0], &[i64::MAX], &[0], &[1]),
+        slice(&[1], &[3], &[0], &[1]).fixed_batch(),
+        on("Slice", &x).ints("starts", &[1]).ints("ends", &[-1]).ints("axes", &[1]).at(9),
+        on("Split", &[3, 6]).int("axis", 1).outputs(&[true, true]),
+        on("Split", &[3, 6]).list(&[1, 2, 3]).int("axis", 1).outputs(&[false, true, false]),
+        on("Split", &[3, 6]).list(&[1, 2, 3]).int("axis", -1).outputs(&[true, false, true]),
+        on("Split", &[3, 6]).ints("split", &[2, 4]).int("axis", 1).outputs(&[true, true]).at(11),
+        on("Split", &[3, 7]).int("axis", 1).int("num_outputs", 2).outputs(&[true, true]).at(18),
+        on("Pad", &x).list(&[0, 1, 2, 0, 0, 3]).fixed(scalar(0.5)),
+        on("Pad", &x).list(&[0, -1, 2, 0, 1, -3]),
+        on("Pad", &x).list(&[1, 0, 0, 1, 0, 0]).fixed_batch(),
+        on("Pad", &x).ints("pads", &[0, 1, 0, 0, 1, 0]).float("value", 0.5).at(10),
+        on("Pad", &x).list(&[1, 2]).absent().list(&[-1]).at(18),
+        on("Pad", &x).list(&[0, 1, 2, 0, 3, 4]).string("mode", "reflect"),
+        on("Pad", &x).list(&[0, 1, 2, 0, 3, 0]).string("mode", "edge"),
+        on("Expand", &[3, 1, 5]).list(&[2, 1, 4, 1]),
+        on("Expand", &[1, 5]).list(&[4, 5]).fixed_batch(),
+        on("Tile", &[3, 4]).list(&[1, 2]),
+        on("Tile", &[3, 4]).list(&[2, 3]),
+        on("Gather", &x).fixed(Tensor::from_i64(&[], &[-2])).int("axis", 1),
+        on("Gather", &x).fixed(Tensor::from_i64(&[2, 3], &[0, 1, 4, 4, 3, 0])).int("axis", 2),
+        on("Gather", &x).list(&[2, 0]).fixed_batch(),
+    ]
+}

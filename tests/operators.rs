@@ -1,0 +1,45 @@
+//! docs/operators.md is what the operator table says. `SPGRAPH_BLESS=1 cargo test --release --test operators` rewrites it.
+
+use spgraph::ops::{Status, table};
+use std::path::Path;
+
+fn page() -> String {
+    let mut text = String::from(
+        "# Operators\n\n\
+         What spgraph knows of ONNX's own domain, made from `src/ops/table.rs`. A model with any other operator is refused, with\n\
+         all such nodes listed. *Zero* means that no gradient flows: shapes, comparisons, integers. What depends on shapes alone\n\
+         is computed while the model is rewritten.\n\n\
+         | operator | gradient | notes |\n|---|---|---|\n",
+    );
+    let mut rows: Vec<_> = table::OPERATORS.iter().collect();
+    rows.sort_by_key(|o| o.op_type());
+    for o in rows {
+        let state = match o.status() {
+            Status::Differentiable => "yes".to_string(),
+            Status::ZeroGradient => "zero".to_string(),
+            Status::Refused(reason) => format!("refused: {reason}"),
+        };
+        text.push_str(&format!("| {} | {state} | {} |\n", o.op_type(), o.notes()));
+    }
+    text
+}
+
+#[test]
+fn page_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operators.md");
+    let fresh = page();
+    if std::env::var_os("SPGRAPH_BLESS").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(fresh == kept, "docs/operators.md is stale: run SPGRAPH_BLESS=1 cargo test --release --test operators");
+}
+
+#[test]
+fn every_operator_is_listed_once() {
+    let mut names: Vec<_> = table::OPERATORS.iter().map(|o| o.op_type()).collect();
+    names.sort_unstable();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(names.len(), count, "an operator stands twice in the table");
+}

@@ -1,0 +1,72 @@
+"""Steps of SGD with each penalty, in ONNX Runtime by nothing but the manifest, against PyTorch's float64 runs."""
+import numpy as np
+import pytest
+from harness import ENTRIES, RUNS, TOLERANCE, mismatches, part, read_tensors, rewrite_fixture
+
+SERIES = ("loss", "data_loss", "penalty", "correct")
+
+
+def train(bundle, run, batches):
+    """The series of the step's outputs, and the last state."""
+    step, state = bundle.graph("step"), bundle.start()
+    series = {name: [] for name in SERIES}
+    for k in range(run["steps"]):
+        batch = part(batches, str(k % 4))
+        outputs = step(bundle.feeds(state, batch["input"], batch["target"], lr=run["lr"], alpha=run["alpha"], beta=run["beta"]))
+        for name in SERIES:
+            series[name].append(float(outputs[name]))
+        state = bundle.next_state(outputs)
+    return {name: np.array(values) for name, values in series.items()}, state
+
+
+def options(run):
+    yield from ("--momentum", run["momentum"])
+    if run["nesterov"]:
+        yield "--nesterov"
+    if run["label_smoothing"]:
+        yield from ("--label-smoothing", run["label_smoothing"])
+
+
+@pytest.mark.parametrize("dialect", ["functions", "inlined"])
+@pytest.mark.parametrize("name", RUNS)
+def test_training(name, dialect, tmp_path):
+    run = RUNS[name]
+    bundle = rewrite_fixture(run["fixture"], tmp_path, "--dialect", dialect, *options(run), mode=run["batch_norm"], penalty=run["penalty"])
+    series, state = train(bundle, run, read_tensors(run["batches"]))
+    golden = read_tensors(run["golden"])
+    np.testing.assert_array_equal(series.pop("correct"), golden["correct"])
+    lines = mismatches(series, {n: golden[n] for n in series}, TOLERANCE)
+    model_state = {n: state[n] for n in bundle.named("shared", "buffer")}
+    lines += mismatches(model_state, part(golden, "final"), TOLERANCE)
+    assert not lines, "\n".join(lines)
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l2-sp"])
+def test_the_penalty_acts_on_weights(penalty, tmp_path):
+    bundle = rewrite_fixture("basic.bn", tmp_path, penalty=penalty)
+    assert {s["name"] for s in bundle.state if s["penalized"]} == set(ENTRIES["basic.bn"]["weights"])
+    assert bundle.manifest["penalty"]["kind"] == penalty
+
+
+def test_the_starting_point_has_no_penalty(tmp_path):
+    tensors = read_tensors(ENTRIES["basic.bn"]["golden"])
+    bundle = rewrite_fixture("basic.bn", tmp_path, penalty="l2-sp")
+    outputs = bundle.graph("step")(bundle.feeds(bundle.start(), tensors["input"], tensors["target"], alpha=7.0))
+    assert outputs["penalty"] == 0 and outputs["loss"] == outputs["data_loss"]
+
+
+def test_weights_return_to_the_starting_point(tmp_path):
+    """Away from w0, L2-SP pulls back by lr·α·(w − w0): the difference of two steps that differ in α alone."""
+    tensors = read_tensors(ENTRIES["basic.bn"]["golden"])
+    bundle = rewrite_fixture("basic.bn", tmp_path, penalty="l2-sp")
+    start, step, generator = bundle.start(), bundle.graph("step"), np.random.default_rng(0)
+    weights = ENTRIES["basic.bn"]["weights"]
+    moved = start | {n: (start[n] + generator.normal(0, 0.1, start[n].shape)).astype(np.float32) for n in weights}
+
+    def after(alpha):
+        return bundle.next_state(step(bundle.feeds(moved, tensors["input"], tensors["target"], lr=0.5, alpha=alpha)))
+
+    without, pulled = after(0.0), after(0.4)
+    found = {n: without[n].astype(np.float64) - pulled[n] for n in weights}
+    lines = mismatches(found, {n: 0.5 * 0.4 * (moved[n].astype(np.float64) - start[n]) for n in weights}, TOLERANCE)
+    assert not lines, "\n".join(lines)
