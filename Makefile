@@ -50,7 +50,7 @@ lint: ## Clippy, warnings are errors
 	$(CARGO) clippy --release --all-targets -- -D warnings
 
 docs: ## Build the API documentation, warnings are errors
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 
 demo: build ## Fine-tune a small network from start to end
 	examples/demo.sh

@@ -96,7 +96,7 @@ cases! {
     inception: "inception.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
     pooling: "pool_ceil.onnx", None, Batch::Fixed(3);
     average_pooling: "average_pool.onnx", None, Batch::Fixed(3);
-    shuffle: "shuffle.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
+    shuffle: "shuffle.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(2);
     slices: "slices.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
     tokens: "tokens.onnx", None, Batch::Fixed(3);
     resnet18: "resnet18.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);

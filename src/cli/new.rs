@@ -43,7 +43,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let input = args.input.map_or(args.architecture.usual_input(), |i| i.0);
     let out = OutputFile::create(&args.output, args.force)?;
     let model = zoo::build(args.architecture, args.classes, input, args.seed)?;
-    onnx::write(out.path(), &model)?;
+    onnx::write_to(out, &model)?;
     let size = std::fs::metadata(&args.output).map_or(0, |m| m.len());
     let shape = input.map(|n| n.to_string()).join("x");
     output::print(&format!(

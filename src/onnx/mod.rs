@@ -14,4 +14,4 @@ pub use attributes::Attributes;
 pub use external::ExternalData;
 pub use read::{SourceModel, read};
 pub use tensor::{tensor, to_proto};
-pub use write::{ExternalWriter, write, write_external};
+pub use write::{ExternalWriter, write, write_external, write_to};

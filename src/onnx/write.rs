@@ -23,12 +23,16 @@ const SMALLEST_EXTERNAL: usize = 1 << 10;
 /// Fails for a model above protobuf's 2 GiB, and for one that still refers to external data (see
 /// [`super::external::inline`]): the references would point into the wrong folder.
 pub fn write(path: impl AsRef<Path>, model: &pb::ModelProto) -> Result<()> {
-    let path = path.as_ref();
+    write_to(OutputFile::create(path, true)?, model)
+}
+
+/// [`write()`] into a file that was begun before, so that a name that cannot be used was refused early.
+pub fn write_to(out: OutputFile, model: &pb::ModelProto) -> Result<()> {
     let outside = model.graph.iter().flat_map(|g| &g.initializer).find(|t| is_external(t));
     if let Some(t) = outside {
         return Err(Error::model(format!("tensor `{}` refers to external data of another folder; inline it before writing", t.name())));
     }
-    stream(path, model)
+    stream(out, model)
 }
 
 /// Writes `model` to `path` with its large initializers in `weights`, which several models in one folder can share.
@@ -43,14 +47,15 @@ pub fn write_external(path: impl AsRef<Path>, model: &mut pb::ModelProto, weight
     for proto in model.graph.iter_mut().flat_map(|g| &mut g.initializer) {
         weights.take(proto)?;
     }
-    stream(path, model)
+    stream(OutputFile::create(path, true)?, model)
 }
 
 fn is_external(proto: &pb::TensorProto) -> bool {
     proto.data_location == Some(DataLocation::External as i32)
 }
 
-fn stream(path: &Path, model: &pb::ModelProto) -> Result<()> {
+fn stream(out: OutputFile, model: &pb::ModelProto) -> Result<()> {
+    let path = out.path().to_path_buf();
     let length = model.encoded_len();
     if length > LIMIT {
         let gib = length as f64 / (1u64 << 30) as f64;
@@ -59,10 +64,10 @@ fn stream(path: &Path, model: &pb::ModelProto) -> Result<()> {
             path.display()
         )));
     }
-    let mut out = Stream { out: OutputFile::create(path, true)?, failed: None, scratch: [0; 64] };
+    let mut out = Stream { out, failed: None, scratch: [0; 64] };
     model.encode_raw(&mut out);
     match out.failed {
-        Some(e) => Err(Error::io("cannot write", path)(e)),
+        Some(e) => Err(Error::io("cannot write", &path)(e)),
         None => out.out.commit(),
     }
 }

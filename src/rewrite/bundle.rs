@@ -43,7 +43,7 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
         files.write("grad.onnx", gradient_model(&back, options.dialect))?;
         files.write("apply.onnx", apply_model(&back, options, strength.as_ref())?)?;
     }
-    let (step, slots, scalars, outputs) = step_graph(back, options, strength.as_ref())?;
+    let Step { graph: step, slots, scalars, outputs } = step_graph(back, options, strength.as_ref())?;
     let manifest = Manifest {
         format: FORMAT,
         spgraph: env!("CARGO_PKG_VERSION").into(),
@@ -118,12 +118,17 @@ fn port(graph: &Graph, value: ValueId) -> Port {
     }
 }
 
-/// The whole step. Gives the graph, the state in order, the scalars and the names of the scalar outputs.
-fn step_graph(
-    back: graphs::Backward,
-    options: &Options,
-    strength: Option<&Strength>,
-) -> Result<(Graph, Vec<Slot>, Vec<manifest::Scalar>, Vec<String>)> {
+/// The whole step.
+struct Step {
+    graph: Graph,
+    /// In the manifest's order.
+    slots: Vec<Slot>,
+    scalars: Vec<manifest::Scalar>,
+    /// The names of the scalar outputs.
+    outputs: Vec<String>,
+}
+
+fn step_graph(back: graphs::Backward, options: &Options, strength: Option<&Strength>) -> Result<Step> {
     let graphs::Backward { mut graph, data, target, loss, parameters, gradients, buffers } = back;
     let updates = graphs::updates(&mut graph, options, strength, parameters, &gradients)?;
     let total = crate::ops::Builder::new(&mut graph)
@@ -139,7 +144,7 @@ fn step_graph(
     graph.outputs = results.iter().map(|r| r.1).chain(slots.iter().map(|s| s.next)).collect();
     graph.name = "step".into();
     graph.verify().map_err(|e| Error::model(format!("the training step is malformed: {e}")))?;
-    Ok((graph, slots, updates.scalars.into_iter().map(|s| s.0).collect(), outputs))
+    Ok(Step { graph, slots, scalars: updates.scalars.into_iter().map(|s| s.0).collect(), outputs })
 }
 
 /// State and batch → data loss, correct, gradients, next statistics.

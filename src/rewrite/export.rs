@@ -46,8 +46,7 @@ fn tensor_slot<'a>(graph: &'a mut pb::GraphProto, name: &str) -> Option<&'a mut 
 /// Writes the inference model with `state` (in the manifest's order) to `path`.
 pub fn export(bundle: &Bundle, state: &[Tensor], path: &Path, force: bool) -> Result<()> {
     let out = OutputFile::create(path, force)?;
-    onnx::write(out.path(), &tuned(bundle, state)?)?;
-    out.commit()
+    onnx::write_to(out, &tuned(bundle, state)?)
 }
 
 /// The inference model with `state` (in the manifest's order), with the manifest's classes and preprocessing in its metadata.

@@ -40,8 +40,7 @@ pub fn find_head(imported: &Imported) -> Result<Head> {
     let mut value = logits(graph)?;
     let mut seen = vec![];
     let mut bias = None;
-    loop {
-        let Some(node) = graph.producer(value) else { break };
+    while let Some(node) = graph.producer(value) {
         seen.push(format!("{} `{}`", node.op_type, node.name));
         let parameter = |v: ValueId| imported.parameters.iter().find(|p| p.value == v);
         let of_node: Vec<&Parameter> = node.used().filter_map(parameter).collect();

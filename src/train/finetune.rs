@@ -157,7 +157,7 @@ impl Trainer {
         let mut stream = self.loader.stream(self.at.step / per_epoch, (self.at.step % per_epoch) as usize, None)?;
         loop {
             let step = self.at.step;
-            let epoch_ended = step > 0 && (step % per_epoch == 0 || step == self.total);
+            let epoch_ended = step > 0 && (step.is_multiple_of(per_epoch) || step == self.total);
             if self.validation.is_some() && epoch_ended && self.at.validated < step {
                 self.validate(progress, stop)?;
             }
@@ -168,7 +168,7 @@ impl Trainer {
                 return Err(self.interrupted(progress));
             }
             let due = match self.checkpoint_every {
-                Some(every) => step % every == 0,
+                Some(every) => step.is_multiple_of(every),
                 None => epoch_ended && self.saved.1.elapsed() >= CHECKPOINT_GAP,
             };
             if due && step > self.saved.0 {

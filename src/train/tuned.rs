@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// A network with weights, wherever they are.
 #[derive(Debug, Clone)]
 pub enum Subject {
-    Bundle(Bundle),
+    Bundle(Box<Bundle>),
     Run(Box<Run>),
     /// An ONNX file.
     Model(PathBuf),
@@ -45,7 +45,7 @@ impl Subject {
             return Ok(Subject::Run(Box::new(Run::open(path)?)));
         }
         if path.is_dir() {
-            return Ok(Subject::Bundle(Bundle::open(path)?));
+            return Ok(Subject::Bundle(Box::new(Bundle::open(path)?)));
         }
         Ok(Subject::Model(path.to_path_buf()))
     }
