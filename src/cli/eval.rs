@@ -2,7 +2,7 @@
 
 use super::engine_args::EngineArgs;
 use super::subject_args::{SubjectArgs, warn_if_assumed};
-use super::{output, progress};
+use super::{interrupt, output, progress};
 use crate::engine;
 use crate::report::{Align, Table};
 use crate::train::{Classifier, Evaluation, Subject, evaluate_folder};
@@ -22,7 +22,7 @@ pub struct Args {
     #[command(flatten)]
     weights: SubjectArgs,
     /// Threads that load images [default: one per core]
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     workers: usize,
     /// Results as JSON
     #[arg(long)]
@@ -37,7 +37,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let engine = engine::open(&args.engine.options())?;
     let mut classifier = Classifier::open(&subject, &options, engine.as_ref())?;
     warn_if_assumed(&classifier);
-    let stop = super::finetune::stop_on_interrupt()?;
+    let stop = interrupt::finish_the_step();
     let mut bar = progress::Counter::new("evaluating");
     let found = evaluate_folder(&mut classifier, &args.data, options.batch, args.workers, stop, &mut |done, total| {
         bar.at(done as u64, total as u64)

@@ -11,7 +11,7 @@ pub struct Args {
     /// A run of `finetune`, or a bundle of `rewrite` (its starting point)
     subject: PathBuf,
     /// The model to write
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Which state of a run
     #[arg(long, value_enum, default_value = "final")]

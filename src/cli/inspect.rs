@@ -10,7 +10,7 @@ pub struct Args {
     /// The ONNX model
     model: PathBuf,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
-    #[arg(long, value_parser = super::rewrite::parse_shape)]
+    #[arg(long, value_name = "CxHxW", value_parser = super::rewrite::parse_shape)]
     input_shape: Option<super::rewrite::Shape>,
     /// Everything as JSON
     #[arg(long)]

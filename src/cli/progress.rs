@@ -16,11 +16,13 @@ use std::time::{Duration, Instant};
 pub enum Log {
     /// A bar on a terminal, lines otherwise
     Auto,
+    /// A bar, on a terminal only
     Bar,
     /// A line every few seconds
     Lines,
     /// JSON lines on stdout
     Jsonl,
+    /// Nothing
     None,
 }
 
@@ -127,7 +129,7 @@ impl Display {
 impl Progress for Display {
     fn start(&mut self, o: &Outline) {
         let validation = if o.validation > 0 { format!(", {} for validation", o.validation) } else { String::new() };
-        self.say(&format!("engine  {}", o.engine));
+        self.say(&format!("engine  {} ({})", o.engine, o.origin));
         self.say(&format!(
             "data    {} images of {} classes{validation}; {} steps of {} images, {} per epoch",
             o.images, o.classes, o.steps, o.batch, o.steps_per_epoch

@@ -26,7 +26,7 @@ pub struct Prediction {
 pub fn predict(classifier: &mut Classifier, images: &[PathBuf], top: usize) -> Result<Vec<Prediction>> {
     let recipe = classifier.recipe()?;
     let [channels, height, width] = recipe.shape();
-    let batch = classifier.fixed_batch().unwrap_or(1).max(1);
+    let batch = classifier.batch_for(images.len());
     let mut predictions = vec![];
     for chunk in images.chunks(batch) {
         let mut values = vec![];
