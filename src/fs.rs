@@ -53,8 +53,18 @@ impl Drop for Unfinished {
 /// Deletes everything that is under construction, for a process that is about to be ended from outside.
 pub(crate) fn remove_unfinished() {
     for (temporary, _) in unfinished().iter() {
-        // Nobody is left to hear of an error.
-        let _ = if temporary.is_dir() { fs::remove_dir_all(temporary) } else { fs::remove_file(temporary) };
+        if !temporary.is_dir() {
+            // Nobody is left to hear of an error.
+            let _ = fs::remove_file(temporary);
+            continue;
+        }
+        // Other threads may still be filling it, until the folder that they write to is gone.
+        for _ in 0..100 {
+            match fs::remove_dir_all(temporary) {
+                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                _ => break,
+            }
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Whether the work under way looks at `STOP`.
 static GENTLE: AtomicBool = AtomicBool::new(false);
 static STOP: AtomicBool = AtomicBool::new(false);
+/// Whether the process is about to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Takes Ctrl-C over, for the whole process; and makes a file that is too large for `ulimit -f` an error instead of the end.
 pub fn install() {
@@ -16,6 +18,7 @@ pub fn install() {
             output::note("stopping; Ctrl-C again ends at once");
             return;
         }
+        ENDING.store(true, Ordering::Relaxed);
         fs::remove_unfinished();
         exit();
     });
@@ -30,6 +33,13 @@ pub fn install() {
 pub fn finish_the_step() -> &'static AtomicBool {
     GENTLE.store(true, Ordering::Relaxed);
     &STOP
+}
+
+/// Waits for the end where it is near: what fails then fails because its files were taken away.
+pub fn wait_where_ending() {
+    while ENDING.load(Ordering::Relaxed) {
+        std::thread::park();
+    }
 }
 
 /// Without the exit handlers of the libraries that other threads are running.

@@ -62,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),
     };
+    interrupt::wait_where_ending();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),

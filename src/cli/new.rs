@@ -49,10 +49,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let size = std::fs::metadata(&args.output).map_or(0, |m| m.len());
     let shape = input.map(|n| n.to_string()).join("x");
     output::print(&format!(
-        "wrote {} ({}, {shape}, {} classes, {:.2} MB)\n",
+        "wrote {} ({}, {shape}, {} classes, {})\n",
         args.output.display(),
         args.architecture,
         args.classes,
-        size as f64 / 1e6
+        output::size(size)
     ))
 }

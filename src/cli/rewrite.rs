@@ -258,7 +258,7 @@ fn text(report: &Report, options: &Options) -> String {
     ));
     line(format!("wrote       {}", report.path.display()));
     for (name, bytes) in &report.files {
-        line(format!("            {name:14} {:>9.2} MB", *bytes as f64 / 1e6));
+        line(format!("            {name:14} {:>9}", output::size(*bytes)));
     }
     line(format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN", report.path.display()));
     out

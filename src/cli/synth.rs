@@ -35,10 +35,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let options = SynthOptions { size: args.size, force: args.force, ..SynthOptions::new(args.task, args.per_class, args.seed) };
     let made = write(&options, &args.output)?;
     output::print(&format!(
-        "wrote {} images of {} classes to {} ({:.2} MB)\n",
+        "wrote {} images of {} classes to {} ({})\n",
         made.images,
         made.classes.len(),
         made.dir.display(),
-        made.bytes as f64 / 1e6
+        output::size(made.bytes)
     ))
 }

@@ -203,6 +203,9 @@ fn occupied(options: &SynthOptions, dir: &Path) -> Result<bool> {
     if !dir.exists() {
         return Ok(false);
     }
+    if !dir.is_dir() {
+        return Err(Error::usage(format!("{} is a file; give the name of a folder", dir.display())));
+    }
     let entries: Vec<_> = std::fs::read_dir(dir)
         .and_then(|entries| entries.collect::<std::io::Result<_>>())
         .map_err(Error::io("cannot write synthetic images to", dir))?;

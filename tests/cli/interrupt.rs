@@ -5,6 +5,21 @@ use crate::support::{ENGINES, Lab, Outcome, names};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
+/// Long work that knows no better ends at once, whatever it was writing.
+#[test]
+fn ctrl_c_removes_what_is_unfinished() {
+    let lab = Lab::new();
+    let mut child = lab.command(&["synth", "--task", "source", "--per-class", "100000", "--size", "128", "-o", "out"]).spawn().unwrap();
+    while names(lab.0.path()).is_empty() {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    signal(&child, libc::SIGINT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(names(lab.0.path()), [""; 0]);
+}
+
 const STEPS: &str = "150";
 
 /// What makes a run: with augmentation and validation, so that all random numbers and the best state matter.

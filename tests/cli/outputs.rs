@@ -58,7 +58,7 @@ fn existing_folders_need_force_and_foreign_ones_are_safe() {
         lab.refuses(&forced, 2, &["out", "mine", "force"]);
         fresh();
         lab.write("out", "a file");
-        lab.refuses(&forced, 2, &["out"]).contains("is a file");
+        lab.refuses(&forced, 2, &["out is a file", "name of a folder"]);
         std::fs::remove_file(lab.path("out")).unwrap();
     }
     // A photo in the folder of a synthetic class.
