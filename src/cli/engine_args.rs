@@ -13,7 +13,7 @@ pub struct EngineArgs {
     #[arg(long, value_enum, help_heading = "Engine")]
     device: Option<DeviceArg>,
     /// Threads inside one operator [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Engine")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Engine")]
     threads: Option<u16>,
     /// A libonnxruntime to use instead of the one that `spgraph runtime` shows
     #[arg(long, value_name = "FILE", help_heading = "Engine")]

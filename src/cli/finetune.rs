@@ -72,8 +72,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "auto")]
     log: Log,
     /// Threads that load images [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    workers: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    workers: u16,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -152,7 +152,7 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
             _ => Existing::Refuse,
         },
         engine,
-        workers: args.workers,
+        workers: args.workers.into(),
         checkpoint_every: args.checkpoint_every,
         training,
     })

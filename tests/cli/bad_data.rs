@@ -14,7 +14,7 @@ fn images(lab: &Lab) -> String {
 }
 
 fn train<'a>(data: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [&["finetune", shared().bundle.as_str(), "--data", data, "--steps", "12", "--engine", "tract", "-o", "run"][..], more].concat()
+    [&["finetune", shared().bundle.as_str(), "--data", data, "--steps", "12", "--engine", "ort", "-o", "run"][..], more].concat()
 }
 
 #[test]

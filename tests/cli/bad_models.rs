@@ -51,6 +51,16 @@ fn what_is_no_model_is_named_for_what_it_is() {
 }
 
 #[test]
+fn graphs_of_a_bundle_are_no_networks_to_rewrite() {
+    let lab = Lab::new();
+    let graph = |name: &str| format!("{}/{name}.onnx", shared().bundle);
+    lab.refuses(&["rewrite", &graph("step"), "-o", "b"], 1, &["one input", "input, target, lr, alpha, beta, …", "Export the network"]);
+    lab.refuses(&["rewrite", &graph("init"), "-o", "b"], 1, &["one input", "has 0 (none)"]);
+    lab.refuses(&["rewrite", &graph("template"), "-o", "b"], 1, &["conv1.weight", "has 0"]);
+    lab.refuses(&["eval", &graph("eval"), "--data", &shared().images, "--engine", "tract"], 1, &["eval.onnx has 108 inputs"]);
+}
+
+#[test]
 fn a_model_cut_anywhere_is_refused() {
     let lab = Lab::new();
     let whole = std::fs::read(fixture("basic.onnx")).unwrap();

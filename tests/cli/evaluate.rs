@@ -47,7 +47,7 @@ fn the_source_s_head_measures_the_source_s_task() {
     let s = shared();
     // Features that have not been trained under their own old head are the source model.
     lab.run(&["rewrite", &s.model, "--classes", "5", "--batch", "4", "-o", "b"]).ok();
-    let train = ["finetune", "b", "--data", &s.five, "--steps", "8", "--engine", "tract", "-o", "run"];
+    let train = ["finetune", "b", "--data", &s.five, "--steps", "8", "--engine", "ort", "-o", "run"];
     lab.run(&train).ok();
     let source = eval(&lab, &s.model, &["--engine", "tract"]);
     agree(&eval(&lab, "b", &["--head-from", &s.model, "--engine", "tract"]), &source);
@@ -105,6 +105,7 @@ fn predictions_come_as_text_and_json() {
     for ((a, b), c) in one.as_array().unwrap().iter().zip(seven.as_array().unwrap()).zip(list) {
         assert_eq!((&a["guesses"][0]["class"], &b["guesses"][0]["class"]), (&c["guesses"][0]["class"], &c["guesses"][0]["class"]));
     }
+    lab.refuses(&["predict", &s.run, &s.images, "--engine", "tract"], 1, &["is a folder", "image files in it"]);
     let missing = format!("{}/cells/nothing.png", s.images);
     lab.refuses(&["predict", &s.run, &missing, "--engine", "tract"], 1, &["nothing.png", "Check the path"]);
 }

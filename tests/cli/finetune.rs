@@ -72,7 +72,7 @@ fn every_way_to_log() {
     let lab = Lab::new();
     for (i, log) in ["lines", "bar", "none", "jsonl"].into_iter().enumerate() {
         let run = format!("run{i}");
-        let outcome = lab.run(&train("tract", &run, &["--steps", "3", "--val-split", "0.25", "--log", log]));
+        let outcome = lab.run(&train("ort", &run, &["--steps", "3", "--val-split", "0.25", "--log", log]));
         assert_eq!(outcome.code, 0);
         assert_eq!(outcome.err.is_empty(), log == "none" || log == "jsonl", "{log}: {}", outcome.err);
         if log == "jsonl" {
@@ -87,7 +87,7 @@ fn every_way_to_log() {
 #[test]
 fn the_best_state_is_kept() {
     let lab = Lab::new();
-    lab.run(&train("tract", "run", &["--epochs", "4", "--val-split", "0.25", "--lr", "0.05"])).ok();
+    lab.run(&train("ort", "run", &["--epochs", "4", "--val-split", "0.25", "--lr", "0.05"])).ok();
     assert!(names(&lab.path("run")).contains(&"best.safetensors".to_string()));
     let validations: Vec<Value> = metrics(&lab.path("run")).into_iter().filter(|r| r["kind"] == "validation").collect();
     assert_eq!(validations.len(), 4);
@@ -99,13 +99,13 @@ fn the_best_state_is_kept() {
     // The same folder for validation gives the same numbers as `eval --state best` on it.
     let s = shared();
     let val = ["--epochs", "3", "--val-data", s.images.as_str(), "--lr", "0.05"];
-    lab.run(&train("tract", "other", &val)).ok();
+    lab.run(&train("ort", "other", &val)).ok();
     let kept = record(&lab.path("other"))["results"]["best"].clone();
-    let found = lab.run(&["eval", "other", "--data", &s.images, "--state", "best", "--engine", "tract", "--json"]).json();
+    let found = lab.run(&["eval", "other", "--data", &s.images, "--state", "best", "--engine", "ort", "--json"]).json();
     assert_eq!(found["accuracy"], kept["accuracy"]);
     assert!((found["loss"].as_f64().unwrap() - kept["loss"].as_f64().unwrap()).abs() < 1e-6);
     lab.run(&["export", "other", "--state", "best", "-o", "best.onnx"]).ok();
-    let exported = lab.run(&["eval", "best.onnx", "--data", &s.images, "--engine", "tract", "--json"]).json();
+    let exported = lab.run(&["eval", "best.onnx", "--data", &s.images, "--engine", "ort", "--json"]).json();
     assert_eq!(exported["accuracy"], kept["accuracy"]);
 }
 
@@ -113,7 +113,7 @@ fn the_best_state_is_kept() {
 fn another_setting_cannot_be_resumed() {
     let lab = Lab::new();
     // A run that was killed: its last checkpoint is that of step 4.
-    let mut child = lab.command(&train("tract", "run", &["--steps", "5000", "--checkpoint-every", "4", "--log", "none"])).spawn().unwrap();
+    let mut child = lab.command(&train("ort", "run", &["--steps", "5000", "--checkpoint-every", "4", "--log", "none"])).spawn().unwrap();
     let checkpoint = lab.path("run/checkpoint.safetensors");
     while !checkpoint.is_file() {
         assert!(child.try_wait().unwrap().is_none(), "the run ended too early");
@@ -146,7 +146,7 @@ fn another_setting_cannot_be_resumed() {
     lab.run(&["rewrite", &s.model, "--batch", "4", "--penalty", "l2", "-o", "other"]).ok();
     resume(&["other"], 2, &["its bundle is another one"]);
     // And without --resume the run is not lost by accident.
-    lab.refuses(&train("tract", "run", &["--steps", "1"]), 2, &["holds a run already", "--resume", "--force"]);
+    lab.refuses(&train("ort", "run", &["--steps", "1"]), 2, &["holds a run already", "--resume", "--force"]);
 }
 
 fn state_of_checkpoint(lab: &Lab) -> Vec<u8> {

@@ -27,7 +27,7 @@ fn existing_folders_need_force_and_foreign_ones_are_safe() {
     let lab = Lab::new();
     let data = shared().images.as_str();
     let rewrite: &[&str] = &["rewrite", &fixture("basic.onnx"), "-o", "out"];
-    let finetune: &[&str] = &["finetune", &shared().bundle, "--data", data, "--steps", "1", "--engine", "tract", "-o", "out"];
+    let finetune: &[&str] = &["finetune", &shared().bundle, "--data", data, "--steps", "1", "--engine", "ort", "-o", "out"];
     let synth: &[&str] = &["synth", "--task", "target-a", "--per-class", "1", "--size", "8", "-o", "out"];
     for args in [rewrite, finetune, synth] {
         let forced = [args, &["--force"]].concat();
@@ -91,10 +91,7 @@ fn a_file_that_cannot_grow_leaves_nothing() {
         (&["new", "resnet20", "--classes", "2", "-o", "new.onnx"], "cannot write new.onnx"),
         (&["export", &shared().run, "-o", "kept.onnx", "--force"], "cannot write kept.onnx"),
         (&["synth", "--task", "source", "--per-class", "1", "--size", "256", "-o", "new"], "cannot write"),
-        (
-            &["finetune", &shared().bundle, "--data", &shared().images, "--steps", "1", "--engine", "tract", "-o", "new"],
-            "cannot write new/",
-        ),
+        (&["finetune", &shared().bundle, "--data", &shared().images, "--steps", "1", "--engine", "ort", "-o", "new"], "cannot write new/"),
     ];
     for (args, what) in commands {
         limited(&lab, args).refused(1, &[what, "File too large", "ulimit -f"]);
@@ -129,7 +126,7 @@ fn a_full_disk_is_named_and_leaves_nothing() {
         }
     }
     // A run keeps what was whole before.
-    let train = &["finetune", &shared().bundle, "--data", &shared().images, "--steps", "2", "--engine", "tract", "-o", "new"];
+    let train = &["finetune", &shared().bundle, "--data", &shared().images, "--steps", "2", "--engine", "ort", "-o", "new"];
     if let Some(outcome) = on_small_disk("\"$0\" \"$@\"; code=$?; ls -A new; exit $code", train) {
         assert_eq!(outcome.out, "mounted\nmanifest.json\nmetrics.jsonl\nrun.json\n");
         outcome.refused(1, &["cannot write new/state.safetensors", "The disk is full"]);

@@ -158,7 +158,7 @@ pub fn shared() -> &'static Shared {
             }
         }
         run(&["rewrite", &shared.model, "--batch", "4", "-o", &shared.bundle]);
-        run(&["finetune", &shared.bundle, "--data", &shared.images, "--steps", "6", "--engine", "tract", "-o", &shared.run]);
+        run(&["finetune", &shared.bundle, "--data", &shared.images, "--steps", "6", "--engine", "ort", "-o", &shared.run]);
         shared
     })
 }

@@ -41,7 +41,10 @@ fn the_parser_names_what_it_does_not_know() {
     parser_refuses(&lab, &["finetune", bundle, "-o", "r", "--epochs", "1", "--steps", "2"], &["--epochs", "--steps"]);
     parser_refuses(&lab, &["finetune", "-o", "r", "--resume", "--force"], &["--resume", "--force"]);
     parser_refuses(&lab, &["finetune", bundle, "-o", "r", "--lr", "fast"], &["fast"]);
-    parser_refuses(&lab, &["finetune", bundle, "-o", "r", "--threads", "0"], &["--threads"]);
+    for number in ["0", "65535", "-1"] {
+        parser_refuses(&lab, &["finetune", bundle, "-o", "r", &format!("--threads={number}")], &["--threads"]);
+    }
+    parser_refuses(&lab, &["finetune", bundle, "-o", "r", "--workers", "100000"], &["--workers"]);
     parser_refuses(&lab, &["predict", bundle], &["<IMAGES>"]);
     parser_refuses(&lab, &["export", bundle], &["--output"]);
     parser_refuses(&lab, &["eval", bundle, "--data", "x", "--state", "worst"], &["worst", "best"]);
@@ -55,6 +58,8 @@ fn options_that_make_no_sense_are_refused() {
     rewrite(&["--penalty", "l3"], &["l3", "l2-sp"]);
     rewrite(&["--batch", "0"], &["--batch 0"]);
     rewrite(&["--classes", "1"], &["--classes 1"]);
+    rewrite(&["--classes", "99999999999999999"], &["--classes 99999999999999999 is not possible"]);
+    rewrite(&["--batch", "9223372036854775807"], &["is not possible"]);
     rewrite(&["--input-shape", "3x17x17"], &["3x17x17", "3x16x16"]);
     rewrite(&["--input-shape", "3x16"], &["3x16", "has 2 sizes"]);
     rewrite(&["--lr", "-1"], &["--lr -1"]);
