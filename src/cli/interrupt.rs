@@ -2,6 +2,7 @@
 
 use super::output;
 use crate::fs;
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether the work under way looks at `STOP`.
@@ -15,7 +16,9 @@ pub fn install() {
     // Without a handler Ctrl-C still ends the process; only temporary files may then stay.
     let _ = ctrlc::set_handler(|| {
         if GENTLE.load(Ordering::Relaxed) && !STOP.swap(true, Ordering::Relaxed) {
-            output::note("stopping; Ctrl-C again ends at once");
+            // A terminal has just shown ^C in the line of the bar.
+            let fresh_line = if std::io::stderr().is_terminal() { "\n" } else { "" };
+            output::note(&format!("{fresh_line}stopping; Ctrl-C again ends at once"));
             return;
         }
         ENDING.store(true, Ordering::Relaxed);
