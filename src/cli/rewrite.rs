@@ -134,7 +134,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         None => args
             .model
             .file_stem()
-            .map(|stem| PathBuf::from(stem).with_extension("spgraph"))
+            .map(|stem| {
+                let mut name = stem.to_os_string();
+                name.push(".spgraph");
+                PathBuf::from(name)
+            })
             .ok_or_else(|| Error::usage(format!("{} is no file name; give the path of an ONNX model", args.model.display())))?,
     };
     let (classes, preprocessing) = (class_names(&args)?, preprocessing(&args)?);
