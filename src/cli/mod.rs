@@ -6,6 +6,7 @@ mod eval;
 mod export;
 mod finetune;
 mod inspect;
+mod interrupt;
 mod new;
 mod output;
 mod predict;
@@ -49,6 +50,7 @@ enum Command {
 pub fn main() -> ExitCode {
     // clap prints usage errors itself and exits with code 2.
     let cli = Cli::parse();
+    interrupt::install();
     let result = match cli.command {
         Command::Inspect(args) => inspect::run(args),
         Command::Rewrite(args) => rewrite::run(*args),
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),
     };
+    interrupt::wait_where_ending();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),

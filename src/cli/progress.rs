@@ -16,11 +16,13 @@ use std::time::{Duration, Instant};
 pub enum Log {
     /// A bar on a terminal, lines otherwise
     Auto,
+    /// A bar, on a terminal only
     Bar,
     /// A line every few seconds
     Lines,
     /// JSON lines on stdout
     Jsonl,
+    /// Nothing
     None,
 }
 
@@ -46,7 +48,7 @@ pub fn watcher(log: Log) -> Box<dyn Progress> {
 
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {msg} ETA {eta}");
+    let style = ProgressStyle::with_template("{bar:20} {pos}/{len} ETA {eta} {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
     bar
 }
@@ -126,8 +128,13 @@ impl Display {
 
 impl Progress for Display {
     fn start(&mut self, o: &Outline) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(o.steps);
+            bar.set_position(o.done);
+            bar.reset_eta();
+        }
         let validation = if o.validation > 0 { format!(", {} for validation", o.validation) } else { String::new() };
-        self.say(&format!("engine  {}", o.engine));
+        self.say(&format!("engine  {} ({})", o.engine, o.origin));
         self.say(&format!(
             "data    {} images of {} classes{validation}; {} steps of {} images, {} per epoch",
             o.images, o.classes, o.steps, o.batch, o.steps_per_epoch
@@ -137,11 +144,6 @@ impl Progress for Display {
         }
         (self.total, self.done) = (o.steps, o.done);
         self.started = Some(Instant::now());
-        if let Some(bar) = &self.bar {
-            bar.set_length(o.steps);
-            bar.set_position(o.done);
-            bar.reset_eta();
-        }
     }
 
     fn step(&mut self, record: &StepRecord) {

@@ -1,8 +1,8 @@
 //! `spgraph rewrite`: a model becomes a bundle of training graphs.
 
 use super::output;
-use super::subject_args::PreprocessingArgs;
-use crate::data::ImageFolder;
+use super::subject_args::{PreprocessingArgs, preprocessing_text};
+use crate::data::{ImageFolder, Recipe};
 use crate::emit::Dialect;
 use crate::error::Error;
 use crate::import::Batch;
@@ -43,7 +43,7 @@ pub struct Args {
     /// `keep` trains the classifier that is there (the default without --classes)
     #[arg(long, value_parser = ["keep"])]
     head: Option<String>,
-    /// Keep parameters as they are: glob patterns on names or aliases
+    /// Keep parameters as they are: quoted glob patterns on names or aliases, behind the model
     #[arg(long, num_args = 1.., value_name = "PATTERN")]
     freeze: Vec<String>,
     /// BatchNorm with batch statistics or with its moving ones [default: train, where the network has live BatchNorm]
@@ -190,17 +190,19 @@ fn preprocessing(args: &Args) -> anyhow::Result<Option<Preprocessing>> {
     if given.resize.is_none() && given.mean.is_none() && given.std.is_none() {
         return Ok(None);
     }
-    if let (Some(resize), Some(mean), Some(std)) = (given.resize, given.mean.clone(), given.std.clone()) {
-        return Ok(Some(Preprocessing { resize, mean, std }));
-    }
     // What is not given stays as the model or ImageNet has it, and that depends on the model.
     let found = inspect(&args.model, args.input_shape.as_ref().map(|s| s.0.clone()))?;
     let known = found.preprocessing.unwrap_or_default();
-    Ok(Some(Preprocessing {
+    let asked = Preprocessing {
         resize: given.resize.unwrap_or(known.resize),
         mean: given.mean.clone().unwrap_or(known.mean),
         std: given.std.clone().unwrap_or(known.std),
-    }))
+    };
+    if let Some(shape) = &found.input_shape {
+        Recipe::new(&asked, shape)
+            .map_err(|e| Error::usage(format!("--resize, --mean and --std do not fit {}: {e}", args.model.display())))?;
+    }
+    Ok(Some(asked))
 }
 
 /// What was decided, and what was written.
@@ -220,6 +222,7 @@ fn text(report: &Report, options: &Options) -> String {
         if m.source.producer.is_empty() { "unknown producer" } else { &m.source.producer }
     ));
     line(format!("input       {} {} {shape}", m.data.input.name, m.data.input.dtype));
+    line(format!("images      {}", preprocessing_text(&m.preprocessing)));
     let head = report.plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
     let kept = if options.head == HeadOption::Keep { "kept" } else { "new" };
     line(format!("head        {kept}, {} classes, {head}", report.plan.classes));
@@ -259,7 +262,8 @@ fn text(report: &Report, options: &Options) -> String {
     ));
     line(format!("wrote       {}", report.path.display()));
     for (name, bytes) in &report.files {
-        line(format!("            {name:14} {:>9.2} MB", *bytes as f64 / 1e6));
+        line(format!("            {name:14} {:>9}", output::size(*bytes)));
     }
+    line(format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN", report.path.display()));
     out
 }

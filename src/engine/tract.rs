@@ -2,7 +2,7 @@
 
 use super::inline::inline_functions;
 use super::ports::{PortDim, Signature, StateMap, graph_of, one_paragraph, read_model};
-use super::{Device, Engine, EngineOptions, Session, StatePort, Stepper};
+use super::{Device, Engine, EngineChoice, EngineOptions, Session, StatePort, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::onnx::pb;
@@ -61,8 +61,15 @@ impl TractEngine {
 
 impl Engine for TractEngine {
     fn describe(&self) -> String {
-        let plural = if self.threads == 1 { "" } else { "s" };
-        format!("tract {} (CPU, {} thread{plural}): {}", VERSION, self.threads, self.why)
+        super::description("tract", VERSION, Device::Cpu, Some(self.threads))
+    }
+
+    fn origin(&self) -> String {
+        format!("built in, {}", self.why)
+    }
+
+    fn kind(&self) -> EngineChoice {
+        EngineChoice::Tract
     }
 
     fn load(&self, model: &Path) -> Result<Box<dyn Session>> {
