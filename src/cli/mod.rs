@@ -5,6 +5,7 @@ mod engine_args;
 mod eval;
 mod export;
 mod finetune;
+mod fisher;
 mod inspect;
 mod new;
 mod output;
@@ -39,6 +40,7 @@ enum Command {
     Finetune(Box<finetune::Args>),
     Eval(Box<eval::Args>),
     Predict(Box<predict::Args>),
+    Fisher(Box<fisher::Args>),
     Export(export::Args),
     Runtime(runtime::Args),
     New(new::Args),
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Finetune(args) => finetune::run(*args),
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),
+        Command::Fisher(args) => fisher::run(*args),
         Command::Export(args) => export::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::New(args) => new::run(args),
