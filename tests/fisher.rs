@@ -254,16 +254,19 @@ fn a_resumed_estimation_ends_with_the_same_bits() {
         let error = fisher(&options, &mut StopAfter(2, &stop), &stop).unwrap_err();
         assert!(matches!(error, Error::Interrupted(_)) && error.exit_code() == 130 && error.to_string().contains("--resume"), "{error}");
         assert!(options.checkpoint().is_file());
-        assert!(!options.output.exists() || mode == Mode::Sampled);
-
-        let refused = work.run(&FisherOptions { output: work.path("resumed"), ..with("resumed", Existing::Refuse) }).unwrap_err();
-        assert!(matches!(refused, Error::Usage(_)) && refused.to_string().contains("--"), "{refused}");
-        let _ = std::fs::remove_file(&options.output);
+        // What was there before is there still; without it, the checkpoint is what a fresh start would lose.
+        if mode == Mode::Sampled {
+            assert!(options.output.is_file());
+            std::fs::rename(&options.output, work.path("before")).unwrap();
+        }
         let refused = work.run(&with("resumed", Existing::Refuse)).unwrap_err();
         assert!(refused.to_string().contains("--resume continues it"), "{refused}");
         let refused = work.run(&FisherOptions { seed: 5, ..with("resumed", Existing::Resume) }).unwrap_err();
         assert!(matches!(refused, Error::Usage(_)) && refused.to_string().contains("--seed was 0, now 5"), "{refused}");
 
+        if mode == Mode::Sampled {
+            std::fs::rename(work.path("before"), &options.output).unwrap();
+        }
         work.run(&with("resumed", Existing::Resume)).unwrap();
         assert!(!options.checkpoint().exists(), "it is removed in the end");
         let bytes = |name: &str| std::fs::read(work.path(name)).unwrap();
@@ -320,6 +323,30 @@ fn bad_requests_are_refused() {
     // A second run does not overwrite the first.
     let error = work.run(&FisherOptions { output: work.path("six.safetensors"), ..six(Mode::Sampled) }).unwrap_err();
     assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("exists already"), "{error}");
+}
+
+/// Hears notes.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Progress for Notes {
+    fn note(&mut self, text: &str) {
+        self.0.push(text.into());
+    }
+}
+
+#[test]
+fn with_many_classes_one_is_drawn_and_that_is_said() {
+    let work = Work::new();
+    for (classes, mode) in [(64, "exact"), (65, "sampled")] {
+        let model = work.path(&format!("{classes}.onnx"));
+        onnx::write(&model, &zoo::build(Arch::ResNet20, classes, [3, 8, 8], 3).unwrap()).unwrap();
+        let options = FisherOptions { model, samples: Some(2), pairs: None, ..work.options(&format!("{classes}")) };
+        let mut notes = Notes::default();
+        let result = fisher(&options, &mut notes, &GO_ON).unwrap();
+        assert_eq!(result.info.mode, mode);
+        assert_eq!(notes.0.iter().any(|n| n.contains("--mode sampled") && n.contains("--mode exact")), mode == "sampled", "{:?}", notes.0);
+    }
 }
 
 #[test]

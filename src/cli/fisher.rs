@@ -45,6 +45,9 @@ pub struct Args {
     /// Go on from FILE.checkpoint
     #[arg(long)]
     resume: bool,
+    /// Also write the graph of one call, an ONNX model of standard operators
+    #[arg(long, value_name = "FILE")]
+    graph: Option<PathBuf>,
     /// Write a checkpoint after so many batches of images [default: every minute]
     #[arg(long, value_name = "BATCHES", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
@@ -88,6 +91,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             (_, true) => Existing::Replace,
             _ => Existing::Refuse,
         },
+        graph: args.graph,
         checkpoint_every: args.checkpoint_every,
         engine: args.engine.options(),
         workers: args.workers,

@@ -5,7 +5,6 @@ use super::graph::{FisherGraph, Measured, build};
 use super::options::Mode;
 use super::summary::layers;
 use crate::data::{Batch, Dataset, Last, Loader, LoaderOptions, Purpose, Random};
-use crate::emit::{self, Dialect};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
@@ -119,7 +118,7 @@ impl Estimator {
         let loader = Loader::new(dataset.clone(), options)?;
         let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
         let path = folder.path().join("fisher.onnx");
-        write_graph(&graph, &path)?;
+        onnx::write(&path, &graph.model())?;
         let session = engine.load(&path)?;
         let (layer, names) = layers(&graph.parameters);
         let sums = Sums {
@@ -300,11 +299,6 @@ impl Estimator {
             wait: self.wait,
         }
     }
-}
-
-/// Writes the graph as an ONNX model.
-pub fn write_graph(graph: &FisherGraph, path: &Path) -> Result<()> {
-    onnx::write(path, &emit::model(&graph.graph, Dialect::Functions))
 }
 
 /// `sum += tensor`, in float64.

@@ -11,11 +11,12 @@
 
 use super::Mode;
 use super::widen;
+use crate::emit::{self, Dialect};
 use crate::error::{Error, Refusal, Result};
 use crate::grad;
 use crate::import::{Batch, ImportOptions, Imported, Parameter, import};
 use crate::ir::{Attr, Attrs, DType, Dim, Graph, Tensor, TensorType, ValueId};
-use crate::onnx::SourceModel;
+use crate::onnx::{SourceModel, pb};
 use crate::ops::{Builder, Grad, PerSample, Rule, Samples, Status, View, table};
 use crate::rewrite;
 use std::collections::{BTreeMap, HashSet};
@@ -48,6 +49,13 @@ pub struct FisherGraph {
     /// Exact: `classes`, int64 `[copies]`, -1 for none. Sampled: `noise`, `[rows, K]`. Empirical: `target`, int64 `[rows]`.
     pub selector: String,
     pub dtype: DType,
+}
+
+impl FisherGraph {
+    /// As an ONNX model.
+    pub fn model(&self) -> pb::ModelProto {
+        emit::model(&self.graph, Dialect::Functions)
+    }
 }
 
 /// What can be known of a model before the size of its batches is chosen.

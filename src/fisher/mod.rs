@@ -12,7 +12,7 @@ mod run;
 mod summary;
 mod widen;
 
-pub use estimate::{Estimate, Estimator, Outline, Plan, Progress, Silent, write_graph};
+pub use estimate::{Estimate, Estimator, Outline, Plan, Progress, Silent};
 pub use file::{FORMAT, FisherFile, Info, SourceInfo, read, write};
 pub use graph::{FisherGraph, Measured, Shape, Subject, build, look};
 pub use options::{Existing, FisherOptions, Mode};

@@ -74,7 +74,9 @@ pub struct FisherOptions {
     /// (image, class) pairs per call; `None`: what fits into about [`MEMORY`] bytes.
     pub pairs: Option<usize>,
     pub existing: Existing,
-    /// A checkpoint after so many calls; `None`: every minute.
+    /// Also write the graph of one call here: an ONNX model of standard operators.
+    pub graph: Option<PathBuf>,
+    /// A checkpoint after so many batches of images; `None`: every minute.
     pub checkpoint_every: Option<u64>,
     pub engine: EngineOptions,
     /// Threads that load images, 0 for one per core.
@@ -99,6 +101,7 @@ impl FisherOptions {
             seed: 0,
             pairs: None,
             existing: Existing::Refuse,
+            graph: None,
             checkpoint_every: None,
             engine: EngineOptions::default(),
             workers: 0,

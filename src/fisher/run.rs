@@ -46,8 +46,10 @@ pub struct FisherResult {
 /// is written beside the output, and the error is [`Error::Interrupted`].
 pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<FisherResult> {
     let kept = options.checkpoint();
+    // What is resumed was allowed to replace the file when it began.
+    let replace = options.existing == Existing::Replace || (options.existing == Existing::Resume && kept.is_file());
     // Hours of work should not end with a name that cannot be written.
-    drop(OutputFile::create(&options.output, options.existing == Existing::Replace)?);
+    drop(OutputFile::create(&options.output, replace)?);
     if kept.is_file() && options.existing == Existing::Refuse {
         return Err(Error::usage(format!("{} holds an unfinished estimation: --resume continues it, --force starts anew", kept.display())));
     }
@@ -100,6 +102,12 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         workers: options.workers,
     };
     let mut estimator = Estimator::new(&source, plan, dataset, engine.as_ref())?;
+    if let Some(path) = &options.graph {
+        onnx::write_to(OutputFile::create(path, replace)?, &estimator.graph().model())?;
+    }
+    if options.existing == Existing::Replace && keeping.path.is_file() {
+        std::fs::remove_file(&keeping.path).map_err(Error::io("cannot remove", &keeping.path))?;
+    }
     if options.existing == Existing::Resume {
         match keeping.path.is_file() {
             true => estimator.restore(&keeping)?,
@@ -127,7 +135,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         .zip(&estimate.values)
         .map(|(p, v)| (p.name.clone(), Tensor::from_f32(&p.shape, &v.iter().map(|&x| x as f32).collect::<Vec<_>>())))
         .collect();
-    file::write(&options.output, options.existing == Existing::Replace, &info, &tensors)?;
+    file::write(&options.output, replace, &info, &tensors)?;
     if keeping.path.is_file() {
         std::fs::remove_file(&keeping.path).map_err(Error::io("cannot remove", &keeping.path))?;
     }
