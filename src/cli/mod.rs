@@ -5,6 +5,7 @@ mod engine_args;
 mod eval;
 mod export;
 mod finetune;
+mod fisher;
 mod inspect;
 mod interrupt;
 mod new;
@@ -40,6 +41,7 @@ enum Command {
     Finetune(Box<finetune::Args>),
     Eval(Box<eval::Args>),
     Predict(Box<predict::Args>),
+    Fisher(Box<fisher::Args>),
     Export(export::Args),
     Runtime(runtime::Args),
     New(new::Args),
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Finetune(args) => finetune::run(*args),
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),
+        Command::Fisher(args) => fisher::run(*args),
         Command::Export(args) => export::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::New(args) => new::run(args),

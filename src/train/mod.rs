@@ -20,6 +20,7 @@ pub use distance::{Distance, LayerDistance};
 pub use evaluate::{ClassResult, Evaluation, evaluate, evaluate_folder};
 pub use finetune::finetune;
 pub use folders::read_class_names;
+pub(crate) use folders::{fingerprint as folder_fingerprint, open as open_folder};
 pub use metrics::{Record, StepRecord, ValidationRecord};
 pub use options::{Existing, FinetuneOptions, Length, Schedule, Training, Validation};
 pub use predict::{Guess, Prediction, predict};
