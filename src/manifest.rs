@@ -98,10 +98,31 @@ pub struct State {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Penalty {
-    /// `none`, `l2`, `l2-sp`.
+    /// `none`, `l2`, `l2-sp`, …
     pub kind: String,
-    /// Which parameters it acts on: `weights` or `all`.
+    /// Which parameters it acts on: `weights`, `all`, or patterns with spaces between.
     pub parameters: String,
+    /// How it acts on them.
+    #[serde(default, skip_serializing_if = "PenaltyAction::is_gradient")]
+    pub step: PenaltyAction,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PenaltyAction {
+    /// Its gradient is part of what the optimizer gets.
+    #[default]
+    Gradient,
+    /// By its proximal step after the optimizer's.
+    Proximal,
+    /// By a step along its own gradient beside the optimizer's.
+    Decoupled,
+}
+
+impl PenaltyAction {
+    fn is_gradient(&self) -> bool {
+        *self == PenaltyAction::Gradient
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,9 @@
 //! The graphs of a bundle: one training step, its two halves, and the network for evaluation.
 
 use super::head::logits;
-use super::options::{Options, Strength};
+use super::options::Options;
 use super::plan::Plan;
+use super::strengths::{Penalties, Site};
 use crate::error::{Error, Refusal, Result};
 use crate::grad;
 use crate::import::{Batch, ImportOptions, Imported, import};
@@ -167,14 +168,15 @@ impl Scalars {
 pub fn updates(
     graph: &mut Graph,
     options: &Options,
-    strength: Option<&Strength>,
+    penalties: Option<&Penalties>,
     mut parameters: Vec<Slot>,
     gradients: &[ValueId],
 ) -> Result<Updates> {
     let dtype = parameters.first().map_or(DType::F32, |p| p.ty.dtype);
     let mut scalars = Scalars { inputs: vec![], by_rank: HashMap::new() };
     let lr = scalars.declare(graph, dtype, "lr", options.lr);
-    let strengths = strength.map(|s| (scalars.declare(graph, dtype, "alpha", s.alpha), scalars.declare(graph, dtype, "beta", s.beta)));
+    let strengths = penalties.into_iter().flat_map(|p| &p.scalars).map(|s| scalars.declare(graph, dtype, &s.name, s.default));
+    let strengths: Vec<usize> = strengths.collect();
     let mut optimizer = vec![];
     let mut terms = vec![];
     for (p, &gradient) in parameters.iter_mut().zip(gradients) {
@@ -197,13 +199,8 @@ pub fn updates(
                 input
             })
             .collect();
-        let start = match (strength, p.role, &p.start) {
-            (Some(s), Role::Shared, Some(t)) if p.penalized && s.penalty.uses_start() => {
-                Some(graph.constant(&format!("{}.start", p.name), t.clone()))
-            }
-            _ => None,
-        };
-        let next = one_update(graph, options, strength, &mut scalars, (lr, strengths), p, gradient, start, &momenta, &mut terms);
+        let penalty = penalties.and_then(|all| all.on(graph, p));
+        let next = one_update(graph, options, &mut scalars, (lr, &strengths), p, gradient, penalty, &momenta, &mut terms);
         let next = next.map_err(failed("update"))?;
         p.next = own_name(graph, next[0], &format!("{}.next", p.name))?;
         let own = optimizer.len() - momenta.len();
@@ -228,12 +225,11 @@ pub fn updates(
 fn one_update(
     graph: &mut Graph,
     options: &Options,
-    strength: Option<&Strength>,
     scalars: &mut Scalars,
-    (lr, strengths): (usize, Option<(usize, usize)>),
+    (lr, strengths): (usize, &[usize]),
     p: &Slot,
     gradient: ValueId,
-    start: Option<ValueId>,
+    penalty: Option<Site>,
     momenta: &[ValueId],
     terms: &mut Vec<ValueId>,
 ) -> std::result::Result<Vec<ValueId>, String> {
@@ -242,21 +238,22 @@ fn one_update(
     b.scope("scalars");
     let lr = scalars.at_rank(&mut b, lr, rank)?;
     let mut gradient = gradient;
-    if let (true, Some(s), Some((alpha, beta))) = (p.penalized, strength, strengths) {
-        let term = if p.role == Role::New {
-            let beta = scalars.at_rank(&mut b, beta, rank)?;
-            b.scope(format!("{}.penalty", p.alias));
-            s.penalty.new_parameter(&mut b, p.input, beta)?
-        } else {
-            let alpha = scalars.at_rank(&mut b, alpha, rank)?;
-            b.scope(format!("{}.penalty", p.alias));
-            s.penalty.shared(&mut b, p.input, start, alpha)?
-        };
+    let mut own = None;
+    if let Some(site) = penalty {
+        let scalar = scalars.at_rank(&mut b, strengths[site.scalar], rank)?;
+        b.scope(format!("{}.penalty", p.alias));
+        let strength = site.strength(&mut b, scalar)?;
+        let term = site.term(&mut b, strength)?;
         terms.push(term.value);
-        gradient = b.add(gradient, term.gradient)?;
+        gradient = site.gradient(&mut b, gradient, &term)?;
+        own = Some((site, strength, term));
     }
     b.scope(format!("{}.update", p.alias));
-    options.optimizer.update(&mut b, p.input, gradient, momenta, lr)
+    let mut next = options.optimizer.update(&mut b, p.input, gradient, momenta, lr)?;
+    if let Some((site, strength, term)) = own {
+        next[0] = site.after(&mut b, next[0], lr, strength, &term)?;
+    }
+    Ok(next)
 }
 
 /// The network itself, with its state as inputs, for any batch size where its operators allow that.

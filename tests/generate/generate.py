@@ -5,6 +5,7 @@
 See README.md for the environment. Everything is seeded; a run refuses fixtures that could not show an error: gradients
 that vanish, float32 that is far from float64, an evaluation that disagrees with ONNX Runtime or with the module itself.
 """
+import hashlib
 import json
 import pathlib
 import sys
@@ -101,6 +102,7 @@ LIST = [
 
 SGD = dict(steps=20, lr=0.02, momentum=0.9, nesterov=False, label_smoothing=0.0)
 L2SP = dict(penalty="l2-sp", alpha=0.1, beta=0.01)
+THIRTY = L2SP | dict(steps=30)
 RUNS = [
     dict(name="basic.bn.l2-sp", fixture="basic.bn", batch_norm="train", **SGD | L2SP),
     dict(name="basic.bn.l2", fixture="basic.bn", batch_norm="train", **SGD | L2SP | dict(penalty="l2")),
@@ -109,6 +111,17 @@ RUNS = [
     dict(name="vgg.l2", fixture="vgg", batch_norm="frozen", **SGD | L2SP | dict(penalty="l2", lr=0.1)),
     dict(name="vgg.plain", fixture="vgg", batch_norm="frozen", **SGD | L2SP | dict(penalty="none", lr=0.1)),
     dict(name="vgg.nesterov", fixture="vgg", batch_norm="frozen", **SGD | L2SP | dict(nesterov=True, steps=5)),
+    dict(name="basic.bn.l2-sp-fisher", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="l2-sp-fisher", alpha=2.0)),
+    dict(name="basic.bn.l1-sp", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="l1-sp", alpha=0.02)),
+    dict(name="basic.bn.gl-sp", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="gl-sp", alpha=0.02)),
+    dict(name="basic.bn.gl-sp-fisher", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="gl-sp-fisher", alpha=0.02)),
+    dict(name="vgg.gl-sp", fixture="vgg", batch_norm="frozen", **SGD | THIRTY | dict(penalty="gl-sp", alpha=0.005, lr=0.1)),
+    dict(name="basic.bn.l1-sp.prox", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="l1-sp", alpha=0.05, step="proximal")),
+    dict(name="basic.bn.gl-sp.prox", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="gl-sp", alpha=0.15, step="proximal")),
+    dict(name="vgg.gl-sp.prox", fixture="vgg", batch_norm="frozen", **SGD | THIRTY | dict(penalty="gl-sp", alpha=0.03, lr=0.1, step="proximal")),
+    dict(name="basic.bn.l2.decoupled", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="l2", step="decoupled")),
+    dict(name="basic.bn.l2-sp.decoupled", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(alpha=2.0, step="decoupled")),
+    dict(name="basic.bn.l2-sp-fisher.decoupled", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="l2-sp-fisher", alpha=2.0, step="decoupled")),
     dict(name="basic.label_smoothing", fixture="basic", batch_norm="frozen", **SGD | L2SP | dict(label_smoothing=0.1, steps=1)),
 ]
 
@@ -251,6 +264,9 @@ def make_run(run):
     path = FIXTURES / f"{fixture.name}.onnx"
     batches = list(networks.data(fixture.network, seed=50, batches=4))
     options = dict(steps=run["steps"], mode=run["batch_norm"], **{k: run[k] for k in ("lr", "momentum", "nesterov", "penalty", "alpha", "label_smoothing")})
+    options |= dict(step=run.get("step", "gradient"))
+    if run["penalty"].endswith("-fisher"):
+        run, options["fisher"] = make_fisher(run, path)
     exact = golden.train(path, batches, **options)
     rough = golden.train(path, batches, **options, dtype=torch.float32)
     errors = {n: golden.relative(rough[n], v) if v.norm() > 0 else 0.0 for n, v in exact.items()}
@@ -258,12 +274,41 @@ def make_run(run):
     demand(errors[worst] < 1e-3, f"{run['name']}: float32 drifts by {errors[worst]:.2g} in {worst}")
     if run["steps"] == 20 and run["penalty"] != "l2":
         demand(exact["data_loss"][-4:].mean() < 0.9 * exact["data_loss"][:4].mean(), f"{run['name']}: the loss does not fall")
+    if run["steps"] == 30:
+        network = onnx_torch.Network(path, torch.float64)
+        if options["step"] == "proximal":
+            demand_returned(run, network, exact)
+        demand_effect(run, network.weights, exact, golden.train(path, batches, **options | dict(penalty="none", step="gradient")))
     print(f"{run['name']:28} data loss {exact['data_loss'][:4].mean():.4f} -> {exact['data_loss'][-4:].mean():.4f}  penalty {exact['penalty'][-1]:.4f}  float32 error {errors[worst]:.1e}", flush=True)
     inputs = {f"{k}/{n}": t for k, (x, y) in enumerate(batches) for n, t in (("input", x), ("target", y))}
     data = save_tensors(FIXTURES / f"{fixture.name}.batches.safetensors", inputs, small=False)
     tensors = exact | {f"f32_error/{n}": torch.tensor(e, dtype=torch.float64) for n, e in errors.items() if e > SILENT}
     file = save_tensors(FIXTURES / f"{run['name']}.training.safetensors", tensors, small=False)
     return dict(run, golden=file, batches=data)
+
+
+def make_fisher(run, path):
+    """Random Fisher information for the run, in the form of `spgraph fisher`'s file, which a rewrite reads."""
+    generator = torch.Generator().manual_seed(9)
+    parameters = onnx_torch.Network(path, torch.float32).parameters
+    fisher = {n: 2 * torch.rand(p.shape, generator=generator) for n, p in parameters.items()}
+    file = FIXTURES / f"{run['fixture']}.fisher.safetensors"
+    about = dict(format=1, source=dict(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest()), mode="random")
+    save_file(fisher, file, metadata={"spgraph": json.dumps(about)})
+    file.chmod(0o644)
+    return dict(run, fisher=file.name), fisher
+
+
+def demand_effect(run, weights, with_penalty, without):
+    """The penalty must show in the weights, far above the tests' tolerance of 1e-4."""
+    effect = max(golden.relative(with_penalty[f"final/{n}"], without[f"final/{n}"]) for n in weights)
+    demand(effect > 0.01, f"{run['name']}: the penalty changes the weights by {effect:.2g} only")
+
+
+def demand_returned(run, network, final):
+    """A proximal run must leave some weights at their start, and not all."""
+    returned = torch.cat([(final[f"final/{n}"] == network.parameters[n]).flatten() for n in network.weights]).double().mean()
+    demand(0.05 < returned < 0.95, f"{run['name']}: {returned:.1%} of the weights are at their start")
 
 
 def make_skeletons():

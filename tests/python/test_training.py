@@ -1,7 +1,7 @@
 """Steps of SGD with each penalty, in ONNX Runtime by nothing but the manifest, against PyTorch's float64 runs."""
 import numpy as np
 import pytest
-from harness import ENTRIES, RUNS, TOLERANCE, mismatches, part, read_tensors, rewrite_fixture
+from harness import ENTRIES, FIXTURES, RUNS, TOLERANCE, mismatches, part, read_tensors, rewrite_fixture
 
 SERIES = ("loss", "data_loss", "penalty", "correct")
 
@@ -25,6 +25,9 @@ def options(run):
         yield "--nesterov"
     if run["label_smoothing"]:
         yield from ("--label-smoothing", run["label_smoothing"])
+    if "fisher" in run:
+        yield from ("--fisher", FIXTURES / run["fisher"])
+    yield from {"gradient": [], "proximal": ["--prox"], "decoupled": ["--decoupled"]}[run.get("step", "gradient")]
 
 
 @pytest.mark.parametrize("dialect", ["functions", "inlined"])
@@ -39,6 +42,17 @@ def test_training(name, dialect, tmp_path):
     model_state = {n: state[n] for n in bundle.named("shared", "buffer")}
     lines += mismatches(model_state, part(golden, "final"), TOLERANCE)
     assert not lines, "\n".join(lines)
+    if run.get("step") == "proximal":
+        at_start(run, bundle.start(), state, part(golden, "final"))
+
+
+def at_start(run, start, state, final):
+    """What the proximal step leaves at its start: some but not all, and as many as PyTorch's float64 leaves there, give or
+    take those at the very threshold."""
+    weights = ENTRIES[run["fixture"]]["weights"]
+    found, expected = [np.concatenate([(w[n] == start[n]).ravel() for n in weights]) for w in (state, final)]
+    assert 0.05 < expected.mean() < 0.95
+    assert (found != expected).sum() <= 2
 
 
 @pytest.mark.parametrize("penalty", ["l2", "l2-sp"])
