@@ -91,6 +91,9 @@ pub struct State {
     /// Whether the penalty acts on it.
     #[serde(default)]
     pub penalized: bool,
+    /// Weights: the axis along which the output channels lie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_axis: Option<usize>,
     /// Split bundles: the output of `grad.onnx` and input of `apply.onnx` with its gradient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient: Option<String>,

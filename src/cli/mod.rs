@@ -6,6 +6,7 @@ mod eval;
 mod export;
 mod finetune;
 mod inspect;
+mod interpolate;
 mod new;
 mod output;
 mod predict;
@@ -40,6 +41,7 @@ enum Command {
     Eval(Box<eval::Args>),
     Predict(Box<predict::Args>),
     Export(export::Args),
+    Interpolate(interpolate::Args),
     Runtime(runtime::Args),
     New(new::Args),
     Synth(synth::Args),
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),
         Command::Export(args) => export::run(args),
+        Command::Interpolate(args) => interpolate::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),

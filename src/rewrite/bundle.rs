@@ -70,6 +70,7 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
                 output: step.name_of(s.next).into(),
                 alias: s.alias.clone(),
                 penalized: s.penalized,
+                channel_axis: plan.channel_axis(&s.name),
                 gradient: (options.split && matches!(s.role, Role::Shared | Role::New))
                     .then(|| gradient_names.iter().find(|g| **g == format!("{}.grad", s.name)).cloned())
                     .flatten(),

@@ -20,5 +20,5 @@ pub use head::{Head, find_head, transplant};
 pub use metadata::{CLASSES_KEY, Metadata, PREPROCESSING_KEY, default_preprocessing, read_metadata};
 pub use options::{HeadOption, Options, Penalize, PenaltyStep};
 pub use plan::{Plan, Planned, plan};
-pub use strengths::OwnStrength;
+pub use strengths::{OwnStrength, scalar_of};
 pub use structure::{Block, blocks};

@@ -38,6 +38,16 @@ pub struct Plan {
     pub split: Vec<Split>,
 }
 
+impl Plan {
+    /// The axis along which the output channels of the weight of that name lie; `None` for what is no weight.
+    pub fn channel_axis(&self, name: &str) -> Option<usize> {
+        match self.parameters.iter().find(|p| p.parameter.name == name)?.parameter.kind {
+            ParameterKind::Kernel { axis } => Some(axis),
+            _ => None,
+        }
+    }
+}
+
 /// Import options for looking at the model: inference form, with a batch size that always works.
 pub fn probe_options(options: &Options, batch: Batch) -> ImportOptions {
     ImportOptions {
@@ -109,7 +119,9 @@ pub fn plan(source: &mut SourceModel, options: &Options) -> Result<(Plan, Import
         })
         .collect();
     if !parameters.iter().any(|p| !p.frozen && p.role != Role::Buffer) {
-        return Err(Error::usage("every parameter is frozen, so there is nothing to train: drop some --freeze pattern"));
+        return Err(Error::usage(
+            "every parameter is frozen, so there is nothing to train: freeze less, or give --train what is to be trained",
+        ));
     }
     strengths::decide(&mut parameters, options)?;
     let split = imported.split.clone();

@@ -1,38 +1,13 @@
-//! Every penalty in the form that is emitted, value and gradient, against direct computation in float64 from the paper's formulas;
-//! and the options around them: proximal and decoupled steps, strengths, the Fisher file, freezing.
+//! Values, gradients and proximal steps against direct computation in float64 from the paper's formulas.
 
+use super::{Random, engine};
 use spgraph::emit::{self, Dialect};
-use spgraph::engine::{self, Engine, EngineChoice, EngineOptions};
+use spgraph::engine::{Engine, EngineChoice};
 
 use spgraph::ir::{DType, Graph, Tensor, TensorType, ValueId};
 use spgraph::onnx;
 use spgraph::ops::Builder;
 use spgraph::penalty::{self, Groups, Penalty, Shared};
-
-/// A generator that gives the same numbers everywhere (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn between(&mut self, lo: f64, hi: f64) -> f64 {
-        lo + (hi - lo) * (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn list(&mut self, count: usize, lo: f64, hi: f64) -> Vec<f64> {
-        (0..count).map(|_| self.between(lo, hi)).collect()
-    }
-}
-
-fn engine(choice: EngineChoice) -> Box<dyn Engine> {
-    engine::open(&EngineOptions { choice, threads: Some(1), ..Default::default() }).unwrap()
-}
 
 /// One parameter with its start, its Fisher information and its groups.
 struct Case {
@@ -118,8 +93,8 @@ impl Case {
                 let norms: Vec<f64> = self.squares(&d, f).into_iter().map(f64::sqrt).collect();
                 let weight = self.weight();
                 let slope = |(i, v): (usize, &f64)| {
-                    let norm = norms[self.group_of[i]];
-                    if norm == 0.0 { 0.0 } else { a * weight * f[i] * v / norm }
+                    // The authors' 1e-16 inside the root.
+                    a * weight * f[i] * v / (norms[self.group_of[i]].powi(2) + 1e-16).sqrt()
                 };
                 (a * weight * norms.iter().sum::<f64>(), d.iter().enumerate().map(slope).collect())
             }
