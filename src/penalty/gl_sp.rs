@@ -5,7 +5,7 @@
 //! such term, so that it is 0 at the start.
 //!
 //! The proximal step is the soft-threshold of whole groups: with `d = w − w⁰` and `t = lr·α·s_g`, `w⁰` where `‖d_g‖ ≤ t`, else
-//! `w − d_g·t/‖d_g‖`. It brings whole channels back to their start, bit by bit.
+//! `w − d_g·t/‖d_g‖`. It brings whole channels exactly back to their start.
 
 use super::{Penalty, Shared, Term, groups};
 use crate::ir::ValueId;

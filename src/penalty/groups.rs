@@ -73,12 +73,9 @@ impl Groups {
         b.reshape(v, &self.shape.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>())
     }
 
-    /// A number for each group, with the axes within it of length 1: `Σ_{j∈g} d_j·e_j`.
+    /// A number for each group, with the axes within it of length 1: `Σ_{j∈g} d_j·e_j`. On ONNX Runtime's CPU provider twice as
+    /// fast as ReduceSumSquare over some axes.
     fn products(&self, b: &mut Builder, d: ValueId, e: ValueId) -> Rule<ValueId> {
-        if d == e && !self.within.is_empty() {
-            let axes = Attr::Ints(self.within.iter().map(|&a| a as i64).collect());
-            return b.op("ReduceSumSquare", &[d], [("axes".to_string(), axes), ("keepdims".to_string(), Attr::Int(1))].into());
-        }
         let product = b.mul(d, e)?;
         b.sum(product, &self.within, true)
     }
@@ -116,23 +113,25 @@ pub(super) fn lasso(b: &mut Builder, groups: &Groups, d: ValueId, e: ValueId, st
     Ok(vec![value, b.reshape(gradient, &shape)?])
 }
 
-/// The group soft-threshold: `w⁰` where `‖d_g‖ ≤ t·s_g`, else `w − d·t·s_g/‖d_g‖`, for `d = w − w⁰` and a threshold `t`, inside a
-/// function's body. What returns to `w⁰` is equal to it bit by bit.
+/// The group soft-threshold `w⁰ + d·max(0, 1 − t·s_g/‖d_g‖)` for `d = w − w⁰` and a threshold `t`, inside a function's body. Where
+/// `‖d_g‖ ≤ t·s_g` that is `w⁰ + 0`, and so exactly `w⁰`. (`Where` would cost more than all of this together.)
 pub(super) fn shrink(b: &mut Builder, groups: &Groups, w: ValueId, start: ValueId, threshold: ValueId) -> Rule<ValueId> {
     let shape = b.shape(w).to_vec();
     let moved = b.sub(w, start)?;
     let d = groups.view(b, moved)?;
     let square = groups.products(b, d, d)?;
     let norm = b.op("Sqrt", &[square], Default::default())?;
+    // A group at its start stays there: its quotient must be a number.
+    let tiny = b.number(1e-30, norm);
+    let norm = b.op("Max", &[norm, tiny], Default::default())?;
     let threshold = groups.weighted(b, threshold)?;
-    let back = b.op("LessOrEqual", &[norm, threshold], Default::default())?;
-    // Where the norm is 0 the quotient is no number, and not chosen.
-    let share = b.div(threshold, norm)?;
-    let cut = b.mul(d, share)?;
-    let (w, start) = (groups.view(b, w)?, groups.view(b, start)?);
-    let shrunk = b.sub(w, cut)?;
-    let next = b.op("Where", &[back, start, shrunk], Default::default())?;
-    b.reshape(next, &shape)
+    let lost = b.div(threshold, norm)?;
+    let one = b.number(1.0, lost);
+    let kept = b.sub(one, lost)?;
+    let kept = b.op("Relu", &[kept], Default::default())?;
+    let d = b.mul(d, kept)?;
+    let d = b.reshape(d, &shape)?;
+    b.add(start, d)
 }
 
 /// Attributes of a call that tell a native kernel the groups.

@@ -1,6 +1,7 @@
 //! Every penalty in the form that is emitted, and the options around them: strengths, the Fisher file, freezing, heads.
 
 mod bundles;
+mod commands;
 mod terms;
 
 use spgraph::engine::{self, Engine, EngineChoice, EngineOptions};
