@@ -7,6 +7,7 @@ mod export;
 mod finetune;
 mod inspect;
 mod new;
+mod optimizer_args;
 mod output;
 mod predict;
 mod progress;

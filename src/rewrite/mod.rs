@@ -7,6 +7,8 @@ mod head;
 mod metadata;
 mod options;
 mod plan;
+mod rates;
+mod update;
 
 pub use bundle::{Bundle, Report, rewrite, start_state};
 pub use export::{export, tuned};
