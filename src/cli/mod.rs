@@ -8,6 +8,7 @@ mod finetune;
 mod inspect;
 mod interpolate;
 mod new;
+mod optimizer_args;
 mod output;
 mod predict;
 mod progress;

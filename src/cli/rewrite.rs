@@ -1,5 +1,6 @@
 //! `spgraph rewrite`: a model becomes a bundle of training graphs.
 
+use super::optimizer_args::OptimizerArgs;
 use super::output;
 use super::subject_args::PreprocessingArgs;
 use crate::data::ImageFolder;
@@ -7,7 +8,6 @@ use crate::emit::Dialect;
 use crate::error::Error;
 use crate::import::Batch;
 use crate::manifest::{BatchNormMode, PenaltyAction, Preprocessing, Role};
-use crate::optim::Sgd;
 use crate::report::{explanation, inspect};
 use crate::rewrite::{HeadOption, Options, Penalize, PenaltyStep, Report, rewrite};
 use crate::train::read_class_names;
@@ -80,14 +80,6 @@ pub struct Args {
     /// Images per step, or `dynamic`
     #[arg(long, default_value = "32", value_parser = parse_batch)]
     batch: Batch,
-    /// The bundle's default learning rate
-    #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
-    lr: f64,
-    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
-    momentum: f64,
-    /// Nesterov's variant of momentum
-    #[arg(long)]
-    nesterov: bool,
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     label_smoothing: f64,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
@@ -119,6 +111,8 @@ pub struct Args {
     /// Also print a line for each parameter: trained or frozen, its penalty and strength, and why
     #[arg(long)]
     explain: bool,
+    #[command(flatten)]
+    optimizer: OptimizerArgs,
 }
 
 /// `0.1`, or `layer4.*=0.01`.
@@ -225,8 +219,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             BatchNormArg::Frozen => BatchNormMode::Frozen,
         }),
         batch: args.batch,
-        lr: args.lr,
-        optimizer: Sgd { momentum: args.momentum, nesterov: args.nesterov },
+        lr: args.optimizer.lr,
+        optimizer: args.optimizer.optimizer()?,
+        lr_mult: args.optimizer.lr_mult,
         label_smoothing: args.label_smoothing,
         input_shape: args.input_shape.map(|s| s.0),
         external_data: args.external_data,
@@ -325,11 +320,12 @@ fn text(report: &Report, options: &Options) -> String {
         strengths.join(", "),
         if m.penalty.kind == "none" { String::new() } else { format!(", on {on} tensors{step}") }
     ));
+    let multiplied = m.state.iter().filter(|s| s.lr_mult != 1.0).count();
     line(format!(
-        "optimizer   sgd, lr {}, momentum {}{}",
-        options.lr,
-        m.optimizer.momentum,
-        if m.optimizer.nesterov { ", nesterov" } else { "" }
+        "optimizer   {}, lr {}{}",
+        m.optimizer,
+        options.lr(),
+        if multiplied == 0 { String::new() } else { format!(", multiplied for {multiplied} tensors") }
     ));
     line(format!("wrote       {}", report.path.display()));
     for (name, bytes) in &report.files {

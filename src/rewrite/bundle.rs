@@ -71,6 +71,8 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
                 alias: s.alias.clone(),
                 penalized: s.penalized,
                 channel_axis: plan.channel_axis(&s.name),
+                lr_mult: s.lr_mult,
+                of: s.of.clone(),
                 gradient: (options.split && matches!(s.role, Role::Shared | Role::New))
                     .then(|| gradient_names.iter().find(|g| **g == format!("{}.grad", s.name)).cloned())
                     .flatten(),
@@ -89,7 +91,7 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
                 PenaltyStep::Decoupled => manifest::PenaltyAction::Decoupled,
             },
         },
-        optimizer: manifest::Optimizer { kind: "sgd".into(), momentum: options.optimizer.momentum, nesterov: options.optimizer.nesterov },
+        optimizer: options.optimizer,
         batch_norm: plan.batch_norm,
         precision: slots.first().map_or(DType::F32, |s| s.ty.dtype).name().into(),
         classes: match &options.classes {
@@ -107,7 +109,7 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
     files.write("step.onnx", model)?;
     let evaluation = graphs::evaluation(&source, options, &slots)?;
     files.write("eval.onnx", emit::model(&evaluation, Dialect::Inlined))?;
-    let names: Vec<&str> = slots.iter().filter(|s| s.role != Role::Optimizer).map(|s| s.name.as_str()).collect();
+    let names: Vec<&str> = slots.iter().filter(|s| s.role.is_model()).map(|s| s.name.as_str()).collect();
     // Always whole: the tensors that are state are empty in it.
     onnx::write(out.path().join("template.onnx"), &template(source, &names, &plan.split)?)?;
     files.names.push("template.onnx".into());
@@ -200,12 +202,15 @@ fn init_model(slots: &[Slot]) -> pb::ModelProto {
     for slot in slots {
         let mut b = crate::ops::Builder::new(&mut graph);
         b.scope(slot.name.clone());
-        let made = match &slot.start {
-            Some(tensor) => {
+        // An average starts where its parameter does.
+        let parameter = slot.of.as_ref().filter(|_| slot.role == Role::Ema).and_then(|name| b.graph.find(&start_name(name)));
+        let made = match (&slot.start, parameter) {
+            (Some(tensor), _) => {
                 let start = b.graph.constant(&start_name(&slot.name), tensor.clone());
                 b.op("Identity", &[start], Default::default())
             }
-            None => b.zeros(&slot.ty),
+            (None, Some(start)) => b.op("Identity", &[start], Default::default()),
+            (None, None) => b.zeros(&slot.ty),
         };
         if let Ok(value) = made {
             names.push((value, slot.name.clone()));
@@ -309,7 +314,8 @@ pub fn start_state(bundle: &Bundle) -> Result<Vec<Tensor>> {
         .map(|s| {
             let dtype = DType::from_name(&s.dtype).ok_or_else(|| Error::model(format!("`{}` has the unknown type {}", s.name, s.dtype)))?;
             let expected = TensorType::new(dtype, s.shape.iter().copied());
-            let tensor = match stored.get(start_name(&s.name).as_str()) {
+            let name = if s.role == Role::Ema { s.of.as_ref().unwrap_or(&s.name) } else { &s.name };
+            let tensor = match stored.get(start_name(name).as_str()) {
                 Some(proto) => source.tensor(proto)?,
                 None if s.role == Role::Optimizer => Tensor::zeros(dtype, &s.shape),
                 None => return Err(Error::model(format!("init.onnx holds no start of `{}`: run `spgraph rewrite` again", s.name))),

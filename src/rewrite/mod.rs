@@ -11,8 +11,10 @@ mod metadata;
 mod options;
 mod patterns;
 mod plan;
+mod rates;
 mod strengths;
 mod structure;
+mod update;
 
 pub use bundle::{Bundle, Report, rewrite, start_state};
 pub use export::{export, tuned};

@@ -4,7 +4,7 @@ use crate::emit::Dialect;
 use crate::error::{Error, Result};
 use crate::import::Batch;
 use crate::manifest::{BatchNormMode, Preprocessing};
-use crate::optim::Sgd;
+use crate::optim::Optimizer;
 use crate::penalty::{self, Penalty};
 use std::path::PathBuf;
 
@@ -73,9 +73,11 @@ pub struct Options {
     /// `None`: `train` where the network has live BatchNorm.
     pub batch_norm: Option<BatchNormMode>,
     pub batch: Batch,
-    /// Default learning rate of the bundle.
-    pub lr: f64,
-    pub optimizer: Sgd,
+    /// Default learning rate of the bundle; `None`: the optimizer's.
+    pub lr: Option<f64>,
+    pub optimizer: Optimizer,
+    /// Factors on the learning rate by glob pattern on names and aliases; of several that match, the last counts.
+    pub lr_mult: Vec<(String, f64)>,
     pub label_smoothing: f64,
     /// Sizes after the batch dimension, where the model leaves them open.
     pub input_shape: Option<Vec<usize>>,
@@ -113,8 +115,9 @@ impl Default for Options {
             train: vec![],
             batch_norm: None,
             batch: Batch::Fixed(32),
-            lr: 0.01,
-            optimizer: Sgd { momentum: 0.9, nesterov: false },
+            lr: None,
+            optimizer: Optimizer::default(),
+            lr_mult: vec![],
             label_smoothing: 0.0,
             input_shape: None,
             external_data: false,
@@ -137,14 +140,23 @@ pub struct Strength {
 }
 
 impl Options {
+    /// The bundle's default learning rate.
+    pub fn lr(&self) -> f64 {
+        self.lr.unwrap_or_else(|| self.optimizer.rule.default_lr())
+    }
+
     /// Fails on values that make no sense; gives the penalty with its strengths.
     pub fn check(&self) -> Result<Option<Strength>> {
         self.optimizer.check()?;
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return Err(Error::usage(format!("--label-smoothing {} is not at least 0 and below 1", self.label_smoothing)));
         }
-        if !(self.lr.is_finite() && self.lr > 0.0) {
-            return Err(Error::usage(format!("--lr {} is no positive number", self.lr)));
+        let lr = self.lr();
+        if !(lr.is_finite() && lr > 0.0) {
+            return Err(Error::usage(format!("--lr {lr} is no positive number")));
+        }
+        if let Some((pattern, factor)) = self.lr_mult.iter().find(|(_, f)| !(f.is_finite() && *f >= 0.0)) {
+            return Err(Error::usage(format!("--lr-mult '{pattern}={factor}': the factor must be 0 or a positive number")));
         }
         if self.batch == Batch::Fixed(0) {
             return Err(Error::usage("--batch 0 makes no sense: give the number of images per step, or `dynamic`"));

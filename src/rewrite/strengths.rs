@@ -222,53 +222,64 @@ pub(super) struct Site<'a> {
     pub scalar: usize,
     w: ValueId,
     shared: bool,
-    start: Option<ValueId>,
+    /// w⁰, where the penalty reads it.
+    pub start: Option<ValueId>,
     fisher: Option<ValueId>,
 }
 
-impl Site<'_> {
+/// The penalty at one parameter with its strength and its term.
+pub(super) struct Acting<'a> {
+    site: Site<'a>,
+    strength: ValueId,
+    pub term: Term,
+}
+
+impl<'a> Site<'a> {
     fn seen(&self, w: ValueId, strength: ValueId) -> Shared<'_> {
         Shared { w, start: self.start, fisher: self.fisher, groups: &self.own.groups, strength }
     }
 
-    /// The scalar, of the parameter's rank, times the parameter's factor.
-    pub fn strength(&self, b: &mut Builder, scalar: ValueId) -> Rule<ValueId> {
-        if self.own.factor == 1.0 {
-            return Ok(scalar);
-        }
-        let factor = b.number(self.own.factor, scalar);
-        b.mul(scalar, factor)
-    }
-
-    pub fn term(&self, b: &mut Builder, strength: ValueId) -> Rule<Term> {
-        match self.shared {
+    /// With the scalar of its strength, which has as many axes as the parameter.
+    pub fn act(self, b: &mut Builder, scalar: ValueId) -> Rule<Acting<'a>> {
+        let strength = match self.own.factor {
+            1.0 => scalar,
+            factor => {
+                let factor = b.number(factor, scalar);
+                b.mul(scalar, factor)?
+            }
+        };
+        let term = match self.shared {
             true => self.penalties.penalty.shared(b, &self.seen(self.w, strength)),
             false => self.penalties.penalty.new_parameter(b, self.w, strength),
-        }
+        }?;
+        Ok(Acting { site: self, strength, term })
     }
+}
 
+impl Acting<'_> {
     /// What the optimizer gets: the data loss's gradient, with the penalty's where that is no step of its own.
-    pub fn gradient(&self, b: &mut Builder, data: ValueId, term: &Term) -> Rule<ValueId> {
-        match self.penalties.step {
+    pub fn gradient(&self, b: &mut Builder, data: ValueId) -> Rule<ValueId> {
+        match self.site.penalties.step {
             PenaltyStep::Decoupled => Ok(data),
-            PenaltyStep::Proximal if self.shared => Ok(data),
-            _ => b.add(data, term.gradient),
+            PenaltyStep::Proximal if self.site.shared => Ok(data),
+            _ => b.add(data, self.term.gradient),
         }
     }
 
-    /// The penalty's own step after the optimizer's, which led to `next`: proximal, or `next − lr·∇Ω(w)`.
-    pub fn after(&self, b: &mut Builder, next: ValueId, lr: ValueId, strength: ValueId, term: &Term) -> Rule<ValueId> {
-        match self.penalties.step {
+    /// The penalty's own step after the optimizer's, which led to `next` with the learning rate `lr`: proximal, or
+    /// `next − lr·∇Ω(w)`.
+    pub fn after(&self, b: &mut Builder, next: ValueId, lr: ValueId) -> Rule<ValueId> {
+        match self.site.penalties.step {
             PenaltyStep::Decoupled => {
-                let outputs = b.call("DecoupledPenalty", &[next, term.gradient, lr], Attrs::new(), |b, i| {
+                let outputs = b.call("DecoupledPenalty", &[next, self.term.gradient, lr], Attrs::new(), |b, i| {
                     let pull = b.mul(i[1], i[2])?;
                     Ok(vec![b.sub(i[0], pull)?])
                 })?;
                 Ok(outputs[0])
             }
-            PenaltyStep::Proximal if self.shared => {
-                let threshold = b.mul(lr, strength)?;
-                self.penalties.penalty.prox(b, &self.seen(next, threshold))
+            PenaltyStep::Proximal if self.site.shared => {
+                let threshold = b.mul(lr, self.strength)?;
+                self.site.penalties.penalty.prox(b, &self.site.seen(next, threshold))
             }
             _ => Ok(next),
         }

@@ -28,9 +28,9 @@ def term(kind, alpha, weights):
 
 
 @torch.no_grad()
-def proximal(kind, threshold, weights):
-    """The soft-threshold of w − w0, by element or by group, in place."""
-    for w, start, _ in weights:
+def proximal(kind, thresholds, weights):
+    """The soft-threshold of w − w0, by element or by group, in place; `thresholds` are lr·α for each weight."""
+    for (w, start, _), threshold in zip(weights, thresholds):
         d = w - start
         if kind == "l1-sp":
             size, limit = d.abs(), threshold
@@ -40,7 +40,7 @@ def proximal(kind, threshold, weights):
 
 
 @torch.no_grad()
-def decoupled(kind, factor, weights, before):
-    """w ← w − lr·α·∇Ω(w) at the w that the step started from, in place."""
-    for (w, start, fisher), old in zip(weights, before):
+def decoupled(kind, factors, weights, before):
+    """w ← w − lr·α·∇Ω(w) at the w that the step started from, in place; `factors` are lr·α for each weight."""
+    for (w, start, fisher), old, factor in zip(weights, before, factors):
         w -= factor * {"l2": lambda: old, "l2-sp": lambda: old - start, "l2-sp-fisher": lambda: fisher * (old - start)}[kind]()

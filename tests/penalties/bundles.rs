@@ -7,6 +7,7 @@ use spgraph::import::Batch;
 use spgraph::ir::{DType, Tensor};
 use spgraph::manifest::{BatchNormMode, Role};
 use spgraph::onnx;
+use spgraph::optim::{Sgd, UpdateRule};
 use spgraph::rewrite::{Bundle, HeadOption, Options, Penalize, PenaltyStep, rewrite, start_state};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ fn fixture(name: &str) -> PathBuf {
 /// Plain SGD, so that a step shows the penalty and nothing else.
 fn plain() -> Options {
     let mut options = Options { batch: Batch::Fixed(2), split: true, ..Options::default() };
-    options.optimizer.momentum = 0.0;
+    options.optimizer.rule = UpdateRule::Sgd(Sgd { momentum: 0.0, nesterov: false });
     options
 }
 

@@ -11,14 +11,19 @@ AXES = {
     "split": [(), ("--split",)],
     "weights": [(), ("--external-data",)],
     "penalty": ["none", "l2", "l2-sp"],
-    "optimizer": [(), ("--nesterov",), ("--momentum", "0")],
+    "optimizer": [
+        ("--optimizer", "adamw", "--clip-norm", "1", "--ema", "0.9", "--spd", "1", "--lr-mult", "*=2"),
+        ("--nesterov",),
+        ("--optimizer", "lars"),
+        ("--momentum", "0"),
+    ],
 }
 EVERY = [dict(zip(AXES, values)) for values in itertools.product(*AXES.values())]
 # Every value of every option, each pair of dialect and penalty, in six rewrites: for the fixtures that do not get EVERY.
 FEW = [
     dict(zip(AXES, values))
     for values in [
-        (AXES["dialect"][i % 2], AXES["split"][i // 3], AXES["weights"][(i + 1) // 2 % 2], AXES["penalty"][i % 3], AXES["optimizer"][i // 2])
+        (AXES["dialect"][i % 2], AXES["split"][i // 3], AXES["weights"][(i + 1) // 2 % 2], AXES["penalty"][i % 3], AXES["optimizer"][i * 2 // 3])
         for i in range(6)
     ]
 ]
