@@ -102,7 +102,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         std: args.preprocessing.std,
         ..FisherOptions::new(args.model, args.data, args.output)
     };
-    let stop = super::finetune::stop_on_interrupt()?;
+    let stop = super::interrupt::finish_the_step();
     let result = fisher(&options, &mut Display { meter: progress::Meter::new() }, stop)?;
     if args.json {
         return output::print_json(&result);

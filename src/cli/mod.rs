@@ -7,8 +7,10 @@ mod export;
 mod finetune;
 mod fisher;
 mod inspect;
+mod interpolate;
 mod interrupt;
 mod new;
+mod optimizer_args;
 mod output;
 mod predict;
 mod progress;
@@ -43,6 +45,7 @@ enum Command {
     Predict(Box<predict::Args>),
     Fisher(Box<fisher::Args>),
     Export(export::Args),
+    Interpolate(interpolate::Args),
     Runtime(runtime::Args),
     New(new::Args),
     Synth(synth::Args),
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Predict(args) => predict::run(*args),
         Command::Fisher(args) => fisher::run(*args),
         Command::Export(args) => export::run(args),
+        Command::Interpolate(args) => interpolate::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),

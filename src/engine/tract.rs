@@ -1,6 +1,7 @@
 //! The embedded runtime: tract, on the CPU.
 
 use super::inline::inline_functions;
+use super::merge::merge_equal_nodes;
 use super::ports::{PortDim, Signature, StateMap, graph_of, one_paragraph, read_model};
 use super::{Device, Engine, EngineChoice, EngineOptions, Session, StatePort, Stepper};
 use crate::error::{Error, Result};
@@ -186,7 +187,10 @@ impl Model {
         check_outputs_exist(graph, path)?;
         let signature = Signature::from_graph(graph, path)?;
         let provider = Arc::new(Detached::take(&mut proto, path)?);
-        proto.graph.iter_mut().for_each(forget_symbols);
+        proto.graph.iter_mut().for_each(|graph| {
+            merge_equal_nodes(graph);
+            forget_symbols(graph);
+        });
         let encoded = proto.encode_to_vec();
         drop(proto);
         let directory = match path.parent() {

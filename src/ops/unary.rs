@@ -284,6 +284,45 @@ impl Operator for Neg {
     }
 }
 
+/// `|x|`; gradient `dy·sign(x)`, 0 at 0 as in PyTorch.
+pub struct Abs;
+
+impl Operator for Abs {
+    fn op_type(&self) -> &'static str {
+        "Abs"
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        same(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let sign = b.op("Sign", &[g.input(0)?], Attrs::new())?;
+        Ok(vec![Some(b.mul(g.dy()?, sign)?)])
+    }
+
+    fn notes(&self) -> &'static str {
+        "gradient 0 at 0"
+    }
+}
+
+/// −1, 0 or 1.
+pub struct Sign;
+
+impl Operator for Sign {
+    fn op_type(&self) -> &'static str {
+        "Sign"
+    }
+
+    fn status(&self) -> Status {
+        Status::ZeroGradient
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        same(n)
+    }
+}
+
 /// `√x`; gradient `dy / (2y)`.
 pub struct Sqrt;
 

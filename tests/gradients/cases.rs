@@ -162,6 +162,7 @@ fn element_wise() -> Vec<Case> {
         on("Sigmoid", &x),
         on("Tanh", &x),
         on("Exp", &x),
+        on("Abs", &x),
         on("Neg", &x),
         positive("Log"),
         positive("Sqrt"),
