@@ -16,7 +16,7 @@ struct Log;
 
 impl Progress for Log {
     fn step(&mut self, record: &StepRecord) {
-        if record.step % 50 == 0 {
+        if record.step.is_multiple_of(50) {
             println!("step {:4}  loss {:.4}", record.step, record.loss);
         }
     }

@@ -1,6 +1,7 @@
 //! `manifest.json`: what a runtime needs to know of a bundle (format 1).
 
 use crate::error::{Error, Result};
+use crate::optim::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -73,6 +74,15 @@ pub enum Role {
     Buffer,
     /// Momenta and the like.
     Optimizer,
+    /// A moving average of a parameter.
+    Ema,
+}
+
+impl Role {
+    /// Whether the network itself reads it: all but the optimizer's state and the averages.
+    pub fn is_model(self) -> bool {
+        !matches!(self, Role::Optimizer | Role::Ema)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,7 +92,7 @@ pub struct State {
     pub role: Role,
     pub dtype: String,
     pub shape: Vec<usize>,
-    /// Input of `step.onnx`, and of `eval.onnx` unless the role is `optimizer`.
+    /// Input of `step.onnx`, and of `eval.onnx` unless the role is `optimizer` or `ema`.
     pub input: String,
     /// Output of `step.onnx` with the next value.
     pub output: String,
@@ -91,24 +101,55 @@ pub struct State {
     /// Whether the penalty acts on it.
     #[serde(default)]
     pub penalized: bool,
+    /// Weights: the axis along which the output channels lie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel_axis: Option<usize>,
+    /// Factor on the learning rate.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub lr_mult: f64,
+    /// The parameter that an average or optimizer state belongs to, by name; none for state that serves all parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
     /// Split bundles: the output of `grad.onnx` and input of `apply.onnx` with its gradient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Penalty {
-    /// `none`, `l2`, `l2-sp`.
-    pub kind: String,
-    /// Which parameters it acts on: `weights` or `all`.
-    pub parameters: String,
+fn one() -> f64 {
+    1.0
+}
+
+fn is_one(factor: &f64) -> bool {
+    *factor == 1.0
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Optimizer {
+pub struct Penalty {
+    /// `none`, `l2`, `l2-sp`, …
     pub kind: String,
-    pub momentum: f64,
-    pub nesterov: bool,
+    /// Which parameters it acts on: `weights`, `all`, or patterns with spaces between.
+    pub parameters: String,
+    /// How it acts on them.
+    #[serde(default, skip_serializing_if = "PenaltyAction::is_gradient")]
+    pub step: PenaltyAction,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PenaltyAction {
+    /// Its gradient is part of what the optimizer gets.
+    #[default]
+    Gradient,
+    /// By its proximal step after the optimizer's.
+    Proximal,
+    /// By a step along its own gradient beside the optimizer's.
+    Decoupled,
+}
+
+impl PenaltyAction {
+    fn is_gradient(&self) -> bool {
+        *self == PenaltyAction::Gradient
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,8 +181,8 @@ impl Default for Preprocessing {
 }
 
 impl Manifest {
-    /// The state tensors that `eval.onnx` reads: all but the optimizer's.
-    pub fn model_state(&self) -> impl Iterator<Item = &State> {
+    /// The state tensors that a finished run keeps: all but the optimizer's.
+    pub fn kept_state(&self) -> impl Iterator<Item = &State> {
         self.state.iter().filter(|s| s.role != Role::Optimizer)
     }
 

@@ -7,6 +7,7 @@ use spgraph::engine::{self, EngineChoice, EngineOptions, StatePort};
 use spgraph::import::Batch;
 use spgraph::ir::Tensor;
 use spgraph::manifest::BatchNormMode;
+use spgraph::optim::{AdamW, Lars, Optimizer, Sgd, UpdateRule};
 use spgraph::rewrite::{Bundle, Options, rewrite, start_state};
 use std::path::{Path, PathBuf};
 
@@ -50,11 +51,15 @@ fn distance(a: &[Tensor], b: &[Tensor], start: &[Tensor]) -> f64 {
 }
 
 fn agree(name: &str, batch_norm: Option<BatchNormMode>, batch: Batch) {
+    agree_with(name, Options { batch, batch_norm, ..Options::default() });
+}
+
+fn agree_with(name: &str, options: Options) {
     let work = tempfile::tempdir().unwrap();
     let mut results = vec![];
     for dialect in [Dialect::Functions, Dialect::Inlined] {
         let dir = work.path().join(format!("{dialect:?}"));
-        let options = Options { batch, batch_norm, dialect, ..Options::default() };
+        let options = Options { dialect, ..options.clone() };
         rewrite(&fixture(name), &dir, &options, false).unwrap();
         for engine in [EngineChoice::Ort, EngineChoice::Tract] {
             results.push((
@@ -101,6 +106,21 @@ cases! {
     tokens: "tokens.onnx", None, Batch::Fixed(3);
     resnet18: "resnet18.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
     resnet50: "resnet50.onnx", None, Batch::Fixed(3);
+}
+
+/// Every optimizer, with everything that can be added to one.
+#[test]
+fn optimizers() {
+    let rules = [
+        UpdateRule::Sgd(Sgd { momentum: 0.0, nesterov: false }),
+        UpdateRule::AdamW(AdamW { weight_decay: 0.01, ..AdamW::default() }),
+        UpdateRule::Lars(Lars::default()),
+    ];
+    for rule in rules {
+        let optimizer = Optimizer { rule, clip_norm: Some(0.5), spd: Some(1.0), ema: Some(0.9) };
+        let lr_mult = vec![("*.bias".to_string(), 0.5)];
+        agree_with("basic.bn.onnx", Options { batch: Batch::Fixed(3), optimizer, lr_mult, ..Options::default() });
+    }
 }
 
 /// Same engine, same threads, same start: the same bits.

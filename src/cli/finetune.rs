@@ -3,9 +3,11 @@
 use super::engine_args::EngineArgs;
 use super::eval::percent;
 use super::progress::{self, Log};
+use super::rewrite::{Strength, parse_strength};
 use super::{interrupt, output};
 use crate::data::Augment;
 use crate::error::Error;
+use crate::rewrite::scalar_of;
 use crate::train::{Existing, FinetuneOptions, Length, Run, RunRecord, RunResult, Schedule, Training, Validation, finetune};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -32,9 +34,10 @@ pub struct Args {
     /// Learning rate [default: the bundle's]
     #[arg(long, allow_negative_numbers = true)]
     lr: Option<f64>,
-    /// Strength of the penalty on parameters with a starting point [default: the bundle's]
-    #[arg(long, allow_negative_numbers = true)]
-    alpha: Option<f64>,
+    /// Strength of the penalty on parameters with a starting point, or with PATTERN=STRENGTH of a pattern that was given to
+    /// `spgraph rewrite` with a strength of its own (repeatable) [default: the bundle's]
+    #[arg(long, allow_negative_numbers = true, value_name = "[PATTERN=]STRENGTH", value_parser = parse_strength)]
+    alpha: Vec<Strength>,
     /// Strength of the penalty on a new head's parameters [default: the bundle's]
     #[arg(long, allow_negative_numbers = true)]
     beta: Option<f64>,
@@ -122,7 +125,10 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
     }
     let length = args.epochs.map(Length::Epochs).or(args.steps.map(Length::Steps));
     training.length = length.unwrap_or(training.length);
-    for (name, value) in [("lr", args.lr), ("alpha", args.alpha), ("beta", args.beta)] {
+    for Strength { pattern, value } in &args.alpha {
+        training.scalars.insert(pattern.as_deref().map_or("alpha".into(), scalar_of), *value);
+    }
+    for (name, value) in [("lr", args.lr), ("beta", args.beta)] {
         if let Some(value) = value {
             training.scalars.insert(name.into(), value);
         }
@@ -165,10 +171,18 @@ fn summary(result: &RunResult) -> String {
         .best
         .as_ref()
         .map_or(String::new(), |b| format!("validation  best {} after step {} (--state best)\n", percent(b.accuracy), b.step));
+    let still = &r.distance.unmoved;
+    let unmoved = match still.elements {
+        0 => String::new(),
+        n => format!(
+            "unmoved     {} of {} shared elements are exactly at their start, and {} of {} channels as a whole\n",
+            n, still.of_elements, still.channels, still.of_channels
+        ),
+    };
     format!(
         "steps       {} in {:.1} s, {:.0} images/s, {:.1} % of it waiting for images\n\
          training    loss {:.4} (data {:.4}, penalty {:.4}), accuracy {} in the last epoch\n{best}\
-         distance    {:.4} from the starting point ({} of its norm)\n\
+         distance    {:.4} from the starting point ({} of its norm)\n{unmoved}\
          wrote       {path}\n\
          next        spgraph eval {path} --data FOLDER\n            spgraph export {path} -o tuned.onnx\n",
         r.steps,

@@ -55,6 +55,19 @@ fn text(found: &Inspection) -> String {
         found.parameters.len(),
         output::size(found.parameter_bytes as u64),
     );
+    if !found.units.is_empty() {
+        let mut units = Table::new([
+            ("stage", Align::Right),
+            ("unit", Align::Right),
+            ("layers", Align::Left),
+            ("tensors", Align::Right),
+            ("elements", Align::Right),
+        ]);
+        for u in &found.units {
+            units.row([u.stage.to_string(), u.unit.to_string(), u.name.clone(), u.parameters.to_string(), u.elements.to_string()]);
+        }
+        text.push_str(&format!("\n--freeze-stages and --freeze-units count from the input:\n{units}"));
+    }
     if !found.refused.is_empty() {
         text.push_str(&format!(
             "\nrefused: {} node{} that spgraph cannot train through\n",

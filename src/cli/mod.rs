@@ -5,9 +5,12 @@ mod engine_args;
 mod eval;
 mod export;
 mod finetune;
+mod fisher;
 mod inspect;
+mod interpolate;
 mod interrupt;
 mod new;
+mod optimizer_args;
 mod output;
 mod predict;
 mod progress;
@@ -40,7 +43,9 @@ enum Command {
     Finetune(Box<finetune::Args>),
     Eval(Box<eval::Args>),
     Predict(Box<predict::Args>),
+    Fisher(Box<fisher::Args>),
     Export(export::Args),
+    Interpolate(interpolate::Args),
     Runtime(runtime::Args),
     New(new::Args),
     Synth(synth::Args),
@@ -57,7 +62,9 @@ pub fn main() -> ExitCode {
         Command::Finetune(args) => finetune::run(*args),
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),
+        Command::Fisher(args) => fisher::run(*args),
         Command::Export(args) => export::run(args),
+        Command::Interpolate(args) => interpolate::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),

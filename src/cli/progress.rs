@@ -214,3 +214,58 @@ impl Counter {
         }
     }
 }
+
+/// How far some work is: a bar on a terminal, a line every few seconds elsewhere.
+pub struct Meter {
+    bar: Option<ProgressBar>,
+    done: u64,
+    total: u64,
+    started: Instant,
+    last_line: Option<Instant>,
+}
+
+impl Meter {
+    pub fn new() -> Meter {
+        Meter { bar: std::io::stderr().is_terminal().then(bar), done: 0, total: 0, started: Instant::now(), last_line: None }
+    }
+
+    /// A line of its own.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::note(text)),
+            None => output::note(text),
+        }
+    }
+
+    /// The work begins; so much of `total` was done before.
+    pub fn start(&mut self, done: u64, total: u64) {
+        (self.done, self.total, self.started) = (done, total, Instant::now());
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.reset_eta();
+        }
+    }
+
+    pub fn at(&mut self, position: u64, unit: &str, figures: &str) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(position);
+                bar.set_message(figures.to_string());
+            }
+            None if position == self.total || self.last_line.is_none_or(|at| at.elapsed() >= LINE_GAP) => {
+                self.last_line = Some(Instant::now());
+                let each = self.started.elapsed().as_secs_f64() / position.saturating_sub(self.done).max(1) as f64;
+                let left = Duration::try_from_secs_f64(each * self.total.saturating_sub(position) as f64).unwrap_or_default();
+                output::note(&format!("{unit} {position}/{} {figures} ETA {}", self.total, HumanDuration(left)));
+            }
+            None => {}
+        }
+    }
+
+    pub fn finish(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

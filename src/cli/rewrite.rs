@@ -1,15 +1,15 @@
 //! `spgraph rewrite`: a model becomes a bundle of training graphs.
 
+use super::optimizer_args::OptimizerArgs;
 use super::output;
 use super::subject_args::{PreprocessingArgs, preprocessing_text};
 use crate::data::{ImageFolder, Recipe};
 use crate::emit::Dialect;
 use crate::error::Error;
 use crate::import::Batch;
-use crate::manifest::{BatchNormMode, Preprocessing, Role};
-use crate::optim::Sgd;
-use crate::report::inspect;
-use crate::rewrite::{HeadOption, Options, Penalize, Report, rewrite};
+use crate::manifest::{BatchNormMode, PenaltyAction, Preprocessing, Role};
+use crate::report::{explanation, inspect};
+use crate::rewrite::{HeadOption, Options, Penalize, PenaltyStep, Report, rewrite};
 use crate::train::read_class_names;
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -25,41 +25,61 @@ pub struct Args {
     /// Replace the bundle that is there
     #[arg(long)]
     force: bool,
-    /// Penalty: none, l2 or l2-sp
+    /// Penalty: none, l2, l2-sp, l2-sp-fisher, l1-sp, gl-sp or gl-sp-fisher
     #[arg(long, default_value = "l2-sp")]
     penalty: String,
-    /// Strength of the penalty on parameters that have a starting point [default: 0.1 for l2-sp, 0.0001 for l2]
-    #[arg(long, allow_negative_numbers = true)]
-    alpha: Option<f64>,
-    /// Strength of the penalty on a new head's parameters [default: 0.01 for l2-sp; for l2 as --alpha, or 0.001]
+    /// Strength of the penalty on parameters that have a starting point, or with PATTERN=STRENGTH on those that a glob pattern
+    /// matches (repeatable; the last match counts) [default: 0.1 for l2-sp and l2-sp-fisher, 0.0001 for l2, 0.001 for the others]
+    #[arg(long, allow_negative_numbers = true, value_name = "[PATTERN=]STRENGTH", value_parser = parse_strength)]
+    alpha: Vec<Strength>,
+    /// Strength of the penalty on a new head's parameters [default: 0.01; for l2 as --alpha, or 0.001]
     #[arg(long, allow_negative_numbers = true)]
     beta: Option<f64>,
-    /// Which parameters are penalised: the weights of Conv, Gemm and MatMul, or all
-    #[arg(long, value_enum, default_value = "weights")]
-    penalize: PenalizeArg,
+    /// Weigh alpha by depth: FACTOR times alpha at the first layer, falling (or rising) geometrically to alpha at the last
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
+    alpha_depth: Option<f64>,
+    /// Which parameters are penalised: `weights` (of Conv, Gemm and MatMul), `all`, or glob patterns on names or aliases
+    #[arg(long, num_args = 1.., value_name = "weights|all|PATTERN", default_value = "weights")]
+    penalize: Vec<String>,
+    /// Leave parameters out of the penalty: glob patterns on names or aliases
+    #[arg(long, num_args = 1.., value_name = "PATTERN")]
+    sp_exclude: Vec<String>,
+    /// Fisher information that `spgraph fisher` estimated from this model, for l2-sp-fisher and gl-sp-fisher
+    #[arg(long, value_name = "FILE")]
+    fisher: Option<PathBuf>,
+    /// l1-sp and gl-sp by their proximal step, which returns weights or whole channels exactly to their start
+    #[arg(long, conflicts_with = "decoupled")]
+    prox: bool,
+    /// l2, l2-sp and l2-sp-fisher beside the optimizer, not through its gradient and momentum
+    #[arg(long)]
+    decoupled: bool,
     /// Replace the classifier by a new one for so many classes
     #[arg(long, conflicts_with = "head")]
     classes: Option<usize>,
     /// `keep` trains the classifier that is there (the default without --classes)
     #[arg(long, value_parser = ["keep"])]
     head: Option<String>,
+    /// Start rows of a new head as copies of the old one's: lines of `new class = old class`, as names or numbers
+    #[arg(long, value_name = "FILE", requires = "classes")]
+    head_map: Option<PathBuf>,
     /// Keep parameters as they are: quoted glob patterns on names or aliases, behind the model
     #[arg(long, num_args = 1.., value_name = "PATTERN")]
     freeze: Vec<String>,
+    /// Keep the first N stages: 1 is what lies before the first residual unit, each further one a residual stage
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    freeze_stages: usize,
+    /// Keep the first N units: 1 is what lies before the first residual unit, each further one a residual unit
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    freeze_units: usize,
+    /// Train only what the glob patterns match (and a new head), keep the rest as it is
+    #[arg(long, num_args = 1.., value_name = "PATTERN")]
+    train: Vec<String>,
     /// BatchNorm with batch statistics or with its moving ones [default: train, where the network has live BatchNorm]
     #[arg(long, value_enum)]
     batch_norm: Option<BatchNormArg>,
     /// Images per step, or `dynamic`
     #[arg(long, default_value = "32", value_parser = parse_batch)]
     batch: Batch,
-    /// The bundle's default learning rate
-    #[arg(long, default_value_t = 0.01, allow_negative_numbers = true)]
-    lr: f64,
-    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
-    momentum: f64,
-    /// Nesterov's variant of momentum
-    #[arg(long)]
-    nesterov: bool,
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     label_smoothing: f64,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
@@ -88,12 +108,47 @@ pub struct Args {
     class_names: Option<PathBuf>,
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
+    /// Also print a line for each parameter: trained or frozen, its penalty and strength, and why
+    #[arg(long)]
+    explain: bool,
+    #[command(flatten)]
+    optimizer: OptimizerArgs,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum PenalizeArg {
-    Weights,
-    All,
+/// `0.1`, or `layer4.*=0.01`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Strength {
+    pub pattern: Option<String>,
+    pub value: f64,
+}
+
+pub(super) fn parse_strength(text: &str) -> Result<Strength, String> {
+    let (pattern, value) = text.rsplit_once('=').map_or((None, text), |(p, v)| (Some(p.to_string()), v));
+    match (value.parse(), pattern.as_deref()) {
+        (_, Some("")) | (Err(_), _) => Err("give a number such as 0.1, or a pattern with a number such as 'layer4.*=0.01'".into()),
+        (Ok(value), _) => Ok(Strength { pattern, value }),
+    }
+}
+
+/// The one strength without a pattern, if there is one, and those with.
+fn strengths(given: Vec<Strength>) -> anyhow::Result<(Option<f64>, Vec<(String, f64)>)> {
+    let (mut plain, mut own) = (None, vec![]);
+    for Strength { pattern, value } in given {
+        match pattern {
+            Some(pattern) => own.push((pattern, value)),
+            None if plain.is_some() => return Err(Error::usage("--alpha is given twice without a pattern").into()),
+            None => plain = Some(value),
+        }
+    }
+    Ok((plain, own))
+}
+
+fn penalize(given: Vec<String>) -> Penalize {
+    match &given[..] {
+        [one] if one == "weights" => Penalize::Weights,
+        [one] if one == "all" => Penalize::All,
+        _ => Penalize::Patterns(given),
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -134,27 +189,43 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         None => args
             .model
             .file_stem()
-            .map(|stem| PathBuf::from(format!("{}.spgraph", stem.to_string_lossy())))
+            .map(|stem| {
+                let mut name = stem.to_os_string();
+                name.push(".spgraph");
+                PathBuf::from(name)
+            })
             .ok_or_else(|| Error::usage(format!("{} is no file name; give the path of an ONNX model", args.model.display())))?,
     };
     let (classes, preprocessing) = (class_names(&args)?, preprocessing(&args)?);
+    let (alpha, strengths) = strengths(args.alpha)?;
     let options = Options {
         penalty: args.penalty,
-        alpha: args.alpha,
+        alpha,
         beta: args.beta,
-        penalize: match args.penalize {
-            PenalizeArg::Weights => Penalize::Weights,
-            PenalizeArg::All => Penalize::All,
+        penalize: penalize(args.penalize),
+        sp_exclude: args.sp_exclude,
+        strengths,
+        alpha_depth: args.alpha_depth,
+        penalty_step: match (args.prox, args.decoupled) {
+            (true, _) => PenaltyStep::Proximal,
+            (_, true) => PenaltyStep::Decoupled,
+            _ => PenaltyStep::Gradient,
         },
+        fisher: args.fisher,
         head: args.classes.map_or(HeadOption::Keep, HeadOption::Classes),
+        head_map: args.head_map,
         freeze: args.freeze,
+        freeze_stages: args.freeze_stages,
+        freeze_units: args.freeze_units,
+        train: args.train,
         batch_norm: args.batch_norm.map(|m| match m {
             BatchNormArg::Train => BatchNormMode::Train,
             BatchNormArg::Frozen => BatchNormMode::Frozen,
         }),
         batch: args.batch,
-        lr: args.lr,
-        optimizer: Sgd { momentum: args.momentum, nesterov: args.nesterov },
+        lr: args.optimizer.lr,
+        optimizer: args.optimizer.optimizer()?,
+        lr_mult: args.optimizer.lr_mult,
         label_smoothing: args.label_smoothing,
         input_shape: args.input_shape.map(|s| s.0),
         external_data: args.external_data,
@@ -169,7 +240,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         preprocessing,
     };
     let report = rewrite(&args.model, &output, &options, args.force)?;
-    output::print(&text(&report, &options))
+    let explained = if args.explain { format!("{}\n", explanation(&report.plan, &report.manifest)) } else { String::new() };
+    output::print(&format!("{explained}{}", text(&report, &options)))
 }
 
 fn class_names(args: &Args) -> anyhow::Result<Vec<String>> {
@@ -243,18 +315,24 @@ fn text(report: &Report, options: &Options) -> String {
         }
     ));
     let strengths: Vec<String> = m.scalars.iter().filter(|s| s.name != "lr").map(|s| format!("{} {}", s.name, s.default)).collect();
+    let step = match m.penalty.step {
+        PenaltyAction::Gradient => "",
+        PenaltyAction::Proximal => ", proximal",
+        PenaltyAction::Decoupled => ", decoupled",
+    };
     let on = m.state.iter().filter(|s| s.penalized).count();
     line(format!(
         "penalty     {} {}{}",
         m.penalty.kind,
         strengths.join(", "),
-        if m.penalty.kind == "none" { String::new() } else { format!(", on {on} tensors") }
+        if m.penalty.kind == "none" { String::new() } else { format!(", on {on} tensors{step}") }
     ));
+    let multiplied = m.state.iter().filter(|s| s.lr_mult != 1.0).count();
     line(format!(
-        "optimizer   sgd, lr {}, momentum {}{}",
-        options.lr,
-        m.optimizer.momentum,
-        if m.optimizer.nesterov { ", nesterov" } else { "" }
+        "optimizer   {}, lr {}{}",
+        m.optimizer,
+        options.lr(),
+        if multiplied == 0 { String::new() } else { format!(", multiplied for {multiplied} tensors") }
     ));
     line(format!("wrote       {}", report.path.display()));
     for (name, bytes) in &report.files {

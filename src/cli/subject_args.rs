@@ -15,6 +15,8 @@ pub enum StateArg {
     Best,
     /// The last checkpoint of a run that has not ended
     Checkpoint,
+    /// The moving average of the weights, from a bundle with --ema
+    Ema,
     /// The starting point
     Start,
 }
@@ -25,6 +27,7 @@ impl From<StateArg> for Which {
             StateArg::Final => Which::Final,
             StateArg::Best => Which::Best,
             StateArg::Checkpoint => Which::Checkpoint,
+            StateArg::Ema => Which::Ema,
             StateArg::Start => Which::Start,
         }
     }

@@ -3,6 +3,7 @@
 mod discover;
 mod inline;
 mod install;
+mod merge;
 mod ort;
 mod ports;
 mod tract;

@@ -1,6 +1,7 @@
 //! The embedded runtime: tract, on the CPU.
 
 use super::inline::inline_functions;
+use super::merge::merge_equal_nodes;
 use super::ports::{PortDim, Signature, StateMap, graph_of, one_paragraph, read_model};
 use super::{Device, Engine, EngineChoice, EngineOptions, Session, StatePort, Stepper};
 use crate::error::{Error, Result};
@@ -186,7 +187,10 @@ impl Model {
         check_outputs_exist(graph, path)?;
         let signature = Signature::from_graph(graph, path)?;
         let provider = Arc::new(Detached::take(&mut proto, path)?);
-        proto.graph.iter_mut().for_each(forget_symbols);
+        proto.graph.iter_mut().for_each(|graph| {
+            merge_equal_nodes(graph);
+            forget_symbols(graph);
+        });
         let encoded = proto.encode_to_vec();
         drop(proto);
         let directory = match path.parent() {
@@ -245,7 +249,8 @@ impl Model {
                 model.set_input_fact(at, InferenceFact::dt_shape(dtype, shape))?;
             }
             let options = RunOptions { executor: Some(executor), ..RunOptions::default() };
-            let model = if double { model.into_typed()? } else { model.into_optimized()? };
+            // Some of its rewrites fail on graphs that it runs well without them.
+            let model = if double { model.into_typed()? } else { model.clone().into_optimized().or_else(|_| model.into_typed())? };
             TypedSimplePlan::new_with_options(model, &options)
         })?;
         if self.plans.len() >= KEPT_PLANS {

@@ -8,6 +8,7 @@ use super::{
 /// Every operator of ONNX's own domain that spgraph knows, by name.
 pub static OPERATORS: &[&dyn Operator] = &[
     // Element-wise
+    &unary::Abs,
     &unary::Clip,
     &unary::Exp,
     &unary::HardSigmoid,
@@ -18,6 +19,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &unary::Not,
     &unary::Relu,
     &unary::Sigmoid,
+    &unary::Sign,
     &unary::Sqrt,
     &unary::Tanh,
     &binary::Add,

@@ -1,41 +1,53 @@
-//! Stochastic gradient descent with momentum, in PyTorch's convention:
-//! `v ← μ·v + g`, then `w ← w − lr·v`, or with Nesterov's variant `w ← w − lr·(g + μ·v)`.
+//! Stochastic gradient descent with momentum, in PyTorch's convention (`torch.optim.SGD` without dampening):
+//!
+//! ```text
+//! v ← μ·v + g
+//! w ← w − lr·v            or, with Nesterov's variant,  w ← w − lr·(g + μ·v)
+//! ```
+//!
+//! State: `momentum` (v), 0 at the start; none with μ = 0.
 
+use super::{Update, below_one};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, ValueId};
 use crate::ops::{Builder, Rule};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sgd {
     /// μ; 0 needs no state.
     pub momentum: f64,
     pub nesterov: bool,
 }
 
+impl Default for Sgd {
+    fn default() -> Self {
+        Sgd { momentum: 0.9, nesterov: false }
+    }
+}
+
 impl Sgd {
-    /// Fails where the settings make no sense.
-    pub fn check(&self) -> Result<()> {
-        if !(0.0..1.0).contains(&self.momentum) {
-            return Err(Error::usage(format!("--momentum {} is not at least 0 and below 1", self.momentum)));
-        }
+    pub(super) const LR: f64 = 0.01;
+
+    pub(super) fn check(&self) -> Result<()> {
+        below_one("--momentum", self.momentum)?;
         if self.nesterov && self.momentum == 0.0 {
             return Err(Error::usage("--nesterov needs a --momentum above 0"));
         }
         Ok(())
     }
 
-    /// Names of the state tensors per parameter, each of the parameter's shape and zero at the start.
-    pub fn state(&self) -> &'static [&'static str] {
+    pub(super) fn state(&self) -> &'static [&'static str] {
         if self.momentum > 0.0 { &["momentum"] } else { &[] }
     }
 
-    /// Next value of the parameter, then those of its state. `lr` has as many axes as `w`, all of length 1.
-    pub fn update(&self, b: &mut Builder, w: ValueId, gradient: ValueId, state: &[ValueId], lr: ValueId) -> Rule<Vec<ValueId>> {
+    pub(super) fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>> {
         let attributes = Attrs::from([
             ("momentum".to_string(), Attr::Float(self.momentum as f32)),
             ("nesterov".to_string(), Attr::Int(self.nesterov as i64)),
         ]);
-        let inputs: Vec<ValueId> = [w, gradient, lr].iter().chain(state).copied().collect();
+        let inputs: Vec<ValueId> = [u.w, u.gradient, u.lr].iter().chain(u.state).copied().collect();
         b.call("SgdUpdate", &inputs, attributes, |b, i| {
             let (w, g, lr) = (i[0], i[1], i[2]);
             let mut next = vec![];
@@ -58,5 +70,11 @@ impl Sgd {
             next.insert(0, b.sub(w, step)?);
             Ok(next)
         })
+    }
+}
+
+impl fmt::Display for Sgd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sgd, momentum {}{}", self.momentum, if self.nesterov { ", nesterov" } else { "" })
     }
 }

@@ -1,10 +1,14 @@
 //! Weight decay: `Ω(w) = (α/2)·‖w‖²`, gradient `α·w`. Reads no starting point.
 
-use super::{Penalty, Term};
+use super::{Penalty, Shared, Term};
 use crate::ir::{Attrs, ValueId};
 use crate::ops::{Builder, Rule};
 
 pub struct L2;
+
+/// Why a quadratic penalty has no use for a proximal step.
+pub(super) const SMOOTH: &str =
+    "it is smooth: its proximal step would bring no weight exactly back to its start. `--decoupled` takes it out of the gradient";
 
 /// `(s/2)·‖d‖²` and `s·d` for a difference `d`, inside a function's body.
 pub(super) fn quadratic(b: &mut Builder, d: ValueId, strength: ValueId) -> Rule<Vec<ValueId>> {
@@ -30,12 +34,20 @@ impl Penalty for L2 {
         false
     }
 
+    fn is_quadratic(&self) -> bool {
+        true
+    }
+
     /// The paper's authors use 1e-4 on shared and 1e-3 on new parameters.
     fn defaults(&self) -> (f64, f64) {
         (1e-4, 1e-3)
     }
 
-    fn shared(&self, b: &mut Builder, w: ValueId, _: Option<ValueId>, strength: ValueId) -> Rule<Term> {
-        term(b, w, strength)
+    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term> {
+        term(b, p.w, p.strength)
+    }
+
+    fn without_prox(&self) -> Option<&'static str> {
+        Some(SMOOTH)
     }
 }

@@ -1,8 +1,8 @@
 //! L2-SP (Li, Grandvalet and Davoine, ICML 2018): `Ω(w) = (α/2)·‖w_S − w⁰_S‖² + (β/2)·‖w_S̄‖²`, with gradient `α·(w − w⁰)` on the
 //! parameters `S` that the source network has and `β·w` on the new ones. Reads the starting point `w⁰`.
 
-use super::{Penalty, Term, l2};
-use crate::ir::{Attrs, ValueId};
+use super::{Penalty, Shared, Term, l2};
+use crate::ir::Attrs;
 use crate::ops::{Builder, Rule};
 
 pub struct L2Sp;
@@ -16,17 +16,24 @@ impl Penalty for L2Sp {
         true
     }
 
+    fn is_quadratic(&self) -> bool {
+        true
+    }
+
     /// α and β of the authors' script for Stanford Dogs.
     fn defaults(&self) -> (f64, f64) {
         (0.1, 0.01)
     }
 
-    fn shared(&self, b: &mut Builder, w: ValueId, start: Option<ValueId>, strength: ValueId) -> Rule<Term> {
-        let start = start.ok_or("the penalty needs the starting point")?;
-        let outputs = b.call("L2SpPenalty", &[w, start, strength], Attrs::new(), |b, i| {
+    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term> {
+        let outputs = b.call("L2SpPenalty", &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             l2::quadratic(b, moved, i[2])
         })?;
         Ok(Term { value: outputs[0], gradient: outputs[1] })
+    }
+
+    fn without_prox(&self) -> Option<&'static str> {
+        Some(l2::SMOOTH)
     }
 }

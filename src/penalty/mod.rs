@@ -1,7 +1,18 @@
 //! Penalties on the parameters: value and gradient in closed form, one file each.
+//!
+//! The family is that of Li, Grandvalet and Davoine, *Explicit Inductive Bias for Transfer Learning with Convolutional Networks*
+//! (ICML 2018, arXiv 1802.01483). `S` are the parameters shared with the source network, with a starting point `w⁰`; every member
+//! adds `(β/2)·‖w_S̄‖²` for the new ones.
 
+mod gl_sp;
+mod gl_sp_fisher;
+mod groups;
+mod l1_sp;
 mod l2;
 mod l2_sp;
+mod l2_sp_fisher;
+
+pub use groups::Groups;
 
 use crate::error::{Error, Result};
 use crate::ir::ValueId;
@@ -16,7 +27,29 @@ pub struct Term {
     pub gradient: ValueId,
 }
 
-/// One penalty. `strength` is α for parameters with a starting point and β for new ones.
+/// One shared parameter as a penalty sees it.
+pub struct Shared<'a> {
+    pub w: ValueId,
+    /// w⁰, of the shape of `w`; given where the penalty uses it.
+    pub start: Option<ValueId>,
+    /// F̂, of the shape of `w`; given where the penalty uses it.
+    pub fisher: Option<ValueId>,
+    pub groups: &'a Groups,
+    /// α, with as many axes as `w`, all of length 1.
+    pub strength: ValueId,
+}
+
+impl Shared<'_> {
+    fn start(&self) -> Rule<ValueId> {
+        self.start.ok_or_else(|| "the penalty needs the starting point".into())
+    }
+
+    fn fisher(&self) -> Rule<ValueId> {
+        self.fisher.ok_or_else(|| "the penalty needs the Fisher information".into())
+    }
+}
+
+/// One penalty.
 pub trait Penalty: Sync {
     /// The name on the command line and in the manifest.
     fn kind(&self) -> &'static str;
@@ -24,20 +57,40 @@ pub trait Penalty: Sync {
     /// Whether the term for a shared parameter reads the starting point.
     fn uses_start(&self) -> bool;
 
+    /// Whether it reads the diagonal of the Fisher information.
+    fn uses_fisher(&self) -> bool {
+        false
+    }
+
+    /// Whether the gradient is linear in `w`, so that it can act as a decay beside the optimizer.
+    fn is_quadratic(&self) -> bool {
+        false
+    }
+
     /// Defaults of α and β.
     fn defaults(&self) -> (f64, f64);
 
-    /// The term of a shared parameter `w`, whose starting point is `start`; `strength` has as many axes as `w`, all of length 1.
-    fn shared(&self, b: &mut Builder, w: ValueId, start: Option<ValueId>, strength: ValueId) -> Rule<Term>;
+    /// The term of a shared parameter.
+    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term>;
 
-    /// The term of a new parameter: `(β/2)·‖w‖²` in every penalty of the family.
+    /// The term of a new parameter: `(β/2)·‖w‖²` in every penalty of the family. `strength` is β, with as many axes as `w`.
     fn new_parameter(&self, b: &mut Builder, w: ValueId, strength: ValueId) -> Rule<Term> {
         l2::term(b, w, strength)
+    }
+
+    /// Why there is no proximal step, where there is none.
+    fn without_prox(&self) -> Option<&'static str>;
+
+    /// The proximal step: `argmin_x ½·‖x − w‖² + Ω(x)`, where `p.strength` is `lr·α` and `p.w` comes from the optimizer's step on
+    /// the data loss alone.
+    fn prox(&self, _: &mut Builder, _: &Shared) -> Rule<ValueId> {
+        Err(self.without_prox().unwrap_or("the penalty has no proximal step").into())
     }
 }
 
 /// Every penalty but `none`.
-pub static PENALTIES: &[&dyn Penalty] = &[&l2::L2, &l2_sp::L2Sp];
+pub static PENALTIES: &[&dyn Penalty] =
+    &[&l2::L2, &l2_sp::L2Sp, &l2_sp_fisher::L2SpFisher, &l1_sp::L1Sp, &gl_sp::GlSp, &gl_sp_fisher::GlSpFisher];
 
 /// The penalty of that name; `None` for `none`.
 pub fn find(kind: &str) -> Result<Option<&'static dyn Penalty>> {

@@ -6,7 +6,7 @@ use crate::ir::DType;
 use crate::manifest::{Port, Preprocessing};
 use crate::onnx::{self, SourceModel, pb};
 use crate::ops::{Status, table};
-use crate::rewrite::{default_preprocessing, find_head, read_metadata};
+use crate::rewrite::{Block, blocks, default_preprocessing, find_head, read_metadata};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,6 +33,8 @@ pub struct Inspection {
     pub batch_norm: String,
     /// The classifier that `--classes` would replace.
     pub head: Option<HeadInfo>,
+    /// Residual units with what lies before them, as `--freeze-stages` and `--freeze-units` count them; empty where there are none.
+    pub units: Vec<UnitInfo>,
     /// Class names by label, where the model knows them.
     pub classes: Vec<String>,
     /// What is done to images: as the model says, or the default for its input size.
@@ -79,6 +81,19 @@ pub struct HeadInfo {
     pub weight: String,
     pub features: usize,
     pub classes: usize,
+}
+
+/// A part of a residual network that can be frozen as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UnitInfo {
+    /// `--freeze-units` with this number freezes it and what lies before it.
+    pub unit: usize,
+    /// The same for `--freeze-stages`.
+    pub stage: usize,
+    pub name: String,
+    /// Number of parameters, statistics included.
+    pub parameters: usize,
+    pub elements: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -132,7 +147,6 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         outputs: graph.output.iter().map(declared).collect(),
         elements: parameters.iter().map(|p| p.elements).sum(),
         parameter_bytes: parameters.iter().map(|p| p.elements * DType::from_name(&p.dtype).map_or(4, DType::size)).sum(),
-        parameters,
         operators,
         batch_norm: match live {
             0 => "none (folded into the convolutions, or never there)".into(),
@@ -145,11 +159,24 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
             features: h.features,
             classes: h.classes,
         }),
+        units: imported.as_ref().and_then(|i| blocks(i).ok()).map_or(vec![], |list| units(&list, &parameters)),
+        parameters,
         classes: metadata.classes,
         preprocessing: metadata.preprocessing.or_else(|| imported.as_ref().map(|i| default_preprocessing(&input_port(i)))),
         refused: refused.into_iter().map(Into::into).collect(),
         problem,
     })
+}
+
+fn units(blocks: &[Block], parameters: &[ParameterInfo]) -> Vec<UnitInfo> {
+    let info = |(i, b): (usize, &Block)| UnitInfo {
+        unit: i + 1,
+        stage: b.stage + 1,
+        name: b.name.clone(),
+        parameters: b.parameters.len(),
+        elements: b.parameters.iter().map(|&p| parameters[p].elements).sum(),
+    };
+    blocks.iter().enumerate().map(info).collect()
 }
 
 fn input_port(imported: &Imported) -> Port {

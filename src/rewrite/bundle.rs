@@ -3,8 +3,9 @@
 use super::export::template;
 use super::graphs::{self, Slot};
 use super::metadata::{default_preprocessing, read_metadata};
-use super::options::{HeadOption, Options, Penalize, Strength};
+use super::options::{HeadOption, Options, Penalize, PenaltyStep};
 use super::plan::{Plan, plan};
+use super::strengths::Penalties;
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
 use crate::fs::OutputDir;
@@ -32,7 +33,9 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
     let out = OutputDir::create_marked(output, force, "manifest.json")?;
     let mut source = onnx::read(model)?;
     let known = read_metadata(&source.proto)?;
-    let (plan, _) = plan(&mut source, options)?;
+    let (plan, imported) = plan(&mut source, options)?;
+    let penalties = strength.map(|s| Penalties::new(&s, options, &plan, &imported, &source)).transpose()?;
+    drop(imported);
     let back = graphs::backward(&source, options, &plan)?;
     let data = port(&back.graph, back.data);
     let target = port(&back.graph, back.target);
@@ -41,9 +44,9 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
     let gradient_names: Vec<String> = back.gradients.iter().map(|&g| back.graph.name_of(g).to_string()).collect();
     if options.split {
         files.write("grad.onnx", gradient_model(&back, options.dialect))?;
-        files.write("apply.onnx", apply_model(&back, options, strength.as_ref())?)?;
+        files.write("apply.onnx", apply_model(&back, options, penalties.as_ref())?)?;
     }
-    let Step { graph: step, slots, scalars, outputs } = step_graph(back, options, strength.as_ref())?;
+    let Step { graph: step, slots, scalars, outputs } = step_graph(back, options, penalties.as_ref())?;
     let manifest = Manifest {
         format: FORMAT,
         spgraph: env!("CARGO_PKG_VERSION").into(),
@@ -67,6 +70,9 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
                 output: step.name_of(s.next).into(),
                 alias: s.alias.clone(),
                 penalized: s.penalized,
+                channel_axis: plan.channel_axis(&s.name),
+                lr_mult: s.lr_mult,
+                of: s.of.clone(),
                 gradient: (options.split && matches!(s.role, Role::Shared | Role::New))
                     .then(|| gradient_names.iter().find(|g| **g == format!("{}.grad", s.name)).cloned())
                     .flatten(),
@@ -74,9 +80,18 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
             .collect(),
         penalty: manifest::Penalty {
             kind: options.penalty.clone(),
-            parameters: if options.penalize == Penalize::All { "all" } else { "weights" }.into(),
+            parameters: match &options.penalize {
+                Penalize::Weights => "weights".into(),
+                Penalize::All => "all".into(),
+                Penalize::Patterns(list) => list.join(" "),
+            },
+            step: match options.penalty_step {
+                PenaltyStep::Gradient => manifest::PenaltyAction::Gradient,
+                PenaltyStep::Proximal => manifest::PenaltyAction::Proximal,
+                PenaltyStep::Decoupled => manifest::PenaltyAction::Decoupled,
+            },
         },
-        optimizer: manifest::Optimizer { kind: "sgd".into(), momentum: options.optimizer.momentum, nesterov: options.optimizer.nesterov },
+        optimizer: options.optimizer,
         batch_norm: plan.batch_norm,
         precision: slots.first().map_or(DType::F32, |s| s.ty.dtype).name().into(),
         classes: match &options.classes {
@@ -94,7 +109,7 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
     files.write("step.onnx", model)?;
     let evaluation = graphs::evaluation(&source, options, &slots)?;
     files.write("eval.onnx", emit::model(&evaluation, Dialect::Inlined))?;
-    let names: Vec<&str> = slots.iter().filter(|s| s.role != Role::Optimizer).map(|s| s.name.as_str()).collect();
+    let names: Vec<&str> = slots.iter().filter(|s| s.role.is_model()).map(|s| s.name.as_str()).collect();
     // Always whole: the tensors that are state are empty in it.
     onnx::write(out.path().join("template.onnx"), &template(source, &names, &plan.split)?)?;
     files.names.push("template.onnx".into());
@@ -128,9 +143,9 @@ struct Step {
     outputs: Vec<String>,
 }
 
-fn step_graph(back: graphs::Backward, options: &Options, strength: Option<&Strength>) -> Result<Step> {
+fn step_graph(back: graphs::Backward, options: &Options, penalties: Option<&Penalties>) -> Result<Step> {
     let graphs::Backward { mut graph, data, target, loss, parameters, gradients, buffers } = back;
-    let updates = graphs::updates(&mut graph, options, strength, parameters, &gradients)?;
+    let updates = graphs::updates(&mut graph, options, penalties, parameters, &gradients)?;
     let total = crate::ops::Builder::new(&mut graph)
         .add(loss.value, updates.penalty)
         .map_err(|reason| Error::model(format!("the loss cannot be added to the penalty: {reason}")))?;
@@ -164,7 +179,7 @@ fn gradient_model(back: &graphs::Backward, dialect: Dialect) -> pb::ModelProto {
 }
 
 /// Gradients, scalars and state → penalty and next state.
-fn apply_model(back: &graphs::Backward, options: &Options, strength: Option<&Strength>) -> Result<pb::ModelProto> {
+fn apply_model(back: &graphs::Backward, options: &Options, penalties: Option<&Penalties>) -> Result<pb::ModelProto> {
     let mut graph = Graph::new("apply");
     let mut parameters = back.parameters.clone();
     for p in &mut parameters {
@@ -172,7 +187,7 @@ fn apply_model(back: &graphs::Backward, options: &Options, strength: Option<&Str
         p.next = p.input;
     }
     let gradients: Vec<ValueId> = parameters.iter().map(|p| graph.input(&format!("{}.grad", p.name), p.ty.clone())).collect();
-    let updates = graphs::updates(&mut graph, options, strength, parameters, &gradients)?;
+    let updates = graphs::updates(&mut graph, options, penalties, parameters, &gradients)?;
     graph.rename(updates.penalty, "penalty");
     let slots = || updates.parameters.iter().chain(&updates.optimizer);
     graph.inputs = gradients.iter().copied().chain(updates.scalars.iter().map(|s| s.1)).chain(slots().map(|s| s.input)).collect();
@@ -187,12 +202,15 @@ fn init_model(slots: &[Slot]) -> pb::ModelProto {
     for slot in slots {
         let mut b = crate::ops::Builder::new(&mut graph);
         b.scope(slot.name.clone());
-        let made = match &slot.start {
-            Some(tensor) => {
+        // An average starts where its parameter does.
+        let parameter = slot.of.as_ref().filter(|_| slot.role == Role::Ema).and_then(|name| b.graph.find(&start_name(name)));
+        let made = match (&slot.start, parameter) {
+            (Some(tensor), _) => {
                 let start = b.graph.constant(&start_name(&slot.name), tensor.clone());
                 b.op("Identity", &[start], Default::default())
             }
-            None => b.zeros(&slot.ty),
+            (None, Some(start)) => b.op("Identity", &[start], Default::default()),
+            (None, None) => b.zeros(&slot.ty),
         };
         if let Ok(value) = made {
             names.push((value, slot.name.clone()));
@@ -297,7 +315,8 @@ pub fn start_state(bundle: &Bundle) -> Result<Vec<Tensor>> {
         .map(|s| {
             let dtype = DType::from_name(&s.dtype).ok_or_else(|| Error::model(format!("`{}` has the unknown type {}", s.name, s.dtype)))?;
             let expected = TensorType::new(dtype, s.shape.iter().copied());
-            let tensor = match stored.get(start_name(&s.name).as_str()) {
+            let name = if s.role == Role::Ema { s.of.as_ref().unwrap_or(&s.name) } else { &s.name };
+            let tensor = match stored.get(start_name(name).as_str()) {
                 Some(proto) => source.tensor(proto)?,
                 None if s.role == Role::Optimizer => Tensor::zeros(dtype, &s.shape),
                 None => return Err(Error::model(format!("init.onnx holds no start of `{}`: run `spgraph rewrite` again", s.name))),

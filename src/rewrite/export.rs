@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::fs::OutputFile;
 use crate::import::{Split, node_name};
 use crate::ir::Tensor;
-use crate::manifest::Role;
 use crate::onnx::{self, ExternalData, SourceModel, external, pb, to_proto};
 use std::collections::HashMap;
 use std::path::Path;
@@ -59,7 +58,7 @@ pub fn tuned(bundle: &Bundle, state: &[Tensor]) -> Result<pb::ModelProto> {
     };
     let mut graph = model.graph.take().ok_or_else(|| Error::model("template.onnx has no graph: run `spgraph rewrite` again"))?;
     let tuned: HashMap<&str, &Tensor> =
-        bundle.manifest.state.iter().zip(state).filter(|(s, _)| s.role != Role::Optimizer).map(|(s, t)| (s.name.as_str(), t)).collect();
+        bundle.manifest.state.iter().zip(state).filter(|(s, _)| s.role.is_model()).map(|(s, t)| (s.name.as_str(), t)).collect();
     for (name, tensor) in &tuned {
         if split.iter().any(|s| s.name == **name) {
             continue;

@@ -1,8 +1,10 @@
 //! The graphs of a bundle: one training step, its two halves, and the network for evaluation.
 
 use super::head::logits;
-use super::options::{Options, Strength};
+use super::options::Options;
 use super::plan::Plan;
+use super::strengths::{Acting, Penalties, Site};
+use super::update::update;
 use crate::error::{Error, Refusal, Result};
 use crate::grad;
 use crate::import::{Batch, ImportOptions, Imported, import};
@@ -20,7 +22,11 @@ pub struct Slot {
     pub alias: String,
     pub role: Role,
     pub penalized: bool,
-    /// The value at the start; `None` is zero.
+    /// Factor on the learning rate.
+    pub lr_mult: f64,
+    /// The parameter that optimizer state or an average belongs to.
+    pub of: Option<String>,
+    /// The value at the start; `None` is zero, or for an average that of its parameter.
     pub start: Option<Tensor>,
     pub ty: TensorType,
     pub input: ValueId,
@@ -49,7 +55,7 @@ pub struct Updates {
     pub optimizer: Vec<Slot>,
 }
 
-fn failed(what: &'static str) -> impl Fn(String) -> Error {
+pub(super) fn failed(what: &'static str) -> impl Fn(String) -> Error {
     move |reason| Error::Unsupported(vec![Refusal { node: what.into(), op: "spgraph".into(), reason }])
 }
 
@@ -81,6 +87,8 @@ pub fn backward(source: &SourceModel, options: &Options, plan: &Plan) -> Result<
             alias: p.parameter.alias.clone(),
             role: p.role,
             penalized: p.penalized,
+            lr_mult: 1.0,
+            of: None,
             ty: start.ty(),
             start: Some(start),
             input: value,
@@ -91,6 +99,7 @@ pub fn backward(source: &SourceModel, options: &Options, plan: &Plan) -> Result<
     let found = grad::backward(&mut graph, &[(logits, loss.gradient)], &wanted).map_err(Error::Unsupported)?;
     // A parameter that the loss does not depend on stays the constant that it is.
     parameters.retain(|p| found.contains_key(&p.input));
+    super::rates::multiply(&mut parameters, &options.lr_mult, &plan.parameters)?;
     if parameters.is_empty() {
         return Err(Error::model("the loss depends on none of the parameters that could be trained"));
     }
@@ -111,6 +120,8 @@ pub fn backward(source: &SourceModel, options: &Options, plan: &Plan) -> Result<
                 name,
                 role: Role::Buffer,
                 penalized: false,
+                lr_mult: 1.0,
+                of: None,
                 start,
                 ty: graph.ty(running).clone(),
                 input: running,
@@ -130,7 +141,7 @@ fn flat(graph: &mut Graph, logits: ValueId) -> std::result::Result<ValueId, Stri
 }
 
 /// Gives the value that name; through an Identity where it is an input or already carries another's name.
-fn own_name(graph: &mut Graph, value: ValueId, name: &str) -> Result<ValueId> {
+pub(super) fn own_name(graph: &mut Graph, value: ValueId, name: &str) -> Result<ValueId> {
     if graph.name_of(value) == name {
         return Ok(value);
     }
@@ -140,25 +151,41 @@ fn own_name(graph: &mut Graph, value: ValueId, name: &str) -> Result<ValueId> {
     Ok(copy)
 }
 
-/// Scalar inputs, brought to each rank once.
-struct Scalars {
+/// Scalar inputs, and scalars brought to each rank once.
+pub(super) struct Scalars {
     inputs: Vec<(Scalar, ValueId)>,
-    by_rank: HashMap<(usize, usize), ValueId>,
+    by_rank: HashMap<(ValueId, usize), ValueId>,
+    products: Vec<(ValueId, f64, ValueId)>,
 }
 
 impl Scalars {
-    fn declare(&mut self, graph: &mut Graph, dtype: DType, name: &str, default: f64) -> usize {
+    fn declare(&mut self, graph: &mut Graph, dtype: DType, name: &str, default: f64) -> ValueId {
         let value = graph.input(name, TensorType::scalar(dtype));
         self.inputs.push((Scalar { name: graph.name_of(value).to_string(), default }, value));
-        self.inputs.len() - 1
+        value
     }
 
-    fn at_rank(&mut self, b: &mut Builder, index: usize, rank: usize) -> std::result::Result<ValueId, String> {
-        if let Some(&v) = self.by_rank.get(&(index, rank)) {
+    /// The scalar with `rank` axes of length 1.
+    pub(super) fn at_rank(&mut self, b: &mut Builder, scalar: ValueId, rank: usize) -> std::result::Result<ValueId, String> {
+        if let Some(&v) = self.by_rank.get(&(scalar, rank)) {
             return Ok(v);
         }
-        let v = b.reshape(self.inputs[index].1, &vec![Dim::Known(1); rank])?;
-        self.by_rank.insert((index, rank), v);
+        let v = b.reshape(scalar, &vec![Dim::Known(1); rank])?;
+        self.by_rank.insert((scalar, rank), v);
+        Ok(v)
+    }
+
+    /// The scalar times a constant.
+    pub(super) fn multiplied(&mut self, b: &mut Builder, scalar: ValueId, factor: f64) -> std::result::Result<ValueId, String> {
+        if factor == 1.0 {
+            return Ok(scalar);
+        }
+        if let Some((.., v)) = self.products.iter().find(|(s, f, _)| *s == scalar && *f == factor) {
+            return Ok(*v);
+        }
+        let number = b.number(factor, scalar);
+        let v = b.mul(scalar, number)?;
+        self.products.push((scalar, factor, v));
         Ok(v)
     }
 }
@@ -167,50 +194,35 @@ impl Scalars {
 pub fn updates(
     graph: &mut Graph,
     options: &Options,
-    strength: Option<&Strength>,
+    penalties: Option<&Penalties>,
     mut parameters: Vec<Slot>,
     gradients: &[ValueId],
 ) -> Result<Updates> {
     let dtype = parameters.first().map_or(DType::F32, |p| p.ty.dtype);
-    let mut scalars = Scalars { inputs: vec![], by_rank: HashMap::new() };
-    let lr = scalars.declare(graph, dtype, "lr", options.lr);
-    let strengths = strength.map(|s| (scalars.declare(graph, dtype, "alpha", s.alpha), scalars.declare(graph, dtype, "beta", s.beta)));
-    let mut optimizer = vec![];
-    let mut terms = vec![];
-    for (p, &gradient) in parameters.iter_mut().zip(gradients) {
-        let momenta: Vec<ValueId> = options
-            .optimizer
-            .state()
-            .iter()
-            .map(|kind| {
-                let input = graph.input(&format!("{}.{kind}", p.name), p.ty.clone());
-                optimizer.push(Slot {
-                    name: graph.name_of(input).to_string(),
-                    alias: format!("{}.{kind}", p.alias),
-                    role: Role::Optimizer,
-                    penalized: false,
-                    start: None,
-                    ty: p.ty.clone(),
-                    input,
-                    next: input,
-                });
-                input
-            })
-            .collect();
-        let start = match (strength, p.role, &p.start) {
-            (Some(s), Role::Shared, Some(t)) if p.penalized && s.penalty.uses_start() => {
+    let mut scalars = Scalars { inputs: vec![], by_rank: HashMap::new(), products: vec![] };
+    let lr = scalars.declare(graph, dtype, "lr", options.lr());
+    let strengths = penalties.into_iter().flat_map(|p| &p.scalars).map(|s| scalars.declare(graph, dtype, &s.name, s.default));
+    let strengths: Vec<ValueId> = strengths.collect();
+    let (mut totals, mut starts, mut acting) = (vec![], vec![], vec![]);
+    for (p, &gradient) in parameters.iter().zip(gradients) {
+        let site = penalties.and_then(|all| all.on(graph, p));
+        let start = match (site.as_ref().and_then(|s| s.start), p.role, &p.start) {
+            (Some(start), ..) => Some(start),
+            (None, Role::Shared, Some(t)) if options.optimizer.spd.is_some() => {
                 Some(graph.constant(&format!("{}.start", p.name), t.clone()))
             }
             _ => None,
         };
-        let next = one_update(graph, options, strength, &mut scalars, (lr, strengths), p, gradient, start, &momenta, &mut terms);
-        let next = next.map_err(failed("update"))?;
-        p.next = own_name(graph, next[0], &format!("{}.next", p.name))?;
-        let own = optimizer.len() - momenta.len();
-        for (slot, &value) in optimizer[own..].iter_mut().zip(&next[1..]) {
-            slot.next = own_name(graph, value, &format!("{}.next", slot.name))?;
-        }
+        let (total, own) = match site {
+            Some(site) => penalized(graph, &mut scalars, &strengths, p, gradient, site).map_err(failed("penalty"))?,
+            None => (gradient, None),
+        };
+        totals.push(total);
+        starts.push(start);
+        acting.push(own);
     }
+    let optimizer = update(graph, options, &mut scalars, lr, &mut parameters, &totals, &starts, &acting)?;
+    let terms: Vec<ValueId> = acting.iter().flatten().map(|a| a.term.value).collect();
     let mut b = Builder::new(graph);
     b.scope("penalty");
     let penalty = match terms.is_empty() {
@@ -224,39 +236,22 @@ pub fn updates(
     Ok(Updates { scalars: scalars.inputs, penalty, parameters, optimizer })
 }
 
-#[allow(clippy::too_many_arguments)]
-fn one_update(
+/// What the optimizer gets as the gradient, and the penalty on the parameter.
+fn penalized<'a>(
     graph: &mut Graph,
-    options: &Options,
-    strength: Option<&Strength>,
     scalars: &mut Scalars,
-    (lr, strengths): (usize, Option<(usize, usize)>),
+    strengths: &[ValueId],
     p: &Slot,
     gradient: ValueId,
-    start: Option<ValueId>,
-    momenta: &[ValueId],
-    terms: &mut Vec<ValueId>,
-) -> std::result::Result<Vec<ValueId>, String> {
+    site: Site<'a>,
+) -> std::result::Result<(ValueId, Option<Acting<'a>>), String> {
     let rank = p.ty.rank();
     let mut b = Builder::new(graph);
     b.scope("scalars");
-    let lr = scalars.at_rank(&mut b, lr, rank)?;
-    let mut gradient = gradient;
-    if let (true, Some(s), Some((alpha, beta))) = (p.penalized, strength, strengths) {
-        let term = if p.role == Role::New {
-            let beta = scalars.at_rank(&mut b, beta, rank)?;
-            b.scope(format!("{}.penalty", p.alias));
-            s.penalty.new_parameter(&mut b, p.input, beta)?
-        } else {
-            let alpha = scalars.at_rank(&mut b, alpha, rank)?;
-            b.scope(format!("{}.penalty", p.alias));
-            s.penalty.shared(&mut b, p.input, start, alpha)?
-        };
-        terms.push(term.value);
-        gradient = b.add(gradient, term.gradient)?;
-    }
-    b.scope(format!("{}.update", p.alias));
-    options.optimizer.update(&mut b, p.input, gradient, momenta, lr)
+    let scalar = scalars.at_rank(&mut b, strengths[site.scalar], rank)?;
+    b.scope(format!("{}.penalty", p.alias));
+    let acting = site.act(&mut b, scalar)?;
+    Ok((acting.gradient(&mut b, gradient)?, Some(acting)))
 }
 
 /// The network itself, with its state as inputs, for any batch size where its operators allow that.
@@ -264,7 +259,7 @@ pub fn evaluation(source: &SourceModel, options: &Options, state: &[Slot]) -> Re
     let build = |batch: Batch| -> Result<Graph> {
         let mut imported = import(source, &super::plan::probe_options(options, batch))?;
         let data = imported.input;
-        for slot in state.iter().filter(|s| s.role != Role::Optimizer) {
+        for slot in state.iter().filter(|s| s.role.is_model()) {
             let value = imported.graph.find(&slot.name);
             let value = value.ok_or_else(|| Error::model(format!("`{}` is missing from the network for evaluation", slot.name)))?;
             imported.graph.constant_to_input(value);

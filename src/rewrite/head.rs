@@ -82,8 +82,16 @@ pub fn find_head(imported: &Imported) -> Result<Head> {
 }
 
 /// Puts a new classifier for `classes` classes into the source model, initialised as PyTorch's `Linear`:
-/// uniform in ±1/√features. Gives the names of its parameters.
-pub fn replace(source: &mut SourceModel, imported: &Imported, head: &Head, classes: usize, seed: u64) -> Result<Vec<String>> {
+/// uniform in ±1/√features; of `copies`, pairs of a new label and an old one, the new takes the old one's numbers. Gives the names
+/// of its parameters.
+pub fn replace(
+    source: &mut SourceModel,
+    imported: &Imported,
+    head: &Head,
+    classes: usize,
+    seed: u64,
+    copies: &[(usize, usize)],
+) -> Result<Vec<String>> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let bound = 1.0 / (head.features as f64).sqrt();
     let mut names = vec![];
@@ -93,8 +101,18 @@ pub fn replace(source: &mut SourceModel, imported: &Imported, head: &Head, class
         let mut shape = ty.dims().ok_or_else(|| Error::model("the classifier's weight has no fixed shape"))?;
         // A bias has the classes along its one axis that is longer than 1; with one class every axis is 1.
         let axis = if axis == usize::MAX { shape.iter().position(|&d| d == head.classes).unwrap_or(shape.len() - 1) } else { axis };
-        shape[axis] = classes;
-        let values: Vec<f64> = (0..shape.iter().product::<usize>()).map(|_| rng.random_range(-bound..bound)).collect();
+        let old_classes = std::mem::replace(&mut shape[axis], classes);
+        let mut values: Vec<f64> = (0..shape.iter().product::<usize>()).map(|_| rng.random_range(-bound..bound)).collect();
+        if !copies.is_empty() {
+            let old = start_of(&imported.graph, parameter).ok_or_else(|| Error::model(format!("`{}` is no constant", parameter.name)))?;
+            let (old, inner) = (old.to_f64()?, shape[axis + 1..].iter().product::<usize>());
+            for outer in 0..shape[..axis].iter().product::<usize>() {
+                for &(to, from) in copies {
+                    let (to, from) = ((outer * classes + to) * inner, (outer * old_classes + from) * inner);
+                    values[to..to + inner].copy_from_slice(&old[from..from + inner]);
+                }
+            }
+        }
         let tensor = Tensor::from_floats(ty.dtype, &shape, &values);
         if !store(source, &parameter.name, &tensor) {
             return Err(Error::model(format!("the classifier's `{}` is shared with another layer and cannot be replaced", parameter.name)));

@@ -2,15 +2,25 @@
 
 mod bundle;
 mod export;
+mod fisher_file;
+mod freezing;
 mod graphs;
 mod head;
+mod head_map;
 mod metadata;
 mod options;
+mod patterns;
 mod plan;
+mod rates;
+mod strengths;
+mod structure;
+mod update;
 
 pub use bundle::{Bundle, Report, rewrite, start_state};
 pub use export::{export, tuned};
-pub use head::{Head, find_head, transplant};
+pub use head::{Head, classes, find_head, logits, transplant};
 pub use metadata::{CLASSES_KEY, Metadata, PREPROCESSING_KEY, default_preprocessing, read_metadata};
-pub use options::{HeadOption, Options, Penalize};
+pub use options::{HeadOption, Options, Penalize, PenaltyStep};
 pub use plan::{Plan, Planned, plan};
+pub use strengths::{OwnStrength, scalar_of};
+pub use structure::{Block, blocks};

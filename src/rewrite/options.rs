@@ -4,8 +4,9 @@ use crate::emit::Dialect;
 use crate::error::{Error, Result};
 use crate::import::Batch;
 use crate::manifest::{BatchNormMode, Preprocessing};
-use crate::optim::Sgd;
+use crate::optim::Optimizer;
 use crate::penalty::{self, Penalty};
+use std::path::PathBuf;
 
 /// What becomes of the classifier.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,13 +17,27 @@ pub enum HeadOption {
 }
 
 /// Which parameters the penalty acts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Penalize {
     /// The weights of Conv, Gemm and MatMul, as in the paper.
     #[default]
     Weights,
     /// Biases and BatchNorm's scale and shift as well.
     All,
+    /// What one of the glob patterns matches, by name or alias, and nothing else.
+    Patterns(Vec<String>),
+}
+
+/// How the penalty acts on shared parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PenaltyStep {
+    /// Its gradient is added to the data loss's.
+    #[default]
+    Gradient,
+    /// The proximal step with `lr·α` after the optimizer's step on the data loss. New parameters keep the gradient.
+    Proximal,
+    /// `w ← w − lr·∇Ω(w)` beside the optimizer, also on new parameters: quadratic penalties only.
+    Decoupled,
 }
 
 /// Options of [`crate::rewrite::rewrite`]; the defaults are what the command line uses.
@@ -35,15 +50,34 @@ pub struct Options {
     /// Strength on new parameters; `None`: the penalty's default, for `l2` the given `alpha`.
     pub beta: Option<f64>,
     pub penalize: Penalize,
+    /// Patterns of parameters that the penalty leaves out.
+    pub sp_exclude: Vec<String>,
+    /// Patterns with an α of their own; of several that match the last one counts.
+    pub strengths: Vec<(String, f64)>,
+    /// α of the first layer as a multiple of α of the last one, geometric between; not for `strengths`.
+    pub alpha_depth: Option<f64>,
+    pub penalty_step: PenaltyStep,
+    /// The file of `spgraph fisher`, for the penalties that read it.
+    pub fisher: Option<PathBuf>,
     pub head: HeadOption,
+    /// Text file that says which classes of a new head start as copies of which of the old.
+    pub head_map: Option<PathBuf>,
     /// Glob patterns on names and aliases of parameters that stay as they are.
     pub freeze: Vec<String>,
+    /// Freeze the layers before the first residual unit and the stages after them, this many in all.
+    pub freeze_stages: usize,
+    /// The same, with every residual unit counted.
+    pub freeze_units: usize,
+    /// Patterns of what is trained; with none given, everything that is not frozen. A new head always is.
+    pub train: Vec<String>,
     /// `None`: `train` where the network has live BatchNorm.
     pub batch_norm: Option<BatchNormMode>,
     pub batch: Batch,
-    /// Default learning rate of the bundle.
-    pub lr: f64,
-    pub optimizer: Sgd,
+    /// Default learning rate of the bundle; `None`: the optimizer's.
+    pub lr: Option<f64>,
+    pub optimizer: Optimizer,
+    /// Factors on the learning rate by glob pattern on names and aliases; of several that match, the last counts.
+    pub lr_mult: Vec<(String, f64)>,
     pub label_smoothing: f64,
     /// Sizes after the batch dimension, where the model leaves them open.
     pub input_shape: Option<Vec<usize>>,
@@ -68,12 +102,22 @@ impl Default for Options {
             alpha: None,
             beta: None,
             penalize: Penalize::Weights,
+            sp_exclude: vec![],
+            strengths: vec![],
+            alpha_depth: None,
+            penalty_step: PenaltyStep::Gradient,
+            fisher: None,
             head: HeadOption::Keep,
+            head_map: None,
             freeze: vec![],
+            freeze_stages: 0,
+            freeze_units: 0,
+            train: vec![],
             batch_norm: None,
             batch: Batch::Fixed(32),
-            lr: 0.01,
-            optimizer: Sgd { momentum: 0.9, nesterov: false },
+            lr: None,
+            optimizer: Optimizer::default(),
+            lr_mult: vec![],
             label_smoothing: 0.0,
             input_shape: None,
             external_data: false,
@@ -96,14 +140,23 @@ pub struct Strength {
 }
 
 impl Options {
+    /// The bundle's default learning rate.
+    pub fn lr(&self) -> f64 {
+        self.lr.unwrap_or_else(|| self.optimizer.rule.default_lr())
+    }
+
     /// Fails on values that make no sense; gives the penalty with its strengths.
     pub fn check(&self) -> Result<Option<Strength>> {
         self.optimizer.check()?;
         if !(0.0..1.0).contains(&self.label_smoothing) {
             return Err(Error::usage(format!("--label-smoothing {} is not at least 0 and below 1", self.label_smoothing)));
         }
-        if !(self.lr.is_finite() && self.lr > 0.0) {
-            return Err(Error::usage(format!("--lr {} is no positive number", self.lr)));
+        let lr = self.lr();
+        if !(lr.is_finite() && lr > 0.0) {
+            return Err(Error::usage(format!("--lr {lr} is no positive number")));
+        }
+        if let Some((pattern, factor)) = self.lr_mult.iter().find(|(_, f)| !(f.is_finite() && *f >= 0.0)) {
+            return Err(Error::usage(format!("--lr-mult '{pattern}={factor}': the factor must be 0 or a positive number")));
         }
         if self.batch == Batch::Fixed(0) {
             return Err(Error::usage("--batch 0 makes no sense: give the number of images per step, or `dynamic`"));
@@ -130,12 +183,40 @@ impl Options {
             }
             _ => {}
         }
+        super::strengths::check(self)?;
+        if self.head_map.is_some() && self.head == HeadOption::Keep {
+            return Err(Error::usage("--head-map has no meaning without a new head (--classes N)"));
+        }
         let Some(penalty) = penalty::find(&self.penalty)? else {
-            if self.alpha.is_some() || self.beta.is_some() {
-                return Err(Error::usage("--alpha and --beta have no meaning with --penalty none"));
+            let given = [
+                ("--alpha", self.alpha.is_some() || !self.strengths.is_empty()),
+                ("--beta", self.beta.is_some()),
+                ("--alpha-depth", self.alpha_depth.is_some()),
+                ("--sp-exclude", !self.sp_exclude.is_empty()),
+                ("--fisher", self.fisher.is_some()),
+                ("--prox", self.penalty_step == PenaltyStep::Proximal),
+                ("--decoupled", self.penalty_step == PenaltyStep::Decoupled),
+            ];
+            if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+                return Err(Error::usage(format!("{option} has no meaning with --penalty none")));
             }
             return Ok(None);
         };
+        let kind = penalty.kind();
+        match (self.penalty_step, penalty.without_prox()) {
+            (PenaltyStep::Proximal, Some(why)) => return Err(Error::usage(format!("--penalty {kind} has no --prox: {why}"))),
+            (PenaltyStep::Decoupled, _) if !penalty.is_quadratic() => {
+                return Err(Error::usage(format!(
+                    "--decoupled is for quadratic penalties, and {kind} is none: its gradient does not fade near the start. Take --prox, which returns weights exactly"
+                )));
+            }
+            _ => {}
+        }
+        match (penalty.uses_fisher(), &self.fisher) {
+            (true, None) => return Err(Error::usage(format!("--penalty {kind} needs --fisher FILE, which `spgraph fisher` makes"))),
+            (false, Some(_)) => return Err(Error::usage(format!("--fisher has no meaning with --penalty {kind}, which does not read it"))),
+            _ => {}
+        }
         let (alpha, beta) = penalty.defaults();
         // Plain weight decay has one strength unless a second one is given.
         let beta = if penalty.uses_start() { beta } else { self.alpha.unwrap_or(beta) };

@@ -1,13 +1,14 @@
 //! What becomes of each parameter: shared or new, trainable or frozen, penalised or not.
 
 use super::head::{self, Head};
-use super::options::{HeadOption, Options, Penalize};
+use super::options::{HeadOption, Options};
+use super::strengths::{self, OwnStrength};
+use super::{freezing, head_map};
 use crate::error::{Error, Result};
 use crate::import::{Batch, ImportOptions, Imported, Parameter, ParameterKind, Split, import};
 use crate::manifest::{BatchNormMode, Role};
 use crate::onnx::SourceModel;
 use std::collections::HashSet;
-use wildmatch::WildMatch;
 
 /// One parameter of the source model and its part in the training.
 #[derive(Debug, Clone)]
@@ -16,7 +17,12 @@ pub struct Planned {
     pub shape: Vec<usize>,
     pub role: Role,
     pub frozen: bool,
+    /// Why it is frozen; empty where it is not.
+    pub why_frozen: String,
     pub penalized: bool,
+    pub strength: Option<OwnStrength>,
+    /// Why the penalty acts on it, or not; empty without a penalty.
+    pub why_penalized: String,
 }
 
 /// The roles of all parameters.
@@ -30,6 +36,16 @@ pub struct Plan {
     pub frozen_norms: HashSet<String>,
     /// Parameters that had shared an initializer.
     pub split: Vec<Split>,
+}
+
+impl Plan {
+    /// The axis along which the output channels of the weight of that name lie; `None` for what is no weight.
+    pub fn channel_axis(&self, name: &str) -> Option<usize> {
+        match self.parameters.iter().find(|p| p.parameter.name == name)?.parameter.kind {
+            ParameterKind::Kernel { axis } => Some(axis),
+            _ => None,
+        }
+    }
 }
 
 /// Import options for looking at the model: inference form, with a batch size that always works.
@@ -50,7 +66,11 @@ pub fn plan(source: &mut SourceModel, options: &Options) -> Result<(Plan, Import
     let mut new_names = vec![];
     if let HeadOption::Classes(classes) = options.head {
         let found = head.as_ref().map_err(|e| Error::model(format!("--classes {classes} cannot be done: {e}")))?;
-        new_names = head::replace(source, &imported, found, classes, options.seed)?;
+        let copies = match &options.head_map {
+            Some(path) => head_map::read(path, source, &options.classes, classes, found.classes)?,
+            None => vec![],
+        };
+        new_names = head::replace(source, &imported, found, classes, options.seed, &copies)?;
         imported = import(source, &probe_options(options, options.batch))?;
         head = head::find_head(&imported);
     }
@@ -62,7 +82,7 @@ pub fn plan(source: &mut SourceModel, options: &Options) -> Result<(Plan, Import
             options.classes.len()
         )));
     }
-    let frozen = frozen(&imported, &options.freeze)?;
+    let frozen = freezing::decide(&imported, &new_names, options)?;
     let live = imported.parameters.iter().any(|p| p.kind == ParameterKind::Scale);
     let batch_norm = match (live, options.batch_norm) {
         (false, Some(BatchNormMode::Train)) => {
@@ -74,9 +94,13 @@ pub fn plan(source: &mut SourceModel, options: &Options) -> Result<(Plan, Import
         (true, None) => BatchNormMode::Train,
         (true, Some(mode)) => mode,
     };
-    let frozen_norms =
-        imported.parameters.iter().filter(|p| p.kind == ParameterKind::Scale && frozen.contains(&p.name)).map(|p| p.name.clone()).collect();
-    let parameters: Vec<Planned> = imported
+    let frozen_norms = imported
+        .parameters
+        .iter()
+        .filter(|p| p.kind == ParameterKind::Scale && frozen.contains_key(&p.name))
+        .map(|p| p.name.clone())
+        .collect();
+    let mut parameters: Vec<Planned> = imported
         .parameters
         .iter()
         .map(|p| Planned {
@@ -86,39 +110,20 @@ pub fn plan(source: &mut SourceModel, options: &Options) -> Result<(Plan, Import
                 false if new_names.contains(&p.name) => Role::New,
                 false => Role::Shared,
             },
-            frozen: frozen.contains(&p.name),
-            penalized: !p.kind.is_buffer()
-                && !frozen.contains(&p.name)
-                && (options.penalize == Penalize::All || matches!(p.kind, ParameterKind::Kernel { .. })),
+            frozen: frozen.contains_key(&p.name),
+            why_frozen: frozen.get(&p.name).cloned().unwrap_or_default(),
+            penalized: false,
+            strength: None,
+            why_penalized: String::new(),
             parameter: p.clone(),
         })
         .collect();
     if !parameters.iter().any(|p| !p.frozen && p.role != Role::Buffer) {
-        return Err(Error::usage("every parameter is frozen, so there is nothing to train: drop some --freeze pattern"));
+        return Err(Error::usage(
+            "every parameter is frozen, so there is nothing to train: freeze less, or give --train what is to be trained",
+        ));
     }
+    strengths::decide(&mut parameters, options)?;
     let split = imported.split.clone();
     Ok((Plan { parameters, batch_norm, head: head.ok(), classes, frozen_norms, split }, imported))
-}
-
-/// Names of the parameters that some pattern matches, by name or alias.
-fn frozen(imported: &Imported, patterns: &[String]) -> Result<HashSet<String>> {
-    let mut frozen = HashSet::new();
-    for pattern in patterns {
-        let glob = WildMatch::new(pattern);
-        let before = frozen.len();
-        let hits = imported.parameters.iter().filter(|p| glob.matches(&p.name) || glob.matches(&p.alias));
-        let mut any = false;
-        for p in hits {
-            any = true;
-            frozen.insert(p.name.clone());
-        }
-        if !any && frozen.len() == before {
-            let known: Vec<&str> = imported.parameters.iter().map(|p| p.alias.as_str()).take(6).collect();
-            return Err(Error::usage(format!(
-                "--freeze '{pattern}' matches no parameter. Patterns are globs (* and ?) on names such as {}; `spgraph inspect` lists all",
-                known.join(", ")
-            )));
-        }
-    }
-    Ok(frozen)
 }

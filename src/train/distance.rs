@@ -12,6 +12,9 @@ pub struct Distance {
     pub total: f64,
     /// The same, as a share of ‖w⁰‖.
     pub relative: f64,
+    /// What is exactly where it started.
+    #[serde(default)]
+    pub unmoved: Unmoved,
     pub layers: Vec<LayerDistance>,
 }
 
@@ -23,6 +26,40 @@ pub struct LayerDistance {
     pub distance: f64,
     /// As a share of its own ‖w⁰‖; 0 where that is 0.
     pub relative: f64,
+    #[serde(default)]
+    pub unmoved: Unmoved,
+}
+
+/// How much is equal to its starting point, bit for bit but for the sign of zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Unmoved {
+    pub elements: usize,
+    pub of_elements: usize,
+    /// Output channels of weights of which no element moved.
+    pub channels: usize,
+    pub of_channels: usize,
+}
+
+impl Unmoved {
+    /// `axis` is that of the output channels, for a weight.
+    fn count(now: &[f64], start: &[f64], shape: &[usize], axis: Option<usize>) -> Unmoved {
+        let same = |i: usize| now.get(i) == start.get(i);
+        let elements = (0..now.len()).filter(|&i| same(i)).count();
+        let of_channels = axis.and_then(|a| shape.get(a)).copied().unwrap_or(0);
+        let inner: usize = axis.map_or(1, |a| shape.iter().skip(a + 1).product());
+        let mut still = vec![true; of_channels];
+        if of_channels > 0 {
+            (0..now.len()).filter(|&i| !same(i)).for_each(|i| still[i / inner % of_channels] = false);
+        }
+        Unmoved { elements, of_elements: now.len(), channels: still.iter().filter(|s| **s).count(), of_channels }
+    }
+
+    fn add(&mut self, other: Unmoved) {
+        self.elements += other.elements;
+        self.of_elements += other.of_elements;
+        self.channels += other.channels;
+        self.of_channels += other.of_channels;
+    }
 }
 
 impl Distance {
@@ -30,18 +67,38 @@ impl Distance {
     pub fn between(states: &[State], now: &[Tensor], start: &[Tensor]) -> Result<Distance> {
         let mut layers = vec![];
         let (mut moved, mut norm) = (0.0, 0.0);
+        let mut unmoved = Unmoved::default();
         for ((state, now), start) in states.iter().zip(now).zip(start).filter(|((s, _), _)| s.role == Role::Shared) {
             let (now, start) = (now.to_f64()?, start.to_f64()?);
             let square = now.iter().zip(&start).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
             let own = start.iter().map(|v| v * v).sum::<f64>();
             moved += square;
             norm += own;
-            layers.push(LayerDistance { name: state.alias.clone(), distance: square.sqrt(), relative: share(square, own) });
+            let here = Unmoved::count(&now, &start, &state.shape, state.channel_axis);
+            unmoved.add(here);
+            layers.push(LayerDistance { name: state.alias.clone(), distance: square.sqrt(), relative: share(square, own), unmoved: here });
         }
-        Ok(Distance { total: moved.sqrt(), relative: share(moved, norm), layers })
+        Ok(Distance { total: moved.sqrt(), relative: share(moved, norm), unmoved, layers })
     }
 }
 
 fn share(square: f64, of: f64) -> f64 {
     if of > 0.0 { (square / of).sqrt() } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_unmoved_where_no_element_of_it_moved() {
+        let start = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let now = [1.0, 2.0, 3.0, 4.0, 5.5, 6.0];
+        let rows = Unmoved::count(&now, &start, &[3, 2], Some(0));
+        assert_eq!(rows, Unmoved { elements: 5, of_elements: 6, channels: 2, of_channels: 3 });
+        let columns = Unmoved::count(&now, &start, &[3, 2], Some(1));
+        assert_eq!((columns.channels, columns.of_channels), (1, 2));
+        let bias = Unmoved::count(&now, &start, &[6], None);
+        assert_eq!((bias.elements, bias.channels, bias.of_channels), (5, 0, 0));
+    }
 }

@@ -158,6 +158,13 @@ impl Training {
     /// The value of each of the manifest's scalars. Fails for a value that makes no sense and a scalar that the bundle lacks.
     pub fn scalars(&self, manifest: &Manifest) -> Result<Vec<(String, f64)>> {
         for (name, &value) in &self.scalars {
+            if let (Some((_, pattern)), false) = (name.split_once(':'), manifest.scalars.iter().any(|s| s.name == *name)) {
+                let known: Vec<&str> = manifest.scalars.iter().filter_map(|s| s.name.strip_prefix("alpha:")).collect();
+                return Err(Error::usage(format!(
+                    "--alpha '{pattern}={value}': the bundle has no strength of its own for this pattern, {}. Patterns are fixed by `spgraph rewrite`",
+                    if known.is_empty() { "nor for any other".into() } else { format!("only for {}", known.join(", ")) }
+                )));
+            }
             if !manifest.scalars.iter().any(|s| s.name == *name) {
                 return Err(Error::usage(format!(
                     "--{name} has no meaning for this bundle, whose penalty is {}. Leave it away, or rewrite the model with another --penalty",

@@ -28,6 +28,8 @@ pub enum Which {
     Best,
     /// The last checkpoint.
     Checkpoint,
+    /// The moving average of the weights after the last step.
+    Ema,
     /// The starting point.
     Start,
 }
@@ -61,6 +63,11 @@ impl Subject {
 
     /// The state, in the manifest's order; zeros for the optimizer's. A bundle has its start only.
     pub fn state(&self, which: Which) -> Result<Vec<Tensor>> {
+        if let (Which::Ema, Some(bundle)) = (which, self.bundle())
+            && !bundle.manifest.state.iter().any(|s| s.role == Role::Ema)
+        {
+            return Err(Error::usage("there is no moving average: the bundle was made without it. Rewrite the model with --ema 0.999"));
+        }
         let run = match self {
             Subject::Model(path) => return Err(Error::usage(format!("{} is a model, neither a run nor a bundle", path.display()))),
             Subject::Bundle(bundle) => return start_state(bundle),
@@ -69,7 +76,7 @@ impl Subject {
         let start = start_state(&run.bundle)?;
         let path = match which {
             Which::Start => return Ok(start),
-            Which::Final => run.state(),
+            Which::Final | Which::Ema => run.state(),
             Which::Best => run.best(),
             Which::Checkpoint => run.checkpoint(),
         };
@@ -85,10 +92,20 @@ impl Subject {
             };
             return Err(Error::usage(format!("the run {} has no {}: {why}", run.dir.display(), name_of(&path))));
         }
-        let (_, tensors) = read_state(&path, run.bundle.manifest.model_state())?;
+        let manifest = &run.bundle.manifest;
+        let (_, tensors) = read_state(&path, manifest.kept_state())?;
         let mut tensors = tensors.into_iter();
-        let states = run.bundle.manifest.state.iter().zip(start);
-        Ok(states.map(|(s, start)| if s.role == Role::Optimizer { start } else { tensors.next().unwrap_or(start) }).collect())
+        let states = manifest.state.iter().zip(start);
+        let mut state: Vec<Tensor> =
+            states.map(|(s, start)| if s.role == Role::Optimizer { start } else { tensors.next().unwrap_or(start) }).collect();
+        if which == Which::Ema {
+            for (at, average) in manifest.state.iter().enumerate().filter(|(_, s)| s.role == Role::Ema) {
+                if let Some(parameter) = manifest.state.iter().position(|s| average.of.as_ref() == Some(&s.name)) {
+                    state[parameter] = state[at].clone();
+                }
+            }
+        }
+        Ok(state)
     }
 }
 

@@ -5,6 +5,7 @@
 See README.md for the environment. Everything is seeded; a run refuses fixtures that could not show an error: gradients
 that vanish, float32 that is far from float64, an evaluation that disagrees with ONNX Runtime or with the module itself.
 """
+import hashlib
 import json
 import pathlib
 import sys
@@ -101,6 +102,9 @@ LIST = [
 
 SGD = dict(steps=20, lr=0.02, momentum=0.9, nesterov=False, label_smoothing=0.0)
 L2SP = dict(penalty="l2-sp", alpha=0.1, beta=0.01)
+THIRTY = L2SP | dict(steps=30)
+OTHER = dict(steps=20, label_smoothing=0.0) | L2SP
+ADAMW = dict(kind="adamw", beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0)
 RUNS = [
     dict(name="basic.bn.l2-sp", fixture="basic.bn", batch_norm="train", **SGD | L2SP),
     dict(name="basic.bn.l2", fixture="basic.bn", batch_norm="train", **SGD | L2SP | dict(penalty="l2")),
@@ -109,8 +113,31 @@ RUNS = [
     dict(name="vgg.l2", fixture="vgg", batch_norm="frozen", **SGD | L2SP | dict(penalty="l2", lr=0.1)),
     dict(name="vgg.plain", fixture="vgg", batch_norm="frozen", **SGD | L2SP | dict(penalty="none", lr=0.1)),
     dict(name="vgg.nesterov", fixture="vgg", batch_norm="frozen", **SGD | L2SP | dict(nesterov=True, steps=5)),
+    dict(name="basic.bn.l2-sp-fisher", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="l2-sp-fisher", alpha=2.0)),
+    dict(name="basic.bn.l1-sp", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="l1-sp", alpha=0.02)),
+    dict(name="basic.bn.gl-sp", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="gl-sp", alpha=0.02)),
+    dict(name="basic.bn.gl-sp-fisher", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="gl-sp-fisher", alpha=0.02)),
+    dict(name="vgg.gl-sp", fixture="vgg", batch_norm="frozen", **SGD | THIRTY | dict(penalty="gl-sp", alpha=0.005, lr=0.1)),
+    dict(name="basic.bn.l1-sp.prox", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="l1-sp", alpha=0.05, step="proximal")),
+    dict(name="basic.bn.gl-sp.prox", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="gl-sp", alpha=0.15, step="proximal")),
+    dict(name="vgg.gl-sp.prox", fixture="vgg", batch_norm="frozen", **SGD | THIRTY | dict(penalty="gl-sp", alpha=0.03, lr=0.1, step="proximal")),
+    dict(name="basic.bn.l2.decoupled", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="l2", step="decoupled")),
+    dict(name="basic.bn.l2-sp.decoupled", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(alpha=2.0, step="decoupled")),
+    dict(name="basic.bn.l2-sp-fisher.decoupled", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="l2-sp-fisher", alpha=2.0, step="decoupled")),
     dict(name="basic.label_smoothing", fixture="basic", batch_norm="frozen", **SGD | L2SP | dict(label_smoothing=0.1, steps=1)),
-]
+    dict(name="basic.bn.l2-sp.adamw.decoupled", fixture="basic.bn", batch_norm="train", **OTHER | dict(steps=30, lr=2e-3, alpha=20.0, lr_mult=[["3.2.*", 5.0]], optimizer=ADAMW, step="decoupled")),
+    dict(name="vgg.l1-sp.adamw.prox", fixture="vgg", batch_norm="frozen", **OTHER | dict(steps=30, lr=2e-3, penalty="l1-sp", alpha=0.5, lr_mult=[["9.*", 3.0]], optimizer=ADAMW, step="proximal")),
+    # Of other optimizers: `optimizer` has the settings by the names that the manifest gives them.
+    dict(name="vgg.sgd", fixture="vgg", batch_norm="frozen", **OTHER | dict(lr=0.1, lr_mult=[["*", 0.5], ["*.bias", 2.0], ["9.*", 3.0]], optimizer=dict(kind="sgd", momentum=0.0, clip_norm=0.88, ema=0.9))),
+    dict(name="basic.bn.nesterov", fixture="basic.bn", batch_norm="train", **OTHER | dict(lr=0.02, optimizer=dict(kind="sgd", momentum=0.9, nesterov=True, clip_norm=2.0))),
+    dict(name="vgg.adamw", fixture="vgg", batch_norm="frozen", **OTHER | dict(lr=2e-3, optimizer=ADAMW)),
+    dict(name="basic.bn.adamw", fixture="basic.bn", batch_norm="train", **OTHER | dict(lr=1e-3, lr_mult=[["3.2.*", 10.0]], optimizer=ADAMW | dict(weight_decay=0.05))),
+    dict(name="bottleneck.bn.adamw", fixture="bottleneck.bn", batch_norm="frozen", **OTHER | dict(lr=1e-3, optimizer=ADAMW | dict(clip_norm=1.84, ema=0.95, beta1=0.8, beta2=0.99, eps=1e-6))),
+    dict(name="vgg.lars", fixture="vgg", batch_norm="frozen", **OTHER | dict(lr=10.0, lr_mult=[["*.bias", 0.01]], optimizer=dict(kind="lars", momentum=0.9, trust=1e-3))),
+    dict(name="basic.bn.lars", fixture="basic.bn", batch_norm="train", **OTHER | dict(lr=1.0, lr_mult=[["*.bias", 0.02]], optimizer=dict(kind="lars", momentum=0.8, trust=1e-2, ema=0.5))),
+    dict(name="vgg.spd", fixture="vgg", batch_norm="frozen", **OTHER | dict(penalty="none", lr=1e-2, optimizer=ADAMW | dict(spd=1.0))),
+    dict(name="basic.bn.spd", fixture="basic.bn", batch_norm="train", **OTHER | dict(lr=0.02, optimizer=dict(kind="sgd", momentum=0.9, spd=0.5, ema=0.9, clip_norm=1.68))),
+]  # fmt: skip
 
 
 def save_tensors(path, tensors, small):
@@ -250,20 +277,57 @@ def make_run(run):
     fixture = next(f for f in LIST if f.name == run["fixture"])
     path = FIXTURES / f"{fixture.name}.onnx"
     batches = list(networks.data(fixture.network, seed=50, batches=4))
-    options = dict(steps=run["steps"], mode=run["batch_norm"], **{k: run[k] for k in ("lr", "momentum", "nesterov", "penalty", "alpha", "label_smoothing")})
-    exact = golden.train(path, batches, **options)
-    rough = golden.train(path, batches, **options, dtype=torch.float32)
+    options = dict(steps=run["steps"], mode=run["batch_norm"], lr_mult=run.get("lr_mult", ()), **{k: run[k] for k in ("lr", "penalty", "alpha", "label_smoothing")})
+    options |= dict(optimizer=run.get("optimizer") or dict(kind="sgd", momentum=run["momentum"], nesterov=run["nesterov"]), step=run.get("step", "gradient"))
+    settings = options["optimizer"]
+    if run["penalty"].endswith("-fisher"):
+        run, options["fisher"] = make_fisher(run, path)
+    exact, extras = golden.train(path, batches, **options)
+    rough, _ = golden.train(path, batches, **options, dtype=torch.float32)
+    print(f"{run['name']:28} {extras}", flush=True)
+    demand(not settings.get("clip_norm") or 0 < extras["clipped"] < extras["steps"], f"{run['name']}: it clips never or always")
+    demand(not settings.get("spd") or extras["projected"] > 0, f"{run['name']}: it never projects")
     errors = {n: golden.relative(rough[n], v) if v.norm() > 0 else 0.0 for n, v in exact.items()}
     worst = max(errors, key=errors.get)
     demand(errors[worst] < 1e-3, f"{run['name']}: float32 drifts by {errors[worst]:.2g} in {worst}")
     if run["steps"] == 20 and run["penalty"] != "l2":
-        demand(exact["data_loss"][-4:].mean() < 0.9 * exact["data_loss"][:4].mean(), f"{run['name']}: the loss does not fall")
+        fall = 0.97 if "optimizer" in run else 0.9  # what holds weights back, or learns the scale of gradients first, gets less far
+        demand(exact["data_loss"][-4:].mean() < fall * exact["data_loss"][:4].mean(), f"{run['name']}: the loss does not fall")
+    if run["steps"] == 30:
+        network = onnx_torch.Network(path, torch.float64)
+        if options["step"] == "proximal":
+            demand_returned(run, network, exact)
+        demand_effect(run, network.weights, exact, golden.train(path, batches, **options | dict(penalty="none", step="gradient"))[0])
     print(f"{run['name']:28} data loss {exact['data_loss'][:4].mean():.4f} -> {exact['data_loss'][-4:].mean():.4f}  penalty {exact['penalty'][-1]:.4f}  float32 error {errors[worst]:.1e}", flush=True)
     inputs = {f"{k}/{n}": t for k, (x, y) in enumerate(batches) for n, t in (("input", x), ("target", y))}
     data = save_tensors(FIXTURES / f"{fixture.name}.batches.safetensors", inputs, small=False)
     tensors = exact | {f"f32_error/{n}": torch.tensor(e, dtype=torch.float64) for n, e in errors.items() if e > SILENT}
     file = save_tensors(FIXTURES / f"{run['name']}.training.safetensors", tensors, small=False)
     return dict(run, golden=file, batches=data)
+
+
+def make_fisher(run, path):
+    """Random Fisher information for the run, in the form of `spgraph fisher`'s file, which a rewrite reads."""
+    generator = torch.Generator().manual_seed(9)
+    parameters = onnx_torch.Network(path, torch.float32).parameters
+    fisher = {n: 2 * torch.rand(p.shape, generator=generator) for n, p in parameters.items()}
+    file = FIXTURES / f"{run['fixture']}.fisher.safetensors"
+    about = dict(format=1, source=dict(file=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest()), mode="random")
+    save_file(fisher, file, metadata={"spgraph": json.dumps(about)})
+    file.chmod(0o644)
+    return dict(run, fisher=file.name), fisher
+
+
+def demand_effect(run, weights, with_penalty, without):
+    """The penalty must show in the weights, far above the tests' tolerance of 1e-4."""
+    effect = max(golden.relative(with_penalty[f"final/{n}"], without[f"final/{n}"]) for n in weights)
+    demand(effect > 0.01, f"{run['name']}: the penalty changes the weights by {effect:.2g} only")
+
+
+def demand_returned(run, network, final):
+    """A proximal run must leave some weights at their start, and not all."""
+    returned = torch.cat([(final[f"final/{n}"] == network.parameters[n]).flatten() for n in network.weights]).double().mean()
+    demand(0.05 < returned < 0.95, f"{run['name']}: {returned:.1%} of the weights are at their start")
 
 
 def make_skeletons():

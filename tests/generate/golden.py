@@ -2,7 +2,9 @@
 import torch
 import torch.nn.functional as F
 
+import penalties
 from onnx_torch import Network
+from optimizers import Trainer
 
 
 def relative(value, reference):
@@ -43,26 +45,34 @@ def float32_error(path, x, target, mode, reference):
     return errors
 
 
-def train(path, batches, steps, mode, lr, momentum, nesterov, penalty, alpha, label_smoothing=0.0, dtype=torch.float64):
-    """SGD over the batches in turn. Losses are those of the parameters that a step starts from."""
+def train(path, batches, steps, mode, lr, optimizer, penalty, alpha, label_smoothing=0.0, lr_mult=(), dtype=torch.float64, step="gradient", fisher=None):
+    """Steps over the batches in turn. Losses are those of the parameters that a step starts from. Also what the optimizer did.
+    The penalty's `step` is its `gradient`, or `proximal` or `decoupled`; `fisher` are the tensors of the penalties that read them."""
     network = Network(path, dtype)
     start = {n: p.detach().clone() for n, p in network.parameters.items()}
-    optimizer = torch.optim.SGD(network.parameters.values(), lr=lr, momentum=momentum, nesterov=nesterov)
+    trainer = Trainer(network.parameters, lr, optimizer, lr_mult)
     losses = []
     for k in range(steps):
         x, target = batches[k % len(batches)]
         logits = network(x, mode)
         data_loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
-        weights = [(network.parameters[n], start[n]) for n in network.weights]
-        distances = {"none": 0.0, "l2": sum((w**2).sum() for w, _ in weights), "l2-sp": sum(((w - w0) ** 2).sum() for w, w0 in weights)}
-        term = torch.as_tensor(alpha / 2 * distances[penalty], dtype=dtype)
+        weights = [(network.parameters[n], start[n], fisher[n].to(dtype) if fisher else None) for n in network.weights]
+        term = torch.as_tensor(penalties.term(penalty, alpha, weights), dtype=dtype)
         loss = data_loss + term
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        trainer.rule.zero_grad()
+        (loss if step == "gradient" else data_loss).backward()
+        before = [w.detach().clone() for w, *_ in weights]
+        trainer.step()
+        rates = dict(zip(network.parameters, (group["lr"] for group in trainer.rule.param_groups)))
+        if step == "proximal":
+            penalties.proximal(penalty, [rates[n] * alpha for n in network.weights], weights)
+        if step == "decoupled":
+            penalties.decoupled(penalty, [rates[n] * alpha for n in network.weights], weights, before)
         losses.append(torch.stack([loss, data_loss, term, (logits.argmax(1) == target).sum()]).detach())
     result = dict(zip(("loss", "data_loss", "penalty", "correct"), torch.stack(losses).t()))
     result |= {f"final/{n}": p.detach() for n, p in network.parameters.items()}
     if mode == "train":
         result |= {f"final/{n}": b for n, b in network.buffers.items()}
-    return result
+    if set(optimizer) - {"kind", "momentum", "nesterov"}:  # the oldest runs have no state in their files
+        result |= {f"state/{n}": v for n, v in trainer.state().items()}
+    return result, trainer.extras

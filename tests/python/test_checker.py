@@ -4,21 +4,26 @@ import itertools
 import numpy as np
 import onnx
 import pytest
-from harness import CASES, ENTRIES, read_tensors, rewrite_fixture
+from harness import CASES, ENTRIES, FIXTURES, read_tensors, rewrite_fixture
 
 AXES = {
     "dialect": [("--dialect", "functions"), ("--dialect", "inlined")],
     "split": [(), ("--split",)],
     "weights": [(), ("--external-data",)],
     "penalty": ["none", "l2", "l2-sp"],
-    "optimizer": [(), ("--nesterov",), ("--momentum", "0")],
+    "optimizer": [
+        ("--optimizer", "adamw", "--clip-norm", "1", "--ema", "0.9", "--spd", "1", "--lr-mult", "*=2"),
+        ("--nesterov",),
+        ("--optimizer", "lars"),
+        ("--momentum", "0"),
+    ],
 }
 EVERY = [dict(zip(AXES, values)) for values in itertools.product(*AXES.values())]
 # Every value of every option, each pair of dialect and penalty, in six rewrites: for the fixtures that do not get EVERY.
 FEW = [
     dict(zip(AXES, values))
     for values in [
-        (AXES["dialect"][i % 2], AXES["split"][i // 3], AXES["weights"][(i + 1) // 2 % 2], AXES["penalty"][i % 3], AXES["optimizer"][i // 2])
+        (AXES["dialect"][i % 2], AXES["split"][i // 3], AXES["weights"][(i + 1) // 2 % 2], AXES["penalty"][i % 3], AXES["optimizer"][i * 2 // 3])
         for i in range(6)
     ]
 ]
@@ -26,6 +31,10 @@ FEW = [
 
 def label(choice):
     return " ".join(v if isinstance(v, str) else " ".join(v) for v in choice.values() if v)
+
+
+def label_of(value):
+    return value if isinstance(value, str) else " ".join(value)
 
 
 def str_or_label(value):
@@ -93,6 +102,27 @@ def test_every_combination(name, mode, choice, tmp_path):
 @pytest.mark.parametrize("name,mode,choice", [(*case, c) for case in CASES for c in (FEW[2:4] if ENTRIES[case[0]]["deep"] else FEW)], ids=str_or_label)
 def test_every_fixture(name, mode, choice, tmp_path):
     demand_valid(emit(name, mode, choice, tmp_path), choice)
+
+
+PENALTIES = [
+    ("l1-sp",), ("l1-sp", "--prox"), ("gl-sp",), ("gl-sp", "--prox"), ("l2-sp", "--decoupled"), ("l2-sp", "--alpha-depth", "10"),
+    ("gl-sp", "--penalize", "all", "--alpha", "*.weight=0.01"),
+]  # fmt: skip
+FISHER = [("l2-sp-fisher",), ("l2-sp-fisher", "--decoupled"), ("gl-sp-fisher",)]
+
+
+@pytest.mark.parametrize("dialect", AXES["dialect"], ids=label_of)
+@pytest.mark.parametrize("name,penalty", [(n, p) for n in ("basic.bn", "vgg", "tokens", "float64.bn") for p in PENALTIES] + [("basic.bn", p) for p in FISHER], ids=label_of)
+def test_every_penalty(name, penalty, dialect, tmp_path):
+    fisher = ("--fisher", FIXTURES / f"{name}.fisher.safetensors") if "fisher" in penalty[0] else ()
+    bundle = rewrite_fixture(name, tmp_path, *dialect, "--split", *penalty[1:], *fisher, penalty=penalty[0])
+    demand_valid(bundle, {"dialect": dialect, "split": ("--split",), "weights": ()})
+    functions = {f.name.split("_")[0] for f in onnx.load(bundle.folder / "step.onnx").functions}
+    if dialect == ("--dialect", "functions"):
+        named = "".join(part.capitalize() for part in penalty[0].split("-"))
+        assert f"{named}Penalty" in functions
+        assert (f"{named}Prox" in functions) == ("--prox" in penalty)
+        assert ("DecoupledPenalty" in functions) == ("--decoupled" in penalty)
 
 
 @pytest.mark.parametrize("choice", FEW, ids=label)

@@ -59,16 +59,24 @@ def test_every_ir_version_is_read(version, tmp_path):
     demand_golden(bundle, ENTRIES["basic"], "frozen")
 
 
+EVERYTHING = ("--clip-norm", 0.3, "--ema", 0.9, "--spd", 1, "--lr-mult", "*.bias=3")
+
+
+@pytest.mark.parametrize("penalty", ["none", "l2-sp"])
+@pytest.mark.parametrize("optimizer", [(), ("--optimizer", "adamw", *EVERYTHING), ("--optimizer", "lars", *EVERYTHING), ("--nesterov", *EVERYTHING)])
 @pytest.mark.parametrize("name", ["basic.bn", "vgg"])
-def test_gradients_then_apply_is_one_step(name, tmp_path):
-    """`grad.onnx` and then `apply.onnx` do what `step.onnx` does."""
+def test_gradients_then_apply_is_one_step(name, optimizer, penalty, tmp_path):
+    """`grad.onnx` and then `apply.onnx` do what `step.onnx` does, twice in a row."""
     entry, tensors = ENTRIES[name], read_tensors(ENTRIES[name]["golden"])
-    bundle = rewrite_fixture(name, tmp_path, "--split", mode=entry["batch_norm"][0])
-    feeds = bundle.feeds(bundle.start(), tensors["input"], tensors["target"], lr=0.1)
-    whole = bundle.next_state(bundle.graph("step")(feeds))
-    gradients = bundle.graph("grad")(feeds)
-    halves = gradients | bundle.graph("apply")(feeds | gradients)
-    lines = mismatches({s["name"]: halves[s["output"]] for s in bundle.state}, whole, 1e-6)
+    bundle = rewrite_fixture(name, tmp_path, "--split", *optimizer, mode=entry["batch_norm"][0], penalty=penalty)
+    step, grad, apply = (bundle.graph(n) for n in ("step", "grad", "apply"))
+    whole = halves = bundle.start()
+    for _ in range(2):
+        whole = bundle.next_state(step(bundle.feeds(whole, tensors["input"], tensors["target"], lr=0.01)))
+        feeds = bundle.feeds(halves, tensors["input"], tensors["target"], lr=0.01)
+        gradients = grad(feeds)
+        halves = bundle.next_state(gradients | apply(feeds | gradients))
+    lines = mismatches(halves, whole, 1e-6)
     assert not lines, "\n".join(lines)
 
 

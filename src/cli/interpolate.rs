@@ -1,0 +1,32 @@
+//! `spgraph interpolate`: a model between the starting point and the tuned weights.
+
+use super::output;
+use super::subject_args::StateArg;
+use crate::train::{Subject, export_interpolated};
+use std::path::PathBuf;
+
+/// Write a model between the starting point and the tuned weights (WiSE-FT)
+#[derive(clap::Args)]
+pub struct Args {
+    /// A run of `finetune`
+    run: PathBuf,
+    /// From 0, the starting point, to 1, the tuned weights. A new head stays as it was trained
+    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
+    to: f64,
+    /// The model to write
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Which state of the run
+    #[arg(long, value_enum, default_value = "final")]
+    state: StateArg,
+    /// Replace a file that is there
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let subject = Subject::open(&args.run)?;
+    export_interpolated(&subject, args.state.into(), args.to, &args.output, args.force)?;
+    let size = std::fs::metadata(&args.output).map_or(0, |m| m.len());
+    output::print(&format!("wrote {} ({:.2} MB)\n", args.output.display(), size as f64 / 1e6))
+}

@@ -1,0 +1,109 @@
+//! AdamW (Loshchilov and Hutter, ICLR 2019, arXiv 1711.05101), as `torch.optim.AdamW` computes it:
+//!
+//! ```text
+//! m ← β₁·m + (1 − β₁)·g        c₁ = 1 − β₁ᵗ
+//! v ← β₂·v + (1 − β₂)·g²       c₂ = 1 − β₂ᵗ        (t counts from 1)
+//! w ← (1 − lr·λ)·w − lr · (m / c₁) / (√(v / c₂) + ε)
+//! ```
+//!
+//! λ, the decoupled weight decay, is 0 unless asked for: decay is the penalty's work. As in PyTorch it acts on every parameter.
+//!
+//! State: `exp_avg` (m) and `exp_avg_sq` (v) of each parameter, 0 at the start, and two numbers for all of them together:
+//! `optimizer.correction1` (c₁) and `optimizer.correction2` (c₂). These stand in for the step count t. They are moving averages
+//! of 1 with the decays of m and v, `c ← c + (1 − β)·(1 − c)` from 0, so they divide exactly what m and v lack, in any precision:
+//! in float32 `1 − 0.999ᵗ` from a count would be wrong in its fifth digit.
+//!
+//! In the graph the fraction is extended by `√c₂`, which saves a pass over the parameter: `lr·√c₂/c₁ · m / (√v + ε·√c₂)`.
+
+use super::{Advanced, Update, below_one, toward};
+use crate::error::{Error, Result};
+use crate::ir::{Attr, Attrs, ValueId};
+use crate::ops::{Builder, Rule};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AdamW {
+    pub beta1: f64,
+    pub beta2: f64,
+    /// ε
+    pub eps: f64,
+    /// λ
+    pub weight_decay: f64,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+impl AdamW {
+    pub(super) const LR: f64 = 1e-4;
+    pub(super) const STATE: &'static [&'static str] = &["exp_avg", "exp_avg_sq"];
+    pub(super) const SCALAR_STATE: &'static [&'static str] = &["correction1", "correction2"];
+
+    pub(super) fn check(&self) -> Result<()> {
+        below_one("--beta1", self.beta1)?;
+        below_one("--beta2", self.beta2)?;
+        // Smaller ones are 0 in float32, and 0/0 is what a parameter without gradient would get.
+        if !(self.eps.is_finite() && self.eps >= 1e-30) {
+            return Err(Error::usage(format!("--eps {} is not at least 1e-30", self.eps)));
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            return Err(Error::usage(format!("--weight-decay {} must be 0 or a positive number", self.weight_decay)));
+        }
+        Ok(())
+    }
+
+    fn attributes(&self) -> Attrs {
+        let values = [("beta1", self.beta1), ("beta2", self.beta2), ("eps", self.eps), ("weight_decay", self.weight_decay)];
+        values.into_iter().map(|(name, value)| (name.to_string(), Attr::Float(value as f32))).collect()
+    }
+
+    /// c₁ and c₂ of this step; the updates read c₁ and √c₂.
+    pub(super) fn advance(&self, b: &mut Builder, state: &[ValueId]) -> Rule<Advanced> {
+        let outputs = b.call("AdamWCorrections", state, self.attributes(), |b, i| {
+            let one = b.number(1.0, i[0]);
+            let first = toward(b, i[0], one, 1.0 - self.beta1)?;
+            let second = toward(b, i[1], one, 1.0 - self.beta2)?;
+            Ok(vec![first, second, b.op("Sqrt", &[second], Attrs::new())?])
+        })?;
+        Ok(Advanced { next: outputs[..2].to_vec(), shared: vec![outputs[0], outputs[2]] })
+    }
+
+    pub(super) fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>> {
+        let inputs: Vec<ValueId> = [u.w, u.gradient, u.lr].iter().chain(u.shared).chain(u.state).copied().collect();
+        b.call("AdamWUpdate", &inputs, self.attributes(), |b, i| {
+            let [w, g, lr, c1, root2, m, v] = i[..] else { return Err("AdamW needs seven inputs".into()) };
+            let m = toward(b, m, g, 1.0 - self.beta1)?;
+            let square = b.mul(g, g)?;
+            let v = toward(b, v, square, 1.0 - self.beta2)?;
+            let rate = b.mul(lr, root2)?;
+            let rate = b.div(rate, c1)?;
+            let eps = b.number(self.eps, root2);
+            let eps = b.mul(eps, root2)?;
+            let root = b.op("Sqrt", &[v], Attrs::new())?;
+            let root = b.add(root, eps)?;
+            let direction = b.div(m, root)?;
+            let step = b.mul(direction, rate)?;
+            let kept = if self.weight_decay > 0.0 {
+                let decay = b.number(self.weight_decay, lr);
+                let decay = b.mul(decay, lr)?;
+                let one = b.number(1.0, lr);
+                let share = b.sub(one, decay)?;
+                b.mul(w, share)?
+            } else {
+                w
+            };
+            Ok(vec![b.sub(kept, step)?, m, v])
+        })
+    }
+}
+
+impl fmt::Display for AdamW {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "adamw, betas {} {}, eps {:e}", self.beta1, self.beta2, self.eps)?;
+        if self.weight_decay > 0.0 { write!(f, ", weight decay {}", self.weight_decay) } else { Ok(()) }
+    }
+}

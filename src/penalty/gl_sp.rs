@@ -1,0 +1,48 @@
+//! GL-SP (Li, Grandvalet and Davoine, ICML 2018), group lasso: `Ω(w) = α·Σ_g s_g·‖w_g − w⁰_g‖₂ + (β/2)·‖w_S̄‖²`, with one group for
+//! each output channel of each layer, `s_g = √p_g` and `p_g` the number of its elements. Reads the starting point.
+//!
+//! Gradient: `α·s_g·(w_g − w⁰_g) / √(‖w_g − w⁰_g‖² + 1e-16)`; the 1e-16 is the authors', and makes it 0 at 0. The value has no
+//! such term, so that it is 0 at the start.
+//!
+//! The proximal step is the soft-threshold of whole groups: with `d = w − w⁰` and `t = lr·α·s_g`, `w⁰` where `‖d_g‖ ≤ t`, else
+//! `w − d_g·t/‖d_g‖`. It brings whole channels exactly back to their start.
+
+use super::{Penalty, Shared, Term, groups};
+use crate::ir::ValueId;
+use crate::ops::{Builder, Rule};
+
+pub struct GlSp;
+
+impl Penalty for GlSp {
+    fn kind(&self) -> &'static str {
+        "gl-sp"
+    }
+
+    fn uses_start(&self) -> bool {
+        true
+    }
+
+    /// From the paper's grid of 1e-3 to 1, which names no choice: every step pulls every weight by about lr·α, however near it is.
+    fn defaults(&self) -> (f64, f64) {
+        (1e-3, 0.01)
+    }
+
+    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term> {
+        let outputs = b.call("GlSpPenalty", &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
+            let moved = b.sub(i[0], i[1])?;
+            groups::lasso(b, p.groups, moved, moved, i[2])
+        })?;
+        Ok(Term { value: outputs[0], gradient: outputs[1] })
+    }
+
+    fn without_prox(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn prox(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
+        let outputs = b.call("GlSpProx", &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
+            Ok(vec![groups::shrink(b, p.groups, i[0], i[1], i[2])?])
+        })?;
+        Ok(outputs[0])
+    }
+}

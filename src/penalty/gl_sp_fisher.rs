@@ -1,0 +1,45 @@
+//! GL-SP-Fisher (Li, Grandvalet and Davoine, ICML 2018): `Ω(w) = α·Σ_g s_g·(Σ_{j∈g} F̂_jj·(w_j − w⁰_j)²)^½ + (β/2)·‖w_S̄‖²`, with the
+//! groups of GL-SP. Reads the starting point and the diagonal of the Fisher information.
+//!
+//! Gradient: `α·s_g·F̂⊙(w_g − w⁰_g) / √(Σ_{j∈g} F̂_jj·(w_j − w⁰_j)² + 1e-16)`, 0 at 0; the 1e-16 is the authors'.
+
+use super::{Penalty, Shared, Term, groups};
+use crate::ops::{Builder, Rule};
+
+pub struct GlSpFisher;
+
+impl Penalty for GlSpFisher {
+    fn kind(&self) -> &'static str {
+        "gl-sp-fisher"
+    }
+
+    fn uses_start(&self) -> bool {
+        true
+    }
+
+    fn uses_fisher(&self) -> bool {
+        true
+    }
+
+    /// From the paper's grid of 1e-3 to 1, which names no choice.
+    fn defaults(&self) -> (f64, f64) {
+        (1e-3, 0.01)
+    }
+
+    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term> {
+        let inputs = [p.w, p.start()?, p.fisher()?, p.strength];
+        let outputs = b.call("GlSpFisherPenalty", &inputs, groups::attributes(p.groups), |b, i| {
+            let moved = b.sub(i[0], i[1])?;
+            let weighted = b.mul(moved, i[2])?;
+            groups::lasso(b, p.groups, moved, weighted, i[3])
+        })?;
+        Ok(Term { value: outputs[0], gradient: outputs[1] })
+    }
+
+    fn without_prox(&self) -> Option<&'static str> {
+        Some(
+            "the Fisher information weighs the elements of a group differently, so that the step has no closed form (it needs the root of an \
+             equation for each channel). Take gl-sp with --prox, or gl-sp-fisher without",
+        )
+    }
+}

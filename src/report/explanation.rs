@@ -1,0 +1,55 @@
+//! What a rewrite does with each parameter, and why.
+
+use super::table::{Align, Table};
+use crate::manifest::{BatchNormMode, Manifest, Role};
+use crate::rewrite::{Plan, Planned};
+
+/// A row for each parameter, statistics included.
+pub fn explanation(plan: &Plan, manifest: &Manifest) -> Table {
+    let mut table = Table::new([
+        ("parameter", Align::Left),
+        ("role", Align::Left),
+        ("training", Align::Left),
+        ("penalty", Align::Left),
+        ("strength", Align::Left),
+        ("why", Align::Left),
+    ]);
+    for p in &plan.parameters {
+        let role = match p.role {
+            Role::Shared => "shared",
+            Role::New => "new",
+            Role::Buffer => "statistic",
+            Role::Optimizer | Role::Ema => "optimizer",
+        };
+        let (penalty, strength) = penalty(p, manifest);
+        let why = match (p.frozen, p.role, p.why_penalized.is_empty()) {
+            (true, ..) => p.why_frozen.clone(),
+            (_, Role::Buffer, _) => String::new(),
+            (_, _, true) => "--penalty none".into(),
+            _ => p.why_penalized.clone(),
+        };
+        table.row([p.parameter.alias.clone(), role.into(), training(p, manifest).into(), penalty, strength, why]);
+    }
+    table
+}
+
+fn training(p: &Planned, manifest: &Manifest) -> &'static str {
+    match (p.role, p.frozen) {
+        (Role::Buffer, false) if manifest.batch_norm == BatchNormMode::Train => "updated",
+        (Role::Buffer, _) | (_, true) => "frozen",
+        // A parameter that the loss does not depend on is no state.
+        _ if !manifest.state.iter().any(|s| s.name == p.parameter.name) => "unused",
+        _ => "trained",
+    }
+}
+
+/// Kind and strength.
+fn penalty(p: &Planned, manifest: &Manifest) -> (String, String) {
+    let Some(own) = p.strength.as_ref().filter(|_| p.penalized) else { return ("none".into(), String::new()) };
+    let kind = if p.role == Role::New { "l2".into() } else { manifest.penalty.kind.clone() };
+    let default = manifest.scalars.iter().find(|s| s.name == own.scalar).map_or(0.0, |s| s.default);
+    let name = if own.scalar == "beta" { "beta" } else { "alpha" };
+    // Four digits, without the noise of a power.
+    let value = format!("{:.3e}", default * own.factor).parse::<f64>().unwrap_or(default);
+    (kind, format!("{name} {value}"))
+}

@@ -1,0 +1,107 @@
+//! A network's residual blocks, found in the graph and not by names.
+//!
+//! A residual unit ends where two computed values of one shape are added. Everything that only one of the two branches of the first
+//! such sum needs belongs to the first unit, what both need lies before it (conv1); each further unit is what its sum needs
+//! beyond the sum before. A stage is a run of units whose results have the same shape.
+
+use crate::error::{Error, Result};
+use crate::import::Imported;
+use crate::ir::{Dim, Graph, Node};
+
+/// A part of the network that can be frozen as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// What the aliases of its parameters have in common: `layer1.0`; otherwise `unit 1`.
+    pub name: String,
+    /// 0 for what lies before the first unit, then the stage.
+    pub stage: usize,
+    /// Indices of its parameters, statistics included.
+    pub parameters: Vec<usize>,
+}
+
+/// The layers before the first residual unit, then the units, in order. Fails for a network without residual units.
+pub fn blocks(imported: &Imported) -> Result<Vec<Block>> {
+    let graph = &imported.graph;
+    let live = graph.live_nodes();
+    let sums: Vec<(usize, &Node)> = graph.nodes.iter().enumerate().filter(|(i, n)| live[*i] && is_residual(graph, n)).collect();
+    if sums.is_empty() {
+        return Err(Error::usage(
+            "the network has no residual units (no sum of two branches), so its stages cannot be counted: freeze by name with --freeze PATTERN",
+        ));
+    }
+    let mut needed = common(graph, sums[0].1);
+    let mut found = vec![Block { name: "conv1".into(), stage: 0, parameters: inside(imported, &needed, &vec![false; needed.len()]) }];
+    let mut stage = 0;
+    let mut shape: Option<Vec<Dim>> = None;
+    for (index, node) in sums {
+        let mut now = needed.clone();
+        mark(graph, index, &mut now);
+        let parameters = inside(imported, &now, &needed);
+        needed = now;
+        // A sum within a unit, of an attention branch for example, or one without parameters opens no stage.
+        if parameters.is_empty() {
+            continue;
+        }
+        let own = graph.ty(node.outputs[0]).shape[1..].to_vec();
+        if shape.as_ref() != Some(&own) {
+            stage += 1;
+            shape = Some(own);
+        }
+        let number = found.len();
+        let aliases: Vec<&str> = parameters.iter().map(|&i| imported.parameters[i].alias.as_str()).collect();
+        found.push(Block { name: shared_path(&aliases).unwrap_or_else(|| format!("unit {number}")), stage, parameters });
+    }
+    Ok(found)
+}
+
+/// Whether the node adds two computed values of one shape.
+fn is_residual(graph: &Graph, node: &Node) -> bool {
+    let [Some(a), Some(b)] = node.inputs[..] else { return false };
+    let computed = |v| graph.producer(v).is_some();
+    matches!(node.op_type.as_str(), "Add" | "Sum")
+        && a != b
+        && computed(a)
+        && computed(b)
+        && graph.ty(a) == graph.ty(b)
+        && graph.ty(a).rank() > 2
+}
+
+/// Marks the node at `index` and what it needs.
+fn mark(graph: &Graph, index: usize, needed: &mut [bool]) {
+    let mut open = vec![index];
+    while let Some(i) = open.pop() {
+        if std::mem::replace(&mut needed[i], true) {
+            continue;
+        }
+        for v in graph.nodes[i].used() {
+            open.extend(graph.nodes[..i].iter().position(|n| n.outputs.contains(&v)));
+        }
+    }
+}
+
+/// What both branches of a sum need.
+fn common(graph: &Graph, sum: &Node) -> Vec<bool> {
+    let mut branches = sum.used().map(|v| {
+        let mut needed = vec![false; graph.nodes.len()];
+        if let Some(i) = graph.nodes.iter().position(|n| n.outputs.contains(&v)) {
+            mark(graph, i, &mut needed);
+        }
+        needed
+    });
+    let first = branches.next().unwrap_or_default();
+    branches.fold(first, |a, b| a.iter().zip(b).map(|(a, b)| *a && b).collect())
+}
+
+/// Parameters of the nodes in `now` but not in `before`.
+fn inside(imported: &Imported, now: &[bool], before: &[bool]) -> Vec<usize> {
+    let own = |p: &crate::import::Parameter| now[p.node] && !before[p.node];
+    imported.parameters.iter().enumerate().filter(|(_, p)| own(p)).map(|(i, _)| i).collect()
+}
+
+/// The dotted path that all aliases begin with.
+fn shared_path(aliases: &[&str]) -> Option<String> {
+    let first: Vec<&str> = aliases.first()?.split('.').collect();
+    let same = |other: &&str| first.iter().zip(other.split('.')).take_while(|(a, b)| *a == b).count();
+    let length = aliases.iter().map(same).min()?.min(first.len() - 1);
+    (length > 0).then(|| first[..length].join("."))
+}

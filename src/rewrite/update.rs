@@ -1,0 +1,148 @@
+//! The optimizer's half of a step: from total gradients to the next values of parameters and optimizer state. In order: clipping by
+//! the global norm, the update rule with each parameter's own learning rate, projection towards the start, the penalty's own step, moving average.
+
+use super::graphs::{Scalars, Slot, failed, own_name};
+use super::options::Options;
+use super::strengths::Acting;
+use crate::error::Result;
+use crate::ir::{Graph, TensorType, ValueId};
+use crate::manifest::Role;
+use crate::ops::{Builder, Rule};
+use crate::optim::{self, Advanced, Update};
+
+/// The value with the squared norm of a parameter's gradient, where gradients are clipped.
+pub(super) fn square_name(parameter: &str) -> String {
+    format!("{parameter}.grad.square")
+}
+
+/// Gives every parameter its next value; returns the state that this takes. `gradients` are those of data loss and penalty together,
+/// `starts` the constants w⁰ of parameters that have one and need it, `penalties` what acts on each of them.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn update(
+    graph: &mut Graph,
+    options: &Options,
+    scalars: &mut Scalars,
+    lr: ValueId,
+    parameters: &mut [Slot],
+    gradients: &[ValueId],
+    starts: &[Option<ValueId>],
+    penalties: &[Option<Acting>],
+) -> Result<Vec<Slot>> {
+    let optimizer = &options.optimizer;
+    let Some(first) = parameters.first() else { return Ok(vec![]) };
+    let gradients = clipped(graph, optimizer.clip_norm, scalars, parameters, gradients).map_err(failed("clipping"))?;
+    let mut state = vec![];
+    let mut common: Vec<Slot> = vec![];
+    for kind in optimizer.rule.scalar_state() {
+        common.push(extra(graph, None, Role::Optimizer, kind, TensorType::scalar(first.ty.dtype)));
+    }
+    let inputs: Vec<ValueId> = common.iter().map(|s| s.input).collect();
+    let mut b = Builder::new(graph);
+    b.scope("optimizer");
+    let Advanced { next, shared } = optimizer.rule.advance(&mut b, &inputs).map_err(failed("optimizer"))?;
+    for (slot, value) in common.iter_mut().zip(next) {
+        slot.next = own_name(graph, value, &format!("{}.next", slot.name))?;
+    }
+    let mut averages = vec![];
+    for (((p, &gradient), &start), penalty) in parameters.iter_mut().zip(&gradients).zip(starts).zip(penalties) {
+        let mut own: Vec<Slot> = vec![];
+        for kind in optimizer.rule.state() {
+            own.push(extra(graph, Some(p), Role::Optimizer, kind, p.ty.clone()));
+        }
+        let inputs: Vec<ValueId> = own.iter().map(|s| s.input).collect();
+        let next = one(graph, optimizer, scalars, lr, &shared, p, gradient, &inputs, start, penalty.as_ref()).map_err(failed("update"))?;
+        p.next = own_name(graph, next[0], &format!("{}.next", p.name))?;
+        for (slot, &value) in own.iter_mut().zip(&next[1..]) {
+            slot.next = own_name(graph, value, &format!("{}.next", slot.name))?;
+        }
+        state.append(&mut own);
+        if let Some(decay) = optimizer.ema {
+            let mut slot = extra(graph, Some(p), Role::Ema, "ema", p.ty.clone());
+            let mut b = Builder::new(graph);
+            b.scope(format!("{}.update", p.alias));
+            let next = optim::average(&mut b, slot.input, p.next, decay).map_err(failed("average"))?;
+            slot.next = own_name(graph, next, &format!("{}.next", slot.name))?;
+            averages.push(slot);
+        }
+    }
+    state.append(&mut common);
+    state.append(&mut averages);
+    Ok(state)
+}
+
+/// State of the optimizer, of one parameter or of all together.
+fn extra(graph: &mut Graph, of: Option<&Slot>, role: Role, kind: &str, ty: TensorType) -> Slot {
+    let (name, alias) = of.map_or(("optimizer", "optimizer"), |p| (&p.name, &p.alias));
+    let input = graph.input(&format!("{name}.{kind}"), ty.clone());
+    Slot {
+        name: graph.name_of(input).to_string(),
+        alias: format!("{alias}.{kind}"),
+        role,
+        penalized: false,
+        start: None,
+        lr_mult: 1.0,
+        of: of.map(|p| p.name.clone()),
+        ty,
+        input,
+        next: input,
+    }
+}
+
+fn clipped(
+    graph: &mut Graph,
+    max_norm: Option<f64>,
+    scalars: &mut Scalars,
+    parameters: &[Slot],
+    gradients: &[ValueId],
+) -> Rule<Vec<ValueId>> {
+    let Some(max_norm) = max_norm else { return Ok(gradients.to_vec()) };
+    let mut b = Builder::new(graph);
+    let mut squares = vec![];
+    for (p, &gradient) in parameters.iter().zip(gradients) {
+        b.scope(format!("{}.clip", p.alias));
+        let square = b.sum_square(gradient)?;
+        b.graph.rename(square, &square_name(&p.name));
+        squares.push(square);
+    }
+    b.scope("clip");
+    let factor = optim::coefficient(&mut b, &squares, max_norm)?;
+    let mut clipped = vec![];
+    for (p, &gradient) in parameters.iter().zip(gradients) {
+        b.scope("clip");
+        let factor = scalars.at_rank(&mut b, factor, p.ty.rank())?;
+        b.scope(format!("{}.clip", p.alias));
+        clipped.push(b.mul(gradient, factor)?);
+    }
+    Ok(clipped)
+}
+
+/// The next value of a parameter, then those of its state.
+#[allow(clippy::too_many_arguments)]
+fn one(
+    graph: &mut Graph,
+    optimizer: &optim::Optimizer,
+    scalars: &mut Scalars,
+    lr: ValueId,
+    shared: &[ValueId],
+    p: &Slot,
+    gradient: ValueId,
+    state: &[ValueId],
+    start: Option<ValueId>,
+    penalty: Option<&Acting>,
+) -> Rule<Vec<ValueId>> {
+    let rank = p.ty.rank();
+    let mut b = Builder::new(graph);
+    b.scope("scalars");
+    let lr = scalars.multiplied(&mut b, lr, p.lr_mult)?;
+    let lr = scalars.at_rank(&mut b, lr, rank)?;
+    let shared: Vec<ValueId> = shared.iter().map(|&v| scalars.at_rank(&mut b, v, rank)).collect::<Rule<_>>()?;
+    b.scope(format!("{}.update", p.alias));
+    let mut next = optimizer.rule.update(&mut b, &Update { w: p.input, gradient, lr, shared: &shared, state })?;
+    if let (Some(lambda), Some(start), Role::Shared) = (optimizer.spd, start, p.role) {
+        next[0] = optim::project(&mut b, p.input, next[0], gradient, start, lambda)?;
+    }
+    if let Some(penalty) = penalty {
+        next[0] = penalty.after(&mut b, next[0], lr)?;
+    }
+    Ok(next)
+}
