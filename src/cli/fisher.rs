@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Pairs of image and class per call [default: by memory, at most 128]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pairs: Option<usize>,
     /// Replace the file, and any checkpoint, that is there
     #[arg(long, conflicts_with = "resume")]
@@ -60,8 +60,8 @@ pub struct Args {
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
     /// Threads that load images [default: one per core]
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
-    workers: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    workers: u16,
     /// Results as JSON
     #[arg(long)]
     json: bool,
@@ -94,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         graph: args.graph,
         checkpoint_every: args.checkpoint_every,
         engine: args.engine.options(),
-        workers: args.workers,
+        workers: args.workers.into(),
         classes: args.class_names.as_deref().map(read_class_names).transpose()?.unwrap_or_default(),
         input_shape: args.input_shape.map(|s| s.0),
         resize: args.preprocessing.resize,

@@ -14,7 +14,7 @@ pub struct Args {
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     to: f64,
     /// The model to write
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Which state of the run
     #[arg(long, value_enum, default_value = "final")]
@@ -28,5 +28,5 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = Subject::open(&args.run)?;
     export_interpolated(&subject, args.state.into(), args.to, &args.output, args.force)?;
     let size = std::fs::metadata(&args.output).map_or(0, |m| m.len());
-    output::print(&format!("wrote {} ({:.2} MB)\n", args.output.display(), size as f64 / 1e6))
+    output::print(&format!("wrote {} ({})\n", args.output.display(), output::size(size)))
 }

@@ -6,6 +6,7 @@ mod bad_models;
 mod device;
 mod evaluate;
 mod finetune;
+mod fisher;
 mod inspect;
 mod interrupt;
 mod models;
