@@ -16,6 +16,7 @@ const STAGES: &[&[&str]] = &[
     &["engine"],
     &["data"],
     &["train"],
+    &["fisher"],
     &["report"],
     &["cli"],
 ];

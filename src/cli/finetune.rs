@@ -31,6 +31,9 @@ pub struct Args {
     /// Training steps
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
+    /// Train the new head alone for the first N epochs (or steps, with --steps), then everything
+    #[arg(long, value_name = "N")]
+    head_first: Option<u64>,
     /// Learning rate [default: the bundle's]
     #[arg(long, allow_negative_numbers = true)]
     lr: Option<f64>,
@@ -125,6 +128,7 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
     }
     let length = args.epochs.map(Length::Epochs).or(args.steps.map(Length::Steps));
     training.length = length.unwrap_or(training.length);
+    training.head_first = args.head_first.unwrap_or(training.head_first);
     for Strength { pattern, value } in &args.alpha {
         training.scalars.insert(pattern.as_deref().map_or("alpha".into(), scalar_of), *value);
     }

@@ -4,13 +4,14 @@ use super::checkpoint::{self, Checkpoint, not_finite};
 use super::classifier::{Classifier, ClassifierOptions};
 use super::distance::Distance;
 use super::evaluate::evaluate;
+use super::head_first;
 use super::metrics::{Metrics, Record, StepRecord, ValidationRecord};
 use super::options::FinetuneOptions;
 use super::progress::{Outline, Progress};
 use super::run::{self, Best, Results, RunRecord, RunResult, Status};
 use super::setup::{Place, Prepared, prepare};
 use crate::data::{Augment, Batch, ImageDataset, Loader, LoaderOptions};
-use crate::engine::{self, EngineOptions, StatePort, Stepper};
+use crate::engine::{self, Engine, EngineOptions, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::rewrite::start_state;
@@ -48,12 +49,15 @@ struct Trainer {
     prepared: Parts,
     dir: PathBuf,
     record: RunRecord,
+    engine: Box<dyn Engine>,
     stepper: Box<dyn Stepper>,
     loader: Loader,
     validation: Option<(Classifier, Arc<ImageDataset>)>,
     metrics: Metrics,
     at: Checkpoint,
     total: u64,
+    /// So many steps, the first ones, train the head alone.
+    head_steps: u64,
     /// The last epoch's steps.
     recent: VecDeque<StepRecord>,
     seconds: f64,
@@ -72,7 +76,8 @@ struct Parts {
 
 impl Trainer {
     fn new(options: &FinetuneOptions, prepared: Prepared, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
-        let Prepared { bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, state, at, .. } = prepared;
+        let Prepared { bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, mut state, at, .. } =
+            prepared;
         let engine = engine::open(&options.engine)?;
         let held_out = match validation {
             None => None,
@@ -85,9 +90,11 @@ impl Trainer {
         let dataset = ImageDataset::new(images, recipe, training.augment, ImageDataset::CACHE);
         let loader_options = LoaderOptions { threads: options.workers, ..LoaderOptions::training(batch, training.seed) };
         let loader = Loader::new(Arc::new(dataset), loader_options)?;
-        let ports: Vec<StatePort> =
-            bundle.manifest.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
-        let stepper = engine.load_step(&bundle.step(), &ports, state)?;
+        let head_steps = training.head_steps(loader.batches_per_epoch());
+        if head_steps > 0 && at.step == head_steps {
+            head_first::restart(&bundle.manifest.state, &mut state);
+        }
+        let stepper = head_first::load(engine.as_ref(), &bundle, state, at.step < head_steps)?;
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("stopped before the first step; nothing was written".into()));
         }
@@ -128,11 +135,13 @@ impl Trainer {
             prepared: Parts { bundle, scalars, workers: options.workers },
             dir,
             record,
+            engine,
             stepper,
             loader,
             validation: held_out,
             metrics,
             total,
+            head_steps,
             recent: VecDeque::new(),
             seconds: 0.0,
             wait: 0.0,
@@ -166,6 +175,8 @@ impl Trainer {
     fn run(&mut self, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunResult> {
         let per_epoch = self.per_epoch();
         let mut stream = self.loader.stream(self.at.step / per_epoch, (self.at.step % per_epoch) as usize, None)?;
+        // A run that goes on at the border of its two phases is in the second one already.
+        let mut resumed = true;
         loop {
             let step = self.at.step;
             let epoch_ended = step > 0 && (step.is_multiple_of(per_epoch) || step == self.total);
@@ -185,6 +196,10 @@ impl Trainer {
             if due && step > self.saved.0 {
                 self.save_checkpoint(progress)?;
             }
+            if step > 0 && step == self.head_steps && !resumed {
+                self.train_everything()?;
+            }
+            resumed = false;
             let start = Instant::now();
             let batch = stream.next().ok_or_else(|| Error::data("the images ended too early"))??;
             let record = self.step(&batch, start)?;
@@ -196,10 +211,19 @@ impl Trainer {
         self.complete()
     }
 
+    /// Goes from the first phase to the second.
+    fn train_everything(&mut self) -> Result<()> {
+        let mut state = self.state()?;
+        let bundle = &self.prepared.bundle;
+        head_first::restart(&bundle.manifest.state, &mut state);
+        self.stepper = head_first::load(self.engine.as_ref(), bundle, state, false)?;
+        Ok(())
+    }
+
     fn step(&mut self, batch: &Batch, start: Instant) -> Result<StepRecord> {
         let manifest = &self.prepared.bundle.manifest;
         let dtype = |name: &str| DType::from_name(name).unwrap_or(DType::F32);
-        let lr_factor = self.record.training.schedule.factor(self.at.step, self.total);
+        let lr_factor = self.record.training.lr_factor(self.at.step, self.total, self.head_steps);
         let mut lr = 0.0;
         let mut scalars = vec![];
         for (name, value) in &self.prepared.scalars {

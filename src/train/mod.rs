@@ -6,6 +6,7 @@ mod distance;
 mod evaluate;
 mod finetune;
 mod folders;
+mod head_first;
 mod interpolate;
 mod metrics;
 mod options;

@@ -3,7 +3,7 @@
 use crate::data::Augment;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -114,6 +114,9 @@ pub struct Training {
     pub data: PathBuf,
     pub validation: Validation,
     pub length: Length,
+    /// So many of `length`'s epochs or steps, the first ones, train the new head alone.
+    #[serde(default)]
+    pub head_first: u64,
     /// Images per step where the bundle leaves it open.
     pub batch: Option<usize>,
     /// Values for the step's scalar inputs, `lr`, `alpha` and `beta`, instead of the bundle's defaults.
@@ -147,6 +150,7 @@ impl Training {
             data: data.into(),
             validation: Validation::None,
             length: Length::Epochs(10),
+            head_first: 0,
             batch: None,
             scalars: BTreeMap::new(),
             schedule: Schedule::default(),
@@ -180,6 +184,34 @@ impl Training {
         }
         let value = |s: &crate::manifest::Scalar| (s.name.clone(), self.scalars.get(&s.name).copied().unwrap_or(s.default));
         Ok(manifest.scalars.iter().map(value).collect())
+    }
+
+    /// The number of steps that train the head alone, with so many in an epoch.
+    pub fn head_steps(&self, per_epoch: usize) -> u64 {
+        match self.length {
+            Length::Epochs(_) => Length::Epochs(self.head_first).steps(per_epoch),
+            Length::Steps(_) => self.head_first,
+        }
+    }
+
+    /// Fails where a first phase for the head was asked for and cannot be had.
+    pub fn check_head_first(&self, manifest: &Manifest) -> Result<()> {
+        let (Length::Epochs(all) | Length::Steps(all)) = self.length;
+        if self.head_first > all {
+            let unit = if matches!(self.length, Length::Epochs(_)) { "epochs" } else { "steps" };
+            return Err(Error::usage(format!("--head-first {} is more than the {all} {unit} of the whole training", self.head_first)));
+        }
+        if self.head_first > 0 && !manifest.state.iter().any(|s| s.role == Role::New) {
+            return Err(Error::usage(
+                "--head-first needs a head that is new, and this bundle keeps the model's own: rewrite the model with --classes",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The factor on the learning rate in step `step` (from 0) of `total`, of which the first `head` train the head alone.
+    pub fn lr_factor(&self, step: u64, total: u64, head: u64) -> f64 {
+        if step < head { 1.0 } else { self.schedule.factor(step - head, total.saturating_sub(head)) }
     }
 
     /// Images per step: the bundle's number, or where it is open the one asked for, or 32.
@@ -225,6 +257,14 @@ mod tests {
         assert_eq!(Schedule::Cosine.factor(0, 100), 1.0);
         assert!((Schedule::Cosine.factor(50, 100) - 0.5).abs() < 1e-12);
         assert!(Schedule::Cosine.factor(99, 100) < 3e-4);
+    }
+
+    #[test]
+    fn the_schedule_counts_from_the_second_phase() {
+        let training = Training { length: Length::Steps(13), head_first: 4, ..Training::new("/data") };
+        let rates: Vec<f64> = (0..13).map(|s| training.lr_factor(s, 13, training.head_steps(5))).collect();
+        assert_eq!(rates, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1]);
+        assert_eq!(Training { length: Length::Epochs(9), ..training }.head_steps(5), 20);
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<Prepared> {
     let mut bundle = Bundle::open(&options.bundle)?;
     let training = absolute(&options.training)?;
     let scalars = training.scalars(&bundle.manifest)?;
+    training.check_head_first(&bundle.manifest)?;
     let batch = training.batch(&bundle.manifest)?;
     if options.checkpoint_every == Some(0) {
         return Err(Error::usage("--checkpoint-every 0 makes no sense: give a number of steps"));

@@ -1,7 +1,9 @@
 """Steps with each penalty and optimizer, in ONNX Runtime by nothing but the manifest, against PyTorch's float64 runs."""
+import subprocess
+
 import numpy as np
 import pytest
-from harness import ENTRIES, FIXTURES, RUNS, TOLERANCE, mismatches, part, read_tensors, rewrite_fixture
+from harness import BINARY, ENTRIES, FIXTURES, RUNS, TOLERANCE, mismatches, part, read_tensors, rewrite_fixture
 
 OPTIMIZER_TOLERANCE = 1e-5  # norm-relative, for parameters, statistics, losses and the optimizer's own state
 SERIES = ("loss", "data_loss", "penalty", "correct")
@@ -97,3 +99,48 @@ def test_weights_return_to_the_starting_point(tmp_path):
     found = {n: without[n].astype(np.float64) - pulled[n] for n in weights}
     lines = mismatches(found, {n: 0.5 * 0.4 * (moved[n].astype(np.float64) - start[n]) for n in weights}, TOLERANCE)
     assert not lines, "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (("--optimizer", "adamw", "--momentum", 0.9), "--momentum has no meaning with --optimizer adamw"),
+        (("--optimizer", "lars", "--nesterov"), "--nesterov has no meaning with --optimizer lars"),
+        (("--beta1", 0.9), "--beta1 has no meaning with --optimizer sgd"),
+        (("--weight-decay", 0.1), "--penalty l2"),
+        (("--optimizer", "adamw", "--trust", 1), "it belongs to --optimizer lars"),
+        (("--optimizer", "adamw", "--beta2", 1), "--beta2 1 is not at least 0 and below 1"),
+        (("--optimizer", "adamw", "--eps", 0), "--eps 0 "),
+        (("--optimizer", "lars", "--trust", "nan"), "--trust NaN"),
+        (("--optimizer", "adam"), "adamw"),
+        (("--clip-norm", 0), "--clip-norm 0 is no positive number"),
+        (("--ema", 1), "--ema 1 is not at least 0 and below 1"),
+        (("--spd", -1), "--spd -1 is no positive number"),
+        (("--lr-mult", "9.*"), "'fc.*=10'"),
+        (("--lr-mult", "9.*=x"), "`x` is no number"),
+        (("--lr-mult", "9.*=-1"), "must be 0 or a positive number"),
+        (("--lr-mult", "9.*=inf"), "must be 0 or a positive number"),
+        (("--lr-mult", "fc.*=10"), "matches no parameter"),
+        (("--lr-mult", "9.*=10", "--freeze", "9.*"), "is frozen"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, words, tmp_path):
+    command = [BINARY, "rewrite", FIXTURES / "vgg.onnx", "-o", tmp_path / "bundle", *arguments]
+    done = subprocess.run([str(a) for a in command], capture_output=True, text=True)
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_of_sgd_alone_is_as_before(tmp_path):
+    bundle = rewrite_fixture("vgg", tmp_path)
+    assert bundle.manifest["optimizer"] == {"kind": "sgd", "momentum": 0.9, "nesterov": False}
+    assert not any(key in s for s in bundle.state for key in ("lr_mult", "ema"))
+
+
+def test_a_rate_of_zero_keeps_every_bit(tmp_path):
+    tensors = read_tensors(ENTRIES["vgg"]["golden"])
+    bundle = rewrite_fixture("vgg", tmp_path, "--optimizer", "adamw", "--lr-mult", "*=0", "--lr-mult", "9.*=1", penalty="l2-sp")
+    start = bundle.start()
+    after = bundle.next_state(bundle.graph("step")(bundle.feeds(start, tensors["input"], tensors["target"])))
+    moved = {n for n in bundle.named("shared") if after[n].tobytes() != start[n].tobytes()}
+    assert moved == {"9.weight", "9.bias"}

@@ -1,0 +1,67 @@
+//! Linear probing, then fine-tuning (LP-FT; Kumar, Raghunathan, Jones, Ma and Liang, ICLR 2022, arXiv 2202.10054): a first phase trains
+//! the new head alone, so that its random start does not pull the features away; a second one trains everything.
+//!
+//! The first phase runs a graph of its own, in which all other parameters are constants: they keep their bits, and no gradient is
+//! computed below the head. BatchNorm in training mode goes on to use, and to follow, the statistics of the batches. The second
+//! phase starts as a new run from the probed head would: the optimizer's state is zero, averages are the weights, and the schedule
+//! of the learning rate counts from there. In the first phase the rate is constant.
+
+use crate::engine::{Engine, StatePort, Stepper};
+use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
+use crate::manifest::{Role, State};
+use crate::onnx;
+use crate::rewrite::{Bundle, head_step};
+
+/// Loads the bundle's step, or with `head_only` that of the first phase, with `state` in the manifest's order.
+pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>, head_only: bool) -> Result<Box<dyn Stepper>> {
+    let port = |s: &State| StatePort { input: s.input.clone(), output: s.output.clone() };
+    let states = &bundle.manifest.state;
+    if !head_only {
+        let ports: Vec<StatePort> = states.iter().map(port).collect();
+        return engine.load_step(&bundle.step(), &ports, state);
+    }
+    let (model, live) = head_step(bundle, &state)?;
+    let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+    let path = folder.path().join("head_step.onnx");
+    onnx::write(&path, &model)?;
+    drop(model);
+    let ports: Vec<StatePort> = states.iter().zip(&live).filter(|(_, live)| **live).map(|(s, _)| port(s)).collect();
+    let moving = state.iter().zip(&live).filter(|(_, live)| **live).map(|(t, _)| t.clone()).collect();
+    let inner = engine.load_step(&path, &ports, moving)?;
+    Ok(Box::new(HeadStepper { inner, live, state }))
+}
+
+/// The state with which the second phase starts, from that with which the first one ended.
+pub(super) fn restart(states: &[State], state: &mut [Tensor]) {
+    for (at, s) in states.iter().enumerate() {
+        match s.role {
+            Role::Optimizer => state[at] = Tensor::zeros(DType::from_name(&s.dtype).unwrap_or(DType::F32), &s.shape),
+            Role::Ema => {
+                if let Some(parameter) = states.iter().position(|p| s.of.as_ref() == Some(&p.name)) {
+                    state[at] = state[parameter].clone();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Shows the whole state, of which a part stays as it is.
+struct HeadStepper {
+    inner: Box<dyn Stepper>,
+    live: Vec<bool>,
+    state: Vec<Tensor>,
+}
+
+impl Stepper for HeadStepper {
+    fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        self.inner.step(feeds)
+    }
+
+    fn state(&mut self) -> Result<Vec<Tensor>> {
+        let mut moving = self.inner.state()?.into_iter();
+        let whole = self.state.iter().zip(&self.live).map(|(kept, live)| if *live { moving.next() } else { Some(kept.clone()) });
+        whole.collect::<Option<_>>().ok_or_else(|| Error::engine("the step of the head lost a part of its state"))
+    }
+}
