@@ -7,6 +7,7 @@ pub mod emit;
 pub mod engine;
 pub mod error;
 pub mod fisher;
+pub mod fisher_file;
 pub mod fs;
 pub mod grad;
 pub mod import;

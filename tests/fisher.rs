@@ -378,7 +378,7 @@ fn damaged_files_are_refused() {
         let end = bytes.len() - 4;
         bytes[end..].copy_from_slice(&value.to_le_bytes());
         let message = reason(&bytes);
-        assert!(message.contains(&format!("holds {shown}")), "{message}");
+        assert!(message.contains(&format!("the first is {shown}")), "{message}");
     }
     let plain = safetensors::serialize(Vec::<(String, safetensors::tensor::TensorView)>::new(), None).unwrap();
     assert!(reason(&plain).contains("no metadata"));

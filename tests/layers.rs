@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const STAGES: &[&[&str]] = &[
     &["error"],
     &["fs", "ir"],
-    &["manifest", "onnx"],
+    &["fisher_file", "manifest", "onnx"],
     &["ops"],
     &["grad", "loss", "penalty", "optim"],
     &["import", "zoo"],

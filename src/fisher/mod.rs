@@ -5,15 +5,14 @@
 
 mod checkpoint;
 mod estimate;
-mod file;
 mod graph;
 mod options;
 mod run;
 mod summary;
 mod widen;
 
+pub use crate::fisher_file::{FORMAT, FisherFile, Info, SourceInfo, read, write};
 pub use estimate::{Estimate, Estimator, Outline, Plan, Progress, Silent};
-pub use file::{FORMAT, FisherFile, Info, SourceInfo, read, write};
 pub use graph::{FisherGraph, Measured, Shape, Subject, build, look};
 pub use options::{Existing, FisherOptions, Mode};
 pub use run::{FisherResult, fisher};

@@ -2,13 +2,13 @@
 
 use super::checkpoint::Identity;
 use super::estimate::{Estimator, Keeping, Plan, Progress};
-use super::file::{self, Info, SourceInfo};
 use super::graph::{Subject, look};
 use super::options::{Existing, FisherOptions, Mode, shape};
 use super::summary::Summary;
 use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, Recipe};
 use crate::engine;
 use crate::error::{Error, Result};
+use crate::fisher_file::{self, Info, SourceInfo};
 use crate::fs::OutputFile;
 use crate::ir::Tensor;
 use crate::manifest::{Port, Preprocessing};
@@ -118,7 +118,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     progress.finish();
     let estimate = estimate?;
     let info = Info {
-        format: file::FORMAT,
+        format: fisher_file::FORMAT,
         spgraph: env!("CARGO_PKG_VERSION").into(),
         source: SourceInfo {
             file: options.model.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -135,7 +135,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         .zip(&estimate.values)
         .map(|(p, v)| (p.name.clone(), Tensor::from_f32(&p.shape, &v.iter().map(|&x| x as f32).collect::<Vec<_>>())))
         .collect();
-    file::write(&options.output, replace, &info, &tensors)?;
+    fisher_file::write(&options.output, replace, &info, &tensors)?;
     if keeping.path.is_file() {
         std::fs::remove_file(&keeping.path).map_err(Error::io("cannot remove", &keeping.path))?;
     }

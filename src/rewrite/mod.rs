@@ -2,7 +2,7 @@
 
 mod bundle;
 mod export;
-mod fisher_file;
+mod fisher;
 mod freezing;
 mod graphs;
 mod head;

@@ -3,7 +3,7 @@
 //! Strengths are scalar inputs of the step: `alpha` on shared parameters, `beta` on new ones, and `alpha:PATTERN` for each pattern
 //! with a strength of its own. A weight by depth is a constant factor on `alpha`.
 
-use super::fisher_file;
+use super::fisher;
 use super::graphs::Slot;
 use super::options::{Options, Penalize, PenaltyStep, Strength};
 use super::patterns::{few, matching};
@@ -171,7 +171,7 @@ impl Penalties {
             scalars.push(Scalar { name: scalar_of(pattern), default: *value });
         }
         let mut fisher = match &options.fisher {
-            Some(path) => fisher_file::read(path, &source.sha256, &plan.parameters)?,
+            Some(path) => fisher::read(path, &source.sha256, &plan.parameters)?,
             None => HashMap::new(),
         };
         let mut parameters = HashMap::new();

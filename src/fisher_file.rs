@@ -18,22 +18,28 @@ pub const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceInfo {
     /// File name, without folders.
+    #[serde(default)]
     pub file: String,
     pub sha256: String,
 }
 
-/// How the estimate was made.
+/// How the estimate was made. Another tool's file needs no more than `format` and the source's hash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Info {
     pub format: u32,
     /// Version of spgraph that wrote the file.
+    #[serde(default)]
     pub spgraph: String,
     pub source: SourceInfo,
     /// `exact`, `sampled` or `empirical`.
+    #[serde(default)]
     pub mode: String,
     /// m: images, or draws in `sampled` mode.
+    #[serde(default)]
     pub samples: u64,
+    #[serde(default)]
     pub classes: usize,
+    #[serde(default)]
     pub seed: u64,
 }
 
@@ -45,9 +51,9 @@ pub struct FisherFile {
     pub tensors: HashMap<String, Tensor>,
 }
 
-/// The first element that is no diagonal entry of a Fisher matrix: negative or not finite.
-fn bad(tensor: &Tensor) -> Option<f64> {
-    tensor.to_f64().ok()?.into_iter().find(|v| !(v.is_finite() && *v >= 0.0))
+/// Whether it can be a diagonal entry of a Fisher matrix.
+fn is_entry(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
 }
 
 /// Writes the file whole or not at all. Fails on entries that are negative or no numbers.
@@ -55,7 +61,7 @@ pub fn write(path: &Path, force: bool, info: &Info, tensors: &[(String, Tensor)]
     let failed = |why: String| Error::data(format!("cannot write {}: {why}", path.display()));
     let mut views = vec![];
     for (name, tensor) in tensors {
-        if let Some(value) = bad(tensor) {
+        if let Some(value) = tensor.to_f64()?.into_iter().find(|v| !is_entry(*v)) {
             return Err(failed(format!("the Fisher information of `{name}` holds {value} as float32")));
         }
         let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), tensor.bytes()).map_err(|e| failed(e.to_string()))?;
@@ -74,7 +80,7 @@ pub fn read(path: &Path) -> Result<FisherFile> {
         Error::model(format!("{} is no Fisher file of spgraph, or it is damaged: {why}. Make one with `spgraph fisher`", path.display()))
     };
     let data = bytes::Bytes::from(std::fs::read(path).map_err(Error::io("cannot read the Fisher file", path))?);
-    let (_, header) = SafeTensors::read_metadata(&data).map_err(|e| refused(e.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(&data).map_err(|e| refused(format!("it is no safetensors file ({e})")))?;
     let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| refused(format!("it has no metadata `{KEY}`")))?;
     let info: Info = serde_json::from_str(text).map_err(|e| refused(e.to_string()))?;
     if info.format != FORMAT {
@@ -87,8 +93,13 @@ pub fn read(path: &Path) -> Result<FisherFile> {
             return Err(refused(format!("`{name}` has elements of type {:?}, not F32", view.dtype())));
         }
         let tensor = Tensor::new(DType::F32, view.shape().to_vec(), data.slice_ref(view.data()))?;
-        if let Some(value) = bad(&tensor) {
-            return Err(refused(format!("`{name}` holds {value}; every entry must be 0 or a positive number")));
+        let wrong: Vec<f64> = tensor.to_f64()?.into_iter().filter(|v| !is_entry(*v)).collect();
+        if let Some(first) = wrong.first() {
+            return Err(refused(format!(
+                "{} of the {} entries of `{name}` are negative or no numbers (the first is {first}); a mean of squares is neither",
+                wrong.len(),
+                tensor.count()
+            )));
         }
         tensors.insert(name, tensor);
     }
