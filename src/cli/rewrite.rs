@@ -80,6 +80,7 @@ pub struct Args {
     /// Images per step, or `dynamic`
     #[arg(long, default_value = "32", value_parser = parse_batch)]
     batch: Batch,
+    /// Share of a label that is spread evenly over all classes
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     label_smoothing: f64,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224

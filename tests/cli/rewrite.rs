@@ -15,7 +15,7 @@ fn the_model_alone_is_enough_and_the_defaults_are_printed() {
         "parameters  65 shared, 0 new, 0 frozen",
         "batch norm  train",
         "penalty     l2-sp alpha 0.1, beta 0.01, on 22 tensors",
-        "optimizer   sgd, lr 0.01, momentum 0.9",
+        "optimizer   sgd, momentum 0.9, lr 0.01",
         "wrote       my.net.spgraph",
         "spgraph finetune my.net.spgraph --data FOLDER",
     ] {
