@@ -77,6 +77,9 @@ fn compare(what: &str, found: &Estimate, golden: &Golden, kind: &str, tolerance:
         let expected = golden.values.get(&format!("{kind}/{}", p.name)).unwrap_or_else(|| panic!("{what}: PyTorch has no `{}`", p.name));
         assert!(expected.iter().any(|v| *v > 0.0), "{what}: `{}` shows nothing", p.name);
         let error = relative(values, expected);
+        if std::env::var_os("SHOW").is_some() {
+            eprintln!("ERR {error:.1e} {what} {}", p.name);
+        }
         assert!(error <= tolerance, "{what}: `{}` is off by {error:.1e}", p.name);
     }
 }
@@ -231,11 +234,11 @@ impl Work {
     }
 }
 
-/// Stops after so many batches.
+/// Stops after so many calls.
 struct StopAfter<'a>(u64, &'a AtomicBool);
 
 impl Progress for StopAfter<'_> {
-    fn batch(&mut self, _: u64, _: u64, _: f64) {
+    fn call(&mut self, _: u64, _: u64, _: f64) {
         self.0 -= 1;
         self.1.store(self.0 == 0, Ordering::Relaxed);
     }
@@ -245,13 +248,15 @@ impl Progress for StopAfter<'_> {
 fn a_resumed_estimation_ends_with_the_same_bits() {
     let work = Work::new();
     for mode in [Mode::Exact, Mode::Sampled] {
-        let samples = if mode == Mode::Sampled { 40 } else { 9 };
-        let with = |output: &str, existing| FisherOptions { mode: Some(mode), samples: Some(samples), existing, ..work.options(output) };
+        // Exact: three calls for each image, stopped within the second. Sampled: several passes, stopped in the third.
+        let (samples, pairs, calls) = if mode == Mode::Sampled { (40, 10, 5) } else { (9, 2, 5) };
+        let common = || FisherOptions { mode: Some(mode), samples: Some(samples), pairs: Some(pairs), ..work.options("") };
+        let with = |output: &str, existing| FisherOptions { output: work.path(output), existing, ..common() };
         work.run(&with("whole", Existing::Replace)).unwrap();
         work.run(&with("again", Existing::Replace)).unwrap();
         let stop = AtomicBool::new(false);
         let options = with("resumed", Existing::Replace);
-        let error = fisher(&options, &mut StopAfter(2, &stop), &stop).unwrap_err();
+        let error = fisher(&options, &mut StopAfter(calls, &stop), &stop).unwrap_err();
         assert!(matches!(error, Error::Interrupted(_)) && error.exit_code() == 130 && error.to_string().contains("--resume"), "{error}");
         assert!(options.checkpoint().is_file());
         // What was there before is there still; without it, the checkpoint is what a fresh start would lose.

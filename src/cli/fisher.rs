@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// Estimate the Fisher information of a source network, for `rewrite --fisher`
 #[derive(clap::Args)]
 #[command(
-    after_help = "Ctrl-C finishes the batch, writes FILE.checkpoint and exits with code 130; the same command with --resume goes on from \
+    after_help = "Ctrl-C finishes the call, writes FILE.checkpoint and exits with code 130; the same command with --resume goes on from \
     there and ends with the same bits as an uninterrupted run."
 )]
 pub struct Args {
@@ -48,8 +48,8 @@ pub struct Args {
     /// Also write the graph of one call, an ONNX model of standard operators
     #[arg(long, value_name = "FILE")]
     graph: Option<PathBuf>,
-    /// Write a checkpoint after so many batches of images [default: every minute]
-    #[arg(long, value_name = "BATCHES", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Write a checkpoint after so many calls [default: every minute]
+    #[arg(long, value_name = "CALLS", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
     /// Text file with the class names by label, one on each line
     #[arg(long, value_name = "FILE")]
@@ -117,26 +117,26 @@ struct Display {
 impl Progress for Display {
     fn start(&mut self, o: &Outline) {
         self.meter.say(&format!("engine  {}", o.engine));
-        let pairs = o.samples * o.mode.pairs(o.classes) as u64;
         self.meter.say(&format!(
-            "data    {} images; {} of {} samples, {pairs} pairs of image and class, {} per call",
+            "data    {} images; {} of {} samples, {} pairs of image and class, {} per call",
             o.images,
             o.mode,
             o.samples,
+            o.pairs,
             o.shape.rows * o.shape.copies
         ));
         if o.done > 0 {
-            self.meter.say(&format!("resume  after sample {}", o.done));
+            self.meter.say(&format!("resume  after pair {}", o.done));
         }
-        self.meter.start(o.done, o.samples);
+        self.meter.start(o.done, o.pairs);
     }
 
-    fn batch(&mut self, samples: u64, pairs: u64, seconds: f64) {
-        self.meter.at(samples, "sample", &format!("{:.0} pairs/s", pairs as f64 / seconds.max(1e-9)));
+    fn call(&mut self, done: u64, pairs: u64, seconds: f64) {
+        self.meter.at(done, "pair", &format!("{:.1} pairs/s", pairs as f64 / seconds.max(1e-9)));
     }
 
-    fn checkpoint(&mut self, samples: u64, path: &Path) {
-        self.meter.say(&format!("checkpoint after sample {samples}: {}", path.display()));
+    fn checkpoint(&mut self, done: u64, path: &Path) {
+        self.meter.say(&format!("checkpoint after pair {done}: {}", path.display()));
     }
 
     fn note(&mut self, text: &str) {
@@ -164,7 +164,7 @@ fn text(result: &FisherResult) -> String {
     }
     table.row(["all".to_string(), s.elements.to_string(), s.zeros.to_string(), format!("{:.4e}", s.mass), String::new(), String::new()]);
     format!(
-        "{table}\nfisher  {}, {} samples of {} images, {} classes\nspeed   {:.0} pairs/s in {:.1} s ({} per call), {} of it waiting for images; {}\n\
+        "{table}\nfisher  {}, {} samples of {} images, {} classes\nspeed   {:.1} pairs/s in {:.1} s ({} per call), {} of it waiting for images; {}\n\
          wrote   {}\nnext    spgraph rewrite MODEL --penalty l2-sp-fisher --fisher {}\n",
         result.info.mode,
         result.info.samples,

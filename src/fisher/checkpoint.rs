@@ -58,13 +58,18 @@ impl Identity {
 /// Where an estimation stands.
 #[derive(Debug, Clone, Default)]
 pub struct Sums {
-    /// Calls of all classes of a batch of images that are done, and the images in them.
+    /// Batches of images of which all classes are done, and the images in them.
     pub batches: u64,
     pub images: u64,
+    /// Calls that are done of the batch in hand, and pairs that are done in all.
+    pub calls: u64,
+    pub pairs: u64,
     /// By parameter: squared gradients.
     pub squares: Vec<Vec<f64>>,
     /// By layer: the sum over images of the image's own sum, and of its square.
     pub traces: Vec<[f64; 2]>,
+    /// By parameter and row: the sums of the batch in hand.
+    pub open: Vec<f64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,6 +77,8 @@ struct Header {
     format: u32,
     batches: u64,
     images: u64,
+    calls: u64,
+    pairs: u64,
     identity: Identity,
 }
 
@@ -82,11 +89,13 @@ fn bytes_of(values: impl Iterator<Item = f64>) -> Vec<u8> {
 /// Writes the sums whole or not at all.
 pub fn write(path: &Path, identity: &Identity, sums: &Sums) -> Result<()> {
     let failed = |why: String| Error::training(format!("cannot write {}: {why}", path.display()));
-    let header = Header { format: FORMAT, batches: sums.batches, images: sums.images, identity: identity.clone() };
+    let Sums { batches, images, calls, pairs, .. } = *sums;
+    let header = Header { format: FORMAT, batches, images, calls, pairs, identity: identity.clone() };
     let text = serde_json::to_string(&header).map_err(|e| failed(e.to_string()))?;
     let mut data: Vec<(String, Vec<u8>)> =
         sums.squares.iter().enumerate().map(|(i, v)| (format!("squares.{i}"), bytes_of(v.iter().copied()))).collect();
     data.push(("traces".into(), bytes_of(sums.traces.iter().flatten().copied())));
+    data.push(("open".into(), bytes_of(sums.open.iter().copied())));
     let views = data.iter().map(|(name, bytes)| Ok((name, TensorView::new(Dtype::F64, vec![bytes.len() / 8], bytes)?)));
     let views = views.collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>().map_err(|e| failed(e.to_string()))?;
     let file = safetensors::serialize(views, Some(HashMap::from([(KEY.to_string(), text)]))).map_err(|e| failed(e.to_string()))?;
@@ -95,8 +104,9 @@ pub fn write(path: &Path, identity: &Identity, sums: &Sums) -> Result<()> {
     out.commit()
 }
 
-/// Reads the sums back. Fails where they are of another estimation than `asked`; `sizes` are the parameters' elements.
-pub fn read(path: &Path, asked: &Identity, sizes: &[usize], layers: usize) -> Result<Sums> {
+/// Reads the sums back. Fails where they are of another estimation than `asked`; `sizes` are the parameters'
+/// elements, `open` the size of [`Sums::open`].
+pub fn read(path: &Path, asked: &Identity, sizes: &[usize], layers: usize, open: usize) -> Result<Sums> {
     let damaged = |why: String| {
         Error::model(format!("{} is no checkpoint of `spgraph fisher`, or it is damaged: {why}. --force starts anew", path.display()))
     };
@@ -125,5 +135,6 @@ pub fn read(path: &Path, asked: &Identity, sizes: &[usize], layers: usize) -> Re
     };
     let squares = sizes.iter().enumerate().map(|(i, &n)| values(&format!("squares.{i}"), n)).collect::<Result<_>>()?;
     let traces = values("traces", 2 * layers)?.chunks_exact(2).map(|c| [c[0], c[1]]).collect();
-    Ok(Sums { batches: header.batches, images: header.images, squares, traces })
+    let Header { batches, images, calls, pairs, .. } = header;
+    Ok(Sums { batches, images, calls, pairs, squares, traces, open: values("open", open)? })
 }

@@ -41,16 +41,17 @@ pub struct Outline {
     pub classes: usize,
     pub samples: u64,
     pub shape: super::Shape,
-    /// Samples that were done before.
+    /// (image, class) pairs in all, and those that were done before.
+    pub pairs: u64,
     pub done: u64,
 }
 
 /// Is told what happens; every method does nothing unless it is written.
 pub trait Progress {
     fn start(&mut self, _: &Outline) {}
-    /// So many of the samples are done; in this process, so many pairs in so many seconds.
-    fn batch(&mut self, _samples: u64, _pairs: u64, _seconds: f64) {}
-    fn checkpoint(&mut self, _samples: u64, _: &Path) {}
+    /// So many pairs are done, and in this process so many in so many seconds.
+    fn call(&mut self, _done: u64, _pairs: u64, _seconds: f64) {}
+    fn checkpoint(&mut self, _done: u64, _: &Path) {}
     /// Something that the user should know and that is no error.
     fn note(&mut self, _: &str) {}
     /// Nothing more comes.
@@ -68,7 +69,7 @@ impl Progress for Silent {}
 pub(super) struct Keeping {
     pub path: PathBuf,
     pub identity: Identity,
-    /// A checkpoint after so many batches; `None`: every minute.
+    /// A checkpoint after so many calls; `None`: every minute.
     pub every: Option<u64>,
 }
 
@@ -124,6 +125,7 @@ impl Estimator {
         let sums = Sums {
             squares: graph.parameters.iter().map(|p| vec![0.0; p.shape.iter().product()]).collect(),
             traces: vec![[0.0; 2]; names.len()],
+            open: vec![0.0; layer.len() * plan.shape.rows],
             ..Sums::default()
         };
         let engine = engine.describe();
@@ -138,7 +140,7 @@ impl Estimator {
     /// Goes on from a checkpoint.
     pub(super) fn restore(&mut self, keeping: &Keeping) -> Result<()> {
         let sizes: Vec<usize> = self.sums.squares.iter().map(Vec::len).collect();
-        self.sums = checkpoint::read(&keeping.path, &keeping.identity, &sizes, self.names.len())?;
+        self.sums = checkpoint::read(&keeping.path, &keeping.identity, &sizes, self.names.len(), self.sums.open.len())?;
         Ok(())
     }
 
@@ -148,6 +150,7 @@ impl Estimator {
     }
 
     pub(super) fn run_kept(&mut self, progress: &mut dyn Progress, stop: &AtomicBool, keeping: Option<&Keeping>) -> Result<Estimate> {
+        let per_image = self.plan.mode.pairs(self.plan.classes) as u64;
         progress.start(&Outline {
             engine: self.engine.clone(),
             images: self.dataset.len(),
@@ -155,40 +158,52 @@ impl Estimator {
             classes: self.plan.classes,
             samples: self.plan.samples,
             shape: self.plan.shape,
-            done: self.sums.images,
+            pairs: self.plan.samples * per_image,
+            done: self.sums.pairs,
         });
         let per_epoch = self.loader.batches_per_epoch().max(1) as u64;
         let mut stream = self.loader.stream(self.sums.batches / per_epoch, (self.sums.batches % per_epoch) as usize, None)?;
-        let mut saved = (self.sums.batches, Instant::now());
+        let calls = per_image.div_ceil(self.plan.shape.copies as u64);
+        let mut saved = (self.sums.pairs, Instant::now());
+        let mut made = 0;
         while self.sums.images < self.plan.samples {
-            if stop.load(Ordering::Relaxed) {
-                return Err(self.interrupted(progress, keeping));
-            }
-            if let Some(keeping) = keeping {
-                let due = match keeping.every {
-                    Some(every) => self.sums.batches.is_multiple_of(every.max(1)),
-                    None => saved.1.elapsed() >= CHECKPOINT_GAP,
-                };
-                if due && self.sums.batches > saved.0 {
-                    checkpoint::write(&keeping.path, &keeping.identity, &self.sums)?;
-                    progress.checkpoint(self.sums.images, &keeping.path);
-                    saved = (self.sums.batches, Instant::now());
-                }
-            }
-            let start = Instant::now();
             let batch = stream.next().ok_or_else(|| Error::data("the images ended too early"))??;
             self.wait += batch.wait.as_secs_f64();
-            self.add(&batch)?;
-            self.seconds += start.elapsed().as_secs_f64();
-            progress.batch(self.sums.images, self.pairs, self.seconds);
+            self.seconds += batch.wait.as_secs_f64();
+            while self.sums.calls < calls {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(self.interrupted(progress, keeping));
+                }
+                if let Some(keeping) = keeping {
+                    let due = match keeping.every {
+                        Some(every) => made % every.max(1) == 0,
+                        None => saved.1.elapsed() >= CHECKPOINT_GAP,
+                    };
+                    if due && self.sums.pairs > saved.0 {
+                        self.save(progress, keeping)?;
+                        saved = (self.sums.pairs, Instant::now());
+                    }
+                }
+                let (start, before) = (Instant::now(), self.sums.pairs);
+                self.call(&batch)?;
+                self.pairs += self.sums.pairs - before;
+                self.seconds += start.elapsed().as_secs_f64();
+                made += 1;
+                progress.call(self.sums.pairs, self.pairs, self.seconds);
+            }
+            self.close(&batch)?;
         }
         Ok(self.finish())
     }
 
-    /// One batch of images with all their classes.
-    fn add(&mut self, batch: &Batch) -> Result<()> {
-        let valid = (batch.valid as u64).min(self.plan.samples - self.sums.images) as usize;
-        let (rows, copies) = (self.plan.shape.rows, self.plan.shape.copies);
+    /// How many of the batch's rows count: its own, and no more than m asks for.
+    fn valid(&self, batch: &Batch) -> usize {
+        (batch.valid as u64).min(self.plan.samples - self.sums.images) as usize
+    }
+
+    /// The next classes of a batch of images.
+    fn call(&mut self, batch: &Batch) -> Result<()> {
+        let (valid, rows, copies) = (self.valid(batch), self.plan.shape.rows, self.plan.shape.copies);
         let dtype = self.graph.dtype;
         let counts: Vec<f64> = (0..rows).map(|r| (r < valid) as u8 as f64).collect();
         let counts = Tensor::from_floats(dtype, &[rows], &counts);
@@ -196,25 +211,29 @@ impl Estimator {
             DType::F64 => Tensor::from_f64(batch.data.shape(), &batch.data.to_f64()?),
             _ => batch.data.clone(),
         };
-        let calls = self.plan.mode.pairs(self.plan.classes).div_ceil(copies);
-        // By parameter and image, over all classes.
-        let mut traces = vec![0.0; self.layer.len() * rows];
-        for call in 0..calls {
-            let selector = self.selector(batch, call);
-            let feeds = [(self.graph.input.as_str(), &data), ("valid", &counts), (self.graph.selector.as_str(), &selector)];
-            let outputs = self.session.run(&feeds)?;
-            let (found, sums) = outputs.split_last().ok_or_else(|| Error::engine("the graph gave no output"))?;
-            for (total, trace) in traces.iter_mut().zip(found.to_f64()?) {
-                *total += trace;
-            }
-            for (sum, tensor) in self.sums.squares.iter_mut().zip(sums) {
-                add(sum, tensor)?;
-            }
+        let first = self.sums.calls as usize * copies;
+        let selector = self.selector(batch, first);
+        let feeds = [(self.graph.input.as_str(), &data), ("valid", &counts), (self.graph.selector.as_str(), &selector)];
+        let outputs = self.session.run(&feeds)?;
+        let (found, sums) = outputs.split_last().ok_or_else(|| Error::engine("the graph gave no output"))?;
+        for (total, trace) in self.sums.open.iter_mut().zip(found.to_f64()?) {
+            *total += trace;
         }
+        for (sum, tensor) in self.sums.squares.iter_mut().zip(sums) {
+            add(sum, tensor)?;
+        }
+        self.sums.calls += 1;
+        self.sums.pairs += (valid * copies.min(self.plan.mode.pairs(self.plan.classes) - first)) as u64;
+        Ok(())
+    }
+
+    /// All classes of a batch of images are done: their sums become those of the layers.
+    fn close(&mut self, batch: &Batch) -> Result<()> {
+        let (valid, rows) = (self.valid(batch), self.plan.shape.rows);
         for row in 0..valid {
             let mut by_layer = vec![0.0; self.names.len()];
             for (at, &layer) in self.layer.iter().enumerate() {
-                let trace = traces[at * rows + row];
+                let trace = self.sums.open[at * rows + row];
                 if !trace.is_finite() {
                     return Err(Error::training(format!(
                         "the squared gradients of `{}` are not finite for {}. The network's weights or this image's values are out of range; check the \
@@ -230,19 +249,20 @@ impl Estimator {
                 total[1] += trace * trace;
             }
         }
+        self.sums.open.fill(0.0);
+        self.sums.calls = 0;
         self.sums.batches += 1;
         self.sums.images += valid as u64;
-        self.pairs += (valid * self.plan.mode.pairs(self.plan.classes)) as u64;
         Ok(())
     }
 
     /// What says which classes this call is about.
-    fn selector(&self, batch: &Batch, call: usize) -> Tensor {
+    fn selector(&self, batch: &Batch, first: usize) -> Tensor {
         let (rows, copies, classes) = (self.plan.shape.rows, self.plan.shape.copies, self.plan.classes);
         match self.plan.mode {
             Mode::Exact => {
                 let class = |c: usize| if c < classes { c as i64 } else { -1 };
-                let list: Vec<i64> = (call * copies..(call + 1) * copies).map(class).collect();
+                let list: Vec<i64> = (first..first + copies).map(class).collect();
                 Tensor::from_i64(&[copies], &list)
             }
             Mode::Empirical => batch.target.clone(),
@@ -258,22 +278,26 @@ impl Estimator {
         }
     }
 
+    fn save(&self, progress: &mut dyn Progress, keeping: &Keeping) -> Result<()> {
+        checkpoint::write(&keeping.path, &keeping.identity, &self.sums)?;
+        progress.checkpoint(self.sums.pairs, &keeping.path);
+        Ok(())
+    }
+
     /// Writes a checkpoint and says how to go on.
-    fn interrupted(&mut self, progress: &mut dyn Progress, keeping: Option<&Keeping>) -> Error {
-        let done = format!("stopped after {} of {} samples", self.sums.images, self.plan.samples);
-        let Some(keeping) = keeping else { return Error::Interrupted(format!("{done}; nothing was written")) };
-        if self.sums.batches == 0 {
-            return Error::Interrupted("stopped before the first batch; there is nothing to resume".into());
-        }
-        match checkpoint::write(&keeping.path, &keeping.identity, &self.sums) {
-            Err(error) => error,
-            Ok(()) => {
-                progress.checkpoint(self.sums.images, &keeping.path);
-                Error::Interrupted(format!(
-                    "{done}; the checkpoint is {}. To go on, give the same command with --resume",
-                    keeping.path.display()
-                ))
-            }
+    fn interrupted(&self, progress: &mut dyn Progress, keeping: Option<&Keeping>) -> Error {
+        let total = self.plan.samples * self.plan.mode.pairs(self.plan.classes) as u64;
+        let done = format!("stopped after {} of {total} pairs", self.sums.pairs);
+        match keeping {
+            None => Error::Interrupted(format!("{done}; nothing was written")),
+            Some(_) if self.sums.pairs == 0 => Error::Interrupted("stopped before the first call; there is nothing to resume".into()),
+            Some(keeping) => match self.save(progress, keeping) {
+                Err(error) => error,
+                Ok(()) => {
+                    let path = keeping.path.display();
+                    Error::Interrupted(format!("{done}; the checkpoint is {path}. To go on, give the same command with --resume"))
+                }
+            },
         }
     }
 

@@ -76,7 +76,7 @@ pub struct FisherOptions {
     pub existing: Existing,
     /// Also write the graph of one call here: an ONNX model of standard operators.
     pub graph: Option<PathBuf>,
-    /// A checkpoint after so many batches of images; `None`: every minute.
+    /// A checkpoint after so many calls; `None`: every minute.
     pub checkpoint_every: Option<u64>,
     pub engine: EngineOptions,
     /// Threads that load images, 0 for one per core.

@@ -42,7 +42,7 @@ pub struct FisherResult {
 /// Estimates the Fisher information of `options.model` on `options.data` and writes it to `options.output`.
 ///
 /// The result depends on the model, the images, mode, samples, seed, the engine, and in the last bits on the pairs per call; an
-/// interrupted estimation that is resumed ends with the same bits. When `stop` becomes true the batch is finished, a checkpoint
+/// interrupted estimation that is resumed ends with the same bits. When `stop` becomes true the call is finished, a checkpoint
 /// is written beside the output, and the error is [`Error::Interrupted`].
 pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<FisherResult> {
     let kept = options.checkpoint();
