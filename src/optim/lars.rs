@@ -56,7 +56,8 @@ impl Lars {
             let [w, g, lr, v] = i[..] else { return Err("LARS needs four inputs".into()) };
             let rate = if b.rank(w) > 1 {
                 let ratio = self.ratio(b, w, g)?;
-                let ratio = b.reshape(ratio, &b.shape(lr).to_vec())?;
+                let shape = b.shape(lr).to_vec();
+                let ratio = b.reshape(ratio, &shape)?;
                 b.mul(lr, ratio)?
             } else {
                 lr

@@ -19,7 +19,7 @@ pub fn explanation(plan: &Plan, manifest: &Manifest) -> Table {
             Role::Shared => "shared",
             Role::New => "new",
             Role::Buffer => "statistic",
-            Role::Optimizer => "optimizer",
+            Role::Optimizer | Role::Ema => "optimizer",
         };
         let (penalty, strength) = penalty(p, manifest);
         let why = match (p.frozen, p.role, p.why_penalized.is_empty()) {
