@@ -25,11 +25,8 @@ $(VENV)/.installed: tests/python/requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-runtime: target/.runtime ## Install the pinned ONNX Runtime library into spgraph's cache
-
-target/.runtime: | build
-	$(BINARY) runtime install
-	@touch $@
+runtime: build ## Install the pinned ONNX Runtime library into spgraph's cache (does nothing when it is there)
+	$(BINARY) runtime install --python $(PYTHON)
 
 test: rust-test python-test ## Run all tests: Rust, then the emitted graphs in Python
 
@@ -52,14 +49,15 @@ lint: ## Clippy, warnings are errors
 docs: ## Build the API documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 
-demo: build ## Fine-tune a small network from start to end
+demo: runtime ## Fine-tune the model in models/ on few images, with L2-SP and with L2, and compare
 	examples/demo.sh
 
-models: ## Make the demo's pretrained model again
+models: runtime ## Make the demo's pretrained model again
 	models/make.sh
 
-bench: build ## Measure a training step against its peers
-	bench/run.sh
+bench: setup runtime ## Measure rewriting and the training step of ResNet-50
+	$(CARGO) build --release --example step_time
+	$(VENV)/bin/python bench/run.py $(BENCH_ARGS)
 
 clean: ## Remove what was built, .venv too
 	rm -rf target $(VENV)

@@ -28,8 +28,14 @@ pub enum Error {
     #[error("{0}")]
     Usage(String),
     /// A file could not be read or written.
-    #[error("{what} {}: {source}{hint}", path.display())]
-    Io { what: &'static str, path: PathBuf, source: std::io::Error, hint: &'static str },
+    #[error("{what} {}: {cause}{hint}", path.display())]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        /// Not called `source`: the message holds it already, and who prints the chain would show it twice.
+        cause: std::io::Error,
+        hint: &'static str,
+    },
     /// The file is not a model that can be used.
     #[error("{0}")]
     Model(String),
@@ -63,15 +69,20 @@ fn list(refusals: &[Refusal]) -> String {
 impl Error {
     /// For `map_err`: names the file and, where the operating system's reason suggests one, the way out.
     pub fn io(what: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
-        let path = path.as_ref().to_path_buf();
-        move |source| {
-            let hint = match source.kind() {
-                std::io::ErrorKind::StorageFull => ". The disk is full: free some space and run the command again",
-                std::io::ErrorKind::NotFound => ". Check the path",
-                std::io::ErrorKind::PermissionDenied => ". Check the permissions",
+        use std::io::ErrorKind;
+        // Nobody asked for the temporary name under which a file is written.
+        let path = crate::fs::final_name(path.as_ref());
+        move |cause| {
+            let hint = match cause.kind() {
+                ErrorKind::StorageFull => ". The disk is full: free some space and run the command again",
+                ErrorKind::QuotaExceeded => ". The disk quota is used up: free some space and run the command again",
+                ErrorKind::FileTooLarge => ". The file would exceed a limit of the file system or of the shell (`ulimit -f`)",
+                ErrorKind::ReadOnlyFilesystem => ". Choose a place that can be written to",
+                ErrorKind::NotFound => ". Check the path",
+                ErrorKind::PermissionDenied => ". Check the permissions",
                 _ => "",
             };
-            Error::Io { what, path, source, hint }
+            Error::Io { what, path, cause, hint }
         }
     }
 

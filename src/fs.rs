@@ -5,8 +5,9 @@
 
 use crate::error::{Error, Result};
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::{TempDir, TempPath};
 
 /// Every temporary name starts with this, so that remains of a killed process can be recognised.
@@ -24,10 +25,64 @@ pub fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Follows links where the destination exists, so that a link stays a link and what it points to is replaced.
+/// Temporary names in use, and what they will be called.
+static UNFINISHED: Mutex<Vec<(PathBuf, PathBuf)>> = Mutex::new(Vec::new());
+
+fn unfinished() -> MutexGuard<'static, Vec<(PathBuf, PathBuf)>> {
+    // A poisoned lock only means that another thread panicked between two whole entries.
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says that a file or folder is under construction, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Unfinished(PathBuf);
+
+impl Unfinished {
+    pub fn new(temporary: &Path, dest: &Path) -> Self {
+        unfinished().push((temporary.to_path_buf(), dest.to_path_buf()));
+        Unfinished(temporary.to_path_buf())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        unfinished().retain(|(temporary, _)| *temporary != self.0);
+    }
+}
+
+/// Deletes everything that is under construction, for a process that is about to be ended from outside.
+pub(crate) fn remove_unfinished() {
+    for (temporary, _) in unfinished().iter() {
+        if !temporary.is_dir() {
+            // Nobody is left to hear of an error.
+            let _ = fs::remove_file(temporary);
+            continue;
+        }
+        // Other threads may still be filling it, until the folder that they write to is gone.
+        for _ in 0..100 {
+            match fs::remove_dir_all(temporary) {
+                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                _ => break,
+            }
+        }
+    }
+}
+
+/// The name that a file under construction will have; any other path as it is.
+pub(crate) fn final_name(path: &Path) -> PathBuf {
+    let found = unfinished().iter().find_map(|(temporary, dest)| match path.strip_prefix(temporary) {
+        Ok(rest) if rest.as_os_str().is_empty() => Some(dest.clone()),
+        Ok(rest) => Some(dest.join(rest)),
+        Err(_) => None,
+    });
+    found.unwrap_or_else(|| path.to_path_buf())
+}
+
+/// Follows a link, so that it stays one and what it points to is replaced; finds the name of `.` and the like.
 fn resolved(dest: &Path) -> Result<PathBuf> {
     match fs::symlink_metadata(dest) {
-        Ok(_) => fs::canonicalize(dest).map_err(Error::io("cannot write", dest)),
+        Ok(found) if found.is_symlink() || dest.file_name().is_none() => fs::canonicalize(dest).map_err(Error::io("cannot write", dest)),
+        Ok(_) => Ok(dest.to_path_buf()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(dest.to_path_buf()),
         Err(e) => Err(Error::io("cannot write", dest)(e)),
     }
@@ -44,12 +99,18 @@ fn builder(mode: u32) -> tempfile::Builder<'static, 'static> {
     b
 }
 
+/// Without the temporary name, which tempfile adds to its errors.
+fn plain(error: io::Error) -> io::Error {
+    error.kind().into()
+}
+
 /// A file under construction. Dropped without [`OutputFile::commit`], it vanishes.
 #[derive(Debug)]
 pub struct OutputFile {
     dest: PathBuf,
     out: BufWriter<fs::File>,
     temporary: TempPath,
+    unfinished: Unfinished,
 }
 
 impl OutputFile {
@@ -69,10 +130,19 @@ impl OutputFile {
                 return Err(Error::usage(format!("{} exists already; --force replaces it", asked.display())));
             }
         }
-        let temporary = builder(0o666).tempfile_in(parent(&dest)).map_err(Error::io("cannot create", asked))?;
+        let above = parent(&dest);
+        if !above.is_dir() {
+            return Err(Error::usage(format!(
+                "cannot write {}: there is no folder {}. Make it first, or give another name",
+                asked.display(),
+                above.display()
+            )));
+        }
+        let temporary = builder(0o666).tempfile_in(above).map_err(plain).map_err(Error::io("cannot create", asked))?;
         // In parts, because the crate's own writer adds the temporary name to every error.
         let (file, temporary) = temporary.into_parts();
-        Ok(OutputFile { dest, out: BufWriter::with_capacity(256 << 10, file), temporary })
+        let unfinished = Unfinished::new(&temporary, &dest);
+        Ok(OutputFile { dest, out: BufWriter::with_capacity(256 << 10, file), temporary, unfinished })
     }
 
     /// The final name.
@@ -82,7 +152,7 @@ impl OutputFile {
 
     /// Brings the content to the disk and gives the file its name.
     pub fn commit(self) -> Result<()> {
-        let OutputFile { dest, out, temporary } = self;
+        let OutputFile { dest, out, temporary, unfinished: _unfinished } = self;
         let file = out.into_inner().map_err(|e| Error::io("cannot write", &dest)(e.into_error()))?;
         // Some file systems report a full disk only here.
         file.sync_all().map_err(Error::io("cannot write", &dest))?;
@@ -112,11 +182,12 @@ pub struct OutputDir {
     marker: &'static str,
     replace: bool,
     temporary: TempDir,
+    unfinished: Unfinished,
 }
 
 impl OutputDir {
     /// Starts a folder that will be `dest`; missing folders above it are made. An empty folder is replaced. One with
-    /// content is replaced only with `force`, and only if it holds a `manifest.json`, which marks spgraph's output.
+    /// content is replaced only with `force`, and only if it holds a `manifest.json` of spgraph's, and no folders.
     pub fn create(dest: impl AsRef<Path>, force: bool) -> Result<Self> {
         Self::create_marked(dest, force, MARKER)
     }
@@ -127,8 +198,9 @@ impl OutputDir {
         let replace = may_replace(&dest, force, marker)?;
         let above = parent(&dest);
         fs::create_dir_all(above).map_err(Error::io("cannot create", above))?;
-        let temporary = builder(0o777).tempdir_in(above).map_err(Error::io("cannot create a folder in", above))?;
-        Ok(OutputDir { dest, marker, replace, temporary })
+        let temporary = builder(0o777).tempdir_in(above).map_err(plain).map_err(Error::io("cannot create a folder in", above))?;
+        let unfinished = Unfinished::new(temporary.path(), &dest);
+        Ok(OutputDir { dest, marker, replace, temporary, unfinished })
     }
 
     /// Where to write for now.
@@ -143,7 +215,7 @@ impl OutputDir {
 
     /// Gives the folder its name; with `force` the folder that had it is moved aside first and removed afterwards.
     pub fn commit(self) -> Result<PathBuf> {
-        let OutputDir { dest, marker, replace, temporary } = self;
+        let OutputDir { dest, marker, replace, temporary, unfinished: _unfinished } = self;
         // Much may have happened since `create`: training takes hours.
         let occupied = may_replace(&dest, replace, marker)?;
         let aside = if occupied {
@@ -184,24 +256,42 @@ fn may_replace(dest: &Path, force: bool, marker: &str) -> Result<bool> {
     if !found.is_dir() {
         return Err(Error::usage(format!("{shown} is a file; give the name of a folder")));
     }
-    if fs::read_dir(dest).map_err(Error::io("cannot read", dest))?.next().is_none() {
+    let entries: Vec<_> = fs::read_dir(dest).and_then(|e| e.collect::<io::Result<_>>()).map_err(Error::io("cannot read", dest))?;
+    if entries.is_empty() {
         return Ok(false);
     }
-    // --force must never be able to remove a home directory.
-    if !dest.join(marker).is_file() {
+    // --force must never be able to remove a home directory, nor a web application with a manifest of its own.
+    if !is_ours(&dest.join(marker)) {
         return Err(Error::usage(format!(
-            "{shown} is not empty and was not written by spgraph (it has no {marker}): give another name, or remove it yourself"
+            "{shown} is not empty and was not written by spgraph (it has no {marker} of spgraph's): give another name, or remove it yourself"
         )));
     }
     if !force {
         return Err(Error::usage(format!("{shown} exists already; --force replaces it")));
     }
+    // Runs may have been put into their bundle's folder.
+    if let Some(folder) = entries.iter().find(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+        return Err(Error::usage(format!(
+            "{shown} holds the folder {}, so it is not replaced, not even by --force: move that folder elsewhere, or give another name",
+            folder.file_name().to_string_lossy()
+        )));
+    }
     Ok(true)
+}
+
+/// Whether spgraph wrote this JSON file: all of its folders have one that names it in the first lines.
+fn is_ours(marker: &Path) -> bool {
+    let mut head = vec![];
+    let read = fs::File::open(marker).and_then(|f| f.take(4096).read_to_end(&mut head));
+    let name = b"\"spgraph\":";
+    read.is_ok() && head.windows(name.len()).any(|w| w == name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MANIFEST: &[u8] = br#"{ "format": 1, "spgraph": "0.1.0" }"#;
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -230,7 +320,7 @@ mod tests {
     #[test]
     fn a_file_needs_its_folder_and_no_device() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(OutputFile::create(dir.path().join("missing/a"), true).is_err());
+        assert!(OutputFile::create(dir.path().join("missing/a"), true).unwrap_err().to_string().contains("there is no folder"));
         assert!(OutputFile::create(dir.path(), true).unwrap_err().to_string().contains("is a folder"));
         #[cfg(unix)]
         assert!(OutputFile::create("/dev/null", true).unwrap_err().to_string().contains("not a regular file"));
@@ -263,13 +353,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dest = dir.path().join("deep/out");
         let out = OutputDir::create(&dest, false).unwrap();
-        fs::write(out.path().join(MARKER), b"1").unwrap();
+        fs::write(out.path().join(MARKER), MANIFEST).unwrap();
         drop(out);
         assert!(!dest.exists() && names(dest.parent().unwrap()).is_empty());
 
         fs::create_dir(&dest).unwrap(); // an empty one is no obstacle
         let out = OutputDir::create(&dest, false).unwrap();
-        fs::write(out.path().join(MARKER), b"1").unwrap();
+        fs::write(out.path().join(MARKER), MANIFEST).unwrap();
         assert_eq!(out.commit().unwrap(), dest.canonicalize().unwrap());
 
         assert!(OutputDir::create(&dest, false).unwrap_err().to_string().contains("--force"));
@@ -287,6 +377,15 @@ mod tests {
         let e = OutputDir::create(dir.path(), true).unwrap_err();
         assert!(matches!(e, Error::Usage(_)) && e.to_string().contains("not written by spgraph"), "{e}");
         assert!(OutputDir::create(dir.path().join("thesis.tex"), true).is_err());
+        // Another program's manifest marks nothing, and folders are nothing of ours.
+        let app = dir.path().join("app");
+        fs::create_dir(&app).unwrap();
+        fs::write(app.join(MARKER), br#"{ "name": "a web application", "icons": [] }"#).unwrap();
+        assert!(OutputDir::create(&app, true).unwrap_err().to_string().contains("not written by spgraph"));
+        fs::write(app.join(MARKER), MANIFEST).unwrap();
+        fs::create_dir(app.join("run")).unwrap();
+        assert!(OutputDir::create(&app, true).unwrap_err().to_string().contains("holds the folder run"));
+        fs::remove_dir_all(&app).unwrap();
         // What arrives in the meantime is kept too.
         let dest = dir.path().join("out");
         let out = OutputDir::create(&dest, true).unwrap();
@@ -294,5 +393,19 @@ mod tests {
         fs::write(dest.join("other"), b"").unwrap();
         assert!(out.commit().is_err());
         assert_eq!(names(dir.path()), ["out", "thesis.tex"]);
+    }
+    #[test]
+    fn temporary_names_are_never_shown_and_can_be_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, file) = (dir.path().join("out"), dir.path().join("a.onnx"));
+        let (out, single) = (OutputDir::create(&folder, false).unwrap(), OutputFile::create(&file, false).unwrap());
+        let error = Error::io("cannot write", out.path().join("step.onnx"))(io::ErrorKind::StorageFull.into()).to_string();
+        assert!(error.contains(&folder.join("step.onnx").display().to_string()) && !error.contains(PREFIX), "{error}");
+        assert_eq!((final_name(&single.temporary), final_name(dir.path())), (file, dir.path().to_path_buf()));
+        let temporary = out.path().to_path_buf();
+        assert!(temporary.is_dir());
+        drop((out, single));
+        assert_eq!(final_name(&temporary), temporary);
+        assert!(names(dir.path()).is_empty());
     }
 }

@@ -7,12 +7,13 @@ use std::collections::HashMap;
 
 /// Appends nodes that compute the cotangents of `wanted`, given the cotangents `seeds` of other values.
 ///
-/// The result holds an entry for each wanted value on which a seeded one depends; the others' cotangent is zero. No node is
-/// added that no wanted value needs. Fails with every node on the way that cannot be differentiated, at once.
+/// The result holds an entry for each wanted value on which a seeded one depends; the others' cotangent is zero. A wanted value
+/// may lie on the way to another. No node is added that no wanted value needs. Fails with every node on the way that cannot be differentiated, at once.
 pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[ValueId]) -> Result<HashMap<ValueId, ValueId>, Vec<Refusal>> {
     let needed = dependent(graph, wanted);
     let forward_nodes = graph.nodes.len();
     let mut parts: HashMap<ValueId, Vec<ValueId>> = HashMap::new();
+    let mut found: HashMap<ValueId, ValueId> = HashMap::new();
     for &(value, cotangent) in seeds {
         parts.entry(value).or_default().push(cotangent);
     }
@@ -36,6 +37,11 @@ pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[Value
                 None => None,
             });
         }
+        for (&output, &cotangent) in node.outputs.iter().zip(&dy) {
+            if let Some(cotangent) = cotangent.filter(|_| wanted.contains(&output)) {
+                found.insert(output, cotangent);
+            }
+        }
         b.scope(format!("{}.grad", node.name));
         let inputs = node.inputs.clone();
         let cotangents = operator.gradient(&mut b, &Grad { node: node.clone(), dy, needs: needs.clone() }).map_err(refusal)?;
@@ -49,7 +55,6 @@ pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[Value
             parts.entry(input).or_default().push(cotangent);
         }
     }
-    let mut found = HashMap::new();
     let mut b = Builder::new(graph);
     for &value in wanted {
         if let Some(list) = parts.remove(&value) {

@@ -6,6 +6,7 @@ pub mod data;
 pub mod emit;
 pub mod engine;
 pub mod error;
+pub mod fisher;
 pub mod fs;
 pub mod grad;
 pub mod import;

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct EngineArgs {
-    /// Runtime; auto takes ONNX Runtime where a library is found, and tract otherwise
-    #[arg(long, value_enum, default_value = "auto", help_heading = "Engine")]
-    engine: Choice,
-    #[arg(long, value_enum, default_value = "cpu", help_heading = "Engine")]
-    device: DeviceArg,
+    /// Runtime; auto takes ONNX Runtime where a library is found, and tract otherwise [default: auto]
+    #[arg(long, value_enum, help_heading = "Engine")]
+    engine: Option<Choice>,
+    /// Where it computes; cuda needs a CUDA build of ONNX Runtime and is never replaced by the CPU [default: cpu]
+    #[arg(long, value_enum, help_heading = "Engine")]
+    device: Option<DeviceArg>,
     /// Threads inside one operator [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Engine")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Engine")]
     threads: Option<u16>,
     /// A libonnxruntime to use instead of the one that `spgraph runtime` shows
     #[arg(long, value_name = "FILE", help_heading = "Engine")]
@@ -37,19 +38,24 @@ enum DeviceArg {
 
 impl EngineArgs {
     pub fn options(&self) -> EngineOptions {
+        self.options_over(EngineOptions::default())
+    }
+
+    /// `before`, such as those of a run that is resumed, where nothing is given.
+    pub fn options_over(&self, before: EngineOptions) -> EngineOptions {
         EngineOptions {
-            choice: match self.engine {
+            choice: self.engine.map_or(before.choice, |choice| match choice {
                 Choice::Auto => EngineChoice::Auto,
                 Choice::Tract => EngineChoice::Tract,
                 Choice::Ort => EngineChoice::Ort,
-            },
-            device: match self.device {
+            }),
+            device: self.device.map_or(before.device, |device| match device {
                 DeviceArg::Cpu => Device::Cpu,
                 DeviceArg::Cuda => Device::Cuda,
-            },
-            threads: self.threads.map(usize::from),
-            ort_lib: self.ort_lib.clone(),
-            tf32: self.tf32,
+            }),
+            threads: self.threads.map(usize::from).or(before.threads),
+            ort_lib: self.ort_lib.clone().or(before.ort_lib),
+            tf32: self.tf32 || before.tf32,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::engine_args::EngineArgs;
 use super::subject_args::{SubjectArgs, warn_if_assumed};
-use super::{output, progress};
+use super::{interrupt, output, progress};
 use crate::engine;
 use crate::report::{Align, Table};
 use crate::train::{Classifier, Evaluation, Subject, evaluate_folder};
@@ -22,8 +22,8 @@ pub struct Args {
     #[command(flatten)]
     weights: SubjectArgs,
     /// Threads that load images [default: one per core]
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
-    workers: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    workers: u16,
     /// Results as JSON
     #[arg(long)]
     json: bool,
@@ -37,9 +37,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let engine = engine::open(&args.engine.options())?;
     let mut classifier = Classifier::open(&subject, &options, engine.as_ref())?;
     warn_if_assumed(&classifier);
-    let stop = super::finetune::stop_on_interrupt()?;
+    let stop = interrupt::finish_the_step();
     let mut bar = progress::Counter::new("evaluating");
-    let found = evaluate_folder(&mut classifier, &args.data, options.batch, args.workers, stop, &mut |done, total| {
+    let found = evaluate_folder(&mut classifier, &args.data, options.batch, args.workers.into(), stop, &mut |done, total| {
         bar.at(done as u64, total as u64)
     });
     bar.finish();

@@ -11,7 +11,7 @@ pub struct Args {
     /// A run of `finetune`, or a bundle of `rewrite` (its starting point)
     subject: PathBuf,
     /// The model to write
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Which state of a run
     #[arg(long, value_enum, default_value = "final")]
@@ -25,5 +25,5 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = Subject::open(&args.subject)?;
     export_tuned(&subject, args.state.into(), &args.output, args.force)?;
     let size = std::fs::metadata(&args.output).map_or(0, |m| m.len());
-    output::print(&format!("wrote {} ({:.2} MB)\n", args.output.display(), size as f64 / 1e6))
+    output::print(&format!("wrote {} ({})\n", args.output.display(), output::size(size)))
 }

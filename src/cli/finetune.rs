@@ -2,16 +2,15 @@
 
 use super::engine_args::EngineArgs;
 use super::eval::percent;
-use super::output;
 use super::progress::{self, Log};
 use super::rewrite::{Strength, parse_strength};
+use super::{interrupt, output};
 use crate::data::Augment;
 use crate::error::Error;
 use crate::rewrite::scalar_of;
 use crate::train::{Existing, FinetuneOptions, Length, Run, RunRecord, RunResult, Schedule, Training, Validation, finetune};
 use clap::ValueEnum;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Fine-tune a bundle on an image folder
 #[derive(clap::Args)]
@@ -27,10 +26,10 @@ pub struct Args {
     #[arg(short, long, value_name = "RUN")]
     output: PathBuf,
     /// Passes over the images
-    #[arg(long, conflicts_with = "steps")]
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
     epochs: Option<u64>,
     /// Training steps
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Learning rate [default: the bundle's]
     #[arg(long, allow_negative_numbers = true)]
@@ -46,7 +45,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     schedule: Option<ScheduleArg>,
     /// Random changes to images: none, flip-crop[:PAD] or resized-crop[:SCALE] [default: none]
-    #[arg(long, value_parser = parse_augment)]
+    #[arg(long, value_name = "RECIPE", value_parser = parse_augment)]
     augment: Option<Augment>,
     /// Random brightness, contrast and saturation
     #[arg(long, value_name = "STRENGTH", num_args = 0..=1, default_missing_value = "0.25", allow_negative_numbers = true)]
@@ -54,8 +53,8 @@ pub struct Args {
     /// Decides the order of the images, their changes and the split [default: 0]
     #[arg(long)]
     seed: Option<u64>,
-    /// Images per step where the bundle leaves it open
-    #[arg(long)]
+    /// Images per step where the bundle leaves it open [default: 32]
+    #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Image folder for validation after every epoch
     #[arg(long, value_name = "FOLDER", conflicts_with = "val_split")]
@@ -76,8 +75,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "auto")]
     log: Log,
     /// Threads that load images [default: one per core]
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
-    workers: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    workers: u16,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -95,7 +94,7 @@ fn parse_augment(text: &str) -> Result<Augment, String> {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let options = options(&args)?;
-    let stop = stop_on_interrupt()?;
+    let stop = interrupt::finish_the_step();
     let mut progress = progress::watcher(args.log);
     let result = finetune(&options, progress.as_mut(), stop)?;
     if matches!(args.log, Log::Jsonl) { Ok(()) } else { output::print(&summary(&result)) }
@@ -103,12 +102,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// From the arguments; what a resumed run's arguments leave out is as it was.
 fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
-    let (bundle, mut training) = if args.resume {
+    let (bundle, mut training, engine) = if args.resume {
+        let record = RunRecord::read(&args.output)?;
         let bundle = match &args.bundle {
             Some(dir) => dir.clone(),
             None => Run::open(&args.output)?.bundle.dir,
         };
-        (bundle, RunRecord::read(&args.output)?.training)
+        (bundle, record.training, args.engine.options_over(record.engine_options))
     } else {
         let bundle = args.bundle.clone().ok_or_else(|| Error::usage("give the bundle to train, a folder that `spgraph rewrite` wrote"))?;
         let data = args
@@ -118,7 +118,7 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
         if args.epochs.is_none() && args.steps.is_none() {
             return Err(Error::usage("how long to train is missing: give --epochs, or --steps").into());
         }
-        (bundle, Training::new(data))
+        (bundle, Training::new(data), args.engine.options())
     };
     if let Some(data) = &args.data {
         training.data = std::path::absolute(data).map_err(Error::io("cannot find", data))?;
@@ -157,8 +157,8 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
             (_, true) => Existing::Replace,
             _ => Existing::Refuse,
         },
-        engine: args.engine.options(),
-        workers: args.workers,
+        engine,
+        workers: args.workers.into(),
         checkpoint_every: args.checkpoint_every,
         training,
     })
@@ -196,16 +196,4 @@ fn summary(result: &RunResult) -> String {
         r.distance.total,
         percent(r.distance.relative),
     )
-}
-
-/// True after the first Ctrl-C. The second ends the process at once; files appear whole or not at all even then.
-pub fn stop_on_interrupt() -> anyhow::Result<&'static AtomicBool> {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .map_err(|e| Error::training(format!("cannot listen for Ctrl-C: {e}")))?;
-    Ok(&STOP)
 }

@@ -10,7 +10,7 @@ pub struct Args {
     /// The ONNX model
     model: PathBuf,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
-    #[arg(long, value_parser = super::rewrite::parse_shape)]
+    #[arg(long, value_name = "CxHxW", value_parser = super::rewrite::parse_shape)]
     input_shape: Option<super::rewrite::Shape>,
     /// Everything as JSON
     #[arg(long)]
@@ -41,9 +41,9 @@ fn text(found: &Inspection) -> String {
     }
     let input = found.inputs.iter().map(|i| format!("{} {} {}", i.name, i.dtype, i.shape)).collect::<Vec<_>>().join(", ");
     let mut text = format!(
-        "model       {} ({:.2} MB, opset {}, {})\ninput       {input}\nhead        {}\nbatch norm  {}\nparameters  {} in {} tensors, {:.2} MB\n\n{parameters}\n{operators}",
+        "model       {} ({}, opset {}, {})\ninput       {input}\nhead        {}\nbatch norm  {}\nparameters  {} in {} tensors, {}\n\n{parameters}\n{operators}",
         found.file,
-        found.bytes as f64 / 1e6,
+        output::size(found.bytes),
         found.opset.map_or("unknown".to_string(), |v| v.to_string()),
         if found.producer.is_empty() { "unknown producer" } else { &found.producer },
         match &found.head {
@@ -53,7 +53,7 @@ fn text(found: &Inspection) -> String {
         found.batch_norm,
         found.elements,
         found.parameters.len(),
-        found.parameter_bytes as f64 / 1e6,
+        output::size(found.parameter_bytes as u64),
     );
     if !found.units.is_empty() {
         let mut units = Table::new([

@@ -5,8 +5,10 @@ mod engine_args;
 mod eval;
 mod export;
 mod finetune;
+mod fisher;
 mod inspect;
 mod interpolate;
+mod interrupt;
 mod new;
 mod optimizer_args;
 mod output;
@@ -41,6 +43,7 @@ enum Command {
     Finetune(Box<finetune::Args>),
     Eval(Box<eval::Args>),
     Predict(Box<predict::Args>),
+    Fisher(Box<fisher::Args>),
     Export(export::Args),
     Interpolate(interpolate::Args),
     Runtime(runtime::Args),
@@ -52,18 +55,21 @@ enum Command {
 pub fn main() -> ExitCode {
     // clap prints usage errors itself and exits with code 2.
     let cli = Cli::parse();
+    interrupt::install();
     let result = match cli.command {
         Command::Inspect(args) => inspect::run(args),
         Command::Rewrite(args) => rewrite::run(*args),
         Command::Finetune(args) => finetune::run(*args),
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),
+        Command::Fisher(args) => fisher::run(*args),
         Command::Export(args) => export::run(args),
         Command::Interpolate(args) => interpolate::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),
     };
+    interrupt::wait_where_ending();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),

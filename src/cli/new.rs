@@ -9,18 +9,20 @@ use std::path::PathBuf;
 /// Write a ResNet with fresh weights: resnet18, 34, 50, 101, 152, or resnet20, 32, 56 for small images
 #[derive(clap::Args)]
 pub struct Args {
-    /// The architecture
+    /// One of the names above
     #[arg(value_parser = parse_arch)]
     architecture: Arch,
-    #[arg(long)]
+    /// Outputs of the classifier
+    #[arg(long, value_name = "N")]
     classes: usize,
-    /// Channels, height and width of the images [default: those that the architecture was made for]
-    #[arg(long, value_parser = parse_input)]
+    /// Channels, height and width of the images, such as 3x224x224 [default: those that the architecture was made for]
+    #[arg(long, value_name = "CxHxW", value_parser = parse_input)]
     input: Option<Input>,
+    /// Decides the weights
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// The model to write
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Replace a file that is there
     #[arg(long)]
@@ -47,10 +49,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let size = std::fs::metadata(&args.output).map_or(0, |m| m.len());
     let shape = input.map(|n| n.to_string()).join("x");
     output::print(&format!(
-        "wrote {} ({}, {shape}, {} classes, {:.2} MB)\n",
+        "wrote {} ({}, {shape}, {} classes, {})\n",
         args.output.display(),
         args.architecture,
         args.classes,
-        size as f64 / 1e6
+        output::size(size)
     ))
 }

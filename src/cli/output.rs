@@ -19,6 +19,16 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&format!("{text}\n"))
 }
 
+/// `812 B`, `6.8 kB`, `1.11 MB`, `102.4 MB`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..100_000_000 => format!("{:.2} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
 /// A line for people, to stderr. That nobody reads it is no reason to stop.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");

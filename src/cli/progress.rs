@@ -16,11 +16,13 @@ use std::time::{Duration, Instant};
 pub enum Log {
     /// A bar on a terminal, lines otherwise
     Auto,
+    /// A bar, on a terminal only
     Bar,
     /// A line every few seconds
     Lines,
     /// JSON lines on stdout
     Jsonl,
+    /// Nothing
     None,
 }
 
@@ -46,7 +48,7 @@ pub fn watcher(log: Log) -> Box<dyn Progress> {
 
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:20} {pos}/{len} {msg} ETA {eta}");
+    let style = ProgressStyle::with_template("{bar:20} {pos}/{len} ETA {eta} {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
     bar
 }
@@ -126,8 +128,13 @@ impl Display {
 
 impl Progress for Display {
     fn start(&mut self, o: &Outline) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(o.steps);
+            bar.set_position(o.done);
+            bar.reset_eta();
+        }
         let validation = if o.validation > 0 { format!(", {} for validation", o.validation) } else { String::new() };
-        self.say(&format!("engine  {}", o.engine));
+        self.say(&format!("engine  {} ({})", o.engine, o.origin));
         self.say(&format!(
             "data    {} images of {} classes{validation}; {} steps of {} images, {} per epoch",
             o.images, o.classes, o.steps, o.batch, o.steps_per_epoch
@@ -137,11 +144,6 @@ impl Progress for Display {
         }
         (self.total, self.done) = (o.steps, o.done);
         self.started = Some(Instant::now());
-        if let Some(bar) = &self.bar {
-            bar.set_length(o.steps);
-            bar.set_position(o.done);
-            bar.reset_eta();
-        }
     }
 
     fn step(&mut self, record: &StepRecord) {
@@ -203,6 +205,61 @@ impl Counter {
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
+        }
+    }
+
+    pub fn finish(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// How far some work is: a bar on a terminal, a line every few seconds elsewhere.
+pub struct Meter {
+    bar: Option<ProgressBar>,
+    done: u64,
+    total: u64,
+    started: Instant,
+    last_line: Option<Instant>,
+}
+
+impl Meter {
+    pub fn new() -> Meter {
+        Meter { bar: std::io::stderr().is_terminal().then(bar), done: 0, total: 0, started: Instant::now(), last_line: None }
+    }
+
+    /// A line of its own.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::note(text)),
+            None => output::note(text),
+        }
+    }
+
+    /// The work begins; so much of `total` was done before.
+    pub fn start(&mut self, done: u64, total: u64) {
+        (self.done, self.total, self.started) = (done, total, Instant::now());
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.reset_eta();
+        }
+    }
+
+    pub fn at(&mut self, position: u64, unit: &str, figures: &str) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(position);
+                bar.set_message(figures.to_string());
+            }
+            None if position == self.total || self.last_line.is_none_or(|at| at.elapsed() >= LINE_GAP) => {
+                self.last_line = Some(Instant::now());
+                let each = self.started.elapsed().as_secs_f64() / position.saturating_sub(self.done).max(1) as f64;
+                let left = Duration::try_from_secs_f64(each * self.total.saturating_sub(position) as f64).unwrap_or_default();
+                output::note(&format!("{unit} {position}/{} {figures} ETA {}", self.total, HumanDuration(left)));
+            }
+            None => {}
         }
     }
 

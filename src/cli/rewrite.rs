@@ -2,8 +2,8 @@
 
 use super::optimizer_args::OptimizerArgs;
 use super::output;
-use super::subject_args::PreprocessingArgs;
-use crate::data::ImageFolder;
+use super::subject_args::{PreprocessingArgs, preprocessing_text};
+use crate::data::{ImageFolder, Recipe};
 use crate::emit::Dialect;
 use crate::error::Error;
 use crate::import::Batch;
@@ -62,7 +62,7 @@ pub struct Args {
     /// Start rows of a new head as copies of the old one's: lines of `new class = old class`, as names or numbers
     #[arg(long, value_name = "FILE", requires = "classes")]
     head_map: Option<PathBuf>,
-    /// Keep parameters as they are: glob patterns on names or aliases
+    /// Keep parameters as they are: quoted glob patterns on names or aliases, behind the model
     #[arg(long, num_args = 1.., value_name = "PATTERN")]
     freeze: Vec<String>,
     /// Keep the first N stages: 1 is what lies before the first residual unit, each further one a residual stage
@@ -192,7 +192,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         None => args
             .model
             .file_stem()
-            .map(|stem| PathBuf::from(stem).with_extension("spgraph"))
+            .map(|stem| {
+                let mut name = stem.to_os_string();
+                name.push(".spgraph");
+                PathBuf::from(name)
+            })
             .ok_or_else(|| Error::usage(format!("{} is no file name; give the path of an ONNX model", args.model.display())))?,
     };
     let (classes, preprocessing) = (class_names(&args)?, preprocessing(&args)?);
@@ -257,17 +261,19 @@ fn preprocessing(args: &Args) -> anyhow::Result<Option<Preprocessing>> {
     if given.resize.is_none() && given.mean.is_none() && given.std.is_none() {
         return Ok(None);
     }
-    if let (Some(resize), Some(mean), Some(std)) = (given.resize, given.mean.clone(), given.std.clone()) {
-        return Ok(Some(Preprocessing { resize, mean, std }));
-    }
     // What is not given stays as the model or ImageNet has it, and that depends on the model.
     let found = inspect(&args.model, args.input_shape.as_ref().map(|s| s.0.clone()))?;
     let known = found.preprocessing.unwrap_or_default();
-    Ok(Some(Preprocessing {
+    let asked = Preprocessing {
         resize: given.resize.unwrap_or(known.resize),
         mean: given.mean.clone().unwrap_or(known.mean),
         std: given.std.clone().unwrap_or(known.std),
-    }))
+    };
+    if let Some(shape) = &found.input_shape {
+        Recipe::new(&asked, shape)
+            .map_err(|e| Error::usage(format!("--resize, --mean and --std do not fit {}: {e}", args.model.display())))?;
+    }
+    Ok(Some(asked))
 }
 
 /// What was decided, and what was written.
@@ -287,6 +293,7 @@ fn text(report: &Report, options: &Options) -> String {
         if m.source.producer.is_empty() { "unknown producer" } else { &m.source.producer }
     ));
     line(format!("input       {} {} {shape}", m.data.input.name, m.data.input.dtype));
+    line(format!("images      {}", preprocessing_text(&m.preprocessing)));
     let head = report.plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
     let kept = if options.head == HeadOption::Keep { "kept" } else { "new" };
     line(format!("head        {kept}, {} classes, {head}", report.plan.classes));
@@ -332,7 +339,8 @@ fn text(report: &Report, options: &Options) -> String {
     ));
     line(format!("wrote       {}", report.path.display()));
     for (name, bytes) in &report.files {
-        line(format!("            {name:14} {:>9.2} MB", *bytes as f64 / 1e6));
+        line(format!("            {name:14} {:>9}", output::size(*bytes)));
     }
+    line(format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN", report.path.display()));
     out
 }

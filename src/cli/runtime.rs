@@ -2,7 +2,7 @@
 
 use super::engine_args::EngineArgs;
 use super::output;
-use crate::engine;
+use crate::engine::{self, Device};
 use crate::report::{Align, Table};
 use clap::Subcommand;
 
@@ -33,7 +33,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let path = engine::install(&python)?;
         return output::print(&format!("{}\n", path.display()));
     }
-    let candidates = engine::discover(&args.engine.options());
+    let options = args.engine.options();
+    let candidates = engine::discover(&options);
     if args.json {
         return output::print_json(&candidates);
     }
@@ -57,6 +58,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let list =
         if table.is_empty() { "no ONNX Runtime library was found; `spgraph runtime install` gets one\n".into() } else { table.to_string() };
-    let used = if candidates.iter().any(|c| c.chosen) { "the library marked *" } else { "tract, which is built in" };
-    output::print(&format!("{list}\n--engine auto uses {used}\n"))
+    let used = match (candidates.iter().any(|c| c.chosen), options.device) {
+        (true, _) => "--engine auto uses the library marked *",
+        (false, Device::Cpu) => "--engine auto uses tract, which is built in",
+        (false, Device::Cuda) => "--device cuda cannot be used: none of these can, and tract computes on the CPU only",
+    };
+    output::print(&format!("{list}\n{used}\n"))
 }

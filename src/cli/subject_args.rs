@@ -1,6 +1,7 @@
 //! The options that say which weights to use and what to do to images, the same in `eval` and `predict`.
 
 use super::output::note;
+use crate::manifest::Preprocessing;
 use crate::train::{Classifier, ClassifierOptions, Which, read_class_names};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -41,10 +42,10 @@ pub struct SubjectArgs {
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
     /// Images per call where the model leaves it open
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
-    #[arg(long, value_parser = super::rewrite::parse_shape, help_heading = "Preprocessing")]
+    #[arg(long, value_name = "CxHxW", value_parser = super::rewrite::parse_shape, help_heading = "Preprocessing")]
     input_shape: Option<super::rewrite::Shape>,
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
@@ -83,13 +84,13 @@ impl SubjectArgs {
 pub fn warn_if_assumed(classifier: &Classifier) {
     if classifier.preprocessing_assumed() {
         let p = classifier.preprocessing();
-        note(&format!(
-            "note: the model does not say how images are prepared; assuming --resize {} --mean {} --std {}",
-            p.resize,
-            join(&p.mean),
-            join(&p.std)
-        ));
+        note(&format!("note: the model does not say how images are prepared; assuming {}", preprocessing_text(p)));
     }
+}
+
+/// `--resize 256 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`
+pub fn preprocessing_text(p: &Preprocessing) -> String {
+    format!("--resize {} --mean {} --std {}", p.resize, join(&p.mean), join(&p.std))
 }
 
 fn join(values: &[f32]) -> String {

@@ -7,19 +7,20 @@ use std::path::PathBuf;
 /// Draw a synthetic image folder: source (10 classes), target-a (6 other shapes) or target-b (5 other textures)
 #[derive(clap::Args)]
 pub struct Args {
+    /// source, target-a or target-b
     #[arg(long, value_parser = parse_task)]
     task: Task,
     /// Images for each class
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, value_name = "K", default_value_t = 100)]
     per_class: usize,
     /// Another seed gives other images; take one for training and one for testing
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Width and height in pixels
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, value_name = "PIXELS", default_value_t = 32)]
     size: u32,
     /// Folder for the images
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
     /// Replace synthetic images that are there
     #[arg(long)]
@@ -34,10 +35,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let options = SynthOptions { size: args.size, force: args.force, ..SynthOptions::new(args.task, args.per_class, args.seed) };
     let made = write(&options, &args.output)?;
     output::print(&format!(
-        "wrote {} images of {} classes to {} ({:.2} MB)\n",
+        "wrote {} images of {} classes to {} ({})\n",
         made.images,
         made.classes.len(),
         made.dir.display(),
-        made.bytes as f64 / 1e6
+        output::size(made.bytes)
     ))
 }

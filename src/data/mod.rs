@@ -14,4 +14,5 @@ pub use dataset::{ArrayDataset, Dataset, ImageDataset};
 pub use folder::{EXTENSIONS, ImageFolder, Sample};
 pub use loader::{Batch, IGNORED, Last, Loader, LoaderOptions, Stream};
 pub use preprocess::{MAX_SIDE, Recipe, Region, load_image, resize, resize_shorter};
+pub(crate) use random::{Purpose, Random};
 pub use split::split;

@@ -10,6 +10,7 @@ pub(crate) enum Purpose {
     Augment = 2,
     Split = 3,
     Synth = 4,
+    Fisher = 5,
 }
 
 /// A stream of random numbers that belongs to one (purpose, seed, a, b), such as (augment, seed, epoch, sample): so
@@ -55,6 +56,13 @@ impl Random {
         (0..12).map(|_| self.unit()).sum::<f32>() - 6.0
     }
 
+    /// Gumbel: the place of the largest `z_k + gumbel` is a draw from `softmax(z)`.
+    pub fn gumbel(&mut self) -> f64 {
+        // Strictly between 0 and 1, so both logarithms are finite.
+        let unit = ((self.0.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        -libm::log(-libm::log(unit))
+    }
+
     /// Fisher and Yates.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
@@ -88,6 +96,20 @@ mod tests {
         let mut counts = [0; 7];
         (0..n).for_each(|_| counts[random.below(7)] += 1);
         assert!(counts.iter().all(|c| (2600..3120).contains(c)), "{counts:?}");
+    }
+
+    #[test]
+    fn the_largest_of_scores_and_gumbel_noise_is_a_draw_from_the_softmax() {
+        let p = [0.5f64, 0.2, 0.3];
+        let mut random = Random::new(Purpose::Fisher, 0, 0, 0);
+        let (n, mut counts) = (20_000, [0; 3]);
+        for _ in 0..n {
+            let noisy = p.map(|p| p.ln() + random.gumbel());
+            counts[(0..3).fold(0, |best, k| if noisy[k] > noisy[best] { k } else { best })] += 1;
+        }
+        for (count, p) in counts.iter().zip(p) {
+            assert!((*count as f64 / n as f64 - p).abs() < 0.015, "{counts:?}");
+        }
     }
 
     #[test]

@@ -155,6 +155,7 @@ pub fn write(options: &SynthOptions, dir: &Path) -> Result<Summary> {
         .prefix(".spgraph-synth-")
         .tempdir_in(&parent)
         .map_err(Error::io("cannot create a temporary folder in", &parent))?;
+    let _unfinished = crate::fs::Unfinished::new(temporary.path(), dir);
     // A temporary folder is private; what is moved into place must be readable like any other new folder.
     let root = temporary.path().join("images");
     for class in options.task.classes() {
@@ -202,6 +203,9 @@ fn occupied(options: &SynthOptions, dir: &Path) -> Result<bool> {
     if !dir.exists() {
         return Ok(false);
     }
+    if !dir.is_dir() {
+        return Err(Error::usage(format!("{} is a file; give the name of a folder", dir.display())));
+    }
     let entries: Vec<_> = std::fs::read_dir(dir)
         .and_then(|entries| entries.collect::<std::io::Result<_>>())
         .map_err(Error::io("cannot write synthetic images to", dir))?;
@@ -209,17 +213,33 @@ fn occupied(options: &SynthOptions, dir: &Path) -> Result<bool> {
         return Ok(true);
     }
     if !options.force {
-        return Err(Error::data(format!("{} exists and is not empty. Choose another folder, or replace it with --force", dir.display())));
+        return Err(Error::usage(format!("{} exists and is not empty. Choose another folder, or replace it with --force", dir.display())));
     }
-    let known = |name: &str| Task::ALL.iter().any(|t| t.classes().contains(&name));
-    match entries.iter().find(|e| !e.file_name().to_str().is_some_and(known)) {
+    match foreign(dir).map_err(Error::io("cannot list the folder", dir))? {
         None => Ok(true),
-        Some(other) => Err(Error::data(format!(
+        Some(other) => Err(Error::usage(format!(
             "{} holds `{}`, which spgraph did not make, so it is not replaced, not even by force. Remove it yourself, or choose another folder",
             dir.display(),
-            other.file_name().to_string_lossy()
+            other.strip_prefix(dir).unwrap_or(&other).display()
         ))),
     }
+}
+
+/// The first file or folder in `dir` that [`write()`] does not make.
+fn foreign(dir: &Path) -> std::io::Result<Option<PathBuf>> {
+    for entry in std::fs::read_dir(dir)? {
+        let (path, name) = entry.map(|e| (e.path(), e.file_name()))?;
+        let class = name.to_str().filter(|name| Task::ALL.iter().any(|t| t.classes().contains(name)));
+        let Some(class) = class.filter(|_| path.is_dir() && !path.is_symlink()) else { return Ok(Some(path)) };
+        for entry in std::fs::read_dir(&path)? {
+            let (path, name) = entry.map(|e| (e.path(), e.file_name()))?;
+            let ours = name.to_str().is_some_and(|n| n.starts_with(&format!("{class}-s")) && n.ends_with(".png"));
+            if !ours {
+                return Ok(Some(path));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the size of the file.

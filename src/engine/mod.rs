@@ -17,10 +17,12 @@ pub use self::tract::TractEngine;
 
 use crate::error::Result;
 use crate::ir::Tensor;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Which runtime to use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EngineChoice {
     /// ONNX Runtime when a library is found, tract otherwise.
     #[default]
@@ -29,7 +31,8 @@ pub enum EngineChoice {
     Ort,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Device {
     #[default]
     Cpu,
@@ -37,13 +40,14 @@ pub enum Device {
     Cuda,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EngineOptions {
     pub choice: EngineChoice,
     pub device: Device,
     /// Threads inside one operator; `None` leaves it to the runtime (all cores).
     pub threads: Option<usize>,
     /// A libonnxruntime to use instead of the one that discovery would choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ort_lib: Option<PathBuf>,
     /// CUDA only: let products of float32 matrices round their factors to 10 bits of mantissa (TF32). Faster, and
     /// training seldom minds, but results differ from the CPU's in the third digit.
@@ -56,7 +60,7 @@ pub struct EngineOptions {
 /// Fails when a runtime, library or device was asked for by name and cannot be had: nothing is replaced silently.
 pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
     if options.choice == EngineChoice::Tract {
-        return Ok(Box::new(TractEngine::new(options, "asked for")?));
+        return Ok(Box::new(TractEngine::new(options, "as asked for")?));
     }
     let candidates = discover(options);
     match discover::choose(&candidates)? {
@@ -75,8 +79,14 @@ pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
 
 /// A loaded runtime that can load models.
 pub trait Engine {
-    /// For people: `ONNX Runtime 1.32.0 (CPU), /path/libonnxruntime.so`.
+    /// For people: `ONNX Runtime 1.32.0, CPU, 2 threads`.
     fn describe(&self) -> String;
+
+    /// Where it comes from and why it is used, for people: `/path/libonnxruntime.so, from the cache`.
+    fn origin(&self) -> String;
+
+    /// [`EngineChoice::Tract`] or [`EngineChoice::Ort`].
+    fn kind(&self) -> EngineChoice;
 
     /// Loads a model for plain calls.
     fn load(&self, model: &Path) -> Result<Box<dyn Session>>;
@@ -84,6 +94,20 @@ pub trait Engine {
     /// Loads a training step. `state` pairs the step's inputs with the outputs that replace them; `start` holds their
     /// first values in the same order. State stays on the engine's device between steps.
     fn load_step(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>) -> Result<Box<dyn Stepper>>;
+}
+
+/// `ONNX Runtime 1.32.0, CPU, 2 threads`.
+fn description(name: &str, version: &str, device: Device, threads: Option<usize>) -> String {
+    let device = match device {
+        Device::Cpu => "CPU",
+        Device::Cuda => "CUDA",
+    };
+    let threads = match threads {
+        None => "all cores".to_string(),
+        Some(1) => "1 thread".to_string(),
+        Some(n) => format!("{n} threads"),
+    };
+    format!("{name} {version}, {device}, {threads}")
 }
 
 /// One state tensor of a step graph: the names of its input and of the output with its next value.

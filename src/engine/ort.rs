@@ -1,8 +1,8 @@
 //! ONNX Runtime, loaded when the program runs: on the CPU, or on CUDA with the state kept on the device.
 
-use super::discover::Candidate;
+use super::discover::{Candidate, Origin};
 use super::ports::{Signature, StateMap, one_paragraph};
-use super::{Device, Engine, EngineOptions, Session, StatePort, Stepper};
+use super::{Device, Engine, EngineChoice, EngineOptions, Session, StatePort, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use ::ort::environment::Environment;
@@ -97,7 +97,10 @@ impl OrtEngine {
             environment: environment(&candidate.path)?,
             path: candidate.path.clone(),
             version: candidate.version.clone().unwrap_or_else(|| "of unknown version".into()),
-            why: format!("{}, {}", candidate.origin, candidate.reason),
+            why: match candidate.origin {
+                Origin::Option | Origin::Environment => format!("named by {}", candidate.origin),
+                place => format!("the first that can be used (found by: {place})"),
+            },
             device: options.device,
             threads: options.threads,
             tf32: options.tf32,
@@ -148,11 +151,15 @@ impl OrtEngine {
 
 impl Engine for OrtEngine {
     fn describe(&self) -> String {
-        let device = match self.device {
-            Device::Cpu => "CPU",
-            Device::Cuda => "CUDA",
-        };
-        format!("ONNX Runtime {} ({device}), {} ({})", self.version, self.path.display(), self.why)
+        super::description("ONNX Runtime", &self.version, self.device, self.threads)
+    }
+
+    fn origin(&self) -> String {
+        format!("{}, {}", self.path.display(), self.why)
+    }
+
+    fn kind(&self) -> EngineChoice {
+        EngineChoice::Ort
     }
 
     fn load(&self, model: &Path) -> Result<Box<dyn Session>> {

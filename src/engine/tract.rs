@@ -3,7 +3,7 @@
 use super::inline::inline_functions;
 use super::merge::merge_equal_nodes;
 use super::ports::{PortDim, Signature, StateMap, graph_of, one_paragraph, read_model};
-use super::{Device, Engine, EngineOptions, Session, StatePort, Stepper};
+use super::{Device, Engine, EngineChoice, EngineOptions, Session, StatePort, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::onnx::pb;
@@ -62,8 +62,15 @@ impl TractEngine {
 
 impl Engine for TractEngine {
     fn describe(&self) -> String {
-        let plural = if self.threads == 1 { "" } else { "s" };
-        format!("tract {} (CPU, {} thread{plural}): {}", VERSION, self.threads, self.why)
+        super::description("tract", VERSION, Device::Cpu, Some(self.threads))
+    }
+
+    fn origin(&self) -> String {
+        format!("built in, {}", self.why)
+    }
+
+    fn kind(&self) -> EngineChoice {
+        EngineChoice::Tract
     }
 
     fn load(&self, model: &Path) -> Result<Box<dyn Session>> {
@@ -242,7 +249,8 @@ impl Model {
                 model.set_input_fact(at, InferenceFact::dt_shape(dtype, shape))?;
             }
             let options = RunOptions { executor: Some(executor), ..RunOptions::default() };
-            let model = if double { model.into_typed()? } else { model.into_optimized()? };
+            // Some of its rewrites fail on graphs that it runs well without them.
+            let model = if double { model.into_typed()? } else { model.clone().into_optimized().or_else(|_| model.into_typed())? };
             TypedSimplePlan::new_with_options(model, &options)
         })?;
         if self.plans.len() >= KEPT_PLANS {

@@ -151,8 +151,17 @@ fn declare_input(
     // Up to IR version 3 every initializer is repeated as an input.
     let inputs: Vec<_> = proto.input.iter().filter(|i| !values.contains_key(i.name())).collect();
     let [info] = inputs[..] else {
-        let names: Vec<_> = inputs.iter().map(|i| i.name()).collect();
-        return Err(Error::model(format!("spgraph trains networks with one input, this one has {}: {}", names.len(), names.join(", "))));
+        let names: Vec<_> = inputs.iter().map(|i| i.name()).take(5).collect();
+        let more = match inputs.len() {
+            0 => "none",
+            1..=5 => "",
+            _ => ", …",
+        };
+        return Err(Error::model(format!(
+            "spgraph trains networks with one input, for images, and this one has {} ({}{more}). Export the network by itself",
+            inputs.len(),
+            names.join(", ")
+        )));
     };
     let name = info.name();
     let (dtype, dims) = declared(info).ok_or_else(|| Error::model(format!("the input `{name}` has no tensor type or no known rank")))?;

@@ -110,15 +110,14 @@ impl Entry {
 
 /// Opens a regular file below `dir` without following any link.
 fn open_inside(dir: &Path, location: &Path) -> Result<File, String> {
-    let shown = location.display();
+    if location.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(format!("the location `{}` leaves the model's folder, which is refused", location.display()));
+    }
     let mut path = dir.to_path_buf();
     let mut named = false;
     for part in location.components() {
-        match part {
-            Component::Normal(name) => path.push(name),
-            Component::CurDir => continue,
-            _ => return Err(format!("the location `{shown}` leaves the model's folder, which is refused")),
-        }
+        let Component::Normal(name) = part else { continue };
+        path.push(name);
         named = true;
         let found = match std::fs::symlink_metadata(&path) {
             Ok(found) => found,

@@ -4,7 +4,7 @@
 //! statistics move on. Its body is plain arithmetic, because CUDA's BatchNormalization has no training mode since opset 14.
 
 use super::build::attrs;
-use super::{BatchNormUpdate, Builder, Grad, Import, Operator, Rule, Slot, View, fixed, floating};
+use super::{BatchNormUpdate, Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
 use crate::ir::{Attr, Dim, Graph, TensorType, ValueId, product};
 
 /// Name of the function for batch statistics: `(x, scale, shift) → y, mean, biased variance`, the latter two `[C]`.
@@ -174,6 +174,30 @@ impl Operator for BatchNormalization {
             Ok(vec![b.mul(total, inverse)?, b.sum(i[0], &reduced(rank), false)?])
         })?;
         Ok(vec![dx, Some(out[0]), Some(out[1])])
+    }
+
+    /// `Σ dyₙ·(xₙ − mean) / √(var + ε)` and `Σ dyₙ`, sums over the sample's pixels.
+    fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
+        let g = &s.grad;
+        let epsilon = g.node.float("epsilon", 1e-5) as f64;
+        let inputs = [g.dy()?, g.input(0)?, g.input(3)?, g.input(4)?];
+        let attributes = attrs([("epsilon", Attr::Float(epsilon as f32)), ("copies", Attr::Int(s.copies as i64))]);
+        let out = b.call("BatchNormFrozenSampleGrad", &inputs, attributes, |b, i| {
+            let x = fixed(b.ty(i[1]))?;
+            let (channels, pixels) = (Dim::Known(x[1]), Dim::Known(x[2..].iter().product()));
+            let dy = b.reshape(i[0], &[s.rows.into(), s.copies.into(), channels, pixels])?;
+            let x = b.reshape(i[1], &[s.rows.into(), 1.into(), channels, pixels])?;
+            let mean = b.reshape(i[2], &[1.into(), 1.into(), channels, 1.into()])?;
+            let centred = b.sub(x, mean)?;
+            let product = b.mul(dy, centred)?;
+            let inverse = inverse_deviation(b, i[3], epsilon)?;
+            let total = b.sum(product, &[3], false)?;
+            let scale = b.mul(total, inverse)?;
+            let shift = b.sum(dy, &[3], false)?;
+            let shape = [s.count().into(), channels];
+            Ok(vec![b.reshape(scale, &shape)?, b.reshape(shift, &shape)?])
+        })?;
+        Ok(vec![None, Some(PerSample::dense(b, out[0])), Some(PerSample::dense(b, out[1]))])
     }
 
     fn slots(&self, _: &View) -> Vec<Slot> {

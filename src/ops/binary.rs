@@ -1,6 +1,6 @@
 //! Element-wise functions of several values, with broadcasting.
 
-use super::{Builder, Grad, Known, Operator, Rule, Slot, View, broadcast};
+use super::{Builder, Grad, Known, Operator, PerSample, Rule, Samples, Slot, View, broadcast};
 use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
 
 fn combined(n: &View) -> Rule<Vec<TensorType>> {
@@ -74,6 +74,17 @@ impl Operator for Add {
             (Elem::Batch(a), Elem::Batch(b)) => Some(Elem::Batch(a + b)),
             _ => None,
         })
+    }
+
+    fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
+        let mut found = vec![];
+        for (i, input) in s.grad.node.inputs.iter().enumerate() {
+            found.push(match input.filter(|_| s.grad.needs(i)) {
+                Some(input) => Some(s.unbroadcast(b, s.grad.dy()?, &b.ty(input).clone())?),
+                None => None,
+            });
+        }
+        Ok(found)
     }
 
     fn slots(&self, n: &View) -> Vec<Slot> {

@@ -4,7 +4,7 @@
 
 use super::build::attrs;
 use super::window::Window;
-use super::{Builder, Grad, Import, Operator, Rule, Slot, View, fixed, floating};
+use super::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
 use crate::ir::{Attr, Attrs, Dim, Node, TensorType, ValueId, product};
 
 /// Output maps at least this high and wide take the form with one product per kernel tap.
@@ -247,6 +247,41 @@ impl Geometry {
         self.taps_last(b, dw, taps.len(), shape)
     }
 
+    /// The gradient of the kernel for each sample: `dYₙ·Xₙᵀ`, where `X` holds a row for every channel and kernel tap.
+    ///
+    /// `X` is made once per row of `large`; all cotangents of that row meet it in one product.
+    fn sample_grad(&self, b: &mut Builder, large: ValueId, small: ValueId, rows: usize, copies: usize) -> Rule<PerSample> {
+        let mut attributes = self.attrs();
+        attributes.insert("copies".into(), Attr::Int(copies as i64));
+        let (taps, group) = (self.taps(), self.group);
+        let (per_group, features) = (self.channels / group, self.features / group);
+        let pixels: usize = self.output.iter().product();
+        let known = |dims: &[usize]| dims.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>();
+        let dw = b.call("ConvSampleGrad", &[large, small], attributes, |b, i| {
+            let x = self.padded(b, i[0])?;
+            let mut parts = vec![];
+            for t in &taps {
+                let slice = self.tap(b, x, t, &self.spatial_axes())?;
+                parts.push(b.reshape(slice, &known(&[rows, group, per_group, pixels]))?);
+            }
+            let stacked = b.concat(&parts, 2)?;
+            let width = taps.len() * per_group;
+            let dw = if group == 1 {
+                let x = b.reshape(stacked, &known(&[rows, width, pixels]))?;
+                let columns = b.transpose(x, &[0, 2, 1])?;
+                let dy = b.reshape(i[1], &known(&[rows, copies * features, pixels]))?;
+                b.matmul(dy, columns)?
+            } else {
+                let x = b.reshape(stacked, &known(&[rows, 1, group, width, pixels]))?;
+                let columns = b.transpose(x, &[0, 1, 2, 4, 3])?;
+                let dy = b.reshape(i[1], &known(&[rows, copies, group, features, pixels]))?;
+                b.matmul(dy, columns)?
+            };
+            Ok(vec![b.reshape(dw, &known(&[rows * copies, self.features, taps.len(), per_group]))?])
+        })?;
+        Ok(PerSample::Dense { value: dw[0], order: vec![0, 2, 1] })
+    }
+
     /// For a strided kernel over few channels (a network's stem): the unit-stride convolution on `strides`-times smaller maps
     /// with `strides`-times more channels that computes the same. A 7×7 kernel of stride 2 has 16 taps then, not 49.
     fn space_to_depth(&self) -> Option<Geometry> {
@@ -307,6 +342,13 @@ fn bias_grad(b: &mut Builder, dy: ValueId) -> Rule<ValueId> {
     b.sum(dy, &axes, false)
 }
 
+/// Each sample's sum over the pixels.
+fn bias_sample_grad(b: &mut Builder, dy: ValueId) -> Rule<PerSample> {
+    let axes: Vec<usize> = (2..b.rank(dy)).collect();
+    let sum = b.sum(dy, &axes, false)?;
+    Ok(PerSample::dense(b, sum))
+}
+
 fn group_of(node: &Node) -> Rule<usize> {
     usize::try_from(node.int("group", 1)).ok().filter(|&g| g > 0).ok_or_else(|| "`group` must be at least 1".into())
 }
@@ -347,6 +389,15 @@ impl Operator for Conv {
         let dw = if g.needs(1) { Some(geometry.weight_grad(b, x, dy)?) } else { None };
         let db = if g.needs(2) { Some(bias_grad(b, dy)?) } else { None };
         Ok(vec![dx, dw, db])
+    }
+
+    fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
+        let g = &s.grad;
+        let (x, w, dy) = (g.input(0)?, g.input(1)?, g.dy()?);
+        let geometry = Geometry::new(&g.node, b.ty(x), b.ty(dy), b.ty(w))?;
+        let dw = if g.needs(1) { Some(geometry.sample_grad(b, x, dy, s.rows, s.copies)?) } else { None };
+        let db = if g.needs(2) { Some(bias_sample_grad(b, dy)?) } else { None };
+        Ok(vec![None, dw, db])
     }
 
     fn slots(&self, _: &View) -> Vec<Slot> {
@@ -415,6 +466,21 @@ impl Operator for ConvTranspose {
         let dw = if g.needs(1) { Some(geometry.weight_grad(b, dy, x)?) } else { None };
         let db = if g.needs(2) { Some(bias_grad(b, dy)?) } else { None };
         Ok(vec![dx, dw, db])
+    }
+
+    fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
+        let g = &s.grad;
+        let (x, w, dy) = (g.input(0)?, g.input(1)?, g.dy()?);
+        let geometry = Geometry::new(&g.node, b.ty(dy), b.ty(x), b.ty(w))?;
+        let dw = if g.needs(1) {
+            // The roles are exchanged: the cotangent is the large side, of which every sample has its own.
+            let x = s.repeated(b, x)?;
+            Some(geometry.sample_grad(b, dy, x, s.count(), 1)?)
+        } else {
+            None
+        };
+        let db = if g.needs(2) { Some(bias_sample_grad(b, dy)?) } else { None };
+        Ok(vec![None, dw, db])
     }
 
     fn slots(&self, _: &View) -> Vec<Slot> {

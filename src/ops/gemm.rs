@@ -1,7 +1,7 @@
 //! Gemm: `Y = alpha·op(A)·op(B) + beta·C`.
 
 use super::build::attrs;
-use super::{Builder, Grad, Import, Operator, Rule, Slot, View, broadcast, floating};
+use super::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, broadcast, floating};
 use crate::ir::{Attr, Attrs, TensorType, ValueId};
 
 /// `dA = alpha·dY·op(B)ᵀ` (transposed where `transA`), `dB` likewise, `dC = beta·dY` summed to C's shape.
@@ -79,6 +79,35 @@ impl Operator for Gemm {
             None
         };
         Ok(vec![da, db, dc])
+    }
+
+    /// `alpha·dyₙ ⊗ xₙ`, or transposed; `beta·dyₙ` summed to C's shape.
+    fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
+        let g = &s.grad;
+        let (dy, node) = (g.dy()?, &g.node);
+        let scaled = |b: &mut Builder, factor: f32| {
+            if factor == 1.0 {
+                return Ok(dy);
+            }
+            let factor = b.number(factor as f64, dy);
+            b.mul(dy, factor)
+        };
+        let kernel = if g.needs(1) {
+            if node.int("transA", 0) == 1 {
+                return Err("its data is transposed, so its samples are columns; export it with transA = 0".into());
+            }
+            let dy = scaled(b, node.float("alpha", 1.0))?;
+            Some(s.product(b, g.input(0)?, dy, node.int("transB", 0) == 1)?)
+        } else {
+            None
+        };
+        let bias = if g.needs(2) {
+            let dy = scaled(b, node.float("beta", 1.0))?;
+            Some(s.unbroadcast(b, dy, &b.ty(g.input(2)?).clone())?)
+        } else {
+            None
+        };
+        Ok(vec![None, kernel, bias])
     }
 
     fn slots(&self, n: &View) -> Vec<Slot> {

@@ -1,6 +1,6 @@
 //! MatMul: numpy's matrix product, batched and broadcasting.
 
-use super::{Builder, Grad, Operator, Rule, Slot, View, broadcast, floating};
+use super::{Builder, Grad, Operator, PerSample, Rule, Samples, Slot, View, broadcast, floating};
 use crate::ir::{Dim, TensorType, ValueId};
 
 /// `dA = dY·Bᵀ`, `dB = Aᵀ·dY`, summed over broadcast batch axes.
@@ -61,6 +61,13 @@ impl Operator for MatMul {
             None
         };
         Ok(vec![dx, dw])
+    }
+
+    fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
+        if s.grad.needs(0) {
+            return Err("its parameter stands on the left, where samples are no rows; export it as data · weight".into());
+        }
+        Ok(vec![None, Some(s.product(b, s.grad.input(0)?, s.grad.dy()?, false)?)])
     }
 
     fn slots(&self, n: &View) -> Vec<Slot> {

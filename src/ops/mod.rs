@@ -21,6 +21,7 @@ mod import;
 mod matmul;
 mod max_pool;
 mod pad;
+mod per_sample;
 mod phases;
 mod reduce;
 mod reshape;
@@ -36,6 +37,7 @@ mod window;
 
 pub use build::Builder;
 pub use import::{BatchNormUpdate, Import};
+pub use per_sample::{PerSample, Samples, Squares, repeat};
 
 use crate::ir::{DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId};
 
@@ -98,6 +100,12 @@ pub trait Operator: Sync {
     /// Cotangents of the inputs, each `None` where it is zero or not needed ([`Grad::needs`]).
     fn gradient(&self, _b: &mut Builder, _g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         Err("it has no gradient rule".into())
+    }
+
+    /// For operators that have parameters: the gradient of each input for every sample on its own, instead of the batch's sum;
+    /// `None` where it is not needed.
+    fn per_sample(&self, _b: &mut Builder, _s: &Samples) -> Rule<Vec<Option<PerSample>>> {
+        Err("it has no rule for the gradients of single samples".into())
     }
 
     /// The first output, where it follows from shapes and constants.

@@ -202,7 +202,7 @@ impl Operator for HardSwish {
     }
 }
 
-/// `max(lo, min(hi, x))` with constant bounds; gradient 1 inside and at the bounds, 0 outside, as in PyTorch's clamp.
+/// `max(lo, min(hi, x))` with constant bounds; gradient 1 inside, 0 at the bounds and outside, as in PyTorch (2.15).
 pub struct Clip;
 
 impl Clip {
@@ -245,7 +245,7 @@ impl Operator for Clip {
         let dx = b.call("ClipGrad", &inputs, attributes, |b, i| {
             let dtype = b.dtype(i[0]);
             let mut dx = i[1];
-            for (bound, op) in [(lo, "GreaterOrEqual"), (hi, "LessOrEqual")] {
+            for (bound, op) in [(lo, "Greater"), (hi, "Less")] {
                 if bound.is_finite() {
                     let bound = b.number(bound, i[0]);
                     let inside = b.op(op, &[i[0], bound], Attrs::new())?;
@@ -262,7 +262,7 @@ impl Operator for Clip {
     }
 
     fn notes(&self) -> &'static str {
-        "constant bounds; gradient 1 at the bounds"
+        "constant bounds; gradient 0 at the bounds"
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Inspection {
     pub producer: String,
     pub opset: Option<i64>,
     pub inputs: Vec<InputInfo>,
+    /// The shape of the input that images enter by, -1 where it is open; `None` where the model could not be read as a graph.
+    #[serde(skip)]
+    pub input_shape: Option<Vec<i64>>,
     pub outputs: Vec<InputInfo>,
     pub parameters: Vec<ParameterInfo>,
     /// Elements of all parameters.
@@ -139,6 +142,7 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         sha256: source.sha256.clone(),
         producer: format!("{} {}", source.proto.producer_name(), source.proto.producer_version()).trim().to_string(),
         opset: import::opset(&source).ok().or_else(|| any_opset(&source)),
+        input_shape: imported.as_ref().map(|i| input_port(i).shape),
         inputs: graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name() == i.name())).map(declared).collect(),
         outputs: graph.output.iter().map(declared).collect(),
         elements: parameters.iter().map(|p| p.elements).sum(),
@@ -158,7 +162,7 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         units: imported.as_ref().and_then(|i| blocks(i).ok()).map_or(vec![], |list| units(&list, &parameters)),
         parameters,
         classes: metadata.classes,
-        preprocessing: metadata.preprocessing.or_else(|| imported.as_ref().map(assumed)),
+        preprocessing: metadata.preprocessing.or_else(|| imported.as_ref().map(|i| default_preprocessing(&input_port(i)))),
         refused: refused.into_iter().map(Into::into).collect(),
         problem,
     })
@@ -175,10 +179,10 @@ fn units(blocks: &[Block], parameters: &[ParameterInfo]) -> Vec<UnitInfo> {
     blocks.iter().enumerate().map(info).collect()
 }
 
-fn assumed(imported: &Imported) -> Preprocessing {
+fn input_port(imported: &Imported) -> Port {
     let ty = imported.graph.ty(imported.input);
     let shape = ty.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect();
-    default_preprocessing(&Port { name: String::new(), dtype: ty.dtype.name().into(), shape })
+    Port { name: imported.graph.name_of(imported.input).into(), dtype: ty.dtype.name().into(), shape }
 }
 
 fn any_opset(source: &SourceModel) -> Option<i64> {

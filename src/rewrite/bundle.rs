@@ -273,11 +273,12 @@ impl Bundle {
     /// Opens the bundle in `dir`, which must hold `manifest.json` and the graphs.
     pub fn open(dir: &Path) -> Result<Bundle> {
         if !dir.is_dir() {
-            return Err(Error::usage(format!("{} is no folder; give a bundle that `spgraph rewrite` wrote", dir.display())));
+            let what = if dir.exists() { "is no folder" } else { "does not exist" };
+            return Err(Error::model(format!("{} {what}; give a bundle that `spgraph rewrite` wrote", dir.display())));
         }
         let manifest = dir.join("manifest.json");
         if !manifest.is_file() {
-            return Err(Error::usage(format!("{} holds no manifest.json; give a bundle that `spgraph rewrite` wrote", dir.display())));
+            return Err(Error::model(format!("{} holds no manifest.json; give a bundle that `spgraph rewrite` wrote", dir.display())));
         }
         let manifest = Manifest::read(&manifest)?;
         for file in ["init.onnx", "step.onnx", "eval.onnx", "template.onnx"] {

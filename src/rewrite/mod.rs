@@ -18,7 +18,7 @@ mod update;
 
 pub use bundle::{Bundle, Report, rewrite, start_state};
 pub use export::{export, tuned};
-pub use head::{Head, find_head, transplant};
+pub use head::{Head, classes, find_head, logits, transplant};
 pub use metadata::{CLASSES_KEY, Metadata, PREPROCESSING_KEY, default_preprocessing, read_metadata};
 pub use options::{HeadOption, Options, Penalize, PenaltyStep};
 pub use plan::{Plan, Planned, plan};

@@ -161,6 +161,13 @@ impl Options {
         if self.batch == Batch::Fixed(0) {
             return Err(Error::usage("--batch 0 makes no sense: give the number of images per step, or `dynamic`"));
         }
+        // No network comes near these, and no product of sizes overflows below them.
+        if let Batch::Fixed(n @ 1_000_001..) = self.batch {
+            return Err(Error::usage(format!("--batch {n} is not possible: give at most 1000000 images per step")));
+        }
+        if let HeadOption::Classes(n @ 1_000_001..) = self.head {
+            return Err(Error::usage(format!("--classes {n} is not possible: give at most 1000000 classes")));
+        }
         for (name, value) in [("--alpha", self.alpha), ("--beta", self.beta)] {
             if value.is_some_and(|v| !(v.is_finite() && v >= 0.0)) {
                 return Err(Error::usage(format!(

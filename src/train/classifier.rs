@@ -41,6 +41,7 @@ pub struct Classifier {
     preprocessing: Preprocessing,
     assumed: bool,
     batch: Option<usize>,
+    asked_batch: Option<usize>,
     /// Holds the file of a transplanted network.
     _folder: Option<tempfile::TempDir>,
 }
@@ -125,6 +126,7 @@ impl Classifier {
             preprocessing,
             assumed,
             batch,
+            asked_batch: options.batch,
             _folder: None,
         })
     }
@@ -175,6 +177,11 @@ impl Classifier {
     /// The number of images that a call must have; `None` where any will do.
     pub fn fixed_batch(&self) -> Option<usize> {
         self.batch
+    }
+
+    /// The number of images for each of the calls that `images` take.
+    pub(super) fn batch_for(&self, images: usize) -> usize {
+        self.batch.unwrap_or_else(|| self.asked_batch.unwrap_or(1).min(images)).max(1)
     }
 
     /// Log-probabilities of every class for each image of an N×C×H×W batch.

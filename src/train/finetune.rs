@@ -10,7 +10,7 @@ use super::progress::{Outline, Progress};
 use super::run::{self, Best, Results, RunRecord, RunResult, Status};
 use super::setup::{Place, Prepared, prepare};
 use crate::data::{Augment, Batch, ImageDataset, Loader, LoaderOptions};
-use crate::engine::{self, StatePort, Stepper};
+use crate::engine::{self, EngineOptions, StatePort, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::rewrite::start_state;
@@ -92,8 +92,18 @@ impl Trainer {
             return Err(Error::Interrupted("stopped before the first step; nothing was written".into()));
         }
         let total = training.length.steps(loader.batches_per_epoch());
+        if let Place::Resumed(dir) = &place {
+            let before = RunRecord::read(dir)?.engine;
+            if before != engine.describe() {
+                progress.note(&format!(
+                    "the run began on {before} and goes on on {}: its result will differ in the last digits",
+                    engine.describe()
+                ));
+            }
+        }
         progress.start(&Outline {
             engine: engine.describe(),
+            origin: engine.origin(),
             images: counts.training,
             validation: counts.validation,
             classes: bundle.manifest.classes.len(),
@@ -102,7 +112,8 @@ impl Trainer {
             steps: total,
             done: at.step,
         });
-        let record = RunRecord::new(reference, engine.describe(), training, counts);
+        let engine_options = EngineOptions { choice: engine.kind(), ..options.engine.clone() };
+        let record = RunRecord::new(reference, engine.describe(), engine_options, training, counts);
         let dir = match place {
             Place::Resumed(dir) => dir,
             Place::New(out) => {
@@ -234,7 +245,7 @@ impl Trainer {
         let path = run::checkpoint_path(&self.dir);
         let kept = match path.is_file() {
             true => format!("The checkpoint of step {}, {}, is unharmed", self.saved.0, path.display()),
-            false => "No checkpoint had been written yet".into(),
+            false => "No checkpoint was written".into(),
         };
         Error::training(format!(
             "{what}, with a learning rate of {lr:e}. Lower --lr; if that does not help, check that --mean, --std and --resize of `spgraph rewrite` \

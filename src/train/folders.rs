@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Opens `dir` for a network of so many classes (`None`: not known). With `names` every class folder must be one of them;
 /// without, there must be one folder for each class, for nothing else says which label a folder has.
-pub(super) fn open(dir: &Path, names: &[String], classes: Option<usize>) -> Result<ImageFolder> {
+pub(crate) fn open(dir: &Path, names: &[String], classes: Option<usize>) -> Result<ImageFolder> {
     if !names.is_empty() {
         return ImageFolder::open(dir, Some(names));
     }
@@ -37,7 +37,7 @@ pub fn read_class_names(path: &Path) -> Result<Vec<String>> {
 }
 
 /// Identifies the list of images, so that a resumed run notices when it changed.
-pub(super) fn fingerprint(folder: &ImageFolder) -> String {
+pub(crate) fn fingerprint(folder: &ImageFolder) -> String {
     let mut hash = Sha256::new();
     for sample in folder.samples() {
         let path = sample.path.strip_prefix(folder.root()).unwrap_or(&sample.path);

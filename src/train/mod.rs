@@ -21,6 +21,7 @@ pub use distance::{Distance, LayerDistance, Unmoved};
 pub use evaluate::{ClassResult, Evaluation, evaluate, evaluate_folder};
 pub use finetune::finetune;
 pub use folders::read_class_names;
+pub(crate) use folders::{fingerprint as folder_fingerprint, open as open_folder};
 pub use interpolate::export_interpolated;
 pub use metrics::{Record, StepRecord, ValidationRecord};
 pub use options::{Existing, FinetuneOptions, Length, Schedule, Training, Validation};

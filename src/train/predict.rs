@@ -2,7 +2,7 @@
 
 use super::classifier::Classifier;
 use crate::data::load_image;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::Tensor;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -26,11 +26,14 @@ pub struct Prediction {
 pub fn predict(classifier: &mut Classifier, images: &[PathBuf], top: usize) -> Result<Vec<Prediction>> {
     let recipe = classifier.recipe()?;
     let [channels, height, width] = recipe.shape();
-    let batch = classifier.fixed_batch().unwrap_or(1).max(1);
+    let batch = classifier.batch_for(images.len());
     let mut predictions = vec![];
     for chunk in images.chunks(batch) {
         let mut values = vec![];
         for path in chunk {
+            if path.is_dir() {
+                return Err(Error::data(format!("{} is a folder; give the image files in it", path.display())));
+            }
             values.extend(recipe.evaluate(&load_image(path)?)?);
         }
         // A network for a fixed number of images gets zeros for those that are missing.

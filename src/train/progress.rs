@@ -8,6 +8,8 @@ use std::path::Path;
 pub struct Outline {
     /// The engine, for people.
     pub engine: String,
+    /// Where the engine comes from, and why it is used.
+    pub origin: String,
     /// Training images, and those held out for validation.
     pub images: usize,
     pub validation: usize,

@@ -2,6 +2,7 @@
 
 use super::distance::Distance;
 use super::options::Training;
+use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::fs::OutputFile;
 use crate::manifest::Manifest;
@@ -77,7 +78,11 @@ pub struct RunRecord {
     pub spgraph: String,
     pub status: Status,
     pub bundle: BundleReference,
+    /// For people.
     pub engine: String,
+    /// What a resumed run uses again.
+    #[serde(default)]
+    pub engine_options: EngineOptions,
     pub training: Training,
     pub images: Images,
     pub results: Option<Results>,
@@ -91,19 +96,17 @@ pub struct RunResult {
 }
 
 impl RunRecord {
-    pub(super) fn new(bundle: BundleReference, engine: String, training: Training, images: Images) -> Self {
+    pub(super) fn new(bundle: BundleReference, engine: String, engine_options: EngineOptions, training: Training, images: Images) -> Self {
         let spgraph = env!("CARGO_PKG_VERSION").into();
-        RunRecord { format: FORMAT, spgraph, status: Status::Running, bundle, engine, training, images, results: None }
+        RunRecord { format: FORMAT, spgraph, status: Status::Running, bundle, engine, engine_options, training, images, results: None }
     }
 
     /// Reads `run.json` of a run folder.
     pub fn read(dir: &Path) -> Result<RunRecord> {
         let path = dir.join(RECORD);
         if !path.is_file() {
-            return Err(Error::usage(format!(
-                "{} is no run: it holds no {RECORD}. Give a folder that `spgraph finetune` wrote",
-                dir.display()
-            )));
+            let why = if dir.exists() { format!("is no run: it holds no {RECORD}") } else { "does not exist".into() };
+            return Err(Error::model(format!("{} {why}. Give a folder that `spgraph finetune` wrote", dir.display())));
         }
         let text = std::fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
         let record: RunRecord = serde_json::from_str(&text)

@@ -38,7 +38,7 @@ impl Subject {
     /// Recognises what is at `path`.
     pub fn open(path: &Path) -> Result<Subject> {
         if !path.exists() {
-            return Err(Error::usage(format!(
+            return Err(Error::model(format!(
                 "{} does not exist; give a run of `spgraph finetune`, a bundle of `spgraph rewrite`, or an ONNX model",
                 path.display()
             )));

@@ -59,7 +59,7 @@ impl Case {
         self
     }
 
-    fn fixed(mut self, tensor: Tensor) -> Self {
+    pub fn fixed(mut self, tensor: Tensor) -> Self {
         self.inputs.push(Input::Fixed(tensor));
         self
     }
@@ -80,13 +80,13 @@ impl Case {
         self
     }
 
-    fn ints(mut self, name: &str, values: &[i64]) -> Self {
+    pub fn ints(mut self, name: &str, values: &[i64]) -> Self {
         self.note.push_str(&format!("{name}={values:?} "));
         self.attributes.push(attr_ints(name, values));
         self
     }
 
-    fn float(mut self, name: &str, value: f32) -> Self {
+    pub fn float(mut self, name: &str, value: f32) -> Self {
         self.note.push_str(&format!("{name}={value} "));
         self.attributes.push(attr_float(name, value));
         self
@@ -140,11 +140,11 @@ fn bare(op: &'static str) -> Case {
     }
 }
 
-fn on(op: &'static str, shape: &[usize]) -> Case {
+pub fn on(op: &'static str, shape: &[usize]) -> Case {
     bare(op).and(shape)
 }
 
-fn scalar(v: f64) -> Tensor {
+pub fn scalar(v: f64) -> Tensor {
     Tensor::from_f64(&[], &[v])
 }
 

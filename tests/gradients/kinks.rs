@@ -1,1 +1,60 @@
-//! Kinks and ties.
+//! Where there is no slope: at kinks and ties the gradient is what PyTorch's backward pass gives there (2.15; the expressions
+//! above the values reproduce them).
+
+use super::cases::{Case, on, scalar};
+use super::{emitted, load, open};
+use spgraph::engine::EngineChoice;
+use spgraph::ir::{DType, Tensor};
+
+/// The gradients of the sum of the output at `points`, one list per differentiable input, on both engines.
+fn check(case: Case, points: &[(&[usize], &[f64])], expected: &[&[f64]]) {
+    for (choice, dtype) in [(EngineChoice::Tract, DType::F64), (EngineChoice::Ort, DType::F32)] {
+        let values: Vec<Tensor> = points.iter().map(|(shape, v)| Tensor::from_floats(dtype, shape, v)).collect();
+        let wanted: Vec<usize> = (0..values.len()).collect();
+        let emitted = emitted(&case, &values, &wanted, false).unwrap();
+        let mut session = load(&*open(choice), &emitted).unwrap();
+        let ones: Vec<Tensor> =
+            emitted.seeds.iter().map(|(_, dtype, shape)| Tensor::from_floats(*dtype, shape, &vec![1.0; shape.iter().product()])).collect();
+        let feeds = emitted.inputs.iter().zip(&values).chain(emitted.seeds.iter().map(|s| &s.0).zip(&ones));
+        let feeds: Vec<(&str, &Tensor)> = feeds.map(|(n, t)| (n.as_str(), t)).collect();
+        let results = session.run(&feeds).unwrap();
+        for (i, (gradient, expected)) in results[emitted.outputs..].iter().zip(expected).enumerate() {
+            let gradient = gradient.to_f64().unwrap();
+            let same = gradient.len() == expected.len() && gradient.iter().zip(*expected).all(|(a, b)| (a - b).abs() < 1e-6);
+            assert!(same, "{} on {choice:?}, input {i}: {gradient:?}, PyTorch gives {expected:?}", case.label());
+        }
+    }
+}
+
+/// Of a function of one value.
+fn element_wise(case: Case, x: &[f64], expected: &[f64]) {
+    check(case, &[(&[1, x.len()], x)], &[expected]);
+}
+
+#[test]
+fn element_wise_kinks() {
+    let x = &[1, 6];
+    let at = &[-3.0, -1.0, 0.0, 1.0, 3.0, 6.0];
+    // F.relu
+    element_wise(on("Relu", x), at, &[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    // F.leaky_relu(x, 0.1)
+    element_wise(on("LeakyRelu", x).float("alpha", 0.1), at, &[0.1, 0.1, 0.1, 1.0, 1.0, 1.0]);
+    // x.clamp(-1, 3)
+    element_wise(on("Clip", x).fixed(scalar(-1.0)).fixed(scalar(3.0)), at, &[0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+    // F.relu6
+    element_wise(on("Clip", x).fixed(scalar(0.0)).fixed(scalar(6.0)), at, &[0.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
+    // F.hardsigmoid
+    let sixth = 1.0 / 6.0;
+    let hard_sigmoid = on("HardSigmoid", x).float("alpha", sixth as f32).float("beta", 0.5);
+    element_wise(hard_sigmoid, at, &[0.0, sixth, sixth, sixth, 0.0, 0.0]);
+    // F.hardswish
+    element_wise(on("HardSwish", x), at, &[0.0, sixth, 0.5, 5.0 * sixth, 1.0, 1.0]);
+}
+
+#[test]
+fn ties() {
+    // F.max_pool2d(x, 2, 1): the first takes all.
+    let image: &[f64] = &[1.0, 1.0, 0.0, 1.0, 1.0, 2.0, 2.0, 0.0, 2.0];
+    let pool = on("MaxPool", &[1, 1, 3, 3]).ints("kernel_shape", &[2, 2]).ints("strides", &[1, 1]);
+    check(pool, &[(&[1, 1, 3, 3], image)], &[&[1.0, 0.0, 0.0, 0.0, 0.0, 2.0, 1.0, 0.0, 0.0]]);
+}

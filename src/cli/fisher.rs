@@ -1,0 +1,181 @@
+//! `spgraph fisher`: the Fisher information of a source network, for the penalties that weigh by it.
+
+use super::engine_args::EngineArgs;
+use super::eval::percent;
+use super::output;
+use super::progress;
+use super::subject_args::PreprocessingArgs;
+use crate::fisher::{Existing, FisherOptions, FisherResult, Mode, Outline, Progress, fisher};
+use crate::report::{Align, Table};
+use crate::train::read_class_names;
+use clap::ValueEnum;
+use std::path::{Path, PathBuf};
+
+/// Estimate the Fisher information of a source network, for `rewrite --fisher`
+#[derive(clap::Args)]
+#[command(
+    after_help = "Ctrl-C finishes the batch, writes FILE.checkpoint and exits with code 130; the same command with --resume goes on from \
+    there and ends with the same bits as an uninterrupted run."
+)]
+pub struct Args {
+    /// The source network, an ONNX model
+    model: PathBuf,
+    /// Folder of source images, one sub-folder per class; only --mode empirical looks at the classes
+    #[arg(long, value_name = "FOLDER")]
+    data: PathBuf,
+    /// The file to write (safetensors)
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Classes of each image: all of them by their probability, one drawn from the network's own distribution, or the label
+    /// [default: exact, above 64 classes sampled]
+    #[arg(long, value_enum)]
+    mode: Option<ModeArg>,
+    /// Images to use, chosen at random [default: all]; in sampled mode also more than there are
+    #[arg(long, value_name = "M")]
+    samples: Option<u64>,
+    /// Decides which images are used, and the draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Pairs of image and class per call [default: by memory, at most 128]
+    #[arg(long)]
+    pairs: Option<usize>,
+    /// Replace the file, and any checkpoint, that is there
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
+    /// Go on from FILE.checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// Also write the graph of one call, an ONNX model of standard operators
+    #[arg(long, value_name = "FILE")]
+    graph: Option<PathBuf>,
+    /// Write a checkpoint after so many batches of images [default: every minute]
+    #[arg(long, value_name = "BATCHES", value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_every: Option<u64>,
+    /// Text file with the class names by label, one on each line
+    #[arg(long, value_name = "FILE")]
+    class_names: Option<PathBuf>,
+    /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
+    #[arg(long, value_parser = super::rewrite::parse_shape, help_heading = "Preprocessing")]
+    input_shape: Option<super::rewrite::Shape>,
+    #[command(flatten)]
+    preprocessing: PreprocessingArgs,
+    /// Threads that load images [default: one per core]
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    workers: usize,
+    /// Results as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ModeArg {
+    Exact,
+    Sampled,
+    Empirical,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let options = FisherOptions {
+        mode: args.mode.map(|m| match m {
+            ModeArg::Exact => Mode::Exact,
+            ModeArg::Sampled => Mode::Sampled,
+            ModeArg::Empirical => Mode::Empirical,
+        }),
+        samples: args.samples,
+        seed: args.seed,
+        pairs: args.pairs,
+        existing: match (args.resume, args.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Replace,
+            _ => Existing::Refuse,
+        },
+        graph: args.graph,
+        checkpoint_every: args.checkpoint_every,
+        engine: args.engine.options(),
+        workers: args.workers,
+        classes: args.class_names.as_deref().map(read_class_names).transpose()?.unwrap_or_default(),
+        input_shape: args.input_shape.map(|s| s.0),
+        resize: args.preprocessing.resize,
+        mean: args.preprocessing.mean,
+        std: args.preprocessing.std,
+        ..FisherOptions::new(args.model, args.data, args.output)
+    };
+    let stop = super::interrupt::finish_the_step();
+    let result = fisher(&options, &mut Display { meter: progress::Meter::new() }, stop)?;
+    if args.json {
+        return output::print_json(&result);
+    }
+    output::print(&text(&result))
+}
+
+struct Display {
+    meter: progress::Meter,
+}
+
+impl Progress for Display {
+    fn start(&mut self, o: &Outline) {
+        self.meter.say(&format!("engine  {}", o.engine));
+        let pairs = o.samples * o.mode.pairs(o.classes) as u64;
+        self.meter.say(&format!(
+            "data    {} images; {} of {} samples, {pairs} pairs of image and class, {} per call",
+            o.images,
+            o.mode,
+            o.samples,
+            o.shape.rows * o.shape.copies
+        ));
+        if o.done > 0 {
+            self.meter.say(&format!("resume  after sample {}", o.done));
+        }
+        self.meter.start(o.done, o.samples);
+    }
+
+    fn batch(&mut self, samples: u64, pairs: u64, seconds: f64) {
+        self.meter.at(samples, "sample", &format!("{:.0} pairs/s", pairs as f64 / seconds.max(1e-9)));
+    }
+
+    fn checkpoint(&mut self, samples: u64, path: &Path) {
+        self.meter.say(&format!("checkpoint after sample {samples}: {}", path.display()));
+    }
+
+    fn note(&mut self, text: &str) {
+        self.meter.say(&format!("note: {text}"));
+    }
+
+    fn finish(&mut self) {
+        self.meter.finish();
+    }
+}
+
+fn text(result: &FisherResult) -> String {
+    let s = &result.summary;
+    let mut table = Table::new([
+        ("layer", Align::Left),
+        ("elements", Align::Right),
+        ("zeros", Align::Right),
+        ("mass", Align::Right),
+        ("± error", Align::Right),
+        ("share", Align::Right),
+    ]);
+    for l in &s.layers {
+        let error = l.standard_error.map_or("-".into(), |e| format!("{e:.1e}"));
+        table.row([l.layer.clone(), l.elements.to_string(), l.zeros.to_string(), format!("{:.4e}", l.mass), error, percent(l.share)]);
+    }
+    table.row(["all".to_string(), s.elements.to_string(), s.zeros.to_string(), format!("{:.4e}", s.mass), String::new(), String::new()]);
+    format!(
+        "{table}\nfisher  {}, {} samples of {} images, {} classes\nspeed   {:.0} pairs/s in {:.1} s ({} per call), {} of it waiting for images; {}\n\
+         wrote   {}\nnext    spgraph rewrite MODEL --penalty l2-sp-fisher --fisher {}\n",
+        result.info.mode,
+        result.info.samples,
+        result.images,
+        result.info.classes,
+        result.pairs_per_second,
+        result.seconds,
+        result.pairs_per_call,
+        percent(result.wait),
+        result.engine,
+        result.path.display(),
+        result.path.display()
+    )
+}

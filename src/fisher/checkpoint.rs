@@ -1,0 +1,129 @@
+//! The checkpoint of an unfinished estimation: the sums so far in float64, and what they are sums of.
+
+use super::graph::Shape;
+use super::options::Mode;
+use crate::error::{Error, Result};
+use crate::fs::OutputFile;
+use crate::manifest::Preprocessing;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+const KEY: &str = "spgraph";
+const FORMAT: u32 = 1;
+
+/// What an estimate depends on, besides the engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    pub model: String,
+    /// Over the images' labels and relative paths.
+    pub images: String,
+    pub mode: Mode,
+    pub samples: u64,
+    pub seed: u64,
+    pub rows: usize,
+    pub copies: usize,
+    pub input: Vec<usize>,
+    pub preprocessing: Preprocessing,
+}
+
+impl Identity {
+    pub fn shape(&self) -> Shape {
+        Shape { rows: self.rows, copies: self.copies }
+    }
+
+    /// How `asked` differs, for people.
+    fn differences(&self, asked: &Identity) -> Vec<String> {
+        let mut found = vec![];
+        let mut note = |differs: bool, text: String| {
+            if differs {
+                found.push(text);
+            }
+        };
+        note(self.model != asked.model, "the model is another one, or was changed".into());
+        note(self.images != asked.images, "the images are others".into());
+        note(self.mode != asked.mode, format!("--mode was {}, now {}", self.mode, asked.mode));
+        note(self.samples != asked.samples, format!("--samples was {}, now {}", self.samples, asked.samples));
+        note(self.seed != asked.seed, format!("--seed was {}, now {}", self.seed, asked.seed));
+        let pairs = |i: &Identity| i.rows * i.copies;
+        note(self.shape() != asked.shape(), format!("--pairs was {}, now {}", pairs(self), pairs(asked)));
+        note(self.input != asked.input, format!("--input-shape was {:?}, now {:?}", self.input, asked.input));
+        note(self.preprocessing != asked.preprocessing, "the images are prepared in another way".into());
+        found
+    }
+}
+
+/// Where an estimation stands.
+#[derive(Debug, Clone, Default)]
+pub struct Sums {
+    /// Calls of all classes of a batch of images that are done, and the images in them.
+    pub batches: u64,
+    pub images: u64,
+    /// By parameter: squared gradients.
+    pub squares: Vec<Vec<f64>>,
+    /// By layer: the sum over images of the image's own sum, and of its square.
+    pub traces: Vec<[f64; 2]>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    batches: u64,
+    images: u64,
+    identity: Identity,
+}
+
+fn bytes_of(values: impl Iterator<Item = f64>) -> Vec<u8> {
+    values.flat_map(f64::to_le_bytes).collect()
+}
+
+/// Writes the sums whole or not at all.
+pub fn write(path: &Path, identity: &Identity, sums: &Sums) -> Result<()> {
+    let failed = |why: String| Error::training(format!("cannot write {}: {why}", path.display()));
+    let header = Header { format: FORMAT, batches: sums.batches, images: sums.images, identity: identity.clone() };
+    let text = serde_json::to_string(&header).map_err(|e| failed(e.to_string()))?;
+    let mut data: Vec<(String, Vec<u8>)> =
+        sums.squares.iter().enumerate().map(|(i, v)| (format!("squares.{i}"), bytes_of(v.iter().copied()))).collect();
+    data.push(("traces".into(), bytes_of(sums.traces.iter().flatten().copied())));
+    let views = data.iter().map(|(name, bytes)| Ok((name, TensorView::new(Dtype::F64, vec![bytes.len() / 8], bytes)?)));
+    let views = views.collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>().map_err(|e| failed(e.to_string()))?;
+    let file = safetensors::serialize(views, Some(HashMap::from([(KEY.to_string(), text)]))).map_err(|e| failed(e.to_string()))?;
+    let mut out = OutputFile::create(path, true)?;
+    out.write_all(&file).map_err(Error::io("cannot write", path))?;
+    out.commit()
+}
+
+/// Reads the sums back. Fails where they are of another estimation than `asked`; `sizes` are the parameters' elements.
+pub fn read(path: &Path, asked: &Identity, sizes: &[usize], layers: usize) -> Result<Sums> {
+    let damaged = |why: String| {
+        Error::model(format!("{} is no checkpoint of `spgraph fisher`, or it is damaged: {why}. --force starts anew", path.display()))
+    };
+    let data = std::fs::read(path).map_err(Error::io("cannot read", path))?;
+    let (_, header) = SafeTensors::read_metadata(&data).map_err(|e| damaged(e.to_string()))?;
+    let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| damaged("spgraph did not write it".into()))?;
+    let header: Header = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
+    if header.format != FORMAT {
+        return Err(damaged(format!("it has format {}, and this spgraph reads {FORMAT}", header.format)));
+    }
+    let differences = header.identity.differences(asked);
+    if !differences.is_empty() {
+        return Err(Error::usage(format!(
+            "{} cannot be resumed: {}. Give the options that it was started with, or start anew with --force",
+            path.display(),
+            differences.join("; ")
+        )));
+    }
+    let file = SafeTensors::deserialize(&data).map_err(|e| damaged(e.to_string()))?;
+    let values = |name: &str, count: usize| {
+        let view = file.tensor(name).map_err(|e| damaged(e.to_string()))?;
+        if view.dtype() != Dtype::F64 || view.shape() != [count] {
+            return Err(damaged(format!("`{name}` has another type or size")));
+        }
+        Ok(view.data().chunks_exact(8).map(|c| f64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]])).collect::<Vec<_>>())
+    };
+    let squares = sizes.iter().enumerate().map(|(i, &n)| values(&format!("squares.{i}"), n)).collect::<Result<_>>()?;
+    let traces = values("traces", 2 * layers)?.chunks_exact(2).map(|c| [c[0], c[1]]).collect();
+    Ok(Sums { batches: header.batches, images: header.images, squares, traces })
+}

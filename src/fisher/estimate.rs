@@ -1,0 +1,317 @@
+//! The loop over the images.
+
+use super::checkpoint::{self, Identity, Sums};
+use super::graph::{FisherGraph, Measured, build};
+use super::options::Mode;
+use super::summary::layers;
+use crate::data::{Batch, Dataset, Last, Loader, LoaderOptions, Purpose, Random};
+use crate::engine::{Engine, Session};
+use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
+use crate::onnx::{self, SourceModel};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Checkpoints come this far apart.
+const CHECKPOINT_GAP: Duration = Duration::from_secs(60);
+
+/// What is summed, and in which portions.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub mode: Mode,
+    pub classes: usize,
+    /// m.
+    pub samples: u64,
+    pub seed: u64,
+    pub shape: super::Shape,
+    pub input_shape: Option<Vec<usize>>,
+    /// Threads that load images, 0 for one per core.
+    pub workers: usize,
+}
+
+/// What is known before the first batch.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    /// The engine, for people.
+    pub engine: String,
+    pub images: usize,
+    pub mode: Mode,
+    pub classes: usize,
+    pub samples: u64,
+    pub shape: super::Shape,
+    /// Samples that were done before.
+    pub done: u64,
+}
+
+/// Is told what happens; every method does nothing unless it is written.
+pub trait Progress {
+    fn start(&mut self, _: &Outline) {}
+    /// So many of the samples are done; in this process, so many pairs in so many seconds.
+    fn batch(&mut self, _samples: u64, _pairs: u64, _seconds: f64) {}
+    fn checkpoint(&mut self, _samples: u64, _: &Path) {}
+    /// Something that the user should know and that is no error.
+    fn note(&mut self, _: &str) {}
+    /// Nothing more comes.
+    fn finish(&mut self) {}
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {}
+
+/// Where an unfinished estimation is kept.
+#[derive(Debug, Clone)]
+pub(super) struct Keeping {
+    pub path: PathBuf,
+    pub identity: Identity,
+    /// A checkpoint after so many batches; `None`: every minute.
+    pub every: Option<u64>,
+}
+
+/// The result: means over the samples.
+#[derive(Debug, Clone)]
+pub struct Estimate {
+    pub parameters: Vec<Measured>,
+    /// By parameter, row-major.
+    pub values: Vec<Vec<f64>>,
+    /// By layer in the order of [`layers`]: its name, the sum of its values, and that sum's standard error.
+    pub layers: Vec<(String, f64, f64)>,
+    pub samples: u64,
+    /// (image, class) pairs in this process, and how long they took, waiting for images included.
+    pub pairs: u64,
+    pub seconds: f64,
+    /// Part of `seconds` spent waiting for images.
+    pub wait: f64,
+}
+
+/// A loaded graph with its images.
+pub struct Estimator {
+    plan: Plan,
+    graph: FisherGraph,
+    session: Box<dyn Session>,
+    engine: String,
+    loader: Loader,
+    dataset: Arc<dyn Dataset>,
+    /// The layer of each parameter, and the layers' names.
+    layer: Vec<usize>,
+    names: Vec<String>,
+    sums: Sums,
+    pairs: u64,
+    seconds: f64,
+    wait: f64,
+}
+
+impl Estimator {
+    /// Builds the graph for `plan` and loads it. Fails where the network is no classifier, or some operator has no rule.
+    pub fn new(source: &SourceModel, plan: Plan, dataset: Arc<dyn Dataset>, engine: &dyn Engine) -> Result<Estimator> {
+        let graph = build(source, &plan.input_shape, plan.mode, plan.shape)?;
+        let options = LoaderOptions {
+            last: Last::Pad,
+            ignore_padding: false,
+            threads: plan.workers,
+            ..LoaderOptions::training(plan.shape.rows, plan.seed)
+        };
+        let loader = Loader::new(dataset.clone(), options)?;
+        let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+        let path = folder.path().join("fisher.onnx");
+        onnx::write(&path, &graph.model())?;
+        let session = engine.load(&path)?;
+        let (layer, names) = layers(&graph.parameters);
+        let sums = Sums {
+            squares: graph.parameters.iter().map(|p| vec![0.0; p.shape.iter().product()]).collect(),
+            traces: vec![[0.0; 2]; names.len()],
+            ..Sums::default()
+        };
+        let engine = engine.describe();
+        Ok(Estimator { plan, graph, session, engine, loader, dataset, layer, names, sums, pairs: 0, seconds: 0.0, wait: 0.0 })
+    }
+
+    /// The graph that runs.
+    pub fn graph(&self) -> &FisherGraph {
+        &self.graph
+    }
+
+    /// Goes on from a checkpoint.
+    pub(super) fn restore(&mut self, keeping: &Keeping) -> Result<()> {
+        let sizes: Vec<usize> = self.sums.squares.iter().map(Vec::len).collect();
+        self.sums = checkpoint::read(&keeping.path, &keeping.identity, &sizes, self.names.len())?;
+        Ok(())
+    }
+
+    /// Runs to the end. When `stop` becomes true, the error is [`Error::Interrupted`].
+    pub fn run(&mut self, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Estimate> {
+        self.run_kept(progress, stop, None)
+    }
+
+    pub(super) fn run_kept(&mut self, progress: &mut dyn Progress, stop: &AtomicBool, keeping: Option<&Keeping>) -> Result<Estimate> {
+        progress.start(&Outline {
+            engine: self.engine.clone(),
+            images: self.dataset.len(),
+            mode: self.plan.mode,
+            classes: self.plan.classes,
+            samples: self.plan.samples,
+            shape: self.plan.shape,
+            done: self.sums.images,
+        });
+        let per_epoch = self.loader.batches_per_epoch().max(1) as u64;
+        let mut stream = self.loader.stream(self.sums.batches / per_epoch, (self.sums.batches % per_epoch) as usize, None)?;
+        let mut saved = (self.sums.batches, Instant::now());
+        while self.sums.images < self.plan.samples {
+            if stop.load(Ordering::Relaxed) {
+                return Err(self.interrupted(progress, keeping));
+            }
+            if let Some(keeping) = keeping {
+                let due = match keeping.every {
+                    Some(every) => self.sums.batches.is_multiple_of(every.max(1)),
+                    None => saved.1.elapsed() >= CHECKPOINT_GAP,
+                };
+                if due && self.sums.batches > saved.0 {
+                    checkpoint::write(&keeping.path, &keeping.identity, &self.sums)?;
+                    progress.checkpoint(self.sums.images, &keeping.path);
+                    saved = (self.sums.batches, Instant::now());
+                }
+            }
+            let start = Instant::now();
+            let batch = stream.next().ok_or_else(|| Error::data("the images ended too early"))??;
+            self.wait += batch.wait.as_secs_f64();
+            self.add(&batch)?;
+            self.seconds += start.elapsed().as_secs_f64();
+            progress.batch(self.sums.images, self.pairs, self.seconds);
+        }
+        Ok(self.finish())
+    }
+
+    /// One batch of images with all their classes.
+    fn add(&mut self, batch: &Batch) -> Result<()> {
+        let valid = (batch.valid as u64).min(self.plan.samples - self.sums.images) as usize;
+        let (rows, copies) = (self.plan.shape.rows, self.plan.shape.copies);
+        let dtype = self.graph.dtype;
+        let counts: Vec<f64> = (0..rows).map(|r| (r < valid) as u8 as f64).collect();
+        let counts = Tensor::from_floats(dtype, &[rows], &counts);
+        let data = match dtype {
+            DType::F64 => Tensor::from_f64(batch.data.shape(), &batch.data.to_f64()?),
+            _ => batch.data.clone(),
+        };
+        let calls = self.plan.mode.pairs(self.plan.classes).div_ceil(copies);
+        // By parameter and image, over all classes.
+        let mut traces = vec![0.0; self.layer.len() * rows];
+        for call in 0..calls {
+            let selector = self.selector(batch, call);
+            let feeds = [(self.graph.input.as_str(), &data), ("valid", &counts), (self.graph.selector.as_str(), &selector)];
+            let outputs = self.session.run(&feeds)?;
+            let (found, sums) = outputs.split_last().ok_or_else(|| Error::engine("the graph gave no output"))?;
+            for (total, trace) in traces.iter_mut().zip(found.to_f64()?) {
+                *total += trace;
+            }
+            for (sum, tensor) in self.sums.squares.iter_mut().zip(sums) {
+                add(sum, tensor)?;
+            }
+        }
+        for row in 0..valid {
+            let mut by_layer = vec![0.0; self.names.len()];
+            for (at, &layer) in self.layer.iter().enumerate() {
+                let trace = traces[at * rows + row];
+                if !trace.is_finite() {
+                    return Err(Error::training(format!(
+                        "the squared gradients of `{}` are not finite for {}. The network's weights or this image's values are out of range; check the \
+                         preprocessing (--mean, --std, --resize)",
+                        self.graph.parameters[at].alias,
+                        batch.indices.get(row).map_or("an image".into(), |&i| self.dataset.name(i))
+                    )));
+                }
+                by_layer[layer] += trace;
+            }
+            for (total, trace) in self.sums.traces.iter_mut().zip(by_layer) {
+                total[0] += trace;
+                total[1] += trace * trace;
+            }
+        }
+        self.sums.batches += 1;
+        self.sums.images += valid as u64;
+        self.pairs += (valid * self.plan.mode.pairs(self.plan.classes)) as u64;
+        Ok(())
+    }
+
+    /// What says which classes this call is about.
+    fn selector(&self, batch: &Batch, call: usize) -> Tensor {
+        let (rows, copies, classes) = (self.plan.shape.rows, self.plan.shape.copies, self.plan.classes);
+        match self.plan.mode {
+            Mode::Exact => {
+                let class = |c: usize| if c < classes { c as i64 } else { -1 };
+                let list: Vec<i64> = (call * copies..(call + 1) * copies).map(class).collect();
+                Tensor::from_i64(&[copies], &list)
+            }
+            Mode::Empirical => batch.target.clone(),
+            Mode::Sampled => {
+                let mut noise = Vec::with_capacity(rows * classes);
+                for &index in &batch.indices {
+                    // A draw belongs to the image and the pass, whatever the size of the batch.
+                    let mut random = Random::new(Purpose::Fisher, self.plan.seed, batch.epoch, index as u64);
+                    noise.extend((0..classes).map(|_| random.gumbel()));
+                }
+                Tensor::from_floats(self.graph.dtype, &[rows, classes], &noise)
+            }
+        }
+    }
+
+    /// Writes a checkpoint and says how to go on.
+    fn interrupted(&mut self, progress: &mut dyn Progress, keeping: Option<&Keeping>) -> Error {
+        let done = format!("stopped after {} of {} samples", self.sums.images, self.plan.samples);
+        let Some(keeping) = keeping else { return Error::Interrupted(format!("{done}; nothing was written")) };
+        if self.sums.batches == 0 {
+            return Error::Interrupted("stopped before the first batch; there is nothing to resume".into());
+        }
+        match checkpoint::write(&keeping.path, &keeping.identity, &self.sums) {
+            Err(error) => error,
+            Ok(()) => {
+                progress.checkpoint(self.sums.images, &keeping.path);
+                Error::Interrupted(format!(
+                    "{done}; the checkpoint is {}. To go on, give the same command with --resume",
+                    keeping.path.display()
+                ))
+            }
+        }
+    }
+
+    fn finish(&self) -> Estimate {
+        let m = self.sums.images as f64;
+        let values = self.sums.squares.iter().map(|v| v.iter().map(|x| x / m).collect()).collect();
+        let spread = |[sum, squares]: [f64; 2]| {
+            let mean = sum / m;
+            let variance = if m > 1.0 { ((squares / m - mean * mean) * m / (m - 1.0)).max(0.0) } else { f64::NAN };
+            (mean, (variance / m).sqrt())
+        };
+        let layers = self.names.iter().zip(&self.sums.traces).map(|(name, &t)| {
+            let (mean, error) = spread(t);
+            (name.clone(), mean, error)
+        });
+        Estimate {
+            parameters: self.graph.parameters.clone(),
+            values,
+            layers: layers.collect(),
+            samples: self.sums.images,
+            pairs: self.pairs,
+            seconds: self.seconds,
+            wait: self.wait,
+        }
+    }
+}
+
+/// `sum += tensor`, in float64.
+fn add(sum: &mut [f64], tensor: &Tensor) -> Result<()> {
+    if tensor.count() != sum.len() {
+        return Err(Error::engine(format!("the graph gave {} sums of squares where {} belong", tensor.count(), sum.len())));
+    }
+    match tensor.dtype() {
+        DType::F32 => {
+            let values = tensor.bytes().chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
+            sum.iter_mut().zip(values).for_each(|(s, v)| *s += v as f64);
+        }
+        _ => sum.iter_mut().zip(tensor.to_f64()?).for_each(|(s, v)| *s += v),
+    }
+    Ok(())
+}

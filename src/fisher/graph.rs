@@ -1,0 +1,262 @@
+//! The graph of one batch: images in, sums of squared gradients out.
+//!
+//! For image `i` and class `k` the cotangent of the logits `z` is that of `√w_ik·log f_k(x_i)`, `√w_ik·(e_k − f(x_i))`. Squares of
+//! the gradients that come out of it carry the weight `w_ik`:
+//!
+//! | mode | samples | weight |
+//! |---|---|---|
+//! | exact | every image with every class | `f_k(x_i)` |
+//! | sampled | every image with one class, `argmax(z + Gumbel noise)`, which is a draw from `f(x_i)` | 1 |
+//! | empirical | every image with its label | 1 |
+
+use super::Mode;
+use super::widen;
+use crate::emit::{self, Dialect};
+use crate::error::{Error, Refusal, Result};
+use crate::grad;
+use crate::import::{Batch, ImportOptions, Imported, Parameter, import};
+use crate::ir::{Attr, Attrs, DType, Dim, Graph, Tensor, TensorType, ValueId};
+use crate::onnx::{SourceModel, pb};
+use crate::ops::{Builder, Grad, PerSample, Rule, Samples, Status, View, table};
+use crate::rewrite;
+use std::collections::{BTreeMap, HashSet};
+
+/// How many images enter a call, and with how many classes each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    pub rows: usize,
+    /// 1 except in exact mode.
+    pub copies: usize,
+}
+
+/// A parameter whose Fisher information the graph computes.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// The name in the model.
+    pub name: String,
+    pub alias: String,
+    pub shape: Vec<usize>,
+}
+
+/// The graph with the names of its ports. Its inputs are the images, `valid` (`[rows]`, 1 for a row that counts, else 0) and
+/// what the mode needs; its outputs are the parameters' sums of squares in the order of `parameters`, then `traces`:
+/// `[parameters, rows]`, the same summed over elements, by image.
+#[derive(Debug)]
+pub struct FisherGraph {
+    pub graph: Graph,
+    pub parameters: Vec<Measured>,
+    pub input: String,
+    /// Exact: `classes`, int64 `[copies]`, -1 for none. Sampled: `noise`, `[rows, K]`. Empirical: `target`, int64 `[rows]`.
+    pub selector: String,
+    pub dtype: DType,
+}
+
+impl FisherGraph {
+    /// As an ONNX model.
+    pub fn model(&self) -> pb::ModelProto {
+        emit::model(&self.graph, Dialect::Functions)
+    }
+}
+
+/// What can be known of a model before the size of its batches is chosen.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Type and shape of the input; the batch is 1.
+    pub input: TensorType,
+    pub input_name: String,
+    pub classes: usize,
+    /// Bytes of all forward values of one image, and of the largest parameter.
+    pub activations: usize,
+    pub largest: usize,
+}
+
+fn imported(source: &SourceModel, input_shape: &Option<Vec<usize>>, rows: usize) -> Result<Imported> {
+    let options = ImportOptions {
+        batch: Batch::Fixed(rows),
+        input_shape: input_shape.clone(),
+        batch_norm_train: false,
+        frozen: HashSet::new(),
+        keep_ties: false,
+    };
+    import(source, &options)
+}
+
+/// Looks at the model. Fails where it is no classifier.
+pub fn look(source: &SourceModel, input_shape: &Option<Vec<usize>>) -> Result<Subject> {
+    let Imported { graph, input, parameters, .. } = imported(source, input_shape, 1)?;
+    let bytes = |v: ValueId| graph.ty(v).dims().map_or(0, |d| d.iter().product::<usize>() * graph.ty(v).dtype.size());
+    let activations = graph.ids().filter(|&v| graph.value(v).constant.is_none()).map(bytes).sum();
+    Ok(Subject {
+        input: graph.ty(input).clone(),
+        input_name: graph.name_of(input).to_string(),
+        classes: rewrite::classes(&graph)?,
+        activations,
+        largest: parameters.iter().map(|p| bytes(p.value)).max().unwrap_or(0),
+    })
+}
+
+fn failed(what: &'static str) -> impl Fn(String) -> Error {
+    move |reason| Error::Unsupported(vec![Refusal { node: what.into(), op: "spgraph".into(), reason }])
+}
+
+/// Builds the graph. BatchNorm uses its moving statistics: with batch statistics there is no gradient of a single image.
+pub fn build(source: &SourceModel, input_shape: &Option<Vec<usize>>, mode: Mode, shape: Shape) -> Result<FisherGraph> {
+    let Shape { rows, copies } = shape;
+    let Imported { mut graph, input, parameters, .. } = imported(source, input_shape, rows)?;
+    let mut wide = imported(source, input_shape, rows * copies)?.graph;
+    if copies > 1 {
+        widen::check(&graph, &wide, copies)?;
+    } else {
+        widen::check(&graph, &imported(source, input_shape, 2 * rows)?.graph, 2)?;
+    }
+    let classes = rewrite::classes(&graph)?;
+    let logits = rewrite::logits(&graph)?;
+    let dtype = graph.ty(logits).dtype;
+    let forward = (graph.nodes.len(), graph.values.len());
+
+    let uses = uses(&graph, &parameters)?;
+    let mut wanted: Vec<ValueId> = uses.keys().map(|&node| graph.nodes[node].outputs[0]).collect();
+    let seed = wide.input("cotangent", wide.ty(logits).clone());
+    let found = grad::backward(&mut wide, &[(logits, seed)], &wanted).map_err(Error::Unsupported)?;
+    wanted.retain(|v| found.contains_key(v));
+    let cotangents: Vec<ValueId> = wanted.iter().map(|v| found[v]).collect();
+
+    graph.outputs.clear();
+    let valid = graph.input("valid", TensorType::new(dtype, [rows]));
+    let selector = match mode {
+        Mode::Exact => graph.input("classes", TensorType::new(DType::I64, [copies])),
+        Mode::Sampled => graph.input("noise", TensorType::new(dtype, [rows, classes])),
+        Mode::Empirical => graph.input("target", TensorType::new(DType::I64, [rows])),
+    };
+    let mut b = Builder::new(&mut graph);
+    b.scope("cotangent");
+    let top = cotangent(&mut b, mode, logits, valid, selector, classes, shape).map_err(failed("cotangent"))?;
+    let top = b.reshape(top, wide.ty(seed).shape.clone().as_slice()).map_err(failed("cotangent"))?;
+    let cotangents = widen::graft(&mut graph, &wide, forward, (seed, top), (rows, copies), &cotangents)?;
+
+    let mut parts: BTreeMap<ValueId, Vec<PerSample>> = BTreeMap::new();
+    let mut refusals = vec![];
+    for (&index, needs) in &uses {
+        let node = graph.nodes[index].clone();
+        let Some(dy) = wanted.iter().position(|&v| v == node.outputs[0]).map(|at| cotangents[at]) else { continue };
+        let Some(operator) = table::find(&node.op_type) else { continue };
+        let mut b = Builder::new(&mut graph);
+        b.scope(format!("{}.samples", node.name));
+        let samples = Samples { grad: Grad { node: node.clone(), dy: vec![Some(dy)], needs: needs.clone() }, rows, copies };
+        match operator.per_sample(&mut b, &samples) {
+            Err(reason) => refusals.push(Refusal { node: node.name.clone(), op: node.op_type.clone(), reason }),
+            Ok(list) => {
+                for (input, part) in node.inputs.iter().zip(list) {
+                    if let (Some(input), Some(part)) = (input, part) {
+                        parts.entry(*input).or_default().push(part);
+                    }
+                }
+            }
+        }
+    }
+    if !refusals.is_empty() {
+        return Err(Error::Unsupported(refusals));
+    }
+
+    let (mut measured, mut traces) = (vec![], vec![]);
+    for p in parameters.iter().filter(|p| !p.kind.is_buffer()) {
+        // What the output does not depend on is no trainable parameter.
+        let Some(parts) = parts.get(&p.value) else { continue };
+        let (sum, trace) = squares(&mut graph, p, parts, shape).map_err(failed("squares"))?;
+        graph.rename(sum, &format!("{}.fisher", p.name));
+        graph.outputs.push(sum);
+        traces.push(trace);
+        measured.push(Measured { name: p.name.clone(), alias: p.alias.clone(), shape: graph.ty(p.value).dims().unwrap_or_default() });
+    }
+    if measured.is_empty() {
+        return Err(Error::model("the network's output depends on none of its parameters, so there is no Fisher information to compute"));
+    }
+    let traces = Builder::new(&mut graph).concat(&traces, 0).map_err(failed("traces"))?;
+    graph.rename(traces, "traces");
+    graph.outputs.push(traces);
+    graph.inputs = vec![input, valid, selector];
+    graph.name = "fisher".into();
+    graph.verify().map_err(|e| Error::model(format!("the graph for the Fisher information is malformed: {e}")))?;
+    Ok(FisherGraph {
+        input: graph.name_of(input).to_string(),
+        selector: graph.name_of(selector).to_string(),
+        graph,
+        parameters: measured,
+        dtype,
+    })
+}
+
+/// The nodes that read parameters, with what each reads. Fails on nodes that have no rule for that.
+fn uses(graph: &Graph, parameters: &[Parameter]) -> Result<BTreeMap<usize, Vec<bool>>> {
+    let trained: HashSet<ValueId> = parameters.iter().filter(|p| !p.kind.is_buffer()).map(|p| p.value).collect();
+    let mut found = BTreeMap::new();
+    let mut refusals = vec![];
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let needs: Vec<bool> = node.inputs.iter().map(|i| i.is_some_and(|i| trained.contains(&i))).collect();
+        if !needs.contains(&true) {
+            continue;
+        }
+        let operator = table::find(&node.op_type).filter(|o| o.status() == Status::Differentiable);
+        if operator.is_none_or(|o| o.slots(&View { graph, node }).is_empty()) {
+            let reason = "it reads a parameter of another layer, and has no rule for the gradients of single samples".into();
+            refusals.push(Refusal { node: node.name.clone(), op: node.op_type.clone(), reason });
+        }
+        found.insert(index, needs);
+    }
+    if refusals.is_empty() { Ok(found) } else { Err(Error::Unsupported(refusals)) }
+}
+
+/// `[rows·copies, K]`: the cotangents of the logits, image by image.
+fn cotangent(
+    b: &mut Builder,
+    mode: Mode,
+    logits: ValueId,
+    valid: ValueId,
+    selector: ValueId,
+    classes: usize,
+    Shape { rows, copies }: Shape,
+) -> Rule<ValueId> {
+    let known = |dims: &[usize]| dims.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>();
+    let z = b.reshape(logits, &known(&[rows, classes]))?;
+    let dtype = b.dtype(z);
+    let last = || Attrs::from([("axis".to_string(), Attr::Int(1))]);
+    let p = b.op("Softmax", &[z], last())?;
+    let labels = b.constant(Tensor::from_i64(&[1, classes], &(0..classes as i64).collect::<Vec<_>>()));
+    let chosen = match mode {
+        Mode::Exact => b.reshape(selector, &known(&[copies, 1]))?,
+        Mode::Empirical => b.reshape(selector, &known(&[rows, 1]))?,
+        Mode::Sampled => {
+            let shifted = b.add(z, selector)?;
+            b.op("ArgMax", &[shifted], Attrs::from([("axis".to_string(), Attr::Int(1)), ("keepdims".to_string(), Attr::Int(1))]))?
+        }
+    };
+    let hit = b.op("Equal", &[chosen, labels], Attrs::new())?;
+    let one_hot = b.cast(hit, dtype)?;
+    let valid = b.reshape(valid, &known(&[rows, 1]))?;
+    if mode != Mode::Exact {
+        let difference = b.sub(one_hot, p)?;
+        return b.mul(difference, valid);
+    }
+    // √(f_k·valid), [rows, copies]; 0 for the class -1, which is none.
+    let weight = b.gemm(p, false, one_hot, true)?;
+    let root = b.op("Sqrt", &[weight], Attrs::new())?;
+    let root = b.mul(root, valid)?;
+    let root = b.reshape(root, &known(&[rows, copies, 1]))?;
+    let one_hot = b.reshape(one_hot, &known(&[1, copies, classes]))?;
+    let p = b.reshape(p, &known(&[rows, 1, classes]))?;
+    let difference = b.sub(one_hot, p)?;
+    let all = b.mul(difference, root)?;
+    b.reshape(all, &known(&[rows * copies, classes]))
+}
+
+/// A parameter's sum of squares, and its sum over elements by image: `[1, rows]`.
+fn squares(graph: &mut Graph, p: &Parameter, parts: &[PerSample], Shape { rows, copies }: Shape) -> Rule<(ValueId, ValueId)> {
+    let ty = graph.ty(p.value).clone();
+    let mut b = Builder::new(graph);
+    b.scope(format!("{}.squares", p.alias));
+    let gradient = PerSample::total(&mut b, parts, &ty, rows, copies)?;
+    let found = gradient.squares(&mut b, &ty, rows, copies)?;
+    let by_image = b.reshape(found.norms, &[rows.into(), copies.into()])?;
+    let trace = b.sum(by_image, &[1], false)?;
+    Ok((found.sum, b.reshape(trace, &[1.into(), rows.into()])?))
+}

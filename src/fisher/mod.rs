@@ -1,0 +1,20 @@
+//! The diagonal of the Fisher information matrix of a source network, for the penalties `l2-sp-fisher` and `gl-sp-fisher`.
+//!
+//! `F̂_jj = (1/m)·Σ_i Σ_k f_k(x_i)·(∂/∂w_j log f_k(x_i))²` over m source images and all K classes (Li, Grandvalet, Davoine,
+//! ICML 2018). The square is taken of each single (image, class) gradient, never of a batch's mean. See docs/fisher.md.
+
+mod checkpoint;
+mod estimate;
+mod file;
+mod graph;
+mod options;
+mod run;
+mod summary;
+mod widen;
+
+pub use estimate::{Estimate, Estimator, Outline, Plan, Progress, Silent};
+pub use file::{FORMAT, FisherFile, Info, SourceInfo, read, write};
+pub use graph::{FisherGraph, Measured, Shape, Subject, build, look};
+pub use options::{Existing, FisherOptions, Mode};
+pub use run::{FisherResult, fisher};
+pub use summary::{LayerShare, Summary};

@@ -1,0 +1,198 @@
+//! From a model and an image folder to a Fisher file.
+
+use super::checkpoint::Identity;
+use super::estimate::{Estimator, Keeping, Plan, Progress};
+use super::file::{self, Info, SourceInfo};
+use super::graph::{Subject, look};
+use super::options::{Existing, FisherOptions, Mode, shape};
+use super::summary::Summary;
+use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, Recipe};
+use crate::engine;
+use crate::error::{Error, Result};
+use crate::fs::OutputFile;
+use crate::ir::Tensor;
+use crate::manifest::{Port, Preprocessing};
+use crate::onnx::{self, SourceModel};
+use crate::rewrite::{default_preprocessing, read_metadata};
+use crate::train::{folder_fingerprint, open_folder};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What [`fisher`] did.
+#[derive(Debug, Clone, Serialize)]
+pub struct FisherResult {
+    pub path: PathBuf,
+    pub info: Info,
+    pub engine: String,
+    /// Images in the folder.
+    pub images: usize,
+    /// (image, class) pairs in this process.
+    pub pairs: u64,
+    pub pairs_per_call: usize,
+    pub seconds: f64,
+    pub pairs_per_second: f64,
+    /// Share of the time spent waiting for images.
+    pub wait: f64,
+    #[serde(flatten)]
+    pub summary: Summary,
+}
+
+/// Estimates the Fisher information of `options.model` on `options.data` and writes it to `options.output`.
+///
+/// The result depends on the model, the images, mode, samples, seed, the engine, and in the last bits on the pairs per call; an
+/// interrupted estimation that is resumed ends with the same bits. When `stop` becomes true the batch is finished, a checkpoint
+/// is written beside the output, and the error is [`Error::Interrupted`].
+pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<FisherResult> {
+    let kept = options.checkpoint();
+    // What is resumed was allowed to replace the file when it began.
+    let replace = options.existing == Existing::Replace || (options.existing == Existing::Resume && kept.is_file());
+    // Hours of work should not end with a name that cannot be written.
+    drop(OutputFile::create(&options.output, replace)?);
+    if kept.is_file() && options.existing == Existing::Refuse {
+        return Err(Error::usage(format!("{} holds an unfinished estimation: --resume continues it, --force starts anew", kept.display())));
+    }
+    let source = onnx::read(&options.model)?;
+    let subject = look(&source, &options.input_shape)?;
+    let mode = options.mode.unwrap_or_else(|| {
+        let mode = Mode::usual(subject.classes);
+        if mode == Mode::Sampled {
+            progress.note(&format!(
+                "{} classes: one class is drawn for each image (--mode sampled); --mode exact takes all of them, at {} times the cost",
+                subject.classes, subject.classes
+            ));
+        }
+        mode
+    });
+    let (preprocessing, classes) = preparation(options, &source, &subject, progress)?;
+    let folder = match mode {
+        Mode::Empirical => open_folder(&options.data, &classes, Some(subject.classes))?,
+        _ => ImageFolder::open(&options.data, None)?,
+    };
+    if let Some(ignored) = folder.ignored_summary() {
+        progress.note(&format!("{} holds files that are no images and were skipped: {ignored}", options.data.display()));
+    }
+    let samples = samples(options, mode, folder.len())?;
+    let shape = shape(&subject, mode, options.pairs, samples)?;
+    let dims = subject.input.dims().unwrap_or_default();
+    let recipe = Recipe::new(&preprocessing, &dims.iter().map(|&d| d as i64).collect::<Vec<_>>())?;
+    let identity = Identity {
+        model: source.sha256.clone(),
+        images: folder_fingerprint(&folder),
+        mode,
+        samples,
+        seed: options.seed,
+        rows: shape.rows,
+        copies: shape.copies,
+        input: dims[1..].to_vec(),
+        preprocessing,
+    };
+    let keeping = Keeping { path: kept, identity, every: options.checkpoint_every };
+    let engine = engine::open(&options.engine)?;
+    let images = folder.len();
+    let dataset: Arc<dyn Dataset> = Arc::new(ImageDataset::new(folder, recipe, Augment::NONE, 0));
+    let plan = Plan {
+        mode,
+        classes: subject.classes,
+        samples,
+        seed: options.seed,
+        shape,
+        input_shape: options.input_shape.clone(),
+        workers: options.workers,
+    };
+    let mut estimator = Estimator::new(&source, plan, dataset, engine.as_ref())?;
+    if let Some(path) = &options.graph {
+        onnx::write_to(OutputFile::create(path, replace)?, &estimator.graph().model())?;
+    }
+    if options.existing == Existing::Replace && keeping.path.is_file() {
+        std::fs::remove_file(&keeping.path).map_err(Error::io("cannot remove", &keeping.path))?;
+    }
+    if options.existing == Existing::Resume {
+        match keeping.path.is_file() {
+            true => estimator.restore(&keeping)?,
+            false => progress.note(&format!("{} does not exist, so the estimation starts from the beginning", keeping.path.display())),
+        }
+    }
+    let estimate = estimator.run_kept(progress, stop, Some(&keeping));
+    progress.finish();
+    let estimate = estimate?;
+    let info = Info {
+        format: file::FORMAT,
+        spgraph: env!("CARGO_PKG_VERSION").into(),
+        source: SourceInfo {
+            file: options.model.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            sha256: source.sha256.clone(),
+        },
+        mode: mode.name().into(),
+        samples: estimate.samples,
+        classes: subject.classes,
+        seed: options.seed,
+    };
+    let tensors: Vec<(String, Tensor)> = estimate
+        .parameters
+        .iter()
+        .zip(&estimate.values)
+        .map(|(p, v)| (p.name.clone(), Tensor::from_f32(&p.shape, &v.iter().map(|&x| x as f32).collect::<Vec<_>>())))
+        .collect();
+    file::write(&options.output, replace, &info, &tensors)?;
+    if keeping.path.is_file() {
+        std::fs::remove_file(&keeping.path).map_err(Error::io("cannot remove", &keeping.path))?;
+    }
+    Ok(FisherResult {
+        path: options.output.clone(),
+        info,
+        engine: engine.describe(),
+        images,
+        pairs: estimate.pairs,
+        pairs_per_call: shape.rows * shape.copies,
+        seconds: estimate.seconds,
+        pairs_per_second: estimate.pairs as f64 / estimate.seconds.max(1e-9),
+        wait: estimate.wait / estimate.seconds.max(1e-9),
+        summary: Summary::of(&estimate),
+    })
+}
+
+/// m for so many images.
+fn samples(options: &FisherOptions, mode: Mode, images: usize) -> Result<u64> {
+    match options.samples {
+        Some(0) => Err(Error::usage("--samples 0 makes no sense: give the number of images to use, 1 or more")),
+        Some(m) if m > images as u64 && mode != Mode::Sampled => Err(Error::usage(format!(
+            "--samples {m}: {} has {images} images, and --mode {mode} gains nothing from using one twice. Give {images} or less, or leave it away",
+            options.data.display()
+        ))),
+        Some(m) => Ok(m),
+        None => Ok(images as u64),
+    }
+}
+
+/// How images are prepared, and the class names: as the caller says, else as the model says, else ImageNet's.
+fn preparation(
+    options: &FisherOptions,
+    source: &SourceModel,
+    subject: &Subject,
+    progress: &mut dyn Progress,
+) -> Result<(Preprocessing, Vec<String>)> {
+    let known = read_metadata(&source.proto)?;
+    let port = Port {
+        name: subject.input_name.clone(),
+        dtype: subject.input.dtype.name().into(),
+        shape: subject.input.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect(),
+    };
+    let given = options.resize.is_some() && options.mean.is_some() && options.std.is_some();
+    let assumed = known.preprocessing.is_none() && !given;
+    let mut p = known.preprocessing.unwrap_or_else(|| default_preprocessing(&port));
+    p.resize = options.resize.unwrap_or(p.resize);
+    p.mean = options.mean.clone().unwrap_or(p.mean);
+    p.std = options.std.clone().unwrap_or(p.std);
+    if assumed {
+        let join = |v: &[f32]| v.iter().map(|v| v.to_string()).collect::<Vec<_>>().join(",");
+        progress.note(&format!(
+            "the model does not say how images are prepared; assuming --resize {} --mean {} --std {}",
+            p.resize,
+            join(&p.mean),
+            join(&p.std)
+        ));
+    }
+    Ok((p, if options.classes.is_empty() { known.classes } else { options.classes.clone() }))
+}

@@ -1,0 +1,70 @@
+//! What an estimate says about the layers.
+
+use super::estimate::Estimate;
+use super::graph::Measured;
+use serde::Serialize;
+
+/// One layer's part.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerShare {
+    pub layer: String,
+    pub elements: usize,
+    /// Elements whose Fisher information is exactly 0: no sampled gradient ever reached them.
+    pub zeros: usize,
+    /// The sum of the layer's diagonal.
+    pub mass: f64,
+    /// Of the whole network's mass.
+    pub share: f64,
+    /// Of `mass`, over the samples; `None` with a single one.
+    pub standard_error: Option<f64>,
+}
+
+/// All layers, in the order of use.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    pub layers: Vec<LayerShare>,
+    pub elements: usize,
+    pub zeros: usize,
+    pub mass: f64,
+}
+
+/// The layer of each parameter, by number, and the layers' names: `layer1.0.conv1` for `layer1.0.conv1.weight`.
+pub fn layers(parameters: &[Measured]) -> (Vec<usize>, Vec<String>) {
+    let mut names: Vec<String> = vec![];
+    let numbers = parameters.iter().map(|p| {
+        let name = match p.alias.rsplit_once('.') {
+            Some((layer, "weight" | "bias")) => layer,
+            _ => &p.alias,
+        };
+        names.iter().position(|n| n == name).unwrap_or_else(|| {
+            names.push(name.to_string());
+            names.len() - 1
+        })
+    });
+    (numbers.collect(), names)
+}
+
+impl Summary {
+    pub fn of(estimate: &Estimate) -> Summary {
+        let (layer, _) = layers(&estimate.parameters);
+        let total: f64 = estimate.layers.iter().map(|l| l.1).sum();
+        let mut found: Vec<LayerShare> = estimate
+            .layers
+            .iter()
+            .map(|(name, mass, error)| LayerShare {
+                layer: name.clone(),
+                elements: 0,
+                zeros: 0,
+                mass: *mass,
+                share: if total > 0.0 { mass / total } else { 0.0 },
+                standard_error: error.is_finite().then_some(*error),
+            })
+            .collect();
+        for (values, &at) in estimate.values.iter().zip(&layer) {
+            found[at].elements += values.len();
+            found[at].zeros += values.iter().filter(|v| **v == 0.0).count();
+        }
+        let sum = |f: fn(&LayerShare) -> usize| found.iter().map(f).sum();
+        Summary { elements: sum(|l| l.elements), zeros: sum(|l| l.zeros), mass: total, layers: found }
+    }
+}

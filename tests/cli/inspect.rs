@@ -1,0 +1,54 @@
+//! `inspect` for people and programs.
+
+use crate::support::{Lab, fixture, shared};
+
+/// In the fixtures' folder, so that the snapshots hold no path of this machine.
+fn inspect(args: &[&str]) -> String {
+    let lab = Lab::new();
+    let mut command = lab.command(&[&["inspect"], args].concat());
+    command.current_dir(fixture(""));
+    crate::support::Outcome::of(command.output().unwrap()).ok()
+}
+
+#[test]
+fn text_of_a_network_with_live_batch_norm() {
+    insta::assert_snapshot!(inspect(&["basic.bn.onnx"]));
+}
+
+#[test]
+fn text_of_a_folded_network_has_aliases() {
+    insta::assert_snapshot!(inspect(&["basic.onnx"]));
+}
+
+#[test]
+fn json_of_a_network() {
+    let text = inspect(&["basic.onnx", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let parameters = json["parameters"].as_array().unwrap();
+    let elements = |p: &serde_json::Value| p["shape"].as_array().unwrap().iter().map(|d| d.as_u64().unwrap()).product::<u64>();
+    assert_eq!(json["elements"], parameters.iter().map(elements).sum::<u64>());
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn what_the_file_says_about_itself() {
+    let lab = Lab::new();
+    let json = lab.run(&["inspect", &shared().model, "--json"]).json();
+    // The published size of ResNet-20 with projections for 3 classes (see src/zoo), and two statistics for each of 688 channels.
+    let kinds = |wanted: &[&str]| -> u64 {
+        let found = json["parameters"].as_array().unwrap().iter().filter(|p| wanted.contains(&p["kind"].as_str().unwrap()));
+        found.map(|p| p["elements"].as_u64().unwrap()).sum()
+    };
+    let convolutions = 3 * 16 * 9 + 6 * 16 * 16 * 9 + 16 * 32 * 9 + 5 * 32 * 32 * 9 + 16 * 32 + 32 * 64 * 9 + 5 * 64 * 64 * 9 + 32 * 64;
+    assert_eq!(kinds(&["weight"]), convolutions + 64 * 3);
+    let channels = 7 * 16 + 7 * 32 + 7 * 64;
+    assert_eq!((kinds(&["scale"]), kinds(&["shift"]), kinds(&["mean", "variance"])), (channels, channels, 2 * channels));
+    assert_eq!((json["head"]["features"].as_u64(), json["head"]["classes"].as_u64()), (Some(64), Some(3)));
+    assert_eq!(json["batch_norm"], "live, 21 nodes");
+    assert_eq!(json["bytes"], std::fs::metadata(&shared().model).unwrap().len());
+    // A tuned model knows its classes.
+    lab.run(&["export", &shared().run, "-o", "tuned.onnx"]).ok();
+    let tuned = lab.run(&["inspect", "tuned.onnx", "--json"]).json();
+    assert_eq!(tuned["classes"], serde_json::json!(["bricks", "cells", "plaid"]));
+    assert_eq!(tuned["preprocessing"]["resize"], 16);
+}

@@ -1,0 +1,15 @@
+//! The command line as a user meets it: what it prints, what it leaves behind, and how it refuses.
+#![cfg(unix)]
+
+mod bad_data;
+mod bad_models;
+mod device;
+mod evaluate;
+mod finetune;
+mod inspect;
+mod interrupt;
+mod models;
+mod outputs;
+mod rewrite;
+mod support;
+mod usage;
