@@ -131,8 +131,11 @@ pub(super) fn parse_strength(text: &str) -> Result<Strength, String> {
     }
 }
 
+/// Strengths by pattern.
+type ByPattern = Vec<(String, f64)>;
+
 /// The one strength without a pattern, if there is one, and those with.
-fn strengths(given: Vec<Strength>) -> anyhow::Result<(Option<f64>, Vec<(String, f64)>)> {
+fn strengths(given: Vec<Strength>) -> anyhow::Result<(Option<f64>, ByPattern)> {
     let (mut plain, mut own) = (None, vec![]);
     for Strength { pattern, value } in given {
         match pattern {

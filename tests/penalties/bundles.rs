@@ -43,8 +43,11 @@ fn strings(list: &[&str]) -> Vec<String> {
 
 const LR: f64 = 0.5;
 
-/// For each parameter its alias, role, start, a random place, and where a step without a data gradient leads from there.
-fn penalty_alone(bundle: &Bundle, scalars: &[(&str, f64)]) -> Vec<(String, Role, Vec<f64>, Vec<f64>, Vec<f64>)> {
+/// Of a parameter: alias, role, start, a random place, and where a step without a data gradient leads from there.
+type Place = (String, Role, Vec<f64>, Vec<f64>, Vec<f64>);
+
+/// A step of the penalty alone, for each parameter.
+fn penalty_alone(bundle: &Bundle, scalars: &[(&str, f64)]) -> Vec<Place> {
     let mut session = engine(EngineChoice::Tract).load(&bundle.dir.join("apply.onnx")).unwrap();
     let (mut random, mut feeds) = (Random(5), HashMap::<String, Tensor>::new());
     let mut places = vec![];
@@ -73,7 +76,7 @@ fn penalty_alone(bundle: &Bundle, scalars: &[(&str, f64)]) -> Vec<(String, Role,
 
 /// The strength with which L2-SP pulls each parameter to its start (or a new one to 0), from where the step leads.
 fn strengths(bundle: &Bundle, scalars: &[(&str, f64)]) -> BTreeMap<String, f64> {
-    let strength = |(alias, role, start, now, next): (String, Role, Vec<f64>, Vec<f64>, Vec<f64>)| {
+    let strength = |(alias, role, start, now, next): Place| {
         let towards = |i: usize| if role == Role::New { now[i] } else { now[i] - start[i] };
         let dot: f64 = (0..now.len()).map(|i| towards(i) * (now[i] - next[i])).sum();
         let norm: f64 = (0..now.len()).map(|i| towards(i) * towards(i)).sum();
@@ -281,8 +284,11 @@ fn proximal_steps_return_weights_and_channels_exactly() {
     }
 }
 
-/// A Fisher file; `change` may spoil it.
-fn fisher_file(dir: &Path, sha256: Option<&str>, tensors: &[(String, Vec<usize>, Vec<f32>)]) -> PathBuf {
+/// Name, shape and values of a tensor.
+type Named = (String, Vec<usize>, Vec<f32>);
+
+/// A Fisher file.
+fn fisher_file(dir: &Path, sha256: Option<&str>, tensors: &[Named]) -> PathBuf {
     let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.2.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
     let views = tensors.iter().zip(&bytes).map(|(t, data)| (t.0.clone(), TensorView::new(Dtype::F32, t.1.clone(), data).unwrap()));
     let about = sha256.map(|s| HashMap::from([("spgraph".to_string(), format!(r#"{{"format":1,"source":{{"sha256":"{s}"}}}}"#))]));
@@ -291,7 +297,7 @@ fn fisher_file(dir: &Path, sha256: Option<&str>, tensors: &[(String, Vec<usize>,
     path
 }
 
-fn ones(model: &str) -> (String, Vec<(String, Vec<usize>, Vec<f32>)>) {
+fn ones(model: &str) -> (String, Vec<Named>) {
     let (_work, bundle) = bundle(model, &plain());
     let parameters = bundle.manifest.state.iter().filter(|s| s.role == Role::Shared);
     let tensors = parameters.map(|s| (s.name.clone(), s.shape.clone(), vec![1.0; s.shape.iter().product()])).collect();
@@ -318,17 +324,17 @@ fn a_fisher_file_of_ones_gives_the_penalty_without_fisher() {
 fn a_fisher_file_that_does_not_fit_is_refused_with_the_reason() {
     let work = tempfile::tempdir().unwrap();
     let (sha256, tensors) = ones("basic.bn.onnx");
-    let refused = |sha256: Option<&str>, tensors: &[(String, Vec<usize>, Vec<f32>)]| {
+    let refused = |sha256: Option<&str>, tensors: &[Named]| {
         let path = fisher_file(work.path(), sha256, tensors);
         refused("basic.bn.onnx", &Options { penalty: "l2-sp-fisher".into(), fisher: Some(path), ..plain() })
     };
-    let spoiled = |change: &dyn Fn(&mut Vec<(String, Vec<usize>, Vec<f32>)>)| {
+    let spoiled = |change: &dyn Fn(&mut Vec<Named>)| {
         let mut own = tensors.clone();
         change(&mut own);
         refused(Some(&sha256), &own)
     };
     let first = tensors.iter().find(|t| t.1.len() == 4).unwrap().0.clone();
-    let at = |list: &[(String, Vec<usize>, Vec<f32>)]| list.iter().position(|t| t.0 == first).unwrap();
+    let at = |list: &[Named]| list.iter().position(|t| t.0 == first).unwrap();
     for (found, expected) in [
         (refused(Some("00ff00ff00ff00ff"), &tensors), "it is of another model (SHA-256 00ff00ff00ff…"),
         (refused(None, &tensors), "it has no metadata"),
