@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const GO_ON: AtomicBool = AtomicBool::new(false);
+static GO_ON: AtomicBool = AtomicBool::new(false);
 /// All golden files have so many classes.
 const CLASSES: usize = 5;
 
@@ -103,7 +103,7 @@ fn equals_brute_force(name: &str) {
 fn check_errors(name: &str, found: &Estimate, golden: &Golden) {
     for (layer, mass, error) in &found.layers {
         let of_layer = |alias: &str| ["", ".weight", ".bias"].iter().any(|suffix| alias == format!("{layer}{suffix}"));
-        let mut traces = vec![0.0; 3];
+        let mut traces = [0.0; 3];
         for p in found.parameters.iter().filter(|p| of_layer(&p.alias)) {
             traces.iter_mut().zip(&golden.values[&format!("trace/{}", p.name)]).for_each(|(a, b)| *a += b);
         }

@@ -36,7 +36,7 @@ pub struct Args {
     /// Decides which images are used, and the draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Pairs of image and class per call [default: by memory, at most 128]
+    /// Pairs of image and class per call [default: by memory, at most 32]
     #[arg(long, value_name = "N")]
     pairs: Option<usize>,
     /// Replace the file, and any checkpoint, that is there

@@ -79,7 +79,7 @@ pub struct Estimate {
     pub parameters: Vec<Measured>,
     /// By parameter, row-major.
     pub values: Vec<Vec<f64>>,
-    /// By layer in the order of [`layers`]: its name, the sum of its values, and that sum's standard error.
+    /// By layer in the order of `layers`: its name, the sum of its values, and that sum's standard error.
     pub layers: Vec<(String, f64, f64)>,
     pub samples: u64,
     /// (image, class) pairs in this process, and how long they took, waiting for images included.

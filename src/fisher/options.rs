@@ -71,7 +71,7 @@ pub struct FisherOptions {
     pub samples: Option<u64>,
     /// Decides which images are taken and the draws.
     pub seed: u64,
-    /// (image, class) pairs per call; `None`: what fits into about [`MEMORY`] bytes.
+    /// (image, class) pairs per call; `None`: what fits into about 1 GiB.
     pub pairs: Option<usize>,
     pub existing: Existing,
     /// Also write the graph of one call here: an ONNX model of standard operators.
@@ -122,9 +122,9 @@ impl FisherOptions {
 }
 
 /// What a call may take, roughly.
-pub const MEMORY: usize = 1 << 30;
+const MEMORY: usize = 1 << 30;
 /// More pairs than this per call gain nothing.
-const MOST_PAIRS: usize = 128;
+const MOST_PAIRS: usize = 32;
 
 /// Images and classes per call: whole images where their classes fit, else one image with an even part of its classes.
 pub(super) fn shape(subject: &Subject, mode: Mode, pairs: Option<usize>, samples: u64) -> Result<Shape> {
