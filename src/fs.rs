@@ -4,10 +4,10 @@
 //! error, a full disk or a crash never leaves half a model under the name that was asked for.
 
 use crate::error::{Error, Result};
+use crate::unfinished::Unfinished;
 use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::{TempDir, TempPath};
 
 /// Every temporary name starts with this, so that remains of a killed process can be recognised.
@@ -23,59 +23,6 @@ pub fn parent(path: &Path) -> &Path {
         Some(p) => p,
         None => path,
     }
-}
-
-/// Temporary names in use, and what they will be called.
-static UNFINISHED: Mutex<Vec<(PathBuf, PathBuf)>> = Mutex::new(Vec::new());
-
-fn unfinished() -> MutexGuard<'static, Vec<(PathBuf, PathBuf)>> {
-    // A poisoned lock only means that another thread panicked between two whole entries.
-    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Says that a file or folder is under construction, for as long as it lives.
-#[derive(Debug)]
-pub(crate) struct Unfinished(PathBuf);
-
-impl Unfinished {
-    pub fn new(temporary: &Path, dest: &Path) -> Self {
-        unfinished().push((temporary.to_path_buf(), dest.to_path_buf()));
-        Unfinished(temporary.to_path_buf())
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        unfinished().retain(|(temporary, _)| *temporary != self.0);
-    }
-}
-
-/// Deletes everything that is under construction, for a process that is about to be ended from outside.
-pub(crate) fn remove_unfinished() {
-    for (temporary, _) in unfinished().iter() {
-        if !temporary.is_dir() {
-            // Nobody is left to hear of an error.
-            let _ = fs::remove_file(temporary);
-            continue;
-        }
-        // Other threads may still be filling it, until the folder that they write to is gone.
-        for _ in 0..100 {
-            match fs::remove_dir_all(temporary) {
-                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-                _ => break,
-            }
-        }
-    }
-}
-
-/// The name that a file under construction will have; any other path as it is.
-pub(crate) fn final_name(path: &Path) -> PathBuf {
-    let found = unfinished().iter().find_map(|(temporary, dest)| match path.strip_prefix(temporary) {
-        Ok(rest) if rest.as_os_str().is_empty() => Some(dest.clone()),
-        Ok(rest) => Some(dest.join(rest)),
-        Err(_) => None,
-    });
-    found.unwrap_or_else(|| path.to_path_buf())
 }
 
 /// Follows a link, so that it stays one and what it points to is replaced; finds the name of `.` and the like.
@@ -290,6 +237,7 @@ fn is_ours(marker: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unfinished::final_name;
 
     const MANIFEST: &[u8] = br#"{ "format": 1, "spgraph": "0.1.0" }"#;
 

@@ -21,6 +21,7 @@ pub mod penalty;
 pub mod report;
 pub mod rewrite;
 pub mod train;
+mod unfinished;
 pub mod zoo;
 
 pub use error::{Error, Refusal, Result};

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 /// Stages from left to right; those on one line do not import each other.
 const STAGES: &[&[&str]] = &[
+    &["unfinished"],
     &["error"],
     &["fs", "ir"],
-    &["fisher_file", "manifest", "onnx"],
+    &["fisher_file", "onnx"],
     &["ops"],
     &["grad", "loss", "penalty", "optim"],
+    &["manifest"],
     &["import", "zoo"],
     &["emit"],
     &["rewrite"],

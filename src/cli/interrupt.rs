@@ -1,7 +1,7 @@
 //! Ctrl-C: long work finishes its step first; anything else ends at once. Neither leaves unfinished files.
 
 use super::output;
-use crate::fs;
+use crate::unfinished;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +22,7 @@ pub fn install() {
             return;
         }
         ENDING.store(true, Ordering::Relaxed);
-        fs::remove_unfinished();
+        unfinished::remove_all();
         exit();
     });
     // SAFETY: called once, before any other thread; ignoring a signal runs no code of ours.

@@ -155,7 +155,7 @@ pub fn write(options: &SynthOptions, dir: &Path) -> Result<Summary> {
         .prefix(".spgraph-synth-")
         .tempdir_in(&parent)
         .map_err(Error::io("cannot create a temporary folder in", &parent))?;
-    let _unfinished = crate::fs::Unfinished::new(temporary.path(), dir);
+    let _unfinished = crate::unfinished::Unfinished::new(temporary.path(), dir);
     // A temporary folder is private; what is moved into place must be readable like any other new folder.
     let root = temporary.path().join("images");
     for class in options.task.classes() {
