@@ -9,6 +9,7 @@ mod inspect;
 mod new;
 mod output;
 mod predict;
+mod profile;
 mod progress;
 mod rewrite;
 mod runtime;
@@ -40,6 +41,7 @@ enum Command {
     Eval(Box<eval::Args>),
     Predict(Box<predict::Args>),
     Export(export::Args),
+    Profile(profile::Args),
     Runtime(runtime::Args),
     New(new::Args),
     Synth(synth::Args),
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),
         Command::Export(args) => export::run(args),
+        Command::Profile(args) => profile::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),
