@@ -46,24 +46,10 @@ def skeleton(name):
 
 
 def wide(gigabytes):
-    """A model with that much weight: matrix products and a small classifier."""
-    import numpy as np
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
+    """A model with that much weight, made once. By another process: a child's peak memory counts from its parent's."""
     model = WORK / f"wide{gigabytes}.onnx"
-    if model.exists():
-        return model
-    side, rng = 4096, np.random.default_rng(0)
-    count = round(gigabytes * 1e9 / (4 * side * side))
-    tensors = [numpy_helper.from_array(rng.standard_normal((side, side), dtype=np.float32), f"layer{i}.weight") for i in range(count)]
-    tensors.append(numpy_helper.from_array(rng.standard_normal((10, side), dtype=np.float32), "fc.weight"))
-    nodes = [helper.make_node("GlobalAveragePool", ["input"], ["pooled"]), helper.make_node("Flatten", ["pooled"], ["x0"])]
-    nodes += [helper.make_node("Gemm", [f"x{i}", f"layer{i}.weight"], [f"x{i + 1}"], f"/layer{i}/Gemm", transB=1) for i in range(count)]
-    nodes += [helper.make_node("Gemm", [f"x{count}", "fc.weight"], ["logits"], "/fc/Gemm", transB=1)]
-    value = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    graph = helper.make_graph(nodes, "wide", [value("input", [1, side, 2, 2])], [value("logits", [1, 10])], tensors)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+    if not model.exists():
+        subprocess.run([sys.executable, ROOT / "bench/wide.py", model, str(gigabytes)], check=True)
     return model
 
 
