@@ -5,8 +5,7 @@
 use super::build::attrs;
 use super::window::Window;
 use super::{Builder, Grad, Import, Operator, Rule, Slot, View, fixed, floating};
-use crate::ir::{Attr, Attrs, Dim, Node, Tensor, TensorType, ValueId, product};
-use std::collections::BTreeMap;
+use crate::ir::{Attr, Attrs, Dim, Node, TensorType, ValueId, product};
 
 /// Output maps at least this high and wide take the form with one product per kernel tap.
 const LARGE_MAP: usize = 28;
@@ -133,8 +132,6 @@ impl Geometry {
         let dw = b.call("ConvWeightGrad", &[x, dy], self.attrs(), |b, i| {
             let dw = if let Some(folded) = self.space_to_depth() {
                 self.weight_grad_folded(b, i[0], i[1], &folded)?
-            } else if self.shifts() {
-                self.weight_grad_shifted(b, i[0], i[1])?
             } else {
                 let x = self.padded(b, i[0])?;
                 self.weight_grad_direct(b, x, i[1])?
@@ -197,7 +194,7 @@ impl Geometry {
         if self.output.iter().all(|&s| s >= LARGE_MAP) || taps.len() * self.channels <= STACKED_ROWS {
             return self.weight_grad_by_image(b, x, dy, &taps, pixels, &shape);
         }
-        // Small maps: rows over channels, columns over all pixels of the batch, one product per tap. (One for all needs a copy.)
+        // Small maps: rows over channels, columns over all pixels of the batch, one product for all taps.
         let mut perm: Vec<usize> = (0..2 + self.rank()).collect();
         perm.swap(0, 1);
         let columns = product(&[self.batch, pixels.into()]).ok_or("the batch size enters twice")?;
@@ -207,88 +204,10 @@ impl Geometry {
         let mut parts = vec![];
         for t in &taps {
             let slice = self.tap(b, x, t, &spatial)?;
-            let row = b.reshape(slice, &[self.channels.into(), columns])?;
-            parts.push(b.gemm(dy, false, row, true)?);
+            parts.push(b.reshape(slice, &[self.channels.into(), columns])?);
         }
-        let dw = b.concat(&parts, 1)?;
-        self.taps_last(b, dw, taps.len(), &shape)
-    }
-
-    /// Whether every tap meets an image of the output's size, moved by a fixed number of elements: the input itself, or one of
-    /// its phases (every second pixel, say) where the convolution is strided. On large maps of stride 1 slices are cheap already.
-    fn shifts(&self) -> bool {
-        let small = self.output.iter().any(|&s| s < LARGE_MAP);
-        let whole = (0..self.rank()).all(|i| self.input[i] == self.output[i] * self.window.strides[i]);
-        self.group == 1 && !self.pointwise() && whole && (small || !self.unit_stride()) && self.taps().len() * self.channels > STACKED_ROWS
-    }
-
-    /// As for other small maps, but with images as flat rows: a tap is a contiguous part of each, where a slice of lines of 7 or 14
-    /// elements costs as much as the product. What such a part takes from the neighbouring line of the image meets zeros in `dY`.
-    fn weight_grad_shifted(&self, b: &mut Builder, x: ValueId, dy: ValueId) -> Rule<ValueId> {
-        let (rank, win) = (self.rank(), &self.window);
-        let pixels: usize = self.output.iter().product();
-        let columns = product(&[self.batch, pixels.into()]).ok_or("the batch size enters twice")?;
-        // Where tap `t` reaches along axis `i`, in strides and what is left; and how far that is in a flat image.
-        let reach = |t: &[usize], i: usize| (t[i] * win.dilations[i]) as i64 - win.pads_begin[i] as i64;
-        let shift = |t: &[usize], i: usize| reach(t, i).div_euclid(win.strides[i] as i64);
-        let phase = |t: &[usize]| (0..rank).map(|i| reach(t, i).rem_euclid(win.strides[i] as i64)).collect::<Vec<_>>();
-        let pitch = |i: usize| self.output[i + 1..].iter().product::<usize>() as i64;
-        let offset = |t: &[usize]| (0..rank).map(|i| shift(t, i) * pitch(i)).sum::<i64>();
-        let taps = self.taps();
-        let margin = |sign: i64| taps.iter().map(|t| sign * offset(t)).max().unwrap_or(0).max(0);
-        let (before, after) = (margin(-1), margin(1));
-
-        let flat = [self.batch, self.channels.into(), pixels.into()];
-        let dy = b.reshape(dy, &[self.batch, self.features.into(), pixels.into()])?;
-        let dy = b.transpose(dy, &[1, 0, 2])?;
-        let mut phases: BTreeMap<Vec<i64>, ValueId> = BTreeMap::new();
-        // `dY` without the pixels from which a tap leaves its line, by the tap's shift along all axes but the first.
-        let mut met: BTreeMap<Vec<i64>, ValueId> = BTreeMap::new();
-        let mut parts = vec![];
-        for t in &taps {
-            let from = phase(t);
-            let image = match phases.get(&from) {
-                Some(&known) => known,
-                None => {
-                    let part = if self.unit_stride() {
-                        x
-                    } else {
-                        let sizes: Vec<i64> = self.input.iter().map(|&n| n as i64).collect();
-                        let steps: Vec<i64> = win.strides.iter().map(|&s| s as i64).collect();
-                        b.slice(x, &self.spatial_axes(), &from, &sizes, &steps)?
-                    };
-                    let part = b.reshape(part, &flat)?;
-                    let part = b.transpose(part, &[1, 0, 2])?;
-                    let part = b.pad(part, &[0, 0, before], &[0, 0, after], 0.0)?;
-                    phases.insert(from, part);
-                    part
-                }
-            };
-            let aside: Vec<i64> = (1..rank).map(|i| shift(t, i)).collect();
-            let dy = match met.get(&aside) {
-                Some(&known) => known,
-                None => {
-                    let size = |i: usize| self.output[i] as i64;
-                    let inside = |at: i64| (1..rank).all(|i| (0..size(i)).contains(&((at / pitch(i)) % size(i) + aside[i - 1])));
-                    let mask: Vec<f64> = (0..pixels as i64).map(|at| if inside(at) { 1.0 } else { 0.0 }).collect();
-                    let kept = if mask.contains(&0.0) {
-                        let mask = b.constant(Tensor::from_floats(b.dtype(dy), &[1, 1, pixels], &mask));
-                        b.mul(dy, mask)?
-                    } else {
-                        dy
-                    };
-                    let kept = b.reshape(kept, &[self.features.into(), columns])?;
-                    met.insert(aside, kept);
-                    kept
-                }
-            };
-            let start = before + offset(t);
-            let row = if before == 0 && after == 0 { image } else { b.slice(image, &[2], &[start], &[start + pixels as i64], &[1])? };
-            let row = b.reshape(row, &[self.channels.into(), columns])?;
-            parts.push(b.gemm(dy, false, row, true)?);
-        }
-        let dw = b.concat(&parts, 1)?;
-        let shape: Vec<Dim> = [self.features, self.channels].iter().chain(&win.kernel).map(|&d| Dim::Known(d)).collect();
+        let stacked = b.concat(&parts, 0)?;
+        let dw = b.gemm(dy, false, stacked, true)?;
         self.taps_last(b, dw, taps.len(), &shape)
     }
 
