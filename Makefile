@@ -8,7 +8,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup runtime test rust-test python-test check format lint docs demo models bench clean
+.PHONY: help build setup runtime test rust-test python-test check format lint docs demo models bench bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,9 +55,18 @@ demo: runtime ## Fine-tune the model in models/ on few images, with L2-SP and wi
 models: runtime ## Make the demo's pretrained model again
 	models/make.sh
 
-bench: setup runtime ## Measure rewriting and the training step of ResNet-50
+bench: setup runtime ## Measure rewriting, the training step and fine-tuning (BENCH_ARGS="--quick --growth")
 	$(CARGO) build --release --example step_time
 	$(VENV)/bin/python bench/run.py $(BENCH_ARGS)
+
+PEERS_PYTHON ?= .venv-peers/bin/python
+
+bench-peers: setup runtime ## Measure PyTorch and spgraph in turn (PEERS_ARGS="--rounds 5"; PEERS_PYTHON names an environment)
+	$(CARGO) build --release --example step_time
+	@test "$(PEERS_PYTHON)" != .venv-peers/bin/python || test -x $(PEERS_PYTHON) || { \
+		$(PYTHON) -m venv .venv-peers && \
+		.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check torch torchvision onnx onnxscript onnx2torch onnxruntime onnxsim==0.8.1; }
+	$(VENV)/bin/python bench/peers.py --python $(PEERS_PYTHON) $(PEERS_ARGS)
 
 clean: ## Remove what was built, .venv too
 	rm -rf target $(VENV)

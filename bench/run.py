@@ -1,10 +1,11 @@
-"""What `make bench` measures: rewriting torchvision's ResNet-50 as a whole process, and one training step of it.
+"""What `make bench` measures: rewriting as a whole process, a training step, fine-tuning with its data, and how they grow.
 
-usage: bench/run.py [--quick]
+usage: bench/run.py [--quick] [--growth]
 
-The network is torchvision's graph with random weights, filled from tests/fixtures/skeleton (no PyTorch needed). Rewriting is
-timed from outside, with the operating system's own count of peak memory; the step runs through examples/step_time.rs on ONNX
-Runtime's CPU provider, 2 threads, batch 16, 224×224, L2-SP and momentum included. Prints a table, writes
+Networks are torchvision's graphs with random weights, filled from tests/fixtures/skeleton (no PyTorch needed), and the ResNet-20
+in models/. Whole processes are timed from outside, with the operating system's own count of peak memory; steps run through
+examples/step_time.rs on ONNX Runtime's CPU provider with 2 threads, L2-SP and momentum included. --growth adds rewriting from
+ResNet-18 to ResNet-152 and of a model of 1.5 GB, and the step from batch 1 to 16. Prints a table, writes
 bench/results/latest.json.
 """
 import json
@@ -35,37 +36,120 @@ def whole_process(command):
     return seconds, usage.ru_maxrss / 1e3
 
 
+def skeleton(name):
+    """The network of that name with random weights, made once."""
+    model = WORK / f"{name}.onnx"
+    if not model.exists():
+        fill = [sys.executable, ROOT / "tests/python/fill_skeleton.py", ROOT / f"tests/fixtures/skeleton/{name}.onnx", model]
+        subprocess.run(fill, check=True)
+    return model
+
+
+def wide(gigabytes):
+    """A model with that much weight, made once. By another process: a child's peak memory counts from its parent's."""
+    model = WORK / f"wide{gigabytes}.onnx"
+    if not model.exists():
+        subprocess.run([sys.executable, ROOT / "bench/wide.py", model, str(gigabytes)], check=True)
+    return model
+
+
+def rewrite(model, bundle, batch=16, *more):
+    """The command that rewrites `model` into `bundle`."""
+    return [BINARY, "rewrite", model, "-o", bundle, "--force", "--batch", str(batch), *more]
+
+
+def step_time(bundle, steps):
+    run = subprocess.run([STEP, bundle, str(steps), "2"], check=True, capture_output=True, text=True)
+    return json.loads(run.stdout)
+
+
+def finetune(name, model, batch, size, steps):
+    """Images a second with everything that finetune does, the share of time spent waiting for images, and the time to start."""
+    images, bundle, run = WORK / f"images{size}", WORK / f"{name}-6", WORK / f"{name}-run"
+    per_class = max(64, batch)
+    subprocess.run([BINARY, "synth", "--task", "target-a", "--per-class", str(per_class), "--size", str(size), "-o", images, "--force"],
+                   check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(rewrite(model, bundle, batch, "--classes", "6"), check=True, stdout=subprocess.DEVNULL)
+    command = [BINARY, "finetune", bundle, "--data", images, "--engine", "ort", "--threads", "2", "--lr", "1e-6", "--force", "-o", run]
+    start, _ = whole_process(command + ["--steps", "1"])
+    whole_process(command + ["--steps", str(steps), "--augment", "flip-crop"])
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    # The first step waits for the first images, and the second allocates; the rest is the pace.
+    paced = [r for r in records if "wait" in r][2:]
+    seconds = sum(r["seconds"] for r in paced)
+    return {"batch": batch, "size": size, "images_per_s": sum(r["images"] for r in paced) / seconds,
+            "idle_share": sum(r["wait"] for r in paced) / seconds, "one_step_process_s": start}
+
+
+def growth(quick):
+    """Rewriting against the model's bytes, and the step against the batch."""
+    found = {"rewrite": [], "batch": []}
+    for name in ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide"]:
+        model = wide(1.5) if name == "wide" else skeleton(name)
+        runs = [whole_process(rewrite(model, WORK / "growth", 1)) for _ in range(2 if quick else 4)][1:]
+        found["rewrite"].append({"model": name, "mb": model.stat().st_size / 1e6, "s": statistics.median(r[0] for r in runs),
+                                 "peak_mb": max(r[1] for r in runs)})
+    subprocess.run(["rm", "-rf", WORK / "growth"], check=True)
+    for batch in [1, 2, 4, 8, 16]:
+        subprocess.run(rewrite(skeleton("resnet50"), WORK / "growth", batch), check=True, stdout=subprocess.DEVNULL)
+        step = step_time(WORK / "growth", 2 if quick else 5)
+        found["batch"].append({"batch": batch, "ms": step["ms_median"], "rss_gb": step["rss_gb"]})
+    return found
+
+
 def main():
     quick = "--quick" in sys.argv
     WORK.mkdir(parents=True, exist_ok=True)
     rows, results = [], {}
     for name, mode in [("resnet50", None), ("resnet50.bn", "train")]:
-        model = WORK / f"{name}.onnx"
-        if not model.exists():
-            subprocess.run([sys.executable, ROOT / "tests/python/fill_skeleton.py", ROOT / f"tests/fixtures/skeleton/{name}.onnx", model], check=True)
+        model = skeleton(name)
         bundle = WORK / name
-        command = [BINARY, "rewrite", model, "-o", bundle, "--force", "--batch", "16"] + (["--batch-norm", mode] if mode else [])
+        command = rewrite(model, bundle, 16, *(["--batch-norm", mode] if mode else []))
         runs = [whole_process(command) for _ in range(2 if quick else 6)][1:]
         seconds, memory = statistics.median(r[0] for r in runs), max(r[1] for r in runs)
-        step = json.loads(subprocess.run([STEP, bundle, "2" if quick else "5", "2"], check=True, capture_output=True, text=True).stdout)
+        step = step_time(bundle, 2 if quick else 5)
         rows += [
             (f"rewrite {name} ({model.stat().st_size / 1e6:.0f} MB), whole process", f"{seconds:.2f} s", f"{memory:.0f} MB"),
             (f"step {name}, batch 16, 2 threads", f"{step['ms_median'] / 1e3:.2f} s", f"{step['rss_gb'] * 1e3:.0f} MB"),
         ]
         results[name] = {"rewrite_s": seconds, "rewrite_mb": memory, "rewrite_runs": runs, "step": step}
+    small = ROOT / "models/resnet20-source.onnx"
+    subprocess.run(rewrite(small, WORK / "resnet20", 128), check=True, stdout=subprocess.DEVNULL)
+    step = step_time(WORK / "resnet20", 3 if quick else 15)
+    rows.append(("step resnet20 (32×32), batch 128, 2 threads", f"{step['ms_median'] / 1e3:.3f} s", f"{step['rss_gb'] * 1e3:.0f} MB"))
+    results["resnet20"] = {"step": step}
+    results["finetune"] = {}
+    for name, model, batch, size, steps in [("resnet20", small, 128, 32, 12), ("resnet50", skeleton("resnet50"), 16, 224, 6)]:
+        found = results["finetune"][name] = finetune(name, model, batch, size, steps)
+        rows.append((f"finetune {name}: {found['images_per_s']:.1f} images/s, {100 * found['idle_share']:.2f} % waiting for them; one step, whole process",
+                     f"{found['one_step_process_s']:.2f} s", ""))
+    if "--growth" in sys.argv:
+        results["growth"] = growth(quick)
+        rows += [(f"rewrite {r['model']}, {r['mb']:.0f} MB: {1e3 * r['s'] / r['mb']:.2f} ms a MB", f"{r['s']:.2f} s", f"{r['peak_mb']:.0f} MB")
+                 for r in results["growth"]["rewrite"]]
+        rows += [(f"step resnet50, batch {r['batch']}: {r['ms'] / r['batch']:.0f} ms an image", f"{r['ms'] / 1e3:.2f} s", f"{r['rss_gb'] * 1e3:.0f} MB")
+                 for r in results["growth"]["batch"]]
     width = max(len(r[0]) for r in rows)
     for what, duration, memory in rows:
-        print(f"{what:<{width}}  {duration:>8}  peak {memory:>8}")
+        print(f"{what:<{width}}  {duration:>8}" + (f"  peak {memory:>8}" if memory else ""))
     main_case = results["resnet50"]
     found = {k: main_case[k] for k in ("rewrite_s", "rewrite_mb")}
     found |= {"step_ms": main_case["step"]["ms_median"], "step_gb": main_case["step"]["rss_gb"]}
     for key, limit in LIMITS.items():
         print(f"{key:<11} {found[key]:8.2f}  aim ≤ {limit:<6} {'reached' if found[key] <= limit else 'MISSED'}")
-    results["machine"] = {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()}
+    for case in [r["step"] for r in results.values() if "step" in r]:
+        # Paths say nothing about the machine that others could use.
+        case["bundle"], case["engine"] = pathlib.Path(case["bundle"]).name, case["engine"].split(",")[0]
+    results["machine"] = machine()
     target = ROOT / "bench/results/latest.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(results, indent=1) + "\n")
     print(f"written: {target.relative_to(ROOT)}")
+
+
+def machine():
+    """What the figures depend on; how busy it was belongs to that."""
+    return {"processor": processor(), "cores": os.cpu_count(), "system": platform.system(), "load": os.getloadavg()[0]}
 
 
 def processor():

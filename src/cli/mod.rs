@@ -13,6 +13,7 @@ mod new;
 mod optimizer_args;
 mod output;
 mod predict;
+mod profile;
 mod progress;
 mod rewrite;
 mod runtime;
@@ -46,6 +47,7 @@ enum Command {
     Fisher(Box<fisher::Args>),
     Export(export::Args),
     Interpolate(interpolate::Args),
+    Profile(profile::Args),
     Runtime(runtime::Args),
     New(new::Args),
     Synth(synth::Args),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Fisher(args) => fisher::run(*args),
         Command::Export(args) => export::run(args),
         Command::Interpolate(args) => interpolate::run(args),
+        Command::Profile(args) => profile::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),

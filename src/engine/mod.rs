@@ -15,7 +15,7 @@ pub use self::install::install;
 pub use self::ort::OrtEngine;
 pub use self::tract::TractEngine;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::Tensor;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -94,6 +94,26 @@ pub trait Engine {
     /// Loads a training step. `state` pairs the step's inputs with the outputs that replace them; `start` holds their
     /// first values in the same order. State stays on the engine's device between steps.
     fn load_step(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>) -> Result<Box<dyn Stepper>>;
+
+    /// Runs `steps` training steps on the same `feeds` and returns the runtime's record of every node's time: a Chrome
+    /// trace, JSON text with times in microseconds. Calls of functions are written out
+    /// first, so that every node's name begins with its source's.
+    ///
+    /// Fails in a runtime that keeps no such record.
+    fn profile(
+        &self,
+        _model: &Path,
+        _state: &[StatePort],
+        _start: Vec<Tensor>,
+        _feeds: &[(&str, &Tensor)],
+        _steps: usize,
+    ) -> Result<String> {
+        Err(Error::usage(format!(
+            "this engine does not record the time of single nodes: {}. Profile with ONNX Runtime, `--engine ort` (`spgraph runtime` shows \
+             which library that is, `spgraph runtime install` gets one)",
+            self.describe()
+        )))
+    }
 }
 
 /// `ONNX Runtime 1.32.0, CPU, 2 threads`.

@@ -5,6 +5,7 @@ use super::ports::{Signature, StateMap, one_paragraph};
 use super::{Device, Engine, EngineChoice, EngineOptions, Session, StatePort, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
+use crate::onnx;
 use ::ort::environment::Environment;
 use ::ort::ep;
 use ::ort::logging::LogLevel;
@@ -12,6 +13,8 @@ use ::ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, Memo
 use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use ::ort::session::{IoBinding, Session as OrtSession};
 use ::ort::value::{DynTensor, DynTensorValueType, DynValue, TensorElementType};
+use prost::Message;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -141,11 +144,26 @@ impl OrtEngine {
         Ok(builder)
     }
 
-    fn session(&self, model: &Path) -> Result<(OrtSession, Signature)> {
+    /// With `profile`, the session records node times; the path is the beginning of the record's file name.
+    fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(OrtSession, Signature)> {
         let signature = Signature::read(model)?;
-        // ONNX Runtime is given the path, not the bytes, so that it finds external data beside the model.
-        let session = self.builder().and_then(|mut b| b.commit_from_file(model)).map_err(|e| explain("load", &signature.model, &e))?;
+        let commit = || {
+            let mut builder = self.builder()?;
+            if let Some(path) = profile {
+                builder = builder.with_profiling(path)?;
+            }
+            // ONNX Runtime is given the path, not the bytes, so that it finds external data beside the model.
+            builder.commit_from_file(model)
+        };
+        let session = commit().map_err(|e| explain("load", &signature.model, &e))?;
         Ok((session, signature))
+    }
+
+    fn stepper(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, profile: Option<&Path>) -> Result<OrtStepper> {
+        let (session, signature) = self.session(model, profile)?;
+        let map = signature.state_map(state, &start)?;
+        let name = signature.model.clone();
+        OrtStepper::new(session, signature, map, start, self.device).map_err(|e| explain("prepare the state of", &name, &e))
     }
 }
 
@@ -163,18 +181,44 @@ impl Engine for OrtEngine {
     }
 
     fn load(&self, model: &Path) -> Result<Box<dyn Session>> {
-        let (session, signature) = self.session(model)?;
+        let (session, signature) = self.session(model, None)?;
         let inputs = signature.inputs.iter().map(|p| p.name.clone()).collect();
         let outputs = signature.outputs.iter().map(|p| p.name.clone()).collect();
         Ok(Box::new(Runner { session, signature, inputs, outputs }))
     }
 
     fn load_step(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>) -> Result<Box<dyn Stepper>> {
-        let (session, signature) = self.session(model)?;
-        let map = signature.state_map(state, &start)?;
-        let name = signature.model.clone();
-        Ok(Box::new(OrtStepper::new(session, signature, map, start, self.device).map_err(|e| explain("prepare the state of", &name, &e))?))
+        Ok(Box::new(self.stepper(model, state, start, None)?))
     }
+
+    fn profile(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, feeds: &[(&str, &Tensor)], steps: usize) -> Result<String> {
+        let folder = tempfile::tempdir().map_err(Error::io("cannot write into", std::env::temp_dir()))?;
+        let copy = written_out(model, folder.path())?;
+        let mut stepper = self.stepper(&copy, state, start, Some(&folder.path().join("profile")))?;
+        for _ in 0..steps {
+            stepper.step(feeds)?;
+        }
+        let file = stepper.session.end_profiling().map_err(|e| explain("profile", &stepper.signature.model, &e))?;
+        std::fs::read_to_string(&file).map_err(Error::io("cannot read the profile", &file))
+    }
+}
+
+/// A copy of `model` in `folder` in which no function is called: ONNX Runtime names the nodes of functions' bodies after the
+/// function alone.
+fn written_out(model: &Path, folder: &Path) -> Result<PathBuf> {
+    let source = onnx::read(model)?;
+    let mut proto = source.proto;
+    super::inline_functions(&mut proto)?;
+    let outside = proto.graph.iter().flat_map(|g| &g.initializer).flat_map(|t| &t.external_data);
+    let weights: HashSet<String> = outside.filter(|e| e.key() == "location").map(|e| e.value().to_string()).collect();
+    for name in weights {
+        let (from, to) = (source.dir.join(&name), folder.join(&name));
+        // A second name for the same file where the file system allows it.
+        std::fs::hard_link(&from, &to).or_else(|_| std::fs::copy(&from, &to).map(drop)).map_err(Error::io("cannot copy", &from))?;
+    }
+    let path = folder.join("step.onnx");
+    std::fs::write(&path, proto.encode_to_vec()).map_err(Error::io("cannot write", &path))?;
+    Ok(path)
 }
 
 struct Runner {

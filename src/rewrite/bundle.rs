@@ -13,9 +13,13 @@ use crate::ir::{DType, Graph, Tensor, TensorType, ValueId};
 use crate::manifest::{self, DataPorts, FORMAT, Manifest, Port, Role, Source, State};
 use crate::onnx::{self, ExternalWriter, SourceModel, pb};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 /// Weights above this many bytes go to `weights.bin`.
 const INLINE_LIMIT: u64 = 1 << 30;
+
+/// Weights above this many bytes are worth a thread that writes them.
+const LARGE: u64 = 1 << 20;
 
 /// What [`rewrite`] did.
 #[derive(Debug)]
@@ -40,7 +44,7 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
     let data = port(&back.graph, back.data);
     let target = port(&back.graph, back.target);
 
-    let mut files = Files { dir: out.path().to_path_buf(), weights: None, external: options.external_data, names: vec![] };
+    let mut files = Files { dir: out.path().to_path_buf(), weights: None, external: options.external_data, names: vec![], writers: vec![] };
     let gradient_names: Vec<String> = back.gradients.iter().map(|&g| back.graph.name_of(g).to_string()).collect();
     if options.split {
         files.write("grad.onnx", gradient_model(&back, options.dialect))?;
@@ -227,12 +231,22 @@ fn start_name(name: &str) -> String {
     format!("{name}.start")
 }
 
-/// The files of a bundle as they are written.
+/// The files of a bundle as they are written: each large one by a thread of its own, since most of that is waiting for the disk.
 struct Files {
     dir: PathBuf,
     weights: Option<ExternalWriter>,
     external: bool,
     names: Vec<String>,
+    writers: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Drop for Files {
+    /// After an error elsewhere, nobody may still write into the folder when it is removed.
+    fn drop(&mut self) {
+        for writer in self.writers.drain(..) {
+            let _ = writer.join();
+        }
+    }
 }
 
 impl Files {
@@ -246,6 +260,9 @@ impl Files {
             if let Some(weights) = &mut self.weights {
                 onnx::write_external(&path, &mut model, weights)?;
             }
+        } else if size > LARGE {
+            // The weights themselves are shared with the source, not copied.
+            self.writers.push(std::thread::spawn(move || onnx::write(&path, &model)));
         } else {
             onnx::write(&path, &model)?;
         }
@@ -254,11 +271,14 @@ impl Files {
     }
 
     fn finish(mut self) -> Result<Vec<String>> {
+        while let Some(writer) = self.writers.pop() {
+            writer.join().map_err(|_| Error::model("writing a file of the bundle crashed; this is a mistake in spgraph"))??;
+        }
         if let Some(weights) = self.weights.take() {
             weights.finish()?;
             self.names.push("weights.bin".into());
         }
-        Ok(self.names)
+        Ok(std::mem::take(&mut self.names))
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<Prepared> {
 }
 
 /// The number of outputs that the bundle's network declares.
-fn classes(bundle: &Bundle) -> Result<Option<usize>> {
+pub(super) fn classes(bundle: &Bundle) -> Result<Option<usize>> {
     use onnx::pb::{tensor_shape_proto::dimension::Value, type_proto};
     let model = onnx::read(bundle.eval())?;
     let output = model.graph()?.output.first().and_then(|o| o.r#type.as_ref()).and_then(|t| t.value.as_ref());

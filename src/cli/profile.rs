@@ -1,0 +1,91 @@
+//! `spgraph profile`: where a training step spends its time.
+
+use super::engine_args::EngineArgs;
+use super::output;
+use crate::engine;
+use crate::error::Error;
+use crate::report::{Align, Profile, Table};
+use crate::rewrite::Bundle;
+use crate::train;
+use std::path::PathBuf;
+
+/// Steps before those that count: they fill caches and allocate memory.
+const WARM_UP: u16 = 2;
+
+/// Measure a training step's time by operator and by layer
+#[derive(clap::Args)]
+pub struct Args {
+    /// The bundle
+    bundle: PathBuf,
+    /// Image folder whose first batch is used [default: random numbers]
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Steps that count, after two that don't
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    steps: u16,
+    /// Images per step where the bundle leaves it open [default: 16]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: Option<u16>,
+    /// Rows of the table by layer; 0 for all
+    #[arg(long, default_value_t = 20)]
+    layers: usize,
+    /// Write the runtime's record of every node here, for chrome://tracing or ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Everything as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let bundle = Bundle::open(&args.bundle)?;
+    let engine = engine::open(&args.engine.options())?;
+    let steps = usize::from(WARM_UP + args.steps);
+    let trace = train::profile(&bundle, engine.as_ref(), args.data.as_deref(), args.batch.map(usize::from), steps)?;
+    let profile = Profile::of_trace(&trace, usize::from(WARM_UP))?;
+    if let Some(path) = &args.trace {
+        std::fs::write(path, &trace).map_err(Error::io("cannot write", path))?;
+    }
+    if args.json { output::print_json(&profile) } else { output::print(&text(&profile, args.layers, &engine.describe())) }
+}
+
+fn text(profile: &Profile, rows: usize, engine: &str) -> String {
+    let right = |name: &'static str| (name, Align::Right);
+    let (ms, percent, count) = (|v: f64| format!("{v:.2}"), |v: f64| format!("{:.1} %", 100.0 * v), |v: f64| format!("{v:.0}"));
+    let mut operators = Table::new([("operator", Align::Left), right("ms"), right("share"), right("calls")]);
+    for o in &profile.operators {
+        operators.row([o.operator.clone(), ms(o.ms), percent(o.share), count(o.calls)]);
+    }
+    let mut layers = Table::new([
+        ("layer", Align::Left),
+        right("ms"),
+        right("share"),
+        right("forward"),
+        right("backward"),
+        right("update"),
+        right("calls"),
+    ]);
+    let shown = if rows == 0 { profile.layers.len() } else { rows.min(profile.layers.len()) };
+    let (listed, others) = profile.layers.split_at(shown);
+    for l in listed {
+        layers.row([l.layer.clone(), ms(l.ms), percent(l.share), ms(l.forward_ms), ms(l.backward_ms), ms(l.update_ms), count(l.calls)]);
+    }
+    if !others.is_empty() {
+        let total = |f: fn(&crate::report::LayerTime) -> f64| others.iter().map(f).sum::<f64>();
+        layers.row([
+            format!("{} others", others.len()),
+            ms(total(|l| l.ms)),
+            percent(total(|l| l.share)),
+            ms(total(|l| l.forward_ms)),
+            ms(total(|l| l.backward_ms)),
+            ms(total(|l| l.update_ms)),
+            count(total(|l| l.calls)),
+        ]);
+    }
+    format!(
+        "{operators}\n{layers}\nstep    {:.1} ms, of it {:.1} ms in nodes (means of {} steps, with the overhead of recording)\nengine  {engine}\n",
+        profile.step_ms, profile.nodes_ms, profile.steps
+    )
+}

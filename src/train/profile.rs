@@ -1,0 +1,76 @@
+//! A few training steps for the sake of their times.
+
+use super::folders;
+use super::setup::classes;
+use crate::data::{Augment, ImageDataset, Loader, LoaderOptions, Recipe};
+use crate::engine::{Engine, StatePort};
+use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
+use crate::rewrite::{Bundle, start_state};
+use rand::{RngExt, SeedableRng};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The batch of a bundle that takes any, unless told otherwise.
+const BATCH: usize = 16;
+
+/// Runs `steps` steps of the bundle on one batch, with a learning rate of 0, and returns the engine's record of them, which
+/// `report::Profile` reads.
+///
+/// The batch comes from the image folder `data`, or is made of random numbers: values in [−1, 1) and labels of all classes. `batch`
+/// is its size where the bundle takes any. Fails in an engine that keeps no record of its nodes' times.
+pub fn profile(bundle: &Bundle, engine: &dyn Engine, data: Option<&Path>, batch: Option<usize>, steps: usize) -> Result<String> {
+    let manifest = &bundle.manifest;
+    let fixed = manifest.data.input.shape.first().and_then(|&n| usize::try_from(n).ok());
+    let size = match (fixed, batch) {
+        (Some(n), Some(wish)) if n != wish => {
+            return Err(Error::usage(format!(
+                "--batch {wish} does not fit {}, which was rewritten for batches of {n}; rewrite the model with --batch {wish}",
+                bundle.dir.display()
+            )));
+        }
+        (Some(n), _) => n,
+        (None, wish) => wish.unwrap_or(BATCH),
+    };
+    let (images, target) = match data {
+        Some(folder) => read(bundle, folder, size)?,
+        None => random(bundle, size)?,
+    };
+    let dtype = |name: &str| DType::from_name(name).unwrap_or(DType::F32);
+    let images = match dtype(&manifest.data.input.dtype) {
+        DType::F64 => Tensor::from_f64(images.shape(), &images.to_f64()?),
+        _ => images,
+    };
+    let scalar = |name: &str, value: f64| Tensor::from_floats(dtype(&manifest.precision), &[], &[if name == "lr" { 0.0 } else { value }]);
+    let scalars: Vec<(&str, Tensor)> = manifest.scalars.iter().map(|s| (s.name.as_str(), scalar(&s.name, s.default))).collect();
+    let mut feeds = vec![(manifest.data.input.name.as_str(), &images), (manifest.data.target.name.as_str(), &target)];
+    feeds.extend(scalars.iter().map(|(name, tensor)| (*name, tensor)));
+    let ports: Vec<StatePort> = manifest.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
+    engine.profile(&bundle.step(), &ports, start_state(bundle)?, &feeds, steps)
+}
+
+/// The folder's first batch, prepared as for evaluation.
+fn read(bundle: &Bundle, folder: &Path, batch: usize) -> Result<(Tensor, Tensor)> {
+    let manifest = &bundle.manifest;
+    let images = folders::open(folder, &manifest.classes, classes(bundle)?)?;
+    let recipe = Recipe::new(&manifest.preprocessing, &manifest.data.input.shape)?;
+    let options = LoaderOptions { last: crate::data::Last::Pad, ..LoaderOptions::evaluation(batch) };
+    let loader = Loader::new(Arc::new(ImageDataset::new(images, recipe, Augment::NONE, 0)), options)?;
+    let first = loader.start(0, 0)?.next().ok_or_else(|| Error::data(format!("{} gave no batch", folder.display())))??;
+    Ok((first.data, first.target))
+}
+
+fn random(bundle: &Bundle, batch: usize) -> Result<(Tensor, Tensor)> {
+    let input = &bundle.manifest.data.input;
+    let mut shape = vec![batch];
+    for &d in input.shape.iter().skip(1) {
+        shape.push(
+            usize::try_from(d).map_err(|_| Error::model(format!("the bundle does not say how large its input `{}` is", input.name)))?,
+        );
+    }
+    let classes = classes(bundle)?.unwrap_or(bundle.manifest.classes.len()).max(1) as i64;
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let labels: Vec<i64> = (0..batch).map(|_| rng.random_range(0..classes)).collect();
+    Ok((Tensor::from_f32(&shape, &values), Tensor::from_i64(&[batch], &labels)))
+}

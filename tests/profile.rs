@@ -1,0 +1,72 @@
+//! `spgraph profile`: a table by operator and one by layer, from ONNX Runtime's record of its nodes.
+//!
+//! ONNX Runtime is found as `spgraph runtime` finds it; without one these tests fail.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn spgraph(arguments: &[&str], dir: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_spgraph")).args(arguments).current_dir(dir).output().unwrap()
+}
+
+/// A folder with a bundle of the small test network, `b`.
+fn bundle(more: &[&str]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bottleneck.bn.onnx");
+    let made = spgraph(&[&["rewrite", model.to_str().unwrap(), "-o", "b"], more].concat(), dir.path());
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    dir
+}
+
+#[test]
+fn layers_are_those_of_the_source() {
+    let dir = bundle(&["--batch", "2", "--batch-norm", "train"]);
+    let run =
+        spgraph(&["profile", "b", "--engine", "ort", "--steps", "2", "--threads", "1", "--json", "--trace", "trace.json"], dir.path());
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(found["steps"], 2);
+    let layers = found["layers"].as_array().unwrap();
+    let model = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bottleneck.bn.onnx")).unwrap();
+    let text = String::from_utf8_lossy(&model);
+    let mut all_parts = 0;
+    for layer in layers {
+        let name = layer["layer"].as_str().unwrap();
+        let last = name.rsplit('.').next().unwrap();
+        assert!(["loss", "scalars", "penalty", "runtime"].contains(&name) || text.contains(last), "{name} is no layer of the source");
+        assert!(!name.contains("_inlfunc_"), "{name}");
+        let ms = |part: &str| layer[part].as_f64().unwrap();
+        assert!((ms("forward_ms") + ms("backward_ms") + ms("update_ms") - ms("ms")).abs() < 1e-9);
+        all_parts += (ms("forward_ms") > 0.0 && ms("backward_ms") > 0.0 && ms("update_ms") > 0.0) as usize;
+    }
+    assert!(all_parts > 3, "convolutions have a forward, a backward and an update part: {layers:?}");
+    // Both tables count the same nodes.
+    let total = |table: &str| found[table].as_array().unwrap().iter().map(|r| r["ms"].as_f64().unwrap()).sum::<f64>();
+    assert!((total("operators") - total("layers")).abs() < 1e-6 && total("layers") <= found["step_ms"].as_f64().unwrap());
+    let trace: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("trace.json")).unwrap()).unwrap();
+    assert!(trace.as_array().unwrap().iter().any(|e| e["cat"] == "Node"));
+}
+
+#[test]
+fn weights_in_a_file_of_their_own_are_found() {
+    let dir = bundle(&["--batch", "dynamic", "--external-data"]);
+    let run = spgraph(&["profile", "b", "--engine", "ort", "--steps", "1", "--batch", "3"], dir.path());
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(text.contains("operator") && text.contains("layer") && text.contains("backward"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_profiled_is_refused() {
+    let dir = bundle(&["--batch", "2"]);
+    for (arguments, message) in [
+        (vec!["profile", "b", "--engine", "tract"], "--engine ort"),
+        (vec!["profile", "b", "--engine", "ort", "--batch", "5"], "rewritten for batches of 2"),
+        (vec!["profile", "nowhere"], "is no folder"),
+    ] {
+        let run = spgraph(&arguments, dir.path());
+        let said = String::from_utf8_lossy(&run.stderr).to_string();
+        assert_eq!(run.status.code(), Some(2), "{said}");
+        assert!(said.contains(message), "{said}");
+    }
+}
