@@ -232,7 +232,7 @@ fn linear() -> Vec<Case> {
         on("Conv", &[2, 3, 13, 14]).and(&[4, 3, 7, 7]).ints("strides", &[2, 2]).ints("pads", &[3, 3, 3, 3]),
         on("Conv", &[1, 2, 30, 29]).and(&[2, 2, 3, 3]).ints("pads", &[1, 1, 1, 1]),
         on("Conv", &[1, 30, 29, 29]).and(&[2, 30, 2, 2]),
-        // Enough channels, and an output of the input's size or a whole fraction of it: taps as shifts of flat images.
+        // More channels, and an output of the input's size or a whole fraction of it.
         on("Conv", &[2, 8, 5, 6]).and(&[3, 8, 3, 3]).ints("pads", &[1, 1, 1, 1]),
         on("Conv", &[2, 8, 5, 5]).and(&[3, 8, 3, 3]).ints("dilations", &[2, 2]).ints("pads", &[2, 2, 2, 2]),
         on("Conv", &[2, 17, 6, 8]).and(&[2, 17, 3, 3]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),
