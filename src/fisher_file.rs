@@ -2,16 +2,13 @@
 //! [`Info`] as JSON under the header's metadata key `spgraph`.
 
 use crate::error::{Error, Result};
-use crate::fs::OutputFile;
 use crate::ir::{DType, Tensor};
+use crate::tensor_file::{self, KEY};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 
-/// The one metadata key: several would be written in random order.
-const KEY: &str = "spgraph";
 pub const FORMAT: u32 = 1;
 
 /// The model that was measured.
@@ -67,11 +64,7 @@ pub fn write(path: &Path, force: bool, info: &Info, tensors: &[(String, Tensor)]
         let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), tensor.bytes()).map_err(|e| failed(e.to_string()))?;
         views.push((name.as_str(), view));
     }
-    let text = serde_json::to_string(info).map_err(|e| failed(e.to_string()))?;
-    let data = safetensors::serialize(views, Some(HashMap::from([(KEY.to_string(), text)]))).map_err(|e| failed(e.to_string()))?;
-    let mut out = OutputFile::create(path, force)?;
-    out.write_all(&data).map_err(Error::io("cannot write", path))?;
-    out.commit()
+    tensor_file::write(path, force, info, views, failed)
 }
 
 /// Reads and checks a file: its format, its types, and that no entry is negative or not finite.

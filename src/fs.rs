@@ -122,6 +122,13 @@ impl Write for OutputFile {
     }
 }
 
+/// Writes a file that appears whole or not at all. Without `force` an existing one is refused.
+pub fn write_whole(path: &Path, force: bool, data: &[u8]) -> Result<()> {
+    let mut out = OutputFile::create(path, force)?;
+    out.write_all(data).map_err(Error::io("cannot write", path))?;
+    out.commit()
+}
+
 /// A folder under construction. Dropped without [`OutputDir::commit`], it vanishes.
 #[derive(Debug)]
 pub struct OutputDir {

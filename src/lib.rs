@@ -20,6 +20,7 @@ pub mod optim;
 pub mod penalty;
 pub mod report;
 pub mod rewrite;
+mod tensor_file;
 pub mod train;
 mod unfinished;
 pub mod zoo;

@@ -3,15 +3,12 @@
 use super::graph::Shape;
 use super::options::Mode;
 use crate::error::{Error, Result};
-use crate::fs::OutputFile;
 use crate::manifest::Preprocessing;
+use crate::tensor_file::{self, KEY};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 
-const KEY: &str = "spgraph";
 const FORMAT: u32 = 1;
 
 /// What an estimate depends on, besides the engine.
@@ -91,17 +88,13 @@ pub fn write(path: &Path, identity: &Identity, sums: &Sums) -> Result<()> {
     let failed = |why: String| Error::training(format!("cannot write {}: {why}", path.display()));
     let Sums { batches, images, calls, pairs, .. } = *sums;
     let header = Header { format: FORMAT, batches, images, calls, pairs, identity: identity.clone() };
-    let text = serde_json::to_string(&header).map_err(|e| failed(e.to_string()))?;
     let mut data: Vec<(String, Vec<u8>)> =
         sums.squares.iter().enumerate().map(|(i, v)| (format!("squares.{i}"), bytes_of(v.iter().copied()))).collect();
     data.push(("traces".into(), bytes_of(sums.traces.iter().flatten().copied())));
     data.push(("open".into(), bytes_of(sums.open.iter().copied())));
     let views = data.iter().map(|(name, bytes)| Ok((name, TensorView::new(Dtype::F64, vec![bytes.len() / 8], bytes)?)));
     let views = views.collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>().map_err(|e| failed(e.to_string()))?;
-    let file = safetensors::serialize(views, Some(HashMap::from([(KEY.to_string(), text)]))).map_err(|e| failed(e.to_string()))?;
-    let mut out = OutputFile::create(path, true)?;
-    out.write_all(&file).map_err(Error::io("cannot write", path))?;
-    out.commit()
+    tensor_file::write(path, true, &header, views, failed)
 }
 
 /// Reads the sums back. Fails where they are of another estimation than `asked`; `sizes` are the parameters'

@@ -13,11 +13,16 @@ pub(super) const SMOOTH: &str =
 /// `(s/2)·‖d‖²` and `s·d` for a difference `d`, inside a function's body.
 pub(super) fn quadratic(b: &mut Builder, d: ValueId, strength: ValueId) -> Rule<Vec<ValueId>> {
     let norm = b.sum_square(d)?;
+    half(b, norm, d, strength)
+}
+
+/// `(s/2)·q` and `s·v`, for a scalar `q` and half its gradient `v`, inside a function's body.
+pub(super) fn half(b: &mut Builder, q: ValueId, v: ValueId, strength: ValueId) -> Rule<Vec<ValueId>> {
     let strength0 = b.reshape(strength, &[])?;
-    let half = b.number(0.5, norm);
-    let value = b.mul(norm, half)?;
+    let half = b.number(0.5, q);
+    let value = b.mul(q, half)?;
     let value = b.mul(value, strength0)?;
-    Ok(vec![value, b.mul(d, strength)?])
+    Ok(vec![value, b.mul(v, strength)?])
 }
 
 pub(super) fn term(b: &mut Builder, w: ValueId, strength: ValueId) -> Rule<Term> {

@@ -37,10 +37,7 @@ impl Penalty for L2SpFisher {
             let square = b.mul(moved, weighted)?;
             let all: Vec<usize> = (0..b.rank(square)).collect();
             let sum = b.sum(square, &all, false)?;
-            let half = b.number(0.5, sum);
-            let value = b.mul(sum, half)?;
-            let strength = b.reshape(i[3], &[])?;
-            Ok(vec![b.mul(value, strength)?, b.mul(weighted, i[3])?])
+            l2::half(b, sum, weighted, i[3])
         })?;
         Ok(Term { value: outputs[0], gradient: outputs[1] })
     }

@@ -1,16 +1,13 @@
 //! Checkpoints: the whole state and where the run stands, as a safetensors file.
 
-use super::run::{Best, write_whole};
+use super::run::Best;
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::manifest::State;
+use crate::tensor_file::{self, KEY};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::path::Path;
-
-/// The one metadata key, with JSON behind it: several keys would be written in random order.
-const KEY: &str = "spgraph";
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,9 +44,7 @@ pub(super) fn write<'a>(path: &Path, at: &Checkpoint, tensors: impl Iterator<Ite
         let view = TensorView::new(dtype, tensor.shape().to_vec(), tensor.bytes()).map_err(|e| failed(e.to_string()))?;
         views.push((state.name.as_str(), view));
     }
-    let text = serde_json::to_string(at).map_err(|e| failed(e.to_string()))?;
-    let data = safetensors::serialize(views, Some(HashMap::from([(KEY.to_string(), text)]))).map_err(|e| failed(e.to_string()))?;
-    write_whole(path, &data)
+    tensor_file::write(path, true, at, views, failed)
 }
 
 /// Reads the tensors of `states`, in that order, and where the run stood.

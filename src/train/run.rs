@@ -4,12 +4,11 @@ use super::distance::Distance;
 use super::options::Training;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
-use crate::fs::OutputFile;
+use crate::fs::write_whole;
 use crate::manifest::Manifest;
 use crate::rewrite::Bundle;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The file by which a run folder is recognised.
@@ -223,17 +222,10 @@ pub(super) fn fingerprint(bundle: &Bundle) -> Result<String> {
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// Writes a file that appears whole or not at all.
-pub(super) fn write_whole(path: &Path, data: &[u8]) -> Result<()> {
-    let mut out = OutputFile::create(path, true)?;
-    out.write_all(data).map_err(Error::io("cannot write", path))?;
-    out.commit()
-}
-
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::training(format!("cannot write {}: {e}", path.display())))?;
     text.push('\n');
-    write_whole(path, text.as_bytes())
+    write_whole(path, true, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -1,0 +1,24 @@
+//! Safetensors files as spgraph writes them: tensors, and one metadata key with JSON behind it.
+
+use crate::error::{Error, Result};
+use crate::fs::write_whole;
+use safetensors::tensor::TensorView;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// The one metadata key: several would be written in random order.
+pub const KEY: &str = "spgraph";
+
+/// Writes the tensors, with `header` as JSON under [`KEY`], whole or not at all. `failed` makes the error for what cannot be encoded.
+pub fn write<S: AsRef<str> + Ord + std::fmt::Display>(
+    path: &Path,
+    force: bool,
+    header: &impl Serialize,
+    views: Vec<(S, TensorView)>,
+    failed: impl Fn(String) -> Error,
+) -> Result<()> {
+    let text = serde_json::to_string(header).map_err(|e| failed(e.to_string()))?;
+    let data = safetensors::serialize(views, Some(HashMap::from([(KEY.to_string(), text)]))).map_err(|e| failed(e.to_string()))?;
+    write_whole(path, force, &data)
+}
