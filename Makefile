@@ -8,7 +8,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup runtime test rust-test python-test check format lint docs demo models bench bench-peers clean
+.PHONY: help build setup runtime test rust-test python-test check sanitize format lint docs demo models bench bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,17 @@ rust-test: setup build ## Run the Rust tests, with the ONNX Runtime of .venv
 python-test: setup build ## Run the Python tests (PYTEST_ARGS="-q -k NAME" chooses)
 	$(VENV)/bin/python -m pytest tests/python $(PYTEST_ARGS)
 
-check: format lint docs test ## Everything that has to pass: format, lints, documentation, tests
+check: format lint docs test sanitize ## Everything that has to pass: format, lints, documentation, tests
+
+SANITIZER_HOST := x86_64-unknown-linux-gnu
+
+sanitize: ## Run the native kernels' tests under AddressSanitizer (x86-64 Linux)
+ifeq ($(shell uname -sm),Linux x86_64)
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitize \
+		$(CARGO) test --manifest-path tests/sanitize/Cargo.toml --target $(SANITIZER_HOST)
+else
+	@echo "make sanitize: only for Linux on x86-64; skipped"
+endif
 
 format: ## Check the formatting
 	$(CARGO) fmt --check

@@ -1,8 +1,9 @@
-//! Times the training step of a bundle on random data: `step_time DIR [STEPS] [THREADS] [tract|ort]`.
+//! Times the training step of a bundle on random data: `step_time DIR [STEPS] [THREADS] [tract|native|standard]`, by default with the
+//! kernels that ONNX Runtime gets on this processor.
 //! Prints one line of JSON with milliseconds per step and the peak memory of the process.
 
 use rand::{RngExt, SeedableRng};
-use spgraph::engine::{self, EngineChoice, EngineOptions, StatePort};
+use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels, StatePort};
 use spgraph::ir::Tensor;
 use spgraph::rewrite::{Bundle, start_state};
 use std::path::Path;
@@ -10,15 +11,21 @@ use std::time::Instant;
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let dir = args.first().ok_or_else(|| anyhow::anyhow!("usage: step_time DIR [STEPS] [THREADS] [tract|ort]"))?;
+    let dir = args.first().ok_or_else(|| anyhow::anyhow!("usage: step_time DIR [STEPS] [THREADS] [tract|native|standard]"))?;
     let steps: usize = args.get(1).map_or(Ok(5), |s| s.parse())?;
     let threads: usize = args.get(2).map_or(Ok(2), |s| s.parse())?;
-    let choice = if args.get(3).is_some_and(|e| e == "tract") { EngineChoice::Tract } else { EngineChoice::Ort };
+    let (choice, kernels) = match args.get(3).map(String::as_str) {
+        Some("tract") => (EngineChoice::Tract, Kernels::Auto),
+        Some("native") => (EngineChoice::Ort, Kernels::Native),
+        Some("standard") => (EngineChoice::Ort, Kernels::Standard),
+        None | Some("ort") => (EngineChoice::Ort, Kernels::Auto),
+        Some(other) => anyhow::bail!("`{other}` is none of tract, native, standard"),
+    };
 
     let bundle = Bundle::open(Path::new(dir))?;
     let manifest = &bundle.manifest;
     let ports: Vec<StatePort> = manifest.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
-    let engine = engine::open(&EngineOptions { choice, threads: Some(threads), ..Default::default() })?;
+    let engine = engine::open(&EngineOptions { choice, kernels, threads: Some(threads), ..Default::default() })?;
     let launched = Instant::now();
     let mut stepper = engine.load_step(&bundle.step(), &ports, start_state(&bundle)?)?;
     let load = launched.elapsed();

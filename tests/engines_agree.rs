@@ -1,9 +1,9 @@
-//! Two training steps give the same numbers on tract and on ONNX Runtime, and in both dialects.
+//! Two training steps give the same numbers on tract and on ONNX Runtime with either kernels, and in both dialects.
 //!
 //! ONNX Runtime is found as `spgraph runtime` finds it; without one these tests fail.
 
 use spgraph::emit::Dialect;
-use spgraph::engine::{self, EngineChoice, EngineOptions, StatePort};
+use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels, StatePort};
 use spgraph::import::Batch;
 use spgraph::ir::Tensor;
 use spgraph::manifest::BatchNormMode;
@@ -16,11 +16,11 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// Losses and final state of two steps.
-fn two_steps(dir: &Path, choice: EngineChoice) -> (Vec<f64>, Vec<Tensor>) {
+fn two_steps(dir: &Path, choice: EngineChoice, kernels: Kernels) -> (Vec<f64>, Vec<Tensor>) {
     let bundle = Bundle::open(dir).unwrap();
     let m = &bundle.manifest;
     let ports: Vec<_> = m.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
-    let engine = engine::open(&EngineOptions { choice, threads: Some(1), ..Default::default() }).unwrap();
+    let engine = engine::open(&EngineOptions { choice, kernels, threads: Some(1), ..Default::default() }).unwrap();
     let mut stepper = engine.load_step(&bundle.step(), &ports, start_state(&bundle).unwrap()).unwrap();
     let shape: Vec<usize> = m.data.input.shape.iter().map(|&d| if d < 0 { 3 } else { d as usize }).collect();
     let count: usize = shape.iter().product();
@@ -61,10 +61,12 @@ fn agree_with(name: &str, options: Options) {
         let dir = work.path().join(format!("{dialect:?}"));
         let options = Options { dialect, ..options.clone() };
         rewrite(&fixture(name), &dir, &options, false).unwrap();
-        for engine in [EngineChoice::Ort, EngineChoice::Tract] {
+        let engines =
+            [(EngineChoice::Ort, Kernels::Standard), (EngineChoice::Ort, Kernels::Native), (EngineChoice::Tract, Kernels::Standard)];
+        for (engine, kernels) in engines {
             results.push((
-                format!("{name} {dialect:?} {engine:?}"),
-                two_steps(&dir, engine),
+                format!("{name} {dialect:?} {engine:?} {kernels:?}"),
+                two_steps(&dir, engine, kernels),
                 start_state(&Bundle::open(&dir).unwrap()).unwrap(),
             ));
         }
@@ -130,7 +132,7 @@ fn runs_repeat_bit_for_bit() {
     let dir = work.path().join("bundle");
     rewrite(&fixture("basic.bn.onnx"), &dir, &Options { batch: Batch::Fixed(3), ..Options::default() }, false).unwrap();
     for engine in [EngineChoice::Ort, EngineChoice::Tract] {
-        let (first, second) = (two_steps(&dir, engine), two_steps(&dir, engine));
+        let (first, second) = (two_steps(&dir, engine, Kernels::Auto), two_steps(&dir, engine, Kernels::Auto));
         assert_eq!(first.0, second.0);
         assert!(first.1.iter().zip(&second.1).all(|(a, b)| a.bytes() == b.bytes()), "{engine:?}");
     }

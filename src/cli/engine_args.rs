@@ -1,6 +1,6 @@
 //! The options that choose a runtime, the same in every subcommand that needs one.
 
-use crate::engine::{Device, EngineChoice, EngineOptions};
+use crate::engine::{Device, EngineChoice, EngineOptions, Kernels};
 use clap::ValueEnum;
 use std::path::PathBuf;
 
@@ -21,6 +21,17 @@ pub struct EngineArgs {
     /// CUDA: round factors of matrix products to 10 bits of mantissa; faster, less exact
     #[arg(long, help_heading = "Engine")]
     tf32: bool,
+    /// ONNX Runtime on the CPU: native are spgraph's own for what they cover, auto takes them where the processor suits them
+    /// [default: auto]
+    #[arg(long, value_enum, help_heading = "Engine")]
+    kernels: Option<KernelsArg>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum KernelsArg {
+    Auto,
+    Native,
+    Standard,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -56,6 +67,11 @@ impl EngineArgs {
             threads: self.threads.map(usize::from).or(before.threads),
             ort_lib: self.ort_lib.clone().or(before.ort_lib),
             tf32: self.tf32 || before.tf32,
+            kernels: self.kernels.map_or(before.kernels, |kernels| match kernels {
+                KernelsArg::Auto => Kernels::Auto,
+                KernelsArg::Native => Kernels::Native,
+                KernelsArg::Standard => Kernels::Standard,
+            }),
         }
     }
 }

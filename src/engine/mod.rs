@@ -4,6 +4,7 @@ mod discover;
 mod inline;
 mod install;
 mod merge;
+mod native;
 mod ort;
 mod ports;
 mod tract;
@@ -40,6 +41,19 @@ pub enum Device {
     Cuda,
 }
 
+/// Which kernels ONNX Runtime computes with on the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kernels {
+    /// Native ones where the processor suits them, otherwise ONNX Runtime's.
+    #[default]
+    Auto,
+    /// spgraph's own for what they cover: images with channels last, fused, registered with ONNX Runtime.
+    Native,
+    /// ONNX Runtime's own.
+    Standard,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EngineOptions {
     pub choice: EngineChoice,
@@ -52,6 +66,8 @@ pub struct EngineOptions {
     /// CUDA only: let products of float32 matrices round their factors to 10 bits of mantissa (TF32). Faster, and
     /// training seldom minds, but results differ from the CPU's in the third digit.
     pub tf32: bool,
+    #[serde(default)]
+    pub kernels: Kernels,
 }
 
 /// The runtime that the options ask for. With [`EngineChoice::Auto`] that is ONNX Runtime where a suitable library is
@@ -59,13 +75,18 @@ pub struct EngineOptions {
 ///
 /// Fails when a runtime, library or device was asked for by name and cannot be had: nothing is replaced silently.
 pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
+    if options.kernels == Kernels::Native && (options.choice == EngineChoice::Tract || options.device == Device::Cuda) {
+        return Err(Error::usage(
+            "--kernels native is for ONNX Runtime on the CPU; leave it out, or take --engine ort and --device cpu",
+        ));
+    }
     if options.choice == EngineChoice::Tract {
         return Ok(Box::new(TractEngine::new(options, "as asked for")?));
     }
     let candidates = discover(options);
     match discover::choose(&candidates)? {
         Some(candidate) => Ok(Box::new(OrtEngine::new(candidate, options)?)),
-        None if options.choice == EngineChoice::Ort || options.device == Device::Cuda => Err(discover::none_found(&candidates, options)),
+        None if options.choice == EngineChoice::Ort || options.device == Device::Cuda || options.kernels == Kernels::Native => Err(discover::none_found(&candidates, options)),
         None => {
             let why = if candidates.is_empty() {
                 "no ONNX Runtime library was found (`spgraph runtime install` gets one, which is faster)"

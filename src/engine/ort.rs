@@ -2,7 +2,7 @@
 
 use super::discover::{Candidate, Origin};
 use super::ports::{Signature, StateMap, one_paragraph};
-use super::{Device, Engine, EngineChoice, EngineOptions, Session, StatePort, Stepper};
+use super::{Device, Engine, EngineChoice, EngineOptions, Kernels, Session, StatePort, Stepper, native};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::onnx;
@@ -90,6 +90,7 @@ pub struct OrtEngine {
     device: Device,
     threads: Option<usize>,
     tf32: bool,
+    native: bool,
 }
 
 impl OrtEngine {
@@ -107,6 +108,12 @@ impl OrtEngine {
             device: options.device,
             threads: options.threads,
             tf32: options.tf32,
+            native: options.device == Device::Cpu
+                && match options.kernels {
+                    Kernels::Auto => native::suits_processor(),
+                    Kernels::Native => true,
+                    Kernels::Standard => false,
+                },
         };
         if engine.device == Device::Cuda {
             preload_cuda_libraries(&engine.path);
@@ -147,13 +154,24 @@ impl OrtEngine {
     /// With `profile`, the session records node times; the path is the beginning of the record's file name.
     fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(OrtSession, Signature)> {
         let signature = Signature::read(model)?;
+        let native = if self.native { native::prepare(model, profile.is_some())? } else { None };
         let commit = || {
             let mut builder = self.builder()?;
             if let Some(path) = profile {
                 builder = builder.with_profiling(path)?;
             }
-            // ONNX Runtime is given the path, not the bytes, so that it finds external data beside the model.
-            builder.commit_from_file(model)
+            match &native {
+                // ONNX Runtime is given the path, not the bytes, so that it finds external data beside the model.
+                None => builder.commit_from_file(model),
+                Some(bytes) => {
+                    let folder = model.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                    let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+                    builder
+                        .with_config_entry("session.model_external_initializers_file_folder_path", folder.to_string_lossy())?
+                        .with_operators(native::domain(threads)?)?
+                        .commit_from_memory(bytes)
+                }
+            }
         };
         let session = commit().map_err(|e| explain("load", &signature.model, &e))?;
         Ok((session, signature))
@@ -169,7 +187,11 @@ impl OrtEngine {
 
 impl Engine for OrtEngine {
     fn describe(&self) -> String {
-        super::description("ONNX Runtime", &self.version, self.device, self.threads)
+        let description = super::description("ONNX Runtime", &self.version, self.device, self.threads);
+        match self.native {
+            true => format!("{description}, native kernels ({})", native::instructions()),
+            false => description,
+        }
     }
 
     fn origin(&self) -> String {
@@ -193,7 +215,8 @@ impl Engine for OrtEngine {
 
     fn profile(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, feeds: &[(&str, &Tensor)], steps: usize) -> Result<String> {
         let folder = tempfile::tempdir().map_err(Error::io("cannot write into", std::env::temp_dir()))?;
-        let copy = written_out(model, folder.path())?;
+        // Native operators keep their nodes' names.
+        let copy = if self.native { model.to_path_buf() } else { written_out(model, folder.path())? };
         let mut stepper = self.stepper(&copy, state, start, Some(&folder.path().join("profile")))?;
         for _ in 0..steps {
             stepper.step(feeds)?;

@@ -1,0 +1,130 @@
+//! A convolution and its gradients, each by the form that suits its shape.
+
+use super::gather::{Conv, Gather};
+use super::pack::{pack_backward, pack_forward};
+use super::product::{Epilogue, Side, product};
+use super::shared::Shared;
+use super::{Isa, Pool, weight_grad, winograd};
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+/// With at most this many channels, the taps of a kernel's line are merged: pixels that lie side by side are one longer row.
+const FEW_CHANNELS: usize = 16;
+
+/// One convolution with what is computed once for its shape.
+pub struct Plan {
+    conv: Conv,
+    /// The same with merged taps, over images with their padding written out.
+    merged: Option<Conv>,
+    winograd: bool,
+    forward: OnceLock<Gather>,
+    backward: OnceLock<Vec<Gather>>,
+}
+
+impl Plan {
+    pub fn new(conv: Conv) -> Plan {
+        let merges = conv.groups == 1 && conv.channels <= FEW_CHANNELS && conv.kernel[1] > 1 && conv.dilations[1] == 1;
+        let reach = |axis: usize| (conv.output[axis] - 1) * conv.strides[axis] + (conv.kernel[axis] - 1) * conv.dilations[axis] + 1;
+        let merged = merges.then(|| Conv {
+            input: [reach(0), reach(1)],
+            kernel: [conv.kernel[0], 1],
+            dilations: [conv.dilations[0], 1],
+            pads: [0, 0],
+            run: conv.kernel[1],
+            ..conv.clone()
+        });
+        let winograd = merged.is_none() && winograd::covers(&conv);
+        Plan { conv, merged, winograd, forward: OnceLock::new(), backward: OnceLock::new() }
+    }
+
+    pub fn conv(&self) -> &Conv {
+        &self.conv
+    }
+
+    /// `y = epilogue(x ∗ w)`; `x` `[N, H, W, C]`, `w` `[O, C/groups, kh, kw]`, `y` `[N, H', W', O]`.
+    pub fn forward(&self, pool: &dyn Pool, isa: Isa, x: &[f32], w: &[f32], epilogue: &Epilogue, y: &mut [f32]) {
+        if self.winograd {
+            return winograd::convolve(pool, isa, &self.conv, false, x, w, y, epilogue);
+        }
+        let (conv, x, w) = self.direct(pool, x, w);
+        let gather = self.forward.get_or_init(|| Gather::forward(conv));
+        let packed = pack_forward(pool, isa, conv, &w);
+        let from = Side { pixels: conv.input_pixels(), channels: conv.channels };
+        let to = Side { pixels: conv.output_pixels(), channels: conv.features };
+        product(pool, isa, conv.images, (&x, from), gather, &packed, (Shared::new(y), to), epilogue);
+    }
+
+    /// `dx = epilogue(dy ∗ᵀ w)`.
+    pub fn input_grad(&self, pool: &dyn Pool, isa: Isa, dy: &[f32], w: &[f32], epilogue: &Epilogue, dx: &mut [f32]) {
+        let conv = &self.conv;
+        if self.winograd {
+            return winograd::convolve(pool, isa, conv, true, dy, w, dx, epilogue);
+        }
+        let from = Side { pixels: conv.output_pixels(), channels: conv.features };
+        let to = Side { pixels: conv.input_pixels(), channels: conv.channels };
+        let out = Shared::new(dx);
+        for gather in self.backward.get_or_init(|| Gather::backward(conv)) {
+            let packed = pack_backward(pool, isa, conv, gather, w);
+            product(pool, isa, conv.images, (dy, from), gather, &packed, (out, to), epilogue);
+        }
+    }
+
+    /// `dw = xᵀ ∗ dy`, and `db`, the sums of `dy` over pixels.
+    pub fn weight_grad(&self, pool: &dyn Pool, isa: Isa, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+        if self.winograd {
+            return winograd::weight_grad(pool, isa, &self.conv, x, dy, dw, db);
+        }
+        let (conv, x, _) = self.direct(pool, x, &[]);
+        let gather = self.forward.get_or_init(|| Gather::forward(conv));
+        match &self.merged {
+            None => weight_grad::weight_grad(pool, isa, conv, gather, &x, dy, dw, db),
+            Some(_) => {
+                let mut merged = vec![0.0; dw.len()];
+                weight_grad::weight_grad(pool, isa, conv, gather, &x, dy, &mut merged, db);
+                for (from, to) in self.merged_weights() {
+                    dw[from] = merged[to];
+                }
+            }
+        }
+    }
+
+    /// The convolution that is computed directly, with its input and weights.
+    fn direct<'a>(&'a self, pool: &dyn Pool, x: &'a [f32], w: &'a [f32]) -> (&'a Conv, Cow<'a, [f32]>, Cow<'a, [f32]>) {
+        let Some(conv) = &self.merged else { return (&self.conv, x.into(), w.into()) };
+        let mut merged = vec![0.0; w.len()];
+        if !w.is_empty() {
+            for (from, to) in self.merged_weights() {
+                merged[to] = w[from];
+            }
+        }
+        (conv, self.padded(pool, conv, x).into(), merged.into())
+    }
+
+    /// Pairs of positions: in `[O, C, kh, kw]`, and in `[O, kw·C, kh, 1]`.
+    fn merged_weights(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let Conv { features, channels, kernel: [high, wide], .. } = self.conv;
+        (0..features * channels * high * wide).map(move |at| {
+            let (x, rest) = (at % wide, at / wide);
+            let (y, rest) = (rest % high, rest / high);
+            let (c, o) = (rest % channels, rest / channels);
+            (at, ((o * wide + x) * channels + c) * high + y)
+        })
+    }
+
+    /// Images with zeros around them, cut to what the convolution reads.
+    fn padded(&self, pool: &dyn Pool, to: &Conv, x: &[f32]) -> Vec<f32> {
+        let from = &self.conv;
+        let (line, image) = (to.input[1] * to.channels, to.input_pixels() * to.channels);
+        let mut padded = vec![0.0; to.images * image];
+        let out = Shared::new(&mut padded);
+        let width = from.input[1].min(to.input[1].saturating_sub(from.pads[1])) * from.channels;
+        pool.run(to.images * to.input[0], &|task| {
+            let (n, y) = (task / to.input[0], task % to.input[0]);
+            let Some(y) = y.checked_sub(from.pads[0]).filter(|&y| y < from.input[0]) else { return };
+            let source = &x[(n * from.input_pixels() + y * from.input[1]) * from.channels..][..width];
+            // SAFETY: every task has one line of one image.
+            unsafe { out.part(task * line + from.pads[1] * to.channels, width) }.copy_from_slice(source);
+        });
+        padded
+    }
+}

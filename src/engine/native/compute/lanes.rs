@@ -1,0 +1,170 @@
+//! Sixteen numbers side by side: an AVX-512 register, or an array.
+
+/// Element-wise arithmetic on sixteen numbers.
+///
+/// Methods are inlined into the function that is compiled for the instruction set; outside of such a function they are correct
+/// and slow.
+pub trait Lanes: Copy {
+    fn splat(value: f32) -> Self;
+    /// The first sixteen elements.
+    fn load(from: &[f32]) -> Self;
+    /// To the first sixteen elements.
+    fn store(self, to: &mut [f32]);
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    fn max(self, other: Self) -> Self;
+    /// `self` where `mask` is above 0, 0 elsewhere.
+    fn where_positive(self, mask: Self) -> Self;
+
+    #[inline(always)]
+    fn scaled(self, factor: f32) -> Self {
+        self.mul(Self::splat(factor))
+    }
+}
+
+/// How many numbers.
+pub const LANES: usize = 16;
+
+/// Sixteen numbers for every processor.
+#[derive(Clone, Copy)]
+pub struct Plain([f32; LANES]);
+
+macro_rules! plain {
+    ($a:ident, $b:ident, $x:ident, $y:ident => $result:expr) => {{
+        let mut out = $a;
+        for i in 0..LANES {
+            let ($x, $y) = ($a.0[i], $b.0[i]);
+            out.0[i] = $result;
+        }
+        out
+    }};
+}
+
+impl Lanes for Plain {
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Plain([value; LANES])
+    }
+
+    #[inline(always)]
+    fn load(from: &[f32]) -> Self {
+        let mut v = [0.0; LANES];
+        v.copy_from_slice(&from[..LANES]);
+        Plain(v)
+    }
+
+    #[inline(always)]
+    fn store(self, to: &mut [f32]) {
+        to[..LANES].copy_from_slice(&self.0);
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        plain!(self, other, a, b => a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        plain!(self, other, a, b => a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        plain!(self, other, a, b => a * b)
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        plain!(self, other, a, b => a.max(b))
+    }
+
+    #[inline(always)]
+    fn where_positive(self, mask: Self) -> Self {
+        plain!(self, mask, a, b => if b > 0.0 { a } else { 0.0 })
+    }
+}
+
+/// Sixteen numbers in a register. Only for functions that run where AVX-512F is there.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub struct Register(std::arch::x86_64::__m512);
+
+#[cfg(target_arch = "x86_64")]
+mod register {
+    use super::{LANES, Lanes, Register};
+    use std::arch::x86_64::*;
+
+    // SAFETY of all methods: `Register` is named only by functions compiled with AVX-512F, which are called where the processor
+    // has it; loads and stores are within slices whose length is checked.
+    impl Lanes for Register {
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            Register(unsafe { _mm512_set1_ps(value) })
+        }
+
+        #[inline(always)]
+        fn load(from: &[f32]) -> Self {
+            assert!(from.len() >= LANES);
+            Register(unsafe { _mm512_loadu_ps(from.as_ptr()) })
+        }
+
+        #[inline(always)]
+        fn store(self, to: &mut [f32]) {
+            assert!(to.len() >= LANES);
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            Register(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            Register(unsafe { _mm512_sub_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            Register(unsafe { _mm512_mul_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn max(self, other: Self) -> Self {
+            Register(unsafe { _mm512_max_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn where_positive(self, mask: Self) -> Self {
+            unsafe {
+                let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask.0, _mm512_setzero_ps());
+                Register(_mm512_maskz_mov_ps(positive, self.0))
+            }
+        }
+    }
+}
+
+/// A function over [`Lanes`] `V`, compiled for AVX-512 and for every processor; the caller's [`Isa`](super::Isa) chooses.
+macro_rules! for_isa {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident<$V:ident>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        $visibility fn $name(isa: super::Isa, $($arg: $ty),*) {
+            #[inline(always)]
+            fn body<$V: Lanes>($($arg: $ty),*) $body
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f")]
+            fn fast($($arg: $ty),*) {
+                body::<super::lanes::Register>($($arg),*)
+            }
+            match isa {
+                // SAFETY: `Isa::Avx512` is chosen only where the processor has it.
+                #[cfg(target_arch = "x86_64")]
+                super::Isa::Avx512 => unsafe { fast($($arg),*) },
+                _ => body::<super::lanes::Plain>($($arg),*),
+            }
+        }
+    };
+}
+pub(super) use for_isa;

@@ -1,0 +1,86 @@
+//! Weights `[O, I, kh, kw]` in the order in which products read them.
+
+use super::shared::Shared;
+use super::gather::Gather;
+use super::{Conv, Isa, Pool};
+
+/// Columns of one panel of the AVX-512 tiles.
+pub const PANEL: usize = 32;
+
+/// The right side of a product: for each group and panel of columns, for each tap, a row of the panel's columns for every row of
+/// the left side's depth. Columns beyond the last are zero.
+pub struct Packed {
+    pub data: Vec<f32>,
+    pub groups: usize,
+    pub taps: usize,
+    pub depth: usize,
+    pub columns: usize,
+    /// Columns of one panel: [`PANEL`], or all of them where the `gemm` crate multiplies.
+    pub panel: usize,
+}
+
+impl Packed {
+    fn new(isa: Isa, groups: usize, taps: usize, depth: usize, columns: usize) -> Packed {
+        let panel = match isa {
+            Isa::Avx512 => PANEL,
+            Isa::Portable => columns,
+        };
+        let size = groups * columns.div_ceil(panel) * panel * taps * depth;
+        Packed { data: vec![0.0; size], groups, taps, depth, columns, panel }
+    }
+
+    pub fn panels(&self) -> usize {
+        self.columns.div_ceil(self.panel)
+    }
+
+    /// Elements of one panel.
+    pub fn size(&self) -> usize {
+        self.taps * self.depth * self.panel
+    }
+}
+
+/// For the forward convolution: rows are input channels, columns output channels.
+pub fn pack_forward(pool: &dyn Pool, isa: Isa, conv: &Conv, w: &[f32]) -> Packed {
+    let (depth, width, taps) = (conv.depth(), conv.width(), conv.taps());
+    let mut packed = Packed::new(isa, conv.groups, taps, depth, width);
+    let (panel, panels, size) = (packed.panel, packed.panels(), packed.size());
+    let out = Shared::new(&mut packed.data);
+    pool.run(conv.groups * panels, &|task| {
+        let (group, first) = (task / panels, task % panels * panel);
+        // SAFETY: each task has a panel of its own.
+        let part = unsafe { out.part(task * size, size) };
+        for column in 0..panel.min(width - first) {
+            let filter = &w[(group * width + first + column) * depth * taps..][..depth * taps];
+            for (i, values) in filter.chunks_exact(taps).enumerate() {
+                for (tap, &value) in values.iter().enumerate() {
+                    part[(tap * depth + i) * panel + column] = value;
+                }
+            }
+        }
+    });
+    packed
+}
+
+/// For the input's gradient: rows are output channels, columns input channels, with the taps of `gather`.
+pub fn pack_backward(pool: &dyn Pool, isa: Isa, conv: &Conv, gather: &Gather, w: &[f32]) -> Packed {
+    let (depth, width, taps) = (conv.depth(), conv.width(), conv.taps());
+    let mut packed = Packed::new(isa, conv.groups, gather.taps.len(), width, depth);
+    let (panel, panels, size) = (packed.panel, packed.panels(), packed.size());
+    let out = Shared::new(&mut packed.data);
+    pool.run(conv.groups * panels, &|task| {
+        let (group, first) = (task / panels, task % panels * panel);
+        let columns = panel.min(depth - first);
+        // SAFETY: each task has a panel of its own.
+        let part = unsafe { out.part(task * size, size) };
+        for o in 0..width {
+            let filter = &w[((group * width + o) * depth + first) * taps..][..columns * taps];
+            for (at, &tap) in gather.taps.iter().enumerate() {
+                let row = &mut part[(at * width + o) * panel..][..columns];
+                for (value, values) in row.iter_mut().zip(filter.chunks_exact(taps)) {
+                    *value = values[tap];
+                }
+            }
+        }
+    });
+    packed
+}

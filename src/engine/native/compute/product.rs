@@ -1,0 +1,339 @@
+//! Products of gathered rows with packed weights: forward convolution and the input's gradient.
+
+use super::gather::{Gather, NONE};
+use super::lanes::Lanes;
+use super::pack::Packed;
+use super::shared::{Shared, with_scratch};
+use super::{Isa, Pool};
+
+/// Output rows of one task.
+const BLOCK: usize = 112;
+/// Tasks that a product is cut into where it can be.
+const TASKS: usize = 24;
+/// Elements of a row that are multiplied before the next rows' turn: so many rows of both sides stay in a core's caches.
+const DEEP: usize = 640;
+/// Rows of at least so many elements are copied together.
+const FAR: usize = 512;
+
+/// What is done to a product before it is written. Slices have the output's shape, `bias` one element per output channel.
+#[derive(Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    pub bias: Option<&'a [f32]>,
+    pub addend: Option<&'a [f32]>,
+    /// Negative values become 0.
+    pub relu: bool,
+    /// Values become 0 where this is not positive: a rectifier's gradient.
+    pub mask: Option<&'a [f32]>,
+}
+
+/// One side of a product: images of `pixels` rows with `channels` elements each.
+#[derive(Clone, Copy)]
+pub struct Side {
+    pub pixels: usize,
+    pub channels: usize,
+}
+
+/// `out[target] = epilogue(Σ_tap left[source]·packed[tap])` for every target row of `gather` in every image.
+#[allow(clippy::too_many_arguments)]
+pub fn product(
+    pool: &dyn Pool,
+    isa: Isa,
+    images: usize,
+    left: (&[f32], Side),
+    gather: &Gather,
+    packed: &Packed,
+    out: (Shared<'_>, Side),
+    epilogue: &Epilogue,
+) {
+    let ((left, from), (out, to)) = (left, out);
+    let per_image = gather.targets.len();
+    let rows = images * per_image;
+    assert!(left.len() >= images * from.pixels * from.channels && out.len() >= images * to.pixels * to.channels);
+    assert!(to.channels >= packed.groups * packed.columns);
+    let whole = |s: Option<&[f32]>| assert!(s.is_none_or(|s| s.len() >= images * to.pixels * to.channels));
+    whole(epilogue.addend);
+    whole(epilogue.mask);
+    assert!(epilogue.bias.is_none_or(|s| s.len() >= to.channels));
+    assert!(gather.sources.len() == packed.taps * per_image);
+    assert!(gather.targets.iter().all(|&t| (t as usize) < to.pixels));
+    assert!(gather.sources.iter().all(|&s| s == NONE || (s as usize) < from.pixels));
+    let blocks = rows.div_ceil(BLOCK);
+    let panels = packed.panels();
+    let pieces = TASKS.div_ceil((blocks * packed.groups).max(1)).min(panels).max(1);
+    let piece = panels.div_ceil(pieces);
+    let pieces = panels.div_ceil(piece);
+    let zeros = vec![0.0f32; packed.depth];
+    let chunks = chunks(packed.taps, packed.depth);
+    pool.run(blocks * packed.groups * pieces, &|task| {
+        let (block, rest) = (task / (packed.groups * pieces), task % (packed.groups * pieces));
+        let (group, first) = (rest / pieces, rest % pieces * piece);
+        let start = block * BLOCK;
+        let count = BLOCK.min(rows - start);
+        let job = Job { left, from, to, gather, packed, epilogue, zeros: &zeros, group, start, count, per_image };
+        let panels = first..(first + piece).min(panels);
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                for (at, chunk) in chunks.iter().enumerate() {
+                    job.with_rows(chunk, panels.len(), |rows| {
+                        let part = Part { chunk, rows, add: at > 0, last: at + 1 == chunks.len() };
+                        panels.clone().for_each(|panel| job.tiles(panel, &part, &out));
+                    });
+                }
+            }
+            _ => panels.for_each(|panel| job.portable(panel, &out)),
+        }
+    });
+}
+
+/// Part of a product's sum: some taps with all of their elements, or some elements of one tap.
+struct Chunk {
+    taps: std::ops::Range<usize>,
+    elements: std::ops::Range<usize>,
+}
+
+/// A chunk as the tiles of one task meet it.
+#[cfg(target_arch = "x86_64")]
+struct Part<'a> {
+    chunk: &'a Chunk,
+    /// The task's rows copied together, with the distance between them; `None` where they stay in their places.
+    rows: Option<(&'a [f32], usize)>,
+    /// Whether earlier parts of the sum are in the output.
+    add: bool,
+    /// Whether the epilogue follows.
+    last: bool,
+}
+
+/// The sum in parts of about [`DEEP`] elements.
+fn chunks(taps: usize, depth: usize) -> Vec<Chunk> {
+    if depth > DEEP {
+        let step = depth.div_ceil(depth.div_ceil(DEEP));
+        let parts = (0..depth).step_by(step).map(|start| start..(start + step).min(depth));
+        return (0..taps).flat_map(|tap| parts.clone().map(move |elements| Chunk { taps: tap..tap + 1, elements })).collect();
+    }
+    // A product without taps is a sum of nothing, and has its epilogue.
+    let step = taps.div_ceil((taps * depth).div_ceil(DEEP).max(1)).max(1);
+    (0..taps.max(1)).step_by(step).map(|start| Chunk { taps: start.min(taps)..(start + step).min(taps), elements: 0..depth }).collect()
+}
+
+/// The rows of one task.
+struct Job<'a> {
+    left: &'a [f32],
+    from: Side,
+    to: Side,
+    gather: &'a Gather,
+    packed: &'a Packed,
+    epilogue: &'a Epilogue<'a>,
+    zeros: &'a [f32],
+    group: usize,
+    start: usize,
+    count: usize,
+    per_image: usize,
+}
+
+impl Job<'_> {
+    /// Offset of row `r` of this task in the output, at the group's first column.
+    fn target(&self, r: usize) -> usize {
+        let (image, row) = ((self.start + r) / self.per_image, (self.start + r) % self.per_image);
+        (image * self.to.pixels + self.gather.targets[row] as usize) * self.to.channels + self.group * self.packed.columns
+    }
+
+    /// What row `r` of this task meets with tap `tap`.
+    fn source(&self, tap: usize, r: usize) -> &[f32] {
+        let (image, row) = ((self.start + r) / self.per_image, (self.start + r) % self.per_image);
+        match self.gather.sources[tap * self.per_image + row] {
+            NONE => self.zeros,
+            source => {
+                let at = (image * self.from.pixels + source as usize) * self.from.channels + self.group * self.packed.depth;
+                &self.left[at..at + self.packed.depth]
+            }
+        }
+    }
+
+    /// Copies the chunk's rows together where that pays: rows at distances of 4 kB would all fall into the same lines of the
+    /// first-level cache.
+    #[cfg(target_arch = "x86_64")]
+    fn with_rows(&self, chunk: &Chunk, panels: usize, work: impl FnOnce(Option<(&[f32], usize)>)) {
+        if self.packed.depth < FAR || panels < 4 || chunk.taps.len() != 1 {
+            return work(None);
+        }
+        let (length, distance) = (chunk.elements.len(), chunk.elements.len().next_multiple_of(16) + 16);
+        with_scratch(self.count * distance, |scratch| {
+            for (r, row) in scratch.chunks_exact_mut(distance).enumerate() {
+                row[..length].copy_from_slice(&self.source(chunk.taps.start, r)[chunk.elements.clone()]);
+            }
+            work(Some((scratch, distance)));
+        });
+    }
+
+    /// One panel's part of the sum.
+    #[cfg(target_arch = "x86_64")]
+    fn tiles(&self, panel: usize, part: &Part, out: &Shared) {
+        use super::tile::{ROWS, Target, gathered};
+        const _: () = assert!(BLOCK % ROWS == 0);
+        let Packed { depth, columns, .. } = *self.packed;
+        let Part { chunk, rows, add, last } = *part;
+        let first = panel * self.packed.panel;
+        let b = &self.packed.data[(self.group * self.packed.panels() + panel) * self.packed.size()..][..self.packed.size()];
+        let b = &b[(chunk.taps.start * depth + chunk.elements.start) * self.packed.panel..];
+        let taps = chunk.taps.len();
+        let epilogue = if last { self.epilogue } else { &Epilogue::default() };
+        let mut sources = [std::ptr::null(); ROWS * MAX_TAPS];
+        let mut long = vec![];
+        let sources: &mut [*const f32] = if taps <= MAX_TAPS {
+            &mut sources
+        } else {
+            long.resize(taps * ROWS, std::ptr::null());
+            &mut long
+        };
+        let bias = epilogue.bias.map_or(std::ptr::null(), |b| b[self.group * columns + first..].as_ptr());
+        let target = Target {
+            out: out.as_ptr(),
+            addend: epilogue.addend.map_or(std::ptr::null(), |s| s.as_ptr()),
+            mask: epilogue.mask.map_or(std::ptr::null(), |s| s.as_ptr()),
+            bias,
+            relu: epilogue.relu,
+            columns: (columns - first).min(self.packed.panel),
+            add,
+        };
+        let mut offsets = [0; ROWS];
+        for at in (0..self.count).step_by(ROWS) {
+            let valid = ROWS.min(self.count - at);
+            for (r, offset) in offsets[..valid].iter_mut().enumerate() {
+                *offset = self.target(at + r) + first;
+            }
+            for tap in chunk.taps.clone() {
+                for r in 0..ROWS {
+                    // A tile that is not full computes its last row several times and writes it once.
+                    let r0 = at + r.min(valid - 1);
+                    let row = match rows {
+                        Some((rows, distance)) => &rows[r0 * distance..],
+                        None => &self.source(tap, r0)[chunk.elements.clone()],
+                    };
+                    sources[(tap - chunk.taps.start) * ROWS + r] = row.as_ptr();
+                }
+            }
+            // SAFETY: `Isa::Avx512` is chosen only where the processor has it. Sources are slices of the chunk's elements, the panel
+            // has 32 for each of them; offsets and columns lie inside the output and the slices of its shape, whose lengths `product`
+            // checked. No two tasks share a row and a panel.
+            unsafe { gathered(sources, ROWS, taps, chunk.elements.len(), b.as_ptr(), &target, &offsets[..valid]) };
+        }
+    }
+
+    /// Copies the rows together and leaves the product to the `gemm` crate.
+    fn portable(&self, panel: usize, out: &Shared) {
+        let Packed { taps, depth, columns, .. } = *self.packed;
+        let (first, deep) = (panel * self.packed.panel, taps * depth);
+        let width = (columns - first).min(self.packed.panel);
+        let b = &self.packed.data[(self.group * self.packed.panels() + panel) * self.packed.size()..][..self.packed.size()];
+        with_scratch(self.count * (deep + width), |scratch| {
+            let (rows, result) = scratch.split_at_mut(self.count * deep);
+            for r in 0..self.count {
+                for tap in 0..taps {
+                    rows[r * deep + tap * depth..][..depth].copy_from_slice(self.source(tap, r));
+                }
+            }
+            multiply(self.count, width, deep, (result, width), (rows, deep, 1), (b, self.packed.panel), false);
+            for (r, row) in result.chunks_exact(width.max(1)).enumerate().take(self.count) {
+                let at = self.target(r) + first;
+                // SAFETY: no two tasks share a row and a panel.
+                let to = unsafe { out.part(at, width) };
+                self.epilogue.finish(row, to, at, self.group * columns + first);
+            }
+        });
+    }
+}
+
+/// Taps whose row pointers fit on the stack.
+const MAX_TAPS: usize = 9;
+
+impl Epilogue<'_> {
+    /// One row of a product to the output's elements from `at` on; `channel` is the first one's channel.
+    pub fn finish(&self, row: &[f32], out: &mut [f32], at: usize, channel: usize) {
+        for (c, (value, out)) in row.iter().zip(out.iter_mut()).enumerate() {
+            let mut v = *value;
+            if let Some(bias) = self.bias {
+                v += bias[channel + c];
+            }
+            if let Some(addend) = self.addend {
+                v += addend[at + c];
+            }
+            if self.relu {
+                v = v.max(0.0);
+            }
+            if self.mask.is_some_and(|mask| mask[at + c] <= 0.0) {
+                v = 0.0;
+            }
+            *out = v;
+        }
+    }
+}
+
+impl Epilogue<'_> {
+    /// [`Epilogue::finish`] for sixteen channels at once.
+    #[inline(always)]
+    pub fn lanes<V: Lanes>(&self, values: V, out: &mut [f32], at: usize, channel: usize) {
+        let mut v = values;
+        if let Some(bias) = self.bias {
+            v = v.add(V::load(&bias[channel..]));
+        }
+        if let Some(addend) = self.addend {
+            v = v.add(V::load(&addend[at..]));
+        }
+        if self.relu {
+            v = v.max(V::splat(0.0));
+        }
+        if let Some(mask) = self.mask {
+            v = v.where_positive(V::load(&mask[at..]));
+        }
+        v.store(out);
+    }
+}
+
+/// `c = a·b`, or `c += a·b`: `c` is `[m, n]` and `b` `[k, n]` with the given distance between rows, `a` is `[m, k]` with distances
+/// between rows and between columns.
+pub fn multiply(
+    m: usize,
+    n: usize,
+    k: usize,
+    (c, c_row): (&mut [f32], usize),
+    (a, a_row, a_column): (&[f32], usize, usize),
+    (b, b_row): (&[f32], usize),
+    add: bool,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(c.len() > (m - 1) * c_row + n - 1);
+    if k == 0 {
+        if !add {
+            c.chunks_mut(c_row).take(m).for_each(|row| row[..n].fill(0.0));
+        }
+        return;
+    }
+    assert!(a.len() > (m - 1) * a_row + (k - 1) * a_column && b.len() > (k - 1) * b_row + n - 1);
+    // SAFETY: all elements that the distances lead to are inside the slices, by the assertions above.
+    unsafe {
+        gemm_f32::gemm::f32::get_gemm_fn()(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            c_row as isize,
+            add,
+            a.as_ptr(),
+            a_column as isize,
+            a_row as isize,
+            b.as_ptr(),
+            1,
+            b_row as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm_common::Parallelism::None,
+        );
+    }
+}

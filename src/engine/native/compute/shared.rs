@@ -1,0 +1,61 @@
+//! One buffer that several tasks write at once, each its own part.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+
+/// A mutable slice whose disjoint parts go to different tasks.
+///
+/// The unsafe part of every kernel that runs in parallel is here: whoever calls [`Shared::part`] promises that no other task
+/// touches the same elements.
+#[derive(Clone, Copy)]
+pub struct Shared<'a> {
+    start: *mut f32,
+    len: usize,
+    life: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: the pointer is that of a `&mut [f32]`, which may go to other threads; that parts do not overlap is `part`'s condition.
+unsafe impl Send for Shared<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    pub fn new(slice: &'a mut [f32]) -> Self {
+        Shared { start: slice.as_mut_ptr(), len: slice.len(), life: PhantomData }
+    }
+
+    /// Elements `at..at + len`.
+    ///
+    /// # Safety
+    /// No other task holds a part with one of these elements at the same time.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn part(&self, at: usize, len: usize) -> &'a mut [f32] {
+        assert!(at.checked_add(len).is_some_and(|end| end <= self.len), "a task's part ends outside the buffer");
+        // SAFETY: in bounds by the assertion; not aliased by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
+    }
+
+    /// The first element; for tiles that address rows themselves.
+    pub fn as_ptr(&self) -> *mut f32 {
+        self.start
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(vec![]) };
+}
+
+/// Calls `work` with a buffer of `len` elements of any value, which this thread keeps for the next call.
+pub fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
+    let mut buffer = SCRATCH.with_borrow_mut(|list| list.pop()).unwrap_or_default();
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    let result = work(&mut buffer[..len]);
+    SCRATCH.with_borrow_mut(|list| list.push(buffer));
+    result
+}

@@ -1,0 +1,334 @@
+//! The kernels against their definitions, computed in float64 one element at a time.
+
+use super::images::{global_average, max_pool, max_pool_grad, transposed};
+use super::norm::{Affine, affine, column_sums, cotangent_sums, moments};
+use super::update::{Pull, Step, update};
+use super::{Conv, Epilogue, Isa, Plan, Pool};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// So many threads, which take tasks from a common counter.
+struct Threads(usize);
+
+impl Pool for Threads {
+    fn run(&self, tasks: usize, work: &(dyn Fn(usize) + Sync)) {
+        let next = AtomicUsize::new(0);
+        let drain = || {
+            loop {
+                let task = next.fetch_add(1, Ordering::Relaxed);
+                if task >= tasks {
+                    return;
+                }
+                work(task);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.0 {
+                scope.spawn(drain);
+            }
+            drain();
+        });
+    }
+}
+
+/// Every instruction set that this processor has.
+fn instruction_sets() -> Vec<Isa> {
+    match Isa::supported() {
+        Isa::Portable => vec![Isa::Portable],
+        best => vec![best, Isa::Portable],
+    }
+}
+
+/// Numbers between −½ and ½ without a pattern.
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..count)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        })
+        .collect()
+}
+
+#[track_caller]
+fn close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let difference: f64 = found.iter().zip(expected).map(|(a, b)| (*a as f64 - b).powi(2)).sum();
+    let norm: f64 = expected.iter().map(|b| b * b).sum();
+    let error = (difference / norm.max(1e-30)).sqrt();
+    assert!(error <= tolerance, "{what}: off by {error:.1e} of the norm");
+}
+
+/// Sizes that are not written out are those of a square image without groups or dilation.
+fn conv(images: usize, input: [usize; 2], channels: usize, features: usize, kernel: usize, stride: usize, pad: usize) -> Conv {
+    shaped(Conv {
+        images,
+        input,
+        channels,
+        output: [0, 0],
+        features,
+        kernel: [kernel, kernel],
+        strides: [stride, stride],
+        dilations: [1, 1],
+        pads: [pad, pad],
+        groups: 1,
+        run: 1,
+    })
+}
+
+/// With the output's size for equal pads on both sides.
+fn shaped(mut conv: Conv) -> Conv {
+    for axis in 0..2 {
+        let extent = (conv.kernel[axis] - 1) * conv.dilations[axis] + 1;
+        conv.output[axis] = (conv.input[axis] + 2 * conv.pads[axis] - extent) / conv.strides[axis] + 1;
+    }
+    conv
+}
+
+/// All pairs that a convolution multiplies: positions in x, w and y.
+fn pairs(c: &Conv, mut visit: impl FnMut(usize, usize, usize)) {
+    let (depth, width) = (c.depth(), c.width());
+    for n in 0..c.images {
+        for (oy, ox) in (0..c.output[0]).flat_map(|y| (0..c.output[1]).map(move |x| (y, x))) {
+            for (ky, kx) in (0..c.kernel[0]).flat_map(|y| (0..c.kernel[1]).map(move |x| (y, x))) {
+                let Some(iy) = (oy * c.strides[0] + ky * c.dilations[0]).checked_sub(c.pads[0]).filter(|&y| y < c.input[0]) else {
+                    continue;
+                };
+                let Some(ix) = (ox * c.strides[1] + kx * c.dilations[1]).checked_sub(c.pads[1]).filter(|&x| x < c.input[1]) else {
+                    continue;
+                };
+                let x = (n * c.input_pixels() + iy * c.input[1] + ix) * c.channels;
+                let y = (n * c.output_pixels() + oy * c.output[1] + ox) * c.features;
+                for o in 0..c.features {
+                    for i in 0..depth {
+                        let w = (o * depth + i) * c.taps() + ky * c.kernel[1] + kx;
+                        visit(x + o / width * depth + i, w, y + o);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Convolutions that reach every form: direct, merged taps, Winograd; whole and partial tiles, panels and blocks.
+fn convolutions() -> Vec<(&'static str, Conv, f64)> {
+    // Rounding of up to 2700 summands: about √2700·2⁻²⁴.
+    let direct = 2e-6;
+    // Winograd's transforms cost a digit.
+    let winograd = 5e-6;
+    vec![
+        ("odd channels", conv(2, [7, 9], 21, 37, 3, 1, 1), direct),
+        ("stride", conv(3, [8, 7], 64, 33, 3, 2, 1), direct),
+        ("groups and dilation", shaped(Conv { groups: 2, dilations: [2, 2], ..conv(1, [9, 9], 36, 40, 3, 1, 2) }), direct),
+        ("1×1", conv(2, [5, 5], 40, 70, 1, 1, 0), direct),
+        ("1×1 with stride, a rim unread", conv(2, [6, 7], 40, 70, 1, 2, 0), direct),
+        ("a network's stem", conv(1, [20, 21], 3, 16, 7, 2, 3), direct),
+        ("few channels, wide pads", conv(2, [5, 6], 8, 8, 3, 1, 2), direct),
+        ("two sizes", shaped(Conv { kernel: [1, 5], pads: [0, 2], strides: [2, 1], ..conv(2, [9, 8], 20, 24, 1, 1, 0) }), direct),
+        ("more than one block", conv(1, [33, 17], 24, 130, 1, 1, 0), direct),
+        ("deep", conv(1, [4, 4], 300, 20, 3, 2, 1), direct),
+        ("Winograd, partial tiles", conv(3, [14, 9], 64, 48, 3, 1, 1), winograd),
+        ("Winograd without pads", conv(2, [12, 8], 32, 32, 3, 1, 0), winograd),
+        ("Winograd with wide pads", conv(1, [7, 5], 32, 64, 3, 1, 2), winograd),
+    ]
+}
+
+#[test]
+fn convolutions_and_their_gradients() {
+    for (what, c, tolerance) in convolutions() {
+        let (x, w) = (numbers(c.images * c.input_pixels() * c.channels, 1), numbers(c.features * c.depth() * c.taps(), 2));
+        let dy = numbers(c.images * c.output_pixels() * c.features, 3);
+        let (mut y0, mut dx0, mut dw0) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+        pairs(&c, |i, j, o| {
+            y0[o] += x[i] as f64 * w[j] as f64;
+            dx0[i] += dy[o] as f64 * w[j] as f64;
+            dw0[j] += dy[o] as f64 * x[i] as f64;
+        });
+        let db0: Vec<f64> = (0..c.features).map(|o| dy.iter().skip(o).step_by(c.features).map(|&v| v as f64).sum()).collect();
+        for isa in instruction_sets() {
+            let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
+            let (mut dw, mut db) = (vec![f32::NAN; w.len()], vec![f32::NAN; c.features]);
+            let plan = Plan::new(c.clone());
+            plan.forward(&Threads(2), isa, &x, &w, &Epilogue::default(), &mut y);
+            plan.input_grad(&Threads(2), isa, &dy, &w, &Epilogue::default(), &mut dx);
+            plan.weight_grad(&Threads(2), isa, &x, &dy, &mut dw, Some(&mut db));
+            close(&format!("{what}, {isa:?}: y"), &y, &y0, tolerance);
+            close(&format!("{what}, {isa:?}: dx"), &dx, &dx0, tolerance);
+            close(&format!("{what}, {isa:?}: dw"), &dw, &dw0, tolerance);
+            close(&format!("{what}, {isa:?}: db"), &db, &db0, 1e-6);
+        }
+    }
+}
+
+/// What follows a product: bias, addend, rectifier, mask, each alone and together.
+#[test]
+fn epilogues() {
+    for (what, c, tolerance) in convolutions() {
+        let (x, w) = (numbers(c.images * c.input_pixels() * c.channels, 1), numbers(c.features * c.depth() * c.taps(), 2));
+        let (bias, addend, mask) =
+            (numbers(c.features, 4), numbers(c.images * c.output_pixels() * c.features, 5), numbers(c.images * c.output_pixels() * c.features, 6));
+        let mut plain = vec![0.0; addend.len()];
+        pairs(&c, |i, j, o| plain[o] += x[i] as f64 * w[j] as f64);
+        for isa in instruction_sets() {
+            for case in 0..16 {
+                let epilogue = Epilogue {
+                    bias: (case & 1 != 0).then_some(&bias),
+                    addend: (case & 2 != 0).then_some(&addend),
+                    relu: case & 4 != 0,
+                    mask: (case & 8 != 0).then_some(&mask),
+                };
+                let expected: Vec<f64> = plain
+                    .iter()
+                    .enumerate()
+                    .map(|(i, &v)| {
+                        let v = v + epilogue.bias.map_or(0.0, |b| b[i % c.features] as f64) + epilogue.addend.map_or(0.0, |a| a[i] as f64);
+                        let v = if epilogue.relu { v.max(0.0) } else { v };
+                        if epilogue.mask.is_some_and(|m| m[i] <= 0.0) { 0.0 } else { v }
+                    })
+                    .collect();
+                let mut y = vec![f32::NAN; plain.len()];
+                Plan::new(c.clone()).forward(&Threads(2), isa, &x, &w, &epilogue, &mut y);
+                close(&format!("{what}, {isa:?}, case {case}"), &y, &expected, tolerance);
+            }
+        }
+    }
+}
+
+/// The same bits for any number of threads.
+#[test]
+fn threads_change_nothing() {
+    for (what, c, _) in convolutions() {
+        let (x, w) = (numbers(c.images * c.input_pixels() * c.channels, 1), numbers(c.features * c.depth() * c.taps(), 2));
+        let dy = numbers(c.images * c.output_pixels() * c.features, 3);
+        for isa in instruction_sets() {
+            let run = |threads: usize| {
+                let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
+                let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; c.features]);
+                let plan = Plan::new(c.clone());
+                plan.forward(&Threads(threads), isa, &x, &w, &Epilogue::default(), &mut y);
+                plan.input_grad(&Threads(threads), isa, &dy, &w, &Epilogue::default(), &mut dx);
+                plan.weight_grad(&Threads(threads), isa, &x, &dy, &mut dw, Some(&mut db));
+                [y, dx, dw, db].concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+            };
+            assert!(run(1) == run(3), "{what}, {isa:?}");
+        }
+    }
+}
+
+#[test]
+fn layouts() {
+    let (n, rows, columns) = (2, 19, 33);
+    let x = numbers(n * rows * columns, 1);
+    let mut out = vec![0.0; x.len()];
+    transposed(&Threads(2), n, rows, columns, &x, &mut out);
+    for (i, r, c) in (0..n).flat_map(|i| (0..rows).flat_map(move |r| (0..columns).map(move |c| (i, r, c)))) {
+        assert_eq!(out[(i * columns + c) * rows + r], x[(i * rows + r) * columns + c]);
+    }
+}
+
+#[test]
+fn pooling() {
+    for window in [conv(2, [9, 8], 70, 70, 3, 2, 1), conv(1, [6, 6], 5, 5, 2, 2, 0), conv(1, [5, 7], 3, 3, 3, 1, 1)] {
+        // Few different values, so that windows have ties.
+        let x: Vec<f32> = numbers(window.images * window.input_pixels() * window.channels, 1).iter().map(|v| (v * 4.0).round()).collect();
+        let outputs = window.images * window.output_pixels() * window.channels;
+        let dy = numbers(outputs, 2);
+        let (mut y, mut dx) = (vec![f32::NAN; outputs], vec![f32::NAN; x.len()]);
+        max_pool(&Threads(2), &window, &x, &mut y);
+        max_pool_grad(&Threads(2), &window, &x, &y, &dy, &mut dx);
+        let mut expected = vec![0.0; x.len()];
+        for o in 0..outputs {
+            let (c, pixel) = (o % window.channels, o / window.channels);
+            let (n, at) = (pixel / window.output_pixels(), pixel % window.output_pixels());
+            let (oy, ox) = (at / window.output[1], at % window.output[1]);
+            let mut best: Option<usize> = None;
+            for (ky, kx) in (0..window.kernel[0]).flat_map(|y| (0..window.kernel[1]).map(move |x| (y, x))) {
+                let (iy, ix) = (oy * window.strides[0] + ky, ox * window.strides[1] + kx);
+                let inside = |p: usize, axis: usize| p.checked_sub(window.pads[axis]).filter(|&p| p < window.input[axis]);
+                let Some((iy, ix)) = inside(iy, 0).zip(inside(ix, 1)) else { continue };
+                let i = (n * window.input_pixels() + iy * window.input[1] + ix) * window.channels + c;
+                if best.is_none_or(|b| x[i] > x[b]) {
+                    best = Some(i);
+                }
+            }
+            let best = best.unwrap();
+            assert_eq!(y[o], x[best]);
+            expected[best] += dy[o] as f64;
+        }
+        close("gradient of the largest", &dx, &expected, 1e-6);
+    }
+    let x = numbers(2 * 12 * 5, 3);
+    let mut y = vec![0.0; 2 * 5];
+    global_average(&Threads(2), 2, 5, &x, &mut y);
+    let expected: Vec<f64> =
+        (0..10).map(|i| (0..12).map(|p| x[(i / 5 * 12 + p) * 5 + i % 5] as f64).sum::<f64>() / 12.0).collect();
+    close("means", &y, &expected, 1e-6);
+}
+
+#[test]
+fn statistics_and_affine_maps() {
+    for (rows, channels) in [(1300, 33), (7, 16), (520, 5)] {
+        let x: Vec<f32> = numbers(rows * channels, 1).iter().enumerate().map(|(i, v)| v + (i % channels) as f32).collect();
+        let dy = numbers(rows * channels, 2);
+        let column = |values: &[f32], c: usize| values.iter().skip(c).step_by(channels).map(|&v| v as f64).collect::<Vec<_>>();
+        let mean0: Vec<f64> = (0..channels).map(|c| column(&x, c).iter().sum::<f64>() / rows as f64).collect();
+        let variance0: Vec<f64> =
+            (0..channels).map(|c| column(&x, c).iter().map(|v| (v - mean0[c]).powi(2)).sum::<f64>() / rows as f64).collect();
+        for isa in instruction_sets() {
+            let (mean, variance) = moments(&Threads(2), isa, &x, channels);
+            close("mean", &mean, &mean0, 1e-6);
+            close("variance", &variance, &variance0, 1e-5);
+            let (sums, products) = cotangent_sums(&Threads(2), isa, &dy, &x, &mean);
+            let sums0: Vec<f64> = (0..channels).map(|c| column(&dy, c).iter().sum()).collect();
+            let products0: Vec<f64> =
+                (0..channels).map(|c| column(&dy, c).iter().zip(column(&x, c)).map(|(d, x)| d * (x - mean[c] as f64)).sum()).collect();
+            close("Σ dy", &sums.iter().map(|&v| v as f32).collect::<Vec<_>>(), &sums0, 1e-5);
+            close("Σ dy·(x − mean)", &products.iter().map(|&v| v as f32).collect::<Vec<_>>(), &products0, 1e-5);
+            let mut total = vec![0.0; channels];
+            column_sums(&Threads(2), isa, &dy, channels, &mut total);
+            close("sums", &total, &sums0, 1e-5);
+            let (factor, offset, tilt) = (numbers(channels, 3), numbers(channels, 4), numbers(channels, 5));
+            let centre = numbers(channels, 6);
+            let map = Affine { x: &x, centre: &mean, factor: &factor, offset: &offset, other: Some((&dy, &centre, &tilt)) };
+            let mut out = vec![f32::NAN; x.len()];
+            affine(&Threads(2), isa, &map, &Epilogue { relu: true, ..Epilogue::default() }, &mut out);
+            let expected: Vec<f64> = (0..x.len())
+                .map(|i| {
+                    let c = i % channels;
+                    let moved = (dy[i] as f64 - centre[c] as f64) * tilt[c] as f64;
+                    ((x[i] as f64 - mean[c] as f64) * factor[c] as f64 + offset[c] as f64 + moved).max(0.0)
+                })
+                .collect();
+            close("affine", &out, &expected, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn updates() {
+    let count = 70_003;
+    let (w, g, v) = (numbers(count, 1), numbers(count, 2), numbers(count, 3));
+    let (start, fisher) = (numbers(count, 4), numbers(count, 5).iter().map(|f| f.abs()).collect::<Vec<_>>());
+    for isa in instruction_sets() {
+        for case in 0..8 {
+            let pull = Pull { strength: 0.3, start: (case & 2 != 0).then_some(&start), fisher: (case & 4 != 0).then_some(&fisher) };
+            let step = Step { w: &w, gradient: &g, velocity: &v, lr: 0.01, momentum: 0.9, nesterov: case & 1 != 0, pull: Some(pull) };
+            let (mut next, mut moved) = (vec![f32::NAN; count], vec![f32::NAN; count]);
+            let term = update(&Threads(2), isa, &step, &mut next, &mut moved);
+            let (mut term0, mut next0, mut moved0) = (0.0, vec![], vec![]);
+            for i in 0..count {
+                let d = w[i] as f64 - pull.start.map_or(0.0, |s| s[i] as f64);
+                let f = pull.fisher.map_or(1.0, |f| f[i] as f64);
+                term0 += 0.15 * f * d * d;
+                let g = g[i] as f64 + 0.3 * f * d;
+                let v = 0.9 * v[i] as f64 + g;
+                moved0.push(v);
+                next0.push(w[i] as f64 - 0.01 * if step.nesterov { g + 0.9 * v } else { v });
+            }
+            close("term", &[term], &[term0], 1e-5);
+            close("velocity", &moved, &moved0, 1e-6);
+            close("weights", &next, &next0, 1e-6);
+        }
+    }
+}

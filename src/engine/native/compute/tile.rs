@@ -1,0 +1,153 @@
+//! A tile of a product in AVX-512 registers: 14 rows of 32 columns, 28 of the 32 registers.
+//!
+//! Rows are addressed by pointers, one for each row and tap, so that no copy of the left side is made. Indices into the
+//! accumulators are literals (through the macros): with an indexed loop after the product, the compiler keeps them in memory.
+
+use super::pack::PANEL;
+use std::arch::x86_64::*;
+
+/// Rows of a tile.
+pub const ROWS: usize = 14;
+
+/// Where a tile goes, and what happens to it on the way.
+pub struct Target {
+    /// The output's first element; `offsets` count from here. So do those of `addend` and `mask`, where they are not null.
+    pub out: *mut f32,
+    pub addend: *const f32,
+    pub mask: *const f32,
+    /// For the tile's columns, or null.
+    pub bias: *const f32,
+    pub relu: bool,
+    /// Columns that exist, up to 32.
+    pub columns: usize,
+    /// Whether the product is added to what `out` holds.
+    pub add: bool,
+}
+
+macro_rules! literal_rows {
+    ($run:ident) => {
+        $run!(0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+}
+
+/// `out[r] = relu?(Σ_tap Σ_k sources[tap][r][k]·b[tap][k] + bias + addend[r])`, 0 where `mask[r]` is not positive; for the rows
+/// that `offsets` has. With `add`, the sum begins with what is there.
+///
+/// # Safety
+/// The processor has AVX-512F. `sources` holds 14 pointers to `depth` elements at every `stride`, `taps` times; `b` has
+/// `taps·depth·32` elements; `offsets` has at most 14 entries, and at each of them `out`, `addend` and `mask` have `columns` elements.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn gathered(
+    sources: &[*const f32],
+    stride: usize,
+    taps: usize,
+    depth: usize,
+    b: *const f32,
+    target: &Target,
+    offsets: &[usize],
+) {
+    let mut acc = [[_mm512_setzero_ps(); 2]; ROWS];
+    let mut b = b;
+    for tap in 0..taps {
+        let at: &[*const f32] = &sources[tap * stride..][..ROWS];
+        macro_rules! pointers { ($($r:literal)*) => { [$( at[$r] ),*] } }
+        let row: [*const f32; ROWS] = literal_rows!(pointers);
+        for k in 0..depth {
+            // SAFETY: `b` has 32 elements for each of the `taps·depth` turns, every row `depth` elements.
+            unsafe {
+                let (b0, b1) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16)));
+                b = b.add(PANEL);
+                macro_rules! multiply { ($($r:literal)*) => { $(
+                    let a = _mm512_set1_ps(*row[$r].add(k));
+                    acc[$r][0] = _mm512_fmadd_ps(a, b0, acc[$r][0]);
+                    acc[$r][1] = _mm512_fmadd_ps(a, b1, acc[$r][1]);
+                )* } }
+                literal_rows!(multiply);
+            }
+        }
+    }
+    let (m0, m1) = masks(target.columns);
+    let zero = _mm512_setzero_ps();
+    // SAFETY: masked loads and stores touch the tile's columns alone, which exist by the caller's promise.
+    unsafe {
+        let (bias0, bias1) = match target.bias.is_null() {
+            true => (zero, zero),
+            false => (_mm512_maskz_loadu_ps(m0, target.bias), _mm512_maskz_loadu_ps(m1, target.bias.wrapping_add(16))),
+        };
+        macro_rules! finish { ($($r:literal)*) => { $(
+            if let Some(&at) = offsets.get($r) {
+                let (mut v0, mut v1) = (_mm512_add_ps(acc[$r][0], bias0), _mm512_add_ps(acc[$r][1], bias1));
+                if target.add {
+                    let from = target.out.add(at);
+                    v0 = _mm512_add_ps(v0, _mm512_maskz_loadu_ps(m0, from));
+                    v1 = _mm512_add_ps(v1, _mm512_maskz_loadu_ps(m1, from.wrapping_add(16)));
+                }
+                if !target.addend.is_null() {
+                    let from = target.addend.add(at);
+                    v0 = _mm512_add_ps(v0, _mm512_maskz_loadu_ps(m0, from));
+                    v1 = _mm512_add_ps(v1, _mm512_maskz_loadu_ps(m1, from.wrapping_add(16)));
+                }
+                if target.relu {
+                    v0 = _mm512_max_ps(v0, zero);
+                    v1 = _mm512_max_ps(v1, zero);
+                }
+                if !target.mask.is_null() {
+                    let from = target.mask.add(at);
+                    let positive0 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(_mm512_maskz_loadu_ps(m0, from), zero);
+                    let positive1 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(_mm512_maskz_loadu_ps(m1, from.wrapping_add(16)), zero);
+                    v0 = _mm512_maskz_mov_ps(positive0, v0);
+                    v1 = _mm512_maskz_mov_ps(positive1, v1);
+                }
+                let to = target.out.add(at);
+                _mm512_mask_storeu_ps(to, m0, v0);
+                _mm512_mask_storeu_ps(to.wrapping_add(16), m1, v1);
+            }
+        )* } }
+        literal_rows!(finish);
+    }
+}
+
+/// Rows of a tile of an outer product: a number that divides usual numbers of channels.
+pub const OUTER_ROWS: usize = 8;
+
+/// `out[r][c] += Σ_k a[k][r]·b[k][c]` with `a` of 8 and `b` of 32 columns, rows of `out` at `stride`.
+///
+/// # Safety
+/// The processor has AVX-512F. `a` has `8·depth`, `b` `32·depth` elements; `out` has 8 rows of 32 elements.
+#[target_feature(enable = "avx512f")]
+pub unsafe fn outer(a: &[f32], b: &[f32], depth: usize, out: *mut f32, stride: usize) {
+    debug_assert!(a.len() >= OUTER_ROWS * depth && b.len() >= PANEL * depth);
+    let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
+    let mut acc = [[_mm512_setzero_ps(); 2]; OUTER_ROWS];
+    macro_rules! outer_rows {
+        ($run:ident) => {
+            $run!(0 1 2 3 4 5 6 7)
+        };
+    }
+    // SAFETY: `depth` turns of 8 and 32 elements; the rows of `out` exist by the caller's promise.
+    unsafe {
+        for _ in 0..depth {
+            let (b0, b1) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16)));
+            macro_rules! multiply { ($($r:literal)*) => { $(
+                let v = _mm512_set1_ps(*a.add($r));
+                acc[$r][0] = _mm512_fmadd_ps(v, b0, acc[$r][0]);
+                acc[$r][1] = _mm512_fmadd_ps(v, b1, acc[$r][1]);
+            )* } }
+            outer_rows!(multiply);
+            a = a.add(OUTER_ROWS);
+            b = b.add(PANEL);
+        }
+        macro_rules! finish { ($($r:literal)*) => { $(
+            let to = out.add($r * stride);
+            _mm512_storeu_ps(to, _mm512_add_ps(acc[$r][0], _mm512_loadu_ps(to)));
+            _mm512_storeu_ps(to.add(16), _mm512_add_ps(acc[$r][1], _mm512_loadu_ps(to.add(16))));
+        )* } }
+        outer_rows!(finish);
+    }
+}
+
+/// Masks of the first and second half of a tile's columns.
+fn masks(columns: usize) -> (u16, u16) {
+    let mask = |n: usize| if n >= 16 { u16::MAX } else { (1u16 << n) - 1 };
+    (mask(columns), mask(columns.saturating_sub(16)))
+}

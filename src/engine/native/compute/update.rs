@@ -1,0 +1,94 @@
+//! Penalty, momentum and step on one parameter in a single pass.
+
+use super::lanes::{LANES, Lanes, for_isa};
+use super::shared::Shared;
+use super::{Isa, Pool};
+
+/// Elements of one task, and of one partial sum of the penalty's term.
+const CHUNK: usize = 1 << 15;
+
+/// The quadratic penalties: `(s/2)·Σ F·(w − w⁰)²` with the gradient `s·F·(w − w⁰)`.
+#[derive(Clone, Copy)]
+pub struct Pull<'a> {
+    pub strength: f32,
+    /// `None` is 0.
+    pub start: Option<&'a [f32]>,
+    /// `None` is 1.
+    pub fisher: Option<&'a [f32]>,
+}
+
+/// `v ← μ·v + g`, `w ← w − lr·v`, or with Nesterov's variant `w ← w − lr·(g + μ·v)`.
+#[derive(Clone, Copy)]
+pub struct Step<'a> {
+    pub w: &'a [f32],
+    pub gradient: &'a [f32],
+    pub velocity: &'a [f32],
+    pub lr: f32,
+    pub momentum: f32,
+    pub nesterov: bool,
+    pub pull: Option<Pull<'a>>,
+}
+
+for_isa! {
+    fn chunk<V>(step: &Step, range: std::ops::Range<usize>, w: &mut [f32], v: &mut [f32], term: &mut f32) {
+        let mut sum = V::splat(0.0);
+        let whole = range.len() / LANES * LANES;
+        for i in (0..whole).step_by(LANES) {
+            let at = range.start + i;
+            let old = V::load(&step.w[at..]);
+            let mut g = V::load(&step.gradient[at..]);
+            if let Some(pull) = &step.pull {
+                let mut d = old;
+                if let Some(start) = pull.start {
+                    d = d.sub(V::load(&start[at..]));
+                }
+                let mut force = d;
+                if let Some(fisher) = pull.fisher {
+                    force = d.mul(V::load(&fisher[at..]));
+                }
+                sum = sum.add(d.mul(force));
+                g = g.add(force.scaled(pull.strength));
+            }
+            let moved = V::load(&step.velocity[at..]).scaled(step.momentum).add(g);
+            let direction = if step.nesterov { g.add(moved.scaled(step.momentum)) } else { moved };
+            moved.store(&mut v[i..]);
+            old.sub(direction.scaled(step.lr)).store(&mut w[i..]);
+        }
+        let mut sums = [0.0; LANES];
+        sum.store(&mut sums);
+        let mut total: f32 = sums.iter().sum();
+        for i in whole..range.len() {
+            let at = range.start + i;
+            let mut g = step.gradient[at];
+            if let Some(pull) = &step.pull {
+                let d = step.w[at] - pull.start.map_or(0.0, |s| s[at]);
+                let force = d * pull.fisher.map_or(1.0, |f| f[at]);
+                total += d * force;
+                g += force * pull.strength;
+            }
+            v[i] = step.velocity[at] * step.momentum + g;
+            let direction = if step.nesterov { g + v[i] * step.momentum } else { v[i] };
+            w[i] = step.w[at] - direction * step.lr;
+        }
+        *term = total;
+    }
+}
+
+/// Writes the next `w` and `v`; gives the penalty's term.
+pub fn update(pool: &dyn Pool, isa: Isa, step: &Step, w: &mut [f32], v: &mut [f32]) -> f32 {
+    let len = step.w.len();
+    assert!(step.gradient.len() == len && step.velocity.len() == len && w.len() == len && v.len() == len);
+    assert!(step.pull.is_none_or(|p| p.start.is_none_or(|s| s.len() == len) && p.fisher.is_none_or(|f| f.len() == len)));
+    let parts = len.div_ceil(CHUNK);
+    let mut terms = vec![0.0f32; parts];
+    let (w, v, shared) = (Shared::new(w), Shared::new(v), Shared::new(&mut terms));
+    pool.run(parts, &|part| {
+        let range = part * CHUNK..((part + 1) * CHUNK).min(len);
+        // SAFETY: every task has its own elements and its own term.
+        let (w, v, term) =
+            unsafe { (w.part(range.start, range.len()), v.part(range.start, range.len()), shared.part(part, 1)) };
+        chunk(isa, step, range, w, v, &mut term[0]);
+    });
+    let total: f64 = terms.iter().map(|&t| t as f64).sum();
+    step.pull.map_or(0.0, |p| (total * p.strength as f64 / 2.0) as f32)
+}

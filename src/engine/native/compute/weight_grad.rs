@@ -1,0 +1,246 @@
+//! The gradients of a convolution's weights and bias.
+//!
+//! `dW[o, i, tap] = Σ_pixel dY[pixel, o]·X[source(pixel, tap), i]`: for every tap a product over the pixels of all images.
+
+use super::gather::{Gather, NONE};
+use super::pack::PANEL;
+use super::product::multiply;
+use super::shared::{Shared, with_scratch};
+use super::{Conv, Isa, Pool};
+
+/// Output channels, input channels and pixels of one block: what is packed fits into a core's second-level cache.
+const FEATURES: usize = 128;
+const CHANNELS: usize = 256;
+const PIXELS: usize = 128;
+/// Elements between packed panels beyond their own: with distances of a power of two, all panels' rows would fall into the same
+/// lines of the first-level cache.
+const GAP: usize = 48;
+/// Where there are fewer tasks than this, the pixels are cut into as many parts, which are added in their order.
+const TASKS: usize = 16;
+
+/// Writes the gradient of the weights, `[O, I/groups, kh, kw]`, and of the bias.
+pub fn weight_grad(
+    pool: &dyn Pool,
+    isa: Isa,
+    conv: &Conv,
+    gather: &Gather,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+    mut db: Option<&mut [f32]>,
+) {
+    let (depth, width, taps) = (conv.depth(), conv.width(), conv.taps());
+    let rows = conv.images * conv.output_pixels();
+    assert!(x.len() >= conv.images * conv.input_pixels() * conv.channels && dy.len() >= rows * conv.features);
+    assert!(dw.len() == conv.features * depth * taps && gather.sources.len() == taps * conv.output_pixels());
+    let (features, channels) = (width.div_ceil(FEATURES), depth.div_ceil(CHANNELS));
+    let tasks = conv.groups * features * channels * taps;
+    let blocks = rows.div_ceil(PIXELS);
+    let parts = TASKS.div_ceil(tasks.max(1)).min(blocks).max(1);
+    let per_part = blocks.div_ceil(parts) * PIXELS;
+    // With several parts, each writes a copy of its own: `[part][tap][O][I]`, then the parts of the bias.
+    let size = taps * conv.features * depth;
+    with_scratch(parts * (size + conv.features), |buffer| {
+    // Only the sums of the bias are added to; products are written.
+    buffer.chunks_exact_mut(size + conv.features).for_each(|part| part[size..].fill(0.0));
+    let shared = Shared::new(buffer);
+    pool.run(tasks * parts, &|task| {
+        let (part, task) = (task % parts, task / parts);
+        let (tap, task) = (task % taps, task / taps);
+        let (i, task) = (task % channels * CHANNELS, task / channels);
+        let (o, group) = (task % features * FEATURES, task / features);
+        let sources = &gather.sources[tap * conv.output_pixels()..][..conv.output_pixels()];
+        let (first_channel, first_feature) = (group * depth + i, group * width + o);
+        let block = Block {
+            rows: part * per_part..((part + 1) * per_part).min(rows),
+            left: &|row| &dy[row * conv.features + first_feature..][..FEATURES.min(width - o)],
+            right: &|row| match sources[row % sources.len()] {
+                NONE => None,
+                source => {
+                    let pixel = row / sources.len() * conv.input_pixels() + source as usize;
+                    Some(&x[pixel * conv.channels + first_channel..][..CHANNELS.min(depth - i)])
+                }
+            },
+            features: FEATURES.min(width - o),
+            channels: CHANNELS.min(depth - i),
+            add: false,
+        };
+        let start = part * (size + conv.features) + (tap * conv.features + first_feature) * depth + i;
+        let sums = (tap == 0 && i == 0).then(|| part * (size + conv.features) + size + first_feature);
+        // SAFETY: the tasks' sums lie apart.
+        let sums = sums.map(|at| unsafe { shared.part(at, block.features) });
+        block.run(isa, &shared, start, depth, sums);
+    });
+    let (first, others) = buffer.split_at(size + conv.features);
+    let dw = Shared::new(dw);
+    pool.run(conv.features, &|o| {
+        // SAFETY: every task has the filter of one output channel.
+        let filter = unsafe { dw.part(o * depth * taps, depth * taps) };
+        for tap in 0..taps {
+            let at = (tap * conv.features + o) * depth;
+            for (i, value) in first[at..at + depth].iter().enumerate() {
+                let more = others.chunks_exact(size + conv.features).map(|part| part[at + i]);
+                filter[i * taps + tap] = more.fold(*value, |sum, v| sum + v);
+            }
+        }
+    });
+    if let Some(db) = db.as_deref_mut() {
+        for (o, out) in db.iter_mut().enumerate() {
+            *out = buffer.chunks_exact(size + conv.features).map(|part| part[size + o]).sum();
+        }
+    }
+    })
+}
+
+/// Puts a row's columns into row `k` of panels of `WIDTH` columns and [`PIXELS`] rows; missing columns become 0.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn spread<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
+    let mut at = k * WIDTH;
+    let (whole, rest) = row.as_chunks::<WIDTH>();
+    for values in whole {
+        panels[at..at + WIDTH].copy_from_slice(values);
+        at += PIXELS * WIDTH + GAP;
+    }
+    if !rest.is_empty() {
+        panels[at..at + rest.len()].copy_from_slice(rest);
+        panels[at + rest.len()..at + WIDTH].fill(0.0);
+    }
+}
+
+/// `out[p] = leftₚᵀ·rightₚ` (or `+=` with `add`) for each of `points` pairs of matrices with `rows` rows; `out` is `[point][left column][right column]`.
+pub fn outer_products(pool: &dyn Pool, isa: Isa, points: usize, rows: usize, left: (&[f32], usize), right: (&[f32], usize), out: Shared, add: bool) {
+    let ((left, width), (right, depth)) = (left, right);
+    let (features, channels) = (width.div_ceil(FEATURES), depth.div_ceil(CHANNELS));
+    pool.run(points * features * channels, &|task| {
+        let (point, task) = (task / (features * channels), task % (features * channels));
+        let (o, i) = (task / channels * FEATURES, task % channels * CHANNELS);
+        let block = Block {
+            rows: 0..rows,
+            left: &|k| &left[(point * rows + k) * width + o..][..FEATURES.min(width - o)],
+            right: &|k| Some(&right[(point * rows + k) * depth + i..][..CHANNELS.min(depth - i)]),
+            features: FEATURES.min(width - o),
+            channels: CHANNELS.min(depth - i),
+            add,
+        };
+        block.run(isa, &out, (point * width + o) * depth + i, depth, None);
+    });
+}
+
+/// One block of an outer product: a range of rows, and the columns that each side has in a row.
+struct Block<'a> {
+    rows: std::ops::Range<usize>,
+    left: &'a dyn Fn(usize) -> &'a [f32],
+    /// `None` is zeros.
+    right: &'a dyn Fn(usize) -> Option<&'a [f32]>,
+    features: usize,
+    channels: usize,
+    /// Whether the product is added to what is there.
+    add: bool,
+}
+
+impl Block<'_> {
+    /// Writes to `out` from `start` on, rows (output channels) at `stride`; adds the left side's sums over rows to `sums`.
+    fn run(&self, isa: Isa, out: &Shared, start: usize, stride: usize, sums: Option<&mut [f32]>) {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => self.tiles(out, start, stride, sums),
+            _ => self.portable(out, start, stride, sums),
+        }
+    }
+
+    /// Brings a block's result to its place.
+    fn deliver(&self, result: &[f32], wide: usize, out: &Shared, start: usize, stride: usize) {
+        for (o, row) in result.chunks_exact(wide).enumerate().take(self.features) {
+            // SAFETY: no two tasks have the same rows and columns.
+            let to = unsafe { out.part(start + o * stride, self.channels) };
+            match self.add {
+                true => to.iter_mut().zip(row).for_each(|(to, v)| *to += v),
+                false => to.copy_from_slice(&row[..self.channels]),
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn tiles(&self, out: &Shared, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
+        use super::tile::{OUTER_ROWS as ROWS, outer};
+        const _: () = assert!(FEATURES % ROWS == 0 && CHANNELS % PANEL == 0);
+        let (tiles, panels) = (self.features.div_ceil(ROWS), self.channels.div_ceil(PANEL));
+        let (high, wide) = (tiles * ROWS, panels * PANEL);
+        with_scratch(high * wide + PIXELS * (high + wide) + GAP * (tiles + panels), |scratch| {
+            let (result, scratch) = scratch.split_at_mut(high * wide);
+            let (left, right) = scratch.split_at_mut(PIXELS * high + GAP * tiles);
+            result.fill(0.0);
+            for first in self.rows.clone().step_by(PIXELS) {
+                let count = PIXELS.min(self.rows.end - first);
+                for k in 0..count {
+                    let row = (self.left)(first + k);
+                    // SAFETY: `Isa::Avx512` is chosen only where the processor has it.
+                    unsafe { spread::<ROWS>(row, left, k) };
+                    if let Some(sums) = sums.as_deref_mut() {
+                        sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+                    }
+                    match (self.right)(first + k) {
+                        // SAFETY: as above.
+                        Some(row) => unsafe { spread::<PANEL>(row, right, k) },
+                        None => (0..panels).for_each(|panel| right[panel * (PIXELS * PANEL + GAP) + k * PANEL..][..PANEL].fill(0.0)),
+                    }
+                }
+                let next = first + PIXELS..(first + 2 * PIXELS).min(self.rows.end);
+                for panel in 0..panels {
+                    for tile in 0..tiles {
+                        self.fetch(&next, panel * tiles + tile, tiles * panels);
+                        let (a, b) = (&left[tile * (PIXELS * ROWS + GAP)..], &right[panel * (PIXELS * PANEL + GAP)..]);
+                        let to = &mut result[tile * ROWS * wide + panel * PANEL..];
+                        // SAFETY: `Isa::Avx512` is chosen only where the processor has it; `result` has 8 rows of 32 columns
+                        // from here on, the packed sides `count` rows of 8 and 32.
+                        unsafe { outer(a, b, count, to.as_mut_ptr(), wide) };
+                    }
+                }
+            }
+            self.deliver(result, wide, out, start, stride);
+        });
+    }
+
+    /// Asks for part `part` of `parts` of the next rows, so that memory works while the tiles are multiplied.
+    #[cfg(target_arch = "x86_64")]
+    fn fetch(&self, next: &std::ops::Range<usize>, part: usize, parts: usize) {
+        if next.is_empty() {
+            return;
+        }
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        let at = |part: usize| next.start + part * next.len() / parts;
+        for row in at(part)..at(part + 1) {
+            for line in (self.left)(row).chunks(16).chain((self.right)(row).unwrap_or_default().chunks(16)) {
+                // SAFETY: a prefetch reads nothing; the address is inside a slice all the same.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+            }
+        }
+    }
+
+    fn portable(&self, out: &Shared, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
+        let (high, wide) = (self.features, self.channels);
+        with_scratch(high * wide + PIXELS * (high + wide), |scratch| {
+            let (result, scratch) = scratch.split_at_mut(high * wide);
+            let (left, right) = scratch.split_at_mut(PIXELS * high);
+            result.fill(0.0);
+            for first in self.rows.clone().step_by(PIXELS) {
+                let count = PIXELS.min(self.rows.end - first);
+                for k in 0..count {
+                    let row = (self.left)(first + k);
+                    left[k * high..][..high].copy_from_slice(row);
+                    if let Some(sums) = sums.as_deref_mut() {
+                        sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+                    }
+                    let to = &mut right[k * wide..][..wide];
+                    match (self.right)(first + k) {
+                        Some(row) => to.copy_from_slice(row),
+                        None => to.fill(0.0),
+                    }
+                }
+                multiply(high, wide, count, (result, wide), (left, 1, high), (right, wide), true);
+            }
+            self.deliver(result, wide, out, start, stride);
+        });
+    }
+}

@@ -1,0 +1,78 @@
+//! Native kernels: operators of our own, registered with ONNX Runtime, in the place of those nodes and functions of a graph that
+//! they cover. Images are `[N, H, W, C]` between them. A graph never needs them, and its inputs and outputs stay as they are.
+//!
+//! [`ops`] has one file for each operator, [`layout`] puts them in, [`fuse`] lets them do what follows them, [`compute`] is their
+//! arithmetic.
+
+// The one purpose of this folder is arithmetic on raw buffers; each unsafe block says why it is sound.
+mod compute;
+mod fuse;
+mod graph;
+mod layout;
+mod ops;
+
+pub use self::ops::domain;
+
+use super::inline_functions;
+use crate::error::{Error, Result};
+use crate::ir::FUNCTION_DOMAIN;
+use crate::onnx::pb;
+use prost::Message;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Whether the kernels are known to be faster than ONNX Runtime's on this processor.
+pub fn suits_processor() -> bool {
+    compute::Isa::detect() == compute::Isa::Avx512 || gemm_has_vectors()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn gemm_has_vectors() -> bool {
+    std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn gemm_has_vectors() -> bool {
+    cfg!(target_arch = "aarch64")
+}
+
+/// For people: which instructions the kernels use.
+pub fn instructions() -> &'static str {
+    match compute::Isa::detect() {
+        compute::Isa::Avx512 => "AVX-512",
+        compute::Isa::Portable => "portable",
+    }
+}
+
+/// The model at `path` with native operators, encoded; `None` where they cover nothing of it. With `inlined`, the functions that
+/// are left are written out.
+pub fn prepare(path: &Path, inlined: bool) -> Result<Option<Vec<u8>>> {
+    let bytes = bytes::Bytes::from(std::fs::read(path).map_err(Error::io("cannot read the model", path))?);
+    let mut model =
+        pb::ModelProto::decode(bytes).map_err(|e| Error::model(format!("{} is no ONNX model, or it is damaged: {e}", path.display())))?;
+    if !rewrite(&mut model) {
+        return Ok(None);
+    }
+    if inlined {
+        inline_functions(&mut model)?;
+    }
+    Ok(Some(model.encode_to_vec()))
+}
+
+/// Puts native operators into the model; `false` where there is nothing that they cover.
+fn rewrite(model: &mut pb::ModelProto) -> bool {
+    let Some(graph) = &mut model.graph else { return false };
+    let mut editor = graph::Editor::new(graph);
+    let count = layout::apply(&mut editor);
+    fuse::apply(&mut editor);
+    graph.node = editor.nodes;
+    if count == 0 {
+        return false;
+    }
+    let called: HashSet<&str> = graph.node.iter().filter(|n| n.domain() == FUNCTION_DOMAIN).map(|n| n.op_type()).collect();
+    model.functions.retain(|f| f.domain() != FUNCTION_DOMAIN || called.contains(f.name()));
+    // Shapes that were declared inside the graph are those of images with their channels first.
+    graph.value_info.clear();
+    model.opset_import.push(pb::OperatorSetIdProto { domain: Some(ops::DOMAIN.into()), version: Some(1) });
+    true
+}

@@ -1,0 +1,48 @@
+//! Batch normalisation with moving statistics.
+
+use super::super::compute::Epilogue;
+use super::super::compute::norm::{Affine, affine};
+use super::conv::is_set;
+use super::{Compute, Context, Native, Port, Source};
+use ort::Result;
+
+/// `(x, scale, shift, mean, variance, addend?) → y`; attributes `epsilon` and `relu`.
+pub const BATCH_NORM: Native = Native {
+    name: "BatchNormalization",
+    source: Some(Source {
+        function: false,
+        op_type: "BatchNormalization",
+        covers: |editor, node| editor.is_image(&node.input[0]) && node.output.len() == 1 && editor.int(node, "training_mode", 0) == 0,
+        shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),
+    }),
+    inputs: &[Port::Image, Port::Plain, Port::Plain, Port::Plain, Port::Plain, Port::OptionalImage],
+    outputs: &[Port::Image],
+    create: |attributes| Ok(Box::new(BatchNorm { epsilon: epsilon(attributes), relu: is_set(attributes, "relu") })),
+};
+
+pub fn epsilon(attributes: &ort::operator::KernelContext) -> f32 {
+    attributes.get::<f32>("epsilon").unwrap_or(1e-5)
+}
+
+/// `1/√(variance + ε)`.
+pub fn inverse(variance: &[f32], epsilon: f32) -> Vec<f32> {
+    variance.iter().map(|v| (1.0 / (*v as f64 + epsilon as f64).sqrt()) as f32).collect()
+}
+
+struct BatchNorm {
+    epsilon: f32,
+    relu: bool,
+}
+
+impl Compute for BatchNorm {
+    fn compute(&mut self, cx: &Context) -> Result<()> {
+        let x = cx.input(0)?;
+        let (scale, shift, mean, variance) = (cx.input(1)?, cx.input(2)?, cx.input(3)?, cx.input(4)?);
+        let addend = cx.optional(5)?;
+        let factor: Vec<f32> = inverse(variance.data, self.epsilon).iter().zip(scale.data).map(|(i, s)| i * s).collect();
+        let map = Affine { x: x.data, centre: mean.data, factor: &factor, offset: shift.data, other: None };
+        let epilogue = Epilogue { addend: addend.map(|a| a.data), relu: self.relu, ..Epilogue::default() };
+        affine(cx, cx.isa, &map, &epilogue, cx.output(0, &x.shape)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,33 @@
+//! The gradients of scale and shift of batch normalisation with moving statistics: `Σ dy·(x − mean)/√(var + ε)` and `Σ dy`.
+
+use super::super::compute::norm::cotangent_sums;
+use super::batch_norm::{epsilon, inverse};
+use super::{Compute, Context, Native, Port, Source};
+use ort::Result;
+
+/// `(dy, x, mean, variance) → dscale, dshift`; attribute `epsilon`.
+pub const BATCH_NORM_FROZEN_AFFINE_GRAD: Native = Native {
+    name: "BatchNormFrozenAffineGrad",
+    source: Some(Source { function: true, op_type: "BatchNormFrozenAffineGrad", covers: |editor, node| editor.is_image(&node.input[1]), shape: None }),
+    inputs: &[Port::Image, Port::Image, Port::Plain, Port::Plain],
+    outputs: &[Port::Plain, Port::Plain],
+    create: |attributes| Ok(Box::new(BatchNormFrozenAffineGrad { epsilon: epsilon(attributes) })),
+};
+
+struct BatchNormFrozenAffineGrad {
+    epsilon: f32,
+}
+
+impl Compute for BatchNormFrozenAffineGrad {
+    fn compute(&mut self, cx: &Context) -> Result<()> {
+        let (dy, x, mean, variance) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.input(3)?);
+        let channels = x.image()?[3];
+        let (sums, products) = cotangent_sums(cx, cx.isa, dy.data, x.data, mean.data);
+        let inverse = inverse(variance.data, self.epsilon);
+        for (out, (p, i)) in cx.output(0, &[channels])?.iter_mut().zip(products.iter().zip(&inverse)) {
+            *out = (p * *i as f64) as f32;
+        }
+        cx.output(1, &[channels])?.iter_mut().zip(sums).for_each(|(out, s)| *out = s as f32);
+        Ok(())
+    }
+}

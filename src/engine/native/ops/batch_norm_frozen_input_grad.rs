@@ -1,0 +1,31 @@
+//! The gradient of the input of batch normalisation with moving statistics: `dy·scale/√(var + ε)`.
+
+use super::super::compute::Epilogue;
+use super::super::compute::norm::{Affine, affine};
+use super::batch_norm::{epsilon, inverse};
+use super::{Compute, Context, Native, Port, Source};
+use ort::Result;
+
+/// `(dy, scale, variance) → dx`; attribute `epsilon`.
+pub const BATCH_NORM_FROZEN_INPUT_GRAD: Native = Native {
+    name: "BatchNormFrozenInputGrad",
+    source: Some(Source { function: true, op_type: "BatchNormFrozenInputGrad", covers: |editor, node| editor.is_image(&node.input[0]), shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)) }),
+    inputs: &[Port::Image, Port::Plain, Port::Plain],
+    outputs: &[Port::Image],
+    create: |attributes| Ok(Box::new(BatchNormFrozenInputGrad { epsilon: epsilon(attributes) })),
+};
+
+struct BatchNormFrozenInputGrad {
+    epsilon: f32,
+}
+
+impl Compute for BatchNormFrozenInputGrad {
+    fn compute(&mut self, cx: &Context) -> Result<()> {
+        let (dy, scale, variance) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+        let factor: Vec<f32> = inverse(variance.data, self.epsilon).iter().zip(scale.data).map(|(i, s)| i * s).collect();
+        let zeros = vec![0.0; factor.len()];
+        let map = Affine { x: dy.data, centre: &zeros, factor: &factor, offset: &zeros, other: None };
+        affine(cx, cx.isa, &map, &Epilogue::default(), cx.output(0, &dy.shape)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! The gradients of batch normalisation with the batch's own statistics.
+//!
+//! With `i = 1/√(var + ε)` and means over all values of a channel:
+//! `dx = scale·i·(dy − mean(dy) − (x − mean)·i²·mean(dy·(x − mean)))`, `dscale = i·Σ dy·(x − mean)`, `dshift = Σ dy`.
+
+use super::super::compute::Epilogue;
+use super::super::compute::norm::{Affine, affine, cotangent_sums};
+use super::batch_norm::{epsilon, inverse};
+use super::{Compute, Context, Native, Port, Source};
+use ort::Result;
+
+/// `(dy, x, scale, mean, variance) → dx, dscale, dshift`; attribute `epsilon`.
+pub const BATCH_NORM_TRAIN_GRAD: Native = Native {
+    name: "BatchNormTrainGrad",
+    source: Some(Source { function: true, op_type: "BatchNormTrainGrad", covers: |editor, node| editor.is_image(&node.input[1]), shape: Some(|editor, node| editor.shape(&node.input[1]).map(<[i64]>::to_vec)) }),
+    inputs: &[Port::Image, Port::Image, Port::Plain, Port::Plain, Port::Plain],
+    outputs: &[Port::Image, Port::Plain, Port::Plain],
+    create: |attributes| Ok(Box::new(BatchNormTrainGrad { epsilon: epsilon(attributes) })),
+};
+
+struct BatchNormTrainGrad {
+    epsilon: f32,
+}
+
+impl Compute for BatchNormTrainGrad {
+    fn compute(&mut self, cx: &Context) -> Result<()> {
+        let (dy, x, scale, mean, variance) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.input(3)?, cx.input(4)?);
+        let [n, height, width, channels] = x.image()?;
+        let count = (n * height * width) as f64;
+        let (sums, products) = cotangent_sums(cx, cx.isa, dy.data, x.data, mean.data);
+        let inverse = inverse(variance.data, self.epsilon);
+        let (mut factor, mut tilt, mut centre) = (vec![0.0; channels], vec![0.0; channels], vec![0.0; channels]);
+        let zeros = vec![0.0; channels];
+        let (dscale, dshift) = (cx.output(1, &[channels])?, cx.output(2, &[channels])?);
+        for c in 0..channels {
+            let i = inverse[c] as f64;
+            let f = scale.data[c] as f64 * i;
+            let t = -f * i * i * products[c] / count;
+            factor[c] = f as f32;
+            tilt[c] = t as f32;
+            centre[c] = (sums[c] / count) as f32;
+            dscale[c] = (products[c] * i) as f32;
+            dshift[c] = sums[c] as f32;
+        }
+        let map = Affine { x: dy.data, centre: &centre, factor: &factor, offset: &zeros, other: Some((x.data, mean.data, &tilt)) };
+        affine(cx, cx.isa, &map, &Epilogue::default(), cx.output(0, &x.shape)?);
+        Ok(())
+    }
+}

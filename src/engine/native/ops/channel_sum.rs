@@ -1,0 +1,33 @@
+//! The sum of every channel over images and pixels: the gradient of a bias.
+
+use super::super::compute::norm::column_sums;
+use super::super::graph::Editor;
+use super::{Compute, Context, Native, Port, Source};
+use crate::onnx::pb::NodeProto;
+use ort::Result;
+
+/// `x → sums`, `[C]`.
+pub const CHANNEL_SUM: Native = Native {
+    name: "ChannelSum",
+    source: Some(Source { function: false, op_type: "ReduceSum", covers, shape: None }),
+    inputs: &[Port::Image],
+    outputs: &[Port::Plain],
+    create: |_| Ok(Box::new(ChannelSum)),
+};
+
+/// Sums of images over all axes but the channels', which do not stay.
+pub fn covers(editor: &Editor, node: &NodeProto) -> bool {
+    let axes = node.input.get(1).and_then(|axes| editor.int_constant(axes));
+    editor.is_image(&node.input[0]) && editor.int(node, "keepdims", 1) == 0 && axes.is_some_and(|axes| axes == [0, 2, 3])
+}
+
+struct ChannelSum;
+
+impl Compute for ChannelSum {
+    fn compute(&mut self, cx: &Context) -> Result<()> {
+        let x = cx.input(0)?;
+        let channels = x.image()?[3];
+        column_sums(cx, cx.isa, x.data, channels, cx.output(0, &[channels])?);
+        Ok(())
+    }
+}

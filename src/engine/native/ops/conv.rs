@@ -1,0 +1,76 @@
+//! Convolution, with what follows it: bias, an image to add, a rectifier.
+
+use super::super::compute::{Epilogue, Plan};
+use super::super::graph::Editor;
+use super::window::{self, Window, is_plain};
+use super::{Compute, Context, Native, Port, Source};
+use crate::onnx::pb::NodeProto;
+use ort::operator::KernelContext;
+use ort::{Error, Result};
+
+/// `(x, w, bias?, addend?) → y`; attributes of `Conv`, `relu`, and `output` with the image's height and width.
+pub const CONV: Native = Native {
+    name: "Conv",
+    source: Some(Source { function: false, op_type: "Conv", covers, shape: Some(shape) }),
+    inputs: &[Port::Image, Port::Plain, Port::OptionalPlain, Port::OptionalImage],
+    outputs: &[Port::Image],
+    create: |attributes| Ok(Box::new(Conv { window: Window::read(attributes)?, relu: is_set(attributes, "relu"), pads: pads(attributes), plan: None })),
+};
+
+/// Groups with fewer channels leave most of a tile empty: ONNX Runtime's own kernels are faster there.
+const GROUP: usize = 16;
+
+/// Convolutions of images whose groups are wide enough.
+pub fn covers(editor: &Editor, node: &NodeProto) -> bool {
+    let groups = editor.int(node, "group", 1);
+    let wide = match node.input.get(1).and_then(|w| editor.shape(w)) {
+        Some([features, channels, _, _]) => groups == 1 || (*channels >= GROUP as i64 && features / groups.max(1) >= GROUP as i64),
+        _ => false,
+    };
+    wide && is_plain(editor, node) && editor.is_float(&node.input[1])
+}
+
+fn shape(editor: &Editor, node: &NodeProto) -> Option<Vec<i64>> {
+    let features = *editor.shape(&node.input[1])?.first()?;
+    window::output(editor, node, Some(features))
+}
+
+pub fn is_set(attributes: &KernelContext, name: &str) -> bool {
+    attributes.get::<i64>(name).unwrap_or(0) != 0
+}
+
+/// All four pads.
+pub fn pads(attributes: &KernelContext) -> [usize; 4] {
+    let list = attributes.get::<Vec<i64>>("pads").unwrap_or_default();
+    std::array::from_fn(|i| list.get(i).map_or(0, |&p| p.max(0) as usize))
+}
+
+struct Conv {
+    window: Window,
+    relu: bool,
+    pads: [usize; 4],
+    plan: Option<Plan>,
+}
+
+/// The kept plan where its shape is still the same, otherwise a new one.
+pub fn planned(kept: &mut Option<Plan>, conv: super::super::compute::Conv) -> Result<&Plan> {
+    if kept.as_ref().is_none_or(|plan| *plan.conv() != conv) {
+        if conv.images.checked_mul(conv.input_pixels().max(conv.output_pixels())).is_none_or(|n| n >= u32::MAX as usize) {
+            return Err(Error::new("the images are too large for the native kernels; run with --kernels standard"));
+        }
+        *kept = Some(Plan::new(conv));
+    }
+    kept.as_ref().ok_or_else(|| Error::new("no plan"))
+}
+
+impl Compute for Conv {
+    fn compute(&mut self, cx: &Context) -> Result<()> {
+        let (x, w, bias, addend) = (cx.input(0)?, cx.input(1)?, cx.optional(2)?, cx.optional(3)?);
+        let image = x.image()?;
+        let output = self.window.output(image, self.pads, w.shape[0])?;
+        let plan = planned(&mut self.plan, self.window.conv(image, output))?;
+        let epilogue = Epilogue { bias: bias.map(|b| b.data), addend: addend.map(|a| a.data), relu: self.relu, mask: None };
+        plan.forward(cx, cx.isa, x.data, w.data, &epilogue, cx.output(0, &output)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! The gradients of a convolution's weights and bias.
+
+use super::super::compute::Plan;
+use super::super::graph::Editor;
+use super::conv::planned;
+use super::window::{Window, is_plain};
+use super::{Compute, Context, Native, Port, Source};
+use crate::onnx::pb::NodeProto;
+use ort::Result;
+
+/// `(x, dy) → dw, db?`; `dw` is `[O, C/group, kh, kw]`. Attributes of the convolution.
+pub const CONV_WEIGHT_GRAD: Native = Native {
+    name: "ConvWeightGrad",
+    source: Some(Source { function: true, op_type: "ConvWeightGrad", covers, shape: None }),
+    inputs: &[Port::Image, Port::Image],
+    outputs: &[Port::Plain, Port::OptionalPlain],
+    create: |attributes| Ok(Box::new(ConvWeightGrad { window: Window::read(attributes)?, plan: None })),
+};
+
+/// Convolutions of images without groups.
+fn covers(editor: &Editor, node: &NodeProto) -> bool {
+    is_plain(editor, node) && editor.int(node, "group", 1) == 1 && node.input.iter().all(|v| editor.is_image(v))
+}
+
+struct ConvWeightGrad {
+    window: Window,
+    plan: Option<Plan>,
+}
+
+impl Compute for ConvWeightGrad {
+    fn compute(&mut self, cx: &Context) -> Result<()> {
+        let (x, dy) = (cx.input(0)?, cx.input(1)?);
+        let (input, output) = (x.image()?, dy.image()?);
+        let plan = planned(&mut self.plan, self.window.conv(input, output))?;
+        let [high, wide] = self.window.kernel();
+        let dw = cx.output(0, &[output[3], input[3] / self.window.groups(), high, wide])?;
+        let db = cx.optional_output(1, &[output[3]])?;
+        plan.weight_grad(cx, cx.isa, x.data, dy.data, dw, db);
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! The tests of `src/engine/native/compute` in a crate of their own, for `make sanitize`.
+#![allow(dead_code)]
+
+#[path = "../../../src/engine/native/compute/mod.rs"]
+mod compute;
