@@ -11,6 +11,7 @@ mod l1_sp;
 mod l2;
 mod l2_sp;
 mod l2_sp_fisher;
+mod only_new;
 
 pub use groups::Groups;
 
@@ -91,6 +92,9 @@ pub trait Penalty: Sync {
 /// Every penalty but `none`.
 pub static PENALTIES: &[&dyn Penalty] =
     &[&l2::L2, &l2_sp::L2Sp, &l2_sp_fisher::L2SpFisher, &l1_sp::L1Sp, &gl_sp::GlSp, &gl_sp_fisher::GlSpFisher];
+
+/// On new parameters alone: what `none` leaves where regularizers take the place of a penalty.
+pub static ONLY_NEW: &dyn Penalty = &only_new::OnlyNew;
 
 /// The penalty of that name; `None` for `none`.
 pub fn find(kind: &str) -> Result<Option<&'static dyn Penalty>> {

@@ -1,5 +1,6 @@
 //! The recipe: from a source model and options to a bundle of training graphs.
 
+mod attention;
 mod bundle;
 mod export;
 mod fisher;
@@ -13,6 +14,8 @@ mod options;
 mod patterns;
 mod plan;
 mod rates;
+mod regularizers;
+mod source_branch;
 mod strengths;
 mod structure;
 mod update;
@@ -24,5 +27,6 @@ pub use head_step::head_step;
 pub use metadata::{CLASSES_KEY, Metadata, PREPROCESSING_KEY, default_preprocessing, read_metadata};
 pub use options::{HeadOption, Options, Penalize, PenaltyStep};
 pub use plan::{Plan, Planned, plan};
+pub use regularizers::{Tap, Wanted as WantedRegularizer, taps};
 pub use strengths::{OwnStrength, scalar_of};
 pub use structure::{Block, blocks};

@@ -8,6 +8,7 @@ use super::graphs::Slot;
 use super::options::{Options, Penalize, PenaltyStep, Strength};
 use super::patterns::{few, matching};
 use super::plan::{Plan, Planned};
+use super::source_branch::start_constant;
 use crate::error::{Error, Result};
 use crate::import::{Imported, ParameterKind};
 use crate::ir::{Attrs, DType, Graph, Tensor, ValueId};
@@ -32,7 +33,8 @@ pub fn scalar_of(pattern: &str) -> String {
 
 /// Decides for every parameter whether the penalty acts on it, how strongly, and why. Roles and freezing are decided before.
 pub(super) fn decide(parameters: &mut [Planned], options: &Options) -> Result<()> {
-    if options.penalty == "none" {
+    let only_new = options.penalty == "none";
+    if only_new && options.check()?.is_none() {
         return Ok(());
     }
     let all: Vec<_> = parameters.iter().map(|p| p.parameter.clone()).collect();
@@ -83,6 +85,7 @@ pub(super) fn decide(parameters: &mut [Planned], options: &Options) -> Result<()
         p.why_penalized = match (p.role, p.frozen, &wanted[i], excluded[i]) {
             (Role::Buffer, ..) => "no parameter".into(),
             (_, true, ..) => "frozen".into(),
+            (Role::Shared, ..) if only_new => "--penalty none".into(),
             (_, _, None, _) => format!("{kind}, which --penalize leaves out"),
             (_, _, _, Some(pattern)) => format!("--sp-exclude '{pattern}'"),
             (_, _, Some(why), None) => {
@@ -167,6 +170,9 @@ impl Penalties {
     pub fn new(strength: &Strength, options: &Options, plan: &Plan, imported: &Imported, source: &SourceModel) -> Result<Penalties> {
         let Strength { penalty, alpha, beta } = *strength;
         let mut scalars = vec![Scalar { name: "alpha".into(), default: alpha }, Scalar { name: "beta".into(), default: beta }];
+        if penalty.kind() == "none" {
+            scalars.remove(0);
+        }
         for (pattern, value) in &options.strengths {
             scalars.push(Scalar { name: scalar_of(pattern), default: *value });
         }
@@ -190,7 +196,7 @@ impl Penalties {
         let own = self.parameters.get(&p.name).filter(|_| p.penalized)?;
         let shared = p.role == Role::Shared;
         let start = p.start.as_ref().filter(|_| shared && self.penalty.uses_start());
-        let start = start.map(|t| graph.constant(&format!("{}.start", p.name), t.clone()));
+        let start = start.map(|t| start_constant(graph, &p.name, t));
         let fisher = own.fisher.as_ref().filter(|_| shared && self.penalty.uses_fisher());
         let fisher = fisher.map(|t| graph.constant(&format!("{}.fisher", p.name), cast(t, p.ty.dtype)));
         Some(Site { penalties: self, own, scalar: own.scalar, w: p.input, shared, start, fisher })
