@@ -136,8 +136,9 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
         training.scalars.insert(pattern.as_deref().map_or("alpha".into(), scalar_of), *value);
     }
     for WantedRegularizer { kind, strength } in &args.regularizer {
-        let value = strength
-            .ok_or_else(|| Error::usage(format!("--regularizer {kind}: give its strength, such as {kind}=0.1; `spgraph rewrite` chooses regularizers")))?;
+        let value = strength.ok_or_else(|| {
+            Error::usage(format!("--regularizer {kind}: give its strength, such as {kind}=0.1; `spgraph rewrite` chooses regularizers"))
+        })?;
         training.scalars.insert(crate::loss::find(kind)?.kind().into(), value);
     }
     for (name, value) in [("lr", args.lr), ("beta", args.beta)] {

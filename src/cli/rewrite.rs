@@ -151,7 +151,8 @@ pub(super) fn parse_strength(text: &str) -> Result<Strength, String> {
 /// `delta`, or `delta=0.1`.
 pub(super) fn parse_regularizer(text: &str) -> Result<WantedRegularizer, String> {
     let (kind, strength) = text.split_once('=').map_or((text, None), |(kind, value)| (kind, Some(value)));
-    let strength = strength.map(str::parse).transpose().map_err(|_| "give a kind such as delta, or a kind with a strength such as delta=0.1")?;
+    let strength =
+        strength.map(str::parse).transpose().map_err(|_| "give a kind such as delta, or a kind with a strength such as delta=0.1")?;
     Ok(WantedRegularizer { kind: kind.into(), strength })
 }
 
@@ -347,7 +348,8 @@ fn text(report: &Report, options: &Options) -> String {
         }
     ));
     let of_regularizer = |name: &str| m.regularizers.iter().any(|r| r.kind == name);
-    let strengths: Vec<String> = m.scalars.iter().filter(|s| s.name != "lr" && !of_regularizer(&s.name)).map(|s| format!("{} {}", s.name, s.default)).collect();
+    let strengths: Vec<String> =
+        m.scalars.iter().filter(|s| s.name != "lr" && !of_regularizer(&s.name)).map(|s| format!("{} {}", s.name, s.default)).collect();
     let step = match m.penalty.step {
         PenaltyAction::Gradient => "",
         PenaltyAction::Proximal => ", proximal",

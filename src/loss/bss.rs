@@ -9,13 +9,13 @@
 //! with `v₋ᵢ` the left singular vector of the i-th smallest singular value `σ₋ᵢ` (k = 1 and strength 0.001 in the paper and in the
 //! Transfer-Learning-Library). ONNX has no singular value decomposition; standard operators find the vectors so, in float64:
 //!
-//! - `G = F·Fᵀ` (or `Fᵀ·F`, the smaller one), and `M = I − G/trace(G)`, whose largest eigenvalue belongs to the smallest one of `G`.
+//! - `G = F·Fᵀ` (or `Fᵀ·F`, the smaller one), and `M = I − ½·G/trace(G)`, whose largest eigenvalue belongs to the smallest one of `G`.
 //! - `M` is squared 44 times and divided by its trace each time. What is left is the projector on the eigenvector, as long as the next
 //!   eigenvalue of `G` is further than 1e-12 of the trace; `v` is its largest column, normalised.
 //! - `M − (vᵀ·M·v)·v·vᵀ` gives the next one.
 //!
 //! Where the smallest eigenvalues are equal, `v` is one of their eigenvectors, as in any decomposition. Rows of padding are taken out of the
-//! way by eigenvalues of the size of the trace.
+//! way by eigenvalues 0 of `M`.
 
 use super::{Reads, Regularizer, Seen, Settings, Term, column};
 use crate::ir::{Attr, Attrs, DType, Dim, Tensor, ValueId};
@@ -45,7 +45,10 @@ impl Regularizer for Bss {
         };
         let count = settings.singular_values;
         if count > rows.min(columns) {
-            return Err(format!("--bss-k {count} is more than the {} singular values of {rows} images with {columns} features each", rows.min(columns)));
+            return Err(format!(
+                "--bss-k {count} is more than the {} singular values of {rows} images with {columns} features each",
+                rows.min(columns)
+            ));
         }
         let dtype = b.dtype(seen.tuned);
         let attributes = Attrs::from([("k".to_string(), Attr::Int(count as i64))]);
@@ -115,9 +118,11 @@ fn trace(b: &mut Builder, m: ValueId, unit: ValueId) -> Rule<ValueId> {
     b.op("Max", &[sum, tiny], Attrs::new())
 }
 
-/// `I − G/trace(G)`, and 0 in the rows and columns of padding, where the rows of `G` are images.
+/// `I − ½·G/trace(G)`, whose eigenvalues lie between ½ and 1, and 0 in the rows and columns of padding, where the rows of `G` are images.
 fn complement(b: &mut Builder, gram: ValueId, unit: ValueId, counts: Option<ValueId>) -> Rule<ValueId> {
     let whole = trace(b, gram, unit)?;
+    let two = b.number(2.0, whole);
+    let whole = b.mul(whole, two)?;
     let scaled = b.div(gram, whole)?;
     let rest = match counts {
         Some(counts) => {

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::regularizers::{self, Added, Networks, flat};
 use super::source_branch::start_constant;
 use super::strengths::{Acting, Penalties, Site};
-use super::update::update;
+use super::update::{Pull, update};
 use crate::error::{Error, Refusal, Result};
 use crate::grad;
 use crate::import::{Batch, ImportOptions, Imported, import};
@@ -211,26 +211,22 @@ pub fn updates(
     let lr = scalars.declare(graph, dtype, "lr", options.lr());
     let strengths = penalties.into_iter().flat_map(|p| &p.scalars).map(|s| scalars.declare(graph, dtype, &s.name, s.default));
     let strengths: Vec<ValueId> = strengths.collect();
-    let (mut totals, mut starts, mut acting) = (vec![], vec![], vec![]);
+    let mut pulls = vec![];
     for (p, &gradient) in parameters.iter().zip(gradients) {
         let site = penalties.and_then(|all| all.on(graph, p));
         let start = match (site.as_ref().and_then(|s| s.start), p.role, &p.start) {
             (Some(start), ..) => Some(start),
-            (None, Role::Shared, Some(t)) if options.optimizer.spd.is_some() => {
-                Some(start_constant(graph, &p.name, t))
-            }
+            (None, Role::Shared, Some(t)) if options.optimizer.spd.is_some() => Some(start_constant(graph, &p.name, t)),
             _ => None,
         };
-        let (total, own) = match site {
+        let (gradient, penalty) = match site {
             Some(site) => penalized(graph, &mut scalars, &strengths, p, gradient, site).map_err(failed("penalty"))?,
             None => (gradient, None),
         };
-        totals.push(total);
-        starts.push(start);
-        acting.push(own);
+        pulls.push(Pull { gradient, start, penalty });
     }
-    let optimizer = update(graph, options, &mut scalars, lr, &mut parameters, &totals, &starts, &acting)?;
-    let terms: Vec<ValueId> = acting.iter().flatten().map(|a| a.term.value).collect();
+    let optimizer = update(graph, options, &mut scalars, lr, &mut parameters, &pulls)?;
+    let terms: Vec<ValueId> = pulls.iter().filter_map(|p| p.penalty.as_ref()).map(|a| a.term.value).collect();
     let mut b = Builder::new(graph);
     b.scope("penalty");
     let penalty = match terms.is_empty() {

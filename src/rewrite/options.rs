@@ -4,9 +4,9 @@ use super::regularizers::{self, Wanted};
 use crate::emit::Dialect;
 use crate::error::{Error, Result};
 use crate::import::Batch;
+use crate::loss;
 use crate::manifest::{BatchNormMode, Preprocessing};
 use crate::optim::Optimizer;
-use crate::loss;
 use crate::penalty::{self, Penalty};
 use std::path::PathBuf;
 

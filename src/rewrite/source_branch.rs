@@ -33,7 +33,8 @@ impl<'a> SourceBranch<'a> {
         for id in source.ids() {
             let Some(tensor) = &source.value(id).constant else { continue };
             let name = source.name_of(id);
-            let still = graph.find(name).filter(|&v| !moving.contains(name) && graph.value(v).constant.as_ref().is_some_and(|t| same(t, tensor)));
+            let still =
+                graph.find(name).filter(|&v| !moving.contains(name) && graph.value(v).constant.as_ref().is_some_and(|t| same(t, tensor)));
             let here = still.unwrap_or_else(|| match moving.contains(name) {
                 true => start_constant(graph, name, tensor),
                 false => graph.constant(&format!("source/{name}"), tensor.clone()),
@@ -76,11 +77,8 @@ impl<'a> SourceBranch<'a> {
             let outputs = match known.find(graph, &copy) {
                 Some(outputs) => outputs,
                 None => {
-                    let types: Vec<(String, TensorType)> = node
-                        .outputs
-                        .iter()
-                        .map(|&o| (format!("{scope}/{}", self.source.name_of(o)), self.source.ty(o).clone()))
-                        .collect();
+                    let types: Vec<(String, TensorType)> =
+                        node.outputs.iter().map(|&o| (format!("{scope}/{}", self.source.name_of(o)), self.source.ty(o).clone())).collect();
                     graph.node(copy, types)
                 }
             };
