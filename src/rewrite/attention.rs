@@ -39,7 +39,11 @@ impl Attention {
             return Err(self.bad(format!("it lacks {}, and has {}", tap.weight, super::patterns::few(known.into_iter()))));
         };
         if tensor.shape() != [channels] {
-            return Err(self.bad(format!("`{}` has the shape {:?} in it, and the layer has {channels} channels", tap.weight, tensor.shape())));
+            return Err(self.bad(format!(
+                "`{}` has the shape {:?} in it, and the layer has {channels} channels",
+                tap.weight,
+                tensor.shape()
+            )));
         }
         let dtype = graph.ty(tap.value).dtype;
         let tensor = Tensor::from_floats(dtype, tensor.shape(), &tensor.to_f64()?);

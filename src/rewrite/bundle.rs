@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 /// Weights above this many bytes go to `weights.bin`.
-const INLINE_LIMIT: u64 = 1 << 30;
+pub const INLINE_LIMIT: u64 = 1 << 30;
 
 /// Weights above this many bytes are worth a thread that writes them.
 const LARGE: u64 = 1 << 20;

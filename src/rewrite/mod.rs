@@ -20,7 +20,7 @@ mod strengths;
 mod structure;
 mod update;
 
-pub use bundle::{Bundle, Report, rewrite, start_state};
+pub use bundle::{Bundle, INLINE_LIMIT, Report, rewrite, start_state};
 pub use export::{export, tuned};
 pub use head::{Head, classes, find_head, logits, transplant};
 pub use head_step::head_step;
