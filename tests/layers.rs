@@ -20,7 +20,7 @@ const STAGES: &[&[&str]] = &[
     &["engine"],
     &["data"],
     &["train"],
-    &["fisher"],
+    &["fisher", "attention"],
     &["report"],
     &["cli"],
 ];
