@@ -82,6 +82,11 @@ pub trait Penalty: Sync {
     /// Why there is no proximal step, where there is none.
     fn without_prox(&self) -> Option<&'static str>;
 
+    /// The value alone, for a proximal step, which has no use for the gradient: runtimes compute what nobody reads.
+    fn value(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
+        Ok(self.shared(b, p)?.value)
+    }
+
     /// The proximal step: `argmin_x ½·‖x − w‖² + Ω(x)`, where `p.strength` is `lr·α` and `p.w` comes from the optimizer's step on
     /// the data loss alone.
     fn prox(&self, _: &mut Builder, _: &Shared) -> Rule<ValueId> {

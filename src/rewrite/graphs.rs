@@ -226,7 +226,7 @@ pub fn updates(
         pulls.push(Pull { gradient, start, penalty });
     }
     let optimizer = update(graph, options, &mut scalars, lr, &mut parameters, &pulls)?;
-    let terms: Vec<ValueId> = pulls.iter().filter_map(|p| p.penalty.as_ref()).map(|a| a.term.value).collect();
+    let terms: Vec<ValueId> = pulls.iter().filter_map(|p| p.penalty.as_ref()).map(|a| a.value).collect();
     let mut b = Builder::new(graph);
     b.scope("penalty");
     let penalty = match terms.is_empty() {

@@ -15,7 +15,7 @@ use crate::ir::{Attrs, DType, Graph, Tensor, ValueId};
 use crate::manifest::{Role, Scalar};
 use crate::onnx::SourceModel;
 use crate::ops::{Builder, Rule};
-use crate::penalty::{Groups, Penalty, Shared, Term};
+use crate::penalty::{Groups, Penalty, Shared};
 use std::collections::HashMap;
 
 /// The strength of the penalty on one parameter: the value of a scalar input times a constant.
@@ -237,7 +237,10 @@ pub(super) struct Site<'a> {
 pub(super) struct Acting<'a> {
     site: Site<'a>,
     strength: ValueId,
-    pub term: Term,
+    /// A scalar.
+    pub value: ValueId,
+    /// Of the parameter's shape; none where a proximal step takes its place.
+    gradient: Option<ValueId>,
 }
 
 impl<'a> Site<'a> {
@@ -254,36 +257,43 @@ impl<'a> Site<'a> {
                 b.mul(scalar, factor)?
             }
         };
-        let term = match self.shared {
-            true => self.penalties.penalty.shared(b, &self.seen(self.w, strength)),
-            false => self.penalties.penalty.new_parameter(b, self.w, strength),
-        }?;
-        Ok(Acting { site: self, strength, term })
+        let penalty = self.penalties.penalty;
+        let (value, gradient) = match (self.shared, self.penalties.step) {
+            (true, PenaltyStep::Proximal) => (penalty.value(b, &self.seen(self.w, strength))?, None),
+            (true, _) => {
+                let term = penalty.shared(b, &self.seen(self.w, strength))?;
+                (term.value, Some(term.gradient))
+            }
+            (false, _) => {
+                let term = penalty.new_parameter(b, self.w, strength)?;
+                (term.value, Some(term.gradient))
+            }
+        };
+        Ok(Acting { site: self, strength, value, gradient })
     }
 }
 
 impl Acting<'_> {
     /// What the optimizer gets: the data loss's gradient, with the penalty's where that is no step of its own.
     pub fn gradient(&self, b: &mut Builder, data: ValueId) -> Rule<ValueId> {
-        match self.site.penalties.step {
-            PenaltyStep::Decoupled => Ok(data),
-            PenaltyStep::Proximal if self.site.shared => Ok(data),
-            _ => b.add(data, self.term.gradient),
+        match (self.site.penalties.step, self.gradient) {
+            (PenaltyStep::Decoupled, _) | (_, None) => Ok(data),
+            (_, Some(gradient)) => b.add(data, gradient),
         }
     }
 
     /// The penalty's own step after the optimizer's, which led to `next` with the learning rate `lr`: proximal, or
     /// `next − lr·∇Ω(w)`.
     pub fn after(&self, b: &mut Builder, next: ValueId, lr: ValueId) -> Rule<ValueId> {
-        match self.site.penalties.step {
-            PenaltyStep::Decoupled => {
-                let outputs = b.call("DecoupledPenalty", &[next, self.term.gradient, lr], Attrs::new(), |b, i| {
+        match (self.site.penalties.step, self.gradient) {
+            (PenaltyStep::Decoupled, Some(gradient)) => {
+                let outputs = b.call("DecoupledPenalty", &[next, gradient, lr], Attrs::new(), |b, i| {
                     let pull = b.mul(i[1], i[2])?;
                     Ok(vec![b.sub(i[0], pull)?])
                 })?;
                 Ok(outputs[0])
             }
-            PenaltyStep::Proximal if self.site.shared => {
+            (PenaltyStep::Proximal, None) => {
                 let threshold = b.mul(lr, self.strength)?;
                 self.site.penalties.penalty.prox(b, &self.site.seen(next, threshold))
             }
