@@ -141,15 +141,15 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
         let values = first.run(&[(m.data.input.name.as_str(), &batch.data)])?;
         let weight = batch.valid as f64;
         let mut base = 0.0;
-        for (i, (b, session)) in behind.iter().zip(&mut rest).enumerate() {
+        for ((b, session), rises) in behind.iter().zip(&mut rest).zip(&mut rises) {
             let mut run = |mask: Option<usize>| measure(session.as_mut(), b, &names, &values, &batch.target, mask);
             let whole = run(None)?;
             base = whole;
-            for channel in 0..b.channels {
+            for (channel, rise) in rises.iter_mut().enumerate() {
                 if stop.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted("measuring was stopped; nothing was written".into()));
                 }
-                rises[i][channel] += weight * (run(Some(channel))? - whole);
+                *rise += weight * (run(Some(channel))? - whole);
                 pairs += 1;
                 done(pairs, total);
             }
@@ -157,24 +157,11 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
         seen += batch.valid;
         loss += weight * base;
     }
-    let mut layers = vec![];
-    let mut results = vec![];
-    for ((tap, rises), b) in taps.iter().zip(rises).zip(&behind) {
+    let (mut layers, mut results) = (vec![], vec![]);
+    for (tap, rises) in taps.iter().zip(rises) {
         let rises: Vec<f64> = rises.iter().map(|r| r / seen.max(1) as f64).collect();
-        if let Some(wrong) = rises.iter().find(|r| !r.is_finite()) {
-            return Err(Error::training(format!("the loss without a channel of {} is {wrong}: has the run diverged?", tap.alias)));
-        }
         let weights = shares(&rises);
-        let most = (0..b.channels).max_by(|&i, &j| rises[i].total_cmp(&rises[j])).unwrap_or(0);
-        results.push(LayerAttention {
-            layer: tap.alias.clone(),
-            channels: b.channels,
-            mean_rise: rises.iter().sum::<f64>() / b.channels.max(1) as f64,
-            largest_rise: rises.get(most).copied().unwrap_or_default(),
-            channel: most,
-            smallest: weights.iter().copied().fold(f64::INFINITY, f64::min),
-            largest: weights.iter().copied().fold(0.0, f64::max),
-        });
+        results.push(summary(&tap.alias, &rises, &weights)?);
         layers.push((tap.weight.clone(), weights));
     }
     let info = Info {
@@ -192,6 +179,23 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
         loss: info.loss,
         seconds: start.elapsed().as_secs_f64(),
         layers: results,
+    })
+}
+
+/// Fails where a loss was no number.
+fn summary(layer: &str, rises: &[f64], weights: &[f64]) -> Result<LayerAttention> {
+    if let Some(wrong) = rises.iter().find(|r| !r.is_finite()) {
+        return Err(Error::training(format!("the loss without a channel of {layer} rises by {wrong}: has the run diverged?")));
+    }
+    let most = (0..rises.len()).max_by(|&i, &j| rises[i].total_cmp(&rises[j])).unwrap_or(0);
+    Ok(LayerAttention {
+        layer: layer.to_string(),
+        channels: rises.len(),
+        mean_rise: rises.iter().sum::<f64>() / rises.len().max(1) as f64,
+        largest_rise: rises.get(most).copied().unwrap_or_default(),
+        channel: most,
+        smallest: weights.iter().copied().fold(f64::INFINITY, f64::min),
+        largest: weights.iter().copied().fold(0.0, f64::max),
     })
 }
 
