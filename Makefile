@@ -8,10 +8,10 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup runtime test rust-test python-test check sanitize format lint docs demo models bench bench-peers clean
+.PHONY: help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench bench-penalties bench-peers clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the binary (release profile)
 	$(CARGO) build --release
@@ -65,9 +65,20 @@ demo: runtime ## Fine-tune the model in models/ on few images, with L2-SP and wi
 models: runtime ## Make the demo's pretrained model again
 	models/make.sh
 
+PLOT_PYTHON ?= .venv-plot/bin/python
+
+penalty-plot: runtime ## Fine-tune the demo with each penalty and draw docs/penalties.svg (PLOT_PYTHON names an environment with matplotlib)
+	@test "$(PLOT_PYTHON)" != .venv-plot/bin/python || test -x $(PLOT_PYTHON) || { \
+		$(PYTHON) -m venv .venv-plot && .venv-plot/bin/python -m pip install --quiet --disable-pip-version-check -r examples/requirements.txt; }
+	$(PLOT_PYTHON) examples/penalty_plot.py
+
 bench: setup runtime ## Measure rewriting, the training step and fine-tuning (BENCH_ARGS="--quick --growth")
 	$(CARGO) build --release --example step_time
 	$(VENV)/bin/python bench/run.py $(BENCH_ARGS)
+
+bench-penalties: setup runtime ## Measure what penalties, regularizers and freezing cost in a step (PENALTIES_ARGS="--rounds 3 freezing")
+	$(CARGO) build --release --example paired_steps
+	$(VENV)/bin/python bench/penalties.py $(PENALTIES_ARGS)
 
 PEERS_PYTHON ?= .venv-peers/bin/python
 
@@ -79,4 +90,4 @@ bench-peers: setup runtime ## Measure PyTorch and spgraph in turn (PEERS_ARGS="-
 	$(VENV)/bin/python bench/peers.py --python $(PEERS_PYTHON) $(PEERS_ARGS)
 
 clean: ## Remove what was built, .venv too
-	rm -rf target $(VENV)
+	rm -rf target $(VENV) .venv-plot

@@ -1,6 +1,8 @@
 //! Fine-tune deployed ONNX networks: starting-point penalties, loss, gradients and optimizer in a training graph of
 //! standard operators.
 
+pub mod attention;
+pub mod attention_file;
 pub mod cli;
 pub mod data;
 pub mod emit;

@@ -22,6 +22,9 @@ pub struct Manifest {
     /// Every state tensor, in the order of the step's inputs.
     pub state: Vec<State>,
     pub penalty: Penalty,
+    /// Losses on what the network computes; their values are part of the output `penalty`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regularizers: Vec<Regularizer>,
     pub optimizer: Optimizer,
     pub batch_norm: BatchNormMode,
     /// Element type of weights and activations: `float32`.
@@ -132,6 +135,25 @@ pub struct Penalty {
     /// How it acts on them.
     #[serde(default, skip_serializing_if = "PenaltyAction::is_gradient")]
     pub step: PenaltyAction,
+}
+
+/// A loss on what the network computes, beside the data loss. Its strength is the scalar of the same name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Regularizer {
+    /// `delta`, `bss` or `lwf`.
+    pub kind: String,
+    /// `delta`: the layers whose output is compared, by the alias of their weight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
+    /// `delta`: whether the channels have weights.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attention: bool,
+    /// T of `lwf`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// k of `bss`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub singular_values: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ const STAGES: &[&[&str]] = &[
     &["fs", "ir"],
     &["tensor_file", "onnx"],
     &["fisher_file"],
+    &["attention_file"],
     &["ops"],
     &["grad", "loss", "penalty", "optim"],
     &["manifest"],
@@ -19,7 +20,7 @@ const STAGES: &[&[&str]] = &[
     &["engine"],
     &["data"],
     &["train"],
-    &["fisher"],
+    &["fisher", "attention"],
     &["report"],
     &["cli"],
 ];

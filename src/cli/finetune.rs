@@ -3,11 +3,11 @@
 use super::engine_args::EngineArgs;
 use super::eval::percent;
 use super::progress::{self, Log};
-use super::rewrite::{Strength, parse_strength};
+use super::rewrite::{Strength, parse_regularizer, parse_strength};
 use super::{interrupt, output};
 use crate::data::Augment;
 use crate::error::Error;
-use crate::rewrite::scalar_of;
+use crate::rewrite::{WantedRegularizer, scalar_of};
 use crate::train::{Existing, FinetuneOptions, Length, Run, RunRecord, RunResult, Schedule, Training, Validation, finetune};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -44,6 +44,9 @@ pub struct Args {
     /// Strength of the penalty on a new head's parameters [default: the bundle's]
     #[arg(long, allow_negative_numbers = true)]
     beta: Option<f64>,
+    /// Strength of a regularizer of the bundle (repeatable) [default: the bundle's]
+    #[arg(long, value_name = "KIND=STRENGTH", value_parser = parse_regularizer)]
+    regularizer: Vec<WantedRegularizer>,
     /// Learning rate over time; step is a tenth after two thirds of the steps [default: step]
     #[arg(long, value_enum)]
     schedule: Option<ScheduleArg>,
@@ -131,6 +134,12 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
     training.head_first = args.head_first.unwrap_or(training.head_first);
     for Strength { pattern, value } in &args.alpha {
         training.scalars.insert(pattern.as_deref().map_or("alpha".into(), scalar_of), *value);
+    }
+    for WantedRegularizer { kind, strength } in &args.regularizer {
+        let value = strength.ok_or_else(|| {
+            Error::usage(format!("--regularizer {kind}: give its strength, such as {kind}=0.1; `spgraph rewrite` chooses regularizers"))
+        })?;
+        training.scalars.insert(crate::loss::find(kind)?.kind().into(), value);
     }
     for (name, value) in [("lr", args.lr), ("beta", args.beta)] {
         if let Some(value) = value {

@@ -7,9 +7,10 @@ use crate::data::{ImageFolder, Recipe};
 use crate::emit::Dialect;
 use crate::error::Error;
 use crate::import::Batch;
+use crate::loss::Settings;
 use crate::manifest::{BatchNormMode, PenaltyAction, Preprocessing, Role};
 use crate::report::{explanation, inspect};
-use crate::rewrite::{HeadOption, Options, Penalize, PenaltyStep, Report, rewrite};
+use crate::rewrite::{HeadOption, Options, Penalize, PenaltyStep, Report, WantedRegularizer, rewrite};
 use crate::train::read_class_names;
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -25,9 +26,9 @@ pub struct Args {
     /// Replace the bundle that is there
     #[arg(long)]
     force: bool,
-    /// Penalty: none, l2, l2-sp, l2-sp-fisher, l1-sp, gl-sp or gl-sp-fisher
-    #[arg(long, default_value = "l2-sp")]
-    penalty: String,
+    /// Penalty: none, l2, l2-sp, l2-sp-fisher, l1-sp, gl-sp or gl-sp-fisher [default: l2-sp; none with --regularizer]
+    #[arg(long)]
+    penalty: Option<String>,
     /// Strength of the penalty on parameters that have a starting point, or with PATTERN=STRENGTH on those that a glob pattern
     /// matches (repeatable; the last match counts) [default: 0.1 for l2-sp and l2-sp-fisher, 0.0001 for l2, 0.001 for the others]
     #[arg(long, allow_negative_numbers = true, value_name = "[PATTERN=]STRENGTH", value_parser = parse_strength)]
@@ -47,6 +48,22 @@ pub struct Args {
     /// Fisher information that `spgraph fisher` estimated from this model, for l2-sp-fisher and gl-sp-fisher
     #[arg(long, value_name = "FILE")]
     fisher: Option<PathBuf>,
+    /// A loss beside the penalty, on what the network computes: delta (feature maps stay near the source's), bss (small singular values of the
+    /// features vanish) or lwf (what the old classifier says stays), repeatable [default strengths: delta 0.01, bss 0.001, lwf 4]
+    #[arg(long, value_name = "KIND[=STRENGTH]", value_parser = parse_regularizer)]
+    regularizer: Vec<WantedRegularizer>,
+    /// Layers whose output delta compares: glob patterns on their weights [default: the last convolution of each residual stage]
+    #[arg(long, num_args = 1.., value_name = "PATTERN")]
+    delta_layers: Vec<String>,
+    /// Weights of the channels that `spgraph attention` measured, for delta [default: all alike]
+    #[arg(long, value_name = "FILE")]
+    attention: Option<PathBuf>,
+    /// How many of the smallest singular values bss shrinks
+    #[arg(long, value_name = "K", default_value_t = Settings::default().singular_values)]
+    bss_k: usize,
+    /// Temperature of lwf
+    #[arg(long, value_name = "T", default_value_t = Settings::default().temperature, allow_negative_numbers = true)]
+    temperature: f64,
     /// l1-sp and gl-sp by their proximal step, which returns weights or whole channels exactly to their start
     #[arg(long, conflicts_with = "decoupled")]
     prox: bool,
@@ -131,6 +148,14 @@ pub(super) fn parse_strength(text: &str) -> Result<Strength, String> {
     }
 }
 
+/// `delta`, or `delta=0.1`.
+pub(super) fn parse_regularizer(text: &str) -> Result<WantedRegularizer, String> {
+    let (kind, strength) = text.split_once('=').map_or((text, None), |(kind, value)| (kind, Some(value)));
+    let strength =
+        strength.map(str::parse).transpose().map_err(|_| "give a kind such as delta, or a kind with a strength such as delta=0.1")?;
+    Ok(WantedRegularizer { kind: kind.into(), strength })
+}
+
 /// Strengths by pattern.
 type ByPattern = Vec<(String, f64)>;
 
@@ -203,7 +228,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (classes, preprocessing) = (class_names(&args)?, preprocessing(&args)?);
     let (alpha, strengths) = strengths(args.alpha)?;
     let options = Options {
-        penalty: args.penalty,
+        penalty: args.penalty.unwrap_or_else(|| if args.regularizer.is_empty() { Options::default().penalty } else { "none".into() }),
         alpha,
         beta: args.beta,
         penalize: penalize(args.penalize),
@@ -216,6 +241,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             _ => PenaltyStep::Gradient,
         },
         fisher: args.fisher,
+        regularizers: args.regularizer,
+        regularizer_settings: Settings { temperature: args.temperature, singular_values: args.bss_k },
+        delta_layers: args.delta_layers,
+        attention: args.attention,
         head: args.classes.map_or(HeadOption::Keep, HeadOption::Classes),
         head_map: args.head_map,
         freeze: args.freeze,
@@ -318,7 +347,9 @@ fn text(report: &Report, options: &Options) -> String {
             BatchNormMode::Frozen => "frozen (moving statistics)",
         }
     ));
-    let strengths: Vec<String> = m.scalars.iter().filter(|s| s.name != "lr").map(|s| format!("{} {}", s.name, s.default)).collect();
+    let of_regularizer = |name: &str| m.regularizers.iter().any(|r| r.kind == name);
+    let strengths: Vec<String> =
+        m.scalars.iter().filter(|s| s.name != "lr" && !of_regularizer(&s.name)).map(|s| format!("{} {}", s.name, s.default)).collect();
     let step = match m.penalty.step {
         PenaltyAction::Gradient => "",
         PenaltyAction::Proximal => ", proximal",
@@ -329,8 +360,17 @@ fn text(report: &Report, options: &Options) -> String {
         "penalty     {} {}{}",
         m.penalty.kind,
         strengths.join(", "),
-        if m.penalty.kind == "none" { String::new() } else { format!(", on {on} tensors{step}") }
+        if strengths.is_empty() { String::new() } else { format!(", on {on} tensors{step}") }
     ));
+    for r in &m.regularizers {
+        let strength = m.scalars.iter().find(|s| s.name == r.kind).map_or(0.0, |s| s.default);
+        let on = match (r.temperature, r.singular_values) {
+            (Some(t), _) => format!("temperature {t}"),
+            (_, Some(k)) => format!("{k} singular value{} of the features", if k == 1 { "" } else { "s" }),
+            _ => format!("{}on {}", if r.attention { "with attention, " } else { "" }, r.layers.join(", ")),
+        };
+        line(format!("            {} {strength}, {on}", r.kind));
+    }
     let multiplied = m.state.iter().filter(|s| s.lr_mult != 1.0).count();
     line(format!(
         "optimizer   {}, lr {}{}",

@@ -39,6 +39,14 @@ impl Penalty for GlSp {
         None
     }
 
+    fn value(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
+        let outputs = b.call("GlSpValue", &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
+            let moved = b.sub(i[0], i[1])?;
+            Ok(vec![groups::norms(b, p.groups, moved, i[2])?])
+        })?;
+        Ok(outputs[0])
+    }
+
     fn prox(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
         let outputs = b.call("GlSpProx", &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
             Ok(vec![groups::shrink(b, p.groups, i[0], i[1], i[2])?])

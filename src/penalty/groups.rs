@@ -80,6 +80,15 @@ impl Groups {
         b.sum(product, &self.within, true)
     }
 
+    /// `t·Σ_g √q_g` for a scalar `t` and a number for each group.
+    fn total(&self, b: &mut Builder, square: ValueId, strength: ValueId) -> Rule<ValueId> {
+        let norm = b.op("Sqrt", &[square], Default::default())?;
+        let all: Vec<usize> = (0..self.shape.len()).collect();
+        let norms = b.sum(norm, &all, false)?;
+        let strength = b.reshape(strength, &[])?;
+        b.mul(norms, strength)
+    }
+
     /// `strength·s_g`, with as many axes as the view has.
     fn weighted(&self, b: &mut Builder, strength: ValueId) -> Rule<ValueId> {
         let strength = b.reshape(strength, &vec![Dim::Known(1); self.shape.len()])?;
@@ -100,17 +109,21 @@ pub(super) fn lasso(b: &mut Builder, groups: &Groups, d: ValueId, e: ValueId, st
     };
     let square = groups.products(b, d, e)?;
     let strength = groups.weighted(b, strength)?;
-    let norm = b.op("Sqrt", &[square], Default::default())?;
-    let all: Vec<usize> = (0..groups.shape.len()).collect();
-    let norms = b.sum(norm, &all, false)?;
-    let scalar = b.reshape(strength, &[])?;
-    let value = b.mul(norms, scalar)?;
+    let value = groups.total(b, square, strength)?;
     let inside = b.number(INSIDE_ROOT, square);
     let above = b.add(square, inside)?;
     let root = b.op("Sqrt", &[above], Default::default())?;
     let factor = b.div(strength, root)?;
     let gradient = b.mul(e, factor)?;
     Ok(vec![value, b.reshape(gradient, &shape)?])
+}
+
+/// `α·Σ_g s_g·‖d_g‖`, inside a function's body.
+pub(super) fn norms(b: &mut Builder, groups: &Groups, d: ValueId, strength: ValueId) -> Rule<ValueId> {
+    let d = groups.view(b, d)?;
+    let square = groups.products(b, d, d)?;
+    let strength = groups.weighted(b, strength)?;
+    groups.total(b, square, strength)
 }
 
 /// The group soft-threshold `w⁰ + d·max(0, 1 − t·s_g/‖d_g‖)` for `d = w − w⁰` and a threshold `t`, inside a function's body. Where

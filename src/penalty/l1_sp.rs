@@ -27,18 +27,23 @@ impl Penalty for L1Sp {
     fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term> {
         let outputs = b.call("L1SpPenalty", &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
-            let size = b.op("Abs", &[moved], Attrs::new())?;
-            let all: Vec<usize> = (0..b.rank(size)).collect();
-            let sum = b.sum(size, &all, false)?;
             let strength = b.reshape(i[2], &[])?;
-            let value = b.mul(sum, strength)?;
-            Ok(vec![value, step(b, moved, strength)?])
+            Ok(vec![size(b, moved, strength)?, step(b, moved, strength)?])
         })?;
         Ok(Term { value: outputs[0], gradient: outputs[1] })
     }
 
     fn without_prox(&self) -> Option<&'static str> {
         None
+    }
+
+    fn value(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
+        let outputs = b.call("L1SpValue", &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
+            let moved = b.sub(i[0], i[1])?;
+            let strength = b.reshape(i[2], &[])?;
+            Ok(vec![size(b, moved, strength)?])
+        })?;
+        Ok(outputs[0])
     }
 
     fn prox(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
@@ -52,6 +57,14 @@ impl Penalty for L1Sp {
         })?;
         Ok(outputs[0])
     }
+}
+
+/// `strength·‖d‖₁`; both scalars have rank 0.
+fn size(b: &mut Builder, d: ValueId, strength: ValueId) -> Rule<ValueId> {
+    let size = b.op("Abs", &[d], Attrs::new())?;
+    let all: Vec<usize> = (0..b.rank(size)).collect();
+    let sum = b.sum(size, &all, false)?;
+    b.mul(sum, strength)
 }
 
 /// `d` between `−limit` and `limit`, a scalar.

@@ -11,6 +11,7 @@ mod l1_sp;
 mod l2;
 mod l2_sp;
 mod l2_sp_fisher;
+mod only_new;
 
 pub use groups::Groups;
 
@@ -81,6 +82,11 @@ pub trait Penalty: Sync {
     /// Why there is no proximal step, where there is none.
     fn without_prox(&self) -> Option<&'static str>;
 
+    /// The value alone, for a proximal step, which has no use for the gradient: runtimes compute what nobody reads.
+    fn value(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
+        Ok(self.shared(b, p)?.value)
+    }
+
     /// The proximal step: `argmin_x ½·‖x − w‖² + Ω(x)`, where `p.strength` is `lr·α` and `p.w` comes from the optimizer's step on
     /// the data loss alone.
     fn prox(&self, _: &mut Builder, _: &Shared) -> Rule<ValueId> {
@@ -91,6 +97,9 @@ pub trait Penalty: Sync {
 /// Every penalty but `none`.
 pub static PENALTIES: &[&dyn Penalty] =
     &[&l2::L2, &l2_sp::L2Sp, &l2_sp_fisher::L2SpFisher, &l1_sp::L1Sp, &gl_sp::GlSp, &gl_sp_fisher::GlSpFisher];
+
+/// On new parameters alone: what `none` leaves where regularizers take the place of a penalty.
+pub static ONLY_NEW: &dyn Penalty = &only_new::OnlyNew;
 
 /// The penalty of that name; `None` for `none`.
 pub fn find(kind: &str) -> Result<Option<&'static dyn Penalty>> {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 /// Weights above this many bytes go to `weights.bin`.
-const INLINE_LIMIT: u64 = 1 << 30;
+pub const INLINE_LIMIT: u64 = 1 << 30;
 
 /// Weights above this many bytes are worth a thread that writes them.
 const LARGE: u64 = 1 << 20;
@@ -37,12 +37,14 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
     let out = OutputDir::create_marked(output, force, "manifest.json")?;
     let mut source = onnx::read(model)?;
     let known = read_metadata(&source.proto)?;
+    let original = source.clone();
     let (plan, imported) = plan(&mut source, options)?;
     let penalties = strength.map(|s| Penalties::new(&s, options, &plan, &imported, &source)).transpose()?;
     drop(imported);
-    let back = graphs::backward(&source, options, &plan)?;
+    let back = graphs::backward(&source, &original, options, &plan)?;
     let data = port(&back.graph, back.data);
     let target = port(&back.graph, back.target);
+    let regularizers = back.regularizers.manifest.clone();
 
     let mut files = Files { dir: out.path().to_path_buf(), weights: None, external: options.external_data, names: vec![], writers: vec![] };
     let gradient_names: Vec<String> = back.gradients.iter().map(|&g| back.graph.name_of(g).to_string()).collect();
@@ -95,6 +97,7 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
                 PenaltyStep::Decoupled => manifest::PenaltyAction::Decoupled,
             },
         },
+        regularizers,
         optimizer: options.optimizer,
         batch_norm: plan.batch_norm,
         precision: slots.first().map_or(DType::F32, |s| s.ty.dtype).name().into(),
@@ -148,33 +151,44 @@ struct Step {
 }
 
 fn step_graph(back: graphs::Backward, options: &Options, penalties: Option<&Penalties>) -> Result<Step> {
-    let graphs::Backward { mut graph, data, target, loss, parameters, gradients, buffers } = back;
+    let graphs::Backward { mut graph, data, target, loss, parameters, gradients, buffers, regularizers } = back;
     let updates = graphs::updates(&mut graph, options, penalties, parameters, &gradients)?;
-    let total = crate::ops::Builder::new(&mut graph)
-        .add(loss.value, updates.penalty)
-        .map_err(|reason| Error::model(format!("the loss cannot be added to the penalty: {reason}")))?;
-    let results = [("loss", total), ("data_loss", loss.value), ("penalty", updates.penalty), ("correct", loss.correct)];
+    let failed = |reason| Error::model(format!("the loss cannot be added to the penalty: {reason}"));
+    let mut b = crate::ops::Builder::new(&mut graph);
+    let penalty = match regularizers.value {
+        Some(value) => b.add(updates.penalty, value).map_err(failed)?,
+        None => updates.penalty,
+    };
+    let total = b.add(loss.value, penalty).map_err(failed)?;
+    let results = [("loss", total), ("data_loss", loss.value), ("penalty", penalty), ("correct", loss.correct)];
+    let scalars: Vec<_> = updates.scalars.into_iter().chain(regularizers.scalars).collect();
     for (name, value) in results {
         graph.rename(value, name);
     }
     let outputs = results.iter().map(|(_, v)| graph.name_of(*v).to_string()).collect();
     let slots: Vec<Slot> = updates.parameters.into_iter().chain(buffers).chain(updates.optimizer).collect();
-    graph.inputs = [data, target].into_iter().chain(updates.scalars.iter().map(|s| s.1)).chain(slots.iter().map(|s| s.input)).collect();
+    graph.inputs = [data, target].into_iter().chain(scalars.iter().map(|s| s.1)).chain(slots.iter().map(|s| s.input)).collect();
     graph.outputs = results.iter().map(|r| r.1).chain(slots.iter().map(|s| s.next)).collect();
     graph.name = "step".into();
     graph.verify().map_err(|e| Error::model(format!("the training step is malformed: {e}")))?;
-    Ok(Step { graph, slots, scalars: updates.scalars.into_iter().map(|s| s.0).collect(), outputs })
+    Ok(Step { graph, slots, scalars: scalars.into_iter().map(|s| s.0).collect(), outputs })
 }
 
-/// State and batch → data loss, correct, gradients, next statistics.
+/// State and batch → data loss, correct, gradients, next statistics. With regularizers also their strengths → `regularizer`, their sum; the
+/// gradients are those of both.
 fn gradient_model(back: &graphs::Backward, dialect: Dialect) -> pb::ModelProto {
     let mut graph = back.graph.clone();
     graph.rename(back.loss.value, "loss");
     graph.rename(back.loss.correct, "correct");
     let state = || back.parameters.iter().chain(&back.buffers);
-    graph.inputs = [back.data, back.target].into_iter().chain(state().map(|s| s.input)).collect();
+    let strengths = back.regularizers.scalars.iter().map(|s| s.1);
+    graph.inputs = [back.data, back.target].into_iter().chain(strengths).chain(state().map(|s| s.input)).collect();
+    if let Some(value) = back.regularizers.value {
+        graph.rename(value, "regularizer");
+    }
     graph.outputs = [back.loss.value, back.loss.correct]
         .into_iter()
+        .chain(back.regularizers.value)
         .chain(back.gradients.iter().copied())
         .chain(back.buffers.iter().map(|s| s.next))
         .collect();

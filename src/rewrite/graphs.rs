@@ -3,8 +3,10 @@
 use super::head::logits;
 use super::options::Options;
 use super::plan::Plan;
+use super::regularizers::{self, Added, Networks, flat};
+use super::source_branch::start_constant;
 use super::strengths::{Acting, Penalties, Site};
-use super::update::update;
+use super::update::{Pull, update};
 use crate::error::{Error, Refusal, Result};
 use crate::grad;
 use crate::import::{Batch, ImportOptions, Imported, import};
@@ -44,6 +46,8 @@ pub struct Backward {
     /// The data loss's gradient for each of them.
     pub gradients: Vec<ValueId>,
     pub buffers: Vec<Slot>,
+    /// The regularizers, whose gradients are part of `gradients`.
+    pub regularizers: Added,
 }
 
 /// Inputs and results of the optimizer's half.
@@ -59,8 +63,8 @@ pub(super) fn failed(what: &'static str) -> impl Fn(String) -> Error {
     move |reason| Error::Unsupported(vec![Refusal { node: what.into(), op: "spgraph".into(), reason }])
 }
 
-/// The network with loss and gradients.
-pub fn backward(source: &SourceModel, options: &Options, plan: &Plan) -> Result<Backward> {
+/// The network with loss and gradients. `original` is the source as it was given, before its head was replaced.
+pub fn backward(source: &SourceModel, original: &SourceModel, options: &Options, plan: &Plan) -> Result<Backward> {
     let import_options = ImportOptions {
         batch: options.batch,
         input_shape: options.input_shape.clone(),
@@ -68,7 +72,9 @@ pub fn backward(source: &SourceModel, options: &Options, plan: &Plan) -> Result<
         frozen: plan.frozen_norms.clone(),
         keep_ties: options.keep_ties,
     };
-    let Imported { mut graph, input, updates, .. } = import(source, &import_options)?;
+    let tuned = import(source, &import_options)?;
+    let mut graph = tuned.graph.clone();
+    let Imported { input, ref updates, .. } = tuned;
     let logits = logits(&graph)?;
     graph.outputs.clear();
     let logits = flat(&mut graph, logits).map_err(failed("logits"))?;
@@ -77,6 +83,15 @@ pub fn backward(source: &SourceModel, options: &Options, plan: &Plan) -> Result<
     let mut b = Builder::new(&mut graph);
     b.scope("loss");
     let loss = loss::cross_entropy(&mut b, logits, target, options.label_smoothing).map_err(failed("loss"))?;
+
+    let regularizers = match options.regularizers.is_empty() {
+        true => Added::default(),
+        false => {
+            let before = import(original, &super::plan::probe_options(options, options.batch))?;
+            let networks = Networks { tuned: &tuned, source: &before, sha256: &original.sha256, logits, target };
+            regularizers::add(&mut graph, options, plan, &networks)?
+        }
+    };
 
     let mut parameters = vec![];
     for p in plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer) {
@@ -96,7 +111,8 @@ pub fn backward(source: &SourceModel, options: &Options, plan: &Plan) -> Result<
         });
     }
     let wanted: Vec<ValueId> = parameters.iter().map(|p| p.input).collect();
-    let found = grad::backward(&mut graph, &[(logits, loss.gradient)], &wanted).map_err(Error::Unsupported)?;
+    let seeds: Vec<(ValueId, ValueId)> = std::iter::once((logits, loss.gradient)).chain(regularizers.seeds.iter().copied()).collect();
+    let found = grad::backward(&mut graph, &seeds, &wanted).map_err(Error::Unsupported)?;
     // A parameter that the loss does not depend on stays the constant that it is.
     parameters.retain(|p| found.contains_key(&p.input));
     super::rates::multiply(&mut parameters, &options.lr_mult, &plan.parameters)?;
@@ -110,7 +126,7 @@ pub fn backward(source: &SourceModel, options: &Options, plan: &Plan) -> Result<
     }
     let aliases: HashMap<&str, &str> = plan.parameters.iter().map(|p| (p.parameter.name.as_str(), p.parameter.alias.as_str())).collect();
     let mut buffers = vec![];
-    for update in updates {
+    for update in updates.iter() {
         for (running, next) in [(update.running_mean, update.next_mean), (update.running_variance, update.next_variance)] {
             let name = graph.name_of(running).to_string();
             let start = graph.constant_to_input(running);
@@ -129,15 +145,7 @@ pub fn backward(source: &SourceModel, options: &Options, plan: &Plan) -> Result<
             });
         }
     }
-    Ok(Backward { graph, data: input, target, loss, parameters, gradients, buffers })
-}
-
-/// `[N, K, 1, 1]` as `[N, K]`.
-fn flat(graph: &mut Graph, logits: ValueId) -> std::result::Result<ValueId, String> {
-    let shape: Vec<Dim> = graph.ty(logits).shape.iter().copied().take(2).collect();
-    let mut b = Builder::new(graph);
-    b.scope("logits");
-    b.reshape(logits, &shape)
+    Ok(Backward { graph, data: input, target, loss, parameters, gradients, buffers, regularizers })
 }
 
 /// Gives the value that name; through an Identity where it is an input or already carries another's name.
@@ -203,26 +211,22 @@ pub fn updates(
     let lr = scalars.declare(graph, dtype, "lr", options.lr());
     let strengths = penalties.into_iter().flat_map(|p| &p.scalars).map(|s| scalars.declare(graph, dtype, &s.name, s.default));
     let strengths: Vec<ValueId> = strengths.collect();
-    let (mut totals, mut starts, mut acting) = (vec![], vec![], vec![]);
+    let mut pulls = vec![];
     for (p, &gradient) in parameters.iter().zip(gradients) {
         let site = penalties.and_then(|all| all.on(graph, p));
         let start = match (site.as_ref().and_then(|s| s.start), p.role, &p.start) {
             (Some(start), ..) => Some(start),
-            (None, Role::Shared, Some(t)) if options.optimizer.spd.is_some() => {
-                Some(graph.constant(&format!("{}.start", p.name), t.clone()))
-            }
+            (None, Role::Shared, Some(t)) if options.optimizer.spd.is_some() => Some(start_constant(graph, &p.name, t)),
             _ => None,
         };
-        let (total, own) = match site {
+        let (gradient, penalty) = match site {
             Some(site) => penalized(graph, &mut scalars, &strengths, p, gradient, site).map_err(failed("penalty"))?,
             None => (gradient, None),
         };
-        totals.push(total);
-        starts.push(start);
-        acting.push(own);
+        pulls.push(Pull { gradient, start, penalty });
     }
-    let optimizer = update(graph, options, &mut scalars, lr, &mut parameters, &totals, &starts, &acting)?;
-    let terms: Vec<ValueId> = acting.iter().flatten().map(|a| a.term.value).collect();
+    let optimizer = update(graph, options, &mut scalars, lr, &mut parameters, &pulls)?;
+    let terms: Vec<ValueId> = pulls.iter().filter_map(|p| p.penalty.as_ref()).map(|a| a.value).collect();
     let mut b = Builder::new(graph);
     b.scope("penalty");
     let penalty = match terms.is_empty() {

@@ -1,5 +1,6 @@
 //! The recipe: from a source model and options to a bundle of training graphs.
 
+mod attention;
 mod bundle;
 mod export;
 mod fisher;
@@ -13,16 +14,19 @@ mod options;
 mod patterns;
 mod plan;
 mod rates;
+mod regularizers;
+mod source_branch;
 mod strengths;
 mod structure;
 mod update;
 
-pub use bundle::{Bundle, Report, rewrite, start_state};
+pub use bundle::{Bundle, INLINE_LIMIT, Report, rewrite, start_state};
 pub use export::{export, tuned};
 pub use head::{Head, classes, find_head, logits, transplant};
 pub use head_step::head_step;
 pub use metadata::{CLASSES_KEY, Metadata, PREPROCESSING_KEY, default_preprocessing, read_metadata};
 pub use options::{HeadOption, Options, Penalize, PenaltyStep};
 pub use plan::{Plan, Planned, plan};
+pub use regularizers::{Tap, Wanted as WantedRegularizer, taps};
 pub use strengths::{OwnStrength, scalar_of};
 pub use structure::{Block, blocks};

@@ -1,8 +1,10 @@
 //! What a user can ask of the rewriting, and its defaults.
 
+use super::regularizers::{self, Wanted};
 use crate::emit::Dialect;
 use crate::error::{Error, Result};
 use crate::import::Batch;
+use crate::loss;
 use crate::manifest::{BatchNormMode, Preprocessing};
 use crate::optim::Optimizer;
 use crate::penalty::{self, Penalty};
@@ -59,6 +61,13 @@ pub struct Options {
     pub penalty_step: PenaltyStep,
     /// The file of `spgraph fisher`, for the penalties that read it.
     pub fisher: Option<PathBuf>,
+    /// Losses on what the network computes, beside the penalty on its parameters.
+    pub regularizers: Vec<Wanted>,
+    pub regularizer_settings: loss::Settings,
+    /// Patterns on the weights of the layers whose output `delta` compares; with none given the last convolution of each residual stage.
+    pub delta_layers: Vec<String>,
+    /// The file of `spgraph attention`, for `delta`.
+    pub attention: Option<PathBuf>,
     pub head: HeadOption,
     /// Text file that says which classes of a new head start as copies of which of the old.
     pub head_map: Option<PathBuf>,
@@ -107,6 +116,10 @@ impl Default for Options {
             alpha_depth: None,
             penalty_step: PenaltyStep::Gradient,
             fisher: None,
+            regularizers: vec![],
+            regularizer_settings: loss::Settings::default(),
+            delta_layers: vec![],
+            attention: None,
             head: HeadOption::Keep,
             head_map: None,
             freeze: vec![],
@@ -184,13 +197,14 @@ impl Options {
             _ => {}
         }
         super::strengths::check(self)?;
+        regularizers::check(self)?;
         if self.head_map.is_some() && self.head == HeadOption::Keep {
             return Err(Error::usage("--head-map has no meaning without a new head (--classes N)"));
         }
         let Some(penalty) = penalty::find(&self.penalty)? else {
             let given = [
                 ("--alpha", self.alpha.is_some() || !self.strengths.is_empty()),
-                ("--beta", self.beta.is_some()),
+                ("--beta", self.beta.is_some() && self.head == HeadOption::Keep),
                 ("--alpha-depth", self.alpha_depth.is_some()),
                 ("--sp-exclude", !self.sp_exclude.is_empty()),
                 ("--fisher", self.fisher.is_some()),
@@ -200,7 +214,10 @@ impl Options {
             if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
                 return Err(Error::usage(format!("{option} has no meaning with --penalty none")));
             }
-            return Ok(None);
+            // What beside the shared parameters is new has its strength all the same, where anything is penalised at all.
+            let penalized = self.head != HeadOption::Keep && (self.beta.is_some() || !self.regularizers.is_empty());
+            let beta = self.beta.unwrap_or(penalty::ONLY_NEW.defaults().1);
+            return Ok(penalized.then_some(Strength { penalty: penalty::ONLY_NEW, alpha: 0.0, beta }));
         };
         let kind = penalty.kind();
         match (self.penalty_step, penalty.without_prox()) {

@@ -1,35 +1,26 @@
 //! Learning-rate multipliers by pattern.
 
 use super::graphs::Slot;
+use super::patterns::{few, matching};
 use super::plan::Planned;
 use crate::error::{Error, Result};
-use wildmatch::WildMatch;
 
 /// Sets each trainable parameter's factor: that of the last pattern that matches its name or alias. Fails for a pattern that matches
-/// none of them; `all` are the network's parameters, to say why.
+/// nothing, or none of them; `all` are the network's parameters.
 pub(super) fn multiply(trainable: &mut [Slot], patterns: &[(String, f64)], all: &[Planned]) -> Result<()> {
     for (pattern, factor) in patterns {
-        let glob = WildMatch::new(pattern);
+        let found = matching("--lr-mult", pattern, all.iter().map(|p| &p.parameter))?;
         let mut any = false;
-        for p in trainable.iter_mut().filter(|p| glob.matches(&p.name) || glob.matches(&p.alias)) {
+        for p in trainable.iter_mut().filter(|p| found.iter().any(|&i| all[i].parameter.name == p.name)) {
             p.lr_mult = *factor;
             any = true;
         }
-        if any {
-            continue;
+        if !any {
+            return Err(Error::usage(format!(
+                "--lr-mult '{pattern}={factor}' matches nothing that is trained: {} is frozen, or has no learning rate",
+                few(found.iter().map(|&i| all[i].parameter.alias.as_str()))
+            )));
         }
-        let known = all.iter().any(|p| glob.matches(&p.parameter.name) || glob.matches(&p.parameter.alias));
-        let names: Vec<&str> = trainable.iter().map(|p| p.alias.as_str()).take(6).collect();
-        let why = match known {
-            true => "matches nothing that is trained: what it matches is frozen, or has no learning rate".to_string(),
-            false => {
-                format!(
-                    "matches no parameter. Patterns are globs (* and ?) on names such as {}; `spgraph inspect` lists all",
-                    names.join(", ")
-                )
-            }
-        };
-        return Err(Error::usage(format!("--lr-mult '{pattern}={factor}' {why}")));
     }
     Ok(())
 }

@@ -8,13 +8,14 @@ use super::graphs::Slot;
 use super::options::{Options, Penalize, PenaltyStep, Strength};
 use super::patterns::{few, matching};
 use super::plan::{Plan, Planned};
+use super::source_branch::start_constant;
 use crate::error::{Error, Result};
 use crate::import::{Imported, ParameterKind};
 use crate::ir::{Attrs, DType, Graph, Tensor, ValueId};
 use crate::manifest::{Role, Scalar};
 use crate::onnx::SourceModel;
 use crate::ops::{Builder, Rule};
-use crate::penalty::{Groups, Penalty, Shared, Term};
+use crate::penalty::{Groups, Penalty, Shared};
 use std::collections::HashMap;
 
 /// The strength of the penalty on one parameter: the value of a scalar input times a constant.
@@ -32,7 +33,8 @@ pub fn scalar_of(pattern: &str) -> String {
 
 /// Decides for every parameter whether the penalty acts on it, how strongly, and why. Roles and freezing are decided before.
 pub(super) fn decide(parameters: &mut [Planned], options: &Options) -> Result<()> {
-    if options.penalty == "none" {
+    let only_new = options.penalty == "none";
+    if only_new && options.check()?.is_none() {
         return Ok(());
     }
     let all: Vec<_> = parameters.iter().map(|p| p.parameter.clone()).collect();
@@ -83,6 +85,7 @@ pub(super) fn decide(parameters: &mut [Planned], options: &Options) -> Result<()
         p.why_penalized = match (p.role, p.frozen, &wanted[i], excluded[i]) {
             (Role::Buffer, ..) => "no parameter".into(),
             (_, true, ..) => "frozen".into(),
+            (Role::Shared, ..) if only_new => "--penalty none".into(),
             (_, _, None, _) => format!("{kind}, which --penalize leaves out"),
             (_, _, _, Some(pattern)) => format!("--sp-exclude '{pattern}'"),
             (_, _, Some(why), None) => {
@@ -167,6 +170,9 @@ impl Penalties {
     pub fn new(strength: &Strength, options: &Options, plan: &Plan, imported: &Imported, source: &SourceModel) -> Result<Penalties> {
         let Strength { penalty, alpha, beta } = *strength;
         let mut scalars = vec![Scalar { name: "alpha".into(), default: alpha }, Scalar { name: "beta".into(), default: beta }];
+        if penalty.kind() == "none" {
+            scalars.remove(0);
+        }
         for (pattern, value) in &options.strengths {
             scalars.push(Scalar { name: scalar_of(pattern), default: *value });
         }
@@ -190,7 +196,7 @@ impl Penalties {
         let own = self.parameters.get(&p.name).filter(|_| p.penalized)?;
         let shared = p.role == Role::Shared;
         let start = p.start.as_ref().filter(|_| shared && self.penalty.uses_start());
-        let start = start.map(|t| graph.constant(&format!("{}.start", p.name), t.clone()));
+        let start = start.map(|t| start_constant(graph, &p.name, t));
         let fisher = own.fisher.as_ref().filter(|_| shared && self.penalty.uses_fisher());
         let fisher = fisher.map(|t| graph.constant(&format!("{}.fisher", p.name), cast(t, p.ty.dtype)));
         Some(Site { penalties: self, own, scalar: own.scalar, w: p.input, shared, start, fisher })
@@ -231,7 +237,10 @@ pub(super) struct Site<'a> {
 pub(super) struct Acting<'a> {
     site: Site<'a>,
     strength: ValueId,
-    pub term: Term,
+    /// A scalar.
+    pub value: ValueId,
+    /// Of the parameter's shape; none where a proximal step takes its place.
+    gradient: Option<ValueId>,
 }
 
 impl<'a> Site<'a> {
@@ -248,36 +257,43 @@ impl<'a> Site<'a> {
                 b.mul(scalar, factor)?
             }
         };
-        let term = match self.shared {
-            true => self.penalties.penalty.shared(b, &self.seen(self.w, strength)),
-            false => self.penalties.penalty.new_parameter(b, self.w, strength),
-        }?;
-        Ok(Acting { site: self, strength, term })
+        let penalty = self.penalties.penalty;
+        let (value, gradient) = match (self.shared, self.penalties.step) {
+            (true, PenaltyStep::Proximal) => (penalty.value(b, &self.seen(self.w, strength))?, None),
+            (true, _) => {
+                let term = penalty.shared(b, &self.seen(self.w, strength))?;
+                (term.value, Some(term.gradient))
+            }
+            (false, _) => {
+                let term = penalty.new_parameter(b, self.w, strength)?;
+                (term.value, Some(term.gradient))
+            }
+        };
+        Ok(Acting { site: self, strength, value, gradient })
     }
 }
 
 impl Acting<'_> {
     /// What the optimizer gets: the data loss's gradient, with the penalty's where that is no step of its own.
     pub fn gradient(&self, b: &mut Builder, data: ValueId) -> Rule<ValueId> {
-        match self.site.penalties.step {
-            PenaltyStep::Decoupled => Ok(data),
-            PenaltyStep::Proximal if self.site.shared => Ok(data),
-            _ => b.add(data, self.term.gradient),
+        match (self.site.penalties.step, self.gradient) {
+            (PenaltyStep::Decoupled, _) | (_, None) => Ok(data),
+            (_, Some(gradient)) => b.add(data, gradient),
         }
     }
 
     /// The penalty's own step after the optimizer's, which led to `next` with the learning rate `lr`: proximal, or
     /// `next − lr·∇Ω(w)`.
     pub fn after(&self, b: &mut Builder, next: ValueId, lr: ValueId) -> Rule<ValueId> {
-        match self.site.penalties.step {
-            PenaltyStep::Decoupled => {
-                let outputs = b.call("DecoupledPenalty", &[next, self.term.gradient, lr], Attrs::new(), |b, i| {
+        match (self.site.penalties.step, self.gradient) {
+            (PenaltyStep::Decoupled, Some(gradient)) => {
+                let outputs = b.call("DecoupledPenalty", &[next, gradient, lr], Attrs::new(), |b, i| {
                     let pull = b.mul(i[1], i[2])?;
                     Ok(vec![b.sub(i[0], pull)?])
                 })?;
                 Ok(outputs[0])
             }
-            PenaltyStep::Proximal if self.site.shared => {
+            (PenaltyStep::Proximal, None) => {
                 let threshold = b.mul(lr, self.strength)?;
                 self.site.penalties.penalty.prox(b, &self.site.seen(next, threshold))
             }

@@ -15,22 +15,36 @@ pub(super) fn square_name(parameter: &str) -> String {
     format!("{parameter}.grad.square")
 }
 
-/// Gives every parameter its next value; returns the state that this takes. `gradients` are those of data loss and penalty together,
-/// `starts` the constants w⁰ of parameters that have one and need it, `penalties` what acts on each of them.
-#[allow(clippy::too_many_arguments)]
+/// What acts on one parameter.
+pub(super) struct Pull<'a> {
+    /// Of data loss and penalty together.
+    pub gradient: ValueId,
+    /// The constant w⁰ of a parameter that has one and needs it.
+    pub start: Option<ValueId>,
+    pub penalty: Option<Acting<'a>>,
+}
+
+/// What the updates of all parameters have in common.
+struct Common<'a> {
+    optimizer: &'a optim::Optimizer,
+    lr: ValueId,
+    /// The values that the update rule computed for this step.
+    shared: Vec<ValueId>,
+}
+
+/// Gives every parameter its next value; returns the state that this takes. `pulls` are in the order of `parameters`.
 pub(super) fn update(
     graph: &mut Graph,
     options: &Options,
     scalars: &mut Scalars,
     lr: ValueId,
     parameters: &mut [Slot],
-    gradients: &[ValueId],
-    starts: &[Option<ValueId>],
-    penalties: &[Option<Acting>],
+    pulls: &[Pull],
 ) -> Result<Vec<Slot>> {
     let optimizer = &options.optimizer;
     let Some(first) = parameters.first() else { return Ok(vec![]) };
-    let gradients = clipped(graph, optimizer.clip_norm, scalars, parameters, gradients).map_err(failed("clipping"))?;
+    let gradients: Vec<ValueId> = pulls.iter().map(|p| p.gradient).collect();
+    let gradients = clipped(graph, optimizer.clip_norm, scalars, parameters, &gradients).map_err(failed("clipping"))?;
     let mut state = vec![];
     let mut common: Vec<Slot> = vec![];
     for kind in optimizer.rule.scalar_state() {
@@ -43,14 +57,15 @@ pub(super) fn update(
     for (slot, value) in common.iter_mut().zip(next) {
         slot.next = own_name(graph, value, &format!("{}.next", slot.name))?;
     }
+    let all = Common { optimizer, lr, shared };
     let mut averages = vec![];
-    for (((p, &gradient), &start), penalty) in parameters.iter_mut().zip(&gradients).zip(starts).zip(penalties) {
+    for ((p, &gradient), pull) in parameters.iter_mut().zip(&gradients).zip(pulls) {
         let mut own: Vec<Slot> = vec![];
         for kind in optimizer.rule.state() {
             own.push(extra(graph, Some(p), Role::Optimizer, kind, p.ty.clone()));
         }
         let inputs: Vec<ValueId> = own.iter().map(|s| s.input).collect();
-        let next = one(graph, optimizer, scalars, lr, &shared, p, gradient, &inputs, start, penalty.as_ref()).map_err(failed("update"))?;
+        let next = one(graph, scalars, &all, p, Clipped { gradient, pull }, &inputs).map_err(failed("update"))?;
         p.next = own_name(graph, next[0], &format!("{}.next", p.name))?;
         for (slot, &value) in own.iter_mut().zip(&next[1..]) {
             slot.next = own_name(graph, value, &format!("{}.next", slot.name))?;
@@ -116,32 +131,28 @@ fn clipped(
     Ok(clipped)
 }
 
-/// The next value of a parameter, then those of its state.
-#[allow(clippy::too_many_arguments)]
-fn one(
-    graph: &mut Graph,
-    optimizer: &optim::Optimizer,
-    scalars: &mut Scalars,
-    lr: ValueId,
-    shared: &[ValueId],
-    p: &Slot,
+/// What acts on a parameter, with the gradient that is left after clipping.
+struct Clipped<'a> {
     gradient: ValueId,
-    state: &[ValueId],
-    start: Option<ValueId>,
-    penalty: Option<&Acting>,
-) -> Rule<Vec<ValueId>> {
+    pull: &'a Pull<'a>,
+}
+
+/// The next value of a parameter, then those of its state.
+fn one(graph: &mut Graph, scalars: &mut Scalars, common: &Common, p: &Slot, acting: Clipped, state: &[ValueId]) -> Rule<Vec<ValueId>> {
+    let Common { optimizer, lr, shared } = common;
+    let Clipped { gradient, pull } = acting;
     let rank = p.ty.rank();
     let mut b = Builder::new(graph);
     b.scope("scalars");
-    let lr = scalars.multiplied(&mut b, lr, p.lr_mult)?;
+    let lr = scalars.multiplied(&mut b, *lr, p.lr_mult)?;
     let lr = scalars.at_rank(&mut b, lr, rank)?;
     let shared: Vec<ValueId> = shared.iter().map(|&v| scalars.at_rank(&mut b, v, rank)).collect::<Rule<_>>()?;
     b.scope(format!("{}.update", p.alias));
     let mut next = optimizer.rule.update(&mut b, &Update { w: p.input, gradient, lr, shared: &shared, state })?;
-    if let (Some(lambda), Some(start), Role::Shared) = (optimizer.spd, start, p.role) {
+    if let (Some(lambda), Some(start), Role::Shared) = (optimizer.spd, pull.start, p.role) {
         next[0] = optim::project(&mut b, p.input, next[0], gradient, start, lambda)?;
     }
-    if let Some(penalty) = penalty {
+    if let Some(penalty) = &pull.penalty {
         next[0] = penalty.after(&mut b, next[0], lr)?;
     }
     Ok(next)

@@ -10,8 +10,8 @@ use crate::engine::{Engine, StatePort, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::manifest::{Role, State};
-use crate::onnx;
-use crate::rewrite::{Bundle, head_step};
+use crate::onnx::{self, ExternalWriter};
+use crate::rewrite::{Bundle, INLINE_LIMIT, head_step};
 
 /// Loads the bundle's step, or with `head_only` that of the first phase, with `state` in the manifest's order.
 pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>, head_only: bool) -> Result<Box<dyn Stepper>> {
@@ -21,10 +21,18 @@ pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>, hea
         let ports: Vec<StatePort> = states.iter().map(port).collect();
         return engine.load_step(&bundle.step(), &ports, state);
     }
-    let (model, live) = head_step(bundle, &state)?;
+    let (mut model, live) = head_step(bundle, &state)?;
     let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
     let path = folder.path().join("head_step.onnx");
-    onnx::write(&path, &model)?;
+    // A protobuf file cannot be larger than 2 GB.
+    let bytes: usize = model.graph.iter().flat_map(|g| &g.initializer).map(|t| t.raw_data.as_ref().map_or(0, |d| d.len())).sum();
+    if bytes as u64 > INLINE_LIMIT {
+        let mut weights = ExternalWriter::create(folder.path().join("weights.bin"))?;
+        onnx::write_external(&path, &mut model, &mut weights)?;
+        weights.finish()?;
+    } else {
+        onnx::write(&path, &model)?;
+    }
     drop(model);
     let ports: Vec<StatePort> = states.iter().zip(&live).filter(|(_, live)| **live).map(|(s, _)| port(s)).collect();
     let moving = state.iter().zip(&live).filter(|(_, live)| **live).map(|(t, _)| t.clone()).collect();

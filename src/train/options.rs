@@ -169,6 +169,12 @@ impl Training {
                     if known.is_empty() { "nor for any other".into() } else { format!("only for {}", known.join(", ")) }
                 )));
             }
+            let is_regularizer = crate::loss::find(name).is_ok();
+            if is_regularizer && !manifest.regularizers.iter().any(|r| r.kind == *name) {
+                return Err(Error::usage(format!(
+                    "--regularizer {name}={value}: the bundle has no {name}. Leave it away, or rewrite the model with --regularizer {name}"
+                )));
+            }
             if !manifest.scalars.iter().any(|s| s.name == *name) {
                 return Err(Error::usage(format!(
                     "--{name} has no meaning for this bundle, whose penalty is {}. Leave it away, or rewrite the model with another --penalty",
@@ -176,7 +182,8 @@ impl Training {
                 )));
             }
             if !(value.is_finite() && value >= 0.0) {
-                return Err(Error::usage(format!("--{name} {value} must be 0 or a positive number")));
+                let shown = if is_regularizer { format!("regularizer {name}=") } else { format!("{name} ") };
+                return Err(Error::usage(format!("--{shown}{value} must be 0 or a positive number")));
             }
         }
         if matches!(self.length, Length::Epochs(0) | Length::Steps(0)) {

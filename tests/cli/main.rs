@@ -11,6 +11,7 @@ mod inspect;
 mod interrupt;
 mod models;
 mod outputs;
+mod penalties;
 mod rewrite;
 mod support;
 mod usage;

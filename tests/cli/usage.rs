@@ -109,7 +109,9 @@ fn options_that_make_no_sense_are_refused() {
 fn help_describes_every_option() {
     let lab = Lab::new();
     let help = lab.run(&["--help"]).ok();
-    for command in ["inspect", "rewrite", "finetune", "eval", "predict", "export", "runtime", "new", "synth", "fisher", "interpolate"] {
+    for command in
+        ["inspect", "rewrite", "finetune", "eval", "predict", "export", "runtime", "new", "synth", "fisher", "attention", "interpolate"]
+    {
         assert!(help.contains(&format!("  {command} ")), "{help}");
         let text = lab.run(&[command, "-h"]).ok();
         let options = text.lines().map(str::trim).filter(|l| l.starts_with("--") || l.starts_with("-o"));

@@ -137,6 +137,13 @@ RUNS = [
     dict(name="basic.bn.lars", fixture="basic.bn", batch_norm="train", **OTHER | dict(lr=1.0, lr_mult=[["*.bias", 0.02]], optimizer=dict(kind="lars", momentum=0.8, trust=1e-2, ema=0.5))),
     dict(name="vgg.spd", fixture="vgg", batch_norm="frozen", **OTHER | dict(penalty="none", lr=1e-2, optimizer=ADAMW | dict(spd=1.0))),
     dict(name="basic.bn.spd", fixture="basic.bn", batch_norm="train", **OTHER | dict(lr=0.02, optimizer=dict(kind="sgd", momentum=0.9, spd=0.5, ema=0.9, clip_norm=1.68))),
+    # Losses on what the network computes, with and without a penalty.
+    dict(name="basic.bn.delta", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="none", regularizers=[dict(kind="delta", strength=0.5)])),
+    dict(name="bottleneck.bn.delta", fixture="bottleneck.bn", batch_norm="frozen", **SGD | THIRTY | dict(regularizers=[dict(kind="delta", strength=0.2)])),
+    dict(name="basic.bn.bss", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="none", regularizers=[dict(kind="bss", strength=0.5)])),
+    dict(name="vgg.bss", fixture="vgg", batch_norm="frozen", **SGD | THIRTY | dict(lr=0.1, regularizers=[dict(kind="bss", strength=0.05, k=2)])),
+    dict(name="vgg.lwf", fixture="vgg", batch_norm="frozen", **SGD | THIRTY | dict(penalty="none", lr=0.1, regularizers=[dict(kind="lwf", strength=4.0)])),
+    dict(name="basic.bn.lwf", fixture="basic.bn", batch_norm="train", **SGD | THIRTY | dict(penalty="l1-sp", alpha=0.05, step="proximal", regularizers=[dict(kind="lwf", strength=2.0, temperature=2.0)])),
 ]  # fmt: skip
 
 
@@ -282,6 +289,8 @@ def make_run(run):
     settings = options["optimizer"]
     if run["penalty"].endswith("-fisher"):
         run, options["fisher"] = make_fisher(run, path)
+    if run.get("regularizers"):
+        options |= dict(regularizers=run["regularizers"], names=look(path))
     exact, extras = golden.train(path, batches, **options)
     rough, _ = golden.train(path, batches, **options, dtype=torch.float32)
     print(f"{run['name']:28} {extras}", flush=True)
@@ -297,13 +306,23 @@ def make_run(run):
         network = onnx_torch.Network(path, torch.float64)
         if options["step"] == "proximal":
             demand_returned(run, network, exact)
-        demand_effect(run, network.weights, exact, golden.train(path, batches, **options | dict(penalty="none", step="gradient"))[0])
+        demand_effect(run, network.weights, exact, golden.train(path, batches, **options | dict(penalty="none", step="gradient", regularizers=()))[0])
     print(f"{run['name']:28} data loss {exact['data_loss'][:4].mean():.4f} -> {exact['data_loss'][-4:].mean():.4f}  penalty {exact['penalty'][-1]:.4f}  float32 error {errors[worst]:.1e}", flush=True)
     inputs = {f"{k}/{n}": t for k, (x, y) in enumerate(batches) for n, t in (("input", x), ("target", y))}
     data = save_tensors(FIXTURES / f"{fixture.name}.batches.safetensors", inputs, small=False)
     tensors = exact | {f"f32_error/{n}": torch.tensor(e, dtype=torch.float64) for n, e in errors.items() if e > SILENT}
     file = save_tensors(FIXTURES / f"{run['name']}.training.safetensors", tensors, small=False)
     return dict(run, golden=file, batches=data)
+
+
+def look(path):
+    """The values that the regularizers look at, found by their names: of each stage the last convolution on the longer branch, and
+    the classifier's input. In the fixtures `conv3`, or `conv2` without one, of the last block; every block is a stage there."""
+    graph = onnx.load(path).graph
+    convolutions = [n for n in graph.node if n.op_type == "Conv" and "downsample" not in n.name]
+    last = {n.name.split("/conv")[0]: n.output[0] for n in convolutions if "/conv" in n.name}  # by block; later ones win
+    gemm = [n for n in graph.node if n.op_type == "Gemm"][-1]
+    return dict(maps=list(last.values()), features=gemm.input[0])
 
 
 def make_fisher(run, path):

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 import penalties
+import regularizers as behaviour
 from onnx_torch import Network
 from optimizers import Trainer
 
@@ -45,12 +46,13 @@ def float32_error(path, x, target, mode, reference):
     return errors
 
 
-def train(path, batches, steps, mode, lr, optimizer, penalty, alpha, label_smoothing=0.0, lr_mult=(), dtype=torch.float64, step="gradient", fisher=None):
+def train(path, batches, steps, mode, lr, optimizer, penalty, alpha, label_smoothing=0.0, lr_mult=(), dtype=torch.float64, step="gradient", fisher=None, regularizers=(), names=None):
     """Steps over the batches in turn. Losses are those of the parameters that a step starts from. Also what the optimizer did.
-    The penalty's `step` is its `gradient`, or `proximal` or `decoupled`; `fisher` are the tensors of the penalties that read them."""
+    `regularizers` look at the values `names`, as `regularizers.Terms` has them. The penalty's `step` is its `gradient`, or `proximal` or `decoupled`; `fisher` are the tensors of the penalties that read them."""
     network = Network(path, dtype)
     start = {n: p.detach().clone() for n, p in network.parameters.items()}
     trainer = Trainer(network.parameters, lr, optimizer, lr_mult)
+    terms = behaviour.Terms(network, Network(path, dtype), regularizers, names)
     losses = []
     for k in range(steps):
         x, target = batches[k % len(batches)]
@@ -58,9 +60,10 @@ def train(path, batches, steps, mode, lr, optimizer, penalty, alpha, label_smoot
         data_loss = F.cross_entropy(logits, target, label_smoothing=label_smoothing)
         weights = [(network.parameters[n], start[n], fisher[n].to(dtype) if fisher else None) for n in network.weights]
         term = torch.as_tensor(penalties.term(penalty, alpha, weights), dtype=dtype)
-        loss = data_loss + term
+        extra = terms(x, logits)
+        loss = data_loss + extra + term
         trainer.rule.zero_grad()
-        (loss if step == "gradient" else data_loss).backward()
+        (loss if step == "gradient" else data_loss + extra).backward()
         before = [w.detach().clone() for w, *_ in weights]
         trainer.step()
         rates = dict(zip(network.parameters, (group["lr"] for group in trainer.rule.param_groups)))
@@ -68,7 +71,7 @@ def train(path, batches, steps, mode, lr, optimizer, penalty, alpha, label_smoot
             penalties.proximal(penalty, [rates[n] * alpha for n in network.weights], weights)
         if step == "decoupled":
             penalties.decoupled(penalty, [rates[n] * alpha for n in network.weights], weights, before)
-        losses.append(torch.stack([loss, data_loss, term, (logits.argmax(1) == target).sum()]).detach())
+        losses.append(torch.stack([loss, data_loss, term + extra, (logits.argmax(1) == target).sum()]).detach())
     result = dict(zip(("loss", "data_loss", "penalty", "correct"), torch.stack(losses).t()))
     result |= {f"final/{n}": p.detach() for n, p in network.parameters.items()}
     if mode == "train":

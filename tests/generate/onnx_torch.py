@@ -138,6 +138,7 @@ class Network:
             context.demand_all_read()
             outputs = result if isinstance(result, (tuple, list)) else [result]
             values.update(zip(node.output, outputs))
+        self.values = values  # of the last call, by the names in the file
         return values[self.output]
 
 

@@ -120,7 +120,7 @@ def test_every_penalty(name, penalty, dialect, tmp_path):
     functions = {f.name.split("_")[0] for f in onnx.load(bundle.folder / "step.onnx").functions}
     if dialect == ("--dialect", "functions"):
         named = "".join(part.capitalize() for part in penalty[0].split("-"))
-        assert f"{named}Penalty" in functions
+        assert f"{named}{'Value' if '--prox' in penalty else 'Penalty'}" in functions
         assert (f"{named}Prox" in functions) == ("--prox" in penalty)
         assert ("DecoupledPenalty" in functions) == ("--decoupled" in penalty)
 

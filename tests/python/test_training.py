@@ -30,6 +30,9 @@ def options(run):
             yield from (option,) if value is True else (option, value)
     for pattern, factor in run.get("lr_mult", ()):
         yield from ("--lr-mult", f"{pattern}={factor}")
+    for term in run.get("regularizers", ()):
+        yield from ("--regularizer", f"{term['kind']}={term['strength']}")
+        yield from (str(part) for name, option in (("k", "--bss-k"), ("temperature", "--temperature")) if name in term for part in (option, term[name]))
     if run["label_smoothing"]:
         yield from ("--label-smoothing", run["label_smoothing"])
     if "fisher" in run:

@@ -1,0 +1,247 @@
+//! Attention weights for DELTA: how much the loss on the target's images rises where one filter is switched off.
+//!
+//! After Li et al. (ICLR 2019, arXiv 1901.09229) and the Transfer-Learning-Library: with a classifier trained on the source's features, for
+//! each channel `j` of a layer `d_j = loss(channel j is 0) − loss`, and
+//!
+//! ```text
+//! z_j = (d_j − mean(d)) / std(d)          a_j = C · exp(z_j/5) / Σ_i exp(z_i/5)
+//! ```
+//!
+//! so that the mean of a layer's weights is 1. The network runs once for each batch up to the layers; what lies behind a layer is a graph of
+//! its own with a mask on the layer's channels, which runs once for each of them.
+
+mod graph;
+
+use crate::attention_file::{self, FORMAT, Info};
+use crate::data::{Augment, ImageDataset, Loader, LoaderOptions, Recipe};
+use crate::engine::{self, EngineOptions, Session};
+use crate::error::{Error, Result};
+use crate::fisher_file::SourceInfo;
+use crate::fs::OutputFile;
+use crate::import::{Batch, ImportOptions, import};
+use crate::ir::Tensor;
+use crate::onnx::{self, ExternalData, SourceModel};
+use crate::rewrite::{self, taps};
+use crate::train::{Subject, Which, open_folder};
+use graph::{Behind, Cut, cut};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Options of [`attention`].
+#[derive(Debug, Clone)]
+pub struct AttentionOptions {
+    /// A run that started from the pretrained model, with a trained classifier.
+    pub run: PathBuf,
+    pub which: Which,
+    /// The target's images, one sub-folder per class.
+    pub data: PathBuf,
+    pub output: PathBuf,
+    pub force: bool,
+    /// Patterns on the weights of the layers; with none given those that DELTA compares by default.
+    pub layers: Vec<String>,
+    /// At most so many images, chosen at random, rounded up to whole batches.
+    pub images: usize,
+    pub batch: usize,
+    pub seed: u64,
+    pub engine: EngineOptions,
+    pub workers: usize,
+}
+
+/// One layer's result.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerAttention {
+    /// The alias of its weight.
+    pub layer: String,
+    pub channels: usize,
+    /// By how much the loss rises on the average, and at most, without a channel.
+    pub mean_rise: f64,
+    pub largest_rise: f64,
+    /// The channel whose loss would hurt most.
+    pub channel: usize,
+    /// The smallest and the largest weight; the mean is 1.
+    pub smallest: f64,
+    pub largest: f64,
+}
+
+/// What [`attention`] did.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttentionResult {
+    pub path: PathBuf,
+    pub engine: String,
+    pub images: usize,
+    /// With every filter on.
+    pub loss: f64,
+    pub seconds: f64,
+    pub layers: Vec<LayerAttention>,
+}
+
+/// Measures the attention and writes the file. `done` hears after each channel how many (batch, channel) pairs there are done and in all.
+pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn FnMut(u64, u64)) -> Result<AttentionResult> {
+    if options.images == 0 || options.batch == 0 {
+        return Err(Error::usage("--images 0 and --batch 0 make no sense: give numbers of images"));
+    }
+    let out = OutputFile::create(&options.output, options.force)?;
+    drop(out);
+    let start = Instant::now();
+    let subject = Subject::open(&options.run)?;
+    let bundle = match &subject {
+        Subject::Run(run) => &run.bundle,
+        _ => {
+            return Err(Error::usage(format!(
+                "{} is no run of `spgraph finetune`. Attention needs a trained classifier on the pretrained features: rewrite the model with \
+                 --classes N --train 'fc.*' (the name of its classifier), and fine-tune that for a few epochs",
+                options.run.display()
+            )));
+        }
+    };
+    let m = &bundle.manifest;
+    let proto = rewrite::tuned(bundle, &subject.state(options.which)?)?;
+    let dir = bundle.dir.clone();
+    let model = SourceModel { proto, path: bundle.template(), external: ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 };
+    let shape = m.data.input.shape.iter().skip(1).filter_map(|&d| usize::try_from(d).ok()).collect();
+    let import_options = ImportOptions {
+        batch: Batch::Fixed(options.batch),
+        input_shape: Some(shape),
+        batch_norm_train: false,
+        frozen: Default::default(),
+        keep_ties: false,
+    };
+    let imported = import(&model, &import_options)?;
+    let taps = taps(&imported, &options.layers)?;
+    let Cut { before, names, behind } = cut(&imported, &taps)?;
+
+    let engine = engine::open(&options.engine)?;
+    let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+    let load = |name: &str, model: &onnx::pb::ModelProto| -> Result<Box<dyn Session>> {
+        let path = folder.path().join(name);
+        onnx::write(&path, model)?;
+        engine.load(&path)
+    };
+    let mut first = load("before.onnx", &before)?;
+    let mut rest = vec![];
+    for (i, b) in behind.iter().enumerate() {
+        rest.push(load(&format!("behind{i}.onnx"), &b.model)?);
+    }
+
+    let images = open_folder(&options.data, &m.classes, rewrite::classes(&imported.graph).ok())?;
+    let recipe = Recipe::new(&m.preprocessing, &m.data.input.shape)?;
+    let dataset = ImageDataset::new(images, recipe, Augment::NONE, 0);
+    let loader_options =
+        LoaderOptions { shuffle: true, seed: options.seed, threads: options.workers, ..LoaderOptions::evaluation(options.batch) };
+    let loader = Loader::new(Arc::new(dataset), loader_options)?;
+    let batches = loader.batches_per_epoch().min(options.images.div_ceil(options.batch));
+    let total = batches as u64 * behind.iter().map(|b| b.channels as u64).sum::<u64>();
+    let mut rises: Vec<Vec<f64>> = behind.iter().map(|b| vec![0.0; b.channels]).collect();
+    let (mut seen, mut loss, mut pairs) = (0usize, 0.0, 0u64);
+    for batch in loader.start(0, 0)?.take(batches) {
+        let batch = batch?;
+        let values = first.run(&[(m.data.input.name.as_str(), &batch.data)])?;
+        let weight = batch.valid as f64;
+        let mut base = 0.0;
+        for ((b, session), rises) in behind.iter().zip(&mut rest).zip(&mut rises) {
+            let mut run = |mask: Option<usize>| measure(session.as_mut(), b, &names, &values, &batch.target, mask);
+            let whole = run(None)?;
+            base = whole;
+            for (channel, rise) in rises.iter_mut().enumerate() {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted("measuring was stopped; nothing was written".into()));
+                }
+                *rise += weight * (run(Some(channel))? - whole);
+                pairs += 1;
+                done(pairs, total);
+            }
+        }
+        seen += batch.valid;
+        loss += weight * base;
+    }
+    let (mut layers, mut results) = (vec![], vec![]);
+    for (tap, rises) in taps.iter().zip(rises) {
+        let rises: Vec<f64> = rises.iter().map(|r| r / seen.max(1) as f64).collect();
+        let weights = shares(&rises);
+        results.push(summary(&tap.alias, &rises, &weights)?);
+        layers.push((tap.weight.clone(), weights));
+    }
+    let info = Info {
+        format: FORMAT,
+        spgraph: env!("CARGO_PKG_VERSION").into(),
+        source: SourceInfo { file: m.source.file.clone(), sha256: m.source.sha256.clone() },
+        images: seen,
+        loss: loss / seen.max(1) as f64,
+    };
+    attention_file::write(&options.output, options.force, &info, &layers)?;
+    Ok(AttentionResult {
+        path: options.output.clone(),
+        engine: engine.describe(),
+        images: seen,
+        loss: info.loss,
+        seconds: start.elapsed().as_secs_f64(),
+        layers: results,
+    })
+}
+
+/// Fails where a loss was no number.
+fn summary(layer: &str, rises: &[f64], weights: &[f64]) -> Result<LayerAttention> {
+    if let Some(wrong) = rises.iter().find(|r| !r.is_finite()) {
+        return Err(Error::training(format!("the loss without a channel of {layer} rises by {wrong}: has the run diverged?")));
+    }
+    let most = (0..rises.len()).max_by(|&i, &j| rises[i].total_cmp(&rises[j])).unwrap_or(0);
+    Ok(LayerAttention {
+        layer: layer.to_string(),
+        channels: rises.len(),
+        mean_rise: rises.iter().sum::<f64>() / rises.len().max(1) as f64,
+        largest_rise: rises.get(most).copied().unwrap_or_default(),
+        channel: most,
+        smallest: weights.iter().copied().fold(f64::INFINITY, f64::min),
+        largest: weights.iter().copied().fold(0.0, f64::max),
+    })
+}
+
+/// The mean loss of the batch without a channel, or with all.
+fn measure(
+    session: &mut dyn Session,
+    behind: &Behind,
+    names: &[String],
+    values: &[Tensor],
+    target: &Tensor,
+    off: Option<usize>,
+) -> Result<f64> {
+    let mask: Vec<f64> = (0..behind.channels).map(|c| if Some(c) == off { 0.0 } else { 1.0 }).collect();
+    let mask = Tensor::from_floats(behind.dtype, &behind.mask_shape, &mask);
+    let mut feeds: Vec<(&str, &Tensor)> = vec![("target", target), ("mask", &mask)];
+    for name in &behind.reads {
+        let value = names.iter().position(|n| n == name).and_then(|i| values.get(i));
+        feeds.push((name, value.ok_or_else(|| Error::engine(format!("the first part of the network did not give `{name}`")))?));
+    }
+    let found = session.run(&feeds)?;
+    let loss = found.first().ok_or_else(|| Error::engine("the second part of the network gave no loss"))?.to_f64()?;
+    loss.first().copied().ok_or_else(|| Error::engine("the loss is empty"))
+}
+
+/// `C · softmax(z/5)` of the standardised values; all 1 where none differs from another.
+fn shares(rises: &[f64]) -> Vec<f64> {
+    let count = rises.len().max(1) as f64;
+    let mean = rises.iter().sum::<f64>() / count;
+    let deviation = (rises.iter().map(|r| (r - mean) * (r - mean)).sum::<f64>() / count).sqrt();
+    let scale = if deviation > 0.0 { 1.0 / (5.0 * deviation) } else { 0.0 };
+    let exponents: Vec<f64> = rises.iter().map(|r| ((r - mean) * scale).exp()).collect();
+    let sum: f64 = exponents.iter().sum();
+    exponents.iter().map(|e| count * e / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed with numpy: `d = [0.1, 0.4, -0.2, 0.0]`, `z = (d - d.mean()) / d.std()`, `4 * exp(z/5) / exp(z/5).sum()`.
+    #[test]
+    fn weights_are_the_softmax_of_a_fifth_of_the_z_score() {
+        let found = shares(&[0.1, 0.4, -0.2, 0.0]);
+        for (a, b) in found.iter().zip([1.0027437568, 1.3229553411, 0.7600370251, 0.914263877]) {
+            assert!((a - b).abs() < 1e-9, "{found:?}");
+        }
+        assert_eq!(shares(&[0.3, 0.3]), [1.0, 1.0]);
+    }
+}

@@ -1,0 +1,62 @@
+//! DELTA (Li, Xiong, Wang, Rao, Liu, Chen and Huan, *DELTA: DEep Learning Transfer using Feature Map with Attention for Convolutional
+//! Networks*, ICLR 2019, arXiv 1901.09229): feature maps stay near the source network's, instead of weights. For a layer with `C`
+//! channels of `h·w` pixels,
+//!
+//! ```text
+//! Ω = strength · (1/n)·Σ_images ½·Σ_j a_j·‖FM_j(w) − FM_j(w⁰)‖² / (h·w)
+//! ∂Ω/∂FM_j = strength · (1/n)·a_j·(FM_j(w) − FM_j(w⁰)) / (h·w)
+//! ```
+//!
+//! `a_j` is 1 by default, which the paper calls behavioural regularization without attention; with attention it is `C` times the share of
+//! channel `j` in the layer, so that the mean is 1 in either case. Attention, division by `h·w` and the strength are those of the
+//! Transfer-Learning-Library, which adds up over the images of a batch where this takes the mean: its 0.01 at a batch of 48 is 0.48 here.
+
+use super::{Reads, Regularizer, Seen, Settings, Term, column};
+use crate::ir::{Attrs, Dim};
+use crate::ops::{Builder, Rule};
+
+pub struct Delta;
+
+impl Regularizer for Delta {
+    fn kind(&self) -> &'static str {
+        "delta"
+    }
+
+    /// Of the Transfer-Learning-Library, which does not divide by the number of images.
+    fn default_strength(&self) -> f64 {
+        0.01
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::FeatureMaps
+    }
+
+    fn term(&self, b: &mut Builder, seen: &Seen, _: &Settings) -> Rule<Term> {
+        let inputs = [&[seen.tuned, seen.source()?, seen.shares, seen.strength][..], seen.attention.as_slice()].concat();
+        // All axes but the batch and the channels.
+        let axes = b.shape(seen.tuned).iter().enumerate().filter(|(a, _)| *a != 0 && *a != seen.axis);
+        let places: Option<usize> = axes.map(|(_, d)| d.known()).product();
+        let places = places.ok_or("the size of the feature map depends on the batch; rewrite with a fixed --batch")?;
+        let outputs = b.call("DeltaPenalty", &inputs, Attrs::new(), |b, i| {
+            let moved = b.sub(i[0], i[1])?;
+            let share = column(b, i[2], moved)?;
+            let strength = column(b, i[3], moved)?;
+            let weight = b.mul(share, strength)?;
+            let pixels = b.number(1.0 / places as f64, weight);
+            let mut weight = b.mul(weight, pixels)?;
+            if let Some(&attention) = i.get(4) {
+                let channels = b.shape(attention)[0];
+                let shape: Vec<Dim> = (0..b.rank(moved)).map(|a| if a == seen.axis { channels } else { Dim::Known(1) }).collect();
+                let attention = b.reshape(attention, &shape)?;
+                weight = b.mul(weight, attention)?;
+            }
+            let gradient = b.mul(moved, weight)?;
+            let product = b.mul(moved, gradient)?;
+            let all: Vec<usize> = (0..b.rank(product)).collect();
+            let sum = b.sum(product, &all, false)?;
+            let half = b.number(0.5, sum);
+            Ok(vec![b.mul(sum, half)?, gradient])
+        })?;
+        Ok(Term { value: outputs[0], gradient: outputs[1] })
+    }
+}

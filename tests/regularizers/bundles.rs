@@ -1,0 +1,248 @@
+//! The regularizers in whole training graphs. Thirty steps against PyTorch's are in tests/python/test_training.py.
+
+use super::{engine, fixture};
+use spgraph::emit::Dialect;
+use spgraph::engine::{EngineChoice, StatePort};
+use spgraph::import::Batch;
+use spgraph::ir::Tensor;
+use spgraph::manifest::{BatchNormMode, Role};
+use spgraph::onnx;
+use spgraph::rewrite::{Bundle, HeadOption, Options, WantedRegularizer, rewrite, start_state};
+use tempfile::TempDir;
+
+fn wanted(kind: &str) -> WantedRegularizer {
+    WantedRegularizer { kind: kind.into(), strength: None }
+}
+
+fn with(kinds: &[&str]) -> Options {
+    Options {
+        batch: Batch::Fixed(3),
+        penalty: "none".into(),
+        regularizers: kinds.iter().map(|k| wanted(k)).collect(),
+        ..Options::default()
+    }
+}
+
+fn bundle(model: &str, options: &Options) -> (TempDir, Bundle) {
+    let work = tempfile::tempdir().unwrap();
+    let dir = work.path().join("bundle");
+    rewrite(&fixture(model), &dir, options, false).unwrap();
+    let bundle = Bundle::open(&dir).unwrap();
+    (work, bundle)
+}
+
+fn refused(model: &str, options: &Options) -> String {
+    let work = tempfile::tempdir().unwrap();
+    rewrite(&fixture(model), &work.path().join("bundle"), options, false).unwrap_err().to_string()
+}
+
+fn strings(list: &[&str]) -> Vec<String> {
+    list.iter().map(|s| s.to_string()).collect()
+}
+
+/// `[loss, data_loss, penalty, correct]` of two steps, and the state after them.
+fn two_steps(bundle: &Bundle, choice: EngineChoice, scalars: &[(&str, f32)]) -> (Vec<Vec<f64>>, Vec<Tensor>) {
+    let m = &bundle.manifest;
+    let ports: Vec<_> = m.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
+    let mut stepper = engine(choice).load_step(&bundle.step(), &ports, start_state(bundle).unwrap()).unwrap();
+    let shape: Vec<usize> = m.data.input.shape.iter().map(|&d| if d < 0 { 3 } else { d as usize }).collect();
+    let mut outputs = vec![];
+    for step in 0..2 {
+        let pixels: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| ((i * 7 + step * 31) as f32 * 0.37).sin()).collect();
+        let labels: Vec<i64> = (0..shape[0] as i64).map(|i| (i + step as i64) % 3).collect();
+        let (data, target) = (Tensor::from_f32(&shape, &pixels), Tensor::from_i64(&[shape[0]], &labels));
+        let value = |s: &spgraph::manifest::Scalar| scalars.iter().find(|g| g.0 == s.name).map_or(s.default as f32, |g| g.1);
+        let numbers: Vec<_> = m.scalars.iter().map(|s| (s.name.clone(), Tensor::from_f32(&[], &[value(s)]))).collect();
+        let mut feeds: Vec<(&str, &Tensor)> = vec![(&m.data.input.name, &data), (&m.data.target.name, &target)];
+        feeds.extend(numbers.iter().map(|(n, t)| (n.as_str(), t)));
+        outputs.push(stepper.step(&feeds).unwrap().into_iter().map(|(_, t)| t.to_f64().unwrap()[0]).collect());
+    }
+    (outputs, stepper.state().unwrap())
+}
+
+/// Norm of the difference over how far `b` moved from the start.
+fn distance(a: &[Tensor], b: &[Tensor], start: &[Tensor]) -> f64 {
+    let (mut difference, mut moved) = (0.0, 0.0);
+    for ((a, b), s) in a.iter().zip(b).zip(start) {
+        for ((a, b), s) in a.to_f64().unwrap().into_iter().zip(b.to_f64().unwrap()).zip(s.to_f64().unwrap()) {
+            difference += (a - b) * (a - b);
+            moved += (b - s) * (b - s);
+        }
+    }
+    (difference / moved).sqrt()
+}
+
+#[test]
+fn engines_and_dialects_agree() {
+    let strong = [("delta", 0.5), ("bss", 0.1), ("lwf", 4.0)];
+    let all = ["delta", "bss", "lwf"];
+    for (model, batch_norm, head, batch, kinds) in [
+        ("basic.bn.onnx", Some(BatchNormMode::Train), HeadOption::Classes(4), Batch::Fixed(3), &all[..]),
+        ("basic.onnx", None, HeadOption::Keep, Batch::Fixed(3), &all[..]),
+        ("resnet50.bn.onnx", Some(BatchNormMode::Frozen), HeadOption::Classes(4), Batch::Fixed(3), &all[..]),
+        ("basic.bn.onnx", Some(BatchNormMode::Train), HeadOption::Classes(4), Batch::Dynamic, &["delta", "lwf"]),
+        ("tokens.onnx", None, HeadOption::Classes(4), Batch::Fixed(3), &["lwf"]),
+        ("conv_head.onnx", None, HeadOption::Classes(4), Batch::Fixed(3), &["bss", "lwf"]),
+    ] {
+        let mut results = vec![];
+        for dialect in [Dialect::Functions, Dialect::Inlined] {
+            let options = Options { batch_norm, head: head.clone(), batch, dialect, ..with(kinds) };
+            let (_work, bundle) = bundle(model, &options);
+            for choice in [EngineChoice::Ort, EngineChoice::Tract] {
+                results.push((
+                    format!("{model} {dialect:?} {choice:?}"),
+                    two_steps(&bundle, choice, &strong),
+                    start_state(&bundle).unwrap(),
+                ));
+            }
+        }
+        let (_, (outputs, state), start) = &results[0];
+        // At the start there is nothing to bring back, but features to shrink, and statistics of the batch to differ from.
+        let (first, second) = (outputs[0][2], outputs[1][2]);
+        assert!(first >= -1e-6 && second > 1e-6 && second.is_finite(), "{model}: {outputs:?}");
+        for (what, (other, other_state), _) in &results[1..] {
+            for (a, b) in outputs.iter().flatten().zip(other.iter().flatten()) {
+                assert!((a - b).abs() <= 1e-4 * a.abs().max(1e-2), "{what}: {other:?} instead of {outputs:?}");
+            }
+            let distance = distance(other_state, state, start);
+            assert!(distance <= 2e-4, "{what}: the steps differ by {distance:.1e} of their length");
+        }
+    }
+}
+
+#[test]
+fn the_source_itself_is_at_no_distance() {
+    // The same network with moving statistics on both sides: feature maps and answers of the source classes are equal.
+    for head in [HeadOption::Keep, HeadOption::Classes(4)] {
+        let options = Options { batch_norm: Some(BatchNormMode::Frozen), head, ..with(&["delta", "lwf"]) };
+        let (_work, bundle) = bundle("resnet18.bn.onnx", &options);
+        let (outputs, _) = two_steps(&bundle, EngineChoice::Ort, &[("beta", 0.0), ("lr", 0.0)]);
+        assert!(outputs.iter().all(|o| o[2].abs() < 1e-6), "{outputs:?}");
+    }
+}
+
+#[test]
+fn strengths_are_inputs_and_new_parameters_keep_beta() {
+    let (_work, bundle) = bundle("basic.onnx", &Options { head: HeadOption::Classes(4), ..with(&["delta", "bss", "lwf"]) });
+    let scalars: Vec<(&str, f64)> = bundle.manifest.scalars.iter().map(|s| (s.name.as_str(), s.default)).collect();
+    assert_eq!(scalars, [("lr", 0.01), ("beta", 0.01), ("delta", 0.01), ("bss", 1e-3), ("lwf", 4.0)]);
+    let penalized: Vec<Role> = bundle.manifest.state.iter().filter(|s| s.penalized).map(|s| s.role).collect();
+    assert_eq!(penalized, [Role::New]);
+    let off = [("delta", 0.0), ("bss", 0.0), ("lwf", 0.0), ("beta", 0.0), ("lr", 0.1)];
+    assert!(two_steps(&bundle, EngineChoice::Ort, &off).0.iter().all(|o| o[2] == 0.0));
+    for kind in ["delta", "bss", "lwf"] {
+        let on: Vec<(&str, f32)> = off.iter().map(|(n, v)| (*n, if *n == kind { 1.0 } else { *v })).collect();
+        assert!(two_steps(&bundle, EngineChoice::Ort, &on).0[1][2] > 1e-6, "{kind}");
+    }
+    let kinds: Vec<&str> = bundle.manifest.regularizers.iter().map(|r| r.kind.as_str()).collect();
+    assert_eq!(kinds, ["delta", "bss", "lwf"]);
+    assert_eq!(bundle.manifest.regularizers[0].layers, ["1.conv2.weight", "2.conv2.weight"]);
+}
+
+#[test]
+fn a_penalty_and_a_regularizer_go_together() {
+    let options = Options { penalty: "l2-sp".into(), split: true, ..with(&["delta"]) };
+    let (_work, bundle) = bundle("basic.onnx", &options);
+    let model = onnx::read(bundle.step()).unwrap();
+    // The starting point is stored once, for penalty and branch.
+    let starts: Vec<&str> = model.graph().unwrap().initializer.iter().map(|t| t.name()).filter(|n| n.contains(".start")).collect();
+    let weights = bundle.manifest.state.iter().filter(|s| s.role == Role::Shared && s.penalized).count();
+    assert!(starts.len() >= weights && starts.iter().all(|n| n.ends_with(".start")), "{starts:?}");
+    let names: Vec<String> = model.proto.functions.iter().map(|f| f.name().to_string()).collect();
+    assert!(["DeltaPenalty", "L2SpPenalty", "RowShares"].iter().all(|n| names.iter().any(|m| m == n)), "{names:?}");
+    let gradients = onnx::read(bundle.dir.join("grad.onnx")).unwrap();
+    let outputs: Vec<&str> = gradients.graph().unwrap().output.iter().take(3).map(|o| o.name()).collect();
+    assert_eq!(outputs, ["loss", "correct", "regularizer"]);
+}
+
+/// Layers that do not move are computed once, and cannot differ from the source's.
+#[test]
+fn frozen_layers_are_not_computed_twice() {
+    let options = Options { freeze_stages: 3, batch_norm: Some(BatchNormMode::Frozen), ..with(&["delta"]) };
+    let (_work, bundle) = bundle("resnet18.bn.onnx", &options);
+    let model = onnx::read(bundle.step()).unwrap();
+    let graph = model.graph().unwrap();
+    let twice: Vec<&str> = graph.node.iter().map(|n| n.name()).filter(|n| n.starts_with("source/")).collect();
+    assert!(twice.iter().any(|n| n.contains("/layer3/")) && !twice.is_empty());
+    assert!(
+        !twice.iter().any(|n| n.contains("/layer1/") || n.contains("/layer2/") || n.contains("/conv1/Conv") && !n.contains("layer")),
+        "{twice:?}"
+    );
+    assert_eq!(bundle.manifest.regularizers[0].layers, ["layer3.1.conv2.weight", "layer4.1.conv2.weight"]);
+    // Nothing of the source branch is differentiated.
+    assert!(!graph.node.iter().any(|n| n.name().starts_with("source") && n.name().contains(".grad")));
+}
+
+#[test]
+fn layers_are_the_last_convolutions_of_the_stages_or_those_that_match() {
+    for (model, expected) in [
+        (
+            "resnet50.bn.onnx",
+            strings(&["layer1.2.conv3.weight", "layer2.3.conv3.weight", "layer3.5.conv3.weight", "layer4.2.conv3.weight"]),
+        ),
+        // One unit in each stage, with a projection behind it in the file.
+        ("bottleneck.bn.onnx", strings(&["1.conv3.weight", "2.conv3.weight"])),
+    ] {
+        let (_work, bundle) = bundle(model, &with(&["delta"]));
+        assert_eq!(bundle.manifest.regularizers[0].layers, expected, "{model}");
+    }
+    let layers = |model: &str, patterns: &[&str]| {
+        let (_work, bundle) = bundle(model, &Options { delta_layers: strings(patterns), ..with(&["delta"]) });
+        bundle.manifest.regularizers[0].layers.clone()
+    };
+    assert_eq!(
+        layers("resnet50.bn.onnx", &["layer4.0.conv*", "layer4.0.conv1*"]),
+        ["layer4.0.conv1.weight", "layer4.0.conv2.weight", "layer4.0.conv3.weight"]
+    );
+    assert_eq!(layers("vgg.onnx", &["3.*", "7.weight"]), ["3.weight", "7.weight"]);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_the_reason() {
+    let own = |kind: &str, strength: f64| vec![WantedRegularizer { kind: kind.into(), strength: Some(strength) }];
+    let settings = |temperature, singular_values| spgraph::loss::Settings { temperature, singular_values };
+    let cases: Vec<(&str, Options, &str)> = vec![
+        (
+            "basic.onnx",
+            Options { regularizers: own("gamma", 1.0), ..with(&[]) },
+            "there is no regularizer `gamma`; choose from delta, bss, lwf",
+        ),
+        ("basic.onnx", Options { regularizers: own("delta", -1.0), ..with(&[]) }, "--regularizer delta=-1 is no strength"),
+        ("basic.onnx", Options { regularizers: own("lwf", f64::NAN), ..with(&[]) }, "--regularizer lwf=NaN is no strength"),
+        ("basic.onnx", with(&["bss", "bss"]), "--regularizer bss is given twice"),
+        (
+            "basic.onnx",
+            Options { delta_layers: strings(&["*"]), ..with(&["bss"]) },
+            "--delta-layers has no meaning without --regularizer delta",
+        ),
+        ("basic.onnx", Options { attention: Some("a".into()), ..with(&[]) }, "--attention has no meaning without --regularizer delta"),
+        ("basic.onnx", Options { regularizer_settings: settings(2.0, 1), ..with(&["delta"]) }, "--temperature has no meaning"),
+        ("basic.onnx", Options { regularizer_settings: settings(3.0, 2), ..with(&["delta"]) }, "--bss-k has no meaning"),
+        ("basic.onnx", Options { regularizer_settings: settings(0.0, 1), ..with(&["lwf"]) }, "--temperature 0 is no positive number"),
+        ("basic.onnx", Options { regularizer_settings: settings(3.0, 0), ..with(&["bss"]) }, "--bss-k 0 makes no sense"),
+        (
+            "basic.onnx",
+            Options { regularizer_settings: settings(3.0, 4), ..with(&["bss"]) },
+            "--bss-k 4 is more than the 3 singular values of 3 images",
+        ),
+        ("basic.bn.onnx", Options { batch: Batch::Dynamic, ..with(&["bss"]) }, "rewrite with a fixed --batch"),
+        ("tokens.onnx", with(&["bss"]), "bss needs one vector of features for each image"),
+        ("vgg.onnx", with(&["delta"]), "no residual units"),
+        (
+            "vgg.onnx",
+            Options { delta_layers: strings(&["nothing*"]), ..with(&["delta"]) },
+            "--delta-layers 'nothing*' matches no parameter",
+        ),
+        ("vgg.onnx", Options { delta_layers: strings(&["*.bias"]), ..with(&["delta"]) }, "matches no weight of a layer"),
+        (
+            "resnet18.bn.onnx",
+            Options { freeze_stages: 5, ..with(&["delta"]) },
+            "delta has nothing to do: no trained layer stands before layer1.1.conv2.weight",
+        ),
+        ("vgg.onnx", Options { delta_layers: strings(&["9.*"]), head: HeadOption::Classes(4), ..with(&["delta"]) }, "which is new"),
+    ];
+    for (model, options, expected) in cases {
+        let found = refused(model, &options);
+        assert!(found.contains(expected), "{found}\ndoes not say: {expected}");
+    }
+}
