@@ -23,6 +23,7 @@ def rewriting(axes, rows):
     for r in rows:
         axes.annotate(r["model"], (r["mb"], r["s"]), textcoords="offset points", xytext=(6, -10), fontsize=7)
     axes.set(title="rewrite, whole process", xlabel="model, MB", ylabel="seconds", xscale="log", yscale="log")
+    axes.margins(x=0.15)
 
 
 def batches(axes, rows):
