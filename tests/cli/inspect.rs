@@ -73,7 +73,8 @@ fn memory_adds_up() {
     assert_eq!(json["peak_bytes"].as_u64().unwrap(), categories.iter().map(|c| c["bytes"].as_u64().unwrap()).sum::<u64>());
     // Images of 3×16×16 floats, labels, and the scalars.
     assert!((4 * (3 * 16 * 16 * 4 + 8)..4 * (3 * 16 * 16 * 4 + 8) + 64).contains(&of("feeds")));
-    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(format!("{}/manifest.json", shared().bundle)).unwrap()).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(format!("{}/manifest.json", shared().bundle)).unwrap()).unwrap();
     let elements = |s: &serde_json::Value| s["shape"].as_array().unwrap().iter().map(|d| d.as_u64().unwrap()).product::<u64>();
     assert_eq!(of("state"), 2 * 4 * manifest["state"].as_array().unwrap().iter().map(elements).sum::<u64>());
     assert_eq!(json["largest"].as_array().unwrap().len(), 10);
