@@ -8,7 +8,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench bench-penalties bench-peers clean
+.PHONY: help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,22 +72,31 @@ penalty-plot: runtime ## Fine-tune the demo with each penalty and draw docs/pena
 		$(PYTHON) -m venv .venv-plot && .venv-plot/bin/python -m pip install --quiet --disable-pip-version-check -r examples/requirements.txt; }
 	$(PLOT_PYTHON) examples/penalty_plot.py
 
-bench: setup runtime ## Measure rewriting, the training step and fine-tuning (BENCH_ARGS="--quick --growth")
+bench: setup runtime ## Measure rewriting, the training step and fine-tuning, and draw it (BENCH_ARGS="--quick")
 	$(CARGO) build --release --example step_time
 	$(VENV)/bin/python bench/run.py $(BENCH_ARGS)
+	$(MAKE) plot
+
+plot: setup ## Draw bench/results as bench/results/bench.svg
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+	$(VENV)/bin/python bench/plot.py $(PLOT_ARGS)
 
 bench-penalties: setup runtime ## Measure what penalties, regularizers and freezing cost in a step (PENALTIES_ARGS="--rounds 3 freezing")
 	$(CARGO) build --release --example paired_steps
 	$(VENV)/bin/python bench/penalties.py $(PENALTIES_ARGS)
 
 PEERS_PYTHON ?= .venv-peers/bin/python
+ORT_PYTHON ?= .venv-ort/bin/python
 
-bench-peers: setup runtime ## Measure PyTorch and spgraph in turn (PEERS_ARGS="--rounds 5"; PEERS_PYTHON names an environment)
+bench-peers: setup runtime ## Measure other programs and spgraph in turn (PEERS_ARGS="--rounds 5"; PEERS_PYTHON, ORT_PYTHON name environments)
 	$(CARGO) build --release --example step_time
 	@test "$(PEERS_PYTHON)" != .venv-peers/bin/python || test -x $(PEERS_PYTHON) || { \
-		$(PYTHON) -m venv .venv-peers && \
-		.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check torch torchvision onnx onnxscript onnx2torch onnxruntime onnxsim==0.8.1; }
-	$(VENV)/bin/python bench/peers.py --python $(PEERS_PYTHON) $(PEERS_ARGS)
+		$(PYTHON) -m venv .venv-peers && .venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements.txt; }
+	@test "$(ORT_PYTHON)" != .venv-ort/bin/python || test -x $(ORT_PYTHON) || { \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' && $(PYTHON) -m venv .venv-ort && \
+		.venv-ort/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements-ort.txt; } || \
+		echo "bench-peers: onnxruntime-training-cpu 1.19.2 is left out; it needs Python 3.11 (PYTHON=python3.11)" >&2
+	$(VENV)/bin/python bench/peers.py --python $(PEERS_PYTHON) --ort-python $(ORT_PYTHON) $(PEERS_ARGS)
 
 clean: ## Remove what was built, .venv too
 	rm -rf target $(VENV) .venv-plot

@@ -1,14 +1,21 @@
-//! `spgraph inspect`: what is in a model and what could be done with it.
+//! `spgraph inspect`: what is in a model and what could be done with it, or how much memory a bundle's step takes.
 
-use super::output;
-use crate::report::{Align, Inspection, Table, inspect};
+use super::{memory, output};
+use crate::report::{Align, Inspection, Table, inspect, plan_memory};
+use crate::rewrite::Bundle;
 use std::path::PathBuf;
 
-/// Show a model's parameters and operators, and whether it can be fine-tuned
+/// Show a model's parameters and operators, and whether it can be fine-tuned; or the memory that a bundle's step takes
 #[derive(clap::Args)]
 pub struct Args {
-    /// The ONNX model
+    /// The ONNX model, or with --memory the bundle
     model: PathBuf,
+    /// Predict the peak memory of a training step, and what takes it
+    #[arg(long, conflicts_with = "input_shape")]
+    memory: bool,
+    /// With --memory: images per step where the bundle leaves it open [default: 16]
+    #[arg(long, requires = "memory", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: Option<u16>,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
     #[arg(long, value_name = "CxHxW", value_parser = super::rewrite::parse_shape)]
     input_shape: Option<super::rewrite::Shape>,
@@ -18,6 +25,11 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if args.memory {
+        let plan = plan_memory(&Bundle::open(&args.model)?, args.batch.map(usize::from))?;
+        let name = args.model.display().to_string();
+        return if args.json { output::print_json(&plan) } else { output::print(&memory::text(&plan, &name)) };
+    }
     let found = inspect(&args.model, args.input_shape.map(|s| s.0))?;
     if args.json { output::print_json(&found) } else { output::print(&text(&found)) }
 }

@@ -10,6 +10,7 @@ mod fisher;
 mod inspect;
 mod interpolate;
 mod interrupt;
+mod memory;
 mod new;
 mod optimizer_args;
 mod output;

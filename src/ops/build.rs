@@ -254,6 +254,8 @@ impl<'g> Builder<'g> {
     pub fn total(&mut self, parts: &[ValueId]) -> Rule<ValueId> {
         match parts {
             [one] => Ok(*one),
+            // ONNX Runtime adds in place.
+            [one, two] => self.add(*one, *two),
             _ => self.op("Sum", parts, Attrs::new()),
         }
     }

@@ -6,11 +6,15 @@ use super::build::attrs;
 use super::window::Window;
 use super::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
 use crate::ir::{Attr, Attrs, Dim, Node, TensorType, ValueId, product};
+use std::collections::BTreeMap;
 
 /// Output maps at least this high and wide take the form with one product per kernel tap.
 const LARGE_MAP: usize = 28;
 /// With at most this many rows the taps' slices are stacked, so that one product does for all.
 const STACKED_ROWS: usize = 64;
+
+/// The padded input of a strided convolution by phase, see [`Geometry::phases`].
+type Phased = BTreeMap<Vec<usize>, ValueId>;
 
 /// The geometry of one convolution; for a transposed one, of the convolution that it transposes.
 #[derive(Clone)]
@@ -62,10 +66,6 @@ impl Geometry {
 
     fn unit_stride(&self) -> bool {
         self.window.strides.iter().all(|&s| s == 1)
-    }
-
-    fn unpadded(&self) -> bool {
-        self.window.pads_begin.iter().chain(&self.window.pads_end).all(|&p| p == 0)
     }
 
     /// All positions of the kernel, row-major.
@@ -149,16 +149,51 @@ impl Geometry {
         b.pad(x, &pads(&self.window.pads_begin), &pads(&self.window.pads_end), 0.0)
     }
 
-    /// The elements of the padded input that kernel position `tap` meets.
-    fn tap(&self, b: &mut Builder, padded: ValueId, tap: &[usize], axes: &[usize]) -> Rule<ValueId> {
-        if self.pointwise() && self.unit_stride() && self.unpadded() {
-            return Ok(padded);
-        }
+    /// Where kernel position `tap` meets the padded input: the phase, which is its remainder by the stride, and the first index in it.
+    fn place(&self, tap: &[usize]) -> (Vec<usize>, Vec<usize>) {
         let win = &self.window;
-        let starts: Vec<i64> = tap.iter().zip(&win.dilations).map(|(t, d)| (t * d) as i64).collect();
-        let steps: Vec<i64> = win.strides.iter().map(|&s| s as i64).collect();
-        let ends: Vec<i64> = (0..self.rank()).map(|i| starts[i] + (self.output[i] as i64 - 1) * steps[i] + 1).collect();
-        b.slice(padded, axes, &starts, &ends, &steps)
+        let at = (0..self.rank()).map(|i| tap[i] * win.dilations[i]);
+        at.enumerate().map(|(i, at)| (at % win.strides[i], at / win.strides[i])).unzip()
+    }
+
+    /// The padded input taken apart, so that what a tap meets is one piece of a phase, in whole lines.
+    fn phases(&self, b: &mut Builder, padded: ValueId) -> Rule<Phased> {
+        let mut sizes: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for tap in self.taps() {
+            let (phase, start) = self.place(&tap);
+            let size = sizes.entry(phase).or_insert_with(|| vec![0; self.rank()]);
+            for i in 0..self.rank() {
+                size[i] = size[i].max(start[i] + self.output[i]);
+            }
+        }
+        let mut phases = BTreeMap::new();
+        for (phase, size) in sizes {
+            let strides = &self.window.strides;
+            let starts: Vec<i64> = phase.iter().map(|&p| p as i64).collect();
+            let steps: Vec<i64> = strides.iter().map(|&s| s as i64).collect();
+            let ends: Vec<i64> = (0..self.rank()).map(|i| (phase[i] + (size[i] - 1) * strides[i] + 1) as i64).collect();
+            let whole = |i: usize| strides[i] == 1 && b.shape(padded)[2 + i] == Dim::Known(size[i]);
+            let part = match (0..self.rank()).all(whole) {
+                true => padded,
+                false => b.slice(padded, &self.spatial_axes(), &starts, &ends, &steps)?,
+            };
+            phases.insert(phase, part);
+        }
+        Ok(phases)
+    }
+
+    /// The elements of the padded input that kernel position `tap` meets.
+    fn tap(&self, b: &mut Builder, phases: &Phased, tap: &[usize]) -> Rule<ValueId> {
+        let (phase, start) = self.place(tap);
+        let part = *phases.get(&phase).ok_or("a kernel position meets nothing")?;
+        let cut: Vec<usize> = (0..self.rank()).filter(|&i| start[i] > 0 || b.shape(part)[2 + i] != Dim::Known(self.output[i])).collect();
+        if cut.is_empty() {
+            return Ok(part);
+        }
+        let axes: Vec<usize> = cut.iter().map(|&i| 2 + i).collect();
+        let starts: Vec<i64> = cut.iter().map(|&i| start[i] as i64).collect();
+        let ends: Vec<i64> = cut.iter().map(|&i| (start[i] + self.output[i]) as i64).collect();
+        b.slice(part, &axes, &starts, &ends, &vec![1; cut.len()])
     }
 
     fn weight_grad_direct(&self, b: &mut Builder, x: ValueId, dy: ValueId) -> Rule<ValueId> {
@@ -166,13 +201,13 @@ impl Geometry {
         let taps = self.taps();
         let pixels: usize = self.output.iter().product();
         let shape: Vec<Dim> = [self.features, per_group].iter().chain(&self.window.kernel).map(|&d| Dim::Known(d)).collect();
-        let spatial = self.spatial_axes();
         if per_group == 1 && features == 1 {
             // Depthwise: one channel meets one map.
-            let axes: Vec<usize> = std::iter::once(0).chain(spatial.iter().copied()).collect();
+            let axes: Vec<usize> = std::iter::once(0).chain(self.spatial_axes()).collect();
+            let x = self.phases(b, x)?;
             let mut parts = vec![];
             for t in &taps {
-                let slice = self.tap(b, x, t, &spatial)?;
+                let slice = self.tap(b, &x, t)?;
                 let meets = b.mul(slice, dy)?;
                 let sum = b.sum(meets, &axes, false)?;
                 parts.push(b.reshape(sum, &[self.features.into(), 1.into(), 1.into()])?);
@@ -182,9 +217,10 @@ impl Geometry {
         }
         if self.group > 1 {
             let dy = b.reshape(dy, &[self.batch, self.group.into(), features.into(), pixels.into()])?;
+            let x = self.phases(b, x)?;
             let mut parts = vec![];
             for t in &taps {
-                let slice = self.tap(b, x, t, &spatial)?;
+                let slice = self.tap(b, &x, t)?;
                 let rows = b.reshape(slice, &[self.batch, self.group.into(), per_group.into(), pixels.into()])?;
                 let columns = b.transpose(rows, &[0, 1, 3, 2])?;
                 let products = b.matmul(dy, columns)?;
@@ -204,9 +240,10 @@ impl Geometry {
         let dy = b.transpose(dy, &perm)?;
         let dy = b.reshape(dy, &[self.features.into(), columns])?;
         let x = b.transpose(x, &perm)?;
+        let x = self.phases(b, x)?;
         let mut parts = vec![];
         for t in &taps {
-            let slice = self.tap(b, x, t, &spatial)?;
+            let slice = self.tap(b, &x, t)?;
             parts.push(b.reshape(slice, &[self.channels.into(), columns])?);
         }
         let stacked = b.concat(&parts, 0)?;
@@ -232,9 +269,10 @@ impl Geometry {
         shape: &[Dim],
     ) -> Rule<ValueId> {
         let dy = b.reshape(dy, &[self.batch, self.features.into(), pixels.into()])?;
+        let x = self.phases(b, x)?;
         let mut rows = vec![];
         for t in taps {
-            let slice = self.tap(b, x, t, &self.spatial_axes())?;
+            let slice = self.tap(b, &x, t)?;
             rows.push(b.reshape(slice, &[self.batch, self.channels.into(), pixels.into()])?);
         }
         if taps.len() * self.channels <= STACKED_ROWS {
@@ -262,9 +300,10 @@ impl Geometry {
         let known = |dims: &[usize]| dims.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>();
         let dw = b.call("ConvSampleGrad", &[large, small], attributes, |b, i| {
             let x = self.padded(b, i[0])?;
+            let x = self.phases(b, x)?;
             let mut parts = vec![];
             for t in &taps {
-                let slice = self.tap(b, x, t, &self.spatial_axes())?;
+                let slice = self.tap(b, &x, t)?;
                 parts.push(b.reshape(slice, &known(&[rows, group, per_group, pixels]))?);
             }
             let stacked = b.concat(&parts, 2)?;
@@ -311,25 +350,20 @@ impl Geometry {
             (0..rank).map(|i| (folded.input[i] * win.strides[i]) as i64 - (self.input[i] + win.pads_begin[i]) as i64).collect();
         let begin: Vec<i64> = win.pads_begin.iter().map(|&p| p as i64).collect();
         let x = b.pad(x, &[vec![0, 0], begin].concat(), &[vec![0, 0], end].concat(), 0.0)?;
-        // [N, C, h·s, w·s] → [N, C, h, s, w, s] → [N, C, s, s, h, w] → [N, C·s·s, h, w]
-        let mut split = vec![self.batch, self.channels.into()];
-        let (mut perm, mut inner) = (vec![0, 1], vec![]);
-        for i in 0..rank {
-            split.extend([Dim::Known(folded.input[i]), Dim::Known(win.strides[i])]);
-            inner.push(2 + 2 * i);
-            perm.push(3 + 2 * i);
-        }
-        perm.extend(inner);
-        let x = b.reshape(x, &split)?;
-        let x = b.transpose(x, &perm)?;
-        let merged: Vec<Dim> = [self.batch, folded.channels.into()].into_iter().chain(folded.input.iter().map(|&d| d.into())).collect();
-        let x = b.reshape(x, &merged)?;
+        // One strided slice for each place in a block: [N, C, h·s, w·s] → s·s times [N, C, h, w] → [N, s·s·C, h, w].
+        let places = win.strides.iter().fold(vec![vec![]], |list: Vec<Vec<i64>>, &s| {
+            list.iter().flat_map(|p| (0..s as i64).map(move |i| [p.as_slice(), &[i]].concat())).collect()
+        });
+        let ends: Vec<i64> = (0..rank).map(|i| (folded.input[i] * win.strides[i]) as i64).collect();
+        let steps: Vec<i64> = win.strides.iter().map(|&s| s as i64).collect();
+        let parts = places.iter().map(|p| b.slice(x, &self.spatial_axes(), p, &ends, &steps)).collect::<Rule<Vec<_>>>()?;
+        let x = b.concat(&parts, 1)?;
         let dw = folded.weight_grad_direct(b, x, dy)?;
-        // [M, C·s·s, t, t] → [M, C, s, s, t, t] → [M, C, t, s, t, s] → [M, C, t·s, t·s], cut to the kernel.
+        // [M, s·s·C, t, t] → [M, s, s, C, t, t] → [M, C, t, s, t, s] → [M, C, t·s, t·s], cut to the kernel.
         let known = |v: &[usize]| v.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>();
-        let apart = [vec![self.features, self.channels], win.strides.clone(), folded.window.kernel.clone()].concat();
+        let apart = [&[self.features], win.strides.as_slice(), &[self.channels], &folded.window.kernel].concat();
         let dw = b.reshape(dw, &known(&apart))?;
-        let perm: Vec<usize> = [0, 1].into_iter().chain((0..rank).flat_map(|i| [2 + rank + i, 2 + i])).collect();
+        let perm: Vec<usize> = [0, 1 + rank].into_iter().chain((0..rank).flat_map(|i| [2 + rank + i, 1 + i])).collect();
         let dw = b.transpose(dw, &perm)?;
         let joined: Vec<usize> =
             [self.features, self.channels].into_iter().chain((0..rank).map(|i| folded.window.kernel[i] * win.strides[i])).collect();

@@ -7,7 +7,7 @@
 
 use super::slice::spread_out;
 use super::window::Window;
-use super::{Builder, Rule, depth_space};
+use super::{Builder, Rule};
 use crate::ir::{Attr, Attrs, Dim, Tensor, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,14 +66,6 @@ impl Phases {
         taps
     }
 
-    /// Images of one and the same stride in both directions can use the operators made for that.
-    fn square(&self) -> Option<usize> {
-        match self.window.strides[..] {
-            [a, b] if a == b => Some(a),
-            _ => None,
-        }
-    }
-
     /// All phases in row-major order.
     fn all(&self) -> Vec<Vec<usize>> {
         self.window
@@ -95,15 +87,6 @@ impl Phases {
             return Ok(used.into_iter().map(|p| (p, x)).collect());
         }
         let zeros = vec![0; self.rank()];
-        if let Some(stride) = self.square().filter(|_| used.len() > 1) {
-            let end: Vec<i64> = (0..self.rank()).map(|i| (self.sizes[i] * stride - self.input[i]) as i64).collect();
-            let x = self.pad_ends(b, x, &zeros, &end, fill)?;
-            let deep = b.op("SpaceToDepth", &[x], depth_space::blocks(stride, false))?;
-            let channels = b.shape(x)[1].known().ok_or("the number of channels is not known")? as i64;
-            let sizes = b.ints(&vec![channels; stride * stride]);
-            let parts = b.nodes("Split", &[Some(deep), Some(sizes)], super::build::attrs([("axis", Attr::Int(1))]))?;
-            return Ok(self.all().into_iter().zip(parts).filter(|(p, _)| used.contains(p)).collect());
-        }
         let mut phases = BTreeMap::new();
         for phase in used {
             let part = b.slice(x, &self.axes(), &signed(&phase), &signed(&self.input), &signed(strides))?;
@@ -131,6 +114,8 @@ impl Phases {
         self.pad_ends(b, joined, &signed(&begin), &end, 0.0)
     }
 
+    /// Weaves the phases together axis by axis, the last one first. `Concat` on an axis of its own copies lines, where one transposition
+    /// (or `DepthToSpace`) would pick single elements on one thread.
     fn interleave(&self, b: &mut Builder, phases: &BTreeMap<Vec<usize>, ValueId>, like: ValueId) -> Rule<ValueId> {
         let mut parts = vec![];
         for phase in self.all() {
@@ -142,24 +127,21 @@ impl Phases {
                 }
             });
         }
-        if let Some(stride) = self.square() {
-            let deep = b.concat(&parts, 1)?;
-            return b.op("DepthToSpace", &[deep], depth_space::blocks(stride, true));
+        for (i, &stride) in self.window.strides.iter().enumerate().rev().filter(|(_, s)| **s > 1) {
+            let mut woven = vec![];
+            // In row-major order the phases of the last axis that is left are neighbours.
+            for group in parts.chunks(stride) {
+                let shape = b.shape(group[0]).to_vec();
+                let (before, after) = shape.split_at(3 + i);
+                let apart = [before, &[Dim::Known(1)], after].concat();
+                let group = group.iter().map(|&v| b.reshape(v, &apart)).collect::<Rule<Vec<_>>>()?;
+                let stacked = b.concat(&group, 3 + i)?;
+                let whole = [&before[..2 + i], &[Dim::Known(self.sizes[i] * stride)], after].concat();
+                woven.push(b.reshape(stacked, &whole)?);
+            }
+            parts = woven;
         }
-        // [N, C, s…, q…] → [N, C, q, s, q, s, …] → [N, C, q·s, …]
-        let lead = b.shape(like)[..2].to_vec();
-        let known = |v: &[usize]| v.iter().map(|&n| Dim::Known(n)).collect::<Vec<_>>();
-        let one = [lead.clone(), known(&[1]), known(&self.sizes)].concat();
-        for part in &mut parts {
-            *part = b.reshape(*part, &one)?;
-        }
-        let stacked = b.concat(&parts, 2)?;
-        let apart = b.reshape(stacked, &[lead.clone(), known(&self.window.strides), known(&self.sizes)].concat())?;
-        let rank = self.rank();
-        let perm: Vec<usize> = [0, 1].into_iter().chain((0..rank).flat_map(|i| [2 + rank + i, 2 + i])).collect();
-        let woven = b.transpose(apart, &perm)?;
-        let whole: Vec<usize> = self.sizes.iter().zip(&self.window.strides).map(|(q, s)| q * s).collect();
-        b.reshape(woven, &[lead, known(&whole)].concat())
+        parts.first().copied().ok_or_else(|| "its windows meet nothing".into())
     }
 
     /// `v`, which has one element per window, as the phases meet it: for each shift of the taps, the element `q − m` at index `q`,

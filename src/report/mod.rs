@@ -1,11 +1,13 @@
-//! Reports for people: aligned text tables, what is inside a model, and where a training step spends its time.
+//! Reports for people: aligned text tables, what is inside a model, where a training step spends its time and what takes its memory.
 
 mod explanation;
 mod inspection;
+mod memory;
 mod profile;
 mod table;
 
 pub use explanation::explanation;
 pub use inspection::{HeadInfo, InputInfo, Inspection, OperatorInfo, ParameterInfo, RefusedNode, inspect};
+pub use memory::{Category, LiveValue, MemoryPlan, plan_memory};
 pub use profile::{LayerTime, OperatorTime, Profile};
 pub use table::{Align, Table};

@@ -67,7 +67,7 @@ struct Arguments {
 
 /// Which part of a step a node belongs to.
 #[derive(Clone, Copy, PartialEq)]
-enum Part {
+pub(super) enum Part {
     Forward,
     Backward,
     Update,
@@ -123,7 +123,7 @@ impl Profile {
 
 /// The layer and the part that a node's name tells: `/layer1/layer1.0/conv1/Conv.grad/ConvWeightGrad/Gemm` is the backward part of
 /// `layer1.0.conv1`, and so is `layer1.0.conv1.weight.update/SgdUpdate/Mul` its update.
-fn origin(node: &str) -> (String, Part) {
+pub(super) fn origin(node: &str) -> (String, Part) {
     for (mark, part) in
         [(".grad/", Part::Backward), (".penalty/", Part::Update), (".update/", Part::Update), (".statistics/", Part::Update)]
     {

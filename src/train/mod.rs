@@ -28,7 +28,7 @@ pub use interpolate::export_interpolated;
 pub use metrics::{Record, StepRecord, ValidationRecord};
 pub use options::{Existing, FinetuneOptions, Length, Schedule, Training, Validation};
 pub use predict::{Guess, Prediction, predict};
-pub use profile::profile;
+pub use profile::{batch_size, profile};
 pub use progress::{Outline, Progress, Silent};
 pub use run::{Best, BundleReference, Results, Run, RunRecord, RunResult, Status};
 pub use tuned::{Subject, Which, export_tuned, transplanted};

@@ -21,17 +21,7 @@ const BATCH: usize = 16;
 /// is its size where the bundle takes any. Fails in an engine that keeps no record of its nodes' times.
 pub fn profile(bundle: &Bundle, engine: &dyn Engine, data: Option<&Path>, batch: Option<usize>, steps: usize) -> Result<String> {
     let manifest = &bundle.manifest;
-    let fixed = manifest.data.input.shape.first().and_then(|&n| usize::try_from(n).ok());
-    let size = match (fixed, batch) {
-        (Some(n), Some(wish)) if n != wish => {
-            return Err(Error::usage(format!(
-                "--batch {wish} does not fit {}, which was rewritten for batches of {n}; rewrite the model with --batch {wish}",
-                bundle.dir.display()
-            )));
-        }
-        (Some(n), _) => n,
-        (None, wish) => wish.unwrap_or(BATCH),
-    };
+    let size = batch_size(bundle, batch)?;
     let (images, target) = match data {
         Some(folder) => read(bundle, folder, size)?,
         None => random(bundle, size)?,
@@ -47,6 +37,19 @@ pub fn profile(bundle: &Bundle, engine: &dyn Engine, data: Option<&Path>, batch:
     feeds.extend(scalars.iter().map(|(name, tensor)| (*name, tensor)));
     let ports: Vec<StatePort> = manifest.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
     engine.profile(&bundle.step(), &ports, start_state(bundle)?, &feeds, steps)
+}
+
+/// Images per step: the bundle's own number, or `wish` where the bundle takes any.
+pub fn batch_size(bundle: &Bundle, wish: Option<usize>) -> Result<usize> {
+    let fixed = bundle.manifest.data.input.shape.first().and_then(|&n| usize::try_from(n).ok());
+    match (fixed, wish) {
+        (Some(n), Some(wish)) if n != wish => Err(Error::usage(format!(
+            "--batch {wish} does not fit {}, which was rewritten for batches of {n}; rewrite the model with --batch {wish}",
+            bundle.dir.display()
+        ))),
+        (Some(n), _) => Ok(n),
+        (None, wish) => Ok(wish.unwrap_or(BATCH)),
+    }
 }
 
 /// The folder's first batch, prepared as for evaluation.

@@ -52,3 +52,39 @@ fn what_the_file_says_about_itself() {
     assert_eq!(tuned["classes"], serde_json::json!(["bricks", "cells", "plaid"]));
     assert_eq!(tuned["preprocessing"]["resize"], 16);
 }
+
+/// In the bundle's folder, so that the snapshot holds no path of this machine.
+fn memory(args: &[&str]) -> crate::support::Outcome {
+    let mut command = Lab::new().command(&[&["inspect", "m.spgraph", "--memory"], args].concat());
+    command.current_dir(std::path::Path::new(&shared().bundle).parent().unwrap());
+    crate::support::Outcome::of(command.output().unwrap())
+}
+
+#[test]
+fn memory_of_a_bundle() {
+    insta::assert_snapshot!(memory(&[]).ok());
+}
+
+#[test]
+fn memory_adds_up() {
+    let json = memory(&["--json", "--batch", "4"]).json();
+    let categories = json["categories"].as_array().unwrap();
+    let of = |name: &str| categories.iter().find(|c| c["name"] == name).unwrap()["bytes"].as_u64().unwrap();
+    assert_eq!(json["peak_bytes"].as_u64().unwrap(), categories.iter().map(|c| c["bytes"].as_u64().unwrap()).sum::<u64>());
+    // Images of 3×16×16 floats, labels, and the scalars.
+    assert!((4 * (3 * 16 * 16 * 4 + 8)..4 * (3 * 16 * 16 * 4 + 8) + 64).contains(&of("feeds")));
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(format!("{}/manifest.json", shared().bundle)).unwrap()).unwrap();
+    let elements = |s: &serde_json::Value| s["shape"].as_array().unwrap().iter().map(|d| d.as_u64().unwrap()).product::<u64>();
+    assert_eq!(of("state"), 2 * 4 * manifest["state"].as_array().unwrap().iter().map(elements).sum::<u64>());
+    assert_eq!(json["largest"].as_array().unwrap().len(), 10);
+}
+
+#[test]
+fn memory_of_what_is_no_bundle() {
+    let lab = Lab::new();
+    lab.refuses(&["inspect", &shared().model, "--memory"], 1, &["is no folder", "spgraph rewrite"]);
+    lab.refuses(&["inspect", "missing", "--memory"], 1, &["missing does not exist", "spgraph rewrite"]);
+    lab.refuses(&["inspect", &shared().images, "--memory"], 1, &["no manifest.json", "spgraph rewrite"]);
+    lab.refuses(&["inspect", &shared().bundle, "--memory", "--batch", "5"], 2, &["--batch 5 does not fit", "batches of 4"]);
+}

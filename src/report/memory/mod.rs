@@ -1,0 +1,133 @@
+//! How much memory a training step takes, and what takes it, told from the graph without running it.
+
+mod lifetime;
+mod step;
+
+use self::lifetime::{Lifetimes, bytes, lifetimes};
+use super::profile::{Part, origin};
+use crate::error::{Error, Result};
+use crate::ir::{Graph, ValueId};
+use crate::ops::table;
+use crate::rewrite::Bundle;
+use crate::train::batch_size;
+use serde::Serialize;
+use std::collections::HashSet;
+
+/// Values that are listed one by one.
+const LISTED: usize = 10;
+
+/// The memory of a step at its peak, as [`plan_memory`] predicts it for ONNX Runtime's CPU provider.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MemoryPlan {
+    pub batch: usize,
+    /// Sum of the categories. The runtime's own code, its copy of the graph and gaps between buffers come on top.
+    pub peak_bytes: u64,
+    /// The node that runs at the peak, its operator and its layer.
+    pub node: String,
+    pub operator: String,
+    pub layer: String,
+    /// Which of the step's nodes that is, counted from 1, and how many there are.
+    pub position: usize,
+    pub nodes: usize,
+    /// All of them, the largest first.
+    pub categories: Vec<Category>,
+    /// The largest values among activations, gradients and working memory at the peak.
+    pub largest: Vec<LiveValue>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Category {
+    /// `activations`, `gradients`, `workspace`, `state`, `constants`, `feeds`.
+    pub name: &'static str,
+    pub bytes: u64,
+    /// Of the peak.
+    pub share: f64,
+}
+
+/// A value that is needed at the peak.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LiveValue {
+    pub value: String,
+    pub layer: String,
+    pub category: &'static str,
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    pub bytes: u64,
+}
+
+/// Walks the bundle's step and adds up what is needed at each node. `batch` is the number of images where the bundle takes any.
+pub fn plan_memory(bundle: &Bundle, batch: Option<usize>) -> Result<MemoryPlan> {
+    let batch = batch_size(bundle, batch)?;
+    let graph = step::read(&bundle.step(), batch)?;
+    let state: HashSet<&str> = bundle.manifest.state.iter().map(|s| s.input.as_str()).collect();
+    plan(&graph, &state, batch).ok_or_else(|| Error::model(format!("{} computes nothing", bundle.step().display())))
+}
+
+fn plan(graph: &Graph, state: &HashSet<&str>, batch: usize) -> Option<MemoryPlan> {
+    let found = lifetimes(graph);
+    let node = &graph.nodes[*found.order.get(found.peak)?];
+    let total = |values: &mut dyn Iterator<Item = ValueId>| values.map(|v| bytes(graph.ty(v))).sum::<u64>();
+    let is_state = |v: &ValueId| state.contains(graph.name_of(*v));
+    let live = live(graph, &found);
+    let of = |name: &str| live.iter().filter(|v| v.category == name).map(|v| v.bytes).sum::<u64>();
+    let mut categories = vec![
+        ("activations", of("activations")),
+        ("gradients", of("gradients")),
+        ("workspace", of("workspace") + found.workspace),
+        // Two sets, which take turns.
+        ("state", 2 * total(&mut graph.inputs.iter().copied().filter(is_state))),
+        ("constants", total(&mut graph.ids().filter(|&v| graph.value(v).constant.is_some() && graph.value(v).producer.is_none()))),
+        ("feeds", total(&mut graph.inputs.iter().copied().filter(|v| !is_state(v)))),
+    ];
+    categories.sort_by_key(|c| std::cmp::Reverse(c.1));
+    let peak_bytes: u64 = categories.iter().map(|c| c.1).sum();
+    let share = |bytes: u64| if peak_bytes > 0 { bytes as f64 / peak_bytes as f64 } else { 0.0 };
+    Some(MemoryPlan {
+        batch,
+        peak_bytes,
+        node: node.name.clone(),
+        operator: node.op_type.clone(),
+        layer: origin(&node.name).0,
+        position: found.peak + 1,
+        nodes: found.order.len(),
+        categories: categories.into_iter().map(|(name, bytes)| Category { name, bytes, share: share(bytes) }).collect(),
+        largest: live.into_iter().take(LISTED).collect(),
+    })
+}
+
+/// What the buffers hold at the peak, the largest first.
+fn live(graph: &Graph, found: &Lifetimes) -> Vec<LiveValue> {
+    let held = found.buffers.iter().filter(|b| b.alive(found.peak)).filter_map(|b| Some((b.bytes, b.value(found.peak)?)));
+    let mut live: Vec<LiveValue> = held
+        .map(|(bytes, v)| {
+            let name = graph.name_of(v);
+            let producer = graph.producer(v).map_or(name, |n| n.name.as_str());
+            LiveValue {
+                value: name.into(),
+                layer: origin(producer).0,
+                category: category(name, producer),
+                dtype: graph.ty(v).dtype.name().into(),
+                shape: graph.ty(v).dims().unwrap_or_default(),
+                bytes,
+            }
+        })
+        .collect();
+    live.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.value.cmp(&b.value)));
+    live
+}
+
+/// Activations come from the network itself. What a function computes for itself alone is working memory: its name has the
+/// function's in its path.
+fn category(value: &str, producer: &str) -> &'static str {
+    let inside = |path: &str| path.split('/').rev().skip(1).any(|part| table::find(part).is_some());
+    match origin(producer).1 {
+        Part::Forward if inside(value) => "workspace",
+        Part::Forward => "activations",
+        Part::Backward if value.split_once(".grad/").is_some_and(|(_, rest)| rest.contains('/')) => "workspace",
+        Part::Backward => "gradients",
+        Part::Update => "workspace",
+    }
+}
+
+#[cfg(test)]
+mod tests;
