@@ -106,14 +106,17 @@ struct Part<'a> {
 
 /// The sum in parts of about [`DEEP`] elements.
 fn chunks(taps: usize, depth: usize) -> Vec<Chunk> {
+    if taps == 0 {
+        // A sum of nothing, which has its epilogue all the same.
+        return vec![Chunk { taps: 0..0, elements: 0..depth }];
+    }
     if depth > DEEP {
         let step = depth.div_ceil(depth.div_ceil(DEEP));
         let parts = (0..depth).step_by(step).map(|start| start..(start + step).min(depth));
         return (0..taps).flat_map(|tap| parts.clone().map(move |elements| Chunk { taps: tap..tap + 1, elements })).collect();
     }
-    // A product without taps is a sum of nothing, and has its epilogue.
-    let step = taps.div_ceil((taps * depth).div_ceil(DEEP).max(1)).max(1);
-    (0..taps.max(1)).step_by(step).map(|start| Chunk { taps: start.min(taps)..(start + step).min(taps), elements: 0..depth }).collect()
+    let step = taps.div_ceil((taps * depth).div_ceil(DEEP).max(1));
+    (0..taps).step_by(step).map(|start| Chunk { taps: start..(start + step).min(taps), elements: 0..depth }).collect()
 }
 
 /// The rows of one task.
