@@ -76,9 +76,7 @@ pub struct EngineOptions {
 /// Fails when a runtime, library or device was asked for by name and cannot be had: nothing is replaced silently.
 pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
     if options.kernels == Kernels::Native && (options.choice == EngineChoice::Tract || options.device == Device::Cuda) {
-        return Err(Error::usage(
-            "--kernels native is for ONNX Runtime on the CPU; leave it out, or take --engine ort and --device cpu",
-        ));
+        return Err(Error::usage("--kernels native is for ONNX Runtime on the CPU; leave it out, or take --engine ort and --device cpu"));
     }
     if options.choice == EngineChoice::Tract {
         return Ok(Box::new(TractEngine::new(options, "as asked for")?));
@@ -86,7 +84,9 @@ pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
     let candidates = discover(options);
     match discover::choose(&candidates)? {
         Some(candidate) => Ok(Box::new(OrtEngine::new(candidate, options)?)),
-        None if options.choice == EngineChoice::Ort || options.device == Device::Cuda || options.kernels == Kernels::Native => Err(discover::none_found(&candidates, options)),
+        None if options.choice == EngineChoice::Ort || options.device == Device::Cuda || options.kernels == Kernels::Native => {
+            Err(discover::none_found(&candidates, options))
+        }
         None => {
             let why = if candidates.is_empty() {
                 "no ONNX Runtime library was found (`spgraph runtime install` gets one, which is faster)"

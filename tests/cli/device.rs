@@ -27,6 +27,33 @@ fn cuda_is_refused_where_there_is_none() {
 }
 
 #[test]
+fn native_kernels_are_refused_where_there_are_none() {
+    let lab = Lab::new();
+    for other in [["--engine", "tract"], ["--device", "cuda"]] {
+        lab.refuses(
+            &train(&[&["--kernels", "native"], &other[..]].concat()),
+            2,
+            &["--kernels native", "ONNX Runtime on the CPU", "--engine ort"],
+        );
+    }
+    lab.refuses(&train(&["--kernels", "nativ"]), 2, &["'nativ'", "native"]);
+}
+
+/// A checkpoint belongs to no kind of kernels.
+#[test]
+fn a_run_goes_on_with_the_other_kernels() {
+    let lab = Lab::new();
+    let shown = |output: String| assert!(output.contains("native kernels"), "{output}");
+    let first = lab.run(&train(&["--engine", "ort", "--kernels", "native"]));
+    shown(format!("{}{}", first.out, first.err));
+    let s = shared();
+    let again = ["finetune", &s.bundle, "--data", &s.images, "--steps", "2", "--resume", "-o", "run", "--kernels", "standard"];
+    let second = lab.run(&again);
+    let text = format!("{}{}", second.out, second.err);
+    assert!(second.code == 0 && !text.contains("native kernels"), "{text}");
+}
+
+#[test]
 fn a_library_that_cannot_be_used_is_refused_and_not_replaced() {
     let lab = Lab::new();
     lab.write("lib.so", "no library");

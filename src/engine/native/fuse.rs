@@ -93,7 +93,8 @@ fn named(mut node: NodeProto, value: &str) -> NodeProto {
 fn rectifier(view: &View, at: usize, node: &NodeProto) -> Option<Change> {
     let value = node.input.first().filter(|v| is_standard(node, "Relu") && view.used_once(v))?;
     let (host, before) = view.producer(value)?;
-    let fits = RECTIFIES.iter().any(|(name, _)| is_native(before, name)) && before.output[0] == *value && attribute(before, "relu").is_none();
+    let fits =
+        RECTIFIES.iter().any(|(name, _)| is_native(before, name)) && before.output[0] == *value && attribute(before, "relu").is_none();
     fits.then(|| {
         let mut fused = named(before.clone(), &node.output[0]);
         fused.attribute.push(attr_int("relu", 1));

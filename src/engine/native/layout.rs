@@ -9,8 +9,7 @@ use crate::onnx::pb::NodeProto;
 use std::collections::HashSet;
 
 /// Operators and functions on single elements: their result has the shape of their operands, in any layout.
-const ELEMENTWISE: &[&str] =
-    &["Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Clip", "Add", "Sum", "Mul", "Identity"];
+const ELEMENTWISE: &[&str] = &["Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Clip", "Add", "Sum", "Mul", "Identity"];
 const ELEMENTWISE_FUNCTIONS: &[&str] =
     &["ReluGrad", "LeakyReluGrad", "SigmoidGrad", "TanhGrad", "HardSigmoidGrad", "HardSwishGrad", "ClipGrad"];
 

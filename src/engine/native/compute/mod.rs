@@ -11,13 +11,13 @@ pub mod norm;
 mod pack;
 mod product;
 mod shared;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod tile;
 pub mod update;
 mod weight_grad;
 mod winograd;
-#[cfg(test)]
-mod tests;
 
 pub use self::conv::Plan;
 pub use self::gather::Conv;

@@ -38,8 +38,8 @@ for_isa! {
             }
             sum.store(&mut sums[first..]);
         }
-        for c in channels / LANES * LANES..channels {
-            sums[c] = rows.iter().skip(c).step_by(channels).sum();
+        for (c, sum) in sums.iter_mut().enumerate().take(channels).skip(channels / LANES * LANES) {
+            *sum = rows.iter().skip(c).step_by(channels).sum();
         }
     }
 }

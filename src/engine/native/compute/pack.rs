@@ -1,7 +1,7 @@
 //! Weights `[O, I, kh, kw]` in the order in which products read them.
 
-use super::shared::Shared;
 use super::gather::Gather;
+use super::shared::Shared;
 use super::{Conv, Isa, Pool};
 
 /// Columns of one panel of the AVX-512 tiles.

@@ -173,7 +173,7 @@ impl Job<'_> {
     #[cfg(target_arch = "x86_64")]
     fn tiles(&self, panel: usize, part: &Part, out: &Shared) {
         use super::tile::{ROWS, Target, gathered};
-        const _: () = assert!(BLOCK % ROWS == 0);
+        const _: () = assert!(BLOCK.is_multiple_of(ROWS));
         let Packed { depth, columns, .. } = *self.packed;
         let Part { chunk, rows, add, last } = *part;
         let first = panel * self.packed.panel;

@@ -169,8 +169,11 @@ fn convolutions_and_their_gradients() {
 fn epilogues() {
     for (what, c, tolerance) in convolutions() {
         let (x, w) = (numbers(c.images * c.input_pixels() * c.channels, 1), numbers(c.features * c.depth() * c.taps(), 2));
-        let (bias, addend, mask) =
-            (numbers(c.features, 4), numbers(c.images * c.output_pixels() * c.features, 5), numbers(c.images * c.output_pixels() * c.features, 6));
+        let (bias, addend, mask) = (
+            numbers(c.features, 4),
+            numbers(c.images * c.output_pixels() * c.features, 5),
+            numbers(c.images * c.output_pixels() * c.features, 6),
+        );
         let mut plain = vec![0.0; addend.len()];
         pairs(&c, |i, j, o| plain[o] += x[i] as f64 * w[j] as f64);
         for isa in instruction_sets() {
@@ -264,8 +267,7 @@ fn pooling() {
     let x = numbers(2 * 12 * 5, 3);
     let mut y = vec![0.0; 2 * 5];
     global_average(&Threads(2), 2, 5, &x, &mut y);
-    let expected: Vec<f64> =
-        (0..10).map(|i| (0..12).map(|p| x[(i / 5 * 12 + p) * 5 + i % 5] as f64).sum::<f64>() / 12.0).collect();
+    let expected: Vec<f64> = (0..10).map(|i| (0..12).map(|p| x[(i / 5 * 12 + p) * 5 + i % 5] as f64).sum::<f64>() / 12.0).collect();
     close("means", &y, &expected, 1e-6);
 }
 

@@ -85,8 +85,7 @@ pub fn update(pool: &dyn Pool, isa: Isa, step: &Step, w: &mut [f32], v: &mut [f3
     pool.run(parts, &|part| {
         let range = part * CHUNK..((part + 1) * CHUNK).min(len);
         // SAFETY: every task has its own elements and its own term.
-        let (w, v, term) =
-            unsafe { (w.part(range.start, range.len()), v.part(range.start, range.len()), shared.part(part, 1)) };
+        let (w, v, term) = unsafe { (w.part(range.start, range.len()), v.part(range.start, range.len()), shared.part(part, 1)) };
         chunk(isa, step, range, w, v, &mut term[0]);
     });
     let total: f64 = terms.iter().map(|&t| t as f64).sum();

@@ -19,16 +19,8 @@ const GAP: usize = 48;
 const TASKS: usize = 16;
 
 /// Writes the gradient of the weights, `[O, I/groups, kh, kw]`, and of the bias.
-pub fn weight_grad(
-    pool: &dyn Pool,
-    isa: Isa,
-    conv: &Conv,
-    gather: &Gather,
-    x: &[f32],
-    dy: &[f32],
-    dw: &mut [f32],
-    mut db: Option<&mut [f32]>,
-) {
+#[allow(clippy::too_many_arguments)]
+pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, gather: &Gather, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
     let (depth, width, taps) = (conv.depth(), conv.width(), conv.taps());
     let rows = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * conv.channels && dy.len() >= rows * conv.features);
@@ -41,54 +33,54 @@ pub fn weight_grad(
     // With several parts, each writes a copy of its own: `[part][tap][O][I]`, then the parts of the bias.
     let size = taps * conv.features * depth;
     with_scratch(parts * (size + conv.features), |buffer| {
-    // Only the sums of the bias are added to; products are written.
-    buffer.chunks_exact_mut(size + conv.features).for_each(|part| part[size..].fill(0.0));
-    let shared = Shared::new(buffer);
-    pool.run(tasks * parts, &|task| {
-        let (part, task) = (task % parts, task / parts);
-        let (tap, task) = (task % taps, task / taps);
-        let (i, task) = (task % channels * CHANNELS, task / channels);
-        let (o, group) = (task % features * FEATURES, task / features);
-        let sources = &gather.sources[tap * conv.output_pixels()..][..conv.output_pixels()];
-        let (first_channel, first_feature) = (group * depth + i, group * width + o);
-        let block = Block {
-            rows: part * per_part..((part + 1) * per_part).min(rows),
-            left: &|row| &dy[row * conv.features + first_feature..][..FEATURES.min(width - o)],
-            right: &|row| match sources[row % sources.len()] {
-                NONE => None,
-                source => {
-                    let pixel = row / sources.len() * conv.input_pixels() + source as usize;
-                    Some(&x[pixel * conv.channels + first_channel..][..CHANNELS.min(depth - i)])
+        // Only the sums of the bias are added to; products are written.
+        buffer.chunks_exact_mut(size + conv.features).for_each(|part| part[size..].fill(0.0));
+        let shared = Shared::new(buffer);
+        pool.run(tasks * parts, &|task| {
+            let (part, task) = (task % parts, task / parts);
+            let (tap, task) = (task % taps, task / taps);
+            let (i, task) = (task % channels * CHANNELS, task / channels);
+            let (o, group) = (task % features * FEATURES, task / features);
+            let sources = &gather.sources[tap * conv.output_pixels()..][..conv.output_pixels()];
+            let (first_channel, first_feature) = (group * depth + i, group * width + o);
+            let block = Block {
+                rows: part * per_part..((part + 1) * per_part).min(rows),
+                left: &|row| &dy[row * conv.features + first_feature..][..FEATURES.min(width - o)],
+                right: &|row| match sources[row % sources.len()] {
+                    NONE => None,
+                    source => {
+                        let pixel = row / sources.len() * conv.input_pixels() + source as usize;
+                        Some(&x[pixel * conv.channels + first_channel..][..CHANNELS.min(depth - i)])
+                    }
+                },
+                features: FEATURES.min(width - o),
+                channels: CHANNELS.min(depth - i),
+                add: false,
+            };
+            let start = part * (size + conv.features) + (tap * conv.features + first_feature) * depth + i;
+            let sums = (tap == 0 && i == 0).then(|| part * (size + conv.features) + size + first_feature);
+            // SAFETY: the tasks' sums lie apart.
+            let sums = sums.map(|at| unsafe { shared.part(at, block.features) });
+            block.run(isa, &shared, start, depth, sums);
+        });
+        let (first, others) = buffer.split_at(size + conv.features);
+        let dw = Shared::new(dw);
+        pool.run(conv.features, &|o| {
+            // SAFETY: every task has the filter of one output channel.
+            let filter = unsafe { dw.part(o * depth * taps, depth * taps) };
+            for tap in 0..taps {
+                let at = (tap * conv.features + o) * depth;
+                for (i, value) in first[at..at + depth].iter().enumerate() {
+                    let more = others.chunks_exact(size + conv.features).map(|part| part[at + i]);
+                    filter[i * taps + tap] = more.fold(*value, |sum, v| sum + v);
                 }
-            },
-            features: FEATURES.min(width - o),
-            channels: CHANNELS.min(depth - i),
-            add: false,
-        };
-        let start = part * (size + conv.features) + (tap * conv.features + first_feature) * depth + i;
-        let sums = (tap == 0 && i == 0).then(|| part * (size + conv.features) + size + first_feature);
-        // SAFETY: the tasks' sums lie apart.
-        let sums = sums.map(|at| unsafe { shared.part(at, block.features) });
-        block.run(isa, &shared, start, depth, sums);
-    });
-    let (first, others) = buffer.split_at(size + conv.features);
-    let dw = Shared::new(dw);
-    pool.run(conv.features, &|o| {
-        // SAFETY: every task has the filter of one output channel.
-        let filter = unsafe { dw.part(o * depth * taps, depth * taps) };
-        for tap in 0..taps {
-            let at = (tap * conv.features + o) * depth;
-            for (i, value) in first[at..at + depth].iter().enumerate() {
-                let more = others.chunks_exact(size + conv.features).map(|part| part[at + i]);
-                filter[i * taps + tap] = more.fold(*value, |sum, v| sum + v);
+            }
+        });
+        if let Some(db) = db {
+            for (o, out) in db.iter_mut().enumerate() {
+                *out = buffer.chunks_exact(size + conv.features).map(|part| part[size + o]).sum();
             }
         }
-    });
-    if let Some(db) = db.as_deref_mut() {
-        for (o, out) in db.iter_mut().enumerate() {
-            *out = buffer.chunks_exact(size + conv.features).map(|part| part[size + o]).sum();
-        }
-    }
     })
 }
 
@@ -109,7 +101,17 @@ fn spread<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
 }
 
 /// `out[p] = leftₚᵀ·rightₚ` (or `+=` with `add`) for each of `points` pairs of matrices with `rows` rows; `out` is `[point][left column][right column]`.
-pub fn outer_products(pool: &dyn Pool, isa: Isa, points: usize, rows: usize, left: (&[f32], usize), right: (&[f32], usize), out: Shared, add: bool) {
+#[allow(clippy::too_many_arguments)]
+pub fn outer_products(
+    pool: &dyn Pool,
+    isa: Isa,
+    points: usize,
+    rows: usize,
+    left: (&[f32], usize),
+    right: (&[f32], usize),
+    out: Shared,
+    add: bool,
+) {
     let ((left, width), (right, depth)) = (left, right);
     let (features, channels) = (width.div_ceil(FEATURES), depth.div_ceil(CHANNELS));
     pool.run(points * features * channels, &|task| {
@@ -164,7 +166,7 @@ impl Block<'_> {
     #[cfg(target_arch = "x86_64")]
     fn tiles(&self, out: &Shared, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
         use super::tile::{OUTER_ROWS as ROWS, outer};
-        const _: () = assert!(FEATURES % ROWS == 0 && CHANNELS % PANEL == 0);
+        const _: () = assert!(FEATURES.is_multiple_of(ROWS) && CHANNELS.is_multiple_of(PANEL));
         let (tiles, panels) = (self.features.div_ceil(ROWS), self.channels.div_ceil(PANEL));
         let (high, wide) = (tiles * ROWS, panels * PANEL);
         with_scratch(high * wide + PIXELS * (high + wide) + GAP * (tiles + panels), |scratch| {

@@ -13,6 +13,9 @@
 //! second line is the transpose of the first. The 36 products over channels are matrix products. Rounding errors are about ten
 //! times those of the direct form (docs/performance.md).
 
+// The two axes of a patch index several arrays at once.
+#![allow(clippy::needless_range_loop)]
+
 use super::lanes::{LANES, Lanes, for_isa};
 use super::pack::PANEL;
 use super::product::{Epilogue, multiply};
@@ -71,12 +74,7 @@ fn kernel<V: Lanes>([a, b, c]: [V; 3]) -> [V; PATCH] {
 #[inline(always)]
 fn outputs<V: Lanes>([a, b, c, d, e, f]: [V; PATCH]) -> [V; TILE] {
     let (even, odd, wide, steep) = (b.add(c), b.sub(c), d.add(e), d.sub(e));
-    [
-        a.add(even).add(wide),
-        odd.add(steep.scaled(2.0)),
-        even.add(wide.scaled(4.0)),
-        odd.add(steep.scaled(8.0)).add(f),
-    ]
+    [a.add(even).add(wide), odd.add(steep.scaled(2.0)), even.add(wide.scaled(4.0)), odd.add(steep.scaled(8.0)).add(f)]
 }
 
 /// `A·e`
@@ -91,11 +89,7 @@ fn cotangents<V: Lanes>([a, b, c, d]: [V; TILE]) -> [V; PATCH] {
 #[inline(always)]
 fn weights<V: Lanes>([a, b, c, d, e, f]: [V; PATCH]) -> [V; 3] {
     let (near, far) = (b.add(c).scaled(-1.0 / 6.0), d.add(e).scaled(1.0 / 6.0));
-    [
-        a.add(far).scaled(0.25).add(near),
-        c.sub(b).scaled(1.0 / 6.0).add(d.sub(e).scaled(1.0 / 12.0)),
-        near.add(far).add(f),
-    ]
+    [a.add(far).scaled(0.25).add(near), c.sub(b).scaled(1.0 / 6.0).add(d.sub(e).scaled(1.0 / 12.0)), near.add(far).add(f)]
 }
 
 /// A rule from `N` to `M` along the rows of `$m`, then along its columns. No function that takes the rule: a call through it
@@ -289,6 +283,7 @@ for_isa! {
 
 /// The convolution `x → y` with kernels of `conv`, or, turned over, of the cotangents to the input's gradient. `conv` is always
 /// the forward one.
+#[allow(clippy::too_many_arguments)]
 pub fn convolve(pool: &dyn Pool, isa: Isa, conv: &Conv, turned_over: bool, x: &[f32], w: &[f32], y: &mut [f32], epilogue: &Epilogue) {
     let (from, to) = match turned_over {
         false => ((conv.input, conv.channels), (conv.output, conv.features)),
@@ -303,40 +298,42 @@ pub fn convolve(pool: &dyn Pool, isa: Isa, conv: &Conv, turned_over: bool, x: &[
     // u[point][panel][row][column]
     let size = panels * depth * panel;
     with_scratch(POINTS * size, |u| {
-    let shared = Shared::new(u);
-    let pieces = width.div_ceil(PANEL);
-    pool.run(pieces * depth.div_ceil(LANES), &|task| {
-        let (piece, first_row) = (task % pieces, task / pieces * LANES);
-        let first = piece * PANEL;
-        for row in first_row..(first_row + LANES).min(depth) {
-            let at = (first / panel * depth + row) * panel + first % panel;
-            transform_kernels(isa, w, conv, turned_over, row, first, shared, at, size);
-        }
-    });
-    let (rows, columns) = (to.0[0].div_ceil(TILE), to.0[1].div_ceil(TILE));
-    let per_image = POINTS * rows * columns * (depth + width);
-    let together = (HELD / per_image.max(1)).clamp(1, conv.images.max(1));
-    let map = Map { data: x, size: from.0, channels: depth };
-    let out = Shared::new(y);
-    with_scratch(together.min(conv.images) * per_image, |buffer| for first_image in (0..conv.images).step_by(together) {
-        let tiles = Tiles { rows, columns, first_image, images: together.min(conv.images - first_image) };
-        let count = tiles.count();
-        let (v, m) = buffer.split_at_mut(POINTS * count * depth);
-        let m = &mut m[..POINTS * count * width];
-        let shared = Shared::new(v);
-        pool.run(tiles.images * rows, &|row| transform_patches(isa, map, pads, tiles, row, shared));
-        let products = Shared::new(m);
-        let blocks = count.div_ceil(BLOCK);
-        pool.run(POINTS * blocks, &|task| {
-            let (point, start) = (task / blocks, task % blocks * BLOCK);
-            let left = &v[(point * count + start) * depth..(point * count + count.min(start + BLOCK)) * depth];
-            let right = &u[point * size..][..size];
-            // SAFETY: every task has its own rows of its own point.
-            let result = unsafe { products.part((point * count + start) * width, left.len() / depth * width) };
-            rows_times_panels(isa, left, depth, right, panel, result, width);
+        let shared = Shared::new(u);
+        let pieces = width.div_ceil(PANEL);
+        pool.run(pieces * depth.div_ceil(LANES), &|task| {
+            let (piece, first_row) = (task % pieces, task / pieces * LANES);
+            let first = piece * PANEL;
+            for row in first_row..(first_row + LANES).min(depth) {
+                let at = (first / panel * depth + row) * panel + first % panel;
+                transform_kernels(isa, w, conv, turned_over, row, first, shared, at, size);
+            }
         });
-        pool.run(tiles.images * rows, &|row| transform_outputs(isa, m, tiles, row, to.0, width, epilogue, out));
-    })
+        let (rows, columns) = (to.0[0].div_ceil(TILE), to.0[1].div_ceil(TILE));
+        let per_image = POINTS * rows * columns * (depth + width);
+        let together = (HELD / per_image.max(1)).clamp(1, conv.images.max(1));
+        let map = Map { data: x, size: from.0, channels: depth };
+        let out = Shared::new(y);
+        with_scratch(together.min(conv.images) * per_image, |buffer| {
+            for first_image in (0..conv.images).step_by(together) {
+                let tiles = Tiles { rows, columns, first_image, images: together.min(conv.images - first_image) };
+                let count = tiles.count();
+                let (v, m) = buffer.split_at_mut(POINTS * count * depth);
+                let m = &mut m[..POINTS * count * width];
+                let shared = Shared::new(v);
+                pool.run(tiles.images * rows, &|row| transform_patches(isa, map, pads, tiles, row, shared));
+                let products = Shared::new(m);
+                let blocks = count.div_ceil(BLOCK);
+                pool.run(POINTS * blocks, &|task| {
+                    let (point, start) = (task / blocks, task % blocks * BLOCK);
+                    let left = &v[(point * count + start) * depth..(point * count + count.min(start + BLOCK)) * depth];
+                    let right = &u[point * size..][..size];
+                    // SAFETY: every task has its own rows of its own point.
+                    let result = unsafe { products.part((point * count + start) * width, left.len() / depth * width) };
+                    rows_times_panels(isa, left, depth, right, panel, result, width);
+                });
+                pool.run(tiles.images * rows, &|row| transform_outputs(isa, m, tiles, row, to.0, width, epilogue, out));
+            }
+        })
     })
 }
 
@@ -383,26 +380,28 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32]
     let (rows, columns) = (conv.output[0].div_ceil(TILE), conv.output[1].div_ceil(TILE));
     let per_image = POINTS * rows * columns * (depth + width);
     let together = (HELD / per_image.max(1)).clamp(1, conv.images.max(1));
-    with_scratch(together.min(conv.images) * per_image, |buffer| with_scratch(POINTS * width * depth, |m| {
-    // m[point][o][i]; the first images' products are written, the others' added.
-    let sums = Shared::new(m);
-    let inputs = Map { data: x, size: conv.input, channels: depth };
-    let outputs = Map { data: dy, size: conv.output, channels: width };
-    for first_image in (0..conv.images).step_by(together) {
-        let tiles = Tiles { rows, columns, first_image, images: together.min(conv.images - first_image) };
-        let count = tiles.count();
-        let (v, e) = buffer.split_at_mut(POINTS * count * depth);
-        let e = &mut e[..POINTS * count * width];
-        let (to_v, to_e) = (Shared::new(v), Shared::new(e));
-        pool.run(2 * tiles.images * rows, &|task| match task % 2 {
-            0 => transform_patches(isa, inputs, conv.pads, tiles, task / 2, to_v),
-            _ => transform_cotangents(isa, outputs, tiles, task / 2, to_e),
-        });
-        super::weight_grad::outer_products(pool, isa, POINTS, count, (e, width), (v, depth), sums, first_image > 0);
-    }
-    let dw = Shared::new(dw);
-    pool.run(width, &|o| transform_weights(isa, m, conv, o, dw));
-    }));
+    with_scratch(together.min(conv.images) * per_image, |buffer| {
+        with_scratch(POINTS * width * depth, |m| {
+            // m[point][o][i]; the first images' products are written, the others' added.
+            let sums = Shared::new(m);
+            let inputs = Map { data: x, size: conv.input, channels: depth };
+            let outputs = Map { data: dy, size: conv.output, channels: width };
+            for first_image in (0..conv.images).step_by(together) {
+                let tiles = Tiles { rows, columns, first_image, images: together.min(conv.images - first_image) };
+                let count = tiles.count();
+                let (v, e) = buffer.split_at_mut(POINTS * count * depth);
+                let e = &mut e[..POINTS * count * width];
+                let (to_v, to_e) = (Shared::new(v), Shared::new(e));
+                pool.run(2 * tiles.images * rows, &|task| match task % 2 {
+                    0 => transform_patches(isa, inputs, conv.pads, tiles, task / 2, to_v),
+                    _ => transform_cotangents(isa, outputs, tiles, task / 2, to_e),
+                });
+                super::weight_grad::outer_products(pool, isa, POINTS, count, (e, width), (v, depth), sums, first_image > 0);
+            }
+            let dw = Shared::new(dw);
+            pool.run(width, &|o| transform_weights(isa, m, conv, o, dw));
+        })
+    });
     if let Some(db) = db {
         super::norm::column_sums(pool, isa, &dy[..pixels * width], width, db);
     }

@@ -8,7 +8,12 @@ use ort::Result;
 /// `(dy, x, mean, variance) → dscale, dshift`; attribute `epsilon`.
 pub const BATCH_NORM_FROZEN_AFFINE_GRAD: Native = Native {
     name: "BatchNormFrozenAffineGrad",
-    source: Some(Source { function: true, op_type: "BatchNormFrozenAffineGrad", covers: |editor, node| editor.is_image(&node.input[1]), shape: None }),
+    source: Some(Source {
+        function: true,
+        op_type: "BatchNormFrozenAffineGrad",
+        covers: |editor, node| editor.is_image(&node.input[1]),
+        shape: None,
+    }),
     inputs: &[Port::Image, Port::Image, Port::Plain, Port::Plain],
     outputs: &[Port::Plain, Port::Plain],
     create: |attributes| Ok(Box::new(BatchNormFrozenAffineGrad { epsilon: epsilon(attributes) })),

@@ -9,7 +9,12 @@ use ort::Result;
 /// `(dy, scale, variance) → dx`; attribute `epsilon`.
 pub const BATCH_NORM_FROZEN_INPUT_GRAD: Native = Native {
     name: "BatchNormFrozenInputGrad",
-    source: Some(Source { function: true, op_type: "BatchNormFrozenInputGrad", covers: |editor, node| editor.is_image(&node.input[0]), shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)) }),
+    source: Some(Source {
+        function: true,
+        op_type: "BatchNormFrozenInputGrad",
+        covers: |editor, node| editor.is_image(&node.input[0]),
+        shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),
+    }),
     inputs: &[Port::Image, Port::Plain, Port::Plain],
     outputs: &[Port::Image],
     create: |attributes| Ok(Box::new(BatchNormFrozenInputGrad { epsilon: epsilon(attributes) })),

@@ -10,7 +10,12 @@ use ort::Result;
 /// `(x, scale, shift, addend?) → y, mean, biased variance`; attributes `epsilon` and `relu`.
 pub const BATCH_NORM_TRAIN: Native = Native {
     name: "BatchNormTrain",
-    source: Some(Source { function: true, op_type: "BatchNormTrain", covers: |editor, node| editor.is_image(&node.input[0]), shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)) }),
+    source: Some(Source {
+        function: true,
+        op_type: "BatchNormTrain",
+        covers: |editor, node| editor.is_image(&node.input[0]),
+        shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),
+    }),
     inputs: &[Port::Image, Port::Plain, Port::Plain, Port::OptionalImage],
     outputs: &[Port::Image, Port::Plain, Port::Plain],
     create: |attributes| Ok(Box::new(BatchNormTrain { epsilon: epsilon(attributes), relu: is_set(attributes, "relu") })),

@@ -12,7 +12,12 @@ use ort::Result;
 /// `(dy, x, scale, mean, variance) → dx, dscale, dshift`; attribute `epsilon`.
 pub const BATCH_NORM_TRAIN_GRAD: Native = Native {
     name: "BatchNormTrainGrad",
-    source: Some(Source { function: true, op_type: "BatchNormTrainGrad", covers: |editor, node| editor.is_image(&node.input[1]), shape: Some(|editor, node| editor.shape(&node.input[1]).map(<[i64]>::to_vec)) }),
+    source: Some(Source {
+        function: true,
+        op_type: "BatchNormTrainGrad",
+        covers: |editor, node| editor.is_image(&node.input[1]),
+        shape: Some(|editor, node| editor.shape(&node.input[1]).map(<[i64]>::to_vec)),
+    }),
     inputs: &[Port::Image, Port::Image, Port::Plain, Port::Plain, Port::Plain],
     outputs: &[Port::Image, Port::Plain, Port::Plain],
     create: |attributes| Ok(Box::new(BatchNormTrainGrad { epsilon: epsilon(attributes) })),

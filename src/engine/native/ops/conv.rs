@@ -14,7 +14,9 @@ pub const CONV: Native = Native {
     source: Some(Source { function: false, op_type: "Conv", covers, shape: Some(shape) }),
     inputs: &[Port::Image, Port::Plain, Port::OptionalPlain, Port::OptionalImage],
     outputs: &[Port::Image],
-    create: |attributes| Ok(Box::new(Conv { window: Window::read(attributes)?, relu: is_set(attributes, "relu"), pads: pads(attributes), plan: None })),
+    create: |attributes| {
+        Ok(Box::new(Conv { window: Window::read(attributes)?, relu: is_set(attributes, "relu"), pads: pads(attributes), plan: None }))
+    },
 };
 
 /// Groups with fewer channels leave most of a tile empty: ONNX Runtime's own kernels are faster there.

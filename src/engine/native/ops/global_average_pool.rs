@@ -7,7 +7,12 @@ use ort::Result;
 /// `x → y`, `[N, C, 1, 1]`.
 pub const GLOBAL_AVERAGE_POOL: Native = Native {
     name: "GlobalAveragePool",
-    source: Some(Source { function: false, op_type: "GlobalAveragePool", covers: |editor, node| editor.is_image(&node.input[0]), shape: None }),
+    source: Some(Source {
+        function: false,
+        op_type: "GlobalAveragePool",
+        covers: |editor, node| editor.is_image(&node.input[0]),
+        shape: None,
+    }),
     inputs: &[Port::Image],
     outputs: &[Port::Plain],
     create: |_| Ok(Box::new(GlobalAveragePool)),

@@ -9,7 +9,12 @@ use ort::Result;
 /// `(x, y, dy) → dx`; attributes of `MaxPool`.
 pub const MAX_POOL_GRAD: Native = Native {
     name: "MaxPoolGrad",
-    source: Some(Source { function: true, op_type: "MaxPoolGrad", covers, shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)) }),
+    source: Some(Source {
+        function: true,
+        op_type: "MaxPoolGrad",
+        covers,
+        shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),
+    }),
     inputs: &[Port::Image, Port::Image, Port::Image],
     outputs: &[Port::Image],
     create: |attributes| Ok(Box::new(MaxPoolGrad { window: Window::read(attributes)? })),

@@ -72,8 +72,11 @@ pub struct Source {
     /// Whether the operator covers the node, whose tensors' ranks the editor knows.
     pub covers: fn(&Editor, &NodeProto) -> bool,
     /// The shape `[N, C, H, W]` of the node's first output, where that is an image and its sizes are known.
-    pub shape: Option<fn(&Editor, &NodeProto) -> Option<Vec<i64>>>,
+    pub shape: Option<Shape>,
 }
+
+/// Infers the shape of a node's first output.
+pub type Shape = fn(&Editor, &NodeProto) -> Option<Vec<i64>>;
 
 /// Every native operator.
 pub const TABLE: &[Native] = &[
@@ -237,7 +240,10 @@ impl Operator for Registered {
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        self.native.outputs.iter().map(|p| if p.is_optional() { OperatorOutput::optional(Float32) } else { OperatorOutput::required(Float32) })
+        self.native
+            .outputs
+            .iter()
+            .map(|p| if p.is_optional() { OperatorOutput::optional(Float32) } else { OperatorOutput::required(Float32) })
     }
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<Node> {

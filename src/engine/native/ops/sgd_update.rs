@@ -9,15 +9,7 @@ use ort::Result;
 pub const SGD_UPDATE: Native = Native {
     name: "SgdUpdate",
     source: None,
-    inputs: &[
-        Port::Plain,
-        Port::Plain,
-        Port::Plain,
-        Port::Plain,
-        Port::OptionalPlain,
-        Port::OptionalPlain,
-        Port::OptionalPlain,
-    ],
+    inputs: &[Port::Plain, Port::Plain, Port::Plain, Port::Plain, Port::OptionalPlain, Port::OptionalPlain, Port::OptionalPlain],
     outputs: &[Port::Plain, Port::Plain, Port::OptionalPlain],
     create: |attributes| {
         let momentum = attributes.get::<f32>("momentum").unwrap_or(0.0);
@@ -36,9 +28,7 @@ impl Compute for SgdUpdate {
         let (strength, start, fisher) = (cx.optional(4)?, cx.optional(5)?, cx.optional(6)?);
         let pull = match &strength {
             None => None,
-            Some(strength) => {
-                Some(Pull { strength: strength.scalar()?, start: start.map(|s| s.data), fisher: fisher.map(|f| f.data) })
-            }
+            Some(strength) => Some(Pull { strength: strength.scalar()?, start: start.map(|s| s.data), fisher: fisher.map(|f| f.data) }),
         };
         let step = Step {
             w: w.data,

@@ -36,7 +36,13 @@ impl Window {
             }
         };
         let groups = attributes.get::<i64>("group").unwrap_or(1).max(1) as usize;
-        Ok(Window { kernel: pair("kernel_shape", 0)?, strides: pair("strides", 1)?, dilations: pair("dilations", 1)?, pads: pair("pads", 0)?, groups })
+        Ok(Window {
+            kernel: pair("kernel_shape", 0)?,
+            strides: pair("strides", 1)?,
+            dilations: pair("dilations", 1)?,
+            pads: pair("pads", 0)?,
+            groups,
+        })
     }
 
     /// The convolution between images `[N, H, W, C]` of these sizes.
