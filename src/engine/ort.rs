@@ -152,7 +152,8 @@ impl OrtEngine {
     }
 
     /// With `profile`, the session records node times; the path is the beginning of the record's file name.
-    fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(OrtSession, Signature)> {
+    /// Gives the pairs of inputs and outputs that may share a buffer as well.
+    fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(OrtSession, Signature, Vec<(String, String)>)> {
         let signature = Signature::read(model)?;
         let native = if self.native { native::prepare(model, profile.is_some())? } else { None };
         let commit = || {
@@ -163,7 +164,7 @@ impl OrtEngine {
             match &native {
                 // ONNX Runtime is given the path, not the bytes, so that it finds external data beside the model.
                 None => builder.commit_from_file(model),
-                Some(bytes) => {
+                Some(native::Prepared { bytes, .. }) => {
                     let folder = model.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                     let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
                     builder
@@ -174,14 +175,15 @@ impl OrtEngine {
             }
         };
         let session = commit().map_err(|e| explain("load", &signature.model, &e))?;
-        Ok((session, signature))
+        Ok((session, signature, native.map(|n| n.in_place).unwrap_or_default()))
     }
 
     fn stepper(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, profile: Option<&Path>) -> Result<OrtStepper> {
-        let (session, signature) = self.session(model, profile)?;
+        let (session, signature, pairs) = self.session(model, profile)?;
         let map = signature.state_map(state, &start)?;
         let name = signature.model.clone();
-        OrtStepper::new(session, signature, map, start, self.device).map_err(|e| explain("prepare the state of", &name, &e))
+        let in_place = state.iter().map(|s| pairs.iter().any(|(input, output)| s.input == *input && s.output == *output)).collect();
+        OrtStepper::new(session, signature, map, in_place, start, self.device).map_err(|e| explain("prepare the state of", &name, &e))
     }
 }
 
@@ -203,7 +205,7 @@ impl Engine for OrtEngine {
     }
 
     fn load(&self, model: &Path) -> Result<Box<dyn Session>> {
-        let (session, signature) = self.session(model, None)?;
+        let (session, signature, _) = self.session(model, None)?;
         let inputs = signature.inputs.iter().map(|p| p.name.clone()).collect();
         let outputs = signature.outputs.iter().map(|p| p.name.clone()).collect();
         Ok(Box::new(Runner { session, signature, inputs, outputs }))
@@ -277,7 +279,8 @@ impl Session for Runner {
 }
 
 /// A training step with its state in two sets of buffers that take turns: a step reads one and writes the other, so
-/// state is never copied, and never written while an operator may still read it.
+/// state is never copied, and never written while an operator may still read it. State whose update waits for all that read
+/// it has one buffer, in the first set.
 struct OrtStepper {
     sets: [StateSet; 2],
     /// The set that holds the current state.
@@ -289,6 +292,10 @@ struct OrtStepper {
     carried: Vec<(usize, Source)>,
     signature: Signature,
     map: StateMap,
+    /// Which state ports have one buffer.
+    in_place: Vec<bool>,
+    /// A step has failed that may have written to such a buffer.
+    lost: bool,
     device: Device,
     host: MemoryInfo<'static>,
     /// Last, because the buffers above may belong to an allocator of its.
@@ -310,7 +317,14 @@ struct StateSet {
 }
 
 impl OrtStepper {
-    fn new(session: OrtSession, signature: Signature, map: StateMap, start: Vec<Tensor>, device: Device) -> ::ort::Result<Self> {
+    fn new(
+        session: OrtSession,
+        signature: Signature,
+        map: StateMap,
+        in_place: Vec<bool>,
+        start: Vec<Tensor>,
+        device: Device,
+    ) -> ::ort::Result<Self> {
         let allocator = match device {
             Device::Cpu => Allocator::default(),
             Device::Cuda => {
@@ -325,25 +339,23 @@ impl OrtStepper {
         let carried: Vec<_> = map.outputs.iter().enumerate().filter_map(|(port, &output)| Some((port, source(output)?))).collect();
         let mut first = Vec::with_capacity(start.len());
         let mut second = Vec::with_capacity(start.len());
-        for tensor in start {
+        for (tensor, &in_place) in start.into_iter().zip(&in_place) {
             let mut buffer = empty(&allocator, tensor.dtype(), tensor.shape())?;
             match device {
                 Device::Cpu => fill(&mut buffer, &tensor)?,
                 Device::Cuda => to_ort(&tensor)?.copy_into(&mut buffer)?,
             }
             first.push(buffer);
-            second.push(empty(&allocator, tensor.dtype(), tensor.shape())?);
+            second.push(empty(&allocator, tensor.dtype(), if in_place { &[1] } else { tensor.shape() })?);
         }
         let mut bindings = [session.create_binding()?, session.create_binding()?];
-        for (binding, from) in bindings.iter_mut().zip([&first, &second]) {
-            for (&input, tensor) in map.inputs.iter().zip(from) {
-                binding.bind_input(&signature.inputs[input].name, tensor)?;
-            }
-        }
-        for (binding, to) in bindings.iter_mut().zip([&mut second, &mut first]) {
-            for (port, (&output, tensor)) in map.outputs.iter().zip(to).enumerate() {
+        for (at, binding) in bindings.iter_mut().enumerate() {
+            for (port, (&input, &output)) in map.inputs.iter().zip(&map.outputs).enumerate() {
+                let from = if in_place[port] || at == 0 { &first } else { &second };
+                binding.bind_input(&signature.inputs[input].name, &from[port])?;
                 if !carried.iter().any(|c| c.0 == port) {
-                    binding.bind_output(&signature.outputs[output].name, tensor)?;
+                    let to = if in_place[port] || at == 1 { &mut first } else { &mut second };
+                    binding.bind_output(&signature.outputs[output].name, &mut to[port])?;
                 }
             }
         }
@@ -351,7 +363,19 @@ impl OrtStepper {
         let [one, two] = bindings;
         let sets = [StateSet { binding: one, tensors: first }, StateSet { binding: two, tensors: second }];
         let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
-        Ok(OrtStepper { sets, current: 0, feeds, carried, signature, map, device, host, session })
+        Ok(OrtStepper { sets, current: 0, feeds, carried, signature, map, in_place, lost: false, device, host, session })
+    }
+
+    /// Fails after a step that left the state half updated.
+    fn check(&self) -> Result<()> {
+        match self.lost {
+            false => Ok(()),
+            true => Err(Error::engine(format!(
+                "the last step of {} failed while its state was being replaced, so there is none to go on with; start again from the last \
+                 checkpoint",
+                self.signature.model
+            ))),
+        }
     }
 
     /// Copies what no node computes into the next state.
@@ -401,7 +425,9 @@ impl OrtStepper {
 impl Stepper for OrtStepper {
     fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
         let order = self.signature.match_feeds(&self.map.fed, feeds)?;
+        self.check()?;
         self.bind(&order, feeds).map_err(|e| explain("take the inputs of", &self.signature.model, &e))?;
+        self.lost = self.in_place.contains(&true);
         let model = &self.signature.model;
         let binding = &self.sets[self.current].binding;
         let results = self.session.run_binding(binding).map_err(|e| explain("run", model, &e))?;
@@ -418,16 +444,18 @@ impl Stepper for OrtStepper {
         drop(results);
         let carried = self.carry();
         carried.map_err(|e| explain("pass on the state of", &self.signature.model, &e))?;
-        // Only now, when nothing can fail any more, does the step count. A failed one wrote to the other set only.
+        // Only now, when nothing can fail any more, does the step count. A failed one wrote to the other set, and to what is in place.
         self.current = 1 - self.current;
+        self.lost = false;
         Ok(plain)
     }
 
     fn state(&mut self) -> Result<Vec<Tensor>> {
+        self.check()?;
         let model = &self.signature.model;
-        self.sets[self.current]
-            .tensors
-            .iter()
+        let kept = |port: usize| if self.in_place[port] { 0 } else { self.current };
+        (0..self.in_place.len())
+            .map(|port| &self.sets[kept(port)].tensors[port])
             .map(|tensor| match self.device {
                 Device::Cpu => from_ort(tensor),
                 Device::Cuda => from_ort(&tensor.to(AllocationDevice::CPU, 0)?),

@@ -4,7 +4,7 @@ use super::graph::{Editor, attribute, calls, is_native, is_standard};
 use super::ops::SGD_UPDATE;
 use crate::onnx::attributes::attr_int;
 use crate::onnx::pb::NodeProto;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Operators that can add an image and rectify: their name and where the addend enters.
 const RECTIFIES: &[(&str, usize)] = &[("Conv", 3), ("BatchNormalization", 5), ("BatchNormTrain", 3)];
@@ -16,7 +16,61 @@ pub fn apply(editor: &mut Editor) {
     sweep(editor, bias);
     sweep(editor, update);
     while sweep(editor, renamed) > 0 {}
+    after_readers(editor);
     editor.sort();
+}
+
+/// Lets every update wait for all nodes that read its parameter or its velocity, so that the next values can have their buffers;
+/// the attribute [`REPLACES`] says so. An update of which such a node needs a result stays as it is.
+fn after_readers(editor: &mut Editor) {
+    let producers = editor.producers();
+    let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (at, node) in editor.nodes.iter().enumerate() {
+        node.input.iter().for_each(|value| readers.entry(value).or_default().push(at));
+    }
+    let mut waits = vec![];
+    for (at, node) in editor.nodes.iter().enumerate().filter(|(_, n)| is_native(n, SGD_UPDATE.name)) {
+        let needed = reached(editor, &producers, at);
+        let all = [&node.input[0], &node.input[3]].into_iter().filter_map(|v| readers.get(v.as_str())).flatten();
+        let late: Vec<usize> = all.copied().filter(|r| *r != at && !needed.contains(r)).collect();
+        if late.iter().all(|&r| gives_floats(&editor.nodes[r]) && !reached(editor, &producers, r).contains(&at)) {
+            waits.push((at, late.iter().map(|&r| editor.nodes[r].output[0].clone()).collect::<Vec<_>>()));
+        }
+    }
+    for (at, values) in waits {
+        let node = &mut editor.nodes[at];
+        node.input.resize(SGD_UPDATE.inputs.len() - 1, String::new());
+        node.input.extend(values);
+        node.attribute.push(attr_int(REPLACES, 1));
+    }
+}
+
+/// Marks an update whose next values may have the buffers of the present ones.
+const REPLACES: &str = "replaces";
+
+/// Whether the node's first result is known to be a tensor of float32.
+fn gives_floats(node: &NodeProto) -> bool {
+    node.domain() == super::ops::DOMAIN || ["Conv", "Gemm", "MatMul"].iter().any(|op| is_standard(node, op))
+}
+
+/// The nodes that node `at` needs.
+fn reached(editor: &Editor, producers: &HashMap<String, usize>, at: usize) -> HashSet<usize> {
+    let mut found = HashSet::new();
+    let mut open = vec![at];
+    while let Some(node) = open.pop() {
+        for &before in editor.nodes[node].input.iter().filter_map(|value| producers.get(value)) {
+            if found.insert(before) {
+                open.push(before);
+            }
+        }
+    }
+    found
+}
+
+/// Pairs of a graph input and the output with its next value that may share a buffer.
+pub fn in_place(editor: &Editor) -> Vec<(String, String)> {
+    let updates = editor.nodes.iter().filter(|n| is_native(n, SGD_UPDATE.name) && attribute(n, REPLACES).is_some());
+    updates.flat_map(|n| [(0, 0), (3, 1)].map(|(input, output)| (n.input[input].clone(), n.output[output].clone()))).collect()
 }
 
 /// The graph as a rule sees it.

@@ -44,35 +44,42 @@ pub fn instructions() -> &'static str {
     }
 }
 
-/// The model at `path` with native operators, encoded; `None` where they cover nothing of it. With `inlined`, the functions that
-/// are left are written out.
-pub fn prepare(path: &Path, inlined: bool) -> Result<Option<Vec<u8>>> {
+/// A model with native operators.
+pub struct Prepared {
+    /// The model, encoded.
+    pub bytes: Vec<u8>,
+    /// Pairs of a graph input and an output that may share a buffer: a parameter and its next value.
+    pub in_place: Vec<(String, String)>,
+}
+
+/// The model at `path` with native operators; `None` where they cover nothing of it. With `inlined`, the functions that are left
+/// are written out.
+pub fn prepare(path: &Path, inlined: bool) -> Result<Option<Prepared>> {
     let bytes = bytes::Bytes::from(std::fs::read(path).map_err(Error::io("cannot read the model", path))?);
     let mut model =
         pb::ModelProto::decode(bytes).map_err(|e| Error::model(format!("{} is no ONNX model, or it is damaged: {e}", path.display())))?;
-    if !rewrite(&mut model) {
-        return Ok(None);
-    }
+    let Some(in_place) = rewrite(&mut model) else { return Ok(None) };
     if inlined {
         inline_functions(&mut model)?;
     }
-    Ok(Some(model.encode_to_vec()))
+    Ok(Some(Prepared { bytes: model.encode_to_vec(), in_place }))
 }
 
-/// Puts native operators into the model; `false` where there is nothing that they cover.
-fn rewrite(model: &mut pb::ModelProto) -> bool {
-    let Some(graph) = &mut model.graph else { return false };
+/// Puts native operators into the model, and gives what may share a buffer; `None` where there is nothing that they cover.
+fn rewrite(model: &mut pb::ModelProto) -> Option<Vec<(String, String)>> {
+    let graph = model.graph.as_mut()?;
     let mut editor = graph::Editor::new(graph);
     let count = layout::apply(&mut editor);
     fuse::apply(&mut editor);
+    let in_place = fuse::in_place(&editor);
     graph.node = editor.nodes;
     if count == 0 {
-        return false;
+        return None;
     }
     let called: HashSet<&str> = graph.node.iter().filter(|n| n.domain() == FUNCTION_DOMAIN).map(|n| n.op_type()).collect();
     model.functions.retain(|f| f.domain() != FUNCTION_DOMAIN || called.contains(f.name()));
     // Shapes that were declared inside the graph are those of images with their channels first.
     graph.value_info.clear();
     model.opset_import.push(pb::OperatorSetIdProto { domain: Some(ops::DOMAIN.into()), version: Some(1) });
-    true
+    Some(in_place)
 }

@@ -318,7 +318,8 @@ fn updates() {
     for isa in instruction_sets() {
         for case in 0..8 {
             let pull = Pull { strength: 0.3, start: (case & 2 != 0).then_some(&start), fisher: (case & 4 != 0).then_some(&fisher) };
-            let step = Step { w: &w, gradient: &g, velocity: &v, lr: 0.01, momentum: 0.9, nesterov: case & 1 != 0, pull: Some(pull) };
+            let step =
+                Step { w: Some(&w), gradient: &g, velocity: Some(&v), lr: 0.01, momentum: 0.9, nesterov: case & 1 != 0, pull: Some(pull) };
             let (mut next, mut moved) = (vec![f32::NAN; count], vec![f32::NAN; count]);
             let term = update(&Threads(2), isa, &step, &mut next, &mut moved);
             let (mut term0, mut next0, mut moved0) = (0.0, vec![], vec![]);
@@ -334,6 +335,10 @@ fn updates() {
             close("term", &[term], &[term0], 1e-5);
             close("velocity", &moved, &moved0, 1e-6);
             close("weights", &next, &next0, 1e-6);
+            // In place: the same bits.
+            let (mut w, mut v) = (w.clone(), v.clone());
+            let again = update(&Threads(1), isa, &Step { w: None, velocity: None, ..step }, &mut w, &mut v);
+            assert!(again.to_bits() == term.to_bits() && w == next && v == moved);
         }
     }
 }

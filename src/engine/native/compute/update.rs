@@ -5,7 +5,7 @@ use super::shared::Shared;
 use super::{Isa, Pool};
 
 /// Elements of one task, and of one partial sum of the penalty's term.
-const CHUNK: usize = 1 << 15;
+const CHUNK: usize = 1 << 14;
 
 /// The quadratic penalties: `(s/2)·Σ F·(w − w⁰)²` with the gradient `s·F·(w − w⁰)`.
 #[derive(Clone, Copy)]
@@ -20,9 +20,10 @@ pub struct Pull<'a> {
 /// `v ← μ·v + g`, `w ← w − lr·v`, or with Nesterov's variant `w ← w − lr·(g + μ·v)`.
 #[derive(Clone, Copy)]
 pub struct Step<'a> {
-    pub w: &'a [f32],
+    /// The values before; `None` where the buffer of the result holds them.
+    pub w: Option<&'a [f32]>,
+    pub velocity: Option<&'a [f32]>,
     pub gradient: &'a [f32],
-    pub velocity: &'a [f32],
     pub lr: f32,
     pub momentum: f32,
     pub nesterov: bool,
@@ -30,12 +31,13 @@ pub struct Step<'a> {
 }
 
 for_isa! {
+    /// One range of elements, whose `w` and `v` are replaced by the next ones.
     fn chunk<V>(step: &Step, range: std::ops::Range<usize>, w: &mut [f32], v: &mut [f32], term: &mut f32) {
         let mut sum = V::splat(0.0);
         let whole = range.len() / LANES * LANES;
         for i in (0..whole).step_by(LANES) {
             let at = range.start + i;
-            let old = V::load(&step.w[at..]);
+            let old = V::load(&w[i..]);
             let mut g = V::load(&step.gradient[at..]);
             if let Some(pull) = &step.pull {
                 let mut d = old;
@@ -49,7 +51,7 @@ for_isa! {
                 sum = sum.add(d.mul(force));
                 g = g.add(force.scaled(pull.strength));
             }
-            let moved = V::load(&step.velocity[at..]).scaled(step.momentum).add(g);
+            let moved = V::load(&v[i..]).scaled(step.momentum).add(g);
             let direction = if step.nesterov { g.add(moved.scaled(step.momentum)) } else { moved };
             moved.store(&mut v[i..]);
             old.sub(direction.scaled(step.lr)).store(&mut w[i..]);
@@ -61,14 +63,14 @@ for_isa! {
             let at = range.start + i;
             let mut g = step.gradient[at];
             if let Some(pull) = &step.pull {
-                let d = step.w[at] - pull.start.map_or(0.0, |s| s[at]);
+                let d = w[i] - pull.start.map_or(0.0, |s| s[at]);
                 let force = d * pull.fisher.map_or(1.0, |f| f[at]);
                 total += d * force;
                 g += force * pull.strength;
             }
-            v[i] = step.velocity[at] * step.momentum + g;
+            v[i] = v[i] * step.momentum + g;
             let direction = if step.nesterov { g + v[i] * step.momentum } else { v[i] };
-            w[i] = step.w[at] - direction * step.lr;
+            w[i] -= direction * step.lr;
         }
         *term = total;
     }
@@ -76,8 +78,9 @@ for_isa! {
 
 /// Writes the next `w` and `v`; gives the penalty's term.
 pub fn update(pool: &dyn Pool, isa: Isa, step: &Step, w: &mut [f32], v: &mut [f32]) -> f32 {
-    let len = step.w.len();
-    assert!(step.gradient.len() == len && step.velocity.len() == len && w.len() == len && v.len() == len);
+    let len = w.len();
+    assert!(step.gradient.len() == len && v.len() == len);
+    assert!(step.w.is_none_or(|w| w.len() == len) && step.velocity.is_none_or(|v| v.len() == len));
     assert!(step.pull.is_none_or(|p| p.start.is_none_or(|s| s.len() == len) && p.fisher.is_none_or(|f| f.len() == len)));
     let parts = len.div_ceil(CHUNK);
     let mut terms = vec![0.0f32; parts];
@@ -86,6 +89,13 @@ pub fn update(pool: &dyn Pool, isa: Isa, step: &Step, w: &mut [f32], v: &mut [f3
         let range = part * CHUNK..((part + 1) * CHUNK).min(len);
         // SAFETY: every task has its own elements and its own term.
         let (w, v, term) = unsafe { (w.part(range.start, range.len()), v.part(range.start, range.len()), shared.part(part, 1)) };
+        // A chunk fits the caches: what is copied here is read from there.
+        if let Some(before) = step.w {
+            w.copy_from_slice(&before[range.clone()]);
+        }
+        if let Some(before) = step.velocity {
+            v.copy_from_slice(&before[range.clone()]);
+        }
         chunk(isa, step, range, w, v, &mut term[0]);
     });
     let total: f64 = terms.iter().map(|&t| t as f64).sum();

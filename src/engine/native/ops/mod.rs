@@ -26,9 +26,11 @@ use super::compute::{Isa, Pool};
 use super::graph::Editor;
 use crate::onnx::pb::NodeProto;
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
+use ort::value::DynTensorValueType;
 use ort::value::TensorElementType::Float32;
 use ort::{Error, Result};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The domain of the native operators.
 pub const DOMAIN: &str = "ai.spgraph.native";
@@ -42,6 +44,8 @@ pub enum Port {
     /// An image that may be left out.
     OptionalImage,
     OptionalPlain,
+    /// Any number of tensors, the last inputs.
+    Any,
 }
 
 impl Port {
@@ -168,6 +172,20 @@ impl Context<'_> {
         Ok(Some(Tensor { shape, data }))
     }
 
+    /// Input `input` as far as its buffer is not that of output `output`, and the output, which has the input's shape.
+    #[allow(clippy::mut_from_ref)]
+    pub fn replaced(&self, input: usize, output: usize) -> Result<(Option<&[f32]>, &mut [f32])> {
+        let value = self.cx.input(input)?.ok_or_else(|| Error::new(format!("input {input} is missing")))?;
+        let value = value.downcast::<DynTensorValueType>()?;
+        let shape: Vec<usize> = value.shape().iter().map(|&d| d as usize).collect();
+        // Only the address: there must be no slice of a buffer that is written.
+        let before = value.data_ptr().cast::<f32>();
+        let after = self.output(output, &shape)?;
+        // SAFETY: another buffer than the output's, with as many elements; ONNX Runtime keeps it while the kernel runs.
+        let kept = (before != after.as_ptr()).then(|| unsafe { std::slice::from_raw_parts(before, after.len()) });
+        Ok((kept, after))
+    }
+
     /// Output `at`, made with that shape.
     #[allow(clippy::mut_from_ref)]
     pub fn output(&self, at: usize, shape: &[usize]) -> Result<&mut [f32]> {
@@ -194,18 +212,24 @@ impl Pool for Context<'_> {
     fn run(&self, tasks: usize, work: &(dyn Fn(usize) + Sync)) {
         let workers = self.threads.min(tasks);
         let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
         let drain = |_| {
-            loop {
-                let task = next.fetch_add(1, Ordering::Relaxed);
-                if task >= tasks {
-                    return;
+            // ONNX Runtime's threads must not unwind; the calling one does, below.
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                loop {
+                    let task = next.fetch_add(1, Ordering::Relaxed);
+                    if task >= tasks {
+                        return;
+                    }
+                    work(task);
                 }
-                work(task);
-            }
+            }));
+            failed.fetch_or(done.is_err(), Ordering::Relaxed);
         };
         if workers <= 1 || self.cx.par_for(workers, workers, drain).is_err() {
             drain(0);
         }
+        assert!(!failed.load(Ordering::Relaxed), "a task of a native kernel failed");
     }
 }
 
@@ -223,8 +247,11 @@ struct Node {
 }
 
 impl Kernel for Node {
+    /// A broken assertion of a kernel fails the run; unwinding into ONNX Runtime would end the process.
     fn compute(&mut self, cx: &ComputeContext) -> Result<()> {
-        self.compute.compute(&Context { cx, threads: self.threads, isa: self.isa })
+        let cx = Context { cx, threads: self.threads, isa: self.isa };
+        let result = catch_unwind(AssertUnwindSafe(|| self.compute.compute(&cx)));
+        result.unwrap_or_else(|_| Err(Error::new("a native kernel failed; this is a bug of spgraph. Run with --kernels standard")))
     }
 }
 
@@ -236,7 +263,11 @@ impl Operator for Registered {
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        self.native.inputs.iter().map(|p| if p.is_optional() { OperatorInput::optional(Float32) } else { OperatorInput::required(Float32) })
+        self.native.inputs.iter().map(|port| match port {
+            Port::Any => OperatorInput::variadic(0).homogenous(Float32),
+            port if port.is_optional() => OperatorInput::optional(Float32),
+            _ => OperatorInput::required(Float32),
+        })
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {

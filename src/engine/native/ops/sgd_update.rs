@@ -5,11 +5,13 @@ use super::conv::is_set;
 use super::{Compute, Context, Native, Port};
 use ort::Result;
 
-/// `(w, gradient, lr, velocity, strength?, start?, fisher?) → next w, next velocity, penalty?`; attributes `momentum`, `nesterov`.
+/// `(w, gradient, lr, velocity, strength?, start?, fisher?, after…) → next w, next velocity, penalty?`; attributes `momentum`,
+/// `nesterov`. The next values may have the buffers of the present ones: `after` are values for which nothing else than to be there
+/// first is asked, those of the nodes that read `w`.
 pub const SGD_UPDATE: Native = Native {
     name: "SgdUpdate",
     source: None,
-    inputs: &[Port::Plain, Port::Plain, Port::Plain, Port::Plain, Port::OptionalPlain, Port::OptionalPlain, Port::OptionalPlain],
+    inputs: &[Port::Plain, Port::Plain, Port::Plain, Port::Plain, Port::OptionalPlain, Port::OptionalPlain, Port::OptionalPlain, Port::Any],
     outputs: &[Port::Plain, Port::Plain, Port::OptionalPlain],
     create: |attributes| {
         let momentum = attributes.get::<f32>("momentum").unwrap_or(0.0);
@@ -24,22 +26,17 @@ struct SgdUpdate {
 
 impl Compute for SgdUpdate {
     fn compute(&mut self, cx: &Context) -> Result<()> {
-        let (w, gradient, lr, velocity) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.input(3)?);
+        let (gradient, lr) = (cx.input(1)?, cx.input(2)?);
         let (strength, start, fisher) = (cx.optional(4)?, cx.optional(5)?, cx.optional(6)?);
         let pull = match &strength {
             None => None,
             Some(strength) => Some(Pull { strength: strength.scalar()?, start: start.map(|s| s.data), fisher: fisher.map(|f| f.data) }),
         };
-        let step = Step {
-            w: w.data,
-            gradient: gradient.data,
-            velocity: velocity.data,
-            lr: lr.scalar()?,
-            momentum: self.momentum,
-            nesterov: self.nesterov,
-            pull,
-        };
-        let term = update(cx, cx.isa, &step, cx.output(0, &w.shape)?, cx.output(1, &w.shape)?);
+        let (w, next) = cx.replaced(0, 0)?;
+        let (velocity, moved) = cx.replaced(3, 1)?;
+        let (lr, momentum, nesterov) = (lr.scalar()?, self.momentum, self.nesterov);
+        let step = Step { w, velocity, gradient: gradient.data, lr, momentum, nesterov, pull };
+        let term = update(cx, cx.isa, &step, next, moved);
         if let Some(out) = cx.optional_output(2, &[])? {
             out[0] = term;
         }
