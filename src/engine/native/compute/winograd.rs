@@ -21,6 +21,7 @@ use super::pack::PANEL;
 use super::product::{Epilogue, multiply};
 use super::shared::{Shared, with_scratch};
 use super::{Conv, Isa, Pool};
+use std::ops::Range;
 
 /// Outputs of a tile and inputs of a patch along one axis.
 const TILE: usize = 4;
@@ -30,6 +31,8 @@ const TAPS: usize = 3;
 const POINTS: usize = PATCH * PATCH;
 /// Transformed elements that are held at once, so that they stay in the shared cache.
 const HELD: usize = 3 << 20;
+/// Elements of transformed kernels, or of the products that become them, that are held at once.
+const KERNELS: usize = 5 << 19;
 /// Rows of one task's product.
 const BLOCK: usize = 112;
 
@@ -178,11 +181,11 @@ for_isa! {
 }
 
 for_isa! {
-    /// One row of tiles of cotangents.
-    fn transform_cotangents<V>(map: Map, tiles: Tiles, row: usize, out: Shared) {
+    /// One row of tiles of cotangents, `part` of their channels.
+    fn transform_cotangents<V>(map: Map, part: Range<usize>, tiles: Tiles, row: usize, out: Shared) {
         let (image, y) = (tiles.first_image + row / tiles.rows, row % tiles.rows * TILE);
         for column in 0..tiles.columns {
-            for channel in (0..map.channels).step_by(LANES) {
+            for channel in part.clone().step_by(LANES) {
                 let mut e = [[V::splat(0.0); TILE]; TILE];
                 for i in 0..TILE {
                     for j in 0..TILE {
@@ -191,7 +194,7 @@ for_isa! {
                 }
                 let v = twice!(V, e, cotangents: TILE -> PATCH);
                 for point in 0..POINTS {
-                    let at = (point * tiles.count() + tiles.place(row, column)) * map.channels + channel;
+                    let at = (point * tiles.count() + tiles.place(row, column)) * part.len() + channel - part.start;
                     // SAFETY: every task has the tiles of one row.
                     v[point / PATCH][point % PATCH].store(unsafe { out.part(at, LANES) });
                 }
@@ -201,16 +204,16 @@ for_isa! {
 }
 
 for_isa! {
-    /// One row of tiles back to pixels of the output.
-    fn transform_outputs<V>(products: &[f32], tiles: Tiles, row: usize, size: [usize; 2], channels: usize, epilogue: &Epilogue, out: Shared) {
+    /// One row of tiles back to pixels of the output, `part` of its channels.
+    fn transform_outputs<V>(products: &[f32], tiles: Tiles, row: usize, size: [usize; 2], channels: usize, part: Range<usize>, epilogue: &Epilogue, out: Shared) {
         let (image, y) = (tiles.first_image + row / tiles.rows, row % tiles.rows * TILE);
         for column in 0..tiles.columns {
             let x = column * TILE;
-            for channel in (0..channels).step_by(LANES) {
+            for channel in part.clone().step_by(LANES) {
                 let mut m = [[V::splat(0.0); PATCH]; PATCH];
                 for i in 0..PATCH {
                     for j in 0..PATCH {
-                        let at = ((i * PATCH + j) * tiles.count() + tiles.place(row, column)) * channels + channel;
+                        let at = ((i * PATCH + j) * tiles.count() + tiles.place(row, column)) * part.len() + channel - part.start;
                         m[i][j] = V::load(&products[at..]);
                     }
                 }
@@ -256,15 +259,15 @@ for_isa! {
 }
 
 for_isa! {
-    /// The weights of one output channel from `m[point][o][i]`.
-    fn transform_weights<V>(m: &[f32], conv: &Conv, o: usize, dw: Shared) {
+    /// The weights of one output channel from `m[point][o][i]`, where `o` counts from the part's start.
+    fn transform_weights<V>(m: &[f32], conv: &Conv, part: Range<usize>, o: usize, dw: Shared) {
         // SAFETY: every task has the filter of one output channel.
         let filter = unsafe { dw.part(o * conv.channels * 9, conv.channels * 9) };
         for i in (0..conv.channels).step_by(LANES) {
             let mut points = [[V::splat(0.0); PATCH]; PATCH];
             for y in 0..PATCH {
                 for x in 0..PATCH {
-                    points[y][x] = V::load(&m[((y * PATCH + x) * conv.features + o) * conv.channels + i..]);
+                    points[y][x] = V::load(&m[((y * PATCH + x) * part.len() + o - part.start) * conv.channels + i..]);
                 }
             }
             let g = twice!(V, points, weights: PATCH -> TAPS);
@@ -293,48 +296,64 @@ pub fn convolve(pool: &dyn Pool, isa: Isa, conv: &Conv, turned_over: bool, x: &[
     assert!(x.len() >= conv.images * from.0[0] * from.0[1] * from.1 && w.len() >= conv.features * conv.channels * 9);
     assert!(y.len() >= conv.images * to.0[0] * to.0[1] * to.1);
     let (depth, width) = (from.1, to.1);
-    let panel = if isa == Isa::Avx512 { PANEL } else { width };
-    let panels = width.div_ceil(panel);
+    let (rows, columns) = (to.0[0].div_ceil(TILE), to.0[1].div_ceil(TILE));
+    let together = together(conv, rows * columns * (depth + width));
+    let parts = parts(depth, width);
+    let wide = parts[0].len();
     // u[point][panel][row][column]
-    let size = panels * depth * panel;
-    with_scratch(POINTS * size, |u| {
-        let shared = Shared::new(u);
-        let pieces = width.div_ceil(PANEL);
-        pool.run(pieces * depth.div_ceil(LANES), &|task| {
-            let (piece, first_row) = (task % pieces, task / pieces * LANES);
-            let first = piece * PANEL;
-            for row in first_row..(first_row + LANES).min(depth) {
-                let at = (first / panel * depth + row) * panel + first % panel;
-                transform_kernels(isa, w, conv, turned_over, row, first, shared, at, size);
-            }
-        });
-        let (rows, columns) = (to.0[0].div_ceil(TILE), to.0[1].div_ceil(TILE));
-        let per_image = POINTS * rows * columns * (depth + width);
-        let together = (HELD / per_image.max(1)).clamp(1, conv.images.max(1));
-        let map = Map { data: x, size: from.0, channels: depth };
-        let out = Shared::new(y);
-        with_scratch(together.min(conv.images) * per_image, |buffer| {
+    let panel = if isa == Isa::Avx512 { PANEL } else { wide };
+    let size = wide.next_multiple_of(panel) * depth;
+    let map = Map { data: x, size: from.0, channels: depth };
+    let out = Shared::new(y);
+    with_scratch(POINTS * together * rows * columns * (depth + wide), |buffer| {
+        with_scratch(POINTS * size, |u| {
             for first_image in (0..conv.images).step_by(together) {
                 let tiles = Tiles { rows, columns, first_image, images: together.min(conv.images - first_image) };
                 let count = tiles.count();
-                let (v, m) = buffer.split_at_mut(POINTS * count * depth);
-                let m = &mut m[..POINTS * count * width];
-                let shared = Shared::new(v);
-                pool.run(tiles.images * rows, &|row| transform_patches(isa, map, pads, tiles, row, shared));
-                let products = Shared::new(m);
-                let blocks = count.div_ceil(BLOCK);
-                pool.run(POINTS * blocks, &|task| {
-                    let (point, start) = (task / blocks, task % blocks * BLOCK);
-                    let left = &v[(point * count + start) * depth..(point * count + count.min(start + BLOCK)) * depth];
-                    let right = &u[point * size..][..size];
-                    // SAFETY: every task has its own rows of its own point.
-                    let result = unsafe { products.part((point * count + start) * width, left.len() / depth * width) };
-                    rows_times_panels(isa, left, depth, right, panel, result, width);
-                });
-                pool.run(tiles.images * rows, &|row| transform_outputs(isa, m, tiles, row, to.0, width, epilogue, out));
+                let (v, rest) = buffer.split_at_mut(POINTS * count * depth);
+                let to_v = Shared::new(v);
+                pool.run(tiles.images * rows, &|row| transform_patches(isa, map, pads, tiles, row, to_v));
+                for part in &parts {
+                    if first_image == 0 || parts.len() > 1 {
+                        let to_u = Shared::new(u);
+                        let pieces = part.len().div_ceil(PANEL);
+                        pool.run(pieces * depth.div_ceil(LANES), &|task| {
+                            let (piece, first_row) = (task % pieces * PANEL, task / pieces * LANES);
+                            for row in first_row..(first_row + LANES).min(depth) {
+                                let at = (piece / panel * depth + row) * panel + piece % panel;
+                                transform_kernels(isa, w, conv, turned_over, row, part.start + piece, to_u, at, size);
+                            }
+                        });
+                    }
+                    let m = &mut rest[..POINTS * count * part.len()];
+                    let products = Shared::new(m);
+                    let blocks = count.div_ceil(BLOCK);
+                    pool.run(POINTS * blocks, &|task| {
+                        let (point, start) = (task / blocks, task % blocks * BLOCK);
+                        let left = &v[(point * count + start) * depth..(point * count + count.min(start + BLOCK)) * depth];
+                        let right = &u[point * size..][..part.len().next_multiple_of(panel) * depth];
+                        let at = (point * count + start) * part.len();
+                        // SAFETY: every task has its own rows of its own point.
+                        let result = unsafe { products.part(at, left.len() / depth * part.len()) };
+                        rows_times_panels(isa, left, depth, right, panel, result, part.len());
+                    });
+                    let tasks = tiles.images * rows;
+                    pool.run(tasks, &|row| transform_outputs(isa, m, tiles, row, to.0, width, part.clone(), epilogue, out));
+                }
             }
         })
-    })
+    });
+}
+
+/// How many images are transformed at once, of which each has so many tiles times channels.
+fn together(conv: &Conv, per_image: usize) -> usize {
+    (HELD / (POINTS * per_image).max(1)).clamp(1, conv.images.max(1))
+}
+
+/// The columns between `depth` rows and `width` columns of kernels in parts whose transforms are held at once.
+fn parts(depth: usize, width: usize) -> Vec<Range<usize>> {
+    let step = (KERNELS / (POINTS * depth) / PANEL * PANEL).clamp(PANEL, width.next_multiple_of(PANEL));
+    (0..width).step_by(step).map(|start| start..(start + step).min(width)).collect()
 }
 
 /// `out = left·right` for rows of `depth` elements; `right` lies in panels.
@@ -378,28 +397,34 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32]
     let pixels = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * depth && dy.len() >= pixels * width && dw.len() == width * depth * 9);
     let (rows, columns) = (conv.output[0].div_ceil(TILE), conv.output[1].div_ceil(TILE));
-    let per_image = POINTS * rows * columns * (depth + width);
-    let together = (HELD / per_image.max(1)).clamp(1, conv.images.max(1));
-    with_scratch(together.min(conv.images) * per_image, |buffer| {
-        with_scratch(POINTS * width * depth, |m| {
-            // m[point][o][i]; the first images' products are written, the others' added.
-            let sums = Shared::new(m);
-            let inputs = Map { data: x, size: conv.input, channels: depth };
-            let outputs = Map { data: dy, size: conv.output, channels: width };
-            for first_image in (0..conv.images).step_by(together) {
-                let tiles = Tiles { rows, columns, first_image, images: together.min(conv.images - first_image) };
-                let count = tiles.count();
-                let (v, e) = buffer.split_at_mut(POINTS * count * depth);
-                let e = &mut e[..POINTS * count * width];
-                let (to_v, to_e) = (Shared::new(v), Shared::new(e));
-                pool.run(2 * tiles.images * rows, &|task| match task % 2 {
-                    0 => transform_patches(isa, inputs, conv.pads, tiles, task / 2, to_v),
-                    _ => transform_cotangents(isa, outputs, tiles, task / 2, to_e),
-                });
-                super::weight_grad::outer_products(pool, isa, POINTS, count, (e, width), (v, depth), sums, first_image > 0);
+    let together = together(conv, rows * columns * (depth + width));
+    let parts = parts(depth, width);
+    let inputs = Map { data: x, size: conv.input, channels: depth };
+    let outputs = Map { data: dy, size: conv.output, channels: width };
+    let dw = Shared::new(dw);
+    with_scratch(POINTS * together * rows * columns * (depth + parts[0].len()), |buffer| {
+        with_scratch(POINTS * parts[0].len() * depth, |m| {
+            for part in &parts {
+                // m[point][o][i]; the first images' products are written, the others' added.
+                let sums = Shared::new(m);
+                for first_image in (0..conv.images).step_by(together) {
+                    let tiles = Tiles { rows, columns, first_image, images: together.min(conv.images - first_image) };
+                    let count = tiles.count();
+                    let (v, e) = buffer.split_at_mut(POINTS * count * depth);
+                    let e = &mut e[..POINTS * count * part.len()];
+                    let (to_v, to_e) = (Shared::new(v), Shared::new(e));
+                    // Patches of all images together stay for the next part.
+                    let fresh = part.start == 0 || together < conv.images;
+                    pool.run(2 * tiles.images * rows, &|task| match task % 2 {
+                        0 if !fresh => {}
+                        0 => transform_patches(isa, inputs, conv.pads, tiles, task / 2, to_v),
+                        _ => transform_cotangents(isa, outputs, part.clone(), tiles, task / 2, to_e),
+                    });
+                    let add = first_image > 0;
+                    super::weight_grad::outer_products(pool, isa, POINTS, count, (e, part.len()), (v, depth), sums, add);
+                }
+                pool.run(part.len(), &|o| transform_weights(isa, m, conv, part.clone(), part.start + o, dw));
             }
-            let dw = Shared::new(dw);
-            pool.run(width, &|o| transform_weights(isa, m, conv, o, dw));
         })
     });
     if let Some(db) = db {
