@@ -153,7 +153,7 @@ impl OrtEngine {
 
     /// With `profile`, the session records node times; the path is the beginning of the record's file name.
     /// Gives the pairs of inputs and outputs that may share a buffer as well.
-    fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(OrtSession, Signature, Vec<(String, String)>)> {
+    fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(OrtSession, Signature, SharedBuffers)> {
         let signature = Signature::read(model)?;
         let native = if self.native { native::prepare(model, profile.is_some())? } else { None };
         let commit = || {
@@ -186,6 +186,9 @@ impl OrtEngine {
         OrtStepper::new(session, signature, map, in_place, start, self.device).map_err(|e| explain("prepare the state of", &name, &e))
     }
 }
+
+/// Pairs of a graph input and an output that may share a buffer.
+type SharedBuffers = Vec<(String, String)>;
 
 impl Engine for OrtEngine {
     fn describe(&self) -> String {
