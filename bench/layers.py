@@ -1,6 +1,6 @@
 """Times of every convolution in a training step: forward, gradient of the input, gradient of the weight.
 
-usage: bench/layers.py BUNDLE [--steps 5]
+usage: bench/layers.py BUNDLE [--steps 5] [--kernels native|standard]
 
 From the trace that `spgraph profile` writes. Where the runtime has fused a rectifier or a sum into a convolution, its time is part of
 the forward column.
@@ -18,11 +18,11 @@ import run
 KINDS = {"ConvInputGrad": "input", "ConvWeightGrad": "weight"}
 
 
-def layers(bundle, steps):
+def layers(bundle, steps, kernels="auto"):
     """Milliseconds a step by layer: {layer: {forward, input, weight}}, in the order in which the step runs them."""
     with tempfile.TemporaryDirectory() as folder:
         trace = pathlib.Path(folder) / "trace.json"
-        profile = [run.BINARY, "profile", bundle, "--engine", "ort", "--threads", "2", "--steps", str(steps), "--trace", trace]
+        profile = [run.BINARY, "profile", bundle, "--engine", "ort", "--threads", "2", "--kernels", kernels, "--steps", str(steps), "--trace", trace]
         subprocess.run(profile, check=True, stdout=subprocess.DEVNULL)
         events = json.loads(trace.read_text())
     # The last `steps` runs are those that count.
@@ -54,8 +54,9 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("bundle")
     p.add_argument("--steps", type=int, default=5)
+    p.add_argument("--kernels", default="auto", choices=["auto", "native", "standard"])
     a = p.parse_args()
-    rows = layers(a.bundle, a.steps)
+    rows = layers(a.bundle, a.steps, a.kernels)
     print(f"{'ms':<26}{'forward':>10}{'input':>10}{'weight':>10}")
     for name, r in [*rows.items(), ("all", {k: sum(r[k] for r in rows.values()) for k in ("forward", "input", "weight")})]:
         print(f"{name:<26}{r['forward']:>10.2f}{r['input']:>10.2f}{r['weight']:>10.2f}")

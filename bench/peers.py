@@ -96,7 +96,7 @@ def main():
     p.add_argument("--steps", type=int, default=5)
     p.add_argument("--cases", default=",".join(CASES))
     p.add_argument("--peers", help="instead of each case's own, and torch bf16 besides")
-    p.add_argument("--variants", default="spgraph standard", help="of " + ", ".join(VARIANTS))
+    p.add_argument("--variants", default=",".join(VARIANTS), help="of " + ", ".join(VARIANTS))
     a = p.parse_args()
     run.WORK.mkdir(parents=True, exist_ok=True)
     target = run.ROOT / "bench/results/peers.json"
