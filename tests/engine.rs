@@ -711,7 +711,7 @@ fn cuda_is_refused_where_there_is_none() {
 fn auto_takes_the_library_and_says_so() {
     let engine = engine::open(&EngineOptions::default()).unwrap();
     let text = engine.describe();
-    assert!(text.starts_with("ONNX Runtime 1.") && text.ends_with("CPU, all cores"), "{text}");
+    assert!(text.starts_with("ONNX Runtime 1.") && text.contains("CPU, all cores"), "{text}");
     assert!(engine.origin().contains("libonnxruntime"), "{}", engine.origin());
     let tract = engine::open(&options(EngineChoice::Tract)).unwrap().describe();
     assert!(tract.starts_with("tract ") && tract.contains("2 threads"), "{tract}");

@@ -57,7 +57,7 @@ fn a_run_is_written_and_repeats_itself() {
         assert_eq!((&r["status"], &r["results"]["steps"], &r["images"]["training"]), (&"complete".into(), &12.into(), &24.into()));
         assert_eq!((&r["engine_options"]["choice"], &r["engine_options"]["threads"]), (&engine.into(), &1.into()));
         let described = r["engine"].as_str().unwrap();
-        assert!(described.ends_with(", CPU, 1 thread") && !described.contains('/'), "{described}");
+        assert!(described.contains(", CPU, 1 thread") && !described.contains('/'), "{described}");
 
         lab.run(&train(engine, "b", &more)).ok();
         assert!(state(&lab.path("a")) == state(&lab.path("b")), "{engine}: the same seed gave other weights");

@@ -101,6 +101,18 @@ fn another_engine_may_go_on_and_says_so() {
     text.ok();
 }
 
+/// A checkpoint belongs to no kind of kernels.
+#[test]
+fn the_other_kernels_may_go_on() {
+    let lab = Lab::new();
+    let child = started(&lab, "ort", &["--kernels", "native"], 3);
+    signal(&child, libc::SIGINT);
+    assert_eq!(Outcome::of(child.wait_with_output().unwrap()).code, 130);
+    let text = lab.run(&["finetune", "--resume", "-o", "run", "--kernels", "standard"]);
+    assert!(text.err.contains("note: the run began on") && text.err.contains("native kernels"), "{}", text.err);
+    text.ok();
+}
+
 #[test]
 fn the_second_ctrl_c_ends_at_once_and_leaves_no_temporary_files() {
     let lab = Lab::new();

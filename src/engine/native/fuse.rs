@@ -39,7 +39,6 @@ fn after_readers(editor: &mut Editor) {
     }
     for (at, values) in waits {
         let node = &mut editor.nodes[at];
-        node.input.resize(SGD_UPDATE.inputs.len() - 1, String::new());
         node.input.extend(values);
         node.attribute.push(attr_int(REPLACES, 1));
     }
@@ -222,6 +221,8 @@ fn update(view: &View, at: usize, node: &NodeProto) -> Option<Change> {
         fused.output.push(term.clone());
         gone = vec![sum, penalty];
     }
+    // All that come before those for which it waits: ONNX Runtime asks for them, empty ones too.
+    fused.input.resize(SGD_UPDATE.inputs.len() - 1, String::new());
     Some(Change { put: vec![(at, fused)], gone })
 }
 

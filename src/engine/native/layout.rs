@@ -41,12 +41,18 @@ struct Layouts {
 }
 
 impl Layouts {
+    /// The name of a node that stands for none of the source: without a path, as the runtime's own nodes.
+    fn own(&self, what: &str) -> String {
+        format!("{what}_{}", self.nodes.len())
+    }
+
     /// The image's name with its channels last, for which a node is added where it is missing.
     fn channels_last(&mut self, value: &str) -> String {
         let name = last(value);
         if self.last.insert(value.into()) {
             self.first.insert(value.into());
-            self.nodes.push(node(&TO_CHANNELS_LAST, format!("{name}/ToChannelsLast"), vec![value.into()], vec![name.clone()]));
+            let put = node(&TO_CHANNELS_LAST, self.own("ToChannelsLast"), vec![value.into()], vec![name.clone()]);
+            self.nodes.push(put);
         }
         name
     }
@@ -54,7 +60,8 @@ impl Layouts {
     /// Makes sure that the value exists as ONNX has it.
     fn channels_first(&mut self, value: &str) {
         if self.last.contains(value) && self.first.insert(value.into()) {
-            self.nodes.push(node(&TO_CHANNELS_FIRST, format!("{value}/ToChannelsFirst"), vec![last(value)], vec![value.into()]));
+            let put = node(&TO_CHANNELS_FIRST, self.own("ToChannelsFirst"), vec![last(value)], vec![value.into()]);
+            self.nodes.push(put);
         }
     }
 }
