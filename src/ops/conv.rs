@@ -85,7 +85,7 @@ impl Geometry {
     fn input_grad(&self, b: &mut Builder, dy: ValueId, w: ValueId) -> Rule<ValueId> {
         let mut attributes = self.attrs();
         // A strided convolution's output does not tell the input's size.
-        attributes.insert("input".into(), Attr::Ints(self.input.iter().map(|&s| s as i64).collect()));
+        attributes.insert("input_shape".into(), Attr::Ints(self.input.iter().map(|&s| s as i64).collect()));
         let dx = b.call("ConvInputGrad", &[dy, w], attributes, |b, i| {
             let reach: Vec<usize> = (0..self.rank()).map(|i| self.window.extent(i) - 1).collect();
             let fits = reach.iter().zip(&self.window.pads_begin).all(|(r, p)| r >= p)

@@ -8,7 +8,7 @@ use super::{Compute, Context, Native, Port, Source};
 use crate::onnx::pb::NodeProto;
 use ort::{Error, Result};
 
-/// `(dy, w, addend?, y?) → dx`: with `y`, 0 where it is not positive. Attributes of the convolution, and `input`, the height and
+/// `(dy, w, addend?, y?) → dx`: with `y`, 0 where it is not positive. Attributes of the convolution, and `input_shape`, the height and
 /// width of its input.
 pub const CONV_INPUT_GRAD: Native = Native {
     name: "ConvInputGrad",
@@ -16,20 +16,20 @@ pub const CONV_INPUT_GRAD: Native = Native {
     inputs: &[Port::Image, Port::Plain, Port::OptionalImage, Port::OptionalImage],
     outputs: &[Port::Image],
     create: |attributes| {
-        let size = attributes.get::<Vec<i64>>("input").unwrap_or_default();
-        let [height, width] = size[..] else { return Err(Error::new("`input` must be a height and a width")) };
+        let size = attributes.get::<Vec<i64>>("input_shape").unwrap_or_default();
+        let [height, width] = size[..] else { return Err(Error::new("`input_shape` must be a height and a width")) };
         Ok(Box::new(ConvInputGrad { window: Window::read(attributes)?, size: [height as usize, width as usize], plan: None }))
     },
 };
 
 /// What the forward convolution covers, where the input's size is known.
 fn covers(editor: &Editor, node: &NodeProto) -> bool {
-    conv::covers(editor, node) && editor.ints(node, "input").len() == 2 && editor.is_image(&node.input[0])
+    conv::covers(editor, node) && editor.ints(node, "input_shape").len() == 2 && editor.is_image(&node.input[0])
 }
 
 fn shape(editor: &Editor, node: &NodeProto) -> Option<Vec<i64>> {
     let channels = *editor.shape(&node.input[1])?.get(1)? * editor.int(node, "group", 1);
-    match (editor.shape(&node.input[0])?, editor.ints(node, "input")) {
+    match (editor.shape(&node.input[0])?, editor.ints(node, "input_shape")) {
         ([images, ..], [height, width]) => Some(vec![*images, channels, *height, *width]),
         _ => None,
     }
