@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::fisher_file::SourceInfo;
 use crate::ir::{DType, Tensor};
-use crate::tensor_file::{self, KEY};
+use crate::tensor_file;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -57,9 +57,7 @@ pub fn read(path: &Path) -> Result<AttentionFile> {
         ))
     };
     let data = bytes::Bytes::from(std::fs::read(path).map_err(Error::io("cannot read the attention file", path))?);
-    let (_, header) = SafeTensors::read_metadata(&data).map_err(|e| refused(format!("it is no safetensors file ({e})")))?;
-    let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| refused(format!("it has no metadata `{KEY}`")))?;
-    let info: Info = serde_json::from_str(text).map_err(|e| refused(e.to_string()))?;
+    let info: Info = tensor_file::header(&data, refused)?;
     if info.format != FORMAT {
         return Err(refused(format!("it has format {}, and this spgraph reads {FORMAT}", info.format)));
     }

@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::fs::write_whole;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{SafeTensors, TensorView};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -21,4 +22,11 @@ pub fn write<S: AsRef<str> + Ord + std::fmt::Display>(
     let text = serde_json::to_string(header).map_err(|e| failed(e.to_string()))?;
     let data = safetensors::serialize(views, Some(HashMap::from([(KEY.to_string(), text)]))).map_err(|e| failed(e.to_string()))?;
     write_whole(path, force, &data)
+}
+
+/// What stands as JSON under [`KEY`] in the file's header. `refused` makes the error for what is no such file.
+pub fn header<T: DeserializeOwned>(data: &[u8], refused: impl Fn(String) -> Error) -> Result<T> {
+    let (_, header) = SafeTensors::read_metadata(data).map_err(|e| refused(format!("it is no safetensors file ({e})")))?;
+    let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| refused(format!("it has no metadata `{KEY}`")))?;
+    serde_json::from_str(text).map_err(|e| refused(e.to_string()))
 }

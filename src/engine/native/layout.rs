@@ -82,8 +82,7 @@ pub fn apply(editor: &mut Editor) -> usize {
                 }
             });
             let inputs = inputs.collect();
-            for (value, port) in source.output.iter_mut().zip(native.outputs).filter(|(v, p)| p.is_image() && !v.is_empty()) {
-                debug_assert!(port.is_image());
+            for (value, _) in source.output.iter_mut().zip(native.outputs).filter(|(v, p)| p.is_image() && !v.is_empty()) {
                 editor.add_image(value, shape.clone());
                 layouts.last.insert(value.clone());
                 *value = last(value);

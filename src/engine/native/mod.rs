@@ -14,7 +14,8 @@ mod ops;
 pub use self::ops::domain;
 
 use super::inline_functions;
-use crate::error::{Error, Result};
+use super::ports::read_model;
+use crate::error::Result;
 use crate::ir::FUNCTION_DOMAIN;
 use crate::onnx::pb;
 use prost::Message;
@@ -55,9 +56,7 @@ pub struct Prepared {
 /// The model at `path` with native operators; `None` where they cover nothing of it. With `inlined`, the functions that are left
 /// are written out.
 pub fn prepare(path: &Path, inlined: bool) -> Result<Option<Prepared>> {
-    let bytes = bytes::Bytes::from(std::fs::read(path).map_err(Error::io("cannot read the model", path))?);
-    let mut model =
-        pb::ModelProto::decode(bytes).map_err(|e| Error::model(format!("{} is no ONNX model, or it is damaged: {e}", path.display())))?;
+    let mut model = read_model(path)?;
     let Some(in_place) = rewrite(&mut model) else { return Ok(None) };
     if inlined {
         inline_functions(&mut model)?;
