@@ -23,7 +23,8 @@ pub struct Plan {
 
 impl Plan {
     pub fn new(conv: Conv) -> Plan {
-        let merges = conv.groups == 1 && conv.channels <= FEW_CHANNELS && conv.kernel[1] > 1 && conv.dilations[1] == 1;
+        let winograd = winograd::covers(&conv);
+        let merges = !winograd && conv.groups == 1 && conv.channels <= FEW_CHANNELS && conv.kernel[1] > 1 && conv.dilations[1] == 1;
         let reach = |axis: usize| (conv.output[axis] - 1) * conv.strides[axis] + (conv.kernel[axis] - 1) * conv.dilations[axis] + 1;
         let merged = merges.then(|| Conv {
             input: [reach(0), reach(1)],
@@ -33,7 +34,6 @@ impl Plan {
             run: conv.kernel[1],
             ..conv.clone()
         });
-        let winograd = merged.is_none() && winograd::covers(&conv);
         Plan { conv, merged, winograd, forward: OnceLock::new(), backward: OnceLock::new() }
     }
 

@@ -1,5 +1,6 @@
 //! One buffer that several tasks write at once, each its own part.
 
+use super::Pool;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
@@ -35,6 +36,13 @@ impl<'a> Shared<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
     }
 
+    /// The elements from `at` on.
+    pub fn from(&self, at: usize) -> Shared<'a> {
+        assert!(at <= self.len);
+        // SAFETY: inside the buffer, or just behind it.
+        Shared { start: unsafe { self.start.add(at) }, len: self.len - at, life: PhantomData }
+    }
+
     /// The first element; for tiles that address rows themselves.
     pub fn as_ptr(&self) -> *mut f32 {
         self.start
@@ -58,4 +66,21 @@ pub fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
     let result = work(&mut buffer[..len]);
     SCRATCH.with_borrow_mut(|list| list.push(buffer));
     result
+}
+
+/// `out = Σ parts`, in their order; they lie one after the other.
+pub fn add_parts(pool: &dyn Pool, parts: &[f32], count: usize, out: &mut [f32]) {
+    const CHUNK: usize = 1 << 12;
+    let len = out.len();
+    assert!(count > 0 && parts.len() >= count * len);
+    let out = Shared::new(out);
+    pool.run(len.div_ceil(CHUNK), &|task| {
+        let at = task * CHUNK;
+        // SAFETY: every task has its own elements.
+        let to = unsafe { out.part(at, CHUNK.min(len - at)) };
+        to.copy_from_slice(&parts[at..at + to.len()]);
+        for part in 1..count {
+            to.iter_mut().zip(&parts[part * len + at..]).for_each(|(to, v)| *to += v);
+        }
+    });
 }

@@ -132,7 +132,9 @@ fn convolutions() -> Vec<(&'static str, Conv, f64)> {
         ("rows in parts, strides that leave a rim", conv(1, [5, 4], 150, 700, 1, 2, 0), direct),
         ("rows in parts and taps", conv(1, [4, 3], 650, 130, 3, 2, 1), 4e-6),
         ("Winograd, partial tiles", conv(3, [14, 9], 64, 48, 3, 1, 1), winograd),
-        ("Winograd in parts of its columns", conv(2, [4, 4], 512, 160, 3, 1, 1), winograd),
+        ("Winograd by columns", conv(2, [4, 4], 512, 160, 3, 1, 1), winograd),
+        ("Winograd by columns, more tiles than are held", conv(5, [14, 16], 192, 160, 3, 1, 1), winograd),
+        ("Winograd, few channels", conv(3, [13, 10], 16, 16, 3, 1, 1), winograd),
         ("Winograd without pads", conv(2, [12, 8], 32, 32, 3, 1, 0), winograd),
         ("Winograd with wide pads", conv(1, [7, 5], 32, 64, 3, 1, 2), winograd),
     ]

@@ -110,13 +110,14 @@ pub unsafe fn gathered(
 /// Rows of a tile of an outer product: a number that divides usual numbers of channels.
 pub const OUTER_ROWS: usize = 8;
 
-/// `out[r][c] += Σ_k a[k][r]·b[k][c]` with `a` of 8 and `b` of 32 columns, rows of `out` at `stride`.
+/// `out[r][c] += Σ_k a[k][r]·b[k][c]` with 8 columns of `a`, whose rows have the distance `a_stride`, and 32 of `b`; rows of `out` at
+/// `stride`.
 ///
 /// # Safety
-/// The processor has AVX-512F. `a` has `8·depth`, `b` `32·depth` elements; `out` has 8 rows of 32 elements.
+/// The processor has AVX-512F. `a` has 8 elements in each of `depth` rows, `b` `32·depth` elements; `out` has 8 rows of 32 elements.
 #[target_feature(enable = "avx512f")]
-pub unsafe fn outer(a: &[f32], b: &[f32], depth: usize, out: *mut f32, stride: usize) {
-    debug_assert!(a.len() >= OUTER_ROWS * depth && b.len() >= PANEL * depth);
+pub unsafe fn outer(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: *mut f32, stride: usize) {
+    debug_assert!(depth == 0 || (a.len() >= a_stride * (depth - 1) + OUTER_ROWS && b.len() >= PANEL * depth));
     let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
     let mut acc = [[_mm512_setzero_ps(); 2]; OUTER_ROWS];
     macro_rules! outer_rows {
@@ -134,7 +135,7 @@ pub unsafe fn outer(a: &[f32], b: &[f32], depth: usize, out: *mut f32, stride: u
                 acc[$r][1] = _mm512_fmadd_ps(v, b1, acc[$r][1]);
             )* } }
             outer_rows!(multiply);
-            a = a.add(OUTER_ROWS);
+            a = a.wrapping_add(a_stride);
             b = b.add(PANEL);
         }
         macro_rules! finish { ($($r:literal)*) => { $(

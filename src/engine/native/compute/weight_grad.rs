@@ -37,7 +37,8 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, gather: &Gather, x: &
         buffer.chunks_exact_mut(size + conv.features).for_each(|part| part[size..].fill(0.0));
         let shared = Shared::new(buffer);
         pool.run(tasks * parts, &|task| {
-            let (part, task) = (task % parts, task / parts);
+            // Parts one after the other: each is about images of its own.
+            let (part, task) = (task / tasks, task % tasks);
             let (tap, task) = (task % taps, task / taps);
             let (i, task) = (task % channels * CHANNELS, task / channels);
             let (o, group) = (task % features * FEATURES, task / features);
@@ -55,7 +56,6 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, gather: &Gather, x: &
                 },
                 features: FEATURES.min(width - o),
                 channels: CHANNELS.min(depth - i),
-                add: false,
             };
             let start = part * (size + conv.features) + (tap * conv.features + first_feature) * depth + i;
             let sums = (tap == 0 && i == 0).then(|| part * (size + conv.features) + size + first_feature);
@@ -100,35 +100,6 @@ fn spread<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
     }
 }
 
-/// `out[p] = leftₚᵀ·rightₚ` (or `+=` with `add`) for each of `points` pairs of matrices with `rows` rows; `out` is `[point][left column][right column]`.
-#[allow(clippy::too_many_arguments)]
-pub fn outer_products(
-    pool: &dyn Pool,
-    isa: Isa,
-    points: usize,
-    rows: usize,
-    left: (&[f32], usize),
-    right: (&[f32], usize),
-    out: Shared,
-    add: bool,
-) {
-    let ((left, width), (right, depth)) = (left, right);
-    let (features, channels) = (width.div_ceil(FEATURES), depth.div_ceil(CHANNELS));
-    pool.run(points * features * channels, &|task| {
-        let (point, task) = (task / (features * channels), task % (features * channels));
-        let (o, i) = (task / channels * FEATURES, task % channels * CHANNELS);
-        let block = Block {
-            rows: 0..rows,
-            left: &|k| &left[(point * rows + k) * width + o..][..FEATURES.min(width - o)],
-            right: &|k| Some(&right[(point * rows + k) * depth + i..][..CHANNELS.min(depth - i)]),
-            features: FEATURES.min(width - o),
-            channels: CHANNELS.min(depth - i),
-            add,
-        };
-        block.run(isa, &out, (point * width + o) * depth + i, depth, None);
-    });
-}
-
 /// One block of an outer product: a range of rows, and the columns that each side has in a row.
 struct Block<'a> {
     rows: std::ops::Range<usize>,
@@ -137,8 +108,6 @@ struct Block<'a> {
     right: &'a dyn Fn(usize) -> Option<&'a [f32]>,
     features: usize,
     channels: usize,
-    /// Whether the product is added to what is there.
-    add: bool,
 }
 
 impl Block<'_> {
@@ -156,10 +125,7 @@ impl Block<'_> {
         for (o, row) in result.chunks_exact(wide).enumerate().take(self.features) {
             // SAFETY: no two tasks have the same rows and columns.
             let to = unsafe { out.part(start + o * stride, self.channels) };
-            match self.add {
-                true => to.iter_mut().zip(row).for_each(|(to, v)| *to += v),
-                false => to.copy_from_slice(&row[..self.channels]),
-            }
+            to.copy_from_slice(&row[..self.channels]);
         }
     }
 
@@ -196,7 +162,7 @@ impl Block<'_> {
                         let to = &mut result[tile * ROWS * wide + panel * PANEL..];
                         // SAFETY: `Isa::Avx512` is chosen only where the processor has it; `result` has 8 rows of 32 columns
                         // from here on, the packed sides `count` rows of 8 and 32.
-                        unsafe { outer(a, b, count, to.as_mut_ptr(), wide) };
+                        unsafe { outer(a, ROWS, b, count, to.as_mut_ptr(), wide) };
                     }
                 }
             }

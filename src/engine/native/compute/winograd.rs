@@ -29,12 +29,8 @@ const PATCH: usize = 6;
 /// Weights of a kernel along one axis.
 const TAPS: usize = 3;
 const POINTS: usize = PATCH * PATCH;
-/// Transformed elements that are held at once, so that they stay in the shared cache.
-const HELD: usize = 3 << 20;
-/// Elements of transformed kernels, or of the products that become them, that are held at once.
-const KERNELS: usize = 5 << 19;
-/// Rows of one task's product.
-const BLOCK: usize = 112;
+/// Tasks that the work is cut into where it can be.
+const TASKS: usize = 16;
 
 /// Whether these forms compute the convolution.
 pub fn covers(conv: &Conv) -> bool {
@@ -136,33 +132,69 @@ impl Map<'_> {
     }
 }
 
-/// The tiles of a group of images, counted row by row through all of them.
+/// The tiles of all images, counted row by row.
 #[derive(Clone, Copy)]
 struct Tiles {
+    images: usize,
     rows: usize,
     columns: usize,
-    first_image: usize,
-    images: usize,
 }
 
 impl Tiles {
+    fn over(images: usize, size: [usize; 2]) -> Tiles {
+        Tiles { images, rows: size[0].div_ceil(TILE), columns: size[1].div_ceil(TILE) }
+    }
+
     fn count(&self) -> usize {
         self.images * self.rows * self.columns
     }
 
-    /// Transformed elements lie as `[point][tile][channel]`.
-    fn place(&self, row: usize, column: usize) -> usize {
-        row * self.columns + column
+    /// A tile's image and its first pixel.
+    #[inline(always)]
+    fn place(&self, tile: usize) -> (usize, usize, usize) {
+        let (row, column) = (tile / self.columns, tile % self.columns);
+        (row / self.rows, row % self.rows * TILE, column * TILE)
+    }
+}
+
+/// How transformed channels lie: `[point][panel][tile][channel of the panel]`.
+#[derive(Clone, Copy)]
+struct Order {
+    /// Channels of a panel, a multiple of `LANES`; those beyond the last have any value.
+    panel: usize,
+    panels: usize,
+    tiles: usize,
+}
+
+impl Order {
+    fn new(channels: usize, panel: usize, tiles: usize) -> Order {
+        Order { panel, panels: channels.div_ceil(panel), tiles }
+    }
+
+    /// Elements of one point.
+    fn point(&self) -> usize {
+        self.panels * self.tiles * self.panel
+    }
+
+    /// Elements of all points.
+    fn len(&self) -> usize {
+        POINTS * self.point()
+    }
+
+    /// The place of the first of a tile's `LANES` channels within a point.
+    #[inline(always)]
+    fn at(&self, tile: usize, channel: usize) -> usize {
+        (channel / self.panel * self.tiles + tile) * self.panel + channel % self.panel
     }
 }
 
 for_isa! {
-    /// One row of tiles: patches of `map` from `pads` before each tile on.
-    fn transform_patches<V>(map: Map, pads: [usize; 2], tiles: Tiles, row: usize, out: Shared) {
-        let (image, y) = (tiles.first_image + row / tiles.rows, row % tiles.rows * TILE);
-        for column in 0..tiles.columns {
-            for channel in (0..map.channels).step_by(LANES) {
-                let (top, left) = (y as isize - pads[0] as isize, (column * TILE) as isize - pads[1] as isize);
+    /// The patches of tiles `range`, `part` of their channels, from `pads` before each tile on.
+    fn transform_patches<V>(map: Map, pads: [usize; 2], tiles: Tiles, range: Range<usize>, part: Range<usize>, order: Order, out: &mut [f32]) {
+        for (nth, tile) in range.enumerate() {
+            let (image, y, x) = tiles.place(tile);
+            let (top, left) = (y as isize - pads[0] as isize, x as isize - pads[1] as isize);
+            for channel in part.clone().step_by(LANES) {
                 let mut d = [[V::splat(0.0); PATCH]; PATCH];
                 for i in 0..PATCH {
                     for j in 0..PATCH {
@@ -170,10 +202,9 @@ for_isa! {
                     }
                 }
                 let v = twice!(V, d, patch: PATCH -> PATCH);
+                let at = order.at(nth, channel - part.start);
                 for point in 0..POINTS {
-                    let at = (point * tiles.count() + tiles.place(row, column)) * map.channels + channel;
-                    // SAFETY: every task has the tiles of one row.
-                    v[point / PATCH][point % PATCH].store(unsafe { out.part(at, LANES) });
+                    v[point / PATCH][point % PATCH].store(&mut out[point * order.point() + at..]);
                 }
             }
         }
@@ -181,22 +212,21 @@ for_isa! {
 }
 
 for_isa! {
-    /// One row of tiles of cotangents, `part` of their channels.
-    fn transform_cotangents<V>(map: Map, part: Range<usize>, tiles: Tiles, row: usize, out: Shared) {
-        let (image, y) = (tiles.first_image + row / tiles.rows, row % tiles.rows * TILE);
-        for column in 0..tiles.columns {
+    /// The cotangents of tiles `range`, `part` of their channels.
+    fn transform_cotangents<V>(map: Map, tiles: Tiles, range: Range<usize>, part: Range<usize>, order: Order, out: &mut [f32]) {
+        for (nth, tile) in range.enumerate() {
+            let (image, y, x) = tiles.place(tile);
             for channel in part.clone().step_by(LANES) {
                 let mut e = [[V::splat(0.0); TILE]; TILE];
                 for i in 0..TILE {
                     for j in 0..TILE {
-                        e[i][j] = map.at(image, (y + i) as isize, (column * TILE + j) as isize, channel);
+                        e[i][j] = map.at(image, (y + i) as isize, (x + j) as isize, channel);
                     }
                 }
                 let v = twice!(V, e, cotangents: TILE -> PATCH);
+                let at = order.at(nth, channel - part.start);
                 for point in 0..POINTS {
-                    let at = (point * tiles.count() + tiles.place(row, column)) * part.len() + channel - part.start;
-                    // SAFETY: every task has the tiles of one row.
-                    v[point / PATCH][point % PATCH].store(unsafe { out.part(at, LANES) });
+                    v[point / PATCH][point % PATCH].store(&mut out[point * order.point() + at..]);
                 }
             }
         }
@@ -204,16 +234,15 @@ for_isa! {
 }
 
 for_isa! {
-    /// One row of tiles back to pixels of the output, `part` of its channels.
-    fn transform_outputs<V>(products: &[f32], tiles: Tiles, row: usize, size: [usize; 2], channels: usize, part: Range<usize>, epilogue: &Epilogue, out: Shared) {
-        let (image, y) = (tiles.first_image + row / tiles.rows, row % tiles.rows * TILE);
-        for column in 0..tiles.columns {
-            let x = column * TILE;
+    /// Products of tiles `range`, `[point][tile][channel]`, back to pixels of the output, `part` of its channels.
+    fn transform_outputs<V>(products: &[f32], tiles: Tiles, range: Range<usize>, part: Range<usize>, size: [usize; 2], channels: usize, epilogue: &Epilogue, out: Shared) {
+        for (nth, tile) in range.clone().enumerate() {
+            let (image, y, x) = tiles.place(tile);
             for channel in part.clone().step_by(LANES) {
                 let mut m = [[V::splat(0.0); PATCH]; PATCH];
                 for i in 0..PATCH {
                     for j in 0..PATCH {
-                        let at = ((i * PATCH + j) * tiles.count() + tiles.place(row, column)) * part.len() + channel - part.start;
+                        let at = ((i * PATCH + j) * range.len() + nth) * part.len() + channel - part.start;
                         m[i][j] = V::load(&products[at..]);
                     }
                 }
@@ -221,7 +250,7 @@ for_isa! {
                 for (i, line) in v.iter().enumerate().take(size[0] - y.min(size[0])) {
                     for (j, values) in line.iter().enumerate().take(size[1] - x.min(size[1])) {
                         let at = ((image * size[0] + y + i) * size[1] + x + j) * channels + channel;
-                        // SAFETY: every task has the pixels of one row of tiles.
+                        // SAFETY: every task has its own tiles and channels.
                         let to = unsafe { out.part(at, LANES) };
                         epilogue.lanes(*values, to, at, channel);
                     }
@@ -232,56 +261,83 @@ for_isa! {
 }
 
 for_isa! {
-    /// The kernels between one row of a product and a panel of its columns: `u[point][row][column]`.
-    fn transform_kernels<V>(w: &[f32], conv: &Conv, turned_over: bool, row: usize, first: usize, out: Shared, at: usize, stride: usize) {
-        let columns = if turned_over { conv.channels } else { conv.features };
-        for lane in (0..PANEL.min(columns - first)).step_by(LANES) {
-            let mut lines = [[0.0; LANES]; 9];
-            for l in 0..LANES {
-                let column = first + lane + l;
-                let (o, i) = if turned_over { (row, column) } else { (column, row) };
-                let filter = &w[(o * conv.channels + i) * 9..][..9];
-                for tap in 0..9 {
-                    lines[tap][l] = filter[if turned_over { 8 - tap } else { tap }];
+    /// The kernels between all rows (`tiles` of `order`) and `part` of the columns.
+    fn transform_kernels<V>(w: &[f32], conv: &Conv, turned_over: bool, part: Range<usize>, order: Order, u: &mut [f32]) {
+        for column in part.clone().step_by(LANES) {
+            for row in 0..order.tiles {
+                let mut lines = [[0.0; LANES]; 9];
+                for l in 0..LANES {
+                    let (o, i) = if turned_over { (row, column + l) } else { (column + l, row) };
+                    let filter = &w[(o * conv.channels + i) * 9..][..9];
+                    for tap in 0..9 {
+                        lines[tap][l] = filter[if turned_over { 8 - tap } else { tap }];
+                    }
                 }
-            }
-            let mut g = [[V::splat(0.0); 3]; 3];
-            for tap in 0..9 {
-                g[tap / 3][tap % 3] = V::load(&lines[tap]);
-            }
-            let u = twice!(V, g, kernel: TAPS -> PATCH);
-            for point in 0..POINTS {
-                // SAFETY: every task has its own panel, every call its own row.
-                u[point / PATCH][point % PATCH].store(unsafe { out.part(at + point * stride + lane, LANES) });
+                let mut g = [[V::splat(0.0); 3]; 3];
+                for tap in 0..9 {
+                    g[tap / 3][tap % 3] = V::load(&lines[tap]);
+                }
+                let transformed = twice!(V, g, kernel: TAPS -> PATCH);
+                let at = order.at(row, column - part.start);
+                for point in 0..POINTS {
+                    transformed[point / PATCH][point % PATCH].store(&mut u[point * order.point() + at..]);
+                }
             }
         }
     }
 }
 
 for_isa! {
-    /// The weights of one output channel from `m[point][o][i]`, where `o` counts from the part's start.
-    fn transform_weights<V>(m: &[f32], conv: &Conv, part: Range<usize>, o: usize, dw: Shared) {
-        // SAFETY: every task has the filter of one output channel.
-        let filter = unsafe { dw.part(o * conv.channels * 9, conv.channels * 9) };
-        for i in (0..conv.channels).step_by(LANES) {
-            let mut points = [[V::splat(0.0); PATCH]; PATCH];
-            for y in 0..PATCH {
-                for x in 0..PATCH {
-                    points[y][x] = V::load(&m[((y * PATCH + x) * part.len() + o - part.start) * conv.channels + i..]);
+    /// The weights between `outputs` and `inputs` from `m[point][output][input]` with `stride` inputs, to `dw[O][C][3][3]`.
+    fn transform_weights<V>(m: &[f32], stride: usize, outputs: Range<usize>, inputs: Range<usize>, channels: usize, dw: Shared) {
+        for (nth, o) in outputs.clone().enumerate() {
+            // SAFETY: every task has its own pairs of channels.
+            let filters = unsafe { dw.part((o * channels + inputs.start) * 9, inputs.len() * 9) };
+            for i in (0..inputs.len()).step_by(LANES) {
+                let mut points = [[V::splat(0.0); PATCH]; PATCH];
+                for y in 0..PATCH {
+                    for x in 0..PATCH {
+                        points[y][x] = V::load(&m[((y * PATCH + x) * outputs.len() + nth) * stride + i..]);
+                    }
                 }
-            }
-            let g = twice!(V, points, weights: PATCH -> TAPS);
-            let mut lines = [[0.0; LANES]; 9];
-            for tap in 0..9 {
-                g[tap / 3][tap % 3].store(&mut lines[tap]);
-            }
-            for l in 0..LANES {
+                let g = twice!(V, points, weights: PATCH -> TAPS);
+                let mut lines = [[0.0; LANES]; 9];
                 for tap in 0..9 {
-                    filter[(i + l) * 9 + tap] = lines[tap][l];
+                    g[tap / 3][tap % 3].store(&mut lines[tap]);
+                }
+                for l in 0..LANES {
+                    for tap in 0..9 {
+                        filters[(i + l) * 9 + tap] = lines[tap][l];
+                    }
                 }
             }
         }
     }
+}
+
+/// Tiles whose products a task holds at once, so that they stay in its core's second-level cache.
+const BLOCK: usize = 56;
+/// Columns of those products.
+const PIECE: usize = 64;
+/// Transformed kernels of at most so many elements are made once, for all tasks.
+const KERNELS: usize = 1 << 20;
+/// Otherwise so many elements of transformed patches are held at once, and a task makes the kernels that it needs.
+const PATCHES: usize = if cfg!(test) { 1 << 18 } else { 2 << 20 };
+
+/// One convolution, forward or of its input's gradient.
+struct Convolution<'a> {
+    isa: Isa,
+    conv: &'a Conv,
+    /// Whether cotangents meet kernels that are turned over.
+    turned_over: bool,
+    x: Map<'a>,
+    w: &'a [f32],
+    pads: [usize; 2],
+    tiles: Tiles,
+    size: [usize; 2],
+    width: usize,
+    epilogue: &'a Epilogue<'a>,
+    y: Shared<'a>,
 }
 
 /// The convolution `x → y` with kernels of `conv`, or, turned over, of the cotangents to the input's gradient. `conv` is always
@@ -292,68 +348,119 @@ pub fn convolve(pool: &dyn Pool, isa: Isa, conv: &Conv, turned_over: bool, x: &[
         false => ((conv.input, conv.channels), (conv.output, conv.features)),
         true => ((conv.output, conv.features), (conv.input, conv.channels)),
     };
-    let pads = if turned_over { conv.pads.map(|p| 2 - p) } else { conv.pads };
     assert!(x.len() >= conv.images * from.0[0] * from.0[1] * from.1 && w.len() >= conv.features * conv.channels * 9);
     assert!(y.len() >= conv.images * to.0[0] * to.0[1] * to.1);
-    let (depth, width) = (from.1, to.1);
-    let (rows, columns) = (to.0[0].div_ceil(TILE), to.0[1].div_ceil(TILE));
-    let together = together(conv, rows * columns * (depth + width));
-    let parts = parts(depth, width);
-    let wide = parts[0].len();
-    // u[point][panel][row][column]
-    let panel = if isa == Isa::Avx512 { PANEL } else { wide };
-    let size = wide.next_multiple_of(panel) * depth;
-    let map = Map { data: x, size: from.0, channels: depth };
-    let out = Shared::new(y);
-    with_scratch(POINTS * together * rows * columns * (depth + wide), |buffer| {
-        with_scratch(POINTS * size, |u| {
-            for first_image in (0..conv.images).step_by(together) {
-                let tiles = Tiles { rows, columns, first_image, images: together.min(conv.images - first_image) };
-                let count = tiles.count();
-                let (v, rest) = buffer.split_at_mut(POINTS * count * depth);
-                let to_v = Shared::new(v);
-                pool.run(tiles.images * rows, &|row| transform_patches(isa, map, pads, tiles, row, to_v));
-                for part in &parts {
-                    if first_image == 0 || parts.len() > 1 {
-                        let to_u = Shared::new(u);
-                        let pieces = part.len().div_ceil(PANEL);
-                        pool.run(pieces * depth.div_ceil(LANES), &|task| {
-                            let (piece, first_row) = (task % pieces * PANEL, task / pieces * LANES);
-                            for row in first_row..(first_row + LANES).min(depth) {
-                                let at = (piece / panel * depth + row) * panel + piece % panel;
-                                transform_kernels(isa, w, conv, turned_over, row, part.start + piece, to_u, at, size);
-                            }
-                        });
+    let this = Convolution {
+        isa,
+        conv,
+        turned_over,
+        x: Map { data: x, size: from.0, channels: from.1 },
+        w,
+        pads: if turned_over { conv.pads.map(|p| 2 - p) } else { conv.pads },
+        tiles: Tiles::over(conv.images, to.0),
+        size: to.0,
+        width: to.1,
+        epilogue,
+        y: Shared::new(y),
+    };
+    match POINTS * from.1 * to.1.next_multiple_of(PIECE) <= KERNELS {
+        true => this.by_tiles(pool),
+        false => this.by_columns(pool),
+    }
+}
+
+impl Convolution<'_> {
+    fn depth(&self) -> usize {
+        self.x.channels
+    }
+
+    /// How patches lie: rows of a product.
+    fn rows(&self, tiles: usize) -> Order {
+        Order::new(self.depth(), self.depth(), tiles)
+    }
+
+    /// How kernels lie that have `columns`: the right side of a product.
+    fn panels(&self, columns: usize) -> Order {
+        let panel = if self.isa == Isa::Avx512 { PANEL } else { columns };
+        Order::new(columns, panel, self.depth())
+    }
+
+    /// A task has some tiles, and transforms their patches for itself.
+    fn by_tiles(&self, pool: &dyn Pool) {
+        let (pieces, size) = (self.width.div_ceil(PIECE), self.panels(PIECE).len());
+        let part = |piece: usize| piece * PIECE..((piece + 1) * PIECE).min(self.width);
+        let count = self.tiles.count();
+        let step = BLOCK.min(count.div_ceil(TASKS).next_multiple_of(14));
+        with_scratch(pieces * size, |kernels| {
+            let shared = Shared::new(kernels);
+            pool.run(pieces, &|piece| {
+                // SAFETY: every task has its own piece.
+                self.kernels(part(piece), unsafe { shared.part(piece * size, size) });
+            });
+            pool.run(count.div_ceil(step), &|task| {
+                let block = task * step..((task + 1) * step).min(count);
+                with_scratch(self.rows(block.len()).len() + POINTS * block.len() * PIECE, |scratch| {
+                    let (v, m) = scratch.split_at_mut(self.rows(block.len()).len());
+                    self.patches(block.clone(), v);
+                    for (piece, u) in kernels.chunks_exact(size).enumerate() {
+                        self.products(block.clone(), v, part(piece), u, m);
                     }
-                    let m = &mut rest[..POINTS * count * part.len()];
-                    let products = Shared::new(m);
-                    let blocks = count.div_ceil(BLOCK);
-                    pool.run(POINTS * blocks, &|task| {
-                        let (point, start) = (task / blocks, task % blocks * BLOCK);
-                        let left = &v[(point * count + start) * depth..(point * count + count.min(start + BLOCK)) * depth];
-                        let right = &u[point * size..][..part.len().next_multiple_of(panel) * depth];
-                        let at = (point * count + start) * part.len();
-                        // SAFETY: every task has its own rows of its own point.
-                        let result = unsafe { products.part(at, left.len() / depth * part.len()) };
-                        rows_times_panels(isa, left, depth, right, panel, result, part.len());
+                });
+            });
+        });
+    }
+
+    /// A task has some columns, and transforms their kernels for itself.
+    fn by_columns(&self, pool: &dyn Pool) {
+        let piece = if self.isa == Isa::Avx512 { PANEL } else { PIECE };
+        let (pieces, count) = (self.width.div_ceil(piece), self.tiles.count());
+        let held = (PATCHES / (POINTS * self.depth())).next_multiple_of(BLOCK);
+        with_scratch(self.rows(held.min(count)).len(), |patches| {
+            for first in (0..count).step_by(held) {
+                let blocks = held.min(count - first).div_ceil(BLOCK);
+                let block = |nth: usize| first + nth * BLOCK..(first + (nth + 1) * BLOCK).min(count);
+                let place = |nth: usize| nth * self.rows(BLOCK).len();
+                let shared = Shared::new(patches);
+                pool.run(blocks, &|nth| {
+                    // SAFETY: every task has its own block.
+                    self.patches(block(nth), unsafe { shared.part(place(nth), self.rows(block(nth).len()).len()) });
+                });
+                let ranges = TASKS.div_ceil(pieces).min(blocks);
+                pool.run(pieces * ranges, &|task| {
+                    let (range, first) = (task / pieces, task % pieces * piece);
+                    let part = first..(first + piece).min(self.width);
+                    let size = self.panels(part.len()).len();
+                    with_scratch(size + POINTS * BLOCK * part.len(), |scratch| {
+                        let (u, m) = scratch.split_at_mut(size);
+                        self.kernels(part.clone(), u);
+                        for nth in range * blocks / ranges..(range + 1) * blocks / ranges {
+                            self.products(block(nth), &patches[place(nth)..], part.clone(), u, m);
+                        }
                     });
-                    let tasks = tiles.images * rows;
-                    pool.run(tasks, &|row| transform_outputs(isa, m, tiles, row, to.0, width, part.clone(), epilogue, out));
-                }
+                });
             }
-        })
-    });
-}
+        });
+    }
 
-/// How many images are transformed at once, of which each has so many tiles times channels.
-fn together(conv: &Conv, per_image: usize) -> usize {
-    (HELD / (POINTS * per_image).max(1)).clamp(1, conv.images.max(1))
-}
+    fn patches(&self, block: Range<usize>, v: &mut [f32]) {
+        let order = self.rows(block.len());
+        transform_patches(self.isa, self.x, self.pads, self.tiles, block, 0..self.depth(), order, v);
+    }
 
-/// The columns between `depth` rows and `width` columns of kernels in parts whose transforms are held at once.
-fn parts(depth: usize, width: usize) -> Vec<Range<usize>> {
-    let step = (KERNELS / (POINTS * depth) / PANEL * PANEL).clamp(PANEL, width.next_multiple_of(PANEL));
-    (0..width).step_by(step).map(|start| start..(start + step).min(width)).collect()
+    fn kernels(&self, part: Range<usize>, u: &mut [f32]) {
+        let order = self.panels(part.len());
+        transform_kernels(self.isa, self.w, self.conv, self.turned_over, part, order, u);
+    }
+
+    /// Patches `v` times kernels `u`, for each point, and what they become.
+    fn products(&self, block: Range<usize>, v: &[f32], part: Range<usize>, u: &[f32], m: &mut [f32]) {
+        let (left, right, size) = (self.rows(block.len()).point(), self.panels(part.len()), block.len() * part.len());
+        for point in 0..POINTS {
+            let (v, u) = (&v[point * left..][..left], &u[point * right.point()..][..right.point()]);
+            rows_times_panels(self.isa, v, self.depth(), u, right.panel, &mut m[point * size..][..size], part.len());
+        }
+        transform_outputs(self.isa, m, self.tiles, block, part, self.size, self.width, self.epilogue, self.y);
+    }
 }
 
 /// `out = left·right` for rows of `depth` elements; `right` lies in panels.
@@ -391,43 +498,81 @@ fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel:
     }
 }
 
+/// Output and input channels, and tiles, that a task of the weights' gradient has at once.
+const FEATURES: usize = 64;
+const CHANNELS: usize = 128;
+const TURN: usize = 56;
+
 /// The gradient of the weights, and of the bias where `db` is given.
 pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
     let (depth, width) = (conv.channels, conv.features);
     let pixels = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * depth && dy.len() >= pixels * width && dw.len() == width * depth * 9);
-    let (rows, columns) = (conv.output[0].div_ceil(TILE), conv.output[1].div_ceil(TILE));
-    let together = together(conv, rows * columns * (depth + width));
-    let parts = parts(depth, width);
     let inputs = Map { data: x, size: conv.input, channels: depth };
     let outputs = Map { data: dy, size: conv.output, channels: width };
-    let dw = Shared::new(dw);
-    with_scratch(POINTS * together * rows * columns * (depth + parts[0].len()), |buffer| {
-        with_scratch(POINTS * parts[0].len() * depth, |m| {
-            for part in &parts {
-                // m[point][o][i]; the first images' products are written, the others' added.
-                let sums = Shared::new(m);
-                for first_image in (0..conv.images).step_by(together) {
-                    let tiles = Tiles { rows, columns, first_image, images: together.min(conv.images - first_image) };
-                    let count = tiles.count();
-                    let (v, e) = buffer.split_at_mut(POINTS * count * depth);
-                    let e = &mut e[..POINTS * count * part.len()];
-                    let (to_v, to_e) = (Shared::new(v), Shared::new(e));
-                    // Patches of all images together stay for the next part.
-                    let fresh = part.start == 0 || together < conv.images;
-                    pool.run(2 * tiles.images * rows, &|task| match task % 2 {
-                        0 if !fresh => {}
-                        0 => transform_patches(isa, inputs, conv.pads, tiles, task / 2, to_v),
-                        _ => transform_cotangents(isa, outputs, part.clone(), tiles, task / 2, to_e),
-                    });
-                    let add = first_image > 0;
-                    super::weight_grad::outer_products(pool, isa, POINTS, count, (e, part.len()), (v, depth), sums, add);
+    let tiles = Tiles::over(conv.images, conv.output);
+    let count = tiles.count();
+    // A task has a pair of channel blocks, and a part of the tiles: their sum becomes weights, which are added in the parts' order.
+    let (high, wide) = (width.div_ceil(FEATURES), depth.div_ceil(CHANNELS));
+    let turns = count.div_ceil(TURN);
+    let parts = TASKS.div_ceil(high * wide).min(turns);
+    let size = dw.len();
+    with_scratch(if parts > 1 { parts * size } else { 0 }, |partial| {
+        let target = if parts > 1 { Shared::new(partial) } else { Shared::new(&mut *dw) };
+        pool.run(parts * high * wide, &|task| {
+            let (part, pair) = (task / (high * wide), task % (high * wide));
+            let (o, i) = (pair / wide * FEATURES, pair % wide * CHANNELS);
+            let (o, i) = (o..(o + FEATURES).min(width), i..(i + CHANNELS).min(depth));
+            let (left, right) = match isa {
+                Isa::Avx512 => (Order::new(o.len(), LANES, TURN), Order::new(i.len(), PANEL, TURN)),
+                Isa::Portable => (Order::new(o.len(), o.len(), TURN), Order::new(i.len(), i.len(), TURN)),
+            };
+            let stride = right.panels * right.panel;
+            let sums = POINTS * o.len() * stride;
+            with_scratch(sums + left.len() + right.len(), |scratch| {
+                let (m, scratch) = scratch.split_at_mut(sums);
+                let (e, v) = scratch.split_at_mut(left.len());
+                m.fill(0.0);
+                for turn in part * turns / parts..(part + 1) * turns / parts {
+                    let turn = turn * TURN..((turn + 1) * TURN).min(count);
+                    transform_patches(isa, inputs, conv.pads, tiles, turn.clone(), i.clone(), right, v);
+                    transform_cotangents(isa, outputs, tiles, turn.clone(), o.clone(), left, e);
+                    for point in 0..POINTS {
+                        let (e, v) = (&e[point * left.point()..][..left.point()], &v[point * right.point()..][..right.point()]);
+                        outer(isa, turn.len(), (e, left), (v, right), &mut m[point * o.len() * stride..][..o.len() * stride], o.len());
+                    }
                 }
-                pool.run(part.len(), &|o| transform_weights(isa, m, conv, part.clone(), part.start + o, dw));
-            }
-        })
+                let at = if parts > 1 { part * size } else { 0 };
+                transform_weights(isa, m, stride, o, i, depth, target.from(at));
+            });
+        });
+        if parts > 1 {
+            super::shared::add_parts(pool, partial, parts, dw);
+        }
     });
     if let Some(db) = db {
         super::norm::column_sums(pool, isa, &dy[..pixels * width], width, db);
+    }
+}
+
+/// `out += leftᵀ·right` over `count` tiles; `out` has `rows` rows.
+fn outer(isa: Isa, count: usize, (left, a): (&[f32], Order), (right, b): (&[f32], Order), out: &mut [f32], rows: usize) {
+    let stride = b.panels * b.panel;
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => {
+            use super::tile::{OUTER_ROWS, outer};
+            const _: () = assert!(LANES.is_multiple_of(OUTER_ROWS));
+            for panel in 0..b.panels {
+                for row in (0..rows).step_by(OUTER_ROWS) {
+                    let (a, b) = (&left[a.at(0, row)..], &right[b.at(0, panel * b.panel)..]);
+                    let to = &mut out[row * stride + panel * PANEL..];
+                    // SAFETY: `Isa::Avx512` is chosen only where the processor has it. `out` has 8 rows of 32 columns from here on
+                    // (rows are a multiple of `LANES`), the sides `count` rows at distances of `LANES` and `PANEL`.
+                    unsafe { outer(a, LANES, b, count, to.as_mut_ptr(), stride) };
+                }
+            }
+        }
+        _ => multiply(rows, stride, count, (out, stride), (left, 1, a.panel), (right, b.panel), true),
     }
 }

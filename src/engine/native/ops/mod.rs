@@ -208,20 +208,25 @@ impl Context<'_> {
 }
 
 impl Pool for Context<'_> {
-    /// On ONNX Runtime's own threads, which take tasks from a common counter.
+    /// On ONNX Runtime's own threads. Each has a contiguous part of the tasks, the same for every operator, so that it finds in its
+    /// caches the images that it wrote before; when it is through, it helps with the others' parts.
     fn run(&self, tasks: usize, work: &(dyn Fn(usize) + Sync)) {
-        let workers = self.threads.min(tasks);
-        let next = AtomicUsize::new(0);
+        let workers = self.threads.min(tasks).max(1);
+        let starts: Vec<AtomicUsize> = (0..workers).map(|w| AtomicUsize::new(w * tasks / workers)).collect();
         let failed = AtomicBool::new(false);
+        let caller = std::thread::current().id();
         let drain = |_| {
             // ONNX Runtime's threads must not unwind; the calling one does, below.
             let done = catch_unwind(AssertUnwindSafe(|| {
-                loop {
-                    let task = next.fetch_add(1, Ordering::Relaxed);
-                    if task >= tasks {
-                        return;
+                let own = if std::thread::current().id() == caller { 0 } else { seat(workers) };
+                for part in (0..workers).map(|step| (own + step) % workers) {
+                    loop {
+                        let task = starts[part].fetch_add(1, Ordering::Relaxed);
+                        if task >= (part + 1) * tasks / workers {
+                            break;
+                        }
+                        work(task);
                     }
-                    work(task);
                 }
             }));
             failed.fetch_or(done.is_err(), Ordering::Relaxed);
@@ -231,6 +236,15 @@ impl Pool for Context<'_> {
         }
         assert!(!failed.load(Ordering::Relaxed), "a task of a native kernel failed");
     }
+}
+
+/// Which of `workers` parts a thread begins with that is not the calling one: always the same, and mostly another for every thread.
+fn seat(workers: usize) -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static SEAT: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    1 + SEAT.with(|seat| seat % (workers - 1).max(1))
 }
 
 /// A row of the table as ONNX Runtime wants it.
