@@ -3,9 +3,8 @@
 use super::gather::{Conv, Gather};
 use super::pack::{pack_backward, pack_forward};
 use super::product::{Epilogue, Side, product};
-use super::shared::Shared;
+use super::shared::{Shared, with_scratch};
 use super::{Isa, Pool, weight_grad, winograd};
-use std::borrow::Cow;
 use std::sync::OnceLock;
 
 /// With at most this many channels, the taps of a kernel's line are merged: pixels that lie side by side are one longer row.
@@ -46,12 +45,22 @@ impl Plan {
         if self.winograd {
             return winograd::convolve(pool, isa, &self.conv, false, x, w, y, epilogue);
         }
-        let (conv, x, w) = self.direct(pool, x, w);
-        let gather = self.forward.get_or_init(|| Gather::forward(conv));
-        let packed = pack_forward(pool, isa, conv, &w);
-        let from = Side { pixels: conv.input_pixels(), channels: conv.channels };
-        let to = Side { pixels: conv.output_pixels(), channels: conv.features };
-        product(pool, isa, conv.images, (&x, from), gather, &packed, (Shared::new(y), to), epilogue);
+        let y = Shared::new(y);
+        let direct = |conv: &Conv, x: &[f32], w: &[f32]| {
+            let gather = self.forward.get_or_init(|| Gather::forward(conv));
+            let packed = pack_forward(pool, isa, conv, w);
+            let from = Side { pixels: conv.input_pixels(), channels: conv.channels };
+            let to = Side { pixels: conv.output_pixels(), channels: conv.features };
+            product(pool, isa, conv.images, (x, from), gather, &packed, (y, to), epilogue);
+        };
+        match &self.merged {
+            None => direct(&self.conv, x, w),
+            Some(merged) => {
+                let mut weights = vec![0.0; w.len()];
+                self.merged_weights().for_each(|(from, to)| weights[to] = w[from]);
+                self.with_padded(pool, merged, x, |x| direct(merged, x, &weights));
+            }
+        }
     }
 
     /// `dx = epilogue(dy ∗ᵀ w)`.
@@ -74,30 +83,13 @@ impl Plan {
         if self.winograd {
             return winograd::weight_grad(pool, isa, &self.conv, x, dy, dw, db);
         }
-        let (conv, x, _) = self.direct(pool, x, &[]);
-        let gather = self.forward.get_or_init(|| Gather::forward(conv));
+        let gather = |conv: &Conv| self.forward.get_or_init(|| Gather::forward(conv));
         match &self.merged {
-            None => weight_grad::weight_grad(pool, isa, conv, gather, &x, dy, dw, db),
-            Some(_) => {
-                let mut merged = vec![0.0; dw.len()];
-                weight_grad::weight_grad(pool, isa, conv, gather, &x, dy, &mut merged, db);
-                for (from, to) in self.merged_weights() {
-                    dw[from] = merged[to];
-                }
-            }
+            None => weight_grad::weight_grad(pool, isa, &self.conv, gather(&self.conv), x, dy, dw, db),
+            Some(merged) => self.with_padded(pool, merged, x, |x| {
+                weight_grad::few_channels(pool, isa, (&self.conv, merged), gather(merged), x, dy, dw, db);
+            }),
         }
-    }
-
-    /// The convolution that is computed directly, with its input and weights.
-    fn direct<'a>(&'a self, pool: &dyn Pool, x: &'a [f32], w: &'a [f32]) -> (&'a Conv, Cow<'a, [f32]>, Cow<'a, [f32]>) {
-        let Some(conv) = &self.merged else { return (&self.conv, x.into(), w.into()) };
-        let mut merged = vec![0.0; w.len()];
-        if !w.is_empty() {
-            for (from, to) in self.merged_weights() {
-                merged[to] = w[from];
-            }
-        }
-        (conv, self.padded(pool, conv, x).into(), merged.into())
     }
 
     /// Pairs of positions: in `[O, C, kh, kw]`, and in `[O, kw·C, kh, 1]`.
@@ -111,20 +103,29 @@ impl Plan {
         })
     }
 
-    /// Images with zeros around them, cut to what the convolution reads.
-    fn padded(&self, pool: &dyn Pool, to: &Conv, x: &[f32]) -> Vec<f32> {
+    /// Calls `work` with the images with zeros around them, cut to what the convolution reads.
+    fn with_padded(&self, pool: &dyn Pool, to: &Conv, x: &[f32], work: impl FnOnce(&[f32])) {
         let from = &self.conv;
         let (line, image) = (to.input[1] * to.channels, to.input_pixels() * to.channels);
-        let mut padded = vec![0.0; to.images * image];
-        let out = Shared::new(&mut padded);
+        let left = from.pads[1] * to.channels;
         let width = from.input[1].min(to.input[1].saturating_sub(from.pads[1])) * from.channels;
-        pool.run(to.images * to.input[0], &|task| {
-            let (n, y) = (task / to.input[0], task % to.input[0]);
-            let Some(y) = y.checked_sub(from.pads[0]).filter(|&y| y < from.input[0]) else { return };
-            let source = &x[(n * from.input_pixels() + y * from.input[1]) * from.channels..][..width];
-            // SAFETY: every task has one line of one image.
-            unsafe { out.part(task * line + from.pads[1] * to.channels, width) }.copy_from_slice(source);
+        with_scratch(to.images * image, |padded| {
+            let out = Shared::new(padded);
+            pool.run(to.images * to.input[0], &|task| {
+                let (n, y) = (task / to.input[0], task % to.input[0]);
+                // SAFETY: every task has one line of one image.
+                let to = unsafe { out.part(task * line, line) };
+                match y.checked_sub(from.pads[0]).filter(|&y| y < from.input[0]) {
+                    None => to.fill(0.0),
+                    Some(y) => {
+                        to[..left.min(line)].fill(0.0);
+                        to[left..left + width]
+                            .copy_from_slice(&x[(n * from.input_pixels() + y * from.input[1]) * from.channels..][..width]);
+                        to[left + width..].fill(0.0);
+                    }
+                }
+            });
+            work(padded);
         });
-        padded
     }
 }

@@ -1,8 +1,9 @@
 //! Layouts and pooling of images.
 
-use super::Pool;
 use super::gather::Conv;
+use super::lanes::{LANES, Lanes, for_isa};
 use super::shared::Shared;
+use super::{Isa, Pool};
 
 /// Elements of one block of a transposition: both sides stay in the first-level cache.
 const BLOCK: usize = 16;
@@ -67,33 +68,69 @@ pub fn max_pool(pool: &dyn Pool, window: &Conv, x: &[f32], y: &mut [f32]) {
     });
 }
 
-/// `dy` to the first of every window's largest elements.
-pub fn max_pool_grad(pool: &dyn Pool, window: &Conv, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
-    let channels = window.channels;
-    let out = Shared::new(dx);
-    by_image(pool, window, &|n, first, count| {
-        let place = |pixel: usize| (n * window.input_pixels() + pixel) * channels + first;
-        for pixel in 0..window.input_pixels() {
-            // SAFETY: every task has its own image and channels.
-            unsafe { out.part(place(pixel), count) }.fill(0.0);
-        }
-        for at in 0..window.output_pixels() {
-            let from = (n * window.output_pixels() + at) * channels + first;
-            let (y, dy) = (&y[from..][..count], &dy[from..][..count]);
-            let mut rest = [0.0f32; CHANNELS];
-            rest[..count].copy_from_slice(dy);
-            for pixel in pixels(window, at) {
-                let x = &x[place(pixel)..][..count];
-                // SAFETY: as above.
-                let to = unsafe { out.part(place(pixel), count) };
-                for c in 0..count {
-                    let hit = x[c] == y[c];
-                    to[c] += if hit { rest[c] } else { 0.0 };
-                    rest[c] = if hit { 0.0 } else { rest[c] };
+/// Images of a pooling: its input, its output, the output's cotangent.
+#[derive(Clone, Copy)]
+struct Pooled<'a> {
+    x: &'a [f32],
+    y: &'a [f32],
+    dy: &'a [f32],
+}
+
+for_isa! {
+    /// The gradient of one image, `count` channels from `first` on.
+    fn max_pool_grad_of<V>(window: &Conv, pooled: Pooled, n: usize, first: usize, count: usize, dx: Shared) {
+        let channels = window.channels;
+        let place = |y: usize, x: usize| (n * window.input_pixels() + y * window.input[1] + x) * channels + first;
+        // Lines of the input become 0 just before the first window that reaches them.
+        let mut fresh = 0;
+        for oy in 0..=window.output[0] {
+            let end = if oy == window.output[0] { usize::MAX } else { oy * window.strides[0] + window.kernel[0] * window.dilations[0] };
+            while fresh < window.input[0].min(end.saturating_sub(window.pads[0])) {
+                for x in 0..window.input[1] {
+                    // SAFETY: every task has its own image and channels.
+                    unsafe { dx.part(place(fresh, x), count) }.fill(0.0);
+                }
+                fresh += 1;
+            }
+            if oy == window.output[0] {
+                break;
+            }
+            for ox in 0..window.output[1] {
+                let from = (n * window.output_pixels() + oy * window.output[1] + ox) * channels + first;
+                let whole = count / LANES * LANES;
+                for c in (0..whole).step_by(LANES) {
+                    let largest = V::load(&pooled.y[from + c..]);
+                    let mut rest = V::load(&pooled.dy[from + c..]);
+                    for ky in 0..window.kernel[0] {
+                        let Some(y) = window.source(0, oy, ky) else { continue };
+                        for kx in 0..window.kernel[1] {
+                            let Some(x) = window.source(1, ox, kx) else { continue };
+                            let at = place(y, x) + c;
+                            let value = V::load(&pooled.x[at..]);
+                            // SAFETY: as above.
+                            let to = unsafe { dx.part(at, LANES) };
+                            V::load(to).add(rest.where_equal(value, largest)).store(to);
+                            rest = rest.unless_equal(value, largest);
+                        }
+                    }
+                }
+                for c in whole..count {
+                    let hit = pixels(window, oy * window.output[1] + ox).map(|pixel| place(0, pixel) + c);
+                    if let Some(at) = { hit }.find(|&at: &usize| pooled.x[at] == pooled.y[from + c]) {
+                        // SAFETY: as above.
+                        let to = unsafe { dx.part(at, 1) };
+                        to[0] += pooled.dy[from + c];
+                    }
                 }
             }
         }
-    });
+    }
+}
+
+/// `dy` to the first of every window's largest elements.
+pub fn max_pool_grad(pool: &dyn Pool, isa: Isa, window: &Conv, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let out = Shared::new(dx);
+    by_image(pool, window, &|n, first, count| max_pool_grad_of(isa, window, Pooled { x, y, dy }, n, first, count, out));
 }
 
 /// The mean over the pixels of every image: `[N, C]`.

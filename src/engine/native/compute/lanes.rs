@@ -16,6 +16,10 @@ pub trait Lanes: Copy {
     fn max(self, other: Self) -> Self;
     /// `self` where `mask` is above 0, 0 elsewhere.
     fn where_positive(self, mask: Self) -> Self;
+    /// `self` where `a` and `b` are equal, 0 elsewhere.
+    fn where_equal(self, a: Self, b: Self) -> Self;
+    /// 0 where `a` and `b` are equal, `self` elsewhere.
+    fn unless_equal(self, a: Self, b: Self) -> Self;
 
     #[inline(always)]
     fn scaled(self, factor: f32) -> Self {
@@ -83,6 +87,24 @@ impl Lanes for Plain {
     fn where_positive(self, mask: Self) -> Self {
         plain!(self, mask, a, b => if b > 0.0 { a } else { 0.0 })
     }
+
+    #[inline(always)]
+    fn where_equal(self, a: Self, b: Self) -> Self {
+        let mut out = self;
+        for i in 0..LANES {
+            out.0[i] = if a.0[i] == b.0[i] { self.0[i] } else { 0.0 };
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn unless_equal(self, a: Self, b: Self) -> Self {
+        let mut out = self;
+        for i in 0..LANES {
+            out.0[i] = if a.0[i] == b.0[i] { 0.0 } else { self.0[i] };
+        }
+        out
+    }
 }
 
 /// Sixteen numbers in a register. Only for functions that run where AVX-512F is there.
@@ -141,6 +163,16 @@ mod register {
                 let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask.0, _mm512_setzero_ps());
                 Register(_mm512_maskz_mov_ps(positive, self.0))
             }
+        }
+
+        #[inline(always)]
+        fn where_equal(self, a: Self, b: Self) -> Self {
+            unsafe { Register(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a.0, b.0), self.0)) }
+        }
+
+        #[inline(always)]
+        fn unless_equal(self, a: Self, b: Self) -> Self {
+            unsafe { Register(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a.0, b.0), self.0)) }
         }
     }
 }

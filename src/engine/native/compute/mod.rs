@@ -28,6 +28,11 @@ use std::sync::OnceLock;
 /// Runs tasks, each exactly once, on any number of threads; returns when all are done.
 pub trait Pool {
     fn run(&self, tasks: usize, work: &(dyn Fn(usize) + Sync));
+
+    /// The same; every thread takes its tasks in the opposite order.
+    fn run_back(&self, tasks: usize, work: &(dyn Fn(usize) + Sync)) {
+        self.run(tasks, work);
+    }
 }
 
 /// Which instructions the products use.

@@ -4,95 +4,165 @@ use super::lanes::{LANES, Lanes, for_isa};
 use super::product::Epilogue;
 use super::shared::Shared;
 use super::{Isa, Pool};
+use std::ops::Range;
+
+/// Elements of one task: they stay in a core's caches while they are read twice.
+const CHUNK: usize = 1 << 15;
 
 /// Rows of one task, and of one partial sum.
-const ROWS: usize = 512;
+fn rows_of_task(channels: usize) -> usize {
+    (CHUNK / channels.max(1)).clamp(1, 512)
+}
 
-/// Sums over rows of what `add` does with each range of rows, per channel in float64; the ranges' sums are added in order.
-fn summed<const N: usize>(
-    pool: &dyn Pool,
-    rows: usize,
-    channels: usize,
-    add: &(dyn Fn(std::ops::Range<usize>, &mut [f32]) + Sync),
-) -> [Vec<f64>; N] {
-    let parts = rows.div_ceil(ROWS).max(1);
-    let mut partial = vec![0.0f32; parts * N * channels];
+/// Two sums per channel of each range of rows, by `add`, as `[range][2][channel]`.
+fn partial_sums(pool: &dyn Pool, rows: usize, channels: usize, add: &(dyn Fn(Range<usize>, &mut [f32], &mut [f32]) + Sync)) -> Vec<f32> {
+    let step = rows_of_task(channels);
+    let parts = rows.div_ceil(step);
+    let mut partial = vec![0.0f32; parts * 2 * channels];
     let shared = Shared::new(&mut partial);
     pool.run(parts, &|part| {
         // SAFETY: every task has its own sums.
-        let sums = unsafe { shared.part(part * N * channels, N * channels) };
-        add(part * ROWS..((part + 1) * ROWS).min(rows), sums);
+        let (first, second) = unsafe { shared.part(part * 2 * channels, 2 * channels) }.split_at_mut(channels);
+        add(part * step..((part + 1) * step).min(rows), first, second);
     });
-    std::array::from_fn(|which| {
-        (0..channels).map(|c| (0..parts).map(|part| partial[(part * N + which) * channels + c] as f64).sum()).collect()
-    })
+    partial
 }
 
-for_isa! {
-    /// Adds the rows' elements to `sums`.
-    fn add_rows<V>(rows: &[f32], channels: usize, sums: &mut [f32]) {
-        for first in (0..channels / LANES * LANES).step_by(LANES) {
-            let mut sum = V::splat(0.0);
-            for row in rows.chunks_exact(channels) {
-                sum = sum.add(V::load(&row[first..]));
-            }
-            sum.store(&mut sums[first..]);
+/// Vectors of channels that are summed side by side, so that whole stretches of a row are read.
+const SIDE: usize = 4;
+
+/// Sums of `N` vectors of channels: of `x`, and of `(x − its mean over these rows)²`.
+#[inline(always)]
+fn moments_of<V: Lanes, const N: usize>(x: &[f32], channels: usize, first: usize, sums: &mut [f32], squares: &mut [f32]) {
+    let mut sum = [V::splat(0.0); N];
+    for row in x.chunks_exact(channels) {
+        let row = &row[first..first + N * LANES];
+        for n in 0..N {
+            sum[n] = sum[n].add(V::load(&row[n * LANES..]));
         }
-        for (c, sum) in sums.iter_mut().enumerate().take(channels).skip(channels / LANES * LANES) {
-            *sum = rows.iter().skip(c).step_by(channels).sum();
+    }
+    let share = channels as f32 / x.len() as f32;
+    let mut square = [V::splat(0.0); N];
+    for row in x.chunks_exact(channels) {
+        let row = &row[first..first + N * LANES];
+        for n in 0..N {
+            let d = V::load(&row[n * LANES..]).sub(sum[n].scaled(share));
+            square[n] = square[n].add(d.mul(d));
         }
+    }
+    for n in 0..N {
+        sum[n].store(&mut sums[first + n * LANES..]);
+        square[n].store(&mut squares[first + n * LANES..]);
     }
 }
 
 for_isa! {
-    /// Sums of `(x − mean)·(y − other)`.
-    fn add_products<V>(x: &[f32], mean: &[f32], y: &[f32], other: &[f32], channels: usize, sums: &mut [f32]) {
-        for first in (0..channels / LANES * LANES).step_by(LANES) {
-            let (mean, other) = (V::load(&mean[first..]), V::load(&other[first..]));
-            let mut sum = V::splat(0.0);
-            for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact(channels)) {
-                sum = sum.add(V::load(&x[first..]).sub(mean).mul(V::load(&y[first..]).sub(other)));
-            }
-            sum.store(&mut sums[first..]);
+    fn add_moments<V>(x: &[f32], channels: usize, sums: &mut [f32], squares: &mut [f32]) {
+        let (wide, whole) = (channels / (SIDE * LANES) * (SIDE * LANES), channels / LANES * LANES);
+        for first in (0..wide).step_by(SIDE * LANES) {
+            moments_of::<V, SIDE>(x, channels, first, sums, squares);
         }
-        for c in channels / LANES * LANES..channels {
-            let pairs = x.iter().skip(c).step_by(channels).zip(y.iter().skip(c).step_by(channels));
-            sums[c] = pairs.map(|(x, y)| (x - mean[c]) * (y - other[c])).sum();
+        for first in (wide..whole).step_by(LANES) {
+            moments_of::<V, 1>(x, channels, first, sums, squares);
+        }
+        for c in whole..channels {
+            sums[c] = x.iter().skip(c).step_by(channels).sum();
+            let mean = sums[c] * channels as f32 / x.len() as f32;
+            squares[c] = x.iter().skip(c).step_by(channels).map(|v| (v - mean) * (v - mean)).sum();
         }
     }
 }
 
-/// Mean and biased variance of every channel over all rows.
+/// Mean and biased variance of every channel over all rows. Rows are read once: the ranges' own means and squares are brought
+/// together as Chan, Golub and LeVeque do (Updating formulae and a pairwise algorithm for computing sample variances, 1979).
 pub fn moments(pool: &dyn Pool, isa: Isa, x: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
     let rows = x.len() / channels;
-    let count = rows.max(1) as f64;
-    let [sums] = summed::<1>(pool, rows, channels, &|r, sums| add_rows(isa, &x[r.start * channels..r.end * channels], channels, sums));
-    let mean: Vec<f32> = sums.iter().map(|s| (s / count) as f32).collect();
-    let [squares] = summed::<1>(pool, rows, channels, &|r, sums| {
-        let x = &x[r.start * channels..r.end * channels];
-        add_products(isa, x, &mean, x, &mean, channels, sums);
+    let (count, step) = (rows.max(1) as f64, rows_of_task(channels));
+    let partial = partial_sums(pool, rows, channels, &|r, sums, squares| {
+        add_moments(isa, &x[r.start * channels..r.end * channels], channels, sums, squares);
     });
-    (mean, squares.iter().map(|s| (s / count) as f32).collect())
+    let parts = || partial.chunks_exact(2 * channels).map(|part| part.split_at(channels));
+    let mut mean = vec![0.0f64; channels];
+    for (sums, _) in parts() {
+        mean.iter_mut().zip(sums).for_each(|(mean, &sum)| *mean += sum as f64 / count);
+    }
+    let mut variance = vec![0.0f64; channels];
+    for (nth, (sums, squares)) in parts().enumerate() {
+        let own = step.min(rows - nth * step) as f64;
+        for c in 0..channels {
+            let away = sums[c] as f64 / own - mean[c];
+            variance[c] += (squares[c] as f64 + own * away * away) / count;
+        }
+    }
+    let narrow = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
+    (narrow(mean), narrow(variance))
+}
+
+/// Sums of `N` vectors of channels: of `dy`, and of `dy·(x − mean)`.
+#[inline(always)]
+fn cotangents_of<V: Lanes, const N: usize>(
+    dy: &[f32],
+    x: &[f32],
+    mean: &[f32],
+    channels: usize,
+    first: usize,
+    sums: &mut [f32],
+    products: &mut [f32],
+) {
+    let (mut sum, mut product, mut centre) = ([V::splat(0.0); N], [V::splat(0.0); N], [V::splat(0.0); N]);
+    for n in 0..N {
+        centre[n] = V::load(&mean[first + n * LANES..]);
+    }
+    for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+        let (dy, x) = (&dy[first..first + N * LANES], &x[first..first + N * LANES]);
+        for n in 0..N {
+            let d = V::load(&dy[n * LANES..]);
+            sum[n] = sum[n].add(d);
+            product[n] = product[n].add(V::load(&x[n * LANES..]).sub(centre[n]).mul(d));
+        }
+    }
+    for n in 0..N {
+        sum[n].store(&mut sums[first + n * LANES..]);
+        product[n].store(&mut products[first + n * LANES..]);
+    }
+}
+
+for_isa! {
+    fn add_cotangents<V>(dy: &[f32], x: &[f32], mean: &[f32], channels: usize, sums: &mut [f32], products: &mut [f32]) {
+        let (wide, whole) = (channels / (SIDE * LANES) * (SIDE * LANES), channels / LANES * LANES);
+        for first in (0..wide).step_by(SIDE * LANES) {
+            cotangents_of::<V, SIDE>(dy, x, mean, channels, first, sums, products);
+        }
+        for first in (wide..whole).step_by(LANES) {
+            cotangents_of::<V, 1>(dy, x, mean, channels, first, sums, products);
+        }
+        for c in whole..channels {
+            let pairs = || dy.iter().skip(c).step_by(channels).zip(x.iter().skip(c).step_by(channels));
+            sums[c] = pairs().map(|(dy, _)| dy).sum();
+            products[c] = pairs().map(|(dy, x)| dy * (x - mean[c])).sum();
+        }
+    }
 }
 
 /// Sums over rows of `dy`, and of `dy·(x − mean)`.
 pub fn cotangent_sums(pool: &dyn Pool, isa: Isa, dy: &[f32], x: &[f32], mean: &[f32]) -> (Vec<f64>, Vec<f64>) {
     let channels = mean.len();
-    let zeros = vec![0.0; channels];
-    let [sums, products] = summed::<2>(pool, dy.len() / channels, channels, &|r, sums| {
+    let partial = partial_sums(pool, dy.len() / channels, channels, &|r, sums, products| {
         let (dy, x) = (&dy[r.start * channels..r.end * channels], &x[r.start * channels..r.end * channels]);
-        let (first, second) = sums.split_at_mut(channels);
-        add_rows(isa, dy, channels, first);
-        add_products(isa, x, mean, dy, &zeros, channels, second);
+        add_cotangents(isa, dy, x, mean, channels, sums, products);
     });
-    (sums, products)
+    let mut both = vec![0.0f64; 2 * channels];
+    for part in partial.chunks_exact(2 * channels) {
+        both.iter_mut().zip(part).for_each(|(sum, &v)| *sum += v as f64);
+    }
+    let products = both.split_off(channels);
+    (both, products)
 }
 
 /// Sums over rows.
 pub fn column_sums(pool: &dyn Pool, isa: Isa, rows: &[f32], channels: usize, out: &mut [f32]) {
-    let [sums] = summed::<1>(pool, rows.len() / channels, channels, &|r, sums| {
-        add_rows(isa, &rows[r.start * channels..r.end * channels], channels, sums);
-    });
+    let zeros = vec![0.0; channels];
+    let (sums, _) = cotangent_sums(pool, isa, rows, rows, &zeros);
     out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as f32);
 }
 
@@ -134,16 +204,18 @@ for_isa! {
     }
 }
 
-/// The affine map of every row, then the epilogue.
+/// The affine map of every row, then the epilogue. Rows are taken from each thread's last to its first: what was summed up
+/// last is still in the caches.
 pub fn affine(pool: &dyn Pool, isa: Isa, map: &Affine, epilogue: &Epilogue, out: &mut [f32]) {
     let channels = map.factor.len();
     let rows = out.len() / channels;
     assert!(map.x.len() >= out.len() && map.offset.len() == channels && map.centre.len() == channels);
     let out = Shared::new(out);
-    pool.run(rows.div_ceil(ROWS), &|task| {
-        let count = ROWS.min(rows - task * ROWS);
+    let step = rows_of_task(channels);
+    pool.run_back(rows.div_ceil(step), &|task| {
+        let count = step.min(rows - task * step);
         // SAFETY: every task has its own rows.
-        let part = unsafe { out.part(task * ROWS * channels, count * channels) };
-        affine_rows(isa, map, task * ROWS * channels, epilogue, part);
+        let part = unsafe { out.part(task * step * channels, count * channels) };
+        affine_rows(isa, map, task * step * channels, epilogue, part);
     });
 }

@@ -5,6 +5,7 @@ use super::lanes::Lanes;
 use super::pack::Packed;
 use super::shared::{Shared, with_scratch};
 use super::{Isa, Pool};
+use std::ops::Range;
 
 /// Output rows of one task.
 const BLOCK: usize = 112;
@@ -12,6 +13,8 @@ const BLOCK: usize = 112;
 const TASKS: usize = 24;
 /// Elements of a row that are multiplied before the next rows' turn: so many rows of both sides stay in a core's caches.
 const DEEP: usize = 640;
+/// Elements of panels that stay in a core's second-level cache.
+const NEAR: usize = 80 << 10;
 /// Rows of at least so many elements are copied together.
 const FAR: usize = 512;
 
@@ -77,7 +80,7 @@ pub fn product(
                 for (at, chunk) in chunks.iter().enumerate() {
                     job.with_rows(chunk, panels.len(), |rows| {
                         let part = Part { chunk, rows, add: at > 0, last: at + 1 == chunks.len() };
-                        panels.clone().for_each(|panel| job.tiles(panel, &part, &out));
+                        job.tiles(panels.clone(), &part, &out);
                     });
                 }
             }
@@ -88,8 +91,8 @@ pub fn product(
 
 /// Part of a product's sum: some taps with all of their elements, or some elements of one tap.
 struct Chunk {
-    taps: std::ops::Range<usize>,
-    elements: std::ops::Range<usize>,
+    taps: Range<usize>,
+    elements: Range<usize>,
 }
 
 /// A chunk as the tiles of one task meet it.
@@ -169,57 +172,55 @@ impl Job<'_> {
         });
     }
 
-    /// One panel's part of the sum.
+    /// The panels' part of the sum.
     #[cfg(target_arch = "x86_64")]
-    fn tiles(&self, panel: usize, part: &Part, out: &Shared) {
+    fn tiles(&self, panels: Range<usize>, part: &Part, out: &Shared) {
         use super::tile::{ROWS, Target, gathered};
         const _: () = assert!(BLOCK.is_multiple_of(ROWS));
-        let Packed { depth, columns, .. } = *self.packed;
+        let Packed { depth, columns, panel: width, .. } = *self.packed;
         let Part { chunk, rows, add, last } = *part;
-        let first = panel * self.packed.panel;
-        let b = &self.packed.data[(self.group * self.packed.panels() + panel) * self.packed.size()..][..self.packed.size()];
-        let b = &b[(chunk.taps.start * depth + chunk.elements.start) * self.packed.panel..];
-        let taps = chunk.taps.len();
-        let epilogue = if last { self.epilogue } else { &Epilogue::default() };
-        let mut sources = [std::ptr::null(); ROWS * MAX_TAPS];
-        let mut long = vec![];
-        let sources: &mut [*const f32] = if taps <= MAX_TAPS {
-            &mut sources
-        } else {
-            long.resize(taps * ROWS, std::ptr::null());
-            &mut long
-        };
-        let bias = epilogue.bias.map_or(std::ptr::null(), |b| b[self.group * columns + first..].as_ptr());
-        let target = Target {
-            out: out.as_ptr(),
-            addend: epilogue.addend.map_or(std::ptr::null(), |s| s.as_ptr()),
-            mask: epilogue.mask.map_or(std::ptr::null(), |s| s.as_ptr()),
-            bias,
-            relu: epilogue.relu,
-            columns: (columns - first).min(self.packed.panel),
-            add,
-        };
-        let mut offsets = [0; ROWS];
-        for at in (0..self.count).step_by(ROWS) {
-            let valid = ROWS.min(self.count - at);
-            for (r, offset) in offsets[..valid].iter_mut().enumerate() {
-                *offset = self.target(at + r) + first;
-            }
-            for tap in chunk.taps.clone() {
-                for r in 0..ROWS {
-                    // A tile that is not full computes its last row several times and writes it once.
-                    let r0 = at + r.min(valid - 1);
-                    let row = match rows {
-                        Some((rows, distance)) => &rows[r0 * distance..],
-                        None => &self.source(tap, r0)[chunk.elements.clone()],
-                    };
-                    sources[(tap - chunk.taps.start) * ROWS + r] = row.as_ptr();
+        let (taps, tiles) = (chunk.taps.len(), self.count.div_ceil(ROWS));
+        let mut sources = Vec::with_capacity(tiles * taps * ROWS);
+        for tile in 0..tiles {
+            // A tile that is not full computes its last row several times and writes it once.
+            let row = |r: usize| (tile * ROWS + r).min(self.count - 1);
+            match rows {
+                Some((rows, distance)) => sources.extend((0..ROWS).map(|r| rows[row(r) * distance..].as_ptr())),
+                None => {
+                    for tap in chunk.taps.clone() {
+                        sources.extend((0..ROWS).map(|r| self.source(tap, row(r))[chunk.elements.clone()].as_ptr()));
+                    }
                 }
             }
+        }
+        let targets: Vec<usize> = (0..self.count).map(|r| self.target(r)).collect();
+        let epilogue = if last { self.epilogue } else { &Epilogue::default() };
+        let group = self.group * self.packed.panels();
+        let (length, start) = (chunk.elements.len(), (chunk.taps.start * depth + chunk.elements.start) * width);
+        let one = |panel: usize, tile: usize| {
+            let first = panel * width;
+            let b = &self.packed.data[(group + panel) * self.packed.size()..][..self.packed.size()][start..];
+            let target = Target {
+                out: out.as_ptr().wrapping_add(first),
+                addend: epilogue.addend.map_or(std::ptr::null(), |s| s.as_ptr().wrapping_add(first)),
+                mask: epilogue.mask.map_or(std::ptr::null(), |s| s.as_ptr().wrapping_add(first)),
+                bias: epilogue.bias.map_or(std::ptr::null(), |b| b[self.group * columns + first..].as_ptr()),
+                relu: epilogue.relu,
+                columns: (columns - first).min(width),
+                add,
+            };
+            let offsets = &targets[tile * ROWS..self.count.min((tile + 1) * ROWS)];
+            let sources = &sources[tile * taps * ROWS..][..taps * ROWS];
             // SAFETY: `Isa::Avx512` is chosen only where the processor has it. Sources are slices of the chunk's elements, the panel
             // has 32 for each of them; offsets and columns lie inside the output and the slices of its shape, whose lengths `product`
             // checked. No two tasks share a row and a panel.
-            unsafe { gathered(sources, ROWS, taps, chunk.elements.len(), b.as_ptr(), &target, &offsets[..valid]) };
+            unsafe { gathered(sources, ROWS, taps, length, b.as_ptr(), &target, offsets) };
+        };
+        // Rows of the output are best written from end to end, where all panels stay in the cache meanwhile.
+        if panels.len() * taps * length * width <= NEAR {
+            (0..tiles).for_each(|tile| panels.clone().for_each(|panel| one(panel, tile)));
+        } else {
+            panels.for_each(|panel| (0..tiles).for_each(|tile| one(panel, tile)));
         }
     }
 
@@ -246,9 +247,6 @@ impl Job<'_> {
         });
     }
 }
-
-/// Taps whose row pointers fit on the stack.
-const MAX_TAPS: usize = 9;
 
 impl Epilogue<'_> {
     /// One row of a product to the output's elements from `at` on; `channel` is the first one's channel.

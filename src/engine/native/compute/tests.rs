@@ -124,6 +124,7 @@ fn convolutions() -> Vec<(&'static str, Conv, f64)> {
         ("1×1", conv(2, [5, 5], 40, 70, 1, 1, 0), direct),
         ("1×1 with stride, a rim unread", conv(2, [6, 7], 40, 70, 1, 2, 0), direct),
         ("a network's stem", conv(1, [20, 21], 3, 16, 7, 2, 3), direct),
+        ("a small network's stem", conv(2, [12, 33], 3, 16, 3, 1, 1), direct),
         ("few channels, wide pads", conv(2, [5, 6], 8, 8, 3, 1, 2), direct),
         ("two sizes", shaped(Conv { kernel: [1, 5], pads: [0, 2], strides: [2, 1], ..conv(2, [9, 8], 20, 24, 1, 1, 0) }), direct),
         ("more than one block", conv(1, [33, 17], 24, 130, 1, 1, 0), direct),
@@ -238,14 +239,20 @@ fn layouts() {
 
 #[test]
 fn pooling() {
-    for window in [conv(2, [9, 8], 70, 70, 3, 2, 1), conv(1, [6, 6], 5, 5, 2, 2, 0), conv(1, [5, 7], 3, 3, 3, 1, 1)] {
+    let windows = [
+        conv(2, [9, 8], 70, 70, 3, 2, 1),
+        conv(1, [6, 6], 5, 5, 2, 2, 0),
+        conv(1, [5, 7], 3, 3, 3, 1, 1),
+        conv(1, [8, 8], 20, 20, 2, 3, 0),
+    ];
+    for (window, isa) in windows.iter().flat_map(|w| instruction_sets().into_iter().map(move |isa| (w, isa))) {
         // Few different values, so that windows have ties.
         let x: Vec<f32> = numbers(window.images * window.input_pixels() * window.channels, 1).iter().map(|v| (v * 4.0).round()).collect();
         let outputs = window.images * window.output_pixels() * window.channels;
         let dy = numbers(outputs, 2);
         let (mut y, mut dx) = (vec![f32::NAN; outputs], vec![f32::NAN; x.len()]);
-        max_pool(&Threads(2), &window, &x, &mut y);
-        max_pool_grad(&Threads(2), &window, &x, &y, &dy, &mut dx);
+        max_pool(&Threads(2), window, &x, &mut y);
+        max_pool_grad(&Threads(2), isa, window, &x, &y, &dy, &mut dx);
         let mut expected = vec![0.0; x.len()];
         for o in 0..outputs {
             let (c, pixel) = (o % window.channels, o / window.channels);
@@ -276,7 +283,7 @@ fn pooling() {
 
 #[test]
 fn statistics_and_affine_maps() {
-    for (rows, channels) in [(1300, 33), (7, 16), (520, 5)] {
+    for (rows, channels) in [(1300, 33), (7, 16), (520, 5), (900, 144)] {
         let x: Vec<f32> = numbers(rows * channels, 1).iter().enumerate().map(|(i, v)| v + (i % channels) as f32).collect();
         let dy = numbers(rows * channels, 2);
         let column = |values: &[f32], c: usize| values.iter().skip(c).step_by(channels).map(|&v| v as f64).collect::<Vec<_>>();

@@ -46,7 +46,7 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, gather: &Gather, x: &
             let (first_channel, first_feature) = (group * depth + i, group * width + o);
             let block = Block {
                 rows: part * per_part..((part + 1) * per_part).min(rows),
-                left: &|row| &dy[row * conv.features + first_feature..][..FEATURES.min(width - o)],
+                left: Left::Rows(&|row| &dy[row * conv.features + first_feature..][..FEATURES.min(width - o)]),
                 right: &|row| match sources[row % sources.len()] {
                     NONE => None,
                     source => {
@@ -84,6 +84,74 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, gather: &Gather, x: &
     })
 }
 
+/// The gradient of the weights `[O, C, kh, kw]` and of the bias where `merged`, the convolution with a line's taps as one, has few
+/// channels: the product of patches, rows of all that an output pixel meets, with `dy`. A patch ends with a 1, whose products are
+/// the gradient of the bias.
+#[allow(clippy::too_many_arguments)]
+pub fn few_channels(
+    pool: &dyn Pool,
+    isa: Isa,
+    (conv, merged): (&Conv, &Conv),
+    gather: &Gather,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+) {
+    let (depth, taps, width, pixels) = (merged.depth(), merged.taps(), merged.features, merged.output_pixels());
+    let rows = merged.images * pixels;
+    assert!(x.len() >= merged.images * merged.input_pixels() * merged.channels && dy.len() >= rows * width);
+    assert!(dw.len() == width * depth * taps && gather.sources.len() == taps * pixels);
+    let blocks = rows.div_ceil(PIXELS);
+    let parts = TASKS.min(blocks).max(1);
+    let size = (taps * depth + 1) * width;
+    with_scratch(parts * size, |buffer| {
+        let shared = Shared::new(buffer);
+        pool.run(parts, &|part| {
+            let block = Block {
+                rows: part * blocks / parts * PIXELS..((part + 1) * blocks / parts * PIXELS).min(rows),
+                left: Left::Patches(&|row, patch| {
+                    let image = &x[row / pixels * merged.input_pixels() * merged.channels..];
+                    for tap in 0..taps {
+                        // With its padding written out, an image has all that is met.
+                        let source = gather.sources[tap * pixels + row % pixels] as usize * merged.channels;
+                        copy(&image[source..], &mut patch[tap * depth..], depth);
+                    }
+                    patch[taps * depth] = 1.0;
+                }),
+                right: &|row| Some(&dy[row * width..][..width]),
+                features: taps * depth + 1,
+                channels: width,
+            };
+            block.run(isa, &shared, part * size, width, None);
+        });
+        let total = |row: usize, o: usize| buffer.chunks_exact(size).map(|part| part[row * width + o]).sum::<f32>();
+        let [high, wide] = conv.kernel;
+        for (at, value) in dw.iter_mut().enumerate() {
+            let (kx, rest) = (at % wide, at / wide);
+            let (ky, rest) = (rest % high, rest / high);
+            let (c, o) = (rest % conv.channels, rest / conv.channels);
+            *value = total(ky * depth + kx * conv.channels + c, o);
+        }
+        if let Some(db) = db {
+            db.iter_mut().enumerate().for_each(|(o, value)| *value = total(taps * depth, o));
+        }
+    });
+}
+
+/// Copies `len` elements; in sixteens while both sides have them, which is faster than a copy of any length. What follows in `to`
+/// may be overwritten.
+fn copy(from: &[f32], to: &mut [f32], len: usize) {
+    let mut at = 0;
+    while at < len {
+        match (from[at..].first_chunk::<16>(), to[at..].first_chunk_mut::<16>()) {
+            (Some(from), Some(to)) => *to = *from,
+            _ => return to[at..len].copy_from_slice(&from[at..len]),
+        }
+        at += 16;
+    }
+}
+
 /// Puts a row's columns into row `k` of panels of `WIDTH` columns and [`PIXELS`] rows; missing columns become 0.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl")]
@@ -100,10 +168,30 @@ fn spread<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
     }
 }
 
+/// The left side's rows.
+enum Left<'a> {
+    Rows(&'a dyn Fn(usize) -> &'a [f32]),
+    /// Written for the occasion.
+    Patches(&'a dyn Fn(usize, &mut [f32])),
+}
+
+impl Left<'_> {
+    /// A row, which may be written to `buffer`.
+    fn row<'b>(&'b self, row: usize, buffer: &'b mut [f32]) -> &'b [f32] {
+        match self {
+            Left::Rows(rows) => rows(row),
+            Left::Patches(patches) => {
+                patches(row, buffer);
+                buffer
+            }
+        }
+    }
+}
+
 /// One block of an outer product: a range of rows, and the columns that each side has in a row.
 struct Block<'a> {
     rows: std::ops::Range<usize>,
-    left: &'a dyn Fn(usize) -> &'a [f32],
+    left: Left<'a>,
     /// `None` is zeros.
     right: &'a dyn Fn(usize) -> Option<&'a [f32]>,
     features: usize,
@@ -138,11 +226,12 @@ impl Block<'_> {
         with_scratch(high * wide + PIXELS * (high + wide) + GAP * (tiles + panels), |scratch| {
             let (result, scratch) = scratch.split_at_mut(high * wide);
             let (left, right) = scratch.split_at_mut(PIXELS * high + GAP * tiles);
+            let mut buffer = vec![0.0; self.features];
             result.fill(0.0);
             for first in self.rows.clone().step_by(PIXELS) {
                 let count = PIXELS.min(self.rows.end - first);
                 for k in 0..count {
-                    let row = (self.left)(first + k);
+                    let row = self.left.row(first + k, &mut buffer);
                     // SAFETY: `Isa::Avx512` is chosen only where the processor has it.
                     unsafe { spread::<ROWS>(row, left, k) };
                     if let Some(sums) = sums.as_deref_mut() {
@@ -179,7 +268,8 @@ impl Block<'_> {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         let at = |part: usize| next.start + part * next.len() / parts;
         for row in at(part)..at(part + 1) {
-            for line in (self.left)(row).chunks(16).chain((self.right)(row).unwrap_or_default().chunks(16)) {
+            let left = if let Left::Rows(rows) = self.left { rows(row) } else { &[] };
+            for line in left.chunks(16).chain((self.right)(row).unwrap_or_default().chunks(16)) {
                 // SAFETY: a prefetch reads nothing; the address is inside a slice all the same.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
             }
@@ -191,11 +281,12 @@ impl Block<'_> {
         with_scratch(high * wide + PIXELS * (high + wide), |scratch| {
             let (result, scratch) = scratch.split_at_mut(high * wide);
             let (left, right) = scratch.split_at_mut(PIXELS * high);
+            let mut buffer = vec![0.0; self.features];
             result.fill(0.0);
             for first in self.rows.clone().step_by(PIXELS) {
                 let count = PIXELS.min(self.rows.end - first);
                 for k in 0..count {
-                    let row = (self.left)(first + k);
+                    let row = self.left.row(first + k, &mut buffer);
                     left[k * high..][..high].copy_from_slice(row);
                     if let Some(sums) = sums.as_deref_mut() {
                         sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);

@@ -71,7 +71,7 @@ impl Compute for Conv {
         let image = x.image()?;
         let output = self.window.output(image, self.pads, w.shape[0])?;
         let plan = planned(&mut self.plan, self.window.conv(image, output))?;
-        let epilogue = Epilogue { bias: bias.map(|b| b.data), addend: addend.map(|a| a.data), relu: self.relu, mask: None };
+        let epilogue = Epilogue { bias: bias.map(|b| b.data), addend: addend.map(|a| a.data), relu: self.relu, ..Epilogue::default() };
         plan.forward(cx, cx.isa, x.data, w.data, &epilogue, cx.output(0, &output)?);
         Ok(())
     }

@@ -29,7 +29,7 @@ impl Compute for MaxPoolGrad {
         let (x, y, dy) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
         let input = x.image()?;
         let window = self.window.conv(input, y.image()?);
-        images::max_pool_grad(cx, &window, x.data, y.data, dy.data, cx.output(0, &input)?);
+        images::max_pool_grad(cx, cx.isa, &window, x.data, y.data, dy.data, cx.output(0, &input)?);
         Ok(())
     }
 }

@@ -208,28 +208,39 @@ impl Context<'_> {
 }
 
 impl Pool for Context<'_> {
-    /// On ONNX Runtime's own threads. Each has a contiguous part of the tasks, the same for every operator, so that it finds in its
-    /// caches the images that it wrote before; when it is through, it helps with the others' parts.
     fn run(&self, tasks: usize, work: &(dyn Fn(usize) + Sync)) {
+        self.spread(tasks, false, work);
+    }
+
+    fn run_back(&self, tasks: usize, work: &(dyn Fn(usize) + Sync)) {
+        self.spread(tasks, true, work);
+    }
+}
+
+impl Context<'_> {
+    /// Runs tasks on ONNX Runtime's own threads. Each has a contiguous part of them, the same for every operator, so that it finds in
+    /// its caches the images that it wrote before; when it is through, it helps with the others' parts.
+    fn spread(&self, tasks: usize, back: bool, work: &(dyn Fn(usize) + Sync)) {
         let workers = self.threads.min(tasks).max(1);
-        let starts: Vec<AtomicUsize> = (0..workers).map(|w| AtomicUsize::new(w * tasks / workers)).collect();
+        let start = |part: usize| part * tasks / workers;
+        let done: Vec<AtomicUsize> = (0..workers).map(|_| AtomicUsize::new(0)).collect();
         let failed = AtomicBool::new(false);
         let caller = std::thread::current().id();
         let drain = |_| {
             // ONNX Runtime's threads must not unwind; the calling one does, below.
-            let done = catch_unwind(AssertUnwindSafe(|| {
+            let result = catch_unwind(AssertUnwindSafe(|| {
                 let own = if std::thread::current().id() == caller { 0 } else { seat(workers) };
                 for part in (0..workers).map(|step| (own + step) % workers) {
                     loop {
-                        let task = starts[part].fetch_add(1, Ordering::Relaxed);
-                        if task >= (part + 1) * tasks / workers {
+                        let nth = done[part].fetch_add(1, Ordering::Relaxed);
+                        if nth >= start(part + 1) - start(part) {
                             break;
                         }
-                        work(task);
+                        work(if back { start(part + 1) - 1 - nth } else { start(part) + nth });
                     }
                 }
             }));
-            failed.fetch_or(done.is_err(), Ordering::Relaxed);
+            failed.fetch_or(result.is_err(), Ordering::Relaxed);
         };
         if workers <= 1 || self.cx.par_for(workers, workers, drain).is_err() {
             drain(0);
