@@ -8,6 +8,11 @@ pub trait Lanes: Copy {
     fn splat(value: f32) -> Self;
     /// The first sixteen elements.
     fn load(from: &[f32]) -> Self;
+    /// The sixteen elements at `from` for a mask of `u16::MAX`, and zeros for 0.
+    ///
+    /// # Safety
+    /// There are sixteen elements, or the mask is 0: then the address may be any.
+    unsafe fn load_where(mask: u16, from: *const f32) -> Self;
     /// To the first sixteen elements.
     fn store(self, to: &mut [f32]);
     fn add(self, other: Self) -> Self;
@@ -56,6 +61,15 @@ impl Lanes for Plain {
         let mut v = [0.0; LANES];
         v.copy_from_slice(&from[..LANES]);
         Plain(v)
+    }
+
+    #[inline(always)]
+    unsafe fn load_where(mask: u16, from: *const f32) -> Self {
+        match mask {
+            0 => Self::splat(0.0),
+            // SAFETY: the caller's promise.
+            _ => Plain(unsafe { from.cast::<[f32; LANES]>().read_unaligned() }),
+        }
     }
 
     #[inline(always)]
@@ -129,6 +143,11 @@ mod register {
         fn load(from: &[f32]) -> Self {
             assert!(from.len() >= LANES);
             Register(unsafe { _mm512_loadu_ps(from.as_ptr()) })
+        }
+
+        #[inline(always)]
+        unsafe fn load_where(mask: u16, from: *const f32) -> Self {
+            Register(unsafe { _mm512_maskz_loadu_ps(mask, from) })
         }
 
         #[inline(always)]

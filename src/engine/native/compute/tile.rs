@@ -46,6 +46,28 @@ pub unsafe fn gathered(
     target: &Target,
     offsets: &[usize],
 ) {
+    // SAFETY: the caller's promises.
+    match target.columns {
+        0..=16 => unsafe { gathered_halves::<1>(sources, stride, taps, depth, b, target, offsets) },
+        _ => unsafe { gathered_halves::<2>(sources, stride, taps, depth, b, target, offsets) },
+    }
+}
+
+/// [`gathered`] with one or both halves of the columns.
+///
+/// # Safety
+/// That of [`gathered`]; with one half, `target` has at most 16 columns.
+#[target_feature(enable = "avx512f")]
+unsafe fn gathered_halves<const HALVES: usize>(
+    sources: &[*const f32],
+    stride: usize,
+    taps: usize,
+    depth: usize,
+    b: *const f32,
+    target: &Target,
+    offsets: &[usize],
+) {
+    const { assert!(HALVES == 1 || HALVES == 2) };
     let mut acc = [[_mm512_setzero_ps(); 2]; ROWS];
     let mut b = b;
     for tap in 0..taps {
@@ -60,7 +82,9 @@ pub unsafe fn gathered(
                 macro_rules! multiply { ($($r:literal)*) => { $(
                     let a = _mm512_set1_ps(*row[$r].add(k));
                     acc[$r][0] = _mm512_fmadd_ps(a, b0, acc[$r][0]);
-                    acc[$r][1] = _mm512_fmadd_ps(a, b1, acc[$r][1]);
+                    if HALVES == 2 {
+                        acc[$r][1] = _mm512_fmadd_ps(a, b1, acc[$r][1]);
+                    }
                 )* } }
                 literal_rows!(multiply);
             }
@@ -111,14 +135,28 @@ pub unsafe fn gathered(
 pub const OUTER_ROWS: usize = 8;
 
 /// `out[r][c] += Σ_k a[k][r]·b[k][c]` with 8 columns of `a`, whose rows have the distance `a_stride`, and 32 of `b`; rows of `out` at
-/// `stride`.
+/// `stride`. Where no more than 16 `columns` are wanted, the others keep what they have.
 ///
 /// # Safety
 /// The processor has AVX-512F. `a` has 8 elements in each of `depth` rows, `b` `32·depth` elements; `out` has 8 rows of 32 elements.
 #[target_feature(enable = "avx512f")]
-pub unsafe fn outer(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: *mut f32, stride: usize) {
+pub unsafe fn outer(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: *mut f32, stride: usize, columns: usize) {
+    // SAFETY: the caller's promises.
+    match columns {
+        0..=16 => unsafe { outer_halves::<1>(a, a_stride, b, depth, out, stride) },
+        _ => unsafe { outer_halves::<2>(a, a_stride, b, depth, out, stride) },
+    }
+}
+
+/// [`outer`] with one or both halves of the columns.
+///
+/// # Safety
+/// That of [`outer`].
+#[target_feature(enable = "avx512f")]
+unsafe fn outer_halves<const HALVES: usize>(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: *mut f32, stride: usize) {
     debug_assert!(depth == 0 || (a.len() >= a_stride * (depth - 1) + OUTER_ROWS && b.len() >= PANEL * depth));
     let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
+    const { assert!(HALVES == 1 || HALVES == 2) };
     let mut acc = [[_mm512_setzero_ps(); 2]; OUTER_ROWS];
     macro_rules! outer_rows {
         ($run:ident) => {
@@ -132,7 +170,9 @@ pub unsafe fn outer(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: *m
             macro_rules! multiply { ($($r:literal)*) => { $(
                 let v = _mm512_set1_ps(*a.add($r));
                 acc[$r][0] = _mm512_fmadd_ps(v, b0, acc[$r][0]);
-                acc[$r][1] = _mm512_fmadd_ps(v, b1, acc[$r][1]);
+                if HALVES == 2 {
+                    acc[$r][1] = _mm512_fmadd_ps(v, b1, acc[$r][1]);
+                }
             )* } }
             outer_rows!(multiply);
             a = a.wrapping_add(a_stride);
@@ -141,7 +181,9 @@ pub unsafe fn outer(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: *m
         macro_rules! finish { ($($r:literal)*) => { $(
             let to = out.add($r * stride);
             _mm512_storeu_ps(to, _mm512_add_ps(acc[$r][0], _mm512_loadu_ps(to)));
-            _mm512_storeu_ps(to.add(16), _mm512_add_ps(acc[$r][1], _mm512_loadu_ps(to.add(16))));
+            if HALVES == 2 {
+                _mm512_storeu_ps(to.add(16), _mm512_add_ps(acc[$r][1], _mm512_loadu_ps(to.add(16))));
+            }
         )* } }
         outer_rows!(finish);
     }

@@ -251,7 +251,7 @@ impl Block<'_> {
                         let to = &mut result[tile * ROWS * wide + panel * PANEL..];
                         // SAFETY: `Isa::Avx512` is chosen only where the processor has it; `result` has 8 rows of 32 columns
                         // from here on, the packed sides `count` rows of 8 and 32.
-                        unsafe { outer(a, ROWS, b, count, to.as_mut_ptr(), wide) };
+                        unsafe { outer(a, ROWS, b, count, to.as_mut_ptr(), wide, self.channels - panel * PANEL) };
                     }
                 }
             }

@@ -91,25 +91,31 @@ fn weights<V: Lanes>([a, b, c, d, e, f]: [V; PATCH]) -> [V; 3] {
     [a.add(far).scaled(0.25).add(near), c.sub(b).scaled(1.0 / 6.0).add(d.sub(e).scaled(1.0 / 12.0)), near.add(far).add(f)]
 }
 
-/// A rule from `N` to `M` along the rows of `$m`, then along its columns. No function that takes the rule: a call through it
-/// would not be compiled for the instruction set.
+/// An array of the expression's values for `$i` from 0 on. Written out, since closures would not be compiled for the instruction set
+/// and arrays that are filled later cost a pass of zeros.
+macro_rules! each {
+    (3, $i:ident => $value:expr) => { each!(@ $i => $value; 0 1 2) };
+    (4, $i:ident => $value:expr) => { each!(@ $i => $value; 0 1 2 3) };
+    (6, $i:ident => $value:expr) => { each!(@ $i => $value; 0 1 2 3 4 5) };
+    (@ $i:ident => $value:expr; $($n:literal)*) => { [$({ const $i: usize = $n; $value }),*] };
+}
+
+/// A rule from `n` to `m` numbers along the rows of the `n×n` values, then along the columns: `[column][row]`.
 macro_rules! twice {
-    ($V:ty, $m:expr, $rule:ident: $N:ident -> $M:expr) => {{
-        let mut first = [[<$V>::splat(0.0); $N]; $M];
-        for r in 0..$N {
-            let row = $rule($m[r]);
-            for c in 0..$M {
-                first[c][r] = row[c];
-            }
-        }
-        let mut second = [[<$V>::splat(0.0); $M]; $M];
-        for c in 0..$M {
-            let column = $rule(first[c]);
-            for r in 0..$M {
-                second[r][c] = column[r];
-            }
-        }
-        second
+    ($rule:ident: $n:tt -> $m:tt, $r:ident $c:ident => $value:expr) => {{
+        let rows = each!($n, $r => $rule(each!($n, $c => $value)));
+        each!($m, COLUMN => $rule(each!($n, ROW => rows[ROW][COLUMN])))
+    }};
+}
+
+/// Stores the values of all points, `[column][row]`, at distances of `$step`.
+macro_rules! store_points {
+    ($values:expr, $to:expr, $at:expr, $step:expr) => {{
+        let mut at = $at;
+        each!(6, ROW => each!(6, COLUMN => {
+            $values[COLUMN][ROW].store(&mut $to[at..]);
+            at += $step;
+        }));
     }};
 }
 
@@ -117,18 +123,53 @@ macro_rules! twice {
 #[derive(Clone, Copy)]
 struct Map<'a> {
     data: &'a [f32],
+    images: usize,
     size: [usize; 2],
     channels: usize,
 }
 
 impl Map<'_> {
-    /// `LANES` channels of a pixel; zeros outside.
+    /// `images` of `size` pixels.
+    fn new(data: &[f32], images: usize, size: [usize; 2], channels: usize) -> Map<'_> {
+        assert!(data.len() >= images * size[0] * size[1] * channels);
+        Map { data, images, size, channels }
+    }
+
+    /// A square of `N×N` pixels, of which some may be outside of the image.
     #[inline(always)]
-    fn at<V: Lanes>(&self, image: usize, y: isize, x: isize, channel: usize) -> V {
-        if y < 0 || x < 0 || y >= self.size[0] as isize || x >= self.size[1] as isize {
-            return V::splat(0.0);
+    fn square<const N: usize>(&self, image: usize, y: isize, x: isize) -> Square<N> {
+        assert!(image < self.images);
+        let line = self.size[1] * self.channels;
+        let first = (image * self.size[0] * line) as isize + y * line as isize + x * self.channels as isize;
+        let mut square =
+            Square { start: self.data.as_ptr().wrapping_offset(first), line, channels: self.channels, rows: [0; N], columns: [0; N] };
+        for n in 0..N {
+            let inside = |at: isize, size: usize| if at >= 0 && at < size as isize { u16::MAX } else { 0 };
+            (square.rows[n], square.columns[n]) = (inside(y + n as isize, self.size[0]), inside(x + n as isize, self.size[1]));
         }
-        V::load(&self.data[((image * self.size[0] + y as usize) * self.size[1] + x as usize) * self.channels + channel..])
+        square
+    }
+}
+
+/// Pixels of a [`Map`], with masks of those inside.
+struct Square<const N: usize> {
+    start: *const f32,
+    line: usize,
+    channels: usize,
+    rows: [u16; N],
+    columns: [u16; N],
+}
+
+impl<const N: usize> Square<N> {
+    /// `LANES` channels of a pixel; zeros outside.
+    ///
+    /// # Safety
+    /// The image has the channels.
+    #[inline(always)]
+    unsafe fn at<V: Lanes>(&self, row: usize, column: usize, channel: usize) -> V {
+        let from = self.start.wrapping_add(row * self.line + column * self.channels + channel);
+        // SAFETY: a pixel whose row and column are inside is one of the map's.
+        unsafe { V::load_where(self.rows[row] & self.columns[column], from) }
     }
 }
 
@@ -191,21 +232,15 @@ impl Order {
 for_isa! {
     /// The patches of tiles `range`, `part` of their channels, from `pads` before each tile on.
     fn transform_patches<V>(map: Map, pads: [usize; 2], tiles: Tiles, range: Range<usize>, part: Range<usize>, order: Order, out: &mut [f32]) {
+        assert!(part.end <= map.channels && part.len().is_multiple_of(LANES));
         for (nth, tile) in range.enumerate() {
             let (image, y, x) = tiles.place(tile);
             let (top, left) = (y as isize - pads[0] as isize, x as isize - pads[1] as isize);
+            let square = map.square::<PATCH>(image, top, left);
             for channel in part.clone().step_by(LANES) {
-                let mut d = [[V::splat(0.0); PATCH]; PATCH];
-                for i in 0..PATCH {
-                    for j in 0..PATCH {
-                        d[i][j] = map.at(image, top + i as isize, left + j as isize, channel);
-                    }
-                }
-                let v = twice!(V, d, patch: PATCH -> PATCH);
-                let at = order.at(nth, channel - part.start);
-                for point in 0..POINTS {
-                    v[point / PATCH][point % PATCH].store(&mut out[point * order.point() + at..]);
-                }
+                // SAFETY: `part` are channels of the map, a multiple of `LANES`.
+                let v = twice!(patch: 6 -> 6, R C => unsafe { square.at::<V>(R, C, channel) });
+                store_points!(v, out, order.at(nth, channel - part.start), order.point());
             }
         }
     }
@@ -214,20 +249,14 @@ for_isa! {
 for_isa! {
     /// The cotangents of tiles `range`, `part` of their channels.
     fn transform_cotangents<V>(map: Map, tiles: Tiles, range: Range<usize>, part: Range<usize>, order: Order, out: &mut [f32]) {
+        assert!(part.end <= map.channels && part.len().is_multiple_of(LANES));
         for (nth, tile) in range.enumerate() {
             let (image, y, x) = tiles.place(tile);
+            let square = map.square::<TILE>(image, y as isize, x as isize);
             for channel in part.clone().step_by(LANES) {
-                let mut e = [[V::splat(0.0); TILE]; TILE];
-                for i in 0..TILE {
-                    for j in 0..TILE {
-                        e[i][j] = map.at(image, (y + i) as isize, (x + j) as isize, channel);
-                    }
-                }
-                let v = twice!(V, e, cotangents: TILE -> PATCH);
-                let at = order.at(nth, channel - part.start);
-                for point in 0..POINTS {
-                    v[point / PATCH][point % PATCH].store(&mut out[point * order.point() + at..]);
-                }
+                // SAFETY: as for patches.
+                let v = twice!(cotangents: 4 -> 6, R C => unsafe { square.at::<V>(R, C, channel) });
+                store_points!(v, out, order.at(nth, channel - part.start), order.point());
             }
         }
     }
@@ -236,23 +265,18 @@ for_isa! {
 for_isa! {
     /// Products of tiles `range`, `[point][tile][channel]`, back to pixels of the output, `part` of its channels.
     fn transform_outputs<V>(products: &[f32], tiles: Tiles, range: Range<usize>, part: Range<usize>, size: [usize; 2], channels: usize, epilogue: &Epilogue, out: Shared) {
+        let step = range.len() * part.len();
         for (nth, tile) in range.clone().enumerate() {
             let (image, y, x) = tiles.place(tile);
             for channel in part.clone().step_by(LANES) {
-                let mut m = [[V::splat(0.0); PATCH]; PATCH];
-                for i in 0..PATCH {
-                    for j in 0..PATCH {
-                        let at = ((i * PATCH + j) * range.len() + nth) * part.len() + channel - part.start;
-                        m[i][j] = V::load(&products[at..]);
-                    }
-                }
-                let v = twice!(V, m, outputs: PATCH -> TILE);
-                for (i, line) in v.iter().enumerate().take(size[0] - y.min(size[0])) {
-                    for (j, values) in line.iter().enumerate().take(size[1] - x.min(size[1])) {
+                let first = nth * part.len() + channel - part.start;
+                let v = twice!(outputs: 6 -> 4, R C => V::load(&products[first + (R * PATCH + C) * step..]));
+                for i in 0..TILE.min(size[0] - y) {
+                    for j in 0..TILE.min(size[1] - x) {
                         let at = ((image * size[0] + y + i) * size[1] + x + j) * channels + channel;
                         // SAFETY: every task has its own tiles and channels.
                         let to = unsafe { out.part(at, LANES) };
-                        epilogue.lanes(*values, to, at, channel);
+                        epilogue.lanes(v[j][i], to, at, channel);
                     }
                 }
             }
@@ -273,15 +297,8 @@ for_isa! {
                         lines[tap][l] = filter[if turned_over { 8 - tap } else { tap }];
                     }
                 }
-                let mut g = [[V::splat(0.0); 3]; 3];
-                for tap in 0..9 {
-                    g[tap / 3][tap % 3] = V::load(&lines[tap]);
-                }
-                let transformed = twice!(V, g, kernel: TAPS -> PATCH);
-                let at = order.at(row, column - part.start);
-                for point in 0..POINTS {
-                    transformed[point / PATCH][point % PATCH].store(&mut u[point * order.point() + at..]);
-                }
+                let transformed = twice!(kernel: 3 -> 6, R C => V::load(&lines[R * TAPS + C]));
+                store_points!(transformed, u, order.at(row, column - part.start), order.point());
             }
         }
     }
@@ -290,20 +307,16 @@ for_isa! {
 for_isa! {
     /// The weights between `outputs` and `inputs` from `m[point][output][input]` with `stride` inputs, to `dw[O][C][3][3]`.
     fn transform_weights<V>(m: &[f32], stride: usize, outputs: Range<usize>, inputs: Range<usize>, channels: usize, dw: Shared) {
+        let step = outputs.len() * stride;
         for (nth, o) in outputs.clone().enumerate() {
             // SAFETY: every task has its own pairs of channels.
             let filters = unsafe { dw.part((o * channels + inputs.start) * 9, inputs.len() * 9) };
             for i in (0..inputs.len()).step_by(LANES) {
-                let mut points = [[V::splat(0.0); PATCH]; PATCH];
-                for y in 0..PATCH {
-                    for x in 0..PATCH {
-                        points[y][x] = V::load(&m[((y * PATCH + x) * outputs.len() + nth) * stride + i..]);
-                    }
-                }
-                let g = twice!(V, points, weights: PATCH -> TAPS);
+                let first = nth * stride + i;
+                let g = twice!(weights: 6 -> 3, R C => V::load(&m[first + (R * PATCH + C) * step..]));
                 let mut lines = [[0.0; LANES]; 9];
                 for tap in 0..9 {
-                    g[tap / 3][tap % 3].store(&mut lines[tap]);
+                    g[tap % TAPS][tap / TAPS].store(&mut lines[tap]);
                 }
                 for l in 0..LANES {
                     for tap in 0..9 {
@@ -354,7 +367,7 @@ pub fn convolve(pool: &dyn Pool, isa: Isa, conv: &Conv, turned_over: bool, x: &[
         isa,
         conv,
         turned_over,
-        x: Map { data: x, size: from.0, channels: from.1 },
+        x: Map::new(x, conv.images, from.0, from.1),
         w,
         pads: if turned_over { conv.pads.map(|p| 2 - p) } else { conv.pads },
         tiles: Tiles::over(conv.images, to.0),
@@ -508,8 +521,8 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32]
     let (depth, width) = (conv.channels, conv.features);
     let pixels = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * depth && dy.len() >= pixels * width && dw.len() == width * depth * 9);
-    let inputs = Map { data: x, size: conv.input, channels: depth };
-    let outputs = Map { data: dy, size: conv.output, channels: width };
+    let inputs = Map::new(x, conv.images, conv.input, depth);
+    let outputs = Map::new(dy, conv.images, conv.output, width);
     let tiles = Tiles::over(conv.images, conv.output);
     let count = tiles.count();
     // A task has a pair of channel blocks, and a part of the tiles: their sum becomes weights, which are added in the parts' order.
@@ -539,7 +552,8 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32]
                     transform_cotangents(isa, outputs, tiles, turn.clone(), o.clone(), left, e);
                     for point in 0..POINTS {
                         let (e, v) = (&e[point * left.point()..][..left.point()], &v[point * right.point()..][..right.point()]);
-                        outer(isa, turn.len(), (e, left), (v, right), &mut m[point * o.len() * stride..][..o.len() * stride], o.len());
+                        let m = &mut m[point * o.len() * stride..][..o.len() * stride];
+                        outer(isa, turn.len(), (e, left), (v, right), m, (o.len(), i.len()));
                     }
                 }
                 let at = if parts > 1 { part * size } else { 0 };
@@ -555,8 +569,15 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32]
     }
 }
 
-/// `out += leftᵀ·right` over `count` tiles; `out` has `rows` rows.
-fn outer(isa: Isa, count: usize, (left, a): (&[f32], Order), (right, b): (&[f32], Order), out: &mut [f32], rows: usize) {
+/// `out += leftᵀ·right` over `count` tiles; `out` has `rows` rows, of which `columns` elements are wanted.
+fn outer(
+    isa: Isa,
+    count: usize,
+    (left, a): (&[f32], Order),
+    (right, b): (&[f32], Order),
+    out: &mut [f32],
+    (rows, columns): (usize, usize),
+) {
     let stride = b.panels * b.panel;
     match isa {
         #[cfg(target_arch = "x86_64")]
@@ -569,7 +590,7 @@ fn outer(isa: Isa, count: usize, (left, a): (&[f32], Order), (right, b): (&[f32]
                     let to = &mut out[row * stride + panel * PANEL..];
                     // SAFETY: `Isa::Avx512` is chosen only where the processor has it. `out` has 8 rows of 32 columns from here on
                     // (rows are a multiple of `LANES`), the sides `count` rows at distances of `LANES` and `PANEL`.
-                    unsafe { outer(a, LANES, b, count, to.as_mut_ptr(), stride) };
+                    unsafe { outer(a, LANES, b, count, to.as_mut_ptr(), stride, columns - panel * PANEL) };
                 }
             }
         }
