@@ -1,8 +1,8 @@
 //! Products of gathered rows with packed weights: forward convolution and the input's gradient.
 
 use super::gather::{Gather, NONE};
-use super::lanes::Lanes;
-use super::pack::Packed;
+use super::lanes::{LANES, Lanes};
+use super::pack::{PANEL, Packed};
 use super::shared::{Shared, with_scratch};
 use super::{Isa, Pool};
 use std::ops::Range;
@@ -15,6 +15,8 @@ const TASKS: usize = 24;
 const DEEP: usize = 640;
 /// Elements of panels that stay in a core's second-level cache.
 const NEAR: usize = 80 << 10;
+/// Results of so many elements are out of all caches before they are read again.
+const LARGE: usize = if cfg!(test) { 1 << 12 } else { 6 << 20 };
 /// Rows of at least so many elements are copied together.
 const FAR: usize = 512;
 
@@ -65,6 +67,8 @@ pub fn product(
     let pieces = TASKS.div_ceil((blocks * packed.groups).max(1)).min(panels).max(1);
     let piece = panels.div_ceil(pieces);
     let pieces = panels.div_ceil(piece);
+    let aligned = out.as_ptr().addr().is_multiple_of(64) && packed.columns.is_multiple_of(PANEL) && to.channels.is_multiple_of(LANES);
+    let streams = out.len() >= LARGE && aligned;
     let zeros = vec![0.0f32; packed.depth];
     let chunks = chunks(packed.taps, packed.depth);
     pool.run(blocks * packed.groups * pieces, &|task| {
@@ -72,7 +76,7 @@ pub fn product(
         let (group, first) = (rest / pieces, rest % pieces * piece);
         let start = block * BLOCK;
         let count = BLOCK.min(rows - start);
-        let job = Job { left, from, to, gather, packed, epilogue, zeros: &zeros, group, start, count, per_image };
+        let job = Job { left, from, to, gather, packed, epilogue, streams, zeros: &zeros, group, start, count, per_image };
         let panels = first..(first + piece).min(panels);
         match isa {
             #[cfg(target_arch = "x86_64")]
@@ -130,6 +134,8 @@ struct Job<'a> {
     gather: &'a Gather,
     packed: &'a Packed,
     epilogue: &'a Epilogue<'a>,
+    /// Whether the results go past the caches.
+    streams: bool,
     zeros: &'a [f32],
     group: usize,
     start: usize,
@@ -208,6 +214,7 @@ impl Job<'_> {
                 relu: epilogue.relu,
                 columns: (columns - first).min(width),
                 add,
+                streams: last && self.streams,
             };
             let offsets = &targets[tile * ROWS..self.count.min((tile + 1) * ROWS)];
             let sources = &sources[tile * taps * ROWS..][..taps * ROWS];
@@ -221,6 +228,10 @@ impl Job<'_> {
             (0..tiles).for_each(|tile| panels.clone().for_each(|panel| one(panel, tile)));
         } else {
             panels.for_each(|panel| (0..tiles).for_each(|tile| one(panel, tile)));
+        }
+        if self.streams {
+            // SAFETY: every x86-64 processor has it; it makes what was written past the caches visible to other threads.
+            unsafe { std::arch::x86_64::_mm_sfence() };
         }
     }
 

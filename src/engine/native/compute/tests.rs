@@ -237,6 +237,27 @@ fn layouts() {
     }
 }
 
+/// Large results at addresses that are multiples of 64 go past the caches, and are the same.
+#[test]
+fn large_results() {
+    let c = conv(2, [9, 9], 40, 64, 1, 1, 0);
+    let (x, w) = (numbers(c.images * c.input_pixels() * c.channels, 1), numbers(c.features * c.channels, 2));
+    let len = c.images * c.output_pixels() * c.features;
+    let addend = numbers(len, 3);
+    let epilogue = Epilogue { addend: Some(&addend), relu: true, ..Epilogue::default() };
+    for isa in instruction_sets() {
+        let mut buffer = vec![f32::NAN; len + 17];
+        let aligned = buffer.as_ptr().align_offset(64);
+        let [plain, streamed] = [aligned + 1, aligned].map(|at| {
+            let y = &mut buffer[at..at + len];
+            Plan::new(c.clone()).forward(&Threads(2), isa, &x, &w, &epilogue, y);
+            y.to_vec()
+        });
+        assert_eq!(plain, streamed, "{isa:?}");
+        assert!(plain.iter().all(|v| v.is_finite()));
+    }
+}
+
 #[test]
 fn pooling() {
     let windows = [

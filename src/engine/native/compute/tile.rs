@@ -22,6 +22,8 @@ pub struct Target {
     pub columns: usize,
     /// Whether the product is added to what `out` holds.
     pub add: bool,
+    /// Whether results go past the caches to memory. All 32 columns exist then, at addresses that are multiples of 64.
+    pub streams: bool,
 }
 
 macro_rules! literal_rows {
@@ -70,6 +72,17 @@ unsafe fn gathered_halves<const HALVES: usize>(
     const { assert!(HALVES == 1 || HALVES == 2) };
     let mut acc = [[_mm512_setzero_ps(); 2]; ROWS];
     let mut b = b;
+    if target.streams {
+        // What the results meet comes from memory while they are computed.
+        for side in [target.addend, target.mask] {
+            if !side.is_null() {
+                for &at in offsets {
+                    _mm_prefetch::<_MM_HINT_T0>(side.wrapping_add(at).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(side.wrapping_add(at + 16).cast());
+                }
+            }
+        }
+    }
     for tap in 0..taps {
         let at: &[*const f32] = &sources[tap * stride..][..ROWS];
         macro_rules! pointers { ($($r:literal)*) => { [$( at[$r] ),*] } }
@@ -123,8 +136,13 @@ unsafe fn gathered_halves<const HALVES: usize>(
                     v1 = _mm512_maskz_mov_ps(positive1, v1);
                 }
                 let to = target.out.add(at);
-                _mm512_mask_storeu_ps(to, m0, v0);
-                _mm512_mask_storeu_ps(to.wrapping_add(16), m1, v1);
+                if target.streams {
+                    _mm512_stream_ps(to, v0);
+                    _mm512_stream_ps(to.wrapping_add(16), v1);
+                } else {
+                    _mm512_mask_storeu_ps(to, m0, v0);
+                    _mm512_mask_storeu_ps(to.wrapping_add(16), m1, v1);
+                }
             }
         )* } }
         literal_rows!(finish);

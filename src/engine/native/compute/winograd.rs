@@ -494,6 +494,7 @@ fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel:
                     relu: false,
                     columns: panel.min(width - p * panel),
                     add: false,
+                    streams: false,
                 };
                 for first in (0..rows).step_by(ROWS) {
                     let valid = ROWS.min(rows - first);
