@@ -4,36 +4,55 @@ use super::gather::{Conv, Gather};
 use super::pack::{pack_backward, pack_forward};
 use super::product::{Epilogue, Side, product};
 use super::shared::{Shared, with_scratch};
-use super::{Isa, Pool, weight_grad, winograd};
+use super::{Isa, Pool, depthwise, weight_grad, winograd};
 use std::sync::OnceLock;
 
 /// With at most this many channels, the taps of a kernel's line are merged: pixels that lie side by side are one longer row.
 const FEW_CHANNELS: usize = 16;
+/// Channels that a group should have on both sides: narrower ones are computed together, with zeros between their weights.
+const WIDE: usize = 32;
+
+/// How a convolution is computed.
+enum Form {
+    Direct,
+    /// The same with merged taps, over images with their padding written out.
+    Merged(Conv),
+    Winograd,
+    Depthwise,
+    /// Several groups as one.
+    Joined(Box<Plan>),
+}
 
 /// One convolution with what is computed once for its shape.
 pub struct Plan {
     conv: Conv,
-    /// The same with merged taps, over images with their padding written out.
-    merged: Option<Conv>,
-    winograd: bool,
+    form: Form,
     forward: OnceLock<Gather>,
     backward: OnceLock<Vec<Gather>>,
 }
 
 impl Plan {
     pub fn new(conv: Conv) -> Plan {
-        let winograd = winograd::covers(&conv);
-        let merges = !winograd && conv.groups == 1 && conv.channels <= FEW_CHANNELS && conv.kernel[1] > 1 && conv.dilations[1] == 1;
-        let reach = |axis: usize| (conv.output[axis] - 1) * conv.strides[axis] + (conv.kernel[axis] - 1) * conv.dilations[axis] + 1;
-        let merged = merges.then(|| Conv {
-            input: [reach(0), reach(1)],
-            kernel: [conv.kernel[0], 1],
-            dilations: [conv.dilations[0], 1],
-            pads: [0, 0],
-            run: conv.kernel[1],
-            ..conv.clone()
-        });
-        Plan { conv, merged, winograd, forward: OnceLock::new(), backward: OnceLock::new() }
+        let form = if winograd::covers(&conv) {
+            Form::Winograd
+        } else if depthwise::covers(&conv) {
+            Form::Depthwise
+        } else if let Some(groups) = joined(&conv) {
+            Form::Joined(Box::new(Plan::new(Conv { groups, ..conv.clone() })))
+        } else if conv.groups == 1 && conv.channels <= FEW_CHANNELS && conv.kernel[1] > 1 && conv.dilations[1] == 1 {
+            let reach = |axis: usize| (conv.output[axis] - 1) * conv.strides[axis] + (conv.kernel[axis] - 1) * conv.dilations[axis] + 1;
+            Form::Merged(Conv {
+                input: [reach(0), reach(1)],
+                kernel: [conv.kernel[0], 1],
+                dilations: [conv.dilations[0], 1],
+                pads: [0, 0],
+                run: conv.kernel[1],
+                ..conv.clone()
+            })
+        } else {
+            Form::Direct
+        };
+        Plan { conv, form, forward: OnceLock::new(), backward: OnceLock::new() }
     }
 
     pub fn conv(&self) -> &Conv {
@@ -42,54 +61,79 @@ impl Plan {
 
     /// `y = epilogue(x ∗ w)`; `x` `[N, H, W, C]`, `w` `[O, C/groups, kh, kw]`, `y` `[N, H', W', O]`.
     pub fn forward(&self, pool: &dyn Pool, isa: Isa, x: &[f32], w: &[f32], epilogue: &Epilogue, y: &mut [f32]) {
-        if self.winograd {
-            return winograd::convolve(pool, isa, &self.conv, false, x, w, y, epilogue);
-        }
-        let y = Shared::new(y);
-        let direct = |conv: &Conv, x: &[f32], w: &[f32]| {
+        let direct = |conv: &Conv, x: &[f32], w: &[f32], y: &mut [f32]| {
             let gather = self.forward.get_or_init(|| Gather::forward(conv));
             let packed = pack_forward(pool, isa, conv, w);
             let from = Side { pixels: conv.input_pixels(), channels: conv.channels };
             let to = Side { pixels: conv.output_pixels(), channels: conv.features };
-            product(pool, isa, conv.images, (x, from), gather, &packed, (y, to), epilogue);
+            product(pool, isa, conv.images, (x, from), gather, &packed, (Shared::new(y), to), epilogue);
         };
-        match &self.merged {
-            None => direct(&self.conv, x, w),
-            Some(merged) => {
+        match &self.form {
+            Form::Direct => direct(&self.conv, x, w, y),
+            Form::Merged(merged) => {
                 let mut weights = vec![0.0; w.len()];
                 self.merged_weights().for_each(|(from, to)| weights[to] = w[from]);
-                self.with_padded(pool, merged, x, |x| direct(merged, x, &weights));
+                self.with_padded(pool, merged, x, |x| direct(merged, x, &weights, y));
             }
+            Form::Winograd => winograd::convolve(pool, isa, &self.conv, false, x, w, y, epilogue),
+            Form::Depthwise => depthwise::convolve(pool, isa, &self.conv, false, x, w, y, epilogue),
+            Form::Joined(plan) => plan.forward(pool, isa, x, &self.joined_weights(plan, w), epilogue, y),
         }
     }
 
     /// `dx = epilogue(dy ∗ᵀ w)`.
     pub fn input_grad(&self, pool: &dyn Pool, isa: Isa, dy: &[f32], w: &[f32], epilogue: &Epilogue, dx: &mut [f32]) {
         let conv = &self.conv;
-        if self.winograd {
-            return winograd::convolve(pool, isa, conv, true, dy, w, dx, epilogue);
-        }
-        let from = Side { pixels: conv.output_pixels(), channels: conv.features };
-        let to = Side { pixels: conv.input_pixels(), channels: conv.channels };
-        let out = Shared::new(dx);
-        for gather in self.backward.get_or_init(|| Gather::backward(conv)) {
-            let packed = pack_backward(pool, isa, conv, gather, w);
-            product(pool, isa, conv.images, (dy, from), gather, &packed, (out, to), epilogue);
+        match &self.form {
+            Form::Winograd => winograd::convolve(pool, isa, conv, true, dy, w, dx, epilogue),
+            Form::Depthwise => depthwise::convolve(pool, isa, conv, true, dy, w, dx, epilogue),
+            Form::Joined(plan) => plan.input_grad(pool, isa, dy, &self.joined_weights(plan, w), epilogue, dx),
+            Form::Direct | Form::Merged(_) => {
+                let from = Side { pixels: conv.output_pixels(), channels: conv.features };
+                let to = Side { pixels: conv.input_pixels(), channels: conv.channels };
+                let out = Shared::new(dx);
+                for gather in self.backward.get_or_init(|| Gather::backward(conv)) {
+                    let packed = pack_backward(pool, isa, conv, gather, w);
+                    product(pool, isa, conv.images, (dy, from), gather, &packed, (out, to), epilogue);
+                }
+            }
         }
     }
 
     /// `dw = xᵀ ∗ dy`, and `db`, the sums of `dy` over pixels.
     pub fn weight_grad(&self, pool: &dyn Pool, isa: Isa, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
-        if self.winograd {
-            return winograd::weight_grad(pool, isa, &self.conv, x, dy, dw, db);
-        }
         let gather = |conv: &Conv| self.forward.get_or_init(|| Gather::forward(conv));
-        match &self.merged {
-            None => weight_grad::weight_grad(pool, isa, &self.conv, gather(&self.conv), x, dy, dw, db),
-            Some(merged) => self.with_padded(pool, merged, x, |x| {
+        match &self.form {
+            Form::Direct => weight_grad::weight_grad(pool, isa, &self.conv, gather(&self.conv), x, dy, dw, db),
+            Form::Merged(merged) => self.with_padded(pool, merged, x, |x| {
                 weight_grad::few_channels(pool, isa, (&self.conv, merged), gather(merged), x, dy, dw, db);
             }),
+            Form::Winograd => winograd::weight_grad(pool, isa, &self.conv, x, dy, dw, db),
+            Form::Depthwise => depthwise::weight_grad(pool, isa, &self.conv, x, dy, dw, db),
+            Form::Joined(plan) => {
+                let filters = self.filters(plan);
+                let mut all = vec![0.0; filters.joined * self.conv.features];
+                plan.weight_grad(pool, isa, x, dy, &mut all, db);
+                for (o, filter) in dw.chunks_exact_mut(filters.own).enumerate() {
+                    filter.copy_from_slice(&all[filters.place(o)..][..filters.own]);
+                }
+            }
         }
+    }
+
+    /// Weights of groups that are computed together: `plan` has wider groups.
+    fn joined_weights(&self, plan: &Plan, w: &[f32]) -> Vec<f32> {
+        let filters = self.filters(plan);
+        let mut all = vec![0.0; filters.joined * self.conv.features];
+        for (o, filter) in w.chunks_exact(filters.own).enumerate() {
+            all[filters.place(o)..][..filters.own].copy_from_slice(filter);
+        }
+        all
+    }
+
+    fn filters(&self, plan: &Plan) -> Filters {
+        let [own, joined] = [&self.conv, &plan.conv].map(|conv| conv.depth() * conv.taps());
+        Filters { own, joined, width: self.conv.width(), together: self.conv.groups / plan.conv.groups }
     }
 
     /// Pairs of positions: in `[O, C, kh, kw]`, and in `[O, kw·C, kh, 1]`.
@@ -128,4 +172,28 @@ impl Plan {
             work(padded);
         });
     }
+}
+
+/// Where an output channel's filter lies in that of several groups together: beside zeros for the other groups' channels.
+struct Filters {
+    /// Elements of a filter of one group, and of several.
+    own: usize,
+    joined: usize,
+    /// Output channels of a group.
+    width: usize,
+    /// Groups that are one.
+    together: usize,
+}
+
+impl Filters {
+    fn place(&self, o: usize) -> usize {
+        o * self.joined + o / self.width % self.together * self.own
+    }
+}
+
+/// How many groups remain where narrow ones are joined; `None` where they are wide enough or do not fit together.
+fn joined(conv: &Conv) -> Option<usize> {
+    let narrow = conv.depth().max(conv.width());
+    let together = (2..=conv.groups).rev().find(|&n| conv.groups.is_multiple_of(n) && n * narrow <= WIDE)?;
+    Some(conv.groups / together)
 }

@@ -51,7 +51,7 @@ impl Conv {
     }
 
     /// The output position along `axis` that meets input position `at` with tap `tap`.
-    fn target(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
+    pub(super) fn target(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
         let place = (at + self.pads[axis]).checked_sub(tap * self.dilations[axis])?;
         (place % self.strides[axis] == 0).then(|| place / self.strides[axis]).filter(|&p| p < self.output[axis])
     }

@@ -18,6 +18,8 @@ pub trait Lanes: Copy {
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
+    /// `self·factor + addend`, rounded once or twice.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
     fn max(self, other: Self) -> Self;
     /// `self` where `mask` is above 0, 0 elsewhere.
     fn where_positive(self, mask: Self) -> Self;
@@ -90,6 +92,11 @@ impl Lanes for Plain {
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
         plain!(self, other, a, b => a * b)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        self.mul(factor).add(addend)
     }
 
     #[inline(always)]
@@ -169,6 +176,11 @@ mod register {
         #[inline(always)]
         fn mul(self, other: Self) -> Self {
             Register(unsafe { _mm512_mul_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn mul_add(self, factor: Self, addend: Self) -> Self {
+            Register(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
         }
 
         #[inline(always)]

@@ -4,6 +4,7 @@
 //! added in the tasks' order.
 
 mod conv;
+mod depthwise;
 mod gather;
 pub mod images;
 mod lanes;

@@ -19,17 +19,10 @@ pub const CONV: Native = Native {
     },
 };
 
-/// Groups with fewer channels leave most of a tile empty: ONNX Runtime's own kernels are faster there.
-const GROUP: usize = 16;
-
-/// Convolutions of images whose groups are wide enough.
+/// Convolutions of images with known weights' shapes.
 pub fn covers(editor: &Editor, node: &NodeProto) -> bool {
-    let groups = editor.int(node, "group", 1);
-    let wide = match node.input.get(1).and_then(|w| editor.shape(w)) {
-        Some([features, channels, _, _]) => groups == 1 || (*channels >= GROUP as i64 && features / groups.max(1) >= GROUP as i64),
-        _ => false,
-    };
-    wide && is_plain(editor, node) && editor.is_float(&node.input[1])
+    let known = node.input.get(1).is_some_and(|w| editor.shape(w).is_some_and(|s| s.len() == 4) && editor.is_float(w));
+    known && is_plain(editor, node)
 }
 
 fn shape(editor: &Editor, node: &NodeProto) -> Option<Vec<i64>> {

@@ -17,9 +17,9 @@ pub const CONV_WEIGHT_GRAD: Native = Native {
     create: |attributes| Ok(Box::new(ConvWeightGrad { window: Window::read(attributes)?, plan: None })),
 };
 
-/// Convolutions of images without groups.
+/// Convolutions of images.
 fn covers(editor: &Editor, node: &NodeProto) -> bool {
-    is_plain(editor, node) && editor.int(node, "group", 1) == 1 && node.input.iter().all(|v| editor.is_image(v))
+    is_plain(editor, node) && node.input.iter().all(|v| editor.is_image(v))
 }
 
 struct ConvWeightGrad {

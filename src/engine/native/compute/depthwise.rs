@@ -1,0 +1,202 @@
+//! Convolutions in which every channel has a filter of its own: sixteen channels at a time, straight from the definition.
+
+use super::lanes::{LANES, Lanes, for_isa};
+use super::product::Epilogue;
+use super::shared::{Shared, with_scratch};
+use super::{Conv, Isa, Pool};
+
+/// Taps of a kernel's line whose sums are held at once.
+const HELD: usize = 32;
+/// Parts of the weights' gradient, which are added in their order.
+const PARTS: usize = 16;
+
+/// Whether this form computes the convolution.
+pub fn covers(conv: &Conv) -> bool {
+    conv.groups > 1 && conv.groups == conv.channels && conv.groups == conv.features && conv.kernel[1] <= HELD
+}
+
+/// What the positions along one axis meet: for each, a range of `pairs` of a tap and a position of the other side.
+struct Axis {
+    pairs: Vec<(usize, usize)>,
+    ranges: Vec<std::ops::Range<usize>>,
+}
+
+impl Axis {
+    fn new(positions: usize, taps: usize, met: impl Fn(usize, usize) -> Option<usize>) -> Axis {
+        let mut axis = Axis { pairs: vec![], ranges: Vec::with_capacity(positions) };
+        for at in 0..positions {
+            let start = axis.pairs.len();
+            axis.pairs.extend((0..taps).filter_map(|tap| met(at, tap).map(|other| (tap, other))));
+            axis.ranges.push(start..axis.pairs.len());
+        }
+        axis
+    }
+
+    /// Output positions and the inputs that they meet.
+    fn forward(conv: &Conv, axis: usize) -> Axis {
+        Axis::new(conv.output[axis], conv.kernel[axis], |at, tap| conv.source(axis, at, tap))
+    }
+
+    /// Input positions and the outputs that they meet.
+    fn backward(conv: &Conv, axis: usize) -> Axis {
+        Axis::new(conv.input[axis], conv.kernel[axis], |at, tap| conv.target(axis, at, tap))
+    }
+
+    #[inline(always)]
+    fn at(&self, position: usize) -> &[(usize, usize)] {
+        &self.pairs[self.ranges[position].clone()]
+    }
+}
+
+/// One side of the convolution made from the other.
+struct Job<'a> {
+    from: &'a [f32],
+    /// Pixels of a line, and of an image, of `from`.
+    line: usize,
+    image: usize,
+    /// `[tap][channel]`
+    weights: &'a [f32],
+    taps: usize,
+    channels: usize,
+    rows: Axis,
+    columns: Axis,
+    epilogue: &'a Epilogue<'a>,
+}
+
+for_isa! {
+    /// One line of one image: `out` are its pixels, the first of which is element `start` of all.
+    fn line_of<V>(job: &Job, n: usize, row: usize, out: &mut [f32], start: usize) {
+        let (channels, width) = (job.channels, job.columns.ranges.len());
+        let whole = channels / LANES * LANES;
+        let image = n * job.image;
+        for c in (0..whole).step_by(LANES) {
+            for x in 0..width {
+                let mut sum = V::splat(0.0);
+                for &(ky, sy) in job.rows.at(row) {
+                    for &(kx, sx) in job.columns.at(x) {
+                        let value = V::load(&job.from[(image + sy * job.line + sx) * channels + c..]);
+                        sum = value.mul_add(V::load(&job.weights[(ky * job.taps + kx) * channels + c..]), sum);
+                    }
+                }
+                let at = x * channels + c;
+                job.epilogue.lanes(sum, &mut out[at..], start + at, c);
+            }
+        }
+        for c in whole..channels {
+            for x in 0..width {
+                let mut sum = 0.0;
+                for &(ky, sy) in job.rows.at(row) {
+                    for &(kx, sx) in job.columns.at(x) {
+                        sum += job.from[(image + sy * job.line + sx) * channels + c] * job.weights[(ky * job.taps + kx) * channels + c];
+                    }
+                }
+                let at = x * channels + c;
+                job.epilogue.finish(&[sum], &mut out[at..at + 1], start + at, c);
+            }
+        }
+    }
+}
+
+/// The convolution `x → y`, or, `turned_over`, of the cotangents to the input's gradient. `conv` is always the forward one.
+#[allow(clippy::too_many_arguments)]
+pub fn convolve(pool: &dyn Pool, isa: Isa, conv: &Conv, turned_over: bool, x: &[f32], w: &[f32], y: &mut [f32], epilogue: &Epilogue) {
+    let (from, to) = if turned_over { (conv.output, conv.input) } else { (conv.input, conv.output) };
+    let (channels, taps) = (conv.channels, conv.taps());
+    assert!(x.len() >= conv.images * from[0] * from[1] * channels && y.len() >= conv.images * to[0] * to[1] * channels);
+    let axis = |axis: usize| if turned_over { Axis::backward(conv, axis) } else { Axis::forward(conv, axis) };
+    let mut weights = vec![0.0; w.len()];
+    for (c, filter) in w.chunks_exact(taps).enumerate() {
+        filter.iter().enumerate().for_each(|(tap, &v)| weights[tap * channels + c] = v);
+    }
+    let job = Job {
+        from: x,
+        line: from[1],
+        image: from[0] * from[1],
+        weights: &weights,
+        taps: conv.kernel[1],
+        channels,
+        rows: axis(0),
+        columns: axis(1),
+        epilogue,
+    };
+    let (out, len) = (Shared::new(y), to[1] * channels);
+    pool.run(conv.images * to[0], &|task| {
+        // SAFETY: every task has its own line.
+        let line = unsafe { out.part(task * len, len) };
+        line_of(isa, &job, task / to[0], task % to[0], line, task * len);
+    });
+}
+
+/// One line of output pixels with the input.
+struct Line<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    channels: usize,
+    /// Pixels of a line of `x`; the image begins at the first.
+    line: usize,
+    rows: &'a [(usize, usize)],
+    columns: &'a Axis,
+    taps: usize,
+}
+
+for_isa! {
+    /// Adds a line's products to `sums`, `[tap][channel]`.
+    fn add_products<V>(job: &Line, sums: &mut [f32]) {
+        let channels = job.channels;
+        let whole = channels / LANES * LANES;
+        for &(ky, sy) in job.rows {
+            for c in (0..whole).step_by(LANES) {
+                let mut held = [V::splat(0.0); HELD];
+                for (x, dy) in job.dy.chunks_exact(channels).enumerate() {
+                    let dy = V::load(&dy[c..]);
+                    for &(kx, sx) in job.columns.at(x) {
+                        held[kx] = dy.mul_add(V::load(&job.x[(sy * job.line + sx) * channels + c..]), held[kx]);
+                    }
+                }
+                for kx in 0..job.taps {
+                    let to = &mut sums[(ky * job.taps + kx) * channels + c..];
+                    V::load(to).add(held[kx]).store(to);
+                }
+            }
+            for c in whole..channels {
+                for (x, dy) in job.dy.chunks_exact(channels).enumerate() {
+                    for &(kx, sx) in job.columns.at(x) {
+                        sums[(ky * job.taps + kx) * channels + c] += dy[c] * job.x[(sy * job.line + sx) * channels + c];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The gradient of the weights, `[C, 1, kh, kw]`, and of the bias where `db` is given.
+pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+    let (channels, taps) = (conv.channels, conv.taps());
+    let (rows, columns) = (Axis::forward(conv, 0), Axis::forward(conv, 1));
+    let lines = conv.images * conv.output[0];
+    let len = conv.output[1] * channels;
+    assert!(x.len() >= conv.images * conv.input_pixels() * channels && dy.len() >= lines * len);
+    let parts = PARTS.min(lines);
+    with_scratch(parts * taps * channels, |buffer| {
+        buffer.fill(0.0);
+        let shared = Shared::new(buffer);
+        pool.run(parts, &|part| {
+            // SAFETY: every task has its own sums.
+            let sums = unsafe { shared.part(part * taps * channels, taps * channels) };
+            for line in part * lines / parts..(part + 1) * lines / parts {
+                let image = &x[line / conv.output[0] * conv.input_pixels() * channels..][..conv.input_pixels() * channels];
+                let (dy, rows) = (&dy[line * len..][..len], rows.at(line % conv.output[0]));
+                let job = Line { x: image, dy, channels, line: conv.input[1], rows, columns: &columns, taps: conv.kernel[1] };
+                add_products(isa, &job, sums);
+            }
+        });
+        for (c, filter) in dw.chunks_exact_mut(taps).enumerate() {
+            for (tap, value) in filter.iter_mut().enumerate() {
+                *value = buffer.chunks_exact(taps * channels).map(|part| part[tap * channels + c]).sum();
+            }
+        }
+    });
+    if let Some(db) = db {
+        super::norm::column_sums(pool, isa, &dy[..lines * len], channels, db);
+    }
+}
