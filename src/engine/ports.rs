@@ -65,14 +65,9 @@ pub(super) struct StateMap {
 }
 
 impl Signature {
-    /// Reads the signature out of a model file. The runtimes' own accounts of it are not enough: ONNX Runtime's cannot
-    /// tell a scalar from a value of undeclared rank, and it does not check bound inputs against their declared rank.
-    pub fn read(path: &Path) -> Result<Signature> {
-        let proto = read_model(path)?;
-        Signature::from_graph(graph_of(&proto, path)?, path)
-    }
-
-    /// From the protobuf. An input with an initializer is a constant with a default, and is not fed.
+    /// Out of the model's protobuf. The runtimes' own accounts of it are not enough: ONNX Runtime's cannot tell a scalar from a
+    /// value of undeclared rank, and it does not check bound inputs against their declared rank. An input with an initializer is a
+    /// constant with a default, and is not fed.
     pub fn from_graph(graph: &pb::GraphProto, path: &Path) -> Result<Signature> {
         let model = path.display().to_string();
         let initialized: HashSet<&str> = graph.initializer.iter().filter_map(|t| t.name.as_deref()).collect();

@@ -14,13 +14,11 @@ mod ops;
 pub use self::ops::domain;
 
 use super::inline_functions;
-use super::ports::read_model;
 use crate::error::Result;
 use crate::ir::FUNCTION_DOMAIN;
 use crate::onnx::pb;
 use prost::Message;
 use std::collections::HashSet;
-use std::path::Path;
 
 /// Whether the kernels are known to be faster than ONNX Runtime's on this processor.
 pub fn suits_processor() -> bool {
@@ -53,10 +51,9 @@ pub struct Prepared {
     pub in_place: Vec<(String, String)>,
 }
 
-/// The model at `path` with native operators; `None` where they cover nothing of it. With `inlined`, the functions that are left
-/// are written out.
-pub fn prepare(path: &Path, inlined: bool) -> Result<Option<Prepared>> {
-    let mut model = read_model(path)?;
+/// The model with native operators; `None` where they cover nothing of it. With `inlined`, the functions that are left are written
+/// out.
+pub fn prepare(mut model: pb::ModelProto, inlined: bool) -> Result<Option<Prepared>> {
     let Some(in_place) = rewrite(&mut model) else { return Ok(None) };
     if inlined {
         inline_functions(&mut model)?;

@@ -15,7 +15,7 @@ fn rows_of_task(channels: usize) -> usize {
 }
 
 /// Two sums per channel of each range of rows, by `add`, as `[range][2][channel]`.
-fn partial_sums(pool: &dyn Pool, rows: usize, channels: usize, add: &(dyn Fn(Range<usize>, &mut [f32], &mut [f32]) + Sync)) -> Vec<f32> {
+fn partial_sums(pool: &dyn Pool, rows: usize, channels: usize, add: impl Fn(Range<usize>, &mut [f32], &mut [f32]) + Sync) -> Vec<f32> {
     let step = rows_of_task(channels);
     let parts = rows.div_ceil(step);
     let mut partial = vec![0.0f32; parts * 2 * channels];
@@ -78,7 +78,7 @@ for_isa! {
 pub fn moments(pool: &dyn Pool, isa: Isa, x: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
     let rows = x.len() / channels;
     let (count, step) = (rows.max(1) as f64, rows_of_task(channels));
-    let partial = partial_sums(pool, rows, channels, &|r, sums, squares| {
+    let partial = partial_sums(pool, rows, channels, |r, sums, squares| {
         add_moments(isa, &x[r.start * channels..r.end * channels], channels, sums, squares);
     });
     let parts = || partial.chunks_exact(2 * channels).map(|part| part.split_at(channels));
@@ -147,7 +147,7 @@ for_isa! {
 /// Sums over rows of `dy`, and of `dy·(x − mean)`.
 pub fn cotangent_sums(pool: &dyn Pool, isa: Isa, dy: &[f32], x: &[f32], mean: &[f32]) -> (Vec<f64>, Vec<f64>) {
     let channels = mean.len();
-    let partial = partial_sums(pool, dy.len() / channels, channels, &|r, sums, products| {
+    let partial = partial_sums(pool, dy.len() / channels, channels, |r, sums, products| {
         let (dy, x) = (&dy[r.start * channels..r.end * channels], &x[r.start * channels..r.end * channels]);
         add_cotangents(isa, dy, x, mean, channels, sums, products);
     });

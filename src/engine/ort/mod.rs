@@ -1,18 +1,21 @@
 //! ONNX Runtime, loaded when the program runs: on the CPU, or on CUDA with the state kept on the device.
 
+mod stepper;
+mod values;
+
+use self::stepper::OrtStepper;
+use self::values::{output, to_ort};
 use super::discover::{Candidate, Origin};
-use super::ports::{Signature, StateMap, one_paragraph};
+use super::ports::{Signature, graph_of, one_paragraph, read_model};
 use super::{Device, Engine, EngineChoice, EngineOptions, Kernels, Session, StatePort, Stepper, native};
 use crate::error::{Error, Result};
-use crate::ir::{DType, Tensor};
+use crate::ir::Tensor;
 use crate::onnx;
 use ::ort::environment::Environment;
 use ::ort::ep;
 use ::ort::logging::LogLevel;
-use ::ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ::ort::session::Session as OrtSession;
 use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
-use ::ort::session::{IoBinding, Session as OrtSession};
-use ::ort::value::{DynTensor, DynTensorValueType, DynValue, TensorElementType};
 use prost::Message;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -154,8 +157,16 @@ impl OrtEngine {
     /// With `profile`, the session records node times; the path is the beginning of the record's file name.
     /// Gives the pairs of inputs and outputs that may share a buffer as well.
     fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(OrtSession, Signature, SharedBuffers)> {
-        let signature = Signature::read(model)?;
-        let native = if self.native { native::prepare(model, profile.is_some())? } else { None };
+        let proto = read_model(model)?;
+        let signature = Signature::from_graph(graph_of(&proto, model)?, model)?;
+        let native = match self.native {
+            true => native::prepare(proto, profile.is_some())?,
+            false => {
+                // ONNX Runtime reads the file for itself.
+                drop(proto);
+                None
+            }
+        };
         let commit = || {
             let mut builder = self.builder()?;
             if let Some(path) = profile {
@@ -279,271 +290,6 @@ impl Session for Runner {
         let results = self.session.run(values).map_err(|e| explain("run", model, &e))?;
         self.outputs.iter().map(|name| output(results.get(name), name, model)).collect()
     }
-}
-
-/// A training step with its state in two sets of buffers that take turns: a step reads one and writes the other, so
-/// state is never copied, and never written while an operator may still read it. State whose update waits for all that read
-/// it has one buffer, in the first set.
-struct OrtStepper {
-    sets: [StateSet; 2],
-    /// The set that holds the current state.
-    current: usize,
-    /// One buffer for each fed input, kept while its type and shape stay.
-    feeds: Vec<Option<DynTensor>>,
-    /// State whose next value is an input of the graph, without a node between: (state port, where the value comes
-    /// from). ONNX Runtime computes nothing for these and leaves a buffer bound to such an output untouched.
-    carried: Vec<(usize, Source)>,
-    signature: Signature,
-    map: StateMap,
-    /// Which state ports have one buffer.
-    in_place: Vec<bool>,
-    /// A step has failed that may have written to such a buffer.
-    lost: bool,
-    device: Device,
-    host: MemoryInfo<'static>,
-    /// Last, because the buffers above may belong to an allocator of its.
-    session: OrtSession,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Source {
-    /// The current state of this port.
-    State(usize),
-    /// The feed of this number.
-    Feed(usize),
-}
-
-struct StateSet {
-    /// Reads this set's tensors and writes the other's.
-    binding: IoBinding,
-    tensors: Vec<DynTensor>,
-}
-
-impl OrtStepper {
-    fn new(
-        session: OrtSession,
-        signature: Signature,
-        map: StateMap,
-        in_place: Vec<bool>,
-        start: Vec<Tensor>,
-        device: Device,
-    ) -> ::ort::Result<Self> {
-        let allocator = match device {
-            Device::Cpu => Allocator::default(),
-            Device::Cuda => {
-                Allocator::new(&session, MemoryInfo::new(AllocationDevice::CUDA, 0, AllocatorType::Device, MemoryType::Default)?)?
-            }
-        };
-        let source = |output: usize| {
-            let input = signature.inputs.iter().position(|p| p.name == signature.outputs[output].name)?;
-            let state = map.inputs.iter().position(|&i| i == input).map(Source::State);
-            state.or_else(|| map.fed.iter().position(|&i| i == input).map(Source::Feed))
-        };
-        let carried: Vec<_> = map.outputs.iter().enumerate().filter_map(|(port, &output)| Some((port, source(output)?))).collect();
-        let mut first = Vec::with_capacity(start.len());
-        let mut second = Vec::with_capacity(start.len());
-        for (tensor, &in_place) in start.into_iter().zip(&in_place) {
-            let mut buffer = empty(&allocator, tensor.dtype(), tensor.shape())?;
-            match device {
-                Device::Cpu => fill(&mut buffer, &tensor)?,
-                Device::Cuda => to_ort(&tensor)?.copy_into(&mut buffer)?,
-            }
-            first.push(buffer);
-            second.push(empty(&allocator, tensor.dtype(), if in_place { &[1] } else { tensor.shape() })?);
-        }
-        let mut bindings = [session.create_binding()?, session.create_binding()?];
-        for (at, binding) in bindings.iter_mut().enumerate() {
-            for (port, (&input, &output)) in map.inputs.iter().zip(&map.outputs).enumerate() {
-                let from = if in_place[port] || at == 0 { &first } else { &second };
-                binding.bind_input(&signature.inputs[input].name, &from[port])?;
-                if !carried.iter().any(|c| c.0 == port) {
-                    let to = if in_place[port] || at == 1 { &mut first } else { &mut second };
-                    binding.bind_output(&signature.outputs[output].name, &mut to[port])?;
-                }
-            }
-        }
-        let feeds = map.fed.iter().map(|_| None).collect();
-        let [one, two] = bindings;
-        let sets = [StateSet { binding: one, tensors: first }, StateSet { binding: two, tensors: second }];
-        let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
-        Ok(OrtStepper { sets, current: 0, feeds, carried, signature, map, in_place, lost: false, device, host, session })
-    }
-
-    /// Fails after a step that left the state half updated.
-    fn check(&self) -> Result<()> {
-        match self.lost {
-            false => Ok(()),
-            true => Err(Error::engine(format!(
-                "the last step of {} failed while its state was being replaced, so there is none to go on with; start again from the last \
-                 checkpoint",
-                self.signature.model
-            ))),
-        }
-    }
-
-    /// Copies what no node computes into the next state.
-    fn carry(&mut self) -> ::ort::Result<()> {
-        let [one, two] = &mut self.sets;
-        let (now, next) = if self.current == 0 { (one, two) } else { (two, one) };
-        for &(port, source) in &self.carried {
-            let value = match source {
-                Source::State(from) => Some(&now.tensors[from]),
-                Source::Feed(from) => self.feeds[from].as_ref(),
-            };
-            if let Some(value) = value {
-                value.copy_into(&mut next.tensors[port])?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Binds one step's inputs and plain outputs.
-    fn bind(&mut self, order: &[usize], feeds: &[(&str, &Tensor)]) -> ::ort::Result<()> {
-        let StateSet { binding, tensors } = &mut self.sets[self.current];
-        for ((&input, &at), buffer) in self.map.fed.iter().zip(order).zip(&mut self.feeds) {
-            let tensor = feeds[at].1;
-            let buffer = match buffer {
-                Some(kept) if same_shape(kept, tensor) => kept,
-                other => other.insert(empty(&Allocator::default(), tensor.dtype(), tensor.shape())?),
-            };
-            fill(buffer, tensor)?;
-            binding.bind_input(&self.signature.inputs[input].name, buffer)?;
-        }
-        if self.device == Device::Cuda {
-            // An input that the graph reads on the CPU is copied there by the binding call itself, and would stay as it
-            // was at that call.
-            for (&input, tensor) in self.map.inputs.iter().zip(tensors) {
-                binding.bind_input(&self.signature.inputs[input].name, tensor)?;
-            }
-            binding.synchronize_inputs()?;
-        }
-        for &at in &self.map.plain {
-            // Anew each time: the binding would otherwise hold on to the last result's buffer, and to its shape.
-            binding.bind_output_to_device(&self.signature.outputs[at].name, &self.host)?;
-        }
-        Ok(())
-    }
-}
-
-impl Stepper for OrtStepper {
-    fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
-        let order = self.signature.match_feeds(&self.map.fed, feeds)?;
-        self.check()?;
-        self.bind(&order, feeds).map_err(|e| explain("take the inputs of", &self.signature.model, &e))?;
-        self.lost = self.in_place.contains(&true);
-        let model = &self.signature.model;
-        let binding = &self.sets[self.current].binding;
-        let results = self.session.run_binding(binding).map_err(|e| explain("run", model, &e))?;
-        binding.synchronize_outputs().map_err(|e| explain("run", model, &e))?;
-        let plain = self
-            .map
-            .plain
-            .iter()
-            .map(|&at| {
-                let name = &self.signature.outputs[at].name;
-                Ok((name.clone(), output(results.get(name), name, model)?))
-            })
-            .collect::<Result<_>>()?;
-        drop(results);
-        let carried = self.carry();
-        carried.map_err(|e| explain("pass on the state of", &self.signature.model, &e))?;
-        // Only now, when nothing can fail any more, does the step count. A failed one wrote to the other set, and to what is in place.
-        self.current = 1 - self.current;
-        self.lost = false;
-        Ok(plain)
-    }
-
-    fn state(&mut self) -> Result<Vec<Tensor>> {
-        self.check()?;
-        let model = &self.signature.model;
-        let kept = |port: usize| if self.in_place[port] { 0 } else { self.current };
-        (0..self.in_place.len())
-            .map(|port| &self.sets[kept(port)].tensors[port])
-            .map(|tensor| match self.device {
-                Device::Cpu => from_ort(tensor),
-                Device::Cuda => from_ort(&tensor.to(AllocationDevice::CPU, 0)?),
-            })
-            .collect::<::ort::Result<_>>()
-            .map_err(|e| explain("copy the state of", model, &e))
-    }
-}
-
-const ELEMENT_TYPES: [(DType, TensorElementType); 13] = [
-    (DType::F32, TensorElementType::Float32),
-    (DType::F64, TensorElementType::Float64),
-    (DType::F16, TensorElementType::Float16),
-    (DType::BF16, TensorElementType::Bfloat16),
-    (DType::I8, TensorElementType::Int8),
-    (DType::I16, TensorElementType::Int16),
-    (DType::I32, TensorElementType::Int32),
-    (DType::I64, TensorElementType::Int64),
-    (DType::U8, TensorElementType::Uint8),
-    (DType::U16, TensorElementType::Uint16),
-    (DType::U32, TensorElementType::Uint32),
-    (DType::U64, TensorElementType::Uint64),
-    (DType::Bool, TensorElementType::Bool),
-];
-
-fn dtype_of(element: TensorElementType) -> Option<DType> {
-    ELEMENT_TYPES.iter().find(|row| row.1 == element).map(|row| row.0)
-}
-
-fn empty(allocator: &Allocator, dtype: DType, shape: &[usize]) -> ::ort::Result<DynTensor> {
-    let Some((_, element)) = ELEMENT_TYPES.iter().find(|row| row.0 == dtype) else {
-        return Err(::ort::Error::new(format!("the element type {dtype} is unknown")));
-    };
-    DynTensor::new(allocator, *element, shape)
-}
-
-fn same_shape(buffer: &DynTensor, tensor: &Tensor) -> bool {
-    dtype_of(*buffer.data_type()) == Some(tensor.dtype())
-        && buffer.shape().len() == tensor.shape().len()
-        && buffer.shape().iter().zip(tensor.shape()).all(|(&a, &b)| usize::try_from(a) == Ok(b))
-}
-
-/// Copies the tensor's elements into a buffer on the CPU.
-fn fill(buffer: &mut DynTensor, tensor: &Tensor) -> ::ort::Result<()> {
-    let bytes = tensor.bytes();
-    if buffer.size() != Some(bytes.len()) || !buffer.memory_info().is_cpu_accessible() {
-        return Err(::ort::Error::new("a buffer does not fit its tensor"));
-    }
-    if !bytes.is_empty() {
-        // SAFETY: the buffer is in the CPU's memory and has exactly this many bytes, as checked above; nobody else
-        // reads or writes it, since no run is under way.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.data_ptr_mut().cast::<u8>(), bytes.len()) };
-    }
-    Ok(())
-}
-
-fn to_ort(tensor: &Tensor) -> ::ort::Result<DynTensor> {
-    let mut buffer = empty(&Allocator::default(), tensor.dtype(), tensor.shape())?;
-    fill(&mut buffer, tensor)?;
-    Ok(buffer)
-}
-
-/// Copies a tensor out of the CPU's memory.
-fn from_ort(value: &DynTensor) -> ::ort::Result<Tensor> {
-    let Some(dtype) = dtype_of(*value.data_type()) else {
-        return Err(::ort::Error::new(format!("spgraph does not know the element type {}", value.data_type())));
-    };
-    let (Some(size), true) = (value.size(), value.memory_info().is_cpu_accessible()) else {
-        return Err(::ort::Error::new("the tensor is not in the CPU's memory"));
-    };
-    let bytes = match size {
-        0 => vec![],
-        // SAFETY: the tensor is in the CPU's memory, has `size` bytes, and lives until the copy is made.
-        _ => unsafe { std::slice::from_raw_parts(value.data_ptr().cast::<u8>(), size) }.to_vec(),
-    };
-    let shape = value.shape().iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
-    Tensor::new(dtype, shape, bytes).map_err(|e| ::ort::Error::new(e.to_string()))
-}
-
-fn output(value: Option<&DynValue>, name: &str, model: &str) -> Result<Tensor> {
-    let Some(value) = value else {
-        return Err(Error::engine(format!("ONNX Runtime gave no output `{name}` of {model}")));
-    };
-    let tensor = value.view().downcast::<DynTensorValueType>();
-    tensor.and_then(|t| from_ort(&t)).map_err(|e| explain(&format!("give the output `{name}` of"), model, &e))
 }
 
 fn explain(doing: &str, model: &str, error: &::ort::Error) -> Error {
