@@ -1,5 +1,5 @@
 //! The tests of `src/engine/native/compute` in a crate of their own, for `make sanitize`.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 #[path = "../../../src/engine/native/compute/mod.rs"]
 mod compute;
