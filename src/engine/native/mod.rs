@@ -22,25 +22,13 @@ use std::collections::HashSet;
 
 /// Whether the kernels are known to be faster than ONNX Runtime's on this processor.
 pub fn suits_processor() -> bool {
-    compute::Isa::detect() == compute::Isa::Avx512 || gemm_has_vectors()
-}
-
-#[cfg(target_arch = "x86_64")]
-fn gemm_has_vectors() -> bool {
-    std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn gemm_has_vectors() -> bool {
-    cfg!(target_arch = "aarch64")
+    // On 64-bit ARM the `gemm` crate has NEON.
+    compute::Isa::detect() >= compute::Isa::Avx2 || cfg!(target_arch = "aarch64")
 }
 
 /// For people: which instructions the kernels use.
 pub fn instructions() -> &'static str {
-    match compute::Isa::detect() {
-        compute::Isa::Avx512 => "AVX-512",
-        compute::Isa::Portable => "portable",
-    }
+    compute::Isa::detect().name()
 }
 
 /// A model with native operators.

@@ -1,4 +1,4 @@
-//! Sixteen numbers side by side: an AVX-512 register, or an array.
+//! Sixteen numbers side by side: a register of AVX-512, two of AVX2, or an array.
 
 /// Element-wise arithmetic on sixteen numbers.
 ///
@@ -37,7 +37,8 @@ pub trait Lanes: Copy {
 /// How many numbers.
 pub const LANES: usize = 16;
 
-/// Sixteen numbers for every processor.
+/// Sixteen numbers for every processor. On x86-64, where [`Pair`] and [`Register`] are there for speed, its methods are not inlined,
+/// which would take minutes to compile.
 #[derive(Clone, Copy)]
 pub struct Plain([f32; LANES]);
 
@@ -53,19 +54,22 @@ macro_rules! plain {
 }
 
 impl Lanes for Plain {
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn splat(value: f32) -> Self {
         Plain([value; LANES])
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn load(from: &[f32]) -> Self {
         let mut v = [0.0; LANES];
         v.copy_from_slice(&from[..LANES]);
         Plain(v)
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     unsafe fn load_where(mask: u16, from: *const f32) -> Self {
         match mask {
             0 => Self::splat(0.0),
@@ -74,42 +78,50 @@ impl Lanes for Plain {
         }
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn store(self, to: &mut [f32]) {
         to[..LANES].copy_from_slice(&self.0);
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn add(self, other: Self) -> Self {
         plain!(self, other, a, b => a + b)
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn sub(self, other: Self) -> Self {
         plain!(self, other, a, b => a - b)
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn mul(self, other: Self) -> Self {
         plain!(self, other, a, b => a * b)
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         self.mul(factor).add(addend)
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn max(self, other: Self) -> Self {
         plain!(self, other, a, b => a.max(b))
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn where_positive(self, mask: Self) -> Self {
         plain!(self, mask, a, b => if b > 0.0 { a } else { 0.0 })
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn where_equal(self, a: Self, b: Self) -> Self {
         let mut out = self;
         for i in 0..LANES {
@@ -118,7 +130,8 @@ impl Lanes for Plain {
         out
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn unless_equal(self, a: Self, b: Self) -> Self {
         let mut out = self;
         for i in 0..LANES {
@@ -208,7 +221,98 @@ mod register {
     }
 }
 
-/// A function over [`Lanes`] `V`, compiled for AVX-512 and for every processor; the caller's [`Isa`](super::Isa) chooses.
+/// Sixteen numbers in two registers. Only for functions that run where AVX2 and FMA are there.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub struct Pair([std::arch::x86_64::__m256; 2]);
+
+#[cfg(target_arch = "x86_64")]
+mod pair {
+    use super::{LANES, Lanes, Pair};
+    use std::arch::x86_64::*;
+
+    macro_rules! both {
+        ($($x:ident = $value:expr),* => $result:expr) => {
+            // SAFETY: that of all methods, below.
+            unsafe { Pair([{ $(let $x = $value.0[0];)* $result }, { $(let $x = $value.0[1];)* $result }]) }
+        };
+    }
+
+    // SAFETY of all methods: `Pair` is named only by functions compiled with AVX2 and FMA, which are called where the processor has
+    // them; loads and stores are within slices whose length is checked, or within what the caller promises.
+    impl Lanes for Pair {
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            let half = unsafe { _mm256_set1_ps(value) };
+            Pair([half, half])
+        }
+
+        #[inline(always)]
+        fn load(from: &[f32]) -> Self {
+            assert!(from.len() >= LANES);
+            unsafe { Pair([_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))]) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_where(mask: u16, from: *const f32) -> Self {
+            match mask {
+                0 => Self::splat(0.0),
+                _ => unsafe { Pair([_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]) },
+            }
+        }
+
+        #[inline(always)]
+        fn store(self, to: &mut [f32]) {
+            assert!(to.len() >= LANES);
+            unsafe {
+                _mm256_storeu_ps(to.as_mut_ptr(), self.0[0]);
+                _mm256_storeu_ps(to.as_mut_ptr().add(8), self.0[1]);
+            }
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            both!(v = self, other = other => _mm256_add_ps(v, other))
+        }
+
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            both!(v = self, other = other => _mm256_sub_ps(v, other))
+        }
+
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            both!(v = self, other = other => _mm256_mul_ps(v, other))
+        }
+
+        #[inline(always)]
+        fn mul_add(self, factor: Self, addend: Self) -> Self {
+            both!(v = self, factor = factor, addend = addend => _mm256_fmadd_ps(v, factor, addend))
+        }
+
+        #[inline(always)]
+        fn max(self, other: Self) -> Self {
+            both!(v = self, other = other => _mm256_max_ps(v, other))
+        }
+
+        #[inline(always)]
+        fn where_positive(self, mask: Self) -> Self {
+            both!(v = self, mask = mask => _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(mask, _mm256_setzero_ps()), v))
+        }
+
+        #[inline(always)]
+        fn where_equal(self, a: Self, b: Self) -> Self {
+            both!(v = self, a = a, b = b => _mm256_and_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b), v))
+        }
+
+        #[inline(always)]
+        fn unless_equal(self, a: Self, b: Self) -> Self {
+            both!(v = self, a = a, b = b => _mm256_and_ps(_mm256_cmp_ps::<_CMP_NEQ_UQ>(a, b), v))
+        }
+    }
+}
+
+/// A function over [`Lanes`] `V`, compiled for AVX-512, for AVX2 and for every processor; the caller's [`Isa`](super::Isa) chooses.
 macro_rules! for_isa {
     ($(#[$doc:meta])* $visibility:vis fn $name:ident<$V:ident>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
@@ -221,10 +325,18 @@ macro_rules! for_isa {
             fn fast($($arg: $ty),*) {
                 body::<super::lanes::Register>($($arg),*)
             }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn wide($($arg: $ty),*) {
+                body::<super::lanes::Pair>($($arg),*)
+            }
             match isa {
                 // SAFETY: `Isa::Avx512` is chosen only where the processor has it.
                 #[cfg(target_arch = "x86_64")]
                 super::Isa::Avx512 => unsafe { fast($($arg),*) },
+                // SAFETY: as above, for `Isa::Avx2`.
+                #[cfg(target_arch = "x86_64")]
+                super::Isa::Avx2 => unsafe { wide($($arg),*) },
                 _ => body::<super::lanes::Plain>($($arg),*),
             }
         }

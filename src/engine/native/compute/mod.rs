@@ -36,32 +36,61 @@ pub trait Pool {
     }
 }
 
-/// Which instructions the products use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which instructions the kernels use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
+    /// Plain code, which a compiler may put into vectors (as for NEON); products by the `gemm` crate, which has NEON itself.
+    Portable,
+    /// AVX2 and FMA; products by the `gemm` crate.
+    Avx2,
     /// Own tiles of 14×32 in AVX-512 registers.
     Avx512,
-    /// The `gemm` crate, which has AVX2 and NEON, and plain code for everything else.
-    Portable,
 }
 
 impl Isa {
-    /// What this processor has; `SPGRAPH_ISA=portable` leaves AVX-512 unused.
+    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+
+    /// What this processor has, or less where `SPGRAPH_ISA` says so: `avx2` or `portable`.
     pub fn detect() -> Isa {
         static FOUND: OnceLock<Isa> = OnceLock::new();
-        *FOUND.get_or_init(|| match std::env::var("SPGRAPH_ISA").as_deref() {
-            Ok("portable") => Isa::Portable,
-            _ => Isa::supported(),
+        *FOUND.get_or_init(|| {
+            let asked = std::env::var("SPGRAPH_ISA").ok();
+            let limit = Isa::ALL.into_iter().find(|isa| asked.as_deref() == Some(isa.variable()));
+            Isa::supported().min(limit.unwrap_or(Isa::Avx512))
         })
     }
 
+    /// The best that this processor has.
     #[cfg(target_arch = "x86_64")]
-    fn supported() -> Isa {
-        if std::is_x86_feature_detected!("avx512f") { Isa::Avx512 } else { Isa::Portable }
+    pub fn supported() -> Isa {
+        if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512vl") {
+            Isa::Avx512
+        } else if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+            Isa::Avx2
+        } else {
+            Isa::Portable
+        }
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn supported() -> Isa {
+    pub fn supported() -> Isa {
         Isa::Portable
+    }
+
+    fn variable(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "AVX2",
+            Isa::Avx512 => "AVX-512",
+        }
     }
 }

@@ -6,6 +6,8 @@ use super::{Conv, Isa, Pool};
 
 /// Columns of one panel of the AVX-512 tiles.
 pub const PANEL: usize = 32;
+/// Columns of one panel, at most, where the `gemm` crate multiplies.
+const WIDE: usize = 256;
 
 /// The right side of a product: for each group and panel of columns, for each tap, a row of the panel's columns for every row of
 /// the left side's depth. Columns beyond the last are zero.
@@ -15,7 +17,7 @@ pub struct Packed {
     pub taps: usize,
     pub depth: usize,
     pub columns: usize,
-    /// Columns of one panel: [`PANEL`], or all of them where the `gemm` crate multiplies.
+    /// Columns of one panel: [`PANEL`], or up to [`WIDE`] where the `gemm` crate multiplies.
     pub panel: usize,
 }
 
@@ -23,7 +25,7 @@ impl Packed {
     fn new(isa: Isa, groups: usize, taps: usize, depth: usize, columns: usize) -> Packed {
         let panel = match isa {
             Isa::Avx512 => PANEL,
-            Isa::Portable => columns,
+            _ => columns.clamp(1, WIDE),
         };
         let size = groups * columns.div_ceil(panel) * panel * taps * depth;
         Packed { data: vec![0.0; size], groups, taps, depth, columns, panel }

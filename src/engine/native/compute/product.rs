@@ -1,7 +1,7 @@
 //! Products of gathered rows with packed weights: forward convolution and the input's gradient.
 
 use super::gather::{Gather, NONE};
-use super::lanes::{LANES, Lanes};
+use super::lanes::{LANES, Lanes, for_isa};
 use super::pack::{PANEL, Packed};
 use super::shared::{Shared, with_scratch};
 use super::{Isa, Pool};
@@ -88,7 +88,7 @@ pub fn product(
                     });
                 }
             }
-            _ => panels.for_each(|panel| job.portable(panel, &out)),
+            _ => job.portable(isa, panels, &out),
         }
     });
 }
@@ -236,26 +236,40 @@ impl Job<'_> {
     }
 
     /// Copies the rows together and leaves the product to the `gemm` crate.
-    fn portable(&self, panel: usize, out: &Shared) {
-        let Packed { taps, depth, columns, .. } = *self.packed;
-        let (first, deep) = (panel * self.packed.panel, taps * depth);
-        let width = (columns - first).min(self.packed.panel);
-        let b = &self.packed.data[(self.group * self.packed.panels() + panel) * self.packed.size()..][..self.packed.size()];
-        with_scratch(self.count * (deep + width), |scratch| {
+    fn portable(&self, isa: Isa, panels: Range<usize>, out: &Shared) {
+        let Packed { taps, depth, columns, panel: wide, .. } = *self.packed;
+        let deep = taps * depth;
+        with_scratch(self.count * (deep + wide), |scratch| {
             let (rows, result) = scratch.split_at_mut(self.count * deep);
             for r in 0..self.count {
                 for tap in 0..taps {
                     rows[r * deep + tap * depth..][..depth].copy_from_slice(self.source(tap, r));
                 }
             }
-            multiply(self.count, width, deep, (result, width), (rows, deep, 1), (b, self.packed.panel), false);
-            for (r, row) in result.chunks_exact(width.max(1)).enumerate().take(self.count) {
-                let at = self.target(r) + first;
-                // SAFETY: no two tasks share a row and a panel.
-                let to = unsafe { out.part(at, width) };
-                self.epilogue.finish(row, to, at, self.group * columns + first);
+            for panel in panels {
+                let b = &self.packed.data[(self.group * self.packed.panels() + panel) * self.packed.size()..][..self.packed.size()];
+                let first = panel * wide;
+                let width = wide.min(columns - first);
+                multiply(self.count, width, deep, (result, width), (rows, deep, 1), (b, wide), false);
+                for (r, row) in result.chunks_exact(width).enumerate().take(self.count) {
+                    let at = self.target(r) + first;
+                    // SAFETY: no two tasks share a row and a panel.
+                    let to = unsafe { out.part(at, width) };
+                    finish_row(isa, self.epilogue, row, to, at, self.group * columns + first);
+                }
             }
         });
+    }
+}
+
+for_isa! {
+    /// [`Epilogue::finish`] of a whole row.
+    fn finish_row<V>(epilogue: &Epilogue, row: &[f32], out: &mut [f32], at: usize, channel: usize) {
+        let whole = row.len() / LANES * LANES;
+        for c in (0..whole).step_by(LANES) {
+            epilogue.lanes(V::load(&row[c..]), &mut out[c..], at + c, channel + c);
+        }
+        epilogue.finish(&row[whole..], &mut out[whole..], at + whole, channel + whole);
     }
 }
 

@@ -539,7 +539,7 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32]
             let (o, i) = (o..(o + FEATURES).min(width), i..(i + CHANNELS).min(depth));
             let (left, right) = match isa {
                 Isa::Avx512 => (Order::new(o.len(), LANES, TURN), Order::new(i.len(), PANEL, TURN)),
-                Isa::Portable => (Order::new(o.len(), o.len(), TURN), Order::new(i.len(), i.len(), TURN)),
+                _ => (Order::new(o.len(), o.len(), TURN), Order::new(i.len(), i.len(), TURN)),
             };
             let stride = right.panels * right.panel;
             let sums = POINTS * o.len() * stride;
