@@ -231,7 +231,14 @@ impl Geometry {
             return b.reshape(stacked, &shape);
         }
         if self.output.iter().all(|&s| s >= LARGE_MAP) || taps.len() * self.channels <= STACKED_ROWS {
-            return self.weight_grad_by_image(b, x, dy, &taps, pixels, &shape);
+            // What each form copies, in channels of a map.
+            let across = self.window.kernel.last().copied().unwrap_or(1);
+            let (lines, pieces) = (across * self.features + taps.len() / across * self.channels, taps.len() * self.channels);
+            let by_line = self.unit_stride() && across > 1 && pieces > STACKED_ROWS && lines < pieces;
+            return match by_line {
+                true => self.weight_grad_by_line(b, x, dy, &shape),
+                false => self.weight_grad_by_image(b, x, dy, &taps, pixels, &shape),
+            };
         }
         // Small maps: rows over channels, columns over all pixels of the batch, one product for all taps.
         let mut perm: Vec<usize> = (0..2 + self.rank()).collect();
@@ -286,6 +293,38 @@ impl Geometry {
         }
         let dw = b.concat(&parts, 1)?;
         self.taps_last(b, dw, taps.len(), shape)
+    }
+
+    /// Large maps, unit strides: whole lines of `x`, and `dY` moved along the line, so that few and long pieces are copied. A line of
+    /// `dY` has zeros where `x` has what the kernel position does not meet.
+    fn weight_grad_by_line(&self, b: &mut Builder, x: ValueId, dy: ValueId, shape: &[Dim]) -> Rule<ValueId> {
+        let (win, last) = (&self.window, self.rank() - 1);
+        let line = self.output[last] + (win.kernel[last] - 1) * win.dilations[last];
+        let pixels = self.output[..last].iter().product::<usize>() * line;
+        let mut moved = vec![];
+        for position in 0..win.kernel[last] {
+            let (mut begin, mut end) = (vec![0; 2 + self.rank()], vec![0; 2 + self.rank()]);
+            begin[2 + last] = (position * win.dilations[last]) as i64;
+            end[2 + last] = (line - self.output[last]) as i64 - begin[2 + last];
+            let dy = b.pad(dy, &begin, &end, 0.0)?;
+            moved.push(b.reshape(dy, &[self.batch, self.features.into(), pixels.into()])?);
+        }
+        let axes: Vec<usize> = (2..2 + last).collect();
+        let mut parts = vec![];
+        for tap in self.taps().iter().step_by(win.kernel[last]) {
+            let starts: Vec<i64> = (0..last).map(|i| (tap[i] * win.dilations[i]) as i64).collect();
+            let ends: Vec<i64> = (0..last).map(|i| starts[i] + self.output[i] as i64).collect();
+            let whole = (0..last).all(|i| win.kernel[i] == 1);
+            let lines = if whole { x } else { b.slice(x, &axes, &starts, &ends, &vec![1; last])? };
+            let rows = b.reshape(lines, &[self.batch, self.channels.into(), pixels.into()])?;
+            let columns = b.transpose(rows, &[0, 2, 1])?;
+            for &dy in &moved {
+                let products = b.matmul(dy, columns)?;
+                parts.push(b.sum(products, &[0], false)?);
+            }
+        }
+        let dw = b.concat(&parts, 1)?;
+        self.taps_last(b, dw, self.taps().len(), shape)
     }
 
     /// The gradient of the kernel for each sample: `dYₙ·Xₙᵀ`, where `X` holds a row for every channel and kernel tap.
