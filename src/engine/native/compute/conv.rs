@@ -151,7 +151,7 @@ impl Plan {
     fn with_padded(&self, pool: &dyn Pool, to: &Conv, x: &[f32], work: impl FnOnce(&[f32])) {
         let from = &self.conv;
         let (line, image) = (to.input[1] * to.channels, to.input_pixels() * to.channels);
-        let left = from.pads[1] * to.channels;
+        let left = (from.pads[1] * to.channels).min(line);
         let width = from.input[1].min(to.input[1].saturating_sub(from.pads[1])) * from.channels;
         with_scratch(to.images * image, |padded| {
             let out = Shared::new(padded);
@@ -162,7 +162,7 @@ impl Plan {
                 match y.checked_sub(from.pads[0]).filter(|&y| y < from.input[0]) {
                     None => to.fill(0.0),
                     Some(y) => {
-                        to[..left.min(line)].fill(0.0);
+                        to[..left].fill(0.0);
                         to[left..left + width]
                             .copy_from_slice(&x[(n * from.input_pixels() + y * from.input[1]) * from.channels..][..width]);
                         to[left + width..].fill(0.0);

@@ -221,7 +221,7 @@ impl Job<'_> {
             // SAFETY: `Isa::Avx512` is chosen only where the processor has it. Sources are slices of the chunk's elements, the panel
             // has 32 for each of them; offsets and columns lie inside the output and the slices of its shape, whose lengths `product`
             // checked. No two tasks share a row and a panel.
-            unsafe { gathered(sources, ROWS, taps, length, b.as_ptr(), &target, offsets) };
+            unsafe { gathered(sources, taps, length, b.as_ptr(), &target, offsets) };
         };
         // Rows of the output are best written from end to end, where all panels stay in the cache meanwhile.
         if panels.len() * taps * length * width <= NEAR {

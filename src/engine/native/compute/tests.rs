@@ -131,6 +131,7 @@ fn convolutions() -> Vec<(&'static str, Conv, f64)> {
         ("1×1 with stride, a rim unread", conv(2, [6, 7], 40, 70, 1, 2, 0), direct),
         ("a network's stem", conv(1, [20, 21], 3, 16, 7, 2, 3), direct),
         ("a small network's stem", conv(2, [12, 33], 3, 16, 3, 1, 1), direct),
+        ("few channels, pads beyond all that is read", conv(1, [1, 1], 3, 5, 2, 20, 5), direct),
         ("few channels, wide pads", conv(2, [5, 6], 8, 8, 3, 1, 2), direct),
         ("two sizes", shaped(Conv { kernel: [1, 5], pads: [0, 2], strides: [2, 1], ..conv(2, [9, 8], 20, 24, 1, 1, 0) }), direct),
         ("more than one block", conv(1, [33, 17], 24, 130, 1, 1, 0), direct),

@@ -36,22 +36,14 @@ macro_rules! literal_rows {
 /// that `offsets` has. With `add`, the sum begins with what is there.
 ///
 /// # Safety
-/// The processor has AVX-512F. `sources` holds 14 pointers to `depth` elements at every `stride`, `taps` times; `b` has
+/// The processor has AVX-512F. `sources` holds 14 pointers to `depth` elements for each of `taps`; `b` has
 /// `taps·depth·32` elements; `offsets` has at most 14 entries, and at each of them `out`, `addend` and `mask` have `columns` elements.
 #[target_feature(enable = "avx512f")]
-pub unsafe fn gathered(
-    sources: &[*const f32],
-    stride: usize,
-    taps: usize,
-    depth: usize,
-    b: *const f32,
-    target: &Target,
-    offsets: &[usize],
-) {
+pub unsafe fn gathered(sources: &[*const f32], taps: usize, depth: usize, b: *const f32, target: &Target, offsets: &[usize]) {
     // SAFETY: the caller's promises.
     match target.columns {
-        0..=16 => unsafe { gathered_halves::<1>(sources, stride, taps, depth, b, target, offsets) },
-        _ => unsafe { gathered_halves::<2>(sources, stride, taps, depth, b, target, offsets) },
+        0..=16 => unsafe { gathered_halves::<1>(sources, taps, depth, b, target, offsets) },
+        _ => unsafe { gathered_halves::<2>(sources, taps, depth, b, target, offsets) },
     }
 }
 
@@ -62,7 +54,6 @@ pub unsafe fn gathered(
 #[target_feature(enable = "avx512f")]
 unsafe fn gathered_halves<const HALVES: usize>(
     sources: &[*const f32],
-    stride: usize,
     taps: usize,
     depth: usize,
     b: *const f32,
@@ -84,7 +75,7 @@ unsafe fn gathered_halves<const HALVES: usize>(
         }
     }
     for tap in 0..taps {
-        let at: &[*const f32] = &sources[tap * stride..][..ROWS];
+        let at: &[*const f32] = &sources[tap * ROWS..][..ROWS];
         macro_rules! pointers { ($($r:literal)*) => { [$( at[$r] ),*] } }
         let row: [*const f32; ROWS] = literal_rows!(pointers);
         for k in 0..depth {
