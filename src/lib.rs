@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 pub mod fisher;
 pub mod fisher_file;
+pub mod forms;
 pub mod fs;
 pub mod grad;
 pub mod import;

@@ -108,6 +108,12 @@ pub trait Operator: Sync {
         Err("it has no rule for the gradients of single samples".into())
     }
 
+    /// The outputs by other operators, where those are cheaper for the shapes at hand. `inputs` are those of the node, in the
+    /// builder's graph.
+    fn cheaper(&self, _b: &mut Builder, _n: &View, _inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
+        Ok(None)
+    }
+
     /// The first output, where it follows from shapes and constants.
     fn evaluate(&self, _: &View) -> Option<Known> {
         None

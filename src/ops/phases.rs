@@ -5,10 +5,10 @@
 //! alone. So all work is element-wise on maps of (nearly) the output's size, one per phase, with a few shifts; in the end the
 //! phases are interleaved. Nothing is scattered: the result is the same in every run, on every device.
 
-use super::slice::spread_out;
+use super::slice::{spread_out, take_apart};
 use super::window::Window;
 use super::{Builder, Rule};
-use crate::ir::{Attr, Attrs, Dim, Tensor, ValueId};
+use crate::ir::{Attr, Attrs, Dim, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which phase one tap of the window meets, and with which shift, per axis.
@@ -83,19 +83,9 @@ impl Phases {
     pub fn split(&self, b: &mut Builder, x: ValueId, taps: &[Tap], fill: f64) -> Rule<BTreeMap<Vec<usize>, ValueId>> {
         let used: BTreeSet<Vec<usize>> = taps.iter().map(|t| t.phase.clone()).collect();
         let strides = &self.window.strides;
-        if strides.iter().all(|&s| s == 1) {
-            return Ok(used.into_iter().map(|p| (p, x)).collect());
-        }
-        let zeros = vec![0; self.rank()];
-        let mut phases = BTreeMap::new();
-        for phase in used {
-            let part = b.slice(x, &self.axes(), &signed(&phase), &signed(&self.input), &signed(strides))?;
-            let have = |i: usize| (self.input[i] - phase[i].min(self.input[i])).div_ceil(strides[i]);
-            let end: Vec<i64> = (0..self.rank()).map(|i| (self.sizes[i] - have(i)) as i64).collect();
-            let part = self.pad_ends(b, part, &zeros, &end, fill)?;
-            phases.insert(phase, part);
-        }
-        Ok(phases)
+        let end: Vec<i64> = (0..self.rank()).map(|i| (self.sizes[i] * strides[i]) as i64 - self.input[i] as i64).collect();
+        let whole = self.pad_ends(b, x, &vec![0; self.rank()], &end, fill)?;
+        take_apart(b, whole, strides, &used)
     }
 
     /// Puts phases back into one image; those that are not there are zero.
@@ -144,77 +134,17 @@ impl Phases {
         parts.first().copied().ok_or_else(|| "its windows meet nothing".into())
     }
 
-    /// `v`, which has one element per window, as the phases meet it: for each shift of the taps, the element `q − m` at index `q`,
-    /// or `fill` where there is no such window.
-    pub fn shifted(&self, b: &mut Builder, v: ValueId, taps: &[Tap], fill: f64) -> Rule<BTreeMap<Vec<i64>, ValueId>> {
-        let shifts: BTreeSet<Vec<i64>> = taps.iter().map(|t| t.shift.clone()).collect();
-        let most = |f: &dyn Fn(i64, usize) -> i64| -> Vec<i64> {
-            (0..self.rank()).map(|i| shifts.iter().map(|m| f(m[i], i)).max().unwrap_or(0).max(0)).collect()
-        };
-        let begin = most(&|m, _| m);
-        let end = most(&|m, i| self.sizes[i] as i64 - m - self.windows[i] as i64);
-        let padded = self.pad_ends(b, v, &begin, &end, fill)?;
-        let mut all = BTreeMap::new();
-        for shift in shifts {
-            let starts: Vec<i64> = (0..self.rank()).map(|i| begin[i] - shift[i]).collect();
-            let part = self.part(b, padded, &starts, &self.sizes)?;
-            all.insert(shift, part);
-        }
-        Ok(all)
+    /// What a tap meets in its phase, one element per window; `fill` where that is outside.
+    pub fn to_windows(&self, b: &mut Builder, phase: ValueId, shift: &[i64], fill: f64) -> Rule<ValueId> {
+        let begin: Vec<i64> = shift.iter().map(|m| -m).collect();
+        let end: Vec<i64> = (0..self.rank()).map(|i| self.windows[i] as i64 + shift[i] - self.sizes[i] as i64).collect();
+        self.pad_ends(b, phase, &begin, &end, fill)
     }
 
-    /// `sizes` elements from `starts` on.
-    fn part(&self, b: &mut Builder, v: ValueId, starts: &[i64], sizes: &[usize]) -> Rule<ValueId> {
-        let have = |i: usize| b.shape(v)[2 + i] == Dim::Known(sizes[i]) && starts[i] == 0;
-        let cut: Vec<usize> = (0..self.rank()).filter(|&i| !have(i)).collect();
-        if cut.is_empty() {
-            return Ok(v);
-        }
-        let axes: Vec<usize> = cut.iter().map(|&i| 2 + i).collect();
-        let from: Vec<i64> = cut.iter().map(|&i| starts[i]).collect();
-        let to: Vec<i64> = cut.iter().map(|&i| starts[i] + sizes[i] as i64).collect();
-        b.slice(v, &axes, &from, &to, &vec![1; cut.len()])
-    }
-
-    /// A mask over a phase, aligned to the windows: at `w` the element `w + m`, false where there is none.
-    pub fn to_windows(&self, b: &mut Builder, mask: ValueId, shift: &[i64]) -> Rule<ValueId> {
-        let turned = self.turned(b, mask, shift, &self.windows)?;
-        let there = |i: usize, w: usize| (0..self.sizes[i] as i64).contains(&(w as i64 + shift[i]));
-        if (0..self.rank()).all(|i| (0..self.windows[i]).all(|w| there(i, w))) {
-            return Ok(turned);
-        }
-        let mut valid = vec![true];
-        for (i, &windows) in self.windows.iter().enumerate() {
-            valid = valid.iter().flat_map(|v| (0..windows).map(move |w| *v && there(i, w))).collect();
-        }
-        let valid = b.constant(Tensor::from_bool(&[&[1, 1], self.windows.as_slice()].concat(), &valid));
-        b.op("And", &[turned, valid], Attrs::new())
-    }
-
-    /// A mask over the windows, aligned to the phase that a tap meets: at `q` the element `q − m`, anything where there is none.
-    pub fn to_phase(&self, b: &mut Builder, mask: ValueId, shift: &[i64]) -> Rule<ValueId> {
-        let back: Vec<i64> = shift.iter().map(|m| -m).collect();
-        self.turned(b, mask, &back, &self.sizes)
-    }
-
-    /// The element `i + by` at each index `i` below `sizes`, counted round and round. (Not every runtime can pad booleans.)
-    fn turned(&self, b: &mut Builder, mask: ValueId, by: &[i64], sizes: &[usize]) -> Rule<ValueId> {
-        let mut turned = mask;
-        for i in 0..self.rank() {
-            let from = b.shape(turned)[2 + i].known().filter(|&n| n > 0).ok_or("the size of a mask is not known")?;
-            let mut start = by[i].rem_euclid(from as i64) as usize;
-            let mut missing = sizes[i];
-            let mut parts = vec![];
-            while missing > 0 {
-                let count = missing.min(from - start);
-                let whole = count == from;
-                let (first, end) = (start as i64, (start + count) as i64);
-                parts.push(if whole { turned } else { b.slice(turned, &[2 + i], &[first], &[end], &[1])? });
-                (start, missing) = (0, missing - count);
-            }
-            turned = b.concat(&parts, 2 + i)?;
-        }
-        Ok(turned)
+    /// The way back: one element per window, brought to where a tap meets the phase; zero where no window does.
+    pub fn to_phase(&self, b: &mut Builder, v: ValueId, shift: &[i64]) -> Rule<ValueId> {
+        let end: Vec<i64> = (0..self.rank()).map(|i| self.sizes[i] as i64 - shift[i] - self.windows[i] as i64).collect();
+        self.pad_ends(b, v, shift, &end, 0.0)
     }
 
     /// The canonical attributes of the window.

@@ -8,6 +8,7 @@ use super::source_branch::start_constant;
 use super::strengths::{Acting, Penalties, Site};
 use super::update::{Pull, update};
 use crate::error::{Error, Refusal, Result};
+use crate::forms;
 use crate::grad;
 use crate::import::{Batch, ImportOptions, Imported, import};
 use crate::ir::{DType, Dim, Graph, Tensor, TensorType, ValueId};
@@ -145,6 +146,7 @@ pub fn backward(source: &SourceModel, original: &SourceModel, options: &Options,
             });
         }
     }
+    forms::choose(&mut graph).map_err(Error::Unsupported)?;
     Ok(Backward { graph, data: input, target, loss, parameters, gradients, buffers, regularizers })
 }
 

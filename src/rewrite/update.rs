@@ -65,10 +65,19 @@ pub(super) fn update(
             own.push(extra(graph, Some(p), Role::Optimizer, kind, p.ty.clone()));
         }
         let inputs: Vec<ValueId> = own.iter().map(|s| s.input).collect();
+        let built = graph.nodes.len();
         let next = one(graph, scalars, &all, p, Clipped { gradient, pull }, &inputs).map_err(failed("update"))?;
-        p.next = own_name(graph, next[0], &format!("{}.next", p.name))?;
-        for (slot, &value) in own.iter_mut().zip(&next[1..]) {
-            slot.next = own_name(graph, value, &format!("{}.next", slot.name))?;
+        for (slot, &value) in std::iter::once(&mut *p).chain(&mut own).zip(&next) {
+            let name = format!("{}.next", slot.name);
+            // What the update computed has no name yet, unless it is the next value of two.
+            let unnamed = graph.value(value).producer.is_some_and(|node| node >= built) && !graph.name_of(value).ends_with(".next");
+            slot.next = match unnamed {
+                true => {
+                    graph.rename(value, &name);
+                    value
+                }
+                false => own_name(graph, value, &name)?,
+            };
         }
         state.append(&mut own);
         if let Some(decay) = optimizer.ema {

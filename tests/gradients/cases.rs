@@ -149,7 +149,7 @@ pub fn scalar(v: f64) -> Tensor {
 }
 
 pub fn cases() -> Vec<Case> {
-    [element_wise(), linear(), windows(), reductions(), layout()].into_iter().flatten().collect()
+    [element_wise(), linear(), stacked(), windows(), reductions(), layout()].into_iter().flatten().collect()
 }
 
 fn element_wise() -> Vec<Case> {
@@ -232,6 +232,8 @@ fn linear() -> Vec<Case> {
         on("Conv", &[2, 3, 13, 14]).and(&[4, 3, 7, 7]).ints("strides", &[2, 2]).ints("pads", &[3, 3, 3, 3]),
         on("Conv", &[1, 2, 30, 29]).and(&[2, 2, 3, 3]).ints("pads", &[1, 1, 1, 1]),
         on("Conv", &[1, 30, 29, 29]).and(&[2, 30, 2, 2]),
+        on("Conv", &[1, 17, 57, 58]).and(&[2, 17, 3, 3]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),
+        on("Conv", &[1, 17, 60, 57]).and(&[2, 17, 3, 3]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),
         // More channels, and an output of the input's size or a whole fraction of it.
         on("Conv", &[2, 8, 5, 6]).and(&[3, 8, 3, 3]).ints("pads", &[1, 1, 1, 1]),
         on("Conv", &[2, 8, 5, 5]).and(&[3, 8, 3, 3]).ints("dilations", &[2, 2]).ints("pads", &[2, 2, 2, 2]),
@@ -253,6 +255,24 @@ fn linear() -> Vec<Case> {
         statistics(bn(&[4, 3])).float("epsilon", 0.1),
         statistics(bn(&[2, 3, 4, 5])).batch_norm_train(),
         statistics(bn(&[4, 3])).float("epsilon", 0.1).batch_norm_train(),
+    ]
+}
+
+/// Convolutions with more output channels than pixels, whose batch is stacked into one image where its size is known.
+pub fn stacked() -> Vec<Case> {
+    let conv = |x: &[usize], w: &[usize]| on("Conv", x).and(w);
+    vec![
+        conv(&[3, 2, 3, 4], &[13, 2, 3, 3]).ints("pads", &[1, 1, 1, 1]),
+        conv(&[2, 2, 5, 4], &[9, 2, 3, 3]).and(&[9]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),
+        conv(&[2, 2, 4, 4], &[5, 2, 3, 3]).ints("strides", &[2, 2]).ints("pads", &[0, 0, 1, 1]),
+        conv(&[2, 2, 4, 5], &[21, 2, 2, 2]).string("auto_pad", "SAME_LOWER"),
+        conv(&[2, 2, 6, 6], &[37, 2, 3, 3]).ints("dilations", &[1, 2]).ints("pads", &[1, 2, 1, 2]),
+        conv(&[3, 2, 5, 5], &[10, 2, 3, 3]),
+        conv(&[2, 2, 7, 6], &[7, 2, 2, 3]).ints("strides", &[3, 2]),
+        conv(&[2, 3, 5, 4], &[2, 3, 1, 1]).ints("strides", &[2, 3]),
+        conv(&[2, 3, 4, 4], &[2, 3, 1, 1]).and(&[2]),
+        conv(&[2, 2, 5], &[6, 2, 3]).ints("pads", &[1, 1]),
+        conv(&[2, 2, 4, 2, 3], &[25, 2, 3, 1, 2]).ints("pads", &[1, 0, 0, 1, 0, 1]),
     ]
 }
 

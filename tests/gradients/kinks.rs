@@ -57,4 +57,10 @@ fn ties() {
     let image: &[f64] = &[1.0, 1.0, 0.0, 1.0, 1.0, 2.0, 2.0, 0.0, 2.0];
     let pool = on("MaxPool", &[1, 1, 3, 3]).ints("kernel_shape", &[2, 2]).ints("strides", &[1, 1]);
     check(pool, &[(&[1, 1, 3, 3], image)], &[&[1.0, 0.0, 0.0, 0.0, 0.0, 2.0, 1.0, 0.0, 0.0]]);
+    // F.max_pool2d(x, 3, 2, 1): what lies outside takes nothing, from zeros and negative numbers either.
+    let pool = || on("MaxPool", &[1, 1, 4, 4]).ints("kernel_shape", &[3, 3]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]);
+    let first = [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    check(pool(), &[(&[1, 1, 4, 4], &[0.0; 16])], &[&first]);
+    let image = [-2.0, -1.0, -2.0, -1.0, -3.0, -1.0, -1.0, -3.0, -1.0, -2.0, -1.0, -1.0, -4.0, -5.0, -1.0, -1.0];
+    check(pool(), &[(&[1, 1, 4, 4], &image)], &[&[0.0, 2.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]);
 }

@@ -11,6 +11,7 @@ use cases::{Case, Input, cases};
 use prost::Message;
 use spgraph::emit::{self, Dialect};
 use spgraph::engine::{self, Engine, EngineChoice, EngineOptions};
+use spgraph::forms;
 use spgraph::grad;
 use spgraph::import::{Batch, ImportOptions, Imported, import};
 use spgraph::ir::{DType, Tensor, TensorType, ValueId};
@@ -148,6 +149,7 @@ fn emitted(case: &Case, values: &[Tensor], wanted: &[usize], dynamic: bool) -> R
         found.push(cotangents.contains_key(&id));
         graph.outputs.extend(cotangents.get(&id));
     }
+    forms::choose(&mut graph).map_err(|r| r.iter().map(|r| r.to_string()).collect::<String>())?;
     graph.verify()?;
     Ok(Emitted { model: emit::model(&graph, Dialect::Functions), inputs, seeds, outputs: count, found })
 }
@@ -290,6 +292,20 @@ fn onnx_runtime_agrees() {
         }
         Ok(())
     });
+}
+
+/// Which convolutions of the cases become other operators: those of the group `stacked`, and others of few pixels with as few output channels.
+#[test]
+fn small_maps_are_stacked() {
+    for case in cases::stacked() {
+        let x = points(&case, DType::F64);
+        for dynamic in [false, true] {
+            let model = emitted(&case, &x, &[0], dynamic).unwrap().model;
+            let stacked =
+                model.graph.unwrap().node.iter().any(|n| n.op_type().starts_with("Conv") && n.output[0] == "y" && !n.domain().is_empty());
+            assert_eq!(stacked, !dynamic, "{}, symbolic batch: {dynamic}", case.label());
+        }
+    }
 }
 
 #[test]

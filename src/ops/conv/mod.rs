@@ -1,0 +1,113 @@
+//! Convolution.
+//!
+//! The forms of the gradients are chosen by shape; what each costs on ONNX Runtime's CPU provider is in docs/performance.md.
+
+mod geometry;
+mod input_grad;
+mod sample_grad;
+mod stacked;
+mod transpose;
+mod weight_grad;
+
+pub use self::transpose::ConvTranspose;
+
+use self::geometry::Geometry;
+use super::window::Window;
+use super::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
+use crate::ir::{Dim, Node, TensorType, ValueId};
+
+/// Output maps at least this high and wide take the forms for large maps.
+const LARGE_MAP: usize = 28;
+
+/// Groups, dilations, strides, asymmetric pads and auto_pad, in one to three dimensions.
+pub struct Conv;
+
+impl Operator for Conv {
+    fn op_type(&self) -> &'static str {
+        "Conv"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        cx.int("group", 1)?;
+        import_window(cx)
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let (x, w) = (n.ty(0)?, n.ty(1)?);
+        let dtype = floating(x)?;
+        if x.rank() < 3 || w.rank() != x.rank() {
+            return Err(format!("an input {x} and a kernel {w} do not fit together"));
+        }
+        let kernel = fixed(w)?;
+        let group = group_of(n.node)?;
+        if x.shape[1] != Dim::Known(kernel[1] * group) || kernel[0] % group != 0 {
+            return Err(format!("the kernel {w} with {group} groups does not fit the input {x}"));
+        }
+        let window = Window::of(n.node, kernel[2..].to_vec());
+        let shape = [x.shape[0], kernel[0].into()].into_iter().chain(window.output(&x.shape[2..])?).collect();
+        Ok(vec![TensorType { dtype, shape }])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let (x, w, dy) = (g.input(0)?, g.input(1)?, g.dy()?);
+        let geometry = Geometry::new(&g.node, b.ty(x), b.ty(dy), b.ty(w))?;
+        let dx = if g.needs(0) { Some(geometry.input_grad(b, dy, w)?) } else { None };
+        let dw = if g.needs(1) { Some(geometry.weight_grad(b, x, dy)?) } else { None };
+        let db = if g.needs(2) { Some(bias_grad(b, dy)?) } else { None };
+        Ok(vec![dx, dw, db])
+    }
+
+    fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
+        let g = &s.grad;
+        let (x, w, dy) = (g.input(0)?, g.input(1)?, g.dy()?);
+        let geometry = Geometry::new(&g.node, b.ty(x), b.ty(dy), b.ty(w))?;
+        let dw = if g.needs(1) { Some(geometry.sample_grad(b, x, dy, s.rows, s.copies)?) } else { None };
+        let db = if g.needs(2) { Some(bias_sample_grad(b, dy)?) } else { None };
+        Ok(vec![None, dw, db])
+    }
+
+    fn cheaper(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
+        let (&[x, w], bias) = (inputs.first_chunk().ok_or("it has no kernel")?, inputs.get(2));
+        // Runtimes prepare constant kernels ahead.
+        if n.input(1).is_some_and(|w| n.graph.value(w).constant.is_some()) {
+            return Ok(None);
+        }
+        let geometry = Geometry::new(n.node, b.ty(x), n.graph.ty(n.node.outputs[0]), b.ty(w))?;
+        Ok(geometry.stacked(b, x, w, bias.copied())?.map(|y| vec![y]))
+    }
+
+    fn slots(&self, _: &View) -> Vec<Slot> {
+        vec![Slot::Data, Slot::Kernel { axis: 0 }, Slot::Bias]
+    }
+
+    fn notes(&self) -> &'static str {
+        "1-D to 3-D; groups, dilations, strides, asymmetric pads, auto_pad; spatial sizes must be known"
+    }
+}
+
+/// Reads kernel_shape, strides, dilations, pads and auto_pad of a (transposed) convolution.
+fn import_window(cx: &mut Import) -> Rule<()> {
+    let kernel = fixed(cx.ty(1)?)?;
+    let spatial = cx.ty(0)?.shape.get(2..).unwrap_or_default().to_vec();
+    if kernel.len() < 3 {
+        return Err("its kernel has no spatial dimension".into());
+    }
+    Window::import(cx, kernel[2..].to_vec(), &spatial).map(drop)
+}
+
+/// Sum over everything but the channels.
+fn bias_grad(b: &mut Builder, dy: ValueId) -> Rule<ValueId> {
+    let axes: Vec<usize> = (0..b.rank(dy)).filter(|&a| a != 1).collect();
+    b.sum(dy, &axes, false)
+}
+
+/// Each sample's sum over the pixels.
+fn bias_sample_grad(b: &mut Builder, dy: ValueId) -> Rule<PerSample> {
+    let axes: Vec<usize> = (2..b.rank(dy)).collect();
+    let sum = b.sum(dy, &axes, false)?;
+    Ok(PerSample::dense(b, sum))
+}
+
+fn group_of(node: &Node) -> Rule<usize> {
+    usize::try_from(node.int("group", 1)).ok().filter(|&g| g > 0).ok_or_else(|| "`group` must be at least 1".into())
+}

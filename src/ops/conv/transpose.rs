@@ -1,0 +1,80 @@
+//! The transpose of a convolution.
+
+use super::geometry::Geometry;
+use super::{bias_grad, bias_sample_grad, group_of, import_window};
+use crate::ir::{Attr, Dim, TensorType, ValueId};
+use crate::ops::window::Window;
+use crate::ops::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
+
+/// Without auto_pad and output_shape.
+pub struct ConvTranspose;
+
+impl Operator for ConvTranspose {
+    fn op_type(&self) -> &'static str {
+        "ConvTranspose"
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        cx.int("group", 1)?;
+        let padding = cx.ints("output_padding")?;
+        let auto_pad = cx.string("auto_pad", "NOTSET")?;
+        if cx.ints("output_shape")?.is_some() || auto_pad != "NOTSET" {
+            return Err("`output_shape` and `auto_pad` are not supported; export it with explicit pads".into());
+        }
+        import_window(cx)?;
+        let rank = cx.ty(0)?.rank() - 2;
+        cx.set("output_padding", Attr::Ints(padding.unwrap_or_else(|| vec![0; rank])));
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        let (x, w) = (n.ty(0)?, n.ty(1)?);
+        let dtype = floating(x)?;
+        let kernel = fixed(w)?;
+        if x.rank() < 3 || w.rank() != x.rank() || x.shape[1] != Dim::Known(kernel[0]) {
+            return Err(format!("an input {x} and a kernel {w} do not fit together"));
+        }
+        let win = Window::of(n.node, kernel[2..].to_vec());
+        let extra = n.node.ints("output_padding");
+        let mut shape = vec![x.shape[0], Dim::Known(kernel[1] * group_of(n.node)?)];
+        for i in 0..x.rank() - 2 {
+            let size = x.shape[2 + i].known().ok_or("the spatial size of its input is not known; give --input-shape")?;
+            let full = win.strides[i] * (size - 1) + win.extent(i);
+            let full = full as i64 + extra.get(i).copied().unwrap_or(0) - (win.pads_begin[i] + win.pads_end[i]) as i64;
+            shape.push(Dim::Known(usize::try_from(full).map_err(|_| "its pads are larger than its output".to_string())?));
+        }
+        Ok(vec![TensorType { dtype, shape }])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let (x, w, dy) = (g.input(0)?, g.input(1)?, g.dy()?);
+        let geometry = Geometry::new(&g.node, b.ty(dy), b.ty(x), b.ty(w))?;
+        let dx = if g.needs(0) { Some(b.op("Conv", &[dy, w], geometry.attrs())?) } else { None };
+        let dw = if g.needs(1) { Some(geometry.weight_grad(b, dy, x)?) } else { None };
+        let db = if g.needs(2) { Some(bias_grad(b, dy)?) } else { None };
+        Ok(vec![dx, dw, db])
+    }
+
+    fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
+        let g = &s.grad;
+        let (x, w, dy) = (g.input(0)?, g.input(1)?, g.dy()?);
+        let geometry = Geometry::new(&g.node, b.ty(dy), b.ty(x), b.ty(w))?;
+        let dw = if g.needs(1) {
+            // The roles are exchanged: the cotangent is the large side, of which every sample has its own.
+            let x = s.repeated(b, x)?;
+            Some(geometry.sample_grad(b, dy, x, s.count(), 1)?)
+        } else {
+            None
+        };
+        let db = if g.needs(2) { Some(bias_sample_grad(b, dy)?) } else { None };
+        Ok(vec![None, dw, db])
+    }
+
+    fn slots(&self, _: &View) -> Vec<Slot> {
+        vec![Slot::Data, Slot::Kernel { axis: 1 }, Slot::Bias]
+    }
+
+    fn notes(&self) -> &'static str {
+        "explicit pads and output_padding"
+    }
+}
