@@ -1,11 +1,11 @@
 //! Operators by cheaper ones of the same meaning. Knows no operator by name.
 
 use crate::error::Refusal;
-use crate::ir::{Graph, ValueId};
+use crate::ir::{Body, FORM_DOMAIN, Graph, ValueId};
 use crate::ops::{Builder, View, table};
 use std::sync::Arc;
 
-/// Turns nodes into functions of the same name, wherever [`Operator::cheaper`](crate::ops::Operator::cheaper) knows such a form.
+/// Turns nodes into functions of the same name (in the domain [`FORM_DOMAIN`]), wherever [`Operator::cheaper`](crate::ops::Operator::cheaper) knows such a form.
 /// Values keep their names and types. Functions have no gradient rule, so this comes after differentiation.
 pub fn choose(graph: &mut Graph) -> Result<(), Vec<Refusal>> {
     for index in 0..graph.nodes.len() {
@@ -22,7 +22,7 @@ pub fn choose(graph: &mut Graph) -> Result<(), Vec<Refusal>> {
                 return Err(refusal("its cheaper form has outputs of other types".into()));
             }
             body.outputs = outputs;
-            graph.nodes[index].body = Some(Arc::new(body));
+            graph.nodes[index].body = Some(Arc::new(Body { graph: body, domain: FORM_DOMAIN }));
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! From a graph to an ONNX model, in one of two dialects.
 
-use crate::ir::{Attr, FUNCTION_DOMAIN, Graph, Node, TensorType, ValueId};
+use crate::ir::{Attr, Body, FORM_DOMAIN, FUNCTION_DOMAIN, Graph, Node, TensorType, ValueId};
 use crate::onnx::{attributes as a, pb, to_proto};
 use crate::ops::OPSET;
 use prost::Message;
@@ -13,7 +13,7 @@ pub enum Dialect {
     /// place. Needs a runtime that knows functions, as ONNX Runtime does.
     #[default]
     Functions,
-    /// Written out in standard operators.
+    /// Written out in standard operators. An operator that has a cheaper form for ONNX Runtime stays as it is.
     Inlined,
 }
 
@@ -37,10 +37,11 @@ pub fn model(graph: &Graph, dialect: Dialect) -> pb::ModelProto {
             (Some(body), Dialect::Functions) => {
                 let mut call = plain(graph, node);
                 call.op_type = Some(functions.name(node, body));
-                call.domain = Some(FUNCTION_DOMAIN.into());
+                call.domain = Some(body.domain.into());
                 nodes.push(call);
             }
-            (Some(body), Dialect::Inlined) => inline(graph, node, body, &mut nodes),
+            (Some(body), Dialect::Inlined) if body.domain == FORM_DOMAIN => nodes.push(plain(graph, node)),
+            (Some(body), Dialect::Inlined) => inline(graph, node, &body.graph, &mut nodes),
             (None, _) => nodes.push(plain(graph, node)),
         }
     }
@@ -50,9 +51,8 @@ pub fn model(graph: &Graph, dialect: Dialect) -> pb::ModelProto {
         .filter_map(|id| graph.value(id).constant.as_ref().map(|t| to_proto(graph.name_of(id), t)))
         .collect();
     let mut opset_import = vec![opset("", OPSET)];
-    if !functions.list.is_empty() {
-        opset_import.push(opset(FUNCTION_DOMAIN, 1));
-    }
+    let called = [FUNCTION_DOMAIN, FORM_DOMAIN].into_iter().filter(|d| functions.list.iter().any(|f| f.domain() == *d));
+    opset_import.extend(called.map(|domain| opset(domain, 1)));
     pb::ModelProto {
         ir_version: Some(IR_VERSION),
         opset_import,
@@ -168,7 +168,7 @@ struct Functions {
 
 impl Functions {
     /// The name under which `body` is, from now on, a function: the operator's own for the first body, then `…_2`, `…_3`.
-    fn name(&mut self, call: &Node, body: &Graph) -> String {
+    fn name(&mut self, call: &Node, body: &Body) -> String {
         let mut function = function(call, body);
         let key = function.encode_to_vec();
         if let Some(name) = self.by_content.get(&key) {
@@ -184,7 +184,7 @@ impl Functions {
     }
 }
 
-fn function(call: &Node, body: &Graph) -> pb::FunctionProto {
+fn function(call: &Node, Body { graph: body, domain }: &Body) -> pb::FunctionProto {
     let (constants, nodes) = live_body(body);
     let name_of = |v: ValueId| body.name_of(v).to_string();
     let constants = constants.into_iter().filter_map(|v| {
@@ -192,7 +192,7 @@ fn function(call: &Node, body: &Graph) -> pb::FunctionProto {
         Some(constant_node(format!("{}.value", name_of(v)), name_of(v), tensor))
     });
     pb::FunctionProto {
-        domain: Some(FUNCTION_DOMAIN.into()),
+        domain: Some(domain.to_string()),
         input: body.inputs.iter().map(|&v| name_of(v)).collect(),
         output: body.outputs.iter().map(|&v| name_of(v)).collect(),
         attribute: call.attrs.keys().cloned().collect(),

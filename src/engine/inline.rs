@@ -1,6 +1,7 @@
 //! Replaces the calls of model-local functions by the functions' bodies, for runtimes that know no functions.
 
 use crate::error::{Error, Result};
+use crate::ir::FORM_DOMAIN;
 use crate::onnx::pb;
 use std::collections::{HashMap, HashSet};
 
@@ -31,6 +32,21 @@ pub fn inline_functions(model: &mut pb::ModelProto) -> Result<()> {
     let result = inliner.expand_graph(&mut graph);
     model.graph = Some(graph);
     result
+}
+
+/// Puts the operators back for which functions of the domain [`FORM_DOMAIN`] stand, for runtimes that have better kernels for them.
+pub fn restore_operators(model: &mut pb::ModelProto) {
+    for node in model.graph.iter_mut().flat_map(|g| &mut g.node).filter(|n| n.domain() == FORM_DOMAIN) {
+        node.op_type = Some(base(node.op_type()).into());
+        node.domain = None;
+    }
+    model.functions.retain(|f| f.domain() != FORM_DOMAIN);
+    model.opset_import.retain(|o| o.domain() != FORM_DOMAIN);
+}
+
+/// A function's name without the number that tells bodies apart.
+pub fn base(name: &str) -> &str {
+    name.split_once('_').map_or(name, |(base, _)| base)
 }
 
 struct Inliner<'a> {

@@ -1,6 +1,6 @@
 //! The embedded runtime: tract, on the CPU.
 
-use super::inline::inline_functions;
+use super::inline::{inline_functions, restore_operators};
 use super::merge::merge_equal_nodes;
 use super::ports::{PortDim, Signature, StateMap, graph_of, one_paragraph, read_model};
 use super::{Device, Engine, EngineChoice, EngineOptions, Session, StatePort, Stepper};
@@ -182,6 +182,7 @@ struct Model {
 impl Model {
     fn load(path: &Path, executor: &Executor) -> Result<Model> {
         let mut proto = read_model(path)?;
+        restore_operators(&mut proto);
         inline_functions(&mut proto)?;
         let graph = graph_of(&proto, path)?;
         check_outputs_exist(graph, path)?;

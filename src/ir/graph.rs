@@ -75,12 +75,24 @@ pub struct Node {
     pub inputs: Vec<Option<ValueId>>,
     pub outputs: Vec<ValueId>,
     pub attrs: Attrs,
-    /// A function's meaning in standard operators; its inputs and outputs are the node's.
-    pub body: Option<Arc<Graph>>,
+    /// Of a function's call.
+    pub body: Option<Arc<Body>>,
+}
+
+/// A function's meaning in standard operators; the graph's inputs and outputs are those of the node that calls it.
+#[derive(Debug, Clone)]
+pub struct Body {
+    pub graph: Graph,
+    /// [`FUNCTION_DOMAIN`] or [`FORM_DOMAIN`].
+    pub domain: &'static str,
 }
 
 /// The domain of the model-local functions that spgraph emits.
 pub const FUNCTION_DOMAIN: &str = "ai.spgraph";
+
+/// The domain of those functions that stand for an operator of ONNX with the same name, inputs, outputs and attributes: who has
+/// a better kernel for the operator can have that instead.
+pub const FORM_DOMAIN: &str = "ai.spgraph.forms";
 
 impl Node {
     /// The integer attribute `name`, or `default`.

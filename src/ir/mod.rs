@@ -3,5 +3,5 @@
 mod graph;
 mod tensor;
 
-pub use graph::{Attr, Attrs, Elem, FUNCTION_DOMAIN, Graph, Node, Value, ValueId};
+pub use graph::{Attr, Attrs, Body, Elem, FORM_DOMAIN, FUNCTION_DOMAIN, Graph, Node, Value, ValueId};
 pub use tensor::{DType, Dim, Tensor, TensorType, product};

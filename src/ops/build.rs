@@ -1,7 +1,7 @@
 //! Adds typed nodes to a graph: what gradient rules, losses, penalties and optimizers are written with.
 
 use super::{Rule, View, table};
-use crate::ir::{Attr, Attrs, DType, Dim, Graph, Node, Tensor, TensorType, ValueId};
+use crate::ir::{Attr, Attrs, Body, DType, Dim, FUNCTION_DOMAIN, Graph, Node, Tensor, TensorType, ValueId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl<'g> Builder<'g> {
         };
         let outputs = results.iter().enumerate().map(|(i, &r)| (format!("{}_output_{i}", node.name), inner.ty(r).clone())).collect();
         inner.outputs = results;
-        let node = Node { body: Some(Arc::new(inner)), ..node };
+        let node = Node { body: Some(Arc::new(Body { graph: inner, domain: FUNCTION_DOMAIN })), ..node };
         Ok(self.graph.node(node, outputs))
     }
 

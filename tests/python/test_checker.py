@@ -64,13 +64,13 @@ def demand_valid(bundle, choice):
 def demand_standard(model, choice):
     """Standard operators only; functions of `ai.spgraph`, where there are any, have bodies of standard operators."""
     functions = {(f.domain, f.name) for f in model.functions}
-    assert {d for d, _ in functions} <= {"ai.spgraph"}
+    assert {d for d, _ in functions} <= {"ai.spgraph", "ai.spgraph.forms"}
     if choice["dialect"] == ("--dialect", "inlined"):
         assert not functions
     nodes = [*model.graph.node, *(n for f in model.functions for n in f.node)]
     strangers = {(n.domain, n.op_type) for n in nodes if n.domain not in ("", "ai.onnx")} - functions
     assert not strangers
-    assert {o.domain for o in model.opset_import} <= {"", "ai.onnx", "ai.spgraph"}
+    assert {o.domain for o in model.opset_import} <= {"", "ai.onnx", "ai.spgraph", "ai.spgraph.forms"}
     for name, metadata in ((p.key, p.value) for p in model.metadata_props):
         assert metadata, name
 

@@ -13,7 +13,7 @@ mod ops;
 
 pub use self::ops::domain;
 
-use super::inline_functions;
+use super::inline::{inline_functions, restore_operators};
 use crate::error::Result;
 use crate::ir::FUNCTION_DOMAIN;
 use crate::onnx::pb;
@@ -51,6 +51,7 @@ pub fn prepare(mut model: pb::ModelProto, inlined: bool) -> Result<Option<Prepar
 
 /// Puts native operators into the model, and gives what may share a buffer; `None` where there is nothing that they cover.
 fn rewrite(model: &mut pb::ModelProto) -> Option<Vec<(String, String)>> {
+    restore_operators(model);
     let graph = model.graph.as_mut()?;
     let mut editor = graph::Editor::new(graph);
     let count = layout::apply(&mut editor);

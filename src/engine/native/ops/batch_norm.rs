@@ -10,7 +10,7 @@ use ort::Result;
 pub const BATCH_NORM: Native = Native {
     name: "BatchNormalization",
     source: Some(Source {
-        domains: &[""],
+        function: false,
         op_type: "BatchNormalization",
         covers: |editor, node| editor.is_image(&node.input[0]) && node.output.len() == 1 && editor.int(node, "training_mode", 0) == 0,
         shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),

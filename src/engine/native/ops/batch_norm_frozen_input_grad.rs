@@ -4,14 +4,13 @@ use super::super::compute::Epilogue;
 use super::super::compute::norm::{Affine, affine};
 use super::batch_norm::{epsilon, inverse};
 use super::{Compute, Context, Native, Port, Source};
-use crate::ir::FUNCTION_DOMAIN;
 use ort::Result;
 
 /// `(dy, scale, variance) → dx`; attribute `epsilon`.
 pub const BATCH_NORM_FROZEN_INPUT_GRAD: Native = Native {
     name: "BatchNormFrozenInputGrad",
     source: Some(Source {
-        domains: &[FUNCTION_DOMAIN],
+        function: true,
         op_type: "BatchNormFrozenInputGrad",
         covers: |editor, node| editor.is_image(&node.input[0]),
         shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),

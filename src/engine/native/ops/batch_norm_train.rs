@@ -5,14 +5,13 @@ use super::super::compute::norm::{Affine, affine, moments};
 use super::batch_norm::{epsilon, inverse};
 use super::conv::is_set;
 use super::{Compute, Context, Native, Port, Source};
-use crate::ir::FUNCTION_DOMAIN;
 use ort::Result;
 
 /// `(x, scale, shift, addend?) → y, mean, biased variance`; attributes `epsilon` and `relu`.
 pub const BATCH_NORM_TRAIN: Native = Native {
     name: "BatchNormTrain",
     source: Some(Source {
-        domains: &[FUNCTION_DOMAIN],
+        function: true,
         op_type: "BatchNormTrain",
         covers: |editor, node| editor.is_image(&node.input[0]),
         shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),

@@ -9,7 +9,7 @@ use ort::Result;
 /// `x → sums`, `[C]`.
 pub const CHANNEL_SUM: Native = Native {
     name: "ChannelSum",
-    source: Some(Source { domains: &[""], op_type: "ReduceSum", covers, shape: None }),
+    source: Some(Source { function: false, op_type: "ReduceSum", covers, shape: None }),
     inputs: &[Port::Image],
     outputs: &[Port::Plain],
     create: |_| Ok(Box::new(ChannelSum)),

@@ -4,7 +4,6 @@ use super::super::compute::{Epilogue, Plan};
 use super::super::graph::Editor;
 use super::window::{self, Window, is_plain};
 use super::{Compute, Context, Native, Port, Source};
-use crate::ir::FUNCTION_DOMAIN;
 use crate::onnx::pb::NodeProto;
 use ort::operator::KernelContext;
 use ort::{Error, Result};
@@ -12,7 +11,7 @@ use ort::{Error, Result};
 /// `(x, w, bias?, addend?) → y`; attributes of `Conv`, `relu`, and `output` with the image's height and width.
 pub const CONV: Native = Native {
     name: "Conv",
-    source: Some(Source { domains: &["", FUNCTION_DOMAIN], op_type: "Conv", covers, shape: Some(shape) }),
+    source: Some(Source { function: false, op_type: "Conv", covers, shape: Some(shape) }),
     inputs: &[Port::Image, Port::Plain, Port::OptionalPlain, Port::OptionalImage],
     outputs: &[Port::Image],
     create: |attributes| {

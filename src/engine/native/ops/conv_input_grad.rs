@@ -5,7 +5,6 @@ use super::super::graph::Editor;
 use super::conv::{self, planned};
 use super::window::Window;
 use super::{Compute, Context, Native, Port, Source};
-use crate::ir::FUNCTION_DOMAIN;
 use crate::onnx::pb::NodeProto;
 use ort::{Error, Result};
 
@@ -13,7 +12,7 @@ use ort::{Error, Result};
 /// width of its input.
 pub const CONV_INPUT_GRAD: Native = Native {
     name: "ConvInputGrad",
-    source: Some(Source { domains: &[FUNCTION_DOMAIN], op_type: "ConvInputGrad", covers, shape: Some(shape) }),
+    source: Some(Source { function: true, op_type: "ConvInputGrad", covers, shape: Some(shape) }),
     inputs: &[Port::Image, Port::Plain, Port::OptionalImage, Port::OptionalImage],
     outputs: &[Port::Image],
     create: |attributes| {

@@ -5,14 +5,13 @@ use super::super::graph::Editor;
 use super::conv::planned;
 use super::window::{Window, is_plain};
 use super::{Compute, Context, Native, Port, Source};
-use crate::ir::FUNCTION_DOMAIN;
 use crate::onnx::pb::NodeProto;
 use ort::Result;
 
 /// `(x, dy) → dw, db?`; `dw` is `[O, C/group, kh, kw]`. Attributes of the convolution.
 pub const CONV_WEIGHT_GRAD: Native = Native {
     name: "ConvWeightGrad",
-    source: Some(Source { domains: &[FUNCTION_DOMAIN], op_type: "ConvWeightGrad", covers, shape: None }),
+    source: Some(Source { function: true, op_type: "ConvWeightGrad", covers, shape: None }),
     inputs: &[Port::Image, Port::Image],
     outputs: &[Port::Plain, Port::OptionalPlain],
     create: |attributes| Ok(Box::new(ConvWeightGrad { window: Window::read(attributes)?, plan: None })),

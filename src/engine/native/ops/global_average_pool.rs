@@ -8,7 +8,7 @@ use ort::Result;
 pub const GLOBAL_AVERAGE_POOL: Native = Native {
     name: "GlobalAveragePool",
     source: Some(Source {
-        domains: &[""],
+        function: false,
         op_type: "GlobalAveragePool",
         covers: |editor, node| editor.is_image(&node.input[0]),
         shape: None,

@@ -10,7 +10,7 @@ use ort::Result;
 /// `x → y`; attributes of `MaxPool`.
 pub const MAX_POOL: Native = Native {
     name: "MaxPool",
-    source: Some(Source { domains: &[""], op_type: "MaxPool", covers, shape: Some(|editor, node| window::output(editor, node, None)) }),
+    source: Some(Source { function: false, op_type: "MaxPool", covers, shape: Some(|editor, node| window::output(editor, node, None)) }),
     inputs: &[Port::Image],
     outputs: &[Port::Image],
     create: |attributes| Ok(Box::new(MaxPool { window: Window::read(attributes)?, pads: super::conv::pads(attributes) })),

@@ -4,14 +4,13 @@ use super::super::compute::images;
 use super::max_pool::covers;
 use super::window::Window;
 use super::{Compute, Context, Native, Port, Source};
-use crate::ir::FUNCTION_DOMAIN;
 use ort::Result;
 
 /// `(x, y, dy) → dx`; attributes of `MaxPool`.
 pub const MAX_POOL_GRAD: Native = Native {
     name: "MaxPoolGrad",
     source: Some(Source {
-        domains: &[FUNCTION_DOMAIN],
+        function: true,
         op_type: "MaxPoolGrad",
         covers,
         shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),

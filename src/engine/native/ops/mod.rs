@@ -24,7 +24,6 @@ pub use self::sgd_update::SGD_UPDATE;
 
 use super::compute::{Isa, Pool};
 use super::graph::Editor;
-use crate::ir::FUNCTION_DOMAIN;
 use crate::onnx::pb::NodeProto;
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::DynTensorValueType;
@@ -71,8 +70,8 @@ pub struct Native {
 
 /// A node that a native operator takes the place of.
 pub struct Source {
-    /// That of ONNX's operators, that of spgraph's functions, or both.
-    pub domains: &'static [&'static str],
+    /// Whether it is a function of the domain `ai.spgraph`.
+    pub function: bool,
     pub op_type: &'static str,
     /// Whether the operator covers the node, whose tensors' ranks the editor knows.
     pub covers: fn(&Editor, &NodeProto) -> bool,
@@ -106,15 +105,14 @@ pub const TABLE: &[Native] = &[
 pub fn find(editor: &Editor, node: &NodeProto) -> Option<&'static Native> {
     TABLE.iter().find(|native| {
         native.source.as_ref().is_some_and(|source| {
-            let name = if node.domain() == FUNCTION_DOMAIN { base(node.op_type()) } else { node.op_type() };
-            source.domains.contains(&node.domain()) && name == source.op_type && (source.covers)(editor, node)
+            let name = match node.domain() {
+                "" if !source.function => node.op_type(),
+                crate::ir::FUNCTION_DOMAIN if source.function => crate::engine::inline::base(node.op_type()),
+                _ => return false,
+            };
+            name == source.op_type && (source.covers)(editor, node)
         })
     })
-}
-
-/// A function's name without the number that tells bodies apart.
-pub fn base(name: &str) -> &str {
-    name.split_once('_').map_or(name, |(base, _)| base)
 }
 
 /// A native operator at one node.
