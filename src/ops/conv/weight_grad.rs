@@ -6,6 +6,7 @@ use crate::ir::{Dim, ValueId, product};
 use crate::ops::slice::take_apart;
 use crate::ops::window::Window;
 use crate::ops::{Builder, Rule};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -189,21 +190,25 @@ impl Geometry {
             let (phase, start) = self.place(tap);
             let part = *x.get(&phase).ok_or("a kernel position meets nothing")?;
             let line = b.shape(part)[2 + last].known().ok_or("the length of a line is not known")?;
-            let at = (phase, start[..last].to_vec());
-            if !lines.contains_key(&at) {
-                let cut = self.cut(b, part, &start, 0..last)?;
-                let rows = flat(b, cut, self.channels, line)?;
-                lines.insert(at.clone(), b.transpose(rows, &[0, 2, 1])?);
-            }
-            let by = (start[last], line);
-            if !moved.contains_key(&by) {
-                let (mut begin, mut end) = (vec![0; 2 + self.rank()], vec![0; 2 + self.rank()]);
-                begin[2 + last] = start[last] as i64;
-                end[2 + last] = line as i64 - (self.output[last] + start[last]) as i64;
-                let padded = b.pad(dy, &begin, &end, 0.0)?;
-                moved.insert(by, flat(b, padded, self.features, line)?);
-            }
-            let products = b.matmul(moved[&by], lines[&at])?;
+            let columns = match lines.entry((phase, start[..last].to_vec())) {
+                Entry::Occupied(made) => *made.get(),
+                Entry::Vacant(place) => {
+                    let cut = self.cut(b, part, &start, 0..last)?;
+                    let rows = flat(b, cut, self.channels, line)?;
+                    *place.insert(b.transpose(rows, &[0, 2, 1])?)
+                }
+            };
+            let rows = match moved.entry((start[last], line)) {
+                Entry::Occupied(made) => *made.get(),
+                Entry::Vacant(place) => {
+                    let (mut begin, mut end) = (vec![0; 2 + self.rank()], vec![0; 2 + self.rank()]);
+                    begin[2 + last] = start[last] as i64;
+                    end[2 + last] = line as i64 - (self.output[last] + start[last]) as i64;
+                    let padded = b.pad(dy, &begin, &end, 0.0)?;
+                    *place.insert(flat(b, padded, self.features, line)?)
+                }
+            };
+            let products = b.matmul(rows, columns)?;
             parts.push(b.sum(products, &[0], false)?);
         }
         let dw = b.concat(&parts, 1)?;

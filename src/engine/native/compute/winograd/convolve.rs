@@ -1,0 +1,193 @@
+//! A convolution, forward or of its input's gradient.
+
+use super::super::pack::PANEL;
+use super::super::product::{Epilogue, multiply};
+use super::super::shared::{Shared, with_scratch};
+use super::super::{Conv, Isa, Pool};
+use super::transforms::{Map, Order, Tiles, transform_kernels, transform_outputs, transform_patches};
+use super::{POINTS, TASKS};
+use std::ops::Range;
+
+/// Tiles whose products a task holds at once, so that they stay in its core's second-level cache.
+const BLOCK: usize = 56;
+/// Columns of those products.
+const PIECE: usize = 64;
+/// Transformed kernels of at most so many elements are made once, for all tasks.
+const KERNELS: usize = 1 << 20;
+/// Otherwise so many elements of transformed patches are held at once, and a task makes the kernels that it needs.
+const PATCHES: usize = if cfg!(test) { 1 << 18 } else { 2 << 20 };
+
+/// One convolution, forward or of its input's gradient.
+struct Convolution<'a> {
+    isa: Isa,
+    conv: &'a Conv,
+    /// Whether cotangents meet kernels that are turned over.
+    turned_over: bool,
+    x: Map<'a>,
+    w: &'a [f32],
+    pads: [usize; 2],
+    tiles: Tiles,
+    size: [usize; 2],
+    width: usize,
+    epilogue: &'a Epilogue<'a>,
+    y: Shared<'a>,
+}
+
+/// The convolution `x → y` with kernels of `conv`, or, turned over, of the cotangents to the input's gradient. `conv` is always
+/// the forward one.
+#[allow(clippy::too_many_arguments)]
+pub fn convolve(pool: &dyn Pool, isa: Isa, conv: &Conv, turned_over: bool, x: &[f32], w: &[f32], y: &mut [f32], epilogue: &Epilogue) {
+    let (from, to) = match turned_over {
+        false => ((conv.input, conv.channels), (conv.output, conv.features)),
+        true => ((conv.output, conv.features), (conv.input, conv.channels)),
+    };
+    assert!(x.len() >= conv.images * from.0[0] * from.0[1] * from.1 && w.len() >= conv.features * conv.channels * 9);
+    assert!(y.len() >= conv.images * to.0[0] * to.0[1] * to.1);
+    let this = Convolution {
+        isa,
+        conv,
+        turned_over,
+        x: Map::new(x, conv.images, from.0, from.1),
+        w,
+        pads: if turned_over { conv.pads.map(|p| 2 - p) } else { conv.pads },
+        tiles: Tiles::over(conv.images, to.0),
+        size: to.0,
+        width: to.1,
+        epilogue,
+        y: Shared::new(y),
+    };
+    match POINTS * from.1 * to.1.next_multiple_of(PIECE) <= KERNELS {
+        true => this.by_tiles(pool),
+        false => this.by_columns(pool),
+    }
+}
+
+impl Convolution<'_> {
+    fn depth(&self) -> usize {
+        self.x.channels
+    }
+
+    /// How patches lie: rows of a product.
+    fn rows(&self, tiles: usize) -> Order {
+        Order::new(self.depth(), self.depth(), tiles)
+    }
+
+    /// How kernels lie that have `columns`: the right side of a product.
+    fn panels(&self, columns: usize) -> Order {
+        let panel = if self.isa == Isa::Avx512 { PANEL } else { columns };
+        Order::new(columns, panel, self.depth())
+    }
+
+    /// A task has some tiles, and transforms their patches for itself.
+    fn by_tiles(&self, pool: &dyn Pool) {
+        let (pieces, size) = (self.width.div_ceil(PIECE), self.panels(PIECE).len());
+        let part = |piece: usize| piece * PIECE..((piece + 1) * PIECE).min(self.width);
+        let count = self.tiles.count();
+        let step = BLOCK.min(count.div_ceil(TASKS).next_multiple_of(14));
+        with_scratch(pieces * size, |kernels| {
+            let shared = Shared::new(kernels);
+            pool.run(pieces, &|piece| {
+                // SAFETY: every task has its own piece.
+                self.kernels(part(piece), unsafe { shared.part(piece * size, size) });
+            });
+            pool.run(count.div_ceil(step), &|task| {
+                let block = task * step..((task + 1) * step).min(count);
+                with_scratch(self.rows(block.len()).len() + POINTS * block.len() * PIECE, |scratch| {
+                    let (v, m) = scratch.split_at_mut(self.rows(block.len()).len());
+                    self.patches(block.clone(), v);
+                    for (piece, u) in kernels.chunks_exact(size).enumerate() {
+                        self.products(block.clone(), v, part(piece), u, m);
+                    }
+                });
+            });
+        });
+    }
+
+    /// A task has some columns, and transforms their kernels for itself.
+    fn by_columns(&self, pool: &dyn Pool) {
+        let piece = if self.isa == Isa::Avx512 { PANEL } else { PIECE };
+        let (pieces, count) = (self.width.div_ceil(piece), self.tiles.count());
+        let held = (PATCHES / (POINTS * self.depth())).next_multiple_of(BLOCK);
+        with_scratch(self.rows(held.min(count)).len(), |patches| {
+            for first in (0..count).step_by(held) {
+                let blocks = held.min(count - first).div_ceil(BLOCK);
+                let block = |nth: usize| first + nth * BLOCK..(first + (nth + 1) * BLOCK).min(count);
+                let place = |nth: usize| nth * self.rows(BLOCK).len();
+                let shared = Shared::new(patches);
+                pool.run(blocks, &|nth| {
+                    // SAFETY: every task has its own block.
+                    self.patches(block(nth), unsafe { shared.part(place(nth), self.rows(block(nth).len()).len()) });
+                });
+                let ranges = TASKS.div_ceil(pieces).min(blocks);
+                pool.run(pieces * ranges, &|task| {
+                    let (range, first) = (task / pieces, task % pieces * piece);
+                    let part = first..(first + piece).min(self.width);
+                    let size = self.panels(part.len()).len();
+                    with_scratch(size + POINTS * BLOCK * part.len(), |scratch| {
+                        let (u, m) = scratch.split_at_mut(size);
+                        self.kernels(part.clone(), u);
+                        for nth in range * blocks / ranges..(range + 1) * blocks / ranges {
+                            self.products(block(nth), &patches[place(nth)..], part.clone(), u, m);
+                        }
+                    });
+                });
+            }
+        });
+    }
+
+    fn patches(&self, block: Range<usize>, v: &mut [f32]) {
+        let order = self.rows(block.len());
+        transform_patches(self.isa, self.x, self.pads, self.tiles, block, 0..self.depth(), order, v);
+    }
+
+    fn kernels(&self, part: Range<usize>, u: &mut [f32]) {
+        let order = self.panels(part.len());
+        transform_kernels(self.isa, self.w, self.conv, self.turned_over, part, order, u);
+    }
+
+    /// Patches `v` times kernels `u`, for each point, and what they become.
+    fn products(&self, block: Range<usize>, v: &[f32], part: Range<usize>, u: &[f32], m: &mut [f32]) {
+        let (left, right, size) = (self.rows(block.len()).point(), self.panels(part.len()), block.len() * part.len());
+        for point in 0..POINTS {
+            let (v, u) = (&v[point * left..][..left], &u[point * right.point()..][..right.point()]);
+            rows_times_panels(self.isa, v, self.depth(), u, right.panel, &mut m[point * size..][..size], part.len());
+        }
+        transform_outputs(self.isa, m, self.tiles, block, part, self.size, self.width, self.epilogue, self.y);
+    }
+}
+
+/// `out = left·right` for rows of `depth` elements; `right` lies in panels.
+fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel: usize, out: &mut [f32], width: usize) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => {
+            use super::super::tile::{ROWS, Target, gathered};
+            let rows = left.len() / depth;
+            let mut sources = [left.as_ptr(); ROWS];
+            let mut offsets = [0; ROWS];
+            for (p, b) in right.chunks_exact(depth * panel).enumerate() {
+                let target = Target {
+                    out: out.as_mut_ptr(),
+                    addend: std::ptr::null(),
+                    mask: std::ptr::null(),
+                    bias: std::ptr::null(),
+                    relu: false,
+                    columns: panel.min(width - p * panel),
+                    add: false,
+                    streams: false,
+                };
+                for first in (0..rows).step_by(ROWS) {
+                    let valid = ROWS.min(rows - first);
+                    for r in 0..ROWS {
+                        sources[r] = left[(first + r.min(valid - 1)) * depth..].as_ptr();
+                        offsets[r] = (first + r) * width + p * panel;
+                    }
+                    // SAFETY: the processor has AVX-512F; sources are rows of `depth` elements, the panel has `depth·32`, and the
+                    // tile's rows and columns are inside `out`, which is this task's own.
+                    unsafe { gathered(&sources, 1, depth, b.as_ptr(), &target, &offsets[..valid]) };
+                }
+            }
+        }
+        _ => multiply(left.len() / depth, width, depth, (out, width), (left, depth, 1), (right, panel), false),
+    }
+}
