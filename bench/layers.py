@@ -35,8 +35,8 @@ def layers(bundle, steps, kernels="auto"):
         inside = re.fullmatch(r"(.*/)?Conv(_\d+)?\.grad/(ConvInputGrad|ConvWeightGrad)(/.*|_\d+)?", name)
         if inside:
             found[layer(inside[1])][KINDS[inside[3]]] += event["dur"] / 1e3 / steps
-        elif re.fullmatch(r"(.*/)?Conv(_\d+)?(_nchwc)?", name):
-            found[layer(name.rpartition("/")[0] + "/")]["forward"] += event["dur"] / 1e3 / steps
+        elif forward := re.fullmatch(r"(?!.*\.grad/)(|.*?/)Conv(_\d+)?(_nchwc|/.*)?", name):
+            found[layer(forward[1])]["forward"] += event["dur"] / 1e3 / steps
     return dict(found)
 
 

@@ -12,7 +12,7 @@ const STAGES: &[&[&str]] = &[
     &["fisher_file"],
     &["attention_file"],
     &["ops"],
-    &["grad", "loss", "penalty", "optim"],
+    &["grad", "forms", "loss", "penalty", "optim"],
     &["manifest"],
     &["import", "zoo"],
     &["emit"],

@@ -173,6 +173,7 @@ mod tests {
             ("layer1.0.conv1.weight.update/SgdUpdate/Mul", "layer1.0.conv1", Part::Update),
             ("fc.bias.penalty/L2SpPenalty/Sub", "fc", Part::Update),
             ("/bn1/BatchNormalization.statistics/Mul", "bn1", Part::Update),
+            ("/layer3/layer3.1/conv2/Conv/Transpose", "layer3.1.conv2", Part::Forward),
             ("/layer1/layer1.0/bn1/BatchNormTrain/ReduceMean", "layer1.0.bn1", Part::Forward),
             ("loss/SoftmaxCrossEntropy/Exp", "loss", Part::Forward),
             ("scalars/Reshape", "scalars", Part::Update),
