@@ -4,11 +4,11 @@ use super::build::attrs;
 use super::phases::Phases;
 use super::window::Window;
 use super::{Builder, Grad, Import, Operator, Rule, View, fixed, floating};
-use crate::ir::{Attr, Node, TensorType, ValueId};
+use crate::ir::{Attr, Attrs, Node, Tensor, TensorType, ValueId};
 use std::collections::BTreeMap;
 
 /// `dy` goes to the largest element of each window; the first in row-major order takes a tie, as in PyTorch. Padding counts as
-/// −∞ and takes nothing. A window of nothing but −∞ has no gradient.
+/// −∞ and takes nothing. In a window of nothing but −∞ one of them takes it.
 pub struct MaxPool;
 
 /// The kernel of a canonical pooling.
@@ -53,6 +53,9 @@ fn gradient(b: &mut Builder, window: &Window, x: ValueId, y: ValueId, dy: ValueI
     let phases = Phases::new(window.clone(), sizes)?;
     let taps = phases.taps();
     let elements = phases.split(b, x, &taps, LOWEST)?;
+    // Of −∞ less −∞ nothing could be said.
+    let lowest = b.constant(Tensor::from_floats(b.dtype(y), &[], &[LOWEST]));
+    let y = b.op("Clip", &[y, lowest], Attrs::new())?;
     let mut parts: BTreeMap<Vec<usize>, Vec<ValueId>> = Default::default();
     // What the windows have left: the first tap that reaches the largest takes it, the last one whatever no other took.
     let mut left = dy;

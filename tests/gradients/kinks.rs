@@ -6,24 +6,32 @@ use super::{emitted, load, open};
 use spgraph::engine::EngineChoice;
 use spgraph::ir::{DType, Tensor};
 
-/// The gradients of the sum of the output at `points`, one list per differentiable input, on both engines.
+/// Compares on both engines.
 fn check(case: Case, points: &[(&[usize], &[f64])], expected: &[&[f64]]) {
-    for (choice, dtype) in [(EngineChoice::Tract, DType::F64), (EngineChoice::Ort, DType::F32)] {
+    for (choice, results) in gradients(&case, points) {
+        for (i, (gradient, expected)) in results.iter().zip(expected).enumerate() {
+            let same = gradient.len() == expected.len() && gradient.iter().zip(*expected).all(|(a, b)| (a - b).abs() < 1e-6);
+            assert!(same, "{} on {choice:?}, input {i}: {gradient:?}, PyTorch gives {expected:?}", case.label());
+        }
+    }
+}
+
+/// The gradients of the sum of the outputs at `points`, one list per differentiable input, by engine.
+fn gradients(case: &Case, points: &[(&[usize], &[f64])]) -> Vec<(EngineChoice, Vec<Vec<f64>>)> {
+    let engines = [(EngineChoice::Tract, DType::F64), (EngineChoice::Ort, DType::F32)];
+    let run = |(choice, dtype): (EngineChoice, DType)| {
         let values: Vec<Tensor> = points.iter().map(|(shape, v)| Tensor::from_floats(dtype, shape, v)).collect();
         let wanted: Vec<usize> = (0..values.len()).collect();
-        let emitted = emitted(&case, &values, &wanted, false).unwrap();
+        let emitted = emitted(case, &values, &wanted, false).unwrap();
         let mut session = load(&*open(choice), &emitted).unwrap();
         let ones: Vec<Tensor> =
             emitted.seeds.iter().map(|(_, dtype, shape)| Tensor::from_floats(*dtype, shape, &vec![1.0; shape.iter().product()])).collect();
         let feeds = emitted.inputs.iter().zip(&values).chain(emitted.seeds.iter().map(|s| &s.0).zip(&ones));
         let feeds: Vec<(&str, &Tensor)> = feeds.map(|(n, t)| (n.as_str(), t)).collect();
         let results = session.run(&feeds).unwrap();
-        for (i, (gradient, expected)) in results[emitted.outputs..].iter().zip(expected).enumerate() {
-            let gradient = gradient.to_f64().unwrap();
-            let same = gradient.len() == expected.len() && gradient.iter().zip(*expected).all(|(a, b)| (a - b).abs() < 1e-6);
-            assert!(same, "{} on {choice:?}, input {i}: {gradient:?}, PyTorch gives {expected:?}", case.label());
-        }
-    }
+        (choice, results[emitted.outputs..].iter().map(|t| t.to_f64().unwrap()).collect())
+    };
+    engines.into_iter().map(run).collect()
 }
 
 /// Of a function of one value.
@@ -63,4 +71,16 @@ fn ties() {
     check(pool(), &[(&[1, 1, 4, 4], &[0.0; 16])], &[&first]);
     let image = [-2.0, -1.0, -2.0, -1.0, -3.0, -1.0, -1.0, -3.0, -1.0, -2.0, -1.0, -1.0, -4.0, -5.0, -1.0, -1.0];
     check(pool(), &[(&[1, 1, 4, 4], &image)], &[&[0.0, 2.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]);
+}
+
+/// Which element takes it differs between runtimes; PyTorch's is the first.
+#[test]
+fn a_window_of_nothing_but_infinity_hands_its_gradient_on() {
+    let none = f64::NEG_INFINITY;
+    let pool = on("MaxPool", &[1, 1, 2, 4]).ints("kernel_shape", &[2, 2]).ints("strides", &[2, 2]);
+    let image = [none, none, none, 1.0, none, none, 2.0, none];
+    for (choice, results) in gradients(&pool, &[(&[1, 1, 2, 4], &image)]) {
+        let [a, b, c, d, e, f, g, h] = results[0][..] else { panic!("{results:?}") };
+        assert_eq!((a + b + e + f, [c, d, g, h]), (1.0, [0.0, 0.0, 1.0, 0.0]), "{choice:?}: {results:?}");
+    }
 }
