@@ -28,6 +28,11 @@ def ints(name, *values):
     return f"{name} = Constant <value_ints = [{', '.join(map(str, values))}]> ()\n"
 
 
+def first(forms, chosen):
+    """The forms, the other way round where the first one is not the chosen one."""
+    return forms if chosen else dict(reversed(forms.items()))
+
+
 def conv(n, c, k, size, stride, kernel):
     """A convolution with `same` padding: as it is, and with the batch stacked into one tall image."""
     pad, out = kernel // 2, size // stride
@@ -39,12 +44,8 @@ def conv(n, c, k, size, stride, kernel):
             + ints("s", 1, c, n * rows, size) + f"r = Reshape(t, s)\n c = Conv {attributes(end)} (r, w, b)\n"
             + ints("s2", k, n, rows // stride, out) + "d = Reshape(c, s2)\n"
             + ints("f", 0) + ints("e", out) + ints("a", 2) + "u = Slice(d, f, e, a)\n y = Transpose <perm = [1, 0, 2, 3]> (u)\n")
-    return inputs, {"one tall image": tall, "Conv": f"y = Conv {attributes(pad)} (x, w, b)"}
-
-
-def conv_plain_first(*shape):
-    inputs, forms = conv(*shape)
-    return inputs, dict(reversed(forms.items()))
+    forms = {"one tall image": tall, "Conv": f"y = Conv {attributes(pad)} (x, w, b)"}
+    return inputs, first(forms, out * out < (k if kernel > 1 else 65))
 
 
 def weight_grad(n, c, size):
@@ -84,7 +85,7 @@ def weight_grad(n, c, size):
     stacked += (f"k = Concat <axis = 1> ({', '.join('l' + t for t in taps)})\n" + ints("sk", 9 * c, n * size * size)
                 + "k2 = Reshape(k, sk)\n m = Gemm <transB = 1> (d, k2)\n" + ints("sy", c, c, 9) + "y = Reshape(m, sy)\n")
     forms = {"lines": lines + join, "pieces": pieces + join, "stacked pieces": stacked}
-    return inputs, forms if size >= 28 else dict(reversed(forms.items()))
+    return inputs, first(forms, size >= 28)
 
 
 def input_grad(n, c, size):
@@ -93,7 +94,7 @@ def input_grad(n, c, size):
     turned = ("t = Transpose <perm = [1, 0, 2, 3]> (w)\n" + ints("f", -1, -1) + ints("e", -9, -9) + ints("a", 2, 3) + ints("q", -1, -1)
               + "v = Slice(t, f, e, a, q)\n y = Conv <pads = [1, 1, 1, 1]> (g, v)\n")
     forms = {"Conv with the kernel turned over": turned, "ConvTranspose": "y = ConvTranspose <pads = [1, 1, 1, 1]> (g, w)"}
-    return inputs, forms if size >= 28 else dict(reversed(forms.items()))
+    return inputs, first(forms, size >= 28)
 
 
 def apart(n, c, size):
@@ -126,13 +127,10 @@ def rectified(n, c, size):
 def questions(n):
     sizes = [(64, 56), (128, 28), (256, 14), (512, 7)]
     found = {}
-    for c, size in sizes:
-        stacked = size * size < c
-        found[f"forward 3×3, {c} channels, {size}²"] = (conv if stacked else conv_plain_first)(n, c, c, size, 1, 3)
-    for c, size in [(128, 56), (256, 28), (512, 14)]:
-        stacked = size * size // 4 < c
-        found[f"forward 3×3 stride 2, {c} channels, {size}²"] = (conv if stacked else conv_plain_first)(n, c, c, size, 2, 3)
-    found["forward 1×1, 1024 → 256, 14²"] = conv_plain_first(n, 1024, 256, 14, 1, 1)
+    found.update({f"forward 3×3, {c} channels, {size}²": conv(n, c, c, size, 1, 3) for c, size in sizes})
+    strided = [(128, 56), (256, 28), (512, 14)]
+    found.update({f"forward 3×3 stride 2, {c} channels, {size}²": conv(n, c, c, size, 2, 3) for c, size in strided})
+    found["forward 1×1, 1024 → 256, 14²"] = conv(n, 1024, 256, 14, 1, 1)
     found["forward 1×1, 2048 → 512, 7²"] = conv(n, 2048, 512, 7, 1, 1)
     found.update({f"weight gradient 3×3, {c} channels, {size}²": weight_grad(n, c, size) for c, size in sizes})
     found.update({f"input gradient 3×3, {c} channels, {size}²": input_grad(n, c, size) for c, size in sizes})

@@ -1,7 +1,7 @@
 //! Operators by cheaper ones of the same meaning. Knows no operator by name.
 
 use crate::error::Refusal;
-use crate::ir::{Body, FORM_DOMAIN, Graph, ValueId};
+use crate::ir::{Body, FORM_DOMAIN, Graph};
 use crate::ops::{Builder, View, table};
 use std::sync::Arc;
 
@@ -12,8 +12,7 @@ pub fn choose(graph: &mut Graph) -> Result<(), Vec<Refusal>> {
         let node = &graph.nodes[index];
         let Some(operator) = table::find(&node.op_type).filter(|_| node.body.is_none()) else { continue };
         let Some(inputs) = node.inputs.iter().copied().collect::<Option<Vec<_>>>() else { continue };
-        let mut body = Graph::new(node.op_type.as_str());
-        let arguments: Vec<ValueId> = inputs.iter().enumerate().map(|(i, &v)| body.input(&format!("in{i}"), graph.ty(v).clone())).collect();
+        let (mut body, arguments) = graph.inner(&node.op_type, &inputs);
         let found = operator.cheaper(&mut Builder::new(&mut body), &View { graph, node }, &arguments);
         let refusal = |reason| vec![Refusal { node: node.name.clone(), op: node.op_type.clone(), reason }];
         if let Some(outputs) = found.map_err(refusal)? {

@@ -209,6 +209,13 @@ impl Graph {
         id
     }
 
+    /// An empty graph for a function's body, and its inputs, of the types that these values have here.
+    pub fn inner(&self, name: &str, inputs: &[ValueId]) -> (Graph, Vec<ValueId>) {
+        let mut inner = Graph::new(name);
+        let arguments = inputs.iter().enumerate().map(|(i, &v)| inner.input(&format!("in{i}"), self.ty(v).clone())).collect();
+        (inner, arguments)
+    }
+
     /// Makes a constant a graph input: a parameter that becomes state. Gives its tensor back.
     pub fn constant_to_input(&mut self, id: ValueId) -> Option<Tensor> {
         let tensor = self.value_mut(id).constant.take()?;

@@ -81,8 +81,7 @@ impl<'g> Builder<'g> {
         attrs: Attrs,
         body: impl FnOnce(&mut Builder, &[ValueId]) -> Rule<Vec<ValueId>>,
     ) -> Rule<Vec<ValueId>> {
-        let mut inner = Graph::new(function);
-        let arguments: Vec<_> = inputs.iter().enumerate().map(|(i, &v)| inner.input(&format!("in{i}"), self.ty(v).clone())).collect();
+        let (mut inner, arguments) = self.graph.inner(function, inputs);
         let results = body(&mut Builder::new(&mut inner), &arguments)?;
         let node = Node {
             name: self.path(function),

@@ -1,10 +1,10 @@
 //! The largest element of each sliding window.
 
-use super::build::attrs;
 use super::phases::Phases;
+use super::unary::reaches;
 use super::window::Window;
 use super::{Builder, Grad, Import, Operator, Rule, View, fixed, floating};
-use crate::ir::{Attr, Attrs, Node, Tensor, TensorType, ValueId};
+use crate::ir::{Attrs, Node, Tensor, TensorType, ValueId};
 use std::collections::BTreeMap;
 
 /// `dy` goes to the largest element of each window; the first in row-major order takes a tie, as in PyTorch. Padding counts as
@@ -39,13 +39,6 @@ pub(super) fn pooled(n: &View) -> Rule<TensorType> {
 
 /// Less than any element that can win a window, for what lies outside; infinity would give no number in a difference.
 const LOWEST: f64 = f32::MIN as f64;
-
-/// 1 where `x` equals `y`, which is nowhere below it, else 0: `HardSigmoid` with a huge slope, of all operators that can say this
-/// the fastest one in ONNX Runtime.
-fn reaches(b: &mut Builder, x: ValueId, y: ValueId) -> Rule<ValueId> {
-    let missing = b.sub(y, x)?;
-    b.op("HardSigmoid", &[missing], attrs([("alpha", Attr::Float(-3e38)), ("beta", Attr::Float(1.0))]))
-}
 
 /// The gradient of windows over one image. `x`, `y` and `dy` as in [`MaxPool`].
 fn gradient(b: &mut Builder, window: &Window, x: ValueId, y: ValueId, dy: ValueId) -> Rule<ValueId> {

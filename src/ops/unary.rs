@@ -4,10 +4,21 @@ use super::build::attrs;
 use super::{Builder, Grad, Import, Operator, Rule, Status, View, floating};
 use crate::ir::{Attr, Attrs, DType, TensorType, ValueId};
 
-/// `dy ⊙ [y > 0]` for a rectifier's output `y`. `HardSigmoid` with a huge slope is the step function, 0 at 0, and of all
-/// standard forms the fastest on ONNX Runtime's CPU provider (`Where`: 9 times slower, `Cast(Greater)`: 1.4 times).
+/// The step function, up or down: `HardSigmoid` with a huge slope, of all standard forms the fastest on ONNX Runtime's CPU provider
+/// (`Where`: 9 times slower, `Cast(Greater)`: 1.4 times).
+fn step(b: &mut Builder, v: ValueId, slope: f32, at_zero: f32) -> Rule<ValueId> {
+    b.op("HardSigmoid", &[v], attrs([("alpha", Attr::Float(slope)), ("beta", Attr::Float(at_zero))]))
+}
+
+/// `[y > 0]` for a rectifier's output `y`.
 pub(crate) fn step_mask(b: &mut Builder, y: ValueId) -> Rule<ValueId> {
-    b.op("HardSigmoid", &[y], attrs([("alpha", Attr::Float(3e38)), ("beta", Attr::Float(0.0))]))
+    step(b, y, 3e38, 0.0)
+}
+
+/// 1 where `x` equals `y`, which is nowhere below it, else 0.
+pub(super) fn reaches(b: &mut Builder, x: ValueId, y: ValueId) -> Rule<ValueId> {
+    let missing = b.sub(y, x)?;
+    step(b, missing, -3e38, 1.0)
 }
 
 /// 1 where `lo < x < hi`, else 0.

@@ -123,7 +123,7 @@ pub fn backward(source: &SourceModel, original: &SourceModel, options: &Options,
     let mut gradients = vec![];
     for p in &parameters {
         graph.constant_to_input(p.input);
-        gradients.push(own_name(&mut graph, found[&p.input], &format!("{}.grad", p.name))?);
+        gradients.push(own_name(&mut graph, found[&p.input], &format!("{}.grad", p.name), usize::MAX)?);
     }
     let aliases: HashMap<&str, &str> = plan.parameters.iter().map(|p| (p.parameter.name.as_str(), p.parameter.alias.as_str())).collect();
     let mut buffers = vec![];
@@ -131,7 +131,7 @@ pub fn backward(source: &SourceModel, original: &SourceModel, options: &Options,
         for (running, next) in [(update.running_mean, update.next_mean), (update.running_variance, update.next_variance)] {
             let name = graph.name_of(running).to_string();
             let start = graph.constant_to_input(running);
-            let next = own_name(&mut graph, next, &format!("{name}.next"))?;
+            let next = own_name(&mut graph, next, &format!("{name}.next"), usize::MAX)?;
             buffers.push(Slot {
                 alias: aliases.get(name.as_str()).map_or_else(|| name.clone(), |a| a.to_string()),
                 name,
@@ -150,9 +150,14 @@ pub fn backward(source: &SourceModel, original: &SourceModel, options: &Options,
     Ok(Backward { graph, data: input, target, loss, parameters, gradients, buffers, regularizers })
 }
 
-/// Gives the value that name; through an Identity where it is an input or already carries another's name.
-pub(super) fn own_name(graph: &mut Graph, value: ValueId, name: &str) -> Result<ValueId> {
+/// Gives the value that name; through an Identity where another name is known for it: where no node from `built` on computes it, or
+/// it is the next value of something else.
+pub(super) fn own_name(graph: &mut Graph, value: ValueId, name: &str, built: usize) -> Result<ValueId> {
     if graph.name_of(value) == name {
+        return Ok(value);
+    }
+    if graph.value(value).producer.is_some_and(|node| node >= built) && !graph.name_of(value).ends_with(".next") {
+        graph.rename(value, name);
         return Ok(value);
     }
     let mut b = Builder::new(graph);

@@ -42,6 +42,7 @@ pub(super) fn update(
     pulls: &[Pull],
 ) -> Result<Vec<Slot>> {
     let optimizer = &options.optimizer;
+    let built = graph.nodes.len();
     let Some(first) = parameters.first() else { return Ok(vec![]) };
     let gradients: Vec<ValueId> = pulls.iter().map(|p| p.gradient).collect();
     let gradients = clipped(graph, optimizer.clip_norm, scalars, parameters, &gradients).map_err(failed("clipping"))?;
@@ -55,7 +56,7 @@ pub(super) fn update(
     b.scope("optimizer");
     let Advanced { next, shared } = optimizer.rule.advance(&mut b, &inputs).map_err(failed("optimizer"))?;
     for (slot, value) in common.iter_mut().zip(next) {
-        slot.next = own_name(graph, value, &format!("{}.next", slot.name))?;
+        slot.next = own_name(graph, value, &format!("{}.next", slot.name), built)?;
     }
     let all = Common { optimizer, lr, shared };
     let mut averages = vec![];
@@ -65,19 +66,9 @@ pub(super) fn update(
             own.push(extra(graph, Some(p), Role::Optimizer, kind, p.ty.clone()));
         }
         let inputs: Vec<ValueId> = own.iter().map(|s| s.input).collect();
-        let built = graph.nodes.len();
         let next = one(graph, scalars, &all, p, Clipped { gradient, pull }, &inputs).map_err(failed("update"))?;
         for (slot, &value) in std::iter::once(&mut *p).chain(&mut own).zip(&next) {
-            let name = format!("{}.next", slot.name);
-            // What the update computed has no name yet, unless it is the next value of two.
-            let unnamed = graph.value(value).producer.is_some_and(|node| node >= built) && !graph.name_of(value).ends_with(".next");
-            slot.next = match unnamed {
-                true => {
-                    graph.rename(value, &name);
-                    value
-                }
-                false => own_name(graph, value, &name)?,
-            };
+            slot.next = own_name(graph, value, &format!("{}.next", slot.name), built)?;
         }
         state.append(&mut own);
         if let Some(decay) = optimizer.ema {
@@ -85,7 +76,7 @@ pub(super) fn update(
             let mut b = Builder::new(graph);
             b.scope(format!("{}.update", p.alias));
             let next = optim::average(&mut b, slot.input, p.next, decay).map_err(failed("average"))?;
-            slot.next = own_name(graph, next, &format!("{}.next", slot.name))?;
+            slot.next = own_name(graph, next, &format!("{}.next", slot.name), built)?;
             averages.push(slot);
         }
     }

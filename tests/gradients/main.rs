@@ -294,7 +294,7 @@ fn onnx_runtime_agrees() {
     });
 }
 
-/// Which convolutions of the cases become other operators: those of the group `stacked`, and others of few pixels with as few output channels.
+/// Where the batch size is known, these cases have another form; the checks above compute with it.
 #[test]
 fn small_maps_are_stacked() {
     for case in cases::stacked() {

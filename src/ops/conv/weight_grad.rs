@@ -16,6 +16,12 @@ const STACKED_ROWS: usize = 64;
 /// The padded input of a strided convolution by phase, see [`Geometry::phases`].
 type Phased = BTreeMap<Vec<usize>, ValueId>;
 
+/// The images' products, summed.
+fn over_batch(b: &mut Builder, rows: ValueId, columns: ValueId) -> Rule<ValueId> {
+    let products = b.matmul(rows, columns)?;
+    b.sum(products, &[0], false)
+}
+
 impl Geometry {
     /// The gradient of the kernel.
     pub(super) fn weight_grad(&self, b: &mut Builder, x: ValueId, dy: ValueId) -> Rule<ValueId> {
@@ -95,8 +101,7 @@ impl Geometry {
                 let slice = self.tap(b, &x, t)?;
                 let rows = b.reshape(slice, &[self.batch, self.group.into(), per_group.into(), pixels.into()])?;
                 let columns = b.transpose(rows, &[0, 1, 3, 2])?;
-                let products = b.matmul(dy, columns)?;
-                let sum = b.sum(products, &[0], false)?;
+                let sum = over_batch(b, dy, columns)?;
                 parts.push(b.reshape(sum, &[self.features.into(), per_group.into(), 1.into()])?);
             }
             let stacked = b.concat(&parts, 2)?;
@@ -128,8 +133,9 @@ impl Geometry {
         b.reshape(dw, &shape)
     }
 
-    /// `[features, taps·channels]` to the kernel's layout.
-    fn taps_last(&self, b: &mut Builder, dw: ValueId, taps: usize, shape: &[Dim]) -> Rule<ValueId> {
+    /// `[features, taps·channels]`, in parts, to the kernel's layout.
+    fn taps_last(&self, b: &mut Builder, parts: &[ValueId], taps: usize, shape: &[Dim]) -> Rule<ValueId> {
+        let dw = b.concat(parts, 1)?;
         let dw = b.reshape(dw, &[self.features.into(), taps.into(), self.channels.into()])?;
         let dw = if taps > 1 { b.transpose(dw, &[0, 2, 1])? } else { dw };
         b.reshape(dw, shape)
@@ -158,11 +164,9 @@ impl Geometry {
         let mut parts = vec![];
         for row in rows {
             let columns = b.transpose(row, &[0, 2, 1])?;
-            let products = b.matmul(dy, columns)?;
-            parts.push(b.sum(products, &[0], false)?);
+            parts.push(over_batch(b, dy, columns)?);
         }
-        let dw = b.concat(&parts, 1)?;
-        self.taps_last(b, dw, taps.len(), shape)
+        self.taps_last(b, &parts, taps.len(), shape)
     }
 
     /// Whether whole lines are less to copy than what every kernel position meets. The pieces of few channels are stacked anyway.
@@ -208,11 +212,9 @@ impl Geometry {
                     *place.insert(flat(b, padded, self.features, line)?)
                 }
             };
-            let products = b.matmul(rows, columns)?;
-            parts.push(b.sum(products, &[0], false)?);
+            parts.push(over_batch(b, rows, columns)?);
         }
-        let dw = b.concat(&parts, 1)?;
-        self.taps_last(b, dw, taps.len(), shape)
+        self.taps_last(b, &parts, taps.len(), shape)
     }
 
     /// For a strided kernel over few channels (a network's stem): the unit-stride convolution on `strides`-times smaller maps
