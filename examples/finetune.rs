@@ -6,7 +6,8 @@ use spgraph::data::ImageFolder;
 use spgraph::engine::{self, EngineOptions};
 use spgraph::rewrite::{HeadOption, Options, rewrite};
 use spgraph::train::{
-    Classifier, ClassifierOptions, FinetuneOptions, Length, Progress, StepRecord, Subject, Which, evaluate_folder, export_tuned, finetune,
+    Classifier, ClassifierOptions, FinetuneOptions, Length, Progress, RunState, StepRecord, Subject, evaluate_folder, export_tuned,
+    finetune,
 };
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -50,7 +51,7 @@ fn main() -> anyhow::Result<()> {
     let found = evaluate_folder(&mut classifier, Path::new(test), None, 0, &stop, &mut |_, _| {})?;
     println!("accuracy {:.1} %", 100.0 * found.accuracy);
 
-    export_tuned(&subject, Which::Final, &tuned, true)?;
+    export_tuned(&subject, RunState::Final, &tuned, true)?;
     println!("wrote {}", tuned.display());
     Ok(())
 }

@@ -29,7 +29,7 @@ fn runner(dir: &str, engine: &dyn engine::Engine) -> anyhow::Result<Runner> {
         (m.data.target.name.clone(), Tensor::from_i64(&[shape[0]], &labels)),
     ];
     // Small steps: the weights are random, and only the time matters.
-    let scalar = |s: &spgraph::manifest::Scalar| if s.name == "lr" { 1e-6 } else { s.default as f32 };
+    let scalar = |s: &spgraph::bundle::manifest::Scalar| if s.name == "lr" { 1e-6 } else { s.default as f32 };
     feeds.extend(m.scalars.iter().map(|s| (s.name.clone(), Tensor::from_f32(&[], &[scalar(s)]))));
     Ok(Runner { stepper, feeds })
 }

@@ -71,7 +71,7 @@ impl Error {
     pub fn io(what: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
         use std::io::ErrorKind;
         // Nobody asked for the temporary name under which a file is written.
-        let path = crate::unfinished::final_name(path.as_ref());
+        let path = crate::storage::pending_outputs::final_name(path.as_ref());
         move |cause| {
             let hint = match cause.kind() {
                 ErrorKind::StorageFull => ". The disk is full: free some space and run the command again",

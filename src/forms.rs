@@ -2,10 +2,11 @@
 
 use crate::error::Refusal;
 use crate::ir::{Body, FORM_DOMAIN, Graph};
-use crate::ops::{Builder, View, table};
+use crate::operator::{Builder, View};
+use crate::ops::table;
 use std::sync::Arc;
 
-/// Turns nodes into functions of the same name (in the domain [`FORM_DOMAIN`]), wherever [`Operator::cheaper`](crate::ops::Operator::cheaper) knows such a form.
+/// Turns nodes into functions of the same name (in the domain [`FORM_DOMAIN`]), wherever [`Operator::cheaper`](crate::operator::Operator::cheaper) knows such a form.
 /// Values keep their names and types. Functions have no gradient rule, so this comes after differentiation.
 pub fn choose(graph: &mut Graph) -> Result<(), Vec<Refusal>> {
     for index in 0..graph.nodes.len() {

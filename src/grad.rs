@@ -2,7 +2,8 @@
 
 use crate::error::Refusal;
 use crate::ir::{Graph, ValueId};
-use crate::ops::{Builder, Grad, Status, table};
+use crate::operator::{Builder, Grad, Status};
+use crate::ops::table;
 use std::collections::HashMap;
 
 /// Appends nodes that compute the cotangents of `wanted`, given the cotangents `seeds` of other values.

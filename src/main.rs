@@ -1,7 +1,9 @@
 //! The command line; everything it does is in the library.
 
+mod cli;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    spgraph::cli::main()
+    cli::main()
 }

@@ -1,7 +1,7 @@
 //! Batches: order, padding, resume, errors, and that threads change nothing.
 
+use spgraph::bundle::manifest::Preprocessing;
 use spgraph::data::{ArrayDataset, Augment, Dataset, ImageDataset, ImageFolder, Last, Loader, LoaderOptions, Moment, Recipe, split, synth};
-use spgraph::manifest::Preprocessing;
 use spgraph::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Decoding and preprocessing against Pillow and torchvision: the fixtures come from `tests/generate/data.py`.
 
 use spgraph::Error;
+use spgraph::bundle::manifest::Preprocessing;
 use spgraph::data::{MAX_SIDE, Recipe, Region, load_image, resize};
-use spgraph::manifest::Preprocessing;
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {

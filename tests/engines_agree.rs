@@ -4,11 +4,11 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use spgraph::bundle::manifest::BatchNormMode;
 use spgraph::emit::Dialect;
 use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels, StatePort};
-use spgraph::import::Batch;
+use spgraph::import::BatchSize;
 use spgraph::ir::Tensor;
-use spgraph::manifest::BatchNormMode;
 use spgraph::optim::{AdamW, Lars, Optimizer, Sgd, UpdateRule};
 use spgraph::rewrite::{Bundle, Options, rewrite, start_state};
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ fn distance(a: &[Tensor], b: &[Tensor], start: &[Tensor]) -> f64 {
     (difference / moved).sqrt()
 }
 
-fn agree(name: &str, batch_norm: Option<BatchNormMode>, batch: Batch) {
+fn agree(name: &str, batch_norm: Option<BatchNormMode>, batch: BatchSize) {
     agree_with(name, Options { batch, batch_norm, ..Options::default() });
 }
 
@@ -95,22 +95,22 @@ macro_rules! cases {
 }
 
 cases! {
-    basic_train: "basic.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
-    basic_frozen: "basic.bn.onnx", Some(BatchNormMode::Frozen), Batch::Fixed(3);
-    basic_folded: "basic.onnx", None, Batch::Fixed(3);
-    basic_dynamic: "basic.bn.onnx", Some(BatchNormMode::Train), Batch::Dynamic;
-    bottleneck: "bottleneck.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
-    grouped: "grouped.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
-    dilated: "dilated.bn.onnx", Some(BatchNormMode::Frozen), Batch::Fixed(3);
-    mobilenet: "mobilenet.bn.onnx", Some(BatchNormMode::Frozen), Batch::Fixed(3);
-    inception: "inception.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
-    pooling: "pool_ceil.onnx", None, Batch::Fixed(3);
-    average_pooling: "average_pool.onnx", None, Batch::Fixed(3);
-    shuffle: "shuffle.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(2);
-    slices: "slices.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
-    tokens: "tokens.onnx", None, Batch::Fixed(3);
-    resnet18: "resnet18.bn.onnx", Some(BatchNormMode::Train), Batch::Fixed(3);
-    resnet50: "resnet50.onnx", None, Batch::Fixed(3);
+    basic_train: "basic.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
+    basic_frozen: "basic.bn.onnx", Some(BatchNormMode::Frozen), BatchSize::Fixed(3);
+    basic_folded: "basic.onnx", None, BatchSize::Fixed(3);
+    basic_dynamic: "basic.bn.onnx", Some(BatchNormMode::Train), BatchSize::Dynamic;
+    bottleneck: "bottleneck.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
+    grouped: "grouped.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
+    dilated: "dilated.bn.onnx", Some(BatchNormMode::Frozen), BatchSize::Fixed(3);
+    mobilenet: "mobilenet.bn.onnx", Some(BatchNormMode::Frozen), BatchSize::Fixed(3);
+    inception: "inception.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
+    pooling: "pool_ceil.onnx", None, BatchSize::Fixed(3);
+    average_pooling: "average_pool.onnx", None, BatchSize::Fixed(3);
+    shuffle: "shuffle.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(2);
+    slices: "slices.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
+    tokens: "tokens.onnx", None, BatchSize::Fixed(3);
+    resnet18: "resnet18.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
+    resnet50: "resnet50.onnx", None, BatchSize::Fixed(3);
 }
 
 /// Every optimizer, with everything that can be added to one.
@@ -124,7 +124,7 @@ fn optimizers() {
     for rule in rules {
         let optimizer = Optimizer { rule, clip_norm: Some(0.5), spd: Some(1.0), ema: Some(0.9) };
         let lr_mult = vec![("*.bias".to_string(), 0.5)];
-        agree_with("basic.bn.onnx", Options { batch: Batch::Fixed(3), optimizer, lr_mult, ..Options::default() });
+        agree_with("basic.bn.onnx", Options { batch: BatchSize::Fixed(3), optimizer, lr_mult, ..Options::default() });
     }
 }
 
@@ -133,7 +133,7 @@ fn optimizers() {
 fn runs_repeat_bit_for_bit() {
     let work = tempfile::tempdir().unwrap();
     let dir = work.path().join("bundle");
-    rewrite(&fixture("basic.bn.onnx"), &dir, &Options { batch: Batch::Fixed(3), ..Options::default() }, false).unwrap();
+    rewrite(&fixture("basic.bn.onnx"), &dir, &Options { batch: BatchSize::Fixed(3), ..Options::default() }, false).unwrap();
     for engine in [EngineChoice::Ort, EngineChoice::Tract] {
         let (first, second) = (two_steps(&dir, engine, Kernels::Auto), two_steps(&dir, engine, Kernels::Auto));
         assert_eq!(first.0, second.0);

@@ -7,7 +7,7 @@ use spgraph::Error;
 use spgraph::data::synth::{SynthOptions, Task, write as write_images};
 use spgraph::data::{ArrayDataset, Dataset};
 use spgraph::engine::{self, Engine, EngineChoice, EngineOptions};
-use spgraph::fisher::{self, Estimate, Estimator, Existing, FisherOptions, Mode, Plan, Progress, Shape, Silent, fisher};
+use spgraph::fisher::{self, BatchLayout, Estimate, EstimatePlan, Estimator, Existing, FisherOptions, Mode, Progress, Silent, fisher};
 use spgraph::onnx::{self, SourceModel};
 use spgraph::zoo::{self, Arch};
 use std::collections::HashMap;
@@ -48,16 +48,16 @@ fn open(choice: EngineChoice) -> Box<dyn Engine> {
     engine::open(&EngineOptions { choice, threads: Some(1), ..Default::default() }).unwrap()
 }
 
-fn plan(mode: Mode, shape: (usize, usize), samples: u64) -> Plan {
-    let shape = Shape { rows: shape.0, copies: shape.1 };
-    Plan { mode, classes: CLASSES, samples, seed: 1, shape, input_shape: None, workers: 1 }
+fn plan(mode: Mode, shape: (usize, usize), samples: u64) -> EstimatePlan {
+    let shape = BatchLayout { rows: shape.0, copies: shape.1 };
+    EstimatePlan { mode, classes: CLASSES, samples, seed: 1, shape, input_shape: None, workers: 1 }
 }
 
 fn source(name: &str) -> SourceModel {
     onnx::read(fixture(&format!("{name}.onnx"))).unwrap()
 }
 
-fn estimate(name: &str, images: &Arc<ArrayDataset>, plan: Plan, engine: EngineChoice) -> Estimate {
+fn estimate(name: &str, images: &Arc<ArrayDataset>, plan: EstimatePlan, engine: EngineChoice) -> Estimate {
     let images: Arc<dyn Dataset> = images.clone();
     Estimator::new(&source(name), plan, images, open(engine).as_ref()).unwrap().run(&mut Silent, &GO_ON).unwrap()
 }
@@ -184,7 +184,7 @@ fn sampled_is_unbiased() {
 #[test]
 fn seeds_decide_the_draws() {
     let golden = golden("vgg");
-    let run = |seed| estimate("vgg", &golden.images, Plan { seed, ..plan(Mode::Sampled, (2, 1), 40) }, EngineChoice::Ort);
+    let run = |seed| estimate("vgg", &golden.images, EstimatePlan { seed, ..plan(Mode::Sampled, (2, 1), 40) }, EngineChoice::Ort);
     let (first, second, other) = (run(1), run(1), run(2));
     assert_eq!(first.values, second.values);
     assert_ne!(first.values, other.values);

@@ -1,10 +1,10 @@
 //! The checked-in network of models/: it is the one that the hash names, it knows its task, and it learns a related one.
 
 use sha2::{Digest, Sha256};
+use spgraph::bundle::manifest::BatchNormMode;
 use spgraph::data::synth::{SynthOptions, Task, write};
 use spgraph::engine::{self, EngineOptions};
-use spgraph::import::Batch;
-use spgraph::manifest::BatchNormMode;
+use spgraph::import::BatchSize;
 use spgraph::rewrite::{HeadOption, Options, rewrite};
 use spgraph::train::{Classifier, ClassifierOptions, FinetuneOptions, Length, Silent, Subject, evaluate_folder, finetune};
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ fn it_knows_its_task_and_learns_another() {
         let options = Options {
             penalty: penalty.into(),
             head: HeadOption::Classes(6),
-            batch: Batch::Fixed(20),
+            batch: BatchSize::Fixed(20),
             batch_norm: Some(BatchNormMode::Frozen),
             ..Options::default()
         };

@@ -1,6 +1,7 @@
 //! docs/operators.md is what the operator table says. `SPGRAPH_BLESS=1 cargo test --release --test operators` rewrites it.
 
-use spgraph::ops::{Status, table};
+use spgraph::operator::Status;
+use spgraph::ops::table;
 use std::path::Path;
 
 fn page() -> String {

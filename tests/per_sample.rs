@@ -5,7 +5,8 @@ use spgraph::emit::{self, Dialect};
 use spgraph::engine::{self, EngineChoice, EngineOptions, Session};
 use spgraph::ir::{Attr, Attrs, DType, Graph, Node, Tensor, TensorType, ValueId};
 use spgraph::onnx;
-use spgraph::ops::{Builder, Grad, Operator, PerSample, Samples, table};
+use spgraph::operator::{Builder, Grad, Operator, PerSample, Samples};
+use spgraph::ops::table;
 use std::collections::BTreeSet;
 
 const ROWS: usize = 2;

@@ -2,17 +2,17 @@
 //!
 //! ONNX Runtime is found as `spgraph runtime` finds it; without one these tests fail.
 
+use spgraph::bundle::manifest::Role;
 use spgraph::data::synth::{SynthOptions, Task, write};
 use spgraph::data::{Augment, ImageDataset, ImageFolder, Loader, LoaderOptions, Recipe};
 use spgraph::engine::{self, EngineChoice, EngineOptions, StatePort};
-use spgraph::import::Batch;
+use spgraph::import::BatchSize;
 use spgraph::ir::{DType, Tensor};
-use spgraph::manifest::Role;
 use spgraph::onnx;
 use spgraph::optim::{AdamW, Optimizer, UpdateRule};
 use spgraph::rewrite::{Bundle, HeadOption, Options, rewrite, start_state};
 use spgraph::train::{
-    Existing, FinetuneOptions, Length, Progress, Run, Schedule, Silent, StepRecord, Subject, Which, export_tuned, finetune,
+    Existing, FinetuneOptions, Length, Progress, Run, RunState, Schedule, Silent, StepRecord, Subject, export_tuned, finetune,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Lab {
         let optimizer = Optimizer { clip_norm: Some(0.5), ema: Some(0.8), spd: Some(1.0), ..UpdateRule::AdamW(AdamW::default()).into() };
         let options = Options {
             head: HeadOption::Classes(CLASSES),
-            batch: Batch::Fixed(3),
+            batch: BatchSize::Fixed(3),
             lr: Some(0.01),
             optimizer,
             freeze: freeze.to_vec(),
@@ -60,10 +60,10 @@ impl Lab {
 
     fn run(&self, bundle: &Bundle, run: &str, steps: u64, head_first: u64) -> Vec<Tensor> {
         finetune(&self.options(bundle, run, steps, head_first), &mut Silent, &AtomicBool::new(false)).unwrap();
-        self.state(run, Which::Final)
+        self.state(run, RunState::Final)
     }
 
-    fn state(&self, run: &str, which: Which) -> Vec<Tensor> {
+    fn state(&self, run: &str, which: RunState) -> Vec<Tensor> {
         Subject::open(&self.path(run)).unwrap().state(which).unwrap()
     }
 }
@@ -161,7 +161,7 @@ fn a_run_resumes_in_either_phase_and_between_them() {
         finetune(&options, &mut StopAfter(after, &stop), &stop).unwrap_err();
         options.existing = Existing::Resume;
         finetune(&options, &mut Silent, &AtomicBool::new(false)).unwrap();
-        let found = lab.state(&name, Which::Final);
+        let found = lab.state(&name, RunState::Final);
         for role in [Role::Shared, Role::New, Role::Buffer, Role::Ema] {
             same_bits(&of_role(&bundle, &found, role), &of_role(&bundle, &expected, role));
         }
@@ -173,7 +173,7 @@ fn the_average_takes_the_weights_place() {
     let lab = Lab::new();
     let bundle = lab.bundle("bundle", "basic.bn.onnx", &[]);
     let last = lab.run(&bundle, "run", 4, 0);
-    let averaged = lab.state("run", Which::Ema);
+    let averaged = lab.state("run", RunState::Ema);
     let m = &bundle.manifest;
     let mut compared = 0;
     for (at, s) in m.state.iter().enumerate() {
@@ -189,7 +189,7 @@ fn the_average_takes_the_weights_place() {
     assert!(compared > 10);
     // And into the exported model.
     let (subject, out) = (Subject::open(&lab.path("run")).unwrap(), lab.path("ema.onnx"));
-    export_tuned(&subject, Which::Ema, &out, false).unwrap();
+    export_tuned(&subject, RunState::Ema, &out, false).unwrap();
     let exported = onnx::read(&out).unwrap();
     let graph = exported.graph().unwrap();
     let mut found = 0;
@@ -211,11 +211,11 @@ fn what_makes_no_sense_is_refused() {
     assert!(message(&lab.options(&bundle, "long", 3, 4)).contains("--head-first 4 is more than the 3 steps"));
     let path = lab.path("kept");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/basic.bn.onnx");
-    rewrite(&source, &path, &Options { batch: Batch::Fixed(3), ..Options::default() }, false).unwrap();
+    rewrite(&source, &path, &Options { batch: BatchSize::Fixed(3), ..Options::default() }, false).unwrap();
     let kept = Bundle::open(&path).unwrap();
     assert!(message(&lab.options(&kept, "kept-run", 3, 1)).contains("rewrite the model with --classes"));
     assert!(!lab.path("long").exists() && !lab.path("kept-run").exists());
-    let error = Subject::open(&path).unwrap().state(Which::Ema).unwrap_err().to_string();
+    let error = Subject::open(&path).unwrap().state(RunState::Ema).unwrap_err().to_string();
     assert!(error.contains("--ema"), "{error}");
     assert!(Run::open(&path).is_err());
 }

@@ -1,7 +1,7 @@
 //! The options that choose a runtime, the same in every subcommand that needs one.
 
-use crate::engine::{Device, EngineChoice, EngineOptions, Kernels};
 use clap::ValueEnum;
+use spgraph::engine::{Device, EngineChoice, EngineOptions, Kernels};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]

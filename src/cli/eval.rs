@@ -3,9 +3,9 @@
 use super::engine_args::EngineArgs;
 use super::subject_args::{SubjectArgs, warn_if_assumed};
 use super::{interrupt, output, progress};
-use crate::engine;
-use crate::report::{Align, Table};
-use crate::train::{Classifier, Evaluation, Subject, evaluate_folder};
+use spgraph::engine;
+use spgraph::report::{Align, Table};
+use spgraph::train::{Classifier, Evaluation, Subject, evaluate_folder};
 use std::path::PathBuf;
 
 /// Measure accuracy and loss on an image folder

@@ -2,7 +2,7 @@
 
 use super::output;
 use super::subject_args::StateArg;
-use crate::train::{Subject, export_tuned};
+use spgraph::train::{Subject, export_tuned};
 use std::path::PathBuf;
 
 /// Write the tuned model: the source's graph and names, with the new weights

@@ -5,11 +5,11 @@ use super::eval::percent;
 use super::progress::{self, Log};
 use super::rewrite::{Strength, parse_regularizer, parse_strength};
 use super::{interrupt, output};
-use crate::data::Augment;
-use crate::error::Error;
-use crate::rewrite::{WantedRegularizer, scalar_of};
-use crate::train::{Existing, FinetuneOptions, Length, Run, RunRecord, RunResult, Schedule, Training, Validation, finetune};
 use clap::ValueEnum;
+use spgraph::data::Augment;
+use spgraph::error::Error;
+use spgraph::rewrite::{RegularizerRequest, scalar_of};
+use spgraph::train::{Existing, FinetuneOptions, Length, Run, RunRecord, RunResult, Schedule, Training, Validation, finetune};
 use std::path::PathBuf;
 
 /// Fine-tune a bundle on an image folder
@@ -46,7 +46,7 @@ pub struct Args {
     beta: Option<f64>,
     /// Strength of a regularizer of the bundle (repeatable) [default: the bundle's]
     #[arg(long, value_name = "KIND=STRENGTH", value_parser = parse_regularizer)]
-    regularizer: Vec<WantedRegularizer>,
+    regularizer: Vec<RegularizerRequest>,
     /// Learning rate over time; step is a tenth after two thirds of the steps [default: step]
     #[arg(long, value_enum)]
     schedule: Option<ScheduleArg>,
@@ -135,11 +135,11 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
     for Strength { pattern, value } in &args.alpha {
         training.scalars.insert(pattern.as_deref().map_or("alpha".into(), scalar_of), *value);
     }
-    for WantedRegularizer { kind, strength } in &args.regularizer {
+    for RegularizerRequest { kind, strength } in &args.regularizer {
         let value = strength.ok_or_else(|| {
             Error::usage(format!("--regularizer {kind}: give its strength, such as {kind}=0.1; `spgraph rewrite` chooses regularizers"))
         })?;
-        training.scalars.insert(crate::loss::find(kind)?.kind().into(), value);
+        training.scalars.insert(spgraph::loss::find(kind)?.kind().into(), value);
     }
     for (name, value) in [("lr", args.lr), ("beta", args.beta)] {
         if let Some(value) = value {

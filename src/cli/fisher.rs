@@ -5,10 +5,10 @@ use super::eval::percent;
 use super::output;
 use super::progress;
 use super::subject_args::PreprocessingArgs;
-use crate::fisher::{Existing, FisherOptions, FisherResult, Mode, Outline, Progress, fisher};
-use crate::report::{Align, Table};
-use crate::train::read_class_names;
 use clap::ValueEnum;
+use spgraph::fisher::{Existing, FisherOptions, FisherResult, Mode, Outline, Progress, fisher};
+use spgraph::report::{Align, Table};
+use spgraph::train::read_class_names;
 use std::path::{Path, PathBuf};
 
 /// Estimate the Fisher information of a source network, for `rewrite --fisher`
@@ -56,7 +56,7 @@ pub struct Args {
     class_names: Option<PathBuf>,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
     #[arg(long, value_parser = super::rewrite::parse_shape, help_heading = "Preprocessing")]
-    input_shape: Option<super::rewrite::Shape>,
+    input_shape: Option<super::rewrite::ShapeArg>,
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
     /// Threads that load images [default: one per core]

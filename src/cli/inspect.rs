@@ -1,8 +1,8 @@
 //! `spgraph inspect`: what is in a model and what could be done with it, or how much memory a bundle's step takes.
 
 use super::{memory, output};
-use crate::report::{Align, Inspection, Table, inspect, plan_memory};
-use crate::rewrite::Bundle;
+use spgraph::report::{Align, Inspection, Table, inspect, plan_memory};
+use spgraph::rewrite::Bundle;
 use std::path::PathBuf;
 
 /// Show a model's parameters and operators, and whether it can be fine-tuned; or the memory that a bundle's step takes
@@ -18,7 +18,7 @@ pub struct Args {
     batch: Option<u16>,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
     #[arg(long, value_name = "CxHxW", value_parser = super::rewrite::parse_shape)]
-    input_shape: Option<super::rewrite::Shape>,
+    input_shape: Option<super::rewrite::ShapeArg>,
     /// Everything as JSON
     #[arg(long)]
     json: bool,

@@ -2,7 +2,7 @@
 
 use super::output;
 use super::subject_args::StateArg;
-use crate::train::{Subject, export_interpolated};
+use spgraph::train::{Subject, export_interpolated};
 use std::path::PathBuf;
 
 /// Write a model between the starting point and the tuned weights (WiSE-FT)

@@ -1,7 +1,7 @@
 //! Ctrl-C: long work finishes its step first; anything else ends at once. Neither leaves unfinished files.
 
 use super::output;
-use crate::unfinished;
+use spgraph::storage::pending_outputs;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +22,7 @@ pub fn install() {
             return;
         }
         ENDING.store(true, Ordering::Relaxed);
-        unfinished::remove_all();
+        pending_outputs::remove_all();
         exit();
     });
     // SAFETY: called once, before any other thread; ignoring a signal runs no code of ours.

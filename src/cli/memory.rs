@@ -1,7 +1,7 @@
 //! `spgraph inspect BUNDLE --memory`: the predicted peak of a training step and what it consists of.
 
 use super::output;
-use crate::report::{Align, MemoryPlan, Table};
+use spgraph::report::{Align, MemoryPlan, Table};
 
 pub fn text(plan: &MemoryPlan, bundle: &str) -> String {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);

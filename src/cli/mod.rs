@@ -1,7 +1,7 @@
 //! The command line: one file per subcommand, each a thin caller of the library. Data goes to stdout, progress and notes to
 //! stderr; exit code 2 for a request that makes no sense, 130 after Ctrl-C, 1 for every other failure.
 
-mod attention;
+mod channel_attention;
 mod engine_args;
 mod eval;
 mod export;
@@ -22,8 +22,8 @@ mod runtime;
 mod subject_args;
 mod synth;
 
-use crate::error::Error;
 use clap::{Parser, Subcommand};
+use spgraph::error::Error;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -47,7 +47,7 @@ enum Command {
     Eval(Box<eval::Args>),
     Predict(Box<predict::Args>),
     Fisher(Box<fisher::Args>),
-    Attention(Box<attention::Args>),
+    Attention(Box<channel_attention::Args>),
     Export(export::Args),
     Interpolate(interpolate::Args),
     Profile(profile::Args),
@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),
         Command::Fisher(args) => fisher::run(*args),
-        Command::Attention(args) => attention::run(*args),
+        Command::Attention(args) => channel_attention::run(*args),
         Command::Export(args) => export::run(args),
         Command::Interpolate(args) => interpolate::run(args),
         Command::Profile(args) => profile::run(args),

@@ -1,9 +1,9 @@
 //! `spgraph new`: an architecture with fresh weights.
 
 use super::output;
-use crate::fs::OutputFile;
-use crate::onnx;
-use crate::zoo::{self, Arch};
+use spgraph::onnx;
+use spgraph::storage::files::OutputFile;
+use spgraph::zoo::{self, Arch};
 use std::path::PathBuf;
 
 /// Write a ResNet with fresh weights: resnet18, 34, 50, 101, 152, or resnet20, 32, 56 for small images
@@ -34,7 +34,7 @@ pub struct Args {
 struct Input([usize; 3]);
 
 fn parse_arch(text: &str) -> Result<Arch, String> {
-    text.parse().map_err(|e: crate::Error| e.to_string())
+    text.parse().map_err(|e: spgraph::Error| e.to_string())
 }
 
 fn parse_input(text: &str) -> Result<Input, String> {

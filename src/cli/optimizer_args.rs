@@ -1,8 +1,8 @@
 //! The options of `spgraph rewrite` that say how parameters follow their gradients.
 
-use crate::error::{Error, Result};
-use crate::optim::{AdamW, Lars, Optimizer, Sgd, UpdateRule};
 use clap::ValueEnum;
+use spgraph::error::{Error, Result};
+use spgraph::optim::{AdamW, Lars, Optimizer, Sgd, UpdateRule};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Optimizer")]

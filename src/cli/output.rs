@@ -1,7 +1,7 @@
 //! Writing to stdout and stderr without a panic when nobody reads.
 
-use crate::error::Error;
 use serde::Serialize;
+use spgraph::error::Error;
 use std::io::{ErrorKind, Write};
 
 /// Results, to stdout. A reader that has left, such as `head`, is no error.

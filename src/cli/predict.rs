@@ -3,9 +3,9 @@
 use super::engine_args::EngineArgs;
 use super::output;
 use super::subject_args::{SubjectArgs, warn_if_assumed};
-use crate::engine;
-use crate::report::{Align, Table};
-use crate::train::{Classifier, Subject, predict};
+use spgraph::engine;
+use spgraph::report::{Align, Table};
+use spgraph::train::{Classifier, Subject, predict};
 use std::path::PathBuf;
 
 /// Classify images

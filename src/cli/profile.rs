@@ -2,11 +2,11 @@
 
 use super::engine_args::EngineArgs;
 use super::output;
-use crate::engine;
-use crate::error::Error;
-use crate::report::{Align, Profile, Table};
-use crate::rewrite::Bundle;
-use crate::train;
+use spgraph::engine;
+use spgraph::error::Error;
+use spgraph::report::{Align, Profile, Table};
+use spgraph::rewrite::Bundle;
+use spgraph::train;
 use std::path::PathBuf;
 
 /// Steps before those that count: they fill caches and allocate memory.
@@ -73,7 +73,7 @@ fn text(profile: &Profile, rows: usize, engine: &str) -> String {
         layers.row([l.layer.clone(), ms(l.ms), percent(l.share), ms(l.forward_ms), ms(l.backward_ms), ms(l.update_ms), count(l.calls)]);
     }
     if !others.is_empty() {
-        let total = |f: fn(&crate::report::LayerTime) -> f64| others.iter().map(f).sum::<f64>();
+        let total = |f: fn(&spgraph::report::LayerTime) -> f64| others.iter().map(f).sum::<f64>();
         layers.row([
             format!("{} others", others.len()),
             ms(total(|l| l.ms)),

@@ -3,9 +3,9 @@
 
 use super::eval::percent;
 use super::output;
-use crate::train::{Outline, Progress, Record, Silent, StepRecord, ValidationRecord};
 use clap::ValueEnum;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use spgraph::train::{Outline, Progress, Record, Silent, StepRecord, ValidationRecord};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::Path;

@@ -3,16 +3,16 @@
 use super::optimizer_args::OptimizerArgs;
 use super::output;
 use super::subject_args::{PreprocessingArgs, preprocessing_text};
-use crate::data::{ImageFolder, Recipe};
-use crate::emit::Dialect;
-use crate::error::Error;
-use crate::import::Batch;
-use crate::loss::Settings;
-use crate::manifest::{BatchNormMode, PenaltyAction, Preprocessing, Role};
-use crate::report::{explanation, inspect};
-use crate::rewrite::{HeadOption, Options, Penalize, PenaltyStep, Report, WantedRegularizer, rewrite};
-use crate::train::read_class_names;
 use clap::ValueEnum;
+use spgraph::bundle::manifest::{BatchNormMode, PenaltyAction, Preprocessing, Role};
+use spgraph::data::{ImageFolder, Recipe};
+use spgraph::emit::Dialect;
+use spgraph::error::Error;
+use spgraph::import::BatchSize;
+use spgraph::loss::Settings;
+use spgraph::report::{explanation, inspect};
+use spgraph::rewrite::{HeadOption, Options, Penalize, PenaltyStep, RegularizerRequest, Report, rewrite};
+use spgraph::train::read_class_names;
 use std::path::PathBuf;
 
 /// Rewrite a pretrained ONNX model into a training bundle
@@ -51,7 +51,7 @@ pub struct Args {
     /// A loss beside the penalty, on what the network computes: delta (feature maps stay near the source's), bss (small singular values of the
     /// features vanish) or lwf (what the old classifier says stays), repeatable [default strengths: delta 0.01, bss 0.001, lwf 4]
     #[arg(long, value_name = "KIND[=STRENGTH]", value_parser = parse_regularizer)]
-    regularizer: Vec<WantedRegularizer>,
+    regularizer: Vec<RegularizerRequest>,
     /// Layers whose output delta compares: glob patterns on their weights [default: the last convolution of each residual stage]
     #[arg(long, num_args = 1.., value_name = "PATTERN")]
     delta_layers: Vec<String>,
@@ -96,13 +96,13 @@ pub struct Args {
     batch_norm: Option<BatchNormArg>,
     /// Images per step, or `dynamic`
     #[arg(long, default_value = "32", value_parser = parse_batch)]
-    batch: Batch,
+    batch: BatchSize,
     /// Share of a label that is spread evenly over all classes
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     label_smoothing: f64,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
     #[arg(long, value_parser = parse_shape)]
-    input_shape: Option<Shape>,
+    input_shape: Option<ShapeArg>,
     /// Write weights to weights.bin instead of into the graphs (always above 1 GiB)
     #[arg(long)]
     external_data: bool,
@@ -149,11 +149,11 @@ pub(super) fn parse_strength(text: &str) -> Result<Strength, String> {
 }
 
 /// `delta`, or `delta=0.1`.
-pub(super) fn parse_regularizer(text: &str) -> Result<WantedRegularizer, String> {
+pub(super) fn parse_regularizer(text: &str) -> Result<RegularizerRequest, String> {
     let (kind, strength) = text.split_once('=').map_or((text, None), |(kind, value)| (kind, Some(value)));
     let strength =
         strength.map(str::parse).transpose().map_err(|_| "give a kind such as delta, or a kind with a strength such as delta=0.1")?;
-    Ok(WantedRegularizer { kind: kind.into(), strength })
+    Ok(RegularizerRequest { kind: kind.into(), strength })
 }
 
 /// Strengths by pattern.
@@ -194,20 +194,20 @@ enum DialectArg {
 
 /// Sizes of an input after the batch dimension.
 #[derive(Clone)]
-pub(super) struct Shape(pub Vec<usize>);
+pub(super) struct ShapeArg(pub Vec<usize>);
 
-fn parse_batch(text: &str) -> Result<Batch, String> {
+fn parse_batch(text: &str) -> Result<BatchSize, String> {
     match text {
-        "dynamic" => Ok(Batch::Dynamic),
-        _ => text.parse().map(Batch::Fixed).map_err(|_| "give a number of images or `dynamic`".to_string()),
+        "dynamic" => Ok(BatchSize::Dynamic),
+        _ => text.parse().map(BatchSize::Fixed).map_err(|_| "give a number of images or `dynamic`".to_string()),
     }
 }
 
 /// `3x224x224`.
-pub(super) fn parse_shape(text: &str) -> Result<Shape, String> {
+pub(super) fn parse_shape(text: &str) -> Result<ShapeArg, String> {
     let sizes: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
     match sizes {
-        Ok(v) if v.iter().all(|&n| n > 0) => Ok(Shape(v)),
+        Ok(v) if v.iter().all(|&n| n > 0) => Ok(ShapeArg(v)),
         _ => Err("give positive sizes with x between them, such as 3x224x224".into()),
     }
 }

@@ -2,9 +2,9 @@
 
 use super::engine_args::EngineArgs;
 use super::output;
-use crate::engine::{self, Device};
-use crate::report::{Align, Table};
 use clap::Subcommand;
+use spgraph::engine::{self, Device};
+use spgraph::report::{Align, Table};
 
 /// Show which ONNX Runtime libraries were found and which one is used, or install one
 #[derive(clap::Args)]

@@ -1,12 +1,12 @@
 //! The options that say which weights to use and what to do to images, the same in `eval` and `predict`.
 
 use super::output::note;
-use crate::manifest::Preprocessing;
-use crate::train::{Classifier, ClassifierOptions, Which, read_class_names};
 use clap::ValueEnum;
+use spgraph::bundle::manifest::Preprocessing;
+use spgraph::train::{Classifier, ClassifierOptions, RunState, read_class_names};
 use std::path::PathBuf;
 
-/// Which of a run's states.
+/// One of a run's states.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum StateArg {
     /// After the last step
@@ -21,14 +21,14 @@ pub enum StateArg {
     Start,
 }
 
-impl From<StateArg> for Which {
-    fn from(state: StateArg) -> Which {
+impl From<StateArg> for RunState {
+    fn from(state: StateArg) -> RunState {
         match state {
-            StateArg::Final => Which::Final,
-            StateArg::Best => Which::Best,
-            StateArg::Checkpoint => Which::Checkpoint,
-            StateArg::Ema => Which::Ema,
-            StateArg::Start => Which::Start,
+            StateArg::Final => RunState::Final,
+            StateArg::Best => RunState::Best,
+            StateArg::Checkpoint => RunState::Checkpoint,
+            StateArg::Ema => RunState::Ema,
+            StateArg::Start => RunState::Start,
         }
     }
 }
@@ -46,7 +46,7 @@ pub struct SubjectArgs {
     batch: Option<u16>,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
     #[arg(long, value_name = "CxHxW", value_parser = super::rewrite::parse_shape, help_heading = "Preprocessing")]
-    input_shape: Option<super::rewrite::Shape>,
+    input_shape: Option<super::rewrite::ShapeArg>,
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
 }

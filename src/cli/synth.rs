@@ -1,7 +1,7 @@
 //! `spgraph synth`: procedural images to try things with.
 
 use super::output;
-use crate::data::synth::{SynthOptions, Task, write};
+use spgraph::data::synth::{SynthOptions, Task, write};
 use std::path::PathBuf;
 
 /// Draw a synthetic image folder: source (10 classes), target-a (6 other shapes) or target-b (5 other textures)
@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 fn parse_task(text: &str) -> Result<Task, String> {
-    text.parse().map_err(|e: crate::Error| e.to_string())
+    text.parse().map_err(|e: spgraph::Error| e.to_string())
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {

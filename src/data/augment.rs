@@ -211,7 +211,7 @@ impl FromStr for Augment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::Preprocessing;
+    use crate::bundle::manifest::Preprocessing;
 
     const COLORS: [(Change, f32, [f32; 6]); 6] = [
         (Change::Brightness, 1.4, [0.28, 1.0, 0.7, 0.14, 0.98, 0.56]),

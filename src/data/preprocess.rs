@@ -3,8 +3,8 @@
 //! Follows torchvision's evaluation transform, `Resize` (bilinear, antialiased), `CenterCrop`, `ToTensor`, `Normalize`, to
 //! within a step of 1/255 for rounding inside the resizer.
 
+use crate::bundle::manifest::Preprocessing;
 use crate::error::{Error, Result};
-use crate::manifest::Preprocessing;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};

@@ -14,7 +14,7 @@ use image::ImageEncoder;
 use image::codecs::png::PngEncoder;
 use rayon::prelude::*;
 use scene::{Motif, Scene};
-use shape::Shape;
+use shape::Emblem;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use texture::Texture;
@@ -32,23 +32,23 @@ pub enum Task {
 
 const SOURCE: [(&str, Motif); 10] = [
     ("checker", Motif::Texture(Texture::Checker)),
-    ("cross", Motif::Shape(Shape::Cross)),
-    ("disk", Motif::Shape(Shape::Disk)),
+    ("cross", Motif::Emblem(Emblem::Cross)),
+    ("disk", Motif::Emblem(Emblem::Disk)),
     ("dots", Motif::Texture(Texture::Dots)),
-    ("ring", Motif::Shape(Shape::Ring)),
-    ("square", Motif::Shape(Shape::Square)),
-    ("star", Motif::Shape(Shape::Star)),
+    ("ring", Motif::Emblem(Emblem::Ring)),
+    ("square", Motif::Emblem(Emblem::Square)),
+    ("star", Motif::Emblem(Emblem::Star)),
     ("stripes", Motif::Texture(Texture::Stripes)),
-    ("triangle", Motif::Shape(Shape::Triangle)),
+    ("triangle", Motif::Emblem(Emblem::Triangle)),
     ("zigzag", Motif::Texture(Texture::Zigzag)),
 ];
 const TARGET_A: [(&str, Motif); 6] = [
-    ("arrow", Motif::Shape(Shape::Arrow)),
-    ("crescent", Motif::Shape(Shape::Crescent)),
-    ("ell", Motif::Shape(Shape::Ell)),
-    ("heart", Motif::Shape(Shape::Heart)),
-    ("pentagon", Motif::Shape(Shape::Pentagon)),
-    ("tee", Motif::Shape(Shape::Tee)),
+    ("arrow", Motif::Emblem(Emblem::Arrow)),
+    ("crescent", Motif::Emblem(Emblem::Crescent)),
+    ("ell", Motif::Emblem(Emblem::Ell)),
+    ("heart", Motif::Emblem(Emblem::Heart)),
+    ("pentagon", Motif::Emblem(Emblem::Pentagon)),
+    ("tee", Motif::Emblem(Emblem::Tee)),
 ];
 const TARGET_B: [(&str, Motif); 5] = [
     ("bricks", Motif::Texture(Texture::Bricks)),
@@ -155,7 +155,7 @@ pub fn write(options: &SynthOptions, dir: &Path) -> Result<Summary> {
         .prefix(".spgraph-synth-")
         .tempdir_in(&parent)
         .map_err(Error::io("cannot create a temporary folder in", &parent))?;
-    let _unfinished = crate::unfinished::Unfinished::new(temporary.path(), dir);
+    let _unfinished = crate::storage::pending_outputs::PendingOutput::new(temporary.path(), dir);
     // A temporary folder is private; what is moved into place must be readable like any other new folder.
     let root = temporary.path().join("images");
     for class in options.task.classes() {

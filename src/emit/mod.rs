@@ -2,7 +2,7 @@
 
 use crate::ir::{Attr, Body, FORM_DOMAIN, FUNCTION_DOMAIN, Graph, Node, TensorType, ValueId};
 use crate::onnx::{attributes as a, pb, to_proto};
-use crate::ops::OPSET;
+use crate::operator::OPSET;
 use prost::Message;
 use std::collections::HashMap;
 

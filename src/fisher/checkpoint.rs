@@ -1,10 +1,10 @@
 //! The checkpoint of an unfinished estimation: the sums so far in float64, and what they are sums of.
 
-use super::graph::Shape;
+use super::graph::BatchLayout;
 use super::options::Mode;
+use crate::bundle::manifest::Preprocessing;
 use crate::error::{Error, Result};
-use crate::manifest::Preprocessing;
-use crate::tensor_file::{self, KEY};
+use crate::storage::tensor_file::{self, KEY};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -27,8 +27,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn shape(&self) -> Shape {
-        Shape { rows: self.rows, copies: self.copies }
+    pub fn shape(&self) -> BatchLayout {
+        BatchLayout { rows: self.rows, copies: self.copies }
     }
 
     /// How `asked` differs, for people.

@@ -19,13 +19,13 @@ const CHECKPOINT_GAP: Duration = Duration::from_secs(60);
 
 /// What is summed, and in which portions.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct EstimatePlan {
     pub mode: Mode,
     pub classes: usize,
     /// m.
     pub samples: u64,
     pub seed: u64,
-    pub shape: super::Shape,
+    pub shape: super::BatchLayout,
     pub input_shape: Option<Vec<usize>>,
     /// Threads that load images, 0 for one per core.
     pub workers: usize,
@@ -40,7 +40,7 @@ pub struct Outline {
     pub mode: Mode,
     pub classes: usize,
     pub samples: u64,
-    pub shape: super::Shape,
+    pub shape: super::BatchLayout,
     /// (image, class) pairs in all, and those that were done before.
     pub pairs: u64,
     pub done: u64,
@@ -91,7 +91,7 @@ pub struct Estimate {
 
 /// A loaded graph with its images.
 pub struct Estimator {
-    plan: Plan,
+    plan: EstimatePlan,
     graph: FisherGraph,
     session: Box<dyn Session>,
     engine: String,
@@ -108,7 +108,7 @@ pub struct Estimator {
 
 impl Estimator {
     /// Builds the graph for `plan` and loads it. Fails where the network is no classifier, or some operator has no rule.
-    pub fn new(source: &SourceModel, plan: Plan, dataset: Arc<dyn Dataset>, engine: &dyn Engine) -> Result<Estimator> {
+    pub fn new(source: &SourceModel, plan: EstimatePlan, dataset: Arc<dyn Dataset>, engine: &dyn Engine) -> Result<Estimator> {
         let graph = build(source, &plan.input_shape, plan.mode, plan.shape)?;
         let options = LoaderOptions {
             last: Last::Pad,

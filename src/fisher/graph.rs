@@ -14,16 +14,17 @@ use super::widen;
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Refusal, Result};
 use crate::grad;
-use crate::import::{Batch, ImportOptions, Imported, Parameter, import};
+use crate::import::{BatchSize, ImportOptions, Imported, Parameter, import};
 use crate::ir::{Attr, Attrs, DType, Dim, Graph, Tensor, TensorType, ValueId};
 use crate::onnx::{SourceModel, pb};
-use crate::ops::{Builder, Grad, PerSample, Rule, Samples, Status, View, table};
+use crate::operator::{Builder, Grad, PerSample, Rule, Samples, Status, View};
+use crate::ops::table;
 use crate::rewrite;
 use std::collections::{BTreeMap, HashSet};
 
 /// How many images enter a call, and with how many classes each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
+pub struct BatchLayout {
     pub rows: usize,
     /// 1 except in exact mode.
     pub copies: usize,
@@ -60,7 +61,7 @@ impl FisherGraph {
 
 /// What can be known of a model before the size of its batches is chosen.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct FisherSubject {
     /// Type and shape of the input; the batch is 1.
     pub input: TensorType,
     pub input_name: String,
@@ -72,7 +73,7 @@ pub struct Subject {
 
 fn imported(source: &SourceModel, input_shape: &Option<Vec<usize>>, rows: usize) -> Result<Imported> {
     let options = ImportOptions {
-        batch: Batch::Fixed(rows),
+        batch: BatchSize::Fixed(rows),
         input_shape: input_shape.clone(),
         batch_norm_train: false,
         frozen: HashSet::new(),
@@ -82,11 +83,11 @@ fn imported(source: &SourceModel, input_shape: &Option<Vec<usize>>, rows: usize)
 }
 
 /// Looks at the model. Fails where it is no classifier.
-pub fn look(source: &SourceModel, input_shape: &Option<Vec<usize>>) -> Result<Subject> {
+pub fn look(source: &SourceModel, input_shape: &Option<Vec<usize>>) -> Result<FisherSubject> {
     let Imported { graph, input, parameters, .. } = imported(source, input_shape, 1)?;
     let bytes = |v: ValueId| graph.ty(v).dims().map_or(0, |d| d.iter().product::<usize>() * graph.ty(v).dtype.size());
     let activations = graph.ids().filter(|&v| graph.value(v).constant.is_none()).map(bytes).sum();
-    Ok(Subject {
+    Ok(FisherSubject {
         input: graph.ty(input).clone(),
         input_name: graph.name_of(input).to_string(),
         classes: rewrite::classes(&graph)?,
@@ -100,8 +101,8 @@ fn failed(what: &'static str) -> impl Fn(String) -> Error {
 }
 
 /// Builds the graph. BatchNorm uses its moving statistics: with batch statistics there is no gradient of a single image.
-pub fn build(source: &SourceModel, input_shape: &Option<Vec<usize>>, mode: Mode, shape: Shape) -> Result<FisherGraph> {
-    let Shape { rows, copies } = shape;
+pub fn build(source: &SourceModel, input_shape: &Option<Vec<usize>>, mode: Mode, shape: BatchLayout) -> Result<FisherGraph> {
+    let BatchLayout { rows, copies } = shape;
     let Imported { mut graph, input, parameters, .. } = imported(source, input_shape, rows)?;
     let mut wide = imported(source, input_shape, rows * copies)?.graph;
     if copies > 1 {
@@ -214,7 +215,7 @@ fn cotangent(
     valid: ValueId,
     selector: ValueId,
     classes: usize,
-    Shape { rows, copies }: Shape,
+    BatchLayout { rows, copies }: BatchLayout,
 ) -> Rule<ValueId> {
     let known = |dims: &[usize]| dims.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>();
     let z = b.reshape(logits, &known(&[rows, classes]))?;
@@ -250,7 +251,7 @@ fn cotangent(
 }
 
 /// A parameter's sum of squares, and its sum over elements by image: `[1, rows]`.
-fn squares(graph: &mut Graph, p: &Parameter, parts: &[PerSample], Shape { rows, copies }: Shape) -> Rule<(ValueId, ValueId)> {
+fn squares(graph: &mut Graph, p: &Parameter, parts: &[PerSample], BatchLayout { rows, copies }: BatchLayout) -> Rule<(ValueId, ValueId)> {
     let ty = graph.ty(p.value).clone();
     let mut b = Builder::new(graph);
     b.scope(format!("{}.squares", p.alias));

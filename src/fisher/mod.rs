@@ -11,9 +11,9 @@ mod run;
 mod summary;
 mod widen;
 
-pub use crate::fisher_file::{FORMAT, FisherFile, Info, SourceInfo, read, write};
-pub use estimate::{Estimate, Estimator, Outline, Plan, Progress, Silent};
-pub use graph::{FisherGraph, Measured, Shape, Subject, build, look};
+pub use crate::storage::fisher_file::{FORMAT, FisherFile, Info, SourceInfo, read, write};
+pub use estimate::{Estimate, EstimatePlan, Estimator, Outline, Progress, Silent};
+pub use graph::{BatchLayout, FisherGraph, FisherSubject, Measured, build, look};
 pub use options::{Existing, FisherOptions, Mode};
 pub use run::{FisherResult, fisher};
 pub use summary::{LayerShare, Summary};

@@ -1,6 +1,6 @@
 //! What a user can ask of the estimation, and what follows from it.
 
-use super::graph::{Shape, Subject};
+use super::graph::{BatchLayout, FisherSubject};
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -127,7 +127,7 @@ const MEMORY: usize = 1 << 30;
 const MOST_PAIRS: usize = 32;
 
 /// Images and classes per call: whole images where their classes fit, else one image with an even part of its classes.
-pub(super) fn shape(subject: &Subject, mode: Mode, pairs: Option<usize>, samples: u64) -> Result<Shape> {
+pub(super) fn shape(subject: &FisherSubject, mode: Mode, pairs: Option<usize>, samples: u64) -> Result<BatchLayout> {
     let per_image = mode.pairs(subject.classes);
     let pairs = match pairs {
         Some(0) => return Err(Error::usage("--pairs 0 makes no sense: give the number of (image, class) pairs per call, 1 or more")),
@@ -141,7 +141,7 @@ pub(super) fn shape(subject: &Subject, mode: Mode, pairs: Option<usize>, samples
     let calls = per_image.div_ceil(pairs);
     let copies = per_image.div_ceil(calls);
     let rows = (pairs / copies).clamp(1, usize::try_from(samples).unwrap_or(usize::MAX).max(1));
-    Ok(Shape { rows, copies })
+    Ok(BatchLayout { rows, copies })
 }
 
 #[cfg(test)]
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn calls_hold_whole_images_or_even_parts_of_one() {
-        let subject = |classes: usize| Subject {
+        let subject = |classes: usize| FisherSubject {
             input: TensorType::new(DType::F32, [1usize, 3, 32, 32]),
             input_name: "input".into(),
             classes,

@@ -1,19 +1,19 @@
 //! From a model and an image folder to a Fisher file.
 
 use super::checkpoint::Identity;
-use super::estimate::{Estimator, Keeping, Plan, Progress};
-use super::graph::{Subject, look};
+use super::estimate::{EstimatePlan, Estimator, Keeping, Progress};
+use super::graph::{FisherSubject, look};
 use super::options::{Existing, FisherOptions, Mode, shape};
 use super::summary::Summary;
+use crate::bundle::manifest::{Port, Preprocessing};
 use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, Recipe};
 use crate::engine;
 use crate::error::{Error, Result};
-use crate::fisher_file::{self, Info, SourceInfo};
-use crate::fs::OutputFile;
 use crate::ir::Tensor;
-use crate::manifest::{Port, Preprocessing};
 use crate::onnx::{self, SourceModel};
 use crate::rewrite::{default_preprocessing, read_metadata};
+use crate::storage::files::OutputFile;
+use crate::storage::fisher_file::{self, Info, SourceInfo};
 use crate::train::{folder_fingerprint, open_folder};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -92,7 +92,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     let engine = engine::open(&options.engine)?;
     let images = folder.len();
     let dataset: Arc<dyn Dataset> = Arc::new(ImageDataset::new(folder, recipe, Augment::NONE, 0));
-    let plan = Plan {
+    let plan = EstimatePlan {
         mode,
         classes: subject.classes,
         samples,
@@ -170,7 +170,7 @@ fn samples(options: &FisherOptions, mode: Mode, images: usize) -> Result<u64> {
 fn preparation(
     options: &FisherOptions,
     source: &SourceModel,
-    subject: &Subject,
+    subject: &FisherSubject,
     progress: &mut dyn Progress,
 ) -> Result<(Preprocessing, Vec<String>)> {
     let known = read_metadata(&source.proto)?;

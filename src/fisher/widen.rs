@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::ir::{Dim, Graph, Node, ValueId};
-use crate::ops::{Builder, repeat};
+use crate::operator::{Builder, repeat};
 use std::collections::HashMap;
 
 /// Fails unless `wide`'s values are `narrow`'s, with `factor` times as many rows along the leading axis or with none at all.

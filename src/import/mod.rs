@@ -7,30 +7,31 @@ pub use parameters::{Parameter, ParameterKind};
 use crate::error::{Error, Refusal, Result};
 use crate::ir::{DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId};
 use crate::onnx::{Attributes, SourceModel, pb};
-use crate::ops::{BatchNormUpdate, Import, Known, Operator, Status, View, table};
+use crate::operator::{BatchNormUpdate, Import, Known, Operator, Status, View};
+use crate::ops::table;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
 /// The batch size that a graph is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Batch {
+pub enum BatchSize {
     Fixed(usize),
     /// The symbol `N`.
     Dynamic,
 }
 
-impl From<Batch> for Dim {
-    fn from(b: Batch) -> Dim {
+impl From<BatchSize> for Dim {
+    fn from(b: BatchSize) -> Dim {
         match b {
-            Batch::Fixed(n) => Dim::Known(n),
-            Batch::Dynamic => Dim::Batch(1),
+            BatchSize::Fixed(n) => Dim::Known(n),
+            BatchSize::Dynamic => Dim::Batch(1),
         }
     }
 }
 
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
-    pub batch: Batch,
+    pub batch: BatchSize,
     /// Sizes after the batch dimension, instead of the model's own.
     pub input_shape: Option<Vec<usize>>,
     /// Use batch statistics in BatchNormalization, except where the scale is one of `frozen`.

@@ -1,7 +1,8 @@
 //! Which constants are parameters, what they are for, and what a person would call them.
 
 use crate::ir::{Graph, ValueId};
-use crate::ops::{Slot, View, table};
+use crate::operator::{Slot, View};
+use crate::ops::table;
 use std::collections::HashSet;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@
 
 use super::{Reads, Regularizer, Seen, Settings, Term, column};
 use crate::ir::{Attr, Attrs, DType, Dim, Tensor, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 /// 2⁴⁴: beyond what float64 tells apart.
 const SQUARINGS: usize = 44;

@@ -6,7 +6,7 @@
 
 use super::Loss;
 use crate::ir::{Attr, Attrs, DType, Dim, Tensor, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 /// `logits` is `[N, K]`, `target` int64 `[N]`.
 pub fn cross_entropy(b: &mut Builder, logits: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss> {

@@ -13,7 +13,7 @@
 
 use super::{Reads, Regularizer, Seen, Settings, Term, column};
 use crate::ir::{Attrs, Dim};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 pub struct Delta;
 

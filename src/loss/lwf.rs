@@ -12,7 +12,7 @@
 
 use super::{Reads, Regularizer, Seen, Settings, Term, column};
 use crate::ir::{Attr, Attrs};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 pub struct Lwf;
 

@@ -10,7 +10,7 @@ pub use cross_entropy::cross_entropy;
 
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, DType, Dim, Tensor, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 use serde::{Deserialize, Serialize};
 
 /// What a loss adds to the graph.

@@ -3,7 +3,8 @@
 use super::external::ExternalData;
 use super::{pb, sniff, tensor};
 use crate::error::{Error, Result};
-use crate::{fs, ir};
+use crate::ir;
+use crate::storage::files;
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -63,7 +64,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<SourceModel> {
         let why = sniff::foreign(&data).unwrap_or_else(|| format!("{why}; export it again or download it again"));
         Error::model(format!("{} is not an ONNX model or is truncated: {why}", path.display()))
     })?;
-    let dir = fs::parent(path).to_path_buf();
+    let dir = files::parent(path).to_path_buf();
     Ok(SourceModel { proto, path: path.to_path_buf(), external: ExternalData::new(&dir), dir, sha256, bytes: found.len() })
 }
 

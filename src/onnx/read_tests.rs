@@ -94,6 +94,6 @@ fn missing_files_and_folders_are_refused() {
 
 #[test]
 fn a_bare_name_lies_in_the_current_folder() {
-    assert_eq!(crate::fs::parent(Path::new("m.onnx")), Path::new("."));
-    assert_eq!(crate::fs::parent(Path::new("a/m.onnx")), Path::new("a"));
+    assert_eq!(crate::storage::files::parent(Path::new("m.onnx")), Path::new("."));
+    assert_eq!(crate::storage::files::parent(Path::new("a/m.onnx")), Path::new("a"));
 }

@@ -3,7 +3,7 @@
 use super::pb::{self, tensor_proto::DataLocation};
 use super::tensor;
 use crate::error::{Error, Result};
-use crate::fs::{self, OutputFile};
+use crate::storage::files::{self, OutputFile};
 use bytes::buf::UninitSlice;
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
@@ -40,7 +40,7 @@ pub fn write_to(out: OutputFile, model: &pb::ModelProto) -> Result<()> {
 /// `model` itself then refers to the external file. Call [`ExternalWriter::finish`] after the last model.
 pub fn write_external(path: impl AsRef<Path>, model: &mut pb::ModelProto, weights: &mut ExternalWriter) -> Result<()> {
     let path = path.as_ref();
-    let (here, there) = (std::path::absolute(fs::parent(path)), std::path::absolute(fs::parent(weights.out.path())));
+    let (here, there) = (std::path::absolute(files::parent(path)), std::path::absolute(files::parent(weights.out.path())));
     if !matches!((here, there), (Ok(a), Ok(b)) if a == b) {
         return Err(Error::usage(format!("{} and its external data must be in the same folder", path.display())));
     }

@@ -1,7 +1,7 @@
 //! The index of the largest element.
 
-use super::{Import, Operator, Rule, Status, View, axis};
 use crate::ir::{DType, Dim, TensorType};
+use crate::operator::{Import, Operator, Rule, Status, View, axis};
 
 pub struct ArgMax;
 

@@ -1,11 +1,11 @@
 //! The mean of each sliding window.
 
 use super::max_pool::{kernel, pooled, source_kernel};
-use super::phases::Phases;
 use super::slice::spread_out;
-use super::window::Window;
-use super::{Builder, Grad, Import, Operator, Rule, View, fixed};
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId};
+use crate::operator::phases::Phases;
+use crate::operator::window::Window;
+use crate::operator::{Builder, Grad, Import, Operator, Rule, View, fixed};
 
 /// Padding counts as zeros with `count_include_pad`, else not at all. A last window that
 /// reaches over the end (`ceil_mode`) is divided by what it covers of the padded image, as in PyTorch.

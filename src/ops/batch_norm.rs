@@ -3,9 +3,9 @@
 //! In `train` mode the import rule puts a call of `ai.spgraph.BatchNormTrain` in the node's place and records how the running
 //! statistics move on. Its body is plain arithmetic, because CUDA's BatchNormalization has no training mode since opset 14.
 
-use super::build::attrs;
-use super::{BatchNormUpdate, Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
 use crate::ir::{Attr, Dim, Graph, TensorType, ValueId, product};
+use crate::operator::attrs;
+use crate::operator::{BatchNormUpdate, Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
 
 /// Name of the function for batch statistics: `(x, scale, shift) → y, mean, biased variance`, the latter two `[C]`.
 pub const TRAIN: &str = "BatchNormTrain";

@@ -1,7 +1,7 @@
 //! Element-wise functions of several values, with broadcasting.
 
-use super::{Builder, Grad, Known, Operator, PerSample, Rule, Samples, Slot, View, broadcast};
 use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Known, Operator, PerSample, Rule, Samples, Slot, View, broadcast};
 
 fn combined(n: &View) -> Rule<Vec<TensorType>> {
     let first = n.ty(0)?;
@@ -253,8 +253,8 @@ impl Operator for Max {
         "Max"
     }
 
-    fn status(&self) -> super::Status {
-        super::Status::Refused("its gradient is not implemented")
+    fn status(&self) -> crate::operator::Status {
+        crate::operator::Status::Refused("its gradient is not implemented")
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

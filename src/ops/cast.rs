@@ -1,7 +1,7 @@
 //! Conversion between element types.
 
-use super::{Builder, Grad, Import, Known, Operator, Rule, View, fold};
 use crate::ir::{Attr, DType, Tensor, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, fold};
 
 /// Between floating types the gradient is cast back; through integers and booleans there is none.
 pub struct Cast;

@@ -1,7 +1,7 @@
 //! Cast to the element type of another value: imported as a plain Cast.
 
-use super::{Import, Operator, Rule, View};
 use crate::ir::{Attr, TensorType};
+use crate::operator::{Import, Operator, Rule, View};
 
 pub struct CastLike;
 

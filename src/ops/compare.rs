@@ -1,7 +1,7 @@
 //! Comparisons and logic: boolean results, gradient zero.
 
-use super::{Operator, Rule, Status, View, broadcast};
 use crate::ir::{DType, TensorType};
+use crate::operator::{Operator, Rule, Status, View, broadcast};
 
 macro_rules! comparisons {
     ($($name:ident)*) => {$(

@@ -1,7 +1,7 @@
 //! Tensors joined along one axis.
 
-use super::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
 use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
 
 /// Each input's gradient is its part of `dy`.
 pub struct Concat;

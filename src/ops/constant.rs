@@ -1,8 +1,8 @@
 //! Operators that make tensors out of nothing but attributes and shapes.
 
-use super::{Import, Known, Operator, Rule, Status, View, fold};
 use crate::ir::{Attr, DType, Dim, Elem, Tensor, TensorType};
 use crate::onnx;
+use crate::operator::{Import, Known, Operator, Rule, Status, View, fold};
 use std::path::Path;
 
 /// A constant; import puts it into the graph as such, under its output's name.

@@ -1,8 +1,8 @@
 //! Blocks of pixels moved into channels and back.
 
-use super::build::attrs;
-use super::{Builder, Grad, Import, Operator, Rule, View};
 use crate::ir::{Attr, Attrs, Dim, Node, TensorType, ValueId};
+use crate::operator::attrs;
+use crate::operator::{Builder, Grad, Import, Operator, Rule, View};
 
 /// The attributes of `SpaceToDepth`, or of `DepthToSpace` with the blocks' pixels outside of the channels.
 pub(super) fn blocks(size: usize, to_space: bool) -> Attrs {

@@ -1,7 +1,7 @@
 //! Repetition.
 
-use super::{Builder, Grad, Import, Known, Operator, Rule, View, broadcast, fold};
 use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, broadcast, fold};
 
 /// Broadcasting to a shape; the gradient is summed over the repeated axes.
 pub struct Expand;

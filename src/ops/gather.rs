@@ -1,7 +1,7 @@
 //! Entries picked by index along one axis.
 
-use super::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
 
 /// With constant indices differentiable: runs of neighbours are padded back into place and added.
 pub struct Gather;

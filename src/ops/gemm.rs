@@ -1,8 +1,8 @@
 //! Gemm: `Y = alpha·op(A)·op(B) + beta·C`.
 
-use super::build::attrs;
-use super::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, broadcast, floating};
 use crate::ir::{Attr, Attrs, TensorType, ValueId};
+use crate::operator::attrs;
+use crate::operator::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, broadcast, floating};
 
 /// `dA = alpha·dY·op(B)ᵀ` (transposed where `transA`), `dB` likewise, `dC = beta·dY` summed to C's shape.
 pub struct Gemm;

@@ -1,7 +1,7 @@
 //! Operators that hand their input on.
 
-use super::{Builder, Grad, Import, Known, Operator, Rule, View, fold};
 use crate::ir::{TensorType, ValueId};
+use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, fold};
 
 pub struct Identity;
 

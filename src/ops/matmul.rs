@@ -1,7 +1,7 @@
 //! MatMul: numpy's matrix product, batched and broadcasting.
 
-use super::{Builder, Grad, Operator, PerSample, Rule, Samples, Slot, View, broadcast, floating};
 use crate::ir::{Dim, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Operator, PerSample, Rule, Samples, Slot, View, broadcast, floating};
 
 /// `dA = dY·Bᵀ`, `dB = Aᵀ·dY`, summed over broadcast batch axes.
 pub struct MatMul;

@@ -1,10 +1,10 @@
 //! The largest element of each sliding window.
 
-use super::phases::Phases;
 use super::unary::reaches;
-use super::window::Window;
-use super::{Builder, Grad, Import, Operator, Rule, View, fixed, floating};
 use crate::ir::{Attrs, Node, Tensor, TensorType, ValueId};
+use crate::operator::phases::Phases;
+use crate::operator::window::Window;
+use crate::operator::{Builder, Grad, Import, Operator, Rule, View, fixed, floating};
 use std::collections::BTreeMap;
 
 /// `dy` goes to the largest element of each window; the first in row-major order takes a tie, as in PyTorch. Padding counts as

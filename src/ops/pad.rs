@@ -1,7 +1,7 @@
 //! Elements added around a tensor.
 
-use super::{Builder, Grad, Import, Operator, Rule, View, axis, floating};
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Import, Operator, Rule, View, axis, floating};
 
 /// Padding with a constant, with the nearest element (`edge`) or mirrored (`reflect`). The gradient is the middle of `dy`,
 /// plus what the copies in the padding add.

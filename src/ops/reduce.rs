@@ -1,8 +1,8 @@
 //! Sums, means and maxima over axes.
 
-use super::build::attrs;
-use super::{Builder, Grad, Import, Operator, Rule, View, axes, floating};
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId, product};
+use crate::operator::attrs;
+use crate::operator::{Builder, Grad, Import, Operator, Rule, View, axes, floating};
 
 /// The axes, all of them listed, sorted and counted from 0; in `ReduceSum` as input 1, elsewhere as attribute, as opset 17
 /// has it.

@@ -1,7 +1,7 @@
 //! Operators that keep all elements in order under another shape; their gradient has the input's shape again.
 
-use super::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
 use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId, product};
+use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
 
 /// `dx`: `dy` under the shape of `x`.
 fn back(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {

@@ -1,7 +1,7 @@
 //! The choice between two values, element by element.
 
-use super::{Builder, Grad, Known, Operator, Rule, View, broadcast, fold};
 use crate::ir::{Attrs, DType, Elem, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Known, Operator, Rule, View, broadcast, fold};
 
 /// `condition ? a : b`; each branch's gradient is `dy` where it was chosen, else 0.
 pub struct Where;

@@ -1,7 +1,7 @@
 //! What a tensor's type says about it.
 
-use super::{Import, Known, Operator, Rule, Status, View, fold};
 use crate::ir::{Attr, DType, Dim, Elem, TensorType};
+use crate::operator::{Import, Known, Operator, Rule, Status, View, fold};
 
 /// The dimensions from `start` to `end`, as a list.
 pub struct Shape;
@@ -64,5 +64,5 @@ impl Operator for Size {
 
 /// `Shape`'s attributes for all dimensions.
 pub(super) fn whole(rank: usize) -> crate::ir::Attrs {
-    super::build::attrs([("start", Attr::Int(0)), ("end", Attr::Int(rank as i64))])
+    crate::operator::attrs([("start", Attr::Int(0)), ("end", Attr::Int(rank as i64))])
 }

@@ -1,8 +1,8 @@
 //! A regular part of a tensor.
 
-use super::build::attrs;
-use super::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
 use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId};
+use crate::operator::attrs;
+use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every `step`-th element from `start` up to, not including, `end`, along some axes; with a negative step backwards.
@@ -172,7 +172,7 @@ impl Operator for Slice {
 }
 
 /// A tensor's spatial axes (2, 3, …) taken apart: for each wanted phase `p` the elements `p + s·q`, with `s` from `strides`.
-pub(super) fn take_apart(
+pub(crate) fn take_apart(
     b: &mut Builder,
     v: ValueId,
     strides: &[usize],
@@ -217,7 +217,7 @@ fn along(b: &mut Builder, v: ValueId, axis: usize, pace: usize, wanted: &BTreeSe
 }
 
 /// Puts `pace − 1` zeros after each element along every listed axis.
-pub(super) fn spread_out(b: &mut Builder, v: ValueId, paces: &[(usize, usize)]) -> Rule<ValueId> {
+pub(crate) fn spread_out(b: &mut Builder, v: ValueId, paces: &[(usize, usize)]) -> Rule<ValueId> {
     if paces.is_empty() {
         return Ok(v);
     }

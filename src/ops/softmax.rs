@@ -1,8 +1,8 @@
 //! Softmax and its logarithm along one axis (the meaning since opset 13).
 
-use super::build::attrs;
-use super::{Builder, Grad, Import, Operator, Rule, View, axis, floating};
 use crate::ir::{Attr, Dim, TensorType, ValueId};
+use crate::operator::attrs;
+use crate::operator::{Builder, Grad, Import, Operator, Rule, View, axis, floating};
 
 /// Before opset 13 the operator worked on everything from `axis` on at once; that is the same thing where `axis` is the last
 /// axis that is longer than 1.

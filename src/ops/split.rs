@@ -1,7 +1,7 @@
 //! One tensor cut into several along one axis.
 
-use super::{Builder, Grad, Import, Operator, Rule, View, axis};
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Import, Operator, Rule, View, axis};
 
 /// The gradient joins the outputs' gradients; those of unused outputs are zero.
 pub struct Split;

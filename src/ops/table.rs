@@ -1,9 +1,10 @@
 //! The one table of operators. Dispatch, docs/operators.md and the whole-table tests all come from it.
 
 use super::{
-    Operator, argmax, average_pool, batch_norm, binary, cast, cast_like, compare, concat, constant, conv, depth_space, expand, gather,
-    gemm, identity, matmul, max_pool, pad, reduce, reshape, select, shape, slice, softmax, split, transpose, unary,
+    argmax, average_pool, batch_norm, binary, cast, cast_like, compare, concat, constant, conv, depth_space, expand, gather, gemm,
+    identity, matmul, max_pool, pad, reduce, reshape, select, shape, slice, softmax, split, transpose, unary,
 };
+use crate::operator::Operator;
 
 /// Every operator of ONNX's own domain that spgraph knows, by name.
 pub static OPERATORS: &[&dyn Operator] = &[

@@ -1,7 +1,7 @@
 //! Axes in another order.
 
-use super::{Builder, Grad, Import, Known, Operator, Rule, View, fold};
 use crate::ir::{Attr, Node, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, fold};
 
 /// Output axis `i` is input axis `perm[i]`; the gradient is transposed back.
 pub struct Transpose;

@@ -1,8 +1,8 @@
 //! Element-wise functions of one value.
 
-use super::build::attrs;
-use super::{Builder, Grad, Import, Operator, Rule, Status, View, floating};
 use crate::ir::{Attr, Attrs, DType, TensorType, ValueId};
+use crate::operator::attrs;
+use crate::operator::{Builder, Grad, Import, Operator, Rule, Status, View, floating};
 
 /// The step function, up or down: `HardSigmoid` with a huge slope, of all standard forms the fastest on ONNX Runtime's CPU provider
 /// (`Where`: 9 times slower, `Cast(Greater)`: 1.4 times).

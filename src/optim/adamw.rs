@@ -18,7 +18,7 @@
 use super::{Advanced, Update, below_one, toward};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -9,7 +9,7 @@
 //! `(data_loss + penalty).backward()`. What acts outside the gradient (AdamW's weight decay, SPD) is not clipped.
 
 use crate::ir::{Attr, Attrs, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 /// The factor on all gradients, a scalar, from their squared norms.
 pub fn coefficient(b: &mut Builder, squares: &[ValueId], max_norm: f64) -> Rule<ValueId> {

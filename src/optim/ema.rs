@@ -5,7 +5,7 @@
 
 use super::toward;
 use crate::ir::{Attr, Attrs, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 /// The next average, from the last one and the parameter's next value.
 pub fn average(b: &mut Builder, last: ValueId, w: ValueId, decay: f64) -> Rule<ValueId> {

@@ -16,7 +16,7 @@
 use super::{Update, below_one, norm};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, DType, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -17,7 +17,7 @@ pub use spd::project;
 
 use crate::error::{Error, Result};
 use crate::ir::ValueId;
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -10,7 +10,7 @@
 use super::{Update, below_one};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -13,7 +13,7 @@
 
 use super::norm;
 use crate::ir::{Attr, Attrs, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 /// The parameter's value after the projection. `next` is w̃.
 pub fn project(b: &mut Builder, w: ValueId, next: ValueId, gradient: ValueId, start: ValueId, lambda: f64) -> Rule<ValueId> {

@@ -7,9 +7,9 @@
 //! The proximal step is the soft-threshold of whole groups: with `d = w − w⁰` and `t = lr·α·s_g`, `w⁰` where `‖d_g‖ ≤ t`, else
 //! `w − d_g·t/‖d_g‖`. It brings whole channels exactly back to their start.
 
-use super::{Penalty, Shared, Term, groups};
+use super::{Penalty, Pretrained, Term, groups};
 use crate::ir::ValueId;
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 pub struct GlSp;
 
@@ -27,7 +27,7 @@ impl Penalty for GlSp {
         (1e-3, 0.01)
     }
 
-    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term> {
+    fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
         let outputs = b.call("GlSpPenalty", &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             groups::lasso(b, p.groups, moved, moved, i[2])
@@ -39,7 +39,7 @@ impl Penalty for GlSp {
         None
     }
 
-    fn value(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
+    fn value(&self, b: &mut Builder, p: &Pretrained) -> Rule<ValueId> {
         let outputs = b.call("GlSpValue", &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             Ok(vec![groups::norms(b, p.groups, moved, i[2])?])
@@ -47,7 +47,7 @@ impl Penalty for GlSp {
         Ok(outputs[0])
     }
 
-    fn prox(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
+    fn prox(&self, b: &mut Builder, p: &Pretrained) -> Rule<ValueId> {
         let outputs = b.call("GlSpProx", &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
             Ok(vec![groups::shrink(b, p.groups, i[0], i[1], i[2])?])
         })?;

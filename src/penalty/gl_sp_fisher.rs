@@ -3,8 +3,8 @@
 //!
 //! Gradient: `α·s_g·F̂⊙(w_g − w⁰_g) / √(Σ_{j∈g} F̂_jj·(w_j − w⁰_j)² + 1e-16)`, 0 at 0; the 1e-16 is the authors'.
 
-use super::{Penalty, Shared, Term, groups};
-use crate::ops::{Builder, Rule};
+use super::{Penalty, Pretrained, Term, groups};
+use crate::operator::{Builder, Rule};
 
 pub struct GlSpFisher;
 
@@ -26,7 +26,7 @@ impl Penalty for GlSpFisher {
         (1e-3, 0.01)
     }
 
-    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term> {
+    fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
         let inputs = [p.w, p.start()?, p.fisher()?, p.strength];
         let outputs = b.call("GlSpFisherPenalty", &inputs, groups::attributes(p.groups), |b, i| {
             let moved = b.sub(i[0], i[1])?;

@@ -1,7 +1,7 @@
 //! Groups of a parameter's elements, for the group-lasso penalties: one for each output channel, with the weight `s_g = √p_g`.
 
 use crate::ir::{Attr, Dim, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 /// What the paper's authors add inside the square root, so that the gradient is 0 at 0 and not 0/0.
 const INSIDE_ROOT: f64 = 1e-16;

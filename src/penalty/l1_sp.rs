@@ -4,9 +4,9 @@
 //! The proximal step is the soft-threshold of `d = w − w⁰`, element by element: `w⁰` where `|d| ≤ t`, else `w − t·sign(d)`, for
 //! `t = lr·α`. It brings weights exactly back to `w⁰`; by the gradient alone a weight jumps to and fro around it.
 
-use super::{Penalty, Shared, Term};
+use super::{Penalty, Pretrained, Term};
 use crate::ir::{Attrs, DType, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 pub struct L1Sp;
 
@@ -24,7 +24,7 @@ impl Penalty for L1Sp {
         (1e-3, 0.01)
     }
 
-    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term> {
+    fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
         let outputs = b.call("L1SpPenalty", &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             let strength = b.reshape(i[2], &[])?;
@@ -37,7 +37,7 @@ impl Penalty for L1Sp {
         None
     }
 
-    fn value(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
+    fn value(&self, b: &mut Builder, p: &Pretrained) -> Rule<ValueId> {
         let outputs = b.call("L1SpValue", &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             let strength = b.reshape(i[2], &[])?;
@@ -46,7 +46,7 @@ impl Penalty for L1Sp {
         Ok(outputs[0])
     }
 
-    fn prox(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
+    fn prox(&self, b: &mut Builder, p: &Pretrained) -> Rule<ValueId> {
         let outputs = b.call("L1SpProx", &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             let threshold = b.reshape(i[2], &[])?;

@@ -1,8 +1,8 @@
 //! Weight decay: `Ω(w) = (α/2)·‖w‖²`, gradient `α·w`. Reads no starting point.
 
-use super::{Penalty, Shared, Term};
+use super::{Penalty, Pretrained, Term};
 use crate::ir::{Attrs, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 pub struct L2;
 
@@ -48,7 +48,7 @@ impl Penalty for L2 {
         (1e-4, 1e-3)
     }
 
-    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term> {
+    fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
         term(b, p.w, p.strength)
     }
 

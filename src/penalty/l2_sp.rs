@@ -1,9 +1,9 @@
 //! L2-SP (Li, Grandvalet and Davoine, ICML 2018): `Ω(w) = (α/2)·‖w_S − w⁰_S‖² + (β/2)·‖w_S̄‖²`, with gradient `α·(w − w⁰)` on the
 //! parameters `S` that the source network has and `β·w` on the new ones. Reads the starting point `w⁰`.
 
-use super::{Penalty, Shared, Term, l2};
+use super::{Penalty, Pretrained, Term, l2};
 use crate::ir::Attrs;
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 pub struct L2Sp;
 
@@ -25,7 +25,7 @@ impl Penalty for L2Sp {
         (0.1, 0.01)
     }
 
-    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term> {
+    fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
         let outputs = b.call("L2SpPenalty", &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             l2::quadratic(b, moved, i[2])

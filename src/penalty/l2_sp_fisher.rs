@@ -2,9 +2,9 @@
 //! `α·F̂⊙(w − w⁰)` on shared and `β·w` on new parameters. Reads the starting point and the diagonal of the Fisher information of the
 //! source network on the source's data. Known elsewhere as elastic weight consolidation.
 
-use super::{Penalty, Shared, Term, l2};
+use super::{Penalty, Pretrained, Term, l2};
 use crate::ir::Attrs;
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 pub struct L2SpFisher;
 
@@ -30,7 +30,7 @@ impl Penalty for L2SpFisher {
         (0.1, 0.01)
     }
 
-    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term> {
+    fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
         let outputs = b.call("L2SpFisherPenalty", &[p.w, p.start()?, p.fisher()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             let weighted = b.mul(moved, i[2])?;

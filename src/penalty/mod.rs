@@ -17,7 +17,7 @@ pub use groups::Groups;
 
 use crate::error::{Error, Result};
 use crate::ir::ValueId;
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 /// A penalty's share for one parameter.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ pub struct Term {
 }
 
 /// One shared parameter as a penalty sees it.
-pub struct Shared<'a> {
+pub struct Pretrained<'a> {
     pub w: ValueId,
     /// w⁰, of the shape of `w`; given where the penalty uses it.
     pub start: Option<ValueId>,
@@ -40,7 +40,7 @@ pub struct Shared<'a> {
     pub strength: ValueId,
 }
 
-impl Shared<'_> {
+impl Pretrained<'_> {
     fn start(&self) -> Rule<ValueId> {
         self.start.ok_or_else(|| "the penalty needs the starting point".into())
     }
@@ -72,7 +72,7 @@ pub trait Penalty: Sync {
     fn defaults(&self) -> (f64, f64);
 
     /// The term of a shared parameter.
-    fn shared(&self, b: &mut Builder, p: &Shared) -> Rule<Term>;
+    fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term>;
 
     /// The term of a new parameter: `(β/2)·‖w‖²` in every penalty of the family. `strength` is β, with as many axes as `w`.
     fn new_parameter(&self, b: &mut Builder, w: ValueId, strength: ValueId) -> Rule<Term> {
@@ -83,13 +83,13 @@ pub trait Penalty: Sync {
     fn without_prox(&self) -> Option<&'static str>;
 
     /// The value alone, for a proximal step, which has no use for the gradient: runtimes compute what nobody reads.
-    fn value(&self, b: &mut Builder, p: &Shared) -> Rule<ValueId> {
+    fn value(&self, b: &mut Builder, p: &Pretrained) -> Rule<ValueId> {
         Ok(self.shared(b, p)?.value)
     }
 
     /// The proximal step: `argmin_x ½·‖x − w‖² + Ω(x)`, where `p.strength` is `lr·α` and `p.w` comes from the optimizer's step on
     /// the data loss alone.
-    fn prox(&self, _: &mut Builder, _: &Shared) -> Rule<ValueId> {
+    fn prox(&self, _: &mut Builder, _: &Pretrained) -> Rule<ValueId> {
         Err(self.without_prox().unwrap_or("the penalty has no proximal step").into())
     }
 }

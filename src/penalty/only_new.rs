@@ -1,8 +1,8 @@
 //! `(β/2)·‖w_S̄‖²` on new parameters and nothing on those that have a starting point: beside the losses on what the network computes (DELTA,
 //! BSS, LwF), which take the place of a penalty on shared parameters.
 
-use super::{Penalty, Shared, Term};
-use crate::ops::{Builder, Rule};
+use super::{Penalty, Pretrained, Term};
+use crate::operator::{Builder, Rule};
 
 pub struct OnlyNew;
 
@@ -20,7 +20,7 @@ impl Penalty for OnlyNew {
         (0.0, 0.01)
     }
 
-    fn shared(&self, _: &mut Builder, _: &Shared) -> Rule<Term> {
+    fn shared(&self, _: &mut Builder, _: &Pretrained) -> Rule<Term> {
         Err("it acts on new parameters only".into())
     }
 

@@ -1,7 +1,7 @@
 //! What a rewrite does with each parameter, and why.
 
 use super::table::{Align, Table};
-use crate::manifest::{BatchNormMode, Manifest, Role};
+use crate::bundle::manifest::{BatchNormMode, Manifest, Role};
 use crate::rewrite::{Plan, Planned};
 
 /// A row for each parameter, statistics included.

@@ -1,11 +1,12 @@
 //! What is in a model, whether or not it can be trained.
 
+use crate::bundle::manifest::{Port, Preprocessing};
 use crate::error::{Error, Refusal, Result};
-use crate::import::{self, Batch, ImportOptions, Imported, ParameterKind, import};
+use crate::import::{self, BatchSize, ImportOptions, Imported, ParameterKind, import};
 use crate::ir::DType;
-use crate::manifest::{Port, Preprocessing};
 use crate::onnx::{self, SourceModel, pb};
-use crate::ops::{Status, table};
+use crate::operator::Status;
+use crate::ops::table;
 use crate::rewrite::{Block, blocks, default_preprocessing, find_head, read_metadata};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -121,9 +122,9 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         frozen: Default::default(),
         keep_ties: false,
     };
-    let imported = match import(&source, &options(Batch::Dynamic)) {
+    let imported = match import(&source, &options(BatchSize::Dynamic)) {
         // Some networks can be read for a fixed batch size only.
-        Err(Error::Unsupported(_)) => import(&source, &options(Batch::Fixed(1))),
+        Err(Error::Unsupported(_)) => import(&source, &options(BatchSize::Fixed(1))),
         other => other,
     };
     let (imported, refused, problem) = match imported {

@@ -1,17 +1,17 @@
 //! Writes a bundle to disk, and reads its starting state back.
 
 use super::export::template;
-use super::graphs::{self, Slot};
+use super::graphs::{self, StateTensor};
 use super::metadata::{default_preprocessing, read_metadata};
 use super::options::{HeadOption, Options, Penalize, PenaltyStep};
 use super::plan::{Plan, plan};
 use super::strengths::Penalties;
+use crate::bundle::manifest::{self, DataPorts, FORMAT, Manifest, Port, Role, Source, State};
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
-use crate::fs::OutputDir;
 use crate::ir::{DType, Graph, Tensor, TensorType, ValueId};
-use crate::manifest::{self, DataPorts, FORMAT, Manifest, Port, Role, Source, State};
 use crate::onnx::{self, ExternalWriter, SourceModel, pb};
+use crate::storage::files::OutputDir;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -144,7 +144,7 @@ fn port(graph: &Graph, value: ValueId) -> Port {
 struct Step {
     graph: Graph,
     /// In the manifest's order.
-    slots: Vec<Slot>,
+    slots: Vec<StateTensor>,
     scalars: Vec<manifest::Scalar>,
     /// The names of the scalar outputs.
     outputs: Vec<String>,
@@ -154,7 +154,7 @@ fn step_graph(back: graphs::Backward, options: &Options, penalties: Option<&Pena
     let graphs::Backward { mut graph, data, target, loss, parameters, gradients, buffers, regularizers } = back;
     let updates = graphs::updates(&mut graph, options, penalties, parameters, &gradients)?;
     let failed = |reason| Error::model(format!("the loss cannot be added to the penalty: {reason}"));
-    let mut b = crate::ops::Builder::new(&mut graph);
+    let mut b = crate::operator::Builder::new(&mut graph);
     let penalty = match regularizers.value {
         Some(value) => b.add(updates.penalty, value).map_err(failed)?,
         None => updates.penalty,
@@ -166,7 +166,7 @@ fn step_graph(back: graphs::Backward, options: &Options, penalties: Option<&Pena
         graph.rename(value, name);
     }
     let outputs = results.iter().map(|(_, v)| graph.name_of(*v).to_string()).collect();
-    let slots: Vec<Slot> = updates.parameters.into_iter().chain(buffers).chain(updates.optimizer).collect();
+    let slots: Vec<StateTensor> = updates.parameters.into_iter().chain(buffers).chain(updates.optimizer).collect();
     graph.inputs = [data, target].into_iter().chain(scalars.iter().map(|s| s.1)).chain(slots.iter().map(|s| s.input)).collect();
     graph.outputs = results.iter().map(|r| r.1).chain(slots.iter().map(|s| s.next)).collect();
     graph.name = "step".into();
@@ -214,11 +214,11 @@ fn apply_model(back: &graphs::Backward, options: &Options, penalties: Option<&Pe
 }
 
 /// No inputs; every state tensor at its start. Zeros are made, not stored.
-fn init_model(slots: &[Slot]) -> pb::ModelProto {
+fn init_model(slots: &[StateTensor]) -> pb::ModelProto {
     let mut graph = Graph::new("init");
     let mut names = vec![];
     for slot in slots {
-        let mut b = crate::ops::Builder::new(&mut graph);
+        let mut b = crate::operator::Builder::new(&mut graph);
         b.scope(slot.name.clone());
         // An average starts where its parameter does.
         let parameter = slot.of.as_ref().filter(|_| slot.role == Role::Ema).and_then(|name| b.graph.find(&start_name(name)));

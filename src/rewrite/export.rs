@@ -5,10 +5,10 @@
 use super::bundle::Bundle;
 use super::metadata::write_metadata;
 use crate::error::{Error, Result};
-use crate::fs::OutputFile;
 use crate::import::{Split, node_name};
 use crate::ir::Tensor;
 use crate::onnx::{self, ExternalData, SourceModel, external, pb, to_proto};
+use crate::storage::files::OutputFile;
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -2,10 +2,10 @@
 
 use super::patterns::few;
 use super::plan::Planned;
+use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
-use crate::fisher_file;
 use crate::ir::Tensor;
-use crate::manifest::Role;
+use crate::storage::fisher_file;
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -7,20 +7,20 @@ use super::regularizers::{self, Added, Networks, flat};
 use super::source_branch::start_constant;
 use super::strengths::{Acting, Penalties, Site};
 use super::update::{Pull, update};
+use crate::bundle::manifest::{BatchNormMode, Role, Scalar};
 use crate::error::{Error, Refusal, Result};
 use crate::forms;
 use crate::grad;
-use crate::import::{Batch, ImportOptions, Imported, import};
+use crate::import::{BatchSize, ImportOptions, Imported, import};
 use crate::ir::{DType, Dim, Graph, Tensor, TensorType, ValueId};
 use crate::loss::{self, Loss};
-use crate::manifest::{BatchNormMode, Role, Scalar};
 use crate::onnx::SourceModel;
-use crate::ops::Builder;
+use crate::operator::Builder;
 use std::collections::HashMap;
 
 /// A state tensor in a graph.
 #[derive(Debug, Clone)]
-pub struct Slot {
+pub struct StateTensor {
     pub name: String,
     pub alias: String,
     pub role: Role,
@@ -43,10 +43,10 @@ pub struct Backward {
     pub target: ValueId,
     pub loss: Loss,
     /// Trainable parameters; `next` is not set yet and equals `input`.
-    pub parameters: Vec<Slot>,
+    pub parameters: Vec<StateTensor>,
     /// The data loss's gradient for each of them.
     pub gradients: Vec<ValueId>,
-    pub buffers: Vec<Slot>,
+    pub buffers: Vec<StateTensor>,
     /// The regularizers, whose gradients are part of `gradients`.
     pub regularizers: Added,
 }
@@ -56,8 +56,8 @@ pub struct Updates {
     pub scalars: Vec<(Scalar, ValueId)>,
     pub penalty: ValueId,
     /// Parameters with their next values, then the optimizer's own state.
-    pub parameters: Vec<Slot>,
-    pub optimizer: Vec<Slot>,
+    pub parameters: Vec<StateTensor>,
+    pub optimizer: Vec<StateTensor>,
 }
 
 pub(super) fn failed(what: &'static str) -> impl Fn(String) -> Error {
@@ -98,7 +98,7 @@ pub fn backward(source: &SourceModel, original: &SourceModel, options: &Options,
     for p in plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer) {
         let Some(value) = graph.find(&p.parameter.name) else { continue };
         let Some(start) = graph.value(value).constant.clone() else { continue };
-        parameters.push(Slot {
+        parameters.push(StateTensor {
             name: p.parameter.name.clone(),
             alias: p.parameter.alias.clone(),
             role: p.role,
@@ -132,7 +132,7 @@ pub fn backward(source: &SourceModel, original: &SourceModel, options: &Options,
             let name = graph.name_of(running).to_string();
             let start = graph.constant_to_input(running);
             let next = own_name(&mut graph, next, &format!("{name}.next"), usize::MAX)?;
-            buffers.push(Slot {
+            buffers.push(StateTensor {
                 alias: aliases.get(name.as_str()).map_or_else(|| name.clone(), |a| a.to_string()),
                 name,
                 role: Role::Buffer,
@@ -210,7 +210,7 @@ pub fn updates(
     graph: &mut Graph,
     options: &Options,
     penalties: Option<&Penalties>,
-    mut parameters: Vec<Slot>,
+    mut parameters: Vec<StateTensor>,
     gradients: &[ValueId],
 ) -> Result<Updates> {
     let dtype = parameters.first().map_or(DType::F32, |p| p.ty.dtype);
@@ -252,7 +252,7 @@ fn penalized<'a>(
     graph: &mut Graph,
     scalars: &mut Scalars,
     strengths: &[ValueId],
-    p: &Slot,
+    p: &StateTensor,
     gradient: ValueId,
     site: Site<'a>,
 ) -> std::result::Result<(ValueId, Option<Acting<'a>>), String> {
@@ -266,8 +266,8 @@ fn penalized<'a>(
 }
 
 /// The network itself, with its state as inputs, for any batch size where its operators allow that.
-pub fn evaluation(source: &SourceModel, options: &Options, state: &[Slot]) -> Result<Graph> {
-    let build = |batch: Batch| -> Result<Graph> {
+pub fn evaluation(source: &SourceModel, options: &Options, state: &[StateTensor]) -> Result<Graph> {
+    let build = |batch: BatchSize| -> Result<Graph> {
         let mut imported = import(source, &super::plan::probe_options(options, batch))?;
         let data = imported.input;
         for slot in state.iter().filter(|s| s.role.is_model()) {
@@ -278,7 +278,7 @@ pub fn evaluation(source: &SourceModel, options: &Options, state: &[Slot]) -> Re
         debug_assert_eq!(imported.graph.inputs.first(), Some(&data));
         Ok(imported.graph)
     };
-    match build(Batch::Dynamic) {
+    match build(BatchSize::Dynamic) {
         Err(Error::Unsupported(_)) => build(options.batch),
         result => result,
     }

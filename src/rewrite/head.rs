@@ -1,7 +1,7 @@
 //! The classifier: finding it, and putting a new one in its place.
 
 use crate::error::{Error, Result};
-use crate::import::{Batch, ImportOptions, Imported, Parameter, ParameterKind, import, start_of};
+use crate::import::{BatchSize, ImportOptions, Imported, Parameter, ParameterKind, import, start_of};
 use crate::ir::{Dim, Graph, Tensor, ValueId};
 use crate::onnx::{SourceModel, pb, to_proto};
 use rand::{RngExt, SeedableRng};
@@ -127,7 +127,7 @@ pub fn replace(
 /// batch). Gives the donor's number of classes. Fails where the two classifiers don't read the same features.
 pub fn transplant(target: &mut SourceModel, donor: &SourceModel, input_shape: &[usize]) -> Result<usize> {
     let options = ImportOptions {
-        batch: Batch::Fixed(1),
+        batch: BatchSize::Fixed(1),
         input_shape: Some(input_shape.to_vec()),
         batch_norm_train: false,
         frozen: Default::default(),

@@ -2,9 +2,9 @@
 
 use super::bundle::Bundle;
 use super::update::square_name;
+use crate::bundle::manifest::{Role, State};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::manifest::{Role, State};
 use crate::onnx::{self, external, pb, to_proto};
 use std::collections::HashSet;
 

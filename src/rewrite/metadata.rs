@@ -1,7 +1,7 @@
 //! What an exported model says about itself in `metadata_props`, so that it can be used without its bundle.
 
+use crate::bundle::manifest::{Manifest, Port, Preprocessing};
 use crate::error::{Error, Result};
-use crate::manifest::{Manifest, Port, Preprocessing};
 use crate::onnx::pb;
 
 /// Metadata key: class names by label, a JSON list.

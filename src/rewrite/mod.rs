@@ -1,7 +1,7 @@
 //! The recipe: from a source model and options to a bundle of training graphs.
 
-mod attention;
 mod bundle;
+mod channel_attention;
 mod export;
 mod fisher;
 mod freezing;
@@ -27,6 +27,6 @@ pub use head_step::head_step;
 pub use metadata::{CLASSES_KEY, Metadata, PREPROCESSING_KEY, default_preprocessing, read_metadata};
 pub use options::{HeadOption, Options, Penalize, PenaltyStep};
 pub use plan::{Plan, Planned, plan};
-pub use regularizers::{Tap, Wanted as WantedRegularizer, taps};
+pub use regularizers::{RegularizerRequest, Tap, taps};
 pub use strengths::{OwnStrength, scalar_of};
 pub use structure::{Block, blocks};

@@ -1,11 +1,11 @@
 //! What a user can ask of the rewriting, and its defaults.
 
-use super::regularizers::{self, Wanted};
+use super::regularizers::{self, RegularizerRequest};
+use crate::bundle::manifest::{BatchNormMode, Preprocessing};
 use crate::emit::Dialect;
 use crate::error::{Error, Result};
-use crate::import::Batch;
+use crate::import::BatchSize;
 use crate::loss;
-use crate::manifest::{BatchNormMode, Preprocessing};
 use crate::optim::Optimizer;
 use crate::penalty::{self, Penalty};
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ pub struct Options {
     /// The file of `spgraph fisher`, for the penalties that read it.
     pub fisher: Option<PathBuf>,
     /// Losses on what the network computes, beside the penalty on its parameters.
-    pub regularizers: Vec<Wanted>,
+    pub regularizers: Vec<RegularizerRequest>,
     pub regularizer_settings: loss::Settings,
     /// Patterns on the weights of the layers whose output `delta` compares; with none given the last convolution of each residual stage.
     pub delta_layers: Vec<String>,
@@ -81,7 +81,7 @@ pub struct Options {
     pub train: Vec<String>,
     /// `None`: `train` where the network has live BatchNorm.
     pub batch_norm: Option<BatchNormMode>,
-    pub batch: Batch,
+    pub batch: BatchSize,
     /// Default learning rate of the bundle; `None`: the optimizer's.
     pub lr: Option<f64>,
     pub optimizer: Optimizer,
@@ -127,7 +127,7 @@ impl Default for Options {
             freeze_units: 0,
             train: vec![],
             batch_norm: None,
-            batch: Batch::Fixed(32),
+            batch: BatchSize::Fixed(32),
             lr: None,
             optimizer: Optimizer::default(),
             lr_mult: vec![],
@@ -171,11 +171,11 @@ impl Options {
         if let Some((pattern, factor)) = self.lr_mult.iter().find(|(_, f)| !(f.is_finite() && *f >= 0.0)) {
             return Err(Error::usage(format!("--lr-mult '{pattern}={factor}': the factor must be 0 or a positive number")));
         }
-        if self.batch == Batch::Fixed(0) {
+        if self.batch == BatchSize::Fixed(0) {
             return Err(Error::usage("--batch 0 makes no sense: give the number of images per step, or `dynamic`"));
         }
         // No network comes near these, and no product of sizes overflows below them.
-        if let Batch::Fixed(n @ 1_000_001..) = self.batch {
+        if let BatchSize::Fixed(n @ 1_000_001..) = self.batch {
             return Err(Error::usage(format!("--batch {n} is not possible: give at most 1000000 images per step")));
         }
         if let HeadOption::Classes(n @ 1_000_001..) = self.head {

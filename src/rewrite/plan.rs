@@ -4,9 +4,9 @@ use super::head::{self, Head};
 use super::options::{HeadOption, Options};
 use super::strengths::{self, OwnStrength};
 use super::{freezing, head_map};
+use crate::bundle::manifest::{BatchNormMode, Role};
 use crate::error::{Error, Result};
-use crate::import::{Batch, ImportOptions, Imported, Parameter, ParameterKind, Split, import};
-use crate::manifest::{BatchNormMode, Role};
+use crate::import::{BatchSize, ImportOptions, Imported, Parameter, ParameterKind, Split, import};
 use crate::onnx::SourceModel;
 use std::collections::HashSet;
 
@@ -49,7 +49,7 @@ impl Plan {
 }
 
 /// Import options for looking at the model: inference form, with a batch size that always works.
-pub fn probe_options(options: &Options, batch: Batch) -> ImportOptions {
+pub fn probe_options(options: &Options, batch: BatchSize) -> ImportOptions {
     ImportOptions {
         batch,
         input_shape: options.input_shape.clone(),

@@ -6,18 +6,18 @@ use super::options::Options;
 use super::patterns::{few, matching};
 use super::source_branch::SourceBranch;
 use super::structure::blocks;
-use super::{attention::Attention, plan::Plan};
+use super::{channel_attention::Attention, plan::Plan};
+use crate::bundle::manifest::{self, Role, Scalar};
 use crate::error::{Error, Result};
 use crate::import::{Imported, ParameterKind};
 use crate::ir::{Dim, Graph, TensorType, ValueId};
 use crate::loss::{self, Reads, Regularizer, Seen};
-use crate::manifest::{self, Role, Scalar};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 use std::collections::HashSet;
 
 /// A regularizer as it is asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wanted {
+pub struct RegularizerRequest {
     pub kind: String,
     /// `None`: the regularizer's default.
     pub strength: Option<f64>,

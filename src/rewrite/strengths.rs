@@ -4,18 +4,18 @@
 //! with a strength of its own. A weight by depth is a constant factor on `alpha`.
 
 use super::fisher;
-use super::graphs::Slot;
+use super::graphs::StateTensor;
 use super::options::{Options, Penalize, PenaltyStep, Strength};
 use super::patterns::{few, matching};
 use super::plan::{Plan, Planned};
 use super::source_branch::start_constant;
+use crate::bundle::manifest::{Role, Scalar};
 use crate::error::{Error, Result};
 use crate::import::{Imported, ParameterKind};
 use crate::ir::{Attrs, DType, Graph, Tensor, ValueId};
-use crate::manifest::{Role, Scalar};
 use crate::onnx::SourceModel;
-use crate::ops::{Builder, Rule};
-use crate::penalty::{Groups, Penalty, Shared};
+use crate::operator::{Builder, Rule};
+use crate::penalty::{Groups, Penalty, Pretrained};
 use std::collections::HashMap;
 
 /// The strength of the penalty on one parameter: the value of a scalar input times a constant.
@@ -192,7 +192,7 @@ impl Penalties {
     }
 
     /// The penalty on `p`, with its constants put into the graph.
-    pub(super) fn on(&self, graph: &mut Graph, p: &Slot) -> Option<Site<'_>> {
+    pub(super) fn on(&self, graph: &mut Graph, p: &StateTensor) -> Option<Site<'_>> {
         let own = self.parameters.get(&p.name).filter(|_| p.penalized)?;
         let shared = p.role == Role::Shared;
         let start = p.start.as_ref().filter(|_| shared && self.penalty.uses_start());
@@ -244,8 +244,8 @@ pub(super) struct Acting<'a> {
 }
 
 impl<'a> Site<'a> {
-    fn seen(&self, w: ValueId, strength: ValueId) -> Shared<'_> {
-        Shared { w, start: self.start, fisher: self.fisher, groups: &self.own.groups, strength }
+    fn seen(&self, w: ValueId, strength: ValueId) -> Pretrained<'_> {
+        Pretrained { w, start: self.start, fisher: self.fisher, groups: &self.own.groups, strength }
     }
 
     /// With the scalar of its strength, which has as many axes as the parameter.

@@ -1,13 +1,13 @@
 //! The optimizer's half of a step: from total gradients to the next values of parameters and optimizer state. In order: clipping by
 //! the global norm, the update rule with each parameter's own learning rate, projection towards the start, the penalty's own step, moving average.
 
-use super::graphs::{Scalars, Slot, failed, own_name};
+use super::graphs::{Scalars, StateTensor, failed, own_name};
 use super::options::Options;
 use super::strengths::Acting;
+use crate::bundle::manifest::Role;
 use crate::error::Result;
 use crate::ir::{Graph, TensorType, ValueId};
-use crate::manifest::Role;
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 use crate::optim::{self, Advanced, Update};
 
 /// The value with the squared norm of a parameter's gradient, where gradients are clipped.
@@ -38,16 +38,16 @@ pub(super) fn update(
     options: &Options,
     scalars: &mut Scalars,
     lr: ValueId,
-    parameters: &mut [Slot],
+    parameters: &mut [StateTensor],
     pulls: &[Pull],
-) -> Result<Vec<Slot>> {
+) -> Result<Vec<StateTensor>> {
     let optimizer = &options.optimizer;
     let built = graph.nodes.len();
     let Some(first) = parameters.first() else { return Ok(vec![]) };
     let gradients: Vec<ValueId> = pulls.iter().map(|p| p.gradient).collect();
     let gradients = clipped(graph, optimizer.clip_norm, scalars, parameters, &gradients).map_err(failed("clipping"))?;
     let mut state = vec![];
-    let mut common: Vec<Slot> = vec![];
+    let mut common: Vec<StateTensor> = vec![];
     for kind in optimizer.rule.scalar_state() {
         common.push(extra(graph, None, Role::Optimizer, kind, TensorType::scalar(first.ty.dtype)));
     }
@@ -61,7 +61,7 @@ pub(super) fn update(
     let all = Common { optimizer, lr, shared };
     let mut averages = vec![];
     for ((p, &gradient), pull) in parameters.iter_mut().zip(&gradients).zip(pulls) {
-        let mut own: Vec<Slot> = vec![];
+        let mut own: Vec<StateTensor> = vec![];
         for kind in optimizer.rule.state() {
             own.push(extra(graph, Some(p), Role::Optimizer, kind, p.ty.clone()));
         }
@@ -86,10 +86,10 @@ pub(super) fn update(
 }
 
 /// State of the optimizer, of one parameter or of all together.
-fn extra(graph: &mut Graph, of: Option<&Slot>, role: Role, kind: &str, ty: TensorType) -> Slot {
+fn extra(graph: &mut Graph, of: Option<&StateTensor>, role: Role, kind: &str, ty: TensorType) -> StateTensor {
     let (name, alias) = of.map_or(("optimizer", "optimizer"), |p| (&p.name, &p.alias));
     let input = graph.input(&format!("{name}.{kind}"), ty.clone());
-    Slot {
+    StateTensor {
         name: graph.name_of(input).to_string(),
         alias: format!("{alias}.{kind}"),
         role,
@@ -107,7 +107,7 @@ fn clipped(
     graph: &mut Graph,
     max_norm: Option<f64>,
     scalars: &mut Scalars,
-    parameters: &[Slot],
+    parameters: &[StateTensor],
     gradients: &[ValueId],
 ) -> Rule<Vec<ValueId>> {
     let Some(max_norm) = max_norm else { return Ok(gradients.to_vec()) };
@@ -138,7 +138,14 @@ struct Clipped<'a> {
 }
 
 /// The next value of a parameter, then those of its state.
-fn one(graph: &mut Graph, scalars: &mut Scalars, common: &Common, p: &Slot, acting: Clipped, state: &[ValueId]) -> Rule<Vec<ValueId>> {
+fn one(
+    graph: &mut Graph,
+    scalars: &mut Scalars,
+    common: &Common,
+    p: &StateTensor,
+    acting: Clipped,
+    state: &[ValueId],
+) -> Rule<Vec<ValueId>> {
     let Common { optimizer, lr, shared } = common;
     let Clipped { gradient, pull } = acting;
     let rank = p.ty.rank();

@@ -1,10 +1,10 @@
 //! Checkpoints: the whole state and where the run stands, as a safetensors file.
 
 use super::run::Best;
+use crate::bundle::manifest::State;
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
-use crate::manifest::State;
-use crate::tensor_file::{self, KEY};
+use crate::storage::tensor_file::{self, KEY};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::path::Path;

@@ -1,11 +1,11 @@
 //! A network that is ready to classify images: graph, weights, preprocessing, class names.
 
-use super::tuned::{Subject, Which, transplanted};
+use super::tuned::{RunState, Subject, transplanted};
+use crate::bundle::manifest::{Port, Preprocessing, State};
 use crate::data::Recipe;
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
-use crate::manifest::{Port, Preprocessing, State};
 use crate::onnx::{self, pb};
 use crate::rewrite::{default_preprocessing, read_metadata};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Default)]
 pub struct ClassifierOptions {
     /// Which state of a run.
-    pub which: Which,
+    pub which: RunState,
     /// Take the classifier of this model instead of the tuned network's own.
     pub head_from: Option<PathBuf>,
     /// Class names by label.

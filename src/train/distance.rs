@@ -1,8 +1,8 @@
 //! How far the parameters went from their starting point: `‖w − w⁰‖₂`.
 
+use crate::bundle::manifest::{Role, State};
 use crate::error::Result;
 use crate::ir::Tensor;
-use crate::manifest::{Role, State};
 use serde::{Deserialize, Serialize};
 
 /// Over all parameters that have a starting point.

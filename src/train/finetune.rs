@@ -9,7 +9,7 @@ use super::metrics::{Metrics, Record, StepRecord, ValidationRecord};
 use super::options::FinetuneOptions;
 use super::progress::{Outline, Progress};
 use super::run::{self, Best, Results, RunRecord, RunResult, Status};
-use super::setup::{Place, Prepared, prepare};
+use super::setup::{Place, RunPlan, prepare};
 use crate::data::{Augment, Batch, ImageDataset, Loader, LoaderOptions};
 use crate::engine::{self, Engine, EngineOptions, Stepper};
 use crate::error::{Error, Result};
@@ -67,7 +67,7 @@ struct Trainer {
     saved: (u64, Instant),
 }
 
-/// What is left of [`Prepared`] after the folders were opened.
+/// What is left of [`RunPlan`] after the folders were opened.
 struct Parts {
     bundle: crate::rewrite::Bundle,
     scalars: Vec<(String, f64)>,
@@ -75,8 +75,8 @@ struct Parts {
 }
 
 impl Trainer {
-    fn new(options: &FinetuneOptions, prepared: Prepared, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
-        let Prepared { bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, mut state, at, .. } =
+    fn new(options: &FinetuneOptions, prepared: RunPlan, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
+        let RunPlan { bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, mut state, at, .. } =
             prepared;
         let engine = engine::open(&options.engine)?;
         let held_out = match validation {
@@ -321,7 +321,7 @@ impl Trainer {
         let states = self.prepared.bundle.manifest.state.iter().zip(state);
         // Without what differs between a run that was interrupted and one that was not.
         let at = Checkpoint::new(self.at.step, self.at.epoch, self.at.seed);
-        checkpoint::write(&path, &at, states.filter(|(s, _)| s.role != crate::manifest::Role::Optimizer))
+        checkpoint::write(&path, &at, states.filter(|(s, _)| s.role != crate::bundle::manifest::Role::Optimizer))
     }
 
     fn validate(&mut self, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<()> {

@@ -6,10 +6,10 @@
 //! phase starts as a new run from the probed head would: the optimizer's state is zero, averages are the weights, and the schedule
 //! of the learning rate counts from there. In the first phase the rate is constant.
 
+use crate::bundle::manifest::{Role, State};
 use crate::engine::{Engine, StatePort, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
-use crate::manifest::{Role, State};
 use crate::onnx::{self, ExternalWriter};
 use crate::rewrite::{Bundle, INLINE_LIMIT, head_step};
 

@@ -1,23 +1,23 @@
 //! Weights between the starting point and a run's: `(1 − a)·w⁰ + a·w`, after Wortsman et al., *Robust fine-tuning of zero-shot
 //! models* (WiSE-FT, CVPR 2022).
 
-use super::tuned::{Subject, Which};
+use super::tuned::{RunState, Subject};
+use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::manifest::Role;
 use crate::rewrite;
 use std::path::Path;
 
 /// Writes the inference model with the weights at `to`, from 0 for the starting point to 1 for the tuned ones. BatchNorm's statistics
 /// go along; a new head has no starting point and stays as it was trained.
-pub fn export_interpolated(subject: &Subject, which: Which, to: f64, path: &Path, force: bool) -> Result<()> {
+pub fn export_interpolated(subject: &Subject, which: RunState, to: f64, path: &Path, force: bool) -> Result<()> {
     if !(0.0..=1.0).contains(&to) {
         return Err(Error::usage(format!("--to {to} is not between 0 (the starting point) and 1 (the tuned weights)")));
     }
     let Subject::Run(run) = subject else {
         return Err(Error::usage("only a run of `spgraph finetune` has weights away from its starting point: give its folder"));
     };
-    let (start, tuned) = (subject.state(Which::Start)?, subject.state(which)?);
+    let (start, tuned) = (subject.state(RunState::Start)?, subject.state(which)?);
     let states = run.bundle.manifest.state.iter().zip(start.iter().zip(&tuned));
     let between = states.map(|(s, (start, tuned))| match s.role {
         Role::Shared | Role::Buffer => between(start, tuned, to),

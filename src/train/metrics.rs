@@ -77,7 +77,7 @@ impl Metrics {
         for record in &kept {
             text.push_str(&line(record)?);
         }
-        crate::fs::write_whole(path, true, text.as_bytes())?;
+        crate::storage::files::write_whole(path, true, text.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path).map_err(Error::io("cannot write", path))?;
         Ok((Metrics { path: path.to_path_buf(), out: file }, kept))
     }

@@ -31,4 +31,4 @@ pub use predict::{Guess, Prediction, predict};
 pub use profile::{batch_size, profile};
 pub use progress::{Outline, Progress, Silent};
 pub use run::{Best, BundleReference, Results, Run, RunRecord, RunResult, Status};
-pub use tuned::{Subject, Which, export_tuned, transplanted};
+pub use tuned::{RunState, Subject, export_tuned, transplanted};

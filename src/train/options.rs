@@ -1,9 +1,9 @@
 //! What a user can ask of a fine-tuning run.
 
+use crate::bundle::manifest::{Manifest, Role};
 use crate::data::Augment;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
-use crate::manifest::{Manifest, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -189,7 +189,7 @@ impl Training {
         if matches!(self.length, Length::Epochs(0) | Length::Steps(0)) {
             return Err(Error::usage("0 steps of training make no sense: give --epochs or --steps of at least 1"));
         }
-        let value = |s: &crate::manifest::Scalar| (s.name.clone(), self.scalars.get(&s.name).copied().unwrap_or(s.default));
+        let value = |s: &crate::bundle::manifest::Scalar| (s.name.clone(), self.scalars.get(&s.name).copied().unwrap_or(s.default));
         Ok(manifest.scalars.iter().map(value).collect())
     }
 

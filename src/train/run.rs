@@ -2,11 +2,11 @@
 
 use super::distance::Distance;
 use super::options::Training;
+use crate::bundle::manifest::Manifest;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
-use crate::fs::write_whole;
-use crate::manifest::Manifest;
 use crate::rewrite::Bundle;
+use crate::storage::files::write_whole;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -193,7 +193,7 @@ impl BundleReference {
         let run = match run.canonicalize() {
             Ok(run) => run,
             Err(_) => {
-                let above = crate::fs::parent(run);
+                let above = crate::storage::files::parent(run);
                 let above = above.canonicalize().or_else(|_| std::path::absolute(above)).map_err(Error::io("cannot find", above))?;
                 run.file_name().map_or(above.clone(), |name| above.join(name))
             }

@@ -6,14 +6,14 @@ use super::options::{Existing, FinetuneOptions, Training, Validation};
 use super::run::{self, BundleReference, Images, RECORD, RunRecord, Status};
 use crate::data::{ImageFolder, Recipe, split};
 use crate::error::{Error, Result};
-use crate::fs::OutputDir;
 use crate::ir::Tensor;
 use crate::onnx;
 use crate::rewrite::{Bundle, start_state};
+use crate::storage::files::OutputDir;
 use std::path::{Path, PathBuf};
 
 /// A run that could start.
-pub(super) struct Prepared {
+pub(super) struct RunPlan {
     /// With the classes in its manifest.
     pub bundle: Bundle,
     pub training: Training,
@@ -37,7 +37,7 @@ pub(super) enum Place {
     Resumed(PathBuf),
 }
 
-pub(super) fn prepare(options: &FinetuneOptions) -> Result<Prepared> {
+pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
     let mut bundle = Bundle::open(&options.bundle)?;
     let training = absolute(&options.training)?;
     let scalars = training.scalars(&bundle.manifest)?;
@@ -91,7 +91,7 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<Prepared> {
         }
         existing => (Place::New(create(&options.output, existing == Existing::Replace)?), fresh, start_state(&bundle)?),
     };
-    Ok(Prepared { bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, state, at, notes })
+    Ok(RunPlan { bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, state, at, notes })
 }
 
 /// The number of outputs that the bundle's network declares.

@@ -2,9 +2,9 @@
 
 use super::checkpoint::read_state;
 use super::run::Run;
+use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::manifest::Role;
 use crate::onnx::{self, SourceModel, pb};
 use crate::rewrite::{self, Bundle, start_state};
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ pub enum Subject {
     Model(PathBuf),
 }
 
-/// Which of a run's states.
+/// One of a run's states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Which {
+pub enum RunState {
     /// After the last step.
     #[default]
     Final,
@@ -62,8 +62,8 @@ impl Subject {
     }
 
     /// The state, in the manifest's order; zeros for the optimizer's. A bundle has its start only.
-    pub fn state(&self, which: Which) -> Result<Vec<Tensor>> {
-        if let (Which::Ema, Some(bundle)) = (which, self.bundle())
+    pub fn state(&self, which: RunState) -> Result<Vec<Tensor>> {
+        if let (RunState::Ema, Some(bundle)) = (which, self.bundle())
             && !bundle.manifest.state.iter().any(|s| s.role == Role::Ema)
         {
             return Err(Error::usage("there is no moving average: the bundle was made without it. Rewrite the model with --ema 0.999"));
@@ -75,15 +75,15 @@ impl Subject {
         };
         let start = start_state(&run.bundle)?;
         let path = match which {
-            Which::Start => return Ok(start),
-            Which::Final | Which::Ema => run.state(),
-            Which::Best => run.best(),
-            Which::Checkpoint => run.checkpoint(),
+            RunState::Start => return Ok(start),
+            RunState::Final | RunState::Ema => run.state(),
+            RunState::Best => run.best(),
+            RunState::Checkpoint => run.checkpoint(),
         };
         if !path.is_file() {
             let why = match which {
-                Which::Best => "it had no validation images (--val-data or --val-split)".to_string(),
-                Which::Checkpoint => "it wrote none, or it is complete and needs none any more".to_string(),
+                RunState::Best => "it had no validation images (--val-data or --val-split)".to_string(),
+                RunState::Checkpoint => "it wrote none, or it is complete and needs none any more".to_string(),
                 _ if run.checkpoint().is_file() => format!(
                     "it did not come to its end. Continue it with `spgraph finetune --resume -o {}`, or take --state checkpoint",
                     run.dir.display()
@@ -98,7 +98,7 @@ impl Subject {
         let states = manifest.state.iter().zip(start);
         let mut state: Vec<Tensor> =
             states.map(|(s, start)| if s.role == Role::Optimizer { start } else { tensors.next().unwrap_or(start) }).collect();
-        if which == Which::Ema {
+        if which == RunState::Ema {
             for (at, average) in manifest.state.iter().enumerate().filter(|(_, s)| s.role == Role::Ema) {
                 if let Some(parameter) = manifest.state.iter().position(|s| average.of.as_ref() == Some(&s.name)) {
                     state[parameter] = state[at].clone();
@@ -114,7 +114,7 @@ fn name_of(path: &Path) -> String {
 }
 
 /// Writes the tuned inference model to `path`: the source's graph and names. Without training steps it equals the source.
-pub fn export_tuned(subject: &Subject, which: Which, path: &Path, force: bool) -> Result<()> {
+pub fn export_tuned(subject: &Subject, which: RunState, path: &Path, force: bool) -> Result<()> {
     let bundle = subject.bundle().ok_or_else(|| {
         Error::usage("this is an ONNX model already; give a run of `spgraph finetune` or a bundle of `spgraph rewrite`".to_string())
     })?;
@@ -122,7 +122,7 @@ pub fn export_tuned(subject: &Subject, which: Which, path: &Path, force: bool) -
 }
 
 /// The tuned network under the classifier of the model `donor`: it shows what the tuned features still know of the donor's task.
-pub fn transplanted(subject: &Subject, which: Which, donor: &Path) -> Result<pb::ModelProto> {
+pub fn transplanted(subject: &Subject, which: RunState, donor: &Path) -> Result<pb::ModelProto> {
     let bundle = subject.bundle().ok_or_else(|| Error::usage("--head-from needs a run or a bundle, not an ONNX model"))?;
     let donor = onnx::read(donor)?;
     let proto = rewrite::tuned(bundle, &subject.state(which)?)?;

@@ -7,7 +7,7 @@ use crate::onnx::{pb, to_proto};
 use pb::tensor_shape_proto::{Dimension, dimension};
 
 /// A square convolution; it is padded such that a stride of 1 keeps the size.
-pub(super) struct Conv {
+pub(super) struct ConvSpec {
     pub kernel: usize,
     pub stride: usize,
 }
@@ -55,9 +55,9 @@ impl Builder {
     }
 
     /// Convolution without bias and BatchNormalization in its inference form, under `path`.
-    pub fn conv_bn(&mut self, names: [&str; 2], path: &str, x: String, from: usize, to: usize, shape: Conv) -> String {
+    pub fn conv_bn(&mut self, names: [&str; 2], path: &str, x: String, from: usize, to: usize, shape: ConvSpec) -> String {
         let [conv, bn] = names.map(|n| format!("{path}{n}"));
-        let Conv { kernel, stride } = shape;
+        let ConvSpec { kernel, stride } = shape;
         let (k, pad) = (kernel as i64, (kernel / 2) as i64);
         let init = Init::Normal { deviation: (2.0 / (to * kernel * kernel) as f64).sqrt() };
         let weight = self.parameter(format!("{conv}.weight"), &[to, from, kernel, kernel], init);

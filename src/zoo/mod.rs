@@ -12,7 +12,7 @@ mod init;
 
 use crate::error::{Error, Result};
 use crate::onnx::pb;
-use graph::{Builder, Conv};
+use graph::{Builder, ConvSpec};
 use std::fmt;
 use std::str::FromStr;
 
@@ -48,7 +48,7 @@ impl Block {
 }
 
 /// Everything in which the architectures differ.
-struct Plan {
+struct StagePlan {
     arch: Arch,
     name: &'static str,
     block: Block,
@@ -60,15 +60,15 @@ struct Plan {
     large_stem: bool,
 }
 
-const fn imagenet(arch: Arch, name: &'static str, block: Block, depths: &'static [usize]) -> Plan {
-    Plan { arch, name, block, depths, width: 64, large_stem: true }
+const fn imagenet(arch: Arch, name: &'static str, block: Block, depths: &'static [usize]) -> StagePlan {
+    StagePlan { arch, name, block, depths, width: 64, large_stem: true }
 }
 
-const fn cifar(arch: Arch, name: &'static str, depths: &'static [usize]) -> Plan {
-    Plan { arch, name, block: Block::Basic, depths, width: 16, large_stem: false }
+const fn cifar(arch: Arch, name: &'static str, depths: &'static [usize]) -> StagePlan {
+    StagePlan { arch, name, block: Block::Basic, depths, width: 16, large_stem: false }
 }
 
-const PLANS: [Plan; 8] = [
+const PLANS: [StagePlan; 8] = [
     imagenet(Arch::ResNet18, "resnet18", Block::Basic, &[2, 2, 2, 2]),
     imagenet(Arch::ResNet34, "resnet34", Block::Basic, &[3, 4, 6, 3]),
     imagenet(Arch::ResNet50, "resnet50", Block::Bottleneck, &[3, 4, 6, 3]),
@@ -95,7 +95,7 @@ impl Arch {
         if self.plan().large_stem { [3, 224, 224] } else { [3, 32, 32] }
     }
 
-    fn plan(self) -> &'static Plan {
+    fn plan(self) -> &'static StagePlan {
         // The table holds every variant: `names_round_trip` below.
         PLANS.iter().find(|p| p.arch == self).unwrap_or(&PLANS[0])
     }
@@ -159,7 +159,7 @@ fn assemble(arch: Arch, classes: usize, channels: usize) -> Builder {
     let plan = arch.plan();
     let mut b = Builder::default();
 
-    let stem = if plan.large_stem { Conv { kernel: 7, stride: 2 } } else { Conv { kernel: 3, stride: 1 } };
+    let stem = if plan.large_stem { ConvSpec { kernel: 7, stride: 2 } } else { ConvSpec { kernel: 3, stride: 1 } };
     let mut x = b.conv_bn(["conv1", "bn1"], "", "input".into(), channels, plan.width, stem);
     x = b.relu("relu", x);
     if plan.large_stem {
@@ -198,20 +198,20 @@ fn residual(b: &mut Builder, block: Block, path: &str, x: String, shape: &BlockS
     let mut y = x.clone();
     match block {
         Block::Basic => {
-            y = b.conv_bn(["conv1", "bn1"], path, y, from, width, Conv { kernel: 3, stride });
+            y = b.conv_bn(["conv1", "bn1"], path, y, from, width, ConvSpec { kernel: 3, stride });
             y = b.relu(&format!("{path}relu"), y);
-            y = b.conv_bn(["conv2", "bn2"], path, y, width, to, Conv { kernel: 3, stride: 1 });
+            y = b.conv_bn(["conv2", "bn2"], path, y, width, to, ConvSpec { kernel: 3, stride: 1 });
         }
         Block::Bottleneck => {
-            y = b.conv_bn(["conv1", "bn1"], path, y, from, width, Conv { kernel: 1, stride: 1 });
+            y = b.conv_bn(["conv1", "bn1"], path, y, from, width, ConvSpec { kernel: 1, stride: 1 });
             y = b.relu(&format!("{path}relu"), y);
-            y = b.conv_bn(["conv2", "bn2"], path, y, width, width, Conv { kernel: 3, stride });
+            y = b.conv_bn(["conv2", "bn2"], path, y, width, width, ConvSpec { kernel: 3, stride });
             y = b.relu(&format!("{path}relu_1"), y);
-            y = b.conv_bn(["conv3", "bn3"], path, y, width, to, Conv { kernel: 1, stride: 1 });
+            y = b.conv_bn(["conv3", "bn3"], path, y, width, to, ConvSpec { kernel: 1, stride: 1 });
         }
     }
     let shortcut = if stride != 1 || from != to {
-        b.conv_bn(["downsample.0", "downsample.1"], path, x, from, to, Conv { kernel: 1, stride })
+        b.conv_bn(["downsample.0", "downsample.1"], path, x, from, to, ConvSpec { kernel: 1, stride })
     } else {
         x
     };

@@ -13,10 +13,11 @@ use spgraph::emit::{self, Dialect};
 use spgraph::engine::{self, Engine, EngineChoice, EngineOptions};
 use spgraph::forms;
 use spgraph::grad;
-use spgraph::import::{Batch, ImportOptions, Imported, import};
+use spgraph::import::{BatchSize, ImportOptions, Imported, import};
 use spgraph::ir::{DType, Tensor, TensorType, ValueId};
 use spgraph::onnx::{ExternalData, SourceModel, pb, to_proto};
-use spgraph::ops::{Status, table};
+use spgraph::operator::Status;
+use spgraph::ops::table;
 use std::collections::BTreeSet;
 
 /// Largest difference allowed, relative to the sum of the magnitudes of the terms.
@@ -111,13 +112,13 @@ struct Emitted {
     found: Vec<bool>,
 }
 
-fn options(case: &Case, batch: Batch) -> ImportOptions {
+fn options(case: &Case, batch: BatchSize) -> ImportOptions {
     ImportOptions { batch, input_shape: None, batch_norm_train: case.batch_norm_train, frozen: Default::default(), keep_ties: true }
 }
 
 fn emitted(case: &Case, values: &[Tensor], wanted: &[usize], dynamic: bool) -> Result<Emitted, String> {
     let dtype = values[0].dtype();
-    let batch = if dynamic { Batch::Dynamic } else { Batch::Fixed(values[0].shape()[0]) };
+    let batch = if dynamic { BatchSize::Dynamic } else { BatchSize::Fixed(values[0].shape()[0]) };
     let Imported { mut graph, .. } = import(&source(case, dtype, values), &options(case, batch)).map_err(|e| e.to_string())?;
     let (mut inputs, mut ids): (Vec<String>, Vec<ValueId>) = (vec![], vec![]);
     for (i, _) in case.inputs.iter().enumerate().filter(|(_, input)| matches!(input, Input::Float { .. })) {

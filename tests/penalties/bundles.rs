@@ -2,10 +2,10 @@
 
 use super::{Random, engine};
 use safetensors::tensor::{Dtype, TensorView};
+use spgraph::bundle::manifest::{BatchNormMode, Role};
 use spgraph::engine::{EngineChoice, StatePort};
-use spgraph::import::Batch;
+use spgraph::import::BatchSize;
 use spgraph::ir::{DType, Tensor};
-use spgraph::manifest::{BatchNormMode, Role};
 use spgraph::onnx;
 use spgraph::optim::{Sgd, UpdateRule};
 use spgraph::rewrite::{Bundle, HeadOption, Options, Penalize, PenaltyStep, rewrite, start_state};
@@ -19,7 +19,7 @@ fn fixture(name: &str) -> PathBuf {
 
 /// Plain SGD, so that a step shows the penalty and nothing else.
 fn plain() -> Options {
-    let mut options = Options { batch: Batch::Fixed(2), split: true, ..Options::default() };
+    let mut options = Options { batch: BatchSize::Fixed(2), split: true, ..Options::default() };
     options.optimizer.rule = UpdateRule::Sgd(Sgd { momentum: 0.0, nesterov: false });
     options
 }
@@ -171,7 +171,7 @@ fn a_decoupled_penalty_is_beside_the_optimizer() {
     let options = Options {
         penalty_step: PenaltyStep::Decoupled,
         head: HeadOption::Classes(4),
-        batch: Batch::Fixed(2),
+        batch: BatchSize::Fixed(2),
         split: true,
         ..Options::default()
     };
@@ -223,7 +223,7 @@ fn train(bundle: &Bundle, steps: usize, scalars: &[(&str, f64)]) -> Vec<Tensor> 
         let data = Tensor::from_floats(DType::F32, &shape, &random.list(shape.iter().product(), -1.0, 1.0));
         let labels: Vec<i64> = (0..shape[0] as i64).map(|i| i % 3).collect();
         let target = Tensor::from_i64(&[shape[0]], &labels);
-        let value = |s: &spgraph::manifest::Scalar| scalars.iter().find(|g| g.0 == s.name).map_or(s.default, |g| g.1);
+        let value = |s: &spgraph::bundle::manifest::Scalar| scalars.iter().find(|g| g.0 == s.name).map_or(s.default, |g| g.1);
         let numbers: Vec<_> = m.scalars.iter().map(|s| (s.name.clone(), Tensor::from_floats(DType::F32, &[], &[value(s)]))).collect();
         let mut feeds: Vec<(&str, &Tensor)> = vec![(&m.data.input.name, &data), (&m.data.target.name, &target)];
         feeds.extend(numbers.iter().map(|(n, t)| (n.as_str(), t)));

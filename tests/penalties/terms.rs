@@ -6,8 +6,8 @@ use spgraph::engine::{Engine, EngineChoice};
 
 use spgraph::ir::{DType, Graph, Tensor, TensorType, ValueId};
 use spgraph::onnx;
-use spgraph::ops::Builder;
-use spgraph::penalty::{self, Groups, Penalty, Shared};
+use spgraph::operator::Builder;
+use spgraph::penalty::{self, Groups, Penalty, Pretrained};
 
 /// One parameter with its start, its Fisher information and its groups.
 struct Case {
@@ -108,7 +108,7 @@ impl Case {
         dtype: DType,
         dialect: Dialect,
         engine: &dyn Engine,
-        build: impl Fn(&mut Builder, &Shared) -> Vec<ValueId>,
+        build: impl Fn(&mut Builder, &Pretrained) -> Vec<ValueId>,
     ) -> Vec<Vec<f64>> {
         let mut graph = Graph::new("case");
         let tensor = |v: &[f64]| Tensor::from_floats(dtype, &self.shape, v);
@@ -118,7 +118,7 @@ impl Case {
         let fisher = Some(graph.constant("fisher", tensor(&self.fisher)));
         let mut b = Builder::new(&mut graph);
         b.scope("penalty");
-        let outputs = build(&mut b, &Shared { w, start, fisher, groups: &self.groups, strength });
+        let outputs = build(&mut b, &Pretrained { w, start, fisher, groups: &self.groups, strength });
         graph.outputs = outputs;
         let file = tempfile::NamedTempFile::with_suffix(".onnx").unwrap();
         onnx::write(file.path(), &emit::model(&graph, dialect)).unwrap();

@@ -1,22 +1,22 @@
 //! The regularizers in whole training graphs. Thirty steps against PyTorch's are in tests/python/test_training.py.
 
 use super::{engine, fixture};
+use spgraph::bundle::manifest::{BatchNormMode, Role};
 use spgraph::emit::Dialect;
 use spgraph::engine::{EngineChoice, StatePort};
-use spgraph::import::Batch;
+use spgraph::import::BatchSize;
 use spgraph::ir::Tensor;
-use spgraph::manifest::{BatchNormMode, Role};
 use spgraph::onnx;
-use spgraph::rewrite::{Bundle, HeadOption, Options, WantedRegularizer, rewrite, start_state};
+use spgraph::rewrite::{Bundle, HeadOption, Options, RegularizerRequest, rewrite, start_state};
 use tempfile::TempDir;
 
-fn wanted(kind: &str) -> WantedRegularizer {
-    WantedRegularizer { kind: kind.into(), strength: None }
+fn wanted(kind: &str) -> RegularizerRequest {
+    RegularizerRequest { kind: kind.into(), strength: None }
 }
 
 fn with(kinds: &[&str]) -> Options {
     Options {
-        batch: Batch::Fixed(3),
+        batch: BatchSize::Fixed(3),
         penalty: "none".into(),
         regularizers: kinds.iter().map(|k| wanted(k)).collect(),
         ..Options::default()
@@ -51,7 +51,7 @@ fn two_steps(bundle: &Bundle, choice: EngineChoice, scalars: &[(&str, f32)]) -> 
         let pixels: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| ((i * 7 + step * 31) as f32 * 0.37).sin()).collect();
         let labels: Vec<i64> = (0..shape[0] as i64).map(|i| (i + step as i64) % 3).collect();
         let (data, target) = (Tensor::from_f32(&shape, &pixels), Tensor::from_i64(&[shape[0]], &labels));
-        let value = |s: &spgraph::manifest::Scalar| scalars.iter().find(|g| g.0 == s.name).map_or(s.default as f32, |g| g.1);
+        let value = |s: &spgraph::bundle::manifest::Scalar| scalars.iter().find(|g| g.0 == s.name).map_or(s.default as f32, |g| g.1);
         let numbers: Vec<_> = m.scalars.iter().map(|s| (s.name.clone(), Tensor::from_f32(&[], &[value(s)]))).collect();
         let mut feeds: Vec<(&str, &Tensor)> = vec![(&m.data.input.name, &data), (&m.data.target.name, &target)];
         feeds.extend(numbers.iter().map(|(n, t)| (n.as_str(), t)));
@@ -77,12 +77,12 @@ fn engines_and_dialects_agree() {
     let strong = [("delta", 0.5), ("bss", 0.1), ("lwf", 4.0)];
     let all = ["delta", "bss", "lwf"];
     for (model, batch_norm, head, batch, kinds) in [
-        ("basic.bn.onnx", Some(BatchNormMode::Train), HeadOption::Classes(4), Batch::Fixed(3), &all[..]),
-        ("basic.onnx", None, HeadOption::Keep, Batch::Fixed(3), &all[..]),
-        ("resnet50.bn.onnx", Some(BatchNormMode::Frozen), HeadOption::Classes(4), Batch::Fixed(3), &all[..]),
-        ("basic.bn.onnx", Some(BatchNormMode::Train), HeadOption::Classes(4), Batch::Dynamic, &["delta", "lwf"]),
-        ("tokens.onnx", None, HeadOption::Classes(4), Batch::Fixed(3), &["lwf"]),
-        ("conv_head.onnx", None, HeadOption::Classes(4), Batch::Fixed(3), &["bss", "lwf"]),
+        ("basic.bn.onnx", Some(BatchNormMode::Train), HeadOption::Classes(4), BatchSize::Fixed(3), &all[..]),
+        ("basic.onnx", None, HeadOption::Keep, BatchSize::Fixed(3), &all[..]),
+        ("resnet50.bn.onnx", Some(BatchNormMode::Frozen), HeadOption::Classes(4), BatchSize::Fixed(3), &all[..]),
+        ("basic.bn.onnx", Some(BatchNormMode::Train), HeadOption::Classes(4), BatchSize::Dynamic, &["delta", "lwf"]),
+        ("tokens.onnx", None, HeadOption::Classes(4), BatchSize::Fixed(3), &["lwf"]),
+        ("conv_head.onnx", None, HeadOption::Classes(4), BatchSize::Fixed(3), &["bss", "lwf"]),
     ] {
         let mut results = vec![];
         for dialect in [Dialect::Functions, Dialect::Inlined] {
@@ -199,7 +199,7 @@ fn layers_are_the_last_convolutions_of_the_stages_or_those_that_match() {
 
 #[test]
 fn what_makes_no_sense_is_refused_with_the_reason() {
-    let own = |kind: &str, strength: f64| vec![WantedRegularizer { kind: kind.into(), strength: Some(strength) }];
+    let own = |kind: &str, strength: f64| vec![RegularizerRequest { kind: kind.into(), strength: Some(strength) }];
     let settings = |temperature, singular_values| spgraph::loss::Settings { temperature, singular_values };
     let cases: Vec<(&str, Options, &str)> = vec![
         (
@@ -225,7 +225,7 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
             Options { regularizer_settings: settings(3.0, 4), ..with(&["bss"]) },
             "--bss-k 4 is more than the 3 singular values of 3 images",
         ),
-        ("basic.bn.onnx", Options { batch: Batch::Dynamic, ..with(&["bss"]) }, "rewrite with a fixed --batch"),
+        ("basic.bn.onnx", Options { batch: BatchSize::Dynamic, ..with(&["bss"]) }, "rewrite with a fixed --batch"),
         ("tokens.onnx", with(&["bss"]), "bss needs one vector of features for each image"),
         ("vgg.onnx", with(&["delta"]), "no residual units"),
         (

@@ -8,7 +8,7 @@ use spgraph::engine::{Engine, EngineChoice};
 use spgraph::ir::{DType, Graph, Tensor, TensorType};
 use spgraph::loss::{self, REGULARIZERS, Seen, Settings};
 use spgraph::onnx;
-use spgraph::ops::Builder;
+use spgraph::operator::Builder;
 use std::collections::{BTreeSet, HashMap};
 
 #[derive(Deserialize)]

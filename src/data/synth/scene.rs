@@ -1,6 +1,6 @@
 //! One image: a background with clutter, the motif in random colours and position, noise.
 
-use super::shape::{Outline, Shape};
+use super::shape::{Emblem, Outline};
 use super::texture::Texture;
 use crate::data::random::Random;
 use image::{Rgb, RgbImage};
@@ -10,7 +10,7 @@ use std::f32::consts::PI;
 /// What makes an image belong to its class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Motif {
-    Shape(Shape),
+    Emblem(Emblem),
     Texture(Texture),
 }
 
@@ -164,7 +164,7 @@ impl Scene {
         let background = Background::new(random);
         let main = contrasting(random, background.middle(), 0.28);
         let (figure, texture, second) = match motif {
-            Motif::Shape(shape) => {
+            Motif::Emblem(shape) => {
                 let scale = random.range(0.6, 0.9);
                 let room = 0.9 * (1.0 - scale);
                 let center = [random.range(-room, room), random.range(-room, room)];

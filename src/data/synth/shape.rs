@@ -5,7 +5,7 @@ use libm::{cosf, sinf};
 use std::f32::consts::PI;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum Emblem {
     Disk,
     Square,
     Triangle,
@@ -38,16 +38,16 @@ fn radial(corners: usize, radii: &[f32]) -> Outline {
     Outline::Polygon(radii.iter().cycle().take(corners).enumerate().map(corner).collect())
 }
 
-impl Shape {
+impl Emblem {
     pub fn outline(self) -> Outline {
         match self {
-            Shape::Disk => Outline::Annulus(0.0, 0.85),
-            Shape::Ring => Outline::Annulus(0.5, 0.92),
-            Shape::Triangle => radial(3, &[1.0]),
-            Shape::Square => radial(4, &[1.0]),
-            Shape::Pentagon => radial(5, &[0.95]),
-            Shape::Star => radial(10, &[1.0, 0.42]),
-            Shape::Cross => {
+            Emblem::Disk => Outline::Annulus(0.0, 0.85),
+            Emblem::Ring => Outline::Annulus(0.5, 0.92),
+            Emblem::Triangle => radial(3, &[1.0]),
+            Emblem::Square => radial(4, &[1.0]),
+            Emblem::Pentagon => radial(5, &[0.95]),
+            Emblem::Star => radial(10, &[1.0, 0.42]),
+            Emblem::Cross => {
                 let (a, b) = (0.3, 0.92);
                 Outline::Polygon(vec![
                     [-a, b],
@@ -64,10 +64,10 @@ impl Shape {
                     [-a, a],
                 ])
             }
-            Shape::Arrow => {
+            Emblem::Arrow => {
                 Outline::Polygon(vec![[0.0, 1.0], [0.75, 0.1], [0.28, 0.1], [0.28, -0.9], [-0.28, -0.9], [-0.28, 0.1], [-0.75, 0.1]])
             }
-            Shape::Tee => Outline::Polygon(vec![
+            Emblem::Tee => Outline::Polygon(vec![
                 [-0.8, 0.8],
                 [0.8, 0.8],
                 [0.8, 0.25],
@@ -77,9 +77,9 @@ impl Shape {
                 [-0.28, 0.25],
                 [-0.8, 0.25],
             ]),
-            Shape::Ell => Outline::Polygon(vec![[-0.65, 0.85], [-0.1, 0.85], [-0.1, -0.25], [0.7, -0.25], [0.7, -0.8], [-0.65, -0.8]]),
-            Shape::Crescent => Outline::Crescent,
-            Shape::Heart => Outline::Heart,
+            Emblem::Ell => Outline::Polygon(vec![[-0.65, 0.85], [-0.1, 0.85], [-0.1, -0.25], [0.7, -0.25], [0.7, -0.8], [-0.65, -0.8]]),
+            Emblem::Crescent => Outline::Crescent,
+            Emblem::Heart => Outline::Heart,
         }
     }
 }
@@ -121,23 +121,23 @@ impl Outline {
 mod tests {
     use super::*;
 
-    const ALL: [Shape; 12] = [
-        Shape::Disk,
-        Shape::Square,
-        Shape::Triangle,
-        Shape::Star,
-        Shape::Ring,
-        Shape::Cross,
-        Shape::Pentagon,
-        Shape::Crescent,
-        Shape::Heart,
-        Shape::Arrow,
-        Shape::Tee,
-        Shape::Ell,
+    const ALL: [Emblem; 12] = [
+        Emblem::Disk,
+        Emblem::Square,
+        Emblem::Triangle,
+        Emblem::Star,
+        Emblem::Ring,
+        Emblem::Cross,
+        Emblem::Pentagon,
+        Emblem::Crescent,
+        Emblem::Heart,
+        Emblem::Arrow,
+        Emblem::Tee,
+        Emblem::Ell,
     ];
 
     /// Share of the square from -1.2 to 1.2 that each shape covers, and the largest radius.
-    fn measure(shape: Shape) -> (f32, f32) {
+    fn measure(shape: Emblem) -> (f32, f32) {
         let outline = shape.outline();
         let (mut hits, mut radius) = (0, 0.0f32);
         for i in 0..240 {
@@ -164,8 +164,8 @@ mod tests {
     #[test]
     fn areas_are_those_of_geometry() {
         let square = 2.4f32 * 2.4;
-        assert!((measure(Shape::Square).0 * square - 2.0).abs() < 0.02);
-        assert!((measure(Shape::Disk).0 * square - PI * 0.85 * 0.85).abs() < 0.02);
-        assert!((measure(Shape::Triangle).0 * square - 3.0 * 3.0f32.sqrt() / 4.0).abs() < 0.02);
+        assert!((measure(Emblem::Square).0 * square - 2.0).abs() < 0.02);
+        assert!((measure(Emblem::Disk).0 * square - PI * 0.85 * 0.85).abs() < 0.02);
+        assert!((measure(Emblem::Triangle).0 * square - 3.0 * 3.0f32.sqrt() / 4.0).abs() < 0.02);
     }
 }

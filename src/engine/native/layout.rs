@@ -73,7 +73,7 @@ pub fn apply(editor: &mut Editor) -> usize {
     for mut source in std::mem::take(&mut editor.nodes) {
         if let Some(native) = ops::find(editor, &source) {
             count += 1;
-            let shape = native.source.as_ref().and_then(|s| s.shape).and_then(|shape| shape(editor, &source));
+            let shape = native.replaces.as_ref().and_then(|s| s.shape).and_then(|shape| shape(editor, &source));
             let inputs = source.input.iter().zip(native.inputs).map(|(value, port)| match port.is_image() && !value.is_empty() {
                 true => layouts.channels_last(value),
                 false => {

@@ -1,9 +1,9 @@
 //! The shape of one convolution, from which the forms of its gradients are chosen.
 
 use crate::ir::{Attr, Attrs, Dim, Node, TensorType};
-use crate::ops::build::attrs;
-use crate::ops::window::Window;
-use crate::ops::{Rule, fixed};
+use crate::operator::attrs;
+use crate::operator::window::Window;
+use crate::operator::{Rule, fixed};
 
 /// The geometry of one convolution; for a transposed one, of the convolution that it transposes.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use super::LARGE_MAP;
 use super::geometry::Geometry;
 use crate::ir::{Attr, ValueId};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 impl Geometry {
     /// The gradient of the input: `dY` convolved with the kernel turned over, or a transposed convolution.

@@ -12,9 +12,9 @@ mod weight_grad;
 pub use self::transpose::ConvTranspose;
 
 use self::geometry::Geometry;
-use super::window::Window;
-use super::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
 use crate::ir::{Dim, Node, TensorType, ValueId};
+use crate::operator::window::Window;
+use crate::operator::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
 
 /// Output maps at least this high and wide take the forms for large maps.
 const LARGE_MAP: usize = 28;

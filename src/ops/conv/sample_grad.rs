@@ -2,7 +2,7 @@
 
 use super::geometry::Geometry;
 use crate::ir::{Attr, Dim, ValueId};
-use crate::ops::{Builder, PerSample, Rule};
+use crate::operator::{Builder, PerSample, Rule};
 
 impl Geometry {
     /// The gradient of the kernel for each sample: `dYₙ·Xₙᵀ`, where `X` holds a row for every channel and kernel tap.

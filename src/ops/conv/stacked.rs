@@ -2,7 +2,7 @@
 
 use super::geometry::Geometry;
 use crate::ir::{Dim, ValueId, product};
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 
 /// Up to so many output pixels an image has too few columns for the matrix product of a pointwise convolution.
 const FEW_PIXELS: usize = 64;

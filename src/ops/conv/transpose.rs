@@ -3,8 +3,8 @@
 use super::geometry::Geometry;
 use super::{bias_grad, bias_sample_grad, group_of, import_window};
 use crate::ir::{Attr, Dim, TensorType, ValueId};
-use crate::ops::window::Window;
-use crate::ops::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
+use crate::operator::window::Window;
+use crate::operator::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
 
 /// Without auto_pad and output_shape.
 pub struct ConvTranspose;

@@ -3,9 +3,9 @@
 use super::LARGE_MAP;
 use super::geometry::Geometry;
 use crate::ir::{Dim, ValueId, product};
+use crate::operator::window::Window;
+use crate::operator::{Builder, Rule};
 use crate::ops::slice::take_apart;
-use crate::ops::window::Window;
-use crate::ops::{Builder, Rule};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

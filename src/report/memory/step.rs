@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, DType, Dim, Graph, Node, TensorType, ValueId};
 use crate::onnx::pb::attribute_proto::AttributeType;
 use crate::onnx::{self, SourceModel, pb};
-use crate::ops::{Known, View, table};
+use crate::operator::{Known, View};
+use crate::ops::table;
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -1,9 +1,9 @@
 //! A convolution and its gradients, each by the form that suits its shape.
 
-use super::gather::{Conv, Gather};
+use super::disjoint_slice::{DisjointSlice, with_scratch};
+use super::gather::{ConvGeometry, Gather};
 use super::pack::{pack_backward, pack_forward};
 use super::product::{Epilogue, Side, product};
-use super::shared::{Shared, with_scratch};
 use super::{Isa, Pool, depthwise, weight_grad, winograd};
 use std::sync::OnceLock;
 
@@ -16,32 +16,32 @@ const WIDE: usize = 32;
 enum Form {
     Direct,
     /// The same with merged taps, over images with their padding written out.
-    Merged(Conv),
+    Merged(ConvGeometry),
     Winograd,
     Depthwise,
     /// Several groups as one.
-    Joined(Box<Plan>),
+    Joined(Box<ConvPlan>),
 }
 
 /// One convolution with what is computed once for its shape.
-pub struct Plan {
-    conv: Conv,
+pub struct ConvPlan {
+    conv: ConvGeometry,
     form: Form,
     forward: OnceLock<Gather>,
     backward: OnceLock<Vec<Gather>>,
 }
 
-impl Plan {
-    pub fn new(conv: Conv) -> Plan {
+impl ConvPlan {
+    pub fn new(conv: ConvGeometry) -> ConvPlan {
         let form = if winograd::covers(&conv) {
             Form::Winograd
         } else if depthwise::covers(&conv) {
             Form::Depthwise
         } else if let Some(groups) = joined(&conv) {
-            Form::Joined(Box::new(Plan::new(Conv { groups, ..conv.clone() })))
+            Form::Joined(Box::new(ConvPlan::new(ConvGeometry { groups, ..conv.clone() })))
         } else if conv.groups == 1 && conv.channels <= FEW_CHANNELS && conv.kernel[1] > 1 && conv.dilations[1] == 1 {
             let reach = |axis: usize| (conv.output[axis] - 1) * conv.strides[axis] + (conv.kernel[axis] - 1) * conv.dilations[axis] + 1;
-            Form::Merged(Conv {
+            Form::Merged(ConvGeometry {
                 input: [reach(0), reach(1)],
                 kernel: [conv.kernel[0], 1],
                 dilations: [conv.dilations[0], 1],
@@ -52,21 +52,21 @@ impl Plan {
         } else {
             Form::Direct
         };
-        Plan { conv, form, forward: OnceLock::new(), backward: OnceLock::new() }
+        ConvPlan { conv, form, forward: OnceLock::new(), backward: OnceLock::new() }
     }
 
-    pub fn conv(&self) -> &Conv {
+    pub fn conv(&self) -> &ConvGeometry {
         &self.conv
     }
 
     /// `y = epilogue(x ∗ w)`; `x` `[N, H, W, C]`, `w` `[O, C/groups, kh, kw]`, `y` `[N, H', W', O]`.
     pub fn forward(&self, pool: &dyn Pool, isa: Isa, x: &[f32], w: &[f32], epilogue: &Epilogue, y: &mut [f32]) {
-        let direct = |conv: &Conv, x: &[f32], w: &[f32], y: &mut [f32]| {
+        let direct = |conv: &ConvGeometry, x: &[f32], w: &[f32], y: &mut [f32]| {
             let gather = self.forward.get_or_init(|| Gather::forward(conv));
             let packed = pack_forward(pool, isa, conv, w);
             let from = Side { pixels: conv.input_pixels(), channels: conv.channels };
             let to = Side { pixels: conv.output_pixels(), channels: conv.features };
-            product(pool, isa, conv.images, (x, from), gather, &packed, (Shared::new(y), to), epilogue);
+            product(pool, isa, conv.images, (x, from), gather, &packed, (DisjointSlice::new(y), to), epilogue);
         };
         match &self.form {
             Form::Direct => direct(&self.conv, x, w, y),
@@ -91,7 +91,7 @@ impl Plan {
             Form::Direct | Form::Merged(_) => {
                 let from = Side { pixels: conv.output_pixels(), channels: conv.features };
                 let to = Side { pixels: conv.input_pixels(), channels: conv.channels };
-                let out = Shared::new(dx);
+                let out = DisjointSlice::new(dx);
                 for gather in self.backward.get_or_init(|| Gather::backward(conv)) {
                     let packed = pack_backward(pool, isa, conv, gather, w);
                     product(pool, isa, conv.images, (dy, from), gather, &packed, (out, to), epilogue);
@@ -102,7 +102,7 @@ impl Plan {
 
     /// `dw = xᵀ ∗ dy`, and `db`, the sums of `dy` over pixels.
     pub fn weight_grad(&self, pool: &dyn Pool, isa: Isa, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
-        let gather = |conv: &Conv| self.forward.get_or_init(|| Gather::forward(conv));
+        let gather = |conv: &ConvGeometry| self.forward.get_or_init(|| Gather::forward(conv));
         match &self.form {
             Form::Direct => weight_grad::weight_grad(pool, isa, &self.conv, gather(&self.conv), x, dy, dw, db),
             Form::Merged(merged) => self.with_padded(pool, merged, x, |x| {
@@ -122,7 +122,7 @@ impl Plan {
     }
 
     /// Weights of groups that are computed together: `plan` has wider groups.
-    fn joined_weights(&self, plan: &Plan, w: &[f32]) -> Vec<f32> {
+    fn joined_weights(&self, plan: &ConvPlan, w: &[f32]) -> Vec<f32> {
         let filters = self.filters(plan);
         let mut all = vec![0.0; filters.joined * self.conv.features];
         for (o, filter) in w.chunks_exact(filters.own).enumerate() {
@@ -131,14 +131,14 @@ impl Plan {
         all
     }
 
-    fn filters(&self, plan: &Plan) -> Filters {
+    fn filters(&self, plan: &ConvPlan) -> Filters {
         let [own, joined] = [&self.conv, &plan.conv].map(|conv| conv.depth() * conv.taps());
         Filters { own, joined, width: self.conv.width(), together: self.conv.groups / plan.conv.groups }
     }
 
     /// Pairs of positions: in `[O, C, kh, kw]`, and in `[O, kw·C, kh, 1]`.
     fn merged_weights(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let Conv { features, channels, kernel: [high, wide], .. } = self.conv;
+        let ConvGeometry { features, channels, kernel: [high, wide], .. } = self.conv;
         (0..features * channels * high * wide).map(move |at| {
             let (x, rest) = (at % wide, at / wide);
             let (y, rest) = (rest % high, rest / high);
@@ -148,13 +148,13 @@ impl Plan {
     }
 
     /// Calls `work` with the images with zeros around them, cut to what the convolution reads.
-    fn with_padded(&self, pool: &dyn Pool, to: &Conv, x: &[f32], work: impl FnOnce(&[f32])) {
+    fn with_padded(&self, pool: &dyn Pool, to: &ConvGeometry, x: &[f32], work: impl FnOnce(&[f32])) {
         let from = &self.conv;
         let (line, image) = (to.input[1] * to.channels, to.input_pixels() * to.channels);
         let left = (from.pads[1] * to.channels).min(line);
         let width = from.input[1].min(to.input[1].saturating_sub(from.pads[1])) * from.channels;
         with_scratch(to.images * image, |padded| {
-            let out = Shared::new(padded);
+            let out = DisjointSlice::new(padded);
             pool.run(to.images * to.input[0], &|task| {
                 let (n, y) = (task / to.input[0], task % to.input[0]);
                 // SAFETY: every task has one line of one image.
@@ -192,7 +192,7 @@ impl Filters {
 }
 
 /// How many groups remain where narrow ones are joined; `None` where they are wide enough or do not fit together.
-fn joined(conv: &Conv) -> Option<usize> {
+fn joined(conv: &ConvGeometry) -> Option<usize> {
     let narrow = conv.depth().max(conv.width());
     let together = (2..=conv.groups).rev().find(|&n| conv.groups.is_multiple_of(n) && n * narrow <= WIDE)?;
     Some(conv.groups / together)

@@ -1,9 +1,9 @@
 //! Convolutions in which every channel has a filter of its own: sixteen channels at a time, straight from the definition.
 
+use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::lanes::{LANES, Lanes, for_isa};
 use super::product::Epilogue;
-use super::shared::{Shared, with_scratch};
-use super::{Conv, Isa, Pool};
+use super::{ConvGeometry, Isa, Pool};
 
 /// Taps of a kernel's line whose sums are held at once.
 const HELD: usize = 32;
@@ -11,7 +11,7 @@ const HELD: usize = 32;
 const PARTS: usize = 16;
 
 /// Whether this form computes the convolution.
-pub fn covers(conv: &Conv) -> bool {
+pub fn covers(conv: &ConvGeometry) -> bool {
     conv.groups > 1 && conv.groups == conv.channels && conv.groups == conv.features && conv.kernel[1] <= HELD
 }
 
@@ -33,12 +33,12 @@ impl Axis {
     }
 
     /// Output positions and the inputs that they meet.
-    fn forward(conv: &Conv, axis: usize) -> Axis {
+    fn forward(conv: &ConvGeometry, axis: usize) -> Axis {
         Axis::new(conv.output[axis], conv.kernel[axis], |at, tap| conv.source(axis, at, tap))
     }
 
     /// Input positions and the outputs that they meet.
-    fn backward(conv: &Conv, axis: usize) -> Axis {
+    fn backward(conv: &ConvGeometry, axis: usize) -> Axis {
         Axis::new(conv.input[axis], conv.kernel[axis], |at, tap| conv.target(axis, at, tap))
     }
 
@@ -99,7 +99,16 @@ for_isa! {
 
 /// The convolution `x → y`, or, `turned_over`, of the cotangents to the input's gradient. `conv` is always the forward one.
 #[allow(clippy::too_many_arguments)]
-pub fn convolve(pool: &dyn Pool, isa: Isa, conv: &Conv, turned_over: bool, x: &[f32], w: &[f32], y: &mut [f32], epilogue: &Epilogue) {
+pub fn convolve(
+    pool: &dyn Pool,
+    isa: Isa,
+    conv: &ConvGeometry,
+    turned_over: bool,
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+    epilogue: &Epilogue,
+) {
     let (from, to) = if turned_over { (conv.output, conv.input) } else { (conv.input, conv.output) };
     let (channels, taps) = (conv.channels, conv.taps());
     assert!(x.len() >= conv.images * from[0] * from[1] * channels && y.len() >= conv.images * to[0] * to[1] * channels);
@@ -119,7 +128,7 @@ pub fn convolve(pool: &dyn Pool, isa: Isa, conv: &Conv, turned_over: bool, x: &[
         columns: axis(1),
         epilogue,
     };
-    let (out, len) = (Shared::new(y), to[1] * channels);
+    let (out, len) = (DisjointSlice::new(y), to[1] * channels);
     pool.run(conv.images * to[0], &|task| {
         // SAFETY: every task has its own line.
         let line = unsafe { out.part(task * len, len) };
@@ -170,7 +179,7 @@ for_isa! {
 }
 
 /// The gradient of the weights, `[C, 1, kh, kw]`, and of the bias where `db` is given.
-pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
     let (channels, taps) = (conv.channels, conv.taps());
     let (rows, columns) = (Axis::forward(conv, 0), Axis::forward(conv, 1));
     let lines = conv.images * conv.output[0];
@@ -179,7 +188,7 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32]
     let parts = PARTS.min(lines);
     with_scratch(parts * taps * channels, |buffer| {
         buffer.fill(0.0);
-        let shared = Shared::new(buffer);
+        let shared = DisjointSlice::new(buffer);
         pool.run(parts, &|part| {
             // SAFETY: every task has its own sums.
             let sums = unsafe { shared.part(part * taps * channels, taps * channels) };

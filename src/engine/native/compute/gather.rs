@@ -6,7 +6,7 @@
 /// The geometry of a two-dimensional convolution: sizes as `[height, width]`, pads as `[top, left]` (those at the end follow
 /// from the sizes).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conv {
+pub struct ConvGeometry {
     pub images: usize,
     pub input: [usize; 2],
     pub channels: usize,
@@ -21,7 +21,7 @@ pub struct Conv {
     pub run: usize,
 }
 
-impl Conv {
+impl ConvGeometry {
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
@@ -73,7 +73,7 @@ pub struct Gather {
 
 impl Gather {
     /// Every output row from the input rows under the kernel.
-    pub fn forward(conv: &Conv) -> Gather {
+    pub fn forward(conv: &ConvGeometry) -> Gather {
         let width = conv.output[1];
         let mut sources = Vec::with_capacity(conv.taps() * conv.output_pixels());
         for tap in 0..conv.taps() {
@@ -88,7 +88,7 @@ impl Gather {
 
     /// Every input row from the output rows that read it; one table for each phase of the strides, with the taps that the
     /// phase meets (there may be none).
-    pub fn backward(conv: &Conv) -> Vec<Gather> {
+    pub fn backward(conv: &ConvGeometry) -> Vec<Gather> {
         let mut all = vec![];
         for phase in 0..conv.strides[0] * conv.strides[1] {
             let (py, px) = (phase / conv.strides[1], phase % conv.strides[1]);

@@ -1,8 +1,8 @@
 //! Layouts and pooling of images.
 
-use super::gather::Conv;
+use super::disjoint_slice::DisjointSlice;
+use super::gather::ConvGeometry;
 use super::lanes::{LANES, Lanes, for_isa};
-use super::shared::Shared;
 use super::{Isa, Pool};
 
 /// Elements of one block of a transposition: both sides stay in the first-level cache.
@@ -12,7 +12,7 @@ const BLOCK: usize = 16;
 pub fn transposed(pool: &dyn Pool, images: usize, rows: usize, columns: usize, x: &[f32], out: &mut [f32]) {
     let stripes = columns.div_ceil(BLOCK);
     assert!(x.len() == images * rows * columns && out.len() == x.len());
-    let out = Shared::new(out);
+    let out = DisjointSlice::new(out);
     pool.run(images * stripes, &|task| {
         let (n, first) = (task / stripes, task % stripes * BLOCK);
         let width = BLOCK.min(columns - first);
@@ -33,7 +33,7 @@ pub fn transposed(pool: &dyn Pool, images: usize, rows: usize, columns: usize, x
 const CHANNELS: usize = 64;
 
 /// Calls `work` with every image, and the channels from `.1` on (how many: `.2`).
-fn by_image(pool: &dyn Pool, window: &Conv, work: &(dyn Fn(usize, usize, usize) + Sync)) {
+fn by_image(pool: &dyn Pool, window: &ConvGeometry, work: &(dyn Fn(usize, usize, usize) + Sync)) {
     let blocks = window.channels.div_ceil(CHANNELS);
     pool.run(window.images * blocks, &|task| {
         let first = task % blocks * CHANNELS;
@@ -42,7 +42,7 @@ fn by_image(pool: &dyn Pool, window: &Conv, work: &(dyn Fn(usize, usize, usize) 
 }
 
 /// The input pixels that a window meets, in row-major order.
-fn pixels(window: &Conv, at: usize) -> impl Iterator<Item = usize> + '_ {
+fn pixels(window: &ConvGeometry, at: usize) -> impl Iterator<Item = usize> + '_ {
     let (oy, ox) = (at / window.output[1], at % window.output[1]);
     (0..window.taps()).filter_map(move |tap| {
         let y = window.source(0, oy, tap / window.kernel[1])?;
@@ -52,9 +52,9 @@ fn pixels(window: &Conv, at: usize) -> impl Iterator<Item = usize> + '_ {
 }
 
 /// The largest element of every window; `window.features` is not used.
-pub fn max_pool(pool: &dyn Pool, window: &Conv, x: &[f32], y: &mut [f32]) {
+pub fn max_pool(pool: &dyn Pool, window: &ConvGeometry, x: &[f32], y: &mut [f32]) {
     let channels = window.channels;
-    let out = Shared::new(y);
+    let out = DisjointSlice::new(y);
     by_image(pool, window, &|n, first, count| {
         for at in 0..window.output_pixels() {
             // SAFETY: every task has its own image and channels.
@@ -78,7 +78,7 @@ struct Pooled<'a> {
 
 for_isa! {
     /// The gradient of one image, `count` channels from `first` on.
-    fn max_pool_grad_of<V>(window: &Conv, pooled: Pooled, n: usize, first: usize, count: usize, dx: Shared) {
+    fn max_pool_grad_of<V>(window: &ConvGeometry, pooled: Pooled, n: usize, first: usize, count: usize, dx: DisjointSlice) {
         let channels = window.channels;
         let place = |y: usize, x: usize| (n * window.input_pixels() + y * window.input[1] + x) * channels + first;
         // Lines of the input become 0 just before the first window that reaches them.
@@ -128,15 +128,15 @@ for_isa! {
 }
 
 /// `dy` to the first of every window's largest elements.
-pub fn max_pool_grad(pool: &dyn Pool, isa: Isa, window: &Conv, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
-    let out = Shared::new(dx);
+pub fn max_pool_grad(pool: &dyn Pool, isa: Isa, window: &ConvGeometry, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let out = DisjointSlice::new(dx);
     by_image(pool, window, &|n, first, count| max_pool_grad_of(isa, window, Pooled { x, y, dy }, n, first, count, out));
 }
 
 /// The mean over the pixels of every image: `[N, C]`.
 pub fn global_average(pool: &dyn Pool, images: usize, channels: usize, x: &[f32], y: &mut [f32]) {
     let pixels = x.len() / (images * channels).max(1);
-    let out = Shared::new(y);
+    let out = DisjointSlice::new(y);
     pool.run(images, &|n| {
         // SAFETY: every task has its own image.
         let to = unsafe { out.part(n * channels, channels) };

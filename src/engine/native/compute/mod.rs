@@ -5,13 +5,13 @@
 
 mod conv;
 mod depthwise;
+mod disjoint_slice;
 mod gather;
 pub mod images;
 mod lanes;
 pub mod norm;
 mod pack;
 mod product;
-mod shared;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -20,8 +20,8 @@ pub mod update;
 mod weight_grad;
 mod winograd;
 
-pub use self::conv::Plan;
-pub use self::gather::Conv;
+pub use self::conv::ConvPlan;
+pub use self::gather::ConvGeometry;
 pub use self::product::Epilogue;
 
 use std::sync::OnceLock;

@@ -1,8 +1,8 @@
 //! Per-channel work on rows of channels: statistics, affine maps, their gradients.
 
+use super::disjoint_slice::DisjointSlice;
 use super::lanes::{LANES, Lanes, for_isa};
 use super::product::Epilogue;
-use super::shared::Shared;
 use super::{Isa, Pool};
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ fn partial_sums(pool: &dyn Pool, rows: usize, channels: usize, add: impl Fn(Rang
     let step = rows_of_task(channels);
     let parts = rows.div_ceil(step);
     let mut partial = vec![0.0f32; parts * 2 * channels];
-    let shared = Shared::new(&mut partial);
+    let shared = DisjointSlice::new(&mut partial);
     pool.run(parts, &|part| {
         // SAFETY: every task has its own sums.
         let (first, second) = unsafe { shared.part(part * 2 * channels, 2 * channels) }.split_at_mut(channels);
@@ -210,7 +210,7 @@ pub fn affine(pool: &dyn Pool, isa: Isa, map: &Affine, epilogue: &Epilogue, out:
     let channels = map.factor.len();
     let rows = out.len() / channels;
     assert!(map.x.len() >= out.len() && map.offset.len() == channels && map.centre.len() == channels);
-    let out = Shared::new(out);
+    let out = DisjointSlice::new(out);
     let step = rows_of_task(channels);
     pool.run_back(rows.div_ceil(step), &|task| {
         let count = step.min(rows - task * step);

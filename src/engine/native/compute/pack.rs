@@ -1,8 +1,8 @@
 //! Weights `[O, I, kh, kw]` in the order in which products read them.
 
+use super::disjoint_slice::DisjointSlice;
 use super::gather::Gather;
-use super::shared::Shared;
-use super::{Conv, Isa, Pool};
+use super::{ConvGeometry, Isa, Pool};
 
 /// Columns of one panel of the AVX-512 tiles.
 pub const PANEL: usize = 32;
@@ -42,11 +42,11 @@ impl Packed {
 }
 
 /// For the forward convolution: rows are input channels, columns output channels.
-pub fn pack_forward(pool: &dyn Pool, isa: Isa, conv: &Conv, w: &[f32]) -> Packed {
+pub fn pack_forward(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, w: &[f32]) -> Packed {
     let (depth, width, taps) = (conv.depth(), conv.width(), conv.taps());
     let mut packed = Packed::new(isa, conv.groups, taps, depth, width);
     let (panel, panels, size) = (packed.panel, packed.panels(), packed.size());
-    let out = Shared::new(&mut packed.data);
+    let out = DisjointSlice::new(&mut packed.data);
     pool.run(conv.groups * panels, &|task| {
         let (group, first) = (task / panels, task % panels * panel);
         // SAFETY: each task has a panel of its own.
@@ -64,11 +64,11 @@ pub fn pack_forward(pool: &dyn Pool, isa: Isa, conv: &Conv, w: &[f32]) -> Packed
 }
 
 /// For the input's gradient: rows are output channels, columns input channels, with the taps of `gather`.
-pub fn pack_backward(pool: &dyn Pool, isa: Isa, conv: &Conv, gather: &Gather, w: &[f32]) -> Packed {
+pub fn pack_backward(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, gather: &Gather, w: &[f32]) -> Packed {
     let (depth, width, taps) = (conv.depth(), conv.width(), conv.taps());
     let mut packed = Packed::new(isa, conv.groups, gather.taps.len(), width, depth);
     let (panel, panels, size) = (packed.panel, packed.panels(), packed.size());
-    let out = Shared::new(&mut packed.data);
+    let out = DisjointSlice::new(&mut packed.data);
     pool.run(conv.groups * panels, &|task| {
         let (group, first) = (task / panels, task % panels * panel);
         let columns = panel.min(depth - first);

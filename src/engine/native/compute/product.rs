@@ -1,9 +1,9 @@
 //! Products of gathered rows with packed weights: forward convolution and the input's gradient.
 
+use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::gather::{Gather, NONE};
 use super::lanes::{LANES, Lanes, for_isa};
 use super::pack::{PANEL, Packed};
-use super::shared::{Shared, with_scratch};
 use super::{Isa, Pool};
 use std::ops::Range;
 
@@ -47,7 +47,7 @@ pub fn product(
     left: (&[f32], Side),
     gather: &Gather,
     packed: &Packed,
-    out: (Shared<'_>, Side),
+    out: (DisjointSlice<'_>, Side),
     epilogue: &Epilogue,
 ) {
     let ((left, from), (out, to)) = (left, out);
@@ -180,7 +180,7 @@ impl Job<'_> {
 
     /// The panels' part of the sum.
     #[cfg(target_arch = "x86_64")]
-    fn tiles(&self, panels: Range<usize>, part: &Part, out: &Shared) {
+    fn tiles(&self, panels: Range<usize>, part: &Part, out: &DisjointSlice) {
         use super::tile::{ROWS, Target, gathered};
         const _: () = assert!(BLOCK.is_multiple_of(ROWS));
         let Packed { depth, columns, panel: width, .. } = *self.packed;
@@ -236,7 +236,7 @@ impl Job<'_> {
     }
 
     /// Copies the rows together and leaves the product to the `gemm` crate.
-    fn portable(&self, isa: Isa, panels: Range<usize>, out: &Shared) {
+    fn portable(&self, isa: Isa, panels: Range<usize>, out: &DisjointSlice) {
         let Packed { taps, depth, columns, panel: wide, .. } = *self.packed;
         let deep = taps * depth;
         with_scratch(self.count * (deep + wide), |scratch| {

@@ -3,7 +3,7 @@
 use super::images::{global_average, max_pool, max_pool_grad, transposed};
 use super::norm::{Affine, affine, column_sums, cotangent_sums, moments};
 use super::update::{Pull, Step, update};
-use super::{Conv, Epilogue, Isa, Plan, Pool};
+use super::{ConvGeometry, ConvPlan, Epilogue, Isa, Pool};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// So many threads, which take tasks from a common counter.
@@ -58,8 +58,8 @@ fn close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
 }
 
 /// Sizes that are not written out are those of a square image without groups or dilation.
-fn conv(images: usize, input: [usize; 2], channels: usize, features: usize, kernel: usize, stride: usize, pad: usize) -> Conv {
-    shaped(Conv {
+fn conv(images: usize, input: [usize; 2], channels: usize, features: usize, kernel: usize, stride: usize, pad: usize) -> ConvGeometry {
+    shaped(ConvGeometry {
         images,
         input,
         channels,
@@ -75,7 +75,7 @@ fn conv(images: usize, input: [usize; 2], channels: usize, features: usize, kern
 }
 
 /// With the output's size for equal pads on both sides.
-fn shaped(mut conv: Conv) -> Conv {
+fn shaped(mut conv: ConvGeometry) -> ConvGeometry {
     for axis in 0..2 {
         let extent = (conv.kernel[axis] - 1) * conv.dilations[axis] + 1;
         conv.output[axis] = (conv.input[axis] + 2 * conv.pads[axis] - extent) / conv.strides[axis] + 1;
@@ -84,7 +84,7 @@ fn shaped(mut conv: Conv) -> Conv {
 }
 
 /// All pairs that a convolution multiplies: positions in x, w and y.
-fn pairs(c: &Conv, mut visit: impl FnMut(usize, usize, usize)) {
+fn pairs(c: &ConvGeometry, mut visit: impl FnMut(usize, usize, usize)) {
     let (depth, width) = (c.depth(), c.width());
     for n in 0..c.images {
         for (oy, ox) in (0..c.output[0]).flat_map(|y| (0..c.output[1]).map(move |x| (y, x))) {
@@ -109,7 +109,7 @@ fn pairs(c: &Conv, mut visit: impl FnMut(usize, usize, usize)) {
 }
 
 /// Convolutions that reach every form: direct, merged taps, Winograd; whole and partial tiles, panels and blocks.
-fn convolutions() -> Vec<(&'static str, Conv, f64)> {
+fn convolutions() -> Vec<(&'static str, ConvGeometry, f64)> {
     // Rounding of up to 2700 summands: about √2700·2⁻²⁴.
     let direct = 2e-6;
     // Winograd's transforms cost a digit.
@@ -117,23 +117,23 @@ fn convolutions() -> Vec<(&'static str, Conv, f64)> {
     vec![
         ("odd channels", conv(2, [7, 9], 21, 37, 3, 1, 1), direct),
         ("stride", conv(3, [8, 7], 64, 33, 3, 2, 1), direct),
-        ("groups and dilation", shaped(Conv { groups: 2, dilations: [2, 2], ..conv(1, [9, 9], 36, 40, 3, 1, 2) }), direct),
-        ("narrow groups", shaped(Conv { groups: 12, ..conv(2, [6, 7], 48, 48, 3, 2, 1) }), direct),
-        ("narrow groups of two widths", shaped(Conv { groups: 6, ..conv(1, [6, 5], 12, 30, 3, 1, 1) }), direct),
-        ("depthwise", shaped(Conv { groups: 40, ..conv(2, [8, 7], 40, 40, 3, 1, 1) }), direct),
+        ("groups and dilation", shaped(ConvGeometry { groups: 2, dilations: [2, 2], ..conv(1, [9, 9], 36, 40, 3, 1, 2) }), direct),
+        ("narrow groups", shaped(ConvGeometry { groups: 12, ..conv(2, [6, 7], 48, 48, 3, 2, 1) }), direct),
+        ("narrow groups of two widths", shaped(ConvGeometry { groups: 6, ..conv(1, [6, 5], 12, 30, 3, 1, 1) }), direct),
+        ("depthwise", shaped(ConvGeometry { groups: 40, ..conv(2, [8, 7], 40, 40, 3, 1, 1) }), direct),
         (
             "depthwise, strides, dilation and a wide kernel",
-            shaped(Conv { groups: 19, dilations: [1, 2], ..conv(2, [12, 13], 19, 19, 5, 2, 2) }),
+            shaped(ConvGeometry { groups: 19, dilations: [1, 2], ..conv(2, [12, 13], 19, 19, 5, 2, 2) }),
             direct,
         ),
-        ("depthwise with twice the features", shaped(Conv { groups: 8, ..conv(2, [5, 6], 8, 16, 3, 1, 1) }), direct),
+        ("depthwise with twice the features", shaped(ConvGeometry { groups: 8, ..conv(2, [5, 6], 8, 16, 3, 1, 1) }), direct),
         ("1×1", conv(2, [5, 5], 40, 70, 1, 1, 0), direct),
         ("1×1 with stride, a rim unread", conv(2, [6, 7], 40, 70, 1, 2, 0), direct),
         ("a network's stem", conv(1, [20, 21], 3, 16, 7, 2, 3), direct),
         ("a small network's stem", conv(2, [12, 33], 3, 16, 3, 1, 1), direct),
         ("few channels, pads beyond all that is read", conv(1, [1, 1], 3, 5, 2, 20, 5), direct),
         ("few channels, wide pads", conv(2, [5, 6], 8, 8, 3, 1, 2), direct),
-        ("two sizes", shaped(Conv { kernel: [1, 5], pads: [0, 2], strides: [2, 1], ..conv(2, [9, 8], 20, 24, 1, 1, 0) }), direct),
+        ("two sizes", shaped(ConvGeometry { kernel: [1, 5], pads: [0, 2], strides: [2, 1], ..conv(2, [9, 8], 20, 24, 1, 1, 0) }), direct),
         ("more than one block", conv(1, [33, 17], 24, 130, 1, 1, 0), direct),
         ("deep", conv(1, [4, 4], 300, 20, 3, 2, 1), direct),
         ("rows in parts", conv(1, [3, 3], 700, 150, 1, 1, 0), direct),
@@ -163,7 +163,7 @@ fn convolutions_and_their_gradients() {
         for isa in instruction_sets() {
             let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
             let (mut dw, mut db) = (vec![f32::NAN; w.len()], vec![f32::NAN; c.features]);
-            let plan = Plan::new(c.clone());
+            let plan = ConvPlan::new(c.clone());
             plan.forward(&Threads(2), isa, &x, &w, &Epilogue::default(), &mut y);
             plan.input_grad(&Threads(2), isa, &dy, &w, &Epilogue::default(), &mut dx);
             plan.weight_grad(&Threads(2), isa, &x, &dy, &mut dw, Some(&mut db));
@@ -205,7 +205,7 @@ fn epilogues() {
                     })
                     .collect();
                 let mut y = vec![f32::NAN; plain.len()];
-                Plan::new(c.clone()).forward(&Threads(2), isa, &x, &w, &epilogue, &mut y);
+                ConvPlan::new(c.clone()).forward(&Threads(2), isa, &x, &w, &epilogue, &mut y);
                 close(&format!("{what}, {isa:?}, case {case}"), &y, &expected, tolerance);
             }
         }
@@ -222,7 +222,7 @@ fn threads_change_nothing() {
             let run = |threads: usize| {
                 let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
                 let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; c.features]);
-                let plan = Plan::new(c.clone());
+                let plan = ConvPlan::new(c.clone());
                 plan.forward(&Threads(threads), isa, &x, &w, &Epilogue::default(), &mut y);
                 plan.input_grad(&Threads(threads), isa, &dy, &w, &Epilogue::default(), &mut dx);
                 plan.weight_grad(&Threads(threads), isa, &x, &dy, &mut dw, Some(&mut db));
@@ -257,7 +257,7 @@ fn large_results() {
         let aligned = buffer.as_ptr().align_offset(64);
         let [plain, streamed] = [aligned + 1, aligned].map(|at| {
             let y = &mut buffer[at..at + len];
-            Plan::new(c.clone()).forward(&Threads(2), isa, &x, &w, &epilogue, y);
+            ConvPlan::new(c.clone()).forward(&Threads(2), isa, &x, &w, &epilogue, y);
             y.to_vec()
         });
         assert_eq!(plain, streamed, "{isa:?}");

@@ -1,7 +1,7 @@
 //! Penalty, momentum and step on one parameter in a single pass.
 
+use super::disjoint_slice::DisjointSlice;
 use super::lanes::{LANES, Lanes, for_isa};
-use super::shared::Shared;
 use super::{Isa, Pool};
 
 /// Elements of one task, and of one partial sum of the penalty's term.
@@ -84,7 +84,7 @@ pub fn update(pool: &dyn Pool, isa: Isa, step: &Step, w: &mut [f32], v: &mut [f3
     assert!(step.pull.is_none_or(|p| p.start.is_none_or(|s| s.len() == len) && p.fisher.is_none_or(|f| f.len() == len)));
     let parts = len.div_ceil(CHUNK);
     let mut terms = vec![0.0f32; parts];
-    let (w, v, shared) = (Shared::new(w), Shared::new(v), Shared::new(&mut terms));
+    let (w, v, shared) = (DisjointSlice::new(w), DisjointSlice::new(v), DisjointSlice::new(&mut terms));
     pool.run(parts, &|part| {
         let range = part * CHUNK..((part + 1) * CHUNK).min(len);
         // SAFETY: every task has its own elements and its own term.

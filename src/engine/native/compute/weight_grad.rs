@@ -2,11 +2,11 @@
 //!
 //! `dW[o, i, tap] = Σ_pixel dY[pixel, o]·X[source(pixel, tap), i]`: for every tap a product over the pixels of all images.
 
+use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::gather::{Gather, NONE};
 use super::pack::PANEL;
 use super::product::multiply;
-use super::shared::{Shared, with_scratch};
-use super::{Conv, Isa, Pool};
+use super::{ConvGeometry, Isa, Pool};
 
 /// Output channels, input channels and pixels of one block: what is packed fits into a core's second-level cache.
 const FEATURES: usize = 128;
@@ -20,7 +20,16 @@ const TASKS: usize = 16;
 
 /// Writes the gradient of the weights, `[O, I/groups, kh, kw]`, and of the bias.
 #[allow(clippy::too_many_arguments)]
-pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, gather: &Gather, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+pub fn weight_grad(
+    pool: &dyn Pool,
+    isa: Isa,
+    conv: &ConvGeometry,
+    gather: &Gather,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+) {
     let (depth, width, taps) = (conv.depth(), conv.width(), conv.taps());
     let rows = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * conv.channels && dy.len() >= rows * conv.features);
@@ -35,7 +44,7 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, gather: &Gather, x: &
     with_scratch(parts * (size + conv.features), |buffer| {
         // Only the sums of the bias are added to; products are written.
         buffer.chunks_exact_mut(size + conv.features).for_each(|part| part[size..].fill(0.0));
-        let shared = Shared::new(buffer);
+        let shared = DisjointSlice::new(buffer);
         pool.run(tasks * parts, &|task| {
             // Parts one after the other: each is about images of its own.
             let (part, task) = (task / tasks, task % tasks);
@@ -64,7 +73,7 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, gather: &Gather, x: &
             block.run(isa, &shared, start, depth, sums);
         });
         let (first, others) = buffer.split_at(size + conv.features);
-        let dw = Shared::new(dw);
+        let dw = DisjointSlice::new(dw);
         pool.run(conv.features, &|o| {
             // SAFETY: every task has the filter of one output channel.
             let filter = unsafe { dw.part(o * depth * taps, depth * taps) };
@@ -91,7 +100,7 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, gather: &Gather, x: &
 pub fn few_channels(
     pool: &dyn Pool,
     isa: Isa,
-    (conv, merged): (&Conv, &Conv),
+    (conv, merged): (&ConvGeometry, &ConvGeometry),
     gather: &Gather,
     x: &[f32],
     dy: &[f32],
@@ -106,7 +115,7 @@ pub fn few_channels(
     let parts = TASKS.min(blocks).max(1);
     let size = (taps * depth + 1) * width;
     with_scratch(parts * size, |buffer| {
-        let shared = Shared::new(buffer);
+        let shared = DisjointSlice::new(buffer);
         pool.run(parts, &|part| {
             let block = Block {
                 rows: part * blocks / parts * PIXELS..((part + 1) * blocks / parts * PIXELS).min(rows),
@@ -200,7 +209,7 @@ struct Block<'a> {
 
 impl Block<'_> {
     /// Writes to `out` from `start` on, rows (output channels) at `stride`; adds the left side's sums over rows to `sums`.
-    fn run(&self, isa: Isa, out: &Shared, start: usize, stride: usize, sums: Option<&mut [f32]>) {
+    fn run(&self, isa: Isa, out: &DisjointSlice, start: usize, stride: usize, sums: Option<&mut [f32]>) {
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => self.tiles(out, start, stride, sums),
@@ -209,7 +218,7 @@ impl Block<'_> {
     }
 
     /// Brings a block's result to its place.
-    fn deliver(&self, result: &[f32], wide: usize, out: &Shared, start: usize, stride: usize) {
+    fn deliver(&self, result: &[f32], wide: usize, out: &DisjointSlice, start: usize, stride: usize) {
         for (o, row) in result.chunks_exact(wide).enumerate().take(self.features) {
             // SAFETY: no two tasks have the same rows and columns.
             let to = unsafe { out.part(start + o * stride, self.channels) };
@@ -218,7 +227,7 @@ impl Block<'_> {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn tiles(&self, out: &Shared, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
+    fn tiles(&self, out: &DisjointSlice, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
         use super::tile::{OUTER_ROWS as ROWS, outer};
         const _: () = assert!(FEATURES.is_multiple_of(ROWS) && CHANNELS.is_multiple_of(PANEL));
         let (tiles, panels) = (self.features.div_ceil(ROWS), self.channels.div_ceil(PANEL));
@@ -276,7 +285,7 @@ impl Block<'_> {
         }
     }
 
-    fn portable(&self, out: &Shared, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
+    fn portable(&self, out: &DisjointSlice, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
         let (high, wide) = (self.features, self.channels);
         with_scratch(high * wide + PIXELS * (high + wide), |scratch| {
             let (result, scratch) = scratch.split_at_mut(high * wide);

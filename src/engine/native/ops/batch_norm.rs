@@ -3,13 +3,13 @@
 use super::super::compute::Epilogue;
 use super::super::compute::norm::{Affine, affine};
 use super::conv::is_set;
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use ort::Result;
 
 /// `(x, scale, shift, mean, variance, addend?) → y`; attributes `epsilon` and `relu`.
 pub const BATCH_NORM: Native = Native {
     name: "BatchNormalization",
-    source: Some(Source {
+    replaces: Some(Replaces {
         function: false,
         op_type: "BatchNormalization",
         covers: |editor, node| editor.is_image(&node.input[0]) && node.output.len() == 1 && editor.int(node, "training_mode", 0) == 0,

@@ -2,13 +2,13 @@
 
 use super::super::compute::norm::cotangent_sums;
 use super::batch_norm::{epsilon, inverse};
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use ort::Result;
 
 /// `(dy, x, mean, variance) → dscale, dshift`; attribute `epsilon`.
 pub const BATCH_NORM_FROZEN_AFFINE_GRAD: Native = Native {
     name: "BatchNormFrozenAffineGrad",
-    source: Some(Source {
+    replaces: Some(Replaces {
         function: true,
         op_type: "BatchNormFrozenAffineGrad",
         covers: |editor, node| editor.is_image(&node.input[1]),

@@ -3,13 +3,13 @@
 use super::super::compute::Epilogue;
 use super::super::compute::norm::{Affine, affine};
 use super::batch_norm::{epsilon, inverse};
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use ort::Result;
 
 /// `(dy, scale, variance) → dx`; attribute `epsilon`.
 pub const BATCH_NORM_FROZEN_INPUT_GRAD: Native = Native {
     name: "BatchNormFrozenInputGrad",
-    source: Some(Source {
+    replaces: Some(Replaces {
         function: true,
         op_type: "BatchNormFrozenInputGrad",
         covers: |editor, node| editor.is_image(&node.input[0]),

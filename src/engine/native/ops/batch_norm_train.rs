@@ -4,13 +4,13 @@ use super::super::compute::Epilogue;
 use super::super::compute::norm::{Affine, affine, moments};
 use super::batch_norm::{epsilon, inverse};
 use super::conv::is_set;
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use ort::Result;
 
 /// `(x, scale, shift, addend?) → y, mean, biased variance`; attributes `epsilon` and `relu`.
 pub const BATCH_NORM_TRAIN: Native = Native {
     name: "BatchNormTrain",
-    source: Some(Source {
+    replaces: Some(Replaces {
         function: true,
         op_type: "BatchNormTrain",
         covers: |editor, node| editor.is_image(&node.input[0]),

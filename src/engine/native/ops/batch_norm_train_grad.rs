@@ -6,13 +6,13 @@
 use super::super::compute::Epilogue;
 use super::super::compute::norm::{Affine, affine, cotangent_sums};
 use super::batch_norm::{epsilon, inverse};
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use ort::Result;
 
 /// `(dy, x, scale, mean, variance) → dx, dscale, dshift`; attribute `epsilon`.
 pub const BATCH_NORM_TRAIN_GRAD: Native = Native {
     name: "BatchNormTrainGrad",
-    source: Some(Source {
+    replaces: Some(Replaces {
         function: true,
         op_type: "BatchNormTrainGrad",
         covers: |editor, node| editor.is_image(&node.input[1]),

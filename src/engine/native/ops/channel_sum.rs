@@ -2,14 +2,14 @@
 
 use super::super::compute::norm::column_sums;
 use super::super::graph::Editor;
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use crate::onnx::pb::NodeProto;
 use ort::Result;
 
 /// `x → sums`, `[C]`.
 pub const CHANNEL_SUM: Native = Native {
     name: "ChannelSum",
-    source: Some(Source { function: false, op_type: "ReduceSum", covers, shape: None }),
+    replaces: Some(Replaces { function: false, op_type: "ReduceSum", covers, shape: None }),
     inputs: &[Port::Image],
     outputs: &[Port::Plain],
     create: |_| Ok(Box::new(ChannelSum)),

@@ -1,9 +1,9 @@
 //! Convolution, with what follows it: bias, an image to add, a rectifier.
 
-use super::super::compute::{Epilogue, Plan};
+use super::super::compute::{ConvPlan, Epilogue};
 use super::super::graph::Editor;
 use super::window::{self, Window, is_plain};
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use crate::onnx::pb::NodeProto;
 use ort::operator::KernelContext;
 use ort::{Error, Result};
@@ -11,11 +11,11 @@ use ort::{Error, Result};
 /// `(x, w, bias?, addend?) → y`; attributes of `Conv`, `relu`, and `output` with the image's height and width.
 pub const CONV: Native = Native {
     name: "Conv",
-    source: Some(Source { function: false, op_type: "Conv", covers, shape: Some(shape) }),
+    replaces: Some(Replaces { function: false, op_type: "Conv", covers, shape: Some(shape) }),
     inputs: &[Port::Image, Port::Plain, Port::OptionalPlain, Port::OptionalImage],
     outputs: &[Port::Image],
     create: |attributes| {
-        Ok(Box::new(Conv { window: Window::read(attributes)?, relu: is_set(attributes, "relu"), pads: pads(attributes), plan: None }))
+        Ok(Box::new(ConvKernel { window: Window::read(attributes)?, relu: is_set(attributes, "relu"), pads: pads(attributes), plan: None }))
     },
 };
 
@@ -40,25 +40,25 @@ pub fn pads(attributes: &KernelContext) -> [usize; 4] {
     std::array::from_fn(|i| list.get(i).map_or(0, |&p| p.max(0) as usize))
 }
 
-struct Conv {
+struct ConvKernel {
     window: Window,
     relu: bool,
     pads: [usize; 4],
-    plan: Option<Plan>,
+    plan: Option<ConvPlan>,
 }
 
 /// The kept plan where its shape is still the same, otherwise a new one.
-pub fn planned(kept: &mut Option<Plan>, conv: super::super::compute::Conv) -> Result<&Plan> {
+pub fn planned(kept: &mut Option<ConvPlan>, conv: super::super::compute::ConvGeometry) -> Result<&ConvPlan> {
     if kept.as_ref().is_none_or(|plan| *plan.conv() != conv) {
         if conv.images.checked_mul(conv.input_pixels().max(conv.output_pixels())).is_none_or(|n| n >= u32::MAX as usize) {
             return Err(Error::new("the images are too large for the native kernels; run with --kernels standard"));
         }
-        *kept = Some(Plan::new(conv));
+        *kept = Some(ConvPlan::new(conv));
     }
     kept.as_ref().ok_or_else(|| Error::new("no plan"))
 }
 
-impl Compute for Conv {
+impl Compute for ConvKernel {
     fn compute(&mut self, cx: &Context) -> Result<()> {
         let (x, w, bias, addend) = (cx.input(0)?, cx.input(1)?, cx.optional(2)?, cx.optional(3)?);
         let image = x.image()?;

@@ -1,10 +1,10 @@
 //! The gradient of a convolution's input, with what follows it: a cotangent to add, a rectifier's mask.
 
-use super::super::compute::{Epilogue, Plan};
+use super::super::compute::{ConvPlan, Epilogue};
 use super::super::graph::Editor;
 use super::conv::{self, planned};
 use super::window::Window;
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use crate::onnx::pb::NodeProto;
 use ort::{Error, Result};
 
@@ -12,7 +12,7 @@ use ort::{Error, Result};
 /// width of its input.
 pub const CONV_INPUT_GRAD: Native = Native {
     name: "ConvInputGrad",
-    source: Some(Source { function: true, op_type: "ConvInputGrad", covers, shape: Some(shape) }),
+    replaces: Some(Replaces { function: true, op_type: "ConvInputGrad", covers, shape: Some(shape) }),
     inputs: &[Port::Image, Port::Plain, Port::OptionalImage, Port::OptionalImage],
     outputs: &[Port::Image],
     create: |attributes| {
@@ -38,7 +38,7 @@ fn shape(editor: &Editor, node: &NodeProto) -> Option<Vec<i64>> {
 struct ConvInputGrad {
     window: Window,
     size: [usize; 2],
-    plan: Option<Plan>,
+    plan: Option<ConvPlan>,
 }
 
 impl Compute for ConvInputGrad {

@@ -1,17 +1,17 @@
 //! The gradients of a convolution's weights and bias.
 
-use super::super::compute::Plan;
+use super::super::compute::ConvPlan;
 use super::super::graph::Editor;
 use super::conv::planned;
 use super::window::{Window, is_plain};
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use crate::onnx::pb::NodeProto;
 use ort::Result;
 
 /// `(x, dy) → dw, db?`; `dw` is `[O, C/group, kh, kw]`. Attributes of the convolution.
 pub const CONV_WEIGHT_GRAD: Native = Native {
     name: "ConvWeightGrad",
-    source: Some(Source { function: true, op_type: "ConvWeightGrad", covers, shape: None }),
+    replaces: Some(Replaces { function: true, op_type: "ConvWeightGrad", covers, shape: None }),
     inputs: &[Port::Image, Port::Image],
     outputs: &[Port::Plain, Port::OptionalPlain],
     create: |attributes| Ok(Box::new(ConvWeightGrad { window: Window::read(attributes)?, plan: None })),
@@ -24,7 +24,7 @@ fn covers(editor: &Editor, node: &NodeProto) -> bool {
 
 struct ConvWeightGrad {
     window: Window,
-    plan: Option<Plan>,
+    plan: Option<ConvPlan>,
 }
 
 impl Compute for ConvWeightGrad {

@@ -1,13 +1,13 @@
 //! The mean of each channel of an image.
 
 use super::super::compute::images;
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use ort::Result;
 
 /// `x → y`, `[N, C, 1, 1]`.
 pub const GLOBAL_AVERAGE_POOL: Native = Native {
     name: "GlobalAveragePool",
-    source: Some(Source {
+    replaces: Some(Replaces {
         function: false,
         op_type: "GlobalAveragePool",
         covers: |editor, node| editor.is_image(&node.input[0]),

@@ -6,7 +6,7 @@ use ort::{Error, Result};
 
 pub const TO_CHANNELS_LAST: Native = Native {
     name: "ToChannelsLast",
-    source: None,
+    replaces: None,
     inputs: &[Port::Plain],
     outputs: &[Port::Image],
     create: |_| Ok(Box::new(Layout { last: true })),
@@ -14,7 +14,7 @@ pub const TO_CHANNELS_LAST: Native = Native {
 
 pub const TO_CHANNELS_FIRST: Native = Native {
     name: "ToChannelsFirst",
-    source: None,
+    replaces: None,
     inputs: &[Port::Image],
     outputs: &[Port::Plain],
     create: |_| Ok(Box::new(Layout { last: false })),

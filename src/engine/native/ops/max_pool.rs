@@ -1,16 +1,21 @@
 //! The largest element of each window.
 
-use super::super::compute::{Conv, images};
+use super::super::compute::{ConvGeometry, images};
 use super::super::graph::Editor;
 use super::window::{self, Window, is_plain};
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use crate::onnx::pb::NodeProto;
 use ort::Result;
 
 /// `x → y`; attributes of `MaxPool`.
 pub const MAX_POOL: Native = Native {
     name: "MaxPool",
-    source: Some(Source { function: false, op_type: "MaxPool", covers, shape: Some(|editor, node| window::output(editor, node, None)) }),
+    replaces: Some(Replaces {
+        function: false,
+        op_type: "MaxPool",
+        covers,
+        shape: Some(|editor, node| window::output(editor, node, None)),
+    }),
     inputs: &[Port::Image],
     outputs: &[Port::Image],
     create: |attributes| Ok(Box::new(MaxPool { window: Window::read(attributes)?, pads: super::conv::pads(attributes) })),
@@ -32,7 +37,7 @@ impl Compute for MaxPool {
         let x = cx.input(0)?;
         let input = x.image()?;
         let output = self.window.output(input, self.pads, input[3])?;
-        let window: Conv = self.window.conv(input, output);
+        let window: ConvGeometry = self.window.conv(input, output);
         images::max_pool(cx, &window, x.data, cx.output(0, &output)?);
         Ok(())
     }

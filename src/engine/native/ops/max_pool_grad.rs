@@ -3,13 +3,13 @@
 use super::super::compute::images;
 use super::max_pool::covers;
 use super::window::Window;
-use super::{Compute, Context, Native, Port, Source};
+use super::{Compute, Context, Native, Port, Replaces};
 use ort::Result;
 
 /// `(x, y, dy) → dx`; attributes of `MaxPool`.
 pub const MAX_POOL_GRAD: Native = Native {
     name: "MaxPoolGrad",
-    source: Some(Source {
+    replaces: Some(Replaces {
         function: true,
         op_type: "MaxPoolGrad",
         covers,

@@ -62,25 +62,25 @@ impl Port {
 pub struct Native {
     pub name: &'static str,
     /// What it takes the place of: an operator of ONNX, or a function of the domain `ai.spgraph` without the number behind its name.
-    pub source: Option<Source>,
+    pub replaces: Option<Replaces>,
     pub inputs: &'static [Port],
     pub outputs: &'static [Port],
     pub create: fn(&KernelContext) -> Result<Box<dyn Compute>>,
 }
 
 /// A node that a native operator takes the place of.
-pub struct Source {
+pub struct Replaces {
     /// Whether it is a function of the domain `ai.spgraph`.
     pub function: bool,
     pub op_type: &'static str,
     /// Whether the operator covers the node, whose tensors' ranks the editor knows.
     pub covers: fn(&Editor, &NodeProto) -> bool,
     /// The shape `[N, C, H, W]` of the node's first output, where that is an image and its sizes are known.
-    pub shape: Option<Shape>,
+    pub shape: Option<InferShape>,
 }
 
 /// Infers the shape of a node's first output.
-pub type Shape = fn(&Editor, &NodeProto) -> Option<Vec<i64>>;
+pub type InferShape = fn(&Editor, &NodeProto) -> Option<Vec<i64>>;
 
 /// Every native operator.
 pub const TABLE: &[Native] = &[
@@ -104,7 +104,7 @@ pub const TABLE: &[Native] = &[
 /// The native operator that takes the node's place.
 pub fn find(editor: &Editor, node: &NodeProto) -> Option<&'static Native> {
     TABLE.iter().find(|native| {
-        native.source.as_ref().is_some_and(|source| {
+        native.replaces.as_ref().is_some_and(|source| {
             let name = match node.domain() {
                 "" if !source.function => node.op_type(),
                 crate::ir::FUNCTION_DOMAIN if source.function => crate::engine::inline::base(node.op_type()),

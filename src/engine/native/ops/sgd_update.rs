@@ -10,7 +10,7 @@ use ort::Result;
 /// first is asked, those of the nodes that read `w`.
 pub const SGD_UPDATE: Native = Native {
     name: "SgdUpdate",
-    source: None,
+    replaces: None,
     inputs: &[Port::Plain, Port::Plain, Port::Plain, Port::Plain, Port::OptionalPlain, Port::OptionalPlain, Port::OptionalPlain, Port::Any],
     outputs: &[Port::Plain, Port::Plain, Port::OptionalPlain],
     create: |attributes| {

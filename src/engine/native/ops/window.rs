@@ -1,6 +1,6 @@
 //! The attributes of convolutions and poolings.
 
-use super::super::compute::Conv;
+use super::super::compute::ConvGeometry;
 use super::super::graph::Editor;
 use crate::onnx::pb::NodeProto;
 use ort::operator::KernelContext;
@@ -46,8 +46,8 @@ impl Window {
     }
 
     /// The convolution between images `[N, H, W, C]` of these sizes.
-    pub fn conv(&self, input: [usize; 4], output: [usize; 4]) -> Conv {
-        Conv {
+    pub fn conv(&self, input: [usize; 4], output: [usize; 4]) -> ConvGeometry {
+        ConvGeometry {
             images: input[0],
             input: [input[1], input[2]],
             channels: input[3],

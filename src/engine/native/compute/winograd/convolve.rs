@@ -1,9 +1,9 @@
 //! A convolution, forward or of its input's gradient.
 
+use super::super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::super::pack::PANEL;
 use super::super::product::{Epilogue, multiply};
-use super::super::shared::{Shared, with_scratch};
-use super::super::{Conv, Isa, Pool};
+use super::super::{ConvGeometry, Isa, Pool};
 use super::transforms::{Map, Order, Tiles, transform_kernels, transform_outputs, transform_patches};
 use super::{POINTS, TASKS};
 use std::ops::Range;
@@ -20,7 +20,7 @@ const PATCHES: usize = if cfg!(test) { 1 << 18 } else { 2 << 20 };
 /// One convolution, forward or of its input's gradient.
 struct Convolution<'a> {
     isa: Isa,
-    conv: &'a Conv,
+    conv: &'a ConvGeometry,
     /// Whether cotangents meet kernels that are turned over.
     turned_over: bool,
     x: Map<'a>,
@@ -30,13 +30,22 @@ struct Convolution<'a> {
     size: [usize; 2],
     width: usize,
     epilogue: &'a Epilogue<'a>,
-    y: Shared<'a>,
+    y: DisjointSlice<'a>,
 }
 
 /// The convolution `x → y` with kernels of `conv`, or, turned over, of the cotangents to the input's gradient. `conv` is always
 /// the forward one.
 #[allow(clippy::too_many_arguments)]
-pub fn convolve(pool: &dyn Pool, isa: Isa, conv: &Conv, turned_over: bool, x: &[f32], w: &[f32], y: &mut [f32], epilogue: &Epilogue) {
+pub fn convolve(
+    pool: &dyn Pool,
+    isa: Isa,
+    conv: &ConvGeometry,
+    turned_over: bool,
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+    epilogue: &Epilogue,
+) {
     let (from, to) = match turned_over {
         false => ((conv.input, conv.channels), (conv.output, conv.features)),
         true => ((conv.output, conv.features), (conv.input, conv.channels)),
@@ -54,7 +63,7 @@ pub fn convolve(pool: &dyn Pool, isa: Isa, conv: &Conv, turned_over: bool, x: &[
         size: to.0,
         width: to.1,
         epilogue,
-        y: Shared::new(y),
+        y: DisjointSlice::new(y),
     };
     match POINTS * from.1 * to.1.next_multiple_of(PIECE) <= KERNELS {
         true => this.by_tiles(pool),
@@ -85,7 +94,7 @@ impl Convolution<'_> {
         let count = self.tiles.count();
         let step = BLOCK.min(count.div_ceil(TASKS).next_multiple_of(14));
         with_scratch(pieces * size, |kernels| {
-            let shared = Shared::new(kernels);
+            let shared = DisjointSlice::new(kernels);
             pool.run(pieces, &|piece| {
                 // SAFETY: every task has its own piece.
                 self.kernels(part(piece), unsafe { shared.part(piece * size, size) });
@@ -113,7 +122,7 @@ impl Convolution<'_> {
                 let blocks = held.min(count - first).div_ceil(BLOCK);
                 let block = |nth: usize| first + nth * BLOCK..(first + (nth + 1) * BLOCK).min(count);
                 let place = |nth: usize| nth * self.rows(BLOCK).len();
-                let shared = Shared::new(patches);
+                let shared = DisjointSlice::new(patches);
                 pool.run(blocks, &|nth| {
                     // SAFETY: every task has its own block.
                     self.patches(block(nth), unsafe { shared.part(place(nth), self.rows(block(nth).len()).len()) });

@@ -21,7 +21,7 @@ pub use self::convolve::convolve;
 pub use self::weight_grad::weight_grad;
 
 use super::lanes::LANES;
-use super::{Conv, Isa, lanes};
+use super::{ConvGeometry, Isa, lanes};
 
 /// Outputs of a tile and inputs of a patch along one axis.
 const TILE: usize = 4;
@@ -33,7 +33,7 @@ const POINTS: usize = PATCH * PATCH;
 const TASKS: usize = 16;
 
 /// Whether these forms compute the convolution.
-pub fn covers(conv: &Conv) -> bool {
+pub fn covers(conv: &ConvGeometry) -> bool {
     conv.kernel == [3, 3]
         && conv.strides == [1, 1]
         && conv.dilations == [1, 1]

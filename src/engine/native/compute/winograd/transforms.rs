@@ -3,10 +3,10 @@
 // The two axes of a patch index several arrays at once.
 #![allow(clippy::needless_range_loop)]
 
-use super::super::Conv;
+use super::super::ConvGeometry;
+use super::super::disjoint_slice::DisjointSlice;
 use super::super::lanes::{LANES, Lanes, for_isa};
 use super::super::product::Epilogue;
-use super::super::shared::Shared;
 use super::{PATCH, POINTS, TAPS, TILE};
 use std::ops::Range;
 
@@ -229,7 +229,7 @@ for_isa! {
 
 for_isa! {
     /// Products of tiles `range`, `[point][tile][channel]`, back to pixels of the output, `part` of its channels.
-    pub(super) fn transform_outputs<V>(products: &[f32], tiles: Tiles, range: Range<usize>, part: Range<usize>, size: [usize; 2], channels: usize, epilogue: &Epilogue, out: Shared) {
+    pub(super) fn transform_outputs<V>(products: &[f32], tiles: Tiles, range: Range<usize>, part: Range<usize>, size: [usize; 2], channels: usize, epilogue: &Epilogue, out: DisjointSlice) {
         let step = range.len() * part.len();
         for (nth, tile) in range.clone().enumerate() {
             let (image, y, x) = tiles.place(tile);
@@ -251,7 +251,7 @@ for_isa! {
 
 for_isa! {
     /// The kernels between all rows (`tiles` of `order`) and `part` of the columns.
-    pub(super) fn transform_kernels<V>(w: &[f32], conv: &Conv, turned_over: bool, part: Range<usize>, order: Order, u: &mut [f32]) {
+    pub(super) fn transform_kernels<V>(w: &[f32], conv: &ConvGeometry, turned_over: bool, part: Range<usize>, order: Order, u: &mut [f32]) {
         for column in part.clone().step_by(LANES) {
             for row in 0..order.tiles {
                 let mut lines = [[0.0; LANES]; 9];
@@ -271,7 +271,7 @@ for_isa! {
 
 for_isa! {
     /// The weights between `outputs` and `inputs` from `m[point][output][input]` with `stride` inputs, to `dw[O][C][3][3]`.
-    pub(super) fn transform_weights<V>(m: &[f32], stride: usize, outputs: Range<usize>, inputs: Range<usize>, channels: usize, dw: Shared) {
+    pub(super) fn transform_weights<V>(m: &[f32], stride: usize, outputs: Range<usize>, inputs: Range<usize>, channels: usize, dw: DisjointSlice) {
         let step = outputs.len() * stride;
         for (nth, o) in outputs.clone().enumerate() {
             // SAFETY: every task has its own pairs of channels.

@@ -1,11 +1,11 @@
 //! The gradient of the weights.
 
+use super::super::disjoint_slice::{DisjointSlice, add_parts, with_scratch};
 use super::super::lanes::LANES;
 use super::super::norm::column_sums;
 use super::super::pack::PANEL;
 use super::super::product::multiply;
-use super::super::shared::{Shared, add_parts, with_scratch};
-use super::super::{Conv, Isa, Pool};
+use super::super::{ConvGeometry, Isa, Pool};
 use super::transforms::{Map, Order, Tiles, transform_cotangents, transform_patches, transform_weights};
 use super::{POINTS, TASKS};
 
@@ -15,7 +15,7 @@ const CHANNELS: usize = 128;
 const TURN: usize = 56;
 
 /// The gradient of the weights, and of the bias where `db` is given.
-pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
     let (depth, width) = (conv.channels, conv.features);
     let pixels = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * depth && dy.len() >= pixels * width && dw.len() == width * depth * 9);
@@ -29,7 +29,7 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &Conv, x: &[f32], dy: &[f32]
     let parts = TASKS.div_ceil(high * wide).min(turns);
     let size = dw.len();
     with_scratch(if parts > 1 { parts * size } else { 0 }, |partial| {
-        let target = if parts > 1 { Shared::new(partial) } else { Shared::new(&mut *dw) };
+        let target = if parts > 1 { DisjointSlice::new(partial) } else { DisjointSlice::new(&mut *dw) };
         pool.run(parts * high * wide, &|task| {
             let (part, pair) = (task / (high * wide), task % (high * wide));
             let (o, i) = (pair / wide * FEATURES, pair % wide * CHANNELS);

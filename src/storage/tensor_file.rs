@@ -1,7 +1,7 @@
 //! Safetensors files as spgraph writes them: tensors, and one metadata key with JSON behind it.
 
 use crate::error::{Error, Result};
-use crate::fs::write_whole;
+use crate::storage::files::write_whole;
 use safetensors::tensor::{SafeTensors, TensorView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

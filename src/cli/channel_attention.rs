@@ -3,8 +3,8 @@
 use super::engine_args::EngineArgs;
 use super::subject_args::StateArg;
 use super::{interrupt, output, progress};
-use crate::attention::{AttentionOptions, AttentionResult, attention};
-use crate::report::{Align, Table};
+use spgraph::channel_attention::{AttentionOptions, AttentionResult, attention};
+use spgraph::report::{Align, Table};
 use std::path::PathBuf;
 
 /// Measure by how much the loss rises without each filter, for `rewrite --regularizer delta --attention`

@@ -7,33 +7,33 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Temporary names in use, and what they will be called.
-static UNFINISHED: Mutex<Vec<(PathBuf, PathBuf)>> = Mutex::new(Vec::new());
+static PENDING: Mutex<Vec<(PathBuf, PathBuf)>> = Mutex::new(Vec::new());
 
-fn unfinished() -> MutexGuard<'static, Vec<(PathBuf, PathBuf)>> {
+fn pending() -> MutexGuard<'static, Vec<(PathBuf, PathBuf)>> {
     // A poisoned lock only means that another thread panicked between two whole entries.
-    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+    PENDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says that a file or folder is under construction, for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Unfinished(PathBuf);
+pub struct PendingOutput(PathBuf);
 
-impl Unfinished {
+impl PendingOutput {
     pub fn new(temporary: &Path, dest: &Path) -> Self {
-        unfinished().push((temporary.to_path_buf(), dest.to_path_buf()));
-        Unfinished(temporary.to_path_buf())
+        pending().push((temporary.to_path_buf(), dest.to_path_buf()));
+        PendingOutput(temporary.to_path_buf())
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for PendingOutput {
     fn drop(&mut self) {
-        unfinished().retain(|(temporary, _)| *temporary != self.0);
+        pending().retain(|(temporary, _)| *temporary != self.0);
     }
 }
 
 /// Deletes everything that is under construction, for a process that is about to be ended from outside.
-pub(crate) fn remove_all() {
-    for (temporary, _) in unfinished().iter() {
+pub fn remove_all() {
+    for (temporary, _) in pending().iter() {
         if !temporary.is_dir() {
             // Nobody is left to hear of an error.
             let _ = fs::remove_file(temporary);
@@ -50,8 +50,8 @@ pub(crate) fn remove_all() {
 }
 
 /// The name that a file under construction will have; any other path as it is.
-pub(crate) fn final_name(path: &Path) -> PathBuf {
-    let found = unfinished().iter().find_map(|(temporary, dest)| match path.strip_prefix(temporary) {
+pub fn final_name(path: &Path) -> PathBuf {
+    let found = pending().iter().find_map(|(temporary, dest)| match path.strip_prefix(temporary) {
         Ok(rest) if rest.as_os_str().is_empty() => Some(dest.clone()),
         Ok(rest) => Some(dest.join(rest)),
         Err(_) => None,

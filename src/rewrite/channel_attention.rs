@@ -1,9 +1,9 @@
 //! The attention weights that DELTA reads: the file must be of this very model and have a weight for each channel.
 
 use super::regularizers::Tap;
-use crate::attention_file::{self, AttentionFile};
 use crate::error::{Error, Result};
 use crate::ir::{Graph, Tensor, ValueId};
+use crate::storage::channel_attention_file::{self, AttentionFile};
 use std::path::{Path, PathBuf};
 
 pub(super) struct Attention {
@@ -14,7 +14,7 @@ pub(super) struct Attention {
 impl Attention {
     /// Fails, with the reason, where the file is of another model than that of the given hash, or damaged.
     pub fn read(path: &Path, sha256: &str) -> Result<Attention> {
-        let file = attention_file::read(path)?;
+        let file = channel_attention_file::read(path)?;
         let own = Attention { file, path: path.to_path_buf() };
         let found = &own.file.info.source.sha256;
         if found != sha256 {

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
-use crate::tensor_file;
+use crate::storage::tensor_file;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

@@ -4,7 +4,7 @@
 //! makes `N = rows·copies` samples; number `r·copies + c` belongs to row `r`. Forward values stay as they are, once per row: a
 //! rule reads them for all cotangents of the row together.
 
-use super::build::attrs;
+use super::attrs;
 use super::{Builder, Grad, Rule, fixed};
 use crate::ir::{Attr, Attrs, Dim, TensorType, ValueId};
 

@@ -1,7 +1,8 @@
 //! Adds typed nodes to a graph: what gradient rules, losses, penalties and optimizers are written with.
 
-use super::{Rule, View, table};
+use super::{Rule, View};
 use crate::ir::{Attr, Attrs, Body, DType, Dim, FUNCTION_DOMAIN, Graph, Node, Tensor, TensorType, ValueId};
+use crate::ops::table;
 use std::collections::HashMap;
 use std::sync::Arc;
 

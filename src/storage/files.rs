@@ -4,7 +4,7 @@
 //! error, a full disk or a crash never leaves half a model under the name that was asked for.
 
 use crate::error::{Error, Result};
-use crate::unfinished::Unfinished;
+use crate::storage::pending_outputs::PendingOutput;
 use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ pub struct OutputFile {
     dest: PathBuf,
     out: BufWriter<fs::File>,
     temporary: TempPath,
-    unfinished: Unfinished,
+    pending: PendingOutput,
 }
 
 impl OutputFile {
@@ -88,8 +88,8 @@ impl OutputFile {
         let temporary = builder(0o666).tempfile_in(above).map_err(plain).map_err(Error::io("cannot create", asked))?;
         // In parts, because the crate's own writer adds the temporary name to every error.
         let (file, temporary) = temporary.into_parts();
-        let unfinished = Unfinished::new(&temporary, &dest);
-        Ok(OutputFile { dest, out: BufWriter::with_capacity(256 << 10, file), temporary, unfinished })
+        let pending = PendingOutput::new(&temporary, &dest);
+        Ok(OutputFile { dest, out: BufWriter::with_capacity(256 << 10, file), temporary, pending })
     }
 
     /// The final name.
@@ -99,7 +99,7 @@ impl OutputFile {
 
     /// Brings the content to the disk and gives the file its name.
     pub fn commit(self) -> Result<()> {
-        let OutputFile { dest, out, temporary, unfinished: _unfinished } = self;
+        let OutputFile { dest, out, temporary, pending: _pending } = self;
         let file = out.into_inner().map_err(|e| Error::io("cannot write", &dest)(e.into_error()))?;
         // Some file systems report a full disk only here.
         file.sync_all().map_err(Error::io("cannot write", &dest))?;
@@ -136,7 +136,7 @@ pub struct OutputDir {
     marker: &'static str,
     replace: bool,
     temporary: TempDir,
-    unfinished: Unfinished,
+    pending: PendingOutput,
 }
 
 impl OutputDir {
@@ -153,8 +153,8 @@ impl OutputDir {
         let above = parent(&dest);
         fs::create_dir_all(above).map_err(Error::io("cannot create", above))?;
         let temporary = builder(0o777).tempdir_in(above).map_err(plain).map_err(Error::io("cannot create a folder in", above))?;
-        let unfinished = Unfinished::new(temporary.path(), &dest);
-        Ok(OutputDir { dest, marker, replace, temporary, unfinished })
+        let pending = PendingOutput::new(temporary.path(), &dest);
+        Ok(OutputDir { dest, marker, replace, temporary, pending })
     }
 
     /// Where to write for now.
@@ -169,7 +169,7 @@ impl OutputDir {
 
     /// Gives the folder its name; with `force` the folder that had it is moved aside first and removed afterwards.
     pub fn commit(self) -> Result<PathBuf> {
-        let OutputDir { dest, marker, replace, temporary, unfinished: _unfinished } = self;
+        let OutputDir { dest, marker, replace, temporary, pending: _pending } = self;
         // Much may have happened since `create`: training takes hours.
         let occupied = may_replace(&dest, replace, marker)?;
         let aside = if occupied {
@@ -244,7 +244,7 @@ fn is_ours(marker: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unfinished::final_name;
+    use crate::storage::pending_outputs::final_name;
 
     const MANIFEST: &[u8] = br#"{ "format": 1, "spgraph": "0.1.0" }"#;
 

@@ -6,7 +6,7 @@ use crate::import::Imported;
 use crate::ir::{DType, Dim, Graph, Node, TensorType, ValueId};
 use crate::loss;
 use crate::onnx::pb;
-use crate::ops::{Builder, Rule};
+use crate::operator::{Builder, Rule};
 use crate::rewrite::{self, Tap};
 use std::collections::{BTreeSet, HashMap, HashSet};
 

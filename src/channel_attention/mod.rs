@@ -12,17 +12,17 @@
 
 mod graph;
 
-use crate::attention_file::{self, FORMAT, Info};
 use crate::data::{Augment, ImageDataset, Loader, LoaderOptions, Recipe};
 use crate::engine::{self, EngineOptions, Session};
 use crate::error::{Error, Result};
-use crate::fisher_file::SourceInfo;
-use crate::fs::OutputFile;
-use crate::import::{Batch, ImportOptions, import};
+use crate::import::{BatchSize, ImportOptions, import};
 use crate::ir::Tensor;
 use crate::onnx::{self, ExternalData, SourceModel};
 use crate::rewrite::{self, taps};
-use crate::train::{Subject, Which, open_folder};
+use crate::storage::channel_attention_file::{self, FORMAT, Info};
+use crate::storage::files::OutputFile;
+use crate::storage::fisher_file::SourceInfo;
+use crate::train::{RunState, Subject, open_folder};
 use graph::{Behind, Cut, cut};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ use std::time::Instant;
 pub struct AttentionOptions {
     /// A run that started from the pretrained model, with a trained classifier.
     pub run: PathBuf,
-    pub which: Which,
+    pub which: RunState,
     /// The target's images, one sub-folder per class.
     pub data: PathBuf,
     pub output: PathBuf,
@@ -103,7 +103,7 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
     let model = SourceModel { proto, path: bundle.template(), external: ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 };
     let shape = m.data.input.shape.iter().skip(1).filter_map(|&d| usize::try_from(d).ok()).collect();
     let import_options = ImportOptions {
-        batch: Batch::Fixed(options.batch),
+        batch: BatchSize::Fixed(options.batch),
         input_shape: Some(shape),
         batch_norm_train: false,
         frozen: Default::default(),
@@ -171,7 +171,7 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
         images: seen,
         loss: loss / seen.max(1) as f64,
     };
-    attention_file::write(&options.output, options.force, &info, &layers)?;
+    channel_attention_file::write(&options.output, options.force, &info, &layers)?;
     Ok(AttentionResult {
         path: options.output.clone(),
         engine: engine.describe(),

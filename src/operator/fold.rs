@@ -8,7 +8,7 @@ use crate::ir::{DType, Elem, Tensor, TensorType};
 const LIMIT: usize = 1 << 16;
 
 /// The elements of a scalar or a list as knowledge: a constant where all are numbers.
-pub(super) fn known(ty: &TensorType, elems: Vec<Elem>) -> Option<Known> {
+pub(crate) fn known(ty: &TensorType, elems: Vec<Elem>) -> Option<Known> {
     let shape: &[usize] = match ty.rank() {
         0 if elems.len() == 1 => &[],
         1 => &[elems.len()],
@@ -23,7 +23,7 @@ pub(super) fn known(ty: &TensorType, elems: Vec<Elem>) -> Option<Known> {
 }
 
 /// An integer or boolean tensor; `None` for other types and numbers that do not fit.
-pub(super) fn integers(dtype: DType, shape: &[usize], values: &[i64]) -> Option<Tensor> {
+pub(crate) fn integers(dtype: DType, shape: &[usize], values: &[i64]) -> Option<Tensor> {
     let bytes: Vec<u8> = match dtype {
         DType::I64 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         DType::I32 => {
@@ -36,18 +36,18 @@ pub(super) fn integers(dtype: DType, shape: &[usize], values: &[i64]) -> Option<
 }
 
 /// The elements of input `i`, a scalar or a list of integers.
-pub(super) fn list(n: &View, i: usize) -> Option<Vec<Elem>> {
+pub(crate) fn list(n: &View, i: usize) -> Option<Vec<Elem>> {
     let ty = n.ty(i).ok()?;
     if ty.rank() > 1 || ty.dtype.is_float() { None } else { n.elems(i) }
 }
 
 /// The constant at input `i` where it is small and of integers: never a parameter.
-pub(super) fn constant<'a>(n: &View<'a>, i: usize) -> Option<&'a Tensor> {
+pub(crate) fn constant<'a>(n: &View<'a>, i: usize) -> Option<&'a Tensor> {
     n.constant(i).filter(|t| !t.dtype().is_float() && t.count() <= LIMIT)
 }
 
 /// Input 0 under another shape.
-pub(super) fn reshaped(n: &View, to: &TensorType) -> Option<Known> {
+pub(crate) fn reshaped(n: &View, to: &TensorType) -> Option<Known> {
     if to.rank() <= 1
         && let Some(elems) = list(n, 0)
     {
@@ -57,7 +57,7 @@ pub(super) fn reshaped(n: &View, to: &TensorType) -> Option<Known> {
 }
 
 /// The tensor of the given shape whose element at each position is the one of `t` that `source` names, by index from 0.
-pub(super) fn gathered(t: &Tensor, shape: &[usize], source: impl Fn(&[usize]) -> usize) -> Option<Tensor> {
+pub(crate) fn gathered(t: &Tensor, shape: &[usize], source: impl Fn(&[usize]) -> usize) -> Option<Tensor> {
     let count = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).filter(|&c| c <= LIMIT)?;
     let width = t.dtype().size();
     let mut bytes = Vec::with_capacity(count * width);
@@ -77,7 +77,7 @@ pub(super) fn gathered(t: &Tensor, shape: &[usize], source: impl Fn(&[usize]) ->
 }
 
 /// How far apart neighbours along each axis lie, in a row-major tensor.
-pub(super) fn strides(shape: &[usize]) -> Vec<usize> {
+pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     for i in (1..shape.len()).rev() {
         strides[i - 1] = strides[i] * shape[i];
@@ -86,7 +86,7 @@ pub(super) fn strides(shape: &[usize]) -> Vec<usize> {
 }
 
 /// The entries `picks` along `axis`.
-pub(super) fn picked(t: &Tensor, axis: usize, picks: &[usize]) -> Option<Tensor> {
+pub(crate) fn picked(t: &Tensor, axis: usize, picks: &[usize]) -> Option<Tensor> {
     let strides = strides(t.shape());
     let mut shape = t.shape().to_vec();
     shape[axis] = picks.len();

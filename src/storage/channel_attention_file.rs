@@ -2,9 +2,9 @@
 //! as JSON under the header's metadata key `spgraph`.
 
 use crate::error::{Error, Result};
-use crate::fisher_file::SourceInfo;
 use crate::ir::{DType, Tensor};
-use crate::tensor_file;
+use crate::storage::fisher_file::SourceInfo;
+use crate::storage::tensor_file;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

@@ -6,23 +6,23 @@ use std::marker::PhantomData;
 
 /// A mutable slice whose disjoint parts go to different tasks.
 ///
-/// The unsafe part of every kernel that runs in parallel is here: whoever calls [`Shared::part`] promises that no other task
+/// The unsafe part of every kernel that runs in parallel is here: whoever calls [`DisjointSlice::part`] promises that no other task
 /// touches the same elements.
 #[derive(Clone, Copy)]
-pub struct Shared<'a> {
+pub struct DisjointSlice<'a> {
     start: *mut f32,
     len: usize,
     life: PhantomData<&'a mut [f32]>,
 }
 
 // SAFETY: the pointer is that of a `&mut [f32]`, which may go to other threads; that parts do not overlap is `part`'s condition.
-unsafe impl Send for Shared<'_> {}
+unsafe impl Send for DisjointSlice<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared<'_> {}
+unsafe impl Sync for DisjointSlice<'_> {}
 
-impl<'a> Shared<'a> {
+impl<'a> DisjointSlice<'a> {
     pub fn new(slice: &'a mut [f32]) -> Self {
-        Shared { start: slice.as_mut_ptr(), len: slice.len(), life: PhantomData }
+        DisjointSlice { start: slice.as_mut_ptr(), len: slice.len(), life: PhantomData }
     }
 
     /// Elements `at..at + len`.
@@ -37,10 +37,10 @@ impl<'a> Shared<'a> {
     }
 
     /// The elements from `at` on.
-    pub fn from(&self, at: usize) -> Shared<'a> {
+    pub fn from(&self, at: usize) -> DisjointSlice<'a> {
         assert!(at <= self.len);
         // SAFETY: inside the buffer, or just behind it.
-        Shared { start: unsafe { self.start.add(at) }, len: self.len - at, life: PhantomData }
+        DisjointSlice { start: unsafe { self.start.add(at) }, len: self.len - at, life: PhantomData }
     }
 
     /// The first element; for tiles that address rows themselves.
@@ -73,7 +73,7 @@ pub fn add_parts(pool: &dyn Pool, parts: &[f32], count: usize, out: &mut [f32]) 
     const CHUNK: usize = 1 << 12;
     let len = out.len();
     assert!(count > 0 && parts.len() >= count * len);
-    let out = Shared::new(out);
+    let out = DisjointSlice::new(out);
     pool.run(len.div_ceil(CHUNK), &|task| {
         let at = task * CHUNK;
         // SAFETY: every task has its own elements.

@@ -1,0 +1,228 @@
+//! What an operator is, and the tools that its rules are written with.
+
+mod builder;
+pub(crate) mod fold;
+mod import;
+mod per_sample;
+pub(crate) mod phases;
+pub(crate) mod window;
+
+pub use builder::Builder;
+pub(crate) use builder::attrs;
+pub use import::{BatchNormUpdate, Import};
+pub use per_sample::{PerSample, Samples, Squares, repeat};
+
+use crate::ir::{DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId};
+
+/// What a rule gives back: its result, or the reason why it cannot handle this node.
+pub type Rule<T> = std::result::Result<T, String>;
+
+/// The three states an operator can be in; anything that the table does not list is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Has a gradient rule.
+    Differentiable,
+    /// Its gradient is zero everywhere: shapes, comparisons, integer results.
+    ZeroGradient,
+    /// Known, and refused with this reason.
+    Refused(&'static str),
+}
+
+/// What a constant that enters a node stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// Data; a constant here is no parameter.
+    Data,
+    /// The weight of a convolution or matrix product; `axis` runs over the output channels.
+    Kernel {
+        axis: usize,
+    },
+    Bias,
+    /// BatchNorm's scale and shift.
+    Scale,
+    Shift,
+    /// BatchNorm's running mean and variance.
+    Mean,
+    Variance,
+}
+
+/// A result that is known without running the node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Known {
+    Tensor(Tensor),
+    /// Elements of a rank-1 integer tensor (or of a scalar) that may be the batch size.
+    Elems(Vec<Elem>),
+}
+
+/// One operator of the table. Rules see nodes in canonical form: as opset [`OPSET`] writes them, every attribute explicit.
+pub trait Operator: Sync {
+    fn op_type(&self) -> &'static str;
+
+    fn status(&self) -> Status {
+        Status::Differentiable
+    }
+
+    /// Brings a node of the source model into canonical form. Attributes that this does not read are refused.
+    fn import(&self, _: &mut Import) -> Rule<()> {
+        Ok(())
+    }
+
+    /// Types of the outputs.
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>>;
+
+    /// Cotangents of the inputs, each `None` where it is zero or not needed ([`Grad::needs`]).
+    fn gradient(&self, _b: &mut Builder, _g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        Err("it has no gradient rule".into())
+    }
+
+    /// For operators that have parameters: the gradient of each input for every sample on its own, instead of the batch's sum;
+    /// `None` where it is not needed.
+    fn per_sample(&self, _b: &mut Builder, _s: &Samples) -> Rule<Vec<Option<PerSample>>> {
+        Err("it has no rule for the gradients of single samples".into())
+    }
+
+    /// The outputs by other operators, where those are cheaper for the shapes at hand. `inputs` are those of the node, in the
+    /// builder's graph.
+    fn cheaper(&self, _b: &mut Builder, _n: &View, _inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
+        Ok(None)
+    }
+
+    /// The first output, where it follows from shapes and constants.
+    fn evaluate(&self, _: &View) -> Option<Known> {
+        None
+    }
+
+    /// What constants in each input stand for.
+    fn slots(&self, _: &View) -> Vec<Slot> {
+        vec![]
+    }
+
+    /// The operator's row of docs/operators.md: what is covered, conventions at kinks.
+    fn notes(&self) -> &'static str {
+        ""
+    }
+}
+
+/// The opset of every graph that spgraph emits.
+pub const OPSET: i64 = 17;
+
+/// A node with its graph, for rules that only look.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub graph: &'a Graph,
+    pub node: &'a Node,
+}
+
+impl<'a> View<'a> {
+    /// Input `i`, where it is there.
+    pub fn input(&self, i: usize) -> Option<ValueId> {
+        self.node.inputs.get(i).copied().flatten()
+    }
+
+    /// Type of the required input `i`.
+    pub fn ty(&self, i: usize) -> Rule<&'a TensorType> {
+        self.input(i).map(|v| self.graph.ty(v)).ok_or_else(|| format!("input {i} is missing"))
+    }
+
+    /// The constant that enters at `i`.
+    pub fn constant(&self, i: usize) -> Option<&'a Tensor> {
+        self.graph.value(self.input(i)?).constant.as_ref()
+    }
+
+    /// The integers that enter at `i`, where they are known numbers.
+    pub fn ints(&self, i: usize) -> Option<Vec<i64>> {
+        self.constant(i)?.to_i64().ok()
+    }
+
+    /// The integers that enter at `i`, which must be known.
+    pub fn known_ints(&self, i: usize, what: &str) -> Rule<Vec<i64>> {
+        self.ints(i).ok_or_else(|| format!("{what} (input {i}) is computed while the model runs; export the network with constant shapes"))
+    }
+
+    /// Elements of an integer input, each a number or a multiple of the batch size.
+    pub fn elems(&self, i: usize) -> Option<Vec<Elem>> {
+        self.graph.value(self.input(i)?).known_elems()
+    }
+}
+
+/// What a gradient rule is given.
+pub struct Grad {
+    pub node: Node,
+    /// Cotangents of the outputs; `None` is zero.
+    pub dy: Vec<Option<ValueId>>,
+    /// Which inputs need a cotangent.
+    pub needs: Vec<bool>,
+}
+
+impl Grad {
+    /// The required input `i`.
+    pub fn input(&self, i: usize) -> Rule<ValueId> {
+        self.node.inputs.get(i).copied().flatten().ok_or_else(|| format!("input {i} is missing"))
+    }
+
+    pub fn has(&self, i: usize) -> bool {
+        self.node.inputs.get(i).copied().flatten().is_some()
+    }
+
+    /// Output `i` of the forward node.
+    pub fn output(&self, i: usize) -> ValueId {
+        self.node.outputs[i]
+    }
+
+    pub fn needs(&self, i: usize) -> bool {
+        self.needs.get(i).copied().unwrap_or(false)
+    }
+
+    /// The cotangent of the first output. The engine calls a rule only where some cotangent is there.
+    pub fn dy(&self) -> Rule<ValueId> {
+        self.dy.first().copied().flatten().ok_or_else(|| "only a secondary output is used".into())
+    }
+}
+
+/// The axis as a number from 0, from one that may count from the end.
+pub fn axis(axis: i64, rank: usize) -> Rule<usize> {
+    let a = if axis < 0 { axis + rank as i64 } else { axis };
+    if (0..rank.max(1) as i64).contains(&a) {
+        Ok(a as usize)
+    } else {
+        Err(format!("axis {axis} does not exist in a tensor of rank {rank}"))
+    }
+}
+
+/// Axes counted from 0, sorted; all of them where `axes` is empty.
+pub fn axes(axes: &[i64], rank: usize) -> Rule<Vec<usize>> {
+    if axes.is_empty() {
+        return Ok((0..rank).collect());
+    }
+    let mut found = axes.iter().map(|&a| axis(a, rank)).collect::<Rule<Vec<_>>>()?;
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+/// The shape that ONNX's multidirectional broadcasting gives.
+pub fn broadcast(a: &[Dim], b: &[Dim]) -> Rule<Vec<Dim>> {
+    let rank = a.len().max(b.len());
+    let at = |s: &[Dim], i: usize| if i + s.len() >= rank { s[i + s.len() - rank] } else { Dim::Known(1) };
+    (0..rank)
+        .map(|i| match (at(a, i), at(b, i)) {
+            (x, y) if x == y => Ok(x),
+            (Dim::Known(1), y) => Ok(y),
+            (x, Dim::Known(1)) => Ok(x),
+            (x, y) => Err(format!("dimensions {x} and {y} do not broadcast")),
+        })
+        .collect()
+}
+
+/// All dimensions as numbers, or the reason why not.
+pub fn fixed(ty: &TensorType) -> Rule<Vec<usize>> {
+    ty.dims().ok_or_else(|| format!("it needs every dimension of {ty} as a number; rewrite with a fixed --batch"))
+}
+
+/// Fails unless the element type is a floating one that rules compute with.
+pub fn floating(ty: &TensorType) -> Rule<DType> {
+    match ty.dtype {
+        DType::F32 | DType::F64 => Ok(ty.dtype),
+        other => Err(format!("element type {other} is not supported here, only float32 and float64")),
+    }
+}
