@@ -5,8 +5,9 @@
 
 use crate::bundle::manifest::Preprocessing;
 use crate::error::{Error, Result};
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
 use std::fs::File;
 use std::io::BufReader;
@@ -121,11 +122,13 @@ pub fn resize(image: &RgbImage, region: Region, width: u32, height: u32) -> Resu
     if source.dimensions() == (width, height) {
         return Ok(source.clone());
     }
-    let view = ImageRef::new(source.width(), source.height(), source.as_raw(), PixelType::U8x3).map_err(|e| failed(&e))?;
-    let mut target = Image::new(width, height, PixelType::U8x3);
+    let mut pixels = vec![0; width as usize * height as usize * 3];
+    let view = TypedImageRef::<U8x3>::from_buffer(source.width(), source.height(), source.as_raw()).map_err(|e| failed(&e))?;
+    let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut pixels).map_err(|e| failed(&e))?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&view, &mut target, &options).map_err(|e| failed(&e))?;
-    RgbImage::from_raw(width, height, target.into_vec()).ok_or_else(|| failed(&"too few pixels"))
+    // Typed, so that the resizer is compiled for this one kind of pixels: all of them together were half of this crate's code.
+    Resizer::new().resize_typed(&view, &mut target, &options).map_err(|e| failed(&e))?;
+    RgbImage::from_raw(width, height, pixels).ok_or_else(|| failed(&"too few pixels"))
 }
 
 /// Scales the whole image so that the shorter side is `shorter`, and both sides are at least those of the crop.
