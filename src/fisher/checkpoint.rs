@@ -1,7 +1,7 @@
 //! The checkpoint of an unfinished estimation: the sums so far in float64, and what they are sums of.
 
-use super::graph::BatchLayout;
-use super::options::Mode;
+use super::layout::BatchLayout;
+use super::mode::Mode;
 use crate::bundle::manifest::Preprocessing;
 use crate::error::{Error, Result};
 use crate::storage::tensor_file::{self, KEY};

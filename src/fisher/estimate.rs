@@ -1,9 +1,9 @@
 //! The loop over the images.
 
 use super::checkpoint::{self, Identity, Sums};
-use super::graph::{FisherGraph, Measured, build};
-use super::options::Mode;
-use super::summary::layers;
+use super::graph::{FisherGraph, Measured, build, layers};
+use super::layout::BatchLayout;
+use super::mode::Mode;
 use crate::data::{Batch, Dataset, Last, Loader, LoaderOptions, Purpose, Random};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ pub struct EstimatePlan {
     /// m.
     pub samples: u64,
     pub seed: u64,
-    pub shape: super::BatchLayout,
+    pub shape: BatchLayout,
     pub input_shape: Option<Vec<usize>>,
     /// Threads that load images, 0 for one per core.
     pub workers: usize,
@@ -40,7 +40,7 @@ pub struct Outline {
     pub mode: Mode,
     pub classes: usize,
     pub samples: u64,
-    pub shape: super::BatchLayout,
+    pub shape: BatchLayout,
     /// (image, class) pairs in all, and those that were done before.
     pub pairs: u64,
     pub done: u64,

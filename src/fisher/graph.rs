@@ -9,26 +9,20 @@
 //! | sampled | every image with one class, `argmax(z + Gumbel noise)`, which is a draw from `f(x_i)` | 1 |
 //! | empirical | every image with its label | 1 |
 
-use super::Mode;
+use super::layout::BatchLayout;
+use super::mode::Mode;
+use super::subject::imported;
 use super::widen;
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Refusal, Result};
 use crate::grad;
-use crate::import::{BatchSize, ImportOptions, Imported, Parameter, import};
+use crate::import::{Imported, Parameter};
 use crate::ir::{Attr, Attrs, DType, Dim, Graph, Tensor, TensorType, ValueId};
 use crate::onnx::{SourceModel, pb};
 use crate::operator::{Builder, Grad, PerSample, Rule, Samples, Status, View};
 use crate::ops::table;
 use crate::rewrite;
 use std::collections::{BTreeMap, HashSet};
-
-/// How many images enter a call, and with how many classes each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchLayout {
-    pub rows: usize,
-    /// 1 except in exact mode.
-    pub copies: usize,
-}
 
 /// A parameter whose Fisher information the graph computes.
 #[derive(Debug, Clone)]
@@ -37,6 +31,22 @@ pub struct Measured {
     pub name: String,
     pub alias: String,
     pub shape: Vec<usize>,
+}
+
+/// The layer of each parameter, by number, and the layers' names: `layer1.0.conv1` for `layer1.0.conv1.weight`.
+pub fn layers(parameters: &[Measured]) -> (Vec<usize>, Vec<String>) {
+    let mut names: Vec<String> = vec![];
+    let numbers = parameters.iter().map(|p| {
+        let name = match p.alias.rsplit_once('.') {
+            Some((layer, "weight" | "bias")) => layer,
+            _ => &p.alias,
+        };
+        names.iter().position(|n| n == name).unwrap_or_else(|| {
+            names.push(name.to_string());
+            names.len() - 1
+        })
+    });
+    (numbers.collect(), names)
 }
 
 /// The graph with the names of its ports. Its inputs are the images, `valid` (`[rows]`, 1 for a row that counts, else 0) and
@@ -57,43 +67,6 @@ impl FisherGraph {
     pub fn model(&self) -> pb::ModelProto {
         emit::model(&self.graph, Dialect::Functions)
     }
-}
-
-/// What can be known of a model before the size of its batches is chosen.
-#[derive(Debug, Clone)]
-pub struct FisherSubject {
-    /// Type and shape of the input; the batch is 1.
-    pub input: TensorType,
-    pub input_name: String,
-    pub classes: usize,
-    /// Bytes of all forward values of one image, and of the largest parameter.
-    pub activations: usize,
-    pub largest: usize,
-}
-
-fn imported(source: &SourceModel, input_shape: &Option<Vec<usize>>, rows: usize) -> Result<Imported> {
-    let options = ImportOptions {
-        batch: BatchSize::Fixed(rows),
-        input_shape: input_shape.clone(),
-        batch_norm_train: false,
-        frozen: HashSet::new(),
-        keep_ties: false,
-    };
-    import(source, &options)
-}
-
-/// Looks at the model. Fails where it is no classifier.
-pub fn look(source: &SourceModel, input_shape: &Option<Vec<usize>>) -> Result<FisherSubject> {
-    let Imported { graph, input, parameters, .. } = imported(source, input_shape, 1)?;
-    let bytes = |v: ValueId| graph.ty(v).dims().map_or(0, |d| d.iter().product::<usize>() * graph.ty(v).dtype.size());
-    let activations = graph.ids().filter(|&v| graph.value(v).constant.is_none()).map(bytes).sum();
-    Ok(FisherSubject {
-        input: graph.ty(input).clone(),
-        input_name: graph.name_of(input).to_string(),
-        classes: rewrite::classes(&graph)?,
-        activations,
-        largest: parameters.iter().map(|p| bytes(p.value)).max().unwrap_or(0),
-    })
 }
 
 fn failed(what: &'static str) -> impl Fn(String) -> Error {

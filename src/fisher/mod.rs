@@ -6,14 +6,20 @@
 mod checkpoint;
 mod estimate;
 mod graph;
+mod layout;
+mod mode;
 mod options;
 mod run;
+mod subject;
 mod summary;
 mod widen;
 
 pub use crate::storage::fisher_file::{FORMAT, FisherFile, Info, SourceInfo, read, write};
 pub use estimate::{Estimate, EstimatePlan, Estimator, Outline, Progress, Silent};
-pub use graph::{BatchLayout, FisherGraph, FisherSubject, Measured, build, look};
-pub use options::{Existing, FisherOptions, Mode};
+pub use graph::{FisherGraph, Measured, build};
+pub use layout::BatchLayout;
+pub use mode::Mode;
+pub use options::{Existing, FisherOptions};
 pub use run::{FisherResult, fisher};
+pub use subject::{FisherSubject, look};
 pub use summary::{LayerShare, Summary};

@@ -2,8 +2,10 @@
 
 use super::checkpoint::Identity;
 use super::estimate::{EstimatePlan, Estimator, Keeping, Progress};
-use super::graph::{FisherSubject, look};
-use super::options::{Existing, FisherOptions, Mode, shape};
+use super::layout;
+use super::mode::Mode;
+use super::options::{Existing, FisherOptions};
+use super::subject::{FisherSubject, look};
 use super::summary::Summary;
 use crate::bundle::manifest::{Port, Preprocessing};
 use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, Recipe};
@@ -74,7 +76,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         progress.note(&format!("{} holds files that are no images and were skipped: {ignored}", options.data.display()));
     }
     let samples = samples(options, mode, folder.len())?;
-    let shape = shape(&subject, mode, options.pairs, samples)?;
+    let shape = layout::choose(&subject, mode, options.pairs, samples)?;
     let dims = subject.input.dims().unwrap_or_default();
     let recipe = Recipe::new(&preprocessing, &dims.iter().map(|&d| d as i64).collect::<Vec<_>>())?;
     let identity = Identity {

@@ -1,7 +1,7 @@
 //! What an estimate says about the layers.
 
 use super::estimate::Estimate;
-use super::graph::Measured;
+use super::graph::layers;
 use serde::Serialize;
 
 /// One layer's part.
@@ -26,22 +26,6 @@ pub struct Summary {
     pub elements: usize,
     pub zeros: usize,
     pub mass: f64,
-}
-
-/// The layer of each parameter, by number, and the layers' names: `layer1.0.conv1` for `layer1.0.conv1.weight`.
-pub fn layers(parameters: &[Measured]) -> (Vec<usize>, Vec<String>) {
-    let mut names: Vec<String> = vec![];
-    let numbers = parameters.iter().map(|p| {
-        let name = match p.alias.rsplit_once('.') {
-            Some((layer, "weight" | "bias")) => layer,
-            _ => &p.alias,
-        };
-        names.iter().position(|n| n == name).unwrap_or_else(|| {
-            names.push(name.to_string());
-            names.len() - 1
-        })
-    });
-    (numbers.collect(), names)
 }
 
 impl Summary {

@@ -6,8 +6,8 @@
 //! Files are read into memory rather than mapped: a file that another process cuts short while it is mapped kills the
 //! reader with SIGBUS, and one that is rewritten would change the starting point under our feet.
 
-use super::pb::{self, tensor_proto::DataLocation};
-use super::read::read_whole;
+use super::pb;
+use super::whole;
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -60,26 +60,10 @@ impl ExternalData {
         let mut file = open_inside(&self.dir, location)?;
         let cannot = |e: std::io::Error| format!("cannot read {}: {e}", self.dir.join(location).display());
         let length = file.metadata().map_err(cannot)?.len();
-        let data = read_whole(&mut file, length).map_err(cannot)?;
+        let data = whole::read(&mut file, length).map_err(cannot)?;
         files.insert(location.to_path_buf(), data.clone());
         Ok(data)
     }
-}
-
-/// Replaces every external initializer of the main graph by its bytes, which are shared with `external`.
-///
-/// A model that is to be written elsewhere needs this: its references are relative to its old folder.
-pub fn inline(model: &mut pb::ModelProto, external: &ExternalData) -> Result<()> {
-    let Some(graph) = &mut model.graph else { return Ok(()) };
-    for proto in &mut graph.initializer {
-        if proto.data_location == Some(DataLocation::External as i32) {
-            let data = super::tensor::tensor_with(proto, external)?.bytes().clone();
-            proto.raw_data = Some(data);
-            proto.external_data.clear();
-            proto.data_location = None;
-        }
-    }
-    Ok(())
 }
 
 /// What `TensorProto.external_data` says. `checksum` and keys of other programs don't bear on where the data is.

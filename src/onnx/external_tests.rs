@@ -1,4 +1,5 @@
-use super::super::tensor::{tensor, tensor_with};
+use super::super::pb::tensor_proto::DataLocation;
+use super::super::tensor::{inline_external, tensor, tensor_with};
 use super::*;
 use std::fs;
 
@@ -111,7 +112,7 @@ fn inlining_leaves_no_reference() {
     let (_outer, dir) = place();
     let graph = pb::GraphProto { initializer: vec![proto(&[("location", "w.bin"), ("offset", "4")])], ..Default::default() };
     let mut model = pb::ModelProto { graph: Some(graph), ..Default::default() };
-    inline(&mut model, &ExternalData::new(&dir)).unwrap();
+    inline_external(&mut model, &ExternalData::new(&dir)).unwrap();
     let t = &model.graph.unwrap().initializer[0];
     assert_eq!(t.raw_data.as_deref(), Some(&(4..20).collect::<Vec<u8>>()[..]));
     assert!(t.external_data.is_empty() && t.data_location.is_none());

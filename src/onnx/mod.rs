@@ -8,10 +8,11 @@ pub mod pb;
 pub mod read;
 mod sniff;
 pub mod tensor;
+mod whole;
 pub mod write;
 
 pub use attributes::Attributes;
 pub use external::ExternalData;
 pub use read::{SourceModel, read};
-pub use tensor::{tensor, to_proto};
+pub use tensor::{inline_external, tensor, to_proto};
 pub use write::{ExternalWriter, write, write_external, write_to};

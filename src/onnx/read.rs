@@ -1,7 +1,7 @@
 //! Reads a model file: once, with the weights as slices of what was read, and hashed on the way.
 
 use super::external::ExternalData;
-use super::{pb, sniff, tensor};
+use super::{pb, sniff, tensor, whole};
 use crate::error::{Error, Result};
 use crate::ir;
 use crate::storage::files;
@@ -86,7 +86,7 @@ fn decode(data: &Bytes) -> Result<pb::ModelProto, String> {
 
 /// Reads `length` bytes while a second thread hashes what has arrived.
 fn read_hashed(file: &mut File, length: u64) -> std::io::Result<(Bytes, String)> {
-    let mut data = buffer(length)?;
+    let mut data = whole::buffer(length)?;
     let digest = thread::scope(|scope| {
         let (send, receive) = mpsc::channel::<&[u8]>();
         let hasher = scope.spawn(move || {
@@ -104,39 +104,6 @@ fn read_hashed(file: &mut File, length: u64) -> std::io::Result<(Bytes, String)>
     })?;
     Ok((data.into(), digest.iter().map(|b| format!("{b:02x}")).collect()))
 }
-
-/// Reads `length` bytes.
-pub(super) fn read_whole(file: &mut File, length: u64) -> std::io::Result<Bytes> {
-    let mut data = buffer(length)?;
-    file.read_exact(&mut data)?;
-    Ok(data.into())
-}
-
-/// Zeroed memory for a file: the system hands out zeroed pages when they are touched, so this costs nothing by itself.
-fn buffer(length: u64) -> std::io::Result<Vec<u8>> {
-    let too_large = |_| std::io::Error::new(std::io::ErrorKind::OutOfMemory, "the file is larger than the memory");
-    let length = usize::try_from(length).map_err(|_| std::io::Error::from(std::io::ErrorKind::FileTooLarge))?;
-    Vec::<u8>::new().try_reserve_exact(length).map_err(too_large)?;
-    let data = vec![0; length];
-    ask_for_large_pages(&data);
-    Ok(data)
-}
-
-/// Asks for pages of 2 MB: touching a large buffer for the first time takes a third of the time with them.
-#[cfg(target_os = "linux")]
-fn ask_for_large_pages(data: &[u8]) {
-    const LARGE: usize = 1 << 21;
-    let whole = data.as_ptr_range();
-    let (start, end) = ((whole.start as usize).next_multiple_of(LARGE), whole.end as usize / LARGE * LARGE);
-    if start < end {
-        // SAFETY: the pages lie inside a buffer of ours; the advice changes no content, and where the system does not take it, nothing
-        // is lost.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ask_for_large_pages(_: &[u8]) {}
 
 #[cfg(test)]
 #[path = "read_tests.rs"]

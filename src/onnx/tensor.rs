@@ -114,6 +114,22 @@ pub fn to_proto(name: impl Into<String>, tensor: &Tensor) -> pb::TensorProto {
     }
 }
 
+/// Replaces every external initializer of the main graph by its bytes, which are shared with `external`.
+///
+/// A model that is to be written elsewhere needs this: its references are relative to its old folder.
+pub fn inline_external(model: &mut pb::ModelProto, external: &ExternalData) -> Result<()> {
+    let Some(graph) = &mut model.graph else { return Ok(()) };
+    for proto in &mut graph.initializer {
+        if proto.data_location == Some(DataLocation::External as i32) {
+            let data = tensor_with(proto, external)?.bytes().clone();
+            proto.raw_data = Some(data);
+            proto.external_data.clear();
+            proto.data_location = None;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 #[path = "tensor_tests.rs"]
 mod tests;

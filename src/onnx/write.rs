@@ -21,7 +21,7 @@ const SMALLEST_EXTERNAL: usize = 1 << 10;
 /// Writes `model` to `path`, replacing what is there. The file appears whole or not at all.
 ///
 /// Fails for a model above protobuf's 2 GiB, and for one that still refers to external data (see
-/// [`super::external::inline`]): the references would point into the wrong folder.
+/// [`super::inline_external`]): the references would point into the wrong folder.
 pub fn write(path: impl AsRef<Path>, model: &pb::ModelProto) -> Result<()> {
     write_to(OutputFile::create(path, true)?, model)
 }

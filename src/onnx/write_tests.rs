@@ -120,7 +120,7 @@ fn two_models_share_one_file_of_weights() {
     assert!(write(file("c.onnx"), &proto).unwrap_err().to_string().contains("inline it"));
     let mut again = ExternalWriter::create(file("again.bin")).unwrap();
     assert!(write_external(file("c.onnx"), &mut proto.clone(), &mut again).is_err());
-    super::super::external::inline(&mut proto, &back.external).unwrap();
+    super::super::inline_external(&mut proto, &back.external).unwrap();
     write(file("c.onnx"), &proto).unwrap();
     assert_eq!(names(dir.path()).len(), 5); // with the temporary of `again`
     drop(again);

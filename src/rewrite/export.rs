@@ -7,7 +7,7 @@ use super::metadata::write_metadata;
 use crate::error::{Error, Result};
 use crate::import::{Split, node_name};
 use crate::ir::Tensor;
-use crate::onnx::{self, ExternalData, SourceModel, external, pb, to_proto};
+use crate::onnx::{self, ExternalData, SourceModel, pb, to_proto};
 use crate::storage::files::OutputFile;
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(super) fn template(source: SourceModel, names: &[&str], split: &[Split]) -> 
             }
         }
     }
-    external::inline(&mut model, &ExternalData::new(&source.dir))?;
+    onnx::inline_external(&mut model, &ExternalData::new(&source.dir))?;
     if !split.is_empty() {
         let text = serde_json::to_string(split).map_err(|e| Error::model(format!("cannot write metadata: {e}")))?;
         model.metadata_props.push(pb::StringStringEntryProto { key: Some(SPLIT_KEY.into()), value: Some(text) });

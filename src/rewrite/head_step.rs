@@ -5,7 +5,7 @@ use super::update::square_name;
 use crate::bundle::manifest::{Role, State};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::onnx::{self, external, pb, to_proto};
+use crate::onnx::{self, pb, to_proto};
 use std::collections::HashSet;
 
 /// Whether a step of the head alone moves it: the head, its optimizer state and averages, and BatchNorm's statistics, which the
@@ -31,7 +31,7 @@ pub fn head_step(bundle: &Bundle, state: &[Tensor]) -> Result<(pb::ModelProto, V
     let live: Vec<bool> = states.iter().map(|s| moves(s, &shared)).collect();
     let source = onnx::read(bundle.step())?;
     let mut model = source.proto;
-    external::inline(&mut model, &source.external)?;
+    onnx::inline_external(&mut model, &source.external)?;
     let graph = model.graph.as_mut().ok_or_else(|| Error::model("step.onnx has no graph: run `spgraph rewrite` again"))?;
     let fixed = || states.iter().zip(state).zip(&live).filter(|(_, live)| !**live).map(|(pair, _)| pair);
     let inputs: HashSet<&str> = fixed().map(|(s, _)| s.input.as_str()).collect();
