@@ -1,0 +1,85 @@
+//! The input that a model declares, and the sizes that it gets.
+
+use super::options::ImportOptions;
+use crate::error::{Error, Result};
+use crate::ir::{DType, Dim, Graph, TensorType, ValueId};
+use crate::onnx::pb;
+use std::collections::HashMap;
+
+/// Element type and dimensions (`None`: unknown or symbolic) of a declared input.
+fn declared(info: &pb::ValueInfoProto) -> Option<(DType, Vec<Option<usize>>)> {
+    use pb::tensor_shape_proto::dimension::Value;
+    let pb::type_proto::Value::TensorType(t) = info.r#type.as_ref()?.value.as_ref()? else { return None };
+    let dims = t.shape.as_ref()?.dim.iter().map(|d| match d.value {
+        Some(Value::DimValue(n)) => usize::try_from(n).ok().filter(|&n| n > 0),
+        _ => None,
+    });
+    Some((DType::from_onnx(t.elem_type())?, dims.collect()))
+}
+
+/// Declares the model's one data input in `graph`.
+pub(super) fn declare(
+    graph: &mut Graph,
+    values: &mut HashMap<String, ValueId>,
+    proto: &pb::GraphProto,
+    options: &ImportOptions,
+) -> Result<ValueId> {
+    // Up to IR version 3 every initializer is repeated as an input.
+    let inputs: Vec<_> = proto.input.iter().filter(|i| !values.contains_key(i.name())).collect();
+    let [info] = inputs[..] else {
+        let names: Vec<_> = inputs.iter().map(|i| i.name()).take(5).collect();
+        let more = match inputs.len() {
+            0 => "none",
+            1..=5 => "",
+            _ => ", …",
+        };
+        return Err(Error::model(format!(
+            "spgraph trains networks with one input, for images, and this one has {} ({}{more}). Export the network by itself",
+            inputs.len(),
+            names.join(", ")
+        )));
+    };
+    let name = info.name();
+    let (dtype, dims) = declared(info).ok_or_else(|| Error::model(format!("the input `{name}` has no tensor type or no known rank")))?;
+    if !matches!(dtype, DType::F32 | DType::F64) {
+        return Err(Error::model(format!(
+            "the input `{name}` has element type {dtype}; spgraph trains networks with float32 or float64 input"
+        )));
+    }
+    let inner: Vec<usize> = match &options.input_shape {
+        Some(shape) if shape.len() + 1 == dims.len() => {
+            for (have, want) in dims[1..].iter().zip(shape) {
+                if have.is_some_and(|h| h != *want) {
+                    return Err(Error::usage(format!(
+                        "--input-shape {} does not fit the input `{name}`, whose fixed sizes are {}",
+                        join(shape),
+                        dims[1..].iter().map(|d| d.map_or("?".into(), |n| n.to_string())).collect::<Vec<_>>().join("x")
+                    )));
+                }
+            }
+            shape.clone()
+        }
+        Some(shape) => {
+            return Err(Error::usage(format!(
+                "--input-shape {} has {} sizes, the input `{name}` has {} after the batch",
+                join(shape),
+                shape.len(),
+                dims.len().saturating_sub(1)
+            )));
+        }
+        None => dims.get(1..).unwrap_or_default().iter().copied().collect::<Option<_>>().ok_or_else(|| {
+            Error::usage(format!("the model leaves the sizes of its input `{name}` open; give them, for example --input-shape 3x224x224"))
+        })?,
+    };
+    if dims.len() < 2 {
+        return Err(Error::model(format!("the input `{name}` has no batch dimension followed by data")));
+    }
+    let shape = std::iter::once(Dim::from(options.batch)).chain(inner.into_iter().map(Dim::Known));
+    let id = graph.input(name, TensorType { dtype, shape: shape.collect() });
+    values.insert(name.to_string(), id);
+    Ok(id)
+}
+
+fn join(shape: &[usize]) -> String {
+    shape.iter().map(|n| n.to_string()).collect::<Vec<_>>().join("x")
+}

@@ -1,0 +1,49 @@
+//! Nodes that cannot be imported, all of them with their reasons.
+
+use crate::error::Refusal;
+use crate::onnx::pb;
+use std::collections::HashSet;
+
+/// The refused nodes so far.
+#[derive(Default)]
+pub(super) struct Refusals {
+    pub list: Vec<Refusal>,
+    /// Results of refused nodes: what depends on them is not judged.
+    skipped: HashSet<String>,
+}
+
+impl Refusals {
+    pub fn refuse(&mut self, node: &pb::NodeProto, reason: impl Into<String>) {
+        let name = if node.name().is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name().to_string() };
+        let op = if matches!(node.domain(), "" | "ai.onnx") {
+            node.op_type().to_string()
+        } else {
+            format!("{}.{}", node.domain(), node.op_type())
+        };
+        self.list.push(Refusal { node: name, op, reason: reason.into() });
+        self.skipped.extend(node.output.iter().cloned());
+    }
+
+    /// Whether the node depends on a refused one; then what depends on it does, too.
+    pub fn concern(&mut self, node: &pb::NodeProto) -> bool {
+        let concerned = node.input.iter().any(|i| self.skipped.contains(i));
+        if concerned {
+            self.skipped.extend(node.output.iter().cloned());
+        }
+        concerned
+    }
+}
+
+/// Why an operator outside the table is refused.
+pub(super) fn unknown(op: &str) -> &'static str {
+    match op {
+        "If" | "Loop" | "Scan" => "sub-graphs cannot be differentiated; export the network without control flow",
+        "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "ConvInteger" | "MatMulInteger" => {
+            "the model is quantized to integers, which have no gradient; start from the float model it was made of"
+        }
+        op if op.starts_with("QLinear") => {
+            "the model is quantized to integers, which have no gradient; start from the float model it was made of"
+        }
+        _ => "spgraph does not know this operator",
+    }
+}

@@ -1,0 +1,82 @@
+//! Initializers that stand for several parameters: exporters write equal tensors once.
+
+use super::parameters::{self, ParameterKind};
+use crate::ir::{Graph, Node, ValueId};
+use crate::onnx::pb;
+use crate::operator::{Operator, View};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// A parameter that the exporter had stored together with another of the same value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    /// The parameter's own name from now on.
+    pub name: String,
+    pub initializer: String,
+    /// Node and input that read the initializer itself; `None` where an Identity of that name does.
+    pub site: Option<(String, usize)>,
+}
+
+/// Which initializers have been taken apart so far.
+pub(super) struct Ties {
+    /// Keep one parameter where the exporter wrote one initializer for several of equal value.
+    keep: bool,
+    /// Constants that some layer reads as a parameter, with what the first one reads them for.
+    readers: HashMap<ValueId, ParameterKind>,
+    pub split: Vec<Split>,
+}
+
+impl Ties {
+    pub fn new(keep: bool) -> Ties {
+        Ties { keep, readers: HashMap::new(), split: vec![] }
+    }
+
+    /// An exporter writes `Identity` of an initializer where a second parameter had the same value: give it its own constant,
+    /// or with ties kept another name for the same one.
+    ///
+    /// Gives the constant, where the node is one of that kind.
+    pub fn untie(&mut self, graph: &mut Graph, node: &pb::NodeProto, inputs: &[Option<ValueId>]) -> Option<ValueId> {
+        let ([Some(input)], [output], "Identity") = (inputs, &node.output[..], node.op_type()) else { return None };
+        let tensor = graph.value(*input).constant.clone()?;
+        if self.keep {
+            return Some(*input);
+        }
+        if tensor.dtype().is_float() {
+            self.split.push(Split { name: output.clone(), initializer: graph.name_of(*input).to_string(), site: None });
+        }
+        Some(graph.constant(output, tensor))
+    }
+
+    /// Gives the node constants of its own where it reads a parameter that another layer reads too.
+    ///
+    /// Exporters write equal tensors once: what is equal at the start may still be two parameters. A kernel that two layers
+    /// read is shared on purpose, for two random kernels are never equal. Statistics are written by their layer, so they are
+    /// never shared, whatever `keep` says.
+    pub fn own_parameters(
+        &mut self,
+        graph: &mut Graph,
+        operator: &dyn Operator,
+        name: &str,
+        inputs: Vec<Option<ValueId>>,
+    ) -> Vec<Option<ValueId>> {
+        let node =
+            Node { name: name.into(), op_type: operator.op_type().into(), inputs, outputs: vec![], attrs: Default::default(), body: None };
+        let slots = operator.slots(&View { graph: graph, node: &node });
+        let mut inputs = node.inputs;
+        for (i, slot) in slots.into_iter().enumerate() {
+            let (Some(kind), Some(input)) = (ParameterKind::of(slot), inputs.get(i).copied().flatten()) else { continue };
+            let Some(tensor) = graph.value(input).constant.clone().filter(|t| t.dtype().is_float()) else { continue };
+            let earlier = self.readers.get(&input).copied();
+            self.readers.entry(input).or_insert(kind);
+            let kernel = |k: ParameterKind| matches!(k, ParameterKind::Kernel { .. });
+            let shared = earlier.is_some_and(|e| !kernel(kind) && !kernel(e) && (!self.keep || kind.is_buffer() || e.is_buffer()));
+            if shared {
+                let copy = graph.constant(&parameters::layer(name, kind), tensor);
+                let own = graph.name_of(copy).to_string();
+                self.split.push(Split { name: own, initializer: graph.name_of(input).to_string(), site: Some((name.into(), i)) });
+                inputs[i] = Some(copy);
+            }
+        }
+        inputs
+    }
+}
