@@ -287,8 +287,8 @@ fn a_symbolic_batch_takes_any_size() {
             let w = f32s(&[2, 1], &[1.0, 10.0]);
             let mut session = engine.load(&path).unwrap();
             let mut stepper = engine.load_step(&path, &[port], vec![w.clone()]).unwrap();
-            assert_eq!(session.inputs(), ["x", "t", "w"]);
-            assert_eq!(session.outputs(), ["y", "shape", "w.next"]);
+            assert_eq!(session.signature().input_names(), ["x", "t", "w"]);
+            assert_eq!(session.signature().output_names(), ["y", "shape", "w.next"]);
             for (step, n) in [3usize, 1, 3, 4, 2, 5, 6, 1].into_iter().enumerate() {
                 let x = f32s(&[n, 2], &(0..2 * n).map(|v| v as f32).collect::<Vec<_>>());
                 let t = f32s(&[n, 1], &vec![0.5; n]);
@@ -682,7 +682,7 @@ fn an_input_with_an_initializer_is_a_constant() {
     let path = save(dir.path(), "old.onnx", &model(vec![node("Add", &["x", "k"], &["y"])], vec![f("k"), f("x")], vec![f("y")], vec![k]));
     for (name, engine) in both() {
         let mut session = engine.load(&path).unwrap();
-        assert_eq!(session.inputs(), ["x"], "{name}");
+        assert_eq!(session.signature().input_names(), ["x"], "{name}");
         assert_eq!(session.run(&[("x", &f32s(&[2], &[1.0, 1.0]))]).unwrap(), vec![f32s(&[2], &[2.0, 3.0])], "{name}");
     }
 }

@@ -1,6 +1,7 @@
 //! `spgraph eval`: accuracy and loss of a run, a bundle or a model on an image folder.
 
 use super::engine_args::EngineArgs;
+use super::output::percent;
 use super::subject_args::{SubjectArgs, warn_if_assumed};
 use super::{interrupt, output, progress};
 use spgraph::engine;
@@ -64,9 +65,4 @@ fn text(found: &Evaluation, engine: &str) -> String {
         found.loss,
         found.images as f64 / found.seconds.max(1e-9)
     )
-}
-
-/// `87.25 %`
-pub fn percent(share: f64) -> String {
-    format!("{:.2} %", 100.0 * share)
 }

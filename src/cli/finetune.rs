@@ -1,7 +1,7 @@
 //! `spgraph finetune`: trains a bundle on an image folder.
 
 use super::engine_args::EngineArgs;
-use super::eval::percent;
+use super::output::percent;
 use super::progress::{self, Log};
 use super::rewrite::{Strength, parse_regularizer, parse_strength};
 use super::{interrupt, output};

@@ -29,6 +29,11 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// `87.25 %`
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
 /// A line for people, to stderr. That nobody reads it is no reason to stop.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");

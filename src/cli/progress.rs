@@ -1,8 +1,8 @@
 //! Progress of a run: a bar on a terminal, plain lines elsewhere, or JSON lines. No colours at all, so that NO_COLOR has
 //! nothing to forbid.
 
-use super::eval::percent;
 use super::output;
+use super::output::percent;
 use clap::ValueEnum;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use spgraph::train::{Outline, Progress, Record, Silent, StepRecord, ValidationRecord};

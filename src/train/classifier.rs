@@ -133,8 +133,8 @@ impl Classifier {
 
     /// Takes the model's part of the state, given in the manifest's order.
     pub fn set_state(&mut self, states: &[State], tensors: &[Tensor]) {
-        let wanted = self.session.inputs();
-        let pairs = states.iter().zip(tensors).filter(|(s, _)| wanted.contains(&s.input));
+        let wanted = self.session.signature().input_names();
+        let pairs = states.iter().zip(tensors).filter(|(s, _)| wanted.contains(&s.input.as_str()));
         self.state = pairs.map(|(s, t)| (s.input.clone(), t.clone())).collect();
     }
 

@@ -66,12 +66,12 @@ fn penalty_alone(bundle: &Bundle, scalars: &[(&str, f64)]) -> Vec<Place> {
         let value = if s.name == "lr" { LR } else { given };
         feeds.insert(s.name.clone(), Tensor::from_floats(DType::F32, &[], &[value]));
     }
-    let inputs = session.inputs().to_vec();
-    let outputs = session.outputs().to_vec();
-    let given: Vec<(&str, &Tensor)> = inputs.iter().map(|n| (n.as_str(), &feeds[n])).collect();
+    let signature = session.signature().clone();
+    let (inputs, outputs) = (signature.input_names(), signature.output_names());
+    let given: Vec<(&str, &Tensor)> = inputs.iter().map(|n| (*n, &feeds[*n])).collect();
     let results = session.run(&given).unwrap();
-    let next: HashMap<String, Tensor> = outputs.into_iter().zip(results).collect();
-    places.into_iter().map(|(s, start, now)| (s.alias, s.role, start, now, next[&s.output].to_f64().unwrap())).collect()
+    let next: HashMap<&str, Tensor> = outputs.into_iter().zip(results).collect();
+    places.into_iter().map(|(s, start, now)| (s.alias, s.role, start, now, next[s.output.as_str()].to_f64().unwrap())).collect()
 }
 
 /// The strength with which L2-SP pulls each parameter to its start (or a new one to 0), from where the step leads.
@@ -177,7 +177,8 @@ fn a_decoupled_penalty_is_beside_the_optimizer() {
     };
     let (_work, bundle) = bundle("resnet18.bn.onnx", &options);
     let mut session = engine(EngineChoice::Tract).load(&bundle.dir.join("apply.onnx")).unwrap();
-    let (inputs, outputs) = (session.inputs().to_vec(), session.outputs().to_vec());
+    let signature = session.signature().clone();
+    let (inputs, outputs) = (signature.input_names(), signature.output_names());
     let (mut random, start) = (Random(8), start_state(&bundle).unwrap());
     let mut feeds: HashMap<String, Vec<f64>> = HashMap::new();
     let mut shapes: HashMap<String, Vec<usize>> = HashMap::new();
@@ -192,9 +193,9 @@ fn a_decoupled_penalty_is_beside_the_optimizer() {
         shapes.insert(name.into(), vec![]);
     }
     let tensors: Vec<(String, Tensor)> =
-        inputs.iter().map(|n| (n.clone(), Tensor::from_floats(DType::F32, &shapes[n], &feeds[n]))).collect();
+        inputs.iter().map(|n| (n.to_string(), Tensor::from_floats(DType::F32, &shapes[*n], &feeds[*n]))).collect();
     let results = session.run(&tensors.iter().map(|(n, t)| (n.as_str(), t)).collect::<Vec<_>>()).unwrap();
-    let next: HashMap<String, Vec<f64>> = outputs.into_iter().zip(results.iter().map(|t| t.to_f64().unwrap())).collect();
+    let next: HashMap<&str, Vec<f64>> = outputs.into_iter().zip(results.iter().map(|t| t.to_f64().unwrap())).collect();
     let mut penalised = 0;
     for (s, w0) in bundle.manifest.state.iter().zip(&start).filter(|(s, _)| s.gradient.is_some()) {
         let (w, g) = (&feeds[&s.input], &feeds[s.gradient.as_ref().unwrap()]);
@@ -205,8 +206,8 @@ fn a_decoupled_penalty_is_beside_the_optimizer() {
         for i in 0..w.len() {
             let moved = 0.9 * v[i] + g[i];
             let from = if s.role == Role::New { w[i] } else { w[i] - w0[i] };
-            assert!((next[&momentum.output][i] - moved).abs() < 1e-5, "{}", momentum.name);
-            assert!((next[&s.output][i] - (w[i] - 0.1 * moved - 0.1 * strength * from)).abs() < 1e-5, "{}", s.name);
+            assert!((next[momentum.output.as_str()][i] - moved).abs() < 1e-5, "{}", momentum.name);
+            assert!((next[s.output.as_str()][i] - (w[i] - 0.1 * moved - 0.1 * strength * from)).abs() < 1e-5, "{}", s.name);
         }
     }
     assert_eq!(penalised, 21);

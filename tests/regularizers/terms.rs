@@ -83,7 +83,7 @@ impl Case {
         let file = tempfile::NamedTempFile::with_suffix(".onnx").unwrap();
         onnx::write(file.path(), &emit::model(&graph, dialect)).unwrap();
         let mut session = engine.load(file.path()).unwrap();
-        let names: Vec<&str> = session.inputs().iter().map(|n| feeds.iter().find(|f| f.0 == n).unwrap().0).collect();
+        let names: Vec<&str> = session.signature().inputs.iter().map(|p| feeds.iter().find(|f| f.0 == p.name).unwrap().0).collect();
         let given: Vec<(&str, &Tensor)> = names.iter().map(|n| (*n, &feeds.iter().find(|f| f.0 == *n).unwrap().1)).collect();
         let found: Vec<Vec<f64>> = session.run(&given).unwrap().iter().map(|t| t.to_f64().unwrap()).collect();
         (found[0][0], found[1].clone())

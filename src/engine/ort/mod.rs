@@ -1,87 +1,49 @@
 //! ONNX Runtime, loaded when the program runs: on the CPU, or on CUDA with the state kept on the device.
 
+mod discover;
+mod environment;
+mod explain;
+mod install;
 mod stepper;
 mod values;
 
+pub use self::discover::{Candidate, Origin, discover};
+pub use self::install::install;
+
+use self::environment::{environment, preload_cuda_libraries};
+use self::explain::explain;
 use self::stepper::OrtStepper;
 use self::values::{output, to_ort};
-use super::discover::{Candidate, Origin};
-use super::ports::{Signature, graph_of, one_paragraph, read_model};
-use super::{Device, Engine, EngineChoice, EngineOptions, Kernels, Session, StatePort, Stepper, native};
+use super::inline::inline_functions;
+use super::native;
+use super::options::{Device, EngineChoice, EngineOptions, description};
+use super::session::{Engine, EngineEntry, Opened, Session, Stepper};
+use super::signature::{Signature, StatePort, graph_of, one_paragraph, read_model};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
 use crate::onnx;
 use ::ort::environment::Environment;
 use ::ort::ep;
-use ::ort::logging::LogLevel;
-use ::ort::session::Session as OrtSession;
+use ::ort::session::Session as Loaded;
 use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use prost::Message;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Set to let ONNX Runtime's own log through to stderr: warnings and errors, or everything with the value `verbose`.
-const LOG_VARIABLE: &str = "SPGRAPH_ORT_LOG";
-
-/// The one library that this process uses, and its one environment. ONNX Runtime allows no second of either.
-struct Loaded {
-    path: PathBuf,
-    environment: Result<Environment, String>,
-}
-
-static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
-
-fn loaded() -> MutexGuard<'static, Option<Loaded>> {
-    // A panic elsewhere leaves the value whole: it is written in one go.
-    LOADED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether this process has loaded an ONNX Runtime already.
-pub(super) fn is_loaded() -> bool {
-    loaded().is_some()
-}
-
-fn environment(path: &Path) -> Result<Environment> {
-    let mut loaded = loaded();
-    if loaded.is_none() {
-        let builder = ::ort::init_from(path).map_err(|e| {
-            Error::engine(format!(
-                "the ONNX Runtime library {} cannot be loaded: {}. Get another with `spgraph runtime install`",
-                path.display(),
-                one_paragraph(&e.to_string())
-            ))
-        })?;
-        let wish = std::env::var(LOG_VARIABLE).ok();
-        let logger = move |level: LogLevel, _category: &str, _id: &str, place: &str, message: &str| {
-            eprintln!("[onnxruntime {level:?}] {message} ({place})");
-        };
-        // Errors come back as values, and warnings on a graph of spgraph's own making are no news to its user.
-        let (level, builder) = match wish.as_deref() {
-            None | Some("" | "0") => (LogLevel::Fatal, builder.with_logger(Arc::new(|_, _, _, _, _| {}))),
-            Some("verbose") => (LogLevel::Verbose, builder.with_logger(Arc::new(logger))),
-            Some(_) => (LogLevel::Warning, builder.with_logger(Arc::new(logger))),
-        };
-        let environment = builder.with_name("spgraph").with_telemetry(false).build().map_err(|e| e.to_string());
-        if let Ok(environment) = &environment {
-            environment.set_log_level(level);
-        }
-        *loaded = Some(Loaded { path: path.to_path_buf(), environment });
-    }
-    match loaded.as_ref() {
-        Some(l) if l.path != path => Err(Error::engine(format!(
-            "this process has loaded the ONNX Runtime library {} already and cannot change to {}: there can be one only. Start another \
-             process for the other library",
-            l.path.display(),
-            path.display()
-        ))),
-        Some(Loaded { environment: Ok(environment), .. }) => Ok(environment.clone()),
-        Some(Loaded { environment: Err(why), .. }) => {
-            Err(Error::engine(format!("ONNX Runtime ({}) could not be started: {}", path.display(), one_paragraph(why))))
-        }
-        None => Err(Error::engine("ONNX Runtime was not loaded")),
-    }
-}
+/// ONNX Runtime's row in the table of engines: it is there where a library of it is found that can be used.
+pub(super) const ENTRY: EngineEntry = EngineEntry {
+    choice: EngineChoice::Ort,
+    name: "ONNX Runtime",
+    devices: &[Device::Cpu, Device::Cuda],
+    native_kernels: &[Device::Cpu],
+    open: |options, _| {
+        let candidates = discover(options);
+        Ok(match discover::choose(&candidates)? {
+            Some(candidate) => Opened::Ready(Box::new(OrtEngine::new(candidate, options)?)),
+            None => discover::absent(&candidates, options),
+        })
+    },
+};
 
 /// ONNX Runtime as an engine.
 #[derive(Debug)]
@@ -111,12 +73,7 @@ impl OrtEngine {
             device: options.device,
             threads: options.threads,
             tf32: options.tf32,
-            native: options.device == Device::Cpu
-                && match options.kernels {
-                    Kernels::Auto => native::suits_processor(),
-                    Kernels::Native => true,
-                    Kernels::Standard => false,
-                },
+            native: options.device == Device::Cpu && options.kernels.native(),
         };
         if engine.device == Device::Cuda {
             preload_cuda_libraries(&engine.path);
@@ -136,7 +93,7 @@ impl OrtEngine {
     }
 
     fn builder(&self) -> ::ort::Result<SessionBuilder> {
-        let mut builder = OrtSession::builder(&self.environment)?
+        let mut builder = Loaded::builder(&self.environment)?
             // A third less memory at the peak of a training step, and no slower.
             .with_memory_pattern(false)?
             .with_optimization_level(GraphOptimizationLevel::All)?;
@@ -156,7 +113,7 @@ impl OrtEngine {
 
     /// With `profile`, the session records node times; the path is the beginning of the record's file name.
     /// Gives the pairs of inputs and outputs that may share a buffer as well.
-    fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(OrtSession, Signature, SharedBuffers)> {
+    fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(Loaded, Signature, SharedBuffers)> {
         let proto = read_model(model)?;
         let signature = Signature::from_graph(graph_of(&proto, model)?, model)?;
         let native = match self.native {
@@ -203,7 +160,7 @@ type SharedBuffers = Vec<(String, String)>;
 
 impl Engine for OrtEngine {
     fn describe(&self) -> String {
-        let description = super::description("ONNX Runtime", &self.version, self.device, self.threads);
+        let description = description("ONNX Runtime", &self.version, self.device, self.threads);
         match self.native {
             true => format!("{description}, native kernels ({})", native::instructions()),
             false => description,
@@ -220,9 +177,7 @@ impl Engine for OrtEngine {
 
     fn load(&self, model: &Path) -> Result<Box<dyn Session>> {
         let (session, signature, _) = self.session(model, None)?;
-        let inputs = signature.inputs.iter().map(|p| p.name.clone()).collect();
-        let outputs = signature.outputs.iter().map(|p| p.name.clone()).collect();
-        Ok(Box::new(Runner { session, signature, inputs, outputs }))
+        Ok(Box::new(OrtSession { session, signature }))
     }
 
     fn load_step(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>) -> Result<Box<dyn Stepper>> {
@@ -247,7 +202,7 @@ impl Engine for OrtEngine {
 fn written_out(model: &Path, folder: &Path) -> Result<PathBuf> {
     let source = onnx::read(model)?;
     let mut proto = source.proto;
-    super::inline_functions(&mut proto)?;
+    inline_functions(&mut proto)?;
     let outside = proto.graph.iter().flat_map(|g| &g.initializer).flat_map(|t| &t.external_data);
     let weights: HashSet<String> = outside.filter(|e| e.key() == "location").map(|e| e.value().to_string()).collect();
     for name in weights {
@@ -260,68 +215,27 @@ fn written_out(model: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-struct Runner {
-    session: OrtSession,
+struct OrtSession {
+    session: Loaded,
     signature: Signature,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
 }
 
-impl Session for Runner {
-    fn inputs(&self) -> &[String] {
-        &self.inputs
-    }
-
-    fn outputs(&self) -> &[String] {
-        &self.outputs
+impl Session for OrtSession {
+    fn signature(&self) -> &Signature {
+        &self.signature
     }
 
     fn run(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
-        let all: Vec<usize> = (0..self.inputs.len()).collect();
+        let Signature { model, inputs, outputs } = &self.signature;
+        let all: Vec<usize> = (0..inputs.len()).collect();
         let order = self.signature.match_feeds(&all, feeds)?;
-        let model = &self.signature.model;
-        let values = self
-            .inputs
+        let values = inputs
             .iter()
             .zip(&order)
-            .map(|(name, &at)| Ok((name.as_str(), to_ort(feeds[at].1)?)))
+            .map(|(port, &at)| Ok((port.name.as_str(), to_ort(feeds[at].1)?)))
             .collect::<::ort::Result<Vec<_>>>()
             .map_err(|e| explain("take the inputs of", model, &e))?;
         let results = self.session.run(values).map_err(|e| explain("run", model, &e))?;
-        self.outputs.iter().map(|name| output(results.get(name), name, model)).collect()
-    }
-}
-
-fn explain(doing: &str, model: &str, error: &::ort::Error) -> Error {
-    use ::ort::ErrorCode::{InvalidGraph, InvalidProtobuf, NotImplemented};
-    let said = one_paragraph(error.message());
-    let advice = match error.code() {
-        NotImplemented => {
-            "This build has no kernel for that operator and its types. A newer ONNX Runtime, float32, or another engine (`--engine tract`) \
-             may have one"
-        }
-        InvalidProtobuf => "The file is damaged or is no ONNX model; make it again",
-        InvalidGraph => "The model breaks ONNX's rules, or needs a newer ONNX Runtime; make it again, or update the runtime",
-        _ if said.contains("allocate memory") || said.contains("out of memory") => "There is too little memory: use a smaller batch",
-        _ if said.contains("External data") || said.contains("external data") => {
-            "Keep the file with the weights in the model's folder, under the name it was written with"
-        }
-        _ => "Set SPGRAPH_ORT_LOG=1 to see ONNX Runtime's own log",
-    };
-    Error::engine(format!("ONNX Runtime could not {doing} {model}: {said}. {advice}"))
-}
-
-/// Loads the CUDA libraries that Python packages bring along, so that the provider finds them without a search path.
-/// What is missing here may still be installed in the system; what is missing there too, the provider names itself.
-fn preload_cuda_libraries(library: &Path) {
-    // …/site-packages/onnxruntime/capi/libonnxruntime.so.… → …/site-packages/nvidia/*/lib
-    let Some(packages) = library.ancestors().nth(3).map(|dir| dir.join("nvidia")) else { return };
-    let Ok(entries) = std::fs::read_dir(packages) else { return };
-    let folders: Vec<PathBuf> = entries.filter_map(|e| e.ok()).map(|e| e.path().join("lib")).collect();
-    for name in ep::cuda::CUDA_DYLIBS.iter().chain(ep::cuda::CUDNN_DYLIBS) {
-        if let Some(path) = folders.iter().map(|dir| dir.join(name)).find(|p| p.is_file()) {
-            // A library that fails to load is reported by the provider, which needs it.
-            let _ = ::ort::util::preload_dylib(path);
-        }
+        outputs.iter().map(|port| output(results.get(&port.name), &port.name, model)).collect()
     }
 }

@@ -1,8 +1,9 @@
 //! A training step whose state stays in ONNX Runtime's buffers from step to step.
 
-use super::super::ports::{Signature, StateMap};
-use super::super::{Device, Stepper};
-use super::explain;
+use super::super::options::Device;
+use super::super::session::Stepper;
+use super::super::signature::{Signature, StateMap};
+use super::explain::explain;
 use super::values::{empty, fill, from_ort, output, same_shape, to_ort};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;

@@ -1,6 +1,6 @@
 //! Tensors to ONNX Runtime's and back.
 
-use super::explain;
+use super::explain::explain;
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use ::ort::memory::Allocator;

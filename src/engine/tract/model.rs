@@ -1,9 +1,9 @@
-//! The embedded runtime: tract, on the CPU.
+//! A model file in tract: read, and prepared for each shape of its inputs that is met.
 
-use super::inline::{inline_functions, restore_operators};
-use super::merge::merge_equal_nodes;
-use super::ports::{PortDim, Signature, StateMap, graph_of, one_paragraph, read_model};
-use super::{Device, Engine, EngineChoice, EngineOptions, Session, StatePort, Stepper};
+use super::super::inline::{inline_functions, restore_operators};
+use super::super::merge::merge_equal_nodes;
+use super::super::signature::{PortDim, Signature, graph_of, one_paragraph, read_model};
+use super::values::datum_type;
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::onnx::pb;
@@ -18,9 +18,6 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_core::prelude::TypedSimplePlan;
 
-/// The version that Cargo.toml asks for; tract gives none at run time.
-const VERSION: &str = "0.23";
-
 /// Plans kept for models with a symbolic batch, one for each batch size: a full one and a last, smaller one, for
 /// training and evaluation alike.
 const KEPT_PLANS: usize = 4;
@@ -28,150 +25,9 @@ const KEPT_PLANS: usize = 4;
 /// Initializers from this size on reach tract one by one instead of inside the protobuf.
 const DETACHED_BYTES: usize = 1 << 10;
 
-/// tract as an engine.
-#[derive(Debug)]
-pub struct TractEngine {
-    threads: usize,
-    executor: Executor,
-    why: String,
-}
-
-impl TractEngine {
-    /// `why` says to people how this engine came to be chosen. Fails for any device but the CPU.
-    pub fn new(options: &EngineOptions, why: impl Into<String>) -> Result<Self> {
-        if options.device == Device::Cuda {
-            return Err(Error::usage(
-                "tract runs on the CPU only, so it cannot be used with the CUDA device. Use ONNX Runtime for that (`--engine ort`), \
-                 or the CPU (`--device cpu`)",
-            ));
-        }
-        let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())).max(1);
-        // One thread needs no pool.
-        let executor = match threads {
-            1 => Executor::SingleThread,
-            n => Executor::MultiThread(Arc::new(
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(n)
-                    .build()
-                    .map_err(|e| Error::engine(format!("could not start {n} threads for tract: {e}. Ask for fewer with `--threads`")))?,
-            )),
-        };
-        Ok(TractEngine { threads, executor, why: why.into() })
-    }
-}
-
-impl Engine for TractEngine {
-    fn describe(&self) -> String {
-        super::description("tract", VERSION, Device::Cpu, Some(self.threads))
-    }
-
-    fn origin(&self) -> String {
-        format!("built in, {}", self.why)
-    }
-
-    fn kind(&self) -> EngineChoice {
-        EngineChoice::Tract
-    }
-
-    fn load(&self, model: &Path) -> Result<Box<dyn Session>> {
-        let model = Model::load(model, &self.executor)?;
-        let inputs = model.signature.inputs.iter().map(|p| p.name.clone()).collect();
-        let outputs = model.signature.outputs.iter().map(|p| p.name.clone()).collect();
-        Ok(Box::new(TractSession { model, inputs, outputs }))
-    }
-
-    fn load_step(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>) -> Result<Box<dyn Stepper>> {
-        let model = Model::load(model, &self.executor)?;
-        let map = model.signature.state_map(state, &start)?;
-        let state = start.iter().map(to_tract).collect::<Result<_>>()?;
-        Ok(Box::new(TractStepper { model, map, state }))
-    }
-}
-
-struct TractSession {
-    model: Model,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
-}
-
-impl Session for TractSession {
-    fn inputs(&self) -> &[String] {
-        &self.inputs
-    }
-
-    fn outputs(&self) -> &[String] {
-        &self.outputs
-    }
-
-    fn run(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
-        let all: Vec<usize> = (0..self.inputs.len()).collect();
-        let order = self.model.signature.match_feeds(&all, feeds)?;
-        let values = order.iter().map(|&at| to_tract(feeds[at].1)).collect::<Result<Vec<_>>>()?;
-        let results = self.model.run(values)?;
-        results.iter().enumerate().map(|(at, value)| self.model.output(at, value)).collect()
-    }
-}
-
-struct TractStepper {
-    model: Model,
-    map: StateMap,
-    /// The current state, in the order of the `StatePort`s. tract's values are shared, never written in place while
-    /// someone else holds them, so passing a clone to a step leaves these as they are.
-    state: Vec<TValue>,
-}
-
-impl Stepper for TractStepper {
-    fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
-        let signature = &self.model.signature;
-        let order = signature.match_feeds(&self.map.fed, feeds)?;
-        let mut values: Vec<Option<TValue>> = vec![None; signature.inputs.len()];
-        for (&input, &at) in self.map.fed.iter().zip(&order) {
-            values[input] = Some(to_tract(feeds[at].1)?);
-        }
-        for (&input, value) in self.map.inputs.iter().zip(&self.state) {
-            values[input] = Some(value.clone());
-        }
-        let results = self.model.run(values.into_iter().flatten().collect())?;
-        let plain = self
-            .map
-            .plain
-            .iter()
-            .map(|&at| Ok((self.model.signature.outputs[at].name.clone(), self.model.output(at, &results[at])?)))
-            .collect::<Result<_>>()?;
-        let next = self
-            .map
-            .outputs
-            .iter()
-            .zip(&self.state)
-            .map(|(&at, before)| {
-                let after = &results[at];
-                if after.shape() != before.shape() || after.datum_type() != before.datum_type() {
-                    let name = &self.model.signature.outputs[at].name;
-                    return Err(Error::engine(format!(
-                        "a step of {} turned state of {:?}{:?} into {:?}{:?} at the output `{name}`; state must keep its type and shape",
-                        self.model.signature.model,
-                        before.datum_type(),
-                        before.shape(),
-                        after.datum_type(),
-                        after.shape()
-                    )));
-                }
-                Ok(after.clone())
-            })
-            .collect::<Result<_>>()?;
-        // Only now, when nothing can fail any more, does the step count.
-        self.state = next;
-        Ok(plain)
-    }
-
-    fn state(&mut self) -> Result<Vec<Tensor>> {
-        self.state.iter().zip(&self.map.outputs).map(|(value, &at)| self.model.output(at, value)).collect()
-    }
-}
-
 /// A parsed model, and its plans for the shapes that it has met.
-struct Model {
-    signature: Signature,
+pub(super) struct Model {
+    pub(super) signature: Signature,
     /// The model before its input shapes are fixed; `None` when they are all fixed by the file and the plan is made.
     template: Option<InferenceModel>,
     /// By input shapes, the latest last.
@@ -180,7 +36,7 @@ struct Model {
 }
 
 impl Model {
-    fn load(path: &Path, executor: &Executor) -> Result<Model> {
+    pub(super) fn load(path: &Path, executor: &Executor) -> Result<Model> {
         let mut proto = read_model(path)?;
         restore_operators(&mut proto);
         inline_functions(&mut proto)?;
@@ -202,7 +58,7 @@ impl Model {
         };
         let template = guard("read", path, || {
             let mut framework = tract_onnx::model::Onnx { provider, ..tract_onnx::onnx() };
-            super::tract_ops::register(&mut framework.op_register);
+            super::operators::register(&mut framework.op_register);
             let proto = framework.proto_model_for_read(&mut encoded.as_slice())?;
             drop(encoded);
             let parsed = framework.parse(&proto, Some(directory))?;
@@ -262,7 +118,7 @@ impl Model {
     }
 
     /// Runs the graph on one value for each input.
-    fn run(&mut self, values: Vec<TValue>) -> Result<Vec<TValue>> {
+    pub(super) fn run(&mut self, values: Vec<TValue>) -> Result<Vec<TValue>> {
         let shapes: Vec<Vec<usize>> = values.iter().map(|v| v.shape().to_vec()).collect();
         let plan = self.plan(&shapes)?;
         let results = guard("run", Path::new(&self.signature.model), || plan.run(values.into_iter().collect()))?;
@@ -284,7 +140,7 @@ impl Model {
     }
 
     /// The value of the output number `at` as a tensor.
-    fn output(&self, at: usize, value: &TValue) -> Result<Tensor> {
+    pub(super) fn output(&self, at: usize, value: &TValue) -> Result<Tensor> {
         let port = &self.signature.outputs[at];
         if datum_type(port.dtype)? != value.datum_type() {
             return Err(Error::engine(format!(
@@ -382,33 +238,4 @@ impl ModelDataResolver for Detached {
             _ => MmapDataResolver.read_bytes_from_path(buffer, path, offset, length),
         }
     }
-}
-
-fn datum_type(dtype: DType) -> Result<DatumType> {
-    Ok(match dtype {
-        DType::F32 => DatumType::F32,
-        DType::F64 => DatumType::F64,
-        DType::F16 => DatumType::F16,
-        DType::I8 => DatumType::I8,
-        DType::I16 => DatumType::I16,
-        DType::I32 => DatumType::I32,
-        DType::I64 => DatumType::I64,
-        DType::U8 => DatumType::U8,
-        DType::U16 => DatumType::U16,
-        DType::U32 => DatumType::U32,
-        DType::U64 => DatumType::U64,
-        DType::Bool => DatumType::Bool,
-        DType::BF16 => return Err(Error::engine("tract does not know bfloat16; use ONNX Runtime (`--engine ort`) for this model")),
-    })
-}
-
-fn to_tract(tensor: &Tensor) -> Result<TValue> {
-    let dtype = datum_type(tensor.dtype())?;
-    if tensor.dtype() == DType::Bool && tensor.bytes().iter().any(|&b| b > 1) {
-        return Err(Error::engine("a bool tensor holds a byte that is neither 0 nor 1"));
-    }
-    // SAFETY: every bit pattern is a value of the numeric types, and the bytes of bool tensors were checked above;
-    // `Tensor::new` guarantees as many bytes as type and shape need.
-    let value = unsafe { tract_onnx::prelude::Tensor::from_raw_dt(dtype, tensor.shape(), tensor.bytes()) };
-    Ok(value.map_err(|e| Error::engine(format!("tract could not take a tensor: {e:#}")))?.into_tvalue())
 }

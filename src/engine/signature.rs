@@ -1,7 +1,6 @@
 //! What a graph takes and gives, and the checks that every runtime makes before it runs: a name, type or shape that
 //! does not fit is an error in the same words, whichever runtime is behind it.
 
-use super::StatePort;
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::onnx::pb;
@@ -12,23 +11,27 @@ use std::path::Path;
 
 /// One dimension as the graph declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum PortDim {
+pub enum PortDim {
+    /// A number.
     Known(usize),
     /// A name such as `N`: one size wherever the name stands.
     Symbol(String),
+    /// Not said.
     Unknown,
 }
 
 /// A declared input or output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Port {
+pub struct GraphPort {
+    /// Its name.
     pub name: String,
+    /// Its element type.
     pub dtype: DType,
     /// `None` where the graph does not even say the rank.
     pub dims: Option<Vec<PortDim>>,
 }
 
-impl fmt::Display for Port {
+impl fmt::Display for GraphPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.dtype)?;
         let Some(dims) = &self.dims else { return f.write_str("[…]") };
@@ -46,11 +49,22 @@ impl fmt::Display for Port {
 
 /// The inputs and outputs of one model file.
 #[derive(Debug, Clone)]
-pub(super) struct Signature {
+pub struct Signature {
     /// How messages call the model: its path.
     pub model: String,
-    pub inputs: Vec<Port>,
-    pub outputs: Vec<Port>,
+    /// What a call must give, in the graph's order.
+    pub inputs: Vec<GraphPort>,
+    /// What a call gives, in the graph's order.
+    pub outputs: Vec<GraphPort>,
+}
+
+/// One state tensor of a step graph: the names of its input and of the output with its next value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatePort {
+    /// The graph's input with the current value.
+    pub input: String,
+    /// The graph's output with the next one.
+    pub output: String,
 }
 
 /// Where a step's state stands among the inputs and outputs, in the order of the `StatePort`s.
@@ -65,13 +79,23 @@ pub(super) struct StateMap {
 }
 
 impl Signature {
+    /// Names of the inputs, in order.
+    pub fn input_names(&self) -> Vec<&str> {
+        self.inputs.iter().map(|p| p.name.as_str()).collect()
+    }
+
+    /// Names of the outputs, in order.
+    pub fn output_names(&self) -> Vec<&str> {
+        self.outputs.iter().map(|p| p.name.as_str()).collect()
+    }
+
     /// Out of the model's protobuf. The runtimes' own accounts of it are not enough: ONNX Runtime's cannot tell a scalar from a
     /// value of undeclared rank, and it does not check bound inputs against their declared rank. An input with an initializer is a
     /// constant with a default, and is not fed.
-    pub fn from_graph(graph: &pb::GraphProto, path: &Path) -> Result<Signature> {
+    pub(super) fn from_graph(graph: &pb::GraphProto, path: &Path) -> Result<Signature> {
         let model = path.display().to_string();
         let initialized: HashSet<&str> = graph.initializer.iter().filter_map(|t| t.name.as_deref()).collect();
-        let ports = |values: &[pb::ValueInfoProto]| -> Result<Vec<Port>> {
+        let ports = |values: &[pb::ValueInfoProto]| -> Result<Vec<GraphPort>> {
             values.iter().filter(|v| !initialized.contains(v.name())).map(|v| port(v, &model)).collect()
         };
         let inputs = ports(&graph.input)?;
@@ -80,7 +104,7 @@ impl Signature {
     }
 
     /// Finds each state port and checks that `start` fits it.
-    pub fn state_map(&self, state: &[StatePort], start: &[Tensor]) -> Result<StateMap> {
+    pub(super) fn state_map(&self, state: &[StatePort], start: &[Tensor]) -> Result<StateMap> {
         let model = &self.model;
         if state.len() != start.len() {
             return Err(Error::engine(format!(
@@ -89,7 +113,7 @@ impl Signature {
                 state.len()
             )));
         }
-        let at = |ports: &[Port], name: &str, what: &str| {
+        let at = |ports: &[GraphPort], name: &str, what: &str| {
             ports.iter().position(|p| p.name == name).ok_or_else(|| {
                 Error::engine(format!("{model} has no {what} `{name}`, which the state needs; its {what}s are {}", names(ports.iter())))
             })
@@ -116,7 +140,7 @@ impl Signature {
 
     /// Checks `feeds` against the inputs at `wanted`: each exactly once, nothing else, types and shapes as declared.
     /// Returns, for each of `wanted`, the index of its feed.
-    pub fn match_feeds(&self, wanted: &[usize], feeds: &[(&str, &Tensor)]) -> Result<Vec<usize>> {
+    pub(super) fn match_feeds(&self, wanted: &[usize], feeds: &[(&str, &Tensor)]) -> Result<Vec<usize>> {
         let model = &self.model;
         let mut found: HashMap<&str, usize> = HashMap::new();
         for (at, (name, _)) in feeds.iter().enumerate() {
@@ -145,7 +169,13 @@ impl Signature {
     }
 
     /// `sizes` holds the size of each symbol met so far, with the input that fixed it.
-    fn check_one<'a>(&self, port: &'a Port, tensor: &Tensor, what: &str, sizes: &mut HashMap<&'a str, (usize, &'a str)>) -> Result<()> {
+    fn check_one<'a>(
+        &self,
+        port: &'a GraphPort,
+        tensor: &Tensor,
+        what: &str,
+        sizes: &mut HashMap<&'a str, (usize, &'a str)>,
+    ) -> Result<()> {
         let refuse = |why: String| {
             Err(Error::engine(format!(
                 "the {what} `{}` of {} is {port}, but {}{:?} was given{why}",
@@ -188,12 +218,12 @@ pub(super) fn graph_of<'a>(model: &'a pb::ModelProto, path: &Path) -> Result<&'a
     model.graph.as_ref().ok_or_else(|| Error::model(format!("{} holds no graph; it is no ONNX model, or it is damaged", path.display())))
 }
 
-fn names<'a>(ports: impl Iterator<Item = &'a Port>) -> String {
+fn names<'a>(ports: impl Iterator<Item = &'a GraphPort>) -> String {
     let list: Vec<String> = ports.map(|p| format!("`{}`", p.name)).collect();
     if list.is_empty() { "none".into() } else { list.join(", ") }
 }
 
-fn port(value: &pb::ValueInfoProto, model: &str) -> Result<Port> {
+fn port(value: &pb::ValueInfoProto, model: &str) -> Result<GraphPort> {
     let name = value.name().to_string();
     let Some(pb::type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
         return Err(Error::model(format!("`{name}` of {model} is no tensor, or has no type; spgraph runs graphs of tensors only")));
@@ -212,7 +242,7 @@ fn port(value: &pb::ValueInfoProto, model: &str) -> Result<Port> {
             })
             .collect()
     });
-    Ok(Port { name, dtype, dims })
+    Ok(GraphPort { name, dtype, dims })
 }
 
 /// One line out of a library's many: runs of white space become single spaces.

@@ -1,7 +1,10 @@
 //! Finds libonnxruntime: where it may be, in which order, and why a library is or isn't used.
 
-use super::install::{PINNED_VERSION, cache_dir};
-use super::{Device, EngineOptions};
+use super::super::options::{Device, EngineOptions};
+use super::super::session::Opened;
+use super::super::signature::one_paragraph;
+use super::environment::is_loaded;
+use super::install::cache_dir;
 use crate::error::{Error, Result};
 use serde::Serialize;
 use std::ffi::{CStr, OsString};
@@ -93,8 +96,17 @@ pub(super) fn choose(candidates: &[Candidate]) -> Result<Option<&Candidate>> {
     }
 }
 
+/// What to say where none of the candidates can be used.
+pub(super) fn absent(candidates: &[Candidate], options: &EngineOptions) -> Opened {
+    let why = match candidates {
+        [] => "no ONNX Runtime library was found (`spgraph runtime install` gets one, which is faster)",
+        _ => "no ONNX Runtime library that was found can be used (`spgraph runtime` says why)",
+    };
+    Opened::Absent { why: why.into(), error: none_found(candidates, options) }
+}
+
 /// The error for a runtime or device that was asked for and cannot be had.
-pub(super) fn none_found(candidates: &[Candidate], options: &EngineOptions) -> Error {
+fn none_found(candidates: &[Candidate], options: &EngineOptions) -> Error {
     let mut text = match options.device {
         Device::Cpu => "ONNX Runtime was asked for, but no library of it that can be used was found. ".to_string(),
         Device::Cuda => {
@@ -155,7 +167,7 @@ fn refusal(candidate: &mut Candidate, options: &EngineOptions) -> Option<String>
         return Some(reason);
     }
     // A second ONNX Runtime in one process is asking for trouble, so once one is loaded no other is opened.
-    if !super::ort::is_loaded() || candidate.version.is_none() {
+    if !is_loaded() || candidate.version.is_none() {
         match version_by_loading(&candidate.path) {
             Ok(version) => candidate.version = Some(version),
             Err(reason) => return Some(reason),
@@ -286,8 +298,8 @@ fn major_minor(version: &str) -> Option<(u32, u32)> {
 fn version_by_loading(path: &Path) -> Result<String, String> {
     // SAFETY: loading runs the library's initializers. The file is an ELF library for this machine, and is named as
     // ONNX Runtime or was given as such by the user, whose choice of native code to run it is.
-    let library = unsafe { libloading::Library::new(path) }
-        .map_err(|e| format!("it cannot be loaded: {}", super::ports::one_paragraph(&e.to_string())))?;
+    let library =
+        unsafe { libloading::Library::new(path) }.map_err(|e| format!("it cannot be loaded: {}", one_paragraph(&e.to_string())))?;
     // SAFETY: `OrtGetApiBase` has had this signature in every release of ONNX Runtime.
     let base = unsafe { library.get::<unsafe extern "system" fn() -> *const ::ort::sys::OrtApiBase>(b"OrtGetApiBase\0") };
     let version = match base {
@@ -307,11 +319,6 @@ fn version_by_loading(path: &Path) -> Result<String, String> {
     // Most likely it is loaded for good in a moment; and unloading a runtime that may have started threads is unsafe.
     std::mem::forget(library);
     version
-}
-
-/// What `spgraph runtime install` puts into the cache.
-pub(super) fn library_name() -> String {
-    format!("libonnxruntime.so.{PINNED_VERSION}")
 }
 
 #[cfg(test)]

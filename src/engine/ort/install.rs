@@ -1,13 +1,18 @@
 //! `spgraph runtime install`: gets one pinned ONNX Runtime library through pip into spgraph's cache.
 
-use super::discover::library_name;
+use super::super::signature::one_paragraph;
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The ONNX Runtime release that is installed, and tested with.
-pub(super) const PINNED_VERSION: &str = "1.32.0";
+const PINNED_VERSION: &str = "1.32.0";
+
+/// What the installed library is called.
+fn library_name() -> String {
+    format!("libonnxruntime.so.{PINNED_VERSION}")
+}
 
 /// (processor, platform tag of the wheel, SHA-256 of the wheel)
 const WHEELS: [(&str, &str, &str); 2] = [
@@ -84,7 +89,7 @@ fn download(python: &str, platform: &str, dir: &Path) -> Result<PathBuf> {
             ))
         })?;
     if !output.status.success() {
-        let said = super::ports::one_paragraph(&String::from_utf8_lossy(&output.stderr));
+        let said = one_paragraph(&String::from_utf8_lossy(&output.stderr));
         let advice = if said.contains("No module named pip") {
             "This Python has no pip: install it (`python3 -m ensurepip`, or your system's python3-pip), or name another Python"
         } else {
@@ -129,7 +134,7 @@ fn unpack(python: &str, wheel: &Path, dir: &Path) -> Result<()> {
         .output()
         .map_err(|e| Error::engine(format!("cannot run `{python}` to unpack ONNX Runtime: {e}")))?;
     if !output.status.success() || !dir.join(library_name()).is_file() {
-        let said = super::ports::one_paragraph(&String::from_utf8_lossy(&output.stderr));
+        let said = one_paragraph(&String::from_utf8_lossy(&output.stderr));
         return Err(Error::engine(format!("could not unpack ONNX Runtime's library: {said}. Is the disk full? Run the command again")));
     }
     Ok(())

@@ -1,0 +1,93 @@
+//! What a caller can ask of a runtime.
+
+use super::native;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Which runtime to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineChoice {
+    /// The first of [`ENGINES`](super::ENGINES) that can do what is asked and is there.
+    #[default]
+    Auto,
+    /// The embedded runtime.
+    Tract,
+    /// ONNX Runtime, from a library that is found when the program runs.
+    Ort,
+}
+
+/// Where a runtime computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// ONNX Runtime's CUDA execution provider. Never replaced silently by the CPU.
+    Cuda,
+}
+
+impl Device {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Device::Cpu => "CPU",
+            Device::Cuda => "CUDA",
+        }
+    }
+}
+
+/// Which kernels ONNX Runtime computes with on the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kernels {
+    /// Native ones where the processor suits them, otherwise ONNX Runtime's.
+    #[default]
+    Auto,
+    /// spgraph's own for what they cover: images with channels last, fused, registered with ONNX Runtime.
+    Native,
+    /// ONNX Runtime's own.
+    Standard,
+}
+
+impl Kernels {
+    /// Whether these are native ones, on this machine's processor.
+    pub fn native(self) -> bool {
+        match self {
+            Kernels::Auto => native::suits_processor(),
+            Kernels::Native => true,
+            Kernels::Standard => false,
+        }
+    }
+}
+
+/// Which runtime, and how it is to run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EngineOptions {
+    /// The runtime.
+    pub choice: EngineChoice,
+    /// Where it computes.
+    pub device: Device,
+    /// Threads inside one operator; `None` leaves it to the runtime (all cores).
+    pub threads: Option<usize>,
+    /// A libonnxruntime to use instead of the one that discovery would choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ort_lib: Option<PathBuf>,
+    /// CUDA only: let products of float32 matrices round their factors to 10 bits of mantissa (TF32). Faster, and
+    /// training seldom minds, but results differ from the CPU's in the third digit.
+    pub tf32: bool,
+    /// ONNX Runtime on the CPU only: whose kernels.
+    #[serde(default)]
+    pub kernels: Kernels,
+}
+
+/// `ONNX Runtime 1.32.0, CPU, 2 threads`.
+pub(super) fn description(name: &str, version: &str, device: Device, threads: Option<usize>) -> String {
+    let threads = match threads {
+        None => "all cores".to_string(),
+        Some(1) => "1 thread".to_string(),
+        Some(n) => format!("{n} threads"),
+    };
+    format!("{name} {version}, {}, {threads}", device.name())
+}

@@ -1,0 +1,87 @@
+//! The one ONNX Runtime library that a process uses, and its one environment.
+
+use super::super::signature::one_paragraph;
+use crate::error::{Error, Result};
+use ::ort::environment::Environment;
+use ::ort::ep;
+use ::ort::logging::LogLevel;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Set to let ONNX Runtime's own log through to stderr: warnings and errors, or everything with the value `verbose`.
+const LOG_VARIABLE: &str = "SPGRAPH_ORT_LOG";
+
+/// The one library that this process uses, and its one environment. ONNX Runtime allows no second of either.
+struct Loaded {
+    path: PathBuf,
+    environment: Result<Environment, String>,
+}
+
+static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
+
+fn loaded() -> MutexGuard<'static, Option<Loaded>> {
+    // A panic elsewhere leaves the value whole: it is written in one go.
+    LOADED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether this process has loaded an ONNX Runtime already.
+pub(super) fn is_loaded() -> bool {
+    loaded().is_some()
+}
+
+/// The environment of the library at `path`, which is loaded where none is yet.
+pub(super) fn environment(path: &Path) -> Result<Environment> {
+    let mut loaded = loaded();
+    if loaded.is_none() {
+        let builder = ::ort::init_from(path).map_err(|e| {
+            Error::engine(format!(
+                "the ONNX Runtime library {} cannot be loaded: {}. Get another with `spgraph runtime install`",
+                path.display(),
+                one_paragraph(&e.to_string())
+            ))
+        })?;
+        let wish = std::env::var(LOG_VARIABLE).ok();
+        let logger = move |level: LogLevel, _category: &str, _id: &str, place: &str, message: &str| {
+            eprintln!("[onnxruntime {level:?}] {message} ({place})");
+        };
+        // Errors come back as values, and warnings on a graph of spgraph's own making are no news to its user.
+        let (level, builder) = match wish.as_deref() {
+            None | Some("" | "0") => (LogLevel::Fatal, builder.with_logger(Arc::new(|_, _, _, _, _| {}))),
+            Some("verbose") => (LogLevel::Verbose, builder.with_logger(Arc::new(logger))),
+            Some(_) => (LogLevel::Warning, builder.with_logger(Arc::new(logger))),
+        };
+        let environment = builder.with_name("spgraph").with_telemetry(false).build().map_err(|e| e.to_string());
+        if let Ok(environment) = &environment {
+            environment.set_log_level(level);
+        }
+        *loaded = Some(Loaded { path: path.to_path_buf(), environment });
+    }
+    match loaded.as_ref() {
+        Some(l) if l.path != path => Err(Error::engine(format!(
+            "this process has loaded the ONNX Runtime library {} already and cannot change to {}: there can be one only. Start another \
+             process for the other library",
+            l.path.display(),
+            path.display()
+        ))),
+        Some(Loaded { environment: Ok(environment), .. }) => Ok(environment.clone()),
+        Some(Loaded { environment: Err(why), .. }) => {
+            Err(Error::engine(format!("ONNX Runtime ({}) could not be started: {}", path.display(), one_paragraph(why))))
+        }
+        None => Err(Error::engine("ONNX Runtime was not loaded")),
+    }
+}
+
+/// Loads the CUDA libraries that Python packages bring along, so that the provider finds them without a search path.
+/// What is missing here may still be installed in the system; what is missing there too, the provider names itself.
+pub(super) fn preload_cuda_libraries(library: &Path) {
+    // …/site-packages/onnxruntime/capi/libonnxruntime.so.… → …/site-packages/nvidia/*/lib
+    let Some(packages) = library.ancestors().nth(3).map(|dir| dir.join("nvidia")) else { return };
+    let Ok(entries) = std::fs::read_dir(packages) else { return };
+    let folders: Vec<PathBuf> = entries.filter_map(|e| e.ok()).map(|e| e.path().join("lib")).collect();
+    for name in ep::cuda::CUDA_DYLIBS.iter().chain(ep::cuda::CUDNN_DYLIBS) {
+        if let Some(path) = folders.iter().map(|dir| dir.join(name)).find(|p| p.is_file()) {
+            // A library that fails to load is reported by the provider, which needs it.
+            let _ = ::ort::util::preload_dylib(path);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What every runtime can do: load a graph for plain calls, load a training step whose state stays with the runtime, and record the
+//! times of nodes.
+
+use super::options::{Device, EngineChoice, EngineOptions, Kernels};
+use super::signature::{Signature, StatePort};
+use crate::error::{Error, Result};
+use crate::ir::Tensor;
+use std::path::Path;
+
+/// A loaded runtime that can load models.
+pub trait Engine {
+    /// For people: `ONNX Runtime 1.32.0, CPU, 2 threads`.
+    fn describe(&self) -> String;
+
+    /// Where it comes from and why it is used, for people: `/path/libonnxruntime.so, from the cache`.
+    fn origin(&self) -> String;
+
+    /// [`EngineChoice::Tract`] or [`EngineChoice::Ort`].
+    fn kind(&self) -> EngineChoice;
+
+    /// Loads a model for plain calls.
+    fn load(&self, model: &Path) -> Result<Box<dyn Session>>;
+
+    /// Loads a training step. `state` pairs the step's inputs with the outputs that replace them; `start` holds their
+    /// first values in the same order. State stays on the engine's device between steps.
+    fn load_step(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>) -> Result<Box<dyn Stepper>>;
+
+    /// Runs `steps` training steps on the same `feeds` and returns the runtime's record of every node's time: a Chrome
+    /// trace, JSON text with times in microseconds. Calls of functions are written out
+    /// first, so that every node's name begins with its source's.
+    ///
+    /// Fails in a runtime that keeps no such record.
+    fn profile(
+        &self,
+        _model: &Path,
+        _state: &[StatePort],
+        _start: Vec<Tensor>,
+        _feeds: &[(&str, &Tensor)],
+        _steps: usize,
+    ) -> Result<String> {
+        Err(Error::usage(format!(
+            "this engine does not record the time of single nodes: {}. Profile with ONNX Runtime, `--engine ort` (`spgraph runtime` shows \
+             which library that is, `spgraph runtime install` gets one)",
+            self.describe()
+        )))
+    }
+}
+
+/// A graph that is ready to be called.
+pub trait Session {
+    /// What the graph takes and gives.
+    fn signature(&self) -> &Signature;
+    /// Runs the graph once; the results come in the order of the signature's outputs.
+    fn run(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<Tensor>>;
+}
+
+/// A training step that is ready to run, with its state.
+pub trait Stepper {
+    /// Runs one step on `feeds` (data, target and scalars) and makes its next state the current one.
+    /// Returns the outputs that are no state, in graph order, with their names.
+    fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>>;
+    /// Copies the current state out, in the order of `StatePort`s.
+    fn state(&mut self) -> Result<Vec<Tensor>>;
+}
+
+/// A row of [`ENGINES`](super::ENGINES): what a runtime is called, what it can do, and how it is opened.
+pub struct EngineEntry {
+    /// The choice that asks for it.
+    pub choice: EngineChoice,
+    /// For people.
+    pub name: &'static str,
+    /// Where it can compute.
+    pub devices: &'static [Device],
+    /// Where spgraph's own kernels can be registered with it.
+    pub native_kernels: &'static [Device],
+    /// `passed` says why each runtime before it in the table is not used; it is empty where this one was asked for.
+    pub(super) open: fn(options: &EngineOptions, passed: &[String]) -> Result<Opened>,
+}
+
+/// What opening a runtime led to.
+pub enum Opened {
+    /// It can be used.
+    Ready(Box<dyn Engine>),
+    /// It is not on this machine.
+    Absent {
+        /// In a few words, for the one that is used in its place.
+        why: String,
+        /// For who insists on it.
+        error: Error,
+    },
+}
+
+impl EngineEntry {
+    /// Why it cannot do what the options ask for, where it cannot.
+    pub(super) fn refusal(&self, options: &EngineOptions) -> Option<String> {
+        let places = |devices: &[Device]| devices.iter().map(|d| d.name()).collect::<Vec<_>>().join(" and ");
+        if !self.devices.contains(&options.device) {
+            return Some(format!("{} runs on the {} only", self.name, places(self.devices)));
+        }
+        if options.kernels != Kernels::Native || self.native_kernels.contains(&options.device) {
+            return None;
+        }
+        Some(match self.native_kernels {
+            [] => format!("{} takes no native kernels", self.name),
+            some => format!("{} takes native kernels on the {} only", self.name, places(some)),
+        })
+    }
+}
