@@ -1,8 +1,7 @@
 //! `spgraph fisher`: the Fisher information of a source network, for the penalties that weigh by it.
 
 use super::engine_args::EngineArgs;
-use super::eval::percent;
-use super::output;
+use super::output::{self, percent};
 use super::progress;
 use super::subject_args::PreprocessingArgs;
 use clap::ValueEnum;
