@@ -3,9 +3,9 @@
 //! milliseconds by the clock, and with one thread those of the processor (on Linux), which other work on the machine hardly changes.
 
 use rand::{RngExt, SeedableRng};
+use spgraph::bundle::{Bundle, Setting, start_state};
 use spgraph::engine::{self, EngineChoice, EngineOptions, StatePort, Stepper};
 use spgraph::ir::Tensor;
-use spgraph::rewrite::{Bundle, start_state};
 use std::path::Path;
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ fn runner(dir: &str, engine: &dyn engine::Engine) -> anyhow::Result<Runner> {
         (m.data.target.name.clone(), Tensor::from_i64(&[shape[0]], &labels)),
     ];
     // Small steps: the weights are random, and only the time matters.
-    let scalar = |s: &spgraph::bundle::manifest::Scalar| if s.name == "lr" { 1e-6 } else { s.default as f32 };
+    let scalar = |s: &spgraph::bundle::manifest::Scalar| if s.meaning == Setting::LearningRate { 1e-6 } else { s.default as f32 };
     feeds.extend(m.scalars.iter().map(|s| (s.name.clone(), Tensor::from_f32(&[], &[scalar(s)]))));
     Ok(Runner { stepper, feeds })
 }

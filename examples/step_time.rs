@@ -4,9 +4,9 @@
 //! the process.
 
 use rand::{RngExt, SeedableRng};
+use spgraph::bundle::{Bundle, Setting, start_state};
 use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels, StatePort};
 use spgraph::ir::Tensor;
-use spgraph::rewrite::{Bundle, start_state};
 use std::path::Path;
 use std::time::Instant;
 
@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<()> {
     let scalars: Vec<(String, Tensor)> = manifest
         .scalars
         .iter()
-        .map(|s| (s.name.clone(), Tensor::from_f32(&[], &[if s.name == "lr" { 1e-6 } else { s.default as f32 }])))
+        .map(|s| (s.name.clone(), Tensor::from_f32(&[], &[if s.meaning == Setting::LearningRate { 1e-6 } else { s.default as f32 }])))
         .collect();
     let mut feeds: Vec<(&str, &Tensor)> = vec![(&manifest.data.input.name, &data), (&manifest.data.target.name, &target)];
     feeds.extend(scalars.iter().map(|(n, t)| (n.as_str(), t)));

@@ -5,12 +5,13 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use spgraph::bundle::manifest::BatchNormMode;
+use spgraph::bundle::{Bundle, start_state};
 use spgraph::emit::Dialect;
 use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels, StatePort};
 use spgraph::import::BatchSize;
 use spgraph::ir::Tensor;
 use spgraph::optim::{AdamW, Lars, Optimizer, Sgd, UpdateRule};
-use spgraph::rewrite::{Bundle, Options, rewrite, start_state};
+use spgraph::rewrite::{Options, rewrite};
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {

@@ -3,6 +3,7 @@
 //! ONNX Runtime is found as `spgraph runtime` finds it; without one these tests fail.
 
 use spgraph::bundle::manifest::Role;
+use spgraph::bundle::{Bundle, start_state};
 use spgraph::data::synth::{SynthOptions, Task, write};
 use spgraph::data::{Augment, ImageDataset, ImageFolder, Loader, LoaderOptions, Recipe};
 use spgraph::engine::{self, EngineChoice, EngineOptions, StatePort};
@@ -10,7 +11,7 @@ use spgraph::import::BatchSize;
 use spgraph::ir::{DType, Tensor};
 use spgraph::onnx;
 use spgraph::optim::{AdamW, Optimizer, UpdateRule};
-use spgraph::rewrite::{Bundle, HeadOption, Options, rewrite, start_state};
+use spgraph::rewrite::{HeadOption, Options, rewrite};
 use spgraph::train::{
     Existing, FinetuneOptions, Length, Progress, Run, RunState, Schedule, Silent, StepRecord, Subject, export_tuned, finetune,
 };

@@ -18,12 +18,14 @@ init, step = (ort.InferenceSession(options.bundle / f"{name}.onnx", providers=["
 start = dict(zip([o.name for o in init.get_outputs()], init.run(None, {})))
 state = {s["input"]: start[s["name"]] for s in manifest["state"]}
 feeds = {s["name"]: np.array(s["default"], np.float32) for s in manifest["scalars"]}
-feeds |= {"lr": np.array(options.lr, np.float32)} if options.lr else {}
+feeds |= {s["name"]: np.array(options.lr, np.float32) for s in manifest["scalars"] if options.lr and s["meaning"] == "learning-rate"}
 shape = [abs(n) for n in image["shape"]]  # a symbolic batch is -1
 data = np.load(options.data) if options.data else {"input": np.random.randn(*shape), "target": np.random.randint(0, 2, shape[0])}
 feeds |= {image["name"]: data["input"].astype(image["dtype"]), label["name"]: data["target"].astype(label["dtype"])}
 names = [o.name for o in step.get_outputs()]
+measures = {o["meaning"]: o["name"] for o in manifest["outputs"]}
 for k in range(options.steps):
     outputs = dict(zip(names, step.run(None, feeds | state)))
     state = {s["input"]: outputs[s["output"]] for s in manifest["state"]}
-    print(f"step {k + 1}  loss {outputs['loss']:.4f}  data loss {outputs['data_loss']:.4f}  correct {int(outputs['correct'])}/{shape[0]}")
+    loss, data_loss, correct = (outputs[measures[m]] for m in ("loss", "data-loss", "correct"))
+    print(f"step {k + 1}  loss {loss:.4f}  data loss {data_loss:.4f}  correct {int(correct)}/{shape[0]}")

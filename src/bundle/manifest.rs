@@ -1,13 +1,17 @@
-//! `manifest.json`: what a runtime needs to know of a bundle (format 1).
+//! `manifest.json`: what a runtime needs to know of a bundle (format 2).
 
+use super::format1;
+use super::meaning::{Measure, Setting};
 use crate::error::{Error, Result};
+use crate::ir::DType;
 use crate::optim::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The version of the manifest that this crate writes and reads.
-pub const FORMAT: u32 = 1;
+/// The version of the manifest that this crate writes. It reads format 1 as well.
+pub const FORMAT: u32 = 2;
 
+/// A bundle's ports, state and history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub format: u32,
@@ -15,10 +19,14 @@ pub struct Manifest {
     pub spgraph: String,
     pub source: Source,
     pub data: DataPorts,
-    /// Inputs of the step that the loop sets, with their defaults, as tensors of rank 0.
+    /// Inputs of the step that the loop sets, with their defaults, as tensors of rank 0. `grad.onnx` and `apply.onnx` take those that they
+    /// need under the same names.
     pub scalars: Vec<Scalar>,
-    /// Scalar outputs of the step that are no state: `loss`, `data_loss`, `penalty`, `correct`.
-    pub outputs: Vec<String>,
+    /// Scalar outputs of the step that are no state.
+    pub outputs: Vec<Output>,
+    /// Bundles with the two halves of a step: their scalar outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitOutputs>,
     /// Every state tensor, in the order of the step's inputs.
     pub state: Vec<State>,
     pub penalty: Penalty,
@@ -27,8 +35,11 @@ pub struct Manifest {
     pub regularizers: Vec<Regularizer>,
     pub optimizer: Optimizer,
     pub batch_norm: BatchNormMode,
-    /// Element type of weights and activations: `float32`.
-    pub precision: String,
+    /// Element type of weights and activations.
+    pub precision: DType,
+    /// How many classes the network tells apart; none in bundles of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_count: Option<usize>,
     /// Class names by label, where they are known.
     #[serde(default)]
     pub classes: Vec<String>,
@@ -56,14 +67,37 @@ pub struct DataPorts {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Port {
     pub name: String,
-    pub dtype: String,
+    pub dtype: DType,
     pub shape: Vec<i64>,
 }
 
+/// A scalar input with its default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scalar {
     pub name: String,
+    pub meaning: Setting,
     pub default: f64,
+}
+
+/// A scalar output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    pub name: String,
+    pub meaning: Measure,
+}
+
+/// The scalar outputs of the two halves of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SplitOutputs {
+    /// Of `grad.onnx`.
+    pub grad: Vec<Output>,
+    /// Of `apply.onnx`.
+    pub apply: Vec<Output>,
+}
+
+/// The name of the output with that meaning.
+pub fn output_of(outputs: &[Output], meaning: Measure) -> Option<&str> {
+    outputs.iter().find(|o| o.meaning == meaning).map(|o| o.name.as_str())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +127,7 @@ pub struct State {
     /// The name in the source model, and in `init.onnx` and checkpoints.
     pub name: String,
     pub role: Role,
-    pub dtype: String,
+    pub dtype: DType,
     pub shape: Vec<usize>,
     /// Input of `step.onnx`, and of `eval.onnx` unless the role is `optimizer` or `ema`.
     pub input: String,
@@ -208,19 +242,34 @@ impl Manifest {
         self.state.iter().filter(|s| s.role != Role::Optimizer)
     }
 
+    /// The scalar input with that meaning, where the step has one.
+    pub fn scalar(&self, meaning: &Setting) -> Option<&Scalar> {
+        self.scalars.iter().find(|s| s.meaning == *meaning)
+    }
+
+    /// The name of the step's output with that meaning.
+    pub fn output(&self, meaning: Measure) -> Result<&str> {
+        output_of(&self.outputs, meaning)
+            .ok_or_else(|| Error::model(format!("the bundle's step gives no {}: run `spgraph rewrite` again", meaning.name())))
+    }
+
     /// Reads `manifest.json` of a bundle or run folder.
     pub fn read(path: &Path) -> Result<Manifest> {
         let text = std::fs::read_to_string(path).map_err(Error::io("cannot read the manifest", path))?;
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| {
+        let damaged = |e: serde_json::Error| {
             Error::model(format!("{} is no spgraph manifest: {e}. Run `spgraph rewrite` again to make a new bundle", path.display()))
-        })?;
-        if manifest.format != FORMAT {
-            return Err(Error::model(format!(
-                "{} has manifest format {}, this spgraph reads format {FORMAT}. Run `spgraph rewrite` again with this version",
-                path.display(),
-                manifest.format
-            )));
+        };
+        let mut value: serde_json::Value = serde_json::from_str(&text).map_err(damaged)?;
+        match value.get("format").and_then(|f| f.as_u64()) {
+            Some(1) => format1::upgrade(&mut value),
+            Some(found) if found != FORMAT as u64 => {
+                return Err(Error::model(format!(
+                    "{} has manifest format {found}, this spgraph reads formats 1 and {FORMAT}. Run `spgraph rewrite` again with this version",
+                    path.display()
+                )));
+            }
+            _ => {}
         }
-        Ok(manifest)
+        serde_json::from_value(value).map_err(damaged)
     }
 }

@@ -98,7 +98,7 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
         }
     };
     let m = &bundle.manifest;
-    let proto = rewrite::tuned(bundle, &subject.state(options.which)?)?;
+    let proto = crate::bundle::tuned(bundle, &subject.state(options.which)?)?;
     let dir = bundle.dir.clone();
     let model = SourceModel { proto, path: bundle.template(), external: ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 };
     let shape = m.data.input.shape.iter().skip(1).filter_map(|&d| usize::try_from(d).ok()).collect();

@@ -6,9 +6,10 @@ use super::progress::{self, Log};
 use super::rewrite::{Strength, parse_regularizer, parse_strength};
 use super::{interrupt, output};
 use clap::ValueEnum;
+use spgraph::bundle::Setting;
 use spgraph::data::Augment;
 use spgraph::error::Error;
-use spgraph::rewrite::{RegularizerRequest, scalar_of};
+use spgraph::rewrite::RegularizerRequest;
 use spgraph::train::{Existing, FinetuneOptions, Length, Run, RunRecord, RunResult, Schedule, Training, Validation, finetune};
 use std::path::PathBuf;
 
@@ -133,17 +134,17 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
     training.length = length.unwrap_or(training.length);
     training.head_first = args.head_first.unwrap_or(training.head_first);
     for Strength { pattern, value } in &args.alpha {
-        training.scalars.insert(pattern.as_deref().map_or("alpha".into(), scalar_of), *value);
+        training.scalars.insert(pattern.clone().map_or(Setting::Alpha, Setting::AlphaOf), *value);
     }
     for RegularizerRequest { kind, strength } in &args.regularizer {
         let value = strength.ok_or_else(|| {
             Error::usage(format!("--regularizer {kind}: give its strength, such as {kind}=0.1; `spgraph rewrite` chooses regularizers"))
         })?;
-        training.scalars.insert(spgraph::loss::find(kind)?.kind().into(), value);
+        training.scalars.insert(Setting::Regularizer(spgraph::loss::find(kind)?.kind().into()), value);
     }
-    for (name, value) in [("lr", args.lr), ("beta", args.beta)] {
+    for (setting, value) in [(Setting::LearningRate, args.lr), (Setting::Beta, args.beta)] {
         if let Some(value) = value {
-            training.scalars.insert(name.into(), value);
+            training.scalars.insert(setting, value);
         }
     }
     training.schedule = args.schedule.map_or(training.schedule, |s| match s {

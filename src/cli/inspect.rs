@@ -1,8 +1,8 @@
 //! `spgraph inspect`: what is in a model and what could be done with it, or how much memory a bundle's step takes.
 
 use super::{memory, output};
+use spgraph::bundle::Bundle;
 use spgraph::report::{Align, Inspection, Table, inspect, plan_memory};
-use spgraph::rewrite::Bundle;
 use std::path::PathBuf;
 
 /// Show a model's parameters and operators, and whether it can be fine-tuned; or the memory that a bundle's step takes

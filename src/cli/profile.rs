@@ -2,10 +2,10 @@
 
 use super::engine_args::EngineArgs;
 use super::output;
+use spgraph::bundle::Bundle;
 use spgraph::engine;
 use spgraph::error::Error;
 use spgraph::report::{Align, Profile, Table};
-use spgraph::rewrite::Bundle;
 use spgraph::train;
 use std::path::PathBuf;
 

@@ -4,7 +4,8 @@ use super::optimizer_args::OptimizerArgs;
 use super::output;
 use super::subject_args::{PreprocessingArgs, preprocessing_text};
 use clap::ValueEnum;
-use spgraph::bundle::manifest::{BatchNormMode, PenaltyAction, Preprocessing, Role};
+use spgraph::bundle::Setting;
+use spgraph::bundle::manifest::{BatchNormMode, PenaltyAction, Preprocessing, Role, Scalar};
 use spgraph::data::{ImageFolder, Recipe};
 use spgraph::emit::Dialect;
 use spgraph::error::Error;
@@ -347,9 +348,8 @@ fn text(report: &Report, options: &Options) -> String {
             BatchNormMode::Frozen => "frozen (moving statistics)",
         }
     ));
-    let of_regularizer = |name: &str| m.regularizers.iter().any(|r| r.kind == name);
-    let strengths: Vec<String> =
-        m.scalars.iter().filter(|s| s.name != "lr" && !of_regularizer(&s.name)).map(|s| format!("{} {}", s.name, s.default)).collect();
+    let of_penalty = |s: &&Scalar| !matches!(s.meaning, Setting::LearningRate | Setting::Regularizer(_));
+    let strengths: Vec<String> = m.scalars.iter().filter(of_penalty).map(|s| format!("{} {}", s.meaning, s.default)).collect();
     let step = match m.penalty.step {
         PenaltyAction::Gradient => "",
         PenaltyAction::Proximal => ", proximal",
@@ -363,7 +363,7 @@ fn text(report: &Report, options: &Options) -> String {
         if strengths.is_empty() { String::new() } else { format!(", on {on} tensors{step}") }
     ));
     for r in &m.regularizers {
-        let strength = m.scalars.iter().find(|s| s.name == r.kind).map_or(0.0, |s| s.default);
+        let strength = m.scalar(&Setting::Regularizer(r.kind.clone())).map_or(0.0, |s| s.default);
         let on = match (r.temperature, r.singular_values) {
             (Some(t), _) => format!("temperature {t}"),
             (_, Some(k)) => format!("{k} singular value{} of the features", if k == 1 { "" } else { "s" }),

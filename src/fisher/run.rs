@@ -8,12 +8,12 @@ use super::options::{Existing, FisherOptions};
 use super::subject::{FisherSubject, look};
 use super::summary::Summary;
 use crate::bundle::manifest::{Port, Preprocessing};
+use crate::bundle::{default_preprocessing, read_metadata};
 use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, Recipe};
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
 use crate::onnx::{self, SourceModel};
-use crate::rewrite::{default_preprocessing, read_metadata};
 use crate::storage::files::OutputFile;
 use crate::storage::fisher_file::{self, Info, SourceInfo};
 use crate::train::{folder_fingerprint, open_folder};
@@ -178,7 +178,7 @@ fn preparation(
     let known = read_metadata(&source.proto)?;
     let port = Port {
         name: subject.input_name.clone(),
-        dtype: subject.input.dtype.name().into(),
+        dtype: subject.input.dtype,
         shape: subject.input.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect(),
     };
     let given = options.resize.is_some() && options.mean.is_some() && options.std.is_some();

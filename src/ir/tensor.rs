@@ -72,6 +72,21 @@ impl DType {
     }
 }
 
+/// By name.
+impl serde::Serialize for DType {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
+}
+
+/// By name.
+impl<'de> serde::Deserialize<'de> for DType {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<DType, D::Error> {
+        let name = <String as serde::Deserialize>::deserialize(from)?;
+        DType::from_name(&name).ok_or_else(|| serde::de::Error::custom(format!("`{name}` is no element type")))
+    }
+}
+
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

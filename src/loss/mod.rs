@@ -121,6 +121,19 @@ pub fn shares(b: &mut Builder, target: ValueId, dtype: DType) -> Rule<ValueId> {
     Ok(outputs[0])
 }
 
+/// The number of rows that a mean over the batch divides by: those whose target is not −1 (padding), at least 1. A float32 of rank 0.
+pub fn count(b: &mut Builder, target: ValueId) -> Rule<ValueId> {
+    let outputs = b.call("RowCount", &[target], Attrs::new(), |b, i| {
+        let zero = b.constant(Tensor::from_i64(&[1], &[0]));
+        let counts = b.op("GreaterOrEqual", &[i[0], zero], Attrs::new())?;
+        let counts = b.cast(counts, DType::F32)?;
+        let all = b.sum(counts, &[0], false)?;
+        let one = b.number(1.0, all);
+        Ok(vec![b.op("Max", &[all, one], Attrs::new())?])
+    })?;
+    Ok(outputs[0])
+}
+
 /// A vector `[N]` or a scalar of rank 0, with as many axes as `like`: along the first one, the others of length 1.
 fn column(b: &mut Builder, v: ValueId, like: ValueId) -> Rule<ValueId> {
     let first = b.shape(v).first().copied().unwrap_or(Dim::Known(1));

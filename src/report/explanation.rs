@@ -1,6 +1,7 @@
 //! What a rewrite does with each parameter, and why.
 
 use super::table::{Align, Table};
+use crate::bundle::Setting;
 use crate::bundle::manifest::{BatchNormMode, Manifest, Role};
 use crate::rewrite::{Plan, Planned};
 
@@ -47,8 +48,8 @@ fn training(p: &Planned, manifest: &Manifest) -> &'static str {
 fn penalty(p: &Planned, manifest: &Manifest) -> (String, String) {
     let Some(own) = p.strength.as_ref().filter(|_| p.penalized) else { return ("none".into(), String::new()) };
     let kind = if p.role == Role::New { "l2".into() } else { manifest.penalty.kind.clone() };
-    let default = manifest.scalars.iter().find(|s| s.name == own.scalar).map_or(0.0, |s| s.default);
-    let name = if own.scalar == "beta" { "beta" } else { "alpha" };
+    let default = manifest.scalar(&own.scalar).map_or(0.0, |s| s.default);
+    let name = if own.scalar == Setting::Beta { "beta" } else { "alpha" };
     // Four digits, without the noise of a power.
     let value = format!("{:.3e}", default * own.factor).parse::<f64>().unwrap_or(default);
     (kind, format!("{name} {value}"))

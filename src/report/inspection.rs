@@ -1,13 +1,14 @@
 //! What is in a model, whether or not it can be trained.
 
 use crate::bundle::manifest::{Port, Preprocessing};
+use crate::bundle::{default_preprocessing, read_metadata};
 use crate::error::{Error, Refusal, Result};
 use crate::import::{self, BatchSize, ImportOptions, Imported, ParameterKind, import};
 use crate::ir::DType;
 use crate::onnx::{self, SourceModel, pb};
 use crate::operator::Status;
 use crate::ops::table;
-use crate::rewrite::{Block, blocks, default_preprocessing, find_head, read_metadata};
+use crate::rewrite::{Block, blocks, find_head};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -183,7 +184,7 @@ fn units(blocks: &[Block], parameters: &[ParameterInfo]) -> Vec<UnitInfo> {
 fn input_port(imported: &Imported) -> Port {
     let ty = imported.graph.ty(imported.input);
     let shape = ty.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect();
-    Port { name: imported.graph.name_of(imported.input).into(), dtype: ty.dtype.name().into(), shape }
+    Port { name: imported.graph.name_of(imported.input).into(), dtype: ty.dtype, shape }
 }
 
 fn any_opset(source: &SourceModel) -> Option<i64> {

@@ -1,17 +1,17 @@
 //! Writes a bundle to disk, and reads its starting state back.
 
-use super::export::template;
 use super::graphs::{self, StateTensor};
-use super::metadata::{default_preprocessing, read_metadata};
 use super::options::{HeadOption, Options, Penalize, PenaltyStep};
 use super::plan::{Plan, plan};
 use super::strengths::Penalties;
-use crate::bundle::manifest::{self, DataPorts, FORMAT, Manifest, Port, Role, Source, State};
+use crate::bundle::manifest::{self, DataPorts, FORMAT, Manifest, Output, Port, Role, Source, SplitOutputs, State};
+use crate::bundle::{Bundle, Measure, default_preprocessing, read_metadata, start_name, template};
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
-use crate::ir::{DType, Graph, Tensor, TensorType, ValueId};
-use crate::onnx::{self, ExternalWriter, SourceModel, pb};
+use crate::ir::{DType, Graph, ValueId};
+use crate::onnx::{self, ExternalWriter, pb};
 use crate::storage::files::OutputDir;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -48,9 +48,13 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
 
     let mut files = Files { dir: out.path().to_path_buf(), weights: None, external: options.external_data, names: vec![], writers: vec![] };
     let gradient_names: Vec<String> = back.gradients.iter().map(|&g| back.graph.name_of(g).to_string()).collect();
+    let mut split = None;
     if options.split {
-        files.write("grad.onnx", gradient_model(&back, options.dialect))?;
-        files.write("apply.onnx", apply_model(&back, options, penalties.as_ref())?)?;
+        let (model, grad) = gradient_model(&back, options.dialect)?;
+        files.write(Bundle::GRAD, model)?;
+        let (model, apply) = apply_model(&back, options, penalties.as_ref())?;
+        files.write(Bundle::APPLY, model)?;
+        split = Some(SplitOutputs { grad, apply });
     }
     let Step { graph: step, slots, scalars, outputs } = step_graph(back, options, penalties.as_ref())?;
     let manifest = Manifest {
@@ -65,12 +69,13 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
         data: DataPorts { input: data.clone(), target },
         scalars,
         outputs,
+        split,
         state: slots
             .iter()
             .map(|s| State {
                 name: s.name.clone(),
                 role: s.role,
-                dtype: s.ty.dtype.name().into(),
+                dtype: s.ty.dtype,
                 shape: s.ty.dims().unwrap_or_default(),
                 input: step.name_of(s.input).into(),
                 output: step.name_of(s.next).into(),
@@ -100,7 +105,8 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
         regularizers,
         optimizer: options.optimizer,
         batch_norm: plan.batch_norm,
-        precision: slots.first().map_or(DType::F32, |s| s.ty.dtype).name().into(),
+        precision: slots.first().map_or(DType::F32, |s| s.ty.dtype),
+        class_count: Some(plan.classes),
         classes: match &options.classes {
             // A kept head keeps its names, which a model that spgraph exported knows.
             none if none.is_empty() && options.head == HeadOption::Keep && known.classes.len() == plan.classes => known.classes,
@@ -110,7 +116,7 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
     };
     let text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::model(format!("cannot write the manifest: {e}")))?;
 
-    files.write("init.onnx", init_model(&slots))?;
+    files.write(Bundle::INIT, init_model(&slots)?)?;
     let mut model = emit::model(&step, options.dialect);
     model.metadata_props.push(pb::StringStringEntryProto { key: Some("spgraph.manifest".into()), value: Some(text.clone()) });
     files.write("step.onnx", model)?;
@@ -135,7 +141,7 @@ fn port(graph: &Graph, value: ValueId) -> Port {
     let ty = graph.ty(value);
     Port {
         name: graph.name_of(value).into(),
-        dtype: ty.dtype.name().into(),
+        dtype: ty.dtype,
         shape: ty.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect(),
     }
 }
@@ -146,8 +152,7 @@ struct Step {
     /// In the manifest's order.
     slots: Vec<StateTensor>,
     scalars: Vec<manifest::Scalar>,
-    /// The names of the scalar outputs.
-    outputs: Vec<String>,
+    outputs: Vec<Output>,
 }
 
 fn step_graph(back: graphs::Backward, options: &Options, penalties: Option<&Penalties>) -> Result<Step> {
@@ -160,12 +165,9 @@ fn step_graph(back: graphs::Backward, options: &Options, penalties: Option<&Pena
         None => updates.penalty,
     };
     let total = b.add(loss.value, penalty).map_err(failed)?;
-    let results = [("loss", total), ("data_loss", loss.value), ("penalty", penalty), ("correct", loss.correct)];
+    let results = [(Measure::Loss, total), (Measure::DataLoss, loss.value), (Measure::Penalty, penalty), (Measure::Correct, loss.correct)];
     let scalars: Vec<_> = updates.scalars.into_iter().chain(regularizers.scalars).collect();
-    for (name, value) in results {
-        graph.rename(value, name);
-    }
-    let outputs = results.iter().map(|(_, v)| graph.name_of(*v).to_string()).collect();
+    let outputs = name_outputs(&mut graph, &results);
     let slots: Vec<StateTensor> = updates.parameters.into_iter().chain(buffers).chain(updates.optimizer).collect();
     graph.inputs = [data, target].into_iter().chain(scalars.iter().map(|s| s.1)).chain(slots.iter().map(|s| s.input)).collect();
     graph.outputs = results.iter().map(|r| r.1).chain(slots.iter().map(|s| s.next)).collect();
@@ -174,30 +176,43 @@ fn step_graph(back: graphs::Backward, options: &Options, penalties: Option<&Pena
     Ok(Step { graph, slots, scalars: scalars.into_iter().map(|s| s.0).collect(), outputs })
 }
 
-/// State and batch → data loss, correct, gradients, next statistics. With regularizers also their strengths → `regularizer`, their sum; the
+/// Gives the outputs the names of their meanings, or what is free of these.
+fn name_outputs(graph: &mut Graph, results: &[(Measure, ValueId)]) -> Vec<Output> {
+    let named = results.iter().map(|&(meaning, value)| {
+        graph.rename(value, meaning.name());
+        Output { name: graph.name_of(value).to_string(), meaning }
+    });
+    named.collect()
+}
+
+/// State and batch → data loss, correct, count, gradients, next statistics. With regularizers also their strengths → their sum; the
 /// gradients are those of both.
-fn gradient_model(back: &graphs::Backward, dialect: Dialect) -> pb::ModelProto {
+fn gradient_model(back: &graphs::Backward, dialect: Dialect) -> Result<(pb::ModelProto, Vec<Output>)> {
     let mut graph = back.graph.clone();
-    graph.rename(back.loss.value, "loss");
-    graph.rename(back.loss.correct, "correct");
+    let mut b = crate::operator::Builder::new(&mut graph);
+    b.scope("loss");
+    let count = crate::loss::count(&mut b, back.target).map_err(graphs::failed("count"))?;
     let state = || back.parameters.iter().chain(&back.buffers);
     let strengths = back.regularizers.scalars.iter().map(|s| s.1);
     graph.inputs = [back.data, back.target].into_iter().chain(strengths).chain(state().map(|s| s.input)).collect();
-    if let Some(value) = back.regularizers.value {
-        graph.rename(value, "regularizer");
-    }
-    graph.outputs = [back.loss.value, back.loss.correct]
-        .into_iter()
-        .chain(back.regularizers.value)
+    // Here it is the loss.
+    graph.rename(back.loss.value, "loss");
+    let mut outputs = vec![Output { name: graph.name_of(back.loss.value).to_string(), meaning: Measure::DataLoss }];
+    let mut others = vec![(Measure::Correct, back.loss.correct)];
+    others.extend(back.regularizers.value.map(|value| (Measure::Regularizers, value)));
+    others.push((Measure::Count, count));
+    outputs.extend(name_outputs(&mut graph, &others));
+    graph.outputs = std::iter::once(back.loss.value)
+        .chain(others.iter().map(|o| o.1))
         .chain(back.gradients.iter().copied())
         .chain(back.buffers.iter().map(|s| s.next))
         .collect();
     graph.name = "grad".into();
-    emit::model(&graph, dialect)
+    Ok((emit::model(&graph, dialect), outputs))
 }
 
 /// Gradients, scalars and state → penalty and next state.
-fn apply_model(back: &graphs::Backward, options: &Options, penalties: Option<&Penalties>) -> Result<pb::ModelProto> {
+fn apply_model(back: &graphs::Backward, options: &Options, penalties: Option<&Penalties>) -> Result<(pb::ModelProto, Vec<Output>)> {
     let mut graph = Graph::new("apply");
     let mut parameters = back.parameters.clone();
     for p in &mut parameters {
@@ -206,43 +221,49 @@ fn apply_model(back: &graphs::Backward, options: &Options, penalties: Option<&Pe
     }
     let gradients: Vec<ValueId> = parameters.iter().map(|p| graph.input(&format!("{}.grad", p.name), p.ty.clone())).collect();
     let updates = graphs::updates(&mut graph, options, penalties, parameters, &gradients)?;
-    graph.rename(updates.penalty, "penalty");
+    let outputs = name_outputs(&mut graph, &[(Measure::Penalty, updates.penalty)]);
     let slots = || updates.parameters.iter().chain(&updates.optimizer);
     graph.inputs = gradients.iter().copied().chain(updates.scalars.iter().map(|s| s.1)).chain(slots().map(|s| s.input)).collect();
     graph.outputs = std::iter::once(updates.penalty).chain(slots().map(|s| s.next)).collect();
-    Ok(emit::model(&graph, options.dialect))
+    Ok((emit::model(&graph, options.dialect), outputs))
 }
 
 /// No inputs; every state tensor at its start. Zeros are made, not stored.
-fn init_model(slots: &[StateTensor]) -> pb::ModelProto {
+fn init_model(slots: &[StateTensor]) -> Result<pb::ModelProto> {
     let mut graph = Graph::new("init");
-    let mut names = vec![];
+    let names: HashSet<&str> = slots.iter().map(|s| s.name.as_str()).collect();
+    let mut starts: HashMap<&str, ValueId> = HashMap::new();
+    let mut made = vec![];
     for slot in slots {
         let mut b = crate::operator::Builder::new(&mut graph);
         b.scope(slot.name.clone());
         // An average starts where its parameter does.
-        let parameter = slot.of.as_ref().filter(|_| slot.role == Role::Ema).and_then(|name| b.graph.find(&start_name(name)));
-        let made = match (&slot.start, parameter) {
+        let parameter = slot.of.as_deref().filter(|_| slot.role == Role::Ema);
+        let value = match (&slot.start, parameter) {
             (Some(tensor), _) => {
-                let start = b.graph.constant(&start_name(&slot.name), tensor.clone());
+                // A network may have two tensors `a` and `a.start`.
+                let mut name = start_name(&slot.name);
+                while names.contains(name.as_str()) {
+                    name.push('_');
+                }
+                let start = b.graph.constant(&name, tensor.clone());
+                starts.insert(&slot.name, start);
                 b.op("Identity", &[start], Default::default())
             }
-            (None, Some(start)) => b.op("Identity", &[start], Default::default()),
+            (None, Some(parameter)) => match starts.get(parameter) {
+                Some(&start) => b.op("Identity", &[start], Default::default()),
+                None => Err(format!("the parameter `{parameter}` that it averages has no start")),
+            },
             (None, None) => b.zeros(&slot.ty),
         };
-        if let Ok(value) = made {
-            names.push((value, slot.name.clone()));
-        }
+        let value = value.map_err(|why| Error::model(format!("there is no start of `{}` for the bundle: {why}", slot.name)))?;
+        made.push((value, &slot.name));
     }
-    for (value, name) in names {
-        graph.rename(value, &name);
+    for (value, name) in made {
+        graph.rename(value, name);
         graph.outputs.push(value);
     }
-    emit::model(&graph, Dialect::Inlined)
-}
-
-fn start_name(name: &str) -> String {
-    format!("{name}.start")
+    Ok(emit::model(&graph, Dialect::Inlined))
 }
 
 /// The files of a bundle as they are written: each large one by a thread of its own, since most of that is waiting for the disk.
@@ -294,71 +315,4 @@ impl Files {
         }
         Ok(std::mem::take(&mut self.names))
     }
-}
-
-/// A bundle on disk.
-#[derive(Debug, Clone)]
-pub struct Bundle {
-    pub dir: PathBuf,
-    pub manifest: Manifest,
-}
-
-impl Bundle {
-    /// Opens the bundle in `dir`, which must hold `manifest.json` and the graphs.
-    pub fn open(dir: &Path) -> Result<Bundle> {
-        if !dir.is_dir() {
-            let what = if dir.exists() { "is no folder" } else { "does not exist" };
-            return Err(Error::model(format!("{} {what}; give a bundle that `spgraph rewrite` wrote", dir.display())));
-        }
-        let manifest = dir.join("manifest.json");
-        if !manifest.is_file() {
-            return Err(Error::model(format!("{} holds no manifest.json; give a bundle that `spgraph rewrite` wrote", dir.display())));
-        }
-        let manifest = Manifest::read(&manifest)?;
-        for file in ["init.onnx", "step.onnx", "eval.onnx", "template.onnx"] {
-            let path = dir.join(file);
-            if !path.is_file() {
-                return Err(Error::model(format!("the bundle lacks {}: run `spgraph rewrite` again", path.display())));
-            }
-        }
-        Ok(Bundle { dir: dir.to_path_buf(), manifest })
-    }
-
-    pub fn step(&self) -> PathBuf {
-        self.dir.join("step.onnx")
-    }
-
-    pub fn eval(&self) -> PathBuf {
-        self.dir.join("eval.onnx")
-    }
-
-    pub fn template(&self) -> PathBuf {
-        self.dir.join("template.onnx")
-    }
-}
-
-/// The state at the start, in the manifest's order: the constants of `init.onnx`, and zeros for the optimizer.
-pub fn start_state(bundle: &Bundle) -> Result<Vec<Tensor>> {
-    let source: SourceModel = onnx::read(bundle.dir.join("init.onnx"))?;
-    let graph = source.graph()?;
-    let stored: std::collections::HashMap<&str, &pb::TensorProto> = graph.initializer.iter().map(|t| (t.name(), t)).collect();
-    bundle
-        .manifest
-        .state
-        .iter()
-        .map(|s| {
-            let dtype = DType::from_name(&s.dtype).ok_or_else(|| Error::model(format!("`{}` has the unknown type {}", s.name, s.dtype)))?;
-            let expected = TensorType::new(dtype, s.shape.iter().copied());
-            let name = if s.role == Role::Ema { s.of.as_ref().unwrap_or(&s.name) } else { &s.name };
-            let tensor = match stored.get(start_name(name).as_str()) {
-                Some(proto) => source.tensor(proto)?,
-                None if s.role == Role::Optimizer => Tensor::zeros(dtype, &s.shape),
-                None => return Err(Error::model(format!("init.onnx holds no start of `{}`: run `spgraph rewrite` again", s.name))),
-            };
-            if tensor.ty() != expected {
-                return Err(Error::model(format!("init.onnx holds `{}` as {}, the manifest says {expected}", s.name, tensor.ty())));
-            }
-            Ok(tensor)
-        })
-        .collect()
 }

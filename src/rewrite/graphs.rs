@@ -7,6 +7,7 @@ use super::regularizers::{self, Added, Networks, flat};
 use super::source_branch::start_constant;
 use super::strengths::{Acting, Penalties, Site};
 use super::update::{Pull, update};
+use crate::bundle::Setting;
 use crate::bundle::manifest::{BatchNormMode, Role, Scalar};
 use crate::error::{Error, Refusal, Result};
 use crate::forms;
@@ -174,10 +175,14 @@ pub(super) struct Scalars {
 }
 
 impl Scalars {
-    fn declare(&mut self, graph: &mut Graph, dtype: DType, name: &str, default: f64) -> ValueId {
-        let value = graph.input(name, TensorType::scalar(dtype));
-        self.inputs.push((Scalar { name: graph.name_of(value).to_string(), default }, value));
+    fn declare(&mut self, graph: &mut Graph, dtype: DType, meaning: Setting, default: f64) -> ValueId {
+        let value = graph.input(&meaning.to_string(), TensorType::scalar(dtype));
+        self.inputs.push((Scalar { name: graph.name_of(value).to_string(), meaning, default }, value));
         value
+    }
+
+    fn input(&self, meaning: &Setting) -> Option<ValueId> {
+        self.inputs.iter().find(|(s, _)| s.meaning == *meaning).map(|s| s.1)
     }
 
     /// The scalar with `rank` axes of length 1.
@@ -215,9 +220,10 @@ pub fn updates(
 ) -> Result<Updates> {
     let dtype = parameters.first().map_or(DType::F32, |p| p.ty.dtype);
     let mut scalars = Scalars { inputs: vec![], by_rank: HashMap::new(), products: vec![] };
-    let lr = scalars.declare(graph, dtype, "lr", options.lr());
-    let strengths = penalties.into_iter().flat_map(|p| &p.scalars).map(|s| scalars.declare(graph, dtype, &s.name, s.default));
-    let strengths: Vec<ValueId> = strengths.collect();
+    let lr = scalars.declare(graph, dtype, Setting::LearningRate, options.lr());
+    for (meaning, default) in penalties.into_iter().flat_map(|p| &p.scalars) {
+        scalars.declare(graph, dtype, meaning.clone(), *default);
+    }
     let mut pulls = vec![];
     for (p, &gradient) in parameters.iter().zip(gradients) {
         let site = penalties.and_then(|all| all.on(graph, p));
@@ -227,7 +233,7 @@ pub fn updates(
             _ => None,
         };
         let (gradient, penalty) = match site {
-            Some(site) => penalized(graph, &mut scalars, &strengths, p, gradient, site).map_err(failed("penalty"))?,
+            Some(site) => penalized(graph, &mut scalars, p, gradient, site).map_err(failed("penalty"))?,
             None => (gradient, None),
         };
         pulls.push(Pull { gradient, start, penalty });
@@ -251,7 +257,6 @@ pub fn updates(
 fn penalized<'a>(
     graph: &mut Graph,
     scalars: &mut Scalars,
-    strengths: &[ValueId],
     p: &StateTensor,
     gradient: ValueId,
     site: Site<'a>,
@@ -259,7 +264,8 @@ fn penalized<'a>(
     let rank = p.ty.rank();
     let mut b = Builder::new(graph);
     b.scope("scalars");
-    let scalar = scalars.at_rank(&mut b, strengths[site.scalar], rank)?;
+    let strength = scalars.input(site.scalar).ok_or_else(|| format!("the strength {} is no input", site.scalar))?;
+    let scalar = scalars.at_rank(&mut b, strength, rank)?;
     b.scope(format!("{}.penalty", p.alias));
     let acting = site.act(&mut b, scalar)?;
     Ok((acting.gradient(&mut b, gradient)?, Some(acting)))

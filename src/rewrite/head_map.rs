@@ -2,7 +2,7 @@
 //!
 //! A text file with one `new = old` on each line, each side a label (a number from 0) or a class name; `#` starts a comment.
 
-use super::metadata::read_metadata;
+use crate::bundle::read_metadata;
 use crate::error::{Error, Result};
 use crate::onnx::SourceModel;
 use std::path::Path;

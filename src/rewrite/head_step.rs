@@ -1,7 +1,7 @@
 //! A training step of the head alone, made from a bundle's `step.onnx`.
 
-use super::bundle::Bundle;
 use super::update::square_name;
+use crate::bundle::Bundle;
 use crate::bundle::manifest::{Role, State};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;

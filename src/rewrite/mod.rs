@@ -2,14 +2,12 @@
 
 mod bundle;
 mod channel_attention;
-mod export;
 mod fisher;
 mod freezing;
 mod graphs;
 mod head;
 mod head_map;
 mod head_step;
-mod metadata;
 mod options;
 mod patterns;
 mod plan;
@@ -20,13 +18,11 @@ mod strengths;
 mod structure;
 mod update;
 
-pub use bundle::{Bundle, INLINE_LIMIT, Report, rewrite, start_state};
-pub use export::{export, tuned};
+pub use bundle::{INLINE_LIMIT, Report, rewrite};
 pub use head::{Head, classes, find_head, logits, transplant};
 pub use head_step::head_step;
-pub use metadata::{CLASSES_KEY, Metadata, PREPROCESSING_KEY, default_preprocessing, read_metadata};
 pub use options::{HeadOption, Options, Penalize, PenaltyStep};
 pub use plan::{Plan, Planned, plan};
 pub use regularizers::{RegularizerRequest, Tap, taps};
-pub use strengths::{OwnStrength, scalar_of};
+pub use strengths::OwnStrength;
 pub use structure::{Block, blocks};

@@ -7,6 +7,7 @@ use super::patterns::{few, matching};
 use super::source_branch::SourceBranch;
 use super::structure::blocks;
 use super::{channel_attention::Attention, plan::Plan};
+use crate::bundle::Setting;
 use crate::bundle::manifest::{self, Role, Scalar};
 use crate::error::{Error, Result};
 use crate::import::{Imported, ParameterKind};
@@ -109,7 +110,7 @@ pub(super) fn add(graph: &mut Graph, options: &Options, plan: &Plan, networks: &
             temperature: (regularizer.reads() == Reads::SourceLogits).then_some(options.regularizer_settings.temperature),
             singular_values: (regularizer.reads() == Reads::Features).then_some(options.regularizer_settings.singular_values),
         });
-        added.scalars.push((Scalar { name, default }, strength));
+        added.scalars.push((Scalar { name, meaning: Setting::Regularizer(regularizer.kind().into()), default }, strength));
         for place in places {
             let Place { tuned, axis, source, attention, .. } = place;
             let seen = Seen { tuned, axis, source, attention, shares, strength };

@@ -9,7 +9,8 @@ use super::options::{Options, Penalize, PenaltyStep, Strength};
 use super::patterns::{few, matching};
 use super::plan::{Plan, Planned};
 use super::source_branch::start_constant;
-use crate::bundle::manifest::{Role, Scalar};
+use crate::bundle::Setting;
+use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
 use crate::import::{Imported, ParameterKind};
 use crate::ir::{Attrs, DType, Graph, Tensor, ValueId};
@@ -21,14 +22,9 @@ use std::collections::HashMap;
 /// The strength of the penalty on one parameter: the value of a scalar input times a constant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OwnStrength {
-    /// The scalar's name.
-    pub scalar: String,
+    /// The scalar input.
+    pub scalar: Setting,
     pub factor: f64,
-}
-
-/// The scalar input of a pattern with a strength of its own.
-pub fn scalar_of(pattern: &str) -> String {
-    format!("alpha:{pattern}")
 }
 
 /// Decides for every parameter whether the penalty acts on it, how strongly, and why. Roles and freezing are decided before.
@@ -92,8 +88,8 @@ pub(super) fn decide(parameters: &mut [Planned], options: &Options) -> Result<()
                 p.penalized = true;
                 let depth = options.alpha_depth.filter(|_| p.role == Role::Shared);
                 let factor = depth.map_or(1.0, |f| f.powf((layers - layer) as f64 / (layers - 1).max(1) as f64));
-                let scalar = if p.role == Role::New { "beta" } else { "alpha" };
-                p.strength = Some(OwnStrength { scalar: scalar.into(), factor });
+                let scalar = if p.role == Role::New { Setting::Beta } else { Setting::Alpha };
+                p.strength = Some(OwnStrength { scalar, factor });
                 match (p.role, depth) {
                     (Role::New, _) => format!("{why}, new"),
                     (_, Some(_)) => format!("{why}, layer {layer} of {layers}"),
@@ -106,7 +102,7 @@ pub(super) fn decide(parameters: &mut [Planned], options: &Options) -> Result<()
         own_strength(parameters, pattern, &find("--alpha", pattern)?, &wanted)?;
     }
     for (pattern, _) in &options.strengths {
-        let scalar = scalar_of(pattern);
+        let scalar = Setting::AlphaOf(pattern.clone());
         if !parameters.iter().any(|p| p.strength.as_ref().is_some_and(|s| s.scalar == scalar)) {
             return Err(Error::usage(format!(
                 "--alpha '{pattern}=…' has no effect: later patterns match everything that it matches. Give the general pattern first"
@@ -142,7 +138,7 @@ fn own_strength(parameters: &mut [Planned], pattern: &str, found: &[usize], want
         )));
     }
     for i in shared {
-        parameters[i].strength = Some(OwnStrength { scalar: scalar_of(pattern), factor: 1.0 });
+        parameters[i].strength = Some(OwnStrength { scalar: Setting::AlphaOf(pattern.into()), factor: 1.0 });
         parameters[i].why_penalized = format!("--alpha '{pattern}=…'");
     }
     Ok(())
@@ -152,14 +148,14 @@ fn own_strength(parameters: &mut [Planned], pattern: &str, found: &[usize], want
 pub struct Penalties {
     penalty: &'static dyn Penalty,
     step: PenaltyStep,
-    /// The scalar inputs that it adds to the step.
-    pub scalars: Vec<Scalar>,
+    /// The scalar inputs that it adds to the step, with their defaults.
+    pub scalars: Vec<(Setting, f64)>,
     /// By name.
     parameters: HashMap<String, Own>,
 }
 
 struct Own {
-    scalar: usize,
+    scalar: Setting,
     factor: f64,
     groups: Groups,
     fisher: Option<Tensor>,
@@ -169,13 +165,11 @@ impl Penalties {
     /// Fails where the file of Fisher information is missing or does not fit.
     pub fn new(strength: &Strength, options: &Options, plan: &Plan, imported: &Imported, source: &SourceModel) -> Result<Penalties> {
         let Strength { penalty, alpha, beta } = *strength;
-        let mut scalars = vec![Scalar { name: "alpha".into(), default: alpha }, Scalar { name: "beta".into(), default: beta }];
+        let mut scalars = vec![(Setting::Alpha, alpha), (Setting::Beta, beta)];
         if penalty.kind() == "none" {
             scalars.remove(0);
         }
-        for (pattern, value) in &options.strengths {
-            scalars.push(Scalar { name: scalar_of(pattern), default: *value });
-        }
+        scalars.extend(options.strengths.iter().map(|(pattern, value)| (Setting::AlphaOf(pattern.clone()), *value)));
         let mut fisher = match &options.fisher {
             Some(path) => fisher::read(path, &source.sha256, &plan.parameters)?,
             None => HashMap::new(),
@@ -184,8 +178,7 @@ impl Penalties {
         for p in plan.parameters.iter().filter(|p| p.penalized) {
             let Some(own) = &p.strength else { continue };
             let fisher = fisher.remove(&p.parameter.name).filter(|_| p.role == Role::Shared);
-            let scalar = scalars.iter().position(|s| s.name == own.scalar).unwrap_or(0);
-            let own = Own { scalar, factor: own.factor, groups: groups(p, imported), fisher };
+            let own = Own { scalar: own.scalar.clone(), factor: own.factor, groups: groups(p, imported), fisher };
             parameters.insert(p.parameter.name.clone(), own);
         }
         Ok(Penalties { penalty, step: options.penalty_step, scalars, parameters })
@@ -199,7 +192,7 @@ impl Penalties {
         let start = start.map(|t| start_constant(graph, &p.name, t));
         let fisher = own.fisher.as_ref().filter(|_| shared && self.penalty.uses_fisher());
         let fisher = fisher.map(|t| graph.constant(&format!("{}.fisher", p.name), cast(t, p.ty.dtype)));
-        Some(Site { penalties: self, own, scalar: own.scalar, w: p.input, shared, start, fisher })
+        Some(Site { penalties: self, own, scalar: &own.scalar, w: p.input, shared, start, fisher })
     }
 }
 
@@ -224,8 +217,8 @@ fn groups(p: &Planned, imported: &Imported) -> Groups {
 pub(super) struct Site<'a> {
     penalties: &'a Penalties,
     own: &'a Own,
-    /// Index of its strength among the penalty's scalars.
-    pub scalar: usize,
+    /// The input with its strength.
+    pub scalar: &'a Setting,
     w: ValueId,
     shared: bool,
     /// w⁰, where the penalty reads it.

@@ -65,7 +65,7 @@ pub fn read_state<'a>(path: &Path, states: impl Iterator<Item = &'a State>) -> R
         .map(|state| {
             let view = file.tensor(&state.name).map_err(|_| damaged(format!("it lacks `{}`", state.name)))?;
             let dtype = TYPES.iter().find(|t| t.1 == view.dtype()).map(|t| t.0);
-            if view.shape() != state.shape || dtype.map(DType::name) != Some(state.dtype.as_str()) {
+            if view.shape() != state.shape || dtype != Some(state.dtype) {
                 return Err(damaged(format!("`{}` has another type or shape than the manifest says", state.name)));
             }
             Tensor::new(dtype.unwrap_or(DType::F32), state.shape.clone(), data.slice_ref(view.data()))

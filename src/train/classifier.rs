@@ -2,12 +2,12 @@
 
 use super::tuned::{RunState, Subject, transplanted};
 use crate::bundle::manifest::{Port, Preprocessing, State};
+use crate::bundle::{default_preprocessing, read_metadata};
 use crate::data::Recipe;
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::onnx::{self, pb};
-use crate::rewrite::{default_preprocessing, read_metadata};
 use std::path::{Path, PathBuf};
 
 /// What a caller may set instead of what the bundle, the run or the model says.
@@ -187,7 +187,7 @@ impl Classifier {
     /// Log-probabilities of every class for each image of an N×C×H×W batch.
     pub fn log_probabilities(&mut self, data: &Tensor) -> Result<Vec<Vec<f64>>> {
         let converted;
-        let data = if self.input.dtype == DType::F64.name() {
+        let data = if self.input.dtype == DType::F64 {
             converted = Tensor::from_f64(data.shape(), &data.to_f64()?);
             &converted
         } else {
@@ -248,9 +248,7 @@ fn image_input(graph: &pb::GraphProto, path: &Path, bundle: bool) -> Result<Port
         _ => 0,
     };
     match DType::from_onnx(code) {
-        Some(dtype @ (DType::F32 | DType::F64)) => {
-            Ok(Port { name: info.name().into(), dtype: dtype.name().into(), shape: shape_of(info).unwrap_or_default() })
-        }
+        Some(dtype @ (DType::F32 | DType::F64)) => Ok(Port { name: info.name().into(), dtype, shape: shape_of(info).unwrap_or_default() }),
         _ => Err(Error::model(format!("the input `{}` of {} holds no float32 or float64 images", info.name(), path.display()))),
     }
 }

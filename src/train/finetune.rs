@@ -10,11 +10,11 @@ use super::options::FinetuneOptions;
 use super::progress::{Outline, Progress};
 use super::run::{self, Best, Results, RunRecord, RunResult, Status};
 use super::setup::{Place, RunPlan, prepare};
+use crate::bundle::{Bundle, Measure, Setting, start_state};
 use crate::data::{Augment, Batch, ImageDataset, Loader, LoaderOptions};
 use crate::engine::{self, Engine, EngineOptions, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
-use crate::rewrite::start_state;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,8 +69,8 @@ struct Trainer {
 
 /// What is left of [`RunPlan`] after the folders were opened.
 struct Parts {
-    bundle: crate::rewrite::Bundle,
-    scalars: Vec<(String, f64)>,
+    bundle: Bundle,
+    scalars: Vec<(Setting, f64)>,
     workers: usize,
 }
 
@@ -222,25 +222,26 @@ impl Trainer {
 
     fn step(&mut self, batch: &Batch, start: Instant) -> Result<StepRecord> {
         let manifest = &self.prepared.bundle.manifest;
-        let dtype = |name: &str| DType::from_name(name).unwrap_or(DType::F32);
         let lr_factor = self.record.training.lr_factor(self.at.step, self.total, self.head_steps);
         let mut lr = 0.0;
         let mut scalars = vec![];
-        for (name, value) in &self.prepared.scalars {
-            let value = if name == "lr" { value * lr_factor } else { *value };
-            if name == "lr" {
+        for (scalar, (meaning, value)) in manifest.scalars.iter().zip(&self.prepared.scalars) {
+            let rate = *meaning == Setting::LearningRate;
+            let value = if rate { value * lr_factor } else { *value };
+            if rate {
                 lr = value;
             }
-            scalars.push((name.as_str(), Tensor::from_floats(dtype(&manifest.precision), &[], &[value])));
+            scalars.push((scalar.name.as_str(), Tensor::from_floats(manifest.precision, &[], &[value])));
         }
-        let data = match dtype(&manifest.data.input.dtype) {
+        let data = match manifest.data.input.dtype {
             DType::F64 => Tensor::from_f64(batch.data.shape(), &batch.data.to_f64()?),
             _ => batch.data.clone(),
         };
         let mut feeds = vec![(manifest.data.input.name.as_str(), &data), (manifest.data.target.name.as_str(), &batch.target)];
         feeds.extend(scalars.iter().map(|(name, tensor)| (*name, tensor)));
         let outputs = self.stepper.step(&feeds)?;
-        let value = |name: &str| -> Result<f64> {
+        let value = |meaning: Measure| -> Result<f64> {
+            let name = manifest.output(meaning)?;
             let found = outputs.iter().find(|(n, _)| n == name).ok_or_else(|| Error::model(format!("step.onnx gives no `{name}`")))?;
             Ok(found.1.to_f64()?.first().copied().unwrap_or(f64::NAN))
         };
@@ -248,10 +249,10 @@ impl Trainer {
             step: self.at.step + 1,
             epoch: self.at.step / self.per_epoch() + 1,
             lr,
-            loss: value("loss")?,
-            data_loss: value("data_loss")?,
-            penalty: value("penalty")?,
-            correct: value("correct")?.max(0.0) as u64,
+            loss: value(Measure::Loss)?,
+            data_loss: value(Measure::DataLoss)?,
+            penalty: value(Measure::Penalty)?,
+            correct: value(Measure::Correct)?.max(0.0) as u64,
             images: batch.valid,
             seconds: start.elapsed().as_secs_f64(),
             wait: batch.wait.as_secs_f64(),

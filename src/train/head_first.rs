@@ -6,12 +6,13 @@
 //! phase starts as a new run from the probed head would: the optimizer's state is zero, averages are the weights, and the schedule
 //! of the learning rate counts from there. In the first phase the rate is constant.
 
+use crate::bundle::Bundle;
 use crate::bundle::manifest::{Role, State};
 use crate::engine::{Engine, StatePort, Stepper};
 use crate::error::{Error, Result};
-use crate::ir::{DType, Tensor};
+use crate::ir::Tensor;
 use crate::onnx::{self, ExternalWriter};
-use crate::rewrite::{Bundle, INLINE_LIMIT, head_step};
+use crate::rewrite::{INLINE_LIMIT, head_step};
 
 /// Loads the bundle's step, or with `head_only` that of the first phase, with `state` in the manifest's order.
 pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>, head_only: bool) -> Result<Box<dyn Stepper>> {
@@ -44,7 +45,7 @@ pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>, hea
 pub(super) fn restart(states: &[State], state: &mut [Tensor]) {
     for (at, s) in states.iter().enumerate() {
         match s.role {
-            Role::Optimizer => state[at] = Tensor::zeros(DType::from_name(&s.dtype).unwrap_or(DType::F32), &s.shape),
+            Role::Optimizer => state[at] = Tensor::zeros(s.dtype, &s.shape),
             Role::Ema => {
                 if let Some(parameter) = states.iter().position(|p| s.of.as_ref() == Some(&p.name)) {
                     state[at] = state[parameter].clone();

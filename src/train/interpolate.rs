@@ -2,10 +2,10 @@
 //! models* (WiSE-FT, CVPR 2022).
 
 use super::tuned::{RunState, Subject};
+use crate::bundle;
 use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::rewrite;
 use std::path::Path;
 
 /// Writes the inference model with the weights at `to`, from 0 for the starting point to 1 for the tuned ones. BatchNorm's statistics
@@ -23,7 +23,7 @@ pub fn export_interpolated(subject: &Subject, which: RunState, to: f64, path: &P
         Role::Shared | Role::Buffer => between(start, tuned, to),
         _ => Ok(tuned.clone()),
     });
-    rewrite::export(&run.bundle, &between.collect::<Result<Vec<_>>>()?, path, force)
+    bundle::export(&run.bundle, &between.collect::<Result<Vec<_>>>()?, path, force)
 }
 
 /// `(1 − a)·start + a·tuned`; exactly one of the two at the ends.

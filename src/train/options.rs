@@ -1,5 +1,6 @@
 //! What a user can ask of a fine-tuning run.
 
+use crate::bundle::Setting;
 use crate::bundle::manifest::{Manifest, Role};
 use crate::data::Augment;
 use crate::engine::EngineOptions;
@@ -119,8 +120,9 @@ pub struct Training {
     pub head_first: u64,
     /// Images per step where the bundle leaves it open.
     pub batch: Option<usize>,
-    /// Values for the step's scalar inputs, `lr`, `alpha` and `beta`, instead of the bundle's defaults.
-    pub scalars: BTreeMap<String, f64>,
+    /// Values for the step's scalar inputs instead of the bundle's defaults.
+    #[serde(with = "settings_text")]
+    pub scalars: BTreeMap<Setting, f64>,
     pub schedule: Schedule,
     #[serde(with = "augment_text")]
     pub augment: Augment,
@@ -143,6 +145,21 @@ mod augment_text {
     }
 }
 
+/// Settings are stored as people write them: `lr`, `alpha:layer4.*`.
+mod settings_text {
+    use super::{BTreeMap, Setting};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(settings: &BTreeMap<Setting, f64>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(settings.iter().map(|(setting, value)| (setting.to_string(), value)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Setting, f64>, D::Error> {
+        let texts = BTreeMap::<String, f64>::deserialize(from)?;
+        texts.into_iter().map(|(text, value)| Ok((text.parse().map_err(serde::de::Error::custom)?, value))).collect()
+    }
+}
+
 impl Training {
     /// Ten epochs on `data`, with the bundle's scalars, the paper's schedule and no augmentation.
     pub fn new(data: impl Into<PathBuf>) -> Self {
@@ -160,37 +177,42 @@ impl Training {
     }
 
     /// The value of each of the manifest's scalars. Fails for a value that makes no sense and a scalar that the bundle lacks.
-    pub fn scalars(&self, manifest: &Manifest) -> Result<Vec<(String, f64)>> {
-        for (name, &value) in &self.scalars {
-            if let (Some((_, pattern)), false) = (name.split_once(':'), manifest.scalars.iter().any(|s| s.name == *name)) {
-                let known: Vec<&str> = manifest.scalars.iter().filter_map(|s| s.name.strip_prefix("alpha:")).collect();
-                return Err(Error::usage(format!(
-                    "--alpha '{pattern}={value}': the bundle has no strength of its own for this pattern, {}. Patterns are fixed by `spgraph rewrite`",
-                    if known.is_empty() { "nor for any other".into() } else { format!("only for {}", known.join(", ")) }
-                )));
-            }
-            let is_regularizer = crate::loss::find(name).is_ok();
-            if is_regularizer && !manifest.regularizers.iter().any(|r| r.kind == *name) {
-                return Err(Error::usage(format!(
-                    "--regularizer {name}={value}: the bundle has no {name}. Leave it away, or rewrite the model with --regularizer {name}"
-                )));
-            }
-            if !manifest.scalars.iter().any(|s| s.name == *name) {
-                return Err(Error::usage(format!(
-                    "--{name} has no meaning for this bundle, whose penalty is {}. Leave it away, or rewrite the model with another --penalty",
-                    manifest.penalty.kind
-                )));
+    pub fn scalars(&self, manifest: &Manifest) -> Result<Vec<(Setting, f64)>> {
+        for (setting, &value) in &self.scalars {
+            let known = manifest.scalar(setting).is_some();
+            match setting {
+                Setting::AlphaOf(pattern) if !known => {
+                    let known: Vec<&str> = manifest.scalars.iter().filter_map(|s| pattern_of(&s.meaning)).collect();
+                    return Err(Error::usage(format!(
+                        "--alpha '{pattern}={value}': the bundle has no strength of its own for this pattern, {}. Patterns are fixed by `spgraph rewrite`",
+                        if known.is_empty() { "nor for any other".into() } else { format!("only for {}", known.join(", ")) }
+                    )));
+                }
+                Setting::Regularizer(kind) if !known => {
+                    return Err(Error::usage(format!(
+                        "--regularizer {kind}={value}: the bundle has no {kind}. Leave it away, or rewrite the model with --regularizer {kind}"
+                    )));
+                }
+                _ if !known => {
+                    return Err(Error::usage(format!(
+                        "--{setting} has no meaning for this bundle, whose penalty is {}. Leave it away, or rewrite the model with another --penalty",
+                        manifest.penalty.kind
+                    )));
+                }
+                _ => {}
             }
             if !(value.is_finite() && value >= 0.0) {
-                let shown = if is_regularizer { format!("regularizer {name}=") } else { format!("{name} ") };
+                let shown = match setting {
+                    Setting::Regularizer(kind) => format!("regularizer {kind}="),
+                    other => format!("{other} "),
+                };
                 return Err(Error::usage(format!("--{shown}{value} must be 0 or a positive number")));
             }
         }
         if matches!(self.length, Length::Epochs(0) | Length::Steps(0)) {
             return Err(Error::usage("0 steps of training make no sense: give --epochs or --steps of at least 1"));
         }
-        let value = |s: &crate::bundle::manifest::Scalar| (s.name.clone(), self.scalars.get(&s.name).copied().unwrap_or(s.default));
-        Ok(manifest.scalars.iter().map(value).collect())
+        Ok(manifest.scalars.iter().map(|s| (s.meaning.clone(), self.scalars.get(&s.meaning).copied().unwrap_or(s.default))).collect())
     }
 
     /// The number of steps that train the head alone, with so many in an epoch.
@@ -246,6 +268,14 @@ impl Training {
     }
 }
 
+/// The pattern that a strength is for.
+fn pattern_of(setting: &Setting) -> Option<&str> {
+    match setting {
+        Setting::AlphaOf(pattern) => Some(pattern),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,7 +308,7 @@ mod tests {
     fn options_survive_json_and_name_their_differences() {
         let mut training = Training::new("/data");
         training.augment = "flip-crop:4+color:0.2".parse().unwrap();
-        training.scalars.insert("lr".into(), 0.02);
+        training.scalars.insert(Setting::LearningRate, 0.02);
         let text = serde_json::to_string(&training).unwrap();
         let back: Training = serde_json::from_str(&text).unwrap();
         assert_eq!(back, training);

@@ -1,12 +1,12 @@
 //! A few training steps for the sake of their times.
 
 use super::folders;
-use super::setup::classes;
+use crate::bundle::manifest::Scalar;
+use crate::bundle::{Bundle, Setting, start_state};
 use crate::data::{Augment, ImageDataset, Loader, LoaderOptions, Recipe};
 use crate::engine::{Engine, StatePort};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
-use crate::rewrite::{Bundle, start_state};
 use rand::{RngExt, SeedableRng};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ pub fn profile(bundle: &Bundle, engine: &dyn Engine, data: Option<&Path>, batch:
         Some(folder) => read(bundle, folder, size)?,
         None => random(bundle, size)?,
     };
-    let dtype = |name: &str| DType::from_name(name).unwrap_or(DType::F32);
-    let images = match dtype(&manifest.data.input.dtype) {
+    let images = match manifest.data.input.dtype {
         DType::F64 => Tensor::from_f64(images.shape(), &images.to_f64()?),
         _ => images,
     };
-    let scalar = |name: &str, value: f64| Tensor::from_floats(dtype(&manifest.precision), &[], &[if name == "lr" { 0.0 } else { value }]);
-    let scalars: Vec<(&str, Tensor)> = manifest.scalars.iter().map(|s| (s.name.as_str(), scalar(&s.name, s.default))).collect();
+    let value = |s: &Scalar| if s.meaning == Setting::LearningRate { 0.0 } else { s.default };
+    let scalar = |s: &Scalar| Tensor::from_floats(manifest.precision, &[], &[value(s)]);
+    let scalars: Vec<(&str, Tensor)> = manifest.scalars.iter().map(|s| (s.name.as_str(), scalar(s))).collect();
     let mut feeds = vec![(manifest.data.input.name.as_str(), &images), (manifest.data.target.name.as_str(), &target)];
     feeds.extend(scalars.iter().map(|(name, tensor)| (*name, tensor)));
     let ports: Vec<StatePort> = manifest.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
@@ -55,7 +55,7 @@ pub fn batch_size(bundle: &Bundle, wish: Option<usize>) -> Result<usize> {
 /// The folder's first batch, prepared as for evaluation.
 fn read(bundle: &Bundle, folder: &Path, batch: usize) -> Result<(Tensor, Tensor)> {
     let manifest = &bundle.manifest;
-    let images = folders::open(folder, &manifest.classes, classes(bundle)?)?;
+    let images = folders::open(folder, &manifest.classes, bundle.class_count()?)?;
     let recipe = Recipe::new(&manifest.preprocessing, &manifest.data.input.shape)?;
     let options = LoaderOptions { last: crate::data::Last::Pad, ..LoaderOptions::evaluation(batch) };
     let loader = Loader::new(Arc::new(ImageDataset::new(images, recipe, Augment::NONE, 0)), options)?;
@@ -71,7 +71,7 @@ fn random(bundle: &Bundle, batch: usize) -> Result<(Tensor, Tensor)> {
             usize::try_from(d).map_err(|_| Error::model(format!("the bundle does not say how large its input `{}` is", input.name)))?,
         );
     }
-    let classes = classes(bundle)?.unwrap_or(bundle.manifest.classes.len()).max(1) as i64;
+    let classes = bundle.class_count()?.unwrap_or(bundle.manifest.classes.len()).max(1) as i64;
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
     let labels: Vec<i64> = (0..batch).map(|_| rng.random_range(0..classes)).collect();

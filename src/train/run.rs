@@ -2,10 +2,10 @@
 
 use super::distance::Distance;
 use super::options::Training;
+use crate::bundle::Bundle;
 use crate::bundle::manifest::Manifest;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
-use crate::rewrite::Bundle;
 use crate::storage::files::write_whole;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -4,11 +4,10 @@ use super::checkpoint::{Checkpoint, read_state};
 use super::folders;
 use super::options::{Existing, FinetuneOptions, Training, Validation};
 use super::run::{self, BundleReference, Images, RECORD, RunRecord, Status};
+use crate::bundle::{Bundle, Setting, start_state};
 use crate::data::{ImageFolder, Recipe, split};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::onnx;
-use crate::rewrite::{Bundle, start_state};
 use crate::storage::files::OutputDir;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +16,7 @@ pub(super) struct RunPlan {
     /// With the classes in its manifest.
     pub bundle: Bundle,
     pub training: Training,
-    pub scalars: Vec<(String, f64)>,
+    pub scalars: Vec<(Setting, f64)>,
     pub batch: usize,
     pub recipe: Recipe,
     pub images: ImageFolder,
@@ -47,7 +46,7 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
         return Err(Error::usage("--checkpoint-every 0 makes no sense: give a number of steps"));
     }
     let mut notes = vec![];
-    let classes = classes(&bundle)?;
+    let classes = bundle.class_count()?;
     let folder = folders::open(&training.data, &bundle.manifest.classes, classes)?;
     if let Some(ignored) = folder.ignored_summary() {
         notes.push(format!("{} holds files that are no images and were skipped: {ignored}", training.data.display()));
@@ -92,18 +91,6 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
         existing => (Place::New(create(&options.output, existing == Existing::Replace)?), fresh, start_state(&bundle)?),
     };
     Ok(RunPlan { bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, state, at, notes })
-}
-
-/// The number of outputs that the bundle's network declares.
-pub(super) fn classes(bundle: &Bundle) -> Result<Option<usize>> {
-    use onnx::pb::{tensor_shape_proto::dimension::Value, type_proto};
-    let model = onnx::read(bundle.eval())?;
-    let output = model.graph()?.output.first().and_then(|o| o.r#type.as_ref()).and_then(|t| t.value.as_ref());
-    let Some(type_proto::Value::TensorType(t)) = output else { return Ok(None) };
-    Ok(t.shape.as_ref().and_then(|s| s.dim.get(1)).and_then(|d| match d.value {
-        Some(Value::DimValue(n)) => usize::try_from(n).ok(),
-        _ => None,
-    }))
 }
 
 /// With full paths, so that a run can be resumed from another folder.

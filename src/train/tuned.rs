@@ -3,10 +3,11 @@
 use super::checkpoint::read_state;
 use super::run::Run;
 use crate::bundle::manifest::Role;
+use crate::bundle::{self, Bundle, start_state};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
 use crate::onnx::{self, SourceModel, pb};
-use crate::rewrite::{self, Bundle, start_state};
+use crate::rewrite;
 use std::path::{Path, PathBuf};
 
 /// A network with weights, wherever they are.
@@ -118,21 +119,21 @@ pub fn export_tuned(subject: &Subject, which: RunState, path: &Path, force: bool
     let bundle = subject.bundle().ok_or_else(|| {
         Error::usage("this is an ONNX model already; give a run of `spgraph finetune` or a bundle of `spgraph rewrite`".to_string())
     })?;
-    rewrite::export(bundle, &subject.state(which)?, path, force)
+    bundle::export(bundle, &subject.state(which)?, path, force)
 }
 
 /// The tuned network under the classifier of the model `donor`: it shows what the tuned features still know of the donor's task.
 pub fn transplanted(subject: &Subject, which: RunState, donor: &Path) -> Result<pb::ModelProto> {
     let bundle = subject.bundle().ok_or_else(|| Error::usage("--head-from needs a run or a bundle, not an ONNX model"))?;
     let donor = onnx::read(donor)?;
-    let proto = rewrite::tuned(bundle, &subject.state(which)?)?;
+    let proto = bundle::tuned(bundle, &subject.state(which)?)?;
     let dir = bundle.dir.clone();
     let mut target =
         SourceModel { proto, path: bundle.template(), external: onnx::ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 };
     let shape = bundle.manifest.data.input.shape.iter().skip(1).filter_map(|&d| usize::try_from(d).ok());
     rewrite::transplant(&mut target, &donor, &shape.collect::<Vec<_>>())?;
     // The names belong to the classifier.
-    let classes = |p: &pb::StringStringEntryProto| p.key() == rewrite::CLASSES_KEY;
+    let classes = |p: &pb::StringStringEntryProto| p.key() == bundle::CLASSES_KEY;
     target.proto.metadata_props.retain(|p| !classes(p));
     target.proto.metadata_props.extend(donor.proto.metadata_props.into_iter().filter(classes));
     Ok(target.proto)

@@ -107,7 +107,7 @@ fn damaged_bundles_and_runs_are_refused() {
     copy(&shared().bundle, "b");
     lab.write("b/manifest.json", "{ \"format\": 1 }");
     train("b", "tract", &["b/manifest.json", "no spgraph manifest"]);
-    lab.write("b/manifest.json", std::fs::read_to_string(format!("{}/manifest.json", shared().bundle)).unwrap().replacen("1", "9", 1));
+    lab.write("b/manifest.json", std::fs::read_to_string(format!("{}/manifest.json", shared().bundle)).unwrap().replacen("2", "9", 1));
     train("b", "tract", &["manifest format 9"]);
 
     copy(&shared().run, "r");

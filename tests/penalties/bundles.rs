@@ -3,12 +3,13 @@
 use super::{Random, engine};
 use safetensors::tensor::{Dtype, TensorView};
 use spgraph::bundle::manifest::{BatchNormMode, Role};
+use spgraph::bundle::{Bundle, start_state};
 use spgraph::engine::{EngineChoice, StatePort};
 use spgraph::import::BatchSize;
 use spgraph::ir::{DType, Tensor};
 use spgraph::onnx;
 use spgraph::optim::{Sgd, UpdateRule};
-use spgraph::rewrite::{Bundle, HeadOption, Options, Penalize, PenaltyStep, rewrite, start_state};
+use spgraph::rewrite::{HeadOption, Options, Penalize, PenaltyStep, rewrite};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;

@@ -84,7 +84,7 @@ def demand_ports(bundle):
     takes = {p["name"]: (p["dtype"], p["shape"]) for p in data.values()}
     takes |= {s["name"]: (data["input"]["dtype"], []) for s in bundle.manifest["scalars"]}
     takes |= {s["input"]: (s["dtype"], s["shape"]) for s in bundle.state}
-    gives = {n: (data["input"]["dtype"], []) for n in bundle.manifest["outputs"] if n != "correct"}
+    gives = {o["name"]: (data["input"]["dtype"], []) for o in bundle.manifest["outputs"] if o["meaning"] != "correct"}
     gives |= {s["output"]: (s["dtype"], s["shape"]) for s in bundle.state}
     assert {i.name for i in graph.input} == takes.keys()
     assert {o.name for o in graph.output} == gives.keys() | {"correct"}

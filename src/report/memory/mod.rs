@@ -5,10 +5,10 @@ mod step;
 
 use self::lifetime::{Lifetimes, bytes, lifetimes};
 use super::profile::{Part, origin};
+use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::ir::{Graph, ValueId};
 use crate::ops::table;
-use crate::rewrite::Bundle;
 use crate::train::batch_size;
 use serde::Serialize;
 use std::collections::HashSet;

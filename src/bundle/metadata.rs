@@ -1,6 +1,6 @@
 //! What an exported model says about itself in `metadata_props`, so that it can be used without its bundle.
 
-use crate::bundle::manifest::{Manifest, Port, Preprocessing};
+use super::manifest::{Manifest, Port, Preprocessing};
 use crate::error::{Error, Result};
 use crate::onnx::pb;
 

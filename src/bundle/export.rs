@@ -2,8 +2,8 @@
 //!
 //! A bundle keeps the source as `template.onnx`: everything but the tensors that are state. Export puts those back.
 
-use super::bundle::Bundle;
 use super::metadata::write_metadata;
+use super::open::Bundle;
 use crate::error::{Error, Result};
 use crate::import::{Split, node_name};
 use crate::ir::Tensor;
@@ -16,7 +16,7 @@ use std::path::Path;
 const SPLIT_KEY: &str = "spgraph.split";
 
 /// The source without the data of the tensors in `names`.
-pub(super) fn template(source: SourceModel, names: &[&str], split: &[Split]) -> Result<pb::ModelProto> {
+pub fn template(source: SourceModel, names: &[&str], split: &[Split]) -> Result<pb::ModelProto> {
     let mut model = source.proto;
     if let Some(graph) = model.graph.as_mut() {
         for name in names {

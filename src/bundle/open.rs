@@ -1,0 +1,125 @@
+//! A bundle on disk, and the state that it starts from.
+
+use super::manifest::{Manifest, State};
+use crate::error::{Error, Result};
+use crate::ir::{Tensor, TensorType};
+use crate::onnx::{self, SourceModel, pb};
+use prost::Message;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// A bundle on disk.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// Its folder.
+    pub dir: PathBuf,
+    pub manifest: Manifest,
+}
+
+impl Bundle {
+    /// The file by which a bundle's folder is recognised.
+    pub const MANIFEST: &str = "manifest.json";
+    /// No inputs; every state tensor at its start.
+    pub const INIT: &str = "init.onnx";
+    /// One training step.
+    pub const STEP: &str = "step.onnx";
+    /// The network by itself, with its state as inputs.
+    pub const EVAL: &str = "eval.onnx";
+    /// The source model without the tensors that are state.
+    pub const TEMPLATE: &str = "template.onnx";
+    /// The step's first half: state and batch → gradients.
+    pub const GRAD: &str = "grad.onnx";
+    /// The step's second half: gradients and state → next state.
+    pub const APPLY: &str = "apply.onnx";
+    /// Large weights, once for all graphs.
+    pub const WEIGHTS: &str = "weights.bin";
+
+    /// Opens the bundle in `dir`, which must hold `manifest.json` and the graphs.
+    pub fn open(dir: &Path) -> Result<Bundle> {
+        if !dir.is_dir() {
+            let what = if dir.exists() { "is no folder" } else { "does not exist" };
+            return Err(Error::model(format!("{} {what}; give a bundle that `spgraph rewrite` wrote", dir.display())));
+        }
+        let manifest = dir.join(Bundle::MANIFEST);
+        if !manifest.is_file() {
+            return Err(Error::model(format!("{} holds no manifest.json; give a bundle that `spgraph rewrite` wrote", dir.display())));
+        }
+        let manifest = Manifest::read(&manifest)?;
+        for file in [Bundle::INIT, Bundle::STEP, Bundle::EVAL, Bundle::TEMPLATE] {
+            let path = dir.join(file);
+            if !path.is_file() {
+                return Err(Error::model(format!("the bundle lacks {}: run `spgraph rewrite` again", path.display())));
+            }
+        }
+        Ok(Bundle { dir: dir.to_path_buf(), manifest })
+    }
+
+    pub fn init(&self) -> PathBuf {
+        self.dir.join(Bundle::INIT)
+    }
+
+    pub fn step(&self) -> PathBuf {
+        self.dir.join(Bundle::STEP)
+    }
+
+    pub fn eval(&self) -> PathBuf {
+        self.dir.join(Bundle::EVAL)
+    }
+
+    pub fn template(&self) -> PathBuf {
+        self.dir.join(Bundle::TEMPLATE)
+    }
+
+    pub fn grad(&self) -> PathBuf {
+        self.dir.join(Bundle::GRAD)
+    }
+
+    pub fn apply(&self) -> PathBuf {
+        self.dir.join(Bundle::APPLY)
+    }
+
+    /// How many classes the network tells apart; `None` where a bundle of format 1 does not declare it.
+    pub fn class_count(&self) -> Result<Option<usize>> {
+        use pb::{tensor_shape_proto::dimension::Value, type_proto};
+        if self.manifest.class_count.is_some() {
+            return Ok(self.manifest.class_count);
+        }
+        let path = self.eval();
+        let bytes = bytes::Bytes::from(std::fs::read(&path).map_err(Error::io("cannot read", &path))?);
+        let model = pb::ModelProto::decode(bytes).map_err(|e| Error::model(format!("{} is damaged: {e}", path.display())))?;
+        let output = model.graph.as_ref().and_then(|g| g.output.first()).and_then(|o| o.r#type.as_ref()).and_then(|t| t.value.as_ref());
+        let Some(type_proto::Value::TensorType(t)) = output else { return Ok(None) };
+        Ok(t.shape.as_ref().and_then(|s| s.dim.get(1)).and_then(|d| match d.value {
+            Some(Value::DimValue(n)) => usize::try_from(n).ok(),
+            _ => None,
+        }))
+    }
+}
+
+/// The name under which `init.onnx` holds the start of a state tensor.
+pub fn start_name(name: &str) -> String {
+    format!("{name}.start")
+}
+
+/// The state at the start, in the manifest's order: the constants that `init.onnx` gives on, and zeros for what it makes.
+pub fn start_state(bundle: &Bundle) -> Result<Vec<Tensor>> {
+    let source: SourceModel = onnx::read(bundle.init())?;
+    let graph = source.graph()?;
+    let stored: HashMap<&str, &pb::TensorProto> = graph.initializer.iter().map(|t| (t.name(), t)).collect();
+    let nodes: HashMap<&str, &pb::NodeProto> = graph.node.iter().filter_map(|n| Some((n.output.first()?.as_str(), n))).collect();
+    let start = |s: &State| -> Result<Tensor> {
+        let expected = TensorType::new(s.dtype, s.shape.iter().copied());
+        let node = nodes.get(s.name.as_str());
+        let constant = node.filter(|n| n.op_type() == "Identity").and_then(|n| stored.get(n.input.first()?.as_str()));
+        let tensor = match (constant, node) {
+            (Some(proto), _) => source.tensor(proto)?,
+            (None, Some(node)) if node.op_type() == "ConstantOfShape" => Tensor::zeros(s.dtype, &s.shape),
+            _ => return Err(Error::model(format!("init.onnx holds no start of `{}`: run `spgraph rewrite` again", s.name))),
+        };
+        if tensor.ty() != expected {
+            return Err(Error::model(format!("init.onnx holds `{}` as {}, the manifest says {expected}", s.name, tensor.ty())));
+        }
+        Ok(tensor)
+    };
+    bundle.manifest.state.iter().map(start).collect()
+}
