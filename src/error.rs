@@ -39,6 +39,9 @@ pub enum Error {
     /// The file is not a model that can be used.
     #[error("{0}")]
     Model(String),
+    /// A tensor holds something else than was asked for.
+    #[error("{0}")]
+    Tensor(#[from] crate::ir::TensorError),
     /// Nodes that spgraph refuses, all of them at once.
     #[error("{}", list(.0))]
     Unsupported(Vec<Refusal>),

@@ -1,187 +1,29 @@
-//! Element types, shapes and constant tensors.
+//! Constant tensors: element type, shape and bytes.
 
+use super::element::{Element, TensorError, with_element};
+use super::types::{DType, TensorType};
 use crate::error::{Error, Result};
 use bytes::Bytes;
-use std::fmt;
+use std::borrow::Cow;
+use zerocopy::{IntoBytes, TryFromBytes};
 
-/// Element type of a tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DType {
-    F32,
-    F64,
-    F16,
-    BF16,
-    I8,
-    I16,
-    I32,
-    I64,
-    U8,
-    U16,
-    U32,
-    U64,
-    Bool,
-}
-
-/// (type, its number in ONNX's TensorProto.DataType, name in the manifest, bytes per element)
-const DTYPES: [(DType, i32, &str, usize); 13] = [
-    (DType::F32, 1, "float32", 4),
-    (DType::F64, 11, "float64", 8),
-    (DType::F16, 10, "float16", 2),
-    (DType::BF16, 16, "bfloat16", 2),
-    (DType::I8, 3, "int8", 1),
-    (DType::I16, 5, "int16", 2),
-    (DType::I32, 6, "int32", 4),
-    (DType::I64, 7, "int64", 8),
-    (DType::U8, 2, "uint8", 1),
-    (DType::U16, 4, "uint16", 2),
-    (DType::U32, 12, "uint32", 4),
-    (DType::U64, 13, "uint64", 8),
-    (DType::Bool, 9, "bool", 1),
-];
-
-impl DType {
-    fn row(self) -> &'static (DType, i32, &'static str, usize) {
-        // The table holds every variant: `every_type_has_a_row` below.
-        DTYPES.iter().find(|row| row.0 == self).unwrap_or(&DTYPES[0])
-    }
-
-    /// Number in ONNX's `TensorProto.DataType`.
-    pub fn onnx(self) -> i32 {
-        self.row().1
-    }
-
-    pub fn from_onnx(code: i32) -> Option<DType> {
-        DTYPES.iter().find(|row| row.1 == code).map(|row| row.0)
-    }
-
-    pub fn name(self) -> &'static str {
-        self.row().2
-    }
-
-    pub fn from_name(name: &str) -> Option<DType> {
-        DTYPES.iter().find(|row| row.2 == name).map(|row| row.0)
-    }
-
-    /// Bytes per element.
-    pub fn size(self) -> usize {
-        self.row().3
-    }
-
-    pub fn is_float(self) -> bool {
-        matches!(self, DType::F32 | DType::F64 | DType::F16 | DType::BF16)
-    }
-}
-
-/// By name.
-impl serde::Serialize for DType {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.name())
-    }
-}
-
-/// By name.
-impl<'de> serde::Deserialize<'de> for DType {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<DType, D::Error> {
-        let name = <String as serde::Deserialize>::deserialize(from)?;
-        DType::from_name(&name).ok_or_else(|| serde::de::Error::custom(format!("`{name}` is no element type")))
-    }
-}
-
-impl fmt::Display for DType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// One dimension: a number, or a multiple of the symbolic batch size `N`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dim {
-    Known(usize),
-    /// `factor · N`.
-    Batch(usize),
-}
-
-impl Dim {
-    pub fn known(self) -> Option<usize> {
-        match self {
-            Dim::Known(n) => Some(n),
-            Dim::Batch(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Dim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Dim::Known(n) => write!(f, "{n}"),
-            Dim::Batch(1) => f.write_str("N"),
-            Dim::Batch(k) => write!(f, "{k}N"),
-        }
-    }
-}
-
-impl From<usize> for Dim {
-    fn from(n: usize) -> Dim {
-        Dim::Known(n)
-    }
-}
-
-/// Element type and dimensions of a value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TensorType {
-    pub dtype: DType,
-    pub shape: Vec<Dim>,
-}
-
-impl TensorType {
-    pub fn new(dtype: DType, shape: impl IntoIterator<Item = impl Into<Dim>>) -> Self {
-        TensorType { dtype, shape: shape.into_iter().map(Into::into).collect() }
-    }
-
-    pub fn scalar(dtype: DType) -> Self {
-        TensorType { dtype, shape: vec![] }
-    }
-
-    pub fn rank(&self) -> usize {
-        self.shape.len()
-    }
-
-    /// All dimensions as numbers; `None` where one is symbolic.
-    pub fn dims(&self) -> Option<Vec<usize>> {
-        self.shape.iter().map(|d| d.known()).collect()
-    }
-
-    /// Number of elements, as a number or a multiple of the batch size; `None` where it holds `N` twice or is too large.
-    pub fn count(&self) -> Option<Dim> {
-        product(&self.shape)
-    }
-}
-
-/// The product of dimensions; `None` for `N²`, and for a product that no memory could hold.
-pub fn product(dims: &[Dim]) -> Option<Dim> {
-    dims.iter().try_fold(Dim::Known(1), |a, b| match (a, *b) {
-        (Dim::Known(x), Dim::Known(y)) => x.checked_mul(y).map(Dim::Known),
-        (Dim::Known(x), Dim::Batch(y)) | (Dim::Batch(x), Dim::Known(y)) => x.checked_mul(y).map(Dim::Batch),
-        (Dim::Batch(_), Dim::Batch(_)) => None,
-    })
-}
-
-impl fmt::Display for TensorType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[", self.dtype)?;
-        for (i, d) in self.shape.iter().enumerate() {
-            write!(f, "{}{d}", if i > 0 { ", " } else { "" })?;
-        }
-        f.write_str("]")
-    }
-}
-
-/// A dense tensor with its elements: little-endian, row-major. Cloning shares the bytes.
+/// A dense tensor of any element type: little-endian, row-major. Cloning shares the bytes.
+///
+/// It is made from and read as arrays of the crate `ndarray`, by `Tensor::from(array)` and [`Tensor::array`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensor {
     dtype: DType,
     shape: Vec<usize>,
     data: Bytes,
+}
+
+/// Elements that a tensor's bytes belong to.
+struct Owner<T>(Vec<T>);
+
+impl<T: Element> AsRef<[u8]> for Owner<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
 }
 
 impl Tensor {
@@ -195,122 +37,189 @@ impl Tensor {
         Ok(Tensor { dtype, shape, data })
     }
 
-    fn from_parts(dtype: DType, shape: &[usize], bytes: Vec<u8>) -> Self {
-        assert_eq!(shape.iter().product::<usize>() * dtype.size(), bytes.len(), "as many elements as the shape {shape:?} holds");
+    /// Of the row-major `values`, which stay where they are. There must be as many as the shape holds.
+    pub fn from_vec<T: Element>(shape: &[usize], values: Vec<T>) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "as many elements as the shape {shape:?} holds");
+        let data = if cfg!(target_endian = "little") {
+            Bytes::from_owner(Owner(values))
+        } else {
+            let mut bytes = Vec::with_capacity(size_of_val(&values[..]));
+            values.into_iter().for_each(|v| v.write_le(&mut bytes));
+            bytes.into()
+        };
+        Tensor { dtype: T::DTYPE, shape: shape.to_vec(), data }
+    }
+
+    /// A copy of the row-major `values`. There must be as many as the shape holds.
+    pub fn from_f32(shape: &[usize], values: &[f32]) -> Self {
+        Tensor::from_vec(shape, values.to_vec())
+    }
+
+    /// A copy of the row-major `values`. There must be as many as the shape holds.
+    pub fn from_f64(shape: &[usize], values: &[f64]) -> Self {
+        Tensor::from_vec(shape, values.to_vec())
+    }
+
+    /// A copy of the row-major `values`. There must be as many as the shape holds.
+    pub fn from_i64(shape: &[usize], values: &[i64]) -> Self {
+        Tensor::from_vec(shape, values.to_vec())
+    }
+
+    /// A copy of the row-major `values`. There must be as many as the shape holds.
+    pub fn from_bool(shape: &[usize], values: &[bool]) -> Self {
+        Tensor::from_vec(shape, values.to_vec())
+    }
+
+    /// The row-major `values` in the type `dtype`, each the nearest that it has ([`Element::from_f64`]). There must be as many as the shape
+    /// holds.
+    pub fn from_floats(dtype: DType, shape: &[usize], values: &[f64]) -> Self {
+        with_element!(dtype, T => Tensor::from_vec(shape, values.iter().map(|&v| T::from_f64(v)).collect()))
+    }
+
+    /// Zeros, or `false`.
+    pub fn zeros(dtype: DType, shape: &[usize]) -> Self {
+        let bytes = vec![0; shape.iter().product::<usize>() * dtype.size()];
         Tensor { dtype, shape: shape.to_vec(), data: bytes.into() }
     }
 
-    pub fn from_f32(shape: &[usize], values: &[f32]) -> Self {
-        Tensor::from_parts(DType::F32, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect())
-    }
-
-    pub fn from_f64(shape: &[usize], values: &[f64]) -> Self {
-        Tensor::from_parts(DType::F64, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect())
-    }
-
-    pub fn from_i64(shape: &[usize], values: &[i64]) -> Self {
-        Tensor::from_parts(DType::I64, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect())
-    }
-
-    pub fn from_bool(shape: &[usize], values: &[bool]) -> Self {
-        Tensor::from_parts(DType::Bool, shape, values.iter().map(|&v| v as u8).collect())
-    }
-
-    /// Values rounded to `dtype` (F32 or F64).
-    pub fn from_floats(dtype: DType, shape: &[usize], values: &[f64]) -> Self {
-        match dtype {
-            DType::F64 => Tensor::from_f64(shape, values),
-            _ => Tensor::from_f32(shape, &values.iter().map(|&v| v as f32).collect::<Vec<_>>()),
-        }
-    }
-
-    pub fn zeros(dtype: DType, shape: &[usize]) -> Self {
-        Tensor::from_parts(dtype, shape, vec![0; shape.iter().product::<usize>() * dtype.size()])
-    }
-
+    /// The element type.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
+    /// The dimensions, the outermost first; empty for a scalar.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
+    /// The elements' bytes: row-major, each element with its lowest byte first.
     pub fn bytes(&self) -> &Bytes {
         &self.data
     }
 
+    /// The number of elements.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
 
+    /// Element type and dimensions, all of them known.
     pub fn ty(&self) -> TensorType {
         TensorType::new(self.dtype, self.shape.iter().copied())
     }
 
-    /// The same elements under another shape of the same size.
+    /// The same elements under another shape; fails where that holds another number of them.
     pub fn reshaped(&self, shape: Vec<usize>) -> Result<Self> {
         Tensor::new(self.dtype, shape, self.data.clone())
     }
 
-    fn chunks<const W: usize>(&self) -> impl Iterator<Item = [u8; W]> + '_ {
-        self.data.chunks_exact(W).map(|c| {
-            let mut a = [0; W];
-            a.copy_from_slice(c);
-            a
-        })
+    /// The same values in another element type, each the nearest that it has ([`Element::from_f64`]); shared where the type is the same.
+    pub fn cast(&self, dtype: DType) -> Result<Self> {
+        if self.dtype == dtype {
+            return Ok(self.clone());
+        }
+        Ok(Tensor::from_floats(dtype, &self.shape, &self.to_f64()?))
+    }
+
+    /// The elements, row-major. They are borrowed where the bytes lie as this machine wants them, else copied: a file's bytes may lie at any
+    /// address. Fails for a tensor of another type.
+    pub fn elements<T: Element>(&self) -> Result<Cow<'_, [T]>, TensorError> {
+        if self.dtype != T::DTYPE {
+            return Err(TensorError::Type { wanted: T::DTYPE, found: self.dtype });
+        }
+        if cfg!(target_endian = "little")
+            && let Ok(elements) = <[T]>::try_ref_from_bytes(&self.data)
+        {
+            return Ok(Cow::Borrowed(elements));
+        }
+        self.data.chunks_exact(size_of::<T>()).map(T::read_le).collect::<Result<_, _>>().map(Cow::Owned)
     }
 
     /// The elements of an F32 tensor.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
-        match self.dtype {
-            DType::F32 => Ok(self.chunks().map(f32::from_le_bytes).collect()),
-            other => Err(Error::model(format!("expected float32 data, found {other}"))),
-        }
+        Ok(self.elements()?.into_owned())
     }
 
-    /// The elements as float64, from any numeric type but the 16-bit floats.
+    /// The elements as float64, from any type ([`Element::to_f64`]).
     pub fn to_f64(&self) -> Result<Vec<f64>> {
-        Ok(match self.dtype {
-            DType::F64 => self.chunks().map(f64::from_le_bytes).collect(),
-            DType::F32 => self.chunks().map(|c| f32::from_le_bytes(c) as f64).collect(),
-            DType::F16 | DType::BF16 => return Err(Error::model(format!("{} data is not supported here", self.dtype))),
-            _ => self.to_i64()?.into_iter().map(|v| v as f64).collect(),
-        })
+        Ok(with_element!(self.dtype, T => self.elements::<T>()?.iter().map(|v| Element::to_f64(*v)).collect()))
     }
 
-    /// The elements of an integer or boolean tensor.
+    /// The elements of an integer or boolean tensor. Fails where a number is too large.
     pub fn to_i64(&self) -> Result<Vec<i64>> {
         Ok(match self.dtype {
-            DType::I64 => self.chunks().map(i64::from_le_bytes).collect(),
-            DType::I32 => self.chunks().map(|c| i32::from_le_bytes(c) as i64).collect(),
-            DType::I16 => self.chunks().map(|c| i16::from_le_bytes(c) as i64).collect(),
-            DType::I8 => self.data.iter().map(|&v| v as i8 as i64).collect(),
-            DType::U8 | DType::Bool => self.data.iter().map(|&v| v as i64).collect(),
-            DType::U16 => self.chunks().map(|c| u16::from_le_bytes(c) as i64).collect(),
-            DType::U32 => self.chunks().map(|c| u32::from_le_bytes(c) as i64).collect(),
-            DType::U64 => self.chunks().map(|c| u64::from_le_bytes(c) as i64).collect(),
-            other => return Err(Error::model(format!("expected integer data, found {other}"))),
+            DType::I64 => self.elements()?.into_owned(),
+            DType::I32 => self.widened::<i32>()?,
+            DType::I16 => self.widened::<i16>()?,
+            DType::I8 => self.widened::<i8>()?,
+            DType::U8 => self.widened::<u8>()?,
+            DType::U16 => self.widened::<u16>()?,
+            DType::U32 => self.widened::<u32>()?,
+            DType::Bool => self.widened::<bool>()?,
+            DType::U64 => {
+                let fits = |v: &u64| i64::try_from(*v).map_err(|_| TensorError::Range(*v));
+                self.elements()?.iter().map(fits).collect::<Result<_, _>>()?
+            }
+            DType::F32 | DType::F64 | DType::F16 | DType::BF16 => return Err(TensorError::Integers(self.dtype).into()),
         })
+    }
+
+    fn widened<T: Element + Into<i64>>(&self) -> Result<Vec<i64>, TensorError> {
+        Ok(self.elements::<T>()?.iter().map(|&v| v.into()).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_type_has_a_row() {
-        for row in DTYPES {
-            assert_eq!(row.0.onnx(), row.1);
-            assert_eq!(DType::from_onnx(row.1), Some(row.0));
-            assert_eq!(DType::from_name(row.2), Some(row.0));
-        }
-    }
+    use half::{bf16, f16};
 
     #[test]
     fn wrong_length_is_refused() {
         assert!(Tensor::new(DType::F32, vec![2, 2], vec![0u8; 15]).is_err());
         assert!(Tensor::new(DType::F32, vec![usize::MAX, 2], vec![0u8; 8]).is_err());
+    }
+
+    #[test]
+    fn floats_take_the_type_that_is_asked_for() {
+        let values = [1.0, -2.5, 0.1, 0.0];
+        let of = |dtype| Tensor::from_floats(dtype, &[2, 2], &values);
+        assert_eq!(of(DType::F64).to_f64().unwrap(), values);
+        assert_eq!(of(DType::F32).to_f32().unwrap(), [1.0, -2.5, 0.1, 0.0]);
+        assert_eq!(of(DType::F16).elements::<f16>().unwrap()[2].to_bits(), 0x2e66);
+        assert_eq!(of(DType::BF16).elements::<bf16>().unwrap()[2].to_bits(), 0x3dcd);
+        assert_eq!(of(DType::I32).to_i64().unwrap(), [1, -2, 0, 0]);
+        assert_eq!(of(DType::U8).to_i64().unwrap(), [1, 0, 0, 0]);
+        assert_eq!(of(DType::Bool).to_i64().unwrap(), [1, 1, 1, 0]);
+        assert_eq!(of(DType::F16).cast(DType::F32).unwrap().to_f32().unwrap(), [1.0, -2.5, 0.099975586, 0.0]);
+    }
+
+    #[test]
+    fn elements_are_copied_only_where_they_lie_askew() {
+        let whole = Bytes::from_owner(Owner(vec![1.0f32, 2.0, 3.0]));
+        let straight = Tensor::new(DType::F32, vec![2], whole.slice(4..)).unwrap();
+        assert!(matches!(straight.elements::<f32>().unwrap(), Cow::Borrowed([2.0, 3.0])));
+        // Of neighbouring addresses at most one in four suits.
+        let askew = |shift: usize| {
+            let bytes: Vec<u8> = std::iter::repeat_n(9, shift).chain(straight.bytes().iter().copied()).collect();
+            Tensor::new(DType::F32, vec![2], Bytes::from(bytes).slice(shift..)).unwrap()
+        };
+        let copies = [0, 1, 2, 3].map(|shift| {
+            let tensor = askew(shift);
+            let elements = tensor.elements::<f32>().unwrap();
+            assert_eq!(elements[..], [2.0, 3.0]);
+            matches!(elements, Cow::Owned(_))
+        });
+        assert_eq!(copies.iter().filter(|c| **c).count(), 3);
+    }
+
+    #[test]
+    fn what_the_elements_are_not_is_an_error() {
+        let t = Tensor::from_f32(&[1], &[1.5]);
+        assert_eq!(t.elements::<f64>(), Err(TensorError::Type { wanted: DType::F64, found: DType::F32 }));
+        assert_eq!(t.to_i64().unwrap_err().to_string(), "expected integer data, found float32");
+        let t = Tensor::new(DType::Bool, vec![2], vec![1u8, 2]).unwrap();
+        assert_eq!(t.elements::<bool>(), Err(TensorError::Bool(2)));
+        let t = Tensor::from_vec(&[2], vec![0, u64::MAX]);
+        assert!(t.to_i64().unwrap_err().to_string().contains("18446744073709551615"));
     }
 }

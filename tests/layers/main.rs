@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Stages from left to right; those on one line do not import each other.
 const STAGES: &[&[&str]] = &[
     &["storage/pending_outputs"],
+    &["ir/types"],
+    &["ir/element"],
     &["error"],
     &["ir"],
     &["storage"],
