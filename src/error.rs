@@ -54,6 +54,9 @@ pub enum Error {
     /// Training went wrong, such as a loss that is no number.
     #[error("{0}")]
     Training(String),
+    /// What spgraph made itself does not hold together.
+    #[error("{0}. This is a fault of spgraph itself: please report it, with the model or with what made it")]
+    Internal(String),
     /// The user stopped the work (Ctrl-C).
     #[error("{0}")]
     Interrupted(String),
@@ -107,6 +110,11 @@ impl Error {
 
     pub fn training(message: impl Into<String>) -> Self {
         Error::Training(message.into())
+    }
+
+    /// For `map_err` where only a fault of spgraph's own can be the cause.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Error::Internal(message.into())
     }
 
     /// The process exit code: 2 for a request that makes no sense, 130 after Ctrl-C (as shells have it), 1 for everything else.

@@ -213,8 +213,7 @@ fn each_sample_has_its_own_gradient() {
 fn every_rule_has_a_case() {
     let covered: BTreeSet<&str> = cases().iter().map(|c| c.op).collect();
     let has_rule = |op: &dyn Operator| {
-        let node =
-            Node { name: "n".into(), op_type: op.op_type().into(), inputs: vec![], outputs: vec![], attrs: Attrs::new(), body: None };
+        let node = Node::new("n", op.op_type(), vec![], Attrs::new());
         let samples = Samples { grad: Grad { node, dy: vec![None], needs: vec![] }, rows: 1, copies: 1 };
         // Without inputs every rule fails, but only a missing one says that it is missing.
         !matches!(op.per_sample(&mut Builder::new(&mut Graph::new("g")), &samples), Err(e) if e.contains("has no rule"))

@@ -1,6 +1,6 @@
 //! From a graph to an ONNX model, in one of two dialects.
 
-use crate::ir::{Attr, Body, FORM_DOMAIN, FUNCTION_DOMAIN, Graph, Node, TensorType, ValueId};
+use crate::ir::{Attr, Domain, Graph, Node, TensorType, ValueId};
 use crate::onnx::{attributes as a, pb, to_proto};
 use crate::operator::OPSET;
 use prost::Message;
@@ -13,7 +13,7 @@ pub enum Dialect {
     /// place. Needs a runtime that knows functions, as ONNX Runtime does.
     #[default]
     Functions,
-    /// Written out in standard operators. An operator that has a cheaper form for ONNX Runtime stays as it is.
+    /// Written out in standard operators. An operator that has an alternative stays as it is.
     Inlined,
 }
 
@@ -37,22 +37,22 @@ pub fn model(graph: &Graph, dialect: Dialect) -> pb::ModelProto {
             (Some(body), Dialect::Functions) => {
                 let mut call = plain(graph, node);
                 call.op_type = Some(functions.name(node, body));
-                call.domain = Some(body.domain.into());
+                call.domain = Some(node.domain.name().into());
                 nodes.push(call);
             }
-            (Some(body), Dialect::Inlined) if body.domain == FORM_DOMAIN => nodes.push(plain(graph, node)),
-            (Some(body), Dialect::Inlined) => inline(graph, node, &body.graph, &mut nodes),
+            (Some(_), Dialect::Inlined) if node.domain == Domain::Alternative => nodes.push(plain(graph, node)),
+            (Some(body), Dialect::Inlined) => inline(graph, node, body, &mut nodes),
             (None, _) => nodes.push(plain(graph, node)),
         }
     }
     let initializer = graph
         .ids()
         .filter(|id| needed[id.index()])
-        .filter_map(|id| graph.value(id).constant.as_ref().map(|t| to_proto(graph.name_of(id), t)))
+        .filter_map(|id| graph.value(id).initializer().map(|t| to_proto(graph.name_of(id), t)))
         .collect();
     let mut opset_import = vec![opset("", OPSET)];
-    let called = [FUNCTION_DOMAIN, FORM_DOMAIN].into_iter().filter(|d| functions.list.iter().any(|f| f.domain() == *d));
-    opset_import.extend(called.map(|domain| opset(domain, 1)));
+    let called = [Domain::Function, Domain::Alternative].into_iter().filter(|d| functions.list.iter().any(|f| f.domain() == d.name()));
+    opset_import.extend(called.map(|domain| opset(domain.name(), 1)));
     pb::ModelProto {
         ir_version: Some(IR_VERSION),
         opset_import,
@@ -134,7 +134,8 @@ fn constant_node(name: String, output: String, tensor: &crate::ir::Tensor) -> pb
 fn live_body(body: &Graph) -> (Vec<ValueId>, Vec<&Node>) {
     let live = body.live_nodes();
     let nodes: Vec<&Node> = body.nodes.iter().zip(live).filter(|(_, live)| *live).map(|(n, _)| n).collect();
-    let constants = body.ids().filter(|&v| body.value(v).constant.is_some() && nodes.iter().any(|n| n.used().any(|u| u == v))).collect();
+    let constants =
+        body.ids().filter(|&v| body.value(v).initializer().is_some() && nodes.iter().any(|n| n.used().any(|u| u == v))).collect();
     (constants, nodes)
 }
 
@@ -168,7 +169,7 @@ struct Functions {
 
 impl Functions {
     /// The name under which `body` is, from now on, a function: the operator's own for the first body, then `…_2`, `…_3`.
-    fn name(&mut self, call: &Node, body: &Body) -> String {
+    fn name(&mut self, call: &Node, body: &Graph) -> String {
         let mut function = function(call, body);
         let key = function.encode_to_vec();
         if let Some(name) = self.by_content.get(&key) {
@@ -184,7 +185,7 @@ impl Functions {
     }
 }
 
-fn function(call: &Node, Body { graph: body, domain }: &Body) -> pb::FunctionProto {
+fn function(call: &Node, body: &Graph) -> pb::FunctionProto {
     let (constants, nodes) = live_body(body);
     let name_of = |v: ValueId| body.name_of(v).to_string();
     let constants = constants.into_iter().filter_map(|v| {
@@ -192,7 +193,7 @@ fn function(call: &Node, Body { graph: body, domain }: &Body) -> pb::FunctionPro
         Some(constant_node(format!("{}.value", name_of(v)), name_of(v), tensor))
     });
     pb::FunctionProto {
-        domain: Some(domain.to_string()),
+        domain: Some(call.domain.name().into()),
         input: body.inputs.iter().map(|&v| name_of(v)).collect(),
         output: body.outputs.iter().map(|&v| name_of(v)).collect(),
         attribute: call.attrs.keys().cloned().collect(),

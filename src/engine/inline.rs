@@ -1,7 +1,7 @@
 //! Replaces the calls of model-local functions by the functions' bodies, for runtimes that know no functions.
 
 use crate::error::{Error, Result};
-use crate::ir::FORM_DOMAIN;
+use crate::ir::Domain;
 use crate::onnx::pb;
 use std::collections::{HashMap, HashSet};
 
@@ -34,14 +34,14 @@ pub fn inline_functions(model: &mut pb::ModelProto) -> Result<()> {
     result
 }
 
-/// Puts the operators back for which functions of the domain [`FORM_DOMAIN`] stand, for runtimes that have better kernels for them.
+/// Puts the operators back for which functions of the domain [`Domain::Alternative`] stand, for runtimes that have better kernels for them.
 pub fn restore_operators(model: &mut pb::ModelProto) {
-    for node in model.graph.iter_mut().flat_map(|g| &mut g.node).filter(|n| n.domain() == FORM_DOMAIN) {
+    for node in model.graph.iter_mut().flat_map(|g| &mut g.node).filter(|n| n.domain() == Domain::Alternative.name()) {
         node.op_type = Some(base(node.op_type()).into());
         node.domain = None;
     }
-    model.functions.retain(|f| f.domain() != FORM_DOMAIN);
-    model.opset_import.retain(|o| o.domain() != FORM_DOMAIN);
+    model.functions.retain(|f| f.domain() != Domain::Alternative.name());
+    model.opset_import.retain(|o| o.domain() != Domain::Alternative.name());
 }
 
 /// A function's name without the number that tells bodies apart.

@@ -109,7 +109,7 @@ impl<'a> Importer<'a> {
             return Ok(());
         }
         let operator = table::find(&op_type).ok_or_else(|| format!("{op_type} is not in the operator table"))?;
-        let canonical = Node { name, op_type, inputs, outputs: vec![], attrs, body: None };
+        let canonical = Node::new(name, op_type, inputs, attrs);
         let view = View { graph: &self.graph, node: &canonical };
         let types = operator.infer(&view)?;
         if let Some(Known::Tensor(tensor)) = operator.evaluate(&view)

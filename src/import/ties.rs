@@ -59,8 +59,7 @@ impl Ties {
         name: &str,
         inputs: Vec<Option<ValueId>>,
     ) -> Vec<Option<ValueId>> {
-        let node =
-            Node { name: name.into(), op_type: operator.op_type().into(), inputs, outputs: vec![], attrs: Default::default(), body: None };
+        let node = Node::new(name, operator.op_type(), inputs, Default::default());
         let slots = operator.slots(&View { graph: graph, node: &node });
         let mut inputs = node.inputs;
         for (i, slot) in slots.into_iter().enumerate() {

@@ -1,33 +1,21 @@
-//! Values, nodes and names.
+//! Values and names.
 //!
-//! A graph grows at its end only: a node's inputs exist before it, so the nodes are always in topological order.
+//! A graph grows at its end only: a node's inputs exist before it, so the nodes are always in topological order. To change what is in
+//! the middle, make a new graph of the old one: [`rebuild`](super::rebuild()).
 
-use super::{DType, Dim, Tensor, TensorType};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use super::{Dim, Node, Tensor, TensorType};
+use std::collections::{HashMap, HashSet};
 
 /// A value of one particular graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(u32);
 
 impl ValueId {
+    /// The value's place in [`Graph::values`].
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
-
-/// An attribute in the form that spgraph computes with.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Attr {
-    Int(i64),
-    Float(f32),
-    String(String),
-    Ints(Vec<i64>),
-    Floats(Vec<f32>),
-    Tensor(Tensor),
-}
-
-pub type Attrs = BTreeMap<String, Attr>;
 
 /// An element of an integer tensor that describes a shape: a number, or a multiple of the batch size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +33,7 @@ impl From<Dim> for Elem {
     }
 }
 
+/// What a node computes, a constant, or a graph input.
 #[derive(Debug, Clone)]
 pub struct Value {
     pub name: String,
@@ -65,73 +54,14 @@ impl Value {
             None => self.elems.clone(),
         }
     }
-}
 
-/// One operator, or the call of a function of the domain [`FUNCTION_DOMAIN`].
-#[derive(Debug, Clone)]
-pub struct Node {
-    pub name: String,
-    pub op_type: String,
-    pub inputs: Vec<Option<ValueId>>,
-    pub outputs: Vec<ValueId>,
-    pub attrs: Attrs,
-    /// Of a function's call.
-    pub body: Option<Arc<Body>>,
-}
-
-/// A function's meaning in standard operators; the graph's inputs and outputs are those of the node that calls it.
-#[derive(Debug, Clone)]
-pub struct Body {
-    pub graph: Graph,
-    /// [`FUNCTION_DOMAIN`] or [`FORM_DOMAIN`].
-    pub domain: &'static str,
-}
-
-/// The domain of the model-local functions that spgraph emits.
-pub const FUNCTION_DOMAIN: &str = "ai.spgraph";
-
-/// The domain of those functions that stand for an operator of ONNX with the same name, inputs, outputs and attributes: who has
-/// a better kernel for the operator can have that instead.
-pub const FORM_DOMAIN: &str = "ai.spgraph.forms";
-
-impl Node {
-    /// The integer attribute `name`, or `default`.
-    pub fn int(&self, name: &str, default: i64) -> i64 {
-        match self.attrs.get(name) {
-            Some(Attr::Int(v)) => *v,
-            _ => default,
-        }
-    }
-
-    /// The float attribute `name`, or `default`.
-    pub fn float(&self, name: &str, default: f32) -> f32 {
-        match self.attrs.get(name) {
-            Some(Attr::Float(v)) => *v,
-            _ => default,
-        }
-    }
-
-    /// The integers under `name`; empty where there are none.
-    pub fn ints(&self, name: &str) -> &[i64] {
-        match self.attrs.get(name) {
-            Some(Attr::Ints(v)) => v,
-            _ => &[],
-        }
-    }
-
-    pub fn string(&self, name: &str) -> &str {
-        match self.attrs.get(name) {
-            Some(Attr::String(v)) => v,
-            _ => "",
-        }
-    }
-
-    /// The inputs that are there.
-    pub fn used(&self) -> impl Iterator<Item = ValueId> + '_ {
-        self.inputs.iter().flatten().copied()
+    /// The tensor of an initializer: a constant that no node computes.
+    pub fn initializer(&self) -> Option<&Tensor> {
+        self.constant.as_ref().filter(|_| self.producer.is_none())
     }
 }
 
+/// A graph of typed values.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     pub name: String,
@@ -139,9 +69,12 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     pub inputs: Vec<ValueId>,
     pub outputs: Vec<ValueId>,
-    names: HashSet<String>,
+    /// Names that [`Graph::fresh`] does not give again.
+    taken: HashSet<String>,
     /// For each name asked for twice: the number to try next.
     next: HashMap<String, usize>,
+    by_name: HashMap<String, ValueId>,
+    node_names: HashSet<String>,
 }
 
 impl Graph {
@@ -149,26 +82,42 @@ impl Graph {
         Graph { name: name.into(), ..Graph::default() }
     }
 
+    /// An empty graph that is to take this one's place: of the same name, and with all names of this one taken, so that what is new in
+    /// it is told from what is carried over.
+    pub fn successor(&self) -> Graph {
+        Graph { name: self.name.clone(), taken: self.taken.clone(), next: self.next.clone(), ..Graph::default() }
+    }
+
     /// A name that no value or node has yet: `base`, or `base_2`, `base_3`, …
     pub fn fresh(&mut self, base: &str) -> String {
-        if self.names.insert(base.to_string()) {
+        if self.taken.insert(base.to_string()) {
             return base.to_string();
         }
         let next = self.next.entry(base.to_string()).or_insert(2);
         loop {
             let name = format!("{base}_{next}");
             *next += 1;
-            if self.names.insert(name.clone()) {
+            if self.taken.insert(name.clone()) {
                 return name;
             }
         }
     }
 
-    fn push_value(&mut self, name: &str, ty: TensorType) -> ValueId {
-        let name = self.fresh(name);
+    /// Adds a value whose name is not in use.
+    fn push_value(&mut self, name: String, ty: TensorType) -> ValueId {
         let id = ValueId(self.values.len() as u32);
+        self.by_name.insert(name.clone(), id);
         self.values.push(Value { name, ty, constant: None, elems: None, producer: None });
         id
+    }
+
+    /// `name`, unless another value has it.
+    fn own_value_name(&mut self, name: &str) -> String {
+        if self.by_name.contains_key(name) {
+            return self.fresh(name);
+        }
+        self.taken.insert(name.to_string());
+        name.to_string()
     }
 
     pub fn value(&self, id: ValueId) -> &Value {
@@ -187,8 +136,9 @@ impl Graph {
         &self.value(id).name
     }
 
+    /// The value of that name.
     pub fn find(&self, name: &str) -> Option<ValueId> {
-        self.values.iter().position(|v| v.name == name).map(|i| ValueId(i as u32))
+        self.by_name.get(name).copied()
     }
 
     pub fn ids(&self) -> impl Iterator<Item = ValueId> + use<> {
@@ -197,6 +147,15 @@ impl Graph {
 
     /// Declares a graph input.
     pub fn input(&mut self, name: &str, ty: TensorType) -> ValueId {
+        let name = self.fresh(name);
+        let id = self.push_value(name, ty);
+        self.inputs.push(id);
+        id
+    }
+
+    /// Declares a graph input with a name that was taken for it: fresh only where another value has it.
+    pub fn input_as(&mut self, name: &str, ty: TensorType) -> ValueId {
+        let name = self.own_value_name(name);
         let id = self.push_value(name, ty);
         self.inputs.push(id);
         id
@@ -204,6 +163,15 @@ impl Graph {
 
     /// Adds a constant.
     pub fn constant(&mut self, name: &str, tensor: Tensor) -> ValueId {
+        let name = self.fresh(name);
+        let id = self.push_value(name, tensor.ty());
+        self.value_mut(id).constant = Some(tensor);
+        id
+    }
+
+    /// Adds a constant with a name that was taken for it: fresh only where another value has it.
+    pub fn constant_as(&mut self, name: &str, tensor: Tensor) -> ValueId {
+        let name = self.own_value_name(name);
         let id = self.push_value(name, tensor.ty());
         self.value_mut(id).constant = Some(tensor);
         id
@@ -226,16 +194,39 @@ impl Graph {
     /// Appends a node whose outputs have the given names and types.
     pub fn node(&mut self, mut node: Node, outputs: Vec<(String, TensorType)>) -> Vec<ValueId> {
         node.name = self.fresh(&node.name);
-        let index = self.nodes.len();
-        node.outputs = outputs
+        let outputs = outputs.into_iter().map(|(name, ty)| (self.fresh(&name), ty)).collect();
+        self.push_node(node, outputs)
+    }
+
+    /// Appends a node with names that were taken for it and its outputs: fresh only where another node or value has them.
+    pub fn node_as(&mut self, mut node: Node, outputs: Vec<(String, TensorType)>) -> Vec<ValueId> {
+        if self.node_names.contains(&node.name) {
+            node.name = self.fresh(&node.name);
+        }
+        self.taken.insert(node.name.clone());
+        let mut seen = HashSet::new();
+        let outputs = outputs
             .into_iter()
             .map(|(name, ty)| {
-                let id = self.push_value(&name, ty);
+                let own = if seen.insert(name.clone()) { self.own_value_name(&name) } else { self.fresh(&name) };
+                (own, ty)
+            })
+            .collect();
+        self.push_node(node, outputs)
+    }
+
+    fn push_node(&mut self, mut node: Node, outputs: Vec<(String, TensorType)>) -> Vec<ValueId> {
+        let index = self.nodes.len();
+        let ids: Vec<ValueId> = outputs
+            .into_iter()
+            .map(|(name, ty)| {
+                let id = self.push_value(name, ty);
                 self.value_mut(id).producer = Some(index);
                 id
             })
             .collect();
-        let ids = node.outputs.clone();
+        node.outputs = ids.clone();
+        self.node_names.insert(node.name.clone());
         self.nodes.push(node);
         ids
     }
@@ -243,21 +234,9 @@ impl Graph {
     /// Gives a value a new name, which must be free.
     pub fn rename(&mut self, id: ValueId, name: &str) {
         let name = self.fresh(name);
-        self.value_mut(id).name = name;
-    }
-
-    /// Makes every node from `from` on read `new` where it read `old`, and the graph's outputs as well.
-    pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
-        for input in self.nodes.iter_mut().flat_map(|n| n.inputs.iter_mut()) {
-            if *input == Some(old) {
-                *input = Some(new);
-            }
-        }
-        for output in &mut self.outputs {
-            if *output == old {
-                *output = new;
-            }
-        }
+        let before = std::mem::replace(&mut self.value_mut(id).name, name.clone());
+        self.by_name.remove(&before);
+        self.by_name.insert(name, id);
     }
 
     /// The node that computes `id`.
@@ -265,63 +244,95 @@ impl Graph {
         self.value(id).producer.map(|i| &self.nodes[i])
     }
 
+    /// Who reads each value.
+    pub fn readers(&self) -> Readers {
+        let mut readers = Readers { nodes: vec![vec![]; self.values.len()], outputs: vec![0; self.values.len()] };
+        for (i, node) in self.nodes.iter().enumerate() {
+            node.used().for_each(|v| readers.nodes[v.index()].push(i));
+        }
+        self.outputs.iter().for_each(|v| readers.outputs[v.index()] += 1);
+        readers
+    }
+
     /// Which nodes the outputs need, by index.
     pub fn live_nodes(&self) -> Vec<bool> {
-        let mut needed: HashSet<ValueId> = self.outputs.iter().copied().collect();
+        let mut needed = vec![false; self.values.len()];
+        self.outputs.iter().for_each(|o| needed[o.index()] = true);
         let mut live = vec![false; self.nodes.len()];
         for (i, node) in self.nodes.iter().enumerate().rev() {
-            if node.outputs.iter().any(|o| needed.contains(o)) {
+            if node.outputs.iter().any(|o| needed[o.index()]) {
                 live[i] = true;
-                needed.extend(node.used());
+                node.used().for_each(|v| needed[v.index()] = true);
             }
         }
         live
     }
+}
 
-    /// The element type of the first floating input or constant: the network's precision.
-    pub fn float_type(&self) -> DType {
-        self.inputs.iter().map(|&i| self.ty(i).dtype).find(|d| d.is_float()).unwrap_or(DType::F32)
+/// Who reads each value of a graph as it was when this was made.
+pub struct Readers {
+    nodes: Vec<Vec<usize>>,
+    outputs: Vec<usize>,
+}
+
+impl Readers {
+    /// The nodes that read a value, by index, once for each input.
+    pub fn of(&self, id: ValueId) -> &[usize] {
+        &self.nodes[id.index()]
     }
 
-    /// Checks that nodes are in order, every value is defined before use, and names are unique and not empty.
-    pub fn verify(&self) -> Result<(), String> {
-        let mut defined: Vec<bool> = self.values.iter().map(|v| v.constant.is_some()).collect();
-        for &i in &self.inputs {
-            defined[i.index()] = true;
-        }
-        for node in &self.nodes {
-            for v in node.used() {
-                if !defined[v.index()] {
-                    return Err(format!("node `{}` reads `{}` before it is computed", node.name, self.name_of(v)));
-                }
-            }
-            for &o in &node.outputs {
-                defined[o.index()] = true;
-            }
-        }
-        for &o in &self.outputs {
-            if !defined[o.index()] {
-                return Err(format!("output `{}` is never computed", self.name_of(o)));
-            }
-        }
-        let mut seen = HashSet::new();
-        for v in &self.values {
-            if v.name.is_empty() || !seen.insert(&v.name) {
-                return Err(format!("two values are named `{}`", v.name));
-            }
-        }
-        Ok(())
+    /// Whether it is an output of the graph.
+    pub fn is_output(&self, id: ValueId) -> bool {
+        self.outputs[id.index()] > 0
+    }
+
+    /// How often it is read, by nodes and as an output of the graph.
+    pub fn count(&self, id: ValueId) -> usize {
+        self.nodes[id.index()].len() + self.outputs[id.index()]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ir::DType;
 
     #[test]
     fn names_stay_unique() {
         let mut g = Graph::new("g");
         let names: Vec<_> = ["a", "a", "a_2", "a"].iter().map(|n| g.fresh(n)).collect();
         assert_eq!(names, ["a", "a_2", "a_2_2", "a_3"]);
+    }
+
+    #[test]
+    fn values_are_found_under_the_names_they_have_now() {
+        let mut g = Graph::new("g");
+        let x = g.input("x", TensorType::scalar(DType::F32));
+        g.rename(x, "y");
+        assert_eq!((g.find("x"), g.find("y")), (None, Some(x)));
+        let c = g.constant("x", Tensor::zeros(DType::F32, &[]));
+        assert_eq!(g.name_of(c), "x_2", "the old name stays taken");
+    }
+
+    #[test]
+    fn names_of_a_predecessor_are_kept_for_what_is_carried_over() {
+        let mut g = Graph::new("g");
+        g.input("x", TensorType::scalar(DType::F32));
+        let mut next = g.successor();
+        let new = next.input("x", TensorType::scalar(DType::F32));
+        let old = next.input_as("x", TensorType::scalar(DType::F32));
+        assert_eq!((next.name_of(new), next.name_of(old)), ("x_2", "x"));
+    }
+
+    #[test]
+    fn readers_count_nodes_and_outputs() {
+        let mut g = Graph::new("g");
+        let x = g.input("x", TensorType::scalar(DType::F32));
+        let node = Node::new("n", "Mul", vec![Some(x), Some(x)], Default::default());
+        let y = g.node(node, vec![("y".into(), TensorType::scalar(DType::F32))])[0];
+        g.outputs = vec![y, x];
+        let readers = g.readers();
+        assert_eq!((readers.of(x), readers.count(x), readers.count(y)), (&[0, 0][..], 3, 1));
+        assert!(readers.is_output(x) && readers.of(y).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! Adds typed nodes to a graph: what gradient rules, losses, penalties and optimizers are written with.
 
 use super::{Rule, View};
-use crate::ir::{Attr, Attrs, Body, DType, Dim, FUNCTION_DOMAIN, Graph, Node, Tensor, TensorType, ValueId};
+use crate::ir::{Attr, Attrs, DType, Dim, Domain, Graph, Node, Tensor, TensorType, ValueId};
 use crate::ops::table;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl<'g> Builder<'g> {
     /// Adds a node of a standard operator with any number of outputs.
     pub fn nodes(&mut self, op: &str, inputs: &[Option<ValueId>], attrs: Attrs) -> Rule<Vec<ValueId>> {
         let operator = table::find(op).ok_or_else(|| format!("{op} is not in the operator table"))?;
-        let mut node = Node { name: self.path(op), op_type: op.to_string(), inputs: inputs.to_vec(), outputs: vec![], attrs, body: None };
+        let mut node = Node::new(self.path(op), op, inputs.to_vec(), attrs);
         while node.inputs.last() == Some(&None) {
             node.inputs.pop();
         }
@@ -84,17 +84,10 @@ impl<'g> Builder<'g> {
     ) -> Rule<Vec<ValueId>> {
         let (mut inner, arguments) = self.graph.inner(function, inputs);
         let results = body(&mut Builder::new(&mut inner), &arguments)?;
-        let node = Node {
-            name: self.path(function),
-            op_type: function.to_string(),
-            inputs: inputs.iter().copied().map(Some).collect(),
-            outputs: vec![],
-            attrs,
-            body: None,
-        };
+        let node = Node::new(self.path(function), function, inputs.iter().copied().map(Some).collect(), attrs);
         let outputs = results.iter().enumerate().map(|(i, &r)| (format!("{}_output_{i}", node.name), inner.ty(r).clone())).collect();
         inner.outputs = results;
-        let node = Node { body: Some(Arc::new(Body { graph: inner, domain: FUNCTION_DOMAIN })), ..node };
+        let node = Node { domain: Domain::Function, body: Some(Arc::new(inner)), ..node };
         Ok(self.graph.node(node, outputs))
     }
 

@@ -81,9 +81,9 @@ pub trait Operator: Sync {
         Err("it has no rule for the gradients of single samples".into())
     }
 
-    /// The outputs by other operators, where those are cheaper for the shapes at hand. `inputs` are those of the node, in the
-    /// builder's graph.
-    fn cheaper(&self, _b: &mut Builder, _n: &View, _inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
+    /// The outputs by other operators, where ONNX Runtime is faster with those for the shapes at hand. `inputs` are those of the node,
+    /// in the builder's graph.
+    fn alternative(&self, _b: &mut Builder, _n: &View, _inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
         Ok(None)
     }
 

@@ -196,7 +196,7 @@ mod tests {
         };
         let spatial: Vec<Dim> = spatial.iter().map(|&n| Dim::Known(n)).collect();
         let window = Window::import(&mut cx, kernel.to_vec(), &spatial)?;
-        let node = Node { name: "n".into(), op_type: "MaxPool".into(), inputs: vec![], outputs: vec![], attrs: cx.attrs, body: None };
+        let node = Node::new("n", "MaxPool", vec![], cx.attrs);
         Ok((window, node))
     }
 

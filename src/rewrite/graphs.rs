@@ -10,13 +10,13 @@ use super::update::{Pull, update};
 use crate::bundle::Setting;
 use crate::bundle::manifest::{BatchNormMode, Role, Scalar};
 use crate::error::{Error, Refusal, Result};
-use crate::forms;
 use crate::grad;
 use crate::import::{BatchSize, ImportOptions, Imported, import};
 use crate::ir::{DType, Dim, Graph, Tensor, TensorType, ValueId};
 use crate::loss::{self, Loss};
 use crate::onnx::SourceModel;
 use crate::operator::Builder;
+use crate::pass::{self, Alternatives};
 use std::collections::HashMap;
 
 /// A state tensor in a graph.
@@ -147,7 +147,7 @@ pub fn backward(source: &SourceModel, original: &SourceModel, options: &Options,
             });
         }
     }
-    forms::choose(&mut graph).map_err(Error::Unsupported)?;
+    pass::apply(&mut graph, &[&Alternatives])?;
     Ok(Backward { graph, data: input, target, loss, parameters, gradients, buffers, regularizers })
 }
 

@@ -11,13 +11,13 @@ use cases::{Case, Input, cases};
 use prost::Message;
 use spgraph::emit::{self, Dialect};
 use spgraph::engine::{self, Engine, EngineChoice, EngineOptions};
-use spgraph::forms;
 use spgraph::grad;
 use spgraph::import::{BatchSize, ImportOptions, Imported, import};
 use spgraph::ir::{DType, Tensor, TensorType, ValueId};
 use spgraph::onnx::{ExternalData, SourceModel, pb, to_proto};
 use spgraph::operator::Status;
 use spgraph::ops::table;
+use spgraph::pass::{self, Alternatives};
 use std::collections::BTreeSet;
 
 /// Largest difference allowed, relative to the sum of the magnitudes of the terms.
@@ -150,7 +150,7 @@ fn emitted(case: &Case, values: &[Tensor], wanted: &[usize], dynamic: bool) -> R
         found.push(cotangents.contains_key(&id));
         graph.outputs.extend(cotangents.get(&id));
     }
-    forms::choose(&mut graph).map_err(|r| r.iter().map(|r| r.to_string()).collect::<String>())?;
+    pass::apply_verified(&mut graph, &[&Alternatives]).map_err(|e| e.to_string())?;
     graph.verify()?;
     Ok(Emitted { model: emit::model(&graph, Dialect::Functions), inputs, seeds, outputs: count, found })
 }

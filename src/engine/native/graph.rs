@@ -1,6 +1,6 @@
 //! A model's graph while native operators are put in.
 
-use crate::ir::FUNCTION_DOMAIN;
+use crate::ir::Domain;
 use crate::onnx::pb::{self, AttributeProto, NodeProto};
 use std::collections::{HashMap, HashSet};
 
@@ -159,7 +159,7 @@ pub fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributePro
 
 /// Whether the node calls a function of ours, whatever the number behind its name.
 pub fn calls(node: &NodeProto, function: &str) -> bool {
-    node.domain() == FUNCTION_DOMAIN && crate::engine::inline::base(node.op_type()) == function
+    node.domain() == Domain::Function.name() && crate::engine::inline::base(node.op_type()) == function
 }
 
 /// Whether the node is a native operator of that name.

@@ -15,7 +15,7 @@ pub use self::ops::domain;
 
 use super::inline::{inline_functions, restore_operators};
 use crate::error::Result;
-use crate::ir::FUNCTION_DOMAIN;
+use crate::ir::Domain;
 use crate::onnx::pb;
 use prost::Message;
 use std::collections::HashSet;
@@ -61,8 +61,8 @@ fn rewrite(model: &mut pb::ModelProto) -> Option<Vec<(String, String)>> {
     if count == 0 {
         return None;
     }
-    let called: HashSet<&str> = graph.node.iter().filter(|n| n.domain() == FUNCTION_DOMAIN).map(|n| n.op_type()).collect();
-    model.functions.retain(|f| f.domain() != FUNCTION_DOMAIN || called.contains(f.name()));
+    let called: HashSet<&str> = graph.node.iter().filter(|n| n.domain() == Domain::Function.name()).map(|n| n.op_type()).collect();
+    model.functions.retain(|f| f.domain() != Domain::Function.name() || called.contains(f.name()));
     // Shapes that were declared inside the graph are those of images with their channels first.
     graph.value_info.clear();
     model.opset_import.push(pb::OperatorSetIdProto { domain: Some(ops::DOMAIN.into()), version: Some(1) });

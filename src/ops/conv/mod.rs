@@ -66,7 +66,7 @@ impl Operator for Conv {
         Ok(vec![None, dw, db])
     }
 
-    fn cheaper(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
+    fn alternative(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
         let (&[x, w], bias) = (inputs.first_chunk().ok_or("it has no kernel")?, inputs.get(2));
         // Runtimes prepare constant kernels ahead.
         if n.input(1).is_some_and(|w| n.graph.value(w).constant.is_some()) {

@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path, batch: usize) -> Result<Graph> {
             found => Ok(found.copied()),
         });
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
-        let typed = Node { name: node.name().into(), op_type: node.op_type().into(), inputs, outputs: vec![], attrs, body: None };
+        let typed = Node::new(node.name(), node.op_type(), inputs, attrs);
         let view = View { graph: &graph, node: &typed };
         let types = operator.infer(&view).map_err(|why| wrong(format!("the shape of node `{}` is not known: {why}", node.name())))?;
         let known = operator.evaluate(&view);

@@ -9,14 +9,7 @@ fn floats(shape: &[usize]) -> TensorType {
 }
 
 fn add(graph: &mut Graph, op: &str, name: &str, inputs: &[ValueId], output: &str, shape: &[usize]) -> ValueId {
-    let node = Node {
-        name: name.into(),
-        op_type: op.into(),
-        inputs: inputs.iter().copied().map(Some).collect(),
-        outputs: vec![],
-        attrs: Default::default(),
-        body: None,
-    };
+    let node = Node::new(name, op, inputs.iter().copied().map(Some).collect(), Default::default());
     graph.node(node, vec![(output.into(), floats(shape))])[0]
 }
 

@@ -24,6 +24,7 @@ pub use self::sgd_update::SGD_UPDATE;
 
 use super::compute::{Isa, Pool};
 use super::graph::Editor;
+use crate::ir::Domain;
 use crate::onnx::pb::NodeProto;
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::DynTensorValueType;
@@ -33,7 +34,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The domain of the native operators.
-pub const DOMAIN: &str = "ai.spgraph.native";
+pub const DOMAIN: &str = Domain::Native.name();
 
 /// Whether a tensor of an operator must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +108,7 @@ pub fn find(editor: &Editor, node: &NodeProto) -> Option<&'static Native> {
         native.replaces.as_ref().is_some_and(|source| {
             let name = match node.domain() {
                 "" if !source.function => node.op_type(),
-                crate::ir::FUNCTION_DOMAIN if source.function => crate::engine::inline::base(node.op_type()),
+                domain if source.function && domain == Domain::Function.name() => crate::engine::inline::base(node.op_type()),
                 _ => return false,
             };
             name == source.op_type && (source.covers)(editor, node)

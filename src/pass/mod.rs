@@ -1,0 +1,109 @@
+//! Passes: each makes a graph another of the same meaning, or of a meaning that it states. One file each; whoever uses some has one
+//! ordered list of them.
+
+mod alternatives;
+
+pub use alternatives::Alternatives;
+
+use crate::error::{Error, Result};
+use crate::ir::{Graph, TensorType};
+
+/// One change of a graph, with what it demands and what it promises.
+pub trait Pass {
+    /// What messages call it.
+    fn name(&self) -> &'static str;
+
+    /// What must hold of the graph, beyond what holds of every graph.
+    fn requires(&self, _: &Graph) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Changes the graph; most by a copy with [`rebuild`](crate::ir::rebuild()).
+    fn run(&self, graph: &mut Graph) -> Result<()>;
+
+    /// What holds of the graph afterwards, beyond what holds of every graph.
+    fn ensures(&self, _: &Graph) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Whether inputs and outputs keep their order, names and types.
+    fn keeps_ports(&self) -> bool {
+        true
+    }
+}
+
+/// Runs the passes in order. Builds with debug assertions check the graph after each, as [`apply_verified`] always does.
+pub fn apply(graph: &mut Graph, passes: &[&dyn Pass]) -> Result<()> {
+    passes.iter().try_for_each(|pass| one(graph, *pass, cfg!(any(test, debug_assertions))))
+}
+
+/// Runs the passes in order, and checks after each what holds of every graph, bodies of functions included, and what the pass ensures.
+pub fn apply_verified(graph: &mut Graph, passes: &[&dyn Pass]) -> Result<()> {
+    passes.iter().try_for_each(|pass| one(graph, *pass, true))
+}
+
+fn one(graph: &mut Graph, pass: &dyn Pass, verify: bool) -> Result<()> {
+    let broken = |graph: &Graph, when: &str, why: String| {
+        Error::internal(format!("the graph `{}` {when} the pass `{}` is not as it must be: {why}", graph.name, pass.name()))
+    };
+    pass.requires(graph).map_err(|why| broken(graph, "before", why))?;
+    let before = (verify && pass.keeps_ports()).then(|| ports(graph));
+    pass.run(graph)?;
+    if verify {
+        graph.verify().and_then(|()| pass.ensures(graph)).map_err(|why| broken(graph, "after", why))?;
+        if before.is_some_and(|before| before != ports(graph)) {
+            return Err(broken(graph, "after", "its inputs and outputs have changed".into()));
+        }
+    }
+    Ok(())
+}
+
+/// Names and types of inputs, then of outputs.
+fn ports(graph: &Graph) -> [Vec<(String, TensorType)>; 2] {
+    [&graph.inputs, &graph.outputs].map(|list| list.iter().map(|&v| (graph.name_of(v).to_string(), graph.ty(v).clone())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{DType, Node};
+
+    struct Broken(fn(&mut Graph));
+
+    impl Pass for Broken {
+        fn name(&self) -> &'static str {
+            "broken"
+        }
+
+        fn run(&self, graph: &mut Graph) -> Result<()> {
+            self.0(graph);
+            Ok(())
+        }
+
+        fn ensures(&self, graph: &Graph) -> Result<(), String> {
+            if graph.nodes.len() == 1 { Ok(()) } else { Err("it has lost its node".into()) }
+        }
+    }
+
+    #[test]
+    fn what_a_pass_breaks_is_named() {
+        for (change, expected) in [
+            (Broken(|g| g.nodes[0].inputs = vec![Some(g.outputs[0])]), "node `n` reads `y` before it is computed"),
+            (Broken(|g| g.outputs = g.inputs.clone()), "its inputs and outputs have changed"),
+            (
+                Broken(|g| {
+                    g.nodes.clear();
+                    g.outputs.clear();
+                }),
+                "it has lost its node",
+            ),
+        ] {
+            let ty = TensorType::scalar(DType::F32);
+            let mut graph = Graph::new("g");
+            let x = graph.input("x", ty.clone());
+            graph.outputs = graph.node(Node::new("n", "Neg", vec![Some(x)], Default::default()), vec![("y".into(), ty)]);
+            let error = apply(&mut graph, &[&change]).unwrap_err().to_string();
+            assert!(error.contains("after the pass `broken`") && error.contains(expected), "{error}");
+        }
+    }
+}
