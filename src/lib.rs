@@ -8,6 +8,7 @@ pub mod emit;
 pub mod engine;
 pub mod error;
 pub mod fisher;
+pub mod functions;
 pub mod grad;
 pub mod import;
 pub mod ir;

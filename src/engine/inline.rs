@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::ir::Domain;
 use crate::onnx::pb;
+use crate::operator::Function;
 use std::collections::{HashMap, HashSet};
 
 /// (domain, name, overload) of a function, and of the nodes that call it.
@@ -37,16 +38,11 @@ pub fn inline_functions(model: &mut pb::ModelProto) -> Result<()> {
 /// Puts the operators back for which functions of the domain [`Domain::Alternative`] stand, for runtimes that have better kernels for them.
 pub fn restore_operators(model: &mut pb::ModelProto) {
     for node in model.graph.iter_mut().flat_map(|g| &mut g.node).filter(|n| n.domain() == Domain::Alternative.name()) {
-        node.op_type = Some(base(node.op_type()).into());
+        node.op_type = Some(Function::base_name(node.op_type()).into());
         node.domain = None;
     }
     model.functions.retain(|f| f.domain() != Domain::Alternative.name());
     model.opset_import.retain(|o| o.domain() != Domain::Alternative.name());
-}
-
-/// A function's name without the number that tells bodies apart.
-pub fn base(name: &str) -> &str {
-    name.split_once('_').map_or(name, |(base, _)| base)
 }
 
 struct Inliner<'a> {

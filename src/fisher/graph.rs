@@ -171,7 +171,7 @@ fn uses(graph: &Graph, parameters: &[Parameter]) -> Result<BTreeMap<usize, Vec<b
             continue;
         }
         let operator = table::find(&node.op_type).filter(|o| o.status() == Status::Differentiable);
-        if operator.is_none_or(|o| o.slots(&View { graph, node }).is_empty()) {
+        if operator.is_none_or(|o| o.parameters(&View { graph, node }).is_empty()) {
             let reason = "it reads a parameter of another layer, and has no rule for the gradients of single samples".into();
             refusals.push(Refusal { node: node.name.clone(), op: node.op_type.clone(), reason });
         }

@@ -9,7 +9,7 @@ mod ties;
 
 pub use importer::node_name;
 pub use options::{BatchSize, ImportOptions};
-pub use parameters::{Parameter, ParameterKind};
+pub use parameters::Parameter;
 pub use ties::Split;
 
 use crate::error::{Error, Result};

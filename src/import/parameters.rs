@@ -1,51 +1,16 @@
 //! Which constants are parameters, what they are for, and what a person would call them.
 
 use crate::ir::{Graph, ValueId};
-use crate::operator::{Slot, View};
-use crate::ops::table;
+use crate::operator::{ParameterKind, View};
 use std::collections::HashSet;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParameterKind {
-    /// The weight of a convolution or matrix product; the output channels lie along `axis`.
-    Kernel {
-        axis: usize,
-    },
-    Bias,
-    /// BatchNorm's scale and shift.
-    Scale,
-    Shift,
-    /// BatchNorm's running statistics: written by the forward pass, not by the optimizer.
-    Mean,
-    Variance,
-}
-
-impl ParameterKind {
-    /// What frameworks call it within its layer.
-    fn suffix(self) -> &'static str {
-        match self {
-            ParameterKind::Kernel { .. } | ParameterKind::Scale => "weight",
-            ParameterKind::Bias | ParameterKind::Shift => "bias",
-            ParameterKind::Mean => "running_mean",
-            ParameterKind::Variance => "running_var",
-        }
-    }
-
-    /// Whether it is a statistic and no trainable parameter.
-    pub fn is_buffer(self) -> bool {
-        matches!(self, ParameterKind::Mean | ParameterKind::Variance)
-    }
-
-    pub(super) fn of(slot: Slot) -> Option<ParameterKind> {
-        Some(match slot {
-            Slot::Data => return None,
-            Slot::Kernel { axis } => ParameterKind::Kernel { axis },
-            Slot::Bias => ParameterKind::Bias,
-            Slot::Scale => ParameterKind::Scale,
-            Slot::Shift => ParameterKind::Shift,
-            Slot::Mean => ParameterKind::Mean,
-            Slot::Variance => ParameterKind::Variance,
-        })
+/// What frameworks call a parameter within its layer.
+fn suffix(kind: ParameterKind) -> &'static str {
+    match kind {
+        ParameterKind::Kernel { .. } | ParameterKind::Scale => "weight",
+        ParameterKind::Bias | ParameterKind::Shift => "bias",
+        ParameterKind::Mean => "running_mean",
+        ParameterKind::Variance => "running_var",
     }
 }
 
@@ -68,9 +33,10 @@ pub(super) fn find(graph: &Graph) -> Vec<Parameter> {
     let mut seen = HashSet::new();
     let mut aliases = HashSet::new();
     for (index, node) in graph.nodes.iter().enumerate() {
-        let slots = table::find(&node.op_type).map(|o| o.slots(&View { graph, node })).unwrap_or_default();
-        for (slot, input) in slots.into_iter().zip(&node.inputs) {
-            let (Some(kind), Some(value)) = (ParameterKind::of(slot), *input) else { continue };
+        let view = View { graph, node };
+        let kinds = view.operator().map(|o| o.parameters(&view)).unwrap_or_default();
+        for (kind, input) in kinds.into_iter().zip(&node.inputs) {
+            let (Some(kind), Some(value)) = (kind, *input) else { continue };
             if !graph.value(value).constant.as_ref().is_some_and(|t| t.dtype().is_float()) || !seen.insert(value) {
                 continue;
             }
@@ -112,7 +78,7 @@ fn path(node: &str) -> String {
 }
 
 pub(super) fn layer(node: &str, kind: ParameterKind) -> String {
-    format!("{}.{}", path(node), kind.suffix())
+    format!("{}.{}", path(node), suffix(kind))
 }
 
 fn unique(taken: &mut HashSet<String>, base: String) -> String {

@@ -1,9 +1,9 @@
 //! Initializers that stand for several parameters: exporters write equal tensors once.
 
-use super::parameters::{self, ParameterKind};
+use super::parameters;
 use crate::ir::{Graph, Node, ValueId};
 use crate::onnx::pb;
-use crate::operator::{Operator, View};
+use crate::operator::{Operator, ParameterKind, View};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -60,10 +60,10 @@ impl Ties {
         inputs: Vec<Option<ValueId>>,
     ) -> Vec<Option<ValueId>> {
         let node = Node::new(name, operator.op_type(), inputs, Default::default());
-        let slots = operator.slots(&View { graph: graph, node: &node });
+        let kinds = operator.parameters(&View { graph, node: &node });
         let mut inputs = node.inputs;
-        for (i, slot) in slots.into_iter().enumerate() {
-            let (Some(kind), Some(input)) = (ParameterKind::of(slot), inputs.get(i).copied().flatten()) else { continue };
+        for (i, kind) in kinds.into_iter().enumerate() {
+            let (Some(kind), Some(input)) = (kind, inputs.get(i).copied().flatten()) else { continue };
             let Some(tensor) = graph.value(input).constant.clone().filter(|t| t.dtype().is_float()) else { continue };
             let earlier = self.readers.get(&input).copied();
             self.readers.entry(input).or_insert(kind);

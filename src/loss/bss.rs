@@ -19,7 +19,10 @@
 
 use super::{Reads, Regularizer, Seen, Settings, Term, column};
 use crate::ir::{Attr, Attrs, DType, Dim, Tensor, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(features, shares, strength) → value, dfeatures`.
+pub const PENALTY: Function = Function::new("BssPenalty");
 
 /// 2⁴⁴: beyond what float64 tells apart.
 const SQUARINGS: usize = 44;
@@ -52,7 +55,7 @@ impl Regularizer for Bss {
         }
         let dtype = b.dtype(seen.tuned);
         let attributes = Attrs::from([("k".to_string(), Attr::Int(count as i64))]);
-        let outputs = b.call("BssPenalty", &[seen.tuned, seen.shares, seen.strength], attributes, |b, i| {
+        let outputs = b.call(&PENALTY, &[seen.tuned, seen.shares, seen.strength], attributes, |b, i| {
             let features = b.cast(i[0], DType::F64)?;
             let shares = b.cast(i[1], DType::F64)?;
             let counts = valid(b, shares)?;

@@ -6,7 +6,10 @@
 
 use super::Loss;
 use crate::ir::{Attr, Attrs, DType, Dim, Tensor, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(logits, target) → loss, dlogits, number of right answers`.
+pub const CROSS_ENTROPY: Function = Function::new("SoftmaxCrossEntropy");
 
 /// `logits` is `[N, K]`, `target` int64 `[N]`.
 pub fn cross_entropy(b: &mut Builder, logits: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss> {
@@ -15,7 +18,7 @@ pub fn cross_entropy(b: &mut Builder, logits: ValueId, target: ValueId, label_sm
     };
     let dtype = b.dtype(logits);
     let attributes = Attrs::from([("label_smoothing".to_string(), Attr::Float(label_smoothing as f32))]);
-    let outputs = b.call("SoftmaxCrossEntropy", &[logits, target], attributes, |b, i| {
+    let outputs = b.call(&CROSS_ENTROPY, &[logits, target], attributes, |b, i| {
         let (z, target) = (i[0], i[1]);
         let last = Attrs::from([("axis".to_string(), Attr::Int(1))]);
         let log_p = b.op("LogSoftmax", &[z], last.clone())?;

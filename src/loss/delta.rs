@@ -13,7 +13,10 @@
 
 use super::{Reads, Regularizer, Seen, Settings, Term, column};
 use crate::ir::{Attrs, Dim};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(tuned, source, shares, strength, attention where there is one) → value, dtuned`.
+pub const PENALTY: Function = Function::new("DeltaPenalty");
 
 pub struct Delta;
 
@@ -37,7 +40,7 @@ impl Regularizer for Delta {
         let axes = b.shape(seen.tuned).iter().enumerate().filter(|(a, _)| *a != 0 && *a != seen.axis);
         let places: Option<usize> = axes.map(|(_, d)| d.known()).product();
         let places = places.ok_or("the size of the feature map depends on the batch; rewrite with a fixed --batch")?;
-        let outputs = b.call("DeltaPenalty", &inputs, Attrs::new(), |b, i| {
+        let outputs = b.call(&PENALTY, &inputs, Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             let share = column(b, i[2], moved)?;
             let strength = column(b, i[3], moved)?;

@@ -12,7 +12,10 @@
 
 use super::{Reads, Regularizer, Seen, Settings, Term, column};
 use crate::ir::{Attr, Attrs};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(tuned, source, shares, strength) → value, dtuned`.
+pub const PENALTY: Function = Function::new("LwfPenalty");
 
 pub struct Lwf;
 
@@ -32,7 +35,7 @@ impl Regularizer for Lwf {
     fn term(&self, b: &mut Builder, seen: &Seen, settings: &Settings) -> Rule<Term> {
         let inputs = [seen.tuned, seen.source()?, seen.shares, seen.strength];
         let attributes = Attrs::from([("temperature".to_string(), Attr::Float(settings.temperature as f32))]);
-        let outputs = b.call("LwfPenalty", &inputs, attributes, |b, i| {
+        let outputs = b.call(&PENALTY, &inputs, attributes, |b, i| {
             let cool = b.number(1.0 / settings.temperature, i[0]);
             let axis = Attrs::from([("axis".to_string(), Attr::Int(1))]);
             let [tuned, source] = [i[0], i[1]].map(|z| {

@@ -1,17 +1,23 @@
 //! Losses: from what the network computes to scalars that are minimised, and their gradients in closed form. The data loss reads logits
 //! and target; the regularizers of the table read what the source network computes for the same images, or the batch's features.
 
-mod bss;
-mod cross_entropy;
-mod delta;
-mod lwf;
+pub(crate) mod bss;
+pub(crate) mod cross_entropy;
+pub(crate) mod delta;
+pub(crate) mod lwf;
 
 pub use cross_entropy::cross_entropy;
 
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, DType, Dim, Tensor, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
 use serde::{Deserialize, Serialize};
+
+/// `(target) → number of rows that count`.
+pub const ROW_COUNT: Function = Function::new("RowCount");
+
+/// `(target) → the share of each row in the mean`.
+pub const ROW_SHARES: Function = Function::new("RowShares");
 
 /// What a loss adds to the graph.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +115,7 @@ pub fn find(kind: &str) -> Result<&'static dyn Regularizer> {
 
 /// Of each row its weight in a mean over the batch: 1/n for those that count, 0 where the target is −1 (padding). `[N]`.
 pub fn shares(b: &mut Builder, target: ValueId, dtype: DType) -> Rule<ValueId> {
-    let outputs = b.call("RowShares", &[target], Attrs::new(), |b, i| {
+    let outputs = b.call(&ROW_SHARES, &[target], Attrs::new(), |b, i| {
         let zero = b.constant(Tensor::from_i64(&[1], &[0]));
         let counts = b.op("GreaterOrEqual", &[i[0], zero], Attrs::new())?;
         let counts = b.cast(counts, dtype)?;
@@ -123,7 +129,7 @@ pub fn shares(b: &mut Builder, target: ValueId, dtype: DType) -> Rule<ValueId> {
 
 /// The number of rows that a mean over the batch divides by: those whose target is not −1 (padding), at least 1. A float32 of rank 0.
 pub fn count(b: &mut Builder, target: ValueId) -> Rule<ValueId> {
-    let outputs = b.call("RowCount", &[target], Attrs::new(), |b, i| {
+    let outputs = b.call(&ROW_COUNT, &[target], Attrs::new(), |b, i| {
         let zero = b.constant(Tensor::from_i64(&[1], &[0]));
         let counts = b.op("GreaterOrEqual", &[i[0], zero], Attrs::new())?;
         let counts = b.cast(counts, DType::F32)?;

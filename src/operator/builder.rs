@@ -1,6 +1,6 @@
 //! Adds typed nodes to a graph: what gradient rules, losses, penalties and optimizers are written with.
 
-use super::{Rule, View};
+use super::{Function, Rule, View};
 use crate::ir::{Attr, Attrs, DType, Dim, Domain, Graph, Node, Tensor, TensorType, ValueId};
 use crate::ops::table;
 use std::collections::HashMap;
@@ -77,14 +77,14 @@ impl<'g> Builder<'g> {
     /// call's meaning for a native kernel that takes the function's place.
     pub fn call(
         &mut self,
-        function: &str,
+        function: &Function,
         inputs: &[ValueId],
         attrs: Attrs,
         body: impl FnOnce(&mut Builder, &[ValueId]) -> Rule<Vec<ValueId>>,
     ) -> Rule<Vec<ValueId>> {
-        let (mut inner, arguments) = self.graph.inner(function, inputs);
+        let (mut inner, arguments) = self.graph.inner(function.name, inputs);
         let results = body(&mut Builder::new(&mut inner), &arguments)?;
-        let node = Node::new(self.path(function), function, inputs.iter().copied().map(Some).collect(), attrs);
+        let node = Node::new(self.path(function.name), function.name, inputs.iter().copied().map(Some).collect(), attrs);
         let outputs = results.iter().enumerate().map(|(i, &r)| (format!("{}_output_{i}", node.name), inner.ty(r).clone())).collect();
         inner.outputs = results;
         let node = Node { domain: Domain::Function, body: Some(Arc::new(inner)), ..node };

@@ -1,7 +1,9 @@
 //! What an operator is, and the tools that its rules are written with.
 
 mod builder;
+mod facts;
 pub(crate) mod fold;
+mod function;
 mod import;
 mod per_sample;
 pub(crate) mod phases;
@@ -9,6 +11,8 @@ pub(crate) mod window;
 
 pub use builder::Builder;
 pub(crate) use builder::attrs;
+pub use facts::{Facts, Meaning, Normalization, OutputChannels, ParameterKind};
+pub use function::Function;
 pub use import::{BatchNormUpdate, Import};
 pub use per_sample::{PerSample, Samples, Squares, repeat};
 
@@ -26,24 +30,6 @@ pub enum Status {
     ZeroGradient,
     /// Known, and refused with this reason.
     Refused(&'static str),
-}
-
-/// What a constant that enters a node stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    /// Data; a constant here is no parameter.
-    Data,
-    /// The weight of a convolution or matrix product; `axis` runs over the output channels.
-    Kernel {
-        axis: usize,
-    },
-    Bias,
-    /// BatchNorm's scale and shift.
-    Scale,
-    Shift,
-    /// BatchNorm's running mean and variance.
-    Mean,
-    Variance,
 }
 
 /// A result that is known without running the node.
@@ -92,9 +78,19 @@ pub trait Operator: Sync {
         None
     }
 
-    /// What constants in each input stand for.
-    fn slots(&self, _: &View) -> Vec<Slot> {
+    /// What is always true of it.
+    fn facts(&self) -> Facts {
+        Facts::NONE
+    }
+
+    /// What a constant at each input is, where it is a parameter; empty for operators without parameters.
+    fn parameters(&self, _: &View) -> Vec<Option<ParameterKind>> {
         vec![]
+    }
+
+    /// For operators with a kernel: where its output channels lie.
+    fn output_channels(&self, _: &View) -> Option<OutputChannels> {
+        None
     }
 
     /// The operator's row of docs/operators.md: what is covered, conventions at kinks.
@@ -217,6 +213,12 @@ pub fn broadcast(a: &[Dim], b: &[Dim]) -> Rule<Vec<Dim>> {
 /// All dimensions as numbers, or the reason why not.
 pub fn fixed(ty: &TensorType) -> Rule<Vec<usize>> {
     ty.dims().ok_or_else(|| format!("it needs every dimension of {ty} as a number; rewrite with a fixed --batch"))
+}
+
+/// The type of input 0, floating, for functions that keep it.
+pub fn unchanged(n: &View) -> Rule<Vec<TensorType>> {
+    floating(n.ty(0)?)?;
+    Ok(vec![n.ty(0)?.clone()])
 }
 
 /// Fails unless the element type is a floating one that rules compute with.

@@ -5,7 +5,10 @@ use super::slice::spread_out;
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId};
 use crate::operator::phases::Phases;
 use crate::operator::window::Window;
-use crate::operator::{Builder, Grad, Import, Operator, Rule, View, fixed};
+use crate::operator::{Builder, Function, Grad, Import, Operator, Rule, View, fixed};
+
+/// `(dy) → dx`.
+pub const GRAD: Function = Function::new("AveragePoolGrad");
 
 /// Padding counts as zeros with `count_include_pad`, else not at all. A last window that
 /// reaches over the end (`ceil_mode`) is divided by what it covers of the padded image, as in PyTorch.
@@ -157,7 +160,7 @@ impl Operator for AveragePool {
         let include_pad = g.node.int("count_include_pad", 0) != 0;
         let mut attributes = average_attrs(&window, include_pad);
         attributes.insert("input_shape".into(), Attr::Ints(input.iter().map(|&n| n as i64).collect()));
-        let dx = b.call("AveragePoolGrad", &[g.dy()?], attributes, |b, i| {
+        let dx = b.call(&GRAD, &[g.dy()?], attributes, |b, i| {
             let mut dy = i[0];
             if let Some((shape, values)) = AveragePool::scale(&window, &input, include_pad) {
                 let scale = b.constant(Tensor::from_floats(b.dtype(dy), &shape, &values));

@@ -5,10 +5,25 @@
 
 use crate::ir::{Attr, Dim, Graph, TensorType, ValueId, product};
 use crate::operator::attrs;
-use crate::operator::{BatchNormUpdate, Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
+use crate::operator::{
+    BatchNormUpdate, Builder, Facts, Function, Grad, Import, Normalization, Operator, ParameterKind, PerSample, Rule, Samples, View, fixed,
+    floating,
+};
 
-/// Name of the function for batch statistics: `(x, scale, shift) → y, mean, biased variance`, the latter two `[C]`.
-pub const TRAIN: &str = "BatchNormTrain";
+/// `(dy, scale, variance) → dx`.
+pub const FROZEN_INPUT_GRAD: Function = Function::new("BatchNormFrozenInputGrad");
+
+/// `(dy, x, mean, variance) → dscale, dshift`.
+pub const FROZEN_AFFINE_GRAD: Function = Function::new("BatchNormFrozenAffineGrad");
+
+/// `(dy, x, mean, variance) → dscale, dshift of each sample`.
+pub const FROZEN_SAMPLE_GRAD: Function = Function::new("BatchNormFrozenSampleGrad");
+
+/// `(dy, x, scale, mean, variance) → dx, dscale, dshift`.
+pub const TRAIN_GRAD: Function = Function::new("BatchNormTrainGrad");
+
+/// With batch statistics: `(x, scale, shift) → y, mean, biased variance`, the latter two `[C]`.
+pub const TRAIN: Function = Function::new("BatchNormTrain");
 
 /// All axes but the channels'.
 fn reduced(rank: usize) -> Vec<usize> {
@@ -55,7 +70,7 @@ impl BatchNormalization {
                     .into(),
             );
         }
-        let outputs = b.call(TRAIN, &[x, scale, shift], attrs([("epsilon", Attr::Float(epsilon))]), |b, i| {
+        let outputs = b.call(&TRAIN, &[x, scale, shift], attrs([("epsilon", Attr::Float(epsilon))]), |b, i| {
             let rank = b.rank(i[0]);
             let mean = b.mean(i[0], &reduced(rank), true)?;
             let centred = b.sub(i[0], mean)?;
@@ -110,6 +125,10 @@ impl Operator for BatchNormalization {
         "BatchNormalization"
     }
 
+    fn facts(&self) -> Facts {
+        Facts { normalization: Some(Normalization::Batch), ..Facts::NONE }
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         let epsilon = cx.float("epsilon", 1e-5)?;
         let momentum = cx.source.float("momentum").map_err(|e| e.to_string())?.unwrap_or(0.9);
@@ -151,7 +170,7 @@ impl Operator for BatchNormalization {
         let [scale, mean, variance] = [g.input(1)?, g.input(3)?, g.input(4)?];
         let attributes = || attrs([("epsilon", Attr::Float(epsilon))]);
         let dx = if g.needs(0) {
-            let out = b.call("BatchNormFrozenInputGrad", &[dy, scale, variance], attributes(), |b, i| {
+            let out = b.call(&FROZEN_INPUT_GRAD, &[dy, scale, variance], attributes(), |b, i| {
                 let inverse = inverse_deviation(b, i[2], epsilon as f64)?;
                 let factor = b.mul(i[1], inverse)?;
                 let factor = per_channel(b, factor, b.rank(i[0]))?;
@@ -164,7 +183,7 @@ impl Operator for BatchNormalization {
         if !g.needs(1) && !g.needs(2) {
             return Ok(vec![dx]);
         }
-        let out = b.call("BatchNormFrozenAffineGrad", &[dy, x, mean, variance], attributes(), |b, i| {
+        let out = b.call(&FROZEN_AFFINE_GRAD, &[dy, x, mean, variance], attributes(), |b, i| {
             let rank = b.rank(i[0]);
             let inverse = inverse_deviation(b, i[3], epsilon as f64)?;
             let mean = per_channel(b, i[2], rank)?;
@@ -182,7 +201,7 @@ impl Operator for BatchNormalization {
         let epsilon = g.node.float("epsilon", 1e-5) as f64;
         let inputs = [g.dy()?, g.input(0)?, g.input(3)?, g.input(4)?];
         let attributes = attrs([("epsilon", Attr::Float(epsilon as f32)), ("copies", Attr::Int(s.copies as i64))]);
-        let out = b.call("BatchNormFrozenSampleGrad", &inputs, attributes, |b, i| {
+        let out = b.call(&FROZEN_SAMPLE_GRAD, &inputs, attributes, |b, i| {
             let x = fixed(b.ty(i[1]))?;
             let (channels, pixels) = (Dim::Known(x[1]), Dim::Known(x[2..].iter().product()));
             let dy = b.reshape(i[0], &[s.rows.into(), s.copies.into(), channels, pixels])?;
@@ -200,8 +219,8 @@ impl Operator for BatchNormalization {
         Ok(vec![None, Some(PerSample::dense(b, out[0])), Some(PerSample::dense(b, out[1]))])
     }
 
-    fn slots(&self, _: &View) -> Vec<Slot> {
-        vec![Slot::Data, Slot::Scale, Slot::Shift, Slot::Mean, Slot::Variance]
+    fn parameters(&self, _: &View) -> Vec<Option<ParameterKind>> {
+        vec![None, Some(ParameterKind::Scale), Some(ParameterKind::Shift), Some(ParameterKind::Mean), Some(ParameterKind::Variance)]
     }
 
     fn notes(&self) -> &'static str {
@@ -217,7 +236,11 @@ pub struct BatchNormTrain;
 
 impl Operator for BatchNormTrain {
     fn op_type(&self) -> &'static str {
-        TRAIN
+        TRAIN.name
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { normalization: Some(Normalization::Batch), ..Facts::NONE }
     }
 
     fn infer(&self, _: &View) -> Rule<Vec<TensorType>> {
@@ -230,7 +253,7 @@ impl Operator for BatchNormTrain {
         }
         let epsilon = g.node.float("epsilon", 1e-5);
         let inputs = [g.dy()?, g.input(0)?, g.input(1)?, g.output(1), g.output(2)];
-        let out = b.call("BatchNormTrainGrad", &inputs, attrs([("epsilon", Attr::Float(epsilon))]), |b, i| {
+        let out = b.call(&TRAIN_GRAD, &inputs, attrs([("epsilon", Attr::Float(epsilon))]), |b, i| {
             let rank = b.rank(i[0]);
             let axes = reduced(rank);
             let mean = per_channel(b, i[3], rank)?;
@@ -269,8 +292,8 @@ impl Operator for BatchNormTrain {
         Ok(out.into_iter().map(Some).collect())
     }
 
-    fn slots(&self, _: &View) -> Vec<Slot> {
-        vec![Slot::Data, Slot::Scale, Slot::Shift]
+    fn parameters(&self, _: &View) -> Vec<Option<ParameterKind>> {
+        vec![None, Some(ParameterKind::Scale), Some(ParameterKind::Shift)]
     }
 
     fn notes(&self) -> &'static str {

@@ -1,7 +1,7 @@
 //! Element-wise functions of several values, with broadcasting.
 
 use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Known, Operator, PerSample, Rule, Samples, Slot, View, broadcast};
+use crate::operator::{Builder, Facts, Grad, Known, Meaning, Operator, ParameterKind, PerSample, Rule, Samples, View, broadcast};
 
 fn combined(n: &View) -> Rule<Vec<TensorType>> {
     let first = n.ty(0)?;
@@ -39,15 +39,18 @@ fn on_shapes(n: &View, f: impl Fn(Elem, Elem) -> Option<Elem>) -> Option<Known> 
     }
 }
 
-/// A constant next to a matrix product or convolution that spans channels only is that product's bias.
-fn bias_slots(n: &View) -> Vec<Slot> {
-    let is_product =
-        |i: usize| n.input(i).and_then(|v| n.graph.producer(v)).is_some_and(|p| matches!(p.op_type.as_str(), "MatMul" | "Conv" | "Gemm"));
+/// A constant for each channel next to a matrix product or convolution is that layer's bias.
+fn bias_next_to_product(n: &View) -> Vec<Option<ParameterKind>> {
+    let product = |i: usize| {
+        let node = n.input(i).and_then(|v| n.graph.producer(v));
+        let operator = node.and_then(|node| View { graph: n.graph, node }.operator());
+        operator.is_some_and(|o| o.facts().meaning.takes_bias())
+    };
     let spans_channels =
         |i: usize| n.ty(i).is_ok_and(|t| t.dtype.is_float() && t.shape.iter().filter(|d| **d != Dim::Known(1)).count() == 1);
-    match (is_product(0) && spans_channels(1), is_product(1) && spans_channels(0)) {
-        (true, _) => vec![Slot::Data, Slot::Bias],
-        (_, true) => vec![Slot::Bias, Slot::Data],
+    match (product(0) && spans_channels(1), product(1) && spans_channels(0)) {
+        (true, _) => vec![None, Some(ParameterKind::Bias)],
+        (_, true) => vec![Some(ParameterKind::Bias), None],
         _ => vec![],
     }
 }
@@ -57,6 +60,10 @@ pub struct Add;
 impl Operator for Add {
     fn op_type(&self) -> &'static str {
         "Add"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::Sum, keeps_classes: true, ..Facts::IN_PLACE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -87,8 +94,8 @@ impl Operator for Add {
         Ok(found)
     }
 
-    fn slots(&self, n: &View) -> Vec<Slot> {
-        bias_slots(n)
+    fn parameters(&self, n: &View) -> Vec<Option<ParameterKind>> {
+        bias_next_to_product(n)
     }
 }
 
@@ -97,6 +104,10 @@ pub struct Sub;
 impl Operator for Sub {
     fn op_type(&self) -> &'static str {
         "Sub"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::IN_PLACE
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -129,6 +140,10 @@ pub struct Mul;
 impl Operator for Mul {
     fn op_type(&self) -> &'static str {
         "Mul"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::IN_PLACE
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -166,6 +181,10 @@ impl Operator for Div {
         "Div"
     }
 
+    fn facts(&self) -> Facts {
+        Facts::IN_PLACE
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         combined(n)
     }
@@ -201,6 +220,10 @@ impl Operator for Pow {
         "Pow"
     }
 
+    fn facts(&self) -> Facts {
+        Facts::ELEMENTWISE
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let shape = broadcast(&n.ty(0)?.shape, &n.ty(1)?.shape)?;
         Ok(vec![TensorType { dtype: n.ty(0)?.dtype, shape }])
@@ -233,6 +256,10 @@ impl Operator for Sum {
         "Sum"
     }
 
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::Sum, ..Facts::ELEMENTWISE }
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         combined(n)
     }
@@ -251,6 +278,10 @@ pub struct Max;
 impl Operator for Max {
     fn op_type(&self) -> &'static str {
         "Max"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::ELEMENTWISE
     }
 
     fn status(&self) -> crate::operator::Status {

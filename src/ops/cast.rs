@@ -1,7 +1,7 @@
 //! Conversion between element types.
 
 use crate::ir::{Attr, DType, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, fold};
+use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, fold};
 
 /// Between floating types the gradient is cast back; through integers and booleans there is none.
 pub struct Cast;
@@ -9,6 +9,10 @@ pub struct Cast;
 impl Operator for Cast {
     fn op_type(&self) -> &'static str {
         "Cast"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::ELEMENTWISE
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

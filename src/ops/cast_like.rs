@@ -1,13 +1,17 @@
 //! Cast to the element type of another value: imported as a plain Cast.
 
 use crate::ir::{Attr, TensorType};
-use crate::operator::{Import, Operator, Rule, View};
+use crate::operator::{Facts, Import, Operator, Rule, View};
 
 pub struct CastLike;
 
 impl Operator for CastLike {
     fn op_type(&self) -> &'static str {
         "CastLike"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::ELEMENTWISE
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

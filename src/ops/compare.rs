@@ -1,15 +1,19 @@
 //! Comparisons and logic: boolean results, gradient zero.
 
 use crate::ir::{DType, TensorType};
-use crate::operator::{Operator, Rule, Status, View, broadcast};
+use crate::operator::{Facts, Operator, Rule, Status, View, broadcast};
 
 macro_rules! comparisons {
-    ($($name:ident)*) => {$(
+    ($($name:ident: $facts:expr,)*) => {$(
         pub struct $name;
 
         impl Operator for $name {
             fn op_type(&self) -> &'static str {
                 stringify!($name)
+            }
+
+            fn facts(&self) -> Facts {
+                $facts
             }
 
             fn status(&self) -> Status {
@@ -23,4 +27,12 @@ macro_rules! comparisons {
     )*};
 }
 
-comparisons!(And Equal Greater GreaterOrEqual Less LessOrEqual Or);
+comparisons! {
+    And: Facts::IN_PLACE,
+    Equal: Facts::ELEMENTWISE,
+    Greater: Facts::ELEMENTWISE,
+    GreaterOrEqual: Facts::ELEMENTWISE,
+    Less: Facts::ELEMENTWISE,
+    LessOrEqual: Facts::ELEMENTWISE,
+    Or: Facts::IN_PLACE,
+}

@@ -2,7 +2,9 @@
 
 use crate::ir::{Attr, Attrs, TensorType, ValueId};
 use crate::operator::attrs;
-use crate::operator::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, broadcast, floating};
+use crate::operator::{
+    Builder, Facts, Grad, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, broadcast, floating,
+};
 
 /// `dA = alpha·dY·op(B)ᵀ` (transposed where `transA`), `dB` likewise, `dC = beta·dY` summed to C's shape.
 pub struct Gemm;
@@ -21,6 +23,10 @@ impl Builder<'_> {
 impl Operator for Gemm {
     fn op_type(&self) -> &'static str {
         "Gemm"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::MatrixProduct, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
@@ -110,8 +116,12 @@ impl Operator for Gemm {
         Ok(vec![None, kernel, bias])
     }
 
-    fn slots(&self, n: &View) -> Vec<Slot> {
+    fn parameters(&self, n: &View) -> Vec<Option<ParameterKind>> {
         let axis = if n.node.int("transB", 0) == 1 { 0 } else { 1 };
-        vec![Slot::Data, Slot::Kernel { axis }, Slot::Bias]
+        vec![None, Some(ParameterKind::Kernel { axis }), Some(ParameterKind::Bias)]
+    }
+
+    fn output_channels(&self, _: &View) -> Option<OutputChannels> {
+        Some(OutputChannels { axis: 1, blocks: 1 })
     }
 }

@@ -1,13 +1,17 @@
 //! Operators that hand their input on.
 
 use crate::ir::{TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, fold};
+use crate::operator::{Builder, Facts, Grad, Import, Known, Meaning, Operator, Rule, View, fold};
 
 pub struct Identity;
 
 impl Operator for Identity {
     fn op_type(&self) -> &'static str {
         "Identity"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { view: true, keeps_classes: true, meaning: Meaning::Identity, ..Facts::ELEMENTWISE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -29,6 +33,10 @@ pub struct Dropout;
 impl Operator for Dropout {
     fn op_type(&self) -> &'static str {
         "Dropout"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { view: true, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -1,7 +1,9 @@
 //! MatMul: numpy's matrix product, batched and broadcasting.
 
 use crate::ir::{Dim, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Operator, PerSample, Rule, Samples, Slot, View, broadcast, floating};
+use crate::operator::{
+    Builder, Facts, Grad, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, broadcast, floating,
+};
 
 /// `dA = dY·Bᵀ`, `dB = Aᵀ·dY`, summed over broadcast batch axes.
 pub struct MatMul;
@@ -17,6 +19,10 @@ fn swapped(b: &mut Builder, v: ValueId) -> Rule<ValueId> {
 impl Operator for MatMul {
     fn op_type(&self) -> &'static str {
         "MatMul"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::MatrixProduct, ..Facts::NONE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -70,12 +76,17 @@ impl Operator for MatMul {
         Ok(vec![None, Some(s.product(b, s.grad.input(0)?, s.grad.dy()?, false)?)])
     }
 
-    fn slots(&self, n: &View) -> Vec<Slot> {
+    fn parameters(&self, n: &View) -> Vec<Option<ParameterKind>> {
         let kernel = |i: usize| n.ty(i).is_ok_and(|t| t.rank() == 2);
         match (n.constant(0).is_some(), n.constant(1).is_some()) {
-            (_, true) if kernel(1) => vec![Slot::Data, Slot::Kernel { axis: 1 }],
-            (true, false) if kernel(0) => vec![Slot::Kernel { axis: 0 }, Slot::Data],
+            (_, true) if kernel(1) => vec![None, Some(ParameterKind::Kernel { axis: 1 })],
+            (true, false) if kernel(0) => vec![Some(ParameterKind::Kernel { axis: 0 }), None],
             _ => vec![],
         }
+    }
+
+    fn output_channels(&self, n: &View) -> Option<OutputChannels> {
+        let rank = n.ty(0).ok()?.rank().max(n.ty(1).ok()?.rank());
+        Some(OutputChannels { axis: rank - 1, blocks: 1 })
     }
 }

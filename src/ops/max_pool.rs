@@ -1,11 +1,14 @@
 //! The largest element of each sliding window.
 
-use super::unary::reaches;
+use super::step::reaches;
 use crate::ir::{Attrs, Node, Tensor, TensorType, ValueId};
 use crate::operator::phases::Phases;
 use crate::operator::window::Window;
-use crate::operator::{Builder, Grad, Import, Operator, Rule, View, fixed, floating};
+use crate::operator::{Builder, Function, Grad, Import, Operator, Rule, View, fixed, floating};
 use std::collections::BTreeMap;
+
+/// `(x, y, dy) → dx`.
+pub const GRAD: Function = Function::new("MaxPoolGrad");
 
 /// `dy` goes to the largest element of each window; the first in row-major order takes a tie, as in PyTorch. Padding counts as
 /// −∞ and takes nothing. In a window of nothing but −∞ one of them takes it.
@@ -128,7 +131,7 @@ impl Operator for MaxPool {
         let window = Window::of(&g.node, kernel(&g.node));
         let inputs = [g.input(0)?, g.output(0), g.dy()?];
         let (taps, steps): (usize, usize) = (window.kernel.iter().product(), window.kernel.iter().sum());
-        let dx = b.call("MaxPoolGrad", &inputs, Phases::attrs(&window), |b, i| {
+        let dx = b.call(&GRAD, &inputs, Phases::attrs(&window), |b, i| {
             let rule = if taps > steps { gradient_by_axis } else { gradient };
             Ok(vec![rule(b, &window, i[0], i[1], i[2])?])
         })?;

@@ -2,7 +2,13 @@
 
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId, product};
 use crate::operator::attrs;
-use crate::operator::{Builder, Grad, Import, Operator, Rule, View, axes, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, axes, floating};
+
+/// `(x, y, dy) → dx`.
+pub const MAX_GRAD: Function = Function::new("ReduceMaxGrad");
+
+/// `(x, dy) → dx`.
+pub const GLOBAL_MAX_POOL_GRAD: Function = Function::new("GlobalMaxPoolGrad");
 
 /// The axes, all of them listed, sorted and counted from 0; in `ReduceSum` as input 1, elsewhere as attribute, as opset 17
 /// has it.
@@ -89,6 +95,10 @@ impl Operator for ReduceMean {
         "ReduceMean"
     }
 
+    fn facts(&self) -> Facts {
+        Facts { keeps_classes: true, ..Facts::NONE }
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         import(cx)
     }
@@ -166,7 +176,7 @@ impl Operator for ReduceMax {
         let x = g.input(0)?;
         let gone = reduced(&View { graph: b.graph, node: &g.node })?;
         let (y, dy) = (kept(b, g, g.output(0))?, kept(b, g, g.dy()?)?);
-        let dx = b.call("ReduceMaxGrad", &[x, y, dy], attrs([]), |b, i| {
+        let dx = b.call(&MAX_GRAD, &[x, y, dy], attrs([]), |b, i| {
             let hit = b.op("Equal", &[i[0], i[1]], Attrs::new())?;
             let hit = b.cast(hit, b.dtype(i[0]))?;
             let ties = b.sum(hit, &gone, true)?;
@@ -208,6 +218,10 @@ impl Operator for GlobalAveragePool {
         "GlobalAveragePool"
     }
 
+    fn facts(&self) -> Facts {
+        Facts { keeps_classes: true, ..Facts::NONE }
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         pooled(n)
     }
@@ -234,7 +248,7 @@ impl Operator for GlobalMaxPool {
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let pixels = pixels(b, g.input(0)?)?;
-        let dx = b.call("GlobalMaxPoolGrad", &[g.input(0)?, g.dy()?], Attrs::new(), |b, i| {
+        let dx = b.call(&GLOBAL_MAX_POOL_GRAD, &[g.input(0)?, g.dy()?], Attrs::new(), |b, i| {
             let shape = b.shape(i[0]).to_vec();
             let flat = b.reshape(i[0], &[shape[0], shape[1], pixels.into()])?;
             let first = attrs([("axis", Attr::Int(2)), ("keepdims", Attr::Int(1)), ("select_last_index", Attr::Int(0))]);

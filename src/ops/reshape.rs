@@ -1,7 +1,7 @@
 //! Operators that keep all elements in order under another shape; their gradient has the input's shape again.
 
 use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId, product};
-use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
+use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, axis, fold};
 
 /// `dx`: `dy` under the shape of `x`.
 fn back(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
@@ -55,6 +55,10 @@ impl Operator for Reshape {
         "Reshape"
     }
 
+    fn facts(&self) -> Facts {
+        Facts { view: true, keeps_classes: true, ..Facts::NONE }
+    }
+
     /// Writes the shape as a constant, so that nothing of the shape's computation is left.
     fn import(&self, cx: &mut Import) -> Rule<()> {
         let allow_zero = cx.source.int("allowzero").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
@@ -99,6 +103,10 @@ impl Operator for Flatten {
         "Flatten"
     }
 
+    fn facts(&self) -> Facts {
+        Facts { view: true, keeps_classes: true, ..Facts::NONE }
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         let rank = cx.ty(0)?.rank() as i64;
         let a = cx.int("axis", 1)?;
@@ -141,6 +149,10 @@ impl Operator for Squeeze {
         "Squeeze"
     }
 
+    fn facts(&self) -> Facts {
+        Facts { view: true, keeps_classes: true, ..Facts::NONE }
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         cx.ints_to_input("axes", 1)?;
         if cx.has(1) {
@@ -180,6 +192,10 @@ pub struct Unsqueeze;
 impl Operator for Unsqueeze {
     fn op_type(&self) -> &'static str {
         "Unsqueeze"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { view: true, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

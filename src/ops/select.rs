@@ -1,7 +1,7 @@
 //! The choice between two values, element by element.
 
 use crate::ir::{Attrs, DType, Elem, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Known, Operator, Rule, View, broadcast, fold};
+use crate::operator::{Builder, Facts, Grad, Known, Operator, Rule, View, broadcast, fold};
 
 /// `condition ? a : b`; each branch's gradient is `dy` where it was chosen, else 0.
 pub struct Where;
@@ -9,6 +9,10 @@ pub struct Where;
 impl Operator for Where {
     fn op_type(&self) -> &'static str {
         "Where"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::ELEMENTWISE
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

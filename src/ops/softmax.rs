@@ -2,7 +2,13 @@
 
 use crate::ir::{Attr, Dim, TensorType, ValueId};
 use crate::operator::attrs;
-use crate::operator::{Builder, Grad, Import, Operator, Rule, View, axis, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, View, axis, floating};
+
+/// `(y, dy) → dx`.
+pub const GRAD: Function = Function::new("SoftmaxGrad");
+
+/// `(y, dy) → dx`.
+pub const LOG_GRAD: Function = Function::new("LogSoftmaxGrad");
 
 /// Before opset 13 the operator worked on everything from `axis` on at once; that is the same thing where `axis` is the last
 /// axis that is longer than 1.
@@ -31,6 +37,10 @@ impl Operator for Softmax {
         "Softmax"
     }
 
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::Probabilities, keeps_classes: true, ..Facts::NONE }
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         import(cx)
     }
@@ -42,7 +52,7 @@ impl Operator for Softmax {
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let a = axis(g.node.int("axis", -1), b.rank(g.output(0)))?;
         let inputs = [g.output(0), g.dy()?];
-        let dx = b.call("SoftmaxGrad", &inputs, attrs([("axis", Attr::Int(a as i64))]), |b, i| {
+        let dx = b.call(&GRAD, &inputs, attrs([("axis", Attr::Int(a as i64))]), |b, i| {
             let product = b.mul(i[0], i[1])?;
             let total = b.sum(product, &[a], true)?;
             let rest = b.sub(i[1], total)?;
@@ -60,6 +70,10 @@ impl Operator for LogSoftmax {
         "LogSoftmax"
     }
 
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::Probabilities, keeps_classes: true, ..Facts::NONE }
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         import(cx)
     }
@@ -71,7 +85,7 @@ impl Operator for LogSoftmax {
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let a = axis(g.node.int("axis", -1), b.rank(g.output(0)))?;
         let inputs = [g.output(0), g.dy()?];
-        let dx = b.call("LogSoftmaxGrad", &inputs, attrs([("axis", Attr::Int(a as i64))]), |b, i| {
+        let dx = b.call(&LOG_GRAD, &inputs, attrs([("axis", Attr::Int(a as i64))]), |b, i| {
             let total = b.sum(i[1], &[a], true)?;
             let p = b.op("Exp", &[i[0]], Default::default())?;
             let share = b.mul(p, total)?;

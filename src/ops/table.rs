@@ -1,28 +1,29 @@
 //! The one table of operators. Dispatch, docs/operators.md and the whole-table tests all come from it.
 
 use super::{
-    argmax, average_pool, batch_norm, binary, cast, cast_like, compare, concat, constant, conv, depth_space, expand, gather, gemm,
-    identity, matmul, max_pool, pad, reduce, reshape, select, shape, slice, softmax, split, transpose, unary,
+    abs, argmax, average_pool, batch_norm, binary, cast, cast_like, clip, compare, concat, constant, conv, depth_space, exp, expand,
+    gather, gemm, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max_pool, neg, not, pad, reduce, relu, reshape, select,
+    shape, sigmoid, sign, slice, softmax, split, sqrt, tanh, transpose,
 };
-use crate::operator::Operator;
+use crate::operator::{Operator, View};
 
 /// Every operator of ONNX's own domain that spgraph knows, by name.
 pub static OPERATORS: &[&dyn Operator] = &[
     // Element-wise
-    &unary::Abs,
-    &unary::Clip,
-    &unary::Exp,
-    &unary::HardSigmoid,
-    &unary::HardSwish,
-    &unary::LeakyRelu,
-    &unary::Log,
-    &unary::Neg,
-    &unary::Not,
-    &unary::Relu,
-    &unary::Sigmoid,
-    &unary::Sign,
-    &unary::Sqrt,
-    &unary::Tanh,
+    &abs::Abs,
+    &clip::Clip,
+    &exp::Exp,
+    &hard_sigmoid::HardSigmoid,
+    &hard_swish::HardSwish,
+    &leaky_relu::LeakyRelu,
+    &log::Log,
+    &neg::Neg,
+    &not::Not,
+    &relu::Relu,
+    &sigmoid::Sigmoid,
+    &sign::Sign,
+    &sqrt::Sqrt,
+    &tanh::Tanh,
     &binary::Add,
     &binary::Div,
     &binary::Max,
@@ -88,4 +89,11 @@ pub static OPERATORS: &[&dyn Operator] = &[
 /// The entry for an operator of ONNX's own domain.
 pub fn find(op_type: &str) -> Option<&'static dyn Operator> {
     OPERATORS.iter().copied().find(|o| o.op_type() == op_type)
+}
+
+impl View<'_> {
+    /// The table's entry for the node.
+    pub fn operator(&self) -> Option<&'static dyn Operator> {
+        find(&self.node.op_type)
+    }
 }

@@ -18,9 +18,15 @@
 use super::{Advanced, Update, below_one, toward};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// `(c₁, c₂) → next c₁, next c₂, √(next c₂)`.
+pub const CORRECTIONS: Function = Function::new("AdamWCorrections");
+
+/// `(w, gradient, lr, c₁, √c₂, m, v) → next w, next m, next v`.
+pub const UPDATE: Function = Function::new("AdamWUpdate");
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AdamW {
@@ -63,7 +69,7 @@ impl AdamW {
 
     /// c₁ and c₂ of this step; the updates read c₁ and √c₂.
     pub(super) fn advance(&self, b: &mut Builder, state: &[ValueId]) -> Rule<Advanced> {
-        let outputs = b.call("AdamWCorrections", state, self.attributes(), |b, i| {
+        let outputs = b.call(&CORRECTIONS, state, self.attributes(), |b, i| {
             let one = b.number(1.0, i[0]);
             let first = toward(b, i[0], one, 1.0 - self.beta1)?;
             let second = toward(b, i[1], one, 1.0 - self.beta2)?;
@@ -74,7 +80,7 @@ impl AdamW {
 
     pub(super) fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>> {
         let inputs: Vec<ValueId> = [u.w, u.gradient, u.lr].iter().chain(u.shared).chain(u.state).copied().collect();
-        b.call("AdamWUpdate", &inputs, self.attributes(), |b, i| {
+        b.call(&UPDATE, &inputs, self.attributes(), |b, i| {
             let [w, g, lr, c1, root2, m, v] = i[..] else { return Err("AdamW needs seven inputs".into()) };
             let m = toward(b, m, g, 1.0 - self.beta1)?;
             let square = b.mul(g, g)?;

@@ -9,13 +9,16 @@
 //! `(data_loss + penalty).backward()`. What acts outside the gradient (AdamW's weight decay, SPD) is not clipped.
 
 use crate::ir::{Attr, Attrs, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(sum of squares) → factor`.
+pub const COEFFICIENT: Function = Function::new("ClipCoefficient");
 
 /// The factor on all gradients, a scalar, from their squared norms.
 pub fn coefficient(b: &mut Builder, squares: &[ValueId], max_norm: f64) -> Rule<ValueId> {
     let total = b.op("Sum", squares, Attrs::new())?;
     let attributes = Attrs::from([("max_norm".to_string(), Attr::Float(max_norm as f32))]);
-    let outputs = b.call("ClipCoefficient", &[total], attributes, |b, i| {
+    let outputs = b.call(&COEFFICIENT, &[total], attributes, |b, i| {
         let norm = b.op("Sqrt", &[i[0]], Attrs::new())?;
         let (most, tiny) = (b.number(max_norm, norm), b.number(1e-6, norm));
         let norm = b.add(norm, tiny)?;

@@ -16,9 +16,12 @@
 use super::{Update, below_one, norm};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, DType, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// `(w, gradient, lr, velocity) → next w, next velocity`.
+pub const UPDATE: Function = Function::new("LarsUpdate");
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Lars {
@@ -52,7 +55,7 @@ impl Lars {
             ("trust".to_string(), Attr::Float(self.trust as f32)),
         ]);
         let inputs: Vec<ValueId> = [u.w, u.gradient, u.lr].iter().chain(u.state).copied().collect();
-        b.call("LarsUpdate", &inputs, attributes, |b, i| {
+        b.call(&UPDATE, &inputs, attributes, |b, i| {
             let [w, g, lr, v] = i[..] else { return Err("LARS needs four inputs".into()) };
             let rate = if b.rank(w) > 1 {
                 let ratio = self.ratio(b, w, g)?;

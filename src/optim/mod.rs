@@ -1,12 +1,12 @@
 //! Optimizers: from a parameter, its gradient and the optimizer's own state to their next values. Each update rule is one file, and
 //! so is each thing that can be added to any of them: clipping before the rule, a projection and an average after it.
 
-mod adamw;
-mod clip;
-mod ema;
-mod lars;
-mod sgd;
-mod spd;
+pub(crate) mod adamw;
+pub(crate) mod clip;
+pub(crate) mod ema;
+pub(crate) mod lars;
+pub(crate) mod sgd;
+pub(crate) mod spd;
 
 pub use adamw::AdamW;
 pub use clip::coefficient;

@@ -10,9 +10,12 @@
 use super::{Update, below_one};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// `(w, gradient, lr, velocity where there is momentum) → next w, next velocity`.
+pub const UPDATE: Function = Function::new("SgdUpdate");
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sgd {
@@ -48,7 +51,7 @@ impl Sgd {
             ("nesterov".to_string(), Attr::Int(self.nesterov as i64)),
         ]);
         let inputs: Vec<ValueId> = [u.w, u.gradient, u.lr].iter().chain(u.state).copied().collect();
-        b.call("SgdUpdate", &inputs, attributes, |b, i| {
+        b.call(&UPDATE, &inputs, attributes, |b, i| {
             let (w, g, lr) = (i[0], i[1], i[2]);
             let mut next = vec![];
             let direction = match i.get(3) {

@@ -13,12 +13,15 @@
 
 use super::norm;
 use crate::ir::{Attr, Attrs, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(w, w̃, gradient, w⁰) → next w`.
+pub const PROJECTION: Function = Function::new("SelectiveProjection");
 
 /// The parameter's value after the projection. `next` is w̃.
 pub fn project(b: &mut Builder, w: ValueId, next: ValueId, gradient: ValueId, start: ValueId, lambda: f64) -> Rule<ValueId> {
     let attributes = Attrs::from([("lambda".to_string(), Attr::Float(lambda as f32))]);
-    let outputs = b.call("SelectiveProjection", &[w, next, gradient, start], attributes, |b, i| {
+    let outputs = b.call(&PROJECTION, &[w, next, gradient, start], attributes, |b, i| {
         let [w, next, g, start] = i[..] else { return Err("SPD needs four inputs".into()) };
         let (before, after) = (b.sub(w, start)?, b.sub(next, start)?);
         let product = b.mul(g, before)?;

@@ -9,7 +9,16 @@
 
 use super::{Penalty, Pretrained, Term, groups};
 use crate::ir::ValueId;
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(w, w⁰, strength) → value, dw`.
+pub const PENALTY: Function = Function::new("GlSpPenalty");
+
+/// `(w, w⁰, strength) → value`.
+pub const VALUE: Function = Function::new("GlSpValue");
+
+/// `(w, w⁰, threshold) → next w`.
+pub const PROX: Function = Function::new("GlSpProx");
 
 pub struct GlSp;
 
@@ -28,7 +37,7 @@ impl Penalty for GlSp {
     }
 
     fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
-        let outputs = b.call("GlSpPenalty", &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
+        let outputs = b.call(&PENALTY, &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             groups::lasso(b, p.groups, moved, moved, i[2])
         })?;
@@ -40,7 +49,7 @@ impl Penalty for GlSp {
     }
 
     fn value(&self, b: &mut Builder, p: &Pretrained) -> Rule<ValueId> {
-        let outputs = b.call("GlSpValue", &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
+        let outputs = b.call(&VALUE, &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             Ok(vec![groups::norms(b, p.groups, moved, i[2])?])
         })?;
@@ -48,7 +57,7 @@ impl Penalty for GlSp {
     }
 
     fn prox(&self, b: &mut Builder, p: &Pretrained) -> Rule<ValueId> {
-        let outputs = b.call("GlSpProx", &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
+        let outputs = b.call(&PROX, &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
             Ok(vec![groups::shrink(b, p.groups, i[0], i[1], i[2])?])
         })?;
         Ok(outputs[0])

@@ -4,7 +4,10 @@
 //! Gradient: `α·s_g·F̂⊙(w_g − w⁰_g) / √(Σ_{j∈g} F̂_jj·(w_j − w⁰_j)² + 1e-16)`, 0 at 0; the 1e-16 is the authors'.
 
 use super::{Penalty, Pretrained, Term, groups};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(w, w⁰, F̂, strength) → value, dw`.
+pub const PENALTY: Function = Function::new("GlSpFisherPenalty");
 
 pub struct GlSpFisher;
 
@@ -28,7 +31,7 @@ impl Penalty for GlSpFisher {
 
     fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
         let inputs = [p.w, p.start()?, p.fisher()?, p.strength];
-        let outputs = b.call("GlSpFisherPenalty", &inputs, groups::attributes(p.groups), |b, i| {
+        let outputs = b.call(&PENALTY, &inputs, groups::attributes(p.groups), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             let weighted = b.mul(moved, i[2])?;
             groups::lasso(b, p.groups, moved, weighted, i[3])

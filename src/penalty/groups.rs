@@ -16,18 +16,14 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Of a kernel whose output channels lie along `axis`: a group is what one channel is computed from.
-    pub fn channels(shape: &[usize], axis: usize) -> Groups {
-        Groups { shape: shape.to_vec(), within: (0..shape.len()).filter(|&a| a != axis).collect() }
-    }
-
-    /// Of a transposed convolution `[blocks·inputs, outputs, …]`, each block of inputs with its own outputs.
-    pub fn transposed(shape: &[usize], blocks: usize) -> Groups {
-        if blocks <= 1 || shape.len() < 2 {
-            return Groups::channels(shape, 1);
+    /// Of a kernel whose output channels lie along `axis`: a group is what one channel is computed from. Where the first axis falls into
+    /// several `blocks`, each has channels of its own.
+    pub fn channels(shape: &[usize], axis: usize, blocks: usize) -> Groups {
+        if blocks <= 1 || axis == 0 {
+            return Groups { shape: shape.to_vec(), within: (0..shape.len()).filter(|&a| a != axis).collect() };
         }
         let split: Vec<usize> = [blocks, shape[0] / blocks].into_iter().chain(shape[1..].iter().copied()).collect();
-        Groups { within: (0..split.len()).filter(|&a| a != 0 && a != 2).collect(), shape: split }
+        Groups { within: (0..split.len()).filter(|&a| a != 0 && a != axis + 1).collect(), shape: split }
     }
 
     /// Every element by itself: what has one number for each channel, such as a bias.
@@ -159,11 +155,11 @@ mod tests {
 
     #[test]
     fn a_group_is_what_one_output_channel_is_computed_from() {
-        let conv = Groups::channels(&[4, 3, 2, 2], 0);
+        let conv = Groups::channels(&[4, 3, 2, 2], 0, 1);
         assert_eq!((conv.size(), conv.count()), (12, 4));
-        let rows = Groups::channels(&[2, 3], 0);
+        let rows = Groups::channels(&[2, 3], 0, 1);
         assert_eq!(rows.of_elements(), [0, 0, 0, 1, 1, 1]);
-        let columns = Groups::channels(&[2, 3], 1);
+        let columns = Groups::channels(&[2, 3], 1, 1);
         assert_eq!(columns.of_elements(), [0, 1, 2, 0, 1, 2]);
         assert_eq!(Groups::elements(&[3]).of_elements(), [0, 1, 2]);
     }
@@ -171,9 +167,8 @@ mod tests {
     #[test]
     fn blocks_of_a_transposed_convolution_are_apart() {
         // Two blocks of two inputs, each with three outputs of one pixel.
-        let groups = Groups::transposed(&[4, 3, 1], 2);
+        let groups = Groups::channels(&[4, 3, 1], 1, 2);
         assert_eq!((groups.size(), groups.count()), (2, 6));
         assert_eq!(groups.of_elements(), [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]);
-        assert_eq!(Groups::transposed(&[4, 3, 1], 1), Groups::channels(&[4, 3, 1], 1));
     }
 }

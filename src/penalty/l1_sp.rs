@@ -6,7 +6,16 @@
 
 use super::{Penalty, Pretrained, Term};
 use crate::ir::{Attrs, DType, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(w, w⁰, strength) → value, dw`.
+pub const PENALTY: Function = Function::new("L1SpPenalty");
+
+/// `(w, w⁰, strength) → value`.
+pub const VALUE: Function = Function::new("L1SpValue");
+
+/// `(w, w⁰, threshold) → next w`.
+pub const PROX: Function = Function::new("L1SpProx");
 
 pub struct L1Sp;
 
@@ -25,7 +34,7 @@ impl Penalty for L1Sp {
     }
 
     fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
-        let outputs = b.call("L1SpPenalty", &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
+        let outputs = b.call(&PENALTY, &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             let strength = b.reshape(i[2], &[])?;
             Ok(vec![size(b, moved, strength)?, step(b, moved, strength)?])
@@ -38,7 +47,7 @@ impl Penalty for L1Sp {
     }
 
     fn value(&self, b: &mut Builder, p: &Pretrained) -> Rule<ValueId> {
-        let outputs = b.call("L1SpValue", &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
+        let outputs = b.call(&VALUE, &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             let strength = b.reshape(i[2], &[])?;
             Ok(vec![size(b, moved, strength)?])
@@ -47,7 +56,7 @@ impl Penalty for L1Sp {
     }
 
     fn prox(&self, b: &mut Builder, p: &Pretrained) -> Rule<ValueId> {
-        let outputs = b.call("L1SpProx", &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
+        let outputs = b.call(&PROX, &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             let threshold = b.reshape(i[2], &[])?;
             // Where |d| ≤ t this takes d from d, and 0 is added to w⁰.

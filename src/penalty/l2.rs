@@ -2,7 +2,10 @@
 
 use super::{Penalty, Pretrained, Term};
 use crate::ir::{Attrs, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(w, strength) → value, dw`.
+pub const PENALTY: Function = Function::new("L2Penalty");
 
 pub struct L2;
 
@@ -26,7 +29,7 @@ pub(super) fn half(b: &mut Builder, q: ValueId, v: ValueId, strength: ValueId) -
 }
 
 pub(super) fn term(b: &mut Builder, w: ValueId, strength: ValueId) -> Rule<Term> {
-    let outputs = b.call("L2Penalty", &[w, strength], Attrs::new(), |b, i| quadratic(b, i[0], i[1]))?;
+    let outputs = b.call(&PENALTY, &[w, strength], Attrs::new(), |b, i| quadratic(b, i[0], i[1]))?;
     Ok(Term { value: outputs[0], gradient: outputs[1] })
 }
 

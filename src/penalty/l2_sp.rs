@@ -3,7 +3,10 @@
 
 use super::{Penalty, Pretrained, Term, l2};
 use crate::ir::Attrs;
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(w, w⁰, strength) → value, dw`.
+pub const PENALTY: Function = Function::new("L2SpPenalty");
 
 pub struct L2Sp;
 
@@ -26,7 +29,7 @@ impl Penalty for L2Sp {
     }
 
     fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
-        let outputs = b.call("L2SpPenalty", &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
+        let outputs = b.call(&PENALTY, &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             l2::quadratic(b, moved, i[2])
         })?;

@@ -4,7 +4,10 @@
 
 use super::{Penalty, Pretrained, Term, l2};
 use crate::ir::Attrs;
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(w, w⁰, F̂, strength) → value, dw`.
+pub const PENALTY: Function = Function::new("L2SpFisherPenalty");
 
 pub struct L2SpFisher;
 
@@ -31,7 +34,7 @@ impl Penalty for L2SpFisher {
     }
 
     fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
-        let outputs = b.call("L2SpFisherPenalty", &[p.w, p.start()?, p.fisher()?, p.strength], Attrs::new(), |b, i| {
+        let outputs = b.call(&PENALTY, &[p.w, p.start()?, p.fisher()?, p.strength], Attrs::new(), |b, i| {
             let moved = b.sub(i[0], i[1])?;
             let weighted = b.mul(moved, i[2])?;
             let square = b.mul(moved, weighted)?;

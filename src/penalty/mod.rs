@@ -4,20 +4,20 @@
 //! (ICML 2018, arXiv 1802.01483). `S` are the parameters shared with the source network, with a starting point `w⁰`; every member
 //! adds `(β/2)·‖w_S̄‖²` for the new ones.
 
-mod gl_sp;
-mod gl_sp_fisher;
+pub(crate) mod gl_sp;
+pub(crate) mod gl_sp_fisher;
 mod groups;
-mod l1_sp;
-mod l2;
-mod l2_sp;
-mod l2_sp_fisher;
+pub(crate) mod l1_sp;
+pub(crate) mod l2;
+pub(crate) mod l2_sp;
+pub(crate) mod l2_sp_fisher;
 mod only_new;
 
 pub use groups::Groups;
 
 use crate::error::{Error, Result};
-use crate::ir::ValueId;
-use crate::operator::{Builder, Rule};
+use crate::ir::{Attrs, ValueId};
+use crate::operator::{Builder, Function, Rule};
 
 /// A penalty's share for one parameter.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +92,18 @@ pub trait Penalty: Sync {
     fn prox(&self, _: &mut Builder, _: &Pretrained) -> Rule<ValueId> {
         Err(self.without_prox().unwrap_or("the penalty has no proximal step").into())
     }
+}
+
+/// `(next w, gradient, lr) → next w`.
+pub const DECOUPLED: Function = Function::new("DecoupledPenalty");
+
+/// The step of a penalty's gradient beside the optimizer's, which led to `next`: `next − lr·∇Ω(w)`.
+pub fn decoupled(b: &mut Builder, next: ValueId, gradient: ValueId, lr: ValueId) -> Rule<ValueId> {
+    let outputs = b.call(&DECOUPLED, &[next, gradient, lr], Attrs::new(), |b, i| {
+        let pull = b.mul(i[1], i[2])?;
+        Ok(vec![b.sub(i[0], pull)?])
+    })?;
+    Ok(outputs[0])
 }
 
 /// Every penalty but `none`.

@@ -3,10 +3,11 @@
 use crate::bundle::manifest::{Port, Preprocessing};
 use crate::bundle::{default_preprocessing, read_metadata};
 use crate::error::{Error, Refusal, Result};
-use crate::import::{self, BatchSize, ImportOptions, Imported, ParameterKind, import};
+use crate::import::{self, BatchSize, ImportOptions, Imported, import};
 use crate::ir::DType;
 use crate::onnx::{self, SourceModel, pb};
 use crate::operator::Status;
+use crate::operator::{Normalization, ParameterKind};
 use crate::ops::table;
 use crate::rewrite::{Block, blocks, find_head};
 use serde::Serialize;
@@ -137,7 +138,7 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
     let graph = source.graph()?;
     let operators = operators(graph, &refused);
     let parameters = imported.as_ref().map_or_else(|| constants(graph), parameters);
-    let live = graph.node.iter().filter(|n| n.op_type() == "BatchNormalization").count();
+    let live = graph.node.iter().filter(|n| is_batch_norm(n)).count();
     Ok(Inspection {
         file: path.display().to_string(),
         bytes: source.bytes,
@@ -168,6 +169,10 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         refused: refused.into_iter().map(Into::into).collect(),
         problem,
     })
+}
+
+fn is_batch_norm(node: &pb::NodeProto) -> bool {
+    table::find(node.op_type()).is_some_and(|o| o.facts().normalization == Some(Normalization::Batch))
 }
 
 fn units(blocks: &[Block], parameters: &[ParameterInfo]) -> Vec<UnitInfo> {

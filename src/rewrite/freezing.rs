@@ -4,7 +4,8 @@ use super::options::Options;
 use super::patterns::{few, matching};
 use super::structure::{Block, blocks};
 use crate::error::{Error, Result};
-use crate::import::{Imported, ParameterKind};
+use crate::import::Imported;
+use crate::operator::ParameterKind;
 use std::collections::HashMap;
 
 /// For each frozen parameter, by name, the reason. BatchNorm's statistics go with its scale. `new` are the names of a new head.

@@ -1,9 +1,10 @@
 //! The classifier: finding it, and putting a new one in its place.
 
 use crate::error::{Error, Result};
-use crate::import::{BatchSize, ImportOptions, Imported, Parameter, ParameterKind, import, start_of};
-use crate::ir::{Dim, Graph, Tensor, ValueId};
+use crate::import::{BatchSize, ImportOptions, Imported, Parameter, import, start_of};
+use crate::ir::{Dim, Graph, Node, Tensor, ValueId};
 use crate::onnx::{SourceModel, pb, to_proto};
+use crate::operator::{Facts, Meaning, ParameterKind, View};
 use rand::{RngExt, SeedableRng};
 
 /// The layer that turns features into logits.
@@ -21,14 +22,14 @@ pub struct Head {
     pub features: usize,
 }
 
-/// Operators that may stand between the classifier and the output.
-const AFTER_HEAD: [&str; 10] =
-    ["Softmax", "LogSoftmax", "Flatten", "Reshape", "Squeeze", "Identity", "GlobalAveragePool", "ReduceMean", "Relu", "Add"];
+fn facts(graph: &Graph, node: &Node) -> Facts {
+    View { graph, node }.operator().map_or(Facts::NONE, |o| o.facts())
+}
 
 /// The value that the loss takes: the first output, before a closing Softmax.
 pub fn logits(graph: &Graph) -> Result<ValueId> {
     let mut value = *graph.outputs.first().ok_or_else(|| Error::model("the model has no output"))?;
-    while let Some(node) = graph.producer(value).filter(|n| matches!(n.op_type.as_str(), "Softmax" | "LogSoftmax")) {
+    while let Some(node) = graph.producer(value).filter(|n| facts(graph, n).meaning == Meaning::Probabilities) {
         value = node.inputs[0].ok_or_else(|| Error::model("a Softmax has no input"))?;
     }
     Ok(value)
@@ -64,7 +65,7 @@ pub fn find_head(imported: &Imported) -> Result<Head> {
                 features: dims.iter().product::<usize>() / dims[axis].max(1),
             });
         }
-        if !AFTER_HEAD.contains(&node.op_type.as_str()) {
+        if !facts(graph, node).keeps_classes {
             break;
         }
         if let Some(p) = of_node.iter().find(|p| p.kind == ParameterKind::Bias) {

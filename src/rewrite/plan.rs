@@ -6,8 +6,9 @@ use super::strengths::{self, OwnStrength};
 use super::{freezing, head_map};
 use crate::bundle::manifest::{BatchNormMode, Role};
 use crate::error::{Error, Result};
-use crate::import::{BatchSize, ImportOptions, Imported, Parameter, ParameterKind, Split, import};
+use crate::import::{BatchSize, ImportOptions, Imported, Parameter, Split, import};
 use crate::onnx::SourceModel;
+use crate::operator::{Normalization, ParameterKind, View};
 use std::collections::HashSet;
 
 /// One parameter of the source model and its part in the training.
@@ -83,7 +84,8 @@ pub fn plan(source: &mut SourceModel, options: &Options) -> Result<(Plan, Import
         )));
     }
     let frozen = freezing::decide(&imported, &new_names, options)?;
-    let live = imported.parameters.iter().any(|p| p.kind == ParameterKind::Scale);
+    let scales = batch_norm_scales(&imported);
+    let live = !scales.is_empty();
     let batch_norm = match (live, options.batch_norm) {
         (false, Some(BatchNormMode::Train)) => {
             return Err(Error::usage(
@@ -94,12 +96,7 @@ pub fn plan(source: &mut SourceModel, options: &Options) -> Result<(Plan, Import
         (true, None) => BatchNormMode::Train,
         (true, Some(mode)) => mode,
     };
-    let frozen_norms = imported
-        .parameters
-        .iter()
-        .filter(|p| p.kind == ParameterKind::Scale && frozen.contains_key(&p.name))
-        .map(|p| p.name.clone())
-        .collect();
+    let frozen_norms = scales.into_iter().filter(|name| frozen.contains_key(*name)).map(str::to_string).collect();
     let mut parameters: Vec<Planned> = imported
         .parameters
         .iter()
@@ -126,4 +123,15 @@ pub fn plan(source: &mut SourceModel, options: &Options) -> Result<(Plan, Import
     strengths::decide(&mut parameters, options)?;
     let split = imported.split.clone();
     Ok((Plan { parameters, batch_norm, head: head.ok(), classes, frozen_norms, split }, imported))
+}
+
+/// Names of the scales of live BatchNorms.
+fn batch_norm_scales(imported: &Imported) -> Vec<&str> {
+    let graph = &imported.graph;
+    let batch_norm = |index: usize| {
+        let operator = View { graph, node: &graph.nodes[index] }.operator();
+        operator.is_some_and(|o| o.facts().normalization == Some(Normalization::Batch))
+    };
+    let scales = imported.parameters.iter().filter(|p| p.kind == ParameterKind::Scale && batch_norm(p.node));
+    scales.map(|p| p.name.as_str()).collect()
 }

@@ -10,10 +10,10 @@ use super::{channel_attention::Attention, plan::Plan};
 use crate::bundle::Setting;
 use crate::bundle::manifest::{self, Role, Scalar};
 use crate::error::{Error, Result};
-use crate::import::{Imported, ParameterKind};
-use crate::ir::{Dim, Graph, TensorType, ValueId};
+use crate::import::Imported;
+use crate::ir::{Dim, Graph, Node, TensorType, ValueId};
 use crate::loss::{self, Reads, Regularizer, Seen};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Meaning, ParameterKind, Rule, View};
 use std::collections::HashSet;
 
 /// A regularizer as it is asked for.
@@ -224,11 +224,12 @@ pub fn taps(imported: &Imported, patterns: &[String]) -> Result<Vec<Tap>> {
         let parameter = &imported.parameters[i];
         let node = &imported.graph.nodes[parameter.node];
         let value = node.outputs[0];
-        let last = imported.graph.ty(value).rank() - 1;
-        let axis = if node.op_type == "MatMul" { last } else { 1 };
-        Tap { weight: parameter.name.clone(), alias: parameter.alias.clone(), value, axis }
+        let view = View { graph: &imported.graph, node };
+        let channels = view.operator().and_then(|o| o.output_channels(&view));
+        let axis = channels.map(|c| c.axis).ok_or_else(|| Error::model(format!("`{}` has no output channels", node.name)))?;
+        Ok(Tap { weight: parameter.name.clone(), alias: parameter.alias.clone(), value, axis })
     };
-    Ok(indices.into_iter().map(tap).collect())
+    indices.into_iter().map(tap).collect()
 }
 
 fn matched(imported: &Imported, patterns: &[String]) -> Result<Vec<usize>> {
@@ -261,7 +262,8 @@ fn last_of_stages(imported: &Imported) -> Result<Vec<usize>> {
             continue;
         }
         let node = |p: usize| &graph.nodes[imported.parameters[p].node];
-        let convolution = |p: &usize| matches!(imported.parameters[*p].kind, ParameterKind::Kernel { .. }) && node(*p).op_type == "Conv";
+        let convolution =
+            |p: &usize| matches!(imported.parameters[*p].kind, ParameterKind::Kernel { .. }) && is_convolution(graph, node(*p));
         // Attention branches within a unit work on maps of one pixel.
         let is_map = |p: &usize| graph.ty(node(*p).outputs[0]).shape.iter().skip(2).any(|d| *d != Dim::Known(1));
         let all: Vec<usize> = unit.parameters.iter().copied().filter(convolution).collect();
@@ -272,12 +274,16 @@ fn last_of_stages(imported: &Imported) -> Result<Vec<usize>> {
     Ok(found)
 }
 
+fn is_convolution(graph: &Graph, node: &Node) -> bool {
+    View { graph, node }.operator().is_some_and(|o| o.facts().meaning == Meaning::Convolution)
+}
+
 /// For each node the largest number of convolutions on a way to it.
 fn depths(graph: &Graph) -> Vec<usize> {
     let mut depth: Vec<usize> = vec![];
     for node in &graph.nodes {
         let before = node.used().filter_map(|v| graph.value(v).producer).filter_map(|i| depth.get(i).copied()).max().unwrap_or(0);
-        depth.push(before + (node.op_type == "Conv") as usize);
+        depth.push(before + is_convolution(graph, node) as usize);
     }
     depth
 }

@@ -12,11 +12,11 @@ use super::source_branch::start_constant;
 use crate::bundle::Setting;
 use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
-use crate::import::{Imported, ParameterKind};
-use crate::ir::{Attrs, DType, Graph, Tensor, ValueId};
+use crate::import::Imported;
+use crate::ir::{DType, Graph, Tensor, ValueId};
 use crate::onnx::SourceModel;
-use crate::operator::{Builder, Rule};
-use crate::penalty::{Groups, Penalty, Pretrained};
+use crate::operator::{Builder, ParameterKind, Rule, View};
+use crate::penalty::{self, Groups, Penalty, Pretrained};
 use std::collections::HashMap;
 
 /// The strength of the penalty on one parameter: the value of a scalar input times a constant.
@@ -206,11 +206,10 @@ fn cast(tensor: &Tensor, dtype: DType) -> Tensor {
 /// One group for each output channel.
 fn groups(p: &Planned, imported: &Imported) -> Groups {
     let ParameterKind::Kernel { axis } = p.parameter.kind else { return Groups::elements(&p.shape) };
-    let node = imported.graph.nodes.get(p.parameter.node);
-    match node.filter(|n| n.op_type == "ConvTranspose").and_then(|n| usize::try_from(n.int("group", 1)).ok()) {
-        Some(blocks) => Groups::transposed(&p.shape, blocks),
-        None => Groups::channels(&p.shape, axis),
-    }
+    let graph = &imported.graph;
+    let view = graph.nodes.get(p.parameter.node).map(|node| View { graph, node });
+    let channels = view.and_then(|n| n.operator()?.output_channels(&n));
+    Groups::channels(&p.shape, axis, channels.map_or(1, |c| c.blocks))
 }
 
 /// The penalty at one parameter of a graph that is being built.
@@ -279,13 +278,7 @@ impl Acting<'_> {
     /// `next − lr·∇Ω(w)`.
     pub fn after(&self, b: &mut Builder, next: ValueId, lr: ValueId) -> Rule<ValueId> {
         match (self.site.penalties.step, self.gradient) {
-            (PenaltyStep::Decoupled, Some(gradient)) => {
-                let outputs = b.call("DecoupledPenalty", &[next, gradient, lr], Attrs::new(), |b, i| {
-                    let pull = b.mul(i[1], i[2])?;
-                    Ok(vec![b.sub(i[0], pull)?])
-                })?;
-                Ok(outputs[0])
-            }
+            (PenaltyStep::Decoupled, Some(gradient)) => penalty::decoupled(b, next, gradient, lr),
             (PenaltyStep::Proximal, None) => {
                 let threshold = b.mul(lr, self.strength)?;
                 self.site.penalties.penalty.prox(b, &self.site.seen(next, threshold))

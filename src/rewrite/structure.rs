@@ -7,6 +7,7 @@
 use crate::error::{Error, Result};
 use crate::import::Imported;
 use crate::ir::{Dim, Graph, Node};
+use crate::operator::{Meaning, View};
 
 /// A part of the network that can be frozen as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub fn blocks(imported: &Imported) -> Result<Vec<Block>> {
 fn is_residual(graph: &Graph, node: &Node) -> bool {
     let [Some(a), Some(b)] = node.inputs[..] else { return false };
     let computed = |v| graph.producer(v).is_some();
-    matches!(node.op_type.as_str(), "Add" | "Sum")
+    View { graph, node }.operator().is_some_and(|o| o.facts().meaning == Meaning::Sum)
         && a != b
         && computed(a)
         && computed(b)

@@ -17,6 +17,7 @@ const STAGES: &[&[&str]] = &[
     &["onnx"],
     &["operator", "ops"],
     &["grad", "loss", "penalty", "optim"],
+    &["functions"],
     &["pass"],
     &["import", "zoo"],
     &["emit"],

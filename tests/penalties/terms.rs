@@ -145,12 +145,12 @@ fn find(kind: &str) -> &'static dyn Penalty {
 /// Kernels of Conv, Gemm with transB 1 and 0, ConvTranspose in one block and in two, and a bias.
 fn cases() -> Vec<Case> {
     vec![
-        Case::new(&[4, 3, 2, 2], Groups::channels(&[4, 3, 2, 2], 0), |i| i[0], 1),
-        Case::new(&[3, 5], Groups::channels(&[3, 5], 0), |i| i[0], 2),
-        Case::new(&[5, 3], Groups::channels(&[5, 3], 1), |i| i[1], 3),
-        Case::new(&[4, 3, 2, 1], Groups::transposed(&[4, 3, 2, 1], 1), |i| i[1], 4),
+        Case::new(&[4, 3, 2, 2], Groups::channels(&[4, 3, 2, 2], 0, 1), |i| i[0], 1),
+        Case::new(&[3, 5], Groups::channels(&[3, 5], 0, 1), |i| i[0], 2),
+        Case::new(&[5, 3], Groups::channels(&[5, 3], 1, 1), |i| i[1], 3),
+        Case::new(&[4, 3, 2, 1], Groups::channels(&[4, 3, 2, 1], 1, 1), |i| i[1], 4),
         // Inputs 0 and 1 feed outputs 0 to 2, inputs 2 and 3 outputs 3 to 5.
-        Case::new(&[4, 3, 2, 1], Groups::transposed(&[4, 3, 2, 1], 2), |i| i[0] / 2 * 3 + i[1], 5),
+        Case::new(&[4, 3, 2, 1], Groups::channels(&[4, 3, 2, 1], 1, 2), |i| i[0] / 2 * 3 + i[1], 5),
         Case::new(&[6], Groups::elements(&[6]), |i| i[0], 6),
     ]
 }

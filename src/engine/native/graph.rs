@@ -159,7 +159,7 @@ pub fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributePro
 
 /// Whether the node calls a function of ours, whatever the number behind its name.
 pub fn calls(node: &NodeProto, function: &str) -> bool {
-    node.domain() == Domain::Function.name() && crate::engine::inline::base(node.op_type()) == function
+    node.domain() == Domain::Function.name() && crate::operator::Function::base_name(node.op_type()) == function
 }
 
 /// Whether the node is a native operator of that name.

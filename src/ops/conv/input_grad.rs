@@ -3,7 +3,10 @@
 use super::LARGE_MAP;
 use super::geometry::Geometry;
 use crate::ir::{Attr, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
+
+/// `(dy, w) → dx`.
+pub const INPUT_GRAD: Function = Function::new("ConvInputGrad");
 
 impl Geometry {
     /// The gradient of the input: `dY` convolved with the kernel turned over, or a transposed convolution.
@@ -11,7 +14,7 @@ impl Geometry {
         let mut attributes = self.attrs();
         // A strided convolution's output does not tell the input's size.
         attributes.insert("input_shape".into(), Attr::Ints(self.input.iter().map(|&s| s as i64).collect()));
-        let dx = b.call("ConvInputGrad", &[dy, w], attributes, |b, i| {
+        let dx = b.call(&INPUT_GRAD, &[dy, w], attributes, |b, i| {
             let reach: Vec<usize> = (0..self.rank()).map(|i| self.window.extent(i) - 1).collect();
             let fits = reach.iter().zip(&self.window.pads_begin).all(|(r, p)| r >= p)
                 && reach.iter().zip(&self.window.pads_end).all(|(r, p)| r >= p);

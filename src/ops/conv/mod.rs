@@ -9,12 +9,17 @@ mod stacked;
 mod transpose;
 mod weight_grad;
 
+pub use self::input_grad::INPUT_GRAD;
+pub use self::sample_grad::SAMPLE_GRAD;
 pub use self::transpose::ConvTranspose;
+pub use self::weight_grad::WEIGHT_GRAD;
 
 use self::geometry::Geometry;
 use crate::ir::{Dim, Node, TensorType, ValueId};
 use crate::operator::window::Window;
-use crate::operator::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
+use crate::operator::{
+    Builder, Facts, Grad, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
+};
 
 /// Output maps at least this high and wide take the forms for large maps.
 const LARGE_MAP: usize = 28;
@@ -25,6 +30,10 @@ pub struct Conv;
 impl Operator for Conv {
     fn op_type(&self) -> &'static str {
         "Conv"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::Convolution, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
@@ -76,8 +85,12 @@ impl Operator for Conv {
         Ok(geometry.stacked(b, x, w, bias.copied())?.map(|y| vec![y]))
     }
 
-    fn slots(&self, _: &View) -> Vec<Slot> {
-        vec![Slot::Data, Slot::Kernel { axis: 0 }, Slot::Bias]
+    fn parameters(&self, _: &View) -> Vec<Option<ParameterKind>> {
+        vec![None, Some(ParameterKind::Kernel { axis: 0 }), Some(ParameterKind::Bias)]
+    }
+
+    fn output_channels(&self, _: &View) -> Option<OutputChannels> {
+        Some(OutputChannels { axis: 1, blocks: 1 })
     }
 
     fn notes(&self) -> &'static str {

@@ -2,7 +2,10 @@
 
 use super::geometry::Geometry;
 use crate::ir::{Attr, Dim, ValueId};
-use crate::operator::{Builder, PerSample, Rule};
+use crate::operator::{Builder, Function, PerSample, Rule};
+
+/// `(x, dy) → dw of each sample`.
+pub const SAMPLE_GRAD: Function = Function::new("ConvSampleGrad");
 
 impl Geometry {
     /// The gradient of the kernel for each sample: `dYₙ·Xₙᵀ`, where `X` holds a row for every channel and kernel tap.
@@ -15,7 +18,7 @@ impl Geometry {
         let (per_group, features) = (self.channels / group, self.features / group);
         let pixels: usize = self.output.iter().product();
         let known = |dims: &[usize]| dims.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>();
-        let dw = b.call("ConvSampleGrad", &[large, small], attributes, |b, i| {
+        let dw = b.call(&SAMPLE_GRAD, &[large, small], attributes, |b, i| {
             let x = self.padded(b, i[0])?;
             let x = self.phases(b, x)?;
             let mut parts = vec![];

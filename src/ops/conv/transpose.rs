@@ -4,7 +4,9 @@ use super::geometry::Geometry;
 use super::{bias_grad, bias_sample_grad, group_of, import_window};
 use crate::ir::{Attr, Dim, TensorType, ValueId};
 use crate::operator::window::Window;
-use crate::operator::{Builder, Grad, Import, Operator, PerSample, Rule, Samples, Slot, View, fixed, floating};
+use crate::operator::{
+    Builder, Facts, Grad, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
+};
 
 /// Without auto_pad and output_shape.
 pub struct ConvTranspose;
@@ -12,6 +14,10 @@ pub struct ConvTranspose;
 impl Operator for ConvTranspose {
     fn op_type(&self) -> &'static str {
         "ConvTranspose"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::TransposedConvolution, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
@@ -70,8 +76,12 @@ impl Operator for ConvTranspose {
         Ok(vec![None, dw, db])
     }
 
-    fn slots(&self, _: &View) -> Vec<Slot> {
-        vec![Slot::Data, Slot::Kernel { axis: 1 }, Slot::Bias]
+    fn parameters(&self, _: &View) -> Vec<Option<ParameterKind>> {
+        vec![None, Some(ParameterKind::Kernel { axis: 1 }), Some(ParameterKind::Bias)]
+    }
+
+    fn output_channels(&self, n: &View) -> Option<OutputChannels> {
+        Some(OutputChannels { axis: 1, blocks: group_of(n.node).ok()? })
     }
 
     fn notes(&self) -> &'static str {

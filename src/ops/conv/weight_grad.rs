@@ -4,11 +4,14 @@ use super::LARGE_MAP;
 use super::geometry::Geometry;
 use crate::ir::{Dim, ValueId, product};
 use crate::operator::window::Window;
-use crate::operator::{Builder, Rule};
+use crate::operator::{Builder, Function, Rule};
 use crate::ops::slice::take_apart;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+
+/// `(x, dy) → dw`.
+pub const WEIGHT_GRAD: Function = Function::new("ConvWeightGrad");
 
 /// With at most this many rows the taps' slices are stacked, so that one product does for all.
 const STACKED_ROWS: usize = 64;
@@ -25,7 +28,7 @@ fn over_batch(b: &mut Builder, rows: ValueId, columns: ValueId) -> Rule<ValueId>
 impl Geometry {
     /// The gradient of the kernel.
     pub(super) fn weight_grad(&self, b: &mut Builder, x: ValueId, dy: ValueId) -> Rule<ValueId> {
-        let dw = b.call("ConvWeightGrad", &[x, dy], self.attrs(), |b, i| {
+        let dw = b.call(&WEIGHT_GRAD, &[x, dy], self.attrs(), |b, i| {
             let dw = if let Some(folded) = self.space_to_depth() {
                 self.weight_grad_folded(b, i[0], i[1], &folded)?
             } else {

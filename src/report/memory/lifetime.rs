@@ -4,31 +4,11 @@
 //! node writes over an input that nobody reads later. Inputs, constants and graph outputs lie outside: their buffers are the caller's.
 
 use crate::ir::{Dim, Graph, Node, TensorType, ValueId};
+use crate::operator::{Facts, Meaning, View};
 
-/// Operators whose result is another view of the first input.
-const VIEWS: [&str; 6] = ["Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Dropout"];
-
-/// Operators that may write over one of their first two inputs.
-const IN_PLACE: [&str; 18] = [
-    "Abs",
-    "Add",
-    "And",
-    "Clip",
-    "Div",
-    "Exp",
-    "HardSigmoid",
-    "LeakyRelu",
-    "Log",
-    "Mul",
-    "Neg",
-    "Not",
-    "Or",
-    "Relu",
-    "Sigmoid",
-    "Sqrt",
-    "Sub",
-    "Tanh",
-];
+fn facts(graph: &Graph, node: &Node) -> Facts {
+    View { graph, node }.operator().map_or(Facts::NONE, |o| o.facts())
+}
 
 /// One stretch of memory.
 pub(super) struct Buffer {
@@ -101,7 +81,7 @@ fn constant(graph: &Graph, node: &Node) -> bool {
 /// Bytes that the kernel takes for itself: the columns of one image in a transposed convolution.
 fn workspace(graph: &Graph, node: &Node) -> u64 {
     let (Some(x), Some(w)) = (node.inputs.first().copied().flatten(), node.inputs.get(1).copied().flatten()) else { return 0 };
-    if node.op_type != "ConvTranspose" {
+    if facts(graph, node).meaning != Meaning::TransposedConvolution {
         return 0;
     }
     let sizes = |v: ValueId, from: usize| graph.ty(v).shape.get(from..).unwrap_or_default().iter().filter_map(|d| d.known());
@@ -116,7 +96,7 @@ pub(super) fn lifetimes(graph: &Graph) -> Lifetimes {
     let mut root: Vec<ValueId> = graph.ids().collect();
     for &i in &order {
         let node = &graph.nodes[i];
-        if let (true, Some(input), Some(&output)) = (VIEWS.contains(&node.op_type.as_str()), node.used().next(), node.outputs.first())
+        if let (true, Some(input), Some(&output)) = (facts(graph, node).view, node.used().next(), node.outputs.first())
             && !external[output.index()]
         {
             root[output.index()] = root[input.index()];
@@ -141,7 +121,7 @@ pub(super) fn lifetimes(graph: &Graph) -> Lifetimes {
             let reused = node
                 .used()
                 .take(2)
-                .filter(|_| IN_PLACE.contains(&node.op_type.as_str()))
+                .filter(|_| facts(graph, node).in_place)
                 .map(|v| root[v.index()])
                 .filter(|r| last[r.index()] == at && bytes(graph.ty(*r)) == size)
                 .find_map(|r| buffer_of[r.index()]);

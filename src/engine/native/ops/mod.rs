@@ -108,7 +108,7 @@ pub fn find(editor: &Editor, node: &NodeProto) -> Option<&'static Native> {
         native.replaces.as_ref().is_some_and(|source| {
             let name = match node.domain() {
                 "" if !source.function => node.op_type(),
-                domain if source.function && domain == Domain::Function.name() => crate::engine::inline::base(node.op_type()),
+                domain if source.function && domain == Domain::Function.name() => crate::operator::Function::base_name(node.op_type()),
                 _ => return false,
             };
             name == source.op_type && (source.covers)(editor, node)

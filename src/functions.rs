@@ -1,0 +1,71 @@
+//! The one table of model-local functions: every larger unit that a rule, a loss, a penalty or an optimizer builds. Each is declared beside
+//! the rule that builds it.
+
+use crate::loss::{self, bss, cross_entropy, delta, lwf};
+use crate::operator::Function;
+use crate::ops::{
+    average_pool, batch_norm, clip, conv, hard_sigmoid, hard_swish, leaky_relu, max_pool, reduce, relu, sigmoid, softmax, tanh,
+};
+use crate::optim::{adamw, clip as clip_norm, ema, lars, sgd, spd};
+use crate::penalty::{self, gl_sp, gl_sp_fisher, l1_sp, l2, l2_sp, l2_sp_fisher};
+
+/// Every function of the domain `ai.spgraph`.
+pub static FUNCTIONS: &[&Function] = &[
+    // Gradients
+    &average_pool::GRAD,
+    &batch_norm::FROZEN_AFFINE_GRAD,
+    &batch_norm::FROZEN_INPUT_GRAD,
+    &batch_norm::TRAIN_GRAD,
+    &clip::GRAD,
+    &conv::INPUT_GRAD,
+    &conv::WEIGHT_GRAD,
+    &hard_sigmoid::GRAD,
+    &hard_swish::GRAD,
+    &leaky_relu::GRAD,
+    &max_pool::GRAD,
+    &reduce::GLOBAL_MAX_POOL_GRAD,
+    &reduce::MAX_GRAD,
+    &relu::GRAD,
+    &sigmoid::GRAD,
+    &softmax::GRAD,
+    &softmax::LOG_GRAD,
+    &tanh::GRAD,
+    // Gradients of single samples
+    &batch_norm::FROZEN_SAMPLE_GRAD,
+    &conv::SAMPLE_GRAD,
+    // The forward pass
+    &batch_norm::TRAIN,
+    // Losses and regularizers
+    &bss::PENALTY,
+    &cross_entropy::CROSS_ENTROPY,
+    &delta::PENALTY,
+    &loss::ROW_COUNT,
+    &loss::ROW_SHARES,
+    &lwf::PENALTY,
+    // Penalties
+    &gl_sp::PENALTY,
+    &gl_sp::PROX,
+    &gl_sp::VALUE,
+    &gl_sp_fisher::PENALTY,
+    &l1_sp::PENALTY,
+    &l1_sp::PROX,
+    &l1_sp::VALUE,
+    &l2::PENALTY,
+    &l2_sp::PENALTY,
+    &l2_sp_fisher::PENALTY,
+    &penalty::DECOUPLED,
+    // Updates
+    &adamw::CORRECTIONS,
+    &adamw::UPDATE,
+    &clip_norm::COEFFICIENT,
+    &ema::UPDATE,
+    &lars::UPDATE,
+    &sgd::UPDATE,
+    &spd::PROJECTION,
+];
+
+/// The function that a model calls by `name`, with or without the number that tells its bodies apart.
+pub fn find(name: &str) -> Option<&'static Function> {
+    let base = Function::base_name(name);
+    FUNCTIONS.iter().copied().find(|f| f.name == base)
+}

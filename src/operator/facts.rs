@@ -1,0 +1,101 @@
+//! What is true of an operator in every network, for those who must not know operators by name.
+
+/// Facts about an operator. Most are false of most operators: `Facts { view: true, ..Facts::NONE }`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Every element of the result depends on the elements at the same place alone, after broadcasting: the operator may work in any
+    /// layout of memory that its operands share. Says nothing of types; a comparison gives booleans.
+    pub elementwise: bool,
+    /// The first result has the bytes of the first input, under another shape at most.
+    pub view: bool,
+    /// Runtimes let it write its result over one of its first two inputs.
+    pub in_place: bool,
+    /// Gives every class its own result, so that it may stand between a classifier and the network's output.
+    pub keeps_classes: bool,
+    pub meaning: Meaning,
+    /// Of an operator that normalizes.
+    pub normalization: Option<Normalization>,
+}
+
+impl Facts {
+    /// Of an operator about which nothing special is known.
+    pub const NONE: Facts =
+        Facts { elementwise: false, view: false, in_place: false, keeps_classes: false, meaning: Meaning::Other, normalization: None };
+
+    /// Of a function on single elements.
+    pub const ELEMENTWISE: Facts = Facts { elementwise: true, ..Facts::NONE };
+
+    /// Of a function on single elements that runtimes compute in place.
+    pub const IN_PLACE: Facts = Facts { in_place: true, ..Facts::ELEMENTWISE };
+}
+
+/// What an operator computes, where others look for just that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    Other,
+    /// Its input.
+    Identity,
+    /// The sum of its inputs.
+    Sum,
+    /// `max(0, x)`.
+    Rectifier,
+    /// Probabilities of classes, or their logarithms, from logits.
+    Probabilities,
+    /// A matrix product with a kernel.
+    MatrixProduct,
+    /// A convolution with a kernel.
+    Convolution,
+    /// A convolution turned around.
+    TransposedConvolution,
+}
+
+impl Meaning {
+    /// Whether a constant for each channel that is added to the result is a layer's bias.
+    pub fn takes_bias(self) -> bool {
+        matches!(self, Meaning::MatrixProduct | Meaning::Convolution)
+    }
+}
+
+/// Over what an operator normalizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Normalization {
+    /// Over the images of a batch while it is trained, by running statistics otherwise.
+    Batch,
+}
+
+/// What a constant that enters a node stands for, where it is a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// The weight of a convolution or matrix product; `axis` runs over the output channels.
+    Kernel {
+        /// Counted from 0.
+        axis: usize,
+    },
+    /// What is added to each output channel.
+    Bias,
+    /// The factor of a normalization.
+    Scale,
+    /// The addend of a normalization.
+    Shift,
+    /// A running mean: written by the forward pass, not by the optimizer.
+    Mean,
+    /// A running variance, likewise.
+    Variance,
+}
+
+impl ParameterKind {
+    /// Whether it is a statistic and no trainable parameter.
+    pub fn is_buffer(self) -> bool {
+        matches!(self, ParameterKind::Mean | ParameterKind::Variance)
+    }
+}
+
+/// Where the output channels of an operator with a kernel lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputChannels {
+    /// The axis of the output along which they lie.
+    pub axis: usize,
+    /// Into how many blocks the kernel's first axis falls, each with output channels of its own: the groups of a transposed convolution,
+    /// whose kernel is `[inputs, outputs / groups, …]`; otherwise 1.
+    pub blocks: usize,
+}

@@ -1,0 +1,30 @@
+//! The absolute value.
+
+use crate::ir::{Attrs, TensorType, ValueId};
+use crate::operator::{Builder, Facts, Grad, Operator, Rule, View, unchanged};
+
+/// `|x|`; gradient `dy·sign(x)`, 0 at 0 as in PyTorch.
+pub struct Abs;
+
+impl Operator for Abs {
+    fn op_type(&self) -> &'static str {
+        "Abs"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::IN_PLACE
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        unchanged(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let sign = b.op("Sign", &[g.input(0)?], Attrs::new())?;
+        Ok(vec![Some(b.mul(g.dy()?, sign)?)])
+    }
+
+    fn notes(&self) -> &'static str {
+        "gradient 0 at 0"
+    }
+}

@@ -1,0 +1,75 @@
+//! Values between two bounds.
+
+use crate::ir::{Attr, Attrs, Tensor, TensorType, ValueId};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs};
+
+/// `(x, dy) → dx`.
+pub const GRAD: Function = Function::elementwise("ClipGrad");
+
+/// `max(lo, min(hi, x))` with constant bounds; gradient 1 inside, 0 at the bounds and outside, as in PyTorch (2.15).
+pub struct Clip;
+
+impl Clip {
+    fn bound(b: &Builder, g: &Grad, i: usize, default: f64) -> Rule<f64> {
+        if !g.has(i) {
+            return Ok(default);
+        }
+        let value = b.graph.value(g.input(i)?).constant.as_ref().and_then(|t| t.to_f64().ok());
+        value.and_then(|v| v.first().copied()).ok_or_else(|| "its bounds are computed while the model runs".to_string())
+    }
+}
+
+impl Operator for Clip {
+    fn op_type(&self) -> &'static str {
+        "Clip"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::IN_PLACE
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        // Attributes up to opset 10, inputs since.
+        let dtype = cx.ty(0)?.dtype;
+        for (i, name) in ["min", "max"].into_iter().enumerate() {
+            if let Some(v) = cx.source.float(name).map_err(|e| e.to_string())? {
+                let value = cx.add_constant(name, Tensor::from_floats(dtype, &[], &[v as f64]));
+                cx.inputs.resize(cx.inputs.len().max(i + 2), None);
+                cx.inputs[i + 1] = Some(value);
+            }
+        }
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        Ok(vec![n.ty(0)?.clone()])
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let lo = Clip::bound(b, g, 1, f64::NEG_INFINITY)?;
+        let hi = Clip::bound(b, g, 2, f64::INFINITY)?;
+        let inputs = [g.input(0)?, g.dy()?];
+        let attributes = attrs([("min", Attr::Float(lo as f32)), ("max", Attr::Float(hi as f32))]);
+        let dx = b.call(&GRAD, &inputs, attributes, |b, i| {
+            let dtype = b.dtype(i[0]);
+            let mut dx = i[1];
+            for (bound, op) in [(lo, "Greater"), (hi, "Less")] {
+                if bound.is_finite() {
+                    let bound = b.number(bound, i[0]);
+                    let inside = b.op(op, &[i[0], bound], Attrs::new())?;
+                    let inside = b.cast(inside, dtype)?;
+                    dx = b.mul(dx, inside)?;
+                }
+            }
+            if dx == i[1] {
+                dx = b.op("Identity", &[dx], Attrs::new())?;
+            }
+            Ok(vec![dx])
+        })?;
+        Ok(vec![Some(dx[0])])
+    }
+
+    fn notes(&self) -> &'static str {
+        "constant bounds; gradient 0 at the bounds"
+    }
+}

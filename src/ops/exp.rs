@@ -1,0 +1,26 @@
+//! The exponential function.
+
+use crate::ir::{TensorType, ValueId};
+use crate::operator::{Builder, Facts, Grad, Operator, Rule, View, unchanged};
+
+/// `eˣ`; gradient `dy·y`.
+pub struct Exp;
+
+impl Operator for Exp {
+    fn op_type(&self) -> &'static str {
+        "Exp"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::IN_PLACE
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        unchanged(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let dy = g.dy()?;
+        Ok(vec![Some(b.mul(dy, g.output(0))?)])
+    }
+}

@@ -1,0 +1,47 @@
+//! The sigmoid of three straight lines.
+
+use super::step::between;
+use crate::ir::{Attr, TensorType, ValueId};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, unchanged};
+
+/// `(y, dy) → dx`.
+pub const GRAD: Function = Function::elementwise("HardSigmoidGrad");
+
+/// `max(0, min(1, alpha·x + beta))`; gradient `alpha` strictly between the bends, 0 at them.
+pub struct HardSigmoid;
+
+impl Operator for HardSigmoid {
+    fn op_type(&self) -> &'static str {
+        "HardSigmoid"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::IN_PLACE
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        cx.float("alpha", 0.2)?;
+        cx.float("beta", 0.5).map(drop)
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        unchanged(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let (alpha, beta) = (g.node.float("alpha", 0.2), g.node.float("beta", 0.5));
+        let inputs = [g.output(0), g.dy()?];
+        let attributes = attrs([("alpha", Attr::Float(alpha)), ("beta", Attr::Float(beta))]);
+        let dx = b.call(&GRAD, &inputs, attributes, |b, i| {
+            let inside = between(b, i[0], 0.0, 1.0)?;
+            let alpha = b.number(alpha as f64, inside);
+            let slope = b.mul(inside, alpha)?;
+            Ok(vec![b.mul(i[1], slope)?])
+        })?;
+        Ok(vec![Some(dx[0])])
+    }
+
+    fn notes(&self) -> &'static str {
+        "gradient 0 at both bends"
+    }
+}

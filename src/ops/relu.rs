@@ -1,0 +1,38 @@
+//! The rectifier.
+
+use super::step::positive;
+use crate::ir::{Attrs, TensorType, ValueId};
+use crate::operator::{Builder, Facts, Function, Grad, Meaning, Operator, Rule, View, unchanged};
+
+/// `(y, dy) → dx`.
+pub const GRAD: Function = Function::elementwise("ReluGrad");
+
+/// relu′(0) = 0.
+pub struct Relu;
+
+impl Operator for Relu {
+    fn op_type(&self) -> &'static str {
+        "Relu"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::Rectifier, keeps_classes: true, ..Facts::IN_PLACE }
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        unchanged(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let inputs = [g.output(0), g.dy()?];
+        let dx = b.call(&GRAD, &inputs, Attrs::new(), |b, i| {
+            let mask = positive(b, i[0])?;
+            Ok(vec![b.mul(i[1], mask)?])
+        })?;
+        Ok(vec![Some(dx[0])])
+    }
+
+    fn notes(&self) -> &'static str {
+        "gradient 0 at 0"
+    }
+}

@@ -1,0 +1,28 @@
+//! The square root.
+
+use crate::ir::{TensorType, ValueId};
+use crate::operator::{Builder, Facts, Grad, Operator, Rule, View, unchanged};
+
+/// `√x`; gradient `dy / (2y)`.
+pub struct Sqrt;
+
+impl Operator for Sqrt {
+    fn op_type(&self) -> &'static str {
+        "Sqrt"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::IN_PLACE
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        unchanged(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let (y, dy) = (g.output(0), g.dy()?);
+        let half = b.number(0.5, y);
+        let scaled = b.mul(dy, half)?;
+        Ok(vec![Some(b.div(scaled, y)?)])
+    }
+}
