@@ -113,10 +113,6 @@ impl Loader {
         Ok(Loader { shared: Arc::new(Shared { dataset, options, pool }) })
     }
 
-    pub fn dataset(&self) -> &Arc<dyn Dataset> {
-        &self.shared.dataset
-    }
-
     pub fn options(&self) -> &LoaderOptions {
         &self.shared.options
     }

@@ -10,7 +10,7 @@ use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Graph, ValueId};
 use crate::onnx::{self, ExternalWriter, pb};
-use crate::storage::files::OutputDir;
+use crate::storage::folders::OutputDir;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;

@@ -8,13 +8,17 @@ use super::head_first;
 use super::metrics::{Metrics, Record, StepRecord, ValidationRecord};
 use super::options::FinetuneOptions;
 use super::progress::{Outline, Progress};
-use super::run::{self, Best, Results, RunRecord, RunResult, Status};
+use super::run::{Best, Results, RunRecord, RunResult, Status};
+use super::scalars::Scalars;
 use super::setup::{Place, RunPlan, prepare};
-use crate::bundle::{Bundle, Measure, Setting, start_state};
+use super::step::TrainingStep;
+use crate::bundle::{Bundle, Setting, start_state};
 use crate::data::{Augment, Batch, ImageDataset, Loader, LoaderOptions};
-use crate::engine::{self, Engine, EngineOptions, Stepper};
+use crate::engine::{self, Engine, EngineOptions};
 use crate::error::{Error, Result};
-use crate::ir::{DType, Tensor};
+use crate::ir::Tensor;
+use crate::storage::files::write_json;
+use crate::storage::run_folder::RunFolder;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,17 +44,17 @@ pub fn finetune(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &A
     if let Err(error) = &result {
         trainer.record.status = if matches!(error, Error::Interrupted(_)) { Status::Interrupted } else { Status::Failed };
         // The first error is the one to report.
-        let _ = trainer.record.write(&trainer.dir);
+        let _ = trainer.record.write(&trainer.folder);
     }
     result
 }
 
 struct Trainer {
     prepared: Parts,
-    dir: PathBuf,
+    folder: RunFolder,
     record: RunRecord,
     engine: Box<dyn Engine>,
-    stepper: Box<dyn Stepper>,
+    step: TrainingStep,
     loader: Loader,
     validation: Option<(Classifier, Arc<ImageDataset>)>,
     metrics: Metrics,
@@ -70,7 +74,7 @@ struct Trainer {
 /// What is left of [`RunPlan`] after the folders were opened.
 struct Parts {
     bundle: Bundle,
-    scalars: Vec<(Setting, f64)>,
+    scalars: Scalars,
     workers: usize,
 }
 
@@ -92,15 +96,18 @@ impl Trainer {
         let loader = Loader::new(Arc::new(dataset), loader_options)?;
         let head_steps = training.head_steps(loader.batches_per_epoch());
         if head_steps > 0 && at.step == head_steps {
-            head_first::restart(&bundle.manifest.state, &mut state);
+            head_first::restart(&bundle.manifest.state, &mut state)?;
         }
-        let stepper = head_first::load(engine.as_ref(), &bundle, state, at.step < head_steps)?;
+        let step = match at.step < head_steps {
+            true => head_first::load(engine.as_ref(), &bundle, state)?,
+            false => TrainingStep::load(engine.as_ref(), &bundle, state)?,
+        };
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("stopped before the first step; nothing was written".into()));
         }
         let total = training.length.steps(loader.batches_per_epoch());
-        if let Place::Resumed(dir) = &place {
-            let before = RunRecord::read(dir)?.engine;
+        if let Place::Resumed(folder) = &place {
+            let before = RunRecord::read(folder.path())?.engine;
             if before != engine.describe() {
                 progress.note(&format!(
                     "the run began on {before} and goes on on {}: its result will differ in the last digits",
@@ -121,22 +128,23 @@ impl Trainer {
         });
         let engine_options = EngineOptions { choice: engine.kind(), ..options.engine.clone() };
         let record = RunRecord::new(reference, engine.describe(), engine_options, training, counts);
-        let dir = match place {
-            Place::Resumed(dir) => dir,
+        let folder = match place {
+            Place::Resumed(folder) => folder,
             Place::New(out) => {
-                run::write_json(&out.path().join("manifest.json"), &bundle.manifest)?;
-                record.write(out.path())?;
-                out.commit()?
+                let unfinished = RunFolder::new(out.path());
+                write_json(&unfinished.manifest(), true, &bundle.manifest)?;
+                record.write(&unfinished)?;
+                RunFolder::new(out.commit()?)
             }
         };
-        record.write(&dir)?;
-        let (metrics, past) = Metrics::open(&dir.join("metrics.jsonl"), at.step, at.validated)?;
+        record.write(&folder)?;
+        let (metrics, past) = Metrics::open(&folder.metrics(), at.step, at.validated)?;
         let mut trainer = Trainer {
             prepared: Parts { bundle, scalars, workers: options.workers },
-            dir,
+            folder,
             record,
             engine,
-            stepper,
+            step,
             loader,
             validation: held_out,
             metrics,
@@ -215,44 +223,25 @@ impl Trainer {
     fn train_everything(&mut self) -> Result<()> {
         let mut state = self.state()?;
         let bundle = &self.prepared.bundle;
-        head_first::restart(&bundle.manifest.state, &mut state);
-        self.stepper = head_first::load(self.engine.as_ref(), bundle, state, false)?;
+        head_first::restart(&bundle.manifest.state, &mut state)?;
+        self.step = TrainingStep::load(self.engine.as_ref(), bundle, state)?;
         Ok(())
     }
 
     fn step(&mut self, batch: &Batch, start: Instant) -> Result<StepRecord> {
-        let manifest = &self.prepared.bundle.manifest;
-        let lr_factor = self.record.training.lr_factor(self.at.step, self.total, self.head_steps);
-        let mut lr = 0.0;
-        let mut scalars = vec![];
-        for (scalar, (meaning, value)) in manifest.scalars.iter().zip(&self.prepared.scalars) {
-            let rate = *meaning == Setting::LearningRate;
-            let value = if rate { value * lr_factor } else { *value };
-            if rate {
-                lr = value;
-            }
-            scalars.push((scalar.name.as_str(), Tensor::from_floats(manifest.precision, &[], &[value])));
-        }
-        let data = match manifest.data.input.dtype {
-            DType::F64 => Tensor::from_f64(batch.data.shape(), &batch.data.to_f64()?),
-            _ => batch.data.clone(),
-        };
-        let mut feeds = vec![(manifest.data.input.name.as_str(), &data), (manifest.data.target.name.as_str(), &batch.target)];
-        feeds.extend(scalars.iter().map(|(name, tensor)| (*name, tensor)));
-        let outputs = self.stepper.step(&feeds)?;
-        let value = |meaning: Measure| -> Result<f64> {
-            let name = manifest.output(meaning)?;
-            let found = outputs.iter().find(|(n, _)| n == name).ok_or_else(|| Error::model(format!("step.onnx gives no `{name}`")))?;
-            Ok(found.1.to_f64()?.first().copied().unwrap_or(f64::NAN))
-        };
+        let scalars = &self.prepared.scalars;
+        let full = scalars.get(&Setting::LearningRate).ok_or_else(|| Error::model("the bundle's step has no learning rate"))?;
+        let lr = full * self.record.training.lr_factor(self.at.step, self.total, self.head_steps);
+        let scalars = scalars.clone().with(&Setting::LearningRate, lr)?;
+        let found = self.step.run(&batch.data, &batch.target, &scalars)?;
         let record = StepRecord {
             step: self.at.step + 1,
             epoch: self.at.step / self.per_epoch() + 1,
             lr,
-            loss: value(Measure::Loss)?,
-            data_loss: value(Measure::DataLoss)?,
-            penalty: value(Measure::Penalty)?,
-            correct: value(Measure::Correct)?.max(0.0) as u64,
+            loss: found.loss,
+            data_loss: found.data_loss,
+            penalty: found.penalty,
+            correct: found.correct,
             images: batch.valid,
             seconds: start.elapsed().as_secs_f64(),
             wait: batch.wait.as_secs_f64(),
@@ -267,7 +256,7 @@ impl Trainer {
 
     /// The error for numbers that are none.
     fn diverged(&self, what: &str, lr: f64) -> Error {
-        let path = run::checkpoint_path(&self.dir);
+        let path = self.folder.checkpoint();
         let kept = match path.is_file() {
             true => format!("The checkpoint of step {}, {}, is unharmed", self.saved.0, path.display()),
             false => "No checkpoint was written".into(),
@@ -284,7 +273,7 @@ impl Trainer {
 
     /// The current state, all of it numbers.
     fn state(&mut self) -> Result<Vec<Tensor>> {
-        let state = self.stepper.state()?;
+        let state = self.step.state()?;
         match not_finite(&self.prepared.bundle.manifest.state, &state) {
             Some(name) => Err(self.diverged(&format!("`{name}` has values that are no numbers after step {}", self.at.step), self.lr())),
             None => Ok(state),
@@ -293,7 +282,7 @@ impl Trainer {
 
     fn save_checkpoint(&mut self, progress: &mut dyn Progress) -> Result<()> {
         let state = self.state()?;
-        let path = run::checkpoint_path(&self.dir);
+        let path = self.folder.checkpoint();
         checkpoint::write(&path, &self.at, self.prepared.bundle.manifest.state.iter().zip(&state))?;
         self.saved = (self.at.step, Instant::now());
         progress.checkpoint(self.at.step, &path);
@@ -311,8 +300,8 @@ impl Trainer {
                 "stopped after step {} of {}; the checkpoint is {}. To go on: spgraph finetune --resume -o {}",
                 self.at.step,
                 self.total,
-                run::checkpoint_path(&self.dir).display(),
-                self.dir.display()
+                self.folder.checkpoint().display(),
+                self.folder.path().display()
             )),
         }
     }
@@ -338,7 +327,7 @@ impl Trainer {
         let better = |b: &Best| (found.accuracy, -found.loss) > (b.accuracy, -b.loss);
         let best = self.at.best.as_ref().is_none_or(better);
         if best {
-            self.save_model(run::best_path(&self.dir), &state)?;
+            self.save_model(self.folder.best(), &state)?;
             self.at.best = Some(Best { step: self.at.step, accuracy: found.accuracy, loss: found.loss });
         }
         self.at.validated = self.at.step;
@@ -359,7 +348,7 @@ impl Trainer {
     fn complete(&mut self) -> Result<RunResult> {
         let state = self.state()?;
         let bundle = &self.prepared.bundle;
-        self.save_model(run::state_path(&self.dir), &state)?;
+        self.save_model(self.folder.state(), &state)?;
         let distance = Distance::between(&bundle.manifest.state, &state, &start_state(bundle)?)?;
         let count = self.recent.len().max(1) as f64;
         let mean = |f: fn(&StepRecord) -> f64| self.recent.iter().map(f).sum::<f64>() / count;
@@ -378,12 +367,12 @@ impl Trainer {
         };
         self.record.status = Status::Complete;
         self.record.results = Some(results.clone());
-        self.record.write(&self.dir)?;
+        self.record.write(&self.folder)?;
         // The final state takes its place; it is as large as everything else together.
-        let path = run::checkpoint_path(&self.dir);
+        let path = self.folder.checkpoint();
         if path.is_file() {
             std::fs::remove_file(&path).map_err(Error::io("cannot remove", &path))?;
         }
-        Ok(RunResult { path: self.dir.clone(), results })
+        Ok(RunResult { path: self.folder.path().to_path_buf(), results })
     }
 }

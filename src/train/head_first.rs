@@ -6,22 +6,18 @@
 //! phase starts as a new run from the probed head would: the optimizer's state is zero, averages are the weights, and the schedule
 //! of the learning rate counts from there. In the first phase the rate is constant.
 
+use super::step::{TrainingStep, state_ports};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::{Role, State};
-use crate::engine::{Engine, StatePort, Stepper};
+use crate::engine::{Engine, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
 use crate::onnx::{self, ExternalWriter};
 use crate::rewrite::{INLINE_LIMIT, head_step};
 
-/// Loads the bundle's step, or with `head_only` that of the first phase, with `state` in the manifest's order.
-pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>, head_only: bool) -> Result<Box<dyn Stepper>> {
-    let port = |s: &State| StatePort { input: s.input.clone(), output: s.output.clone() };
+/// Loads the step of the first phase, with `state` in the manifest's order.
+pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>) -> Result<TrainingStep> {
     let states = &bundle.manifest.state;
-    if !head_only {
-        let ports: Vec<StatePort> = states.iter().map(port).collect();
-        return engine.load_step(&bundle.step(), &ports, state);
-    }
     let (mut model, live) = head_step(bundle, &state)?;
     let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
     let path = folder.path().join("head_step.onnx");
@@ -35,25 +31,27 @@ pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>, hea
         onnx::write(&path, &model)?;
     }
     drop(model);
-    let ports: Vec<StatePort> = states.iter().zip(&live).filter(|(_, live)| **live).map(|(s, _)| port(s)).collect();
+    let ports = state_ports(states.iter().zip(&live).filter(|(_, live)| **live).map(|(s, _)| s));
     let moving = state.iter().zip(&live).filter(|(_, live)| **live).map(|(t, _)| t.clone()).collect();
     let inner = engine.load_step(&path, &ports, moving)?;
-    Ok(Box::new(HeadStepper { inner, live, state }))
+    Ok(TrainingStep::of(Box::new(HeadStepper { inner, live, state }), &bundle.manifest))
 }
 
 /// The state with which the second phase starts, from that with which the first one ended.
-pub(super) fn restart(states: &[State], state: &mut [Tensor]) {
+pub(super) fn restart(states: &[State], state: &mut [Tensor]) -> Result<()> {
     for (at, s) in states.iter().enumerate() {
         match s.role {
             Role::Optimizer => state[at] = Tensor::zeros(s.dtype, &s.shape),
             Role::Ema => {
-                if let Some(parameter) = states.iter().position(|p| s.of.as_ref() == Some(&p.name)) {
-                    state[at] = state[parameter].clone();
-                }
+                let parameter = states.iter().position(|p| s.of.as_ref() == Some(&p.name));
+                let parameter =
+                    parameter.ok_or_else(|| Error::model(format!("the bundle does not say of what `{}` is the average", s.name)))?;
+                state[at] = state[parameter].clone();
             }
             _ => {}
         }
     }
+    Ok(())
 }
 
 /// Shows the whole state, of which a part stays as it is.

@@ -1,5 +1,6 @@
 //! What a user can ask of a fine-tuning run.
 
+use super::scalars::Scalars;
 use crate::bundle::Setting;
 use crate::bundle::manifest::{Manifest, Role};
 use crate::data::Augment;
@@ -177,7 +178,7 @@ impl Training {
     }
 
     /// The value of each of the manifest's scalars. Fails for a value that makes no sense and a scalar that the bundle lacks.
-    pub fn scalars(&self, manifest: &Manifest) -> Result<Vec<(Setting, f64)>> {
+    pub fn scalars(&self, manifest: &Manifest) -> Result<Scalars> {
         for (setting, &value) in &self.scalars {
             let known = manifest.scalar(setting).is_some();
             match setting {
@@ -212,7 +213,9 @@ impl Training {
         if matches!(self.length, Length::Epochs(0) | Length::Steps(0)) {
             return Err(Error::usage("0 steps of training make no sense: give --epochs or --steps of at least 1"));
         }
-        Ok(manifest.scalars.iter().map(|s| (s.meaning.clone(), self.scalars.get(&s.meaning).copied().unwrap_or(s.default))).collect())
+        let mut scalars = Scalars::defaults(manifest);
+        self.scalars.iter().try_for_each(|(setting, &value)| scalars.set(setting, value))?;
+        Ok(scalars)
     }
 
     /// The number of steps that train the head alone, with so many in an epoch.

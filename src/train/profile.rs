@@ -1,12 +1,13 @@
 //! A few training steps for the sake of their times.
 
 use super::folders;
-use crate::bundle::manifest::Scalar;
-use crate::bundle::{Bundle, Setting, start_state};
+use super::scalars::Scalars;
+use super::step::TrainingStep;
+use crate::bundle::{Bundle, Setting};
 use crate::data::{Augment, ImageDataset, Loader, LoaderOptions, Recipe};
-use crate::engine::{Engine, StatePort};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::ir::{DType, Tensor};
+use crate::ir::Tensor;
 use rand::{RngExt, SeedableRng};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,23 +21,13 @@ const BATCH: usize = 16;
 /// The batch comes from the image folder `data`, or is made of random numbers: values in [−1, 1) and labels of all classes. `batch`
 /// is its size where the bundle takes any. Fails in an engine that keeps no record of its nodes' times.
 pub fn profile(bundle: &Bundle, engine: &dyn Engine, data: Option<&Path>, batch: Option<usize>, steps: usize) -> Result<String> {
-    let manifest = &bundle.manifest;
     let size = batch_size(bundle, batch)?;
     let (images, target) = match data {
         Some(folder) => read(bundle, folder, size)?,
-        None => random(bundle, size)?,
+        None => random_batch(bundle, size)?,
     };
-    let images = match manifest.data.input.dtype {
-        DType::F64 => Tensor::from_f64(images.shape(), &images.to_f64()?),
-        _ => images,
-    };
-    let value = |s: &Scalar| if s.meaning == Setting::LearningRate { 0.0 } else { s.default };
-    let scalar = |s: &Scalar| Tensor::from_floats(manifest.precision, &[], &[value(s)]);
-    let scalars: Vec<(&str, Tensor)> = manifest.scalars.iter().map(|s| (s.name.as_str(), scalar(s))).collect();
-    let mut feeds = vec![(manifest.data.input.name.as_str(), &images), (manifest.data.target.name.as_str(), &target)];
-    feeds.extend(scalars.iter().map(|(name, tensor)| (*name, tensor)));
-    let ports: Vec<StatePort> = manifest.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
-    engine.profile(&bundle.step(), &ports, start_state(bundle)?, &feeds, steps)
+    let scalars = Scalars::defaults(&bundle.manifest).with(&Setting::LearningRate, 0.0)?;
+    TrainingStep::record(engine, bundle, (&images, &target), &scalars, steps)
 }
 
 /// Images per step: the bundle's own number, or `wish` where the bundle takes any.
@@ -63,7 +54,8 @@ fn read(bundle: &Bundle, folder: &Path, batch: usize) -> Result<(Tensor, Tensor)
     Ok((first.data, first.target))
 }
 
-fn random(bundle: &Bundle, batch: usize) -> Result<(Tensor, Tensor)> {
+/// Random images, values in [−1, 1), and labels of all classes; the same every time.
+pub fn random_batch(bundle: &Bundle, batch: usize) -> Result<(Tensor, Tensor)> {
     let input = &bundle.manifest.data.input;
     let mut shape = vec![batch];
     for &d in input.shape.iter().skip(1) {
@@ -71,7 +63,9 @@ fn random(bundle: &Bundle, batch: usize) -> Result<(Tensor, Tensor)> {
             usize::try_from(d).map_err(|_| Error::model(format!("the bundle does not say how large its input `{}` is", input.name)))?,
         );
     }
-    let classes = bundle.class_count()?.unwrap_or(bundle.manifest.classes.len()).max(1) as i64;
+    let known = bundle.class_count()?.or(Some(bundle.manifest.classes.len())).filter(|n| *n > 0);
+    let classes =
+        known.ok_or_else(|| Error::model(format!("{} does not say how many classes its network has", bundle.dir.display())))? as i64;
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
     let labels: Vec<i64> = (0..batch).map(|_| rng.random_range(0..classes)).collect();

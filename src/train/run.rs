@@ -6,13 +6,12 @@ use crate::bundle::Bundle;
 use crate::bundle::manifest::Manifest;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
-use crate::storage::files::write_whole;
+use crate::storage::files::write_json;
+use crate::storage::run_folder::{RECORD, RunFolder};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// The file by which a run folder is recognised.
-pub(super) const RECORD: &str = "run.json";
 const FORMAT: u32 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +101,7 @@ impl RunRecord {
 
     /// Reads `run.json` of a run folder.
     pub fn read(dir: &Path) -> Result<RunRecord> {
-        let path = dir.join(RECORD);
+        let path = RunFolder::new(dir).record();
         if !path.is_file() {
             let why = if dir.exists() { format!("is no run: it holds no {RECORD}") } else { "does not exist".into() };
             return Err(Error::model(format!("{} {why}. Give a folder that `spgraph finetune` wrote", dir.display())));
@@ -120,15 +119,15 @@ impl RunRecord {
         Ok(record)
     }
 
-    pub(super) fn write(&self, dir: &Path) -> Result<()> {
-        write_json(&dir.join(RECORD), self)
+    pub(super) fn write(&self, folder: &RunFolder) -> Result<()> {
+        write_json(&folder.record(), true, self)
     }
 }
 
 /// A run on disk, with its bundle.
 #[derive(Debug, Clone)]
 pub struct Run {
-    pub dir: PathBuf,
+    pub folder: RunFolder,
     pub record: RunRecord,
     /// The bundle with the run's manifest, which knows the classes.
     pub bundle: Bundle,
@@ -137,7 +136,7 @@ pub struct Run {
 impl Run {
     /// Opens a run folder and finds its bundle. Fails where the bundle was moved or is another one.
     pub fn open(dir: &Path) -> Result<Run> {
-        let record = RunRecord::read(dir)?;
+        let (folder, record) = (RunFolder::new(dir), RunRecord::read(dir)?);
         let mut bundle = Bundle::open(&locate(dir, &record.bundle)?)?;
         if fingerprint(&bundle)? != record.bundle.sha256 {
             return Err(Error::model(format!(
@@ -146,33 +145,9 @@ impl Run {
                 dir.display()
             )));
         }
-        bundle.manifest = Manifest::read(&dir.join("manifest.json"))?;
-        Ok(Run { dir: dir.to_path_buf(), record, bundle })
+        bundle.manifest = Manifest::read(&folder.manifest())?;
+        Ok(Run { folder, record, bundle })
     }
-
-    pub fn state(&self) -> PathBuf {
-        state_path(&self.dir)
-    }
-
-    pub fn checkpoint(&self) -> PathBuf {
-        checkpoint_path(&self.dir)
-    }
-
-    pub fn best(&self) -> PathBuf {
-        best_path(&self.dir)
-    }
-}
-
-pub(super) fn state_path(dir: &Path) -> PathBuf {
-    dir.join("state.safetensors")
-}
-
-pub(super) fn checkpoint_path(dir: &Path) -> PathBuf {
-    dir.join("checkpoint.safetensors")
-}
-
-pub(super) fn best_path(dir: &Path) -> PathBuf {
-    dir.join("best.safetensors")
 }
 
 fn locate(run: &Path, reference: &BundleReference) -> Result<PathBuf> {
@@ -220,12 +195,6 @@ pub(super) fn fingerprint(bundle: &Bundle) -> Result<String> {
         hash.update(std::fs::read(&path).map_err(Error::io("cannot read", &path))?);
     }
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
-}
-
-pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::training(format!("cannot write {}: {e}", path.display())))?;
-    text.push('\n');
-    write_whole(path, true, text.as_bytes())
 }
 
 #[cfg(test)]

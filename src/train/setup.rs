@@ -3,20 +3,22 @@
 use super::checkpoint::{Checkpoint, read_state};
 use super::folders;
 use super::options::{Existing, FinetuneOptions, Training, Validation};
-use super::run::{self, BundleReference, Images, RECORD, RunRecord, Status};
-use crate::bundle::{Bundle, Setting, start_state};
+use super::run::{BundleReference, Images, RunRecord, Status};
+use super::scalars::Scalars;
+use crate::bundle::{Bundle, start_state};
 use crate::data::{ImageFolder, Recipe, split};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::storage::files::OutputDir;
-use std::path::{Path, PathBuf};
+use crate::storage::folders::OutputDir;
+use crate::storage::run_folder::{RECORD, RunFolder};
+use std::path::Path;
 
 /// A run that could start.
 pub(super) struct RunPlan {
     /// With the classes in its manifest.
     pub bundle: Bundle,
     pub training: Training,
-    pub scalars: Vec<(Setting, f64)>,
+    pub scalars: Scalars,
     pub batch: usize,
     pub recipe: Recipe,
     pub images: ImageFolder,
@@ -33,7 +35,7 @@ pub(super) struct RunPlan {
 /// Where the run is written.
 pub(super) enum Place {
     New(OutputDir),
-    Resumed(PathBuf),
+    Resumed(RunFolder),
 }
 
 pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
@@ -79,14 +81,15 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
     let (place, at, state) = match options.existing {
         Existing::Resume => {
             check_same(&options.output, &reference, &training, &counts)?;
-            let path = run::checkpoint_path(&options.output);
+            let folder = RunFolder::new(&options.output);
+            let path = folder.checkpoint();
             let (at, state) = if path.is_file() {
                 read_state(&path, bundle.manifest.state.iter())?
             } else {
                 notes.push("the run had written no checkpoint, so it starts from the beginning".into());
                 (fresh, start_state(&bundle)?)
             };
-            (Place::Resumed(options.output.clone()), at, state)
+            (Place::Resumed(folder), at, state)
         }
         existing => (Place::New(create(&options.output, existing == Existing::Replace)?), fresh, start_state(&bundle)?),
     };
@@ -105,8 +108,8 @@ fn absolute(training: &Training) -> Result<Training> {
 
 /// A run that left nothing worth keeping is replaced without being asked for.
 fn create(output: &Path, replace: bool) -> Result<OutputDir> {
-    let is_run = output.join(RECORD).is_file();
-    let kept = [run::state_path(output), run::checkpoint_path(output), run::best_path(output)].iter().any(|p| p.is_file());
+    let folder = RunFolder::new(output);
+    let (is_run, kept) = (folder.is_run(), folder.has_weights());
     if is_run && kept && !replace {
         return Err(Error::usage(format!("{} holds a run already: --resume continues it, --force replaces it", output.display())));
     }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::ir::Tensor;
 use crate::onnx::{self, SourceModel, pb};
 use crate::rewrite;
+use crate::storage::run_folder::RunFolder;
 use std::path::{Path, PathBuf};
 
 /// A network with weights, wherever they are.
@@ -44,7 +45,7 @@ impl Subject {
                 path.display()
             )));
         }
-        if path.join(super::run::RECORD).is_file() {
+        if RunFolder::new(path).is_run() {
             return Ok(Subject::Run(Box::new(Run::open(path)?)));
         }
         if path.is_dir() {
@@ -77,21 +78,21 @@ impl Subject {
         let start = start_state(&run.bundle)?;
         let path = match which {
             RunState::Start => return Ok(start),
-            RunState::Final | RunState::Ema => run.state(),
-            RunState::Best => run.best(),
-            RunState::Checkpoint => run.checkpoint(),
+            RunState::Final | RunState::Ema => run.folder.state(),
+            RunState::Best => run.folder.best(),
+            RunState::Checkpoint => run.folder.checkpoint(),
         };
         if !path.is_file() {
             let why = match which {
                 RunState::Best => "it had no validation images (--val-data or --val-split)".to_string(),
                 RunState::Checkpoint => "it wrote none, or it is complete and needs none any more".to_string(),
-                _ if run.checkpoint().is_file() => format!(
+                _ if run.folder.checkpoint().is_file() => format!(
                     "it did not come to its end. Continue it with `spgraph finetune --resume -o {}`, or take --state checkpoint",
-                    run.dir.display()
+                    run.folder.path().display()
                 ),
                 _ => "it did not come to its end, and wrote no checkpoint. Train again".to_string(),
             };
-            return Err(Error::usage(format!("the run {} has no {}: {why}", run.dir.display(), name_of(&path))));
+            return Err(Error::usage(format!("the run {} has no {}: {why}", run.folder.path().display(), name_of(&path))));
         }
         let manifest = &run.bundle.manifest;
         let (_, tensors) = read_state(&path, manifest.kept_state())?;

@@ -1,0 +1,134 @@
+//! One whole training step of a bundle: images, labels and scalars go in, losses come out, and the state stays inside.
+
+use super::scalars::Scalars;
+use crate::bundle::manifest::{Manifest, Output, Port, State, output_of};
+use crate::bundle::{Bundle, Measure, start_state};
+use crate::engine::{Engine, StatePort, Stepper};
+use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
+
+/// What a step computed besides its next state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepResult {
+    /// What is minimised: data loss and penalty.
+    pub loss: f64,
+    /// The mean over the batch.
+    pub data_loss: f64,
+    /// Penalty and regularizers, with their strengths.
+    pub penalty: f64,
+    /// Images whose target has the largest logit.
+    pub correct: u64,
+}
+
+/// A bundle's step in an engine.
+pub struct TrainingStep {
+    stepper: Box<dyn Stepper>,
+    feeds: Feeds,
+    outputs: Vec<Output>,
+}
+
+impl TrainingStep {
+    /// Loads the bundle's step with `state` in the manifest's order.
+    pub fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>) -> Result<TrainingStep> {
+        let stepper = engine.load_step(&bundle.step(), &state_ports(&bundle.manifest.state), state)?;
+        Ok(TrainingStep::of(stepper, &bundle.manifest))
+    }
+
+    /// A step that is loaded already, with the manifest's ports but for its state.
+    pub(super) fn of(stepper: Box<dyn Stepper>, manifest: &Manifest) -> TrainingStep {
+        TrainingStep { stepper, feeds: Feeds::new(manifest), outputs: manifest.outputs.clone() }
+    }
+
+    /// Runs one step on N×C×H×W images and N labels, of which −1 is padding.
+    pub fn run(&mut self, data: &Tensor, target: &Tensor, scalars: &Scalars) -> Result<StepResult> {
+        let feeds = self.feeds.of_batch(data, target, scalars)?;
+        let results = self.stepper.step(&borrowed(&feeds))?;
+        let measure = |measure| number(&self.outputs, measure, |name| results.iter().find(|r| r.0 == name).map(|r| &r.1));
+        Ok(StepResult {
+            loss: measure(Measure::Loss)?,
+            data_loss: measure(Measure::DataLoss)?,
+            penalty: measure(Measure::Penalty)?,
+            correct: measure(Measure::Correct)?.max(0.0) as u64,
+        })
+    }
+
+    /// A copy of the current state, in the manifest's order.
+    pub fn state(&mut self) -> Result<Vec<Tensor>> {
+        self.stepper.state()
+    }
+
+    /// Runs `steps` steps from the bundle's start on the same batch, and gives the engine's record of every node's time.
+    pub fn record(
+        engine: &dyn Engine,
+        bundle: &Bundle,
+        (data, target): (&Tensor, &Tensor),
+        scalars: &Scalars,
+        steps: usize,
+    ) -> Result<String> {
+        let feeds = Feeds::new(&bundle.manifest).of_batch(data, target, scalars)?;
+        engine.profile(&bundle.step(), &state_ports(&bundle.manifest.state), start_state(bundle)?, &borrowed(&feeds), steps)
+    }
+}
+
+/// The ports of state tensors.
+pub(super) fn state_ports<'a>(states: impl IntoIterator<Item = &'a State>) -> Vec<StatePort> {
+    states.into_iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect()
+}
+
+/// Makes what a graph is fed besides its state.
+pub(super) struct Feeds {
+    data: Port,
+    target: Port,
+    /// The scalar inputs with their meaning.
+    scalars: Vec<crate::bundle::manifest::Scalar>,
+    precision: DType,
+}
+
+impl Feeds {
+    pub fn new(manifest: &Manifest) -> Feeds {
+        Feeds {
+            data: manifest.data.input.clone(),
+            target: manifest.data.target.clone(),
+            scalars: manifest.scalars.clone(),
+            precision: manifest.precision,
+        }
+    }
+
+    /// A batch and all scalars, by the names of their inputs.
+    pub fn of_batch(&self, data: &Tensor, target: &Tensor, scalars: &Scalars) -> Result<Vec<(String, Tensor)>> {
+        let data = match (self.data.dtype, data.dtype()) {
+            (wanted, given) if wanted == given => data.clone(),
+            // Images are loaded as float32.
+            (DType::F64, _) => Tensor::from_f64(data.shape(), &data.to_f64()?),
+            (wanted, given) => return Err(Error::data(format!("the bundle takes images of {wanted}, not of {given}"))),
+        };
+        let mut feeds = vec![(self.data.name.clone(), data), (self.target.name.clone(), target.clone())];
+        feeds.extend(self.of_scalars(scalars)?);
+        Ok(feeds)
+    }
+
+    /// All scalars, by the names of their inputs.
+    pub fn of_scalars(&self, scalars: &Scalars) -> Result<Vec<(String, Tensor)>> {
+        let feed = |s: &crate::bundle::manifest::Scalar| {
+            let value = scalars.get(&s.meaning);
+            let value = value.ok_or_else(|| Error::usage(format!("the step needs a value for `{}`", s.meaning)))?;
+            Ok((s.name.clone(), Tensor::from_floats(self.precision, &[], &[value])))
+        };
+        self.scalars.iter().map(feed).collect()
+    }
+}
+
+pub(super) fn borrowed(feeds: &[(String, Tensor)]) -> Vec<(&str, &Tensor)> {
+    feeds.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
+}
+
+/// The one number of the output with that meaning; `results` finds an output by name.
+pub(super) fn number<'a>(outputs: &[Output], measure: Measure, results: impl Fn(&str) -> Option<&'a Tensor>) -> Result<f64> {
+    let damaged = |why: String| Error::model(format!("the bundle's step {why}: make the bundle again"));
+    let name = output_of(outputs, measure).ok_or_else(|| damaged(format!("gives no {}", measure.name())))?;
+    let tensor = results(name).ok_or_else(|| damaged(format!("has no output `{name}`")))?;
+    match tensor.to_f64()?[..] {
+        [value] => Ok(value),
+        _ => Err(damaged(format!("gives `{name}` as {}, which is no single number", tensor.ty()))),
+    }
+}
