@@ -3,10 +3,9 @@
 //! Prints one line of JSON with milliseconds per step, from the launch to the end of the first step (`first_ms`), and the peak memory of
 //! the process.
 
-use rand::{RngExt, SeedableRng};
 use spgraph::bundle::{Bundle, Setting, start_state};
-use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels, StatePort};
-use spgraph::ir::Tensor;
+use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels};
+use spgraph::train::{Scalars, TrainingStep, batch_size, random_batch};
 use std::path::Path;
 use std::time::Instant;
 
@@ -25,34 +24,22 @@ fn main() -> anyhow::Result<()> {
     };
 
     let bundle = Bundle::open(Path::new(dir))?;
-    let manifest = &bundle.manifest;
-    let ports: Vec<StatePort> = manifest.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
     let engine = engine::open(&EngineOptions { choice, kernels, threads: Some(threads), ..Default::default() })?;
     let launched = Instant::now();
-    let mut stepper = engine.load_step(&bundle.step(), &ports, start_state(&bundle)?)?;
+    let mut training = TrainingStep::load(engine.as_ref(), &bundle, start_state(&bundle)?)?;
     let load = launched.elapsed();
 
-    let shape: Vec<usize> = manifest.data.input.shape.iter().map(|&d| if d < 0 { 16 } else { d as usize }).collect();
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
-    let pixels: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
-    let labels: Vec<i64> = (0..shape[0]).map(|_| rng.random_range(0..10)).collect();
-    let data = Tensor::from_f32(&shape, &pixels);
-    let target = Tensor::from_i64(&[shape[0]], &labels);
+    let batch = batch_size(&bundle, None)?;
+    let (data, target) = random_batch(&bundle, batch)?;
     // Small steps: the weights are random, and only the time matters.
-    let scalars: Vec<(String, Tensor)> = manifest
-        .scalars
-        .iter()
-        .map(|s| (s.name.clone(), Tensor::from_f32(&[], &[if s.meaning == Setting::LearningRate { 1e-6 } else { s.default as f32 }])))
-        .collect();
-    let mut feeds: Vec<(&str, &Tensor)> = vec![(&manifest.data.input.name, &data), (&manifest.data.target.name, &target)];
-    feeds.extend(scalars.iter().map(|(n, t)| (n.as_str(), t)));
+    let scalars = Scalars::defaults(&bundle.manifest).with(&Setting::LearningRate, 1e-6)?;
 
     let mut times = vec![];
     let mut losses = vec![];
     let mut first = began.elapsed();
     for step in 0..steps + 2 {
         let start = Instant::now();
-        let outputs = stepper.step(&feeds)?;
+        let found = training.run(&data, &target, &scalars)?;
         if step == 0 {
             first = began.elapsed();
         }
@@ -60,13 +47,13 @@ fn main() -> anyhow::Result<()> {
         if step >= 2 {
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        losses.push(outputs.first().and_then(|(_, t)| t.to_f64().ok()).and_then(|v| v.first().copied()).unwrap_or(f64::NAN));
+        losses.push(found.loss);
     }
     times.sort_by(f64::total_cmp);
     println!(
         "{}",
         serde_json::json!({
-            "bundle": dir, "engine": engine.describe(), "batch": shape[0], "threads": threads, "steps": steps,
+            "bundle": dir, "engine": engine.describe(), "batch": batch, "threads": threads, "steps": steps,
             "load_ms": (load.as_secs_f64() * 1e3).round(), "first_ms": (first.as_secs_f64() * 1e3).round(),
             "ms_median": times[times.len() / 2].round(), "ms_min": times[0].round(),
             "ms_max": times[times.len() - 1].round(), "rss_gb": peak_memory_gb(), "loss_first": losses[0], "loss_last": losses[losses.len() - 1],

@@ -7,11 +7,12 @@ use rand_chacha::ChaCha8Rng;
 use spgraph::bundle::manifest::BatchNormMode;
 use spgraph::bundle::{Bundle, start_state};
 use spgraph::emit::Dialect;
-use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels, StatePort};
+use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels};
 use spgraph::import::BatchSize;
-use spgraph::ir::Tensor;
+use spgraph::ir::{DType, Tensor};
 use spgraph::optim::{AdamW, Lars, Optimizer, Sgd, UpdateRule};
-use spgraph::rewrite::{Options, rewrite};
+use spgraph::rewrite::{Options, RegularizerRequest, rewrite};
+use spgraph::train::{LocalMean, Scalars, SplitStep, TrainingStep};
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
@@ -22,9 +23,9 @@ fn fixture(name: &str) -> PathBuf {
 fn two_steps(dir: &Path, choice: EngineChoice, kernels: Kernels) -> (Vec<f64>, Vec<Tensor>) {
     let bundle = Bundle::open(dir).unwrap();
     let m = &bundle.manifest;
-    let ports: Vec<_> = m.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
     let engine = engine::open(&EngineOptions { choice, kernels, threads: Some(1), ..Default::default() }).unwrap();
-    let mut stepper = engine.load_step(&bundle.step(), &ports, start_state(&bundle).unwrap()).unwrap();
+    let mut training = TrainingStep::load(engine.as_ref(), &bundle, start_state(&bundle).unwrap()).unwrap();
+    let scalars = Scalars::defaults(m);
     let shape: Vec<usize> = m.data.input.shape.iter().map(|&d| if d < 0 { 3 } else { d as usize }).collect();
     let count: usize = shape.iter().product();
     let mut losses = vec![];
@@ -34,12 +35,10 @@ fn two_steps(dir: &Path, choice: EngineChoice, kernels: Kernels) -> (Vec<f64>, V
         let pixels: Vec<f32> = (0..count).map(|_| noise.random_range(-1.0..1.0)).collect();
         let labels: Vec<i64> = (0..shape[0] as i64).map(|i| (i + step as i64) % 3).collect();
         let (data, target) = (Tensor::from_f32(&shape, &pixels), Tensor::from_i64(&[shape[0]], &labels));
-        let scalars: Vec<_> = m.scalars.iter().map(|s| (s.name.clone(), Tensor::from_f32(&[], &[s.default as f32]))).collect();
-        let mut feeds: Vec<(&str, &Tensor)> = vec![(&m.data.input.name, &data), (&m.data.target.name, &target)];
-        feeds.extend(scalars.iter().map(|(n, t)| (n.as_str(), t)));
-        losses.extend(stepper.step(&feeds).unwrap().into_iter().map(|(_, t)| t.to_f64().unwrap()[0]));
+        let found = training.run(&data, &target, &scalars).unwrap();
+        losses.extend([found.loss, found.data_loss, found.penalty, found.correct as f64]);
     }
-    (losses, stepper.state().unwrap())
+    (losses, training.state().unwrap())
 }
 
 /// Norm of the difference over the norm, for all state as one vector of displacements from the start.
@@ -127,6 +126,58 @@ fn optimizers() {
         let lr_mult = vec![("*.bias".to_string(), 0.5)];
         agree_with("basic.bn.onnx", Options { batch: BatchSize::Fixed(3), optimizer, lr_mult, ..Options::default() });
     }
+}
+
+/// Halves of a step on two parts of a batch, one of them with padding, do what the whole step does on the batch at once; twice in a row.
+#[test]
+fn a_batch_in_parts_is_the_batch() {
+    let work = tempfile::tempdir().unwrap();
+    let optimizer = Optimizer { clip_norm: Some(0.5), ema: Some(0.9), ..UpdateRule::AdamW(AdamW::default()).into() };
+    let regularizers = ["delta", "lwf"].map(|kind| RegularizerRequest { kind: kind.into(), strength: Some(0.3) }).to_vec();
+    for (name, regularizers) in [("basic.onnx", regularizers), ("basic.bn.onnx", vec![])] {
+        let dir = work.path().join(name);
+        let batch_norm = name.contains("bn").then_some(BatchNormMode::Frozen);
+        let options = Options { batch: BatchSize::Dynamic, split: true, batch_norm, optimizer, regularizers, ..Options::default() };
+        rewrite(&fixture(name), &dir, &options, false).unwrap();
+        let bundle = Bundle::open(&dir).unwrap();
+        let start = start_state(&bundle).unwrap();
+        let engine = engine::open(&EngineOptions { choice: EngineChoice::Tract, threads: Some(1), ..Default::default() }).unwrap();
+        let mut whole = TrainingStep::load(engine.as_ref(), &bundle, start.clone()).unwrap();
+        let mut halves = SplitStep::load(engine.as_ref(), &bundle, start.clone(), LocalMean::default()).unwrap();
+        let scalars = Scalars::defaults(&bundle.manifest);
+        for step in 0..2 {
+            let image: Vec<usize> = bundle.manifest.data.input.shape.iter().skip(1).map(|&d| d as usize).collect();
+            let count: usize = image.iter().product();
+            let mut noise = ChaCha8Rng::seed_from_u64(step);
+            let pixels: Vec<f32> = (0..5 * count).map(|_| noise.random_range(-1.0..1.0)).collect();
+            let labels = [0, 2, 1, -1, 0];
+            let part = |from: usize, to: usize| {
+                let shape: Vec<usize> = [to - from].into_iter().chain(image.iter().copied()).collect();
+                (Tensor::from_f32(&shape, &pixels[from * count..to * count]), Tensor::from_i64(&[to - from], &labels[from..to]))
+            };
+            let (data, target) = part(0, 5);
+            let expected = whole.run(&data, &target, &scalars).unwrap();
+            let found = halves.run(&[part(0, 3), part(3, 5)], &scalars).unwrap();
+            assert_eq!(found.correct, expected.correct, "{name}");
+            for (a, b) in [(found.loss, expected.loss), (found.data_loss, expected.data_loss), (found.penalty, expected.penalty)] {
+                assert!((a - b).abs() <= 1e-6 * b.abs().max(1.0), "{name}: {found:?} instead of {expected:?}");
+            }
+            for ((s, a), b) in bundle.manifest.state.iter().zip(halves.state()).zip(whole.state().unwrap()) {
+                let (a, b) = (a.to_f64().unwrap(), b.to_f64().unwrap());
+                let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f64::max);
+                assert!(worst <= 1e-6, "{name}, step {step}: `{}` differs by {worst:.1e}", s.name);
+            }
+        }
+        let padding =
+            halves.grad(&Tensor::zeros(DType::F32, &[1, 3, 8, 8]), &Tensor::from_i64(&[1], &[-1]), &scalars).unwrap_err().to_string();
+        assert!(padding.contains("nothing but padding"), "{padding}");
+    }
+    let dir = work.path().join("whole");
+    rewrite(&fixture("basic.onnx"), &dir, &Options::default(), false).unwrap();
+    let bundle = Bundle::open(&dir).unwrap();
+    let engine = engine::open(&EngineOptions { choice: EngineChoice::Tract, ..Default::default() }).unwrap();
+    let refused = SplitStep::load(engine.as_ref(), &bundle, start_state(&bundle).unwrap(), LocalMean::default()).err().unwrap().to_string();
+    assert!(refused.contains("no halves of a step"), "{refused}");
 }
 
 /// Same engine, same threads, same start: the same bits.

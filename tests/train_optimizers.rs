@@ -6,14 +6,15 @@ use spgraph::bundle::manifest::Role;
 use spgraph::bundle::{Bundle, start_state};
 use spgraph::data::synth::{SynthOptions, Task, write};
 use spgraph::data::{Augment, ImageDataset, ImageFolder, Loader, LoaderOptions, Recipe};
-use spgraph::engine::{self, EngineChoice, EngineOptions, StatePort};
+use spgraph::engine::{self, EngineChoice, EngineOptions};
 use spgraph::import::BatchSize;
 use spgraph::ir::{DType, Tensor};
 use spgraph::onnx;
 use spgraph::optim::{AdamW, Optimizer, UpdateRule};
 use spgraph::rewrite::{HeadOption, Options, rewrite};
 use spgraph::train::{
-    Existing, FinetuneOptions, Length, Progress, Run, RunState, Schedule, Silent, StepRecord, Subject, export_tuned, finetune,
+    Existing, FinetuneOptions, Length, Progress, Run, RunState, Scalars, Schedule, Silent, StepRecord, Subject, TrainingStep, export_tuned,
+    finetune,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -121,8 +122,7 @@ fn the_second_phase_is_a_new_run_from_the_probed_head() {
             _ => {}
         }
     }
-    let ports: Vec<_> = m.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
-    let mut stepper = engine::open(&engine_options()).unwrap().load_step(&bundle.step(), &ports, state).unwrap();
+    let mut step = TrainingStep::load(engine::open(&engine_options()).unwrap().as_ref(), &bundle, state).unwrap();
     let recipe = Recipe::new(&m.preprocessing, &m.data.input.shape).unwrap();
     let images = ImageFolder::open(&lab.path("images"), None).unwrap();
     let dataset = ImageDataset::new(images, recipe, Augment::NONE, 0);
@@ -130,12 +130,9 @@ fn the_second_phase_is_a_new_run_from_the_probed_head() {
     assert_eq!(loader.batches_per_epoch(), 8);
     for batch in loader.stream(0, 2, None).unwrap().take(3) {
         let batch = batch.unwrap();
-        let scalars: Vec<_> = m.scalars.iter().map(|s| (s.name.clone(), Tensor::from_f32(&[], &[s.default as f32]))).collect();
-        let mut feeds = vec![(m.data.input.name.as_str(), &batch.data), (m.data.target.name.as_str(), &batch.target)];
-        feeds.extend(scalars.iter().map(|(n, t)| (n.as_str(), t)));
-        stepper.step(&feeds).unwrap();
+        step.run(&batch.data, &batch.target, &Scalars::defaults(m)).unwrap();
     }
-    let expected = stepper.state().unwrap();
+    let expected = step.state().unwrap();
     for role in [Role::Shared, Role::New, Role::Buffer, Role::Ema] {
         same_bits(&of_role(&bundle, &tuned, role), &of_role(&bundle, &expected, role));
     }

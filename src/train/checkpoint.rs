@@ -64,22 +64,26 @@ pub fn read_state<'a>(path: &Path, states: impl Iterator<Item = &'a State>) -> R
     let tensors = states
         .map(|state| {
             let view = file.tensor(&state.name).map_err(|_| damaged(format!("it lacks `{}`", state.name)))?;
-            let dtype = TYPES.iter().find(|t| t.1 == view.dtype()).map(|t| t.0);
-            if view.shape() != state.shape || dtype != Some(state.dtype) {
+            if view.shape() != state.shape || !TYPES.contains(&(state.dtype, view.dtype())) {
                 return Err(damaged(format!("`{}` has another type or shape than the manifest says", state.name)));
             }
-            Tensor::new(dtype.unwrap_or(DType::F32), state.shape.clone(), data.slice_ref(view.data()))
+            Tensor::new(state.dtype, state.shape.clone(), data.slice_ref(view.data()))
         })
         .collect::<Result<_>>()?;
     Ok((at, tensors))
 }
 
 /// The first tensor with an element that is no number.
-pub(super) fn not_finite<'a>(states: &'a [State], tensors: &[Tensor]) -> Option<&'a str> {
-    let bad = |t: &Tensor| match t.dtype() {
-        DType::F32 => t.bytes().chunks_exact(4).any(|c| !f32::from_le_bytes([c[0], c[1], c[2], c[3]]).is_finite()),
-        DType::F64 => t.to_f64().is_ok_and(|v| v.iter().any(|x| !x.is_finite())),
-        _ => false,
-    };
-    states.iter().zip(tensors).find(|(_, t)| bad(t)).map(|(s, _)| s.alias.as_str())
+pub(super) fn not_finite<'a>(states: &'a [State], tensors: &[Tensor]) -> Result<Option<&'a str>> {
+    for (state, tensor) in states.iter().zip(tensors) {
+        let finite = match tensor.dtype() {
+            DType::F32 => tensor.elements::<f32>()?.iter().all(|v| v.is_finite()),
+            dtype if dtype.is_float() => tensor.to_f64()?.iter().all(|v| v.is_finite()),
+            _ => true,
+        };
+        if !finite {
+            return Ok(Some(&state.alias));
+        }
+    }
+    Ok(None)
 }

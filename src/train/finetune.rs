@@ -274,7 +274,7 @@ impl Trainer {
     /// The current state, all of it numbers.
     fn state(&mut self) -> Result<Vec<Tensor>> {
         let state = self.step.state()?;
-        match not_finite(&self.prepared.bundle.manifest.state, &state) {
+        match not_finite(&self.prepared.bundle.manifest.state, &state)? {
             Some(name) => Err(self.diverged(&format!("`{name}` has values that are no numbers after step {}", self.at.step), self.lr())),
             None => Ok(state),
         }

@@ -6,6 +6,7 @@
 //! phase starts as a new run from the probed head would: the optimizer's state is zero, averages are the weights, and the schedule
 //! of the learning rate counts from there. In the first phase the rate is constant.
 
+use super::averages::averages;
 use super::step::{TrainingStep, state_ports};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::{Role, State};
@@ -39,17 +40,11 @@ pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>) -> 
 
 /// The state with which the second phase starts, from that with which the first one ended.
 pub(super) fn restart(states: &[State], state: &mut [Tensor]) -> Result<()> {
-    for (at, s) in states.iter().enumerate() {
-        match s.role {
-            Role::Optimizer => state[at] = Tensor::zeros(s.dtype, &s.shape),
-            Role::Ema => {
-                let parameter = states.iter().position(|p| s.of.as_ref() == Some(&p.name));
-                let parameter =
-                    parameter.ok_or_else(|| Error::model(format!("the bundle does not say of what `{}` is the average", s.name)))?;
-                state[at] = state[parameter].clone();
-            }
-            _ => {}
-        }
+    for (s, value) in states.iter().zip(state.iter_mut()).filter(|(s, _)| s.role == Role::Optimizer) {
+        *value = Tensor::zeros(s.dtype, &s.shape);
+    }
+    for (average, parameter) in averages(states)? {
+        state[average] = state[parameter].clone();
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Fine-tuning, evaluation and prediction with what [`crate::rewrite`] makes.
 
+mod averages;
 mod checkpoint;
 mod classifier;
 mod distance;

@@ -1,7 +1,7 @@
 //! One whole training step of a bundle: images, labels and scalars go in, losses come out, and the state stays inside.
 
 use super::scalars::Scalars;
-use crate::bundle::manifest::{Manifest, Output, Port, State, output_of};
+use crate::bundle::manifest::{Manifest, Output, Port, Scalar, State, output_of};
 use crate::bundle::{Bundle, Measure, start_state};
 use crate::engine::{Engine, StatePort, Stepper};
 use crate::error::{Error, Result};
@@ -80,7 +80,7 @@ pub(super) struct Feeds {
     data: Port,
     target: Port,
     /// The scalar inputs with their meaning.
-    scalars: Vec<crate::bundle::manifest::Scalar>,
+    scalars: Vec<Scalar>,
     precision: DType,
 }
 
@@ -96,12 +96,8 @@ impl Feeds {
 
     /// A batch and all scalars, by the names of their inputs.
     pub fn of_batch(&self, data: &Tensor, target: &Tensor, scalars: &Scalars) -> Result<Vec<(String, Tensor)>> {
-        let data = match (self.data.dtype, data.dtype()) {
-            (wanted, given) if wanted == given => data.clone(),
-            // Images are loaded as float32.
-            (DType::F64, _) => Tensor::from_f64(data.shape(), &data.to_f64()?),
-            (wanted, given) => return Err(Error::data(format!("the bundle takes images of {wanted}, not of {given}"))),
-        };
+        // Images are loaded as float32.
+        let data = data.cast(self.data.dtype)?;
         let mut feeds = vec![(self.data.name.clone(), data), (self.target.name.clone(), target.clone())];
         feeds.extend(self.of_scalars(scalars)?);
         Ok(feeds)
@@ -109,7 +105,7 @@ impl Feeds {
 
     /// All scalars, by the names of their inputs.
     pub fn of_scalars(&self, scalars: &Scalars) -> Result<Vec<(String, Tensor)>> {
-        let feed = |s: &crate::bundle::manifest::Scalar| {
+        let feed = |s: &Scalar| {
             let value = scalars.get(&s.meaning);
             let value = value.ok_or_else(|| Error::usage(format!("the step needs a value for `{}`", s.meaning)))?;
             Ok((s.name.clone(), Tensor::from_floats(self.precision, &[], &[value])))

@@ -1,5 +1,6 @@
 //! What can be evaluated and exported: a bundle at its start, a run, or a plain model.
 
+use super::averages::averages;
 use super::checkpoint::read_state;
 use super::run::Run;
 use crate::bundle::manifest::Role;
@@ -96,15 +97,12 @@ impl Subject {
         }
         let manifest = &run.bundle.manifest;
         let (_, tensors) = read_state(&path, manifest.kept_state())?;
-        let mut tensors = tensors.into_iter();
-        let states = manifest.state.iter().zip(start);
-        let mut state: Vec<Tensor> =
-            states.map(|(s, start)| if s.role == Role::Optimizer { start } else { tensors.next().unwrap_or(start) }).collect();
+        let mut state = start;
+        let kept = manifest.state.iter().zip(&mut state).filter(|(s, _)| s.role != Role::Optimizer);
+        kept.zip(tensors).for_each(|((_, value), tensor)| *value = tensor);
         if which == RunState::Ema {
-            for (at, average) in manifest.state.iter().enumerate().filter(|(_, s)| s.role == Role::Ema) {
-                if let Some(parameter) = manifest.state.iter().position(|s| average.of.as_ref() == Some(&s.name)) {
-                    state[parameter] = state[at].clone();
-                }
+            for (average, parameter) in averages(&manifest.state)? {
+                state[parameter] = state[average].clone();
             }
         }
         Ok(state)

@@ -4,12 +4,13 @@ use super::{Random, engine};
 use safetensors::tensor::{Dtype, TensorView};
 use spgraph::bundle::manifest::{BatchNormMode, Role};
 use spgraph::bundle::{Bundle, start_state};
-use spgraph::engine::{EngineChoice, StatePort};
+use spgraph::engine::EngineChoice;
 use spgraph::import::BatchSize;
 use spgraph::ir::{DType, Tensor};
 use spgraph::onnx;
 use spgraph::optim::{Sgd, UpdateRule};
 use spgraph::rewrite::{HeadOption, Options, Penalize, PenaltyStep, rewrite};
+use spgraph::train::{Scalars, TrainingStep};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -217,21 +218,18 @@ fn a_decoupled_penalty_is_beside_the_optimizer() {
 /// Runs steps on made-up images; the state after them.
 fn train(bundle: &Bundle, steps: usize, scalars: &[(&str, f64)]) -> Vec<Tensor> {
     let m = &bundle.manifest;
-    let ports: Vec<_> = m.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
-    let mut stepper = engine(EngineChoice::Tract).load_step(&bundle.step(), &ports, start_state(bundle).unwrap()).unwrap();
+    let mut step = TrainingStep::load(engine(EngineChoice::Tract).as_ref(), bundle, start_state(bundle).unwrap()).unwrap();
+    let set = |all: Scalars, given: &(&str, f64)| all.with(&given.0.parse().unwrap(), given.1).unwrap();
+    let scalars = scalars.iter().fold(Scalars::defaults(m), set);
     let shape: Vec<usize> = m.data.input.shape.iter().map(|&d| d as usize).collect();
     let mut random = Random(3);
     for _ in 0..steps {
         let data = Tensor::from_floats(DType::F32, &shape, &random.list(shape.iter().product(), -1.0, 1.0));
         let labels: Vec<i64> = (0..shape[0] as i64).map(|i| i % 3).collect();
         let target = Tensor::from_i64(&[shape[0]], &labels);
-        let value = |s: &spgraph::bundle::manifest::Scalar| scalars.iter().find(|g| g.0 == s.name).map_or(s.default, |g| g.1);
-        let numbers: Vec<_> = m.scalars.iter().map(|s| (s.name.clone(), Tensor::from_floats(DType::F32, &[], &[value(s)]))).collect();
-        let mut feeds: Vec<(&str, &Tensor)> = vec![(&m.data.input.name, &data), (&m.data.target.name, &target)];
-        feeds.extend(numbers.iter().map(|(n, t)| (n.as_str(), t)));
-        stepper.step(&feeds).unwrap();
+        step.run(&data, &target, &scalars).unwrap();
     }
-    stepper.state().unwrap()
+    step.state().unwrap()
 }
 
 /// ‖w − w⁰‖ over ‖w⁰‖ of what is penalised.

@@ -4,11 +4,12 @@ use super::{engine, fixture};
 use spgraph::bundle::manifest::{BatchNormMode, Role};
 use spgraph::bundle::{Bundle, start_state};
 use spgraph::emit::Dialect;
-use spgraph::engine::{EngineChoice, StatePort};
+use spgraph::engine::EngineChoice;
 use spgraph::import::BatchSize;
 use spgraph::ir::Tensor;
 use spgraph::onnx;
 use spgraph::rewrite::{HeadOption, Options, RegularizerRequest, rewrite};
+use spgraph::train::{Scalars, TrainingStep};
 use tempfile::TempDir;
 
 fn wanted(kind: &str) -> RegularizerRequest {
@@ -44,21 +45,24 @@ fn strings(list: &[&str]) -> Vec<String> {
 /// `[loss, data_loss, penalty, correct]` of two steps, and the state after them.
 fn two_steps(bundle: &Bundle, choice: EngineChoice, scalars: &[(&str, f32)]) -> (Vec<Vec<f64>>, Vec<Tensor>) {
     let m = &bundle.manifest;
-    let ports: Vec<_> = m.state.iter().map(|s| StatePort { input: s.input.clone(), output: s.output.clone() }).collect();
-    let mut stepper = engine(choice).load_step(&bundle.step(), &ports, start_state(bundle).unwrap()).unwrap();
+    let mut training = TrainingStep::load(engine(choice).as_ref(), bundle, start_state(bundle).unwrap()).unwrap();
+    let mut values = Scalars::defaults(m);
+    for (name, value) in scalars {
+        let setting = name.parse().unwrap();
+        if values.get(&setting).is_some() {
+            values.set(&setting, f64::from(*value)).unwrap();
+        }
+    }
     let shape: Vec<usize> = m.data.input.shape.iter().map(|&d| if d < 0 { 3 } else { d as usize }).collect();
     let mut outputs = vec![];
     for step in 0..2 {
         let pixels: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| ((i * 7 + step * 31) as f32 * 0.37).sin()).collect();
         let labels: Vec<i64> = (0..shape[0] as i64).map(|i| (i + step as i64) % 3).collect();
         let (data, target) = (Tensor::from_f32(&shape, &pixels), Tensor::from_i64(&[shape[0]], &labels));
-        let value = |s: &spgraph::bundle::manifest::Scalar| scalars.iter().find(|g| g.0 == s.name).map_or(s.default as f32, |g| g.1);
-        let numbers: Vec<_> = m.scalars.iter().map(|s| (s.name.clone(), Tensor::from_f32(&[], &[value(s)]))).collect();
-        let mut feeds: Vec<(&str, &Tensor)> = vec![(&m.data.input.name, &data), (&m.data.target.name, &target)];
-        feeds.extend(numbers.iter().map(|(n, t)| (n.as_str(), t)));
-        outputs.push(stepper.step(&feeds).unwrap().into_iter().map(|(_, t)| t.to_f64().unwrap()[0]).collect());
+        let found = training.run(&data, &target, &values).unwrap();
+        outputs.push(vec![found.loss, found.data_loss, found.penalty, found.correct as f64]);
     }
-    (outputs, stepper.state().unwrap())
+    (outputs, training.state().unwrap())
 }
 
 /// Norm of the difference over how far `b` moved from the start.
