@@ -1,5 +1,6 @@
 //! Batches: order, padding, resume, errors, and that threads change nothing.
 
+use ndarray::{Array3, Array4, ArrayViewMut3};
 use spgraph::bundle::manifest::Preprocessing;
 use spgraph::data::{ArrayDataset, Augment, Dataset, ImageDataset, ImageFolder, Last, Loader, LoaderOptions, Moment, Recipe, split, synth};
 use spgraph::{Error, Result};
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 /// Sample i has the values i, i + 0.5 and the label 10·i.
 fn array(len: usize) -> Arc<dyn Dataset> {
-    let values = (0..len).flat_map(|i| [i as f32, i as f32 + 0.5]).collect();
-    Arc::new(ArrayDataset::new([1, 1, 2], values, (0..len as i64).map(|i| 10 * i).collect()).unwrap())
+    let values = Array4::from_shape_fn([len, 1, 1, 2], |(i, _, _, x)| i as f32 + 0.5 * x as f32);
+    Arc::new(ArrayDataset::new(values, (0..len as i64).map(|i| 10 * i).collect()).unwrap())
 }
 
 fn options(batch: usize, last: Last) -> LoaderOptions {
@@ -113,8 +114,8 @@ fn augmentation_depends_on_seed_epoch_and_sample() {
     let folder = images(dir.path());
     let values = |augment: Augment, seed, epoch, index| {
         let data = ImageDataset::new(folder.clone(), recipe(40, 24), augment, 0);
-        let mut out = vec![0.0; 3 * 24 * 24];
-        data.image(index, Moment { seed, epoch }, &mut out).unwrap();
+        let mut out = Array3::zeros([3, 24, 24]);
+        data.image(index, Moment { seed, epoch }, out.view_mut()).unwrap();
         out
     };
     for augment in [Augment::FLIP_CROP, Augment::RESIZED_CROP, "none+color".parse().unwrap()] {
@@ -171,7 +172,7 @@ impl Dataset for Odd {
         format!("odd-{index}")
     }
 
-    fn image(&self, index: usize, _: Moment, _: &mut [f32]) -> Result<()> {
+    fn image(&self, index: usize, _: Moment, _: ArrayViewMut3<f32>) -> Result<()> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         assert!(Some(index) != self.panics_at, "too odd");
         std::thread::sleep(self.pause);
@@ -223,8 +224,12 @@ fn a_panic_while_loading_is_an_error() {
 
 #[test]
 fn arrays_must_match_their_shape() {
-    let text = ArrayDataset::new([1, 2, 2], vec![0.0; 9], vec![0, 1]).unwrap_err().to_string();
-    assert!(text.contains("2 labels") && text.contains("9 values"), "{text}");
+    let text = ArrayDataset::new(Array4::zeros([3, 1, 2, 2]), vec![0, 1]).unwrap_err().to_string();
+    assert!(text.contains("2 labels") && text.contains("[3, 1, 2, 2]"), "{text}");
+    let data = ArrayDataset::new(Array4::zeros([2, 1, 2, 2]), vec![0, 1]).unwrap();
+    let text = data.image(0, Moment::default(), Array3::zeros([1, 3, 3]).view_mut()).unwrap_err().to_string();
+    assert!(text.contains("[1, 2, 2]") && text.contains("[1, 3, 3]"), "{text}");
+    assert!(data.image(2, Moment::default(), Array3::zeros([1, 2, 2]).view_mut()).unwrap_err().to_string().contains("no sample 2"));
 }
 
 #[test]

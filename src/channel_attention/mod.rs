@@ -24,6 +24,7 @@ use crate::storage::files::OutputFile;
 use crate::storage::fisher_file::SourceInfo;
 use crate::train::{RunState, Subject, open_folder};
 use graph::{Behind, Cut, cut};
+use ndarray::{Array1, ArrayView1};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -134,7 +135,7 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
     let loader = Loader::new(Arc::new(dataset), loader_options)?;
     let batches = loader.batches_per_epoch().min(options.images.div_ceil(options.batch));
     let total = batches as u64 * behind.iter().map(|b| b.channels as u64).sum::<u64>();
-    let mut rises: Vec<Vec<f64>> = behind.iter().map(|b| vec![0.0; b.channels]).collect();
+    let mut rises: Vec<Array1<f64>> = behind.iter().map(|b| Array1::zeros(b.channels)).collect();
     let (mut seen, mut loss, mut pairs) = (0usize, 0.0, 0u64);
     for batch in loader.start(0, 0)?.take(batches) {
         let batch = batch?;
@@ -159,9 +160,9 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
     }
     let (mut layers, mut results) = (vec![], vec![]);
     for (tap, rises) in taps.iter().zip(rises) {
-        let rises: Vec<f64> = rises.iter().map(|r| r / seen.max(1) as f64).collect();
-        let weights = shares(&rises);
-        results.push(summary(&tap.alias, &rises, &weights)?);
+        let rises = rises / seen.max(1) as f64;
+        let weights = shares(rises.view());
+        results.push(summary(&tap.alias, rises.view(), weights.view())?);
         layers.push((tap.weight.clone(), weights));
     }
     let info = Info {
@@ -183,19 +184,19 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
 }
 
 /// Fails where a loss was no number.
-fn summary(layer: &str, rises: &[f64], weights: &[f64]) -> Result<LayerAttention> {
+fn summary(layer: &str, rises: ArrayView1<f64>, weights: ArrayView1<f64>) -> Result<LayerAttention> {
     if let Some(wrong) = rises.iter().find(|r| !r.is_finite()) {
         return Err(Error::training(format!("the loss without a channel of {layer} rises by {wrong}: has the run diverged?")));
     }
-    let most = (0..rises.len()).max_by(|&i, &j| rises[i].total_cmp(&rises[j])).unwrap_or(0);
+    let (most, largest) = rises.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
     Ok(LayerAttention {
         layer: layer.to_string(),
         channels: rises.len(),
         mean_rise: rises.iter().sum::<f64>() / rises.len().max(1) as f64,
-        largest_rise: rises.get(most).copied().unwrap_or_default(),
+        largest_rise: largest,
         channel: most,
-        smallest: weights.iter().copied().fold(f64::INFINITY, f64::min),
-        largest: weights.iter().copied().fold(0.0, f64::max),
+        smallest: weights.fold(f64::INFINITY, |least, &w| least.min(w)),
+        largest: weights.fold(0.0, |most, &w| w.max(most)),
     })
 }
 
@@ -208,8 +209,8 @@ fn measure(
     target: &Tensor,
     off: Option<usize>,
 ) -> Result<f64> {
-    let mask: Vec<f64> = (0..behind.channels).map(|c| if Some(c) == off { 0.0 } else { 1.0 }).collect();
-    let mask = Tensor::from_floats(behind.dtype, &behind.mask_shape, &mask);
+    let on = Array1::from_shape_fn(behind.channels, |channel| Some(channel) != off);
+    let mask = Tensor::from(on).cast(behind.dtype)?.reshaped(behind.mask_shape.clone())?;
     let mut feeds: Vec<(&str, &Tensor)> = vec![("target", target), ("mask", &mask)];
     for name in &behind.reads {
         let value = names.iter().position(|n| n == name).and_then(|i| values.get(i));
@@ -221,27 +222,28 @@ fn measure(
 }
 
 /// `C · softmax(z/5)` of the standardised values; all 1 where none differs from another.
-fn shares(rises: &[f64]) -> Vec<f64> {
+fn shares(rises: ArrayView1<f64>) -> Array1<f64> {
     let count = rises.len().max(1) as f64;
     let mean = rises.iter().sum::<f64>() / count;
     let deviation = (rises.iter().map(|r| (r - mean) * (r - mean)).sum::<f64>() / count).sqrt();
     let scale = if deviation > 0.0 { 1.0 / (5.0 * deviation) } else { 0.0 };
-    let exponents: Vec<f64> = rises.iter().map(|r| ((r - mean) * scale).exp()).collect();
+    let exponents = rises.mapv(|r| ((r - mean) * scale).exp());
     let sum: f64 = exponents.iter().sum();
-    exponents.iter().map(|e| count * e / sum).collect()
+    exponents * count / sum
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::aview1;
 
     /// Computed with numpy: `d = [0.1, 0.4, -0.2, 0.0]`, `z = (d - d.mean()) / d.std()`, `4 * exp(z/5) / exp(z/5).sum()`.
     #[test]
     fn weights_are_the_softmax_of_a_fifth_of_the_z_score() {
-        let found = shares(&[0.1, 0.4, -0.2, 0.0]);
+        let found = shares(aview1(&[0.1, 0.4, -0.2, 0.0]));
         for (a, b) in found.iter().zip([1.0027437568, 1.3229553411, 0.7600370251, 0.914263877]) {
             assert!((a - b).abs() < 1e-9, "{found:?}");
         }
-        assert_eq!(shares(&[0.3, 0.3]), [1.0, 1.0]);
+        assert_eq!(shares(aview1(&[0.3, 0.3])), aview1(&[1.0, 1.0]));
     }
 }

@@ -7,6 +7,7 @@ use crate::data::preprocess::{self, Recipe, Region};
 use crate::data::random::{Purpose, Random};
 use crate::error::{Error, Result};
 use image::RgbImage;
+use ndarray::{ArrayViewMut3, Axis, Zip};
 use std::fmt;
 use std::str::FromStr;
 
@@ -50,14 +51,18 @@ impl Augment {
     }
 
     /// Normalised C×H×W values in `out`, from an image that is resized if [`Augment::wants_resized`] says so.
-    pub(crate) fn apply(&self, recipe: &Recipe, image: &RgbImage, moment: Moment, index: usize, out: &mut [f32]) -> Result<()> {
+    pub(crate) fn apply(&self, recipe: &Recipe, image: &RgbImage, moment: Moment, index: usize, out: ArrayViewMut3<f32>) -> Result<()> {
         if self.is_none() {
             return recipe.central(image, out);
         }
         let mut random = Random::new(Purpose::Augment, moment.seed, moment.epoch, index as u64);
         let (width, height) = (recipe.width, recipe.height);
-        let mut planes = match self.crop {
-            Crop::Central => preprocess::crop(image, Region::central(image, width, height)),
+        let scaled: RgbImage;
+        let mut pixels = match self.crop {
+            Crop::Central => {
+                let Region { left, top, .. } = Region::central(image, width, height);
+                preprocess::window(image, left as i64, top as i64, width, height)?
+            }
             Crop::Flip { pad } => {
                 let start = |random: &mut Random, outer: u32, inner: u32| {
                     let room = outer.saturating_sub(inner) as usize + 2 * pad as usize;
@@ -65,21 +70,22 @@ impl Augment {
                 };
                 let left = start(&mut random, image.width(), width);
                 let top = start(&mut random, image.height(), height);
-                preprocess::planes(image, left, top, width, height)
+                preprocess::window(image, left, top, width, height)?
             }
             Crop::Resized { scale } => {
                 let region = random_region(&mut random, image, scale, width as f32 / height as f32);
-                let scaled = preprocess::resize(image, region, width, height)?;
-                preprocess::crop(&scaled, Region::whole(&scaled))
+                scaled = preprocess::resize(image, region, width, height)?;
+                preprocess::pixels(&scaled)?.into()
             }
         };
         if self.crop != Crop::Central && random.chance(0.5) {
-            planes.chunks_exact_mut(width as usize).for_each(|row| row.reverse());
+            pixels.invert_axis(Axis(1));
         }
+        let mut planes = preprocess::planes(pixels.view());
         if self.color > 0.0 {
-            jitter(&mut random, self.color, &mut planes);
+            jitter(&mut random, self.color, planes.view_mut());
         }
-        recipe.finish(&planes, out)
+        recipe.finish(planes.view(), out)
     }
 }
 
@@ -115,12 +121,12 @@ fn random_region(random: &mut Random, image: &RgbImage, least: f32, input_ratio:
     Region::central(image, whole(w, image.width()), whole(h, image.height()))
 }
 
-/// Brightness, contrast and saturation, each by a factor of its own, in random order, on three planes of 0…1 values.
-fn jitter(random: &mut Random, strength: f32, planes: &mut [f32]) {
+/// Brightness, contrast and saturation, each by a factor of its own, in random order, on 3×H×W values from 0 to 1.
+fn jitter(random: &mut Random, strength: f32, mut planes: ArrayViewMut3<f32>) {
     let mut changes = [Change::Brightness, Change::Contrast, Change::Saturation];
     random.shuffle(&mut changes);
     for change in changes {
-        adjust(change, random.range(1.0 - strength, 1.0 + strength), planes);
+        adjust(change, random.range(1.0 - strength, 1.0 + strength), planes.view_mut());
     }
 }
 
@@ -132,20 +138,20 @@ enum Change {
 }
 
 /// torchvision's `adjust_*`: away from black, from the mean grey of the image, or from the grey of each pixel.
-fn adjust(change: Change, factor: f32, planes: &mut [f32]) {
-    let pixels = planes.len() / 3;
-    let grey = |planes: &[f32], i: usize| 0.2989 * planes[i] + 0.587 * planes[pixels + i] + 0.114 * planes[2 * pixels + i];
+fn adjust(change: Change, factor: f32, mut planes: ArrayViewMut3<f32>) {
+    const GREY: [f32; 3] = [0.2989, 0.587, 0.114];
     let blend = |value: f32, base: f32| (base + factor * (value - base)).clamp(0.0, 1.0);
     match change {
-        Change::Brightness => planes.iter_mut().for_each(|v| *v = blend(*v, 0.0)),
+        Change::Brightness => planes.mapv_inplace(|v| blend(v, 0.0)),
         Change::Contrast => {
-            let mean = (0..pixels).map(|i| grey(planes, i) as f64).sum::<f64>() / pixels as f64;
-            planes.iter_mut().for_each(|v| *v = blend(*v, mean as f32));
+            let grey = preprocess::weighted(planes.view(), GREY);
+            let mean = grey.iter().map(|&v| v as f64).sum::<f64>() / grey.len() as f64;
+            planes.mapv_inplace(|v| blend(v, mean as f32));
         }
-        Change::Saturation => (0..pixels).for_each(|i| {
-            let base = grey(planes, i);
-            (0..3).for_each(|c| planes[c * pixels + i] = blend(planes[c * pixels + i], base));
-        }),
+        Change::Saturation => {
+            let grey = preprocess::weighted(planes.view(), GREY);
+            Zip::from(&mut planes).and_broadcast(&grey).for_each(|v, base| *v = blend(*v, *base));
+        }
     }
 }
 
@@ -212,6 +218,7 @@ impl FromStr for Augment {
 mod tests {
     use super::*;
     use crate::bundle::manifest::Preprocessing;
+    use ndarray::{Array3, array};
 
     const COLORS: [(Change, f32, [f32; 6]); 6] = [
         (Change::Brightness, 1.4, [0.28, 1.0, 0.7, 0.14, 0.98, 0.56]),
@@ -225,10 +232,10 @@ mod tests {
     /// Red, green and blue of two pixels; the expected values are those of torchvision 0.29's `adjust_*` on floats.
     #[test]
     fn colors_change_as_in_torchvision() {
-        let start = [0.2, 0.9, 0.5, 0.1, 0.7, 0.4];
+        let start = array![[[0.2, 0.9]], [[0.5, 0.1]], [[0.7, 0.4]]];
         for (change, factor, expected) in COLORS {
-            let mut planes = start;
-            adjust(change, factor, &mut planes);
+            let mut planes = start.clone();
+            adjust(change, factor, planes.view_mut());
             for (ours, theirs) in planes.iter().zip(expected) {
                 assert!((ours - theirs).abs() < 1e-5, "{change:?} {factor}: {planes:?}, not {expected:?}");
             }
@@ -293,9 +300,9 @@ mod tests {
         let augment = Augment { crop: Crop::Flip { pad: 2 }, color: 0.0 };
         let (mut mirrored, mut places) = (0, std::collections::BTreeSet::new());
         for index in 0..1000 {
-            let mut out = vec![0.0; 3 * 64];
-            augment.apply(&recipe, &ramp, Moment { seed: 1, epoch: 0 }, index, &mut out).unwrap();
-            let at = |plane: usize, y: usize, x: usize| (out[plane * 64 + y * 8 + x] * 25.5).round() as i32;
+            let mut out = Array3::zeros([3, 8, 8]);
+            augment.apply(&recipe, &ramp, Moment { seed: 1, epoch: 0 }, index, out.view_mut()).unwrap();
+            let at = |plane: usize, y: usize, x: usize| (out[[plane, y, x]] * 25.5).round() as i32;
             let flip = at(0, 0, 0) > at(0, 0, 7);
             mirrored += flip as usize;
             // The middle is never beyond the border, so its value is its place.

@@ -5,6 +5,7 @@ use crate::data::folder::ImageFolder;
 use crate::data::preprocess::{Recipe, load_image};
 use crate::error::{Error, Result};
 use image::RgbImage;
+use ndarray::{Array4, ArrayViewMut3, Axis};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -27,8 +28,8 @@ pub trait Dataset: Send + Sync {
     /// What to call a sample in a message, such as its file name.
     fn name(&self, index: usize) -> String;
 
-    /// Writes C·H·W values to `out`; random changes depend on the moment and the sample only.
-    fn image(&self, index: usize, moment: Moment, out: &mut [f32]) -> Result<()>;
+    /// Writes the sample's values to `out`, C×H×W; random changes depend on the moment and the sample only.
+    fn image(&self, index: usize, moment: Moment, out: ArrayViewMut3<f32>) -> Result<()>;
 }
 
 /// An image folder with the recipe that turns its files into inputs.
@@ -101,7 +102,7 @@ impl Dataset for ImageDataset {
         self.folder.samples().get(index).map_or_else(|| format!("sample {index}"), |s| s.path.display().to_string())
     }
 
-    fn image(&self, index: usize, moment: Moment, out: &mut [f32]) -> Result<()> {
+    fn image(&self, index: usize, moment: Moment, out: ArrayViewMut3<f32>) -> Result<()> {
         let slot = self.cache.get(index);
         if let Some(image) = slot.and_then(|slot| slot.get()) {
             return self.augment.apply(&self.recipe, image, moment, index, out);
@@ -114,26 +115,24 @@ impl Dataset for ImageDataset {
     }
 }
 
-/// Inputs that are ready: N×C×H×W values, taken as they are.
+/// Inputs that are ready, taken as they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ArrayDataset {
-    shape: [usize; 3],
-    values: Vec<f32>,
+    values: Array4<f32>,
     labels: Vec<i64>,
 }
 
 impl ArrayDataset {
-    /// `shape` is C, H, W; `values` holds one such block per label. Fails when the numbers don't match.
-    pub fn new(shape: [usize; 3], values: Vec<f32>, labels: Vec<i64>) -> Result<ArrayDataset> {
-        let wanted = shape.iter().try_fold(labels.len(), |a, &b| a.checked_mul(b));
-        if wanted != Some(values.len()) {
+    /// `values` is N×C×H×W, with one label for each of the N samples. Fails when there is another number of labels.
+    pub fn new(values: Array4<f32>, labels: Vec<i64>) -> Result<ArrayDataset> {
+        if values.len_of(Axis(0)) != labels.len() {
             return Err(Error::data(format!(
-                "{} labels and samples of shape {shape:?} don't go with {} values. Give one label per sample, and C·H·W values for each",
+                "{} labels don't go with values of shape {:?}. Give one label per sample",
                 labels.len(),
-                values.len()
+                values.shape()
             )));
         }
-        Ok(ArrayDataset { shape, values, labels })
+        Ok(ArrayDataset { values, labels })
     }
 }
 
@@ -143,7 +142,8 @@ impl Dataset for ArrayDataset {
     }
 
     fn shape(&self) -> [usize; 3] {
-        self.shape
+        let (_, channels, height, width) = self.values.dim();
+        [channels, height, width]
     }
 
     fn label(&self, index: usize) -> i64 {
@@ -154,13 +154,14 @@ impl Dataset for ArrayDataset {
         format!("sample {index}")
     }
 
-    fn image(&self, index: usize, _: Moment, out: &mut [f32]) -> Result<()> {
-        let size = self.shape.iter().product::<usize>();
-        let source = self.values.get(index * size..(index + 1) * size).ok_or_else(|| missing(index, self.labels.len()))?;
-        if source.len() != out.len() {
-            return Err(Error::data(format!("a sample of shape {:?} needs {size} values, not {}", self.shape, out.len())));
+    fn image(&self, index: usize, _: Moment, mut out: ArrayViewMut3<f32>) -> Result<()> {
+        if index >= self.len() {
+            return Err(missing(index, self.len()));
         }
-        out.copy_from_slice(source);
+        if out.shape() != self.shape() {
+            return Err(Error::data(format!("a sample of shape {:?} does not fit into an input of shape {:?}", self.shape(), out.shape())));
+        }
+        out.assign(&self.values.index_axis(Axis(0), index));
         Ok(())
     }
 }

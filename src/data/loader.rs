@@ -4,8 +4,8 @@ use crate::data::augment::Moment;
 use crate::data::dataset::Dataset;
 use crate::data::random::{Purpose, Random};
 use crate::error::{Error, Result};
-use crate::ir::{DType, Tensor};
-use bytes::Bytes;
+use crate::ir::Tensor;
+use ndarray::{Array4, ArrayViewMut3};
 use rayon::prelude::*;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -184,24 +184,17 @@ impl Shared {
     fn batch(&self, order: &[usize], epoch: u64, number: usize, stop: &AtomicBool) -> Result<Batch> {
         let (indices, valid) = self.rows(order, number);
         let [channels, height, width] = self.dataset.shape();
-        let size = channels * height * width;
         let moment = Moment { seed: self.options.seed, epoch };
-        let mut data = vec![0u8; indices.len() * size * 4];
-        let load = |(row, &index): (&mut [u8], &usize)| {
+        let mut data = Array4::zeros([indices.len(), channels, height, width]);
+        let load = |(row, &index): (ArrayViewMut3<f32>, &usize)| {
             if stop.load(Ordering::Relaxed) {
                 return Err((usize::MAX, Error::Interrupted("loading data was stopped".into())));
             }
-            let mut values = vec![0.0f32; size];
-            self.load_one(index, moment, &mut values).map_err(|e| (index, e))?;
-            row.chunks_exact_mut(4).zip(&values).for_each(|(bytes, v)| bytes.copy_from_slice(&v.to_le_bytes()));
-            Ok(())
+            self.load_one(index, moment, row).map_err(|e| (index, e))
         };
         // All results are looked at, in order, so that of several bad files the same one is always named.
-        let results: Vec<_> = if size == 0 {
-            vec![]
-        } else {
-            self.pool.install(|| data.par_chunks_exact_mut(size * 4).zip(indices.par_iter()).map(load).collect())
-        };
+        let rows: Vec<_> = data.outer_iter_mut().collect();
+        let results: Vec<_> = self.pool.install(|| rows.into_par_iter().zip(&indices).map(load).collect());
         if let Some((_, error)) = results.into_iter().find_map(|r: std::result::Result<(), (usize, Error)>| r.err()) {
             return Err(error);
         }
@@ -210,8 +203,8 @@ impl Shared {
         };
         let target: Vec<i64> = indices.iter().enumerate().map(label).collect();
         Ok(Batch {
-            data: Tensor::new(DType::F32, vec![indices.len(), channels, height, width], Bytes::from(data))?,
-            target: Tensor::from_i64(&[indices.len()], &target),
+            data: data.into(),
+            target: Tensor::from_vec(&[indices.len()], target),
             valid,
             indices,
             epoch,
@@ -221,7 +214,7 @@ impl Shared {
     }
 
     /// A decoder that panics on a damaged file must not look like the end of the data.
-    fn load_one(&self, index: usize, moment: Moment, out: &mut [f32]) -> Result<()> {
+    fn load_one(&self, index: usize, moment: Moment, out: ArrayViewMut3<f32>) -> Result<()> {
         catch_unwind(AssertUnwindSafe(|| self.dataset.image(index, moment, out))).unwrap_or_else(|panic| {
             Err(Error::data(format!(
                 "loading {} crashed: {}. The file may be damaged; remove or convert it",

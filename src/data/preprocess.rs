@@ -9,6 +9,7 @@ use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+use ndarray::{Array2, Array3, ArrayView3, ArrayViewMut3, Axis, CowArray, Ix3, Zip, s};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -216,60 +217,70 @@ impl Recipe {
     }
 
     /// The central crop of an image from [`Recipe::resized`], normalised, as C×H×W values in `out`.
-    pub fn central(&self, resized: &RgbImage, out: &mut [f32]) -> Result<()> {
-        self.finish(&crop(resized, Region::central(resized, self.width, self.height)), out)
+    pub fn central(&self, resized: &RgbImage, out: ArrayViewMut3<f32>) -> Result<()> {
+        let Region { left, top, width, height } = Region::central(resized, self.width, self.height);
+        self.finish(planes(window(resized, left as i64, top as i64, width, height)?.view()).view(), out)
     }
 
-    /// The whole way for evaluation: resize, central crop, scale to 0…1, subtract mean, divide by std.
-    pub fn evaluate(&self, image: &RgbImage) -> Result<Vec<f32>> {
-        let mut out = vec![0.0; self.shape().iter().product()];
-        self.central(&self.resized(image)?, &mut out)?;
+    /// The whole way for evaluation, C×H×W: resize, central crop, scale to 0…1, subtract mean, divide by std.
+    pub fn evaluate(&self, image: &RgbImage) -> Result<Array3<f32>> {
+        let mut out = Array3::zeros(self.shape());
+        self.central(&self.resized(image)?, out.view_mut())?;
         Ok(out)
     }
 
-    /// Planes of 0…1 values (three, RGB, of the input's size) → normalised C×H×W values.
-    pub(crate) fn finish(&self, planes: &[f32], out: &mut [f32]) -> Result<()> {
-        let pixels = self.height as usize * self.width as usize;
-        if planes.len() != 3 * pixels || out.len() != self.channels() * pixels {
-            return Err(Error::data(format!("an input of shape {:?} needs another number of values than {}", self.shape(), out.len())));
+    /// RGB planes of 0…1 values, 3×H×W → normalised C×H×W values.
+    pub(crate) fn finish(&self, planes: ArrayView3<f32>, mut out: ArrayViewMut3<f32>) -> Result<()> {
+        let [_, height, width] = self.shape();
+        if planes.shape() != [3, height, width] || out.shape() != self.shape() {
+            return Err(Error::data(format!("an input of shape {:?} cannot hold an image of shape {:?}", out.shape(), self.shape())));
         }
-        let grey: Vec<f32>;
+        let grey: Array3<f32>;
         let source = if self.channels() == 1 {
             // ITU-R 601, as PIL's `convert("L")`.
-            let (red, rest) = planes.split_at(pixels);
-            let (green, blue) = rest.split_at(pixels);
-            grey = red.iter().zip(green).zip(blue).map(|((r, g), b)| 0.299 * r + 0.587 * g + 0.114 * b).collect();
-            &grey
+            grey = weighted(planes, [0.299, 0.587, 0.114]).insert_axis(Axis(0));
+            grey.view()
         } else {
             planes
         };
-        let channels = out.chunks_exact_mut(pixels).zip(source.chunks_exact(pixels));
-        for (((target, source), mean), std) in channels.zip(&self.mean).zip(&self.std) {
-            target.iter_mut().zip(source).for_each(|(t, s)| *t = (s - mean) / std);
+        for (((mut to, from), mean), std) in out.outer_iter_mut().zip(source.outer_iter()).zip(&self.mean).zip(&self.std) {
+            Zip::from(&mut to).and(&from).for_each(|to, from| *to = (from - mean) / std);
         }
         Ok(())
     }
 }
 
-/// A region as three planes of 0…1 values. Points outside the image repeat its border.
-pub(crate) fn crop(image: &RgbImage, region: Region) -> Vec<f32> {
-    let Region { left, top, width, height } = region;
-    planes(image, left as i64, top as i64, width, height)
+/// The sum of three planes, 3×H×W, each times its weight: H×W.
+pub(crate) fn weighted(planes: ArrayView3<f32>, [red, green, blue]: [f32; 3]) -> Array2<f32> {
+    let [r, g, b] = [0, 1, 2].map(|c| planes.index_axis_move(Axis(0), c));
+    Zip::from(&r).and(&g).and(&b).map_collect(|r, g, b| red * r + green * g + blue * b)
 }
 
-/// As [`crop`], with a corner that may lie outside.
-pub(crate) fn planes(image: &RgbImage, left: i64, top: i64, width: u32, height: u32) -> Vec<f32> {
-    let pixels = (width * height) as usize;
-    let mut out = vec![0.0; 3 * pixels];
-    let (red, rest) = out.split_at_mut(pixels);
-    let (green, blue) = rest.split_at_mut(pixels);
-    let inside = |v: i64, size: u32| v.clamp(0, size as i64 - 1) as u32;
-    for y in 0..height {
-        for x in 0..width {
-            let pixel = image.get_pixel(inside(left + x as i64, image.width()), inside(top + y as i64, image.height()));
-            let at = (y * width + x) as usize;
-            (red[at], green[at], blue[at]) = (pixel[0] as f32 / 255.0, pixel[1] as f32 / 255.0, pixel[2] as f32 / 255.0);
-        }
+/// An image as H×W×3 numbers.
+pub(crate) fn pixels(image: &RgbImage) -> Result<ArrayView3<'_, u8>> {
+    let shape = [image.height() as usize, image.width() as usize, 3];
+    ArrayView3::from_shape(shape, image.as_raw()).map_err(|e| Error::data(format!("an image of shape {shape:?} lacks pixels: {e}")))
+}
+
+/// A part of an image, `height`×`width`×3, with its corner at (`left`, `top`). Points outside the image repeat its border.
+pub(crate) fn window(image: &RgbImage, left: i64, top: i64, width: u32, height: u32) -> Result<CowArray<'_, u8, Ix3>> {
+    let all = pixels(image)?;
+    let within = |start: i64, length: u32, size: u32| start >= 0 && start + length as i64 <= size as i64;
+    if within(left, width, image.width()) && within(top, height, image.height()) {
+        let (top, left) = (top as usize, left as usize);
+        return Ok(all.slice_move(s![top..top + height as usize, left..left + width as usize, ..]).into());
     }
-    out
+    let nearest = |start: i64, length: u32, size: u32| -> Vec<usize> {
+        (start..start + length as i64).map(|at| at.clamp(0, size as i64 - 1) as usize).collect()
+    };
+    let rows = all.select(Axis(0), &nearest(top, height, image.height()));
+    Ok(rows.select(Axis(1), &nearest(left, width, image.width())).into())
+}
+
+/// H×W×3 pixels as 3×H×W values from 0 to 1.
+pub(crate) fn planes(pixels: ArrayView3<u8>) -> Array3<f32> {
+    let pixels = pixels.permuted_axes([2, 0, 1]);
+    let mut planes = Array3::zeros(pixels.raw_dim());
+    Zip::from(&mut planes).and(&pixels).for_each(|to, from| *to = *from as f32 / 255.0);
+    planes
 }

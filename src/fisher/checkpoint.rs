@@ -5,6 +5,7 @@ use super::mode::Mode;
 use crate::bundle::manifest::Preprocessing;
 use crate::error::{Error, Result};
 use crate::storage::tensor_file::{self, KEY};
+use ndarray::{Array, Array2, ArrayD, Dimension};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -62,11 +63,11 @@ pub struct Sums {
     pub calls: u64,
     pub pairs: u64,
     /// By parameter: squared gradients.
-    pub squares: Vec<Vec<f64>>,
+    pub squares: Vec<ArrayD<f64>>,
     /// By layer: the sum over images of the image's own sum, and of its square.
     pub traces: Vec<[f64; 2]>,
-    /// By parameter and row: the sums of the batch in hand.
-    pub open: Vec<f64>,
+    /// Parameters × rows: the sums of the batch in hand.
+    pub open: Array2<f64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -97,9 +98,8 @@ pub fn write(path: &Path, identity: &Identity, sums: &Sums) -> Result<()> {
     tensor_file::write(path, true, &header, views, failed)
 }
 
-/// Reads the sums back. Fails where they are of another estimation than `asked`; `sizes` are the parameters'
-/// elements, `open` the size of [`Sums::open`].
-pub fn read(path: &Path, asked: &Identity, sizes: &[usize], layers: usize, open: usize) -> Result<Sums> {
+/// Reads the sums back, in the shapes that those of `like` have. Fails where they are of another estimation than `asked`.
+pub fn read(path: &Path, asked: &Identity, like: &Sums) -> Result<Sums> {
     let damaged = |why: String| {
         Error::model(format!("{} is no checkpoint of `spgraph fisher`, or it is damaged: {why}. --force starts anew", path.display()))
     };
@@ -126,8 +126,15 @@ pub fn read(path: &Path, asked: &Identity, sizes: &[usize], layers: usize, open:
         }
         Ok(view.data().chunks_exact(8).map(|c| f64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]])).collect::<Vec<_>>())
     };
-    let squares = sizes.iter().enumerate().map(|(i, &n)| values(&format!("squares.{i}"), n)).collect::<Result<_>>()?;
-    let traces = values("traces", 2 * layers)?.chunks_exact(2).map(|c| [c[0], c[1]]).collect();
+    let squares = like.squares.iter().enumerate();
+    let squares = squares.map(|(i, sum)| shaped(values(&format!("squares.{i}"), sum.len())?, sum)).collect::<Result<_>>()?;
+    let traces = values("traces", 2 * like.traces.len())?.chunks_exact(2).map(|c| [c[0], c[1]]).collect();
+    let open = shaped(values("open", like.open.len())?, &like.open)?;
     let Header { batches, images, calls, pairs, .. } = header;
-    Ok(Sums { batches, images, calls, pairs, squares, traces, open: values("open", open)? })
+    Ok(Sums { batches, images, calls, pairs, squares, traces, open })
+}
+
+/// The values in the shape of `like`, which has as many.
+fn shaped<D: Dimension>(values: Vec<f64>, like: &Array<f64, D>) -> Result<Array<f64, D>> {
+    Array::from_shape_vec(like.raw_dim(), values).map_err(|e| Error::model(format!("a sum of shape {:?}: {e}", like.shape())))
 }

@@ -9,6 +9,7 @@ use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::onnx::{self, SourceModel};
+use ndarray::{Array1, Array2, ArrayD, Ix2, IxDyn, Zip};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,8 +78,8 @@ pub(super) struct Keeping {
 #[derive(Debug, Clone)]
 pub struct Estimate {
     pub parameters: Vec<Measured>,
-    /// By parameter, row-major.
-    pub values: Vec<Vec<f64>>,
+    /// By parameter, in its shape.
+    pub values: Vec<ArrayD<f64>>,
     /// By layer in the order of `layers`: its name, the sum of its values, and that sum's standard error.
     pub layers: Vec<(String, f64, f64)>,
     pub samples: u64,
@@ -123,9 +124,9 @@ impl Estimator {
         let session = engine.load(&path)?;
         let (layer, names) = layers(&graph.parameters);
         let sums = Sums {
-            squares: graph.parameters.iter().map(|p| vec![0.0; p.shape.iter().product()]).collect(),
+            squares: graph.parameters.iter().map(|p| ArrayD::zeros(&p.shape[..])).collect(),
             traces: vec![[0.0; 2]; names.len()],
-            open: vec![0.0; layer.len() * plan.shape.rows],
+            open: Array2::zeros([layer.len(), plan.shape.rows]),
             ..Sums::default()
         };
         let engine = engine.describe();
@@ -139,8 +140,7 @@ impl Estimator {
 
     /// Goes on from a checkpoint.
     pub(super) fn restore(&mut self, keeping: &Keeping) -> Result<()> {
-        let sizes: Vec<usize> = self.sums.squares.iter().map(Vec::len).collect();
-        self.sums = checkpoint::read(&keeping.path, &keeping.identity, &sizes, self.names.len(), self.sums.open.len())?;
+        self.sums = checkpoint::read(&keeping.path, &keeping.identity, &self.sums)?;
         Ok(())
     }
 
@@ -205,20 +205,16 @@ impl Estimator {
     fn call(&mut self, batch: &Batch) -> Result<()> {
         let (valid, rows, copies) = (self.valid(batch), self.plan.shape.rows, self.plan.shape.copies);
         let dtype = self.graph.dtype;
-        let counts: Vec<f64> = (0..rows).map(|r| (r < valid) as u8 as f64).collect();
-        let counts = Tensor::from_floats(dtype, &[rows], &counts);
-        let data = match dtype {
-            DType::F64 => Tensor::from_f64(batch.data.shape(), &batch.data.to_f64()?),
-            _ => batch.data.clone(),
-        };
+        let counts = Array1::from_shape_fn(rows, |row| row < valid);
+        let counts = Tensor::from(counts).cast(dtype)?;
+        let data = batch.data.cast(dtype)?;
         let first = self.sums.calls as usize * copies;
         let selector = self.selector(batch, first);
         let feeds = [(self.graph.input.as_str(), &data), ("valid", &counts), (self.graph.selector.as_str(), &selector)];
         let outputs = self.session.run(&feeds)?;
         let (found, sums) = outputs.split_last().ok_or_else(|| Error::engine("the graph gave no output"))?;
-        for (total, trace) in self.sums.open.iter_mut().zip(found.to_f64()?) {
-            *total += trace;
-        }
+        let traces = found.reshaped(self.sums.open.shape().to_vec())?;
+        self.sums.open += &traces.floats::<Ix2>()?;
         for (sum, tensor) in self.sums.squares.iter_mut().zip(sums) {
             add(sum, tensor)?;
         }
@@ -229,16 +225,15 @@ impl Estimator {
 
     /// All classes of a batch of images are done: their sums become those of the layers.
     fn close(&mut self, batch: &Batch) -> Result<()> {
-        let (valid, rows) = (self.valid(batch), self.plan.shape.rows);
-        for row in 0..valid {
+        let valid = self.valid(batch);
+        for (row, traces) in self.sums.open.columns().into_iter().take(valid).enumerate() {
             let mut by_layer = vec![0.0; self.names.len()];
-            for (at, &layer) in self.layer.iter().enumerate() {
-                let trace = self.sums.open[at * rows + row];
+            for ((parameter, &layer), &trace) in self.graph.parameters.iter().zip(&self.layer).zip(traces) {
                 if !trace.is_finite() {
                     return Err(Error::training(format!(
                         "the squared gradients of `{}` are not finite for {}. The network's weights or this image's values are out of range; check the \
                          preprocessing (--mean, --std, --resize)",
-                        self.graph.parameters[at].alias,
+                        parameter.alias,
                         batch.indices.get(row).map_or("an image".into(), |&i| self.dataset.name(i))
                     )));
                 }
@@ -303,7 +298,7 @@ impl Estimator {
 
     fn finish(&self) -> Estimate {
         let m = self.sums.images as f64;
-        let values = self.sums.squares.iter().map(|v| v.iter().map(|x| x / m).collect()).collect();
+        let values = self.sums.squares.iter().map(|v| v / m).collect();
         let spread = |[sum, squares]: [f64; 2]| {
             let mean = sum / m;
             let variance = if m > 1.0 { ((squares / m - mean * mean) * m / (m - 1.0)).max(0.0) } else { f64::NAN };
@@ -325,17 +320,15 @@ impl Estimator {
     }
 }
 
-/// `sum += tensor`, in float64.
-fn add(sum: &mut [f64], tensor: &Tensor) -> Result<()> {
-    if tensor.count() != sum.len() {
-        return Err(Error::engine(format!("the graph gave {} sums of squares where {} belong", tensor.count(), sum.len())));
+/// `sum += tensor`, in float64. Fails where the tensor has another shape.
+fn add(sum: &mut ArrayD<f64>, tensor: &Tensor) -> Result<()> {
+    if tensor.shape() != sum.shape() {
+        return Err(Error::engine(format!("the graph gave sums of squares of shape {:?} where {:?} belong", tensor.shape(), sum.shape())));
     }
     match tensor.dtype() {
-        DType::F32 => {
-            let values = tensor.bytes().chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
-            sum.iter_mut().zip(values).for_each(|(s, v)| *s += v as f64);
-        }
-        _ => sum.iter_mut().zip(tensor.to_f64()?).for_each(|(s, v)| *s += v),
+        // Large networks have as many as weights: no copy in float64.
+        DType::F32 => Zip::from(sum).and(&tensor.array::<f32, IxDyn>()?).for_each(|s, v| *s += *v as f64),
+        _ => *sum += &tensor.floats::<IxDyn>()?,
     }
     Ok(())
 }

@@ -131,12 +131,8 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         classes: subject.classes,
         seed: options.seed,
     };
-    let tensors: Vec<(String, Tensor)> = estimate
-        .parameters
-        .iter()
-        .zip(&estimate.values)
-        .map(|(p, v)| (p.name.clone(), Tensor::from_f32(&p.shape, &v.iter().map(|&x| x as f32).collect::<Vec<_>>())))
-        .collect();
+    let tensors: Vec<(String, Tensor)> =
+        estimate.parameters.iter().zip(&estimate.values).map(|(p, values)| (p.name.clone(), values.mapv(|v| v as f32).into())).collect();
     fisher_file::write(&options.output, replace, &info, &tensors)?;
     if keeping.path.is_file() {
         std::fs::remove_file(&keeping.path).map_err(Error::io("cannot remove", &keeping.path))?;

@@ -2,7 +2,8 @@
 
 use super::element::{Element, TensorError};
 use super::tensor::Tensor;
-use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, CowArray, Dimension};
+use super::types::DType;
+use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, CowArray, Dimension, IxDyn};
 use std::borrow::Cow;
 
 impl<T: Element, D: Dimension> From<Array<T, D>> for Tensor {
@@ -40,26 +41,29 @@ impl Tensor {
     /// # Ok::<(), spgraph::Error>(())
     /// ```
     pub fn array<T: Element, D: Dimension>(&self) -> Result<CowArray<'_, T, D>, TensorError> {
-        let rank = || TensorError::Rank { wanted: D::NDIM.unwrap_or(0), shape: self.shape().to_vec() };
-        // The shape always fits the number of elements, so only a number of dimensions can be wrong.
-        match self.elements()? {
-            Cow::Borrowed(elements) => {
-                let view = ArrayViewD::from_shape(self.shape(), elements).map_err(|_| rank())?;
-                view.into_dimensionality().map(Into::into).map_err(|_| rank())
-            }
-            Cow::Owned(elements) => {
-                let array = ArrayD::from_shape_vec(self.shape(), elements).map_err(|_| rank())?;
-                array.into_dimensionality().map(Into::into).map_err(|_| rank())
-            }
-        }
+        self.shaped(self.elements()?)
+    }
+
+    /// The tensor as an array of float64, from any type ([`Element::to_f64`]): a view where it is of that type.
+    pub fn floats<D: Dimension>(&self) -> Result<CowArray<'_, f64, D>, TensorError> {
+        if self.dtype() == DType::F64 { self.array() } else { self.shaped(Cow::Owned(self.to_f64()?)) }
+    }
+
+    /// The elements in the tensor's shape. They are as many as it holds, so only the number of dimensions can be wrong.
+    fn shaped<'a, T: Element, D: Dimension>(&self, elements: Cow<'a, [T]>) -> Result<CowArray<'a, T, D>, TensorError> {
+        let array: Result<CowArray<'a, T, IxDyn>, _> = match elements {
+            Cow::Borrowed(elements) => ArrayViewD::from_shape(self.shape(), elements).map(Into::into),
+            Cow::Owned(elements) => ArrayD::from_shape_vec(self.shape(), elements).map(Into::into),
+        };
+        let rank = |_| TensorError::Rank { wanted: D::NDIM.unwrap_or(0), shape: self.shape().to_vec() };
+        array.and_then(|array| array.into_dimensionality()).map_err(rank)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::DType;
-    use ndarray::{Array3, Ix0, Ix2, IxDyn, arr0, array, s};
+    use ndarray::{Array3, Ix0, Ix2, arr0, array, s};
 
     #[test]
     fn there_and_back_without_a_copy() {

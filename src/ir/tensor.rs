@@ -113,7 +113,7 @@ impl Tensor {
     }
 
     /// The same values in another element type, each the nearest that it has ([`Element::from_f64`]); shared where the type is the same.
-    pub fn cast(&self, dtype: DType) -> Result<Self> {
+    pub fn cast(&self, dtype: DType) -> Result<Self, TensorError> {
         if self.dtype == dtype {
             return Ok(self.clone());
         }
@@ -135,17 +135,17 @@ impl Tensor {
     }
 
     /// The elements of an F32 tensor.
-    pub fn to_f32(&self) -> Result<Vec<f32>> {
+    pub fn to_f32(&self) -> Result<Vec<f32>, TensorError> {
         Ok(self.elements()?.into_owned())
     }
 
     /// The elements as float64, from any type ([`Element::to_f64`]).
-    pub fn to_f64(&self) -> Result<Vec<f64>> {
+    pub fn to_f64(&self) -> Result<Vec<f64>, TensorError> {
         Ok(with_element!(self.dtype, T => self.elements::<T>()?.iter().map(|v| Element::to_f64(*v)).collect()))
     }
 
     /// The elements of an integer or boolean tensor. Fails where a number is too large.
-    pub fn to_i64(&self) -> Result<Vec<i64>> {
+    pub fn to_i64(&self) -> Result<Vec<i64>, TensorError> {
         Ok(match self.dtype {
             DType::I64 => self.elements()?.into_owned(),
             DType::I32 => self.widened::<i32>()?,
@@ -159,7 +159,7 @@ impl Tensor {
                 let fits = |v: &u64| i64::try_from(*v).map_err(|_| TensorError::Range(*v));
                 self.elements()?.iter().map(fits).collect::<Result<_, _>>()?
             }
-            DType::F32 | DType::F64 | DType::F16 | DType::BF16 => return Err(TensorError::Integers(self.dtype).into()),
+            DType::F32 | DType::F64 | DType::F16 | DType::BF16 => return Err(TensorError::Integers(self.dtype)),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::regularizers::Tap;
 use crate::error::{Error, Result};
-use crate::ir::{Graph, Tensor, ValueId};
+use crate::ir::{Graph, ValueId};
 use crate::storage::channel_attention_file::{self, AttentionFile};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ impl Attention {
             )));
         }
         let dtype = graph.ty(tap.value).dtype;
-        let tensor = Tensor::from_floats(dtype, tensor.shape(), &tensor.to_f64()?);
+        let tensor = tensor.cast(dtype)?;
         Ok(graph.constant(&format!("{}.attention", tap.weight), tensor))
     }
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::storage::fisher_file::SourceInfo;
 use crate::storage::tensor_file;
+use ndarray::Array1;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -37,9 +38,9 @@ pub struct AttentionFile {
 }
 
 /// Writes the file whole or not at all.
-pub fn write(path: &Path, force: bool, info: &Info, layers: &[(String, Vec<f64>)]) -> Result<()> {
+pub fn write(path: &Path, force: bool, info: &Info, layers: &[(String, Array1<f64>)]) -> Result<()> {
     let failed = |why: String| Error::data(format!("cannot write {}: {why}", path.display()));
-    let tensors: Vec<(&str, Tensor)> = layers.iter().map(|(n, v)| (n.as_str(), Tensor::from_floats(DType::F32, &[v.len()], v))).collect();
+    let tensors: Vec<(&str, Tensor)> = layers.iter().map(|(n, v)| (n.as_str(), v.mapv(|v| v as f32).into())).collect();
     let mut views = vec![];
     for (name, tensor) in &tensors {
         let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), tensor.bytes()).map_err(|e| failed(e.to_string()))?;

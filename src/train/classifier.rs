@@ -8,6 +8,7 @@ use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::onnx::{self, pb};
+use ndarray::{Array2, ArrayViewMut1, Ix2};
 use std::path::{Path, PathBuf};
 
 /// What a caller may set instead of what the bundle, the run or the model says.
@@ -184,16 +185,10 @@ impl Classifier {
         self.batch.unwrap_or_else(|| self.asked_batch.unwrap_or(1).min(images)).max(1)
     }
 
-    /// Log-probabilities of every class for each image of an N×C×H×W batch.
-    pub fn log_probabilities(&mut self, data: &Tensor) -> Result<Vec<Vec<f64>>> {
-        let converted;
-        let data = if self.input.dtype == DType::F64 {
-            converted = Tensor::from_f64(data.shape(), &data.to_f64()?);
-            &converted
-        } else {
-            data
-        };
-        let mut feeds: Vec<(&str, &Tensor)> = vec![(self.input.name.as_str(), data)];
+    /// Log-probabilities, images × classes, of an N×C×H×W batch. Fails where the network gives no such array.
+    pub fn log_probabilities(&mut self, data: &Tensor) -> Result<Array2<f64>> {
+        let data = data.cast(self.input.dtype)?;
+        let mut feeds: Vec<(&str, &Tensor)> = vec![(self.input.name.as_str(), &data)];
         feeds.extend(self.state.iter().map(|(name, tensor)| (name.as_str(), tensor)));
         let results = self.session.run(&feeds)?;
         let scores = results.first().ok_or_else(|| Error::engine("the network gave no output"))?;
@@ -206,16 +201,21 @@ impl Classifier {
             )));
         }
         self.outputs = Some(classes);
-        let values = scores.to_f64()?;
-        let probabilities = self.probabilities;
-        Ok(values.chunks(classes).map(|row| if probabilities { row.iter().map(|&p| p.ln()).collect() } else { log_softmax(row) }).collect())
+        let mut scores = scores.reshaped(vec![rows, classes])?.floats::<Ix2>()?.into_owned();
+        if self.probabilities {
+            scores.mapv_inplace(f64::ln);
+        } else {
+            scores.rows_mut().into_iter().for_each(log_softmax);
+        }
+        Ok(scores)
     }
 }
 
-fn log_softmax(row: &[f64]) -> Vec<f64> {
-    let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+/// Turns scores into log-probabilities.
+fn log_softmax(mut row: ArrayViewMut1<f64>) {
+    let most = row.fold(f64::NEG_INFINITY, |most, &v| most.max(v));
     let sum = row.iter().map(|v| (v - most).exp()).sum::<f64>().ln();
-    row.iter().map(|v| v - most - sum).collect()
+    row.mapv_inplace(|v| v - most - sum);
 }
 
 /// Declared sizes; -1 where one is open.
@@ -256,10 +256,12 @@ fn image_input(graph: &pb::GraphProto, path: &Path, bundle: bool) -> Result<Port
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::array;
 
     #[test]
     fn large_logits_do_not_overflow() {
-        let row = log_softmax(&[1000.0, 1000.0]);
+        let mut row = array![1000.0, 1000.0];
+        log_softmax(row.view_mut());
         assert!(row.iter().all(|v| (v + std::f64::consts::LN_2).abs() < 1e-12), "{row:?}");
     }
 }

@@ -3,6 +3,7 @@
 use crate::bundle::manifest::{Role, State};
 use crate::error::Result;
 use crate::ir::Tensor;
+use ndarray::{ArrayViewD, Axis, IxDyn};
 use serde::{Deserialize, Serialize};
 
 /// Over all parameters that have a starting point.
@@ -42,16 +43,16 @@ pub struct Unmoved {
 
 impl Unmoved {
     /// `axis` is that of the output channels, for a weight.
-    fn count(now: &[f64], start: &[f64], shape: &[usize], axis: Option<usize>) -> Unmoved {
-        let same = |i: usize| now.get(i) == start.get(i);
-        let elements = (0..now.len()).filter(|&i| same(i)).count();
-        let of_channels = axis.and_then(|a| shape.get(a)).copied().unwrap_or(0);
-        let inner: usize = axis.map_or(1, |a| shape.iter().skip(a + 1).product());
-        let mut still = vec![true; of_channels];
-        if of_channels > 0 {
-            (0..now.len()).filter(|&i| !same(i)).for_each(|i| still[i / inner % of_channels] = false);
-        }
-        Unmoved { elements, of_elements: now.len(), channels: still.iter().filter(|s| **s).count(), of_channels }
+    fn count(now: ArrayViewD<f64>, start: ArrayViewD<f64>, axis: Option<usize>) -> Unmoved {
+        let elements = now.iter().zip(&start).filter(|(a, b)| a == b).count();
+        let (channels, of_channels) = match axis.map(Axis) {
+            Some(axis) if axis.index() < now.ndim().min(start.ndim()) => {
+                let same = now.axis_iter(axis).zip(start.axis_iter(axis)).filter(|(a, b)| a == b);
+                (same.count(), now.len_of(axis))
+            }
+            _ => (0, 0),
+        };
+        Unmoved { elements, of_elements: now.len(), channels, of_channels }
     }
 
     fn add(&mut self, other: Unmoved) {
@@ -69,12 +70,12 @@ impl Distance {
         let (mut moved, mut norm) = (0.0, 0.0);
         let mut unmoved = Unmoved::default();
         for ((state, now), start) in states.iter().zip(now).zip(start).filter(|((s, _), _)| s.role == Role::Shared) {
-            let (now, start) = (now.to_f64()?, start.to_f64()?);
+            let (now, start) = (now.floats::<IxDyn>()?, start.floats::<IxDyn>()?);
             let square = now.iter().zip(&start).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
             let own = start.iter().map(|v| v * v).sum::<f64>();
             moved += square;
             norm += own;
-            let here = Unmoved::count(&now, &start, &state.shape, state.channel_axis);
+            let here = Unmoved::count(now.view(), start.view(), state.channel_axis);
             unmoved.add(here);
             layers.push(LayerDistance { name: state.alias.clone(), distance: square.sqrt(), relative: share(square, own), unmoved: here });
         }
@@ -89,16 +90,17 @@ fn share(square: f64, of: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::array;
 
     #[test]
     fn a_channel_is_unmoved_where_no_element_of_it_moved() {
-        let start = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let now = [1.0, 2.0, 3.0, 4.0, 5.5, 6.0];
-        let rows = Unmoved::count(&now, &start, &[3, 2], Some(0));
+        let start = array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]].into_dyn();
+        let now = array![[1.0, 2.0], [3.0, 4.0], [5.5, 6.0]].into_dyn();
+        let rows = Unmoved::count(now.view(), start.view(), Some(0));
         assert_eq!(rows, Unmoved { elements: 5, of_elements: 6, channels: 2, of_channels: 3 });
-        let columns = Unmoved::count(&now, &start, &[3, 2], Some(1));
+        let columns = Unmoved::count(now.view(), start.view(), Some(1));
         assert_eq!((columns.channels, columns.of_channels), (1, 2));
-        let bias = Unmoved::count(&now, &start, &[6], None);
+        let bias = Unmoved::count(now.flatten().into_dyn().view(), start.flatten().into_dyn().view(), None);
         assert_eq!((bias.elements, bias.channels, bias.of_channels), (5, 0, 0));
     }
 }

@@ -4,6 +4,7 @@ use super::classifier::Classifier;
 use super::folders;
 use crate::data::{Augment, Dataset, ImageDataset, Last, Loader, LoaderOptions};
 use crate::error::{Error, Result};
+use ndarray::ArrayView1;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
@@ -77,7 +78,7 @@ pub fn evaluate(
         }
         let batch = batch?;
         let rows = classifier.log_probabilities(&batch.data)?;
-        for (row, &index) in rows.iter().zip(&batch.indices).take(batch.valid) {
+        for (row, &index) in rows.rows().into_iter().zip(&batch.indices).take(batch.valid) {
             tally.add(row, dataset.label(index), &dataset.name(index))?;
         }
         done(tally.images, total);
@@ -105,7 +106,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, row: &[f64], label: i64, name: &str) -> Result<()> {
+    fn add(&mut self, row: ArrayView1<f64>, label: i64, name: &str) -> Result<()> {
         self.classes.resize(row.len(), (0, 0));
         let slot = usize::try_from(label).ok().filter(|&l| l < row.len());
         let Some(label) = slot else {
@@ -131,15 +132,16 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::aview1;
 
     #[test]
     fn ranks_are_counted_and_ties_go_to_the_first() {
         let mut tally = Tally::default();
-        tally.add(&[0.1, 0.5, 0.5], 1, "a").unwrap();
-        tally.add(&[0.1, 0.5, 0.5], 2, "b").unwrap();
+        tally.add(aview1(&[0.1, 0.5, 0.5]), 1, "a").unwrap();
+        tally.add(aview1(&[0.1, 0.5, 0.5]), 2, "b").unwrap();
         assert_eq!((tally.images, tally.first, tally.fifth), (2, 1, 2));
         assert_eq!(tally.classes, [(0, 0), (1, 1), (1, 0)]);
-        assert!(tally.add(&[0.0, 1.0], 2, "c").is_err());
-        assert!(tally.add(&[f64::NAN, 1.0], 1, "c").unwrap_err().to_string().contains('c'));
+        assert!(tally.add(aview1(&[0.0, 1.0]), 2, "c").is_err());
+        assert!(tally.add(aview1(&[f64::NAN, 1.0]), 1, "c").unwrap_err().to_string().contains('c'));
     }
 }

@@ -3,7 +3,7 @@
 use super::classifier::Classifier;
 use crate::data::load_image;
 use crate::error::{Error, Result};
-use crate::ir::Tensor;
+use ndarray::Array4;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -29,17 +29,16 @@ pub fn predict(classifier: &mut Classifier, images: &[PathBuf], top: usize) -> R
     let batch = classifier.batch_for(images.len());
     let mut predictions = vec![];
     for chunk in images.chunks(batch) {
-        let mut values = vec![];
-        for path in chunk {
+        // A network for a fixed number of images gets zeros for those that are missing.
+        let mut values = Array4::zeros([batch, channels, height, width]);
+        for (path, mut image) in chunk.iter().zip(values.outer_iter_mut()) {
             if path.is_dir() {
                 return Err(Error::data(format!("{} is a folder; give the image files in it", path.display())));
             }
-            values.extend(recipe.evaluate(&load_image(path)?)?);
+            image.assign(&recipe.evaluate(&load_image(path)?)?);
         }
-        // A network for a fixed number of images gets zeros for those that are missing.
-        values.resize(batch * channels * height * width, 0.0);
-        let rows = classifier.log_probabilities(&Tensor::from_f32(&[batch, channels, height, width], &values))?;
-        for (path, row) in chunk.iter().zip(rows) {
+        let rows = classifier.log_probabilities(&values.into())?;
+        for (path, row) in chunk.iter().zip(rows.rows()) {
             let mut order: Vec<usize> = (0..row.len()).collect();
             order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
             let guess = |label: usize| Guess { class: classifier.class_name(label), label, probability: row[label].exp() };

@@ -86,7 +86,7 @@ fn source(case: &Case, dtype: DType, values: &[Tensor]) -> SourceModel {
 
 /// Floating constants in the precision of the run.
 fn cast(tensor: &Tensor, dtype: DType) -> Tensor {
-    if tensor.dtype().is_float() { Tensor::from_floats(dtype, tensor.shape(), &tensor.to_f64().unwrap()) } else { tensor.clone() }
+    if tensor.dtype().is_float() { tensor.cast(dtype).unwrap() } else { tensor.clone() }
 }
 
 /// Random values for the differentiable inputs.

@@ -91,7 +91,7 @@ impl Case {
 }
 
 fn cast(tensor: &Tensor, dtype: DType) -> Tensor {
-    Tensor::from_floats(dtype, tensor.shape(), &tensor.to_f64().unwrap())
+    tensor.cast(dtype).unwrap()
 }
 
 #[track_caller]

@@ -63,7 +63,7 @@ impl Editor {
             self.floats.insert(name.into());
         }
         if tensor.data_type() == pb::tensor_proto::DataType::Int64 as i32
-            && let Ok(values) = crate::onnx::tensor(tensor, std::path::Path::new("")).and_then(|t| t.to_i64())
+            && let Ok(values) = crate::onnx::tensor(tensor, std::path::Path::new("")).and_then(|t| Ok(t.to_i64()?))
         {
             self.ints.insert(name.into(), values);
         }
