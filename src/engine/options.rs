@@ -1,6 +1,7 @@
 //! What a caller can ask of a runtime.
 
 use super::native;
+use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -53,12 +54,19 @@ pub enum Kernels {
 
 impl Kernels {
     /// Whether these are native ones, on this machine's processor.
-    pub fn native(self) -> bool {
-        match self {
-            Kernels::Auto => native::suits_processor(),
-            Kernels::Native => true,
-            Kernels::Standard => false,
-        }
+    ///
+    /// Fails where the environment names instructions that the processor lacks.
+    pub fn native(self) -> Result<bool> {
+        Ok(self.instructions()?.is_some())
+    }
+
+    /// The instructions of native kernels; `None` where these are none.
+    pub(super) fn instructions(self) -> Result<Option<native::Isa>> {
+        Ok(match self {
+            Kernels::Auto => Some(native::instructions()?).filter(|isa| native::suits(*isa)),
+            Kernels::Native => Some(native::instructions()?),
+            Kernels::Standard => None,
+        })
     }
 }
 

@@ -11,24 +11,45 @@ mod graph;
 mod layout;
 mod ops;
 
+pub use self::compute::Isa;
 pub use self::ops::domain;
 
 use super::inline::{inline_functions, restore_operators};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::Domain;
 use crate::onnx::pb;
 use prost::Message;
 use std::collections::HashSet;
 
-/// Whether the kernels are known to be faster than ONNX Runtime's on this processor.
-pub fn suits_processor() -> bool {
-    // On 64-bit ARM the `gemm` crate has NEON.
-    compute::Isa::detect() >= compute::Isa::Avx2 || cfg!(target_arch = "aarch64")
+/// Chooses which instructions the kernels use.
+const ISA_VARIABLE: &str = "SPGRAPH_ISA";
+
+/// The instructions that the kernels use: the best of this processor, or those that the environment variable `SPGRAPH_ISA` names.
+///
+/// Fails where it names none that this processor has.
+pub fn instructions() -> Result<Isa> {
+    match std::env::var_os(ISA_VARIABLE).filter(|name| !name.is_empty()) {
+        None => Ok(Isa::best()),
+        Some(name) => named(&name.to_string_lossy()),
+    }
 }
 
-/// For people: which instructions the kernels use.
-pub fn instructions() -> &'static str {
-    compute::Isa::detect().name()
+fn named(name: &str) -> Result<Isa> {
+    let all = Isa::available();
+    all.iter().copied().find(|isa| isa.keyword() == name).ok_or_else(|| {
+        let possible: Vec<&str> = all.iter().map(|isa| isa.keyword()).collect();
+        Error::usage(format!(
+            "the environment variable {ISA_VARIABLE} is `{name}`, which names no instructions that the native kernels can use on this \
+             processor: it can be {}, or be left out",
+            possible.join(", ")
+        ))
+    })
+}
+
+/// Whether the kernels are known to be faster than ONNX Runtime's with these instructions.
+pub fn suits(isa: Isa) -> bool {
+    // On 64-bit ARM the `gemm` crate has NEON.
+    isa != Isa::Portable || cfg!(target_arch = "aarch64")
 }
 
 /// A model with native operators.
@@ -67,4 +88,18 @@ fn rewrite(model: &mut pb::ModelProto) -> Option<Vec<(String, String)>> {
     graph.value_info.clear();
     model.opset_import.push(pb::OperatorSetIdProto { domain: Some(ops::DOMAIN.into()), version: Some(1) });
     Some(in_place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instructions_that_are_not_there_are_refused_with_those_that_are() {
+        assert_eq!(named("portable").unwrap(), Isa::Portable);
+        let refusal = named("avx5").unwrap_err();
+        assert!(matches!(refusal, Error::Usage(_)));
+        let text = refusal.to_string();
+        assert!(text.contains("SPGRAPH_ISA is `avx5`") && text.contains("it can be portable"), "{text}");
+    }
 }

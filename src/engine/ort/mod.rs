@@ -55,7 +55,8 @@ pub struct OrtEngine {
     device: Device,
     threads: Option<usize>,
     tf32: bool,
-    native: bool,
+    /// The instructions of the native kernels, where they are used.
+    native: Option<native::Isa>,
 }
 
 impl OrtEngine {
@@ -73,7 +74,10 @@ impl OrtEngine {
             device: options.device,
             threads: options.threads,
             tf32: options.tf32,
-            native: options.device == Device::Cpu && options.kernels.native(),
+            native: match options.device {
+                Device::Cpu => options.kernels.instructions()?,
+                Device::Cuda => None,
+            },
         };
         if engine.device == Device::Cuda {
             preload_cuda_libraries(&engine.path);
@@ -117,8 +121,8 @@ impl OrtEngine {
         let proto = read_model(model)?;
         let signature = Signature::from_graph(graph_of(&proto, model)?, model)?;
         let native = match self.native {
-            true => native::prepare(proto, profile.is_some())?,
-            false => {
+            Some(isa) => native::prepare(proto, profile.is_some())?.map(|prepared| (isa, prepared)),
+            None => {
                 // ONNX Runtime reads the file for itself.
                 drop(proto);
                 None
@@ -132,18 +136,18 @@ impl OrtEngine {
             match &native {
                 // ONNX Runtime is given the path, not the bytes, so that it finds external data beside the model.
                 None => builder.commit_from_file(model),
-                Some(native::Prepared { bytes, .. }) => {
+                Some((isa, native::Prepared { bytes, .. })) => {
                     let folder = model.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                     let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
                     builder
                         .with_config_entry("session.model_external_initializers_file_folder_path", folder.to_string_lossy())?
-                        .with_operators(native::domain(threads)?)?
+                        .with_operators(native::domain(threads, *isa)?)?
                         .commit_from_memory(bytes)
                 }
             }
         };
         let session = commit().map_err(|e| explain("load", &signature.model, &e))?;
-        Ok((session, signature, native.map(|n| n.in_place).unwrap_or_default()))
+        Ok((session, signature, native.map(|(_, n)| n.in_place).unwrap_or_default()))
     }
 
     fn stepper(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, profile: Option<&Path>) -> Result<OrtStepper> {
@@ -162,8 +166,8 @@ impl Engine for OrtEngine {
     fn describe(&self) -> String {
         let description = description("ONNX Runtime", &self.version, self.device, self.threads);
         match self.native {
-            true => format!("{description}, native kernels ({})", native::instructions()),
-            false => description,
+            Some(isa) => format!("{description}, native kernels ({})", isa.name()),
+            None => description,
         }
     }
 
@@ -187,7 +191,7 @@ impl Engine for OrtEngine {
     fn profile(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, feeds: &[(&str, &Tensor)], steps: usize) -> Result<String> {
         let folder = tempfile::tempdir().map_err(Error::io("cannot write into", std::env::temp_dir()))?;
         // Native operators keep their nodes' names.
-        let copy = if self.native { model.to_path_buf() } else { written_out(model, folder.path())? };
+        let copy = if self.native.is_some() { model.to_path_buf() } else { written_out(model, folder.path())? };
         let mut stepper = self.stepper(&copy, state, start, Some(&folder.path().join("profile")))?;
         for _ in 0..steps {
             stepper.step(feeds)?;

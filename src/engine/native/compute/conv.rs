@@ -4,7 +4,7 @@ use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::gather::{ConvGeometry, Gather};
 use super::pack::{pack_backward, pack_forward};
 use super::product::{Epilogue, Side, product};
-use super::{Isa, Pool, depthwise, weight_grad, winograd};
+use super::{Cores, depthwise, weight_grad, winograd};
 use std::sync::OnceLock;
 
 /// With at most this many channels, the taps of a kernel's line are merged: pixels that lie side by side are one longer row.
@@ -60,60 +60,60 @@ impl ConvPlan {
     }
 
     /// `y = epilogue(x ∗ w)`; `x` `[N, H, W, C]`, `w` `[O, C/groups, kh, kw]`, `y` `[N, H', W', O]`.
-    pub fn forward(&self, pool: &dyn Pool, isa: Isa, x: &[f32], w: &[f32], epilogue: &Epilogue, y: &mut [f32]) {
+    pub fn forward(&self, cores: &Cores, x: &[f32], w: &[f32], epilogue: &Epilogue, y: &mut [f32]) {
         let direct = |conv: &ConvGeometry, x: &[f32], w: &[f32], y: &mut [f32]| {
             let gather = self.forward.get_or_init(|| Gather::forward(conv));
-            let packed = pack_forward(pool, isa, conv, w);
+            let packed = pack_forward(cores, conv, w);
             let from = Side { pixels: conv.input_pixels(), channels: conv.channels };
             let to = Side { pixels: conv.output_pixels(), channels: conv.features };
-            product(pool, isa, conv.images, (x, from), gather, &packed, (DisjointSlice::new(y), to), epilogue);
+            product(cores, conv.images, (x, from), gather, &packed, (DisjointSlice::new(y), to), epilogue);
         };
         match &self.form {
             Form::Direct => direct(&self.conv, x, w, y),
             Form::Merged(merged) => {
                 let mut weights = vec![0.0; w.len()];
                 self.merged_weights().for_each(|(from, to)| weights[to] = w[from]);
-                self.with_padded(pool, merged, x, |x| direct(merged, x, &weights, y));
+                self.with_padded(cores, merged, x, |x| direct(merged, x, &weights, y));
             }
-            Form::Winograd => winograd::convolve(pool, isa, &self.conv, false, x, w, y, epilogue),
-            Form::Depthwise => depthwise::convolve(pool, isa, &self.conv, false, x, w, y, epilogue),
-            Form::Joined(plan) => plan.forward(pool, isa, x, &self.joined_weights(plan, w), epilogue, y),
+            Form::Winograd => winograd::convolve(cores, &self.conv, false, x, w, y, epilogue),
+            Form::Depthwise => depthwise::convolve(cores, &self.conv, false, x, w, y, epilogue),
+            Form::Joined(plan) => plan.forward(cores, x, &self.joined_weights(plan, w), epilogue, y),
         }
     }
 
     /// `dx = epilogue(dy ∗ᵀ w)`.
-    pub fn input_grad(&self, pool: &dyn Pool, isa: Isa, dy: &[f32], w: &[f32], epilogue: &Epilogue, dx: &mut [f32]) {
+    pub fn input_grad(&self, cores: &Cores, dy: &[f32], w: &[f32], epilogue: &Epilogue, dx: &mut [f32]) {
         let conv = &self.conv;
         match &self.form {
-            Form::Winograd => winograd::convolve(pool, isa, conv, true, dy, w, dx, epilogue),
-            Form::Depthwise => depthwise::convolve(pool, isa, conv, true, dy, w, dx, epilogue),
-            Form::Joined(plan) => plan.input_grad(pool, isa, dy, &self.joined_weights(plan, w), epilogue, dx),
+            Form::Winograd => winograd::convolve(cores, conv, true, dy, w, dx, epilogue),
+            Form::Depthwise => depthwise::convolve(cores, conv, true, dy, w, dx, epilogue),
+            Form::Joined(plan) => plan.input_grad(cores, dy, &self.joined_weights(plan, w), epilogue, dx),
             Form::Direct | Form::Merged(_) => {
                 let from = Side { pixels: conv.output_pixels(), channels: conv.features };
                 let to = Side { pixels: conv.input_pixels(), channels: conv.channels };
                 let out = DisjointSlice::new(dx);
                 for gather in self.backward.get_or_init(|| Gather::backward(conv)) {
-                    let packed = pack_backward(pool, isa, conv, gather, w);
-                    product(pool, isa, conv.images, (dy, from), gather, &packed, (out, to), epilogue);
+                    let packed = pack_backward(cores, conv, gather, w);
+                    product(cores, conv.images, (dy, from), gather, &packed, (out, to), epilogue);
                 }
             }
         }
     }
 
     /// `dw = xᵀ ∗ dy`, and `db`, the sums of `dy` over pixels.
-    pub fn weight_grad(&self, pool: &dyn Pool, isa: Isa, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+    pub fn weight_grad(&self, cores: &Cores, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
         let gather = |conv: &ConvGeometry| self.forward.get_or_init(|| Gather::forward(conv));
         match &self.form {
-            Form::Direct => weight_grad::weight_grad(pool, isa, &self.conv, gather(&self.conv), x, dy, dw, db),
-            Form::Merged(merged) => self.with_padded(pool, merged, x, |x| {
-                weight_grad::few_channels(pool, isa, (&self.conv, merged), gather(merged), x, dy, dw, db);
+            Form::Direct => weight_grad::weight_grad(cores, &self.conv, gather(&self.conv), x, dy, dw, db),
+            Form::Merged(merged) => self.with_padded(cores, merged, x, |x| {
+                weight_grad::few_channels(cores, (&self.conv, merged), gather(merged), x, dy, dw, db);
             }),
-            Form::Winograd => winograd::weight_grad(pool, isa, &self.conv, x, dy, dw, db),
-            Form::Depthwise => depthwise::weight_grad(pool, isa, &self.conv, x, dy, dw, db),
+            Form::Winograd => winograd::weight_grad(cores, &self.conv, x, dy, dw, db),
+            Form::Depthwise => depthwise::weight_grad(cores, &self.conv, x, dy, dw, db),
             Form::Joined(plan) => {
                 let filters = self.filters(plan);
                 let mut all = vec![0.0; filters.joined * self.conv.features];
-                plan.weight_grad(pool, isa, x, dy, &mut all, db);
+                plan.weight_grad(cores, x, dy, &mut all, db);
                 for (o, filter) in dw.chunks_exact_mut(filters.own).enumerate() {
                     filter.copy_from_slice(&all[filters.place(o)..][..filters.own]);
                 }
@@ -148,14 +148,14 @@ impl ConvPlan {
     }
 
     /// Calls `work` with the images with zeros around them, cut to what the convolution reads.
-    fn with_padded(&self, pool: &dyn Pool, to: &ConvGeometry, x: &[f32], work: impl FnOnce(&[f32])) {
+    fn with_padded(&self, cores: &Cores, to: &ConvGeometry, x: &[f32], work: impl FnOnce(&[f32])) {
         let from = &self.conv;
         let (line, image) = (to.input[1] * to.channels, to.input_pixels() * to.channels);
         let left = (from.pads[1] * to.channels).min(line);
         let width = from.input[1].min(to.input[1].saturating_sub(from.pads[1])) * from.channels;
         with_scratch(to.images * image, |padded| {
             let out = DisjointSlice::new(padded);
-            pool.run(to.images * to.input[0], &|task| {
+            cores.run(to.images * to.input[0], &|task| {
                 let (n, y) = (task / to.input[0], task % to.input[0]);
                 // SAFETY: every task has one line of one image.
                 let to = unsafe { out.part(task * line, line) };

@@ -3,7 +3,7 @@
 use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::lanes::{LANES, Lanes, for_isa};
 use super::product::Epilogue;
-use super::{ConvGeometry, Isa, Pool};
+use super::{ConvGeometry, Cores};
 
 /// Taps of a kernel's line whose sums are held at once.
 const HELD: usize = 32;
@@ -65,17 +65,17 @@ struct Job<'a> {
 
 for_isa! {
     /// One line of one image: `out` are its pixels, the first of which is element `start` of all.
-    fn line_of<V>(job: &Job, n: usize, row: usize, out: &mut [f32], start: usize) {
+    fn line_of<V>(isa, job: &Job, n: usize, row: usize, out: &mut [f32], start: usize) {
         let (channels, width) = (job.channels, job.columns.ranges.len());
         let whole = channels / LANES * LANES;
         let image = n * job.image;
         for c in (0..whole).step_by(LANES) {
             for x in 0..width {
-                let mut sum = V::splat(0.0);
+                let mut sum = V::splat(isa, 0.0);
                 for &(ky, sy) in job.rows.at(row) {
                     for &(kx, sx) in job.columns.at(x) {
-                        let value = V::load(&job.from[(image + sy * job.line + sx) * channels + c..]);
-                        sum = value.mul_add(V::load(&job.weights[(ky * job.taps + kx) * channels + c..]), sum);
+                        let value = V::load(isa, &job.from[(image + sy * job.line + sx) * channels + c..]);
+                        sum = value.mul_add(V::load(isa, &job.weights[(ky * job.taps + kx) * channels + c..]), sum);
                     }
                 }
                 let at = x * channels + c;
@@ -98,17 +98,7 @@ for_isa! {
 }
 
 /// The convolution `x → y`, or, `turned_over`, of the cotangents to the input's gradient. `conv` is always the forward one.
-#[allow(clippy::too_many_arguments)]
-pub fn convolve(
-    pool: &dyn Pool,
-    isa: Isa,
-    conv: &ConvGeometry,
-    turned_over: bool,
-    x: &[f32],
-    w: &[f32],
-    y: &mut [f32],
-    epilogue: &Epilogue,
-) {
+pub fn convolve(cores: &Cores, conv: &ConvGeometry, turned_over: bool, x: &[f32], w: &[f32], y: &mut [f32], epilogue: &Epilogue) {
     let (from, to) = if turned_over { (conv.output, conv.input) } else { (conv.input, conv.output) };
     let (channels, taps) = (conv.channels, conv.taps());
     assert!(x.len() >= conv.images * from[0] * from[1] * channels && y.len() >= conv.images * to[0] * to[1] * channels);
@@ -128,8 +118,8 @@ pub fn convolve(
         columns: axis(1),
         epilogue,
     };
-    let (out, len) = (DisjointSlice::new(y), to[1] * channels);
-    pool.run(conv.images * to[0], &|task| {
+    let (out, len, isa) = (DisjointSlice::new(y), to[1] * channels, cores.isa());
+    cores.run(conv.images * to[0], &|task| {
         // SAFETY: every task has its own line.
         let line = unsafe { out.part(task * len, len) };
         line_of(isa, &job, task / to[0], task % to[0], line, task * len);
@@ -150,21 +140,21 @@ struct Line<'a> {
 
 for_isa! {
     /// Adds a line's products to `sums`, `[tap][channel]`.
-    fn add_products<V>(job: &Line, sums: &mut [f32]) {
+    fn add_products<V>(isa, job: &Line, sums: &mut [f32]) {
         let channels = job.channels;
         let whole = channels / LANES * LANES;
         for &(ky, sy) in job.rows {
             for c in (0..whole).step_by(LANES) {
-                let mut held = [V::splat(0.0); HELD];
+                let mut held = [V::splat(isa, 0.0); HELD];
                 for (x, dy) in job.dy.chunks_exact(channels).enumerate() {
-                    let dy = V::load(&dy[c..]);
+                    let dy = V::load(isa, &dy[c..]);
                     for &(kx, sx) in job.columns.at(x) {
-                        held[kx] = dy.mul_add(V::load(&job.x[(sy * job.line + sx) * channels + c..]), held[kx]);
+                        held[kx] = dy.mul_add(V::load(isa, &job.x[(sy * job.line + sx) * channels + c..]), held[kx]);
                     }
                 }
                 for kx in 0..job.taps {
                     let to = &mut sums[(ky * job.taps + kx) * channels + c..];
-                    V::load(to).add(held[kx]).store(to);
+                    V::load(isa, to).add(held[kx]).store(to);
                 }
             }
             for c in whole..channels {
@@ -179,17 +169,17 @@ for_isa! {
 }
 
 /// The gradient of the weights, `[C, 1, kh, kw]`, and of the bias where `db` is given.
-pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+pub fn weight_grad(cores: &Cores, conv: &ConvGeometry, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
     let (channels, taps) = (conv.channels, conv.taps());
     let (rows, columns) = (Axis::forward(conv, 0), Axis::forward(conv, 1));
     let lines = conv.images * conv.output[0];
     let len = conv.output[1] * channels;
     assert!(x.len() >= conv.images * conv.input_pixels() * channels && dy.len() >= lines * len);
-    let parts = PARTS.min(lines);
+    let (parts, isa) = (PARTS.min(lines), cores.isa());
     with_scratch(parts * taps * channels, |buffer| {
         buffer.fill(0.0);
         let shared = DisjointSlice::new(buffer);
-        pool.run(parts, &|part| {
+        cores.run(parts, &|part| {
             // SAFETY: every task has its own sums.
             let sums = unsafe { shared.part(part * taps * channels, taps * channels) };
             for line in part * lines / parts..(part + 1) * lines / parts {
@@ -206,6 +196,6 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, x: &[f32], dy
         }
     });
     if let Some(db) = db {
-        super::norm::column_sums(pool, isa, &dy[..lines * len], channels, db);
+        super::norm::column_sums(cores, &dy[..lines * len], channels, db);
     }
 }

@@ -1,6 +1,6 @@
 //! One buffer that several tasks write at once, each its own part.
 
-use super::Pool;
+use super::Cores;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
@@ -69,12 +69,12 @@ pub fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
 }
 
 /// `out = Σ parts`, in their order; they lie one after the other.
-pub fn add_parts(pool: &dyn Pool, parts: &[f32], count: usize, out: &mut [f32]) {
+pub fn add_parts(cores: &Cores, parts: &[f32], count: usize, out: &mut [f32]) {
     const CHUNK: usize = 1 << 12;
     let len = out.len();
     assert!(count > 0 && parts.len() >= count * len);
     let out = DisjointSlice::new(out);
-    pool.run(len.div_ceil(CHUNK), &|task| {
+    cores.run(len.div_ceil(CHUNK), &|task| {
         let at = task * CHUNK;
         // SAFETY: every task has its own elements.
         let to = unsafe { out.part(at, CHUNK.min(len - at)) };

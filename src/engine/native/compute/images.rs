@@ -1,19 +1,19 @@
 //! Layouts and pooling of images.
 
+use super::Cores;
 use super::disjoint_slice::DisjointSlice;
 use super::gather::ConvGeometry;
 use super::lanes::{LANES, Lanes, for_isa};
-use super::{Isa, Pool};
 
 /// Elements of one block of a transposition: both sides stay in the first-level cache.
 const BLOCK: usize = 16;
 
 /// `[N, rows, columns]` → `[N, columns, rows]`: images `[N, C, H·W]` to `[N, H·W, C]`, and back.
-pub fn transposed(pool: &dyn Pool, images: usize, rows: usize, columns: usize, x: &[f32], out: &mut [f32]) {
+pub fn transposed(cores: &Cores, images: usize, rows: usize, columns: usize, x: &[f32], out: &mut [f32]) {
     let stripes = columns.div_ceil(BLOCK);
     assert!(x.len() == images * rows * columns && out.len() == x.len());
     let out = DisjointSlice::new(out);
-    pool.run(images * stripes, &|task| {
+    cores.run(images * stripes, &|task| {
         let (n, first) = (task / stripes, task % stripes * BLOCK);
         let width = BLOCK.min(columns - first);
         let x = &x[n * rows * columns..][..rows * columns];
@@ -33,9 +33,9 @@ pub fn transposed(pool: &dyn Pool, images: usize, rows: usize, columns: usize, x
 const CHANNELS: usize = 64;
 
 /// Calls `work` with every image, and the channels from `.1` on (how many: `.2`).
-fn by_image(pool: &dyn Pool, window: &ConvGeometry, work: &(dyn Fn(usize, usize, usize) + Sync)) {
+fn by_image(cores: &Cores, window: &ConvGeometry, work: &(dyn Fn(usize, usize, usize) + Sync)) {
     let blocks = window.channels.div_ceil(CHANNELS);
-    pool.run(window.images * blocks, &|task| {
+    cores.run(window.images * blocks, &|task| {
         let first = task % blocks * CHANNELS;
         work(task / blocks, first, CHANNELS.min(window.channels - first));
     });
@@ -52,10 +52,10 @@ fn pixels(window: &ConvGeometry, at: usize) -> impl Iterator<Item = usize> + '_ 
 }
 
 /// The largest element of every window; `window.features` is not used.
-pub fn max_pool(pool: &dyn Pool, window: &ConvGeometry, x: &[f32], y: &mut [f32]) {
+pub fn max_pool(cores: &Cores, window: &ConvGeometry, x: &[f32], y: &mut [f32]) {
     let channels = window.channels;
     let out = DisjointSlice::new(y);
-    by_image(pool, window, &|n, first, count| {
+    by_image(cores, window, &|n, first, count| {
         for at in 0..window.output_pixels() {
             // SAFETY: every task has its own image and channels.
             let to = unsafe { out.part((n * window.output_pixels() + at) * channels + first, count) };
@@ -78,7 +78,7 @@ struct Pooled<'a> {
 
 for_isa! {
     /// The gradient of one image, `count` channels from `first` on.
-    fn max_pool_grad_of<V>(window: &ConvGeometry, pooled: Pooled, n: usize, first: usize, count: usize, dx: DisjointSlice) {
+    fn max_pool_grad_of<V>(isa, window: &ConvGeometry, pooled: Pooled, n: usize, first: usize, count: usize, dx: DisjointSlice) {
         let channels = window.channels;
         let place = |y: usize, x: usize| (n * window.input_pixels() + y * window.input[1] + x) * channels + first;
         // Lines of the input become 0 just before the first window that reaches them.
@@ -99,17 +99,17 @@ for_isa! {
                 let from = (n * window.output_pixels() + oy * window.output[1] + ox) * channels + first;
                 let whole = count / LANES * LANES;
                 for c in (0..whole).step_by(LANES) {
-                    let largest = V::load(&pooled.y[from + c..]);
-                    let mut rest = V::load(&pooled.dy[from + c..]);
+                    let largest = V::load(isa, &pooled.y[from + c..]);
+                    let mut rest = V::load(isa, &pooled.dy[from + c..]);
                     for ky in 0..window.kernel[0] {
                         let Some(y) = window.source(0, oy, ky) else { continue };
                         for kx in 0..window.kernel[1] {
                             let Some(x) = window.source(1, ox, kx) else { continue };
                             let at = place(y, x) + c;
-                            let value = V::load(&pooled.x[at..]);
+                            let value = V::load(isa, &pooled.x[at..]);
                             // SAFETY: as above.
                             let to = unsafe { dx.part(at, LANES) };
-                            V::load(to).add(rest.where_equal(value, largest)).store(to);
+                            V::load(isa, to).add(rest.where_equal(value, largest)).store(to);
                             rest = rest.unless_equal(value, largest);
                         }
                     }
@@ -128,16 +128,16 @@ for_isa! {
 }
 
 /// `dy` to the first of every window's largest elements.
-pub fn max_pool_grad(pool: &dyn Pool, isa: Isa, window: &ConvGeometry, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
-    let out = DisjointSlice::new(dx);
-    by_image(pool, window, &|n, first, count| max_pool_grad_of(isa, window, Pooled { x, y, dy }, n, first, count, out));
+pub fn max_pool_grad(cores: &Cores, window: &ConvGeometry, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let (out, isa) = (DisjointSlice::new(dx), cores.isa());
+    by_image(cores, window, &|n, first, count| max_pool_grad_of(isa, window, Pooled { x, y, dy }, n, first, count, out));
 }
 
 /// The mean over the pixels of every image: `[N, C]`.
-pub fn global_average(pool: &dyn Pool, images: usize, channels: usize, x: &[f32], y: &mut [f32]) {
+pub fn global_average(cores: &Cores, images: usize, channels: usize, x: &[f32], y: &mut [f32]) {
     let pixels = x.len() / (images * channels).max(1);
     let out = DisjointSlice::new(y);
-    pool.run(images, &|n| {
+    cores.run(images, &|n| {
         // SAFETY: every task has its own image.
         let to = unsafe { out.part(n * channels, channels) };
         to.fill(0.0);

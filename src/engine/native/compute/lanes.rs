@@ -1,18 +1,25 @@
 //! Sixteen numbers side by side: a register of AVX-512, two of AVX2, or an array.
 
+#[cfg(target_arch = "x86_64")]
+use super::isa::{Avx2, Avx512};
+
 /// Element-wise arithmetic on sixteen numbers.
 ///
 /// Methods are inlined into the function that is compiled for the instruction set; outside of such a function they are correct
 /// and slow.
 pub trait Lanes: Copy {
-    fn splat(value: f32) -> Self;
+    /// That the processor has the instructions: who makes a value shows it, and so every value proves it.
+    type Proof: Copy;
+
+    fn proof(self) -> Self::Proof;
+    fn splat(proof: Self::Proof, value: f32) -> Self;
     /// The first sixteen elements.
-    fn load(from: &[f32]) -> Self;
+    fn load(proof: Self::Proof, from: &[f32]) -> Self;
     /// The sixteen elements at `from` for a mask of `u16::MAX`, and zeros for 0.
     ///
     /// # Safety
     /// There are sixteen elements, or the mask is 0: then the address may be any.
-    unsafe fn load_where(mask: u16, from: *const f32) -> Self;
+    unsafe fn load_where(proof: Self::Proof, mask: u16, from: *const f32) -> Self;
     /// To the first sixteen elements.
     fn store(self, to: &mut [f32]);
     fn add(self, other: Self) -> Self;
@@ -30,7 +37,7 @@ pub trait Lanes: Copy {
 
     #[inline(always)]
     fn scaled(self, factor: f32) -> Self {
-        self.mul(Self::splat(factor))
+        self.mul(Self::splat(self.proof(), factor))
     }
 }
 
@@ -54,15 +61,19 @@ macro_rules! plain {
 }
 
 impl Lanes for Plain {
+    type Proof = ();
+
+    fn proof(self) {}
+
     #[cfg_attr(target_arch = "x86_64", inline(never))]
     #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn splat(value: f32) -> Self {
+    fn splat(_: (), value: f32) -> Self {
         Plain([value; LANES])
     }
 
     #[cfg_attr(target_arch = "x86_64", inline(never))]
     #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn load(from: &[f32]) -> Self {
+    fn load(_: (), from: &[f32]) -> Self {
         let mut v = [0.0; LANES];
         v.copy_from_slice(&from[..LANES]);
         Plain(v)
@@ -70,9 +81,9 @@ impl Lanes for Plain {
 
     #[cfg_attr(target_arch = "x86_64", inline(never))]
     #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    unsafe fn load_where(mask: u16, from: *const f32) -> Self {
+    unsafe fn load_where(_: (), mask: u16, from: *const f32) -> Self {
         match mask {
-            0 => Self::splat(0.0),
+            0 => Self::splat((), 0.0),
             // SAFETY: the caller's promise.
             _ => Plain(unsafe { from.cast::<[f32; LANES]>().read_unaligned() }),
         }
@@ -141,33 +152,41 @@ impl Lanes for Plain {
     }
 }
 
-/// Sixteen numbers in a register. Only for functions that run where AVX-512F is there.
+/// Sixteen numbers in a register.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub struct Register(std::arch::x86_64::__m512);
+#[repr(transparent)]
+pub struct Register(std::arch::x86_64::__m512, Avx512);
 
 #[cfg(target_arch = "x86_64")]
 mod register {
-    use super::{LANES, Lanes, Register};
+    use super::{Avx512, LANES, Lanes, Register};
     use std::arch::x86_64::*;
 
-    // SAFETY of all methods: `Register` is named only by functions compiled with AVX-512F, which are called where the processor
-    // has it; loads and stores are within slices whose length is checked.
+    // SAFETY of all methods: the processor has AVX-512F, as the proof that is given or that a value holds says; loads and stores are
+    // within slices whose length is checked, or within what the caller promises.
     impl Lanes for Register {
+        type Proof = Avx512;
+
         #[inline(always)]
-        fn splat(value: f32) -> Self {
-            Register(unsafe { _mm512_set1_ps(value) })
+        fn proof(self) -> Avx512 {
+            self.1
         }
 
         #[inline(always)]
-        fn load(from: &[f32]) -> Self {
+        fn splat(proof: Avx512, value: f32) -> Self {
+            Register(unsafe { _mm512_set1_ps(value) }, proof)
+        }
+
+        #[inline(always)]
+        fn load(proof: Avx512, from: &[f32]) -> Self {
             assert!(from.len() >= LANES);
-            Register(unsafe { _mm512_loadu_ps(from.as_ptr()) })
+            Register(unsafe { _mm512_loadu_ps(from.as_ptr()) }, proof)
         }
 
         #[inline(always)]
-        unsafe fn load_where(mask: u16, from: *const f32) -> Self {
-            Register(unsafe { _mm512_maskz_loadu_ps(mask, from) })
+        unsafe fn load_where(proof: Avx512, mask: u16, from: *const f32) -> Self {
+            Register(unsafe { _mm512_maskz_loadu_ps(mask, from) }, proof)
         }
 
         #[inline(always)]
@@ -178,86 +197,97 @@ mod register {
 
         #[inline(always)]
         fn add(self, other: Self) -> Self {
-            Register(unsafe { _mm512_add_ps(self.0, other.0) })
+            Register(unsafe { _mm512_add_ps(self.0, other.0) }, self.1)
         }
 
         #[inline(always)]
         fn sub(self, other: Self) -> Self {
-            Register(unsafe { _mm512_sub_ps(self.0, other.0) })
+            Register(unsafe { _mm512_sub_ps(self.0, other.0) }, self.1)
         }
 
         #[inline(always)]
         fn mul(self, other: Self) -> Self {
-            Register(unsafe { _mm512_mul_ps(self.0, other.0) })
+            Register(unsafe { _mm512_mul_ps(self.0, other.0) }, self.1)
         }
 
         #[inline(always)]
         fn mul_add(self, factor: Self, addend: Self) -> Self {
-            Register(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
+            Register(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) }, self.1)
         }
 
         #[inline(always)]
         fn max(self, other: Self) -> Self {
-            Register(unsafe { _mm512_max_ps(self.0, other.0) })
+            Register(unsafe { _mm512_max_ps(self.0, other.0) }, self.1)
         }
 
         #[inline(always)]
         fn where_positive(self, mask: Self) -> Self {
             unsafe {
                 let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask.0, _mm512_setzero_ps());
-                Register(_mm512_maskz_mov_ps(positive, self.0))
+                Register(_mm512_maskz_mov_ps(positive, self.0), self.1)
             }
         }
 
         #[inline(always)]
         fn where_equal(self, a: Self, b: Self) -> Self {
-            unsafe { Register(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a.0, b.0), self.0)) }
+            unsafe { Register(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a.0, b.0), self.0), self.1) }
         }
 
         #[inline(always)]
         fn unless_equal(self, a: Self, b: Self) -> Self {
-            unsafe { Register(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a.0, b.0), self.0)) }
+            unsafe { Register(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(a.0, b.0), self.0), self.1) }
         }
     }
 }
 
-/// Sixteen numbers in two registers. Only for functions that run where AVX2 and FMA are there.
+/// Sixteen numbers in two registers.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub struct Pair([std::arch::x86_64::__m256; 2]);
+#[repr(transparent)]
+pub struct Pair([std::arch::x86_64::__m256; 2], Avx2);
 
 #[cfg(target_arch = "x86_64")]
 mod pair {
-    use super::{LANES, Lanes, Pair};
+    use super::{Avx2, LANES, Lanes, Pair};
     use std::arch::x86_64::*;
 
     macro_rules! both {
-        ($($x:ident = $value:expr),* => $result:expr) => {
+        ($v:ident = $self:ident $(, $x:ident = $value:expr)* => $result:expr) => {
             // SAFETY: that of all methods, below.
-            unsafe { Pair([{ $(let $x = $value.0[0];)* $result }, { $(let $x = $value.0[1];)* $result }]) }
+            unsafe {
+                let halves = [{ let $v = $self.0[0]; $(let $x = $value.0[0];)* $result }, { let $v = $self.0[1]; $(let $x = $value.0[1];)* $result }];
+                Pair(halves, $self.1)
+            }
         };
     }
 
-    // SAFETY of all methods: `Pair` is named only by functions compiled with AVX2 and FMA, which are called where the processor has
-    // them; loads and stores are within slices whose length is checked, or within what the caller promises.
+    // SAFETY of all methods: the processor has AVX2 and FMA, as the proof that is given or that a value holds says; loads and stores
+    // are within slices whose length is checked, or within what the caller promises.
     impl Lanes for Pair {
+        type Proof = Avx2;
+
         #[inline(always)]
-        fn splat(value: f32) -> Self {
+        fn proof(self) -> Avx2 {
+            self.1
+        }
+
+        #[inline(always)]
+        fn splat(proof: Avx2, value: f32) -> Self {
             let half = unsafe { _mm256_set1_ps(value) };
-            Pair([half, half])
+            Pair([half, half], proof)
         }
 
         #[inline(always)]
-        fn load(from: &[f32]) -> Self {
+        fn load(proof: Avx2, from: &[f32]) -> Self {
             assert!(from.len() >= LANES);
-            unsafe { Pair([_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))]) }
+            unsafe { Pair([_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))], proof) }
         }
 
         #[inline(always)]
-        unsafe fn load_where(mask: u16, from: *const f32) -> Self {
+        unsafe fn load_where(proof: Avx2, mask: u16, from: *const f32) -> Self {
             match mask {
-                0 => Self::splat(0.0),
-                _ => unsafe { Pair([_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]) },
+                0 => Self::splat(proof, 0.0),
+                _ => unsafe { Pair([_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))], proof) },
             }
         }
 
@@ -312,32 +342,32 @@ mod pair {
     }
 }
 
-/// A function over [`Lanes`] `V`, compiled for AVX-512, for AVX2 and for every processor; the caller's [`Isa`](super::Isa) chooses.
+/// A function over [`Lanes`] `V`, compiled for AVX-512, for AVX2 and for every processor. Its first argument, without a type, is an
+/// [`Isa`](super::Isa), which chooses; inside it is the proof for `V`.
 macro_rules! for_isa {
-    ($(#[$doc:meta])* $visibility:vis fn $name:ident<$V:ident>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident<$V:ident>($isa:ident, $($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
-        #[allow(clippy::too_many_arguments)]
-        $visibility fn $name(isa: super::Isa, $($arg: $ty),*) {
+        $visibility fn $name($isa: super::Isa, $($arg: $ty),*) {
             #[inline(always)]
-            fn body<$V: Lanes>($($arg: $ty),*) $body
+            fn body<$V: Lanes>($isa: $V::Proof, $($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f")]
-            fn fast($($arg: $ty),*) {
-                body::<super::lanes::Register>($($arg),*)
+            fn fast(proof: <super::lanes::Register as Lanes>::Proof, $($arg: $ty),*) {
+                body::<super::lanes::Register>(proof, $($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn wide($($arg: $ty),*) {
-                body::<super::lanes::Pair>($($arg),*)
+            fn wide(proof: <super::lanes::Pair as Lanes>::Proof, $($arg: $ty),*) {
+                body::<super::lanes::Pair>(proof, $($arg),*)
             }
-            match isa {
-                // SAFETY: `Isa::Avx512` is chosen only where the processor has it.
+            match $isa {
+                // SAFETY: the proof says that the processor has it.
                 #[cfg(target_arch = "x86_64")]
-                super::Isa::Avx512 => unsafe { fast($($arg),*) },
-                // SAFETY: as above, for `Isa::Avx2`.
+                super::Isa::Avx512(proof) => unsafe { fast(proof, $($arg),*) },
+                // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                super::Isa::Avx2 => unsafe { wide($($arg),*) },
-                _ => body::<super::lanes::Plain>($($arg),*),
+                super::Isa::Avx2(proof) => unsafe { wide(proof, $($arg),*) },
+                _ => body::<super::lanes::Plain>((), $($arg),*),
             }
         }
     };

@@ -1,9 +1,9 @@
 //! Per-channel work on rows of channels: statistics, affine maps, their gradients.
 
+use super::Cores;
 use super::disjoint_slice::DisjointSlice;
 use super::lanes::{LANES, Lanes, for_isa};
 use super::product::Epilogue;
-use super::{Isa, Pool};
 use std::ops::Range;
 
 /// Elements of one task: they stay in a core's caches while they are read twice.
@@ -15,12 +15,12 @@ fn rows_of_task(channels: usize) -> usize {
 }
 
 /// Two sums per channel of each range of rows, by `add`, as `[range][2][channel]`.
-fn partial_sums(pool: &dyn Pool, rows: usize, channels: usize, add: impl Fn(Range<usize>, &mut [f32], &mut [f32]) + Sync) -> Vec<f32> {
+fn partial_sums(cores: &Cores, rows: usize, channels: usize, add: impl Fn(Range<usize>, &mut [f32], &mut [f32]) + Sync) -> Vec<f32> {
     let step = rows_of_task(channels);
     let parts = rows.div_ceil(step);
     let mut partial = vec![0.0f32; parts * 2 * channels];
     let shared = DisjointSlice::new(&mut partial);
-    pool.run(parts, &|part| {
+    cores.run(parts, &|part| {
         // SAFETY: every task has its own sums.
         let (first, second) = unsafe { shared.part(part * 2 * channels, 2 * channels) }.split_at_mut(channels);
         add(part * step..((part + 1) * step).min(rows), first, second);
@@ -33,20 +33,20 @@ const SIDE: usize = 4;
 
 /// Sums of `N` vectors of channels: of `x`, and of `(x − its mean over these rows)²`.
 #[inline(always)]
-fn moments_of<V: Lanes, const N: usize>(x: &[f32], channels: usize, first: usize, sums: &mut [f32], squares: &mut [f32]) {
-    let mut sum = [V::splat(0.0); N];
+fn moments_of<V: Lanes, const N: usize>(isa: V::Proof, x: &[f32], channels: usize, first: usize, sums: &mut [f32], squares: &mut [f32]) {
+    let mut sum = [V::splat(isa, 0.0); N];
     for row in x.chunks_exact(channels) {
         let row = &row[first..first + N * LANES];
         for n in 0..N {
-            sum[n] = sum[n].add(V::load(&row[n * LANES..]));
+            sum[n] = sum[n].add(V::load(isa, &row[n * LANES..]));
         }
     }
     let share = channels as f32 / x.len() as f32;
-    let mut square = [V::splat(0.0); N];
+    let mut square = [V::splat(isa, 0.0); N];
     for row in x.chunks_exact(channels) {
         let row = &row[first..first + N * LANES];
         for n in 0..N {
-            let d = V::load(&row[n * LANES..]).sub(sum[n].scaled(share));
+            let d = V::load(isa, &row[n * LANES..]).sub(sum[n].scaled(share));
             square[n] = square[n].add(d.mul(d));
         }
     }
@@ -57,13 +57,13 @@ fn moments_of<V: Lanes, const N: usize>(x: &[f32], channels: usize, first: usize
 }
 
 for_isa! {
-    fn add_moments<V>(x: &[f32], channels: usize, sums: &mut [f32], squares: &mut [f32]) {
+    fn add_moments<V>(isa, x: &[f32], channels: usize, sums: &mut [f32], squares: &mut [f32]) {
         let (wide, whole) = (channels / (SIDE * LANES) * (SIDE * LANES), channels / LANES * LANES);
         for first in (0..wide).step_by(SIDE * LANES) {
-            moments_of::<V, SIDE>(x, channels, first, sums, squares);
+            moments_of::<V, SIDE>(isa, x, channels, first, sums, squares);
         }
         for first in (wide..whole).step_by(LANES) {
-            moments_of::<V, 1>(x, channels, first, sums, squares);
+            moments_of::<V, 1>(isa, x, channels, first, sums, squares);
         }
         for c in whole..channels {
             sums[c] = x.iter().skip(c).step_by(channels).sum();
@@ -75,10 +75,10 @@ for_isa! {
 
 /// Mean and biased variance of every channel over all rows. Rows are read once: the ranges' own means and squares are brought
 /// together as Chan, Golub and LeVeque do (Updating formulae and a pairwise algorithm for computing sample variances, 1979).
-pub fn moments(pool: &dyn Pool, isa: Isa, x: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
+pub fn moments(cores: &Cores, x: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
     let rows = x.len() / channels;
-    let (count, step) = (rows.max(1) as f64, rows_of_task(channels));
-    let partial = partial_sums(pool, rows, channels, |r, sums, squares| {
+    let (count, step, isa) = (rows.max(1) as f64, rows_of_task(channels), cores.isa());
+    let partial = partial_sums(cores, rows, channels, |r, sums, squares| {
         add_moments(isa, &x[r.start * channels..r.end * channels], channels, sums, squares);
     });
     let parts = || partial.chunks_exact(2 * channels).map(|part| part.split_at(channels));
@@ -98,27 +98,27 @@ pub fn moments(pool: &dyn Pool, isa: Isa, x: &[f32], channels: usize) -> (Vec<f3
     (narrow(mean), narrow(variance))
 }
 
+/// Rows of cotangents, and of the input with its channels' means.
+struct Cotangents<'a> {
+    dy: &'a [f32],
+    x: &'a [f32],
+    mean: &'a [f32],
+}
+
 /// Sums of `N` vectors of channels: of `dy`, and of `dy·(x − mean)`.
 #[inline(always)]
-fn cotangents_of<V: Lanes, const N: usize>(
-    dy: &[f32],
-    x: &[f32],
-    mean: &[f32],
-    channels: usize,
-    first: usize,
-    sums: &mut [f32],
-    products: &mut [f32],
-) {
-    let (mut sum, mut product, mut centre) = ([V::splat(0.0); N], [V::splat(0.0); N], [V::splat(0.0); N]);
+fn cotangents_of<V: Lanes, const N: usize>(isa: V::Proof, rows: &Cotangents, first: usize, sums: &mut [f32], products: &mut [f32]) {
+    let Cotangents { dy, x, mean } = *rows;
+    let (mut sum, mut product, mut centre) = ([V::splat(isa, 0.0); N], [V::splat(isa, 0.0); N], [V::splat(isa, 0.0); N]);
     for n in 0..N {
-        centre[n] = V::load(&mean[first + n * LANES..]);
+        centre[n] = V::load(isa, &mean[first + n * LANES..]);
     }
-    for (dy, x) in dy.chunks_exact(channels).zip(x.chunks_exact(channels)) {
+    for (dy, x) in dy.chunks_exact(mean.len()).zip(x.chunks_exact(mean.len())) {
         let (dy, x) = (&dy[first..first + N * LANES], &x[first..first + N * LANES]);
         for n in 0..N {
-            let d = V::load(&dy[n * LANES..]);
+            let d = V::load(isa, &dy[n * LANES..]);
             sum[n] = sum[n].add(d);
-            product[n] = product[n].add(V::load(&x[n * LANES..]).sub(centre[n]).mul(d));
+            product[n] = product[n].add(V::load(isa, &x[n * LANES..]).sub(centre[n]).mul(d));
         }
     }
     for n in 0..N {
@@ -128,13 +128,15 @@ fn cotangents_of<V: Lanes, const N: usize>(
 }
 
 for_isa! {
-    fn add_cotangents<V>(dy: &[f32], x: &[f32], mean: &[f32], channels: usize, sums: &mut [f32], products: &mut [f32]) {
+    fn add_cotangents<V>(isa, rows: &Cotangents, sums: &mut [f32], products: &mut [f32]) {
+        let Cotangents { dy, x, mean } = *rows;
+        let channels = mean.len();
         let (wide, whole) = (channels / (SIDE * LANES) * (SIDE * LANES), channels / LANES * LANES);
         for first in (0..wide).step_by(SIDE * LANES) {
-            cotangents_of::<V, SIDE>(dy, x, mean, channels, first, sums, products);
+            cotangents_of::<V, SIDE>(isa, rows, first, sums, products);
         }
         for first in (wide..whole).step_by(LANES) {
-            cotangents_of::<V, 1>(dy, x, mean, channels, first, sums, products);
+            cotangents_of::<V, 1>(isa, rows, first, sums, products);
         }
         for c in whole..channels {
             let pairs = || dy.iter().skip(c).step_by(channels).zip(x.iter().skip(c).step_by(channels));
@@ -145,11 +147,11 @@ for_isa! {
 }
 
 /// Sums over rows of `dy`, and of `dy·(x − mean)`.
-pub fn cotangent_sums(pool: &dyn Pool, isa: Isa, dy: &[f32], x: &[f32], mean: &[f32]) -> (Vec<f64>, Vec<f64>) {
-    let channels = mean.len();
-    let partial = partial_sums(pool, dy.len() / channels, channels, |r, sums, products| {
+pub fn cotangent_sums(cores: &Cores, dy: &[f32], x: &[f32], mean: &[f32]) -> (Vec<f64>, Vec<f64>) {
+    let (channels, isa) = (mean.len(), cores.isa());
+    let partial = partial_sums(cores, dy.len() / channels, channels, |r, sums, products| {
         let (dy, x) = (&dy[r.start * channels..r.end * channels], &x[r.start * channels..r.end * channels]);
-        add_cotangents(isa, dy, x, mean, channels, sums, products);
+        add_cotangents(isa, &Cotangents { dy, x, mean }, sums, products);
     });
     let mut both = vec![0.0f64; 2 * channels];
     for part in partial.chunks_exact(2 * channels) {
@@ -160,9 +162,9 @@ pub fn cotangent_sums(pool: &dyn Pool, isa: Isa, dy: &[f32], x: &[f32], mean: &[
 }
 
 /// Sums over rows.
-pub fn column_sums(pool: &dyn Pool, isa: Isa, rows: &[f32], channels: usize, out: &mut [f32]) {
+pub fn column_sums(cores: &Cores, rows: &[f32], channels: usize, out: &mut [f32]) {
     let zeros = vec![0.0; channels];
-    let (sums, _) = cotangent_sums(pool, isa, rows, rows, &zeros);
+    let (sums, _) = cotangent_sums(cores, rows, rows, &zeros);
     out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as f32);
 }
 
@@ -179,17 +181,17 @@ pub struct Affine<'a> {
 }
 
 for_isa! {
-    fn affine_rows<V>(map: &Affine, from: usize, epilogue: &Epilogue, out: &mut [f32]) {
+    fn affine_rows<V>(isa, map: &Affine, from: usize, epilogue: &Epilogue, out: &mut [f32]) {
         let channels = map.factor.len();
         let whole = channels / LANES * LANES;
         for (r, row) in out.chunks_exact_mut(channels).enumerate() {
             let at = from + r * channels;
             for first in (0..whole).step_by(LANES) {
-                let v = V::load(&map.x[at + first..]).sub(V::load(&map.centre[first..]));
-                let mut v = v.mul(V::load(&map.factor[first..])).add(V::load(&map.offset[first..]));
+                let v = V::load(isa, &map.x[at + first..]).sub(V::load(isa, &map.centre[first..]));
+                let mut v = v.mul(V::load(isa, &map.factor[first..])).add(V::load(isa, &map.offset[first..]));
                 if let Some((other, centre, tilt)) = map.other {
-                    let moved = V::load(&other[at + first..]).sub(V::load(&centre[first..]));
-                    v = v.add(moved.mul(V::load(&tilt[first..])));
+                    let moved = V::load(isa, &other[at + first..]).sub(V::load(isa, &centre[first..]));
+                    v = v.add(moved.mul(V::load(isa, &tilt[first..])));
                 }
                 epilogue.lanes(v, &mut row[first..], at + first, first);
             }
@@ -206,13 +208,13 @@ for_isa! {
 
 /// The affine map of every row, then the epilogue. Rows are taken from each thread's last to its first: what was summed up
 /// last is still in the caches.
-pub fn affine(pool: &dyn Pool, isa: Isa, map: &Affine, epilogue: &Epilogue, out: &mut [f32]) {
+pub fn affine(cores: &Cores, map: &Affine, epilogue: &Epilogue, out: &mut [f32]) {
     let channels = map.factor.len();
     let rows = out.len() / channels;
     assert!(map.x.len() >= out.len() && map.offset.len() == channels && map.centre.len() == channels);
     let out = DisjointSlice::new(out);
-    let step = rows_of_task(channels);
-    pool.run_back(rows.div_ceil(step), &|task| {
+    let (step, isa) = (rows_of_task(channels), cores.isa());
+    cores.run_back(rows.div_ceil(step), &|task| {
         let count = step.min(rows - task * step);
         // SAFETY: every task has its own rows.
         let part = unsafe { out.part(task * step * channels, count * channels) };

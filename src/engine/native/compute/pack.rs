@@ -2,7 +2,7 @@
 
 use super::disjoint_slice::DisjointSlice;
 use super::gather::Gather;
-use super::{ConvGeometry, Isa, Pool};
+use super::{ConvGeometry, Cores, Isa};
 
 /// Columns of one panel of the AVX-512 tiles.
 pub const PANEL: usize = 32;
@@ -24,7 +24,7 @@ pub struct Packed {
 impl Packed {
     fn new(isa: Isa, groups: usize, taps: usize, depth: usize, columns: usize) -> Packed {
         let panel = match isa {
-            Isa::Avx512 => PANEL,
+            Isa::Avx512(_) => PANEL,
             _ => columns.clamp(1, WIDE),
         };
         let size = groups * columns.div_ceil(panel) * panel * taps * depth;
@@ -42,12 +42,12 @@ impl Packed {
 }
 
 /// For the forward convolution: rows are input channels, columns output channels.
-pub fn pack_forward(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, w: &[f32]) -> Packed {
+pub fn pack_forward(cores: &Cores, conv: &ConvGeometry, w: &[f32]) -> Packed {
     let (depth, width, taps) = (conv.depth(), conv.width(), conv.taps());
-    let mut packed = Packed::new(isa, conv.groups, taps, depth, width);
+    let mut packed = Packed::new(cores.isa(), conv.groups, taps, depth, width);
     let (panel, panels, size) = (packed.panel, packed.panels(), packed.size());
     let out = DisjointSlice::new(&mut packed.data);
-    pool.run(conv.groups * panels, &|task| {
+    cores.run(conv.groups * panels, &|task| {
         let (group, first) = (task / panels, task % panels * panel);
         // SAFETY: each task has a panel of its own.
         let part = unsafe { out.part(task * size, size) };
@@ -64,12 +64,12 @@ pub fn pack_forward(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, w: &[f32]) -
 }
 
 /// For the input's gradient: rows are output channels, columns input channels, with the taps of `gather`.
-pub fn pack_backward(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, gather: &Gather, w: &[f32]) -> Packed {
+pub fn pack_backward(cores: &Cores, conv: &ConvGeometry, gather: &Gather, w: &[f32]) -> Packed {
     let (depth, width, taps) = (conv.depth(), conv.width(), conv.taps());
-    let mut packed = Packed::new(isa, conv.groups, gather.taps.len(), width, depth);
+    let mut packed = Packed::new(cores.isa(), conv.groups, gather.taps.len(), width, depth);
     let (panel, panels, size) = (packed.panel, packed.panels(), packed.size());
     let out = DisjointSlice::new(&mut packed.data);
-    pool.run(conv.groups * panels, &|task| {
+    cores.run(conv.groups * panels, &|task| {
         let (group, first) = (task / panels, task % panels * panel);
         let columns = panel.min(depth - first);
         // SAFETY: each task has a panel of its own.

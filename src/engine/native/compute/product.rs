@@ -4,7 +4,7 @@ use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::gather::{Gather, NONE};
 use super::lanes::{LANES, Lanes, for_isa};
 use super::pack::{PANEL, Packed};
-use super::{Isa, Pool};
+use super::{Cores, Isa};
 use std::ops::Range;
 
 /// Output rows of one task.
@@ -39,10 +39,8 @@ pub struct Side {
 }
 
 /// `out[target] = epilogue(Σ_tap left[source]·packed[tap])` for every target row of `gather` in every image.
-#[allow(clippy::too_many_arguments)]
 pub fn product(
-    pool: &dyn Pool,
-    isa: Isa,
+    cores: &Cores,
     images: usize,
     left: (&[f32], Side),
     gather: &Gather,
@@ -70,8 +68,8 @@ pub fn product(
     let aligned = out.as_ptr().addr().is_multiple_of(64) && packed.columns.is_multiple_of(PANEL) && to.channels.is_multiple_of(LANES);
     let streams = out.len() >= LARGE && aligned;
     let zeros = vec![0.0f32; packed.depth];
-    let chunks = chunks(packed.taps, packed.depth);
-    pool.run(blocks * packed.groups * pieces, &|task| {
+    let (chunks, isa) = (chunks(packed.taps, packed.depth), cores.isa());
+    cores.run(blocks * packed.groups * pieces, &|task| {
         let (block, rest) = (task / (packed.groups * pieces), task % (packed.groups * pieces));
         let (group, first) = (rest / pieces, rest % pieces * piece);
         let start = block * BLOCK;
@@ -80,7 +78,7 @@ pub fn product(
         let panels = first..(first + piece).min(panels);
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => {
+            Isa::Avx512(_) => {
                 for (at, chunk) in chunks.iter().enumerate() {
                     job.with_rows(chunk, panels.len(), |rows| {
                         let part = Part { chunk, rows, add: at > 0, last: at + 1 == chunks.len() };
@@ -218,7 +216,7 @@ impl Job<'_> {
             };
             let offsets = &targets[tile * ROWS..self.count.min((tile + 1) * ROWS)];
             let sources = &sources[tile * taps * ROWS..][..taps * ROWS];
-            // SAFETY: `Isa::Avx512` is chosen only where the processor has it. Sources are slices of the chunk's elements, the panel
+            // SAFETY: These are the tiles of `Isa::Avx512`, whose value proves that the processor has it. Sources are slices of the chunk's elements, the panel
             // has 32 for each of them; offsets and columns lie inside the output and the slices of its shape, whose lengths `product`
             // checked. No two tasks share a row and a panel.
             unsafe { gathered(sources, taps, length, b.as_ptr(), &target, offsets) };
@@ -264,10 +262,10 @@ impl Job<'_> {
 
 for_isa! {
     /// [`Epilogue::finish`] of a whole row.
-    fn finish_row<V>(epilogue: &Epilogue, row: &[f32], out: &mut [f32], at: usize, channel: usize) {
+    fn finish_row<V>(isa, epilogue: &Epilogue, row: &[f32], out: &mut [f32], at: usize, channel: usize) {
         let whole = row.len() / LANES * LANES;
         for c in (0..whole).step_by(LANES) {
-            epilogue.lanes(V::load(&row[c..]), &mut out[c..], at + c, channel + c);
+            epilogue.lanes(V::load(isa, &row[c..]), &mut out[c..], at + c, channel + c);
         }
         epilogue.finish(&row[whole..], &mut out[whole..], at + whole, channel + whole);
     }
@@ -299,18 +297,18 @@ impl Epilogue<'_> {
     /// [`Epilogue::finish`] for sixteen channels at once.
     #[inline(always)]
     pub fn lanes<V: Lanes>(&self, values: V, out: &mut [f32], at: usize, channel: usize) {
-        let mut v = values;
+        let (mut v, isa) = (values, values.proof());
         if let Some(bias) = self.bias {
-            v = v.add(V::load(&bias[channel..]));
+            v = v.add(V::load(isa, &bias[channel..]));
         }
         if let Some(addend) = self.addend {
-            v = v.add(V::load(&addend[at..]));
+            v = v.add(V::load(isa, &addend[at..]));
         }
         if self.relu {
-            v = v.max(V::splat(0.0));
+            v = v.max(V::splat(isa, 0.0));
         }
         if let Some(mask) = self.mask {
-            v = v.where_positive(V::load(&mask[at..]));
+            v = v.where_positive(V::load(isa, &mask[at..]));
         }
         v.store(out);
     }

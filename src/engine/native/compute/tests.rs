@@ -3,36 +3,25 @@
 use super::images::{global_average, max_pool, max_pool_grad, transposed};
 use super::norm::{Affine, affine, column_sums, cotangent_sums, moments};
 use super::update::{Pull, Step, update};
-use super::{ConvGeometry, ConvPlan, Epilogue, Isa, Pool};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use super::{ConvGeometry, ConvPlan, Cores, Epilogue, Isa, Threads};
 
-/// So many threads, which take tasks from a common counter.
-struct Threads(usize);
+/// New threads for every call.
+struct Scoped;
 
-impl Pool for Threads {
-    fn run(&self, tasks: usize, work: &(dyn Fn(usize) + Sync)) {
-        let next = AtomicUsize::new(0);
-        let drain = || {
-            loop {
-                let task = next.fetch_add(1, Ordering::Relaxed);
-                if task >= tasks {
-                    return;
-                }
-                work(task);
-            }
-        };
+impl Threads for Scoped {
+    fn lend(&self, count: usize, work: &(dyn Fn() + Sync)) {
         std::thread::scope(|scope| {
-            for _ in 1..self.0 {
-                scope.spawn(drain);
+            for _ in 1..count {
+                scope.spawn(work);
             }
-            drain();
+            work();
         });
     }
 }
 
-/// Every instruction set that this processor has.
-fn instruction_sets() -> Vec<Isa> {
-    Isa::ALL.into_iter().filter(|&isa| isa <= Isa::supported()).collect()
+/// So many threads.
+fn cores(count: usize, isa: Isa) -> Cores<'static> {
+    Cores::new(&Scoped, count, isa)
 }
 
 /// Numbers between −½ and ½ without a pattern.
@@ -160,13 +149,13 @@ fn convolutions_and_their_gradients() {
             dw0[j] += dy[o] as f64 * x[i] as f64;
         });
         let db0: Vec<f64> = (0..c.features).map(|o| dy.iter().skip(o).step_by(c.features).map(|&v| v as f64).sum()).collect();
-        for isa in instruction_sets() {
+        for isa in Isa::available() {
             let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
             let (mut dw, mut db) = (vec![f32::NAN; w.len()], vec![f32::NAN; c.features]);
             let plan = ConvPlan::new(c.clone());
-            plan.forward(&Threads(2), isa, &x, &w, &Epilogue::default(), &mut y);
-            plan.input_grad(&Threads(2), isa, &dy, &w, &Epilogue::default(), &mut dx);
-            plan.weight_grad(&Threads(2), isa, &x, &dy, &mut dw, Some(&mut db));
+            plan.forward(&cores(2, isa), &x, &w, &Epilogue::default(), &mut y);
+            plan.input_grad(&cores(2, isa), &dy, &w, &Epilogue::default(), &mut dx);
+            plan.weight_grad(&cores(2, isa), &x, &dy, &mut dw, Some(&mut db));
             close(&format!("{what}, {isa:?}: y"), &y, &y0, tolerance);
             close(&format!("{what}, {isa:?}: dx"), &dx, &dx0, tolerance);
             close(&format!("{what}, {isa:?}: dw"), &dw, &dw0, tolerance);
@@ -187,7 +176,7 @@ fn epilogues() {
         );
         let mut plain = vec![0.0; addend.len()];
         pairs(&c, |i, j, o| plain[o] += x[i] as f64 * w[j] as f64);
-        for isa in instruction_sets() {
+        for isa in Isa::available() {
             for case in 0..16 {
                 let epilogue = Epilogue {
                     bias: (case & 1 != 0).then_some(&bias),
@@ -205,7 +194,7 @@ fn epilogues() {
                     })
                     .collect();
                 let mut y = vec![f32::NAN; plain.len()];
-                ConvPlan::new(c.clone()).forward(&Threads(2), isa, &x, &w, &epilogue, &mut y);
+                ConvPlan::new(c.clone()).forward(&cores(2, isa), &x, &w, &epilogue, &mut y);
                 close(&format!("{what}, {isa:?}, case {case}"), &y, &expected, tolerance);
             }
         }
@@ -218,14 +207,14 @@ fn threads_change_nothing() {
     for (what, c, _) in convolutions() {
         let (x, w) = (numbers(c.images * c.input_pixels() * c.channels, 1), numbers(c.features * c.depth() * c.taps(), 2));
         let dy = numbers(c.images * c.output_pixels() * c.features, 3);
-        for isa in instruction_sets() {
+        for isa in Isa::available() {
             let run = |threads: usize| {
                 let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
                 let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; c.features]);
                 let plan = ConvPlan::new(c.clone());
-                plan.forward(&Threads(threads), isa, &x, &w, &Epilogue::default(), &mut y);
-                plan.input_grad(&Threads(threads), isa, &dy, &w, &Epilogue::default(), &mut dx);
-                plan.weight_grad(&Threads(threads), isa, &x, &dy, &mut dw, Some(&mut db));
+                plan.forward(&cores(threads, isa), &x, &w, &Epilogue::default(), &mut y);
+                plan.input_grad(&cores(threads, isa), &dy, &w, &Epilogue::default(), &mut dx);
+                plan.weight_grad(&cores(threads, isa), &x, &dy, &mut dw, Some(&mut db));
                 [y, dx, dw, db].concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
             };
             assert!(run(1) == run(3), "{what}, {isa:?}");
@@ -238,7 +227,7 @@ fn layouts() {
     let (n, rows, columns) = (2, 19, 33);
     let x = numbers(n * rows * columns, 1);
     let mut out = vec![0.0; x.len()];
-    transposed(&Threads(2), n, rows, columns, &x, &mut out);
+    transposed(&cores(2, Isa::best()), n, rows, columns, &x, &mut out);
     for (i, r, c) in (0..n).flat_map(|i| (0..rows).flat_map(move |r| (0..columns).map(move |c| (i, r, c)))) {
         assert_eq!(out[(i * columns + c) * rows + r], x[(i * rows + r) * columns + c]);
     }
@@ -252,12 +241,12 @@ fn large_results() {
     let len = c.images * c.output_pixels() * c.features;
     let addend = numbers(len, 3);
     let epilogue = Epilogue { addend: Some(&addend), relu: true, ..Epilogue::default() };
-    for isa in instruction_sets() {
+    for isa in Isa::available() {
         let mut buffer = vec![f32::NAN; len + 17];
         let aligned = buffer.as_ptr().align_offset(64);
         let [plain, streamed] = [aligned + 1, aligned].map(|at| {
             let y = &mut buffer[at..at + len];
-            ConvPlan::new(c.clone()).forward(&Threads(2), isa, &x, &w, &epilogue, y);
+            ConvPlan::new(c.clone()).forward(&cores(2, isa), &x, &w, &epilogue, y);
             y.to_vec()
         });
         assert_eq!(plain, streamed, "{isa:?}");
@@ -273,14 +262,14 @@ fn pooling() {
         conv(1, [5, 7], 3, 3, 3, 1, 1),
         conv(1, [8, 8], 20, 20, 2, 3, 0),
     ];
-    for (window, isa) in windows.iter().flat_map(|w| instruction_sets().into_iter().map(move |isa| (w, isa))) {
+    for (window, isa) in windows.iter().flat_map(|w| Isa::available().into_iter().map(move |isa| (w, isa))) {
         // Few different values, so that windows have ties.
         let x: Vec<f32> = numbers(window.images * window.input_pixels() * window.channels, 1).iter().map(|v| (v * 4.0).round()).collect();
         let outputs = window.images * window.output_pixels() * window.channels;
         let dy = numbers(outputs, 2);
         let (mut y, mut dx) = (vec![f32::NAN; outputs], vec![f32::NAN; x.len()]);
-        max_pool(&Threads(2), window, &x, &mut y);
-        max_pool_grad(&Threads(2), isa, window, &x, &y, &dy, &mut dx);
+        max_pool(&cores(2, Isa::best()), window, &x, &mut y);
+        max_pool_grad(&cores(2, isa), window, &x, &y, &dy, &mut dx);
         let mut expected = vec![0.0; x.len()];
         for o in 0..outputs {
             let (c, pixel) = (o % window.channels, o / window.channels);
@@ -304,7 +293,7 @@ fn pooling() {
     }
     let x = numbers(2 * 12 * 5, 3);
     let mut y = vec![0.0; 2 * 5];
-    global_average(&Threads(2), 2, 5, &x, &mut y);
+    global_average(&cores(2, Isa::best()), 2, 5, &x, &mut y);
     let expected: Vec<f64> = (0..10).map(|i| (0..12).map(|p| x[(i / 5 * 12 + p) * 5 + i % 5] as f64).sum::<f64>() / 12.0).collect();
     close("means", &y, &expected, 1e-6);
 }
@@ -318,24 +307,24 @@ fn statistics_and_affine_maps() {
         let mean0: Vec<f64> = (0..channels).map(|c| column(&x, c).iter().sum::<f64>() / rows as f64).collect();
         let variance0: Vec<f64> =
             (0..channels).map(|c| column(&x, c).iter().map(|v| (v - mean0[c]).powi(2)).sum::<f64>() / rows as f64).collect();
-        for isa in instruction_sets() {
-            let (mean, variance) = moments(&Threads(2), isa, &x, channels);
+        for isa in Isa::available() {
+            let (mean, variance) = moments(&cores(2, isa), &x, channels);
             close("mean", &mean, &mean0, 1e-6);
             close("variance", &variance, &variance0, 1e-5);
-            let (sums, products) = cotangent_sums(&Threads(2), isa, &dy, &x, &mean);
+            let (sums, products) = cotangent_sums(&cores(2, isa), &dy, &x, &mean);
             let sums0: Vec<f64> = (0..channels).map(|c| column(&dy, c).iter().sum()).collect();
             let products0: Vec<f64> =
                 (0..channels).map(|c| column(&dy, c).iter().zip(column(&x, c)).map(|(d, x)| d * (x - mean[c] as f64)).sum()).collect();
             close("Σ dy", &sums.iter().map(|&v| v as f32).collect::<Vec<_>>(), &sums0, 1e-5);
             close("Σ dy·(x − mean)", &products.iter().map(|&v| v as f32).collect::<Vec<_>>(), &products0, 1e-5);
             let mut total = vec![0.0; channels];
-            column_sums(&Threads(2), isa, &dy, channels, &mut total);
+            column_sums(&cores(2, isa), &dy, channels, &mut total);
             close("sums", &total, &sums0, 1e-5);
             let (factor, offset, tilt) = (numbers(channels, 3), numbers(channels, 4), numbers(channels, 5));
             let centre = numbers(channels, 6);
             let map = Affine { x: &x, centre: &mean, factor: &factor, offset: &offset, other: Some((&dy, &centre, &tilt)) };
             let mut out = vec![f32::NAN; x.len()];
-            affine(&Threads(2), isa, &map, &Epilogue { relu: true, ..Epilogue::default() }, &mut out);
+            affine(&cores(2, isa), &map, &Epilogue { relu: true, ..Epilogue::default() }, &mut out);
             let expected: Vec<f64> = (0..x.len())
                 .map(|i| {
                     let c = i % channels;
@@ -353,13 +342,13 @@ fn updates() {
     let count = 70_003;
     let (w, g, v) = (numbers(count, 1), numbers(count, 2), numbers(count, 3));
     let (start, fisher) = (numbers(count, 4), numbers(count, 5).iter().map(|f| f.abs()).collect::<Vec<_>>());
-    for isa in instruction_sets() {
+    for isa in Isa::available() {
         for case in 0..8 {
             let pull = Pull { strength: 0.3, start: (case & 2 != 0).then_some(&start), fisher: (case & 4 != 0).then_some(&fisher) };
             let step =
                 Step { w: Some(&w), gradient: &g, velocity: Some(&v), lr: 0.01, momentum: 0.9, nesterov: case & 1 != 0, pull: Some(pull) };
             let (mut next, mut moved) = (vec![f32::NAN; count], vec![f32::NAN; count]);
-            let term = update(&Threads(2), isa, &step, &mut next, &mut moved);
+            let term = update(&cores(2, isa), &step, &mut next, &mut moved);
             let (mut term0, mut next0, mut moved0) = (0.0, vec![], vec![]);
             for i in 0..count {
                 let d = w[i] as f64 - pull.start.map_or(0.0, |s| s[i] as f64);
@@ -375,7 +364,7 @@ fn updates() {
             close("weights", &next, &next0, 1e-6);
             // In place: the same bits.
             let (mut w, mut v) = (w.clone(), v.clone());
-            let again = update(&Threads(1), isa, &Step { w: None, velocity: None, ..step }, &mut w, &mut v);
+            let again = update(&cores(1, isa), &Step { w: None, velocity: None, ..step }, &mut w, &mut v);
             assert!(again.to_bits() == term.to_bits() && w == next && v == moved);
         }
     }

@@ -1,8 +1,8 @@
 //! Penalty, momentum and step on one parameter in a single pass.
 
+use super::Cores;
 use super::disjoint_slice::DisjointSlice;
 use super::lanes::{LANES, Lanes, for_isa};
-use super::{Isa, Pool};
 
 /// Elements of one task, and of one partial sum of the penalty's term.
 const CHUNK: usize = 1 << 14;
@@ -32,26 +32,26 @@ pub struct Step<'a> {
 
 for_isa! {
     /// One range of elements, whose `w` and `v` are replaced by the next ones.
-    fn chunk<V>(step: &Step, range: std::ops::Range<usize>, w: &mut [f32], v: &mut [f32], term: &mut f32) {
-        let mut sum = V::splat(0.0);
+    fn chunk<V>(isa, step: &Step, range: std::ops::Range<usize>, w: &mut [f32], v: &mut [f32], term: &mut f32) {
+        let mut sum = V::splat(isa, 0.0);
         let whole = range.len() / LANES * LANES;
         for i in (0..whole).step_by(LANES) {
             let at = range.start + i;
-            let old = V::load(&w[i..]);
-            let mut g = V::load(&step.gradient[at..]);
+            let old = V::load(isa, &w[i..]);
+            let mut g = V::load(isa, &step.gradient[at..]);
             if let Some(pull) = &step.pull {
                 let mut d = old;
                 if let Some(start) = pull.start {
-                    d = d.sub(V::load(&start[at..]));
+                    d = d.sub(V::load(isa, &start[at..]));
                 }
                 let mut force = d;
                 if let Some(fisher) = pull.fisher {
-                    force = d.mul(V::load(&fisher[at..]));
+                    force = d.mul(V::load(isa, &fisher[at..]));
                 }
                 sum = sum.add(d.mul(force));
                 g = g.add(force.scaled(pull.strength));
             }
-            let moved = V::load(&v[i..]).scaled(step.momentum).add(g);
+            let moved = V::load(isa, &v[i..]).scaled(step.momentum).add(g);
             let direction = if step.nesterov { g.add(moved.scaled(step.momentum)) } else { moved };
             moved.store(&mut v[i..]);
             old.sub(direction.scaled(step.lr)).store(&mut w[i..]);
@@ -77,15 +77,15 @@ for_isa! {
 }
 
 /// Writes the next `w` and `v`; gives the penalty's term.
-pub fn update(pool: &dyn Pool, isa: Isa, step: &Step, w: &mut [f32], v: &mut [f32]) -> f32 {
+pub fn update(cores: &Cores, step: &Step, w: &mut [f32], v: &mut [f32]) -> f32 {
     let len = w.len();
     assert!(step.gradient.len() == len && v.len() == len);
     assert!(step.w.is_none_or(|w| w.len() == len) && step.velocity.is_none_or(|v| v.len() == len));
     assert!(step.pull.is_none_or(|p| p.start.is_none_or(|s| s.len() == len) && p.fisher.is_none_or(|f| f.len() == len)));
-    let parts = len.div_ceil(CHUNK);
+    let (parts, isa) = (len.div_ceil(CHUNK), cores.isa());
     let mut terms = vec![0.0f32; parts];
     let (w, v, shared) = (DisjointSlice::new(w), DisjointSlice::new(v), DisjointSlice::new(&mut terms));
-    pool.run(parts, &|part| {
+    cores.run(parts, &|part| {
         let range = part * CHUNK..((part + 1) * CHUNK).min(len);
         // SAFETY: every task has its own elements and its own term.
         let (w, v, term) = unsafe { (w.part(range.start, range.len()), v.part(range.start, range.len()), shared.part(part, 1)) };

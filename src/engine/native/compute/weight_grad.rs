@@ -6,7 +6,7 @@ use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::gather::{Gather, NONE};
 use super::pack::PANEL;
 use super::product::multiply;
-use super::{ConvGeometry, Isa, Pool};
+use super::{ConvGeometry, Cores, Isa};
 
 /// Output channels, input channels and pixels of one block: what is packed fits into a core's second-level cache.
 const FEATURES: usize = 128;
@@ -19,18 +19,8 @@ const GAP: usize = 48;
 const TASKS: usize = 16;
 
 /// Writes the gradient of the weights, `[O, I/groups, kh, kw]`, and of the bias.
-#[allow(clippy::too_many_arguments)]
-pub fn weight_grad(
-    pool: &dyn Pool,
-    isa: Isa,
-    conv: &ConvGeometry,
-    gather: &Gather,
-    x: &[f32],
-    dy: &[f32],
-    dw: &mut [f32],
-    db: Option<&mut [f32]>,
-) {
-    let (depth, width, taps) = (conv.depth(), conv.width(), conv.taps());
+pub fn weight_grad(cores: &Cores, conv: &ConvGeometry, gather: &Gather, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+    let (depth, width, taps, isa) = (conv.depth(), conv.width(), conv.taps(), cores.isa());
     let rows = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * conv.channels && dy.len() >= rows * conv.features);
     assert!(dw.len() == conv.features * depth * taps && gather.sources.len() == taps * conv.output_pixels());
@@ -45,7 +35,7 @@ pub fn weight_grad(
         // Only the sums of the bias are added to; products are written.
         buffer.chunks_exact_mut(size + conv.features).for_each(|part| part[size..].fill(0.0));
         let shared = DisjointSlice::new(buffer);
-        pool.run(tasks * parts, &|task| {
+        cores.run(tasks * parts, &|task| {
             // Parts one after the other: each is about images of its own.
             let (part, task) = (task / tasks, task % tasks);
             let (tap, task) = (task % taps, task / taps);
@@ -74,7 +64,7 @@ pub fn weight_grad(
         });
         let (first, others) = buffer.split_at(size + conv.features);
         let dw = DisjointSlice::new(dw);
-        pool.run(conv.features, &|o| {
+        cores.run(conv.features, &|o| {
             // SAFETY: every task has the filter of one output channel.
             let filter = unsafe { dw.part(o * depth * taps, depth * taps) };
             for tap in 0..taps {
@@ -96,10 +86,8 @@ pub fn weight_grad(
 /// The gradient of the weights `[O, C, kh, kw]` and of the bias where `merged`, the convolution with a line's taps as one, has few
 /// channels: the product of patches, rows of all that an output pixel meets, with `dy`. A patch ends with a 1, whose products are
 /// the gradient of the bias.
-#[allow(clippy::too_many_arguments)]
 pub fn few_channels(
-    pool: &dyn Pool,
-    isa: Isa,
+    cores: &Cores,
     (conv, merged): (&ConvGeometry, &ConvGeometry),
     gather: &Gather,
     x: &[f32],
@@ -108,7 +96,7 @@ pub fn few_channels(
     db: Option<&mut [f32]>,
 ) {
     let (depth, taps, width, pixels) = (merged.depth(), merged.taps(), merged.features, merged.output_pixels());
-    let rows = merged.images * pixels;
+    let (rows, isa) = (merged.images * pixels, cores.isa());
     assert!(x.len() >= merged.images * merged.input_pixels() * merged.channels && dy.len() >= rows * width);
     assert!(dw.len() == width * depth * taps && gather.sources.len() == taps * pixels);
     let blocks = rows.div_ceil(PIXELS);
@@ -116,7 +104,7 @@ pub fn few_channels(
     let size = (taps * depth + 1) * width;
     with_scratch(parts * size, |buffer| {
         let shared = DisjointSlice::new(buffer);
-        pool.run(parts, &|part| {
+        cores.run(parts, &|part| {
             let block = Block {
                 rows: part * blocks / parts * PIXELS..((part + 1) * blocks / parts * PIXELS).min(rows),
                 left: Left::Patches(&|row, patch| {
@@ -212,7 +200,7 @@ impl Block<'_> {
     fn run(&self, isa: Isa, out: &DisjointSlice, start: usize, stride: usize, sums: Option<&mut [f32]>) {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => self.tiles(out, start, stride, sums),
+            Isa::Avx512(_) => self.tiles(out, start, stride, sums),
             _ => self.portable(out, start, stride, sums),
         }
     }

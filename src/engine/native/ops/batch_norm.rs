@@ -1,9 +1,9 @@
 //! Batch normalisation with moving statistics.
 
-use super::super::compute::Epilogue;
 use super::super::compute::norm::{Affine, affine};
+use super::super::compute::{Cores, Epilogue};
 use super::conv::is_set;
-use super::{Compute, Context, Native, Port, Replaces};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use ort::Result;
 
 /// `(x, scale, shift, mean, variance, addend?) → y`; attributes `epsilon` and `relu`.
@@ -35,14 +35,15 @@ struct BatchNorm {
 }
 
 impl Compute for BatchNorm {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let x = cx.input(0)?;
-        let (scale, shift, mean, variance) = (cx.input(1)?, cx.input(2)?, cx.input(3)?, cx.input(4)?);
-        let addend = cx.optional(5)?;
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x, scale, shift, mean, variance, addend] = inputs.all();
+        let [y] = outputs.all();
+        let (x, scale, shift, mean, variance, addend) =
+            (x.get()?, scale.get()?, shift.get()?, mean.get()?, variance.get()?, addend.optional()?);
         let factor: Vec<f32> = inverse(variance.data, self.epsilon).iter().zip(scale.data).map(|(i, s)| i * s).collect();
         let map = Affine { x: x.data, centre: mean.data, factor: &factor, offset: shift.data, other: None };
         let epilogue = Epilogue { addend: addend.map(|a| a.data), relu: self.relu, ..Epilogue::default() };
-        affine(cx, cx.isa, &map, &epilogue, cx.output(0, &x.shape)?);
+        affine(cores, &map, &epilogue, y.make(&x.shape)?);
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! The gradients of scale and shift of batch normalisation with moving statistics: `Σ dy·(x − mean)/√(var + ε)` and `Σ dy`.
 
+use super::super::compute::Cores;
 use super::super::compute::norm::cotangent_sums;
 use super::batch_norm::{epsilon, inverse};
-use super::{Compute, Context, Native, Port, Replaces};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use ort::Result;
 
 /// `(dy, x, mean, variance) → dscale, dshift`; attribute `epsilon`.
@@ -24,15 +25,17 @@ struct BatchNormFrozenAffineGrad {
 }
 
 impl Compute for BatchNormFrozenAffineGrad {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let (dy, x, mean, variance) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.input(3)?);
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [dy, x, mean, variance] = inputs.all();
+        let [dscale, dshift] = outputs.all();
+        let (dy, x, mean, variance) = (dy.get()?, x.get()?, mean.get()?, variance.get()?);
         let channels = x.image()?[3];
-        let (sums, products) = cotangent_sums(cx, cx.isa, dy.data, x.data, mean.data);
+        let (sums, products) = cotangent_sums(cores, dy.data, x.data, mean.data);
         let inverse = inverse(variance.data, self.epsilon);
-        for (out, (p, i)) in cx.output(0, &[channels])?.iter_mut().zip(products.iter().zip(&inverse)) {
+        for (out, (p, i)) in dscale.make(&[channels])?.iter_mut().zip(products.iter().zip(&inverse)) {
             *out = (p * *i as f64) as f32;
         }
-        cx.output(1, &[channels])?.iter_mut().zip(sums).for_each(|(out, s)| *out = s as f32);
+        dshift.make(&[channels])?.iter_mut().zip(sums).for_each(|(out, s)| *out = s as f32);
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! The gradient of the input of batch normalisation with moving statistics: `dy·scale/√(var + ε)`.
 
-use super::super::compute::Epilogue;
 use super::super::compute::norm::{Affine, affine};
+use super::super::compute::{Cores, Epilogue};
 use super::batch_norm::{epsilon, inverse};
-use super::{Compute, Context, Native, Port, Replaces};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use ort::Result;
 
 /// `(dy, scale, variance) → dx`; attribute `epsilon`.
@@ -25,12 +25,14 @@ struct BatchNormFrozenInputGrad {
 }
 
 impl Compute for BatchNormFrozenInputGrad {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let (dy, scale, variance) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [dy, scale, variance] = inputs.all();
+        let [dx] = outputs.all();
+        let (dy, scale, variance) = (dy.get()?, scale.get()?, variance.get()?);
         let factor: Vec<f32> = inverse(variance.data, self.epsilon).iter().zip(scale.data).map(|(i, s)| i * s).collect();
         let zeros = vec![0.0; factor.len()];
         let map = Affine { x: dy.data, centre: &zeros, factor: &factor, offset: &zeros, other: None };
-        affine(cx, cx.isa, &map, &Epilogue::default(), cx.output(0, &dy.shape)?);
+        affine(cores, &map, &Epilogue::default(), dx.make(&dy.shape)?);
         Ok(())
     }
 }

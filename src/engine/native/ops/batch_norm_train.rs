@@ -1,10 +1,10 @@
 //! Batch normalisation with the batch's own statistics.
 
-use super::super::compute::Epilogue;
 use super::super::compute::norm::{Affine, affine, moments};
+use super::super::compute::{Cores, Epilogue};
 use super::batch_norm::{epsilon, inverse};
 use super::conv::is_set;
-use super::{Compute, Context, Native, Port, Replaces};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use ort::Result;
 
 /// `(x, scale, shift, addend?) → y, mean, biased variance`; attributes `epsilon` and `relu`.
@@ -27,16 +27,18 @@ struct BatchNormTrain {
 }
 
 impl Compute for BatchNormTrain {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let (x, scale, shift, addend) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.optional(3)?);
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x, scale, shift, addend] = inputs.all();
+        let [y, batch_mean, batch_variance] = outputs.all();
+        let (x, scale, shift, addend) = (x.get()?, scale.get()?, shift.get()?, addend.optional()?);
         let channels = x.image()?[3];
-        let (mean, variance) = moments(cx, cx.isa, x.data, channels);
+        let (mean, variance) = moments(cores, x.data, channels);
         let factor: Vec<f32> = inverse(&variance, self.epsilon).iter().zip(scale.data).map(|(i, s)| i * s).collect();
         let map = Affine { x: x.data, centre: &mean, factor: &factor, offset: shift.data, other: None };
         let epilogue = Epilogue { addend: addend.map(|a| a.data), relu: self.relu, ..Epilogue::default() };
-        affine(cx, cx.isa, &map, &epilogue, cx.output(0, &x.shape)?);
-        cx.output(1, &[channels])?.copy_from_slice(&mean);
-        cx.output(2, &[channels])?.copy_from_slice(&variance);
+        affine(cores, &map, &epilogue, y.make(&x.shape)?);
+        batch_mean.make(&[channels])?.copy_from_slice(&mean);
+        batch_variance.make(&[channels])?.copy_from_slice(&variance);
         Ok(())
     }
 }

@@ -3,10 +3,10 @@
 //! With `i = 1/√(var + ε)` and means over all values of a channel:
 //! `dx = scale·i·(dy − mean(dy) − (x − mean)·i²·mean(dy·(x − mean)))`, `dscale = i·Σ dy·(x − mean)`, `dshift = Σ dy`.
 
-use super::super::compute::Epilogue;
 use super::super::compute::norm::{Affine, affine, cotangent_sums};
+use super::super::compute::{Cores, Epilogue};
 use super::batch_norm::{epsilon, inverse};
-use super::{Compute, Context, Native, Port, Replaces};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use ort::Result;
 
 /// `(dy, x, scale, mean, variance) → dx, dscale, dshift`; attribute `epsilon`.
@@ -28,15 +28,17 @@ struct BatchNormTrainGrad {
 }
 
 impl Compute for BatchNormTrainGrad {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let (dy, x, scale, mean, variance) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.input(3)?, cx.input(4)?);
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [dy, x, scale, mean, variance] = inputs.all();
+        let [dx, dscale, dshift] = outputs.all();
+        let (dy, x, scale, mean, variance) = (dy.get()?, x.get()?, scale.get()?, mean.get()?, variance.get()?);
         let [n, height, width, channels] = x.image()?;
         let count = (n * height * width) as f64;
-        let (sums, products) = cotangent_sums(cx, cx.isa, dy.data, x.data, mean.data);
+        let (sums, products) = cotangent_sums(cores, dy.data, x.data, mean.data);
         let inverse = inverse(variance.data, self.epsilon);
         let (mut factor, mut tilt, mut centre) = (vec![0.0; channels], vec![0.0; channels], vec![0.0; channels]);
         let zeros = vec![0.0; channels];
-        let (dscale, dshift) = (cx.output(1, &[channels])?, cx.output(2, &[channels])?);
+        let (dscale, dshift) = (dscale.make(&[channels])?, dshift.make(&[channels])?);
         for c in 0..channels {
             let i = inverse[c] as f64;
             let f = scale.data[c] as f64 * i;
@@ -48,7 +50,7 @@ impl Compute for BatchNormTrainGrad {
             dshift[c] = sums[c] as f32;
         }
         let map = Affine { x: dy.data, centre: &centre, factor: &factor, offset: &zeros, other: Some((x.data, mean.data, &tilt)) };
-        affine(cx, cx.isa, &map, &Epilogue::default(), cx.output(0, &x.shape)?);
+        affine(cores, &map, &Epilogue::default(), dx.make(&x.shape)?);
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! The sum of every channel over images and pixels: the gradient of a bias.
 
+use super::super::compute::Cores;
 use super::super::compute::norm::column_sums;
 use super::super::graph::Editor;
-use super::{Compute, Context, Native, Port, Replaces};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use crate::onnx::pb::NodeProto;
 use ort::Result;
 
@@ -24,10 +25,12 @@ pub fn covers(editor: &Editor, node: &NodeProto) -> bool {
 struct ChannelSum;
 
 impl Compute for ChannelSum {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let x = cx.input(0)?;
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x] = inputs.all();
+        let [sums] = outputs.all();
+        let x = x.get()?;
         let channels = x.image()?[3];
-        column_sums(cx, cx.isa, x.data, channels, cx.output(0, &[channels])?);
+        column_sums(cores, x.data, channels, sums.make(&[channels])?);
         Ok(())
     }
 }

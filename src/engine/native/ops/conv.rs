@@ -1,9 +1,9 @@
 //! Convolution, with what follows it: bias, an image to add, a rectifier.
 
-use super::super::compute::{ConvPlan, Epilogue};
+use super::super::compute::{ConvPlan, Cores, Epilogue};
 use super::super::graph::Editor;
 use super::window::{self, Window, is_plain};
-use super::{Compute, Context, Native, Port, Replaces};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use crate::onnx::pb::NodeProto;
 use ort::operator::KernelContext;
 use ort::{Error, Result};
@@ -59,13 +59,15 @@ pub fn planned(kept: &mut Option<ConvPlan>, conv: super::super::compute::ConvGeo
 }
 
 impl Compute for ConvKernel {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let (x, w, bias, addend) = (cx.input(0)?, cx.input(1)?, cx.optional(2)?, cx.optional(3)?);
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x, w, bias, addend] = inputs.all();
+        let [y] = outputs.all();
+        let (x, w, bias, addend) = (x.get()?, w.get()?, bias.optional()?, addend.optional()?);
         let image = x.image()?;
         let output = self.window.output(image, self.pads, w.shape[0])?;
         let plan = planned(&mut self.plan, self.window.conv(image, output))?;
         let epilogue = Epilogue { bias: bias.map(|b| b.data), addend: addend.map(|a| a.data), relu: self.relu, ..Epilogue::default() };
-        plan.forward(cx, cx.isa, x.data, w.data, &epilogue, cx.output(0, &output)?);
+        plan.forward(cores, x.data, w.data, &epilogue, y.make(&output)?);
         Ok(())
     }
 }

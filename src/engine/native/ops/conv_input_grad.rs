@@ -1,10 +1,10 @@
 //! The gradient of a convolution's input, with what follows it: a cotangent to add, a rectifier's mask.
 
-use super::super::compute::{ConvPlan, Epilogue};
+use super::super::compute::{ConvPlan, Cores, Epilogue};
 use super::super::graph::Editor;
 use super::conv::{self, planned};
 use super::window::Window;
-use super::{Compute, Context, Native, Port, Replaces};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use crate::onnx::pb::NodeProto;
 use ort::{Error, Result};
 
@@ -42,14 +42,16 @@ struct ConvInputGrad {
 }
 
 impl Compute for ConvInputGrad {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let (dy, w, addend, mask) = (cx.input(0)?, cx.input(1)?, cx.optional(2)?, cx.optional(3)?);
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [dy, w, addend, mask] = inputs.all();
+        let [dx] = outputs.all();
+        let (dy, w, addend, mask) = (dy.get()?, w.get()?, addend.optional()?, mask.optional()?);
         let output = dy.image()?;
         let channels = w.shape[1] * self.window.groups();
         let input = [output[0], self.size[0], self.size[1], channels];
         let plan = planned(&mut self.plan, self.window.conv(input, output))?;
         let epilogue = Epilogue { addend: addend.map(|a| a.data), mask: mask.map(|m| m.data), ..Epilogue::default() };
-        plan.input_grad(cx, cx.isa, dy.data, w.data, &epilogue, cx.output(0, &input)?);
+        plan.input_grad(cores, dy.data, w.data, &epilogue, dx.make(&input)?);
         Ok(())
     }
 }

@@ -1,10 +1,10 @@
 //! The gradients of a convolution's weights and bias.
 
-use super::super::compute::ConvPlan;
+use super::super::compute::{ConvPlan, Cores};
 use super::super::graph::Editor;
 use super::conv::planned;
 use super::window::{Window, is_plain};
-use super::{Compute, Context, Native, Port, Replaces};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use crate::onnx::pb::NodeProto;
 use ort::Result;
 
@@ -28,14 +28,16 @@ struct ConvWeightGrad {
 }
 
 impl Compute for ConvWeightGrad {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let (x, dy) = (cx.input(0)?, cx.input(1)?);
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x, dy] = inputs.all();
+        let [dw, db] = outputs.all();
+        let (x, dy) = (x.get()?, dy.get()?);
         let (input, output) = (x.image()?, dy.image()?);
         let plan = planned(&mut self.plan, self.window.conv(input, output))?;
         let [high, wide] = self.window.kernel();
-        let dw = cx.output(0, &[output[3], input[3] / self.window.groups(), high, wide])?;
-        let db = cx.optional_output(1, &[output[3]])?;
-        plan.weight_grad(cx, cx.isa, x.data, dy.data, dw, db);
+        let dw = dw.make(&[output[3], input[3] / self.window.groups(), high, wide])?;
+        let db = db.optional(&[output[3]])?;
+        plan.weight_grad(cores, x.data, dy.data, dw, db);
         Ok(())
     }
 }

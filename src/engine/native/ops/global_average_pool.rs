@@ -1,7 +1,7 @@
 //! The mean of each channel of an image.
 
-use super::super::compute::images;
-use super::{Compute, Context, Native, Port, Replaces};
+use super::super::compute::{Cores, images};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use ort::Result;
 
 /// `x → y`, `[N, C, 1, 1]`.
@@ -21,10 +21,12 @@ pub const GLOBAL_AVERAGE_POOL: Native = Native {
 struct GlobalAveragePool;
 
 impl Compute for GlobalAveragePool {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let x = cx.input(0)?;
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x] = inputs.all();
+        let [y] = outputs.all();
+        let x = x.get()?;
         let [n, _, _, channels] = x.image()?;
-        images::global_average(cx, n, channels, x.data, cx.output(0, &[n, channels, 1, 1])?);
+        images::global_average(cores, n, channels, x.data, y.make(&[n, channels, 1, 1])?);
         Ok(())
     }
 }

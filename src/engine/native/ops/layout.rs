@@ -1,7 +1,8 @@
 //! From `[N, C, H, W]` to `[N, H, W, C]` and back.
 
+use super::super::compute::Cores;
 use super::super::compute::images::transposed;
-use super::{Compute, Context, Native, Port};
+use super::{Compute, Inputs, Native, Outputs, Port};
 use ort::{Error, Result};
 
 pub const TO_CHANNELS_LAST: Native = Native {
@@ -25,12 +26,14 @@ struct Layout {
 }
 
 impl Compute for Layout {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let x = cx.input(0)?;
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x] = inputs.all();
+        let [y] = outputs.all();
+        let x = x.get()?;
         let [n, a, b, c] = x.shape[..] else { return Err(Error::new(format!("an image was expected, not {:?}", x.shape))) };
         match self.last {
-            true => transposed(cx, n, a, b * c, x.data, cx.output(0, &[n, b, c, a])?),
-            false => transposed(cx, n, a * b, c, x.data, cx.output(0, &[n, c, a, b])?),
+            true => transposed(cores, n, a, b * c, x.data, y.make(&[n, b, c, a])?),
+            false => transposed(cores, n, a * b, c, x.data, y.make(&[n, c, a, b])?),
         }
         Ok(())
     }

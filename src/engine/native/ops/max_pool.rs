@@ -1,9 +1,9 @@
 //! The largest element of each window.
 
-use super::super::compute::{ConvGeometry, images};
+use super::super::compute::{ConvGeometry, Cores, images};
 use super::super::graph::Editor;
 use super::window::{self, Window, is_plain};
-use super::{Compute, Context, Native, Port, Replaces};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use crate::onnx::pb::NodeProto;
 use ort::Result;
 
@@ -33,12 +33,14 @@ struct MaxPool {
 }
 
 impl Compute for MaxPool {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let x = cx.input(0)?;
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x] = inputs.all();
+        let [y] = outputs.all();
+        let x = x.get()?;
         let input = x.image()?;
         let output = self.window.output(input, self.pads, input[3])?;
         let window: ConvGeometry = self.window.conv(input, output);
-        images::max_pool(cx, &window, x.data, cx.output(0, &output)?);
+        images::max_pool(cores, &window, x.data, y.make(&output)?);
         Ok(())
     }
 }

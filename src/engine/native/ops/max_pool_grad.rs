@@ -1,9 +1,9 @@
 //! The gradient of the largest elements: to the first of each window.
 
-use super::super::compute::images;
+use super::super::compute::{Cores, images};
 use super::max_pool::covers;
 use super::window::Window;
-use super::{Compute, Context, Native, Port, Replaces};
+use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
 use ort::Result;
 
 /// `(x, y, dy) → dx`; attributes of `MaxPool`.
@@ -25,11 +25,13 @@ struct MaxPoolGrad {
 }
 
 impl Compute for MaxPoolGrad {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let (x, y, dy) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x, y, dy] = inputs.all();
+        let [dx] = outputs.all();
+        let (x, y, dy) = (x.get()?, y.get()?, dy.get()?);
         let input = x.image()?;
         let window = self.window.conv(input, y.image()?);
-        images::max_pool_grad(cx, cx.isa, &window, x.data, y.data, dy.data, cx.output(0, &input)?);
+        images::max_pool_grad(cores, &window, x.data, y.data, dy.data, dx.make(&input)?);
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! A quadratic penalty and a step of SGD with momentum on one parameter, in one pass over it.
 
+use super::super::compute::Cores;
 use super::super::compute::update::{Pull, Step, update};
 use super::conv::is_set;
-use super::{Compute, Context, Native, Port};
+use super::{Compute, Inputs, Native, Outputs, Port};
 use ort::Result;
 
 /// `(w, gradient, lr, velocity, strength?, start?, fisher?, after…) → next w, next velocity, penalty?`; attributes `momentum`,
@@ -25,19 +26,21 @@ struct SgdUpdate {
 }
 
 impl Compute for SgdUpdate {
-    fn compute(&mut self, cx: &Context) -> Result<()> {
-        let (gradient, lr) = (cx.input(1)?, cx.input(2)?);
-        let (strength, start, fisher) = (cx.optional(4)?, cx.optional(5)?, cx.optional(6)?);
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [w, gradient, lr, velocity, strength, start, fisher] = inputs.all();
+        let [next, moved, penalty] = outputs.all();
+        let (gradient, lr) = (gradient.get()?, lr.get()?);
+        let (strength, start, fisher) = (strength.optional()?, start.optional()?, fisher.optional()?);
         let pull = match &strength {
             None => None,
             Some(strength) => Some(Pull { strength: strength.scalar()?, start: start.map(|s| s.data), fisher: fisher.map(|f| f.data) }),
         };
-        let (w, next) = cx.replaced(0, 0)?;
-        let (velocity, moved) = cx.replaced(3, 1)?;
+        let (w, next) = next.replacing(w)?;
+        let (velocity, moved) = moved.replacing(velocity)?;
         let (lr, momentum, nesterov) = (lr.scalar()?, self.momentum, self.nesterov);
         let step = Step { w, velocity, gradient: gradient.data, lr, momentum, nesterov, pull };
-        let term = update(cx, cx.isa, &step, next, moved);
-        if let Some(out) = cx.optional_output(2, &[])? {
+        let term = update(cores, &step, next, moved);
+        if let Some(out) = penalty.optional(&[])? {
             out[0] = term;
         }
         Ok(())

@@ -3,8 +3,8 @@
 use super::super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::super::pack::PANEL;
 use super::super::product::{Epilogue, multiply};
-use super::super::{ConvGeometry, Isa, Pool};
-use super::transforms::{Map, Order, Tiles, transform_kernels, transform_outputs, transform_patches};
+use super::super::{ConvGeometry, Cores, Isa};
+use super::transforms::{Map, Order, Pixels, Region, Tiles, transform_kernels, transform_outputs, transform_patches};
 use super::{POINTS, TASKS};
 use std::ops::Range;
 
@@ -27,25 +27,13 @@ struct Convolution<'a> {
     w: &'a [f32],
     pads: [usize; 2],
     tiles: Tiles,
-    size: [usize; 2],
-    width: usize,
+    y: Pixels<'a>,
     epilogue: &'a Epilogue<'a>,
-    y: DisjointSlice<'a>,
 }
 
 /// The convolution `x → y` with kernels of `conv`, or, turned over, of the cotangents to the input's gradient. `conv` is always
 /// the forward one.
-#[allow(clippy::too_many_arguments)]
-pub fn convolve(
-    pool: &dyn Pool,
-    isa: Isa,
-    conv: &ConvGeometry,
-    turned_over: bool,
-    x: &[f32],
-    w: &[f32],
-    y: &mut [f32],
-    epilogue: &Epilogue,
-) {
+pub fn convolve(cores: &Cores, conv: &ConvGeometry, turned_over: bool, x: &[f32], w: &[f32], y: &mut [f32], epilogue: &Epilogue) {
     let (from, to) = match turned_over {
         false => ((conv.input, conv.channels), (conv.output, conv.features)),
         true => ((conv.output, conv.features), (conv.input, conv.channels)),
@@ -53,21 +41,19 @@ pub fn convolve(
     assert!(x.len() >= conv.images * from.0[0] * from.0[1] * from.1 && w.len() >= conv.features * conv.channels * 9);
     assert!(y.len() >= conv.images * to.0[0] * to.0[1] * to.1);
     let this = Convolution {
-        isa,
+        isa: cores.isa(),
         conv,
         turned_over,
         x: Map::new(x, conv.images, from.0, from.1),
         w,
         pads: if turned_over { conv.pads.map(|p| 2 - p) } else { conv.pads },
         tiles: Tiles::over(conv.images, to.0),
-        size: to.0,
-        width: to.1,
+        y: Pixels { size: to.0, channels: to.1, data: DisjointSlice::new(y) },
         epilogue,
-        y: DisjointSlice::new(y),
     };
     match POINTS * from.1 * to.1.next_multiple_of(PIECE) <= KERNELS {
-        true => this.by_tiles(pool),
-        false => this.by_columns(pool),
+        true => this.by_tiles(cores),
+        false => this.by_columns(cores),
     }
 }
 
@@ -83,23 +69,23 @@ impl Convolution<'_> {
 
     /// How kernels lie that have `columns`: the right side of a product.
     fn panels(&self, columns: usize) -> Order {
-        let panel = if self.isa == Isa::Avx512 { PANEL } else { columns };
+        let panel = if matches!(self.isa, Isa::Avx512(_)) { PANEL } else { columns };
         Order::new(columns, panel, self.depth())
     }
 
     /// A task has some tiles, and transforms their patches for itself.
-    fn by_tiles(&self, pool: &dyn Pool) {
-        let (pieces, size) = (self.width.div_ceil(PIECE), self.panels(PIECE).len());
-        let part = |piece: usize| piece * PIECE..((piece + 1) * PIECE).min(self.width);
+    fn by_tiles(&self, cores: &Cores) {
+        let (pieces, size) = (self.y.channels.div_ceil(PIECE), self.panels(PIECE).len());
+        let part = |piece: usize| piece * PIECE..((piece + 1) * PIECE).min(self.y.channels);
         let count = self.tiles.count();
         let step = BLOCK.min(count.div_ceil(TASKS).next_multiple_of(14));
         with_scratch(pieces * size, |kernels| {
             let shared = DisjointSlice::new(kernels);
-            pool.run(pieces, &|piece| {
+            cores.run(pieces, &|piece| {
                 // SAFETY: every task has its own piece.
                 self.kernels(part(piece), unsafe { shared.part(piece * size, size) });
             });
-            pool.run(count.div_ceil(step), &|task| {
+            cores.run(count.div_ceil(step), &|task| {
                 let block = task * step..((task + 1) * step).min(count);
                 with_scratch(self.rows(block.len()).len() + POINTS * block.len() * PIECE, |scratch| {
                     let (v, m) = scratch.split_at_mut(self.rows(block.len()).len());
@@ -113,9 +99,9 @@ impl Convolution<'_> {
     }
 
     /// A task has some columns, and transforms their kernels for itself.
-    fn by_columns(&self, pool: &dyn Pool) {
-        let piece = if self.isa == Isa::Avx512 { PANEL } else { PIECE };
-        let (pieces, count) = (self.width.div_ceil(piece), self.tiles.count());
+    fn by_columns(&self, cores: &Cores) {
+        let piece = if matches!(self.isa, Isa::Avx512(_)) { PANEL } else { PIECE };
+        let (pieces, count) = (self.y.channels.div_ceil(piece), self.tiles.count());
         let held = (PATCHES / (POINTS * self.depth())).next_multiple_of(BLOCK);
         with_scratch(self.rows(held.min(count)).len(), |patches| {
             for first in (0..count).step_by(held) {
@@ -123,14 +109,14 @@ impl Convolution<'_> {
                 let block = |nth: usize| first + nth * BLOCK..(first + (nth + 1) * BLOCK).min(count);
                 let place = |nth: usize| nth * self.rows(BLOCK).len();
                 let shared = DisjointSlice::new(patches);
-                pool.run(blocks, &|nth| {
+                cores.run(blocks, &|nth| {
                     // SAFETY: every task has its own block.
                     self.patches(block(nth), unsafe { shared.part(place(nth), self.rows(block(nth).len()).len()) });
                 });
                 let ranges = TASKS.div_ceil(pieces).min(blocks);
-                pool.run(pieces * ranges, &|task| {
+                cores.run(pieces * ranges, &|task| {
                     let (range, first) = (task / pieces, task % pieces * piece);
-                    let part = first..(first + piece).min(self.width);
+                    let part = first..(first + piece).min(self.y.channels);
                     let size = self.panels(part.len()).len();
                     with_scratch(size + POINTS * BLOCK * part.len(), |scratch| {
                         let (u, m) = scratch.split_at_mut(size);
@@ -146,7 +132,8 @@ impl Convolution<'_> {
 
     fn patches(&self, block: Range<usize>, v: &mut [f32]) {
         let order = self.rows(block.len());
-        transform_patches(self.isa, self.x, self.pads, self.tiles, block, 0..self.depth(), order, v);
+        let region = Region { tiles: self.tiles, range: block, part: 0..self.depth() };
+        transform_patches(self.isa, self.x, self.pads, &region, order, v);
     }
 
     fn kernels(&self, part: Range<usize>, u: &mut [f32]) {
@@ -161,7 +148,8 @@ impl Convolution<'_> {
             let (v, u) = (&v[point * left..][..left], &u[point * right.point()..][..right.point()]);
             rows_times_panels(self.isa, v, self.depth(), u, right.panel, &mut m[point * size..][..size], part.len());
         }
-        transform_outputs(self.isa, m, self.tiles, block, part, self.size, self.width, self.epilogue, self.y);
+        let region = Region { tiles: self.tiles, range: block, part };
+        transform_outputs(self.isa, m, &region, self.y, self.epilogue);
     }
 }
 
@@ -169,7 +157,7 @@ impl Convolution<'_> {
 fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel: usize, out: &mut [f32], width: usize) {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => {
+        Isa::Avx512(_) => {
             use super::super::tile::{ROWS, Target, gathered};
             let rows = left.len() / depth;
             let mut sources = [left.as_ptr(); ROWS];
@@ -191,7 +179,7 @@ fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel:
                         sources[r] = left[(first + r.min(valid - 1)) * depth..].as_ptr();
                         offsets[r] = (first + r) * width + p * panel;
                     }
-                    // SAFETY: the processor has AVX-512F; sources are rows of `depth` elements, the panel has `depth·32`, and the
+                    // SAFETY: the processor has AVX-512F, as `isa` proves; sources are rows of `depth` elements, the panel has `depth·32`, and the
                     // tile's rows and columns are inside `out`, which is this task's own.
                     unsafe { gathered(&sources, 1, depth, b.as_ptr(), &target, &offsets[..valid]) };
                 }

@@ -131,10 +131,10 @@ impl<const N: usize> Square<N> {
     /// # Safety
     /// The image has the channels.
     #[inline(always)]
-    unsafe fn at<V: Lanes>(&self, row: usize, column: usize, channel: usize) -> V {
+    unsafe fn at<V: Lanes>(&self, isa: V::Proof, row: usize, column: usize, channel: usize) -> V {
         let from = self.start.wrapping_add(row * self.line + column * self.channels + channel);
         // SAFETY: a pixel whose row and column are inside is one of the map's.
-        unsafe { V::load_where(self.rows[row] & self.columns[column], from) }
+        unsafe { V::load_where(isa, self.rows[row] & self.columns[column], from) }
     }
 }
 
@@ -161,6 +161,21 @@ impl Tiles {
         let (row, column) = (tile / self.columns, tile % self.columns);
         (row / self.rows, row % self.rows * TILE, column * TILE)
     }
+}
+
+/// Some tiles with a part of their channels.
+pub(super) struct Region {
+    pub(super) tiles: Tiles,
+    pub(super) range: Range<usize>,
+    pub(super) part: Range<usize>,
+}
+
+/// Images of one side that are written, each task its own tiles and channels.
+#[derive(Clone, Copy)]
+pub(super) struct Pixels<'a> {
+    pub(super) size: [usize; 2],
+    pub(super) channels: usize,
+    pub(super) data: DisjointSlice<'a>,
 }
 
 /// How transformed channels lie: `[point][panel][tile][channel of the panel]`.
@@ -196,15 +211,16 @@ impl Order {
 
 for_isa! {
     /// The patches of tiles `range`, `part` of their channels, from `pads` before each tile on.
-    pub(super) fn transform_patches<V>(map: Map, pads: [usize; 2], tiles: Tiles, range: Range<usize>, part: Range<usize>, order: Order, out: &mut [f32]) {
+    pub(super) fn transform_patches<V>(isa, map: Map, pads: [usize; 2], region: &Region, order: Order, out: &mut [f32]) {
+        let Region { tiles, range, part } = region;
         assert!(part.end <= map.channels && part.len().is_multiple_of(LANES));
-        for (nth, tile) in range.enumerate() {
+        for (nth, tile) in range.clone().enumerate() {
             let (image, y, x) = tiles.place(tile);
             let (top, left) = (y as isize - pads[0] as isize, x as isize - pads[1] as isize);
             let square = map.square::<PATCH>(image, top, left);
             for channel in part.clone().step_by(LANES) {
                 // SAFETY: `part` are channels of the map, a multiple of `LANES`.
-                let v = twice!(patch: 6 -> 6, R C => unsafe { square.at::<V>(R, C, channel) });
+                let v = twice!(patch: 6 -> 6, R C => unsafe { square.at::<V>(isa, R, C, channel) });
                 store_points!(v, out, order.at(nth, channel - part.start), order.point());
             }
         }
@@ -213,14 +229,15 @@ for_isa! {
 
 for_isa! {
     /// The cotangents of tiles `range`, `part` of their channels.
-    pub(super) fn transform_cotangents<V>(map: Map, tiles: Tiles, range: Range<usize>, part: Range<usize>, order: Order, out: &mut [f32]) {
+    pub(super) fn transform_cotangents<V>(isa, map: Map, region: &Region, order: Order, out: &mut [f32]) {
+        let Region { tiles, range, part } = region;
         assert!(part.end <= map.channels && part.len().is_multiple_of(LANES));
-        for (nth, tile) in range.enumerate() {
+        for (nth, tile) in range.clone().enumerate() {
             let (image, y, x) = tiles.place(tile);
             let square = map.square::<TILE>(image, y as isize, x as isize);
             for channel in part.clone().step_by(LANES) {
                 // SAFETY: as for patches.
-                let v = twice!(cotangents: 4 -> 6, R C => unsafe { square.at::<V>(R, C, channel) });
+                let v = twice!(cotangents: 4 -> 6, R C => unsafe { square.at::<V>(isa, R, C, channel) });
                 store_points!(v, out, order.at(nth, channel - part.start), order.point());
             }
         }
@@ -229,18 +246,20 @@ for_isa! {
 
 for_isa! {
     /// Products of tiles `range`, `[point][tile][channel]`, back to pixels of the output, `part` of its channels.
-    pub(super) fn transform_outputs<V>(products: &[f32], tiles: Tiles, range: Range<usize>, part: Range<usize>, size: [usize; 2], channels: usize, epilogue: &Epilogue, out: DisjointSlice) {
+    pub(super) fn transform_outputs<V>(isa, products: &[f32], region: &Region, to: Pixels, epilogue: &Epilogue) {
+        let Region { tiles, range, part } = region;
+        let Pixels { size, channels, data } = to;
         let step = range.len() * part.len();
         for (nth, tile) in range.clone().enumerate() {
             let (image, y, x) = tiles.place(tile);
             for channel in part.clone().step_by(LANES) {
                 let first = nth * part.len() + channel - part.start;
-                let v = twice!(outputs: 6 -> 4, R C => V::load(&products[first + (R * PATCH + C) * step..]));
+                let v = twice!(outputs: 6 -> 4, R C => V::load(isa, &products[first + (R * PATCH + C) * step..]));
                 for i in 0..TILE.min(size[0] - y) {
                     for j in 0..TILE.min(size[1] - x) {
                         let at = ((image * size[0] + y + i) * size[1] + x + j) * channels + channel;
                         // SAFETY: every task has its own tiles and channels.
-                        let to = unsafe { out.part(at, LANES) };
+                        let to = unsafe { data.part(at, LANES) };
                         epilogue.lanes(v[j][i], to, at, channel);
                     }
                 }
@@ -251,7 +270,7 @@ for_isa! {
 
 for_isa! {
     /// The kernels between all rows (`tiles` of `order`) and `part` of the columns.
-    pub(super) fn transform_kernels<V>(w: &[f32], conv: &ConvGeometry, turned_over: bool, part: Range<usize>, order: Order, u: &mut [f32]) {
+    pub(super) fn transform_kernels<V>(isa, w: &[f32], conv: &ConvGeometry, turned_over: bool, part: Range<usize>, order: Order, u: &mut [f32]) {
         for column in part.clone().step_by(LANES) {
             for row in 0..order.tiles {
                 let mut lines = [[0.0; LANES]; 9];
@@ -262,7 +281,7 @@ for_isa! {
                         lines[tap][l] = filter[if turned_over { 8 - tap } else { tap }];
                     }
                 }
-                let transformed = twice!(kernel: 3 -> 6, R C => V::load(&lines[R * TAPS + C]));
+                let transformed = twice!(kernel: 3 -> 6, R C => V::load(isa, &lines[R * TAPS + C]));
                 store_points!(transformed, u, order.at(row, column - part.start), order.point());
             }
         }
@@ -271,14 +290,14 @@ for_isa! {
 
 for_isa! {
     /// The weights between `outputs` and `inputs` from `m[point][output][input]` with `stride` inputs, to `dw[O][C][3][3]`.
-    pub(super) fn transform_weights<V>(m: &[f32], stride: usize, outputs: Range<usize>, inputs: Range<usize>, channels: usize, dw: DisjointSlice) {
+    pub(super) fn transform_weights<V>(isa, m: &[f32], stride: usize, outputs: Range<usize>, inputs: Range<usize>, channels: usize, dw: DisjointSlice) {
         let step = outputs.len() * stride;
         for (nth, o) in outputs.clone().enumerate() {
             // SAFETY: every task has its own pairs of channels.
             let filters = unsafe { dw.part((o * channels + inputs.start) * 9, inputs.len() * 9) };
             for i in (0..inputs.len()).step_by(LANES) {
                 let first = nth * stride + i;
-                let g = twice!(weights: 6 -> 3, R C => V::load(&m[first + (R * PATCH + C) * step..]));
+                let g = twice!(weights: 6 -> 3, R C => V::load(isa, &m[first + (R * PATCH + C) * step..]));
                 let mut lines = [[0.0; LANES]; 9];
                 for tap in 0..9 {
                     g[tap % TAPS][tap / TAPS].store(&mut lines[tap]);

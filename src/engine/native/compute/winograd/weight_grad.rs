@@ -5,8 +5,8 @@ use super::super::lanes::LANES;
 use super::super::norm::column_sums;
 use super::super::pack::PANEL;
 use super::super::product::multiply;
-use super::super::{ConvGeometry, Isa, Pool};
-use super::transforms::{Map, Order, Tiles, transform_cotangents, transform_patches, transform_weights};
+use super::super::{ConvGeometry, Cores, Isa};
+use super::transforms::{Map, Order, Region, Tiles, transform_cotangents, transform_patches, transform_weights};
 use super::{POINTS, TASKS};
 
 /// Output and input channels, and tiles, that a task of the weights' gradient has at once.
@@ -15,14 +15,14 @@ const CHANNELS: usize = 128;
 const TURN: usize = 56;
 
 /// The gradient of the weights, and of the bias where `db` is given.
-pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+pub fn weight_grad(cores: &Cores, conv: &ConvGeometry, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
     let (depth, width) = (conv.channels, conv.features);
     let pixels = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * depth && dy.len() >= pixels * width && dw.len() == width * depth * 9);
     let inputs = Map::new(x, conv.images, conv.input, depth);
     let outputs = Map::new(dy, conv.images, conv.output, width);
     let tiles = Tiles::over(conv.images, conv.output);
-    let count = tiles.count();
+    let (count, isa) = (tiles.count(), cores.isa());
     // A task has a pair of channel blocks, and a part of the tiles: their sum becomes weights, which are added in the parts' order.
     let (high, wide) = (width.div_ceil(FEATURES), depth.div_ceil(CHANNELS));
     let turns = count.div_ceil(TURN);
@@ -30,12 +30,12 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, x: &[f32], dy
     let size = dw.len();
     with_scratch(if parts > 1 { parts * size } else { 0 }, |partial| {
         let target = if parts > 1 { DisjointSlice::new(partial) } else { DisjointSlice::new(&mut *dw) };
-        pool.run(parts * high * wide, &|task| {
+        cores.run(parts * high * wide, &|task| {
             let (part, pair) = (task / (high * wide), task % (high * wide));
             let (o, i) = (pair / wide * FEATURES, pair % wide * CHANNELS);
             let (o, i) = (o..(o + FEATURES).min(width), i..(i + CHANNELS).min(depth));
             let (left, right) = match isa {
-                Isa::Avx512 => (Order::new(o.len(), LANES, TURN), Order::new(i.len(), PANEL, TURN)),
+                Isa::Avx512(_) => (Order::new(o.len(), LANES, TURN), Order::new(i.len(), PANEL, TURN)),
                 _ => (Order::new(o.len(), o.len(), TURN), Order::new(i.len(), i.len(), TURN)),
             };
             let stride = right.panels * right.panel;
@@ -46,8 +46,8 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, x: &[f32], dy
                 m.fill(0.0);
                 for turn in part * turns / parts..(part + 1) * turns / parts {
                     let turn = turn * TURN..((turn + 1) * TURN).min(count);
-                    transform_patches(isa, inputs, conv.pads, tiles, turn.clone(), i.clone(), right, v);
-                    transform_cotangents(isa, outputs, tiles, turn.clone(), o.clone(), left, e);
+                    transform_patches(isa, inputs, conv.pads, &Region { tiles, range: turn.clone(), part: i.clone() }, right, v);
+                    transform_cotangents(isa, outputs, &Region { tiles, range: turn.clone(), part: o.clone() }, left, e);
                     for point in 0..POINTS {
                         let (e, v) = (&e[point * left.point()..][..left.point()], &v[point * right.point()..][..right.point()]);
                         let m = &mut m[point * o.len() * stride..][..o.len() * stride];
@@ -59,11 +59,11 @@ pub fn weight_grad(pool: &dyn Pool, isa: Isa, conv: &ConvGeometry, x: &[f32], dy
             });
         });
         if parts > 1 {
-            add_parts(pool, partial, parts, dw);
+            add_parts(cores, partial, parts, dw);
         }
     });
     if let Some(db) = db {
-        column_sums(pool, isa, &dy[..pixels * width], width, db);
+        column_sums(cores, &dy[..pixels * width], width, db);
     }
 }
 
@@ -79,14 +79,14 @@ fn outer(
     let stride = b.panels * b.panel;
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => {
+        Isa::Avx512(_) => {
             use super::super::tile::{OUTER_ROWS, outer};
             const _: () = assert!(LANES.is_multiple_of(OUTER_ROWS));
             for panel in 0..b.panels {
                 for row in (0..rows).step_by(OUTER_ROWS) {
                     let (a, b) = (&left[a.at(0, row)..], &right[b.at(0, panel * b.panel)..]);
                     let to = &mut out[row * stride + panel * PANEL..];
-                    // SAFETY: `Isa::Avx512` is chosen only where the processor has it. `out` has 8 rows of 32 columns from here on
+                    // SAFETY: the processor has AVX-512F, as `isa` proves. `out` has 8 rows of 32 columns from here on
                     // (rows are a multiple of `LANES`), the sides `count` rows at distances of `LANES` and `PANEL`.
                     unsafe { outer(a, LANES, b, count, to.as_mut_ptr(), stride, columns - panel * PANEL) };
                 }

@@ -1,0 +1,137 @@
+//! The tensors of one call. Each port is a value that is used up when its buffer is taken, so that no kernel can have a buffer twice.
+
+use super::super::compute::Threads;
+use ort::operator::ComputeContext;
+use ort::value::DynTensorValueType;
+use ort::{Error, Result};
+use std::slice;
+
+impl Threads for ComputeContext {
+    fn lend(&self, count: usize, work: &(dyn Fn() + Sync)) {
+        // A refusal leaves all of the work to the calling thread.
+        let _ = self.par_for(count, count, |_| work());
+    }
+}
+
+/// The ports of a call: all of its inputs and outputs, once.
+pub(super) fn of(cx: &ComputeContext) -> (Inputs<'_>, Outputs<'_>) {
+    (Inputs { cx }, Outputs { cx })
+}
+
+/// A node's inputs.
+pub struct Inputs<'a> {
+    cx: &'a ComputeContext,
+}
+
+impl<'a> Inputs<'a> {
+    /// The first `N` inputs.
+    pub fn all<const N: usize>(self) -> [Input<'a>; N] {
+        std::array::from_fn(|at| Input { cx: self.cx, at })
+    }
+}
+
+/// A node's outputs.
+pub struct Outputs<'a> {
+    cx: &'a ComputeContext,
+}
+
+impl<'a> Outputs<'a> {
+    /// The first `N` outputs.
+    pub fn all<const N: usize>(self) -> [Output<'a>; N] {
+        std::array::from_fn(|at| Output { cx: self.cx, at })
+    }
+}
+
+/// One input, whose buffer has not been taken.
+pub struct Input<'a> {
+    cx: &'a ComputeContext,
+    at: usize,
+}
+
+/// A tensor that came in.
+pub struct Tensor<'a> {
+    pub shape: Vec<usize>,
+    pub data: &'a [f32],
+}
+
+impl Tensor<'_> {
+    /// The sizes of an image `[N, H, W, C]`.
+    pub fn image(&self) -> Result<[usize; 4]> {
+        self.shape.as_slice().try_into().map_err(|_| Error::new(format!("an image [N, H, W, C] was expected, not {:?}", self.shape)))
+    }
+
+    /// The single element.
+    pub fn scalar(&self) -> Result<f32> {
+        match self.data {
+            [one] => Ok(*one),
+            _ => Err(Error::new(format!("one number was expected, not {:?}", self.shape))),
+        }
+    }
+}
+
+impl<'a> Input<'a> {
+    fn missing(at: usize) -> Error {
+        Error::new(format!("input {at} is missing"))
+    }
+
+    /// The tensor, which must be there.
+    pub fn get(self) -> Result<Tensor<'a>> {
+        let at = self.at;
+        self.optional()?.ok_or_else(|| Input::missing(at))
+    }
+
+    /// The tensor, where there is one.
+    pub fn optional(self) -> Result<Option<Tensor<'a>>> {
+        if self.at >= self.cx.num_inputs()? {
+            return Ok(None);
+        }
+        let Some(value) = self.cx.input(self.at)? else { return Ok(None) };
+        let (shape, data) = value.try_extract_tensor::<f32>()?;
+        let shape: Vec<usize> = shape.iter().map(|&d| d as usize).collect();
+        // SAFETY: ONNX Runtime keeps a kernel's inputs where they are while it runs, longer than the value that refers to them. It gives
+        // no output an input's buffer by itself: the engine does, for what an operator replaces, whose input is used up by
+        // [`Output::replacing`] instead.
+        let data = unsafe { slice::from_raw_parts(data.as_ptr(), data.len()) };
+        Ok(Some(Tensor { shape, data }))
+    }
+}
+
+/// One output, whose buffer has not been made.
+pub struct Output<'a> {
+    cx: &'a ComputeContext,
+    at: usize,
+}
+
+impl<'a> Output<'a> {
+    /// The output, which the node must have, made with that shape.
+    pub fn make(self, shape: &[usize]) -> Result<&'a mut [f32]> {
+        let at = self.at;
+        self.optional(shape)?.ok_or_else(|| Error::new(format!("output {at} is missing")))
+    }
+
+    /// The output, where the node has it.
+    pub fn optional(self, shape: &[usize]) -> Result<Option<&'a mut [f32]>> {
+        if self.at >= self.cx.num_outputs()? {
+            return Ok(None);
+        }
+        let shape: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+        let Some(mut value) = self.cx.output(self.at, shape)? else { return Ok(None) };
+        let (_, data) = value.try_extract_tensor_mut::<f32>()?;
+        // SAFETY: the buffer is ONNX Runtime's and stays while the kernel runs; nobody else has it, since the port is used up, and an
+        // input that may lie in it is used up with it.
+        Ok(Some(unsafe { slice::from_raw_parts_mut(data.as_mut_ptr(), data.len()) }))
+    }
+
+    /// The input as far as its buffer is not that of this output, and the output, which has the input's shape.
+    pub fn replacing(self, input: Input<'a>) -> Result<(Option<&'a [f32]>, &'a mut [f32])> {
+        let value = input.cx.input(input.at)?.ok_or_else(|| Input::missing(input.at))?;
+        let value = value.downcast::<DynTensorValueType>()?;
+        let shape: Vec<usize> = value.shape().iter().map(|&d| d as usize).collect();
+        // Only the address: there must be no slice of a buffer that is written.
+        let before = value.data_ptr().cast::<f32>();
+        let after = self.make(&shape)?;
+        // SAFETY: another buffer than the output's, with as many elements; ONNX Runtime keeps it while the kernel runs.
+        let kept = (before != after.as_ptr()).then(|| unsafe { slice::from_raw_parts(before, after.len()) });
+        Ok((kept, after))
+    }
+}
