@@ -9,7 +9,8 @@ use spgraph::data::synth::{SynthOptions, Task, write as write_images};
 use spgraph::data::{ArrayDataset, Dataset};
 use spgraph::engine::{self, Engine, EngineChoice, EngineOptions};
 use spgraph::fisher::{self, BatchLayout, Estimate, EstimatePlan, Estimator, Existing, FisherOptions, Mode, Progress, Silent, fisher};
-use spgraph::onnx::{self, SourceModel};
+use spgraph::import::Network;
+use spgraph::onnx;
 use spgraph::zoo::{self, Arch};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -52,11 +53,11 @@ fn open(choice: EngineChoice) -> Box<dyn Engine> {
 
 fn plan(mode: Mode, shape: (usize, usize), samples: u64) -> EstimatePlan {
     let shape = BatchLayout { rows: shape.0, copies: shape.1 };
-    EstimatePlan { mode, classes: CLASSES, samples, seed: 1, shape, input_shape: None, workers: 1 }
+    EstimatePlan { mode, classes: CLASSES, samples, seed: 1, shape, workers: 1 }
 }
 
-fn source(name: &str) -> SourceModel {
-    onnx::read(fixture(&format!("{name}.onnx"))).unwrap()
+fn source(name: &str) -> Network {
+    fisher::network(onnx::read(fixture(&format!("{name}.onnx"))).unwrap(), None).unwrap()
 }
 
 fn estimate(name: &str, images: &Arc<ArrayDataset>, plan: EstimatePlan, engine: EngineChoice) -> Estimate {

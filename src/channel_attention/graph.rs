@@ -3,12 +3,12 @@
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
 use crate::import::Imported;
-use crate::ir::{DType, Dim, Graph, Node, TensorType, ValueId};
+use crate::ir::{Becomes, DType, Dim, Graph, Node, Rebuild, TensorType, ValueId};
 use crate::loss;
 use crate::onnx::pb;
 use crate::operator::{Builder, Rule};
 use crate::rewrite::{self, Tap};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 pub(super) struct Cut {
     /// Images → everything that the second parts read.
@@ -20,9 +20,12 @@ pub(super) struct Cut {
 }
 
 pub(super) struct Behind {
-    /// Values of the first part, `mask` and `target` → the mean loss.
+    /// Values of the first part, mask and target → the mean loss.
     pub model: pb::ModelProto,
+    /// The names of the inputs: values of the first part, and the two others.
     pub reads: Vec<String>,
+    pub mask: String,
+    pub target: String,
     pub channels: usize,
     /// The mask's shape: 1 but for the channels.
     pub mask_shape: Vec<usize>,
@@ -37,7 +40,7 @@ pub(super) fn cut(imported: &Imported, taps: &[Tap]) -> Result<Cut> {
     for tap in taps {
         let (part, reads) = second(graph, tap, logits).map_err(|why| Error::model(format!("{} cannot be masked: {why}", tap.alias)))?;
         needed.extend(&reads);
-        behind.push(Behind { reads: reads.iter().map(|&v| graph.name_of(v).to_string()).collect(), ..part });
+        behind.push(part);
     }
     let mut first = graph.clone();
     first.name = "before".into();
@@ -46,59 +49,53 @@ pub(super) fn cut(imported: &Imported, taps: &[Tap]) -> Result<Cut> {
     Ok(Cut { before: emit::model(&first, Dialect::Inlined), names, behind })
 }
 
-/// What depends on the layer's output, and which computed values it reads.
+/// What depends on the layer's output, and which values of the first part it reads.
 fn second(graph: &Graph, tap: &Tap, logits: ValueId) -> Rule<(Behind, Vec<ValueId>)> {
-    let mut dependent = HashSet::from([tap.value]);
-    let mut nodes: Vec<&Node> = vec![];
-    for node in &graph.nodes {
-        if node.used().any(|v| dependent.contains(&v)) {
-            dependent.extend(node.outputs.iter().copied());
-            nodes.push(node);
-        }
-    }
+    let dependent = graph.dependents(tap.value);
     if !dependent.contains(&logits) {
         return Err("the output does not depend on it".into());
     }
-    let mut part = Graph::new("behind");
-    let mut place: HashMap<ValueId, ValueId> = HashMap::new();
+    let behind = |node: &Node| node.used().any(|v| dependent.contains(&v));
     let mut reads = vec![tap.value];
-    for v in nodes.iter().flat_map(|n| n.used()) {
-        if dependent.contains(&v) || place.contains_key(&v) {
-            continue;
+    for v in graph.nodes.iter().filter(|n| behind(n)).flat_map(|n| n.used()) {
+        if !dependent.contains(&v) && graph.value(v).constant.is_none() && !reads.contains(&v) {
+            reads.push(v);
         }
-        let here = match &graph.value(v).constant {
-            Some(tensor) => part.constant(graph.name_of(v), tensor.clone()),
-            None => {
-                reads.push(v);
-                part.input(graph.name_of(v), graph.ty(v).clone())
-            }
-        };
-        place.insert(v, here);
     }
     let ty = graph.ty(tap.value).clone();
     let channels = ty.shape.get(tap.axis).and_then(|d| d.known()).ok_or("its number of channels is not known")?;
     let mask_shape: Vec<usize> = (0..ty.rank()).map(|a| if a == tap.axis { channels } else { 1 }).collect();
-    let map = part.input(graph.name_of(tap.value), ty.clone());
-    let mask = part.input("mask", TensorType::new(ty.dtype, mask_shape.iter().copied()));
-    let mut b = Builder::new(&mut part);
+
+    let mut part = Graph::new("behind");
+    let mut copy = Rebuild::new(graph, &mut part);
+    let mut inputs: Vec<ValueId> = reads.iter().map(|&v| copy.input(v, graph.ty(v).clone())).collect();
+    let mask = copy.graph.input("mask", TensorType::new(ty.dtype, mask_shape.iter().copied()));
+    let mut b = Builder::new(copy.graph);
     b.scope("mask");
-    let masked = b.mul(map, mask)?;
-    place.insert(tap.value, masked);
-    for node in nodes {
-        let inputs = node.inputs.iter().map(|i| i.and_then(|v| place.get(&v).copied())).collect();
-        let types = node.outputs.iter().map(|&o| (graph.name_of(o).to_string(), graph.ty(o).clone())).collect();
-        let outputs = part.node(Node { inputs, outputs: vec![], ..node.clone() }, types);
-        place.extend(node.outputs.iter().copied().zip(outputs));
-    }
-    let logits = place.get(&logits).copied().ok_or("the logits are missing")?;
+    let masked = b.mul(inputs[0], mask)?;
+    copy.put(tap.value, masked);
+    copy.run(|_, node| Ok(if behind(node) { Becomes::Itself } else { Becomes::Nothing }))?;
+    let logits = copy.get(logits)?;
+
     let shape: Vec<Dim> = part.ty(logits).shape.iter().copied().take(2).collect();
     let target = part.input("target", TensorType { dtype: DType::I64, shape: shape[..1].to_vec() });
     let mut b = Builder::new(&mut part);
     b.scope("loss");
     let logits = b.reshape(logits, &shape)?;
     let loss = loss::cross_entropy(&mut b, logits, target, 0.0)?;
+    inputs.extend([mask, target]);
+    part.inputs = inputs;
     part.outputs = vec![loss.value];
     part.verify()?;
-    let model = emit::model(&part, Dialect::Inlined);
-    Ok((Behind { model, reads: vec![], channels, mask_shape, dtype: ty.dtype }, reads))
+    let name = |v: ValueId| part.name_of(v).to_string();
+    let behind = Behind {
+        model: emit::model(&part, Dialect::Inlined),
+        reads: reads.iter().map(|&v| graph.name_of(v).to_string()).collect(),
+        mask: name(mask),
+        target: name(target),
+        channels,
+        mask_shape,
+        dtype: ty.dtype,
+    };
+    Ok((behind, reads))
 }

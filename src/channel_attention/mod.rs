@@ -102,14 +102,9 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
     let proto = crate::bundle::tuned(bundle, &subject.state(options.which)?)?;
     let dir = bundle.dir.clone();
     let model = SourceModel { proto, path: bundle.template(), external: ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 };
-    let shape = m.data.input.shape.iter().skip(1).filter_map(|&d| usize::try_from(d).ok()).collect();
-    let import_options = ImportOptions {
-        batch: BatchSize::Fixed(options.batch),
-        input_shape: Some(shape),
-        batch_norm_train: false,
-        frozen: Default::default(),
-        keep_ties: false,
-    };
+    let sizes = m.data.input.shape.iter().skip(1).map(|&d| usize::try_from(d)).collect::<std::result::Result<_, _>>();
+    let shape = sizes.map_err(|_| Error::model(format!("the images of {} have no fixed size", bundle.dir.display())))?;
+    let import_options = ImportOptions { batch: BatchSize::Fixed(options.batch), input_shape: Some(shape), keep_ties: false };
     let imported = import(&model, &import_options)?;
     let taps = taps(&imported, &options.layers)?;
     let Cut { before, names, behind } = cut(&imported, &taps)?;
@@ -127,7 +122,7 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
         rest.push(load(&format!("behind{i}.onnx"), &b.model)?);
     }
 
-    let images = open_folder(&options.data, &m.classes, rewrite::classes(&imported.graph).ok())?;
+    let images = open_folder(&options.data, &m.classes, Some(rewrite::classes(&imported.graph)?))?;
     let recipe = Recipe::new(&m.preprocessing, &m.data.input.shape)?;
     let dataset = ImageDataset::new(images, recipe, Augment::NONE, 0);
     let loader_options =
@@ -211,7 +206,7 @@ fn measure(
 ) -> Result<f64> {
     let on = Array1::from_shape_fn(behind.channels, |channel| Some(channel) != off);
     let mask = Tensor::from(on).cast(behind.dtype)?.reshaped(behind.mask_shape.clone())?;
-    let mut feeds: Vec<(&str, &Tensor)> = vec![("target", target), ("mask", &mask)];
+    let mut feeds: Vec<(&str, &Tensor)> = vec![(&behind.target, target), (&behind.mask, &mask)];
     for name in &behind.reads {
         let value = names.iter().position(|n| n == name).and_then(|i| values.get(i));
         feeds.push((name, value.ok_or_else(|| Error::engine(format!("the first part of the network did not give `{name}`")))?));

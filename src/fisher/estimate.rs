@@ -7,8 +7,9 @@ use super::mode::Mode;
 use crate::data::{Batch, Dataset, Last, Loader, LoaderOptions, Purpose, Random};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
+use crate::import::Network;
 use crate::ir::{DType, Tensor};
-use crate::onnx::{self, SourceModel};
+use crate::onnx;
 use ndarray::{Array1, Array2, ArrayD, Ix2, IxDyn, Zip};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +28,6 @@ pub struct EstimatePlan {
     pub samples: u64,
     pub seed: u64,
     pub shape: BatchLayout,
-    pub input_shape: Option<Vec<usize>>,
     /// Threads that load images, 0 for one per core.
     pub workers: usize,
 }
@@ -109,8 +109,8 @@ pub struct Estimator {
 
 impl Estimator {
     /// Builds the graph for `plan` and loads it. Fails where the network is no classifier, or some operator has no rule.
-    pub fn new(source: &SourceModel, plan: EstimatePlan, dataset: Arc<dyn Dataset>, engine: &dyn Engine) -> Result<Estimator> {
-        let graph = build(source, &plan.input_shape, plan.mode, plan.shape)?;
+    pub fn new(network: &Network, plan: EstimatePlan, dataset: Arc<dyn Dataset>, engine: &dyn Engine) -> Result<Estimator> {
+        let graph = build(network, plan.mode, plan.shape)?;
         let options = LoaderOptions {
             last: Last::Pad,
             ignore_padding: false,

@@ -11,16 +11,15 @@
 
 use super::layout::BatchLayout;
 use super::mode::Mode;
-use super::subject::imported;
-use super::widen;
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Refusal, Result};
 use crate::grad;
-use crate::import::{Imported, Parameter};
+use crate::import::{BatchSize, Imported, Network, Parameter};
 use crate::ir::{Attr, Attrs, DType, Dim, Graph, Tensor, TensorType, ValueId};
-use crate::onnx::{SourceModel, pb};
+use crate::onnx::pb;
 use crate::operator::{Builder, Grad, PerSample, Rule, Samples, Status, View};
 use crate::ops::table;
+use crate::pass::{self, Wide};
 use crate::rewrite;
 use std::collections::{BTreeMap, HashSet};
 
@@ -74,19 +73,19 @@ fn failed(what: &'static str) -> impl Fn(String) -> Error {
 }
 
 /// Builds the graph. BatchNorm uses its moving statistics: with batch statistics there is no gradient of a single image.
-pub fn build(source: &SourceModel, input_shape: &Option<Vec<usize>>, mode: Mode, shape: BatchLayout) -> Result<FisherGraph> {
+pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<FisherGraph> {
     let BatchLayout { rows, copies } = shape;
-    let Imported { mut graph, input, parameters, .. } = imported(source, input_shape, rows)?;
-    let mut wide = imported(source, input_shape, rows * copies)?.graph;
+    let Imported { mut graph, input, parameters, .. } = network.at(BatchSize::Fixed(rows))?;
+    let mut wide = network.at(BatchSize::Fixed(rows * copies))?.graph;
     if copies > 1 {
-        widen::check(&graph, &wide, copies)?;
+        pass::leading_samples(&graph, &wide, copies)?;
     } else {
-        widen::check(&graph, &imported(source, input_shape, 2 * rows)?.graph, 2)?;
+        pass::leading_samples(&graph, &network.at(BatchSize::Fixed(2 * rows))?.graph, 2)?;
     }
     let classes = rewrite::classes(&graph)?;
     let logits = rewrite::logits(&graph)?;
     let dtype = graph.ty(logits).dtype;
-    let forward = (graph.nodes.len(), graph.values.len());
+    let (nodes, values) = (graph.nodes.len(), graph.values.len());
 
     let uses = uses(&graph, &parameters)?;
     let mut wanted: Vec<ValueId> = uses.keys().map(|&node| graph.nodes[node].outputs[0]).collect();
@@ -106,7 +105,8 @@ pub fn build(source: &SourceModel, input_shape: &Option<Vec<usize>>, mode: Mode,
     b.scope("cotangent");
     let top = cotangent(&mut b, mode, logits, valid, selector, classes, shape).map_err(failed("cotangent"))?;
     let top = b.reshape(top, wide.ty(seed).shape.clone().as_slice()).map_err(failed("cotangent"))?;
-    let cotangents = widen::graft(&mut graph, &wide, forward, (seed, top), (rows, copies), &cotangents)?;
+    let wide = Wide { graph: &wide, nodes, values, rows, copies };
+    let cotangents = wide.append_to(&mut graph, (seed, top), &cotangents)?;
 
     let mut parts: BTreeMap<ValueId, Vec<PerSample>> = BTreeMap::new();
     let mut refusals = vec![];

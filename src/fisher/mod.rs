@@ -12,7 +12,6 @@ mod options;
 mod run;
 mod subject;
 mod summary;
-mod widen;
 
 pub use crate::storage::fisher_file::{FORMAT, FisherFile, Info, SourceInfo, read, write};
 pub use estimate::{Estimate, EstimatePlan, Estimator, Outline, Progress, Silent};
@@ -21,5 +20,5 @@ pub use layout::BatchLayout;
 pub use mode::Mode;
 pub use options::{Existing, FisherOptions};
 pub use run::{FisherResult, fisher};
-pub use subject::{FisherSubject, look};
+pub use subject::{FisherSubject, look, network};
 pub use summary::{LayerShare, Summary};

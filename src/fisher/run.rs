@@ -5,7 +5,7 @@ use super::estimate::{EstimatePlan, Estimator, Keeping, Progress};
 use super::layout;
 use super::mode::Mode;
 use super::options::{Existing, FisherOptions};
-use super::subject::{FisherSubject, look};
+use super::subject::{FisherSubject, look, network};
 use super::summary::Summary;
 use crate::bundle::manifest::{Port, Preprocessing};
 use crate::bundle::{default_preprocessing, read_metadata};
@@ -56,7 +56,9 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         return Err(Error::usage(format!("{} holds an unfinished estimation: --resume continues it, --force starts anew", kept.display())));
     }
     let source = onnx::read(&options.model)?;
-    let subject = look(&source, &options.input_shape)?;
+    let network = network(source, options.input_shape.clone())?;
+    let source = network.source();
+    let subject = look(&network)?;
     let mode = options.mode.unwrap_or_else(|| {
         let mode = Mode::usual(subject.classes);
         if mode == Mode::Sampled {
@@ -67,7 +69,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         }
         mode
     });
-    let (preprocessing, classes) = preparation(options, &source, &subject, progress)?;
+    let (preprocessing, classes) = preparation(options, source, &subject, progress)?;
     let folder = match mode {
         Mode::Empirical => open_folder(&options.data, &classes, Some(subject.classes))?,
         _ => ImageFolder::open(&options.data, None)?,
@@ -94,16 +96,8 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     let engine = engine::open(&options.engine)?;
     let images = folder.len();
     let dataset: Arc<dyn Dataset> = Arc::new(ImageDataset::new(folder, recipe, Augment::NONE, 0));
-    let plan = EstimatePlan {
-        mode,
-        classes: subject.classes,
-        samples,
-        seed: options.seed,
-        shape,
-        input_shape: options.input_shape.clone(),
-        workers: options.workers,
-    };
-    let mut estimator = Estimator::new(&source, plan, dataset, engine.as_ref())?;
+    let plan = EstimatePlan { mode, classes: subject.classes, samples, seed: options.seed, shape, workers: options.workers };
+    let mut estimator = Estimator::new(&network, plan, dataset, engine.as_ref())?;
     if let Some(path) = &options.graph {
         onnx::write_to(OutputFile::create(path, replace)?, &estimator.graph().model())?;
     }

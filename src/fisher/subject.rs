@@ -1,11 +1,10 @@
 //! A network as an object of the estimation.
 
 use crate::error::Result;
-use crate::import::{BatchSize, ImportOptions, Imported, import};
+use crate::import::{BatchSize, ImportOptions, Imported, Network};
 use crate::ir::{TensorType, ValueId};
 use crate::onnx::SourceModel;
 use crate::rewrite;
-use std::collections::HashSet;
 
 /// What can be known of a model before the size of its batches is chosen.
 #[derive(Debug, Clone)]
@@ -19,20 +18,15 @@ pub struct FisherSubject {
     pub largest: usize,
 }
 
-pub(super) fn imported(source: &SourceModel, input_shape: &Option<Vec<usize>>, rows: usize) -> Result<Imported> {
-    let options = ImportOptions {
-        batch: BatchSize::Fixed(rows),
-        input_shape: input_shape.clone(),
-        batch_norm_train: false,
-        frozen: HashSet::new(),
-        keep_ties: false,
-    };
-    import(source, &options)
+/// The network of a model, with its parameters as exporters wrote them. `input_shape`: sizes after the batch dimension, where the model leaves
+/// them open.
+pub fn network(source: SourceModel, input_shape: Option<Vec<usize>>) -> Result<Network> {
+    Network::open(source, ImportOptions { batch: BatchSize::Fixed(1), input_shape, keep_ties: false })
 }
 
-/// Looks at the model. Fails where it is no classifier.
-pub fn look(source: &SourceModel, input_shape: &Option<Vec<usize>>) -> Result<FisherSubject> {
-    let Imported { graph, input, parameters, .. } = imported(source, input_shape, 1)?;
+/// Looks at the network. Fails where it is no classifier.
+pub fn look(network: &Network) -> Result<FisherSubject> {
+    let Imported { graph, input, parameters, .. } = network.at(BatchSize::Fixed(1))?;
     let bytes = |v: ValueId| graph.ty(v).dims().map_or(0, |d| d.iter().product::<usize>() * graph.ty(v).dtype.size());
     let activations = graph.ids().filter(|&v| graph.value(v).constant.is_none()).map(bytes).sum();
     Ok(FisherSubject {

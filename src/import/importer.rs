@@ -4,38 +4,41 @@ use super::options::ImportOptions;
 use super::refusals::{Refusals, unknown};
 use super::ties::{Split, Ties};
 use crate::error::{Error, Result};
-use crate::ir::{Elem, Graph, Node, ValueId};
+use crate::ir::{Attrs, Elem, Graph, Node, ValueId};
 use crate::onnx::{Attributes, pb};
-use crate::operator::{BatchNormUpdate, Import, Known, Operator, Status, View};
+use crate::operator::{Import, Known, Operator, Status, View};
 use crate::ops::table;
 use std::collections::HashMap;
 
 /// The graph so far.
-pub(super) struct Importer<'a> {
+pub(super) struct Importer {
     graph: Graph,
     values: HashMap<String, ValueId>,
     opset: i64,
-    options: &'a ImportOptions,
-    updates: Vec<BatchNormUpdate>,
+    training: HashMap<String, Attrs>,
     ties: Ties,
     refusals: Refusals,
 }
+
+/// A graph without outputs, its values under the names that the model has for them, what the model says of nodes for training only, and the
+/// parameters that stood behind one initializer.
+type Parts = (Graph, HashMap<String, ValueId>, HashMap<String, Attrs>, Vec<Split>);
 
 /// The name of the node at `index` in the graph; nodes without one are numbered.
 pub fn node_name(index: usize, node: &pb::NodeProto) -> String {
     if node.name().is_empty() { format!("{}_{index}", node.op_type()) } else { node.name().to_string() }
 }
 
-impl<'a> Importer<'a> {
-    pub fn new(graph: Graph, values: HashMap<String, ValueId>, opset: i64, options: &'a ImportOptions) -> Self {
+impl Importer {
+    pub fn new(graph: Graph, values: HashMap<String, ValueId>, opset: i64, options: &ImportOptions) -> Self {
         let ties = Ties::new(options.keep_ties);
-        Importer { graph, values, opset, options, updates: vec![], ties, refusals: Refusals::default() }
+        Importer { graph, values, opset, training: HashMap::new(), ties, refusals: Refusals::default() }
     }
 
-    /// The graph without outputs, and the values under the names that the model has for them. Fails with everything that was refused.
-    pub fn finish(self) -> Result<(Graph, HashMap<String, ValueId>, Vec<BatchNormUpdate>, Vec<Split>)> {
+    /// What was made. Fails with everything that was refused.
+    pub fn finish(self) -> Result<Parts> {
         match self.refusals.list {
-            none if none.is_empty() => Ok((self.graph, self.values, self.updates, self.ties.split)),
+            none if none.is_empty() => Ok((self.graph, self.values, self.training, self.ties.split)),
             refused => Err(Error::Unsupported(refused)),
         }
     }
@@ -79,7 +82,6 @@ impl<'a> Importer<'a> {
         let attributes = Attributes::new(node).map_err(|e| e.to_string())?;
         let base = node_name(index, node);
         let inputs = self.ties.own_parameters(&mut self.graph, operator, &base, inputs);
-        let frozen = inputs.get(1).copied().flatten().is_some_and(|v| self.options.frozen.contains(self.graph.name_of(v)));
         let mut cx = Import {
             graph: &mut self.graph,
             name: base,
@@ -90,8 +92,7 @@ impl<'a> Importer<'a> {
             source: attributes,
             attrs: Default::default(),
             replaced: None,
-            batch_norm_train: self.options.batch_norm_train && !frozen,
-            batch_norm_updates: &mut self.updates,
+            training: Default::default(),
         };
         operator.import(&mut cx)?;
         let unread = cx.source.unread();
@@ -103,7 +104,7 @@ impl<'a> Importer<'a> {
                 if unread.len() > 1 { "are" } else { "is" }
             ));
         }
-        let Import { name, op_type, inputs, outputs, attrs, replaced, .. } = cx;
+        let Import { name, op_type, inputs, outputs, attrs, training, replaced, .. } = cx;
         if let Some(list) = replaced {
             self.values.extend(outputs.into_iter().filter(|o| !o.is_empty()).zip(list));
             return Ok(());
@@ -135,6 +136,9 @@ impl<'a> Importer<'a> {
             })
             .collect();
         let ids = self.graph.node(canonical, named);
+        if let Some(node) = self.graph.nodes.last().filter(|_| !training.is_empty()) {
+            self.training.insert(node.name.clone(), training);
+        }
         if let (Some(elems), Some(&id)) = (elems, ids.first()) {
             self.graph.value_mut(id).elems = Some(elems);
         }

@@ -2,35 +2,47 @@
 
 mod importer;
 mod input;
+mod network;
 mod options;
 mod parameters;
 mod refusals;
 mod ties;
 
 pub use importer::node_name;
+pub use network::Network;
 pub use options::{BatchSize, ImportOptions};
 pub use parameters::Parameter;
 pub use ties::Split;
 
 use crate::error::{Error, Result};
-use crate::ir::{DType, Graph, Tensor, ValueId};
+use crate::ir::{Attrs, DType, Graph, Tensor, ValueId};
 use crate::onnx::SourceModel;
-use crate::operator::BatchNormUpdate;
 use importer::Importer;
 use std::collections::HashMap;
 
-/// A source model as a graph.
-#[derive(Debug)]
+/// A source model as a graph, in the form for inference.
+#[derive(Debug, Clone)]
 pub struct Imported {
     pub graph: Graph,
     /// The image input.
     pub input: ValueId,
     /// What could be trained, in the order of use.
     pub parameters: Vec<Parameter>,
-    pub updates: Vec<BatchNormUpdate>,
+    /// Attributes of the source that mean something in training only, by node.
+    pub training: HashMap<String, Attrs>,
     /// Parameters that stood behind one initializer.
     pub split: Vec<Split>,
+    /// The version of ONNX's own domain that the model uses.
     pub opset: i64,
+}
+
+impl Imported {
+    /// The same network as another graph, which a pass has made of this one.
+    pub fn over(&self, graph: Graph) -> Result<Imported> {
+        let input = *graph.inputs.first().ok_or_else(|| Error::internal(format!("the graph `{}` has lost its input", graph.name)))?;
+        let parameters = parameters::find(&graph);
+        Ok(Imported { graph, input, parameters, training: self.training.clone(), split: self.split.clone(), opset: self.opset })
+    }
 }
 
 /// Oldest and newest opset of ONNX's own domain that the import rules know.
@@ -62,14 +74,14 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
     for (index, node) in proto.node.iter().enumerate() {
         importer.node(index, node);
     }
-    let (mut graph, values, updates, split) = importer.finish()?;
+    let (mut graph, values, training, split) = importer.finish()?;
     for output in &proto.output {
         let id = values.get(output.name()).ok_or_else(|| Error::model(format!("no node computes the output `{}`", output.name())))?;
         graph.outputs.push(*id);
     }
     let parameters = parameters::find(&graph);
     graph.verify().map_err(|e| Error::model(format!("{}: {e}", source.path.display())))?;
-    Ok(Imported { graph, input, parameters, updates, split, opset })
+    Ok(Imported { graph, input, parameters, training, split, opset })
 }
 
 /// The version of ONNX's own domain that the model uses.

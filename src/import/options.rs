@@ -1,7 +1,6 @@
 //! What an import is told.
 
 use crate::ir::Dim;
-use std::collections::HashSet;
 
 /// The batch size that a graph is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +22,10 @@ impl From<BatchSize> for Dim {
 /// What the model itself does not say.
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
+    /// For which batches.
     pub batch: BatchSize,
     /// Sizes after the batch dimension, instead of the model's own.
     pub input_shape: Option<Vec<usize>>,
-    /// Use batch statistics in BatchNormalization, except where the scale is one of `frozen`.
-    pub batch_norm_train: bool,
-    pub frozen: HashSet<String>,
     /// Keep one parameter where the exporter wrote one initializer for several of equal value.
     pub keep_ties: bool,
 }

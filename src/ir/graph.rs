@@ -234,9 +234,30 @@ impl Graph {
     /// Gives a value a new name, which must be free.
     pub fn rename(&mut self, id: ValueId, name: &str) {
         let name = self.fresh(name);
+        self.set_name(id, name);
+    }
+
+    /// Gives a value a name that was taken for it: fresh only where another value has it.
+    pub fn rename_as(&mut self, id: ValueId, name: &str) {
+        let name = self.own_value_name(name);
+        self.set_name(id, name);
+    }
+
+    fn set_name(&mut self, id: ValueId, name: String) {
         let before = std::mem::replace(&mut self.value_mut(id).name, name.clone());
         self.by_name.remove(&before);
         self.by_name.insert(name, id);
+    }
+
+    /// What depends on a value, itself included.
+    pub fn dependents(&self, id: ValueId) -> HashSet<ValueId> {
+        let mut found = HashSet::from([id]);
+        for node in &self.nodes {
+            if node.used().any(|v| found.contains(&v)) {
+                found.extend(node.outputs.iter().copied());
+            }
+        }
+        found
     }
 
     /// The node that computes `id`.

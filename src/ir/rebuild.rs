@@ -100,6 +100,11 @@ impl<'s, 't> Rebuild<'s, 't> {
         here
     }
 
+    /// Gives a value of the new graph the name that `value` has in the source.
+    pub fn name_as(&mut self, here: ValueId, value: ValueId) {
+        self.graph.rename_as(here, &format!("{}{}", self.prefix, self.source.name_of(value)));
+    }
+
     /// Adds a graph input under the name that `value` has in the source, and lets it stand for that.
     pub fn input(&mut self, value: ValueId, ty: TensorType) -> ValueId {
         let here = self.graph.input_as(&format!("{}{}", self.prefix, self.source.name_of(value)), ty);

@@ -4,16 +4,6 @@ use super::{Builder, Rule};
 use crate::ir::{Attr, Attrs, Elem, Graph, Tensor, TensorType, ValueId};
 use crate::onnx::Attributes;
 
-/// The running statistics of one BatchNormalization in training mode, and the batch statistics that update them.
-#[derive(Debug, Clone)]
-pub struct BatchNormUpdate {
-    pub running_mean: ValueId,
-    pub running_variance: ValueId,
-    /// The next running statistics: `(1 − m)·running + m·batch`, the variance unbiased.
-    pub next_mean: ValueId,
-    pub next_variance: ValueId,
-}
-
 /// A node on its way into the graph. The rule reads attributes from the source and writes canonical ones.
 pub struct Import<'a> {
     pub graph: &'a mut Graph,
@@ -31,9 +21,8 @@ pub struct Import<'a> {
     pub attrs: Attrs,
     /// Set instead of adding a node: the values of the outputs.
     pub replaced: Option<Vec<ValueId>>,
-    /// BatchNormalization uses batch statistics.
-    pub batch_norm_train: bool,
-    pub batch_norm_updates: &'a mut Vec<BatchNormUpdate>,
+    /// What the source says for training only, written by the rule: no part of the canonical node, kept for passes.
+    pub training: Attrs,
 }
 
 impl Import<'_> {

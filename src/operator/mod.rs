@@ -13,7 +13,7 @@ pub use builder::Builder;
 pub(crate) use builder::attrs;
 pub use facts::{Facts, Meaning, Normalization, OutputChannels, ParameterKind};
 pub use function::Function;
-pub use import::{BatchNormUpdate, Import};
+pub use import::Import;
 pub use per_sample::{PerSample, Samples, Squares, repeat};
 
 use crate::ir::{DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId};
@@ -76,6 +76,12 @@ pub trait Operator: Sync {
     /// The first output, where it follows from shapes and constants.
     fn evaluate(&self, _: &View) -> Option<Known> {
         None
+    }
+
+    /// Of an operator whose second input, in canonical form, is a constant of its own with the shape of the result: that constant for the
+    /// shapes that the inputs have now. `None` where the shape has to be computed while the model runs.
+    fn shape_operand(&self, _: &View) -> Rule<Option<Tensor>> {
+        Ok(None)
     }
 
     /// What is always true of it.

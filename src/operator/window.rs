@@ -180,7 +180,6 @@ mod tests {
     fn import(attribute: Vec<pb::AttributeProto>, kernel: &[usize], spatial: &[usize]) -> Rule<(Window, Node)> {
         let proto = pb::NodeProto { attribute, ..Default::default() };
         let mut graph = Graph::new("test");
-        let mut updates = vec![];
         let mut cx = Import {
             graph: &mut graph,
             name: "node".into(),
@@ -191,8 +190,7 @@ mod tests {
             source: Attributes::new(&proto).map_err(|e| e.to_string())?,
             attrs: Default::default(),
             replaced: None,
-            batch_norm_train: false,
-            batch_norm_updates: &mut updates,
+            training: Default::default(),
         };
         let spatial: Vec<Dim> = spatial.iter().map(|&n| Dim::Known(n)).collect();
         let window = Window::import(&mut cx, kernel.to_vec(), &spatial)?;

@@ -1,14 +1,16 @@
 //! BatchNormalization, with moving statistics (`frozen`) or batch statistics (`train`).
 //!
-//! In `train` mode the import rule puts a call of `ai.spgraph.BatchNormTrain` in the node's place and records how the running
-//! statistics move on. Its body is plain arithmetic, because CUDA's BatchNormalization has no training mode since opset 14.
+//! Import leaves the form for inference. The pass `batch_norm` puts a call of `ai.spgraph.BatchNormTrain` in a node's place and learns how the
+//! running statistics move on. Its body is plain arithmetic, because CUDA's BatchNormalization has no training mode since opset 14.
 
-use crate::ir::{Attr, Dim, Graph, TensorType, ValueId, product};
+use crate::ir::{Attr, Dim, Graph, Node, TensorType, ValueId, product};
 use crate::operator::attrs;
 use crate::operator::{
-    BatchNormUpdate, Builder, Facts, Function, Grad, Import, Normalization, Operator, ParameterKind, PerSample, Rule, Samples, View, fixed,
-    floating,
+    Builder, Facts, Function, Grad, Import, Normalization, Operator, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
 };
+
+/// The operator with moving statistics, as import leaves it.
+pub const INFERENCE: &str = "BatchNormalization";
 
 /// `(dy, scale, variance) → dx`.
 pub const FROZEN_INPUT_GRAD: Function = Function::new("BatchNormFrozenInputGrad");
@@ -45,84 +47,81 @@ fn inverse_deviation(b: &mut Builder, variance: ValueId, epsilon: f64) -> Rule<V
     b.div(one, deviation)
 }
 
-/// The running statistic at input `i`, which must be a constant.
-fn statistic(cx: &Import, i: usize, label: &str) -> Rule<ValueId> {
-    cx.constant(i).ok_or_else(|| format!("its {label} is computed while the model runs"))?;
-    cx.input(i)
+/// The running statistics of one BatchNormalization in training mode, and the batch statistics that update them.
+#[derive(Debug, Clone)]
+pub struct BatchNormUpdate {
+    pub running_mean: ValueId,
+    pub running_variance: ValueId,
+    /// The next running statistics: `(1 − m)·running + m·batch`, the variance unbiased.
+    pub next_mean: ValueId,
+    pub next_variance: ValueId,
 }
 
 pub struct BatchNormalization;
 
-impl BatchNormalization {
-    /// Replaces the node by its form with batch statistics.
-    fn import_train(cx: &mut Import, momentum: f64, epsilon: f32) -> Rule<()> {
-        let [x, scale, shift] = [cx.input(0)?, cx.input(1)?, cx.input(2)?];
-        let (running_mean, running_variance) = (statistic(cx, 3, "running_mean")?, statistic(cx, 4, "running_var")?);
-        let output = cx.outputs.first().cloned().unwrap_or_default();
-        let name = cx.name.clone();
-        let mut b = cx.builder();
-        b.scope(name.rsplit_once('/').map_or(name.as_str(), |(parent, _)| parent));
-        let ty = b.ty(x).clone();
-        let per_value = product(&[ty.shape[0]].into_iter().chain(ty.shape[2..].iter().copied()).collect::<Vec<_>>());
-        if per_value == Some(Dim::Known(1)) {
-            return Err(
-                "each channel has a single value per batch, which has no batch statistics; use --batch-norm frozen or a larger batch"
-                    .into(),
-            );
-        }
-        let outputs = b.call(&TRAIN, &[x, scale, shift], attrs([("epsilon", Attr::Float(epsilon))]), |b, i| {
-            let rank = b.rank(i[0]);
-            let mean = b.mean(i[0], &reduced(rank), true)?;
-            let centred = b.sub(i[0], mean)?;
-            let square = b.mul(centred, centred)?;
-            let variance = b.mean(square, &reduced(rank), true)?;
-            let inverse = inverse_deviation(b, variance, epsilon as f64)?;
-            let scale = per_channel(b, i[1], rank)?;
-            let shift = per_channel(b, i[2], rank)?;
-            let factor = b.mul(inverse, scale)?;
-            let scaled = b.mul(centred, factor)?;
-            let y = b.add(scaled, shift)?;
-            let channels = [b.shape(i[1])[0]];
-            Ok(vec![y, b.reshape(mean, &channels)?, b.reshape(variance, &channels)?])
-        })?;
-        // running ← momentum·running + (1 − momentum)·batch, with the unbiased variance: m / (m − 1) times the biased one.
-        b.scope(format!("{name}.statistics"));
-        let unbiased = match per_value {
-            Some(Dim::Known(m)) => {
-                let factor = b.number(m as f64 / (m as f64 - 1.0), outputs[2]);
-                b.mul(outputs[2], factor)?
-            }
-            _ => {
-                let dtype = b.dtype(x);
-                let size = b.op("Size", &[x], Default::default())?;
-                let size = b.cast(size, dtype)?;
-                let channels = fixed(b.ty(scale))?[0] as f64;
-                let channels = b.number(channels, size);
-                let m = b.div(size, channels)?;
-                let one = b.number(1.0, m);
-                let less = b.sub(m, one)?;
-                let factor = b.div(m, less)?;
-                b.mul(outputs[2], factor)?
-            }
-        };
-        let moved = |b: &mut Builder, running: ValueId, batch: ValueId| -> Rule<ValueId> {
-            let (keep, take) = (b.number(momentum, running), b.number(1.0 - momentum, batch));
-            let kept = b.mul(running, keep)?;
-            let taken = b.mul(batch, take)?;
-            b.add(kept, taken)
-        };
-        let next_mean = moved(&mut b, running_mean, outputs[1])?;
-        let next_variance = moved(&mut b, running_variance, unbiased)?;
-        b.graph.rename(outputs[0], &output);
-        cx.batch_norm_updates.push(BatchNormUpdate { running_mean, running_variance, next_mean, next_variance });
-        cx.replaced = Some(vec![outputs[0]]);
-        Ok(())
+/// A BatchNormalization `node` in its form with batch statistics: the result, and how the running statistics move on.
+pub fn train(b: &mut Builder, node: &Node, momentum: f64) -> Rule<(ValueId, BatchNormUpdate)> {
+    let input = |i: usize| node.inputs.get(i).copied().flatten().ok_or_else(|| format!("input {i} is missing"));
+    let [x, scale, shift, running_mean, running_variance] = [input(0)?, input(1)?, input(2)?, input(3)?, input(4)?];
+    let epsilon = node.float("epsilon", 1e-5);
+    let name = &node.name;
+    b.scope(name.rsplit_once('/').map_or(name.as_str(), |(parent, _)| parent));
+    let ty = b.ty(x).clone();
+    let per_value = product(&[ty.shape[0]].into_iter().chain(ty.shape[2..].iter().copied()).collect::<Vec<_>>());
+    if per_value == Some(Dim::Known(1)) {
+        return Err(
+            "each channel has a single value per batch, which has no batch statistics; use --batch-norm frozen or a larger batch".into()
+        );
     }
+    let outputs = b.call(&TRAIN, &[x, scale, shift], attrs([("epsilon", Attr::Float(epsilon))]), |b, i| {
+        let rank = b.rank(i[0]);
+        let mean = b.mean(i[0], &reduced(rank), true)?;
+        let centred = b.sub(i[0], mean)?;
+        let square = b.mul(centred, centred)?;
+        let variance = b.mean(square, &reduced(rank), true)?;
+        let inverse = inverse_deviation(b, variance, epsilon as f64)?;
+        let scale = per_channel(b, i[1], rank)?;
+        let shift = per_channel(b, i[2], rank)?;
+        let factor = b.mul(inverse, scale)?;
+        let scaled = b.mul(centred, factor)?;
+        let y = b.add(scaled, shift)?;
+        let channels = [b.shape(i[1])[0]];
+        Ok(vec![y, b.reshape(mean, &channels)?, b.reshape(variance, &channels)?])
+    })?;
+    // running ← momentum·running + (1 − momentum)·batch, with the unbiased variance: m / (m − 1) times the biased one.
+    b.scope(format!("{name}.statistics"));
+    let unbiased = match per_value {
+        Some(Dim::Known(m)) => {
+            let factor = b.number(m as f64 / (m as f64 - 1.0), outputs[2]);
+            b.mul(outputs[2], factor)?
+        }
+        _ => {
+            let dtype = b.dtype(x);
+            let size = b.op("Size", &[x], Default::default())?;
+            let size = b.cast(size, dtype)?;
+            let channels = fixed(b.ty(scale))?[0] as f64;
+            let channels = b.number(channels, size);
+            let m = b.div(size, channels)?;
+            let one = b.number(1.0, m);
+            let less = b.sub(m, one)?;
+            let factor = b.div(m, less)?;
+            b.mul(outputs[2], factor)?
+        }
+    };
+    let moved = |b: &mut Builder, running: ValueId, batch: ValueId| -> Rule<ValueId> {
+        let (keep, take) = (b.number(momentum, running), b.number(1.0 - momentum, batch));
+        let kept = b.mul(running, keep)?;
+        let taken = b.mul(batch, take)?;
+        b.add(kept, taken)
+    };
+    let next_mean = moved(b, running_mean, outputs[1])?;
+    let next_variance = moved(b, running_variance, unbiased)?;
+    Ok((outputs[0], BatchNormUpdate { running_mean, running_variance, next_mean, next_variance }))
 }
 
 impl Operator for BatchNormalization {
     fn op_type(&self) -> &'static str {
-        "BatchNormalization"
+        INFERENCE
     }
 
     fn facts(&self) -> Facts {
@@ -130,8 +129,9 @@ impl Operator for BatchNormalization {
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
-        let epsilon = cx.float("epsilon", 1e-5)?;
+        cx.float("epsilon", 1e-5)?;
         let momentum = cx.source.float("momentum").map_err(|e| e.to_string())?.unwrap_or(0.9);
+        cx.training.insert("momentum".into(), Attr::Float(momentum));
         for (name, expected) in [("spatial", 1), ("is_test", 1), ("training_mode", 0)] {
             // An exporter's training form differs from the inference form in its extra outputs only.
             let v = cx.source.int(name).map_err(|e| e.to_string())?;
@@ -140,9 +140,6 @@ impl Operator for BatchNormalization {
             }
         }
         cx.outputs.truncate(1);
-        if cx.batch_norm_train {
-            return BatchNormalization::import_train(cx, momentum as f64, epsilon);
-        }
         Ok(())
     }
 

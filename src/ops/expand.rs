@@ -57,6 +57,11 @@ impl Operator for Expand {
             |at: &[usize]| at[lead..].iter().zip(t.shape()).zip(&strides).map(|((&i, &d), s)| if d == 1 { 0 } else { i * s }).sum();
         fold::gathered(t, &shape, source).map(Known::Tensor)
     }
+
+    fn shape_operand(&self, n: &View) -> Rule<Option<Tensor>> {
+        let dims = constant_shape(&n.ty(0)?.shape, &self.infer(n)?[0].shape);
+        Ok(dims.map(|dims| Tensor::from_i64(&[dims.len()], &dims)))
+    }
 }
 
 /// The second operand of an `Expand` from one shape to another: `None` where a batch dimension comes from nowhere else.

@@ -40,7 +40,7 @@ impl Operator for Gather {
         }
         if let Dim::Known(size) = size {
             let size = size as i64;
-            if let Some(i) = list.iter().find(|&&i| !(-size..size).contains(&i)) {
+            if let Some(i) = list.iter().find(|&&i| i < -size) {
                 return Err(format!("it picks entry {i} of {size}"));
             }
             if list.iter().any(|&i| i < 0) {
@@ -57,6 +57,11 @@ impl Operator for Gather {
         let a = axis(n.node.int("axis", 0), x.rank())?;
         if x.rank() == 0 {
             return Err("it picks from a scalar".into());
+        }
+        if let (Some(size), Some(list)) = (x.shape[a].known(), n.ints(1))
+            && let Some(i) = list.iter().find(|&&i| usize::try_from(i).map_or(true, |i| i >= size))
+        {
+            return Err(format!("it picks entry {i} of {size}"));
         }
         let shape = [&x.shape[..a], &indices.shape, &x.shape[a + 1..]].concat();
         Ok(vec![TensorType { dtype: x.dtype, shape }])

@@ -50,6 +50,14 @@ fn resolve(x: &TensorType, wanted: &[Elem], allow_zero: bool) -> Rule<Vec<Dim>> 
     Ok(shape)
 }
 
+/// The list that says a shape: -1 for the dimension that depends on the batch.
+fn spelled(shape: &[Dim]) -> Rule<Vec<i64>> {
+    if shape.iter().filter(|d| d.known().is_none()).count() > 1 {
+        return Err("two dimensions depend on the batch size; rewrite with a fixed --batch".into());
+    }
+    Ok(shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect())
+}
+
 impl Operator for Reshape {
     fn op_type(&self) -> &'static str {
         "Reshape"
@@ -65,10 +73,7 @@ impl Operator for Reshape {
         let wanted =
             cx.elems(1).ok_or("the new shape (input 1) is computed while the model runs; export the network with constant shapes")?;
         let shape = resolve(cx.ty(0)?, &wanted, allow_zero)?;
-        if shape.iter().filter(|d| d.known().is_none()).count() > 1 {
-            return Err("two dimensions depend on the batch size; rewrite with a fixed --batch".into());
-        }
-        let dims: Vec<i64> = shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect();
+        let dims = spelled(&shape)?;
         // A zero would say "keep": only a tensor without elements has one.
         cx.set("allowzero", Attr::Int(dims.contains(&0) as i64));
         let constant = cx.add_constant("shape", Tensor::from_i64(&[dims.len()], &dims));
@@ -88,6 +93,11 @@ impl Operator for Reshape {
 
     fn evaluate(&self, n: &View) -> Option<Known> {
         fold::reshaped(n, &self.infer(n).ok()?[0])
+    }
+
+    fn shape_operand(&self, n: &View) -> Rule<Option<Tensor>> {
+        let dims = spelled(&self.infer(n)?[0].shape)?;
+        Ok(Some(Tensor::from_i64(&[dims.len()], &dims)))
     }
 
     fn notes(&self) -> &'static str {

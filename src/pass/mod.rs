@@ -2,8 +2,18 @@
 //! ordered list of them.
 
 mod alternatives;
+mod batch_norm;
+mod batch_size;
+mod samples;
+mod source_branch;
+mod types;
 
 pub use alternatives::Alternatives;
+pub use batch_norm::train_batch_norm;
+pub use batch_size::FixBatch;
+pub use samples::{Wide, leading_samples};
+pub use source_branch::{SourceBranch, start_constant};
+pub use types::InferTypes;
 
 use crate::error::{Error, Result};
 use crate::ir::{Graph, TensorType};

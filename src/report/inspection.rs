@@ -3,7 +3,7 @@
 use crate::bundle::manifest::{Port, Preprocessing};
 use crate::bundle::{default_preprocessing, read_metadata};
 use crate::error::{Error, Refusal, Result};
-use crate::import::{self, BatchSize, ImportOptions, Imported, import};
+use crate::import::{self, BatchSize, ImportOptions, Imported, Network};
 use crate::ir::DType;
 use crate::onnx::{self, SourceModel, pb};
 use crate::operator::Status;
@@ -117,18 +117,9 @@ impl From<Refusal> for RefusedNode {
 /// Fails only where the file is no ONNX model; one that cannot be trained is described, with the reasons.
 pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspection> {
     let source = onnx::read(path)?;
-    let options = |batch| ImportOptions {
-        batch,
-        input_shape: input_shape.clone(),
-        batch_norm_train: false,
-        frozen: Default::default(),
-        keep_ties: false,
-    };
-    let imported = match import(&source, &options(BatchSize::Dynamic)) {
-        // Some networks can be read for a fixed batch size only.
-        Err(Error::Unsupported(_)) => import(&source, &options(BatchSize::Fixed(1))),
-        other => other,
-    };
+    // Some networks can be read for a fixed batch size only.
+    let network = Network::open(source.clone(), ImportOptions { batch: BatchSize::Fixed(1), input_shape, keep_ties: false });
+    let imported = network.map(|n| n.base().clone());
     let (imported, refused, problem) = match imported {
         Ok(imported) => (Some(imported), vec![], None),
         Err(Error::Unsupported(list)) => (None, list, None),

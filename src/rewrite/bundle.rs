@@ -2,7 +2,7 @@
 
 use super::graphs::{self, StateTensor};
 use super::options::{HeadOption, Options, Penalize, PenaltyStep};
-use super::plan::{Plan, plan};
+use super::plan::{Plan, network, plan};
 use super::strengths::Penalties;
 use crate::bundle::manifest::{self, DataPorts, FORMAT, Manifest, Output, Port, Role, Source, SplitOutputs, State};
 use crate::bundle::{Bundle, Measure, default_preprocessing, read_metadata, start_name, template};
@@ -35,13 +35,14 @@ pub struct Report {
 pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> Result<Report> {
     let strength = options.check()?;
     let out = OutputDir::create_marked(output, force, "manifest.json")?;
-    let mut source = onnx::read(model)?;
+    let source = onnx::read(model)?;
     let known = read_metadata(&source.proto)?;
-    let original = source.clone();
-    let (plan, imported) = plan(&mut source, options)?;
-    let penalties = strength.map(|s| Penalties::new(&s, options, &plan, &imported, &source)).transpose()?;
+    let original = network(source, options)?;
+    let (plan, replaced, imported) = plan(&original, options)?;
+    let source = replaced.as_ref().unwrap_or(&original).source();
+    let penalties = strength.map(|s| Penalties::new(&s, options, &plan, &imported, source)).transpose()?;
+    let back = graphs::backward(&imported, &original, options, &plan)?;
     drop(imported);
-    let back = graphs::backward(&source, &original, options, &plan)?;
     let data = port(&back.graph, back.data);
     let target = port(&back.graph, back.target);
     let regularizers = back.regularizers.manifest.clone();
@@ -64,7 +65,7 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
             file: model.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
             sha256: source.sha256.clone(),
             producer: format!("{} {}", source.proto.producer_name(), source.proto.producer_version()).trim().to_string(),
-            opset: crate::import::opset(&source)?,
+            opset: original.base().opset,
         },
         data: DataPorts { input: data.clone(), target },
         scalars,
@@ -120,11 +121,12 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
     let mut model = emit::model(&step, options.dialect);
     model.metadata_props.push(pb::StringStringEntryProto { key: Some("spgraph.manifest".into()), value: Some(text.clone()) });
     files.write("step.onnx", model)?;
-    let evaluation = graphs::evaluation(&source, options, &slots)?;
+    let network = replaced.unwrap_or(original);
+    let evaluation = graphs::evaluation(network.base(), &slots)?;
     files.write("eval.onnx", emit::model(&evaluation, Dialect::Inlined))?;
     let names: Vec<&str> = slots.iter().filter(|s| s.role.is_model()).map(|s| s.name.as_str()).collect();
     // Always whole: the tensors that are state are empty in it.
-    onnx::write(out.path().join("template.onnx"), &template(source, &names, &plan.split)?)?;
+    onnx::write(out.path().join("template.onnx"), &template(network.into_source(), &names, &plan.split)?)?;
     files.names.push("template.onnx".into());
     let manifest_path = out.path().join("manifest.json");
     std::fs::write(&manifest_path, text).map_err(Error::io("cannot write", &manifest_path))?;

@@ -4,19 +4,17 @@ use super::head::logits;
 use super::options::Options;
 use super::plan::Plan;
 use super::regularizers::{self, Added, Networks, flat};
-use super::source_branch::start_constant;
 use super::strengths::{Acting, Penalties, Site};
 use super::update::{Pull, update};
 use crate::bundle::Setting;
 use crate::bundle::manifest::{BatchNormMode, Role, Scalar};
 use crate::error::{Error, Refusal, Result};
 use crate::grad;
-use crate::import::{BatchSize, ImportOptions, Imported, import};
+use crate::import::{Imported, Network};
 use crate::ir::{DType, Dim, Graph, Tensor, TensorType, ValueId};
 use crate::loss::{self, Loss};
-use crate::onnx::SourceModel;
 use crate::operator::Builder;
-use crate::pass::{self, Alternatives};
+use crate::pass::{self, Alternatives, start_constant};
 use std::collections::HashMap;
 
 /// A state tensor in a graph.
@@ -65,18 +63,15 @@ pub(super) fn failed(what: &'static str) -> impl Fn(String) -> Error {
     move |reason| Error::Unsupported(vec![Refusal { node: what.into(), op: "spgraph".into(), reason }])
 }
 
-/// The network with loss and gradients. `original` is the source as it was given, before its head was replaced.
-pub fn backward(source: &SourceModel, original: &SourceModel, options: &Options, plan: &Plan) -> Result<Backward> {
-    let import_options = ImportOptions {
-        batch: options.batch,
-        input_shape: options.input_shape.clone(),
-        batch_norm_train: plan.batch_norm == BatchNormMode::Train,
-        frozen: plan.frozen_norms.clone(),
-        keep_ties: options.keep_ties,
+/// The network with loss and gradients, from its form for inference. `original` is the source as it was given, before its head was replaced.
+pub fn backward(imported: &Imported, original: &Network, options: &Options, plan: &Plan) -> Result<Backward> {
+    let mut graph = imported.graph.clone();
+    let updates = match plan.batch_norm {
+        BatchNormMode::Train => pass::train_batch_norm(&mut graph, &plan.frozen_norms, &imported.training)?,
+        _ => vec![],
     };
-    let tuned = import(source, &import_options)?;
-    let mut graph = tuned.graph.clone();
-    let Imported { input, ref updates, .. } = tuned;
+    let tuned = imported.over(graph)?;
+    let (mut graph, input) = (tuned.graph.clone(), tuned.input);
     let logits = logits(&graph)?;
     graph.outputs.clear();
     let logits = flat(&mut graph, logits).map_err(failed("logits"))?;
@@ -89,16 +84,16 @@ pub fn backward(source: &SourceModel, original: &SourceModel, options: &Options,
     let regularizers = match options.regularizers.is_empty() {
         true => Added::default(),
         false => {
-            let before = import(original, &super::plan::probe_options(options, options.batch))?;
-            let networks = Networks { tuned: &tuned, source: &before, sha256: &original.sha256, logits, target };
+            let before = original.at(options.batch)?;
+            let networks = Networks { tuned: &tuned, source: &before, sha256: &original.source().sha256, logits, target };
             regularizers::add(&mut graph, options, plan, &networks)?
         }
     };
 
     let mut parameters = vec![];
     for p in plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer) {
-        let Some(value) = graph.find(&p.parameter.name) else { continue };
-        let Some(start) = graph.value(value).constant.clone() else { continue };
+        let there = graph.find(&p.parameter.name).and_then(|v| Some((v, graph.value(v).constant.clone()?)));
+        let (value, start) = there.ok_or_else(|| Error::internal(format!("the training graph has lost `{}`", p.parameter.name)))?;
         parameters.push(StateTensor {
             name: p.parameter.name.clone(),
             alias: p.parameter.alias.clone(),
@@ -271,21 +266,13 @@ fn penalized<'a>(
     Ok((acting.gradient(&mut b, gradient)?, Some(acting)))
 }
 
-/// The network itself, with its state as inputs, for any batch size where its operators allow that.
-pub fn evaluation(source: &SourceModel, options: &Options, state: &[StateTensor]) -> Result<Graph> {
-    let build = |batch: BatchSize| -> Result<Graph> {
-        let mut imported = import(source, &super::plan::probe_options(options, batch))?;
-        let data = imported.input;
-        for slot in state.iter().filter(|s| s.role.is_model()) {
-            let value = imported.graph.find(&slot.name);
-            let value = value.ok_or_else(|| Error::model(format!("`{}` is missing from the network for evaluation", slot.name)))?;
-            imported.graph.constant_to_input(value);
-        }
-        debug_assert_eq!(imported.graph.inputs.first(), Some(&data));
-        Ok(imported.graph)
-    };
-    match build(BatchSize::Dynamic) {
-        Err(Error::Unsupported(_)) => build(options.batch),
-        result => result,
+/// The network itself, with its state as inputs.
+pub fn evaluation(network: &Imported, state: &[StateTensor]) -> Result<Graph> {
+    let mut graph = network.graph.clone();
+    for slot in state.iter().filter(|s| s.role.is_model()) {
+        let value = graph.find(&slot.name);
+        let value = value.ok_or_else(|| Error::model(format!("`{}` is missing from the network for evaluation", slot.name)))?;
+        graph.constant_to_input(value);
     }
+    Ok(graph)
 }

@@ -1,7 +1,7 @@
 //! The classifier: finding it, and putting a new one in its place.
 
 use crate::error::{Error, Result};
-use crate::import::{BatchSize, ImportOptions, Imported, Parameter, import, start_of};
+use crate::import::{BatchSize, ImportOptions, Imported, Network, Parameter, import, start_of};
 use crate::ir::{Dim, Graph, Node, Tensor, ValueId};
 use crate::onnx::{SourceModel, pb, to_proto};
 use crate::operator::{Facts, Meaning, ParameterKind, View};
@@ -83,8 +83,8 @@ pub fn find_head(imported: &Imported) -> Result<Head> {
 }
 
 /// Puts a new classifier for `classes` classes into the source model, initialised as PyTorch's `Linear`:
-/// uniform in ±1/√features; of `copies`, pairs of a new label and an old one, the new takes the old one's numbers. Gives the names
-/// of its parameters.
+/// uniform in ±1/√features; of `copies`, pairs of a new label and an old one, the new takes the old one's numbers. Gives its parameters
+/// by name.
 pub fn replace(
     source: &mut SourceModel,
     imported: &Imported,
@@ -92,10 +92,10 @@ pub fn replace(
     classes: usize,
     seed: u64,
     copies: &[(usize, usize)],
-) -> Result<Vec<String>> {
+) -> Result<Vec<(String, Tensor)>> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let bound = 1.0 / (head.features as f64).sqrt();
-    let mut names = vec![];
+    let mut tensors = vec![];
     for (parameter, axis) in [(Some(&head.kernel), head.axis), (head.bias.as_ref(), usize::MAX)] {
         let Some(parameter) = parameter else { continue };
         let ty = imported.graph.ty(parameter.value);
@@ -118,22 +118,26 @@ pub fn replace(
         if !store(source, &parameter.name, &tensor) {
             return Err(Error::model(format!("the classifier's `{}` is shared with another layer and cannot be replaced", parameter.name)));
         }
-        names.push(parameter.name.clone());
+        tensors.push((parameter.name.clone(), tensor));
     }
     declare_outputs(source, head.classes, classes);
-    Ok(names)
+    Ok(tensors)
+}
+
+/// The network with another classifier, as it stands in `source`, without a look at the model again. `None` where more than the number of
+/// classes would change: a shape behind the classifier may be written down in numbers, and only the model says what they mean.
+pub fn spliced(network: &Network, source: &SourceModel, tensors: &[(String, Tensor)], classes: usize) -> Option<Network> {
+    let other = network.with_tensors(source.clone(), tensors).ok()?;
+    let ty = |network: &Network| logits(&network.base().graph).map(|v| network.base().graph.ty(v).clone()).ok();
+    let mut expected = ty(network)?;
+    *expected.shape.get_mut(1)? = Dim::Known(classes);
+    (ty(&other)? == expected).then_some(other)
 }
 
 /// Puts the classifier of `donor` into `target` in place of its own; both take images of `input_shape` (sizes after the
 /// batch). Gives the donor's number of classes. Fails where the two classifiers don't read the same features.
 pub fn transplant(target: &mut SourceModel, donor: &SourceModel, input_shape: &[usize]) -> Result<usize> {
-    let options = ImportOptions {
-        batch: BatchSize::Fixed(1),
-        input_shape: Some(input_shape.to_vec()),
-        batch_norm_train: false,
-        frozen: Default::default(),
-        keep_ties: false,
-    };
+    let options = ImportOptions { batch: BatchSize::Fixed(1), input_shape: Some(input_shape.to_vec()), keep_ties: false };
     let (here, there) = (import(target, &options)?, import(donor, &options)?);
     let (old, new) = (find_head(&here)?, find_head(&there)?);
     let dims = |imported: &Imported, head: &Head| imported.graph.ty(head.kernel.value).dims().unwrap_or_default();

@@ -13,7 +13,6 @@ mod patterns;
 mod plan;
 mod rates;
 mod regularizers;
-mod source_branch;
 mod strengths;
 mod structure;
 mod update;

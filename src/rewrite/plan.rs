@@ -6,7 +6,7 @@ use super::strengths::{self, OwnStrength};
 use super::{freezing, head_map};
 use crate::bundle::manifest::{BatchNormMode, Role};
 use crate::error::{Error, Result};
-use crate::import::{BatchSize, ImportOptions, Imported, Parameter, Split, import};
+use crate::import::{ImportOptions, Imported, Network, Parameter, Split};
 use crate::onnx::SourceModel;
 use crate::operator::{Normalization, ParameterKind, View};
 use std::collections::HashSet;
@@ -49,31 +49,34 @@ impl Plan {
     }
 }
 
-/// Import options for looking at the model: inference form, with a batch size that always works.
-pub fn probe_options(options: &Options, batch: BatchSize) -> ImportOptions {
-    ImportOptions {
-        batch,
-        input_shape: options.input_shape.clone(),
-        batch_norm_train: false,
-        frozen: HashSet::new(),
-        keep_ties: options.keep_ties,
-    }
+/// The source network, as the options want it read.
+pub fn network(source: SourceModel, options: &Options) -> Result<Network> {
+    let import = ImportOptions { batch: options.batch, input_shape: options.input_shape.clone(), keep_ties: options.keep_ties };
+    Network::open(source, import)
 }
 
-/// Decides every role. A replaced head is put into `source`.
-pub fn plan(source: &mut SourceModel, options: &Options) -> Result<(Plan, Imported)> {
-    let mut imported = import(source, &probe_options(options, options.batch))?;
+/// Decides every role. Also gives the network with another head, where that is asked for, and the graph that is trained, in the form for
+/// inference.
+pub fn plan(original: &Network, options: &Options) -> Result<(Plan, Option<Network>, Imported)> {
+    let mut imported = original.at(options.batch)?;
     let mut head = head::find_head(&imported);
-    let mut new_names = vec![];
+    let (mut new_names, mut replaced) = (vec![], None);
     if let HeadOption::Classes(classes) = options.head {
         let found = head.as_ref().map_err(|e| Error::model(format!("--classes {classes} cannot be done: {e}")))?;
+        let mut source = original.source().clone();
         let copies = match &options.head_map {
-            Some(path) => head_map::read(path, source, &options.classes, classes, found.classes)?,
+            Some(path) => head_map::read(path, &source, &options.classes, classes, found.classes)?,
             None => vec![],
         };
-        new_names = head::replace(source, &imported, found, classes, options.seed, &copies)?;
-        imported = import(source, &probe_options(options, options.batch))?;
+        let tensors = head::replace(&mut source, &imported, found, classes, options.seed, &copies)?;
+        let other = match head::spliced(original, &source, &tensors, classes) {
+            Some(network) => network,
+            None => network(source, options)?,
+        };
+        imported = other.at(options.batch)?;
         head = head::find_head(&imported);
+        new_names = tensors.into_iter().map(|(name, _)| name).collect();
+        replaced = Some(other);
     }
     let classes = head::classes(&imported.graph)?;
     if !options.classes.is_empty() && options.classes.len() != classes {
@@ -122,7 +125,7 @@ pub fn plan(source: &mut SourceModel, options: &Options) -> Result<(Plan, Import
     }
     strengths::decide(&mut parameters, options)?;
     let split = imported.split.clone();
-    Ok((Plan { parameters, batch_norm, head: head.ok(), classes, frozen_norms, split }, imported))
+    Ok((Plan { parameters, batch_norm, head: head.ok(), classes, frozen_norms, split }, replaced, imported))
 }
 
 /// Names of the scales of live BatchNorms.

@@ -4,7 +4,6 @@ use super::graphs::failed;
 use super::head::{self, Head};
 use super::options::Options;
 use super::patterns::{few, matching};
-use super::source_branch::SourceBranch;
 use super::structure::blocks;
 use super::{channel_attention::Attention, plan::Plan};
 use crate::bundle::Setting;
@@ -14,6 +13,7 @@ use crate::import::Imported;
 use crate::ir::{Dim, Graph, Node, TensorType, ValueId};
 use crate::loss::{self, Reads, Regularizer, Seen};
 use crate::operator::{Builder, Meaning, ParameterKind, Rule, View};
+use crate::pass::SourceBranch;
 use std::collections::HashSet;
 
 /// A regularizer as it is asked for.
@@ -90,7 +90,7 @@ pub(super) fn add(graph: &mut Graph, options: &Options, plan: &Plan, networks: &
     }
     let moving: HashSet<&str> = plan.parameters.iter().filter(|p| !p.frozen).map(|p| p.parameter.name.as_str()).collect();
     let source = &networks.source.graph;
-    let branch = SourceBranch::new(graph, networks.tuned.input, source, networks.source.input, &moving);
+    let branch = SourceBranch::new(graph, networks.tuned.input, source, networks.source.input, &moving)?;
     let dtype = graph.ty(networks.logits).dtype;
     let mut b = Builder::new(graph);
     b.scope("regularizer");
@@ -168,7 +168,7 @@ fn places(
                 let (old, now) = (head::find_head(networks.source).map_err(needs)?, head::find_head(networks.tuned).map_err(needs)?);
                 let from = input_of(source, &old).ok_or_else(|| Error::model("the classifier has no input"))?;
                 let instead = input_of(&networks.tuned.graph, &now).ok_or_else(|| Error::model("the classifier has no input"))?;
-                let after = branch.continued(graph, from, instead, own).ok_or_else(|| Error::model("the source network has no logits"))?;
+                let after = branch.continued(graph, from, instead, own)?;
                 flat(graph, after).map_err(failed("lwf"))?
             } else {
                 networks.logits

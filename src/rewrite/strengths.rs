@@ -8,7 +8,6 @@ use super::graphs::StateTensor;
 use super::options::{Options, Penalize, PenaltyStep, Strength};
 use super::patterns::{few, matching};
 use super::plan::{Plan, Planned};
-use super::source_branch::start_constant;
 use crate::bundle::Setting;
 use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
@@ -16,6 +15,7 @@ use crate::import::Imported;
 use crate::ir::{DType, Graph, Tensor, ValueId};
 use crate::onnx::SourceModel;
 use crate::operator::{Builder, ParameterKind, Rule, View};
+use crate::pass::start_constant;
 use crate::penalty::{self, Groups, Penalty, Pretrained};
 use std::collections::HashMap;
 

@@ -112,14 +112,17 @@ struct Emitted {
     found: Vec<bool>,
 }
 
-fn options(case: &Case, batch: BatchSize) -> ImportOptions {
-    ImportOptions { batch, input_shape: None, batch_norm_train: case.batch_norm_train, frozen: Default::default(), keep_ties: true }
+fn options(batch: BatchSize) -> ImportOptions {
+    ImportOptions { batch, input_shape: None, keep_ties: true }
 }
 
 fn emitted(case: &Case, values: &[Tensor], wanted: &[usize], dynamic: bool) -> Result<Emitted, String> {
     let dtype = values[0].dtype();
     let batch = if dynamic { BatchSize::Dynamic } else { BatchSize::Fixed(values[0].shape()[0]) };
-    let Imported { mut graph, .. } = import(&source(case, dtype, values), &options(case, batch)).map_err(|e| e.to_string())?;
+    let Imported { mut graph, training, .. } = import(&source(case, dtype, values), &options(batch)).map_err(|e| e.to_string())?;
+    if case.batch_norm_train {
+        pass::train_batch_norm(&mut graph, &Default::default(), &training).map_err(|e| e.to_string())?;
+    }
     let (mut inputs, mut ids): (Vec<String>, Vec<ValueId>) = (vec![], vec![]);
     for (i, _) in case.inputs.iter().enumerate().filter(|(_, input)| matches!(input, Input::Float { .. })) {
         let name = format!("x{i}");

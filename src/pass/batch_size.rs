@@ -1,0 +1,41 @@
+//! A batch size for a graph that was made for any.
+
+use super::{InferTypes, Pass};
+use crate::error::Result;
+use crate::ir::{Dim, Graph};
+
+/// Gives the symbolic batch a size: the graph becomes the one that import makes for that size.
+pub struct FixBatch(pub usize);
+
+impl Pass for FixBatch {
+    fn name(&self) -> &'static str {
+        "batch size"
+    }
+
+    fn requires(&self, graph: &Graph) -> Result<(), String> {
+        InferTypes.requires(graph)
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<()> {
+        for input in graph.inputs.clone() {
+            for dim in &mut graph.value_mut(input).ty.shape {
+                if let Dim::Batch(k) = *dim {
+                    *dim = Dim::Known(k * self.0);
+                }
+            }
+        }
+        InferTypes.run(graph)
+    }
+
+    /// Nothing depends on the batch any more.
+    fn ensures(&self, graph: &Graph) -> Result<(), String> {
+        match graph.ids().find(|&v| graph.ty(v).dims().is_none()) {
+            Some(v) => Err(format!("`{}` is still {}", graph.name_of(v), graph.ty(v))),
+            None => InferTypes.ensures(graph),
+        }
+    }
+
+    fn keeps_ports(&self) -> bool {
+        false
+    }
+}
