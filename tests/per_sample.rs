@@ -129,7 +129,7 @@ fn grad(graph: &Graph, parameters: &[(usize, ValueId)], dy: ValueId) -> Grad {
 fn session(graph: &Graph) -> Box<dyn Session> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("case.onnx");
-    onnx::write(&path, &emit::model(graph, Dialect::Functions)).unwrap();
+    onnx::write(&path, &emit::model(graph, Dialect::Functions).unwrap()).unwrap();
     engine::open(&EngineOptions { choice: EngineChoice::Tract, ..Default::default() }).unwrap().load(&path).unwrap()
 }
 

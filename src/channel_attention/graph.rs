@@ -46,7 +46,7 @@ pub(super) fn cut(imported: &Imported, taps: &[Tap]) -> Result<Cut> {
     first.name = "before".into();
     first.outputs = needed.into_iter().collect();
     let names = first.outputs.iter().map(|&v| graph.name_of(v).to_string()).collect();
-    Ok(Cut { before: emit::model(&first, Dialect::Inlined), names, behind })
+    Ok(Cut { before: emit::model(&first, Dialect::Inlined)?, names, behind })
 }
 
 /// What depends on the layer's output, and which values of the first part it reads.
@@ -89,7 +89,7 @@ fn second(graph: &Graph, tap: &Tap, logits: ValueId) -> Rule<(Behind, Vec<ValueI
     part.verify()?;
     let name = |v: ValueId| part.name_of(v).to_string();
     let behind = Behind {
-        model: emit::model(&part, Dialect::Inlined),
+        model: emit::model(&part, Dialect::Inlined).map_err(|e| e.to_string())?,
         reads: reads.iter().map(|&v| graph.name_of(v).to_string()).collect(),
         mask: name(mask),
         target: name(target),

@@ -120,7 +120,7 @@ impl Estimator {
         let loader = Loader::new(dataset.clone(), options)?;
         let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
         let path = folder.path().join("fisher.onnx");
-        onnx::write(&path, &graph.model())?;
+        onnx::write(&path, &graph.model()?)?;
         let session = engine.load(&path)?;
         let (layer, names) = layers(&graph.parameters);
         let sums = Sums {

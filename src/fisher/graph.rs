@@ -63,7 +63,7 @@ pub struct FisherGraph {
 
 impl FisherGraph {
     /// As an ONNX model.
-    pub fn model(&self) -> pb::ModelProto {
+    pub fn model(&self) -> Result<pb::ModelProto> {
         emit::model(&self.graph, Dialect::Functions)
     }
 }

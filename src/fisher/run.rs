@@ -99,7 +99,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     let plan = EstimatePlan { mode, classes: subject.classes, samples, seed: options.seed, shape, workers: options.workers };
     let mut estimator = Estimator::new(&network, plan, dataset, engine.as_ref())?;
     if let Some(path) = &options.graph {
-        onnx::write_to(OutputFile::create(path, replace)?, &estimator.graph().model())?;
+        onnx::write_to(OutputFile::create(path, replace)?, &estimator.graph().model()?)?;
     }
     if options.existing == Existing::Replace && keeping.path.is_file() {
         std::fs::remove_file(&keeping.path).map_err(Error::io("cannot remove", &keeping.path))?;

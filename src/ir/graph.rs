@@ -1,10 +1,11 @@
-//! Values and names.
+//! Values, nodes and names.
 //!
 //! A graph grows at its end only: a node's inputs exist before it, so the nodes are always in topological order. To change what is in
 //! the middle, make a new graph of the old one: [`rebuild`](super::rebuild()).
 
-use super::{Dim, Node, Tensor, TensorType};
+use super::{Attrs, Dim, Domain, Tensor, TensorType};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// A value of one particular graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,6 +60,20 @@ impl Value {
     pub fn initializer(&self) -> Option<&Tensor> {
         self.constant.as_ref().filter(|_| self.producer.is_none())
     }
+}
+
+/// One operator, or the call of a function.
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    pub name: String,
+    pub domain: Domain,
+    pub op_type: String,
+    pub inputs: Vec<Option<ValueId>>,
+    pub outputs: Vec<ValueId>,
+    pub attrs: Attrs,
+    /// What a function or an alternative means, in standard operators; its inputs and outputs are those of the node. Calls of one
+    /// function may share it.
+    pub body: Option<Arc<Graph>>,
 }
 
 /// A graph of typed values.
@@ -264,53 +279,6 @@ impl Graph {
     pub fn producer(&self, id: ValueId) -> Option<&Node> {
         self.value(id).producer.map(|i| &self.nodes[i])
     }
-
-    /// Who reads each value.
-    pub fn readers(&self) -> Readers {
-        let mut readers = Readers { nodes: vec![vec![]; self.values.len()], outputs: vec![0; self.values.len()] };
-        for (i, node) in self.nodes.iter().enumerate() {
-            node.used().for_each(|v| readers.nodes[v.index()].push(i));
-        }
-        self.outputs.iter().for_each(|v| readers.outputs[v.index()] += 1);
-        readers
-    }
-
-    /// Which nodes the outputs need, by index.
-    pub fn live_nodes(&self) -> Vec<bool> {
-        let mut needed = vec![false; self.values.len()];
-        self.outputs.iter().for_each(|o| needed[o.index()] = true);
-        let mut live = vec![false; self.nodes.len()];
-        for (i, node) in self.nodes.iter().enumerate().rev() {
-            if node.outputs.iter().any(|o| needed[o.index()]) {
-                live[i] = true;
-                node.used().for_each(|v| needed[v.index()] = true);
-            }
-        }
-        live
-    }
-}
-
-/// Who reads each value of a graph as it was when this was made.
-pub struct Readers {
-    nodes: Vec<Vec<usize>>,
-    outputs: Vec<usize>,
-}
-
-impl Readers {
-    /// The nodes that read a value, by index, once for each input.
-    pub fn of(&self, id: ValueId) -> &[usize] {
-        &self.nodes[id.index()]
-    }
-
-    /// Whether it is an output of the graph.
-    pub fn is_output(&self, id: ValueId) -> bool {
-        self.outputs[id.index()] > 0
-    }
-
-    /// How often it is read, by nodes and as an output of the graph.
-    pub fn count(&self, id: ValueId) -> usize {
-        self.nodes[id.index()].len() + self.outputs[id.index()]
-    }
 }
 
 #[cfg(test)]
@@ -343,17 +311,5 @@ mod tests {
         let new = next.input("x", TensorType::scalar(DType::F32));
         let old = next.input_as("x", TensorType::scalar(DType::F32));
         assert_eq!((next.name_of(new), next.name_of(old)), ("x_2", "x"));
-    }
-
-    #[test]
-    fn readers_count_nodes_and_outputs() {
-        let mut g = Graph::new("g");
-        let x = g.input("x", TensorType::scalar(DType::F32));
-        let node = Node::new("n", "Mul", vec![Some(x), Some(x)], Default::default());
-        let y = g.node(node, vec![("y".into(), TensorType::scalar(DType::F32))])[0];
-        g.outputs = vec![y, x];
-        let readers = g.readers();
-        assert_eq!((readers.of(x), readers.count(x), readers.count(y)), (&[0, 0][..], 3, 1));
-        assert!(readers.is_output(x) && readers.of(y).is_empty());
     }
 }

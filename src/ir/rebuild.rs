@@ -249,10 +249,11 @@ mod tests {
         copy.ports().unwrap();
         assert_eq!(target.inputs.iter().map(|&v| target.name_of(v)).collect::<Vec<_>>(), ["a"]);
 
+        let here = target.find("a").unwrap();
         let mut second = Rebuild::new(&source, &mut target);
         second.prefix("twice/");
-        second.put(source.find("a").unwrap(), source.find("a").unwrap());
-        second.put(source.find("p").unwrap(), source.find("a").unwrap());
+        second.put(source.find("a").unwrap(), here);
+        second.put(source.find("p").unwrap(), here);
         second.run(|_, _| Ok(Becomes::Itself)).unwrap();
         let y = second.get(source.outputs[0]).unwrap();
         target.outputs.push(y);

@@ -50,6 +50,20 @@ impl ExternalData {
         }
     }
 
+    /// The inverse of reading: initializers whose bytes are a part of one of the files read so far refer to it again.
+    pub fn refer(&self, model: &mut pb::ModelProto) {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for proto in model.graph.iter_mut().flat_map(|g| &mut g.initializer) {
+            let Some(data) = proto.raw_data.as_ref().filter(|d| !d.is_empty()) else { continue };
+            let at = data.as_ptr() as usize;
+            let offset = |file: &Bytes| at.checked_sub(file.as_ptr() as usize).filter(|o| o + data.len() <= file.len());
+            let found = files.iter().find_map(|(location, file)| Some((location, offset(file)?)));
+            if let Some((location, offset)) = found {
+                refer_to(proto, &location.to_string_lossy(), offset as u64, data.len());
+            }
+        }
+    }
+
     /// The content of `location`, from memory where it was asked for before.
     fn file(&self, location: &Path) -> Result<Bytes, String> {
         // A poisoned lock only means that another thread panicked between two whole entries.
@@ -64,6 +78,21 @@ impl ExternalData {
         files.insert(location.to_path_buf(), data.clone());
         Ok(data)
     }
+}
+
+/// Lets a tensor refer to `length` bytes of the file `location` instead of holding them.
+pub(super) fn refer_to(proto: &mut pb::TensorProto, location: &str, offset: u64, length: usize) {
+    let entry = |key: &str, value: String| pb::StringStringEntryProto { key: Some(key.into()), value: Some(value) };
+    *proto = pb::TensorProto {
+        name: proto.name.take(),
+        dims: std::mem::take(&mut proto.dims),
+        data_type: proto.data_type,
+        doc_string: proto.doc_string.take(),
+        metadata_props: std::mem::take(&mut proto.metadata_props),
+        external_data: vec![entry("location", location.into()), entry("offset", offset.to_string()), entry("length", length.to_string())],
+        data_location: Some(pb::tensor_proto::DataLocation::External as i32),
+        ..Default::default()
+    };
 }
 
 /// What `TensorProto.external_data` says. `checksum` and keys of other programs don't bear on where the data is.

@@ -13,6 +13,6 @@ pub mod write;
 
 pub use attributes::Attributes;
 pub use external::ExternalData;
-pub use read::{SourceModel, read};
-pub use tensor::{inline_external, tensor, to_proto};
+pub use read::{ModelFile, SourceModel, open, read};
+pub use tensor::{inline_external, tensor, tensor_with, to_proto};
 pub use write::{ExternalWriter, write, write_external, write_to};

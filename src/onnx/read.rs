@@ -43,11 +43,46 @@ impl SourceModel {
     }
 }
 
+/// A model that nobody asks where it comes from: [`SourceModel`] without the hash.
+#[derive(Debug, Clone)]
+pub struct ModelFile {
+    /// The decoded file. Every `raw_data` is a slice of the file's bytes, not a copy.
+    pub proto: pb::ModelProto,
+    /// The path that was given.
+    pub path: PathBuf,
+    /// The files of external data, each read once when the first tensor needs it.
+    pub external: ExternalData,
+}
+
+impl ModelFile {
+    /// The graph; [`open`] has made sure that there is one.
+    pub fn graph(&self) -> Result<&pb::GraphProto> {
+        self.proto.graph.as_ref().ok_or_else(|| Error::model(format!("{} holds no graph", self.path.display())))
+    }
+}
+
+/// Reads the ONNX model in the file `path` without hashing it. Fails as [`read`] does.
+pub fn open(path: impl AsRef<Path>) -> Result<ModelFile> {
+    let path = path.as_ref();
+    let (mut file, length) = regular(path)?;
+    let data = whole::read(&mut file, length).map_err(Error::io("cannot read", path))?;
+    Ok(ModelFile { proto: decoded(&data, path)?, path: path.to_path_buf(), external: ExternalData::new(files::parent(path)) })
+}
+
 /// Reads the ONNX model in the file `path`.
 ///
 /// Fails where the file is missing, is no ONNX model or stops before its end; external data is looked at later.
 pub fn read(path: impl AsRef<Path>) -> Result<SourceModel> {
     let path = path.as_ref();
+    let (mut file, bytes) = regular(path)?;
+    let (data, sha256) = read_hashed(&mut file, bytes).map_err(Error::io("cannot read", path))?;
+    let proto = decoded(&data, path)?;
+    let dir = files::parent(path).to_path_buf();
+    Ok(SourceModel { proto, path: path.to_path_buf(), external: ExternalData::new(&dir), dir, sha256, bytes })
+}
+
+/// The file `path`, which must be a regular one with something in it, and its length.
+fn regular(path: &Path) -> Result<(File, u64)> {
     let found = std::fs::metadata(path).map_err(Error::io("cannot read", path))?;
     if found.is_dir() {
         return Err(Error::model(format!("{} is a folder; give the .onnx file in it", path.display())));
@@ -58,14 +93,14 @@ pub fn read(path: impl AsRef<Path>) -> Result<SourceModel> {
     if found.len() == 0 {
         return Err(Error::model(format!("{} is empty; export it again or download it again", path.display())));
     }
-    let mut file = File::open(path).map_err(Error::io("cannot read", path))?;
-    let (data, sha256) = read_hashed(&mut file, found.len()).map_err(Error::io("cannot read", path))?;
-    let proto = decode(&data).map_err(|why| {
-        let why = sniff::foreign(&data).unwrap_or_else(|| format!("{why}; export it again or download it again"));
+    Ok((File::open(path).map_err(Error::io("cannot read", path))?, found.len()))
+}
+
+fn decoded(data: &Bytes, path: &Path) -> Result<pb::ModelProto> {
+    decode(data).map_err(|why| {
+        let why = sniff::foreign(data).unwrap_or_else(|| format!("{why}; export it again or download it again"));
         Error::model(format!("{} is not an ONNX model or is truncated: {why}", path.display()))
-    })?;
-    let dir = files::parent(path).to_path_buf();
-    Ok(SourceModel { proto, path: path.to_path_buf(), external: ExternalData::new(&dir), dir, sha256, bytes: found.len() })
+    })
 }
 
 /// Decodes and demands what every model has and a truncated file lacks.

@@ -1,5 +1,6 @@
 //! Writes models without a second copy of their weights in memory.
 
+use super::external::refer_to;
 use super::pb::{self, tensor_proto::DataLocation};
 use super::tensor;
 use crate::error::{Error, Result};
@@ -163,21 +164,7 @@ impl ExternalWriter {
             return Ok(());
         }
         let offset = self.add(&data)?;
-        let entry = |key: &str, value: String| pb::StringStringEntryProto { key: Some(key.into()), value: Some(value) };
-        *proto = pb::TensorProto {
-            name: proto.name.take(),
-            dims: std::mem::take(&mut proto.dims),
-            data_type: proto.data_type,
-            doc_string: proto.doc_string.take(),
-            metadata_props: std::mem::take(&mut proto.metadata_props),
-            external_data: vec![
-                entry("location", self.name.clone()),
-                entry("offset", offset.to_string()),
-                entry("length", data.len().to_string()),
-            ],
-            data_location: Some(DataLocation::External as i32),
-            ..Default::default()
-        };
+        refer_to(proto, &self.name, offset, data.len());
         Ok(())
     }
 

@@ -52,8 +52,19 @@ impl Operator for Constant {
         Ok(())
     }
 
-    fn infer(&self, _: &View) -> Rule<Vec<TensorType>> {
-        Err("constants are values of the graph, not nodes".into())
+    /// Of the nodes that write a function's constants out; what import finds are values of the graph, not nodes.
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        match n.node.attrs.get("value") {
+            Some(Attr::Tensor(value)) => Ok(vec![value.ty()]),
+            _ => Err("it has no tensor `value`".into()),
+        }
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        match n.node.attrs.get("value") {
+            Some(Attr::Tensor(value)) => Some(Known::Tensor(value.clone())),
+            _ => None,
+        }
     }
 
     fn notes(&self) -> &'static str {

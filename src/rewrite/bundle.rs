@@ -118,12 +118,12 @@ pub fn rewrite(model: &Path, output: &Path, options: &Options, force: bool) -> R
     let text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::model(format!("cannot write the manifest: {e}")))?;
 
     files.write(Bundle::INIT, init_model(&slots)?)?;
-    let mut model = emit::model(&step, options.dialect);
+    let mut model = emit::model(&step, options.dialect)?;
     model.metadata_props.push(pb::StringStringEntryProto { key: Some("spgraph.manifest".into()), value: Some(text.clone()) });
     files.write("step.onnx", model)?;
     let network = replaced.unwrap_or(original);
     let evaluation = graphs::evaluation(network.base(), &slots)?;
-    files.write("eval.onnx", emit::model(&evaluation, Dialect::Inlined))?;
+    files.write("eval.onnx", emit::model(&evaluation, Dialect::Inlined)?)?;
     let names: Vec<&str> = slots.iter().filter(|s| s.role.is_model()).map(|s| s.name.as_str()).collect();
     // Always whole: the tensors that are state are empty in it.
     onnx::write(out.path().join("template.onnx"), &template(network.into_source(), &names, &plan.split)?)?;
@@ -210,7 +210,7 @@ fn gradient_model(back: &graphs::Backward, dialect: Dialect) -> Result<(pb::Mode
         .chain(back.buffers.iter().map(|s| s.next))
         .collect();
     graph.name = "grad".into();
-    Ok((emit::model(&graph, dialect), outputs))
+    Ok((emit::model(&graph, dialect)?, outputs))
 }
 
 /// Gradients, scalars and state → penalty and next state.
@@ -227,7 +227,7 @@ fn apply_model(back: &graphs::Backward, options: &Options, penalties: Option<&Pe
     let slots = || updates.parameters.iter().chain(&updates.optimizer);
     graph.inputs = gradients.iter().copied().chain(updates.scalars.iter().map(|s| s.1)).chain(slots().map(|s| s.input)).collect();
     graph.outputs = std::iter::once(updates.penalty).chain(slots().map(|s| s.next)).collect();
-    Ok((emit::model(&graph, options.dialect), outputs))
+    Ok((emit::model(&graph, options.dialect)?, outputs))
 }
 
 /// No inputs; every state tensor at its start. Zeros are made, not stored.
@@ -265,7 +265,7 @@ fn init_model(slots: &[StateTensor]) -> Result<pb::ModelProto> {
         graph.rename(value, name);
         graph.outputs.push(value);
     }
-    Ok(emit::model(&graph, Dialect::Inlined))
+    emit::model(&graph, Dialect::Inlined)
 }
 
 /// The files of a bundle as they are written: each large one by a thread of its own, since most of that is waiting for the disk.

@@ -155,7 +155,8 @@ fn emitted(case: &Case, values: &[Tensor], wanted: &[usize], dynamic: bool) -> R
     }
     pass::apply_verified(&mut graph, &[&Alternatives]).map_err(|e| e.to_string())?;
     graph.verify()?;
-    Ok(Emitted { model: emit::model(&graph, Dialect::Functions), inputs, seeds, outputs: count, found })
+    let model = emit::model(&graph, Dialect::Functions).map_err(|e| e.to_string())?;
+    Ok(Emitted { model, inputs, seeds, outputs: count, found })
 }
 
 /// A value may be an output twice (an identity hands its cotangent on), but not under one name.

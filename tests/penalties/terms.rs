@@ -121,7 +121,7 @@ impl Case {
         let outputs = build(&mut b, &Pretrained { w, start, fisher, groups: &self.groups, strength });
         graph.outputs = outputs;
         let file = tempfile::NamedTempFile::with_suffix(".onnx").unwrap();
-        onnx::write(file.path(), &emit::model(&graph, dialect)).unwrap();
+        onnx::write(file.path(), &emit::model(&graph, dialect).unwrap()).unwrap();
         let mut session = engine.load(file.path()).unwrap();
         let strength = Tensor::from_floats(dtype, &vec![1; self.shape.len()], &[self.strength]);
         let results = session.run(&[("w", &tensor(&self.w)), ("alpha", &strength)]).unwrap();

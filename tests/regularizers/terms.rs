@@ -81,7 +81,7 @@ impl Case {
         assert_eq!(b.ty(term.gradient), b.ty(tuned));
         graph.outputs = vec![term.value, term.gradient];
         let file = tempfile::NamedTempFile::with_suffix(".onnx").unwrap();
-        onnx::write(file.path(), &emit::model(&graph, dialect)).unwrap();
+        onnx::write(file.path(), &emit::model(&graph, dialect).unwrap()).unwrap();
         let mut session = engine.load(file.path()).unwrap();
         let names: Vec<&str> = session.signature().inputs.iter().map(|p| feeds.iter().find(|f| f.0 == p.name).unwrap().0).collect();
         let given: Vec<(&str, &Tensor)> = names.iter().map(|n| (*n, &feeds.iter().find(|f| f.0 == *n).unwrap().1)).collect();

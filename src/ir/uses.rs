@@ -1,0 +1,86 @@
+//! Who needs what in a graph.
+
+use super::{Graph, Node, Tensor, ValueId};
+
+impl Graph {
+    /// Who reads each value.
+    pub fn readers(&self) -> Readers {
+        let mut readers = Readers { nodes: vec![vec![]; self.values.len()], outputs: vec![0; self.values.len()] };
+        for (i, node) in self.nodes.iter().enumerate() {
+            node.used().for_each(|v| readers.nodes[v.index()].push(i));
+        }
+        self.outputs.iter().for_each(|v| readers.outputs[v.index()] += 1);
+        readers
+    }
+
+    /// What the outputs need.
+    pub fn live(&self) -> Live<'_> {
+        let nodes: Vec<&Node> = self.nodes.iter().zip(self.live_nodes()).filter(|(_, live)| *live).map(|(n, _)| n).collect();
+        let mut read = vec![false; self.values.len()];
+        nodes.iter().flat_map(|n| n.used()).chain(self.outputs.iter().copied()).for_each(|v| read[v.index()] = true);
+        let initializers = self.ids().filter(|v| read[v.index()]).filter_map(|v| Some((v, self.value(v).initializer()?))).collect();
+        Live { initializers, nodes }
+    }
+
+    /// Which nodes the outputs need, by index.
+    pub fn live_nodes(&self) -> Vec<bool> {
+        let mut needed = vec![false; self.values.len()];
+        self.outputs.iter().for_each(|o| needed[o.index()] = true);
+        let mut live = vec![false; self.nodes.len()];
+        for (i, node) in self.nodes.iter().enumerate().rev() {
+            if node.outputs.iter().any(|o| needed[o.index()]) {
+                live[i] = true;
+                node.used().for_each(|v| needed[v.index()] = true);
+            }
+        }
+        live
+    }
+}
+
+/// The part of a graph that its outputs need.
+pub struct Live<'g> {
+    /// Constants that no node computes, by their place among the values.
+    pub initializers: Vec<(ValueId, &'g Tensor)>,
+    pub nodes: Vec<&'g Node>,
+}
+
+/// Who reads each value of a graph as it was when this was made.
+pub struct Readers {
+    nodes: Vec<Vec<usize>>,
+    outputs: Vec<usize>,
+}
+
+impl Readers {
+    /// The nodes that read a value, by index, once for each input.
+    pub fn of(&self, id: ValueId) -> &[usize] {
+        &self.nodes[id.index()]
+    }
+
+    /// Whether it is an output of the graph.
+    pub fn is_output(&self, id: ValueId) -> bool {
+        self.outputs[id.index()] > 0
+    }
+
+    /// How often it is read, by nodes and as an output of the graph.
+    pub fn count(&self, id: ValueId) -> usize {
+        self.nodes[id.index()].len() + self.outputs[id.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{DType, TensorType};
+
+    #[test]
+    fn readers_count_nodes_and_outputs() {
+        let mut g = Graph::new("g");
+        let x = g.input("x", TensorType::scalar(DType::F32));
+        let node = Node::new("n", "Mul", vec![Some(x), Some(x)], Default::default());
+        let y = g.node(node, vec![("y".into(), TensorType::scalar(DType::F32))])[0];
+        g.outputs = vec![y, x];
+        let readers = g.readers();
+        assert_eq!((readers.of(x), readers.count(x), readers.count(y)), (&[0, 0][..], 3, 1));
+        assert!(readers.is_output(x) && readers.of(y).is_empty());
+    }
+}

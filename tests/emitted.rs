@@ -1,0 +1,135 @@
+//! Emitted models read back: every file of a bundle is, as a typed graph, what it was, and is written the same again to the last bit.
+
+use prost::Message;
+use spgraph::bundle::manifest::BatchNormMode;
+use spgraph::emit::{self, Dialect};
+use spgraph::import::BatchSize;
+use spgraph::ir::{Domain, Graph};
+use spgraph::onnx::{self, ModelFile, pb};
+use spgraph::optim::{AdamW, Optimizer, UpdateRule};
+use spgraph::pass::{self, Inline, MergeEqual, RestoreOperators};
+use spgraph::rewrite::{HeadOption, Options, rewrite};
+use std::path::{Path, PathBuf};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// What emitting the graph again writes; functions stay calls, and what is written out stays written out.
+fn again(graph: &Graph, read: &pb::ModelProto) -> pb::ModelProto {
+    let mut model = emit::model(graph, Dialect::Functions).unwrap();
+    // What the graph does not hold: the manifest.
+    model.metadata_props = read.metadata_props.clone();
+    model
+}
+
+/// Reads every emitted file of a bundle and writes it again; gives the names of those that hold functions.
+fn round_trip(dir: &Path) -> Vec<String> {
+    let mut called = vec![];
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_string();
+        if !name.ends_with(".onnx") || name == "template.onnx" {
+            continue;
+        }
+        let file = onnx::open(&path).unwrap();
+        assert!(emit::is_emitted(&file.proto), "{name}");
+        let graph = emit::read(&file, None).unwrap();
+        graph.verify().unwrap();
+        let mut written = again(&graph, &file.proto);
+        file.external.refer(&mut written);
+        assert!(written.encode_to_vec() == std::fs::read(&path).unwrap(), "{} is written differently", path.display());
+        if graph.nodes.iter().any(|n| n.domain == Domain::Function) {
+            called.push(name);
+        }
+    }
+    called.sort();
+    called
+}
+
+fn bundle(name: &str, options: Options) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    rewrite(&fixture(name), &dir.path().join("bundle"), &options, false).unwrap();
+    dir
+}
+
+#[test]
+fn bundles_are_the_same_after_a_round_trip() {
+    let defaults = || Options { batch: BatchSize::Fixed(3), ..Options::default() };
+    let adamw = Optimizer { rule: UpdateRule::AdamW(AdamW::default()), ..Optimizer::default() };
+    let cases = [
+        ("basic.bn.onnx", Options { split: true, ..defaults() }),
+        ("basic.bn.onnx", Options { batch: BatchSize::Dynamic, split: true, head: HeadOption::Classes(4), ..defaults() }),
+        ("basic.bn.onnx", Options { dialect: Dialect::Inlined, split: true, external_data: true, ..defaults() }),
+        ("grouped.bn.onnx", Options { batch_norm: Some(BatchNormMode::Frozen), ..defaults() }),
+        ("mobilenet.bn.onnx", Options { external_data: true, split: true, optimizer: adamw, ..defaults() }),
+        ("shuffle.symbolic.onnx", Options { batch: BatchSize::Dynamic, ..defaults() }),
+        ("slices.bn.onnx", Options { dialect: Dialect::Inlined, ..defaults() }),
+        ("tokens.onnx", defaults()),
+        ("silu.bn.onnx", defaults()),
+        ("float64.bn.onnx", defaults()),
+        ("conv_head.onnx", Options { head: HeadOption::Classes(7), ..defaults() }),
+        ("pool_ceil.onnx", defaults()),
+        ("inception.bn.onnx", defaults()),
+        ("resnet18.bn.onnx", Options { batch: BatchSize::Fixed(2), ..defaults() }),
+    ];
+    for (name, options) in cases {
+        let inlined = options.dialect == Dialect::Inlined;
+        let dir = bundle(name, options);
+        let called = round_trip(&dir.path().join("bundle"));
+        assert_eq!(called.contains(&"step.onnx".to_string()), !inlined, "{name}: {called:?}");
+    }
+}
+
+#[test]
+fn the_batch_size_can_be_set_while_reading() {
+    let dir = bundle("basic.bn.onnx", Options { batch: BatchSize::Dynamic, ..Options::default() });
+    let file = onnx::open(dir.path().join("bundle/step.onnx")).unwrap();
+    let [open, fixed] = [None, Some(5)].map(|batch| emit::read(&file, batch).unwrap());
+    let known = |g: &Graph| g.values.iter().all(|v| v.ty.dims().is_some());
+    assert!(!known(&open) && known(&fixed));
+    assert_eq!(fixed.ty(fixed.inputs[0]).dims().unwrap()[0], 5);
+}
+
+#[test]
+fn passes_leave_no_function_and_no_alternative() {
+    let dir = bundle("resnet18.bn.onnx", Options { batch: BatchSize::Fixed(2), ..Options::default() });
+    let file = onnx::open(dir.path().join("bundle/step.onnx")).unwrap();
+    let mut graph = emit::read(&file, None).unwrap();
+    let count = |g: &Graph, domain| g.nodes.iter().filter(|n| n.domain == domain).count();
+    let (before, functions, alternatives) = (graph.nodes.len(), count(&graph, Domain::Function), count(&graph, Domain::Alternative));
+    assert!(functions > 0 && alternatives > 0);
+    pass::apply_verified(&mut graph, &[&RestoreOperators]).unwrap();
+    assert_eq!((count(&graph, Domain::Alternative), graph.nodes.len()), (0, before));
+    pass::apply_verified(&mut graph, &[&Inline]).unwrap();
+    let inlined = graph.nodes.len();
+    assert!(inlined > before && count(&graph, Domain::Onnx) == inlined);
+    pass::apply_verified(&mut graph, &[&MergeEqual]).unwrap();
+    assert!(graph.nodes.len() < inlined);
+}
+
+#[test]
+fn what_spgraph_never_writes_is_refused() {
+    let dir = bundle("basic.bn.onnx", Options { batch: BatchSize::Fixed(3), ..Options::default() });
+    let file = onnx::open(dir.path().join("bundle/step.onnx")).unwrap();
+    type Change = fn(&mut pb::ModelProto);
+    let cases: [(Change, &str); 5] = [
+        (|m| m.graph.as_mut().unwrap().node[0].op_type = Some("Frobnicate".into()), "(Frobnicate): spgraph does not know this operator"),
+        (|m| m.graph.as_mut().unwrap().node[0].domain = Some("com.example".into()), "its domain `com.example` is none of spgraph's"),
+        (|m| m.graph.as_mut().unwrap().node[1].input[0] = "nowhere".into(), "`nowhere` is read and computed nowhere before"),
+        (|m| m.functions.clear(), "there is no function of that name"),
+        (
+            |m| {
+                let graph = m.graph.as_mut().unwrap();
+                graph.output[0].r#type = graph.input[0].r#type.clone();
+            },
+            "is declared as",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut broken = ModelFile { proto: file.proto.clone(), ..file.clone() };
+        change(&mut broken.proto);
+        let error = emit::read(&broken, None).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("step.onnx is not as spgraph writes models"), "{error}");
+    }
+}
