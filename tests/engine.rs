@@ -3,9 +3,9 @@
 //! ONNX Runtime's library must be there (`spgraph runtime install`, or ORT_DYLIB_PATH): without it these tests fail.
 
 use prost::Message;
-use spgraph::engine::{self, Device, Engine, EngineChoice, EngineOptions, StatePort, inline_functions};
+use spgraph::engine::{self, Device, Engine, EngineChoice, EngineOptions, StatePort};
 use spgraph::ir::{DType, Tensor};
-use spgraph::onnx::pb;
+use spgraph::onnx::{inline_functions, pb};
 use std::path::{Path, PathBuf};
 
 // ---- building models ----

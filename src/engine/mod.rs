@@ -2,8 +2,7 @@
 //!
 //! [`ENGINES`] is the list of them. Another runtime is a folder with the three traits of [`session`](self) and a row there.
 
-mod inline;
-mod merge;
+mod model;
 mod native;
 mod options;
 mod ort;
@@ -11,7 +10,6 @@ mod session;
 mod signature;
 mod tract;
 
-pub use self::inline::inline_functions;
 pub use self::options::{Device, EngineChoice, EngineOptions, Kernels};
 pub use self::ort::{Candidate, Origin, OrtEngine, discover, install};
 pub use self::session::{Engine, EngineEntry, Opened, Session, Stepper};

@@ -4,7 +4,6 @@
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::onnx::pb;
-use prost::Message;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
@@ -206,12 +205,6 @@ impl Signature {
         }
         Ok(())
     }
-}
-
-/// Reads a model file. Large tensors share the bytes that were read.
-pub(super) fn read_model(path: &Path) -> Result<pb::ModelProto> {
-    let bytes = bytes::Bytes::from(std::fs::read(path).map_err(Error::io("cannot read the model", path))?);
-    pb::ModelProto::decode(bytes).map_err(|e| Error::model(format!("{} is no ONNX model, or it is damaged: {e}", path.display())))
 }
 
 pub(super) fn graph_of<'a>(model: &'a pb::ModelProto, path: &Path) -> Result<&'a pb::GraphProto> {

@@ -11,8 +11,8 @@ mod types;
 mod uses;
 mod verify;
 
-pub use element::{Element, TensorError};
 pub use attributes::{Attr, Attrs, Domain};
+pub use element::{Element, TensorError};
 pub use graph::{Elem, Graph, Node, Value, ValueId};
 pub use rebuild::{Becomes, Rebuild, rebuild};
 pub use tensor::Tensor;

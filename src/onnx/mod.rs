@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod external;
+mod functions;
 #[allow(clippy::all, missing_docs)]
 #[rustfmt::skip]
 pub mod pb;
@@ -13,6 +14,7 @@ pub mod write;
 
 pub use attributes::Attributes;
 pub use external::ExternalData;
+pub use functions::inline_functions;
 pub use read::{ModelFile, SourceModel, open, read};
 pub use tensor::{inline_external, tensor, tensor_with, to_proto};
 pub use write::{ExternalWriter, write, write_external, write_to};

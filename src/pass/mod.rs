@@ -4,6 +4,7 @@
 mod alternatives;
 mod batch_norm;
 mod batch_size;
+mod fix_values;
 mod inline;
 mod merge;
 mod restore;
@@ -14,6 +15,7 @@ mod types;
 pub use alternatives::Alternatives;
 pub use batch_norm::train_batch_norm;
 pub use batch_size::FixBatch;
+pub use fix_values::FixValues;
 pub use inline::Inline;
 pub use merge::MergeEqual;
 pub use restore::RestoreOperators;

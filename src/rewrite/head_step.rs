@@ -3,9 +3,11 @@
 use super::update::square_name;
 use crate::bundle::Bundle;
 use crate::bundle::manifest::{Role, State};
+use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::onnx::{self, pb, to_proto};
+use crate::onnx::{self, pb};
+use crate::pass::{self, FixValues};
 use std::collections::HashSet;
 
 /// Whether a step of the head alone moves it: the head, its optimizer state and averages, and BatchNorm's statistics, which the
@@ -29,39 +31,13 @@ pub fn head_step(bundle: &Bundle, state: &[Tensor]) -> Result<(pb::ModelProto, V
     }
     let shared: HashSet<&str> = states.iter().filter(|s| s.role == Role::Shared).map(|s| s.name.as_str()).collect();
     let live: Vec<bool> = states.iter().map(|s| moves(s, &shared)).collect();
-    let source = onnx::read(bundle.step())?;
-    let mut model = source.proto;
-    onnx::inline_external(&mut model, &source.external)?;
-    let graph = model.graph.as_mut().ok_or_else(|| Error::model("step.onnx has no graph: run `spgraph rewrite` again"))?;
-    let fixed = || states.iter().zip(state).zip(&live).filter(|(_, live)| !**live).map(|(pair, _)| pair);
-    let inputs: HashSet<&str> = fixed().map(|(s, _)| s.input.as_str()).collect();
-    let outputs: HashSet<&str> = fixed().map(|(s, _)| s.output.as_str()).collect();
-    graph.input.retain(|i| !inputs.contains(i.name()));
-    graph.output.retain(|o| !outputs.contains(o.name()));
-    graph.initializer.extend(fixed().map(|(s, tensor)| to_proto(s.input.as_str(), tensor)));
+    let fixed: Vec<(&State, &Tensor)> = states.iter().zip(state).zip(&live).filter(|(_, live)| !**live).map(|(pair, _)| pair).collect();
+    let mut graph = emit::read(&onnx::open(bundle.step())?, None)?;
+    let mut values: Vec<(String, Tensor)> = fixed.iter().map(|(s, tensor)| (s.input.clone(), (*tensor).clone())).collect();
     // Their gradients have no part in the global norm.
-    for (s, tensor) in fixed().filter(|(s, _)| s.role == Role::Shared) {
-        let square = square_name(&s.name);
-        if let Some(at) = graph.node.iter().position(|n| n.output.contains(&square)) {
-            graph.node.remove(at);
-            graph.initializer.push(to_proto(square, &Tensor::zeros(tensor.dtype(), &[])));
-        }
-    }
-    prune(graph);
-    Ok((model, live))
-}
-
-/// Drops nodes and initializers that no output needs. The graph has no subgraphs: spgraph wrote it.
-fn prune(graph: &mut pb::GraphProto) {
-    let mut needed: HashSet<String> = graph.output.iter().map(|o| o.name().to_string()).collect();
-    let mut kept = vec![];
-    for node in std::mem::take(&mut graph.node).into_iter().rev() {
-        if node.output.iter().any(|o| needed.contains(o)) {
-            needed.extend(node.input.iter().cloned());
-            kept.push(node);
-        }
-    }
-    kept.reverse();
-    graph.node = kept;
-    graph.initializer.retain(|t| needed.contains(t.name()));
+    let squares = fixed.iter().filter(|(s, _)| s.role == Role::Shared).map(|(s, tensor)| (square_name(&s.name), tensor.dtype()));
+    values.extend(squares.filter(|(name, _)| graph.find(name).is_some()).map(|(name, dtype)| (name, Tensor::zeros(dtype, &[]))));
+    let dropped = fixed.iter().map(|(s, _)| s.output.clone()).collect();
+    pass::apply(&mut graph, &[&FixValues { values, dropped }])?;
+    Ok((emit::model(&graph, Dialect::Functions)?, live))
 }

@@ -14,10 +14,10 @@ mod ops;
 pub use self::compute::Isa;
 pub use self::ops::domain;
 
-use super::inline::{inline_functions, restore_operators};
 use crate::error::{Error, Result};
 use crate::ir::Domain;
-use crate::onnx::pb;
+use crate::onnx::{inline_functions, pb};
+use crate::operator::Function;
 use prost::Message;
 use std::collections::HashSet;
 
@@ -88,6 +88,17 @@ fn rewrite(model: &mut pb::ModelProto) -> Option<Vec<(String, String)>> {
     graph.value_info.clear();
     model.opset_import.push(pb::OperatorSetIdProto { domain: Some(ops::DOMAIN.into()), version: Some(1) });
     Some(in_place)
+}
+
+/// Puts the operators back for which functions of the domain [`Domain::Alternative`] stand.
+fn restore_operators(model: &mut pb::ModelProto) {
+    let alternative = Domain::Alternative.name();
+    for node in model.graph.iter_mut().flat_map(|g| &mut g.node).filter(|n| n.domain() == alternative) {
+        node.op_type = Some(Function::base_name(node.op_type()).into());
+        node.domain = None;
+    }
+    model.functions.retain(|f| f.domain() != alternative);
+    model.opset_import.retain(|o| o.domain() != alternative);
 }
 
 #[cfg(test)]

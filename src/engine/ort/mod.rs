@@ -14,14 +14,14 @@ use self::environment::{environment, preload_cuda_libraries};
 use self::explain::explain;
 use self::stepper::OrtStepper;
 use self::values::{output, to_ort};
-use super::inline::inline_functions;
+use super::model::{WRITTEN_OUT, read_model, without_functions};
 use super::native;
 use super::options::{Device, EngineChoice, EngineOptions, description};
 use super::session::{Engine, EngineEntry, Opened, Session, Stepper};
-use super::signature::{Signature, StatePort, graph_of, one_paragraph, read_model};
+use super::signature::{Signature, StatePort, graph_of, one_paragraph};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::onnx;
+use crate::storage::files;
 use ::ort::environment::Environment;
 use ::ort::ep;
 use ::ort::session::Session as Loaded;
@@ -118,7 +118,7 @@ impl OrtEngine {
     /// With `profile`, the session records node times; the path is the beginning of the record's file name.
     /// Gives the pairs of inputs and outputs that may share a buffer as well.
     fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(Loaded, Signature, SharedBuffers)> {
-        let proto = read_model(model)?;
+        let proto = read_model(model)?.proto;
         let signature = Signature::from_graph(graph_of(&proto, model)?, model)?;
         let native = match self.native {
             Some(isa) => native::prepare(proto, profile.is_some())?.map(|prepared| (isa, prepared)),
@@ -204,13 +204,11 @@ impl Engine for OrtEngine {
 /// A copy of `model` in `folder` in which no function is called: ONNX Runtime names the nodes of functions' bodies after the
 /// function alone.
 fn written_out(model: &Path, folder: &Path) -> Result<PathBuf> {
-    let source = onnx::read(model)?;
-    let mut proto = source.proto;
-    inline_functions(&mut proto)?;
+    let proto = without_functions(read_model(model)?, WRITTEN_OUT)?;
     let outside = proto.graph.iter().flat_map(|g| &g.initializer).flat_map(|t| &t.external_data);
     let weights: HashSet<String> = outside.filter(|e| e.key() == "location").map(|e| e.value().to_string()).collect();
     for name in weights {
-        let (from, to) = (source.dir.join(&name), folder.join(&name));
+        let (from, to) = (files::parent(model).join(&name), folder.join(&name));
         // A second name for the same file where the file system allows it.
         std::fs::hard_link(&from, &to).or_else(|_| std::fs::copy(&from, &to).map(drop)).map_err(Error::io("cannot copy", &from))?;
     }

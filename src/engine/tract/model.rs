@@ -1,12 +1,12 @@
 //! A model file in tract: read, and prepared for each shape of its inputs that is met.
 
-use super::super::inline::{inline_functions, restore_operators};
-use super::super::merge::merge_equal_nodes;
-use super::super::signature::{PortDim, Signature, graph_of, one_paragraph, read_model};
+use super::super::model::{read_model, without_functions};
+use super::super::signature::{PortDim, Signature, graph_of, one_paragraph};
 use super::values::datum_type;
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::onnx::pb;
+use crate::pass::{Inline, MergeEqual, Pass, RestoreOperators};
 use bytes::Bytes;
 use prost::Message;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,18 @@ const KEPT_PLANS: usize = 4;
 /// Initializers from this size on reach tract one by one instead of inside the protobuf.
 const DETACHED_BYTES: usize = 1 << 10;
 
+/// What tract gets of a graph of spgraph's.
+const PASSES: &[&dyn Pass] = &[
+    // Alternatives are chosen for ONNX Runtime's kernels; tract's own are better for the operators.
+    &RestoreOperators,
+    // It knows no functions.
+    &Inline,
+    // It merges equal nodes itself, but its pass (`PushSplitDown` in 0.23) loses both of two equal nodes with two inputs when the
+    // inputs list the nodes in different orders: running the model then ends in "eval() called on a Dummy op". Where there are no
+    // equal nodes to begin with it has nothing to lose.
+    &MergeEqual,
+];
+
 /// A parsed model, and its plans for the shapes that it has met.
 pub(super) struct Model {
     pub(super) signature: Signature,
@@ -37,17 +49,12 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn load(path: &Path, executor: &Executor) -> Result<Model> {
-        let mut proto = read_model(path)?;
-        restore_operators(&mut proto);
-        inline_functions(&mut proto)?;
+        let mut proto = without_functions(read_model(path)?, PASSES)?;
         let graph = graph_of(&proto, path)?;
         check_outputs_exist(graph, path)?;
         let signature = Signature::from_graph(graph, path)?;
         let provider = Arc::new(Detached::take(&mut proto, path)?);
-        proto.graph.iter_mut().for_each(|graph| {
-            merge_equal_nodes(graph);
-            forget_symbols(graph);
-        });
+        proto.graph.iter_mut().for_each(forget_symbols);
         let encoded = proto.encode_to_vec();
         drop(proto);
         let directory = match path.parent() {

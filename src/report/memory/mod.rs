@@ -1,20 +1,28 @@
 //! How much memory a training step takes, and what takes it, told from the graph without running it.
 
 mod lifetime;
-mod step;
 
 use self::lifetime::{Lifetimes, bytes, lifetimes};
 use super::profile::{Part, origin};
 use crate::bundle::Bundle;
+use crate::emit;
 use crate::error::{Error, Result};
 use crate::ir::{Graph, ValueId};
+use crate::onnx;
 use crate::ops::table;
+use crate::pass::{self, Inline, Pass};
 use crate::train::batch_size;
 use serde::Serialize;
 use std::collections::HashSet;
 
 /// Values that are listed one by one.
 const LISTED: usize = 10;
+
+/// What is done to the step before it is looked at.
+const PASSES: &[&dyn Pass] = &[
+    // ONNX Runtime writes functions out before it plans its memory; alternatives too, they are for its standard kernels.
+    &Inline,
+];
 
 /// The memory of a step at its peak, as [`plan_memory`] predicts it for ONNX Runtime's CPU provider.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,9 +66,15 @@ pub struct LiveValue {
 /// Walks the bundle's step and adds up what is needed at each node. `batch` is the number of images where the bundle takes any.
 pub fn plan_memory(bundle: &Bundle, batch: Option<usize>) -> Result<MemoryPlan> {
     let batch = batch_size(bundle, batch)?;
-    let graph = step::read(&bundle.step(), batch)?;
+    let mut graph = emit::read(&onnx::open(bundle.step())?, Some(batch))?;
+    pass::apply(&mut graph, PASSES)?;
     let state: HashSet<&str> = bundle.manifest.state.iter().map(|s| s.input.as_str()).collect();
     plan(&graph, &state, batch).ok_or_else(|| Error::model(format!("{} computes nothing", bundle.step().display())))
+}
+
+/// Whether the graph holds the value, as an initializer or in a node without inputs.
+fn is_constant(graph: &Graph, v: ValueId) -> bool {
+    graph.value(v).constant.is_some() && graph.producer(v).is_none_or(|n| n.inputs.is_empty())
 }
 
 fn plan(graph: &Graph, state: &HashSet<&str>, batch: usize) -> Option<MemoryPlan> {
@@ -76,7 +90,7 @@ fn plan(graph: &Graph, state: &HashSet<&str>, batch: usize) -> Option<MemoryPlan
         ("workspace", of("workspace") + found.workspace),
         // Two sets, which take turns.
         ("state", 2 * total(&mut graph.inputs.iter().copied().filter(is_state))),
-        ("constants", total(&mut graph.ids().filter(|&v| graph.value(v).constant.is_some() && graph.value(v).producer.is_none()))),
+        ("constants", total(&mut graph.ids().filter(|&v| is_constant(graph, v)))),
         ("feeds", total(&mut graph.inputs.iter().copied().filter(|v| !is_state(v)))),
     ];
     categories.sort_by_key(|c| std::cmp::Reverse(c.1));

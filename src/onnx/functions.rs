@@ -1,9 +1,8 @@
-//! Replaces the calls of model-local functions by the functions' bodies, for runtimes that know no functions.
+//! Model-local functions of models that others wrote, for runtimes that know none. Those of spgraph's own models are written out in the
+//! typed graph.
 
+use super::pb;
 use crate::error::{Error, Result};
-use crate::ir::Domain;
-use crate::onnx::pb;
-use crate::operator::Function;
 use std::collections::{HashMap, HashSet};
 
 /// (domain, name, overload) of a function, and of the nodes that call it.
@@ -33,16 +32,6 @@ pub fn inline_functions(model: &mut pb::ModelProto) -> Result<()> {
     let result = inliner.expand_graph(&mut graph);
     model.graph = Some(graph);
     result
-}
-
-/// Puts the operators back for which functions of the domain [`Domain::Alternative`] stand, for runtimes that have better kernels for them.
-pub fn restore_operators(model: &mut pb::ModelProto) {
-    for node in model.graph.iter_mut().flat_map(|g| &mut g.node).filter(|n| n.domain() == Domain::Alternative.name()) {
-        node.op_type = Some(Function::base_name(node.op_type()).into());
-        node.domain = None;
-    }
-    model.functions.retain(|f| f.domain() != Domain::Alternative.name());
-    model.opset_import.retain(|o| o.domain() != Domain::Alternative.name());
 }
 
 struct Inliner<'a> {

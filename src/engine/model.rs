@@ -1,0 +1,49 @@
+//! A model file on its way into a runtime: as a typed graph where spgraph wrote it, so that passes can change it; as it is otherwise.
+
+use crate::emit::{self, Dialect};
+use crate::error::{Error, Result};
+use crate::ir::Graph;
+use crate::onnx::{ExternalData, ModelFile, inline_functions, pb};
+use crate::pass::{self, Inline, Pass};
+use crate::storage::files;
+use prost::Message;
+use std::path::Path;
+
+/// Reads a model file. Large tensors share the bytes that were read.
+pub(super) fn read_model(path: &Path) -> Result<ModelFile> {
+    let bytes = bytes::Bytes::from(std::fs::read(path).map_err(Error::io("cannot read the model", path))?);
+    let proto =
+        pb::ModelProto::decode(bytes).map_err(|e| Error::model(format!("{} is no ONNX model, or it is damaged: {e}", path.display())))?;
+    Ok(ModelFile { proto, path: path.to_path_buf(), external: ExternalData::new(files::parent(path)) })
+}
+
+/// The typed graph of a model that spgraph wrote. Others' models have none, nor have those of spgraph that were edited since: a runtime
+/// takes them as they are.
+pub(super) fn typed(file: &ModelFile) -> Option<Graph> {
+    if emit::is_emitted(&file.proto) { emit::read(file, None).ok() } else { None }
+}
+
+/// The graph as a model again, beside the files with its weights.
+pub(super) fn emitted(graph: &Graph, file: &ModelFile) -> Result<pb::ModelProto> {
+    let mut model = emit::model(graph, Dialect::Functions)?;
+    file.external.refer(&mut model);
+    Ok(model)
+}
+
+/// The model after `passes`, which leave no function in it; without a typed graph, the model with its functions written out.
+pub(super) fn without_functions(file: ModelFile, passes: &[&dyn Pass]) -> Result<pb::ModelProto> {
+    match typed(&file) {
+        Some(mut graph) => {
+            pass::apply(&mut graph, passes)?;
+            emitted(&graph, &file)
+        }
+        None => {
+            let mut model = file.proto;
+            inline_functions(&mut model)?;
+            Ok(model)
+        }
+    }
+}
+
+/// What a runtime needs that is to tell the nodes of functions' bodies apart.
+pub(super) const WRITTEN_OUT: &[&dyn Pass] = &[&Inline];
