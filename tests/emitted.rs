@@ -2,12 +2,14 @@
 
 use prost::Message;
 use spgraph::bundle::manifest::BatchNormMode;
+use spgraph::bundle::{Bundle, start_state};
 use spgraph::emit::{self, Dialect};
+use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels};
 use spgraph::import::BatchSize;
-use spgraph::ir::{Domain, Graph};
+use spgraph::ir::{Domain, Graph, Tensor};
 use spgraph::onnx::{self, ModelFile, pb};
 use spgraph::optim::{AdamW, Optimizer, UpdateRule};
-use spgraph::pass::{self, Inline, MergeEqual, RestoreOperators};
+use spgraph::pass::{self, Inline, MergeEqual, Pass, RestoreOperators};
 use spgraph::rewrite::{HeadOption, Options, rewrite};
 use std::path::{Path, PathBuf};
 
@@ -106,6 +108,45 @@ fn passes_leave_no_function_and_no_alternative() {
     assert!(inlined > before && count(&graph, Domain::Onnx) == inlined);
     pass::apply_verified(&mut graph, &[&MergeEqual]).unwrap();
     assert!(graph.nodes.len() < inlined);
+}
+
+/// All outputs of a step's graph for one batch, by ONNX Runtime's own kernels.
+fn outputs(graph: &Graph, bundle: &Bundle, folder: &Path) -> Vec<Tensor> {
+    let path = folder.join("step.onnx");
+    onnx::write(&path, &emit::model(graph, Dialect::Functions).unwrap()).unwrap();
+    let options = EngineOptions { choice: EngineChoice::Ort, kernels: Kernels::Standard, threads: Some(1), ..Default::default() };
+    let mut session = engine::open(&options).unwrap().load(&path).unwrap();
+    let m = &bundle.manifest;
+    let shape: Vec<usize> = m.data.input.shape.iter().map(|&d| usize::try_from(d).unwrap()).collect();
+    let pixels: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i as f32 * 0.37).sin()).collect();
+    let (data, target) = (Tensor::from_f32(&shape, &pixels), Tensor::from_i64(&[shape[0]], &vec![1; shape[0]]));
+    let scalars: Vec<_> = m.scalars.iter().map(|s| (s.name.clone(), Tensor::from_f32(&[], &[s.default as f32]))).collect();
+    let state = start_state(bundle).unwrap();
+    let mut feeds: Vec<(&str, &Tensor)> = vec![(&m.data.input.name, &data), (&m.data.target.name, &target)];
+    feeds.extend(scalars.iter().map(|(n, t)| (n.as_str(), t)));
+    feeds.extend(m.state.iter().map(|s| s.input.as_str()).zip(&state));
+    session.run(&feeds).unwrap()
+}
+
+#[test]
+fn passes_keep_the_numbers() {
+    for name in ["basic.bn.onnx", "silu.bn.onnx"] {
+        let dir = bundle(name, Options { batch: BatchSize::Fixed(3), ..Options::default() });
+        let bundle = Bundle::open(&dir.path().join("bundle")).unwrap();
+        let graph = emit::read(&onnx::open(bundle.step()).unwrap(), None).unwrap();
+        let expected = outputs(&graph, &bundle, dir.path());
+        let lists: [&[&dyn Pass]; 4] = [&[&RestoreOperators], &[&Inline], &[&MergeEqual], &[&RestoreOperators, &Inline, &MergeEqual]];
+        for passes in lists {
+            let mut changed = graph.clone();
+            pass::apply_verified(&mut changed, passes).unwrap();
+            let names: Vec<_> = passes.iter().map(|p| p.name()).collect();
+            for (i, (a, b)) in expected.iter().zip(outputs(&changed, &bundle, dir.path())).enumerate() {
+                for (a, b) in a.to_f64().unwrap().into_iter().zip(b.to_f64().unwrap()) {
+                    assert!((a - b).abs() <= 1e-5 * (1.0 + a.abs()), "{name} after {names:?}, output {i}: {a} became {b}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
