@@ -4,9 +4,9 @@ use super::layout::BatchLayout;
 use super::mode::Mode;
 use crate::bundle::manifest::Preprocessing;
 use crate::error::{Error, Result};
-use crate::storage::tensor_file::{self, KEY};
+use crate::ir::{DType, Tensor};
+use crate::storage::tensor_file;
 use ndarray::{Array, Array2, ArrayD, Dimension};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -80,22 +80,16 @@ struct Header {
     identity: Identity,
 }
 
-fn bytes_of(values: impl Iterator<Item = f64>) -> Vec<u8> {
-    values.flat_map(f64::to_le_bytes).collect()
-}
-
 /// Writes the sums whole or not at all.
 pub fn write(path: &Path, identity: &Identity, sums: &Sums) -> Result<()> {
-    let failed = |why: String| Error::training(format!("cannot write {}: {why}", path.display()));
     let Sums { batches, images, calls, pairs, .. } = *sums;
     let header = Header { format: FORMAT, batches, images, calls, pairs, identity: identity.clone() };
-    let mut data: Vec<(String, Vec<u8>)> =
-        sums.squares.iter().enumerate().map(|(i, v)| (format!("squares.{i}"), bytes_of(v.iter().copied()))).collect();
-    data.push(("traces".into(), bytes_of(sums.traces.iter().flatten().copied())));
-    data.push(("open".into(), bytes_of(sums.open.iter().copied())));
-    let views = data.iter().map(|(name, bytes)| Ok((name, TensorView::new(Dtype::F64, vec![bytes.len() / 8], bytes)?)));
-    let views = views.collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>().map_err(|e| failed(e.to_string()))?;
-    tensor_file::write(path, true, &header, views, failed)
+    let tensor = |values: Vec<f64>| Tensor::from_vec(&[values.len()], values);
+    let mut tensors: Vec<(String, Tensor)> =
+        sums.squares.iter().enumerate().map(|(i, v)| (format!("squares.{i}"), tensor(v.iter().copied().collect()))).collect();
+    tensors.push(("traces".into(), tensor(sums.traces.iter().flatten().copied().collect())));
+    tensors.push(("open".into(), tensor(sums.open.iter().copied().collect())));
+    tensor_file::write(path, true, &header, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
 }
 
 /// Reads the sums back, in the shapes that those of `like` have. Fails where they are of another estimation than `asked`.
@@ -103,13 +97,7 @@ pub fn read(path: &Path, asked: &Identity, like: &Sums) -> Result<Sums> {
     let damaged = |why: String| {
         Error::model(format!("{} is no checkpoint of `spgraph fisher`, or it is damaged: {why}. --force starts anew", path.display()))
     };
-    let data = std::fs::read(path).map_err(Error::io("cannot read", path))?;
-    let (_, header) = SafeTensors::read_metadata(&data).map_err(|e| damaged(e.to_string()))?;
-    let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| damaged("spgraph did not write it".into()))?;
-    let header: Header = serde_json::from_str(text).map_err(|e| damaged(e.to_string()))?;
-    if header.format != FORMAT {
-        return Err(damaged(format!("it has format {}, and this spgraph reads {FORMAT}", header.format)));
-    }
+    let (header, tensors): (Header, _) = tensor_file::read(path, "cannot read", FORMAT, damaged)?;
     let differences = header.identity.differences(asked);
     if !differences.is_empty() {
         return Err(Error::usage(format!(
@@ -118,13 +106,12 @@ pub fn read(path: &Path, asked: &Identity, like: &Sums) -> Result<Sums> {
             differences.join("; ")
         )));
     }
-    let file = SafeTensors::deserialize(&data).map_err(|e| damaged(e.to_string()))?;
     let values = |name: &str, count: usize| {
-        let view = file.tensor(name).map_err(|e| damaged(e.to_string()))?;
-        if view.dtype() != Dtype::F64 || view.shape() != [count] {
+        let tensor = tensors.get(name).ok_or_else(|| damaged(format!("it lacks `{name}`")))?;
+        if tensor.dtype() != DType::F64 || tensor.shape() != [count] {
             return Err(damaged(format!("`{name}` has another type or size")));
         }
-        Ok(view.data().chunks_exact(8).map(|c| f64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]])).collect::<Vec<_>>())
+        Ok(tensor.to_f64()?)
     };
     let squares = like.squares.iter().enumerate();
     let squares = squares.map(|(i, sum)| shaped(values(&format!("squares.{i}"), sum.len())?, sum)).collect::<Result<_>>()?;

@@ -6,7 +6,6 @@ use crate::ir::{DType, Tensor};
 use crate::storage::fisher_file::SourceInfo;
 use crate::storage::tensor_file;
 use ndarray::Array1;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
@@ -39,14 +38,8 @@ pub struct AttentionFile {
 
 /// Writes the file whole or not at all.
 pub fn write(path: &Path, force: bool, info: &Info, layers: &[(String, Array1<f64>)]) -> Result<()> {
-    let failed = |why: String| Error::data(format!("cannot write {}: {why}", path.display()));
     let tensors: Vec<(&str, Tensor)> = layers.iter().map(|(n, v)| (n.as_str(), v.mapv(|v| v as f32).into())).collect();
-    let mut views = vec![];
-    for (name, tensor) in &tensors {
-        let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), tensor.bytes()).map_err(|e| failed(e.to_string()))?;
-        views.push((*name, view));
-    }
-    tensor_file::write(path, force, info, views, failed)
+    tensor_file::write(path, force, info, tensors.iter().map(|(name, tensor)| (*name, tensor)))
 }
 
 /// Reads and checks a file: its format, its types, and that no weight is negative or not finite.
@@ -57,22 +50,14 @@ pub fn read(path: &Path) -> Result<AttentionFile> {
             path.display()
         ))
     };
-    let data = bytes::Bytes::from(std::fs::read(path).map_err(Error::io("cannot read the attention file", path))?);
-    let info: Info = tensor_file::header(&data, refused)?;
-    if info.format != FORMAT {
-        return Err(refused(format!("it has format {}, and this spgraph reads {FORMAT}", info.format)));
-    }
-    let file = SafeTensors::deserialize(&data).map_err(|e| refused(e.to_string()))?;
-    let mut tensors = HashMap::new();
-    for (name, view) in file.tensors() {
-        if view.dtype() != Dtype::F32 || view.shape().len() != 1 {
-            return Err(refused(format!("`{name}` is {:?} of shape {:?}, not a vector of F32", view.dtype(), view.shape())));
+    let (info, tensors) = tensor_file::read(path, "cannot read the attention file", FORMAT, refused)?;
+    for (name, tensor) in &tensors {
+        if tensor.dtype() != DType::F32 || tensor.shape().len() != 1 {
+            return Err(refused(format!("`{name}` is {}, not a vector of float32", tensor.ty())));
         }
-        let tensor = Tensor::new(DType::F32, view.shape().to_vec(), data.slice_ref(view.data()))?;
         if let Some(wrong) = tensor.to_f64()?.into_iter().find(|v| !(v.is_finite() && *v >= 0.0)) {
             return Err(refused(format!("`{name}` holds {wrong}, which is no weight")));
         }
-        tensors.insert(name, tensor);
     }
     Ok(AttentionFile { info, tensors })
 }

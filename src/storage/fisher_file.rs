@@ -4,7 +4,6 @@
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::storage::tensor_file;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
@@ -55,16 +54,13 @@ fn is_entry(value: f64) -> bool {
 
 /// Writes the file whole or not at all. Fails on entries that are negative or no numbers.
 pub fn write(path: &Path, force: bool, info: &Info, tensors: &[(String, Tensor)]) -> Result<()> {
-    let failed = |why: String| Error::data(format!("cannot write {}: {why}", path.display()));
-    let mut views = vec![];
     for (name, tensor) in tensors {
         if let Some(value) = tensor.to_f64()?.into_iter().find(|v| !is_entry(*v)) {
-            return Err(failed(format!("the Fisher information of `{name}` holds {value} as float32")));
+            let why = format!("the Fisher information of `{name}` holds {value} as float32");
+            return Err(Error::data(format!("cannot write {}: {why}", path.display())));
         }
-        let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), tensor.bytes()).map_err(|e| failed(e.to_string()))?;
-        views.push((name.as_str(), view));
     }
-    tensor_file::write(path, force, info, views, failed)
+    tensor_file::write(path, force, info, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
 }
 
 /// Reads and checks a file: its format, its types, and that no entry is negative or not finite.
@@ -72,18 +68,11 @@ pub fn read(path: &Path) -> Result<FisherFile> {
     let refused = |why: String| {
         Error::model(format!("{} is no Fisher file of spgraph, or it is damaged: {why}. Make one with `spgraph fisher`", path.display()))
     };
-    let data = bytes::Bytes::from(std::fs::read(path).map_err(Error::io("cannot read the Fisher file", path))?);
-    let info: Info = tensor_file::header(&data, refused)?;
-    if info.format != FORMAT {
-        return Err(refused(format!("it has format {}, and this spgraph reads {FORMAT}", info.format)));
-    }
-    let file = SafeTensors::deserialize(&data).map_err(|e| refused(e.to_string()))?;
-    let mut tensors = HashMap::new();
-    for (name, view) in file.tensors() {
-        if view.dtype() != Dtype::F32 {
-            return Err(refused(format!("`{name}` has elements of type {:?}, not F32", view.dtype())));
+    let (info, tensors) = tensor_file::read(path, "cannot read the Fisher file", FORMAT, refused)?;
+    for (name, tensor) in &tensors {
+        if tensor.dtype() != DType::F32 {
+            return Err(refused(format!("`{name}` has elements of type {}, not float32", tensor.dtype())));
         }
-        let tensor = Tensor::new(DType::F32, view.shape().to_vec(), data.slice_ref(view.data()))?;
         let wrong: Vec<f64> = tensor.to_f64()?.into_iter().filter(|v| !is_entry(*v)).collect();
         if let Some(first) = wrong.first() {
             return Err(refused(format!(
@@ -92,7 +81,6 @@ pub fn read(path: &Path) -> Result<FisherFile> {
                 tensor.count()
             )));
         }
-        tensors.insert(name, tensor);
     }
     Ok(FisherFile { info, tensors })
 }

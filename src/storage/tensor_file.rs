@@ -1,32 +1,76 @@
 //! Safetensors files as spgraph writes them: tensors, and one metadata key with JSON behind it.
 
 use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
 use crate::storage::files::write_whole;
-use safetensors::tensor::{SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::path::Path;
 
 /// The one metadata key: several would be written in random order.
-pub const KEY: &str = "spgraph";
+const KEY: &str = "spgraph";
 
-/// Writes the tensors, with `header` as JSON under [`KEY`], whole or not at all. `failed` makes the error for what cannot be encoded.
-pub fn write<S: AsRef<str> + Ord + std::fmt::Display>(
+/// (our type, theirs)
+const TYPES: [(DType, Dtype); 13] = [
+    (DType::F32, Dtype::F32),
+    (DType::F64, Dtype::F64),
+    (DType::F16, Dtype::F16),
+    (DType::BF16, Dtype::BF16),
+    (DType::I8, Dtype::I8),
+    (DType::I16, Dtype::I16),
+    (DType::I32, Dtype::I32),
+    (DType::I64, Dtype::I64),
+    (DType::U8, Dtype::U8),
+    (DType::U16, Dtype::U16),
+    (DType::U32, Dtype::U32),
+    (DType::U64, Dtype::U64),
+    (DType::Bool, Dtype::BOOL),
+];
+
+/// Writes the tensors, with `header` as JSON, whole or not at all. Without `force` an existing file is refused.
+pub fn write<'a>(
     path: &Path,
     force: bool,
     header: &impl Serialize,
-    views: Vec<(S, TensorView)>,
-    failed: impl Fn(String) -> Error,
+    tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
 ) -> Result<()> {
+    let failed = |why: String| Error::data(format!("cannot write {}: {why}", path.display()));
+    let mut views = vec![];
+    for (name, tensor) in tensors {
+        let dtype = TYPES.iter().find(|t| t.0 == tensor.dtype()).map(|t| t.1);
+        let dtype = dtype.ok_or_else(|| failed(format!("`{name}` has elements of type {}", tensor.dtype())))?;
+        views.push((name, TensorView::new(dtype, tensor.shape().to_vec(), tensor.bytes()).map_err(|e| failed(e.to_string()))?));
+    }
     let text = serde_json::to_string(header).map_err(|e| failed(e.to_string()))?;
     let data = safetensors::serialize(views, Some(HashMap::from([(KEY.to_string(), text)]))).map_err(|e| failed(e.to_string()))?;
     write_whole(path, force, &data)
 }
 
-/// What stands as JSON under [`KEY`] in the file's header. `refused` makes the error for what is no such file.
-pub fn header<T: DeserializeOwned>(data: &[u8], refused: impl Fn(String) -> Error) -> Result<T> {
-    let (_, header) = SafeTensors::read_metadata(data).map_err(|e| refused(format!("it is no safetensors file ({e})")))?;
-    let text = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| refused(format!("it has no metadata `{KEY}`")))?;
-    serde_json::from_str(text).map_err(|e| refused(e.to_string()))
+/// Reads the header, whose field `format` must be the given one, and the tensors by name. `reading` says what failed where there is no
+/// file, and `refused` makes the error for what is no such file.
+pub fn read<H: DeserializeOwned>(
+    path: &Path,
+    reading: &'static str,
+    format: u32,
+    refused: impl Fn(String) -> Error,
+) -> Result<(H, HashMap<String, Tensor>)> {
+    let data = bytes::Bytes::from(std::fs::read(path).map_err(Error::io(reading, path))?);
+    let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|e| refused(format!("it is no safetensors file ({e})")))?;
+    let text = metadata.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or_else(|| refused(format!("it has no metadata `{KEY}`")))?;
+    let header: serde_json::Value = serde_json::from_str(text).map_err(|e| refused(e.to_string()))?;
+    if let Some(found) = header.get("format").filter(|f| f.as_u64() != Some(format.into())) {
+        return Err(refused(format!("it has format {found}, and this spgraph reads {format}")));
+    }
+    let header = serde_json::from_value(header).map_err(|e| refused(e.to_string()))?;
+    let file = SafeTensors::deserialize(&data).map_err(|e| refused(e.to_string()))?;
+    let mut tensors = HashMap::new();
+    for (name, view) in file.tensors() {
+        let dtype = TYPES.iter().find(|t| t.1 == view.dtype()).map(|t| t.0);
+        let dtype =
+            dtype.ok_or_else(|| refused(format!("`{name}` has elements of type {:?}, which spgraph does not know", view.dtype())))?;
+        tensors.insert(name, Tensor::new(dtype, view.shape().to_vec(), data.slice_ref(view.data()))?);
+    }
+    Ok((header, tensors))
 }
