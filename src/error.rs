@@ -1,5 +1,6 @@
 //! The library's one error type. Every message says what went wrong, where, why, and what to do about it.
 
+use crate::field::Field;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,9 @@ pub enum Error {
     /// The caller asked for something that makes no sense; the command line's exit code 2.
     #[error("{0}")]
     Usage(String),
+    /// An option, or what it asks for, makes no sense; exit code 2 as well.
+    #[error("{field}{why}")]
+    Option { field: Field, why: String },
     /// A file could not be read or written.
     #[error("{what} {}: {cause}{hint}", path.display())]
     Io {
@@ -100,6 +104,11 @@ impl Error {
         Error::Usage(message.into())
     }
 
+    /// `why` goes on behind the field's name: ` 0 makes no sense`, `: …`.
+    pub fn option(field: Field, why: impl Into<String>) -> Self {
+        Error::Option { field, why: why.into() }
+    }
+
     pub fn data(message: impl Into<String>) -> Self {
         Error::Data(message.into())
     }
@@ -120,7 +129,7 @@ impl Error {
     /// The process exit code: 2 for a request that makes no sense, 130 after Ctrl-C (as shells have it), 1 for everything else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Usage(_) => 2,
+            Error::Usage(_) | Error::Option { .. } => 2,
             Error::Interrupted(_) => 130,
             _ => 1,
         }

@@ -7,6 +7,7 @@ pub mod data;
 pub mod emit;
 pub mod engine;
 pub mod error;
+mod field;
 pub mod fisher;
 pub mod functions;
 pub mod grad;
@@ -26,3 +27,5 @@ pub mod train;
 pub mod zoo;
 
 pub use error::{Error, Refusal, Result};
+
+pub use field::Field;

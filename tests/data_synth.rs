@@ -78,7 +78,7 @@ fn nothing_is_overwritten_unless_forced() {
     write(&options, &out).unwrap();
     options.seed = 2;
     let text = write(&options, &out).unwrap_err().to_string();
-    assert!(text.contains("not empty") && text.contains("--force"), "{text}");
+    assert!(text.contains("not empty") && text.contains(&spgraph::Field::FORCE.to_string()), "{text}");
     assert!(files(&out).keys().all(|name| name.contains("-s1-")));
     options.force = true;
     write(&options, &out).unwrap();

@@ -691,7 +691,7 @@ fn an_input_with_an_initializer_is_a_constant() {
 fn cuda_is_refused_where_there_is_none() {
     let cuda = |choice| EngineOptions { choice, device: Device::Cuda, ..Default::default() };
     let error = engine::open(&cuda(EngineChoice::Tract)).err().unwrap().to_string();
-    assert!(error.contains("CPU only") && error.contains("--device cpu"), "{error}");
+    assert!(error.contains("CPU only") && error.contains(&format!("{} cpu", spgraph::Field::DEVICE)), "{error}");
     let candidates = engine::discover(&EngineOptions::default());
     if candidates.iter().any(|c| c.has_cuda) {
         return;
@@ -704,7 +704,7 @@ fn cuda_is_refused_where_there_is_none() {
     let mut library = candidates.into_iter().find(|c| c.chosen).expect("an ONNX Runtime library");
     library.has_cuda = true;
     let error = engine::OrtEngine::new(&library, &cuda(EngineChoice::Ort)).err().unwrap().to_string();
-    assert!(error.contains("CUDA") && error.contains("--device cpu") && !error.contains('\n'), "{error}");
+    assert!(error.contains("CUDA") && error.contains(&format!("{} cpu", spgraph::Field::DEVICE)) && !error.contains('\n'), "{error}");
 }
 
 #[test]

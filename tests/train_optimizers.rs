@@ -2,6 +2,7 @@
 //!
 //! ONNX Runtime is found as `spgraph runtime` finds it; without one these tests fail.
 
+use spgraph::Field;
 use spgraph::bundle::manifest::Role;
 use spgraph::bundle::{Bundle, start_state};
 use spgraph::data::synth::{SynthOptions, Task, write};
@@ -206,14 +207,14 @@ fn what_makes_no_sense_is_refused() {
     let lab = Lab::new();
     let bundle = lab.bundle("bundle", "basic.bn.onnx", &[]);
     let message = |options: &FinetuneOptions| finetune(options, &mut Silent, &AtomicBool::new(false)).unwrap_err().to_string();
-    assert!(message(&lab.options(&bundle, "long", 3, 4)).contains("--head-first 4 is more than the 3 steps"));
+    assert!(message(&lab.options(&bundle, "long", 3, 4)).contains(&format!("{} 4 is more than the 3 steps", Field::HEAD_FIRST)));
     let path = lab.path("kept");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/basic.bn.onnx");
     rewrite(&source, &path, &Options { batch: BatchSize::Fixed(3), ..Options::default() }, false).unwrap();
     let kept = Bundle::open(&path).unwrap();
-    assert!(message(&lab.options(&kept, "kept-run", 3, 1)).contains("rewrite the model with --classes"));
+    assert!(message(&lab.options(&kept, "kept-run", 3, 1)).contains(&format!("rewrite the model with {}", Field::CLASSES)));
     assert!(!lab.path("long").exists() && !lab.path("kept-run").exists());
     let error = Subject::open(&path).unwrap().state(RunState::Ema).unwrap_err().to_string();
-    assert!(error.contains("--ema"), "{error}");
+    assert!(error.contains(&Field::EMA.to_string()), "{error}");
     assert!(Run::open(&path).is_err());
 }

@@ -7,6 +7,7 @@ mod eval;
 mod export;
 mod finetune;
 mod fisher;
+mod flags;
 mod inspect;
 mod interpolate;
 mod interrupt;

@@ -1,5 +1,6 @@
 //! Writing to stdout and stderr without a panic when nobody reads.
 
+use super::flags::with_flags;
 use serde::Serialize;
 use spgraph::error::Error;
 use std::io::{ErrorKind, Write};
@@ -34,7 +35,7 @@ pub fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-/// A line for people, to stderr. That nobody reads it is no reason to stop.
+/// A line for people, to stderr, with flags where the library names options. That nobody reads it is no reason to stop.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", with_flags(text));
 }

@@ -1,6 +1,7 @@
 //! `spgraph runtime`: the ONNX Runtime libraries that were found, and getting one.
 
 use super::engine_args::EngineArgs;
+use super::flags::with_flags;
 use super::output;
 use clap::Subcommand;
 use spgraph::engine::{self, Device};
@@ -34,7 +35,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         return output::print(&format!("{}\n", path.display()));
     }
     let options = args.engine.options();
-    let candidates = engine::discover(&options);
+    let mut candidates = engine::discover(&options);
+    candidates.iter_mut().for_each(|c| c.reason = with_flags(&c.reason));
     if args.json {
         return output::print_json(&candidates);
     }
@@ -51,7 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             if c.chosen { "*" } else { "" }.to_string(),
             c.version.clone().unwrap_or_else(|| "?".into()),
             if c.has_cuda { "yes" } else { "no" }.into(),
-            c.origin.to_string(),
+            with_flags(&c.origin.to_string()),
             c.path.display().to_string(),
             c.reason.clone(),
         ]);

@@ -10,6 +10,7 @@ mod texture;
 
 use crate::data::random::{Purpose, Random};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use image::ImageEncoder;
 use image::codecs::png::PngEncoder;
 use rayon::prelude::*;
@@ -213,7 +214,8 @@ fn occupied(options: &SynthOptions, dir: &Path) -> Result<bool> {
         return Ok(true);
     }
     if !options.force {
-        return Err(Error::usage(format!("{} exists and is not empty. Choose another folder, or replace it with --force", dir.display())));
+        let why = "exists and is not empty. Choose another folder, or replace it with";
+        return Err(Error::usage(format!("{} {why} {}", dir.display(), Field::FORCE)));
     }
     match foreign(dir).map_err(Error::io("cannot list the folder", dir))? {
         None => Ok(true),

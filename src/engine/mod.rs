@@ -16,6 +16,7 @@ pub use self::session::{Engine, EngineEntry, Opened, Session, Stepper};
 pub use self::signature::{GraphPort, PortDim, Signature, StatePort};
 
 use crate::error::{Error, Result};
+use crate::field::Field;
 
 /// Every runtime, the one to prefer first.
 pub static ENGINES: [EngineEntry; 2] = [ort::ENTRY, tract::ENTRY];
@@ -38,10 +39,15 @@ pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
     }
     Err(absent.unwrap_or_else(|| {
         let why: Vec<String> = asked().filter_map(|e| e.refusal(options)).collect();
-        let native = match options.kernels {
-            Kernels::Native => ". --kernels native is for ONNX Runtime on the CPU: leave it out, or take --engine ort and --device cpu",
-            _ => ". Use ONNX Runtime for that (`--engine ort`), or the CPU (`--device cpu`)",
-        };
-        Error::usage(format!("{}{native}", why.join("; ")))
+        let (why, engine, device) = (why.join("; "), Field::ENGINE, Field::DEVICE);
+        Error::usage(match options.kernels {
+            Kernels::Native => {
+                format!(
+                    "{why}. {} native is for ONNX Runtime on the CPU: leave it out, or take {engine} ort and {device} cpu",
+                    Field::KERNELS
+                )
+            }
+            _ => format!("{why}. Use ONNX Runtime for that ({engine} ort), or the CPU ({device} cpu)"),
+        })
     }))
 }

@@ -4,6 +4,7 @@
 use super::options::{Device, EngineChoice, EngineOptions, Kernels};
 use super::signature::{Signature, StatePort};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::Tensor;
 use std::path::Path;
 
@@ -39,9 +40,10 @@ pub trait Engine {
         _steps: usize,
     ) -> Result<String> {
         Err(Error::usage(format!(
-            "this engine does not record the time of single nodes: {}. Profile with ONNX Runtime, `--engine ort` (`spgraph runtime` shows \
-             which library that is, `spgraph runtime install` gets one)",
-            self.describe()
+            "this engine does not record the time of single nodes: {}. Profile with ONNX Runtime, {} ort (`spgraph runtime` shows which \
+             library that is, `spgraph runtime install` gets one)",
+            self.describe(),
+            Field::ENGINE
         )))
     }
 }

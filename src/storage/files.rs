@@ -5,6 +5,7 @@
 //! are on the disk when it is committed.
 
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::storage::pending_outputs::PendingOutput;
 use serde::Serialize;
 use std::fs;
@@ -84,7 +85,7 @@ impl OutputFile {
                 return Err(Error::usage(format!("{} is not a regular file; give another name", asked.display())));
             }
             if !force {
-                return Err(Error::usage(format!("{} exists already; --force replaces it", asked.display())));
+                return Err(Error::usage(format!("{} exists already; {} replaces it", asked.display(), Field::FORCE)));
             }
         }
         let above = parent(&dest);
@@ -169,7 +170,7 @@ mod tests {
         f.commit().unwrap();
         assert_eq!(fs::read(&dest).unwrap(), b"whole");
         assert_eq!(names(dir.path()), ["a.onnx"]);
-        assert!(OutputFile::create(&dest, false).unwrap_err().to_string().contains("--force"));
+        assert!(OutputFile::create(&dest, false).unwrap_err().to_string().contains(&Field::FORCE.to_string()));
         OutputFile::create(&dest, true).unwrap().commit().unwrap();
         assert_eq!(fs::read(&dest).unwrap(), b"");
     }

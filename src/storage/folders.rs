@@ -3,6 +3,7 @@
 use super::files::{builder, parent, plain, resolved, sync_folder};
 use super::pending_outputs::PendingOutput;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -112,13 +113,14 @@ fn may_replace(dest: &Path, force: bool, marker: &str) -> Result<bool> {
         )));
     }
     if !force {
-        return Err(Error::usage(format!("{shown} exists already; --force replaces it")));
+        return Err(Error::usage(format!("{shown} exists already; {} replaces it", Field::FORCE)));
     }
     // Runs may have been put into their bundle's folder.
     if let Some(folder) = entries.iter().find(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
         return Err(Error::usage(format!(
-            "{shown} holds the folder {}, so it is not replaced, not even by --force: move that folder elsewhere, or give another name",
-            folder.file_name().to_string_lossy()
+            "{shown} holds the folder {}, so it is not replaced, not even by {}: move that folder elsewhere, or give another name",
+            folder.file_name().to_string_lossy(),
+            Field::FORCE
         )));
     }
     Ok(true)
@@ -172,7 +174,7 @@ mod tests {
         fs::write(out.path().join(MARKER), MANIFEST).unwrap();
         assert_eq!(out.commit().unwrap(), dest.canonicalize().unwrap());
 
-        assert!(OutputDir::create(&dest, false).unwrap_err().to_string().contains("--force"));
+        assert!(OutputDir::create(&dest, false).unwrap_err().to_string().contains(&Field::FORCE.to_string()));
         let out = OutputDir::create(&dest, true).unwrap();
         fs::write(out.path().join("new"), b"2").unwrap();
         out.commit().unwrap();

@@ -3,6 +3,7 @@
 use super::run::Best;
 use crate::bundle::manifest::State;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{DType, Tensor};
 use crate::storage::tensor_file;
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,11 @@ pub(super) fn write<'a>(path: &Path, at: &Checkpoint, tensors: impl Iterator<Ite
 /// Reads the tensors of `states`, in that order, and where the run stood.
 pub fn read_state<'a>(path: &Path, states: impl Iterator<Item = &'a State>) -> Result<(Checkpoint, Vec<Tensor>)> {
     let damaged = |why: String| {
-        Error::model(format!("{} is no state of this bundle, or it is damaged: {why}. Start the run anew with --force", path.display()))
+        Error::model(format!(
+            "{} is no state of this bundle, or it is damaged: {why}. Start the run anew with {}",
+            path.display(),
+            Field::REPLACE
+        ))
     };
     let (at, mut tensors) = tensor_file::read(path, "cannot read", FORMAT, damaged)?;
     let tensors = states

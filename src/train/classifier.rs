@@ -6,6 +6,7 @@ use crate::bundle::{default_preprocessing, read_metadata};
 use crate::data::Recipe;
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{DType, Tensor};
 use crate::onnx::{self, pb};
 use ndarray::{Array2, ArrayViewMut1, Ix2};
@@ -85,10 +86,8 @@ impl Classifier {
         if let Some(shape) = &options.input_shape {
             let fits = shape.len() + 1 == input.shape.len() && input.shape[1..].iter().zip(shape).all(|(&d, &s)| d < 0 || d == s as i64);
             if !fits {
-                return Err(Error::usage(format!(
-                    "--input-shape {shape:?} does not fit the input `{}` of shape {:?}",
-                    input.name, input.shape
-                )));
+                let why = format!(" {shape:?} does not fit the input `{}` of shape {:?}", input.name, input.shape);
+                return Err(Error::option(Field::INPUT_SHAPE, why));
             }
             input.shape.splice(1.., shape.iter().map(|&s| s as i64));
         }
@@ -114,8 +113,10 @@ impl Classifier {
         }
         let probabilities = producer.is_some_and(|n| n.op_type() == "Softmax");
         let batch = input.shape.first().and_then(|&n| usize::try_from(n).ok());
-        if batch.is_some() && options.batch.is_some() && batch != options.batch {
-            return Err(Error::usage(format!("--batch cannot be changed: the model takes {} images at a time", batch.unwrap_or(0))));
+        if let (Some(own), Some(asked)) = (batch, options.batch)
+            && own != asked
+        {
+            return Err(Error::option(Field::BATCH, format!(" {asked} cannot be had: the model takes {own} images at a time")));
         }
         Ok(Classifier {
             session: engine.load(path)?,

@@ -16,6 +16,7 @@ use crate::bundle::{Bundle, Setting, start_state};
 use crate::data::{Augment, Batch, ImageDataset, Loader, LoaderOptions};
 use crate::engine::{self, Engine, EngineOptions};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::Tensor;
 use crate::storage::files::write_json;
 use crate::storage::run_folder::RunFolder;
@@ -262,8 +263,10 @@ impl Trainer {
             false => "No checkpoint was written".into(),
         };
         Error::training(format!(
-            "{what}, with a learning rate of {lr:e}. Lower --lr; if that does not help, check that --mean, --std and --resize of `spgraph rewrite` \
-             are what the network was trained with. {kept}"
+            "{what}, with a learning rate of {lr:e}. Lower {}; if that does not help, check that {} of `spgraph rewrite` are what the network \
+             was trained with. {kept}",
+            Field::LR,
+            Field::PREPROCESSING
         ))
     }
 
@@ -297,10 +300,12 @@ impl Trainer {
         match self.save_checkpoint(progress) {
             Err(error) => error,
             Ok(()) => Error::Interrupted(format!(
-                "stopped after step {} of {}; the checkpoint is {}. To go on: spgraph finetune --resume -o {}",
+                "stopped after step {} of {}; the checkpoint is {}. To go on: `spgraph finetune` with {} and {} {}",
                 self.at.step,
                 self.total,
                 self.folder.checkpoint().display(),
+                Field::RESUME,
+                Field::OUTPUT,
                 self.folder.path().display()
             )),
         }

@@ -2,6 +2,7 @@
 
 use crate::data::ImageFolder;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -18,11 +19,13 @@ pub(crate) fn open(dir: &Path, names: &[String], classes: Option<usize>) -> Resu
             "{} has {found} class folders, but the network has {classes} classes{}",
             dir.display(),
             if found > classes {
-                format!(": labels would lie outside its head. Rewrite the model with --classes {found}, or remove folders")
+                format!(": labels would lie outside its head. Rewrite the model with {} {found}, or remove folders", Field::CLASSES)
             } else {
                 format!(
-                    ", and nothing says which of them the folders are. Rewrite the model with --classes {found} for a new head, or name the \
-                     classes with --class-names FILE"
+                    ", and nothing says which of them the folders are. Rewrite the model with {} {found} for a new head, or name the \
+                     classes with {}",
+                    Field::CLASSES,
+                    Field::CLASS_NAMES
                 )
             }
         ))),

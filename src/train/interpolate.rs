@@ -5,6 +5,7 @@ use super::tuned::{RunState, Subject};
 use crate::bundle;
 use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::Tensor;
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use std::path::Path;
 /// go along; a new head has no starting point and stays as it was trained.
 pub fn export_interpolated(subject: &Subject, which: RunState, to: f64, path: &Path, force: bool) -> Result<()> {
     if !(0.0..=1.0).contains(&to) {
-        return Err(Error::usage(format!("--to {to} is not between 0 (the starting point) and 1 (the tuned weights)")));
+        return Err(Error::option(Field::TO, format!(" {to} is not between 0 (the starting point) and 1 (the tuned weights)")));
     }
     let Subject::Run(run) = subject else {
         return Err(Error::usage("only a run of `spgraph finetune` has weights away from its starting point: give its folder"));

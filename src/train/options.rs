@@ -6,6 +6,7 @@ use crate::bundle::manifest::{Manifest, Role};
 use crate::data::Augment;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -180,38 +181,37 @@ impl Training {
     /// The value of each of the manifest's scalars. Fails for a value that makes no sense and a scalar that the bundle lacks.
     pub fn scalars(&self, manifest: &Manifest) -> Result<Scalars> {
         for (setting, &value) in &self.scalars {
-            let known = manifest.scalar(setting).is_some();
-            match setting {
-                Setting::AlphaOf(pattern) if !known => {
-                    let known: Vec<&str> = manifest.scalars.iter().filter_map(|s| pattern_of(&s.meaning)).collect();
-                    return Err(Error::usage(format!(
-                        "--alpha '{pattern}={value}': the bundle has no strength of its own for this pattern, {}. Patterns are fixed by `spgraph rewrite`",
-                        if known.is_empty() { "nor for any other".into() } else { format!("only for {}", known.join(", ")) }
-                    )));
-                }
-                Setting::Regularizer(kind) if !known => {
-                    return Err(Error::usage(format!(
-                        "--regularizer {kind}={value}: the bundle has no {kind}. Leave it away, or rewrite the model with --regularizer {kind}"
-                    )));
-                }
-                _ if !known => {
-                    return Err(Error::usage(format!(
-                        "--{setting} has no meaning for this bundle, whose penalty is {}. Leave it away, or rewrite the model with another --penalty",
-                        manifest.penalty.kind
-                    )));
-                }
-                _ => {}
+            let (field, shown) = match setting {
+                Setting::LearningRate => (Field::LR, format!(" {value}")),
+                Setting::Alpha => (Field::ALPHA, format!(" {value}")),
+                Setting::Beta => (Field::BETA, format!(" {value}")),
+                Setting::AlphaOf(pattern) => (Field::STRENGTHS, format!(" '{pattern}={value}'")),
+                Setting::Regularizer(kind) => (Field::REGULARIZERS, format!(" {kind}={value}")),
+            };
+            if manifest.scalar(setting).is_none() {
+                let why = match setting {
+                    Setting::AlphaOf(_) => {
+                        let known: Vec<&str> = manifest.scalars.iter().filter_map(|s| pattern_of(&s.meaning)).collect();
+                        let known = if known.is_empty() { "nor for any other".into() } else { format!("only for {}", known.join(", ")) };
+                        format!("the bundle has no strength of its own for this pattern, {known}. Patterns are fixed by `spgraph rewrite`")
+                    }
+                    Setting::Regularizer(kind) => {
+                        format!("the bundle has no {kind}. Leave it away, or rewrite the model with {field} {kind}")
+                    }
+                    _ => format!(
+                        "it has no meaning for this bundle, whose penalty is {}. Leave it away, or rewrite the model with another {}",
+                        manifest.penalty.kind,
+                        Field::PENALTY
+                    ),
+                };
+                return Err(Error::option(field, format!("{shown}: {why}")));
             }
             if !(value.is_finite() && value >= 0.0) {
-                let shown = match setting {
-                    Setting::Regularizer(kind) => format!("regularizer {kind}="),
-                    other => format!("{other} "),
-                };
-                return Err(Error::usage(format!("--{shown}{value} must be 0 or a positive number")));
+                return Err(Error::option(field, format!("{shown} must be 0 or a positive number")));
             }
         }
         if matches!(self.length, Length::Epochs(0) | Length::Steps(0)) {
-            return Err(Error::usage("0 steps of training make no sense: give --epochs or --steps of at least 1"));
+            return Err(Error::usage(format!("0 steps of training make no sense: give {} of at least 1", Field::LENGTH)));
         }
         let mut scalars = Scalars::defaults(manifest);
         self.scalars.iter().try_for_each(|(setting, &value)| scalars.set(setting, value))?;
@@ -231,12 +231,12 @@ impl Training {
         let (Length::Epochs(all) | Length::Steps(all)) = self.length;
         if self.head_first > all {
             let unit = if matches!(self.length, Length::Epochs(_)) { "epochs" } else { "steps" };
-            return Err(Error::usage(format!("--head-first {} is more than the {all} {unit} of the whole training", self.head_first)));
+            let why = format!(" {} is more than the {all} {unit} of the whole training", self.head_first);
+            return Err(Error::option(Field::HEAD_FIRST, why));
         }
         if self.head_first > 0 && !manifest.state.iter().any(|s| s.role == Role::New) {
-            return Err(Error::usage(
-                "--head-first needs a head that is new, and this bundle keeps the model's own: rewrite the model with --classes",
-            ));
+            let why = " needs a head that is new, and this bundle keeps the model's own: rewrite the model with";
+            return Err(Error::option(Field::HEAD_FIRST, format!("{why} {}", Field::CLASSES)));
         }
         Ok(())
     }
@@ -248,15 +248,7 @@ impl Training {
 
     /// Images per step: the bundle's number, or where it is open the one asked for, or 32.
     pub fn batch(&self, manifest: &Manifest) -> Result<usize> {
-        let fixed = manifest.data.target.shape.first().copied().and_then(|n| usize::try_from(n).ok());
-        match (fixed, self.batch) {
-            (Some(n), Some(asked)) if n != asked => Err(Error::usage(format!(
-                "--batch {asked}: the bundle was made for {n} images per step. Leave --batch away, or rewrite the model with --batch {asked}"
-            ))),
-            (Some(n), _) => Ok(n),
-            (None, Some(0)) => Err(Error::usage("--batch 0 makes no sense: give the number of images per step")),
-            (None, asked) => Ok(asked.unwrap_or(32)),
-        }
+        images_per_step(manifest, self.batch, 32)
     }
 
     /// What differs from `other`, as `seed: 1 before, 2 now`; empty for nothing.
@@ -268,6 +260,22 @@ impl Training {
         let (before, now) = (fields(self), fields(other));
         let changed = before.iter().filter(|(name, value)| now.get(*name) != Some(value));
         changed.map(|(name, value)| format!("{name}: {value} before, {} now", now.get(name).unwrap_or(&serde_json::Value::Null))).collect()
+    }
+}
+
+/// Images per step: the bundle's own number, or where it takes any the one asked for, or `otherwise`.
+pub(super) fn images_per_step(manifest: &Manifest, asked: Option<usize>, otherwise: usize) -> Result<usize> {
+    let fixed = manifest.data.input.shape.first().and_then(|&n| usize::try_from(n).ok());
+    let field = Field::BATCH;
+    match (fixed, asked) {
+        (_, Some(0)) => Err(Error::option(field, " 0 makes no sense: give the number of images per step")),
+        (Some(n), Some(asked)) if n != asked => Err(Error::option(
+            field,
+            format!(
+                " {asked} does not fit the bundle, which was rewritten for batches of {n}. Leave it out, or rewrite the model with {field} {asked}"
+            ),
+        )),
+        (fixed, asked) => Ok(fixed.or(asked).unwrap_or(otherwise)),
     }
 }
 

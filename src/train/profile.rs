@@ -1,6 +1,7 @@
 //! A few training steps for the sake of their times.
 
 use super::folders;
+use super::options::images_per_step;
 use super::scalars::Scalars;
 use super::step::TrainingStep;
 use crate::bundle::{Bundle, Setting};
@@ -32,15 +33,7 @@ pub fn profile(bundle: &Bundle, engine: &dyn Engine, data: Option<&Path>, batch:
 
 /// Images per step: the bundle's own number, or `wish` where the bundle takes any.
 pub fn batch_size(bundle: &Bundle, wish: Option<usize>) -> Result<usize> {
-    let fixed = bundle.manifest.data.input.shape.first().and_then(|&n| usize::try_from(n).ok());
-    match (fixed, wish) {
-        (Some(n), Some(wish)) if n != wish => Err(Error::usage(format!(
-            "--batch {wish} does not fit {}, which was rewritten for batches of {n}; rewrite the model with --batch {wish}",
-            bundle.dir.display()
-        ))),
-        (Some(n), _) => Ok(n),
-        (None, wish) => Ok(wish.unwrap_or(BATCH)),
-    }
+    images_per_step(&bundle.manifest, wish, BATCH)
 }
 
 /// The folder's first batch, prepared as for evaluation.

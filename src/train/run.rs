@@ -6,6 +6,7 @@ use crate::bundle::Bundle;
 use crate::bundle::manifest::Manifest;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::storage::files::write_json;
 use crate::storage::run_folder::{RECORD, RunFolder};
 use serde::{Deserialize, Serialize};
@@ -108,7 +109,7 @@ impl RunRecord {
         }
         let text = std::fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
         let record: RunRecord = serde_json::from_str(&text)
-            .map_err(|e| Error::model(format!("{} is damaged: {e}. Start the run anew with --force", path.display())))?;
+            .map_err(|e| Error::model(format!("{} is damaged: {e}. Start the run anew with {}", path.display(), Field::REPLACE)))?;
         if record.format != FORMAT {
             return Err(Error::model(format!(
                 "{} has format {}, this spgraph reads format {FORMAT}. Use the spgraph that wrote it",

@@ -8,6 +8,7 @@ use super::scalars::Scalars;
 use crate::bundle::{Bundle, start_state};
 use crate::data::{ImageFolder, Recipe, split};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::Tensor;
 use crate::storage::folders::OutputDir;
 use crate::storage::run_folder::{RECORD, RunFolder};
@@ -45,7 +46,7 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
     training.check_head_first(&bundle.manifest)?;
     let batch = training.batch(&bundle.manifest)?;
     if options.checkpoint_every == Some(0) {
-        return Err(Error::usage("--checkpoint-every 0 makes no sense: give a number of steps"));
+        return Err(Error::option(Field::CHECKPOINT_EVERY, " 0 makes no sense: give a number of steps"));
     }
     let mut notes = vec![];
     let classes = bundle.class_count()?;
@@ -68,9 +69,10 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
     };
     if images.len() < batch {
         return Err(Error::data(format!(
-            "{} has {} images to train on, which do not fill one batch of {batch}. Rewrite the model with --batch {} or less, or add images",
+            "{} has {} images to train on, which do not fill one batch of {batch}. Rewrite the model with {} {} or less, or add images",
             training.data.display(),
             images.len(),
+            Field::BATCH,
             images.len()
         )));
     }
@@ -111,7 +113,8 @@ fn create(output: &Path, replace: bool) -> Result<OutputDir> {
     let folder = RunFolder::new(output);
     let (is_run, kept) = (folder.is_run(), folder.has_weights());
     if is_run && kept && !replace {
-        return Err(Error::usage(format!("{} holds a run already: --resume continues it, --force replaces it", output.display())));
+        let (shown, resume, replace) = (output.display(), Field::RESUME, Field::REPLACE);
+        return Err(Error::usage(format!("{shown} holds a run already: {resume} continues it, {replace} replaces it")));
     }
     OutputDir::create_marked(output, replace || (is_run && !kept), RECORD)
 }
@@ -137,10 +140,11 @@ fn check_same(output: &Path, bundle: &BundleReference, training: &Training, imag
     }
     if before.images != *images {
         return Err(Error::data(format!(
-            "the run {shown} cannot be resumed: {} has changed since ({} images before, {} now). Restore it, or start anew with --force",
+            "the run {shown} cannot be resumed: {} has changed since ({} images before, {} now). Restore it, or start anew with {}",
             training.data.display(),
             before.images.training,
-            images.training
+            images.training,
+            Field::REPLACE
         )));
     }
     Ok(())

@@ -6,6 +6,7 @@ use crate::bundle::manifest::{Role, SplitOutputs, State};
 use crate::bundle::{Bundle, Measure};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::Tensor;
 use std::collections::HashMap;
 
@@ -114,7 +115,8 @@ impl<R: Reduce> SplitStep<R> {
     /// a mean over.
     pub fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>, reduce: R) -> Result<SplitStep<R>> {
         let Some(outputs) = bundle.manifest.split.clone() else {
-            return Err(Error::usage(format!("{} has no halves of a step: rewrite the model again with `split`", bundle.dir.display())));
+            let why = "has no halves of a step: rewrite the model again with";
+            return Err(Error::usage(format!("{} {why} {}", bundle.dir.display(), Field::SPLIT)));
         };
         let states = bundle.manifest.state.clone();
         if state.len() != states.len() {

@@ -6,6 +6,7 @@ use super::run::Run;
 use crate::bundle::manifest::Role;
 use crate::bundle::{self, Bundle, start_state};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::Tensor;
 use crate::onnx::{self, SourceModel, pb};
 use crate::rewrite;
@@ -69,7 +70,8 @@ impl Subject {
         if let (RunState::Ema, Some(bundle)) = (which, self.bundle())
             && !bundle.manifest.state.iter().any(|s| s.role == Role::Ema)
         {
-            return Err(Error::usage("there is no moving average: the bundle was made without it. Rewrite the model with --ema 0.999"));
+            let why = "there is no moving average: the bundle was made without it. Rewrite the model with";
+            return Err(Error::usage(format!("{why} {} 0.999", Field::EMA)));
         }
         let run = match self {
             Subject::Model(path) => return Err(Error::usage(format!("{} is a model, neither a run nor a bundle", path.display()))),
@@ -85,12 +87,11 @@ impl Subject {
         };
         if !path.is_file() {
             let why = match which {
-                RunState::Best => "it had no validation images (--val-data or --val-split)".to_string(),
+                RunState::Best => format!("it had no validation images ({})", Field::VALIDATION),
                 RunState::Checkpoint => "it wrote none, or it is complete and needs none any more".to_string(),
-                _ if run.folder.checkpoint().is_file() => format!(
-                    "it did not come to its end. Continue it with `spgraph finetune --resume -o {}`, or take --state checkpoint",
-                    run.folder.path().display()
-                ),
+                _ if run.folder.checkpoint().is_file() => {
+                    format!("it did not come to its end. Continue it with {}, or take {}", Field::RESUME, Field::CHECKPOINT_STATE)
+                }
                 _ => "it did not come to its end, and wrote no checkpoint. Train again".to_string(),
             };
             return Err(Error::usage(format!("the run {} has no {}: {why}", run.folder.path().display(), name_of(&path))));
@@ -123,7 +124,7 @@ pub fn export_tuned(subject: &Subject, which: RunState, path: &Path, force: bool
 
 /// The tuned network under the classifier of the model `donor`: it shows what the tuned features still know of the donor's task.
 pub fn transplanted(subject: &Subject, which: RunState, donor: &Path) -> Result<pb::ModelProto> {
-    let bundle = subject.bundle().ok_or_else(|| Error::usage("--head-from needs a run or a bundle, not an ONNX model"))?;
+    let bundle = subject.bundle().ok_or_else(|| Error::option(Field::HEAD_FROM, " needs a run or a bundle, not an ONNX model"))?;
     let donor = onnx::read(donor)?;
     let proto = bundle::tuned(bundle, &subject.state(which)?)?;
     let dir = bundle.dir.clone();

@@ -6,6 +6,7 @@ use super::super::signature::one_paragraph;
 use super::environment::is_loaded;
 use super::install::cache_dir;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use serde::Serialize;
 use std::ffi::{CStr, OsString};
 use std::fmt;
@@ -16,7 +17,7 @@ use std::process::{Command, Stdio};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
-    /// The command line's `--ort-lib`.
+    /// The options' own path.
     Option,
     /// The environment variable `ORT_DYLIB_PATH`.
     Environment,
@@ -31,7 +32,7 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Origin::Option => "--ort-lib",
+            Origin::Option => return Field::ORT_LIB.fmt(f),
             Origin::Environment => "ORT_DYLIB_PATH",
             Origin::Cache => "cache",
             Origin::Python => "Python package",
@@ -55,8 +56,8 @@ pub struct Candidate {
     pub reason: String,
 }
 
-/// Lists every library that can be found, at most one of them chosen, best places first. A path given by `--ort-lib`
-/// or `ORT_DYLIB_PATH` is the only one in question: if it is no good, none is chosen.
+/// Lists every library that can be found, at most one of them chosen, best places first. A path given by the options
+/// or by `ORT_DYLIB_PATH` is the only one in question: if it is no good, none is chosen.
 pub fn discover(options: &EngineOptions) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = vec![];
     let mut add = |origin: Origin, path: PathBuf| {
@@ -116,15 +117,15 @@ fn none_found(candidates: &[Candidate], options: &EngineOptions) -> Error {
     for candidate in candidates {
         text.push_str(&format!("{}: {}. ", candidate.path.display(), candidate.reason));
     }
-    text.push_str(match options.device {
-        Device::Cpu => {
-            "`spgraph runtime install` gets one; or install the Python package onnxruntime, or give the path of a libonnxruntime \
-             with `--ort-lib`"
-        }
-        Device::Cuda => {
-            "Install the Python package onnxruntime-gpu, or give the path of its libonnxruntime with `--ort-lib`; or train on the CPU \
-             with `--device cpu`"
-        }
+    let (library, device) = (Field::ORT_LIB, Field::DEVICE);
+    text.push_str(&match options.device {
+        Device::Cpu => format!(
+            "`spgraph runtime install` gets one; or install the Python package onnxruntime, or give the path of a libonnxruntime with {library}"
+        ),
+        Device::Cuda => format!(
+            "Install the Python package onnxruntime-gpu, or give the path of its libonnxruntime with {library}; or train on the CPU \
+             ({device} cpu)"
+        ),
     });
     Error::engine(text)
 }
@@ -354,7 +355,10 @@ mod tests {
             assert!(candidates.iter().all(|c| !c.chosen), "{candidates:?}");
             assert_eq!(candidates[0].origin, Origin::Option);
             let error = choose(&candidates).unwrap_err().to_string();
-            assert!(error.contains("--ort-lib") && error.contains(reason) && error.contains(&path.display().to_string()), "{error}");
+            assert!(
+                error.contains(&Field::ORT_LIB.to_string()) && error.contains(reason) && error.contains(&path.display().to_string()),
+                "{error}"
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::super::signature::one_paragraph;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,9 +39,10 @@ pub fn install(python: &str) -> Result<PathBuf> {
     let Some((_, platform, hash)) = wheel else {
         return Err(Error::engine(format!(
             "`spgraph runtime install` knows ONNX Runtime's builds for Linux on x86_64 and aarch64, and this is {} on {}. Install the \
-             Python package onnxruntime, or give the path of a libonnxruntime with `--ort-lib`",
+             Python package onnxruntime, or give the path of a libonnxruntime with {}",
             std::env::consts::OS,
-            std::env::consts::ARCH
+            std::env::consts::ARCH,
+            Field::ORT_LIB
         )));
     };
     let Some(target_dir) = cache_dir() else {
@@ -85,7 +87,8 @@ fn download(python: &str, platform: &str, dir: &Path) -> Result<PathBuf> {
         .map_err(|e| {
             Error::engine(format!(
                 "cannot run `{python}`, whose pip downloads ONNX Runtime: {e}. Install Python 3 with pip, name another Python, or give the \
-                 path of a libonnxruntime with `--ort-lib`"
+                 path of a libonnxruntime with {}",
+                Field::ORT_LIB
             ))
         })?;
     if !output.status.success() {
@@ -157,6 +160,6 @@ mod tests {
     fn a_python_that_cannot_run_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let error = download("/nonexistent/python", "any", dir.path()).unwrap_err().to_string();
-        assert!(error.contains("/nonexistent/python") && error.contains("--ort-lib"), "{error}");
+        assert!(error.contains("/nonexistent/python") && error.contains(&Field::ORT_LIB.to_string()), "{error}");
     }
 }

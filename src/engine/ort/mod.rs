@@ -20,6 +20,7 @@ use super::options::{Device, EngineChoice, EngineOptions, description};
 use super::session::{Engine, EngineEntry, Opened, Session, Stepper};
 use super::signature::{Signature, StatePort, graph_of, one_paragraph};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::Tensor;
 use crate::storage::files;
 use ::ort::environment::Environment;
@@ -86,10 +87,11 @@ impl OrtEngine {
                 Error::engine(format!(
                     "the CUDA device was asked for, but ONNX Runtime {} ({}) cannot use it: {}. Check that an NVIDIA driver is installed \
                      (`nvidia-smi`), that this is a CUDA build of ONNX Runtime (the Python package onnxruntime-gpu holds one), and that the \
-                     CUDA and cuDNN libraries of the versions it wants are installed; or train on the CPU with `--device cpu`",
+                     CUDA and cuDNN libraries of the versions it wants are installed; or train on the CPU ({} cpu)",
                     engine.version,
                     engine.path.display(),
-                    one_paragraph(e.message())
+                    one_paragraph(e.message()),
+                    Field::DEVICE
                 ))
             })?;
         }

@@ -10,6 +10,7 @@ use super::options::{Device, EngineChoice, EngineOptions, description};
 use super::session::{Engine, EngineEntry, Opened, Session, Stepper};
 use super::signature::{Signature, StateMap, StatePort};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::Tensor;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,12 +47,9 @@ impl TractEngine {
         // One thread needs no pool.
         let executor = match threads {
             1 => Executor::SingleThread,
-            n => Executor::MultiThread(Arc::new(
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(n)
-                    .build()
-                    .map_err(|e| Error::engine(format!("could not start {n} threads for tract: {e}. Ask for fewer with `--threads`")))?,
-            )),
+            n => Executor::MultiThread(Arc::new(rayon::ThreadPoolBuilder::new().num_threads(n).build().map_err(|e| {
+                Error::engine(format!("could not start {n} threads for tract: {e}. Ask for fewer with {}", Field::THREADS))
+            })?)),
         };
         Ok(TractEngine { threads, executor, why: why.into() })
     }

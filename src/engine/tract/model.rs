@@ -4,6 +4,7 @@ use super::super::model::{read_model, without_functions};
 use super::super::signature::{PortDim, Signature, graph_of, one_paragraph};
 use super::values::datum_type;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{DType, Tensor};
 use crate::onnx::pb;
 use crate::pass::{Inline, MergeEqual, Pass, RestoreOperators};
@@ -176,9 +177,10 @@ fn guard<T>(what: &str, model: &Path, work: impl FnOnce() -> TractResult<T>) -> 
     };
     Err(Error::engine(format!(
         "tract could not {what} {}: {}. tract supports fewer operators and types than ONNX Runtime; with that \
-         (`spgraph runtime install`, then `--engine ort`) the model may run",
+         (`spgraph runtime install`, then {} ort) the model may run",
         model.display(),
-        one_paragraph(&why)
+        one_paragraph(&why),
+        Field::ENGINE
     )))
 }
 

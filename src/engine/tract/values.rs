@@ -1,6 +1,7 @@
 //! Tensors to tract's.
 
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{DType, Tensor};
 use tract_onnx::prelude::{DatumType, IntoTValue as _, TValue};
 
@@ -18,7 +19,9 @@ pub(super) fn datum_type(dtype: DType) -> Result<DatumType> {
         DType::U32 => DatumType::U32,
         DType::U64 => DatumType::U64,
         DType::Bool => DatumType::Bool,
-        DType::BF16 => return Err(Error::engine("tract does not know bfloat16; use ONNX Runtime (`--engine ort`) for this model")),
+        DType::BF16 => {
+            return Err(Error::engine(format!("tract does not know bfloat16; use ONNX Runtime ({} ort) for this model", Field::ENGINE)));
+        }
     })
 }
 
