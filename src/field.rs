@@ -1,9 +1,9 @@
-//! How messages name options, of a rewriting and of what is done with a bundle. A library has no command line and a configuration file no flags, so messages say
-//! "option `freeze`"; whoever shows them to a user may put in their place what that user writes, as the command line does with its flags.
+//! How messages name options, of a rewriting and of what is done with a bundle. A library has no command line and a configuration file no
+//! flags, so messages say "option `freeze`"; whoever shows them to a user may put in their place what that user writes, as the command line does with its flags.
 
 use std::fmt;
 
-/// An option of the rewriting, or one of its values that has a name of its own.
+/// An option, or one of its values that has a name of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field(&'static str);
 

@@ -7,7 +7,7 @@ pub mod data;
 pub mod emit;
 pub mod engine;
 pub mod error;
-mod field;
+pub mod field;
 pub mod fisher;
 pub mod functions;
 pub mod grad;
@@ -27,5 +27,4 @@ pub mod train;
 pub mod zoo;
 
 pub use error::{Error, Refusal, Result};
-
 pub use field::Field;

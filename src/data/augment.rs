@@ -18,29 +18,39 @@ pub enum Crop {
     Central,
     /// Resized by the shorter side, a random crop, mirrored half of the time: the paper's. `pad` pixels are added on each
     /// side first, repeating the border: for small images whose resize size is the input size (4 for 32×32).
-    Flip { pad: u32 },
+    Flip {
+        /// Pixels that are added on each side.
+        pad: u32,
+    },
     /// torchvision's `RandomResizedCrop`: a region of `scale`…1 of the area, width to height 3:4 to 4:3, scaled to the
     /// input size; mirrored half of the time.
-    Resized { scale: f32 },
+    Resized {
+        /// The least share of the area.
+        scale: f32,
+    },
 }
 
 /// A way to augment; as text, `none`, `flip-crop[:PAD]` or `resized-crop[:SCALE]`, with `+color[:STRENGTH]` if wanted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Augment {
+    /// Which part of the image is taken.
     pub crop: Crop,
     /// Brightness, contrast and saturation change by factors between 1 − strength and 1 + strength; 0 for no change.
     pub color: f32,
 }
 
 impl Augment {
+    /// The central part, unchanged.
     pub const NONE: Augment = Augment { crop: Crop::Central, color: 0.0 };
     /// The paper's, without its colour changes.
     pub const FLIP_CROP: Augment = Augment { crop: Crop::Flip { pad: 0 }, color: 0.0 };
+    /// The usual training for ImageNet: a window of 8 % of the image or more.
     pub const RESIZED_CROP: Augment = Augment { crop: Crop::Resized { scale: 0.08 }, color: 0.0 };
 
     /// Strength of `+color` without a number.
     const COLOR: f32 = 0.25;
 
+    /// Whether images come out as in evaluation.
     pub fn is_none(&self) -> bool {
         *self == Augment::NONE
     }
@@ -92,7 +102,9 @@ impl Augment {
 /// A point in training that random changes belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moment {
+    /// The run's seed.
     pub seed: u64,
+    /// The epoch, from 0.
     pub epoch: u64,
 }
 

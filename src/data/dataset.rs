@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 ///
 /// Implementations must give the same values for the same (sample, moment), whoever asks and how often.
 pub trait Dataset: Send + Sync {
+    /// The number of samples.
     fn len(&self) -> usize;
 
+    /// Whether there is none.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -53,10 +55,12 @@ impl ImageDataset {
         ImageDataset { folder, recipe, augment, cache, room: AtomicUsize::new(cache_bytes) }
     }
 
+    /// The image files.
     pub fn folder(&self) -> &ImageFolder {
         &self.folder
     }
 
+    /// What is done to each.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }

@@ -10,6 +10,7 @@ pub const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 /// An image file and its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
+    /// The image file.
     pub path: PathBuf,
     /// Place in [`ImageFolder::classes`].
     pub label: usize,
@@ -84,14 +85,17 @@ impl ImageFolder {
         &self.classes
     }
 
+    /// All images, by class and name.
     pub fn samples(&self) -> &[Sample] {
         &self.samples
     }
 
+    /// The number of images.
     pub fn len(&self) -> usize {
         self.samples.len()
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
     }

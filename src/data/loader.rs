@@ -30,10 +30,12 @@ pub enum Last {
     Short,
 }
 
+/// How samples become batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderOptions {
     /// Samples per batch.
     pub batch: usize,
+    /// What becomes of the samples that don't fill one.
     pub last: Last,
     /// Whether padded rows get the target [`IGNORED`] instead of their sample's label.
     pub ignore_padding: bool,
@@ -70,6 +72,7 @@ pub struct Batch {
     pub valid: usize,
     /// The sample of each row.
     pub indices: Vec<usize>,
+    /// The epoch, from 0.
     pub epoch: u64,
     /// Place in the epoch, from 0.
     pub number: usize,
@@ -113,10 +116,12 @@ impl Loader {
         Ok(Loader { shared: Arc::new(Shared { dataset, options, pool }) })
     }
 
+    /// What it was made with.
     pub fn options(&self) -> &LoaderOptions {
         &self.shared.options
     }
 
+    /// Batches in one pass over the samples.
     pub fn batches_per_epoch(&self) -> usize {
         self.shared.batches()
     }

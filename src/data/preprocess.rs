@@ -86,13 +86,18 @@ fn undecodable(path: &Path, error: ImageError) -> Error {
 /// A rectangle in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
+    /// The first column.
     pub left: u32,
+    /// The first row.
     pub top: u32,
+    /// Columns.
     pub width: u32,
+    /// Rows.
     pub height: u32,
 }
 
 impl Region {
+    /// All of the image.
     pub fn whole(image: &RgbImage) -> Region {
         Region { left: 0, top: 0, width: image.width(), height: image.height() }
     }

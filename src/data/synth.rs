@@ -96,8 +96,10 @@ impl FromStr for Task {
     }
 }
 
+/// What images to make.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SynthOptions {
+    /// What the classes are.
     pub task: Task,
     /// Images per class, at least 1.
     pub per_class: usize,
@@ -121,8 +123,11 @@ impl SynthOptions {
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
+    /// The folder.
     pub dir: PathBuf,
+    /// Class names by label.
     pub classes: Vec<String>,
+    /// The number of images in all.
     pub images: usize,
     /// Size of the files in all.
     pub bytes: u64,

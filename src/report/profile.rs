@@ -12,18 +12,22 @@ pub struct Profile {
     pub steps: usize,
     /// Milliseconds of a whole step, and of all its nodes; the difference is the runtime's own work between them.
     pub step_ms: f64,
+    /// Milliseconds of all nodes of a step.
     pub nodes_ms: f64,
     /// The slowest first, in both.
     pub operators: Vec<OperatorTime>,
+    /// By layer, the slowest first.
     pub layers: Vec<LayerTime>,
 }
 
 /// All nodes of one operator. A runtime may have fused nodes, and says so in their operator: `FusedConv`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OperatorTime {
+    /// Its name in the runtime.
     pub operator: String,
     /// Milliseconds a step, and the share of all nodes' time.
     pub ms: f64,
+    /// Of all nodes' time.
     pub share: f64,
     /// Nodes run a step.
     pub calls: f64,
@@ -37,10 +41,15 @@ pub struct LayerTime {
     pub layer: String,
     /// Milliseconds a step in the network itself, its gradients, and the penalty and optimizer.
     pub forward_ms: f64,
+    /// Milliseconds a step in its gradients.
     pub backward_ms: f64,
+    /// Milliseconds a step in its penalty and update.
     pub update_ms: f64,
+    /// All three together.
     pub ms: f64,
+    /// Of all nodes' time.
     pub share: f64,
+    /// Nodes run a step.
     pub calls: f64,
 }
 

@@ -10,17 +10,20 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
 
+/// The version that this crate writes and reads.
 pub const FORMAT: u32 = 1;
 
 /// How the attention was measured. Another tool's file needs no more than `format` and the source's hash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Info {
+    /// The file's version.
     pub format: u32,
     /// Version of spgraph that wrote the file.
     #[serde(default)]
     pub spgraph: String,
     /// The pretrained model, not the tuned one that was measured.
     pub source: SourceInfo,
+    /// Images that it was measured on.
     #[serde(default)]
     pub images: usize,
     /// The loss with every filter on.
@@ -31,6 +34,7 @@ pub struct Info {
 /// A file in memory.
 #[derive(Debug, Clone)]
 pub struct AttentionFile {
+    /// How it was measured.
     pub info: Info,
     /// By the layer's weight; float32, `[C]`, with mean 1.
     pub tensors: HashMap<String, Tensor>,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
 
+/// The version that this crate writes and reads.
 pub const FORMAT: u32 = 1;
 
 /// The model that was measured.
@@ -16,16 +17,19 @@ pub struct SourceInfo {
     /// File name, without folders.
     #[serde(default)]
     pub file: String,
+    /// SHA-256 of the model's file, as hexadecimal digits.
     pub sha256: String,
 }
 
 /// How the estimate was made. Another tool's file needs no more than `format` and the source's hash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Info {
+    /// The file's version.
     pub format: u32,
     /// Version of spgraph that wrote the file.
     #[serde(default)]
     pub spgraph: String,
+    /// The model that was measured.
     pub source: SourceInfo,
     /// `exact`, `sampled` or `empirical`.
     #[serde(default)]
@@ -33,8 +37,10 @@ pub struct Info {
     /// m: images, or draws in `sampled` mode.
     #[serde(default)]
     pub samples: u64,
+    /// Classes that the model tells apart.
     #[serde(default)]
     pub classes: usize,
+    /// Decided the order of images and draws.
     #[serde(default)]
     pub seed: u64,
 }
@@ -42,6 +48,7 @@ pub struct Info {
 /// A Fisher file in memory.
 #[derive(Debug, Clone)]
 pub struct FisherFile {
+    /// How it was made.
     pub info: Info,
     /// By parameter; float32.
     pub tensors: HashMap<String, Tensor>,

@@ -19,6 +19,7 @@ fn pending() -> MutexGuard<'static, Vec<(PathBuf, PathBuf)>> {
 pub struct PendingOutput(PathBuf);
 
 impl PendingOutput {
+    /// `temporary` will be `dest`.
     pub fn new(temporary: &Path, dest: &Path) -> Self {
         pending().push((temporary.to_path_buf(), dest.to_path_buf()));
         PendingOutput(temporary.to_path_buf())

@@ -16,10 +16,13 @@ pub struct Checkpoint {
     pub format: u32,
     /// Steps done.
     pub step: u64,
+    /// From 1.
     pub epoch: u64,
+    /// The run's seed.
     pub seed: u64,
     /// The step after which the validation images were last looked at.
     pub validated: u64,
+    /// The best validation so far.
     pub best: Option<Best>,
 }
 

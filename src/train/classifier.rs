@@ -23,8 +23,11 @@ pub struct ClassifierOptions {
     pub classes: Vec<String>,
     /// Sizes after the batch dimension, where a model leaves them open.
     pub input_shape: Option<Vec<usize>>,
+    /// Length of the shorter side before the central crop.
     pub resize: Option<usize>,
+    /// Subtracted from each channel.
     pub mean: Option<Vec<f32>>,
+    /// Each channel is divided by it.
     pub std: Option<Vec<f32>>,
     /// Images per call where the model leaves it open.
     pub batch: Option<usize>,
@@ -172,6 +175,7 @@ impl Classifier {
         self.assumed
     }
 
+    /// What turns an image file into its input.
     pub fn recipe(&self) -> Result<Recipe> {
         Recipe::new(&self.preprocessing, &self.input.shape)
     }

@@ -16,6 +16,7 @@ pub struct Distance {
     /// What is exactly where it started.
     #[serde(default)]
     pub unmoved: Unmoved,
+    /// Each parameter by itself.
     pub layers: Vec<LayerDistance>,
 }
 
@@ -24,9 +25,11 @@ pub struct Distance {
 pub struct LayerDistance {
     /// Its alias.
     pub name: String,
+    /// ‖w − w⁰‖.
     pub distance: f64,
     /// As a share of its own ‖w⁰‖; 0 where that is 0.
     pub relative: f64,
+    /// What of it is exactly where it started.
     #[serde(default)]
     pub unmoved: Unmoved,
 }
@@ -34,10 +37,13 @@ pub struct LayerDistance {
 /// How much is equal to its starting point, bit for bit but for the sign of zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Unmoved {
+    /// Elements that did not move.
     pub elements: usize,
+    /// Of so many.
     pub of_elements: usize,
     /// Output channels of weights of which no element moved.
     pub channels: usize,
+    /// Of so many.
     pub of_channels: usize,
 }
 

@@ -14,14 +14,18 @@ use std::time::Instant;
 /// Results for one class.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassResult {
+    /// Its name, or its label.
     pub name: String,
+    /// Images of the class.
     pub images: usize,
+    /// Those that were told right.
     pub correct: usize,
 }
 
 /// Results over all images.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
+    /// Images of all classes.
     pub images: usize,
     /// Share of images whose class has the highest score.
     pub accuracy: f64,
@@ -31,6 +35,7 @@ pub struct Evaluation {
     pub loss: f64,
     /// By label; classes without images too.
     pub classes: Vec<ClassResult>,
+    /// Time of the whole evaluation.
     pub seconds: f64,
 }
 

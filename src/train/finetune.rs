@@ -300,7 +300,7 @@ impl Trainer {
         match self.save_checkpoint(progress) {
             Err(error) => error,
             Ok(()) => Error::Interrupted(format!(
-                "stopped after step {} of {}; the checkpoint is {}. To go on: `spgraph finetune` with {} and {} {}",
+                "stopped after step {} of {}; the checkpoint is {}. To go on: spgraph finetune {} {} {}",
                 self.at.step,
                 self.total,
                 self.folder.checkpoint().display(),

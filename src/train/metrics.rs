@@ -13,15 +13,21 @@ pub struct StepRecord {
     pub step: u64,
     /// From 1.
     pub epoch: u64,
+    /// Learning rate.
     pub lr: f64,
+    /// What is minimised: data loss and penalty.
     pub loss: f64,
+    /// The mean over the batch.
     pub data_loss: f64,
+    /// Penalty and regularizers, with their strengths.
     pub penalty: f64,
     /// Right answers in the batch, and its images.
     pub correct: u64,
+    /// Images in the batch.
     pub images: usize,
     /// Time of the whole step, and how much of it was spent waiting for images.
     pub seconds: f64,
+    /// Seconds of it spent waiting for images.
     pub wait: f64,
 }
 
@@ -30,10 +36,15 @@ pub struct StepRecord {
 pub struct ValidationRecord {
     /// Steps done.
     pub step: u64,
+    /// From 1.
     pub epoch: u64,
+    /// Share of images told right.
     pub accuracy: f64,
+    /// Mean cross-entropy.
     pub loss: f64,
+    /// Images of the validation.
     pub images: usize,
+    /// Time of the pass.
     pub seconds: f64,
     /// Whether it is the best so far.
     pub best: bool,
@@ -43,7 +54,9 @@ pub struct ValidationRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Record {
+    /// A training step.
     Step(StepRecord),
+    /// A validation.
     Validation(ValidationRecord),
 }
 

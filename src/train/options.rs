@@ -31,12 +31,15 @@ pub struct FinetuneOptions {
     pub bundle: PathBuf,
     /// The run's folder.
     pub output: PathBuf,
+    /// What becomes of a run that is there.
     pub existing: Existing,
+    /// The runtime.
     pub engine: EngineOptions,
     /// Threads that load images; 0 for one per core.
     pub workers: usize,
     /// Write a checkpoint after so many steps. `None`: at the end of an epoch, at most once a minute.
     pub checkpoint_every: Option<u64>,
+    /// What decides the result.
     pub training: Training,
 }
 
@@ -59,7 +62,9 @@ impl FinetuneOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Length {
+    /// Passes over the images.
     Epochs(u64),
+    /// Training steps.
     Steps(u64),
 }
 
@@ -77,6 +82,7 @@ impl Length {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
+    /// The full rate throughout.
     Constant,
     /// A tenth after two thirds of the steps, as in the paper.
     #[default]
@@ -102,6 +108,7 @@ impl Schedule {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Validation {
+    /// None are held out.
     #[default]
     None,
     /// An image folder with (some of) the same classes.
@@ -115,7 +122,9 @@ pub enum Validation {
 pub struct Training {
     /// The image folder.
     pub data: PathBuf,
+    /// Images held out.
     pub validation: Validation,
+    /// How long to train.
     pub length: Length,
     /// So many of `length`'s epochs or steps, the first ones, train the new head alone.
     #[serde(default)]
@@ -125,7 +134,9 @@ pub struct Training {
     /// Values for the step's scalar inputs instead of the bundle's defaults.
     #[serde(with = "settings_text")]
     pub scalars: BTreeMap<Setting, f64>,
+    /// The learning rate over time.
     pub schedule: Schedule,
+    /// Random changes to images.
     #[serde(with = "augment_text")]
     pub augment: Augment,
     /// Decides the order of the images, the augmentation and the split.
@@ -272,7 +283,7 @@ pub(super) fn images_per_step(manifest: &Manifest, asked: Option<usize>, otherwi
         (Some(n), Some(asked)) if n != asked => Err(Error::option(
             field,
             format!(
-                " {asked} does not fit the bundle, which was rewritten for batches of {n}. Leave it out, or rewrite the model with {field} {asked}"
+                " {asked} does not fit the bundle, which was rewritten for batches of {n} images per step. Leave it out, or rewrite the model with {field} {asked}"
             ),
         )),
         (fixed, asked) => Ok(fixed.or(asked).unwrap_or(otherwise)),

@@ -10,15 +10,20 @@ use std::path::PathBuf;
 /// One possible class of an image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Guess {
+    /// The class's name, or its label.
     pub class: String,
+    /// Its label.
     pub label: usize,
+    /// Its probability.
     pub probability: f64,
 }
 
 /// The most probable classes of an image, best first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Prediction {
+    /// The image file.
     pub image: PathBuf,
+    /// Best first.
     pub guesses: Vec<Guess>,
 }
 

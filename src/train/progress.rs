@@ -12,9 +12,13 @@ pub struct Outline {
     pub origin: String,
     /// Training images, and those held out for validation.
     pub images: usize,
+    /// Images held out for validation.
     pub validation: usize,
+    /// Classes of the images.
     pub classes: usize,
+    /// Images per step.
     pub batch: usize,
+    /// Steps in one pass over the images.
     pub steps_per_epoch: usize,
     /// Steps in all.
     pub steps: u64,
@@ -24,11 +28,15 @@ pub struct Outline {
 
 /// Is told what happens; every method does nothing unless it is written.
 pub trait Progress {
+    /// The first step is about to run.
     fn start(&mut self, _: &Outline) {}
+    /// A step is done.
     fn step(&mut self, _: &StepRecord) {}
     /// A validation begins; it has so many images.
     fn validating(&mut self, _images: usize) {}
+    /// A validation is done.
     fn validation(&mut self, _: &ValidationRecord) {}
+    /// A checkpoint of that step was written.
     fn checkpoint(&mut self, _step: u64, _: &Path) {}
     /// Something that the user should know and that is no error.
     fn note(&mut self, _: &str) {}

@@ -15,13 +15,17 @@ use std::path::{Path, PathBuf};
 
 const FORMAT: u32 = 1;
 
+/// How far a run came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// Or killed.
     Running,
+    /// By its user.
     Interrupted,
+    /// By an error.
     Failed,
+    /// To its end.
     Complete,
 }
 
@@ -30,6 +34,7 @@ pub enum Status {
 pub struct BundleReference {
     /// As seen from the run folder, so that both can be moved together.
     pub relative: Option<PathBuf>,
+    /// Its full path when the run began.
     pub absolute: PathBuf,
     /// SHA-256 over `manifest.json` and `init.onnx`.
     pub sha256: String,
@@ -38,8 +43,11 @@ pub struct BundleReference {
 /// The best validation so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Best {
+    /// The step after which it was.
     pub step: u64,
+    /// Share of images told right.
     pub accuracy: f64,
+    /// Mean cross-entropy.
     pub loss: f64,
 }
 
@@ -55,42 +63,58 @@ pub struct Images {
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
+    /// Steps done.
     pub steps: u64,
     /// Means over the last epoch, or over all steps if there were fewer.
     pub loss: f64,
+    /// The mean data loss.
     pub data_loss: f64,
+    /// The mean penalty.
     pub penalty: f64,
+    /// Share of training images told right in the last epoch.
     pub accuracy: f64,
+    /// The best validation.
     pub best: Option<Best>,
     /// Time of the steps, without that of a validation.
     pub seconds: f64,
+    /// Over the time of the steps.
     pub images_per_second: f64,
     /// Share of that time spent waiting for images.
     pub wait: f64,
+    /// How far the parameters went.
     pub distance: Distance,
 }
 
 /// `run.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
+    /// Version of the record.
     pub format: u32,
+    /// Version of spgraph that trained.
     pub spgraph: String,
+    /// How far the run came.
     pub status: Status,
+    /// What was trained.
     pub bundle: BundleReference,
     /// For people.
     pub engine: String,
     /// What a resumed run uses again.
     #[serde(default)]
     pub engine_options: EngineOptions,
+    /// What was asked.
     pub training: Training,
+    /// What it was trained on.
     pub images: Images,
+    /// What came out, of a complete run.
     pub results: Option<Results>,
 }
 
 /// What [`crate::train::finetune`] gives back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunResult {
+    /// The run's folder.
     pub path: PathBuf,
+    /// What came out.
     pub results: Results,
 }
 
@@ -128,7 +152,9 @@ impl RunRecord {
 /// A run on disk, with its bundle.
 #[derive(Debug, Clone)]
 pub struct Run {
+    /// Its files.
     pub folder: RunFolder,
+    /// What was asked, and what came out.
     pub record: RunRecord,
     /// The bundle with the run's manifest, which knows the classes.
     pub bundle: Bundle,

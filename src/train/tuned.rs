@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 /// A network with weights, wherever they are.
 #[derive(Debug, Clone)]
 pub enum Subject {
+    /// A bundle at its start.
     Bundle(Box<Bundle>),
+    /// A run.
     Run(Box<Run>),
     /// An ONNX file.
     Model(PathBuf),

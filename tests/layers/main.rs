@@ -11,6 +11,7 @@ const STAGES: &[&[&str]] = &[
     &["storage/pending_outputs"],
     &["ir/types"],
     &["ir/element"],
+    &["field"],
     &["error"],
     &["ir"],
     &["storage"],

@@ -44,7 +44,9 @@ impl fmt::Display for Origin {
 /// One library, and the verdict on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Candidate {
+    /// The library file.
     pub path: PathBuf,
+    /// Where it was found.
     pub origin: Origin,
     /// `1.32.0`; `None` where it could not be learned.
     pub version: Option<String>,
