@@ -6,7 +6,6 @@ pub(crate) mod fold;
 mod function;
 mod import;
 mod per_sample;
-pub(crate) mod phases;
 pub(crate) mod window;
 
 pub use builder::Builder;
@@ -14,7 +13,7 @@ pub(crate) use builder::attrs;
 pub use facts::{Facts, Meaning, Normalization, OutputChannels, ParameterKind};
 pub use function::Function;
 pub use import::Import;
-pub use per_sample::{PerSample, Samples, Squares, repeat};
+pub use per_sample::{PerSample, Samples};
 
 use crate::ir::{DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId};
 

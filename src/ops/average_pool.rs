@@ -1,9 +1,9 @@
 //! The mean of each sliding window.
 
+use super::blocks::phases::Phases;
+use super::blocks::strided::spread_out;
 use super::max_pool::{kernel, pooled, source_kernel};
-use super::slice::spread_out;
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId};
-use crate::operator::phases::Phases;
 use crate::operator::window::Window;
 use crate::operator::{Builder, Function, Grad, Import, Operator, Rule, View, fixed};
 

@@ -1,7 +1,7 @@
 //! Conversion between element types.
 
 use crate::ir::{Attr, DType, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, fold};
+use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, attrs, fold};
 
 /// Between floating types the gradient is cast back; through integers and booleans there is none.
 pub struct Cast;
@@ -58,5 +58,14 @@ impl Operator for Cast {
 
     fn notes(&self) -> &'static str {
         "the gradient goes through between floating types only"
+    }
+}
+
+impl Builder<'_> {
+    pub fn cast(&mut self, a: ValueId, to: DType) -> Rule<ValueId> {
+        if self.dtype(a) == to {
+            return Ok(a);
+        }
+        self.apply(&Cast, &[a], attrs([("to", Attr::Int(to.onnx() as i64))]))
     }
 }

@@ -1,7 +1,7 @@
 //! Tensors joined along one axis.
 
 use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
+use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, attrs, axis, fold};
 
 /// Each input's gradient is its part of `dy`.
 pub struct Concat;
@@ -76,5 +76,14 @@ impl Operator for Concat {
             }
         }
         Tensor::new(ty.dtype, ty.dims()?, bytes).ok().map(Known::Tensor)
+    }
+}
+
+impl Builder<'_> {
+    pub fn concat(&mut self, parts: &[ValueId], axis: usize) -> Rule<ValueId> {
+        match parts {
+            [one] => Ok(*one),
+            _ => self.apply(&Concat, parts, attrs([("axis", Attr::Int(axis as i64))])),
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Operators that make tensors out of nothing but attributes and shapes.
 
-use crate::ir::{Attr, DType, Dim, Elem, Tensor, TensorType};
+use crate::ir::{Attr, DType, Dim, Elem, Tensor, TensorType, ValueId};
 use crate::onnx;
-use crate::operator::{Import, Known, Operator, Rule, Status, View, fold};
+use crate::operator::{Builder, Import, Known, Operator, Rule, Status, View, attrs, fixed, fold};
 use std::path::Path;
 
 /// A constant; import puts it into the graph as such, under its output's name.
@@ -165,5 +165,14 @@ impl Operator for Range {
 
     fn notes(&self) -> &'static str {
         "integers"
+    }
+}
+
+impl Builder<'_> {
+    /// A tensor of zeros with known dimensions, made while the model runs.
+    pub fn zeros(&mut self, ty: &TensorType) -> Rule<ValueId> {
+        let dims: Vec<i64> = fixed(ty)?.into_iter().map(|d| d as i64).collect();
+        let dims = self.ints(&dims);
+        self.apply(&ConstantOfShape, &[dims], attrs([("value", Attr::Tensor(Tensor::zeros(ty.dtype, &[1])))]))
     }
 }

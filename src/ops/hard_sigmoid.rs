@@ -1,6 +1,6 @@
 //! The sigmoid of three straight lines.
 
-use super::step::between;
+use super::blocks::step::between;
 use crate::ir::{Attr, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, unchanged};
 

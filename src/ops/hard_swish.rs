@@ -1,6 +1,6 @@
 //! A value times its hard sigmoid.
 
-use super::step::between;
+use super::blocks::step::between;
 use crate::ir::{Attr, Attrs, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Function, Grad, Operator, Rule, View, attrs, unchanged};
 

@@ -1,6 +1,6 @@
 //! The rectifier with a slope below 0.
 
-use super::step::positive;
+use super::blocks::step::positive;
 use crate::ir::{Attr, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, unchanged};
 

@@ -1,6 +1,6 @@
 //! MatMul: numpy's matrix product, batched and broadcasting.
 
-use crate::ir::{Dim, TensorType, ValueId};
+use crate::ir::{Attrs, Dim, TensorType, ValueId};
 use crate::operator::{
     Builder, Facts, Grad, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, broadcast, floating,
 };
@@ -88,5 +88,11 @@ impl Operator for MatMul {
     fn output_channels(&self, n: &View) -> Option<OutputChannels> {
         let rank = n.ty(0).ok()?.rank().max(n.ty(1).ok()?.rank());
         Some(OutputChannels { axis: rank - 1, blocks: 1 })
+    }
+}
+
+impl Builder<'_> {
+    pub fn matmul(&mut self, a: ValueId, b: ValueId) -> Rule<ValueId> {
+        self.apply(&MatMul, &[a, b], Attrs::new())
     }
 }

@@ -1,8 +1,8 @@
 //! The largest element of each sliding window.
 
-use super::step::reaches;
+use super::blocks::phases::Phases;
+use super::blocks::step::reaches;
 use crate::ir::{Attrs, Node, Tensor, TensorType, ValueId};
-use crate::operator::phases::Phases;
 use crate::operator::window::Window;
 use crate::operator::{Builder, Function, Grad, Import, Operator, Rule, View, fixed, floating};
 use std::collections::BTreeMap;

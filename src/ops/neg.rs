@@ -1,6 +1,6 @@
 //! The negative.
 
-use crate::ir::{TensorType, ValueId};
+use crate::ir::{Attrs, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Grad, Operator, Rule, View, unchanged};
 
 /// `−x`.
@@ -22,5 +22,11 @@ impl Operator for Neg {
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let dy = g.dy()?;
         Ok(vec![Some(b.neg(dy)?)])
+    }
+}
+
+impl Builder<'_> {
+    pub fn neg(&mut self, a: ValueId) -> Rule<ValueId> {
+        self.apply(&Neg, &[a], Attrs::new())
     }
 }

@@ -1,7 +1,7 @@
 //! Elements added around a tensor.
 
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Operator, Rule, View, axis, floating};
+use crate::operator::{Builder, Grad, Import, Operator, Rule, View, attrs, axis, floating};
 
 /// Padding with a constant, with the nearest element (`edge`) or mirrored (`reflect`). The gradient is the middle of `dy`,
 /// plus what the copies in the padding add.
@@ -151,4 +151,18 @@ fn fold_back(b: &mut Builder, dy: ValueId, a: usize, size: usize, begin: usize, 
         });
     }
     b.total(&parts)
+}
+
+impl Builder<'_> {
+    /// Constant padding: `begin` and `end` per axis, negative to crop.
+    pub fn pad(&mut self, a: ValueId, begin: &[i64], end: &[i64], value: f64) -> Rule<ValueId> {
+        let a = self.crop(a, begin, end)?;
+        let pads: Vec<i64> = begin.iter().chain(end).map(|&p| p.max(0)).collect();
+        if pads.iter().all(|&p| p == 0) {
+            return Ok(a);
+        }
+        let pads = self.ints(&pads);
+        let value = self.constant(Tensor::from_floats(self.dtype(a), &[], &[value]));
+        self.apply(&Pad, &[a, pads, value], attrs([("mode", Attr::String("constant".into()))]))
+    }
 }

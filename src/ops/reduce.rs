@@ -267,3 +267,25 @@ impl Operator for GlobalMaxPool {
         "the first of equal largest pixels takes the gradient"
     }
 }
+
+impl Builder<'_> {
+    /// Sums over `axes` (counted from 0).
+    pub fn sum(&mut self, a: ValueId, axes: &[usize], keep: bool) -> Rule<ValueId> {
+        if axes.is_empty() {
+            return Ok(a);
+        }
+        let list = self.ints(&axes.iter().map(|&x| x as i64).collect::<Vec<_>>());
+        self.apply(&ReduceSum, &[a, list], attrs([("keepdims", Attr::Int(keep as i64))]))
+    }
+
+    /// The sum of the squares of all elements, a scalar.
+    pub fn sum_square(&mut self, a: ValueId) -> Rule<ValueId> {
+        self.apply(&ReduceSumSquare, &[a], attrs([("keepdims", Attr::Int(0))]))
+    }
+
+    /// Means over `axes` (counted from 0).
+    pub fn mean(&mut self, a: ValueId, axes: &[usize], keep: bool) -> Rule<ValueId> {
+        let list = Attr::Ints(axes.iter().map(|&x| x as i64).collect());
+        self.apply(&ReduceMean, &[a], attrs([("axes", list), ("keepdims", Attr::Int(keep as i64))]))
+    }
+}

@@ -1,6 +1,6 @@
 //! The rectifier.
 
-use super::step::positive;
+use super::blocks::step::positive;
 use crate::ir::{Attrs, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Function, Grad, Meaning, Operator, Rule, View, unchanged};
 

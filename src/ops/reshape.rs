@@ -1,7 +1,7 @@
 //! Operators that keep all elements in order under another shape; their gradient has the input's shape again.
 
 use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId, product};
-use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, axis, fold};
+use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, attrs, axis, fold};
 
 /// `dx`: `dy` under the shape of `x`.
 fn back(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
@@ -236,5 +236,22 @@ impl Operator for Unsqueeze {
 
     fn evaluate(&self, n: &View) -> Option<Known> {
         fold::reshaped(n, &self.infer(n).ok()?[0])
+    }
+}
+
+impl Builder<'_> {
+    /// Brings `a` into `shape`, in which one dimension may be a multiple of the batch size.
+    pub fn reshape(&mut self, a: ValueId, shape: &[Dim]) -> Rule<ValueId> {
+        if self.shape(a) == shape {
+            return Ok(a);
+        }
+        if shape.iter().filter(|d| d.known().is_none()).count() > 1 {
+            return Err("two dimensions depend on the batch size; rewrite with a fixed --batch".into());
+        }
+        let dims: Vec<i64> = shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect();
+        let dims = self.ints(&dims);
+        let out = self.apply(&Reshape, &[a, dims], attrs([("allowzero", Attr::Int(0))]))?;
+        debug_assert_eq!(self.shape(out), shape);
+        Ok(out)
     }
 }

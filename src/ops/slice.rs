@@ -1,9 +1,8 @@
 //! A regular part of a tensor.
 
-use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId};
-use crate::operator::attrs;
+use super::blocks::strided::spread_out;
+use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
 use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Every `step`-th element from `start` up to, not including, `end`, along some axes; with a negative step backwards.
 /// The gradient is spread out with zeros: by padding every element of `dy` to `|step|`, and then at both ends.
@@ -149,9 +148,9 @@ impl Operator for Slice {
         dx = spread_out(b, dx, &spread)?;
         let (mut begin, mut end) = (vec![0i64; rank], vec![0i64; rank]);
         for p in &list {
-            let size = |v: ValueId| b.shape(v)[p.axis].known().unwrap_or(0) as i64;
+            let size = |v: ValueId| b.shape(v)[p.axis].known().map(|n| n as i64).ok_or("it slices the batch; rewrite with a fixed --batch");
             begin[p.axis] = first(p);
-            end[p.axis] = size(x) - first(p) - size(dx);
+            end[p.axis] = size(x)? - first(p) - size(dx)?;
         }
         Ok(vec![Some(b.pad(dx, &begin, &end, 0.0)?)])
     }
@@ -171,75 +170,32 @@ impl Operator for Slice {
     }
 }
 
-/// A tensor's spatial axes (2, 3, …) taken apart: for each wanted phase `p` the elements `p + s·q`, with `s` from `strides`.
-pub(crate) fn take_apart(
-    b: &mut Builder,
-    v: ValueId,
-    strides: &[usize],
-    wanted: &BTreeSet<Vec<usize>>,
-) -> Rule<BTreeMap<Vec<usize>, ValueId>> {
-    let on = |i: usize| wanted.iter().map(|p| p[i]).collect::<BTreeSet<_>>();
-    let (single, several): (Vec<usize>, Vec<usize>) = (0..strides.len()).filter(|&i| strides[i] > 1).partition(|&i| on(i).len() == 1);
-    let list = |f: &dyn Fn(usize) -> i64| single.iter().map(|&i| f(i)).collect::<Vec<_>>();
-    let starts = list(&|i| on(i).first().map_or(0, |&p| p as i64));
-    let (ends, steps) = (list(&|_| i64::MAX), list(&|i| strides[i] as i64));
-    let axes: Vec<usize> = single.iter().map(|i| 2 + i).collect();
-    let v = if axes.is_empty() { v } else { b.slice(v, &axes, &starts, &ends, &steps)? };
-    let mut phases = vec![(wanted.first().cloned().unwrap_or_default(), v)];
-    for &i in several.iter().rev() {
-        let mut apart = vec![];
-        for (phase, v) in phases {
-            for (start, part) in along(b, v, 2 + i, strides[i], &on(i))? {
-                let mut phase = phase.clone();
-                phase[i] = start;
-                apart.push((phase, part));
-            }
-        }
-        phases = apart;
+impl Builder<'_> {
+    /// Elements `starts..ends` by `steps` along `axes`.
+    pub fn slice(&mut self, a: ValueId, axes: &[usize], starts: &[i64], ends: &[i64], steps: &[i64]) -> Rule<ValueId> {
+        let axes: Vec<i64> = axes.iter().map(|&x| x as i64).collect();
+        let inputs = [a, self.ints(starts), self.ints(ends), self.ints(&axes), self.ints(steps)];
+        self.apply(&Slice, &inputs, Attrs::new())
     }
-    Ok(phases.into_iter().filter(|(p, _)| wanted.contains(p)).collect())
-}
 
-/// Every `pace`-th element along an axis, from each of the wanted places on. Where all are wanted, the parts of a split, which copies
-/// in one pass, are cheaper than slices with steps.
-fn along(b: &mut Builder, v: ValueId, axis: usize, pace: usize, wanted: &BTreeSet<usize>) -> Rule<Vec<(usize, ValueId)>> {
-    let shape = b.shape(v).to_vec();
-    let whole = shape[axis].known().filter(|n| n.is_multiple_of(pace) && wanted.len() == pace);
-    let Some(size) = whole else {
-        return wanted.iter().map(|&start| Ok((start, b.slice(v, &[axis], &[start as i64], &[i64::MAX], &[pace as i64])?))).collect();
-    };
-    let (before, after) = (&shape[..axis], &shape[axis + 1..]);
-    let apart = b.reshape(v, &[before, &[Dim::Known(size / pace), Dim::Known(pace)], after].concat())?;
-    let inputs = [Some(apart), Some(b.ints(&vec![1; pace]))];
-    let parts = b.nodes("Split", &inputs, attrs([("axis", Attr::Int(axis as i64 + 1))]))?;
-    let shape = [before, &[Dim::Known(size / pace)], after].concat();
-    parts.into_iter().enumerate().map(|(start, part)| Ok((start, b.reshape(part, &shape)?))).collect()
-}
-
-/// Puts `pace − 1` zeros after each element along every listed axis.
-pub(crate) fn spread_out(b: &mut Builder, v: ValueId, paces: &[(usize, usize)]) -> Rule<ValueId> {
-    if paces.is_empty() {
-        return Ok(v);
-    }
-    let pace = |a: usize| paces.iter().find(|p| p.0 == a).map_or(1, |p| p.1);
-    let shape = b.shape(v).to_vec();
-    let (mut apart, mut end, mut together) = (vec![], vec![], vec![]);
-    for (a, &d) in shape.iter().enumerate() {
-        apart.push(d);
-        end.push(0);
-        match (pace(a), d) {
-            (1, _) => together.push(d),
-            (pace, Dim::Known(n)) => {
-                apart.push(Dim::Known(1));
-                end.push(pace as i64 - 1);
-                together.push(Dim::Known(n * pace));
-            }
-            (_, Dim::Batch(_)) => return Err("it spreads the batch out; rewrite with a fixed --batch".into()),
+    /// Takes away what is negative in `begin` and `end`, per axis. Not every runtime knows negative padding.
+    pub fn crop(&mut self, a: ValueId, begin: &[i64], end: &[i64]) -> Rule<ValueId> {
+        let axes: Vec<usize> = (0..begin.len()).filter(|&i| begin[i] < 0 || end[i] < 0).collect();
+        if axes.is_empty() {
+            return Ok(a);
         }
+        let (mut starts, mut ends) = (vec![], vec![]);
+        for &i in &axes {
+            let size = self.shape(a)[i].known().ok_or("it crops the batch; rewrite with a fixed --batch")? as i64;
+            let (start, stop) = ((-begin[i]).max(0), size + end[i].min(0));
+            if start > stop {
+                return Err(format!("axis {i} of {size} elements cannot be cut by {} and {}", -begin[i], -end[i]));
+            }
+            starts.push(start);
+            ends.push(stop);
+        }
+        self.slice(a, &axes, &starts, &ends, &vec![1; axes.len()])
     }
-    let v = b.reshape(v, &apart)?;
-    let v = b.pad(v, &vec![0; end.len()], &end, 0.0)?;
-    b.reshape(v, &together)
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! The one table of operators. Dispatch, docs/operators.md and the whole-table tests all come from it.
 
 use super::{
-    abs, argmax, average_pool, batch_norm, binary, cast, cast_like, clip, compare, concat, constant, conv, depth_space, exp, expand,
-    gather, gemm, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max_pool, neg, not, pad, reduce, relu, reshape, select,
-    shape, sigmoid, sign, slice, softmax, split, sqrt, tanh, transpose,
+    abs, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, exp, expand,
+    gather, gemm, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max, max_pool, mul, neg, not, pad, pow, reduce, relu,
+    reshape, select, shape, sigmoid, sign, slice, softmax, split, sqrt, sub, sum, tanh, transpose,
 };
-use crate::operator::{Operator, View};
+use crate::ir::{Attrs, ValueId};
+use crate::operator::{Builder, Operator, Rule, View};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// Every operator of ONNX's own domain that spgraph knows, by name.
 pub static OPERATORS: &[&dyn Operator] = &[
@@ -24,13 +27,13 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &sign::Sign,
     &sqrt::Sqrt,
     &tanh::Tanh,
-    &binary::Add,
-    &binary::Div,
-    &binary::Max,
-    &binary::Mul,
-    &binary::Pow,
-    &binary::Sub,
-    &binary::Sum,
+    &add::Add,
+    &div::Div,
+    &max::Max,
+    &mul::Mul,
+    &pow::Pow,
+    &sub::Sub,
+    &sum::Sum,
     &softmax::LogSoftmax,
     &softmax::Softmax,
     // Comparisons
@@ -88,7 +91,8 @@ pub static OPERATORS: &[&dyn Operator] = &[
 
 /// The entry for an operator of ONNX's own domain.
 pub fn find(op_type: &str) -> Option<&'static dyn Operator> {
-    OPERATORS.iter().copied().find(|o| o.op_type() == op_type)
+    static BY_NAME: LazyLock<HashMap<&str, &dyn Operator>> = LazyLock::new(|| OPERATORS.iter().map(|o| (o.op_type(), *o)).collect());
+    BY_NAME.get(op_type).copied()
 }
 
 impl View<'_> {
@@ -96,4 +100,20 @@ impl View<'_> {
     pub fn operator(&self) -> Option<&'static dyn Operator> {
         find(&self.node.op_type)
     }
+}
+
+impl Builder<'_> {
+    /// Adds a node of the operator of that name, with any number of outputs.
+    pub fn nodes(&mut self, op: &str, inputs: &[Option<ValueId>], attrs: Attrs) -> Rule<Vec<ValueId>> {
+        self.apply_to(named(op)?, inputs, attrs)
+    }
+
+    /// Adds a node of the operator of that name, with one output.
+    pub fn op(&mut self, op: &str, inputs: &[ValueId], attrs: Attrs) -> Rule<ValueId> {
+        self.apply(named(op)?, inputs, attrs)
+    }
+}
+
+fn named(op: &str) -> Rule<&'static dyn Operator> {
+    find(op).ok_or_else(|| format!("{op} is not in the operator table"))
 }

@@ -1,7 +1,7 @@
 //! Axes in another order.
 
 use crate::ir::{Attr, Node, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, fold};
+use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, attrs, fold};
 
 /// Output axis `i` is input axis `perm[i]`; the gradient is transposed back.
 pub struct Transpose;
@@ -59,5 +59,14 @@ impl Operator for Transpose {
         let shape: Vec<usize> = perm.iter().map(|&p| t.shape()[p]).collect();
         let strides = fold::strides(t.shape());
         fold::gathered(t, &shape, |at| at.iter().zip(&perm).map(|(&i, &p)| i * strides[p]).sum()).map(Known::Tensor)
+    }
+}
+
+impl Builder<'_> {
+    pub fn transpose(&mut self, a: ValueId, perm: &[usize]) -> Rule<ValueId> {
+        if perm.iter().enumerate().all(|(i, &p)| i == p) {
+            return Ok(a);
+        }
+        self.apply(&Transpose, &[a], attrs([("perm", Attr::Ints(perm.iter().map(|&p| p as i64).collect()))]))
     }
 }

@@ -5,7 +5,7 @@ use super::geometry::Geometry;
 use crate::ir::{Dim, ValueId, product};
 use crate::operator::window::Window;
 use crate::operator::{Builder, Function, Rule};
-use crate::ops::slice::take_apart;
+use crate::ops::blocks::strided::take_apart;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

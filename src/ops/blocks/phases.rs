@@ -5,21 +5,21 @@
 //! alone. So all work is element-wise on maps of (nearly) the output's size, one per phase, with a few shifts; in the end the
 //! phases are interleaved. Nothing is scattered: the result is the same in every run, on every device.
 
-use super::window::Window;
-use super::{Builder, Rule};
+use super::strided::{spread_out, take_apart};
 use crate::ir::{Attr, Attrs, Dim, ValueId};
-use crate::ops::slice::{spread_out, take_apart};
+use crate::operator::window::Window;
+use crate::operator::{Builder, Rule, attrs};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which phase one tap of the window meets, and with which shift, per axis.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tap {
+pub(in crate::ops) struct Tap {
     pub phase: Vec<usize>,
     pub shift: Vec<i64>,
 }
 
 /// One sliding window over images `[N, C, …]`.
-pub(crate) struct Phases {
+pub(in crate::ops) struct Phases {
     window: Window,
     /// Spatial sizes of the input, of the output (one element per window) and of each phase.
     input: Vec<usize>,
@@ -149,7 +149,7 @@ impl Phases {
 
     /// The canonical attributes of the window.
     pub fn attrs(window: &Window) -> Attrs {
-        super::attrs([
+        attrs([
             ("kernel_shape", Attr::Ints(signed(&window.kernel))),
             ("strides", Attr::Ints(signed(&window.strides))),
             ("dilations", Attr::Ints(signed(&window.dilations))),

@@ -10,18 +10,18 @@ fn step(b: &mut Builder, v: ValueId, slope: f32, at_zero: f32) -> Rule<ValueId> 
 }
 
 /// `[y > 0]` for a rectifier's output `y`.
-pub(super) fn positive(b: &mut Builder, y: ValueId) -> Rule<ValueId> {
+pub(in crate::ops) fn positive(b: &mut Builder, y: ValueId) -> Rule<ValueId> {
     step(b, y, 3e38, 0.0)
 }
 
 /// 1 where `x` equals `y`, which is nowhere below it, else 0.
-pub(super) fn reaches(b: &mut Builder, x: ValueId, y: ValueId) -> Rule<ValueId> {
+pub(in crate::ops) fn reaches(b: &mut Builder, x: ValueId, y: ValueId) -> Rule<ValueId> {
     let missing = b.sub(y, x)?;
     step(b, missing, -3e38, 1.0)
 }
 
 /// 1 where `lo < x < hi`, else 0.
-pub(super) fn between(b: &mut Builder, x: ValueId, lo: f64, hi: f64) -> Rule<ValueId> {
+pub(in crate::ops) fn between(b: &mut Builder, x: ValueId, lo: f64, hi: f64) -> Rule<ValueId> {
     let dtype = b.dtype(x);
     let (lo, hi) = (b.number(lo, x), b.number(hi, x));
     let above = b.op("Greater", &[x, lo], Attrs::new())?;

@@ -1,0 +1,71 @@
+//! Addition.
+
+use super::blocks::broadcasting::{combined, handed_on, on_shapes};
+use crate::ir::{Attrs, Dim, Elem, TensorType, ValueId};
+use crate::operator::{Builder, Facts, Grad, Known, Meaning, Operator, ParameterKind, PerSample, Rule, Samples, View};
+
+/// A constant for each channel next to a matrix product or convolution is that layer's bias.
+fn bias_next_to_product(n: &View) -> Vec<Option<ParameterKind>> {
+    let product = |i: usize| {
+        let node = n.input(i).and_then(|v| n.graph.producer(v));
+        let operator = node.and_then(|node| View { graph: n.graph, node }.operator());
+        operator.is_some_and(|o| o.facts().meaning.takes_bias())
+    };
+    let spans_channels =
+        |i: usize| n.ty(i).is_ok_and(|t| t.dtype.is_float() && t.shape.iter().filter(|d| **d != Dim::Known(1)).count() == 1);
+    match (product(0) && spans_channels(1), product(1) && spans_channels(0)) {
+        (true, _) => vec![None, Some(ParameterKind::Bias)],
+        (_, true) => vec![Some(ParameterKind::Bias), None],
+        _ => vec![],
+    }
+}
+
+pub struct Add;
+
+impl Operator for Add {
+    fn op_type(&self) -> &'static str {
+        "Add"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::Sum, keeps_classes: true, ..Facts::IN_PLACE }
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        combined(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        handed_on(b, g)
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        on_shapes(n, |a, b| match (a, b) {
+            (Elem::Int(a), Elem::Int(b)) => a.checked_add(b).map(Elem::Int),
+            (x, Elem::Int(0)) | (Elem::Int(0), x) => Some(x),
+            (Elem::Batch(a), Elem::Batch(b)) => Some(Elem::Batch(a + b)),
+            _ => None,
+        })
+    }
+
+    fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
+        let mut found = vec![];
+        for (i, input) in s.grad.node.inputs.iter().enumerate() {
+            found.push(match input.filter(|_| s.grad.needs(i)) {
+                Some(input) => Some(s.unbroadcast(b, s.grad.dy()?, &b.ty(input).clone())?),
+                None => None,
+            });
+        }
+        Ok(found)
+    }
+
+    fn parameters(&self, n: &View) -> Vec<Option<ParameterKind>> {
+        bias_next_to_product(n)
+    }
+}
+
+impl Builder<'_> {
+    pub fn add(&mut self, a: ValueId, b: ValueId) -> Rule<ValueId> {
+        self.apply(&Add, &[a, b], Attrs::new())
+    }
+}

@@ -1,0 +1,47 @@
+//! Subtraction.
+
+use super::blocks::broadcasting::{combined, on_shapes};
+use crate::ir::{Attrs, Elem, TensorType, ValueId};
+use crate::operator::{Builder, Facts, Grad, Known, Operator, Rule, View};
+
+pub struct Sub;
+
+impl Operator for Sub {
+    fn op_type(&self) -> &'static str {
+        "Sub"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::IN_PLACE
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        combined(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let dy = g.dy()?;
+        let da = if g.needs(0) { Some(b.unbroadcast(dy, &b.ty(g.input(0)?).clone())?) } else { None };
+        let db = if g.needs(1) {
+            let summed = b.unbroadcast(dy, &b.ty(g.input(1)?).clone())?;
+            Some(b.neg(summed)?)
+        } else {
+            None
+        };
+        Ok(vec![da, db])
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        on_shapes(n, |a, b| match (a, b) {
+            (Elem::Int(a), Elem::Int(b)) => a.checked_sub(b).map(Elem::Int),
+            (x, Elem::Int(0)) => Some(x),
+            _ => None,
+        })
+    }
+}
+
+impl Builder<'_> {
+    pub fn sub(&mut self, a: ValueId, b: ValueId) -> Rule<ValueId> {
+        self.apply(&Sub, &[a, b], Attrs::new())
+    }
+}
