@@ -18,8 +18,9 @@
 //! way by eigenvalues 0 of `M`.
 
 use super::{Reads, Regularizer, Seen, Settings, Term, column};
-use crate::ir::{Attr, Attrs, DType, Dim, Tensor, ValueId};
-use crate::operator::{Builder, Function, Rule};
+use crate::ir::{Attr, DType, Dim, Tensor};
+use crate::operator::{Builder, Function, Rule, attrs};
+use crate::ops::blocks::{Expr, formula};
 
 /// `(features, shares, strength) → value, dfeatures`.
 pub const PENALTY: Function = Function::new("BssPenalty");
@@ -47,6 +48,9 @@ impl Regularizer for Bss {
             return Err(format!("bss needs features [N, D] with a known N, these are {}; rewrite with a fixed --batch", b.ty(seen.tuned)));
         };
         let count = settings.singular_values;
+        if count == 0 {
+            return Err("bss needs one singular value or more".into());
+        }
         if count > rows.min(columns) {
             return Err(format!(
                 "--bss-k {count} is more than the {} singular values of {rows} images with {columns} features each",
@@ -54,105 +58,71 @@ impl Regularizer for Bss {
             ));
         }
         let dtype = b.dtype(seen.tuned);
-        let attributes = Attrs::from([("k".to_string(), Attr::Int(count as i64))]);
-        let outputs = b.call(&PENALTY, &[seen.tuned, seen.shares, seen.strength], attributes, |b, i| {
-            let features = b.cast(i[0], DType::F64)?;
-            let shares = b.cast(i[1], DType::F64)?;
-            let counts = valid(b, shares)?;
+        let attributes = attrs([("k", Attr::Int(count as i64))]);
+        let rule = formula(|[features, shares, strength]| {
+            let features = features.cast(DType::F64);
+            let counts = shares.cast(DType::F64).greater(0.0).cast(DType::F64);
             // Padding has no part in F.
-            let there = column(b, counts, features)?;
-            let features = b.mul(features, there)?;
-            let turned = b.transpose(features, &[1, 0])?;
+            let features = features * column(counts, features);
+            let turned = features.transpose(&[1, 0]);
             let of_rows = rows <= columns;
-            let gram = if of_rows { b.matmul(features, turned)? } else { b.matmul(turned, features)? };
-            let unit = identity(b, rows.min(columns));
-            let mut power = complement(b, gram, unit, of_rows.then_some(counts))?;
-            let (mut values, mut gradients) = (vec![], vec![]);
+            let gram = if of_rows { features.matmul(turned) } else { turned.matmul(features) };
+            let unit = gram.constant(identity(rows.min(columns)));
+            let mut power = complement(gram, unit, of_rows.then_some(counts));
+            let mut found = vec![];
             for _ in 0..count {
-                let v = dominant(b, power, unit)?;
-                let vt = b.transpose(v, &[1, 0])?;
+                let v = dominant(power, unit);
+                let vt = v.transpose(&[1, 0]);
                 // σ·(the other singular vector), and the part of F that the pair makes up.
                 let (other, part) = if of_rows {
-                    let u = b.matmul(vt, features)?;
-                    (u, b.matmul(v, u)?)
+                    let u = vt.matmul(features);
+                    (u, v.matmul(u))
                 } else {
-                    let u = b.matmul(features, v)?;
-                    (u, b.matmul(u, vt)?)
+                    let u = features.matmul(v);
+                    (u, u.matmul(vt))
                 };
-                values.push(b.sum_square(other)?);
-                gradients.push(part);
-                let image = b.matmul(power, v)?;
-                let eigenvalue = b.matmul(vt, image)?;
-                let projector = b.matmul(v, vt)?;
-                let share = b.mul(projector, eigenvalue)?;
-                power = b.sub(power, share)?;
+                found.push((other.sum_square(), part));
+                let eigenvalue = vt.matmul(power.matmul(v));
+                power = power - v.matmul(vt) * eigenvalue;
             }
-            let strength = b.cast(i[2], DType::F64)?;
-            let value = b.total(&values)?;
-            let value = b.mul(value, strength)?;
-            let gradient = b.total(&gradients)?;
-            let double = column(b, strength, gradient)?;
-            let two = b.number(2.0, double);
-            let double = b.mul(double, two)?;
-            let gradient = b.mul(gradient, double)?;
-            Ok(vec![b.cast(value, dtype)?, b.cast(gradient, dtype)?])
-        })?;
-        Ok(Term { value: outputs[0], gradient: outputs[1] })
+            let strength = strength.cast(DType::F64);
+            let (values, gradients): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+            let value = values[0].plus(&values[1..]) * strength;
+            let gradient = gradients[0].plus(&gradients[1..]);
+            let double = column(strength, gradient) * 2.0;
+            let gradient = gradient * double;
+            [value.cast(dtype), gradient.cast(dtype)]
+        });
+        let [value, gradient] = b.call(&PENALTY, [seen.tuned, seen.shares, seen.strength], attributes, rule)?;
+        Ok(Term { value, gradient })
     }
 }
 
-/// 1 for each image that counts, 0 for padding.
-fn valid(b: &mut Builder, shares: ValueId) -> Rule<ValueId> {
-    let zero = b.number(0.0, shares);
-    let counts = b.op("Greater", &[shares, zero], Attrs::new())?;
-    b.cast(counts, DType::F64)
-}
-
-fn identity(b: &mut Builder, size: usize) -> ValueId {
+fn identity(size: usize) -> Tensor {
     let values: Vec<f64> = (0..size * size).map(|i| if i / size == i % size { 1.0 } else { 0.0 }).collect();
-    b.constant(Tensor::from_f64(&[size, size], &values))
+    Tensor::from_f64(&[size, size], &values)
 }
 
 /// `trace(m)`, as `[1, 1]`, at least a number that can divide.
-fn trace(b: &mut Builder, m: ValueId, unit: ValueId) -> Rule<ValueId> {
-    let diagonal = b.mul(m, unit)?;
-    let sum = b.sum(diagonal, &[0, 1], true)?;
-    let tiny = b.number(1e-300, sum);
-    b.op("Max", &[sum, tiny], Attrs::new())
+fn trace<'f>(m: Expr<'f>, unit: Expr<'f>) -> Expr<'f> {
+    (m * unit).sum(&[0, 1], true).max(1e-300)
 }
 
 /// `I − ½·G/trace(G)`, whose eigenvalues lie between ½ and 1, and 0 in the rows and columns of padding, where the rows of `G` are images.
-fn complement(b: &mut Builder, gram: ValueId, unit: ValueId, counts: Option<ValueId>) -> Rule<ValueId> {
-    let whole = trace(b, gram, unit)?;
-    let two = b.number(2.0, whole);
-    let whole = b.mul(whole, two)?;
-    let scaled = b.div(gram, whole)?;
-    let rest = match counts {
-        Some(counts) => {
-            let counts = column(b, counts, unit)?;
-            b.mul(unit, counts)?
-        }
-        None => unit,
-    };
-    b.sub(rest, scaled)
+fn complement<'f>(gram: Expr<'f>, unit: Expr<'f>, counts: Option<Expr<'f>>) -> Expr<'f> {
+    let scaled = gram / (trace(gram, unit) * 2.0);
+    counts.map_or(unit, |counts| unit * column(counts, unit)) - scaled
 }
 
 /// The eigenvector of the largest eigenvalue of a symmetric matrix without negative ones, `[size, 1]`.
-fn dominant(b: &mut Builder, matrix: ValueId, unit: ValueId) -> Rule<ValueId> {
+fn dominant<'f>(matrix: Expr<'f>, unit: Expr<'f>) -> Expr<'f> {
     let mut power = matrix;
     for _ in 0..SQUARINGS {
-        let whole = trace(b, power, unit)?;
-        let scaled = b.div(power, whole)?;
-        power = b.matmul(scaled, scaled)?;
+        let scaled = power / trace(power, unit);
+        power = scaled.matmul(scaled);
     }
-    let diagonal = b.mul(power, unit)?;
-    let diagonal = b.sum(diagonal, &[0], false)?;
-    let largest = b.op("ArgMax", &[diagonal], Attrs::from([("axis".to_string(), Attr::Int(0)), ("keepdims".to_string(), Attr::Int(1))]))?;
-    let v = b.op("Gather", &[power, largest], Attrs::from([("axis".to_string(), Attr::Int(1))]))?;
-    let square = b.sum_square(v)?;
-    let norm = b.op("Sqrt", &[square], Attrs::new())?;
-    let tiny = b.number(1e-300, norm);
-    let norm = b.op("Max", &[norm, tiny], Attrs::new())?;
-    let norm = b.reshape(norm, &[1.into(), 1.into()])?;
-    b.div(v, norm)
+    let diagonal = (power * unit).sum(&[0], false);
+    let largest = diagonal.with(|b, v| b.op("ArgMax", &[v], attrs([("axis", Attr::Int(0)), ("keepdims", Attr::Int(1))])));
+    let v = power.with_both(largest, |b, power, at| b.op("Gather", &[power, at], attrs([("axis", Attr::Int(1))])));
+    v / v.sum_square().sqrt().max(1e-300).reshape(&[1.into(), 1.into()])
 }

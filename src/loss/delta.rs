@@ -40,25 +40,23 @@ impl Regularizer for Delta {
         let axes = b.shape(seen.tuned).iter().enumerate().filter(|(a, _)| *a != 0 && *a != seen.axis);
         let places: Option<usize> = axes.map(|(_, d)| d.known()).product();
         let places = places.ok_or("the size of the feature map depends on the batch; rewrite with a fixed --batch")?;
-        let outputs = b.call(&PENALTY, &inputs, Attrs::new(), |b, i| {
-            let moved = b.sub(i[0], i[1])?;
-            let share = column(b, i[2], moved)?;
-            let strength = column(b, i[3], moved)?;
-            let weight = b.mul(share, strength)?;
-            let pixels = b.number(1.0 / places as f64, weight);
-            let mut weight = b.mul(weight, pixels)?;
-            if let Some(&attention) = i.get(4) {
-                let channels = b.shape(attention)[0];
-                let shape: Vec<Dim> = (0..b.rank(moved)).map(|a| if a == seen.axis { channels } else { Dim::Known(1) }).collect();
-                let attention = b.reshape(attention, &shape)?;
-                weight = b.mul(weight, attention)?;
-            }
-            let gradient = b.mul(moved, weight)?;
-            let product = b.mul(moved, gradient)?;
-            let all: Vec<usize> = (0..b.rank(product)).collect();
-            let sum = b.sum(product, &all, false)?;
-            let half = b.number(0.5, sum);
-            Ok(vec![b.mul(sum, half)?, gradient])
+        let outputs = b.call_list(&PENALTY, &inputs, Attrs::new(), |b, i| {
+            let (&[tuned, source, shares, strength], attention) = (i.first_chunk().ok_or("it needs four inputs")?, i.get(4));
+            let terms = b.formula([tuned, source, shares, strength], |[tuned, source, shares, strength]| {
+                let moved = tuned - source;
+                let mut weight = column(shares, moved) * column(strength, moved) * (1.0 / places as f64);
+                if let Some(&attention) = attention {
+                    weight = weight.with(|b, weight| {
+                        let channels = b.shape(attention)[0];
+                        let shape: Vec<Dim> = (0..b.rank(weight)).map(|a| if a == seen.axis { channels } else { Dim::Known(1) }).collect();
+                        let attention = b.reshape(attention, &shape)?;
+                        b.mul(weight, attention)
+                    });
+                }
+                let gradient = moved * weight;
+                [(moved * gradient).sum_all() * 0.5, gradient]
+            })?;
+            Ok(terms.to_vec())
         })?;
         Ok(Term { value: outputs[0], gradient: outputs[1] })
     }

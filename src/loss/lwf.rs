@@ -11,8 +11,9 @@
 //! has the same gradient.
 
 use super::{Reads, Regularizer, Seen, Settings, Term, column};
-use crate::ir::{Attr, Attrs};
-use crate::operator::{Builder, Function, Rule};
+use crate::ir::Attr;
+use crate::operator::{Builder, Function, Rule, attrs};
+use crate::ops::blocks::formula;
 
 /// `(tuned, source, shares, strength) → value, dtuned`.
 pub const PENALTY: Function = Function::new("LwfPenalty");
@@ -34,27 +35,17 @@ impl Regularizer for Lwf {
 
     fn term(&self, b: &mut Builder, seen: &Seen, settings: &Settings) -> Rule<Term> {
         let inputs = [seen.tuned, seen.source()?, seen.shares, seen.strength];
-        let attributes = Attrs::from([("temperature".to_string(), Attr::Float(settings.temperature as f32))]);
-        let outputs = b.call(&PENALTY, &inputs, attributes, |b, i| {
-            let cool = b.number(1.0 / settings.temperature, i[0]);
-            let axis = Attrs::from([("axis".to_string(), Attr::Int(1))]);
-            let [tuned, source] = [i[0], i[1]].map(|z| {
-                let z = b.mul(z, cool)?;
-                b.op("LogSoftmax", &[z], axis.clone())
-            });
-            let (log_q, log_p) = (tuned?, source?);
-            let (q, p) = (b.op("Exp", &[log_q], Attrs::new())?, b.op("Exp", &[log_p], Attrs::new())?);
-            let share = column(b, i[2], q)?;
-            let strength = column(b, i[3], q)?;
-            let weight = b.mul(share, strength)?;
-            let gap = b.sub(log_p, log_q)?;
-            let weighted = b.mul(p, weight)?;
-            let divergence = b.mul(weighted, gap)?;
-            let value = b.sum(divergence, &[0, 1], false)?;
-            let difference = b.sub(q, p)?;
-            let slope = b.mul(weight, cool)?;
-            Ok(vec![value, b.mul(difference, slope)?])
-        })?;
-        Ok(Term { value: outputs[0], gradient: outputs[1] })
+        let attributes = attrs([("temperature", Attr::Float(settings.temperature as f32))]);
+        let rule = formula(|[tuned, source, shares, strength]| {
+            let cool = tuned.number(1.0 / settings.temperature);
+            let (log_q, log_p) = ((tuned * cool).log_softmax(1), (source * cool).log_softmax(1));
+            let (q, p) = (log_q.exp(), log_p.exp());
+            let weight = column(shares, q) * column(strength, q);
+            let gap = log_p - log_q;
+            let value = (p * weight * gap).sum(&[0, 1], false);
+            [value, (q - p) * (weight * cool)]
+        });
+        let [value, gradient] = b.call(&PENALTY, inputs, attributes, rule)?;
+        Ok(Term { value, gradient })
     }
 }

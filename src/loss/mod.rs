@@ -11,6 +11,7 @@ pub use cross_entropy::cross_entropy;
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, DType, Dim, Tensor, ValueId};
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::{Expr, formula};
 use serde::{Deserialize, Serialize};
 
 /// `(target) → number of rows that count`.
@@ -115,34 +116,32 @@ pub fn find(kind: &str) -> Result<&'static dyn Regularizer> {
 
 /// Of each row its weight in a mean over the batch: 1/n for those that count, 0 where the target is −1 (padding). `[N]`.
 pub fn shares(b: &mut Builder, target: ValueId, dtype: DType) -> Rule<ValueId> {
-    let outputs = b.call(&ROW_SHARES, &[target], Attrs::new(), |b, i| {
-        let zero = b.constant(Tensor::from_i64(&[1], &[0]));
-        let counts = b.op("GreaterOrEqual", &[i[0], zero], Attrs::new())?;
-        let counts = b.cast(counts, dtype)?;
-        let all = b.sum(counts, &[0], true)?;
-        let one = b.number(1.0, all);
-        let all = b.op("Max", &[all, one], Attrs::new())?;
-        Ok(vec![b.div(counts, all)?])
-    })?;
-    Ok(outputs[0])
+    let rule = formula(|[target]| {
+        let counts = counts(target, dtype);
+        [counts / counts.sum(&[0], true).max(1.0)]
+    });
+    let [shares] = b.call(&ROW_SHARES, [target], Attrs::new(), rule)?;
+    Ok(shares)
 }
 
 /// The number of rows that a mean over the batch divides by: those whose target is not −1 (padding), at least 1. A float32 of rank 0.
 pub fn count(b: &mut Builder, target: ValueId) -> Rule<ValueId> {
-    let outputs = b.call(&ROW_COUNT, &[target], Attrs::new(), |b, i| {
-        let zero = b.constant(Tensor::from_i64(&[1], &[0]));
-        let counts = b.op("GreaterOrEqual", &[i[0], zero], Attrs::new())?;
-        let counts = b.cast(counts, DType::F32)?;
-        let all = b.sum(counts, &[0], false)?;
-        let one = b.number(1.0, all);
-        Ok(vec![b.op("Max", &[all, one], Attrs::new())?])
-    })?;
-    Ok(outputs[0])
+    let rule = formula(|[target]| [counts(target, DType::F32).sum(&[0], false).max(1.0)]);
+    let [count] = b.call(&ROW_COUNT, [target], Attrs::new(), rule)?;
+    Ok(count)
+}
+
+/// 1 for each row that counts, 0 for padding.
+fn counts(target: Expr<'_>, dtype: DType) -> Expr<'_> {
+    let zero = target.constant(Tensor::from_i64(&[1], &[0]));
+    target.with_both(zero, |b, target, zero| b.op("GreaterOrEqual", &[target, zero], Attrs::new())).cast(dtype)
 }
 
 /// A vector `[N]` or a scalar of rank 0, with as many axes as `like`: along the first one, the others of length 1.
-fn column(b: &mut Builder, v: ValueId, like: ValueId) -> Rule<ValueId> {
-    let first = b.shape(v).first().copied().unwrap_or(Dim::Known(1));
-    let shape: Vec<Dim> = std::iter::once(first).chain(std::iter::repeat(Dim::Known(1))).take(b.rank(like)).collect();
-    b.reshape(v, &shape)
+fn column<'f>(v: Expr<'f>, like: Expr<'f>) -> Expr<'f> {
+    v.with_both(like, |b, v, like| {
+        let first = b.shape(v).first().copied().unwrap_or(Dim::Known(1));
+        let shape: Vec<Dim> = std::iter::once(first).chain(std::iter::repeat(Dim::Known(1))).take(b.rank(like)).collect();
+        b.reshape(v, &shape)
+    })
 }

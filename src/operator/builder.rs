@@ -74,7 +74,22 @@ impl<'g> Builder<'g> {
 
     /// Calls a function of the domain `ai.spgraph`; `body` builds its meaning from standard operators. Attributes state the
     /// call's meaning for a native kernel that takes the function's place.
-    pub fn call(
+    pub fn call<const I: usize, const O: usize>(
+        &mut self,
+        function: &Function,
+        inputs: [ValueId; I],
+        attrs: Attrs,
+        body: impl FnOnce(&mut Builder, [ValueId; I]) -> Rule<[ValueId; O]>,
+    ) -> Rule<[ValueId; O]> {
+        let outputs = self.call_list(function, &inputs, attrs, |b, inputs| {
+            let inputs = inputs.try_into().map_err(|_| "a function has other inputs than its call")?;
+            Ok(body(b, inputs)?.to_vec())
+        })?;
+        outputs.try_into().map_err(|_| "a function has other outputs than its call".into())
+    }
+
+    /// Calls a function whose numbers of inputs and outputs depend on the case at hand.
+    pub fn call_list(
         &mut self,
         function: &Function,
         inputs: &[ValueId],

@@ -16,15 +16,15 @@ pub struct AveragePool;
 
 impl AveragePool {
     /// `taps / n` for each window, where `n` is what its sum is divided by; `None` where that is 1 everywhere.
-    fn scale(window: &Window, input: &[usize], include_pad: bool) -> Option<(Vec<usize>, Vec<f64>)> {
+    fn scale(window: &Window, input: &[usize], include_pad: bool) -> Rule<Option<(Vec<usize>, Vec<f64>)>> {
         if include_pad {
-            return None;
+            return Ok(None);
         }
         let mut shape = vec![1, 1];
         let mut scale = vec![1.0];
         for (i, &size) in input.iter().enumerate() {
             let (k, begin) = (window.kernel[i], window.pads_begin[i]);
-            let count = window.windows(i, size).ok()?;
+            let count = window.windows(i, size)?;
             let share = |w: usize| {
                 let start = w * window.strides[i];
                 let covered = (start + k).min(size + begin) - start.max(begin);
@@ -34,7 +34,7 @@ impl AveragePool {
             shape.push(count);
             scale = scale.iter().flat_map(|a| shares.iter().map(move |s| a * s)).collect();
         }
-        scale.iter().any(|&s| s != 1.0).then_some((shape, scale))
+        Ok(scale.iter().any(|&s| s != 1.0).then_some((shape, scale)))
     }
 }
 
@@ -160,15 +160,14 @@ impl Operator for AveragePool {
         let include_pad = g.node.int("count_include_pad", 0) != 0;
         let mut attributes = average_attrs(&window, include_pad);
         attributes.insert("input_shape".into(), Attr::Ints(input.iter().map(|&n| n as i64).collect()));
-        let dx = b.call(&GRAD, &[g.dy()?], attributes, |b, i| {
-            let mut dy = i[0];
-            if let Some((shape, values)) = AveragePool::scale(&window, &input, include_pad) {
+        let [dx] = b.call(&GRAD, [g.dy()?], attributes, |b, [mut dy]| {
+            if let Some((shape, values)) = AveragePool::scale(&window, &input, include_pad)? {
                 let scale = b.constant(Tensor::from_floats(b.dtype(dy), &shape, &values));
                 dy = b.mul(dy, scale)?;
             }
-            Ok(vec![spread_windows(b, &window, &input, dy)?])
+            Ok([spread_windows(b, &window, &input, dy)?])
         })?;
-        Ok(vec![Some(dx[0])])
+        Ok(vec![Some(dx)])
     }
 
     fn notes(&self) -> &'static str {

@@ -3,6 +3,7 @@
 //! Import leaves the form for inference. The pass `batch_norm` puts a call of `ai.spgraph.BatchNormTrain` in a node's place and learns how the
 //! running statistics move on. Its body is plain arithmetic, because CUDA's BatchNormalization has no training mode since opset 14.
 
+use super::blocks::{Expr, formula};
 use crate::ir::{Attr, Dim, Graph, Node, TensorType, ValueId, product};
 use crate::operator::attrs;
 use crate::operator::{
@@ -32,19 +33,14 @@ fn reduced(rank: usize) -> Vec<usize> {
     (0..rank).filter(|&a| a != 1).collect()
 }
 
-/// A `[C]` vector as `[C, 1, …]`, which broadcasts along the channels of a tensor of the given rank.
-fn per_channel(b: &mut Builder, v: ValueId, rank: usize) -> Rule<ValueId> {
-    let shape: Vec<Dim> = std::iter::once(b.shape(v)[0]).chain((2..rank).map(|_| Dim::Known(1))).collect();
-    b.reshape(v, &shape)
+/// The shape of a `[C]` vector that meets a tensor of the given rank along its channels: `[C, 1, …]`.
+fn along_channels(channels: Dim, rank: usize) -> Vec<Dim> {
+    std::iter::once(channels).chain((2..rank).map(|_| Dim::Known(1))).collect()
 }
 
 /// `1 / √(variance + epsilon)`.
-fn inverse_deviation(b: &mut Builder, variance: ValueId, epsilon: f64) -> Rule<ValueId> {
-    let epsilon = b.number(epsilon, variance);
-    let shifted = b.add(variance, epsilon)?;
-    let deviation = b.op("Sqrt", &[shifted], Default::default())?;
-    let one = b.number(1.0, deviation);
-    b.div(one, deviation)
+fn inverse_deviation(variance: Expr<'_>, epsilon: f32) -> Expr<'_> {
+    1.0 / (variance + epsilon as f64).sqrt()
 }
 
 /// The running statistics of one BatchNormalization in training mode, and the batch statistics that update them.
@@ -73,50 +69,34 @@ pub fn train(b: &mut Builder, node: &Node, momentum: f64) -> Rule<(ValueId, Batc
             "each channel has a single value per batch, which has no batch statistics; use --batch-norm frozen or a larger batch".into()
         );
     }
-    let outputs = b.call(&TRAIN, &[x, scale, shift], attrs([("epsilon", Attr::Float(epsilon))]), |b, i| {
-        let rank = b.rank(i[0]);
-        let mean = b.mean(i[0], &reduced(rank), true)?;
-        let centred = b.sub(i[0], mean)?;
-        let square = b.mul(centred, centred)?;
-        let variance = b.mean(square, &reduced(rank), true)?;
-        let inverse = inverse_deviation(b, variance, epsilon as f64)?;
-        let scale = per_channel(b, i[1], rank)?;
-        let shift = per_channel(b, i[2], rank)?;
-        let factor = b.mul(inverse, scale)?;
-        let scaled = b.mul(centred, factor)?;
-        let y = b.add(scaled, shift)?;
-        let channels = [b.shape(i[1])[0]];
-        Ok(vec![y, b.reshape(mean, &channels)?, b.reshape(variance, &channels)?])
-    })?;
+    let (channels, axes, all) = ([b.shape(scale)[0]], reduced(ty.rank()), along_channels(b.shape(scale)[0], ty.rank()));
+    let rule = formula(|[x, scale, shift]| {
+        let mean = x.mean(&axes, true);
+        let centred = x - mean;
+        let variance = centred.square().mean(&axes, true);
+        let inverse = inverse_deviation(variance, epsilon);
+        let (scale, shift) = (scale.reshape(&all), shift.reshape(&all));
+        [centred * (inverse * scale) + shift, mean.reshape(&channels), variance.reshape(&channels)]
+    });
+    let [y, mean, variance] = b.call(&TRAIN, [x, scale, shift], attrs([("epsilon", Attr::Float(epsilon))]), rule)?;
     // running ← momentum·running + (1 − momentum)·batch, with the unbiased variance: m / (m − 1) times the biased one.
     b.scope(format!("{name}.statistics"));
-    let unbiased = match per_value {
-        Some(Dim::Known(m)) => {
-            let factor = b.number(m as f64 / (m as f64 - 1.0), outputs[2]);
-            b.mul(outputs[2], factor)?
-        }
+    let [unbiased] = match per_value {
+        Some(Dim::Known(m)) => b.formula([variance], |[variance]| [variance * (m as f64 / (m as f64 - 1.0))])?,
         _ => {
-            let dtype = b.dtype(x);
-            let size = b.op("Size", &[x], Default::default())?;
-            let size = b.cast(size, dtype)?;
             let channels = fixed(b.ty(scale))?[0] as f64;
-            let channels = b.number(channels, size);
-            let m = b.div(size, channels)?;
-            let one = b.number(1.0, m);
-            let less = b.sub(m, one)?;
-            let factor = b.div(m, less)?;
-            b.mul(outputs[2], factor)?
+            b.formula([x, variance], |[x, variance]| {
+                let m = x.with(|b, x| b.op("Size", &[x], Default::default())).cast_like(x) / channels;
+                [variance * (m / (m - 1.0))]
+            })?
         }
     };
-    let moved = |b: &mut Builder, running: ValueId, batch: ValueId| -> Rule<ValueId> {
-        let (keep, take) = (b.number(momentum, running), b.number(1.0 - momentum, batch));
-        let kept = b.mul(running, keep)?;
-        let taken = b.mul(batch, take)?;
-        b.add(kept, taken)
+    let mut moved = |running: ValueId, batch: ValueId| {
+        b.formula([running, batch], |[running, batch]| [running * momentum + batch * (1.0 - momentum)])
     };
-    let next_mean = moved(b, running_mean, outputs[1])?;
-    let next_variance = moved(b, running_variance, unbiased)?;
-    Ok((outputs[0], BatchNormUpdate { running_mean, running_variance, next_mean, next_variance }))
+    let [next_mean] = moved(running_mean, mean)?;
+    let [next_variance] = moved(running_variance, unbiased)?;
+    Ok((y, BatchNormUpdate { running_mean, running_variance, next_mean, next_variance }))
 }
 
 impl Operator for BatchNormalization {
@@ -166,54 +146,45 @@ impl Operator for BatchNormalization {
         let (x, dy) = (g.input(0)?, g.dy()?);
         let [scale, mean, variance] = [g.input(1)?, g.input(3)?, g.input(4)?];
         let attributes = || attrs([("epsilon", Attr::Float(epsilon))]);
+        let all = along_channels(b.shape(scale)[0], b.rank(x));
+        let axes = reduced(b.rank(x));
         let dx = if g.needs(0) {
-            let out = b.call(&FROZEN_INPUT_GRAD, &[dy, scale, variance], attributes(), |b, i| {
-                let inverse = inverse_deviation(b, i[2], epsilon as f64)?;
-                let factor = b.mul(i[1], inverse)?;
-                let factor = per_channel(b, factor, b.rank(i[0]))?;
-                Ok(vec![b.mul(i[0], factor)?])
-            })?;
-            Some(out[0])
+            let rule = formula(|[dy, scale, variance]| [dy * (scale * inverse_deviation(variance, epsilon)).reshape(&all)]);
+            let [dx] = b.call(&FROZEN_INPUT_GRAD, [dy, scale, variance], attributes(), rule)?;
+            Some(dx)
         } else {
             None
         };
         if !g.needs(1) && !g.needs(2) {
             return Ok(vec![dx]);
         }
-        let out = b.call(&FROZEN_AFFINE_GRAD, &[dy, x, mean, variance], attributes(), |b, i| {
-            let rank = b.rank(i[0]);
-            let inverse = inverse_deviation(b, i[3], epsilon as f64)?;
-            let mean = per_channel(b, i[2], rank)?;
-            let centred = b.sub(i[1], mean)?;
-            let product = b.mul(i[0], centred)?;
-            let total = b.sum(product, &reduced(rank), false)?;
-            Ok(vec![b.mul(total, inverse)?, b.sum(i[0], &reduced(rank), false)?])
-        })?;
-        Ok(vec![dx, Some(out[0]), Some(out[1])])
+        let rule = formula(|[dy, x, mean, variance]| {
+            let inverse = inverse_deviation(variance, epsilon);
+            let moment = (dy * (x - mean.reshape(&all))).sum(&axes, false);
+            [moment * inverse, dy.sum(&axes, false)]
+        });
+        let [dscale, dshift] = b.call(&FROZEN_AFFINE_GRAD, [dy, x, mean, variance], attributes(), rule)?;
+        Ok(vec![dx, Some(dscale), Some(dshift)])
     }
 
     /// `Σ dyₙ·(xₙ − mean) / √(var + ε)` and `Σ dyₙ`, sums over the sample's pixels.
     fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
         let g = &s.grad;
-        let epsilon = g.node.float("epsilon", 1e-5) as f64;
-        let inputs = [g.dy()?, g.input(0)?, g.input(3)?, g.input(4)?];
-        let attributes = attrs([("epsilon", Attr::Float(epsilon as f32)), ("copies", Attr::Int(s.copies as i64))]);
-        let out = b.call(&FROZEN_SAMPLE_GRAD, &inputs, attributes, |b, i| {
-            let x = fixed(b.ty(i[1]))?;
-            let (channels, pixels) = (Dim::Known(x[1]), Dim::Known(x[2..].iter().product()));
-            let dy = b.reshape(i[0], &[s.rows.into(), s.copies.into(), channels, pixels])?;
-            let x = b.reshape(i[1], &[s.rows.into(), 1.into(), channels, pixels])?;
-            let mean = b.reshape(i[2], &[1.into(), 1.into(), channels, 1.into()])?;
-            let centred = b.sub(x, mean)?;
-            let product = b.mul(dy, centred)?;
-            let inverse = inverse_deviation(b, i[3], epsilon)?;
-            let total = b.sum(product, &[3], false)?;
-            let scale = b.mul(total, inverse)?;
-            let shift = b.sum(dy, &[3], false)?;
-            let shape = [s.count().into(), channels];
-            Ok(vec![b.reshape(scale, &shape)?, b.reshape(shift, &shape)?])
-        })?;
-        Ok(vec![None, Some(PerSample::dense(b, out[0])), Some(PerSample::dense(b, out[1]))])
+        let epsilon = g.node.float("epsilon", 1e-5);
+        let dims = fixed(b.ty(g.input(0)?))?;
+        let (rows, copies, samples) = (Dim::Known(s.rows), Dim::Known(s.copies), Dim::Known(s.count()));
+        let (channels, pixels, one) = (Dim::Known(dims[1]), Dim::Known(dims[2..].iter().product()), Dim::Known(1));
+        let attributes = attrs([("epsilon", Attr::Float(epsilon)), ("copies", Attr::Int(s.copies as i64))]);
+        let rule = formula(|[dy, x, mean, variance]| {
+            let dy = dy.reshape(&[rows, copies, channels, pixels]);
+            let x = x.reshape(&[rows, one, channels, pixels]);
+            let product = dy * (x - mean.reshape(&[one, one, channels, one]));
+            let inverse = inverse_deviation(variance, epsilon);
+            let (scale, shift) = (product.sum(&[3], false) * inverse, dy.sum(&[3], false));
+            [scale.reshape(&[samples, channels]), shift.reshape(&[samples, channels])]
+        });
+        let [scale, shift] = b.call(&FROZEN_SAMPLE_GRAD, [g.dy()?, g.input(0)?, g.input(3)?, g.input(4)?], attributes, rule)?;
+        Ok(vec![None, Some(PerSample::dense(b, scale)), Some(PerSample::dense(b, shift))])
     }
 
     fn parameters(&self, _: &View) -> Vec<Option<ParameterKind>> {
@@ -249,43 +220,28 @@ impl Operator for BatchNormTrain {
             return Err("a gradient through the batch statistics themselves is not supported".into());
         }
         let epsilon = g.node.float("epsilon", 1e-5);
-        let inputs = [g.dy()?, g.input(0)?, g.input(1)?, g.output(1), g.output(2)];
-        let out = b.call(&TRAIN_GRAD, &inputs, attrs([("epsilon", Attr::Float(epsilon))]), |b, i| {
-            let rank = b.rank(i[0]);
-            let axes = reduced(rank);
-            let mean = per_channel(b, i[3], rank)?;
-            let variance = per_channel(b, i[4], rank)?;
-            let scale = per_channel(b, i[2], rank)?;
-            let inverse = inverse_deviation(b, variance, epsilon as f64)?;
-            let centred = b.sub(i[1], mean)?;
-            let product = b.mul(i[0], centred)?;
-            let channels = [b.shape(i[2])[0]];
-            // Σ dy and Σ dy·(x − mean), each [C, 1, …].
-            let keep: Vec<Dim> = b.shape(mean).to_vec();
-            let total = b.sum(i[0], &axes, false)?;
-            let moment = b.sum(product, &axes, false)?;
-            let (mean_dy, mean_moment) = match product_of_counts(b.graph, i[0]) {
-                Some(count) => {
-                    let share = b.number(1.0 / count as f64, total);
-                    (b.mul(total, share)?, b.mul(moment, share)?)
-                }
-                None => (b.mean(i[0], &axes, false)?, b.mean(product, &axes, false)?),
+        let (x, scale) = (g.input(0)?, g.input(1)?);
+        let count = product_of_counts(b.graph, x);
+        let (channels, axes, all) = ([b.shape(scale)[0]], reduced(b.rank(x)), along_channels(b.shape(scale)[0], b.rank(x)));
+        let rule = formula(|[dy, x, scale, mean, variance]| {
+            let (mean, variance, scale) = (mean.reshape(&all), variance.reshape(&all), scale.reshape(&all));
+            let inverse = inverse_deviation(variance, epsilon);
+            let centred = x - mean;
+            let product = dy * centred;
+            let (total, moment) = (dy.sum(&axes, false), product.sum(&axes, false));
+            let (mean_dy, mean_moment) = match count {
+                Some(count) => (total * (1.0 / count as f64), moment * (1.0 / count as f64)),
+                None => (dy.mean(&axes, false), product.mean(&axes, false)),
             };
-            let mean_dy = b.reshape(mean_dy, &keep)?;
-            let mean_moment = b.reshape(mean_moment, &keep)?;
-            // dx = f·dy + c·(x − mean) + k with f = scale·inverse, c = −f·inverse²·mean(dy·(x − mean)), k = −f·mean(dy)
-            let f = b.mul(scale, inverse)?;
-            let square = b.mul(inverse, inverse)?;
-            let tilt = b.mul(f, square)?;
-            let tilt = b.mul(tilt, mean_moment)?;
-            let lift = b.mul(f, mean_dy)?;
-            let scaled = b.mul(i[0], f)?;
-            let tilted = b.mul(centred, tilt)?;
-            let dx = b.sub(scaled, tilted)?;
-            let dx = b.sub(dx, lift)?;
-            let inverse = b.reshape(inverse, &channels)?;
-            Ok(vec![dx, b.mul(moment, inverse)?, total])
-        })?;
+            let (mean_dy, mean_moment) = (mean_dy.reshape(&all), mean_moment.reshape(&all));
+            // dx = f·dy − t·(x − mean) − k with f = scale·inverse, t = f·inverse²·mean(dy·(x − mean)), k = f·mean(dy)
+            let f = scale * inverse;
+            let tilt = f * inverse.square() * mean_moment;
+            let lift = f * mean_dy;
+            [dy * f - centred * tilt - lift, moment * inverse.reshape(&channels), total]
+        });
+        let inputs = [g.dy()?, x, scale, g.output(1), g.output(2)];
+        let out: [ValueId; 3] = b.call(&TRAIN_GRAD, inputs, attrs([("epsilon", Attr::Float(epsilon))]), rule)?;
         Ok(out.into_iter().map(Some).collect())
     }
 

@@ -1,5 +1,6 @@
 //! Values between two bounds.
 
+use super::blocks::formula;
 use crate::ir::{Attr, Attrs, Tensor, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs};
 
@@ -48,25 +49,19 @@ impl Operator for Clip {
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let lo = Clip::bound(b, g, 1, f64::NEG_INFINITY)?;
         let hi = Clip::bound(b, g, 2, f64::INFINITY)?;
-        let inputs = [g.input(0)?, g.dy()?];
         let attributes = attrs([("min", Attr::Float(lo as f32)), ("max", Attr::Float(hi as f32))]);
-        let dx = b.call(&GRAD, &inputs, attributes, |b, i| {
-            let dtype = b.dtype(i[0]);
-            let mut dx = i[1];
-            for (bound, op) in [(lo, "Greater"), (hi, "Less")] {
-                if bound.is_finite() {
-                    let bound = b.number(bound, i[0]);
-                    let inside = b.op(op, &[i[0], bound], Attrs::new())?;
-                    let inside = b.cast(inside, dtype)?;
-                    dx = b.mul(dx, inside)?;
-                }
+        let rule = formula(|[x, dy]| {
+            let mut dx = None;
+            if lo.is_finite() {
+                dx = Some(dy * x.greater(lo).cast_like(x));
             }
-            if dx == i[1] {
-                dx = b.op("Identity", &[dx], Attrs::new())?;
+            if hi.is_finite() {
+                dx = Some(dx.unwrap_or(dy) * x.less(hi).cast_like(x));
             }
-            Ok(vec![dx])
-        })?;
-        Ok(vec![Some(dx[0])])
+            [dx.unwrap_or_else(|| dy.with(|b, dy| b.op("Identity", &[dy], Attrs::new())))]
+        });
+        let [dx] = b.call(&GRAD, [g.input(0)?, g.dy()?], attributes, rule)?;
+        Ok(vec![Some(dx)])
     }
 
     fn notes(&self) -> &'static str {

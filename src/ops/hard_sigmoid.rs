@@ -1,5 +1,6 @@
 //! The sigmoid of three straight lines.
 
+use super::blocks::formula;
 use super::blocks::step::between;
 use crate::ir::{Attr, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, unchanged};
@@ -30,15 +31,10 @@ impl Operator for HardSigmoid {
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let (alpha, beta) = (g.node.float("alpha", 0.2), g.node.float("beta", 0.5));
-        let inputs = [g.output(0), g.dy()?];
         let attributes = attrs([("alpha", Attr::Float(alpha)), ("beta", Attr::Float(beta))]);
-        let dx = b.call(&GRAD, &inputs, attributes, |b, i| {
-            let inside = between(b, i[0], 0.0, 1.0)?;
-            let alpha = b.number(alpha as f64, inside);
-            let slope = b.mul(inside, alpha)?;
-            Ok(vec![b.mul(i[1], slope)?])
-        })?;
-        Ok(vec![Some(dx[0])])
+        let alpha = alpha as f64;
+        let [dx] = b.call(&GRAD, [g.output(0), g.dy()?], attributes, formula(|[y, dy]| [dy * (between(y, 0.0, 1.0) * alpha)]))?;
+        Ok(vec![Some(dx)])
     }
 
     fn notes(&self) -> &'static str {

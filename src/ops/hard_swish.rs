@@ -1,8 +1,9 @@
 //! A value times its hard sigmoid.
 
-use super::blocks::step::between;
-use crate::ir::{Attr, Attrs, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Operator, Rule, View, attrs, unchanged};
+use super::blocks::formula;
+use super::blocks::step::{between, hard_sigmoid};
+use crate::ir::{Attrs, TensorType, ValueId};
+use crate::operator::{Builder, Facts, Function, Grad, Operator, Rule, View, unchanged};
 
 /// `(x, dy) → dx`.
 pub const GRAD: Function = Function::elementwise("HardSwishGrad");
@@ -24,19 +25,13 @@ impl Operator for HardSwish {
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        let inputs = [g.input(0)?, g.dy()?];
-        let dx = b.call(&GRAD, &inputs, Attrs::new(), |b, i| {
-            // slope = h(x) + x/6·[−3 < x < 3], with h the hard sigmoid, whose value is 0 or 1 outside.
-            let sixth = attrs([("alpha", Attr::Float(1.0 / 6.0)), ("beta", Attr::Float(0.5))]);
-            let gate = b.op("HardSigmoid", &[i[0]], sixth)?;
-            let inside = between(b, i[0], -3.0, 3.0)?;
-            let scale = b.number(1.0 / 6.0, i[0]);
-            let tilt = b.mul(i[0], scale)?;
-            let tilt = b.mul(tilt, inside)?;
-            let slope = b.add(gate, tilt)?;
-            Ok(vec![b.mul(i[1], slope)?])
-        })?;
-        Ok(vec![Some(dx[0])])
+        // The slope is h(x) + x/6·[−3 < x < 3], with h the hard sigmoid, whose value is 0 or 1 outside.
+        let rule = formula(|[x, dy]| {
+            let (gate, inside) = (hard_sigmoid(x, 1.0 / 6.0, 0.5), between(x, -3.0, 3.0));
+            [dy * (gate + x * (1.0 / 6.0) * inside)]
+        });
+        let [dx] = b.call(&GRAD, [g.input(0)?, g.dy()?], Attrs::new(), rule)?;
+        Ok(vec![Some(dx)])
     }
 
     fn notes(&self) -> &'static str {

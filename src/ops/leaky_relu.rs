@@ -1,5 +1,6 @@
 //! The rectifier with a slope below 0.
 
+use super::blocks::formula;
 use super::blocks::step::positive;
 use crate::ir::{Attr, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, unchanged};
@@ -29,16 +30,10 @@ impl Operator for LeakyRelu {
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let alpha = g.node.float("alpha", 0.01);
-        let inputs = [g.input(0)?, g.dy()?];
-        let dx = b.call(&GRAD, &inputs, attrs([("alpha", Attr::Float(alpha))]), |b, i| {
-            // slope = alpha + (1 − alpha)·[x > 0]
-            let mask = positive(b, i[0])?;
-            let (rise, base) = (b.number(1.0 - alpha as f64, mask), b.number(alpha as f64, mask));
-            let slope = b.mul(mask, rise)?;
-            let slope = b.add(slope, base)?;
-            Ok(vec![b.mul(i[1], slope)?])
-        })?;
-        Ok(vec![Some(dx[0])])
+        let (inputs, attributes) = ([g.input(0)?, g.dy()?], attrs([("alpha", Attr::Float(alpha))]));
+        let alpha = alpha as f64;
+        let [dx] = b.call(&GRAD, inputs, attributes, formula(|[x, dy]| [dy * (positive(x) * (1.0 - alpha) + alpha)]))?;
+        Ok(vec![Some(dx)])
     }
 
     fn notes(&self) -> &'static str {

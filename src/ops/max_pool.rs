@@ -59,8 +59,7 @@ fn gradient(b: &mut Builder, window: &Window, x: ValueId, y: ValueId, dy: ValueI
         let mut part = left;
         if i + 1 < taps.len() {
             let element = phases.to_windows(b, elements[&tap.phase], &tap.shift, LOWEST)?;
-            let first = reaches(b, element, y)?;
-            part = b.mul(first, left)?;
+            [part] = b.formula([element, y, left], |[element, y, left]| [reaches(element, y) * left])?;
             left = b.sub(left, part)?;
         }
         let part = phases.to_phase(b, part, &tap.shift)?;
@@ -131,11 +130,11 @@ impl Operator for MaxPool {
         let window = Window::of(&g.node, kernel(&g.node));
         let inputs = [g.input(0)?, g.output(0), g.dy()?];
         let (taps, steps): (usize, usize) = (window.kernel.iter().product(), window.kernel.iter().sum());
-        let dx = b.call(&GRAD, &inputs, Phases::attrs(&window), |b, i| {
+        let [dx] = b.call(&GRAD, inputs, Phases::attrs(&window), |b, [x, y, dy]| {
             let rule = if taps > steps { gradient_by_axis } else { gradient };
-            Ok(vec![rule(b, &window, i[0], i[1], i[2])?])
+            Ok([rule(b, &window, x, y, dy)?])
         })?;
-        Ok(vec![Some(dx[0])])
+        Ok(vec![Some(dx)])
     }
 
     fn notes(&self) -> &'static str {

@@ -1,5 +1,6 @@
 //! Sums, means and maxima over axes.
 
+use super::blocks::formula;
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId, product};
 use crate::operator::attrs;
 use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, axes, floating};
@@ -176,14 +177,12 @@ impl Operator for ReduceMax {
         let x = g.input(0)?;
         let gone = reduced(&View { graph: b.graph, node: &g.node })?;
         let (y, dy) = (kept(b, g, g.output(0))?, kept(b, g, g.dy()?)?);
-        let dx = b.call(&MAX_GRAD, &[x, y, dy], attrs([]), |b, i| {
-            let hit = b.op("Equal", &[i[0], i[1]], Attrs::new())?;
-            let hit = b.cast(hit, b.dtype(i[0]))?;
-            let ties = b.sum(hit, &gone, true)?;
-            let share = b.div(i[2], ties)?;
-            Ok(vec![b.mul(hit, share)?])
-        })?;
-        Ok(only(g, dx[0]))
+        let rule = formula(|[x, y, dy]| {
+            let hit = x.equals(y).cast_like(x);
+            [hit * (dy / hit.sum(&gone, true))]
+        });
+        let [dx] = b.call(&MAX_GRAD, [x, y, dy], Attrs::new(), rule)?;
+        Ok(only(g, dx))
     }
 
     fn notes(&self) -> &'static str {
@@ -248,19 +247,16 @@ impl Operator for GlobalMaxPool {
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let pixels = pixels(b, g.input(0)?)?;
-        let dx = b.call(&GLOBAL_MAX_POOL_GRAD, &[g.input(0)?, g.dy()?], Attrs::new(), |b, i| {
-            let shape = b.shape(i[0]).to_vec();
-            let flat = b.reshape(i[0], &[shape[0], shape[1], pixels.into()])?;
+        let (shape, places): (_, Vec<i64>) = (b.shape(g.input(0)?).to_vec(), (0..pixels as i64).collect());
+        let rule = formula(|[x, dy]| {
+            let flat = x.reshape(&[shape[0], shape[1], pixels.into()]);
             let first = attrs([("axis", Attr::Int(2)), ("keepdims", Attr::Int(1)), ("select_last_index", Attr::Int(0))]);
-            let best = b.op("ArgMax", &[flat], first)?;
-            let places = b.constant(Tensor::from_i64(&[1, 1, pixels], &(0..pixels as i64).collect::<Vec<_>>()));
-            let hit = b.op("Equal", &[best, places], Attrs::new())?;
-            let hit = b.cast(hit, b.dtype(i[1]))?;
-            let dy = b.reshape(i[1], &[shape[0], shape[1], 1.into()])?;
-            let dx = b.mul(hit, dy)?;
-            Ok(vec![b.reshape(dx, &shape)?])
-        })?;
-        Ok(vec![Some(dx[0])])
+            let best = flat.with(|b, flat| b.op("ArgMax", &[flat], first));
+            let hit = best.equals(best.constant(Tensor::from_i64(&[1, 1, pixels], &places))).cast_like(dy);
+            [(hit * dy.reshape(&[shape[0], shape[1], 1.into()])).reshape(&shape)]
+        });
+        let [dx] = b.call(&GLOBAL_MAX_POOL_GRAD, [g.input(0)?, g.dy()?], Attrs::new(), rule)?;
+        Ok(vec![Some(dx)])
     }
 
     fn notes(&self) -> &'static str {

@@ -1,5 +1,6 @@
 //! The rectifier.
 
+use super::blocks::formula;
 use super::blocks::step::positive;
 use crate::ir::{Attrs, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Function, Grad, Meaning, Operator, Rule, View, unchanged};
@@ -24,12 +25,8 @@ impl Operator for Relu {
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        let inputs = [g.output(0), g.dy()?];
-        let dx = b.call(&GRAD, &inputs, Attrs::new(), |b, i| {
-            let mask = positive(b, i[0])?;
-            Ok(vec![b.mul(i[1], mask)?])
-        })?;
-        Ok(vec![Some(dx[0])])
+        let [dx] = b.call(&GRAD, [g.output(0), g.dy()?], Attrs::new(), formula(|[y, dy]| [dy * positive(y)]))?;
+        Ok(vec![Some(dx)])
     }
 
     fn notes(&self) -> &'static str {

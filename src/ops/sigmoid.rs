@@ -1,5 +1,6 @@
 //! The logistic function.
 
+use super::blocks::formula;
 use crate::ir::{Attrs, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Function, Grad, Operator, Rule, View, unchanged};
 
@@ -23,13 +24,7 @@ impl Operator for Sigmoid {
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        let inputs = [g.output(0), g.dy()?];
-        let dx = b.call(&GRAD, &inputs, Attrs::new(), |b, i| {
-            let one = b.number(1.0, i[0]);
-            let rest = b.sub(one, i[0])?;
-            let slope = b.mul(i[0], rest)?;
-            Ok(vec![b.mul(i[1], slope)?])
-        })?;
-        Ok(vec![Some(dx[0])])
+        let [dx] = b.call(&GRAD, [g.output(0), g.dy()?], Attrs::new(), formula(|[y, dy]| [dy * (y * (1.0 - y))]))?;
+        Ok(vec![Some(dx)])
     }
 }

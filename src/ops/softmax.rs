@@ -1,5 +1,6 @@
 //! Softmax and its logarithm along one axis (the meaning since opset 13).
 
+use super::blocks::formula;
 use crate::ir::{Attr, Dim, TensorType, ValueId};
 use crate::operator::attrs;
 use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, View, axis, floating};
@@ -51,14 +52,9 @@ impl Operator for Softmax {
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let a = axis(g.node.int("axis", -1), b.rank(g.output(0)))?;
-        let inputs = [g.output(0), g.dy()?];
-        let dx = b.call(&GRAD, &inputs, attrs([("axis", Attr::Int(a as i64))]), |b, i| {
-            let product = b.mul(i[0], i[1])?;
-            let total = b.sum(product, &[a], true)?;
-            let rest = b.sub(i[1], total)?;
-            Ok(vec![b.mul(i[0], rest)?])
-        })?;
-        Ok(vec![Some(dx[0])])
+        let rule = formula(|[y, dy]| [y * (dy - (y * dy).sum(&[a], true))]);
+        let [dx] = b.call(&GRAD, [g.output(0), g.dy()?], attrs([("axis", Attr::Int(a as i64))]), rule)?;
+        Ok(vec![Some(dx)])
     }
 }
 
@@ -84,13 +80,11 @@ impl Operator for LogSoftmax {
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let a = axis(g.node.int("axis", -1), b.rank(g.output(0)))?;
-        let inputs = [g.output(0), g.dy()?];
-        let dx = b.call(&LOG_GRAD, &inputs, attrs([("axis", Attr::Int(a as i64))]), |b, i| {
-            let total = b.sum(i[1], &[a], true)?;
-            let p = b.op("Exp", &[i[0]], Default::default())?;
-            let share = b.mul(p, total)?;
-            Ok(vec![b.sub(i[1], share)?])
-        })?;
-        Ok(vec![Some(dx[0])])
+        let rule = formula(|[y, dy]| {
+            let total = dy.sum(&[a], true);
+            [dy - y.exp() * total]
+        });
+        let [dx] = b.call(&LOG_GRAD, [g.output(0), g.dy()?], attrs([("axis", Attr::Int(a as i64))]), rule)?;
+        Ok(vec![Some(dx)])
     }
 }

@@ -20,9 +20,7 @@ impl Operator for Sqrt {
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        let (y, dy) = (g.output(0), g.dy()?);
-        let half = b.number(0.5, y);
-        let scaled = b.mul(dy, half)?;
-        Ok(vec![Some(b.div(scaled, y)?)])
+        let [dx] = b.formula([g.output(0), g.dy()?], |[y, dy]| [dy * 0.5 / y])?;
+        Ok(vec![Some(dx)])
     }
 }

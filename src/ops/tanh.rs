@@ -1,5 +1,6 @@
 //! The hyperbolic tangent.
 
+use super::blocks::formula;
 use crate::ir::{Attrs, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Function, Grad, Operator, Rule, View, unchanged};
 
@@ -23,13 +24,7 @@ impl Operator for Tanh {
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        let inputs = [g.output(0), g.dy()?];
-        let dx = b.call(&GRAD, &inputs, Attrs::new(), |b, i| {
-            let one = b.number(1.0, i[0]);
-            let square = b.mul(i[0], i[0])?;
-            let slope = b.sub(one, square)?;
-            Ok(vec![b.mul(i[1], slope)?])
-        })?;
-        Ok(vec![Some(dx[0])])
+        let [dx] = b.call(&GRAD, [g.output(0), g.dy()?], Attrs::new(), formula(|[y, dy]| [dy * (1.0 - y.square())]))?;
+        Ok(vec![Some(dx)])
     }
 }

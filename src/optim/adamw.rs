@@ -19,6 +19,7 @@ use super::{Advanced, Update, below_one, toward};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, ValueId};
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::formula;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -69,41 +70,28 @@ impl AdamW {
 
     /// c₁ and c₂ of this step; the updates read c₁ and √c₂.
     pub(super) fn advance(&self, b: &mut Builder, state: &[ValueId]) -> Rule<Advanced> {
-        let outputs = b.call(&CORRECTIONS, state, self.attributes(), |b, i| {
-            let one = b.number(1.0, i[0]);
-            let first = toward(b, i[0], one, 1.0 - self.beta1)?;
-            let second = toward(b, i[1], one, 1.0 - self.beta2)?;
-            Ok(vec![first, second, b.op("Sqrt", &[second], Attrs::new())?])
-        })?;
-        Ok(Advanced { next: outputs[..2].to_vec(), shared: vec![outputs[0], outputs[2]] })
+        let &[first, second] = state else { return Err("AdamW has two corrections".into()) };
+        let rule = formula(|[first, second]| {
+            let one = first.number(1.0);
+            let (first, second) = (toward(first, one, 1.0 - self.beta1), toward(second, one, 1.0 - self.beta2));
+            [first, second, second.sqrt()]
+        });
+        let [first, second, root] = b.call(&CORRECTIONS, [first, second], self.attributes(), rule)?;
+        Ok(Advanced { next: vec![first, second], shared: vec![first, root] })
     }
 
     pub(super) fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>> {
-        let inputs: Vec<ValueId> = [u.w, u.gradient, u.lr].iter().chain(u.shared).chain(u.state).copied().collect();
-        b.call(&UPDATE, &inputs, self.attributes(), |b, i| {
-            let [w, g, lr, c1, root2, m, v] = i[..] else { return Err("AdamW needs seven inputs".into()) };
-            let m = toward(b, m, g, 1.0 - self.beta1)?;
-            let square = b.mul(g, g)?;
-            let v = toward(b, v, square, 1.0 - self.beta2)?;
-            let rate = b.mul(lr, root2)?;
-            let rate = b.div(rate, c1)?;
-            let eps = b.number(self.eps, root2);
-            let eps = b.mul(eps, root2)?;
-            let root = b.op("Sqrt", &[v], Attrs::new())?;
-            let root = b.add(root, eps)?;
-            let direction = b.div(m, root)?;
-            let step = b.mul(direction, rate)?;
-            let kept = if self.weight_decay > 0.0 {
-                let decay = b.number(self.weight_decay, lr);
-                let decay = b.mul(decay, lr)?;
-                let one = b.number(1.0, lr);
-                let share = b.sub(one, decay)?;
-                b.mul(w, share)?
-            } else {
-                w
-            };
-            Ok(vec![b.sub(kept, step)?, m, v])
-        })
+        let (&[c1, root2], &[m, v]) = (u.shared, u.state) else { return Err("AdamW has two corrections and two moments".into()) };
+        let rule = formula(|[w, g, lr, c1, root2, m, v]| {
+            let m = toward(m, g, 1.0 - self.beta1);
+            let v = toward(v, g.square(), 1.0 - self.beta2);
+            let rate = lr * root2 / c1;
+            let eps = self.eps * root2;
+            let step = m / (v.sqrt() + eps) * rate;
+            let kept = if self.weight_decay > 0.0 { w * (1.0 - self.weight_decay * lr) } else { w };
+            [kept - step, m, v]
+        });
+        Ok(b.call(&UPDATE, [u.w, u.gradient, u.lr, c1, root2, m, v], self.attributes(), rule)?.to_vec())
     }
 }
 

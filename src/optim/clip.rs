@@ -10,6 +10,7 @@
 
 use crate::ir::{Attr, Attrs, ValueId};
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::formula;
 
 /// `(sum of squares) → factor`.
 pub const COEFFICIENT: Function = Function::new("ClipCoefficient");
@@ -18,13 +19,12 @@ pub const COEFFICIENT: Function = Function::new("ClipCoefficient");
 pub fn coefficient(b: &mut Builder, squares: &[ValueId], max_norm: f64) -> Rule<ValueId> {
     let total = b.op("Sum", squares, Attrs::new())?;
     let attributes = Attrs::from([("max_norm".to_string(), Attr::Float(max_norm as f32))]);
-    let outputs = b.call(&COEFFICIENT, &[total], attributes, |b, i| {
-        let norm = b.op("Sqrt", &[i[0]], Attrs::new())?;
-        let (most, tiny) = (b.number(max_norm, norm), b.number(1e-6, norm));
-        let norm = b.add(norm, tiny)?;
+    let rule = formula(|[total]| {
+        let norm = total.sqrt();
+        let most = norm.number(max_norm);
         // min(1, X/n) = X/max(n, X), exactly 1 for small gradients.
-        let norm = b.op("Max", &[norm, most], Attrs::new())?;
-        Ok(vec![b.div(most, norm)?])
-    })?;
-    Ok(outputs[0])
+        [most / (norm + 1e-6).max(most)]
+    });
+    let [factor] = b.call(&COEFFICIENT, [total], attributes, rule)?;
+    Ok(factor)
 }

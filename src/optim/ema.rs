@@ -6,6 +6,7 @@
 use super::toward;
 use crate::ir::{Attr, Attrs, ValueId};
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::formula;
 
 /// `(average, w) → next average`.
 pub const UPDATE: Function = Function::new("EmaUpdate");
@@ -13,6 +14,6 @@ pub const UPDATE: Function = Function::new("EmaUpdate");
 /// The next average, from the last one and the parameter's next value.
 pub fn average(b: &mut Builder, last: ValueId, w: ValueId, decay: f64) -> Rule<ValueId> {
     let attributes = Attrs::from([("decay".to_string(), Attr::Float(decay as f32))]);
-    let outputs = b.call(&UPDATE, &[last, w], attributes, |b, i| Ok(vec![toward(b, i[0], i[1], 1.0 - decay)?]))?;
-    Ok(outputs[0])
+    let [next] = b.call(&UPDATE, [last, w], attributes, formula(|[last, w]| [toward(last, w, 1.0 - decay)]))?;
+    Ok(next)
 }

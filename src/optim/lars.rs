@@ -15,8 +15,9 @@
 
 use super::{Update, below_one, norm};
 use crate::error::{Error, Result};
-use crate::ir::{Attr, Attrs, DType, ValueId};
+use crate::ir::{Attr, Attrs, ValueId};
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::{Expr, formula};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -54,38 +55,25 @@ impl Lars {
             ("momentum".to_string(), Attr::Float(self.momentum as f32)),
             ("trust".to_string(), Attr::Float(self.trust as f32)),
         ]);
-        let inputs: Vec<ValueId> = [u.w, u.gradient, u.lr].iter().chain(u.state).copied().collect();
-        b.call(&UPDATE, &inputs, attributes, |b, i| {
-            let [w, g, lr, v] = i[..] else { return Err("LARS needs four inputs".into()) };
-            let rate = if b.rank(w) > 1 {
-                let ratio = self.ratio(b, w, g)?;
-                let shape = b.shape(lr).to_vec();
-                let ratio = b.reshape(ratio, &shape)?;
-                b.mul(lr, ratio)?
-            } else {
-                lr
-            };
-            let step = b.mul(g, rate)?;
-            let mu = b.number(self.momentum, v);
-            let kept = b.mul(v, mu)?;
-            let v = b.add(kept, step)?;
-            Ok(vec![b.sub(w, v)?, v])
-        })
+        let &[velocity] = u.state else { return Err("LARS has one velocity".into()) };
+        let many = b.rank(u.w) > 1;
+        let rule = formula(|[w, g, lr, v]| {
+            let rate = if many { lr * self.ratio(w, g).reshape_like(lr) } else { lr };
+            let step = g * rate;
+            let v = v * self.momentum + step;
+            [w - v, v]
+        });
+        Ok(b.call(&UPDATE, [u.w, u.gradient, u.lr, velocity], attributes, rule)?.to_vec())
     }
 
     /// r, a scalar.
-    fn ratio(&self, b: &mut Builder, w: ValueId, g: ValueId) -> Rule<ValueId> {
-        let (w, g) = (norm(b, w)?, norm(b, g)?);
-        let (zero, one) = (b.number(0.0, w), b.number(1.0, w));
-        let has_w = b.op("Greater", &[w, zero], Attrs::new())?;
-        let has_g = b.op("Greater", &[g, zero], Attrs::new())?;
-        let both = b.op("And", &[has_w, has_g], Attrs::new())?;
-        debug_assert_eq!(b.dtype(both), DType::Bool);
-        let safe = b.op("Where", &[has_g, g, one], Attrs::new())?;
-        let trust = b.number(self.trust, w);
-        let ratio = b.mul(w, trust)?;
-        let ratio = b.div(ratio, safe)?;
-        b.op("Where", &[both, ratio, one], Attrs::new())
+    fn ratio<'f>(&self, w: Expr<'f>, g: Expr<'f>) -> Expr<'f> {
+        let (w, g) = (norm(w), norm(g));
+        let (zero, one) = (w.number(0.0), w.number(1.0));
+        let (has_w, has_g) = (w.greater(zero), g.greater(zero));
+        let both = has_w.and(has_g);
+        let safe = has_g.choose(g, one);
+        both.choose(w * self.trust / safe, one)
     }
 }
 

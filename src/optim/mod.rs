@@ -18,6 +18,7 @@ pub use spd::project;
 use crate::error::{Error, Result};
 use crate::ir::ValueId;
 use crate::operator::{Builder, Rule};
+use crate::ops::blocks::Expr;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -192,15 +193,11 @@ fn below_one(option: &str, value: f64) -> Result<()> {
 
 /// `x + share·(to − x)`: the moving average that keeps `1 − share` of `x`. Unlike `(1 − share)·x + share·to` it needs one constant,
 /// so that rounding it in float32 changes how fast the average follows, not where it ends.
-fn toward(b: &mut Builder, x: ValueId, to: ValueId, share: f64) -> Rule<ValueId> {
-    let gap = b.sub(to, x)?;
-    let share = b.number(share, gap);
-    let part = b.mul(gap, share)?;
-    b.add(x, part)
+fn toward<'f>(x: Expr<'f>, to: Expr<'f>, share: f64) -> Expr<'f> {
+    x + (to - x) * share
 }
 
 /// The Euclidean norm over all elements, a scalar.
-fn norm(b: &mut Builder, a: ValueId) -> Rule<ValueId> {
-    let square = b.sum_square(a)?;
-    b.op("Sqrt", &[square], Default::default())
+fn norm(a: Expr<'_>) -> Expr<'_> {
+    a.sum_square().sqrt()
 }

@@ -11,6 +11,7 @@ use super::{Update, below_one};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, ValueId};
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::formula;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -50,29 +51,21 @@ impl Sgd {
             ("momentum".to_string(), Attr::Float(self.momentum as f32)),
             ("nesterov".to_string(), Attr::Int(self.nesterov as i64)),
         ]);
-        let inputs: Vec<ValueId> = [u.w, u.gradient, u.lr].iter().chain(u.state).copied().collect();
-        b.call(&UPDATE, &inputs, attributes, |b, i| {
-            let (w, g, lr) = (i[0], i[1], i[2]);
-            let mut next = vec![];
-            let direction = match i.get(3) {
-                None => g,
-                Some(&v) => {
-                    let mu = b.number(self.momentum, v);
-                    let kept = b.mul(v, mu)?;
-                    let moved = b.add(kept, g)?;
-                    next.push(moved);
-                    if self.nesterov {
-                        let ahead = b.mul(moved, mu)?;
-                        b.add(g, ahead)?
-                    } else {
-                        moved
-                    }
-                }
-            };
-            let step = b.mul(direction, lr)?;
-            next.insert(0, b.sub(w, step)?);
-            Ok(next)
-        })
+        match *u.state {
+            [] => {
+                let rule = formula(|[w, g, lr]| [w - g * lr]);
+                Ok(b.call(&UPDATE, [u.w, u.gradient, u.lr], attributes, rule)?.to_vec())
+            }
+            [velocity] => {
+                let rule = formula(|[w, g, lr, v]| {
+                    let v = v * self.momentum + g;
+                    let direction = if self.nesterov { g + v * self.momentum } else { v };
+                    [w - direction * lr, v]
+                });
+                Ok(b.call(&UPDATE, [u.w, u.gradient, u.lr, velocity], attributes, rule)?.to_vec())
+            }
+            _ => Err("SGD has one velocity at most".into()),
+        }
     }
 }
 

@@ -12,8 +12,9 @@
 //! Adam's scaling carries on outwards: with plain SGD and small steps SPD does next to nothing.
 
 use super::norm;
-use crate::ir::{Attr, Attrs, ValueId};
+use crate::ir::{Attr, Attrs, Dim, ValueId};
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::formula;
 
 /// `(w, w̃, gradient, w⁰) → next w`.
 pub const PROJECTION: Function = Function::new("SelectiveProjection");
@@ -21,28 +22,18 @@ pub const PROJECTION: Function = Function::new("SelectiveProjection");
 /// The parameter's value after the projection. `next` is w̃.
 pub fn project(b: &mut Builder, w: ValueId, next: ValueId, gradient: ValueId, start: ValueId, lambda: f64) -> Rule<ValueId> {
     let attributes = Attrs::from([("lambda".to_string(), Attr::Float(lambda as f32))]);
-    let outputs = b.call(&PROJECTION, &[w, next, gradient, start], attributes, |b, i| {
-        let [w, next, g, start] = i[..] else { return Err("SPD needs four inputs".into()) };
-        let (before, after) = (b.sub(w, start)?, b.sub(next, start)?);
-        let product = b.mul(g, before)?;
-        let axes: Vec<usize> = (0..b.rank(product)).collect();
-        let product = b.sum(product, &axes, false)?;
-        let zero = b.number(0.0, product);
-        let selected = b.op("Greater", &[product, zero], Attrs::new())?;
-        let (before, distance) = (norm(b, before)?, norm(b, after)?);
-        let grown = b.sub(distance, before)?;
-        let grown = b.op("Max", &[grown, zero], Attrs::new())?;
+    let ones = vec![Dim::Known(1); b.rank(w)];
+    let rule = formula(|[w, next, g, start]| {
+        let (before, after) = (w - start, next - start);
+        let product = (g * before).sum_all();
+        let zero = product.number(0.0);
+        let selected = product.greater(zero);
+        let (before, distance) = (norm(before), norm(after));
+        let grown = (distance - before).max(zero);
         // Where the distance is 0 it has not grown.
-        let tiny = b.number(1e-30, distance);
-        let distance = b.op("Max", &[distance, tiny], Attrs::new())?;
-        let ratio = b.div(grown, distance)?;
-        let ratio = b.op("Where", &[selected, ratio, zero], Attrs::new())?;
-        let lambda = b.number(lambda, ratio);
-        let share = b.mul(ratio, lambda)?;
-        let ones = vec![crate::ir::Dim::Known(1); b.rank(after)];
-        let share = b.reshape(share, &ones)?;
-        let back = b.mul(after, share)?;
-        Ok(vec![b.sub(next, back)?])
-    })?;
-    Ok(outputs[0])
+        let ratio = selected.choose(grown / distance.max(1e-30), zero);
+        [next - after * (ratio * lambda).reshape(&ones)]
+    });
+    let [next] = b.call(&PROJECTION, [w, next, gradient, start], attributes, rule)?;
+    Ok(next)
 }

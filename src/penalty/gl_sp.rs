@@ -10,6 +10,7 @@
 use super::{Penalty, Pretrained, Term, groups};
 use crate::ir::ValueId;
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::formula;
 
 /// `(w, w⁰, strength) → value, dw`.
 pub const PENALTY: Function = Function::new("GlSpPenalty");
@@ -37,11 +38,12 @@ impl Penalty for GlSp {
     }
 
     fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
-        let outputs = b.call(&PENALTY, &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
-            let moved = b.sub(i[0], i[1])?;
-            groups::lasso(b, p.groups, moved, moved, i[2])
-        })?;
-        Ok(Term { value: outputs[0], gradient: outputs[1] })
+        let rule = formula(|[w, start, strength]| {
+            let moved = w - start;
+            groups::lasso(p.groups, moved, None, strength)
+        });
+        let [value, gradient] = b.call(&PENALTY, [p.w, p.start()?, p.strength], groups::attributes(p.groups), rule)?;
+        Ok(Term { value, gradient })
     }
 
     fn without_prox(&self) -> Option<&'static str> {
@@ -49,17 +51,14 @@ impl Penalty for GlSp {
     }
 
     fn value(&self, b: &mut Builder, p: &Pretrained) -> Rule<ValueId> {
-        let outputs = b.call(&VALUE, &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
-            let moved = b.sub(i[0], i[1])?;
-            Ok(vec![groups::norms(b, p.groups, moved, i[2])?])
-        })?;
-        Ok(outputs[0])
+        let rule = formula(|[w, start, strength]| [groups::norms(p.groups, w - start, strength)]);
+        let [value] = b.call(&VALUE, [p.w, p.start()?, p.strength], groups::attributes(p.groups), rule)?;
+        Ok(value)
     }
 
     fn prox(&self, b: &mut Builder, p: &Pretrained) -> Rule<ValueId> {
-        let outputs = b.call(&PROX, &[p.w, p.start()?, p.strength], groups::attributes(p.groups), |b, i| {
-            Ok(vec![groups::shrink(b, p.groups, i[0], i[1], i[2])?])
-        })?;
-        Ok(outputs[0])
+        let rule = formula(|[w, start, threshold]| [groups::shrink(p.groups, w, start, threshold)]);
+        let [next] = b.call(&PROX, [p.w, p.start()?, p.strength], groups::attributes(p.groups), rule)?;
+        Ok(next)
     }
 }

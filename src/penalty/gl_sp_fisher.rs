@@ -5,6 +5,7 @@
 
 use super::{Penalty, Pretrained, Term, groups};
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::formula;
 
 /// `(w, w⁰, F̂, strength) → value, dw`.
 pub const PENALTY: Function = Function::new("GlSpFisherPenalty");
@@ -30,13 +31,13 @@ impl Penalty for GlSpFisher {
     }
 
     fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
+        let rule = formula(|[w, start, fisher, strength]| {
+            let moved = w - start;
+            groups::lasso(p.groups, moved, Some(moved * fisher), strength)
+        });
         let inputs = [p.w, p.start()?, p.fisher()?, p.strength];
-        let outputs = b.call(&PENALTY, &inputs, groups::attributes(p.groups), |b, i| {
-            let moved = b.sub(i[0], i[1])?;
-            let weighted = b.mul(moved, i[2])?;
-            groups::lasso(b, p.groups, moved, weighted, i[3])
-        })?;
-        Ok(Term { value: outputs[0], gradient: outputs[1] })
+        let [value, gradient] = b.call(&PENALTY, inputs, groups::attributes(p.groups), rule)?;
+        Ok(Term { value, gradient })
     }
 
     fn without_prox(&self) -> Option<&'static str> {

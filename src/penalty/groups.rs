@@ -1,7 +1,7 @@
 //! Groups of a parameter's elements, for the group-lasso penalties: one for each output channel, with the weight `s_g = √p_g`.
 
-use crate::ir::{Attr, Dim, ValueId};
-use crate::operator::{Builder, Rule};
+use crate::ir::{Attr, Dim};
+use crate::ops::blocks::Expr;
 
 /// What the paper's authors add inside the square root, so that the gradient is 0 at 0 and not 0/0.
 const INSIDE_ROOT: f64 = 1e-16;
@@ -65,82 +65,54 @@ impl Groups {
     }
 
     /// `v`, of the parameter's shape, with its groups along axes of their own.
-    fn view(&self, b: &mut Builder, v: ValueId) -> Rule<ValueId> {
-        b.reshape(v, &self.shape.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>())
+    fn view<'f>(&self, v: Expr<'f>) -> Expr<'f> {
+        v.reshape(&self.shape.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>())
     }
 
     /// A number for each group, with the axes within it of length 1: `Σ_{j∈g} d_j·e_j`. On ONNX Runtime's CPU provider twice as
     /// fast as ReduceSumSquare over some axes.
-    fn products(&self, b: &mut Builder, d: ValueId, e: ValueId) -> Rule<ValueId> {
-        let product = b.mul(d, e)?;
-        b.sum(product, &self.within, true)
+    fn products<'f>(&self, d: Expr<'f>, e: Expr<'f>) -> Expr<'f> {
+        (d * e).sum(&self.within, true)
     }
 
     /// `t·Σ_g √q_g` for a scalar `t` and a number for each group.
-    fn total(&self, b: &mut Builder, square: ValueId, strength: ValueId) -> Rule<ValueId> {
-        let norm = b.op("Sqrt", &[square], Default::default())?;
-        let all: Vec<usize> = (0..self.shape.len()).collect();
-        let norms = b.sum(norm, &all, false)?;
-        let strength = b.reshape(strength, &[])?;
-        b.mul(norms, strength)
+    fn total<'f>(&self, square: Expr<'f>, strength: Expr<'f>) -> Expr<'f> {
+        square.sqrt().sum_all() * strength.reshape(&[])
     }
 
     /// `strength·s_g`, with as many axes as the view has.
-    fn weighted(&self, b: &mut Builder, strength: ValueId) -> Rule<ValueId> {
-        let strength = b.reshape(strength, &vec![Dim::Known(1); self.shape.len()])?;
-        let weight = b.number(self.weight(), strength);
-        b.mul(strength, weight)
+    fn weighted<'f>(&self, strength: Expr<'f>) -> Expr<'f> {
+        strength.reshape(&vec![Dim::Known(1); self.shape.len()]) * self.weight()
     }
 }
 
-/// `α·Σ_g s_g·√q_g` with `q_g = Σ_{j∈g} d_j·e_j`, and its gradient `α·s_g·e / √(q_g + 1e-16)`, inside a function's body.
-/// `d` is `w − w⁰`, and `e` the same or `F̂⊙d`; both have the parameter's shape.
-pub(super) fn lasso(b: &mut Builder, groups: &Groups, d: ValueId, e: ValueId, strength: ValueId) -> Rule<Vec<ValueId>> {
-    let shape = b.shape(d).to_vec();
-    let (d, e) = if d == e {
-        let d = groups.view(b, d)?;
-        (d, d)
-    } else {
-        (groups.view(b, d)?, groups.view(b, e)?)
-    };
-    let square = groups.products(b, d, e)?;
-    let strength = groups.weighted(b, strength)?;
-    let value = groups.total(b, square, strength)?;
-    let inside = b.number(INSIDE_ROOT, square);
-    let above = b.add(square, inside)?;
-    let root = b.op("Sqrt", &[above], Default::default())?;
-    let factor = b.div(strength, root)?;
-    let gradient = b.mul(e, factor)?;
-    Ok(vec![value, b.reshape(gradient, &shape)?])
+/// `α·Σ_g s_g·√q_g` with `q_g = Σ_{j∈g} d_j·e_j`, and its gradient `α·s_g·e / √(q_g + 1e-16)`. `d` is `w − w⁰`, and `e` the same where it
+/// is not given, or `F̂⊙d`; both have the parameter's shape.
+pub(super) fn lasso<'f>(groups: &Groups, difference: Expr<'f>, e: Option<Expr<'f>>, strength: Expr<'f>) -> [Expr<'f>; 2] {
+    let d = groups.view(difference);
+    let e = e.map_or(d, |e| groups.view(e));
+    let square = groups.products(d, e);
+    let strength = groups.weighted(strength);
+    let value = groups.total(square, strength);
+    let gradient = e * (strength / (square + INSIDE_ROOT).sqrt());
+    [value, gradient.reshape_like(difference)]
 }
 
-/// `α·Σ_g s_g·‖d_g‖`, inside a function's body.
-pub(super) fn norms(b: &mut Builder, groups: &Groups, d: ValueId, strength: ValueId) -> Rule<ValueId> {
-    let d = groups.view(b, d)?;
-    let square = groups.products(b, d, d)?;
-    let strength = groups.weighted(b, strength)?;
-    groups.total(b, square, strength)
+/// `α·Σ_g s_g·‖d_g‖`.
+pub(super) fn norms<'f>(groups: &Groups, d: Expr<'f>, strength: Expr<'f>) -> Expr<'f> {
+    let d = groups.view(d);
+    let square = groups.products(d, d);
+    groups.total(square, groups.weighted(strength))
 }
 
-/// The group soft-threshold `w⁰ + d·max(0, 1 − t·s_g/‖d_g‖)` for `d = w − w⁰` and a threshold `t`, inside a function's body. Where
-/// `‖d_g‖ ≤ t·s_g` that is `w⁰ + 0`, and so exactly `w⁰`. (`Where` would cost more than all of this together.)
-pub(super) fn shrink(b: &mut Builder, groups: &Groups, w: ValueId, start: ValueId, threshold: ValueId) -> Rule<ValueId> {
-    let shape = b.shape(w).to_vec();
-    let moved = b.sub(w, start)?;
-    let d = groups.view(b, moved)?;
-    let square = groups.products(b, d, d)?;
-    let norm = b.op("Sqrt", &[square], Default::default())?;
+/// The group soft-threshold `w⁰ + d·max(0, 1 − t·s_g/‖d_g‖)` for `d = w − w⁰` and a threshold `t`. Where `‖d_g‖ ≤ t·s_g` that is
+/// `w⁰ + 0`, and so exactly `w⁰`. (`Where` would cost more than all of this together.)
+pub(super) fn shrink<'f>(groups: &Groups, w: Expr<'f>, start: Expr<'f>, threshold: Expr<'f>) -> Expr<'f> {
+    let d = groups.view(w - start);
     // A group at its start stays there: its quotient must be a number.
-    let tiny = b.number(1e-30, norm);
-    let norm = b.op("Max", &[norm, tiny], Default::default())?;
-    let threshold = groups.weighted(b, threshold)?;
-    let lost = b.div(threshold, norm)?;
-    let one = b.number(1.0, lost);
-    let kept = b.sub(one, lost)?;
-    let kept = b.op("Relu", &[kept], Default::default())?;
-    let d = b.mul(d, kept)?;
-    let d = b.reshape(d, &shape)?;
-    b.add(start, d)
+    let norm = groups.products(d, d).sqrt().max(1e-30);
+    let kept = (1.0 - groups.weighted(threshold) / norm).relu();
+    start + (d * kept).reshape_like(w)
 }
 
 /// Attributes of a call that tell a native kernel the groups.

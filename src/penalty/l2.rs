@@ -3,6 +3,7 @@
 use super::{Penalty, Pretrained, Term};
 use crate::ir::{Attrs, ValueId};
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::{Expr, formula};
 
 /// `(w, strength) → value, dw`.
 pub const PENALTY: Function = Function::new("L2Penalty");
@@ -13,24 +14,20 @@ pub struct L2;
 pub(super) const SMOOTH: &str =
     "it is smooth: its proximal step would bring no weight exactly back to its start. `--decoupled` takes it out of the gradient";
 
-/// `(s/2)·‖d‖²` and `s·d` for a difference `d`, inside a function's body.
-pub(super) fn quadratic(b: &mut Builder, d: ValueId, strength: ValueId) -> Rule<Vec<ValueId>> {
-    let norm = b.sum_square(d)?;
-    half(b, norm, d, strength)
+/// `(s/2)·‖d‖²` and `s·d` for a difference `d`.
+pub(super) fn quadratic<'f>(d: Expr<'f>, strength: Expr<'f>) -> [Expr<'f>; 2] {
+    half(d.sum_square(), d, strength)
 }
 
-/// `(s/2)·q` and `s·v`, for a scalar `q` and half its gradient `v`, inside a function's body.
-pub(super) fn half(b: &mut Builder, q: ValueId, v: ValueId, strength: ValueId) -> Rule<Vec<ValueId>> {
-    let strength0 = b.reshape(strength, &[])?;
-    let half = b.number(0.5, q);
-    let value = b.mul(q, half)?;
-    let value = b.mul(value, strength0)?;
-    Ok(vec![value, b.mul(v, strength)?])
+/// `(s/2)·q` and `s·v`, for a scalar `q` and half its gradient `v`.
+pub(super) fn half<'f>(q: Expr<'f>, v: Expr<'f>, strength: Expr<'f>) -> [Expr<'f>; 2] {
+    let scalar = strength.reshape(&[]);
+    [q * 0.5 * scalar, v * strength]
 }
 
 pub(super) fn term(b: &mut Builder, w: ValueId, strength: ValueId) -> Rule<Term> {
-    let outputs = b.call(&PENALTY, &[w, strength], Attrs::new(), |b, i| quadratic(b, i[0], i[1]))?;
-    Ok(Term { value: outputs[0], gradient: outputs[1] })
+    let [value, gradient] = b.call(&PENALTY, [w, strength], Attrs::new(), formula(|[w, strength]| quadratic(w, strength)))?;
+    Ok(Term { value, gradient })
 }
 
 impl Penalty for L2 {

@@ -4,6 +4,7 @@
 use super::{Penalty, Pretrained, Term, l2};
 use crate::ir::Attrs;
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::formula;
 
 /// `(w, w⁰, strength) → value, dw`.
 pub const PENALTY: Function = Function::new("L2SpPenalty");
@@ -29,11 +30,9 @@ impl Penalty for L2Sp {
     }
 
     fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
-        let outputs = b.call(&PENALTY, &[p.w, p.start()?, p.strength], Attrs::new(), |b, i| {
-            let moved = b.sub(i[0], i[1])?;
-            l2::quadratic(b, moved, i[2])
-        })?;
-        Ok(Term { value: outputs[0], gradient: outputs[1] })
+        let rule = formula(|[w, start, strength]| l2::quadratic(w - start, strength));
+        let [value, gradient] = b.call(&PENALTY, [p.w, p.start()?, p.strength], Attrs::new(), rule)?;
+        Ok(Term { value, gradient })
     }
 
     fn without_prox(&self) -> Option<&'static str> {

@@ -5,6 +5,7 @@
 use super::{Penalty, Pretrained, Term, l2};
 use crate::ir::Attrs;
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::formula;
 
 /// `(w, w⁰, F̂, strength) → value, dw`.
 pub const PENALTY: Function = Function::new("L2SpFisherPenalty");
@@ -34,15 +35,13 @@ impl Penalty for L2SpFisher {
     }
 
     fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term> {
-        let outputs = b.call(&PENALTY, &[p.w, p.start()?, p.fisher()?, p.strength], Attrs::new(), |b, i| {
-            let moved = b.sub(i[0], i[1])?;
-            let weighted = b.mul(moved, i[2])?;
-            let square = b.mul(moved, weighted)?;
-            let all: Vec<usize> = (0..b.rank(square)).collect();
-            let sum = b.sum(square, &all, false)?;
-            l2::half(b, sum, weighted, i[3])
-        })?;
-        Ok(Term { value: outputs[0], gradient: outputs[1] })
+        let rule = formula(|[w, start, fisher, strength]| {
+            let moved = w - start;
+            let weighted = moved * fisher;
+            l2::half((moved * weighted).sum_all(), weighted, strength)
+        });
+        let [value, gradient] = b.call(&PENALTY, [p.w, p.start()?, p.fisher()?, p.strength], Attrs::new(), rule)?;
+        Ok(Term { value, gradient })
     }
 
     fn without_prox(&self) -> Option<&'static str> {

@@ -18,6 +18,7 @@ pub use groups::Groups;
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, ValueId};
 use crate::operator::{Builder, Function, Rule};
+use crate::ops::blocks::formula;
 
 /// A penalty's share for one parameter.
 #[derive(Debug, Clone, Copy)]
@@ -99,11 +100,8 @@ pub const DECOUPLED: Function = Function::new("DecoupledPenalty");
 
 /// The step of a penalty's gradient beside the optimizer's, which led to `next`: `next − lr·∇Ω(w)`.
 pub fn decoupled(b: &mut Builder, next: ValueId, gradient: ValueId, lr: ValueId) -> Rule<ValueId> {
-    let outputs = b.call(&DECOUPLED, &[next, gradient, lr], Attrs::new(), |b, i| {
-        let pull = b.mul(i[1], i[2])?;
-        Ok(vec![b.sub(i[0], pull)?])
-    })?;
-    Ok(outputs[0])
+    let [next] = b.call(&DECOUPLED, [next, gradient, lr], Attrs::new(), formula(|[next, gradient, lr]| [next - gradient * lr]))?;
+    Ok(next)
 }
 
 /// Every penalty but `none`.

@@ -1,9 +1,11 @@
 //! Building blocks: what the rules of several operators are made of.
 
 pub(super) mod broadcasting;
+mod formula;
 mod per_sample;
 pub(super) mod phases;
 pub(super) mod step;
 pub(super) mod strided;
 
+pub use formula::{Expr, Operand, formula};
 pub use per_sample::{Squares, repeat};

@@ -14,19 +14,19 @@ impl Geometry {
         let mut attributes = self.attrs();
         // A strided convolution's output does not tell the input's size.
         attributes.insert("input_shape".into(), Attr::Ints(self.input.iter().map(|&s| s as i64).collect()));
-        let dx = b.call(&INPUT_GRAD, &[dy, w], attributes, |b, i| {
+        let [dx] = b.call(&INPUT_GRAD, [dy, w], attributes, |b, [dy, w]| {
             let reach: Vec<usize> = (0..self.rank()).map(|i| self.window.extent(i) - 1).collect();
             let fits = reach.iter().zip(&self.window.pads_begin).all(|(r, p)| r >= p)
                 && reach.iter().zip(&self.window.pads_end).all(|(r, p)| r >= p);
             let large = self.output.iter().all(|&s| s >= LARGE_MAP);
             // A strided convolution may leave a rim of the input unread; only the transposed form can restore it.
             if self.group == 1 && self.unit_stride() && fits && (self.pointwise() || large) {
-                self.turned_over(b, i[0], i[1], &reach).map(|v| vec![v])
+                Ok([self.turned_over(b, dy, w, &reach)?])
             } else {
-                self.transposed(b, i[0], i[1]).map(|v| vec![v])
+                Ok([self.transposed(b, dy, w)?])
             }
         })?;
-        Ok(dx[0])
+        Ok(dx)
     }
 
     fn turned_over(&self, b: &mut Builder, dy: ValueId, w: ValueId, reach: &[usize]) -> Rule<ValueId> {

@@ -18,8 +18,8 @@ impl Geometry {
         let (per_group, features) = (self.channels / group, self.features / group);
         let pixels: usize = self.output.iter().product();
         let known = |dims: &[usize]| dims.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>();
-        let dw = b.call(&SAMPLE_GRAD, &[large, small], attributes, |b, i| {
-            let x = self.padded(b, i[0])?;
+        let [value] = b.call(&SAMPLE_GRAD, [large, small], attributes, |b, [x, dy]| {
+            let x = self.padded(b, x)?;
             let x = self.phases(b, x)?;
             let mut parts = vec![];
             for t in &taps {
@@ -31,16 +31,16 @@ impl Geometry {
             let dw = if group == 1 {
                 let x = b.reshape(stacked, &known(&[rows, width, pixels]))?;
                 let columns = b.transpose(x, &[0, 2, 1])?;
-                let dy = b.reshape(i[1], &known(&[rows, copies * features, pixels]))?;
+                let dy = b.reshape(dy, &known(&[rows, copies * features, pixels]))?;
                 b.matmul(dy, columns)?
             } else {
                 let x = b.reshape(stacked, &known(&[rows, 1, group, width, pixels]))?;
                 let columns = b.transpose(x, &[0, 1, 2, 4, 3])?;
-                let dy = b.reshape(i[1], &known(&[rows, copies, group, features, pixels]))?;
+                let dy = b.reshape(dy, &known(&[rows, copies, group, features, pixels]))?;
                 b.matmul(dy, columns)?
             };
-            Ok(vec![b.reshape(dw, &known(&[rows * copies, self.features, taps.len(), per_group]))?])
+            Ok([b.reshape(dw, &known(&[rows * copies, self.features, taps.len(), per_group]))?])
         })?;
-        Ok(PerSample::Dense { value: dw[0], order: vec![0, 2, 1] })
+        Ok(PerSample::Dense { value, order: vec![0, 2, 1] })
     }
 }

@@ -28,16 +28,16 @@ fn over_batch(b: &mut Builder, rows: ValueId, columns: ValueId) -> Rule<ValueId>
 impl Geometry {
     /// The gradient of the kernel.
     pub(super) fn weight_grad(&self, b: &mut Builder, x: ValueId, dy: ValueId) -> Rule<ValueId> {
-        let dw = b.call(&WEIGHT_GRAD, &[x, dy], self.attrs(), |b, i| {
+        let [dw] = b.call(&WEIGHT_GRAD, [x, dy], self.attrs(), |b, [x, dy]| {
             let dw = if let Some(folded) = self.space_to_depth() {
-                self.weight_grad_folded(b, i[0], i[1], &folded)?
+                self.weight_grad_folded(b, x, dy, &folded)?
             } else {
-                let x = self.padded(b, i[0])?;
-                self.weight_grad_direct(b, x, i[1])?
+                let x = self.padded(b, x)?;
+                self.weight_grad_direct(b, x, dy)?
             };
-            Ok(vec![dw])
+            Ok([dw])
         })?;
-        Ok(dw[0])
+        Ok(dw)
     }
 
     pub(super) fn padded(&self, b: &mut Builder, x: ValueId) -> Rule<ValueId> {
