@@ -4,7 +4,8 @@
 use crate::loss::{self, bss, cross_entropy, delta, lwf};
 use crate::operator::Function;
 use crate::ops::{
-    average_pool, batch_norm, clip, conv, hard_sigmoid, hard_swish, leaky_relu, max_pool, reduce, relu, sigmoid, softmax, tanh,
+    average_pool, batch_norm, clip, conv, erf, hard_sigmoid, hard_swish, leaky_relu, max_pool, reduce, relu, sigmoid, softmax, softplus,
+    tanh,
 };
 use crate::optim::{adamw, clip as clip_norm, ema, lars, sgd, spd};
 use crate::penalty::{self, gl_sp, gl_sp_fisher, l1_sp, l2, l2_sp, l2_sp_fisher};
@@ -19,6 +20,7 @@ pub static FUNCTIONS: &[&Function] = &[
     &clip::GRAD,
     &conv::INPUT_GRAD,
     &conv::WEIGHT_GRAD,
+    &erf::GRAD,
     &hard_sigmoid::GRAD,
     &hard_swish::GRAD,
     &leaky_relu::GRAD,
@@ -29,6 +31,7 @@ pub static FUNCTIONS: &[&Function] = &[
     &sigmoid::GRAD,
     &softmax::GRAD,
     &softmax::LOG_GRAD,
+    &softplus::GRAD,
     &tanh::GRAD,
     // Gradients of single samples
     &batch_norm::FROZEN_SAMPLE_GRAD,

@@ -45,7 +45,10 @@ impl Regularizer for Bss {
 
     fn term(&self, b: &mut Builder, seen: &Seen, settings: &Settings) -> Rule<Term> {
         let &[Dim::Known(rows), Dim::Known(columns)] = b.shape(seen.tuned) else {
-            return Err(format!("bss needs features [N, D] with a known N, these are {}; rewrite with a fixed --batch", b.ty(seen.tuned)));
+            return Err(format!(
+                "bss needs features [N, D] with a known N, these are {}; rewrite with a fixed batch size",
+                b.ty(seen.tuned)
+            ));
         };
         let count = settings.singular_values;
         if count == 0 {
@@ -53,7 +56,7 @@ impl Regularizer for Bss {
         }
         if count > rows.min(columns) {
             return Err(format!(
-                "--bss-k {count} is more than the {} singular values of {rows} images with {columns} features each",
+                "{count} singular values are asked for, more than the {} singular values of {rows} images with {columns} features each",
                 rows.min(columns)
             ));
         }

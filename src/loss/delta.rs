@@ -39,7 +39,7 @@ impl Regularizer for Delta {
         // All axes but the batch and the channels.
         let axes = b.shape(seen.tuned).iter().enumerate().filter(|(a, _)| *a != 0 && *a != seen.axis);
         let places: Option<usize> = axes.map(|(_, d)| d.known()).product();
-        let places = places.ok_or("the size of the feature map depends on the batch; rewrite with a fixed --batch")?;
+        let places = places.ok_or("the size of the feature map depends on the batch; rewrite with a fixed batch size")?;
         let outputs = b.call_list(&PENALTY, &inputs, Attrs::new(), |b, i| {
             let (&[tuned, source, shares, strength], attention) = (i.first_chunk().ok_or("it needs four inputs")?, i.get(4));
             let terms = b.formula([tuned, source, shares, strength], |[tuned, source, shares, strength]| {

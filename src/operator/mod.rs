@@ -217,7 +217,7 @@ pub fn broadcast(a: &[Dim], b: &[Dim]) -> Rule<Vec<Dim>> {
 
 /// All dimensions as numbers, or the reason why not.
 pub fn fixed(ty: &TensorType) -> Rule<Vec<usize>> {
-    ty.dims().ok_or_else(|| format!("it needs every dimension of {ty} as a number; rewrite with a fixed --batch"))
+    ty.dims().ok_or_else(|| format!("it needs every dimension of {ty} as a number; rewrite with a fixed batch size"))
 }
 
 /// The type of input 0, floating, for functions that keep it.

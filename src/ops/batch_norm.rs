@@ -66,7 +66,7 @@ pub fn train(b: &mut Builder, node: &Node, momentum: f64) -> Rule<(ValueId, Batc
     let per_value = product(&[ty.shape[0]].into_iter().chain(ty.shape[2..].iter().copied()).collect::<Vec<_>>());
     if per_value == Some(Dim::Known(1)) {
         return Err(
-            "each channel has a single value per batch, which has no batch statistics; use --batch-norm frozen or a larger batch".into()
+            "each channel has a single value per batch, which has no batch statistics; use its moving statistics (frozen BatchNorm) or a larger batch".into()
         );
     }
     let (channels, axes, all) = ([b.shape(scale)[0]], reduced(ty.rank()), along_channels(b.shape(scale)[0], ty.rank()));
@@ -91,9 +91,8 @@ pub fn train(b: &mut Builder, node: &Node, momentum: f64) -> Rule<(ValueId, Batc
             })?
         }
     };
-    let mut moved = |running: ValueId, batch: ValueId| {
-        b.formula([running, batch], |[running, batch]| [running * momentum + batch * (1.0 - momentum)])
-    };
+    let mut moved =
+        |running: ValueId, batch: ValueId| b.formula([running, batch], |[running, batch]| [running * momentum + batch * (1.0 - momentum)]);
     let [next_mean] = moved(running_mean, mean)?;
     let [next_variance] = moved(running_variance, unbiased)?;
     Ok((y, BatchNormUpdate { running_mean, running_variance, next_mean, next_variance }))

@@ -51,7 +51,7 @@ impl Operator for Concat {
         let mut cotangents = vec![];
         let mut start = 0i64;
         for i in 0..g.node.inputs.len() {
-            let size = b.shape(g.input(i)?)[a].known().ok_or("it joins along the batch axis; rewrite with a fixed --batch")? as i64;
+            let size = b.shape(g.input(i)?)[a].known().ok_or("it joins along the batch axis; rewrite with a fixed batch size")? as i64;
             cotangents.push(if g.needs(i) { Some(b.slice(dy, &[a], &[start], &[start + size], &[1])?) } else { None });
             start += size;
         }

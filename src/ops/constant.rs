@@ -146,7 +146,7 @@ impl Operator for Range {
                 Dim::Known(usize::try_from(count.max(0)).map_err(|_| "it is impossibly long".to_string())?)
             }
             (Elem::Int(0), Elem::Batch(k), Elem::Int(1)) => Dim::Batch(k),
-            _ => return Err("its length depends on the batch size in a way that is not supported; rewrite with a fixed --batch".into()),
+            _ => return Err("its length depends on the batch size in a way that is not supported; rewrite with a fixed batch size".into()),
         };
         Ok(vec![TensorType { dtype: ty.dtype, shape: vec![count] }])
     }

@@ -36,7 +36,7 @@ impl Operator for Gather {
         let Some(indices) = cx.constant(1).cloned() else { return Ok(()) };
         let list = indices.to_i64().map_err(|e| e.to_string())?;
         if let (Dim::Batch(_), Some(i)) = (size, list.iter().find(|&&i| i < 0)) {
-            return Err(format!("it picks entry {i} of the batch, counted from its end; rewrite with a fixed --batch"));
+            return Err(format!("it picks entry {i} of the batch, counted from its end; rewrite with a fixed batch size"));
         }
         if let Dim::Known(size) = size {
             let size = size as i64;
@@ -72,7 +72,7 @@ impl Operator for Gather {
         let a = axis(g.node.int("axis", 0), x.rank())?;
         let view = View { graph: b.graph, node: &g.node };
         let indices = view.ints(1).ok_or("its indices are computed while the model runs; only constant ones are supported")?;
-        let size = x.shape[a].known().ok_or("it picks from the batch; rewrite with a fixed --batch")? as i64;
+        let size = x.shape[a].known().ok_or("it picks from the batch; rewrite with a fixed batch size")? as i64;
         let runs = runs(&indices);
         if runs.len() > RUNS {
             return Err(format!("its indices form {} runs of neighbours; up to {RUNS} are supported", runs.len()));

@@ -91,7 +91,7 @@ impl Operator for Pad {
         for (i, d) in ty.shape.iter_mut().enumerate() {
             match *d {
                 _ if begin[i] == 0 && end[i] == 0 => {}
-                Dim::Batch(_) => return Err("it pads the batch; rewrite with a fixed --batch".into()),
+                Dim::Batch(_) => return Err("it pads the batch; rewrite with a fixed batch size".into()),
                 Dim::Known(n) => {
                     let padded = n.checked_add(begin[i]).and_then(|n| n.checked_add(end[i]));
                     *d = Dim::Known(padded.ok_or("its result is impossibly large")?);
@@ -118,7 +118,7 @@ impl Operator for Pad {
             return Ok(cotangents);
         }
         for (a, d) in shape.iter().enumerate().filter(|(a, _)| begin[*a] + end[*a] > 0) {
-            let size = d.known().ok_or("it pads the batch; rewrite with a fixed --batch")?;
+            let size = d.known().ok_or("it pads the batch; rewrite with a fixed batch size")?;
             dx = fold_back(b, dx, a, size, begin[a], end[a], g.node.string("mode") == "edge")?;
         }
         cotangents[0] = Some(dx);

@@ -3,7 +3,7 @@
 use crate::ir::{Attrs, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Grad, Operator, Rule, View, broadcast};
 
-/// `aᵇ` for a constant exponent; gradient `dy·b·aᵇ⁻¹`.
+/// `aᵇ` for a constant exponent; gradient `dy·b·aᵇ⁻¹`, and 0 for `b = 0` whatever `a` is, as in PyTorch.
 pub struct Pow;
 
 impl Operator for Pow {
@@ -27,11 +27,16 @@ impl Operator for Pow {
         let (x, dy) = (g.input(0)?, g.dy()?);
         let exponent = b.graph.value(g.input(1)?).constant.as_ref().filter(|t| t.count() == 1).and_then(|t| t.to_f64().ok());
         let exponent = exponent.ok_or("only a constant scalar exponent is supported")?[0];
-        let (factor, less) = (b.number(exponent, x), b.number(exponent - 1.0, x));
-        let power = if exponent == 2.0 { x } else { b.op("Pow", &[x, less], Attrs::new())? };
-        let slope = b.mul(power, factor)?;
-        let product = b.mul(dy, slope)?;
-        Ok(vec![Some(b.unbroadcast(product, &b.ty(x).clone())?), None])
+        // x⁰ is 1 everywhere; 0·x⁻¹ would be no number at 0.
+        if exponent == 0.0 {
+            return Ok(vec![None, None]);
+        }
+        let [dx] = b.formula([x, dy], |[x, dy]| {
+            let (factor, less) = (x.number(exponent), x.number(exponent - 1.0));
+            let power = if exponent == 2.0 { x } else { x.with_both(less, |b, x, less| b.op("Pow", &[x, less], Attrs::new())) };
+            [dy * (power * factor)]
+        })?;
+        Ok(vec![Some(b.unbroadcast(dx, &b.ty(x).clone())?), None])
     }
 
     fn notes(&self) -> &'static str {

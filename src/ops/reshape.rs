@@ -53,7 +53,7 @@ fn resolve(x: &TensorType, wanted: &[Elem], allow_zero: bool) -> Rule<Vec<Dim>> 
 /// The list that says a shape: -1 for the dimension that depends on the batch.
 fn spelled(shape: &[Dim]) -> Rule<Vec<i64>> {
     if shape.iter().filter(|d| d.known().is_none()).count() > 1 {
-        return Err("two dimensions depend on the batch size; rewrite with a fixed --batch".into());
+        return Err("two dimensions depend on the batch size; rewrite with a fixed batch size".into());
     }
     Ok(shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect())
 }
@@ -246,7 +246,7 @@ impl Builder<'_> {
             return Ok(a);
         }
         if shape.iter().filter(|d| d.known().is_none()).count() > 1 {
-            return Err("two dimensions depend on the batch size; rewrite with a fixed --batch".into());
+            return Err("two dimensions depend on the batch size; rewrite with a fixed batch size".into());
         }
         let dims: Vec<i64> = shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect();
         let dims = self.ints(&dims);

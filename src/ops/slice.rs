@@ -54,7 +54,7 @@ fn parts(n: &View) -> Rule<Vec<Part>> {
     let mut list: Vec<Part> = vec![];
     for i in 0..starts.len() {
         let a = axis(axes[i], x.rank())?;
-        let size = x.shape.get(a).and_then(|d| d.known()).ok_or("it slices the batch; rewrite with a fixed --batch")?;
+        let size = x.shape.get(a).and_then(|d| d.known()).ok_or("it slices the batch; rewrite with a fixed batch size")?;
         if list.iter().any(|p| p.axis == a) {
             return Err(format!("it slices axis {a} twice"));
         }
@@ -99,7 +99,7 @@ impl Operator for Slice {
                 if from_start && to_end {
                     continue;
                 }
-                return Err(format!("it slices axis {a} of {x} by the batch size; rewrite with a fixed --batch"));
+                return Err(format!("it slices axis {a} of {x} by the batch size; rewrite with a fixed batch size"));
             };
             let part = Part::new(a, size, start, end, steps[i])?;
             if part.step == 1 && part.count == size {
@@ -148,7 +148,8 @@ impl Operator for Slice {
         dx = spread_out(b, dx, &spread)?;
         let (mut begin, mut end) = (vec![0i64; rank], vec![0i64; rank]);
         for p in &list {
-            let size = |v: ValueId| b.shape(v)[p.axis].known().map(|n| n as i64).ok_or("it slices the batch; rewrite with a fixed --batch");
+            let size =
+                |v: ValueId| b.shape(v)[p.axis].known().map(|n| n as i64).ok_or("it slices the batch; rewrite with a fixed batch size");
             begin[p.axis] = first(p);
             end[p.axis] = size(x)? - first(p) - size(dx)?;
         }
@@ -186,7 +187,7 @@ impl Builder<'_> {
         }
         let (mut starts, mut ends) = (vec![], vec![]);
         for &i in &axes {
-            let size = self.shape(a)[i].known().ok_or("it crops the batch; rewrite with a fixed --batch")? as i64;
+            let size = self.shape(a)[i].known().ok_or("it crops the batch; rewrite with a fixed batch size")? as i64;
             let (start, stop) = ((-begin[i]).max(0), size + end[i].min(0));
             if start > stop {
                 return Err(format!("axis {i} of {size} elements cannot be cut by {} and {}", -begin[i], -end[i]));

@@ -9,7 +9,7 @@ pub struct Split;
 /// Sizes of the parts where the source does not list them.
 fn equal_parts(cx: &mut Import, a: usize) -> Rule<Vec<i64>> {
     let parts = cx.source.int("num_outputs").map_err(|e| e.to_string())?.unwrap_or(cx.outputs.len() as i64);
-    let size = cx.ty(0)?.shape.get(a).and_then(|d| d.known()).ok_or("it splits the batch; rewrite with a fixed --batch")? as i64;
+    let size = cx.ty(0)?.shape.get(a).and_then(|d| d.known()).ok_or("it splits the batch; rewrite with a fixed batch size")? as i64;
     if parts < 1 || parts > size || parts != cx.outputs.len() as i64 {
         return Err(format!("it splits {size} elements into {parts} parts for {} outputs", cx.outputs.len()));
     }

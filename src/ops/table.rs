@@ -1,9 +1,9 @@
 //! The one table of operators. Dispatch, docs/operators.md and the whole-table tests all come from it.
 
 use super::{
-    abs, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, exp, expand,
+    abs, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, erf, exp, expand,
     gather, gemm, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max, max_pool, mul, neg, not, pad, pow, reduce, relu,
-    reshape, select, shape, sigmoid, sign, slice, softmax, split, sqrt, sub, sum, tanh, transpose,
+    reshape, select, shape, sigmoid, sign, slice, softmax, softplus, split, sqrt, sub, sum, tanh, transpose,
 };
 use crate::ir::{Attrs, ValueId};
 use crate::operator::{Builder, Operator, Rule, View};
@@ -15,6 +15,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     // Element-wise
     &abs::Abs,
     &clip::Clip,
+    &erf::Erf,
     &exp::Exp,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
@@ -25,6 +26,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &relu::Relu,
     &sigmoid::Sigmoid,
     &sign::Sign,
+    &softplus::Softplus,
     &sqrt::Sqrt,
     &tanh::Tanh,
     &add::Add,

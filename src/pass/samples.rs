@@ -6,7 +6,8 @@
 
 use crate::error::{Error, Result};
 use crate::ir::{Dim, Graph, Rebuild, ValueId};
-use crate::operator::{Builder, repeat};
+use crate::operator::Builder;
+use crate::ops::blocks::repeat;
 
 /// Fails unless `wide`'s values are `narrow`'s, with `factor` times as many rows along the leading axis or with none at all.
 ///

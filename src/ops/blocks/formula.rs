@@ -115,6 +115,11 @@ impl<'f> Expr<'f> {
         self.unary("Exp")
     }
 
+    /// `1 / (1 + e⁻ˣ)`.
+    pub fn sigmoid(self) -> Expr<'f> {
+        self.unary("Sigmoid")
+    }
+
     /// `|x|`.
     pub fn abs(self) -> Expr<'f> {
         self.unary("Abs")

@@ -11,6 +11,9 @@ pub(in crate::ops) fn hard_sigmoid(x: Expr<'_>, slope: f32, shift: f32) -> Expr<
 
 /// `[y > 0]` for a rectifier's output `y`, as a hard sigmoid with a huge slope: of all standard forms the fastest on ONNX Runtime's CPU
 /// provider (`Where`: 9 times slower, `Cast(Greater)`: 1.4 times).
+///
+/// The attribute is a float32, and so the slope 3e38, not infinite: below 3.4e-39 the step is a ramp, `3e38·y` and not 1. In float32 such
+/// numbers are subnormal; every normal one (from 1.2e-38 on) gets exactly 1. An infinite slope would make `∞·0`, which is no number, of 0.
 pub(in crate::ops) fn positive(y: Expr<'_>) -> Expr<'_> {
     hard_sigmoid(y, 3e38, 0.0)
 }

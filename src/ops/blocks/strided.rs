@@ -67,7 +67,7 @@ pub(in crate::ops) fn spread_out(b: &mut Builder, v: ValueId, paces: &[(usize, u
                 end.push(pace as i64 - 1);
                 together.push(Dim::Known(n * pace));
             }
-            (_, Dim::Batch(_)) => return Err("it spreads the batch out; rewrite with a fixed --batch".into()),
+            (_, Dim::Batch(_)) => return Err("it spreads the batch out; rewrite with a fixed batch size".into()),
         }
     }
     let v = b.reshape(v, &apart)?;

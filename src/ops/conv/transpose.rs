@@ -44,7 +44,7 @@ impl Operator for ConvTranspose {
         let extra = n.node.ints("output_padding");
         let mut shape = vec![x.shape[0], Dim::Known(kernel[1] * group_of(n.node)?)];
         for i in 0..x.rank() - 2 {
-            let size = x.shape[2 + i].known().ok_or("the spatial size of its input is not known; give --input-shape")?;
+            let size = x.shape[2 + i].known().ok_or("the spatial size of its input is not known; give the sizes of the input")?;
             let full = win.strides[i] * (size - 1) + win.extent(i);
             let full = full as i64 + extra.get(i).copied().unwrap_or(0) - (win.pads_begin[i] + win.pads_end[i]) as i64;
             shape.push(Dim::Known(usize::try_from(full).map_err(|_| "its pads are larger than its output".to_string())?));
