@@ -72,3 +72,6 @@ pub fn find(name: &str) -> Option<&'static Function> {
     let base = Function::base_name(name);
     FUNCTIONS.iter().copied().find(|f| f.name == base)
 }
+
+#[cfg(test)]
+mod tests;

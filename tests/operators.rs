@@ -1,6 +1,5 @@
 //! docs/operators.md is what the operator table says. `SPGRAPH_BLESS=1 cargo test --release --test operators` rewrites it.
 
-use spgraph::functions;
 use spgraph::operator::Status;
 use spgraph::ops::table;
 use std::path::Path;
@@ -44,16 +43,4 @@ fn every_operator_is_listed_once() {
     let count = names.len();
     names.dedup();
     assert_eq!(names.len(), count, "an operator stands twice in the table");
-}
-
-#[test]
-fn every_function_is_declared_once() {
-    let mut names: Vec<_> = functions::FUNCTIONS.iter().map(|f| f.name).collect();
-    names.sort_unstable();
-    let count = names.len();
-    names.dedup();
-    assert_eq!(names.len(), count, "two functions have one name");
-    for name in names {
-        assert_eq!(functions::find(&format!("{name}_12")).map(|f| f.name), Some(name), "its name ends like the number of a body");
-    }
 }

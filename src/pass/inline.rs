@@ -109,15 +109,15 @@ mod tests {
         let mut b = Builder::new(&mut g);
         b.scope("layer");
         let outputs = b
-            .call(&TWICE, &[x], Default::default(), |b, i| {
-                let two = b.number(2.0, i[0]);
-                let doubled = b.mul(i[0], two)?;
+            .call(&TWICE, [x], Default::default(), |b, [x]| {
+                let two = b.number(2.0, x);
+                let doubled = b.mul(x, two)?;
                 let unused = b.neg(doubled)?;
                 b.neg(unused)?;
-                Ok(vec![doubled, i[0], doubled])
+                Ok([doubled, x, doubled])
             })
             .unwrap();
-        g.outputs = outputs;
+        g.outputs = outputs.to_vec();
         g
     }
 

@@ -59,6 +59,32 @@ fn element_wise_kinks() {
     element_wise(on("HardSwish", x), at, &[0.0, sixth, 0.5, 5.0 * sixth, 1.0, 1.0]);
 }
 
+/// (x ** e).sum().backward()
+#[test]
+fn powers_at_zero() {
+    let x = &[1, 3];
+    let at = &[-1.0, 0.0, 2.0];
+    element_wise(on("Pow", x).fixed(scalar(1.0)), at, &[1.0, 1.0, 1.0]);
+    element_wise(on("Pow", x).fixed(scalar(2.0)), at, &[-2.0, 0.0, 4.0]);
+    element_wise(on("Pow", x).fixed(scalar(3.0)), at, &[3.0, 0.0, 12.0]);
+    // PyTorch gives zeros, where 0·0⁻¹ would be no number; here nothing is computed for what is zero everywhere.
+    let constant = on("Pow", x).fixed(scalar(0.0));
+    let values = [Tensor::from_f64(x, at)];
+    assert_eq!(emitted(&constant, &values, &[0], false).unwrap().found, [false]);
+}
+
+/// PyTorch's relu has the slope 1 at every positive number. Ours is a ramp up to 3.4e-39, which only subnormal numbers of float32 are below.
+#[test]
+fn the_step_of_a_rectifier_is_exact_for_normal_numbers() {
+    let x = [f32::MIN_POSITIVE as f64, 4e-39, 0.0, -f32::MIN_POSITIVE as f64];
+    element_wise(on("Relu", &[1, 4]), &x, &[1.0, 1.0, 0.0, 0.0]);
+    for (choice, results) in gradients(&on("Relu", &[1, 1]), &[(&[1, 1], &[1e-39])]) {
+        // A runtime may take it for 0.
+        let slope = results[0][0];
+        assert!(slope == 0.0 || (slope - 0.3).abs() < 1e-3, "{choice:?}: {slope}");
+    }
+}
+
 #[test]
 fn ties() {
     // F.max_pool2d(x, 2, 1): the first takes all.

@@ -228,9 +228,9 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
         (
             "basic.onnx",
             Options { regularizer_settings: settings(3.0, 4), ..with(&["bss"]) },
-            "--bss-k 4 is more than the 3 singular values of 3 images",
+            "4 singular values are asked for, more than the 3 singular values of 3 images",
         ),
-        ("basic.bn.onnx", Options { batch: BatchSize::Dynamic, ..with(&["bss"]) }, "rewrite with a fixed --batch"),
+        ("basic.bn.onnx", Options { batch: BatchSize::Dynamic, ..with(&["bss"]) }, "rewrite with a fixed batch size"),
         ("tokens.onnx", with(&["bss"]), "bss needs one vector of features for each image"),
         ("vgg.onnx", with(&["delta"]), "no residual units"),
         (

@@ -1,0 +1,127 @@
+use super::*;
+use crate::grad::backward;
+use crate::ir::{Attr, Attrs, DType, Graph, Node, Tensor, TensorType, ValueId};
+use crate::loss::{Reads, Seen, Settings};
+use crate::operator::{Builder, Grad, Samples, attrs};
+use crate::ops::table;
+use crate::optim::{AdamW, Lars, Sgd, Update, UpdateRule};
+use crate::penalty::{Groups, PENALTIES, Pretrained};
+use std::collections::BTreeSet;
+
+fn input(graph: &mut Graph, shape: &[usize]) -> ValueId {
+    graph.input("x", TensorType::new(DType::F32, shape.iter().copied()))
+}
+
+/// The gradients of one node with the given attributes and further inputs, over all samples and for each of them.
+fn gradients(graph: &mut Graph, op: &str, attrs: Attrs, further: &[Tensor]) {
+    let x = input(graph, &[2, 3, 6, 6]);
+    let mut inputs = vec![x];
+    for tensor in further {
+        inputs.push(graph.constant("w", tensor.clone()));
+    }
+    let y = Builder::new(graph).op(op, &inputs, attrs).unwrap();
+    let dy = graph.input("dy", graph.ty(y).clone());
+    let node = graph.producer(y).unwrap().clone();
+    let parameters = table::find(op).unwrap().parameters(&crate::operator::View { graph, node: &node });
+    let trained = |i: usize| parameters.get(i).copied().flatten().is_some_and(|kind| !kind.is_buffer());
+    let wanted: Vec<ValueId> = inputs.iter().enumerate().filter(|(i, _)| *i == 0 || trained(*i)).map(|(_, v)| *v).collect();
+    backward(graph, &[(y, dy)], &wanted).unwrap();
+    if wanted.len() > 1 {
+        let needs = (0..inputs.len()).map(trained).collect();
+        let samples = Samples { grad: Grad { node, dy: vec![Some(dy)], needs }, rows: 2, copies: 1 };
+        table::find(op).unwrap().per_sample(&mut Builder::new(graph), &samples).unwrap();
+    }
+}
+
+fn of_operators(graph: &mut Graph) {
+    for op in ["Erf", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Tanh", "GlobalMaxPool", "ReduceMax"] {
+        gradients(graph, op, Attrs::new(), &[]);
+    }
+    gradients(graph, "Clip", Attrs::new(), &[Tensor::zeros(DType::F32, &[])]);
+    for op in ["LogSoftmax", "Softmax"] {
+        gradients(graph, op, attrs([("axis", Attr::Int(1))]), &[]);
+    }
+    for op in ["AveragePool", "MaxPool"] {
+        gradients(graph, op, attrs([("kernel_shape", Attr::Ints(vec![2, 2])), ("strides", Attr::Ints(vec![2, 2]))]), &[]);
+    }
+    gradients(graph, "Conv", Attrs::new(), &[Tensor::zeros(DType::F32, &[4, 3, 3, 3])]);
+    let channels = vec![Tensor::zeros(DType::F32, &[3]); 4];
+    gradients(graph, "BatchNormalization", Attrs::new(), &channels);
+}
+
+fn batch_norm_train(graph: &mut Graph) {
+    let mut inputs = vec![Some(input(graph, &[2, 3, 6, 6]))];
+    for _ in 0..4 {
+        inputs.push(Some(graph.constant("channels", Tensor::zeros(DType::F32, &[3]))));
+    }
+    let node = Node::new("bn/BatchNormalization", "BatchNormalization", inputs.clone(), Attrs::new());
+    let (y, _) = batch_norm::train(&mut Builder::new(graph), &node, 0.9).unwrap();
+    let dy = graph.input("dy", graph.ty(y).clone());
+    backward(graph, &[(y, dy)], &[inputs[0].unwrap()]).unwrap();
+}
+
+fn of_losses(graph: &mut Graph) {
+    let target = graph.input("target", TensorType::new(DType::I64, [2]));
+    let logits = input(graph, &[2, 5]);
+    let (source, strength) = (input(graph, &[2, 5]), graph.input("strength", TensorType::scalar(DType::F32)));
+    let mut b = Builder::new(graph);
+    cross_entropy::cross_entropy(&mut b, logits, target, 0.1).unwrap();
+    loss::count(&mut b, target).unwrap();
+    let shares = loss::shares(&mut b, target, DType::F32).unwrap();
+    for regularizer in loss::REGULARIZERS {
+        let source = (regularizer.reads() != Reads::Features).then_some(source);
+        let seen = Seen { tuned: logits, axis: 1, source, attention: None, shares, strength };
+        regularizer.term(&mut b, &seen, &Settings::default()).unwrap();
+    }
+}
+
+fn of_penalties(graph: &mut Graph) {
+    let (w, start, fisher) = (input(graph, &[4, 3]), input(graph, &[4, 3]), input(graph, &[4, 3]));
+    let (strength, groups) = (input(graph, &[1, 1]), Groups::channels(&[4, 3], 0, 1));
+    let mut b = Builder::new(graph);
+    for penalty in PENALTIES {
+        let p = Pretrained { w, start: Some(start), fisher: Some(fisher), groups: &groups, strength };
+        penalty.shared(&mut b, &p).unwrap();
+        penalty.value(&mut b, &p).unwrap();
+        if penalty.without_prox().is_none() {
+            penalty.prox(&mut b, &p).unwrap();
+        }
+    }
+    penalty::decoupled(&mut b, w, start, strength).unwrap();
+}
+
+fn of_updates(graph: &mut Graph) {
+    let (w, gradient, lr) = (input(graph, &[4, 3]), input(graph, &[4, 3]), input(graph, &[1, 1]));
+    for rule in [UpdateRule::Sgd(Sgd::default()), UpdateRule::AdamW(AdamW::default()), UpdateRule::Lars(Lars::default())] {
+        let state: Vec<ValueId> = rule.state().iter().map(|_| input(graph, &[4, 3])).collect();
+        let scalars: Vec<ValueId> = rule.scalar_state().iter().map(|n| graph.input(n, TensorType::scalar(DType::F32))).collect();
+        let mut b = Builder::new(graph);
+        let advanced = rule.advance(&mut b, &scalars).unwrap();
+        let shared: Vec<ValueId> = advanced.shared.iter().map(|&v| b.reshape(v, &[1.into(), 1.into()]).unwrap()).collect();
+        rule.update(&mut b, &Update { w, gradient, lr, shared: &shared, state: &state }).unwrap();
+    }
+    let mut b = Builder::new(graph);
+    let square = b.sum_square(gradient).unwrap();
+    clip_norm::coefficient(&mut b, &[square], 1.0).unwrap();
+    ema::average(&mut b, w, gradient, 0.9).unwrap();
+    spd::project(&mut b, w, w, gradient, w, 1.0).unwrap();
+}
+
+#[test]
+fn the_table_holds_what_rules_build() {
+    let mut graph = Graph::new("everything");
+    for build in [of_operators, batch_norm_train, of_losses, of_penalties, of_updates] {
+        build(&mut graph);
+    }
+    let built: BTreeSet<&str> = graph.nodes.iter().filter(|n| n.body.is_some()).map(|n| n.op_type.as_str()).collect();
+    let declared: BTreeSet<&str> = FUNCTIONS.iter().map(|f| f.name).collect();
+    assert_eq!(built, declared);
+}
+
+#[test]
+fn names_are_unique_and_end_in_no_number() {
+    for f in FUNCTIONS {
+        assert_eq!(FUNCTIONS.iter().filter(|other| other.name == f.name).count(), 1, "{}", f.name);
+        assert_eq!(find(&format!("{}_12", f.name)), Some(*f));
+    }
+}
