@@ -2,9 +2,10 @@
 //!
 //!     cargo run --release --example finetune -- MODEL TRAIN_FOLDER TEST_FOLDER OUT_FOLDER
 
+use spgraph::artifact::make_bundle;
+use spgraph::bundle::{HeadOption, Options};
 use spgraph::data::ImageFolder;
 use spgraph::engine::{self, EngineOptions};
-use spgraph::rewrite::{HeadOption, Options, rewrite};
 use spgraph::train::{
     Classifier, ClassifierOptions, FinetuneOptions, Length, Progress, RunState, StepRecord, Subject, evaluate_folder, export_tuned,
     finetune,
@@ -35,8 +36,8 @@ fn main() -> anyhow::Result<()> {
     // A new classifier for the folder's classes; everything else is penalised for leaving its starting point.
     let classes = ImageFolder::open(Path::new(train), None)?.classes().to_vec();
     let options = Options { penalty: "l2-sp".into(), head: HeadOption::Classes(classes.len()), classes, ..Options::default() };
-    let report = rewrite(Path::new(model), &bundle, &options, true)?;
-    println!("{} state tensors, {} scalars", report.manifest.state.len(), report.manifest.scalars.len());
+    let report = make_bundle(Path::new(model), &bundle, &options, true)?;
+    println!("{} state tensors, {} scalars", report.product.manifest.state.len(), report.product.manifest.scalars.len());
 
     let mut options = FinetuneOptions::new(&bundle, train, &run);
     options.existing = spgraph::train::Existing::Replace;

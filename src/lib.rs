@@ -1,6 +1,7 @@
 //! Fine-tune deployed ONNX networks: starting-point penalties, loss, gradients and optimizer in a training graph of
 //! standard operators.
 
+pub mod artifact;
 pub mod bundle;
 pub mod channel_attention;
 pub mod data;

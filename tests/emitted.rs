@@ -1,8 +1,9 @@
 //! Emitted models read back: every file of a bundle is, as a typed graph, what it was, and is written the same again to the last bit.
 
 use prost::Message;
+use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::BatchNormMode;
-use spgraph::bundle::{Bundle, start_state};
+use spgraph::bundle::{Bundle, HeadOption, Options, start_state};
 use spgraph::emit::{self, Dialect};
 use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels};
 use spgraph::import::BatchSize;
@@ -10,7 +11,6 @@ use spgraph::ir::{Domain, Graph, Tensor};
 use spgraph::onnx::{self, ModelFile, pb};
 use spgraph::optim::{AdamW, Optimizer, UpdateRule};
 use spgraph::pass::{self, Inline, MergeEqual, Pass, RestoreOperators};
-use spgraph::rewrite::{HeadOption, Options, rewrite};
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
@@ -51,7 +51,7 @@ fn round_trip(dir: &Path) -> Vec<String> {
 
 fn bundle(name: &str, options: Options) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    rewrite(&fixture(name), &dir.path().join("bundle"), &options, false).unwrap();
+    make_bundle(&fixture(name), &dir.path().join("bundle"), &options, false).unwrap();
     dir
 }
 

@@ -4,14 +4,15 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::BatchNormMode;
-use spgraph::bundle::{Bundle, start_state};
+use spgraph::bundle::{Bundle, ByPattern, Options, start_state};
 use spgraph::emit::Dialect;
 use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels};
 use spgraph::import::BatchSize;
 use spgraph::ir::{DType, Tensor};
+use spgraph::loss::{Delta, Lwf, Regularizer};
 use spgraph::optim::{AdamW, Lars, Optimizer, Sgd, UpdateRule};
-use spgraph::rewrite::{Options, RegularizerRequest, rewrite};
 use spgraph::train::{LocalMean, Scalars, SplitStep, TrainingStep};
 use std::path::{Path, PathBuf};
 
@@ -63,7 +64,7 @@ fn agree_with(name: &str, options: Options) {
     for dialect in [Dialect::Functions, Dialect::Inlined] {
         let dir = work.path().join(format!("{dialect:?}"));
         let options = Options { dialect, ..options.clone() };
-        rewrite(&fixture(name), &dir, &options, false).unwrap();
+        make_bundle(&fixture(name), &dir, &options, false).unwrap();
         let engines =
             [(EngineChoice::Ort, Kernels::Standard), (EngineChoice::Ort, Kernels::Native), (EngineChoice::Tract, Kernels::Standard)];
         for (engine, kernels) in engines {
@@ -123,7 +124,7 @@ fn optimizers() {
     ];
     for rule in rules {
         let optimizer = Optimizer { rule, clip_norm: Some(0.5), spd: Some(1.0), ema: Some(0.9) };
-        let lr_mult = vec![("*.bias".to_string(), 0.5)];
+        let lr_mult = vec![ByPattern { pattern: "*.bias".into(), value: 0.5 }];
         agree_with("basic.bn.onnx", Options { batch: BatchSize::Fixed(3), optimizer, lr_mult, ..Options::default() });
     }
 }
@@ -133,12 +134,13 @@ fn optimizers() {
 fn a_batch_in_parts_is_the_batch() {
     let work = tempfile::tempdir().unwrap();
     let optimizer = Optimizer { clip_norm: Some(0.5), ema: Some(0.9), ..UpdateRule::AdamW(AdamW::default()).into() };
-    let regularizers = ["delta", "lwf"].map(|kind| RegularizerRequest { kind: kind.into(), strength: Some(0.3) }).to_vec();
+    let delta = Regularizer::Delta(Delta { strength: 0.3, ..Delta::default() });
+    let regularizers = vec![delta, Regularizer::Lwf(Lwf { strength: 0.3, ..Lwf::default() })];
     for (name, regularizers) in [("basic.onnx", regularizers), ("basic.bn.onnx", vec![])] {
         let dir = work.path().join(name);
         let batch_norm = name.contains("bn").then_some(BatchNormMode::Frozen);
         let options = Options { batch: BatchSize::Dynamic, split: true, batch_norm, optimizer, regularizers, ..Options::default() };
-        rewrite(&fixture(name), &dir, &options, false).unwrap();
+        make_bundle(&fixture(name), &dir, &options, false).unwrap();
         let bundle = Bundle::open(&dir).unwrap();
         let start = start_state(&bundle).unwrap();
         let engine = engine::open(&EngineOptions { choice: EngineChoice::Tract, threads: Some(1), ..Default::default() }).unwrap();
@@ -173,7 +175,7 @@ fn a_batch_in_parts_is_the_batch() {
         assert!(padding.contains("nothing but padding"), "{padding}");
     }
     let dir = work.path().join("whole");
-    rewrite(&fixture("basic.onnx"), &dir, &Options::default(), false).unwrap();
+    make_bundle(&fixture("basic.onnx"), &dir, &Options::default(), false).unwrap();
     let bundle = Bundle::open(&dir).unwrap();
     let engine = engine::open(&EngineOptions { choice: EngineChoice::Tract, ..Default::default() }).unwrap();
     let refused = SplitStep::load(engine.as_ref(), &bundle, start_state(&bundle).unwrap(), LocalMean::default()).err().unwrap().to_string();
@@ -185,7 +187,7 @@ fn a_batch_in_parts_is_the_batch() {
 fn runs_repeat_bit_for_bit() {
     let work = tempfile::tempdir().unwrap();
     let dir = work.path().join("bundle");
-    rewrite(&fixture("basic.bn.onnx"), &dir, &Options { batch: BatchSize::Fixed(3), ..Options::default() }, false).unwrap();
+    make_bundle(&fixture("basic.bn.onnx"), &dir, &Options { batch: BatchSize::Fixed(3), ..Options::default() }, false).unwrap();
     for engine in [EngineChoice::Ort, EngineChoice::Tract] {
         let (first, second) = (two_steps(&dir, engine, Kernels::Auto), two_steps(&dir, engine, Kernels::Auto));
         assert_eq!(first.0, second.0);

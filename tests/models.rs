@@ -1,11 +1,12 @@
 //! The checked-in network of models/: it is the one that the hash names, it knows its task, and it learns a related one.
 
 use sha2::{Digest, Sha256};
+use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::BatchNormMode;
+use spgraph::bundle::{HeadOption, Options};
 use spgraph::data::synth::{SynthOptions, Task, write};
 use spgraph::engine::{self, EngineOptions};
 use spgraph::import::BatchSize;
-use spgraph::rewrite::{HeadOption, Options, rewrite};
 use spgraph::train::{Classifier, ClassifierOptions, FinetuneOptions, Length, Silent, Subject, evaluate_folder, finetune};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -56,7 +57,7 @@ fn it_knows_its_task_and_learns_another() {
             batch_norm: Some(BatchNormMode::Frozen),
             ..Options::default()
         };
-        rewrite(&source(), &bundle, &options, false).unwrap();
+        make_bundle(&source(), &bundle, &options, false).unwrap();
         let mut options = FinetuneOptions::new(&bundle, &train, &run);
         options.training.length = Length::Steps(80);
         let result = finetune(&options, &mut Silent, &AtomicBool::new(false)).unwrap();

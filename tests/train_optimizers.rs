@@ -3,8 +3,9 @@
 //! ONNX Runtime is found as `spgraph runtime` finds it; without one these tests fail.
 
 use spgraph::Field;
+use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::Role;
-use spgraph::bundle::{Bundle, start_state};
+use spgraph::bundle::{Bundle, HeadOption, Options, start_state};
 use spgraph::data::synth::{SynthOptions, Task, write};
 use spgraph::data::{Augment, ImageDataset, ImageFolder, Loader, LoaderOptions, Recipe};
 use spgraph::engine::{self, EngineChoice, EngineOptions};
@@ -12,7 +13,6 @@ use spgraph::import::BatchSize;
 use spgraph::ir::{DType, Tensor};
 use spgraph::onnx;
 use spgraph::optim::{AdamW, Optimizer, UpdateRule};
-use spgraph::rewrite::{HeadOption, Options, rewrite};
 use spgraph::train::{
     Existing, FinetuneOptions, Length, Progress, Run, RunState, Scalars, Schedule, Silent, StepRecord, Subject, TrainingStep, export_tuned,
     finetune,
@@ -48,7 +48,7 @@ impl Lab {
             freeze: freeze.to_vec(),
             ..Options::default()
         };
-        rewrite(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(source), &self.path(name), &options, false).unwrap();
+        make_bundle(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(source), &self.path(name), &options, false).unwrap();
         Bundle::open(&self.path(name)).unwrap()
     }
 
@@ -210,7 +210,7 @@ fn what_makes_no_sense_is_refused() {
     assert!(message(&lab.options(&bundle, "long", 3, 4)).contains(&format!("{} 4 is more than the 3 steps", Field::HEAD_FIRST)));
     let path = lab.path("kept");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/basic.bn.onnx");
-    rewrite(&source, &path, &Options { batch: BatchSize::Fixed(3), ..Options::default() }, false).unwrap();
+    make_bundle(&source, &path, &Options { batch: BatchSize::Fixed(3), ..Options::default() }, false).unwrap();
     let kept = Bundle::open(&path).unwrap();
     assert!(message(&lab.options(&kept, "kept-run", 3, 1)).contains(&format!("rewrite the model with {}", Field::CLASSES)));
     assert!(!lab.path("long").exists() && !lab.path("kept-run").exists());

@@ -23,6 +23,11 @@ pub(super) fn upgrade(manifest: &mut Value) {
     for (output, meaning) in list(manifest, "outputs").zip(OUTPUTS) {
         *output = json!({ "name": output, "meaning": meaning });
     }
+    if manifest.pointer("/optimizer/clip_norm").is_some() {
+        for state in list(manifest, "state").filter(|s| matches!(s["role"].as_str(), Some("shared" | "new"))) {
+            state["gradient_square"] = json!(format!("{}.grad.square", state["name"].as_str().unwrap_or_default()));
+        }
+    }
     if list(manifest, "state").any(|s| s.get("gradient").is_some()) {
         let output = |name: &str, meaning: Measure| json!({ "name": name, "meaning": meaning });
         let mut grad = vec![output("loss", Measure::DataLoss), output("correct", Measure::Correct)];

@@ -2,6 +2,9 @@
 
 use super::format1;
 use super::meaning::{Measure, Setting};
+use super::options::Options;
+pub use super::options::{BatchNormMode, PenaltyStep, Preprocessing};
+use super::rewriting::Rewriting;
 use crate::error::{Error, Result};
 use crate::ir::DType;
 use crate::optim::Optimizer;
@@ -46,6 +49,9 @@ pub struct Manifest {
     /// What is done to an image before it enters the network.
     #[serde(default)]
     pub preprocessing: Preprocessing,
+    /// How the bundle was made; none in bundles of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewriting: Option<Rewriting>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -150,6 +156,9 @@ pub struct State {
     /// Split bundles: the output of `grad.onnx` and input of `apply.onnx` with its gradient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient: Option<String>,
+    /// Where gradients are clipped: the value in `step.onnx` with the squared norm of its gradient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_square: Option<String>,
 }
 
 fn one() -> f64 {
@@ -167,8 +176,8 @@ pub struct Penalty {
     /// Which parameters it acts on: `weights`, `all`, or patterns with spaces between.
     pub parameters: String,
     /// How it acts on them.
-    #[serde(default, skip_serializing_if = "PenaltyAction::is_gradient")]
-    pub step: PenaltyAction,
+    #[serde(default, skip_serializing_if = "PenaltyStep::is_gradient")]
+    pub step: PenaltyStep,
 }
 
 /// A loss on what the network computes, beside the data loss. Its strength is the scalar of the same name.
@@ -190,52 +199,6 @@ pub struct Regularizer {
     pub singular_values: Option<usize>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PenaltyAction {
-    /// Its gradient is part of what the optimizer gets.
-    #[default]
-    Gradient,
-    /// By its proximal step after the optimizer's.
-    Proximal,
-    /// By a step along its own gradient beside the optimizer's.
-    Decoupled,
-}
-
-impl PenaltyAction {
-    fn is_gradient(&self) -> bool {
-        *self == PenaltyAction::Gradient
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BatchNormMode {
-    /// The network has none, or it is folded into the convolutions.
-    None,
-    /// Batch statistics; running statistics are state.
-    Train,
-    /// Moving statistics.
-    Frozen,
-}
-
-/// Image → input tensor. Pixels are scaled to 0…1, then `(x − mean) / std` per channel.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Preprocessing {
-    /// The shorter side after resizing, before the central crop of the network's input size.
-    pub resize: usize,
-    /// RGB, or one value for grey networks.
-    pub mean: Vec<f32>,
-    pub std: Vec<f32>,
-}
-
-impl Default for Preprocessing {
-    /// ImageNet's channel statistics and the usual 256 → 224.
-    fn default() -> Self {
-        Preprocessing { resize: 256, mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }
-    }
-}
-
 impl Manifest {
     /// The state tensors that a finished run keeps: all but the optimizer's.
     pub fn kept_state(&self) -> impl Iterator<Item = &State> {
@@ -251,6 +214,16 @@ impl Manifest {
     pub fn output(&self, meaning: Measure) -> Result<&str> {
         output_of(&self.outputs, meaning)
             .ok_or_else(|| Error::model(format!("the bundle's step gives no {}: run `spgraph rewrite` again", meaning.name())))
+    }
+
+    /// The options with which the same bundle is made from `model` again. Fails where the manifest does not know them, and where the
+    /// model or a file that they name is another one than it was.
+    pub fn options_again(&self, model: &Path) -> Result<&Options> {
+        let rewriting = self.rewriting.as_ref().ok_or_else(|| {
+            Error::model("the manifest does not say with which options the bundle was made: it was written by an older spgraph")
+        })?;
+        rewriting.check(model, &self.source.sha256)?;
+        Ok(&rewriting.options)
     }
 
     /// Reads `manifest.json` of a bundle or run folder.

@@ -98,6 +98,8 @@ pub enum Meaning {
     State(String),
     /// The next value of the state tensor of that name, an output.
     Next(String),
+    /// One of the network's own outputs.
+    Prediction,
     /// The gradient for the parameter of that name: an output of the backward half, an input of the updating half.
     Gradient(String),
 }

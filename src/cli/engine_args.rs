@@ -1,17 +1,17 @@
 //! The options that choose a runtime, the same in every subcommand that needs one.
 
-use clap::ValueEnum;
+use super::choice::choice;
 use spgraph::engine::{Device, EngineChoice, EngineOptions, Kernels};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct EngineArgs {
     /// Runtime; auto takes ONNX Runtime where a library is found, and tract otherwise [default: auto]
-    #[arg(long, value_enum, help_heading = "Engine")]
-    engine: Option<Choice>,
+    #[arg(long, value_parser = choice::<EngineChoice>(&["auto", "tract", "ort"]), help_heading = "Engine")]
+    engine: Option<EngineChoice>,
     /// Where it computes; cuda needs a CUDA build of ONNX Runtime and is never replaced by the CPU [default: cpu]
-    #[arg(long, value_enum, help_heading = "Engine")]
-    device: Option<DeviceArg>,
+    #[arg(long, value_parser = choice::<Device>(&["cpu", "cuda"]), help_heading = "Engine")]
+    device: Option<Device>,
     /// Threads inside one operator [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Engine")]
     threads: Option<u16>,
@@ -23,28 +23,8 @@ pub struct EngineArgs {
     tf32: bool,
     /// ONNX Runtime on the CPU: native are spgraph's own for what they cover, auto takes them where the processor suits them
     /// [default: auto]
-    #[arg(long, value_enum, help_heading = "Engine")]
-    kernels: Option<KernelsArg>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum KernelsArg {
-    Auto,
-    Native,
-    Standard,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Choice {
-    Auto,
-    Tract,
-    Ort,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum DeviceArg {
-    Cpu,
-    Cuda,
+    #[arg(long, value_parser = choice::<Kernels>(&["auto", "native", "standard"]), help_heading = "Engine")]
+    kernels: Option<Kernels>,
 }
 
 impl EngineArgs {
@@ -55,23 +35,12 @@ impl EngineArgs {
     /// `before`, such as those of a run that is resumed, where nothing is given.
     pub fn options_over(&self, before: EngineOptions) -> EngineOptions {
         EngineOptions {
-            choice: self.engine.map_or(before.choice, |choice| match choice {
-                Choice::Auto => EngineChoice::Auto,
-                Choice::Tract => EngineChoice::Tract,
-                Choice::Ort => EngineChoice::Ort,
-            }),
-            device: self.device.map_or(before.device, |device| match device {
-                DeviceArg::Cpu => Device::Cpu,
-                DeviceArg::Cuda => Device::Cuda,
-            }),
+            choice: self.engine.unwrap_or(before.choice),
+            device: self.device.unwrap_or(before.device),
             threads: self.threads.map(usize::from).or(before.threads),
             ort_lib: self.ort_lib.clone().or(before.ort_lib),
             tf32: self.tf32 || before.tf32,
-            kernels: self.kernels.map_or(before.kernels, |kernels| match kernels {
-                KernelsArg::Auto => Kernels::Auto,
-                KernelsArg::Native => Kernels::Native,
-                KernelsArg::Standard => Kernels::Standard,
-            }),
+            kernels: self.kernels.unwrap_or(before.kernels),
         }
     }
 }

@@ -1,15 +1,14 @@
 //! `spgraph finetune`: trains a bundle on an image folder.
 
+use super::choice::choice;
 use super::engine_args::EngineArgs;
+use super::numbers::{RegularizerArg, StrengthArg, parse_regularizer, parse_strength};
 use super::output::percent;
 use super::progress::{self, Log};
-use super::rewrite::{Strength, parse_regularizer, parse_strength};
 use super::{interrupt, output};
-use clap::ValueEnum;
 use spgraph::bundle::Setting;
 use spgraph::data::Augment;
 use spgraph::error::Error;
-use spgraph::rewrite::RegularizerRequest;
 use spgraph::train::{Existing, FinetuneOptions, Length, Run, RunRecord, RunResult, Schedule, Training, Validation, finetune};
 use std::path::PathBuf;
 
@@ -41,16 +40,16 @@ pub struct Args {
     /// Strength of the penalty on parameters with a starting point, or with PATTERN=STRENGTH of a pattern that was given to
     /// `spgraph rewrite` with a strength of its own (repeatable) [default: the bundle's]
     #[arg(long, allow_negative_numbers = true, value_name = "[PATTERN=]STRENGTH", value_parser = parse_strength)]
-    alpha: Vec<Strength>,
+    alpha: Vec<StrengthArg>,
     /// Strength of the penalty on a new head's parameters [default: the bundle's]
     #[arg(long, allow_negative_numbers = true)]
     beta: Option<f64>,
     /// Strength of a regularizer of the bundle (repeatable) [default: the bundle's]
     #[arg(long, value_name = "KIND=STRENGTH", value_parser = parse_regularizer)]
-    regularizer: Vec<RegularizerRequest>,
+    regularizer: Vec<RegularizerArg>,
     /// Learning rate over time; step is a tenth after two thirds of the steps [default: step]
-    #[arg(long, value_enum)]
-    schedule: Option<ScheduleArg>,
+    #[arg(long, value_parser = choice::<Schedule>(&["constant", "step", "cosine"]))]
+    schedule: Option<Schedule>,
     /// Random changes to images: none, flip-crop[:PAD] or resized-crop[:SCALE] [default: none]
     #[arg(long, value_name = "RECIPE", value_parser = parse_augment)]
     augment: Option<Augment>,
@@ -86,13 +85,6 @@ pub struct Args {
     workers: u16,
     #[command(flatten)]
     engine: EngineArgs,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum ScheduleArg {
-    Constant,
-    Step,
-    Cosine,
 }
 
 fn parse_augment(text: &str) -> Result<Augment, String> {
@@ -133,10 +125,10 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
     let length = args.epochs.map(Length::Epochs).or(args.steps.map(Length::Steps));
     training.length = length.unwrap_or(training.length);
     training.head_first = args.head_first.unwrap_or(training.head_first);
-    for Strength { pattern, value } in &args.alpha {
+    for StrengthArg { pattern, value } in &args.alpha {
         training.scalars.insert(pattern.clone().map_or(Setting::Alpha, Setting::AlphaOf), *value);
     }
-    for RegularizerRequest { kind, strength } in &args.regularizer {
+    for RegularizerArg { kind, strength } in &args.regularizer {
         let value = strength.ok_or_else(|| {
             Error::usage(format!("--regularizer {kind}: give its strength, such as {kind}=0.1; `spgraph rewrite` chooses regularizers"))
         })?;
@@ -147,11 +139,7 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
             training.scalars.insert(setting, value);
         }
     }
-    training.schedule = args.schedule.map_or(training.schedule, |s| match s {
-        ScheduleArg::Constant => Schedule::Constant,
-        ScheduleArg::Step => Schedule::Step,
-        ScheduleArg::Cosine => Schedule::Cosine,
-    });
+    training.schedule = args.schedule.unwrap_or(training.schedule);
     training.augment = args.augment.unwrap_or(training.augment);
     if let Some(strength) = args.color {
         if !(0.0..1.0).contains(&strength) {

@@ -54,8 +54,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
-    #[arg(long, value_parser = super::rewrite::parse_shape, help_heading = "Preprocessing")]
-    input_shape: Option<super::rewrite::ShapeArg>,
+    #[arg(long, value_parser = super::numbers::parse_shape, help_heading = "Preprocessing")]
+    input_shape: Option<super::numbers::ShapeArg>,
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
     /// Threads that load images [default: one per core]

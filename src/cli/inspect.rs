@@ -17,8 +17,8 @@ pub struct Args {
     #[arg(long, requires = "memory", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
-    #[arg(long, value_name = "CxHxW", value_parser = super::rewrite::parse_shape)]
-    input_shape: Option<super::rewrite::ShapeArg>,
+    #[arg(long, value_name = "CxHxW", value_parser = super::numbers::parse_shape)]
+    input_shape: Option<super::numbers::ShapeArg>,
     /// Everything as JSON
     #[arg(long)]
     json: bool,

@@ -2,6 +2,7 @@
 //! stderr; exit code 2 for a request that makes no sense, 130 after Ctrl-C, 1 for every other failure.
 
 mod channel_attention;
+mod choice;
 mod engine_args;
 mod eval;
 mod export;
@@ -13,6 +14,7 @@ mod interpolate;
 mod interrupt;
 mod memory;
 mod new;
+mod numbers;
 mod optimizer_args;
 mod output;
 mod predict;

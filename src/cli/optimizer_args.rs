@@ -1,21 +1,22 @@
 //! The options of `spgraph rewrite` that say how parameters follow their gradients.
 
-use clap::ValueEnum;
+use super::numbers::parse_factor;
+use spgraph::bundle::ByPattern;
 use spgraph::error::{Error, Result};
-use spgraph::optim::{AdamW, Lars, Optimizer, Sgd, UpdateRule};
+use spgraph::optim::{Optimizer, UpdateRule};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Optimizer")]
 pub struct OptimizerArgs {
     /// How parameters follow their gradients
-    #[arg(long, value_enum, default_value = "sgd")]
-    optimizer: Kind,
+    #[arg(long, default_value = "sgd", value_parser = UpdateRule::KINDS)]
+    optimizer: String,
     /// The bundle's default learning rate [default: 0.01 for sgd, 0.0001 for adamw, 1 for lars]
     #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// Multiply the learning rate of some parameters: 'fc.*=10'. Later patterns win
     #[arg(long, value_name = "PATTERN=FACTOR", value_parser = parse_factor)]
-    pub lr_mult: Vec<(String, f64)>,
+    pub lr_mult: Vec<ByPattern>,
     /// Momentum of sgd and lars [default: 0.9]
     #[arg(long, allow_negative_numbers = true)]
     momentum: Option<f64>,
@@ -48,67 +49,54 @@ pub struct OptimizerArgs {
     ema: Option<f64>,
 }
 
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Kind {
-    Sgd,
-    #[value(name = "adamw")]
-    AdamW,
-    Lars,
-}
-
-/// `fc.*=10`.
-fn parse_factor(text: &str) -> Result<(String, f64), String> {
-    let parts = text.rsplit_once('=').filter(|(pattern, _)| !pattern.is_empty());
-    let (pattern, factor) = parts.ok_or("give a pattern and a factor, such as 'fc.*=10'")?;
-    let factor = factor.trim().parse().map_err(|_| format!("`{factor}` is no number; give a pattern and a factor, such as 'fc.*=10'"))?;
-    Ok((pattern.to_string(), factor))
-}
-
 impl OptimizerArgs {
     /// Fails for options that the chosen optimizer does not have.
     pub fn optimizer(&self) -> Result<Optimizer> {
-        use Kind::{AdamW as A, Lars as L, Sgd as S};
-        let given: [(&str, bool, &[Kind]); 7] = [
-            ("--momentum", self.momentum.is_some(), &[S, L]),
-            ("--nesterov", self.nesterov, &[S]),
-            ("--beta1", self.beta1.is_some(), &[A]),
-            ("--beta2", self.beta2.is_some(), &[A]),
-            ("--eps", self.eps.is_some(), &[A]),
-            ("--weight-decay", self.weight_decay.is_some(), &[A]),
-            ("--trust", self.trust.is_some(), &[L]),
+        let given: [(&str, bool, &[&str]); 7] = [
+            ("--momentum", self.momentum.is_some(), &["sgd", "lars"]),
+            ("--nesterov", self.nesterov, &["sgd"]),
+            ("--beta1", self.beta1.is_some(), &["adamw"]),
+            ("--beta2", self.beta2.is_some(), &["adamw"]),
+            ("--eps", self.eps.is_some(), &["adamw"]),
+            ("--weight-decay", self.weight_decay.is_some(), &["adamw"]),
+            ("--trust", self.trust.is_some(), &["lars"]),
         ];
-        let name = |k: Kind| k.to_possible_value().map(|v| v.get_name().to_string()).unwrap_or_default();
+        let own = self.optimizer.as_str();
         for (option, given, kinds) in given {
-            if given && !kinds.contains(&self.optimizer) {
-                let those: Vec<String> = kinds.iter().map(|&k| format!("--optimizer {}", name(k))).collect();
-                let hint = match (option, self.optimizer) {
-                    ("--momentum", _) => "; adamw's is --beta1",
-                    ("--weight-decay", _) => "; elsewhere the penalty does that: --penalty l2 --alpha STRENGTH",
+            if given && !kinds.contains(&own) {
+                let those: Vec<String> = kinds.iter().map(|kind| format!("--optimizer {kind}")).collect();
+                let hint = match option {
+                    "--momentum" => "; adamw's is --beta1",
+                    "--weight-decay" => "; elsewhere the penalty does that: --penalty l2 --alpha STRENGTH",
                     _ => "",
                 };
                 return Err(Error::usage(format!(
-                    "{option} has no meaning with --optimizer {}: it belongs to {}{hint}",
-                    name(self.optimizer),
+                    "{option} has no meaning with --optimizer {own}: it belongs to {}{hint}",
                     those.join(" and ")
                 )));
             }
         }
-        let rule = match self.optimizer {
-            S => UpdateRule::Sgd(Sgd { momentum: self.momentum.unwrap_or(Sgd::default().momentum), nesterov: self.nesterov }),
-            A => {
-                let usual = AdamW::default();
-                UpdateRule::AdamW(AdamW {
-                    beta1: self.beta1.unwrap_or(usual.beta1),
-                    beta2: self.beta2.unwrap_or(usual.beta2),
-                    eps: self.eps.unwrap_or(usual.eps),
-                    weight_decay: self.weight_decay.unwrap_or(usual.weight_decay),
-                })
+        let mut rule = UpdateRule::usual(own)?;
+        match &mut rule {
+            UpdateRule::Sgd(sgd) => {
+                set(&mut sgd.momentum, self.momentum);
+                sgd.nesterov = self.nesterov;
             }
-            L => {
-                let usual = Lars::default();
-                UpdateRule::Lars(Lars { momentum: self.momentum.unwrap_or(usual.momentum), trust: self.trust.unwrap_or(usual.trust) })
+            UpdateRule::AdamW(adamw) => {
+                set(&mut adamw.beta1, self.beta1);
+                set(&mut adamw.beta2, self.beta2);
+                set(&mut adamw.eps, self.eps);
+                set(&mut adamw.weight_decay, self.weight_decay);
             }
-        };
+            UpdateRule::Lars(lars) => {
+                set(&mut lars.momentum, self.momentum);
+                set(&mut lars.trust, self.trust);
+            }
+        }
         Ok(Optimizer { rule, clip_norm: self.clip_norm, spd: self.spd, ema: self.ema })
     }
+}
+
+fn set(setting: &mut f64, given: Option<f64>) {
+    *setting = given.unwrap_or(*setting);
 }

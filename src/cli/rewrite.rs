@@ -1,18 +1,21 @@
 //! `spgraph rewrite`: a model becomes a bundle of training graphs.
 
+use super::choice::choice;
+use super::flags::with_flags;
+use super::numbers::{RegularizerArg, ShapeArg, StrengthArg, parse_regularizer, parse_shape, parse_strength};
 use super::optimizer_args::OptimizerArgs;
 use super::output;
 use super::subject_args::{PreprocessingArgs, preprocessing_text};
-use clap::ValueEnum;
-use spgraph::bundle::Setting;
-use spgraph::bundle::manifest::{BatchNormMode, PenaltyAction, Preprocessing, Role, Scalar};
+use spgraph::artifact::{Made, make_bundle};
+use spgraph::bundle::manifest::{BatchNormMode, Manifest, Preprocessing, Role, Scalar};
+use spgraph::bundle::{ByPattern, HeadOption, Options, Penalize, PenaltyOption, PenaltyStep, Setting};
 use spgraph::data::{ImageFolder, Recipe};
 use spgraph::emit::Dialect;
 use spgraph::error::Error;
 use spgraph::import::BatchSize;
-use spgraph::loss::Settings;
+use spgraph::loss::{self, Regularizer};
 use spgraph::report::{explanation, inspect};
-use spgraph::rewrite::{HeadOption, Options, Penalize, PenaltyStep, RegularizerRequest, Report, rewrite};
+use spgraph::rewrite::Product;
 use spgraph::train::read_class_names;
 use std::path::PathBuf;
 
@@ -27,13 +30,16 @@ pub struct Args {
     /// Replace the bundle that is there
     #[arg(long)]
     force: bool,
+    /// Make a bundle again, bit for bit: with the options in its manifest.json, from the same model and files
+    #[arg(long, value_name = "FILE")]
+    from_manifest: Option<PathBuf>,
     /// Penalty: none, l2, l2-sp, l2-sp-fisher, l1-sp, gl-sp or gl-sp-fisher [default: l2-sp; none with --regularizer]
     #[arg(long)]
     penalty: Option<String>,
     /// Strength of the penalty on parameters that have a starting point, or with PATTERN=STRENGTH on those that a glob pattern
     /// matches (repeatable; the last match counts) [default: 0.1 for l2-sp and l2-sp-fisher, 0.0001 for l2, 0.001 for the others]
     #[arg(long, allow_negative_numbers = true, value_name = "[PATTERN=]STRENGTH", value_parser = parse_strength)]
-    alpha: Vec<Strength>,
+    alpha: Vec<StrengthArg>,
     /// Strength of the penalty on a new head's parameters [default: 0.01; for l2 as --alpha, or 0.001]
     #[arg(long, allow_negative_numbers = true)]
     beta: Option<f64>,
@@ -52,19 +58,19 @@ pub struct Args {
     /// A loss beside the penalty, on what the network computes: delta (feature maps stay near the source's), bss (small singular values of the
     /// features vanish) or lwf (what the old classifier says stays), repeatable [default strengths: delta 0.01, bss 0.001, lwf 4]
     #[arg(long, value_name = "KIND[=STRENGTH]", value_parser = parse_regularizer)]
-    regularizer: Vec<RegularizerRequest>,
+    regularizer: Vec<RegularizerArg>,
     /// Layers whose output delta compares: glob patterns on their weights [default: the last convolution of each residual stage]
     #[arg(long, num_args = 1.., value_name = "PATTERN")]
     delta_layers: Vec<String>,
     /// Weights of the channels that `spgraph attention` measured, for delta [default: all alike]
     #[arg(long, value_name = "FILE")]
     attention: Option<PathBuf>,
-    /// How many of the smallest singular values bss shrinks
-    #[arg(long, value_name = "K", default_value_t = Settings::default().singular_values)]
-    bss_k: usize,
-    /// Temperature of lwf
-    #[arg(long, value_name = "T", default_value_t = Settings::default().temperature, allow_negative_numbers = true)]
-    temperature: f64,
+    /// How many of the smallest singular values bss shrinks [default: 1]
+    #[arg(long, value_name = "K")]
+    bss_k: Option<usize>,
+    /// Temperature of lwf [default: 3]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f64>,
     /// l1-sp and gl-sp by their proximal step, which returns weights or whole channels exactly to their start
     #[arg(long, conflicts_with = "decoupled")]
     prox: bool,
@@ -93,10 +99,10 @@ pub struct Args {
     #[arg(long, num_args = 1.., value_name = "PATTERN")]
     train: Vec<String>,
     /// BatchNorm with batch statistics or with its moving ones [default: train, where the network has live BatchNorm]
-    #[arg(long, value_enum)]
-    batch_norm: Option<BatchNormArg>,
+    #[arg(long, value_parser = choice::<BatchNormMode>(&["train", "frozen"]))]
+    batch_norm: Option<BatchNormMode>,
     /// Images per step, or `dynamic`
-    #[arg(long, default_value = "32", value_parser = parse_batch)]
+    #[arg(long, default_value = "32")]
     batch: BatchSize,
     /// Share of a label that is spread evenly over all classes
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
@@ -111,8 +117,8 @@ pub struct Args {
     #[arg(long)]
     split: bool,
     /// Gradients as model-local functions, or written out in standard operators
-    #[arg(long, value_enum, default_value = "functions")]
-    dialect: DialectArg,
+    #[arg(long, default_value = "functions", value_parser = choice::<Dialect>(&["functions", "inlined"]))]
+    dialect: Dialect,
     /// Train parameters that the exporter stored together as one
     #[arg(long)]
     keep_ties: bool,
@@ -134,45 +140,6 @@ pub struct Args {
     optimizer: OptimizerArgs,
 }
 
-/// `0.1`, or `layer4.*=0.01`.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Strength {
-    pub pattern: Option<String>,
-    pub value: f64,
-}
-
-pub(super) fn parse_strength(text: &str) -> Result<Strength, String> {
-    let (pattern, value) = text.rsplit_once('=').map_or((None, text), |(p, v)| (Some(p.to_string()), v));
-    match (value.parse(), pattern.as_deref()) {
-        (_, Some("")) | (Err(_), _) => Err("give a number such as 0.1, or a pattern with a number such as 'layer4.*=0.01'".into()),
-        (Ok(value), _) => Ok(Strength { pattern, value }),
-    }
-}
-
-/// `delta`, or `delta=0.1`.
-pub(super) fn parse_regularizer(text: &str) -> Result<RegularizerRequest, String> {
-    let (kind, strength) = text.split_once('=').map_or((text, None), |(kind, value)| (kind, Some(value)));
-    let strength =
-        strength.map(str::parse).transpose().map_err(|_| "give a kind such as delta, or a kind with a strength such as delta=0.1")?;
-    Ok(RegularizerRequest { kind: kind.into(), strength })
-}
-
-/// Strengths by pattern.
-type ByPattern = Vec<(String, f64)>;
-
-/// The one strength without a pattern, if there is one, and those with.
-fn strengths(given: Vec<Strength>) -> anyhow::Result<(Option<f64>, ByPattern)> {
-    let (mut plain, mut own) = (None, vec![]);
-    for Strength { pattern, value } in given {
-        match pattern {
-            Some(pattern) => own.push((pattern, value)),
-            None if plain.is_some() => return Err(Error::usage("--alpha is given twice without a pattern").into()),
-            None => plain = Some(value),
-        }
-    }
-    Ok((plain, own))
-}
-
 fn penalize(given: Vec<String>) -> Penalize {
     match &given[..] {
         [one] if one == "weights" => Penalize::Weights,
@@ -181,101 +148,110 @@ fn penalize(given: Vec<String>) -> Penalize {
     }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum BatchNormArg {
-    Train,
-    Frozen,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum DialectArg {
-    Functions,
-    Inlined,
-}
-
-/// Sizes of an input after the batch dimension.
-#[derive(Clone)]
-pub(super) struct ShapeArg(pub Vec<usize>);
-
-fn parse_batch(text: &str) -> Result<BatchSize, String> {
-    match text {
-        "dynamic" => Ok(BatchSize::Dynamic),
-        _ => text.parse().map(BatchSize::Fixed).map_err(|_| "give a number of images or `dynamic`".to_string()),
+/// The regularizers with their settings. Fails for the setting of one that was not asked for.
+fn regularizers(args: &Args) -> Result<Vec<Regularizer>, Error> {
+    let own = [
+        ("--delta-layers", !args.delta_layers.is_empty(), "delta"),
+        ("--attention", args.attention.is_some(), "delta"),
+        ("--temperature", args.temperature.is_some(), "lwf"),
+        ("--bss-k", args.bss_k.is_some(), "bss"),
+    ];
+    for (option, given, kind) in own {
+        if given && !args.regularizer.iter().any(|r| r.kind == kind) {
+            return Err(Error::usage(format!("{option} has no meaning without --regularizer {kind}")));
+        }
     }
-}
-
-/// `3x224x224`.
-pub(super) fn parse_shape(text: &str) -> Result<ShapeArg, String> {
-    let sizes: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
-    match sizes {
-        Ok(v) if v.iter().all(|&n| n > 0) => Ok(ShapeArg(v)),
-        _ => Err("give positive sizes with x between them, such as 3x224x224".into()),
-    }
-}
-
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let output = match &args.output {
-        Some(path) => path.clone(),
-        None => args
-            .model
-            .file_stem()
-            .map(|stem| {
-                let mut name = stem.to_os_string();
-                name.push(".spgraph");
-                PathBuf::from(name)
-            })
-            .ok_or_else(|| Error::usage(format!("{} is no file name; give the path of an ONNX model", args.model.display())))?,
+    let with_settings = |given: &RegularizerArg| {
+        let mut regularizer = loss::find(&given.kind)?;
+        if let Some(strength) = given.strength {
+            regularizer.set_strength(strength);
+        }
+        match &mut regularizer {
+            Regularizer::Delta(delta) => {
+                delta.layers = args.delta_layers.clone();
+                delta.attention = args.attention.clone();
+            }
+            Regularizer::Bss(bss) => bss.singular_values = args.bss_k.unwrap_or(bss.singular_values),
+            Regularizer::Lwf(lwf) => lwf.temperature = args.temperature.unwrap_or(lwf.temperature),
+        }
+        Ok(regularizer)
     };
-    let (classes, preprocessing) = (class_names(&args)?, preprocessing(&args)?);
-    let (alpha, strengths) = strengths(args.alpha)?;
-    let options = Options {
-        penalty: args.penalty.unwrap_or_else(|| if args.regularizer.is_empty() { Options::default().penalty } else { "none".into() }),
-        alpha,
+    args.regularizer.iter().map(with_settings).collect()
+}
+
+/// Where the bundle goes.
+fn destination(args: &Args) -> Result<PathBuf, Error> {
+    let beside = || {
+        args.model.file_stem().map(|stem| {
+            let mut name = stem.to_os_string();
+            name.push(".spgraph");
+            PathBuf::from(name)
+        })
+    };
+    args.output
+        .clone()
+        .or_else(beside)
+        .ok_or_else(|| Error::usage(format!("{} is no file name; give the path of an ONNX model", args.model.display())))
+}
+
+/// What the arguments ask for.
+fn options(args: &Args) -> anyhow::Result<Options> {
+    let plain: Vec<f64> = args.alpha.iter().filter(|a| a.pattern.is_none()).map(|a| a.value).collect();
+    if plain.len() > 1 {
+        return Err(Error::usage("--alpha is given twice without a pattern").into());
+    }
+    let own = args.alpha.iter().filter_map(|a| Some(ByPattern { pattern: a.pattern.clone()?, value: a.value }));
+    Ok(Options {
+        penalty: args.penalty.as_deref().map(PenaltyOption::from).unwrap_or_default(),
+        alpha: plain.first().copied(),
         beta: args.beta,
-        penalize: penalize(args.penalize),
-        sp_exclude: args.sp_exclude,
-        strengths,
+        penalize: penalize(args.penalize.clone()),
+        sp_exclude: args.sp_exclude.clone(),
+        strengths: own.collect(),
         alpha_depth: args.alpha_depth,
         penalty_step: match (args.prox, args.decoupled) {
             (true, _) => PenaltyStep::Proximal,
             (_, true) => PenaltyStep::Decoupled,
             _ => PenaltyStep::Gradient,
         },
-        fisher: args.fisher,
-        regularizers: args.regularizer,
-        regularizer_settings: Settings { temperature: args.temperature, singular_values: args.bss_k },
-        delta_layers: args.delta_layers,
-        attention: args.attention,
+        fisher: args.fisher.clone(),
+        regularizers: regularizers(args)?,
         head: args.classes.map_or(HeadOption::Keep, HeadOption::Classes),
-        head_map: args.head_map,
-        freeze: args.freeze,
+        head_map: args.head_map.clone(),
+        freeze: args.freeze.clone(),
         freeze_stages: args.freeze_stages,
         freeze_units: args.freeze_units,
-        train: args.train,
-        batch_norm: args.batch_norm.map(|m| match m {
-            BatchNormArg::Train => BatchNormMode::Train,
-            BatchNormArg::Frozen => BatchNormMode::Frozen,
-        }),
+        train: args.train.clone(),
+        batch_norm: args.batch_norm,
         batch: args.batch,
         lr: args.optimizer.lr,
         optimizer: args.optimizer.optimizer()?,
-        lr_mult: args.optimizer.lr_mult,
+        lr_mult: args.optimizer.lr_mult.clone(),
         label_smoothing: args.label_smoothing,
-        input_shape: args.input_shape.map(|s| s.0),
+        input_shape: args.input_shape.as_ref().map(|s| s.0.clone()),
         external_data: args.external_data,
         split: args.split,
-        dialect: match args.dialect {
-            DialectArg::Functions => Dialect::Functions,
-            DialectArg::Inlined => Dialect::Inlined,
-        },
+        dialect: args.dialect,
         keep_ties: args.keep_ties,
         seed: args.seed,
-        classes,
-        preprocessing,
-    };
-    let report = rewrite(&args.model, &output, &options, args.force)?;
-    let explained = if args.explain { format!("{}\n", explanation(&report.plan, &report.manifest)) } else { String::new() };
-    output::print(&format!("{explained}{}", text(&report, &options)))
+        classes: class_names(args)?,
+        preprocessing: preprocessing(args)?,
+    })
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let output = destination(&args)?;
+    let mut options = options(&args)?;
+    if let Some(path) = &args.from_manifest {
+        if options != Options::default() {
+            return Err(Error::usage("--from-manifest has the options of the rewriting already: leave the others away").into());
+        }
+        options = Manifest::read(path)?.options_again(&args.model)?.clone();
+    }
+    let made = make_bundle(&args.model, &output, &options, args.force)?;
+    let product = &made.product;
+    let explained = if args.explain { format!("{}\n", explanation(&product.plan, &product.manifest)) } else { String::new() };
+    output::print(&with_flags(&format!("{explained}{}", text(&made))))
 }
 
 fn class_names(args: &Args) -> anyhow::Result<Vec<String>> {
@@ -308,13 +284,13 @@ fn preprocessing(args: &Args) -> anyhow::Result<Option<Preprocessing>> {
 }
 
 /// What was decided, and what was written.
-fn text(report: &Report, options: &Options) -> String {
+fn text(made: &Made) -> String {
     let mut out = String::new();
     let mut line = |text: String| {
         out.push_str(&text);
         out.push('\n');
     };
-    let m = &report.manifest;
+    let Product { manifest: m, plan, options, .. } = &made.product;
     let count = |role: Role| m.state.iter().filter(|s| s.role == role).count();
     let shape = m.data.input.shape.iter().map(|d| if *d < 0 { "N".into() } else { d.to_string() }).collect::<Vec<_>>().join("x");
     line(format!(
@@ -325,20 +301,17 @@ fn text(report: &Report, options: &Options) -> String {
     ));
     line(format!("input       {} {} {shape}", m.data.input.name, m.data.input.dtype));
     line(format!("images      {}", preprocessing_text(&m.preprocessing)));
-    let head = report.plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
+    let head = plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
     let kept = if options.head == HeadOption::Keep { "kept" } else { "new" };
-    line(format!("head        {kept}, {} classes, {head}", report.plan.classes));
+    line(format!("head        {kept}, {} classes, {head}", plan.classes));
     line(format!(
         "parameters  {} shared, {} new, {} frozen",
         count(Role::Shared),
         count(Role::New),
-        report.plan.parameters.iter().filter(|p| p.frozen && p.role != Role::Buffer).count()
+        plan.parameters.iter().filter(|p| p.frozen && p.role != Role::Buffer).count()
     ));
-    if !report.plan.split.is_empty() {
-        line(format!(
-            "untied      {} parameters that the exporter had stored together (--keep-ties keeps them one)",
-            report.plan.split.len()
-        ));
+    if !plan.split.is_empty() {
+        line(format!("untied      {} parameters that the exporter had stored together (--keep-ties keeps them one)", plan.split.len()));
     }
     line(format!(
         "batch norm  {}",
@@ -351,9 +324,9 @@ fn text(report: &Report, options: &Options) -> String {
     let of_penalty = |s: &&Scalar| !matches!(s.meaning, Setting::LearningRate | Setting::Regularizer(_));
     let strengths: Vec<String> = m.scalars.iter().filter(of_penalty).map(|s| format!("{} {}", s.meaning, s.default)).collect();
     let step = match m.penalty.step {
-        PenaltyAction::Gradient => "",
-        PenaltyAction::Proximal => ", proximal",
-        PenaltyAction::Decoupled => ", decoupled",
+        PenaltyStep::Gradient => "",
+        PenaltyStep::Proximal => ", proximal",
+        PenaltyStep::Decoupled => ", decoupled",
     };
     let on = m.state.iter().filter(|s| s.penalized).count();
     line(format!(
@@ -375,13 +348,13 @@ fn text(report: &Report, options: &Options) -> String {
     line(format!(
         "optimizer   {}, lr {}{}",
         m.optimizer,
-        options.lr(),
+        m.scalar(&Setting::LearningRate).map_or(String::new(), |s| s.default.to_string()),
         if multiplied == 0 { String::new() } else { format!(", multiplied for {multiplied} tensors") }
     ));
-    line(format!("wrote       {}", report.path.display()));
-    for (name, bytes) in &report.files {
+    line(format!("wrote       {}", made.path.display()));
+    for (name, bytes) in &made.files {
         line(format!("            {name:14} {:>9}", output::size(*bytes)));
     }
-    line(format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN", report.path.display()));
+    line(format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN", made.path.display()));
     out
 }

@@ -15,7 +15,8 @@ use crate::onnx::{pb, to_proto};
 use crate::pass::{self, Inline, Pass, RestoreOperators};
 
 /// How functions appear in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Dialect {
     /// As calls of model-local functions in the domain `ai.spgraph`: a viewer shows them by name, a native kernel can take their
     /// place. Needs a runtime that knows functions, as ONNX Runtime does.

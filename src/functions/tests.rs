@@ -1,7 +1,7 @@
 use super::*;
 use crate::grad::backward;
 use crate::ir::{Attr, Attrs, DType, Graph, Node, Tensor, TensorType, ValueId};
-use crate::loss::{Reads, Seen, Settings};
+use crate::loss::{Reads, Seen};
 use crate::operator::{Builder, Grad, Samples, attrs};
 use crate::ops::table;
 use crate::optim::{AdamW, Lars, Sgd, Update, UpdateRule};
@@ -68,10 +68,11 @@ fn of_losses(graph: &mut Graph) {
     cross_entropy::cross_entropy(&mut b, logits, target, 0.1).unwrap();
     loss::count(&mut b, target).unwrap();
     let shares = loss::shares(&mut b, target, DType::F32).unwrap();
-    for regularizer in loss::REGULARIZERS {
+    for usual in loss::REGULARIZERS {
+        let regularizer = usual();
         let source = (regularizer.reads() != Reads::Features).then_some(source);
         let seen = Seen { tuned: logits, axis: 1, source, attention: None, shares, strength };
-        regularizer.term(&mut b, &seen, &Settings::default()).unwrap();
+        regularizer.term(&mut b, &seen).unwrap();
     }
 }
 

@@ -17,10 +17,13 @@
 //! Where the smallest eigenvalues are equal, `v` is one of their eigenvectors, as in any decomposition. Rows of padding are taken out of the
 //! way by eigenvalues 0 of `M`.
 
-use super::{Reads, Regularizer, Seen, Settings, Term, column};
+use super::{Reads, Regularize, Seen, Term, column};
+use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{Attr, DType, Dim, Tensor};
 use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::{Expr, formula};
+use serde::{Deserialize, Serialize};
 
 /// `(features, shares, strength) → value, dfeatures`.
 pub const PENALTY: Function = Function::new("BssPenalty");
@@ -28,29 +31,53 @@ pub const PENALTY: Function = Function::new("BssPenalty");
 /// 2⁴⁴: beyond what float64 tells apart.
 const SQUARINGS: usize = 44;
 
-pub struct Bss;
+/// Batch Spectral Shrinkage with its settings; the defaults are the paper's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bss {
+    pub strength: f64,
+    /// k, how many of the smallest singular values are shrunk.
+    pub singular_values: usize,
+}
 
-impl Regularizer for Bss {
+impl Default for Bss {
+    fn default() -> Self {
+        Bss { strength: 1e-3, singular_values: 1 }
+    }
+}
+
+impl Regularize for Bss {
     fn kind(&self) -> &'static str {
         "bss"
     }
 
-    fn default_strength(&self) -> f64 {
-        1e-3
+    fn strength(&self) -> f64 {
+        self.strength
     }
 
-    fn reads(&self) -> Reads {
+    fn set_strength(&mut self, strength: f64) {
+        self.strength = strength;
+    }
+
+    fn reads(&self) -> Reads<'_> {
         Reads::Features
     }
 
-    fn term(&self, b: &mut Builder, seen: &Seen, settings: &Settings) -> Rule<Term> {
+    fn check(&self) -> Result<()> {
+        match self.singular_values {
+            0 => Err(Error::option(Field::SINGULAR_VALUES, " 0 makes no sense: give the number of singular values, 1 or more")),
+            _ => Ok(()),
+        }
+    }
+
+    fn term(&self, b: &mut Builder, seen: &Seen) -> Rule<Term> {
         let &[Dim::Known(rows), Dim::Known(columns)] = b.shape(seen.tuned) else {
             return Err(format!(
                 "bss needs features [N, D] with a known N, these are {}; rewrite with a fixed batch size",
                 b.ty(seen.tuned)
             ));
         };
-        let count = settings.singular_values;
+        let count = self.singular_values;
         if count == 0 {
             return Err("bss needs one singular value or more".into());
         }

@@ -11,30 +11,56 @@
 //! channel `j` in the layer, so that the mean is 1 in either case. Attention, division by `h·w` and the strength are those of the
 //! Transfer-Learning-Library, which adds up over the images of a batch where this takes the mean: its 0.01 at a batch of 48 is 0.48 here.
 
-use super::{Reads, Regularizer, Seen, Settings, Term, column};
+use super::{Reads, Regularize, Seen, Term, column};
+use crate::error::Result;
 use crate::ir::{Attrs, Dim};
 use crate::operator::{Builder, Function, Rule};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// `(tuned, source, shares, strength, attention where there is one) → value, dtuned`.
 pub const PENALTY: Function = Function::new("DeltaPenalty");
 
-pub struct Delta;
+/// DELTA with its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delta {
+    pub strength: f64,
+    /// Patterns on the weights of the layers whose output is compared; with none given the last convolution of each residual stage.
+    pub layers: Vec<String>,
+    /// The file of `spgraph attention` with weights of the channels; without it they are all alike.
+    pub attention: Option<PathBuf>,
+}
 
-impl Regularizer for Delta {
+impl Default for Delta {
+    /// The strength of the Transfer-Learning-Library, which does not divide by the number of images.
+    fn default() -> Self {
+        Delta { strength: 0.01, layers: vec![], attention: None }
+    }
+}
+
+impl Regularize for Delta {
     fn kind(&self) -> &'static str {
         "delta"
     }
 
-    /// Of the Transfer-Learning-Library, which does not divide by the number of images.
-    fn default_strength(&self) -> f64 {
-        0.01
+    fn strength(&self) -> f64 {
+        self.strength
     }
 
-    fn reads(&self) -> Reads {
-        Reads::FeatureMaps
+    fn set_strength(&mut self, strength: f64) {
+        self.strength = strength;
     }
 
-    fn term(&self, b: &mut Builder, seen: &Seen, _: &Settings) -> Rule<Term> {
+    fn reads(&self) -> Reads<'_> {
+        Reads::FeatureMaps { layers: &self.layers, attention: self.attention.as_deref() }
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn term(&self, b: &mut Builder, seen: &Seen) -> Rule<Term> {
         let inputs = [&[seen.tuned, seen.source()?, seen.shares, seen.strength][..], seen.attention.as_slice()].concat();
         // All axes but the batch and the channels.
         let axes = b.shape(seen.tuned).iter().enumerate().filter(|(a, _)| *a != 0 && *a != seen.axis);

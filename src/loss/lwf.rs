@@ -10,34 +10,61 @@
 //! There is no factor T², as in that library (strength 4, T = 3). The paper's cross-entropy of probabilities to the power 1/T, normalised,
 //! has the same gradient.
 
-use super::{Reads, Regularizer, Seen, Settings, Term, column};
+use super::{Reads, Regularize, Seen, Term, column};
+use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::Attr;
 use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::formula;
+use serde::{Deserialize, Serialize};
 
 /// `(tuned, source, shares, strength) → value, dtuned`.
 pub const PENALTY: Function = Function::new("LwfPenalty");
 
-pub struct Lwf;
+/// Learning without Forgetting with its settings; the defaults are the Transfer-Learning-Library's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lwf {
+    pub strength: f64,
+    /// T, by which both networks' logits are divided.
+    pub temperature: f64,
+}
 
-impl Regularizer for Lwf {
+impl Default for Lwf {
+    fn default() -> Self {
+        Lwf { strength: 4.0, temperature: 3.0 }
+    }
+}
+
+impl Regularize for Lwf {
     fn kind(&self) -> &'static str {
         "lwf"
     }
 
-    fn default_strength(&self) -> f64 {
-        4.0
+    fn strength(&self) -> f64 {
+        self.strength
     }
 
-    fn reads(&self) -> Reads {
+    fn set_strength(&mut self, strength: f64) {
+        self.strength = strength;
+    }
+
+    fn reads(&self) -> Reads<'_> {
         Reads::SourceLogits
     }
 
-    fn term(&self, b: &mut Builder, seen: &Seen, settings: &Settings) -> Rule<Term> {
+    fn check(&self) -> Result<()> {
+        if self.temperature.is_finite() && self.temperature > 0.0 {
+            return Ok(());
+        }
+        Err(Error::option(Field::TEMPERATURE, format!(" {} is no positive number; 3 is a good start", self.temperature)))
+    }
+
+    fn term(&self, b: &mut Builder, seen: &Seen) -> Rule<Term> {
         let inputs = [seen.tuned, seen.source()?, seen.shares, seen.strength];
-        let attributes = attrs([("temperature", Attr::Float(settings.temperature as f32))]);
+        let attributes = attrs([("temperature", Attr::Float(self.temperature as f32))]);
         let rule = formula(|[tuned, source, shares, strength]| {
-            let cool = tuned.number(1.0 / settings.temperature);
+            let cool = tuned.number(1.0 / self.temperature);
             let (log_q, log_p) = ((tuned * cool).log_softmax(1), (source * cool).log_softmax(1));
             let (q, p) = (log_q.exp(), log_p.exp());
             let weight = column(shares, q) * column(strength, q);

@@ -6,13 +6,18 @@ pub(crate) mod cross_entropy;
 pub(crate) mod delta;
 pub(crate) mod lwf;
 
+pub use bss::Bss;
 pub use cross_entropy::cross_entropy;
+pub use delta::Delta;
+pub use lwf::Lwf;
 
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, DType, Dim, Tensor, ValueId};
 use crate::operator::{Builder, Function, Rule};
 use crate::ops::blocks::{Expr, formula};
 use serde::{Deserialize, Serialize};
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
 
 /// `(target) → number of rows that count`.
 pub const ROW_COUNT: Function = Function::new("RowCount");
@@ -33,29 +38,18 @@ pub struct Loss {
 
 /// What of the network a regularizer reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reads {
+pub enum Reads<'a> {
     /// Feature maps of some layers, and the source network's for the same images.
-    FeatureMaps,
+    FeatureMaps {
+        /// Patterns on the weights of the layers; with none given the last convolution of each residual stage.
+        layers: &'a [String],
+        /// The file of `spgraph attention` with weights of the channels.
+        attention: Option<&'a Path>,
+    },
     /// The input of the classifier, `[N, D]`.
     Features,
     /// The source's classes: the old classifier on the tuned features, and the source network's own logits, both `[N, K]`.
     SourceLogits,
-}
-
-/// Numbers that regularizers have besides their strength.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
-    /// T of `lwf`.
-    pub temperature: f64,
-    /// k of `bss`.
-    pub singular_values: usize,
-}
-
-impl Default for Settings {
-    /// Those of the Transfer-Learning-Library.
-    fn default() -> Self {
-        Settings { temperature: 3.0, singular_values: 1 }
-    }
 }
 
 /// One place at which a regularizer acts.
@@ -91,25 +85,65 @@ pub struct Term {
 }
 
 /// A loss beside the data loss, on what the network computes rather than on its parameters.
-pub trait Regularizer: Sync {
-    /// The name on the command line and in the manifest, and of the scalar input with its strength.
+pub trait Regularize {
+    /// The name in options and in the manifest, and of the scalar input with its strength.
     fn kind(&self) -> &'static str;
 
-    fn default_strength(&self) -> f64;
+    /// The default of the scalar input with its strength.
+    fn strength(&self) -> f64;
 
-    fn reads(&self) -> Reads;
+    /// Sets another default strength.
+    fn set_strength(&mut self, strength: f64);
+
+    /// What of the network it reads.
+    fn reads(&self) -> Reads<'_>;
+
+    /// Fails where its own settings make no sense.
+    fn check(&self) -> Result<()>;
 
     /// The term for one place: one function of the domain `ai.spgraph`.
-    fn term(&self, b: &mut Builder, seen: &Seen, settings: &Settings) -> Rule<Term>;
+    fn term(&self, b: &mut Builder, seen: &Seen) -> Rule<Term>;
 }
 
-/// Every regularizer.
-pub static REGULARIZERS: &[&dyn Regularizer] = &[&delta::Delta, &bss::Bss, &lwf::Lwf];
+/// A regularizer with its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Regularizer {
+    Delta(Delta),
+    Bss(Bss),
+    Lwf(Lwf),
+}
 
-/// The regularizer of that name.
-pub fn find(kind: &str) -> Result<&'static dyn Regularizer> {
-    REGULARIZERS.iter().copied().find(|r| r.kind() == kind).ok_or_else(|| {
-        let names: Vec<_> = REGULARIZERS.iter().map(|r| r.kind()).collect();
+/// Every regularizer, with its usual settings.
+pub static REGULARIZERS: &[fn() -> Regularizer] =
+    &[|| Regularizer::Delta(Delta::default()), || Regularizer::Bss(Bss::default()), || Regularizer::Lwf(Lwf::default())];
+
+impl Deref for Regularizer {
+    type Target = dyn Regularize;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Regularizer::Delta(own) => own,
+            Regularizer::Bss(own) => own,
+            Regularizer::Lwf(own) => own,
+        }
+    }
+}
+
+impl DerefMut for Regularizer {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Regularizer::Delta(own) => own,
+            Regularizer::Bss(own) => own,
+            Regularizer::Lwf(own) => own,
+        }
+    }
+}
+
+/// The regularizer of that name, with its usual settings.
+pub fn find(kind: &str) -> Result<Regularizer> {
+    REGULARIZERS.iter().map(|usual| usual()).find(|r| r.kind() == kind).ok_or_else(|| {
+        let names: Vec<_> = REGULARIZERS.iter().map(|usual| usual().kind()).collect();
         Error::usage(format!("there is no regularizer `{kind}`; choose from {}", names.join(", ")))
     })
 }

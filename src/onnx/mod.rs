@@ -17,4 +17,4 @@ pub use external::ExternalData;
 pub use functions::inline_functions;
 pub use read::{ModelFile, SourceModel, open, read};
 pub use tensor::{inline_external, tensor, tensor_with, to_proto};
-pub use write::{ExternalWriter, write, write_external, write_to};
+pub use write::{ExternalWriter, INLINE_LIMIT, write, write_external, write_to};

@@ -16,6 +16,9 @@ use std::path::Path;
 /// Protobuf's limit for one message: lengths are signed 32-bit numbers in most implementations.
 const LIMIT: usize = i32::MAX as usize;
 
+/// Weights of more bytes than this are better written outside of the model's file, which cannot exceed 2 GiB.
+pub const INLINE_LIMIT: u64 = 1 << 30;
+
 /// Tensors below this stay in the model file: shapes and axes must be readable without the other file.
 const SMALLEST_EXTERNAL: usize = 1 << 10;
 

@@ -17,6 +17,7 @@
 
 use super::{Advanced, Update, below_one, toward};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{Attr, Attrs, ValueId};
 use crate::operator::{Builder, Function, Rule};
 use crate::ops::blocks::formula;
@@ -29,7 +30,9 @@ pub const CORRECTIONS: Function = Function::new("AdamWCorrections");
 /// `(w, gradient, lr, c₁, √c₂, m, v) → next w, next m, next v`.
 pub const UPDATE: Function = Function::new("AdamWUpdate");
 
+/// The rule with its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct AdamW {
     pub beta1: f64,
     pub beta2: f64,
@@ -51,14 +54,14 @@ impl AdamW {
     pub(super) const SCALAR_STATE: &'static [&'static str] = &["correction1", "correction2"];
 
     pub(super) fn check(&self) -> Result<()> {
-        below_one("--beta1", self.beta1)?;
-        below_one("--beta2", self.beta2)?;
+        below_one(Field::BETA1, self.beta1)?;
+        below_one(Field::BETA2, self.beta2)?;
         // Smaller ones are 0 in float32, and 0/0 is what a parameter without gradient would get.
         if !(self.eps.is_finite() && self.eps >= 1e-30) {
-            return Err(Error::usage(format!("--eps {} is not at least 1e-30", self.eps)));
+            return Err(Error::option(Field::EPS, format!(" {} is not at least 1e-30", self.eps)));
         }
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return Err(Error::usage(format!("--weight-decay {} must be 0 or a positive number", self.weight_decay)));
+            return Err(Error::option(Field::WEIGHT_DECAY, format!(" {} must be 0 or a positive number", self.weight_decay)));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@
 
 use super::{Update, below_one, norm};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{Attr, Attrs, ValueId};
 use crate::operator::{Builder, Function, Rule};
 use crate::ops::blocks::{Expr, formula};
@@ -24,7 +25,9 @@ use std::fmt;
 /// `(w, gradient, lr, velocity) → next w, next velocity`.
 pub const UPDATE: Function = Function::new("LarsUpdate");
 
+/// The rule with its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Lars {
     /// μ
     pub momentum: f64,
@@ -43,9 +46,9 @@ impl Lars {
     pub(super) const STATE: &'static [&'static str] = &["momentum"];
 
     pub(super) fn check(&self) -> Result<()> {
-        below_one("--momentum", self.momentum)?;
+        below_one(Field::MOMENTUM, self.momentum)?;
         if !(self.trust.is_finite() && self.trust > 0.0) {
-            return Err(Error::usage(format!("--trust {} is no positive number", self.trust)));
+            return Err(Error::option(Field::TRUST, format!(" {} is no positive number", self.trust)));
         }
         Ok(())
     }

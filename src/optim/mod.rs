@@ -16,6 +16,7 @@ pub use sgd::Sgd;
 pub use spd::project;
 
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::ValueId;
 use crate::operator::{Builder, Rule};
 use crate::ops::blocks::Expr;
@@ -24,18 +25,38 @@ use std::fmt;
 
 /// What is done with the gradients. The manifest holds it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
 pub struct Optimizer {
     #[serde(flatten)]
     pub rule: UpdateRule,
     /// Gradients are scaled down where their global norm is above this.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
     /// λ of Selective Projection Decay.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub spd: Option<f64>,
     /// The decay of an exponential moving average of the weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
+}
+
+/// What an optimizer is read from: the rule's settings are what the other fields leave over, so that an unknown one is noticed.
+#[derive(Deserialize)]
+struct Fields {
+    clip_norm: Option<f64>,
+    spd: Option<f64>,
+    ema: Option<f64>,
+    #[serde(flatten)]
+    rule: serde_json::Map<String, serde_json::Value>,
+}
+
+impl TryFrom<Fields> for Optimizer {
+    type Error = serde_json::Error;
+
+    fn try_from(fields: Fields) -> Result<Self, serde_json::Error> {
+        let Fields { clip_norm, spd, ema, rule } = fields;
+        Ok(Optimizer { rule: serde_json::from_value(rule.into())?, clip_norm, spd, ema })
+    }
 }
 
 /// How a parameter follows its gradient.
@@ -79,6 +100,14 @@ impl UpdateRule {
             UpdateRule::AdamW(_) => "adamw",
             UpdateRule::Lars(_) => "lars",
         }
+    }
+
+    /// The rule of that kind with its usual settings.
+    pub fn usual(kind: &str) -> Result<UpdateRule> {
+        let all = [UpdateRule::Sgd(Sgd::default()), UpdateRule::AdamW(AdamW::default()), UpdateRule::Lars(Lars::default())];
+        all.into_iter()
+            .find(|rule| rule.kind() == kind)
+            .ok_or_else(|| Error::usage(format!("there is no optimizer `{kind}`; choose one of {}", UpdateRule::KINDS.join(", "))))
     }
 
     /// Fails where the settings make no sense.
@@ -162,13 +191,13 @@ impl Optimizer {
     pub fn check(&self) -> Result<()> {
         self.rule.check()?;
         if let Some(norm) = self.clip_norm.filter(|n| !(n.is_finite() && *n > 0.0)) {
-            return Err(Error::usage(format!("--clip-norm {norm} is no positive number")));
+            return Err(Error::option(Field::CLIP_NORM, format!(" {norm} is no positive number")));
         }
         if let Some(lambda) = self.spd.filter(|l| !(l.is_finite() && *l > 0.0)) {
-            return Err(Error::usage(format!("--spd {lambda} is no positive number; 1 is a good start")));
+            return Err(Error::option(Field::SPD, format!(" {lambda} is no positive number; 1 is a good start")));
         }
         if let Some(decay) = self.ema {
-            below_one("--ema", decay)?;
+            below_one(Field::EMA, decay)?;
         }
         Ok(())
     }
@@ -187,8 +216,8 @@ impl fmt::Display for Optimizer {
 }
 
 /// Fails for a share that is not in 0…1, without 1.
-fn below_one(option: &str, value: f64) -> Result<()> {
-    if (0.0..1.0).contains(&value) { Ok(()) } else { Err(Error::usage(format!("{option} {value} is not at least 0 and below 1"))) }
+fn below_one(option: Field, value: f64) -> Result<()> {
+    if (0.0..1.0).contains(&value) { Ok(()) } else { Err(Error::option(option, format!(" {value} is not at least 0 and below 1"))) }
 }
 
 /// `x + share·(to − x)`: the moving average that keeps `1 − share` of `x`. Unlike `(1 − share)·x + share·to` it needs one constant,

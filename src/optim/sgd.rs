@@ -9,6 +9,7 @@
 
 use super::{Update, below_one};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{Attr, Attrs, ValueId};
 use crate::operator::{Builder, Function, Rule};
 use crate::ops::blocks::formula;
@@ -18,7 +19,9 @@ use std::fmt;
 /// `(w, gradient, lr, velocity where there is momentum) → next w, next velocity`.
 pub const UPDATE: Function = Function::new("SgdUpdate");
 
+/// The rule with its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Sgd {
     /// μ; 0 needs no state.
     pub momentum: f64,
@@ -35,9 +38,9 @@ impl Sgd {
     pub(super) const LR: f64 = 0.01;
 
     pub(super) fn check(&self) -> Result<()> {
-        below_one("--momentum", self.momentum)?;
+        below_one(Field::MOMENTUM, self.momentum)?;
         if self.nesterov && self.momentum == 0.0 {
-            return Err(Error::usage("--nesterov needs a --momentum above 0"));
+            return Err(Error::option(Field::NESTEROV, format!(" needs a {} above 0", Field::MOMENTUM)));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 pub fn start_constant(graph: &mut Graph, name: &str, tensor: &Tensor) -> ValueId {
     let own = format!("{name}.start");
     let there = graph.find(&own).filter(|&v| graph.value(v).constant.as_ref().is_some_and(|t| same(t, tensor)));
-    there.unwrap_or_else(|| graph.constant(&own, tensor.clone()))
+    there.unwrap_or_else(|| graph.constant_as(&own, tensor.clone()))
 }
 
 /// Equal, mostly without a look at the numbers: tensors of one model share their bytes.

@@ -43,7 +43,7 @@ impl Penalty for GlSpFisher {
     fn without_prox(&self) -> Option<&'static str> {
         Some(
             "the Fisher information weighs the elements of a group differently, so that the step has no closed form (it needs the root of an \
-             equation for each channel). Take gl-sp with a proximal step, or gl-sp-fisher without",
+             equation for each channel). Take gl-sp with option `penalty_step = proximal`, or gl-sp-fisher without",
         )
     }
 }

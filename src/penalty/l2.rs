@@ -11,8 +11,8 @@ pub const PENALTY: Function = Function::new("L2Penalty");
 pub struct L2;
 
 /// Why a quadratic penalty has no use for a proximal step.
-pub(super) const SMOOTH: &str =
-    "it is smooth: its proximal step would bring no weight exactly back to its start. A decoupled step takes it out of the gradient";
+pub(super) const SMOOTH: &str = "it is smooth: its proximal step would bring no weight exactly back to its start. With \
+     option `penalty_step = decoupled` it is no part of the gradient";
 
 /// `(s/2)·‖d‖²` and `s·d` for a difference `d`.
 pub(super) fn quadratic<'f>(d: Expr<'f>, strength: Expr<'f>) -> [Expr<'f>; 2] {

@@ -11,7 +11,6 @@ pub(crate) mod l1_sp;
 pub(crate) mod l2;
 pub(crate) mod l2_sp;
 pub(crate) mod l2_sp_fisher;
-mod only_new;
 
 pub use groups::Groups;
 
@@ -75,11 +74,6 @@ pub trait Penalty: Sync {
     /// The term of a shared parameter.
     fn shared(&self, b: &mut Builder, p: &Pretrained) -> Rule<Term>;
 
-    /// The term of a new parameter: `(β/2)·‖w‖²` in every penalty of the family. `strength` is β, with as many axes as `w`.
-    fn new_parameter(&self, b: &mut Builder, w: ValueId, strength: ValueId) -> Rule<Term> {
-        l2::term(b, w, strength)
-    }
-
     /// Why there is no proximal step, where there is none.
     fn without_prox(&self) -> Option<&'static str>;
 
@@ -104,20 +98,19 @@ pub fn decoupled(b: &mut Builder, next: ValueId, gradient: ValueId, lr: ValueId)
     Ok(next)
 }
 
-/// Every penalty but `none`.
+/// The term of a new parameter: `(β/2)·‖w‖²` in every penalty of the family, and where there is no penalty on shared parameters.
+/// `strength` is β, with as many axes as `w`.
+pub fn on_new(b: &mut Builder, w: ValueId, strength: ValueId) -> Rule<Term> {
+    l2::term(b, w, strength)
+}
+
+/// Every penalty.
 pub static PENALTIES: &[&dyn Penalty] =
     &[&l2::L2, &l2_sp::L2Sp, &l2_sp_fisher::L2SpFisher, &l1_sp::L1Sp, &gl_sp::GlSp, &gl_sp_fisher::GlSpFisher];
 
-/// On new parameters alone: what `none` leaves where regularizers take the place of a penalty.
-pub static ONLY_NEW: &dyn Penalty = &only_new::OnlyNew;
-
-/// The penalty of that name; `None` for `none`.
-pub fn find(kind: &str) -> Result<Option<&'static dyn Penalty>> {
-    if kind == "none" {
-        return Ok(None);
-    }
-    let found = PENALTIES.iter().copied().find(|p| p.kind() == kind);
-    found.map(Some).ok_or_else(|| {
+/// The penalty of that name.
+pub fn find(kind: &str) -> Result<&'static dyn Penalty> {
+    PENALTIES.iter().copied().find(|p| p.kind() == kind).ok_or_else(|| {
         let names: Vec<_> = PENALTIES.iter().map(|p| p.kind()).collect();
         Error::usage(format!("there is no penalty `{kind}`; choose one of none, {}", names.join(", ")))
     })

@@ -3,6 +3,7 @@
 use super::table::{Align, Table};
 use crate::bundle::Setting;
 use crate::bundle::manifest::{BatchNormMode, Manifest, Role};
+use crate::field::Field;
 use crate::rewrite::{Plan, Planned};
 
 /// A row for each parameter, statistics included.
@@ -26,7 +27,7 @@ pub fn explanation(plan: &Plan, manifest: &Manifest) -> Table {
         let why = match (p.frozen, p.role, p.why_penalized.is_empty()) {
             (true, ..) => p.why_frozen.clone(),
             (_, Role::Buffer, _) => String::new(),
-            (_, _, true) => "--penalty none".into(),
+            (_, _, true) => format!("{} none", Field::PENALTY),
             _ => p.why_penalized.clone(),
         };
         table.row([p.parameter.alias.clone(), role.into(), training(p, manifest).into(), penalty, strength, why]);
@@ -46,10 +47,10 @@ fn training(p: &Planned, manifest: &Manifest) -> &'static str {
 
 /// Kind and strength.
 fn penalty(p: &Planned, manifest: &Manifest) -> (String, String) {
-    let Some(own) = p.strength.as_ref().filter(|_| p.penalized) else { return ("none".into(), String::new()) };
+    let Some(own) = &p.strength else { return ("none".into(), String::new()) };
     let kind = if p.role == Role::New { "l2".into() } else { manifest.penalty.kind.clone() };
-    let default = manifest.scalar(&own.scalar).map_or(0.0, |s| s.default);
-    let name = if own.scalar == Setting::Beta { "beta" } else { "alpha" };
+    let default = manifest.scalar(&own.setting).map_or(0.0, |s| s.default);
+    let name = if own.setting == Setting::Beta { "beta" } else { "alpha" };
     // Four digits, without the noise of a power.
     let value = format!("{:.3e}", default * own.factor).parse::<f64>().unwrap_or(default);
     (kind, format!("{name} {value}"))

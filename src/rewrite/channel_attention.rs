@@ -1,6 +1,6 @@
 //! The attention weights that DELTA reads: the file must be of this very model and have a weight for each channel.
 
-use super::regularizers::Tap;
+use super::taps::Tap;
 use crate::error::{Error, Result};
 use crate::ir::{Graph, ValueId};
 use crate::storage::channel_attention_file::{self, AttentionFile};
@@ -33,7 +33,8 @@ impl Attention {
 
     /// The weights of a layer's channels, as a constant of the graph.
     pub fn of(&mut self, graph: &mut Graph, tap: &Tap) -> Result<ValueId> {
-        let channels = graph.ty(tap.value).shape.get(tap.axis).and_then(|d| d.known()).unwrap_or(0);
+        let channels = graph.ty(tap.value).shape.get(tap.axis).and_then(|d| d.known());
+        let channels = channels.ok_or_else(|| Error::internal(format!("the channels of `{}` are not known", tap.alias)))?;
         let Some(tensor) = self.file.tensors.get(&tap.weight) else {
             let known: Vec<&str> = self.file.tensors.keys().map(String::as_str).collect();
             return Err(self.bad(format!("it lacks {}, and has {}", tap.weight, super::patterns::few(known.into_iter()))));

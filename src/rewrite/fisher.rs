@@ -28,7 +28,7 @@ pub fn read(path: &Path, sha256: &str, parameters: &[Planned]) -> Result<HashMap
     if !strangers.is_empty() {
         return Err(bad(format!("the model has no parameter {}", few(strangers.into_iter()))));
     }
-    let needed = || parameters.iter().filter(|p| p.penalized && p.role == Role::Shared);
+    let needed = || parameters.iter().filter(|p| p.strength.is_some() && p.role == Role::Shared);
     let missing: Vec<&str> = needed().map(|p| p.parameter.name.as_str()).filter(|n| !file.tensors.contains_key(*n)).collect();
     if !missing.is_empty() {
         return Err(bad(format!("it lacks {}, on which the penalty acts", few(missing.into_iter()))));

@@ -1,6 +1,7 @@
 //! The classifier: finding it, and putting a new one in its place.
 
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::import::{BatchSize, ImportOptions, Imported, Network, Parameter, import, start_of};
 use crate::ir::{Dim, Graph, Node, Tensor, ValueId};
 use crate::onnx::{SourceModel, pb, to_proto};
@@ -77,8 +78,9 @@ pub fn find_head(imported: &Imported) -> Result<Head> {
         }
     }
     Err(Error::model(format!(
-        "no classifier was found: going back from the output, spgraph looked at {} and met no Gemm, MatMul or 1×1 Conv with a constant weight. Keep the head with --head keep",
-        if seen.is_empty() { "nothing".to_string() } else { seen.join(", ") }
+        "no classifier was found: going back from the output, spgraph looked at {} and met no Gemm, MatMul or 1×1 Conv with a constant weight. Keep the head with {}",
+        if seen.is_empty() { "nothing".to_string() } else { seen.join(", ") },
+        Field::KEEP_HEAD
     )))
 }
 

@@ -4,6 +4,7 @@
 
 use crate::bundle::read_metadata;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::onnx::SourceModel;
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use std::path::Path;
 pub fn read(path: &Path, source: &SourceModel, names: &[String], new: usize, old: usize) -> Result<Vec<(usize, usize)>> {
     let text = std::fs::read_to_string(path).map_err(Error::io("cannot read the head map", path))?;
     let known = read_metadata(&source.proto)?.classes;
-    parse(&text, (names, new), (&known, old)).map_err(|why| Error::usage(format!("--head-map {}: {why}", path.display())))
+    parse(&text, (names, new), (&known, old)).map_err(|why| Error::option(Field::HEAD_MAP, format!(" {}: {why}", path.display())))
 }
 
 /// Each side is the class names and the number of classes.
@@ -25,7 +26,7 @@ fn parse(text: &str, new: (&[String], usize), old: (&[String], usize)) -> std::r
         let at = |why: String| format!("line {}: {why}", number + 1);
         let (left, right) = line.split_once('=').ok_or_else(|| at(format!("`{line}` is not `new = old`")))?;
         let pair = (
-            label(left.trim(), new, "new classes", "--class-names gives them").map_err(at)?,
+            label(left.trim(), new, "new classes", "option `classes` gives them").map_err(at)?,
             label(right.trim(), old, "the model's classes", "the model does not tell them").map_err(at)?,
         );
         if pairs.iter().any(|p| p.0 == pair.0) {

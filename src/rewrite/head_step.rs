@@ -1,6 +1,5 @@
 //! A training step of the head alone, made from a bundle's `step.onnx`.
 
-use super::update::square_name;
 use crate::bundle::Bundle;
 use crate::bundle::manifest::{Role, State};
 use crate::emit::{self, Dialect};
@@ -35,8 +34,13 @@ pub fn head_step(bundle: &Bundle, state: &[Tensor]) -> Result<(pb::ModelProto, V
     let mut graph = emit::read(&onnx::open(bundle.step())?, None)?;
     let mut values: Vec<(String, Tensor)> = fixed.iter().map(|(s, tensor)| (s.input.clone(), (*tensor).clone())).collect();
     // Their gradients have no part in the global norm.
-    let squares = fixed.iter().filter(|(s, _)| s.role == Role::Shared).map(|(s, tensor)| (square_name(&s.name), tensor.dtype()));
-    values.extend(squares.filter(|(name, _)| graph.find(name).is_some()).map(|(name, dtype)| (name, Tensor::zeros(dtype, &[]))));
+    for (s, tensor) in fixed.iter().filter(|(s, _)| s.role == Role::Shared) {
+        let Some(square) = &s.gradient_square else { continue };
+        if graph.find(square).is_none() {
+            return Err(Error::model(format!("step.onnx computes no `{square}`: run `spgraph rewrite` again")));
+        }
+        values.push((square.clone(), Tensor::zeros(tensor.dtype(), &[])));
+    }
     let dropped = fixed.iter().map(|(s, _)| s.output.clone()).collect();
     pass::apply(&mut graph, &[&FixValues { values, dropped }])?;
     Ok((emit::model(&graph, Dialect::Functions)?, live))

@@ -1,27 +1,35 @@
-//! The recipe: from a source model and options to a bundle of training graphs.
+//! The recipe: from a source model and options to what a training is. Options are checked once (`resolve`), become a plan for each parameter
+//! (`decide`), and with it graphs (`backward`, `update`, `graphs`), which together are the product.
 
-mod bundle;
+mod backward;
 mod channel_attention;
+mod decide;
 mod fisher;
 mod freezing;
 mod graphs;
 mod head;
 mod head_map;
 mod head_step;
-mod options;
 mod patterns;
+mod penalty_term;
 mod plan;
+mod product;
 mod rates;
 mod regularizers;
+mod resolve;
+mod scalars;
+mod state;
 mod strengths;
 mod structure;
+mod taps;
+mod training_graph;
 mod update;
 
-pub use bundle::{INLINE_LIMIT, Report, rewrite};
 pub use head::{Head, classes, find_head, logits, transplant};
 pub use head_step::head_step;
-pub use options::{HeadOption, Options, Penalize, PenaltyStep};
-pub use plan::{Plan, Planned, plan};
-pub use regularizers::{RegularizerRequest, Tap, taps};
-pub use strengths::OwnStrength;
+pub use plan::{Plan, Planned, Strength};
+pub use product::{Product, rewrite};
+pub use state::StateTensor;
 pub use structure::{Block, blocks};
+pub use taps::{Tap, taps};
+pub use training_graph::TrainingGraph;

@@ -1,20 +1,24 @@
 //! Patterns on parameters: globs (`*` and `?`) on names and aliases.
 
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::import::Parameter;
 use wildmatch::WildMatch;
 
 /// Which of `parameters` the pattern matches, by name or alias, as indices. No match is an error that names `option`.
-pub fn matching<'a>(option: &str, pattern: &str, parameters: impl Iterator<Item = &'a Parameter> + Clone) -> Result<Vec<usize>> {
+pub fn matching<'a>(option: Field, pattern: &str, parameters: impl Iterator<Item = &'a Parameter> + Clone) -> Result<Vec<usize>> {
     let glob = WildMatch::new(pattern);
     let hit = |p: &Parameter| glob.matches(&p.name) || glob.matches(&p.alias);
     let found: Vec<usize> = parameters.clone().enumerate().filter(|(_, p)| hit(p)).map(|(i, _)| i).collect();
     if found.is_empty() {
         let known: Vec<&str> = parameters.map(|p| p.alias.as_str()).take(6).collect();
-        return Err(Error::usage(format!(
-            "{option} '{pattern}' matches no parameter. Patterns are globs (* and ?) on names such as {}; `spgraph inspect` lists all",
-            known.join(", ")
-        )));
+        return Err(Error::option(
+            option,
+            format!(
+                " '{pattern}' matches no parameter. Patterns are globs (* and ?) on names such as {}; `spgraph inspect` lists all",
+                known.join(", ")
+            ),
+        ));
     }
     Ok(found)
 }

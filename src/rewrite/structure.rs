@@ -5,6 +5,7 @@
 //! beyond the sum before. A stage is a run of units whose results have the same shape.
 
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::import::Imported;
 use crate::ir::{Dim, Graph, Node};
 use crate::operator::{Meaning, View};
@@ -26,9 +27,10 @@ pub fn blocks(imported: &Imported) -> Result<Vec<Block>> {
     let live = graph.live_nodes();
     let sums: Vec<(usize, &Node)> = graph.nodes.iter().enumerate().filter(|(i, n)| live[*i] && is_residual(graph, n)).collect();
     if sums.is_empty() {
-        return Err(Error::usage(
-            "the network has no residual units (no sum of two branches), so its stages cannot be counted: freeze by name with --freeze PATTERN",
-        ));
+        return Err(Error::usage(format!(
+            "the network has no residual units (no sum of two branches), so its stages cannot be counted: freeze by name with {} PATTERN",
+            Field::FREEZE
+        )));
     }
     let mut needed = common(graph, sums[0].1);
     let mut found = vec![Block { name: "conv1".into(), stage: 0, parameters: inside(imported, &needed, &vec![false; needed.len()]) }];

@@ -1,27 +1,83 @@
-//! The optimizer's half of a step: from total gradients to the next values of parameters and optimizer state. In order: clipping by
-//! the global norm, the update rule with each parameter's own learning rate, projection towards the start, the penalty's own step, moving average.
+//! The updating half of a step: from the data loss's gradients to the next values of parameters and optimizer state. In order: the penalty's
+//! gradient, clipping by the global norm, the update rule with each parameter's own learning rate, projection towards the start, the
+//! penalty's own step, moving average.
 
-use super::graphs::{Scalars, StateTensor, failed, own_name};
-use super::options::Options;
-use super::strengths::Acting;
-use crate::bundle::manifest::Role;
+use super::penalty_term::{Penalties, PenaltyTerm};
+use super::resolve::Recipe;
+use super::scalars::Scalars;
+use super::state::{Names, StateTensor, failed};
+use crate::bundle::Setting;
+use crate::bundle::manifest::{Role, Scalar};
 use crate::error::Result;
-use crate::ir::{Graph, TensorType, ValueId};
+use crate::ir::{DType, Graph, Tensor, TensorType, ValueId};
 use crate::operator::{Builder, Rule};
 use crate::optim::{self, Advanced, Update};
+use crate::pass::start_constant;
 
-/// The value with the squared norm of a parameter's gradient, where gradients are clipped.
-pub(super) fn square_name(parameter: &str) -> String {
-    format!("{parameter}.grad.square")
+/// Inputs and results of the updating half.
+pub(super) struct Updates {
+    pub scalars: Vec<(Scalar, ValueId)>,
+    /// The sum of its terms.
+    pub penalty: ValueId,
+    /// Parameters with their next values.
+    pub parameters: Vec<StateTensor>,
+    /// The optimizer's own state, and averages.
+    pub optimizer: Vec<StateTensor>,
 }
 
 /// What acts on one parameter.
-pub(super) struct Pull<'a> {
-    /// Of data loss and penalty together.
-    pub gradient: ValueId,
-    /// The constant w⁰ of a parameter that has one and needs it.
-    pub start: Option<ValueId>,
-    pub penalty: Option<Acting<'a>>,
+struct Pull<'a> {
+    /// The data loss's gradient, with the penalty's where that is no step of its own.
+    gradient: ValueId,
+    penalty: Option<PenaltyTerm<'a>>,
+}
+
+/// Adds penalty and optimizer for the given parameters and data gradients.
+pub(super) fn updates(
+    graph: &mut Graph,
+    recipe: &Recipe,
+    penalties: Option<&Penalties>,
+    mut parameters: Vec<StateTensor>,
+    gradients: &[ValueId],
+) -> Result<Updates> {
+    let dtype = parameters.first().map_or(DType::F32, |p| p.ty.dtype);
+    let mut scalars = Scalars::default();
+    scalars.declare(graph, dtype, Setting::LearningRate, recipe.lr);
+    for (meaning, default) in penalties.into_iter().flat_map(|p| &p.strengths) {
+        scalars.declare(graph, dtype, meaning.clone(), *default);
+    }
+    let mut pulls = vec![];
+    for (p, &data) in parameters.iter().zip(gradients) {
+        let penalty = match penalties {
+            Some(penalties) => penalties.term(graph, &mut scalars, p)?,
+            None => None,
+        };
+        if recipe.options.optimizer.spd.is_some() {
+            shared_start(graph, p);
+        }
+        let mut b = Builder::new(graph);
+        b.scope(format!("{}.penalty", p.alias));
+        let gradient = penalty.as_ref().map_or(Ok(data), |term| term.gradient(&mut b, data)).map_err(failed("the penalty's gradient"))?;
+        pulls.push(Pull { gradient, penalty });
+    }
+    let optimizer = optimize(graph, recipe, &mut scalars, &mut parameters, &pulls)?;
+    let terms: Vec<ValueId> = pulls.iter().filter_map(|p| p.penalty.as_ref()).map(|term| term.value).collect();
+    let mut b = Builder::new(graph);
+    b.scope("penalty");
+    let penalty = match terms.is_empty() {
+        true => {
+            let zero = b.constant(Tensor::from_floats(dtype, &[], &[0.0]));
+            b.op("Identity", &[zero], Default::default())
+        }
+        false => b.op("Sum", &terms, Default::default()),
+    };
+    let penalty = penalty.map_err(failed("the penalty"))?;
+    Ok(Updates { scalars: scalars.inputs, penalty, parameters, optimizer })
+}
+
+/// The constant w⁰ of a parameter that has a starting point.
+fn shared_start(graph: &mut Graph, p: &StateTensor) -> Option<ValueId> {
+    p.start.as_ref().filter(|_| p.role == Role::Shared).map(|tensor| start_constant(graph, &p.name, tensor))
 }
 
 /// What the updates of all parameters have in common.
@@ -33,30 +89,30 @@ struct Common<'a> {
 }
 
 /// Gives every parameter its next value; returns the state that this takes. `pulls` are in the order of `parameters`.
-pub(super) fn update(
+fn optimize(
     graph: &mut Graph,
-    options: &Options,
+    recipe: &Recipe,
     scalars: &mut Scalars,
-    lr: ValueId,
     parameters: &mut [StateTensor],
     pulls: &[Pull],
 ) -> Result<Vec<StateTensor>> {
-    let optimizer = &options.optimizer;
-    let built = graph.nodes.len();
-    let Some(first) = parameters.first() else { return Ok(vec![]) };
+    let optimizer = &recipe.options.optimizer;
+    let lr = scalars.input(&Setting::LearningRate)?;
+    let mut names = Names::from(graph.nodes.len());
+    let Some(dtype) = parameters.first().map(|p| p.ty.dtype) else { return Ok(vec![]) };
     let gradients: Vec<ValueId> = pulls.iter().map(|p| p.gradient).collect();
-    let gradients = clipped(graph, optimizer.clip_norm, scalars, parameters, &gradients).map_err(failed("clipping"))?;
+    let gradients = clipped(graph, optimizer.clip_norm, scalars, parameters, &gradients).map_err(failed("the clipping of gradients"))?;
     let mut state = vec![];
     let mut common: Vec<StateTensor> = vec![];
     for kind in optimizer.rule.scalar_state() {
-        common.push(extra(graph, None, Role::Optimizer, kind, TensorType::scalar(first.ty.dtype)));
+        common.push(extra(graph, None, Role::Optimizer, kind, TensorType::scalar(dtype)));
     }
     let inputs: Vec<ValueId> = common.iter().map(|s| s.input).collect();
     let mut b = Builder::new(graph);
     b.scope("optimizer");
-    let Advanced { next, shared } = optimizer.rule.advance(&mut b, &inputs).map_err(failed("optimizer"))?;
+    let Advanced { next, shared } = optimizer.rule.advance(&mut b, &inputs).map_err(failed("the optimizer"))?;
     for (slot, value) in common.iter_mut().zip(next) {
-        slot.next = own_name(graph, value, &format!("{}.next", slot.name), built)?;
+        slot.next = names.give(graph, value, &format!("{}.next", slot.name))?;
     }
     let all = Common { optimizer, lr, shared };
     let mut averages = vec![];
@@ -66,17 +122,18 @@ pub(super) fn update(
             own.push(extra(graph, Some(p), Role::Optimizer, kind, p.ty.clone()));
         }
         let inputs: Vec<ValueId> = own.iter().map(|s| s.input).collect();
-        let next = one(graph, scalars, &all, p, Clipped { gradient, pull }, &inputs).map_err(failed("update"))?;
+        let acting = Acting { gradient, penalty: pull.penalty.as_ref(), state: &inputs };
+        let next = one(graph, scalars, &all, p, acting).map_err(failed("an update"))?;
         for (slot, &value) in std::iter::once(&mut *p).chain(&mut own).zip(&next) {
-            slot.next = own_name(graph, value, &format!("{}.next", slot.name), built)?;
+            slot.next = names.give(graph, value, &format!("{}.next", slot.name))?;
         }
         state.append(&mut own);
         if let Some(decay) = optimizer.ema {
             let mut slot = extra(graph, Some(p), Role::Ema, "ema", p.ty.clone());
             let mut b = Builder::new(graph);
             b.scope(format!("{}.update", p.alias));
-            let next = optim::average(&mut b, slot.input, p.next, decay).map_err(failed("average"))?;
-            slot.next = own_name(graph, next, &format!("{}.next", slot.name), built)?;
+            let next = optim::average(&mut b, slot.input, p.next, decay).map_err(failed("an average"))?;
+            slot.next = names.give(graph, next, &format!("{}.next", slot.name))?;
             averages.push(slot);
         }
     }
@@ -100,6 +157,7 @@ fn extra(graph: &mut Graph, of: Option<&StateTensor>, role: Role, kind: &str, ty
         ty,
         input,
         next: input,
+        gradient_square: None,
     }
 }
 
@@ -107,16 +165,17 @@ fn clipped(
     graph: &mut Graph,
     max_norm: Option<f64>,
     scalars: &mut Scalars,
-    parameters: &[StateTensor],
+    parameters: &mut [StateTensor],
     gradients: &[ValueId],
 ) -> Rule<Vec<ValueId>> {
     let Some(max_norm) = max_norm else { return Ok(gradients.to_vec()) };
     let mut b = Builder::new(graph);
     let mut squares = vec![];
-    for (p, &gradient) in parameters.iter().zip(gradients) {
+    for (p, &gradient) in parameters.iter_mut().zip(gradients) {
         b.scope(format!("{}.clip", p.alias));
         let square = b.sum_square(gradient)?;
-        b.graph.rename(square, &square_name(&p.name));
+        b.graph.rename(square, &format!("{}.grad.square", p.name));
+        p.gradient_square = Some(square);
         squares.push(square);
     }
     b.scope("clip");
@@ -131,24 +190,20 @@ fn clipped(
     Ok(clipped)
 }
 
-/// What acts on a parameter, with the gradient that is left after clipping.
-struct Clipped<'a> {
+/// What acts on a parameter once its gradient is clipped.
+struct Acting<'a> {
     gradient: ValueId,
-    pull: &'a Pull<'a>,
+    penalty: Option<&'a PenaltyTerm<'a>>,
+    /// The parameter's optimizer state.
+    state: &'a [ValueId],
 }
 
 /// The next value of a parameter, then those of its state.
-fn one(
-    graph: &mut Graph,
-    scalars: &mut Scalars,
-    common: &Common,
-    p: &StateTensor,
-    acting: Clipped,
-    state: &[ValueId],
-) -> Rule<Vec<ValueId>> {
+fn one(graph: &mut Graph, scalars: &mut Scalars, common: &Common, p: &StateTensor, acting: Acting) -> Rule<Vec<ValueId>> {
     let Common { optimizer, lr, shared } = common;
-    let Clipped { gradient, pull } = acting;
+    let Acting { gradient, penalty, state } = acting;
     let rank = p.ty.rank();
+    let start = optimizer.spd.and_then(|lambda| Some((lambda, shared_start(graph, p)?)));
     let mut b = Builder::new(graph);
     b.scope("scalars");
     let lr = scalars.multiplied(&mut b, *lr, p.lr_mult)?;
@@ -156,10 +211,10 @@ fn one(
     let shared: Vec<ValueId> = shared.iter().map(|&v| scalars.at_rank(&mut b, v, rank)).collect::<Rule<_>>()?;
     b.scope(format!("{}.update", p.alias));
     let mut next = optimizer.rule.update(&mut b, &Update { w: p.input, gradient, lr, shared: &shared, state })?;
-    if let (Some(lambda), Some(start), Role::Shared) = (optimizer.spd, pull.start, p.role) {
+    if let Some((lambda, start)) = start {
         next[0] = optim::project(&mut b, p.input, next[0], gradient, start, lambda)?;
     }
-    if let Some(penalty) = &pull.penalty {
+    if let Some(penalty) = penalty {
         next[0] = penalty.after(&mut b, next[0], lr)?;
     }
     Ok(next)

@@ -13,8 +13,8 @@ use crate::bundle::manifest::{Role, State};
 use crate::engine::{Engine, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::onnx::{self, ExternalWriter};
-use crate::rewrite::{INLINE_LIMIT, head_step};
+use crate::onnx::{self, ExternalWriter, INLINE_LIMIT};
+use crate::rewrite::head_step;
 
 /// Loads the step of the first phase, with `state` in the manifest's order.
 pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>) -> Result<TrainingStep> {

@@ -78,6 +78,20 @@ fn strengths_are_numbers_from_0_on() {
 }
 
 #[test]
+fn settings_belong_to_their_regularizer() {
+    let (lab, model) = (Lab::new(), shared().model.as_str());
+    let without = |more: &[&str], kind: &str| {
+        rewrite(&lab, model, more, 2, &[&format!("{} has no meaning without --regularizer {kind}", more[more.len() - 2])]);
+    };
+    without(&["--regularizer", "bss", "--delta-layers", "*"], "delta");
+    without(&["--attention", "a"], "delta");
+    without(&["--regularizer", "delta", "--temperature", "2"], "lwf");
+    without(&["--regularizer", "delta", "--bss-k", "2"], "bss");
+    rewrite(&lab, model, &["--regularizer", "lwf", "--temperature", "0"], 2, &["--temperature 0 is no positive number"]);
+    rewrite(&lab, model, &["--regularizer", "bss", "--bss-k", "0"], 2, &["--bss-k 0 makes no sense"]);
+}
+
+#[test]
 fn steps_that_a_penalty_does_not_have_are_refused() {
     let (lab, model) = (Lab::new(), shared().model.as_str());
     rewrite(

@@ -72,3 +72,38 @@ fn export_with_a_new_head_changes_nothing_else() {
     let json = lab.run(&["inspect", "back.onnx", "--json"]).json();
     assert_eq!((&json["head"]["classes"], &json["outputs"][0]["shape"]), (&7.into(), &"[N, 7]".into()));
 }
+
+#[test]
+fn a_bundle_is_made_again_from_its_manifest() {
+    let lab = Lab::new();
+    let options = [
+        "--penalty",
+        "l2-sp",
+        "--classes",
+        "4",
+        "--alpha",
+        "0.3",
+        "--alpha",
+        "layer1.*=0.7",
+        "--regularizer",
+        "delta=0.1",
+        "--optimizer",
+        "adamw",
+        "--split",
+    ];
+    lab.run(&[&["rewrite", &shared().model, "-o", "first"], &options[..]].concat()).ok();
+    lab.run(&["rewrite", &shared().model, "--from-manifest", "first/manifest.json", "-o", "second"]).ok();
+    assert_eq!(names(&lab.path("first")), names(&lab.path("second")));
+    for name in names(&lab.path("first")) {
+        let read = |dir: &str| std::fs::read(lab.path(dir).join(&name)).unwrap();
+        assert!(read("first") == read("second"), "{name}");
+    }
+    let again = ["rewrite", &shared().model, "--from-manifest", "first/manifest.json", "-o", "third"];
+    lab.refuses(&[&again[..], &["--alpha", "1"]].concat(), 2, &["--from-manifest", "leave the others away"]);
+    let other = fixture("basic.onnx");
+    lab.refuses(
+        &["rewrite", &other, "--from-manifest", "first/manifest.json", "-o", "third"],
+        1,
+        &["is not the file that the bundle was made from"],
+    );
+}

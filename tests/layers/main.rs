@@ -25,6 +25,7 @@ const STAGES: &[&[&str]] = &[
     &["emit"],
     &["bundle"],
     &["rewrite"],
+    &["artifact"],
     &["engine"],
     &["data"],
     &["train"],

@@ -2,14 +2,14 @@
 
 use super::{Random, engine};
 use safetensors::tensor::{Dtype, TensorView};
+use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::{BatchNormMode, Role};
-use spgraph::bundle::{Bundle, start_state};
+use spgraph::bundle::{Bundle, ByPattern, HeadOption, Options, Penalize, PenaltyStep, start_state};
 use spgraph::engine::EngineChoice;
 use spgraph::import::BatchSize;
 use spgraph::ir::{DType, Tensor};
 use spgraph::onnx;
 use spgraph::optim::{Sgd, UpdateRule};
-use spgraph::rewrite::{HeadOption, Options, Penalize, PenaltyStep, rewrite};
 use spgraph::train::{Scalars, TrainingStep};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -29,18 +29,23 @@ fn plain() -> Options {
 fn bundle(model: &str, options: &Options) -> (TempDir, Bundle) {
     let work = tempfile::tempdir().unwrap();
     let dir = work.path().join("bundle");
-    rewrite(&fixture(model), &dir, options, false).unwrap();
+    make_bundle(&fixture(model), &dir, options, false).unwrap();
     let bundle = Bundle::open(&dir).unwrap();
     (work, bundle)
 }
 
 fn refused(model: &str, options: &Options) -> String {
     let work = tempfile::tempdir().unwrap();
-    rewrite(&fixture(model), &work.path().join("bundle"), options, false).unwrap_err().to_string()
+    make_bundle(&fixture(model), &work.path().join("bundle"), options, false).unwrap_err().to_string()
 }
 
 fn strings(list: &[&str]) -> Vec<String> {
     list.iter().map(|s| s.to_string()).collect()
+}
+
+/// Strengths by pattern.
+fn own(list: &[(&str, f64)]) -> Vec<ByPattern> {
+    list.iter().map(|(pattern, value)| ByPattern { pattern: pattern.to_string(), value: *value }).collect()
 }
 
 const LR: f64 = 0.5;
@@ -122,7 +127,7 @@ fn weights_have_alpha_and_a_new_head_has_beta() {
 
 #[test]
 fn patterns_have_strengths_of_their_own_and_the_last_counts() {
-    let own = vec![("layer4.*".to_string(), 0.01), ("layer4.1.conv2*".to_string(), 0.5)];
+    let own = own(&[("layer4.*", 0.01), ("layer4.1.conv2*", 0.5)]);
     let options = Options { alpha: Some(0.3), strengths: own, sp_exclude: strings(&["layer1.*"]), ..plain() };
     let (_work, bundle) = bundle("resnet18.bn.onnx", &options);
     let expected = |name: &str| match name {
@@ -144,7 +149,7 @@ fn patterns_have_strengths_of_their_own_and_the_last_counts() {
 
 #[test]
 fn depth_weighs_alpha_geometrically_from_the_first_layer_to_the_last() {
-    let own = vec![("layer2.0.conv1.weight".to_string(), 0.25)];
+    let own = own(&[("layer2.0.conv1.weight", 0.25)]);
     let options = Options { alpha: Some(0.1), alpha_depth: Some(10.0), strengths: own, ..plain() };
     let (_work, bundle) = bundle("resnet18.bn.onnx", &options);
     let found = strengths(&bundle, &[]);
@@ -450,37 +455,39 @@ fn rows_of_the_old_head_start_the_new_one() {
 #[test]
 fn options_that_make_no_sense_are_refused_with_the_reason() {
     let model = "resnet18.bn.onnx";
-    let own = |list: &[(&str, f64)]| list.iter().map(|(p, v)| (p.to_string(), *v)).collect::<Vec<_>>();
     let cases: Vec<(Options, &str)> = vec![
-        (Options { strengths: own(&[("nothing*", 0.1)]), ..plain() }, "--alpha 'nothing*' matches no parameter"),
-        (Options { sp_exclude: strings(&["nothing*"]), ..plain() }, "--sp-exclude 'nothing*' matches no parameter"),
-        (Options { penalize: Penalize::Patterns(strings(&["nothing*"])), ..plain() }, "--penalize 'nothing*' matches no parameter"),
-        (Options { freeze: strings(&["nothing*"]), ..plain() }, "--freeze 'nothing*' matches no parameter"),
-        (Options { train: strings(&["nothing*"]), ..plain() }, "--train 'nothing*' matches no parameter"),
+        (Options { strengths: own(&[("nothing*", 0.1)]), ..plain() }, "option `strengths` 'nothing*' matches no parameter"),
+        (Options { sp_exclude: strings(&["nothing*"]), ..plain() }, "option `sp_exclude` 'nothing*' matches no parameter"),
+        (Options { penalize: Penalize::Patterns(strings(&["nothing*"])), ..plain() }, "option `penalize` 'nothing*' matches no parameter"),
+        (Options { freeze: strings(&["nothing*"]), ..plain() }, "option `freeze` 'nothing*' matches no parameter"),
+        (Options { train: strings(&["nothing*"]), ..plain() }, "option `train` 'nothing*' matches no parameter"),
         (Options { freeze: strings(&["*running_mean"]), ..plain() }, "statistics only"),
         (Options { strengths: own(&[("layer1.*", -0.1)]), ..plain() }, "'layer1.*=-0.1' is no strength"),
         (Options { strengths: own(&[("layer1.*", f64::INFINITY)]), ..plain() }, "'layer1.*=inf' is no strength"),
         (Options { strengths: own(&[("layer1.*", f64::NAN)]), ..plain() }, "'layer1.*=NaN' is no strength"),
         (Options { strengths: own(&[("conv1.*", 0.1), ("conv1.*", 0.2)]), ..plain() }, "two strengths"),
         (Options { strengths: own(&[("conv1.*", 0.1), ("*", 0.2)]), ..plain() }, "has no effect"),
-        (Options { alpha: Some(-1.0), ..plain() }, "--alpha -1 is no strength"),
-        (Options { beta: Some(f64::NAN), ..plain() }, "--beta NaN is no strength"),
-        (Options { alpha_depth: Some(0.0), ..plain() }, "--alpha-depth 0 is no positive number"),
+        (Options { alpha: Some(-1.0), ..plain() }, "option `alpha` -1 is no strength"),
+        (Options { beta: Some(f64::NAN), ..plain() }, "option `beta` NaN is no strength"),
+        (Options { alpha_depth: Some(0.0), ..plain() }, "option `alpha_depth` 0 is no positive number"),
         (
             Options { strengths: own(&[("layer1.*", 0.1)]), freeze: strings(&["layer1.0.*"]), ..plain() },
             "gives a strength to what is frozen: layer1.0.conv1.weight, layer1.0.conv2.weight",
         ),
         (Options { strengths: own(&[("*.bn1.*", 0.1)]), ..plain() }, "which the penalty leaves out"),
-        (Options { strengths: own(&[("fc.*", 0.1)]), head: HeadOption::Classes(4), ..plain() }, "their strength is --beta"),
+        (Options { strengths: own(&[("fc.*", 0.1)]), head: HeadOption::Classes(4), ..plain() }, "their strength is option `beta`"),
         (Options { freeze: strings(&["*"]), ..plain() }, "every parameter is frozen"),
-        (Options { freeze_stages: 6, ..plain() }, "--freeze-stages 6: the network has 5"),
-        (Options { freeze_units: 10, ..plain() }, "--freeze-units 10: the network has 9"),
+        (Options { freeze_stages: 6, ..plain() }, "option `freeze_stages` 6: the network has 5"),
+        (Options { freeze_units: 10, ..plain() }, "option `freeze_units` 10: the network has 9"),
         (Options { penalize: Penalize::Patterns(strings(&["conv1.*"])), freeze_stages: 1, ..plain() }, "only what is not trained"),
-        (Options { penalty: "none".into(), strengths: own(&[("*", 0.1)]), ..plain() }, "no meaning with --penalty none"),
-        (Options { penalty: "none".into(), penalty_step: PenaltyStep::Proximal, ..plain() }, "--prox has no meaning"),
-        (Options { penalty_step: PenaltyStep::Proximal, ..plain() }, "l2-sp has no --prox: it is smooth"),
+        (Options { penalty: "none".into(), strengths: own(&[("*", 0.1)]), ..plain() }, "no meaning with option `penalty` none"),
+        (
+            Options { penalty: "none".into(), penalty_step: PenaltyStep::Proximal, ..plain() },
+            "option `penalty_step = proximal` has no meaning",
+        ),
+        (Options { penalty_step: PenaltyStep::Proximal, ..plain() }, "l2-sp has no option `penalty_step = proximal`: it is smooth"),
         (Options { penalty: "gl-sp".into(), penalty_step: PenaltyStep::Decoupled, ..plain() }, "gl-sp is none"),
-        (Options { penalty: "l2-sp-fisher".into(), ..plain() }, "needs --fisher FILE"),
+        (Options { penalty: "l2-sp-fisher".into(), ..plain() }, "needs option `fisher` FILE"),
         (Options { fisher: Some("f".into()), ..plain() }, "does not read it"),
         (Options { head_map: Some("map".into()), ..plain() }, "no meaning without a new head"),
     ];

@@ -139,7 +139,7 @@ impl Case {
 }
 
 fn find(kind: &str) -> &'static dyn Penalty {
-    penalty::find(kind).unwrap().unwrap()
+    penalty::find(kind).unwrap()
 }
 
 /// Kernels of Conv, Gemm with transB 1 and 0, ConvTranspose in one block and in two, and a bias.

@@ -1,41 +1,43 @@
 //! The regularizers in whole training graphs. Thirty steps against PyTorch's are in tests/python/test_training.py.
 
 use super::{engine, fixture};
+use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::{BatchNormMode, Role};
-use spgraph::bundle::{Bundle, start_state};
+use spgraph::bundle::{Bundle, HeadOption, Options, start_state};
 use spgraph::emit::Dialect;
 use spgraph::engine::EngineChoice;
 use spgraph::import::BatchSize;
 use spgraph::ir::Tensor;
+use spgraph::loss::{self, Bss, Delta, Lwf, Regularizer};
 use spgraph::onnx;
-use spgraph::rewrite::{HeadOption, Options, RegularizerRequest, rewrite};
 use spgraph::train::{Scalars, TrainingStep};
 use tempfile::TempDir;
-
-fn wanted(kind: &str) -> RegularizerRequest {
-    RegularizerRequest { kind: kind.into(), strength: None }
-}
 
 fn with(kinds: &[&str]) -> Options {
     Options {
         batch: BatchSize::Fixed(3),
         penalty: "none".into(),
-        regularizers: kinds.iter().map(|k| wanted(k)).collect(),
+        regularizers: kinds.iter().map(|k| loss::find(k).unwrap()).collect(),
         ..Options::default()
     }
+}
+
+/// DELTA on the layers that the patterns match.
+fn delta(layers: &[&str]) -> Options {
+    Options { regularizers: vec![Regularizer::Delta(Delta { layers: strings(layers), ..Delta::default() })], ..with(&[]) }
 }
 
 fn bundle(model: &str, options: &Options) -> (TempDir, Bundle) {
     let work = tempfile::tempdir().unwrap();
     let dir = work.path().join("bundle");
-    rewrite(&fixture(model), &dir, options, false).unwrap();
+    make_bundle(&fixture(model), &dir, options, false).unwrap();
     let bundle = Bundle::open(&dir).unwrap();
     (work, bundle)
 }
 
 fn refused(model: &str, options: &Options) -> String {
     let work = tempfile::tempdir().unwrap();
-    rewrite(&fixture(model), &work.path().join("bundle"), options, false).unwrap_err().to_string()
+    make_bundle(&fixture(model), &work.path().join("bundle"), options, false).unwrap_err().to_string()
 }
 
 fn strings(list: &[&str]) -> Vec<String> {
@@ -192,7 +194,7 @@ fn layers_are_the_last_convolutions_of_the_stages_or_those_that_match() {
         assert_eq!(bundle.manifest.regularizers[0].layers, expected, "{model}");
     }
     let layers = |model: &str, patterns: &[&str]| {
-        let (_work, bundle) = bundle(model, &Options { delta_layers: strings(patterns), ..with(&["delta"]) });
+        let (_work, bundle) = bundle(model, &delta(patterns));
         bundle.manifest.regularizers[0].layers.clone()
     };
     assert_eq!(
@@ -204,47 +206,32 @@ fn layers_are_the_last_convolutions_of_the_stages_or_those_that_match() {
 
 #[test]
 fn what_makes_no_sense_is_refused_with_the_reason() {
-    let own = |kind: &str, strength: f64| vec![RegularizerRequest { kind: kind.into(), strength: Some(strength) }];
-    let settings = |temperature, singular_values| spgraph::loss::Settings { temperature, singular_values };
+    let own = |kind: &str, strength: f64| {
+        let mut regularizer = loss::find(kind).unwrap();
+        regularizer.set_strength(strength);
+        Options { regularizers: vec![regularizer], ..with(&[]) }
+    };
+    let lwf = |temperature| Options { regularizers: vec![Regularizer::Lwf(Lwf { temperature, ..Lwf::default() })], ..with(&[]) };
+    let bss = |singular_values| Options { regularizers: vec![Regularizer::Bss(Bss { singular_values, ..Bss::default() })], ..with(&[]) };
+    assert!(loss::find("gamma").unwrap_err().to_string().contains("there is no regularizer `gamma`; choose from delta, bss, lwf"));
     let cases: Vec<(&str, Options, &str)> = vec![
-        (
-            "basic.onnx",
-            Options { regularizers: own("gamma", 1.0), ..with(&[]) },
-            "there is no regularizer `gamma`; choose from delta, bss, lwf",
-        ),
-        ("basic.onnx", Options { regularizers: own("delta", -1.0), ..with(&[]) }, "--regularizer delta=-1 is no strength"),
-        ("basic.onnx", Options { regularizers: own("lwf", f64::NAN), ..with(&[]) }, "--regularizer lwf=NaN is no strength"),
-        ("basic.onnx", with(&["bss", "bss"]), "--regularizer bss is given twice"),
-        (
-            "basic.onnx",
-            Options { delta_layers: strings(&["*"]), ..with(&["bss"]) },
-            "--delta-layers has no meaning without --regularizer delta",
-        ),
-        ("basic.onnx", Options { attention: Some("a".into()), ..with(&[]) }, "--attention has no meaning without --regularizer delta"),
-        ("basic.onnx", Options { regularizer_settings: settings(2.0, 1), ..with(&["delta"]) }, "--temperature has no meaning"),
-        ("basic.onnx", Options { regularizer_settings: settings(3.0, 2), ..with(&["delta"]) }, "--bss-k has no meaning"),
-        ("basic.onnx", Options { regularizer_settings: settings(0.0, 1), ..with(&["lwf"]) }, "--temperature 0 is no positive number"),
-        ("basic.onnx", Options { regularizer_settings: settings(3.0, 0), ..with(&["bss"]) }, "--bss-k 0 makes no sense"),
-        (
-            "basic.onnx",
-            Options { regularizer_settings: settings(3.0, 4), ..with(&["bss"]) },
-            "4 singular values are asked for, more than the 3 singular values of 3 images",
-        ),
+        ("basic.onnx", own("delta", -1.0), "option `regularizers` delta=-1 is no strength"),
+        ("basic.onnx", own("lwf", f64::NAN), "option `regularizers` lwf=NaN is no strength"),
+        ("basic.onnx", with(&["bss", "bss"]), "option `regularizers` bss is given twice"),
+        ("basic.onnx", lwf(0.0), "option `regularizers.temperature` 0 is no positive number"),
+        ("basic.onnx", bss(0), "option `regularizers.singular_values` 0 makes no sense"),
+        ("basic.onnx", bss(4), "4 singular values are asked for, more than the 3 singular values of 3 images"),
         ("basic.bn.onnx", Options { batch: BatchSize::Dynamic, ..with(&["bss"]) }, "rewrite with a fixed batch size"),
         ("tokens.onnx", with(&["bss"]), "bss needs one vector of features for each image"),
         ("vgg.onnx", with(&["delta"]), "no residual units"),
-        (
-            "vgg.onnx",
-            Options { delta_layers: strings(&["nothing*"]), ..with(&["delta"]) },
-            "--delta-layers 'nothing*' matches no parameter",
-        ),
-        ("vgg.onnx", Options { delta_layers: strings(&["*.bias"]), ..with(&["delta"]) }, "matches no weight of a layer"),
+        ("vgg.onnx", delta(&["nothing*"]), "option `regularizers.layers` 'nothing*' matches no parameter"),
+        ("vgg.onnx", delta(&["*.bias"]), "matches no weight of a layer"),
         (
             "resnet18.bn.onnx",
             Options { freeze_stages: 5, ..with(&["delta"]) },
             "delta has nothing to do: no trained layer stands before layer1.1.conv2.weight",
         ),
-        ("vgg.onnx", Options { delta_layers: strings(&["9.*"]), head: HeadOption::Classes(4), ..with(&["delta"]) }, "which is new"),
+        ("vgg.onnx", Options { head: HeadOption::Classes(4), ..delta(&["9.*"]) }, "which is new"),
     ];
     for (model, options, expected) in cases {
         let found = refused(model, &options);

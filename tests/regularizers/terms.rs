@@ -6,7 +6,7 @@ use serde::Deserialize;
 use spgraph::emit::{self, Dialect};
 use spgraph::engine::{Engine, EngineChoice};
 use spgraph::ir::{DType, Graph, Tensor, TensorType};
-use spgraph::loss::{self, REGULARIZERS, Seen, Settings};
+use spgraph::loss::{self, Bss, Lwf, REGULARIZERS, Regularize, Regularizer, Seen};
 use spgraph::onnx;
 use spgraph::operator::Builder;
 use std::collections::{BTreeSet, HashMap};
@@ -75,9 +75,14 @@ impl Case {
         let mut b = Builder::new(&mut graph);
         b.scope("case");
         let shares = loss::shares(&mut b, target, dtype).unwrap();
-        let settings = Settings { temperature: self.about.temperature, singular_values: self.about.k };
+        let mut regularizer = loss::find(&self.about.kind).unwrap();
+        match &mut regularizer {
+            Regularizer::Delta(_) => {}
+            Regularizer::Bss(Bss { singular_values, .. }) => *singular_values = self.about.k,
+            Regularizer::Lwf(Lwf { temperature, .. }) => *temperature = self.about.temperature,
+        }
         let seen = Seen { tuned, axis: self.about.axis, source, attention, shares, strength };
-        let term = loss::find(&self.about.kind).unwrap().term(&mut b, &seen, &settings).unwrap();
+        let term = regularizer.term(&mut b, &seen).unwrap();
         assert_eq!(b.ty(term.gradient), b.ty(tuned));
         graph.outputs = vec![term.value, term.gradient];
         let file = tempfile::NamedTempFile::with_suffix(".onnx").unwrap();
@@ -106,7 +111,7 @@ fn close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
 #[test]
 fn every_regularizer_is_tested() {
     let tested: BTreeSet<String> = cases().into_iter().map(|c| c.about.kind).collect();
-    assert_eq!(tested, REGULARIZERS.iter().map(|r| r.kind().to_string()).collect());
+    assert_eq!(tested, REGULARIZERS.iter().map(|usual| usual().kind().to_string()).collect());
 }
 
 #[test]
@@ -178,7 +183,6 @@ fn more_singular_values_than_there_are_is_refused() {
     let mut b = Builder::new(&mut graph);
     let shares = loss::shares(&mut b, target, DType::F32).unwrap();
     let seen = Seen { tuned, axis: 1, source: None, attention: None, shares, strength };
-    let settings = Settings { singular_values: 4, ..Settings::default() };
-    let refusal = loss::find("bss").unwrap().term(&mut b, &seen, &settings).unwrap_err();
-    assert!(refusal.contains("more than the 3 singular values of 3 images with 8 features"), "{refusal}");
+    let refusal = Bss { singular_values: 4, ..Bss::default() }.term(&mut b, &seen).unwrap_err();
+    assert!(refusal.contains("4 singular values are asked for, more than the 3 singular values of 3 images with 8 features"), "{refusal}");
 }

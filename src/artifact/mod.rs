@@ -1,0 +1,53 @@
+//! Artifacts: what is made of a rewriting's product on disk. One file each; the table lists them.
+
+mod bundle;
+
+pub use bundle::BundleArtifact;
+
+use crate::bundle::Options;
+use crate::error::Result;
+use crate::rewrite::{Product, rewrite};
+use crate::storage::folders::OutputDir;
+use std::path::{Path, PathBuf};
+
+/// A kind of output folder.
+pub trait Artifact: Sync {
+    /// What it is called.
+    fn name(&self) -> &'static str;
+
+    /// The file by which such a folder is recognised, so that nothing else is ever replaced.
+    fn marker(&self) -> &'static str;
+
+    /// Writes it into the empty folder `dir`; gives the names of its files.
+    fn write(&self, product: &Product, dir: &Path) -> Result<Vec<String>>;
+}
+
+/// Every artifact.
+pub static ARTIFACTS: &[&dyn Artifact] = &[&BundleArtifact];
+
+/// An artifact that was made.
+#[derive(Debug)]
+pub struct Made {
+    pub product: Product,
+    pub path: PathBuf,
+    /// The files written, with their sizes in bytes.
+    pub files: Vec<(String, u64)>,
+}
+
+/// Rewrites the model at `model` and makes the artifact in the new folder `output`; one that is there is replaced only with `force`.
+pub fn make(artifact: &dyn Artifact, model: &Path, output: &Path, options: &Options, force: bool) -> Result<Made> {
+    let out = OutputDir::create_marked(output, force, artifact.marker())?;
+    let product = rewrite(model, options)?;
+    let names = artifact.write(&product, out.path())?;
+    let path = out.commit()?;
+    let files = names.into_iter().map(|name| {
+        let size = std::fs::metadata(path.join(&name)).map(|m| m.len()).unwrap_or(0);
+        (name, size)
+    });
+    Ok(Made { files: files.collect(), product, path })
+}
+
+/// [`make`] for the bundle.
+pub fn make_bundle(model: &Path, output: &Path, options: &Options, force: bool) -> Result<Made> {
+    make(&BundleArtifact, model, output, options, force)
+}

@@ -1,0 +1,234 @@
+//! What a user can ask of the rewriting, and its defaults: plain data, the same in the library, in a file, and in the manifest's record of how a
+//! bundle was made. What it means, and whether it makes sense, `rewrite` finds out.
+
+use crate::emit::Dialect;
+use crate::import::BatchSize;
+use crate::loss::Regularizer;
+use crate::optim::Optimizer;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What becomes of the classifier.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeadOption {
+    /// It stays, and is trained.
+    #[default]
+    Keep,
+    /// A new one for so many classes, freshly initialised.
+    Classes(usize),
+}
+
+/// Which penalty acts on parameters with a starting point.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum PenaltyOption {
+    /// `usual`: `l2-sp`, or none beside regularizers.
+    #[default]
+    Usual,
+    /// `none`.
+    None,
+    /// `l2`, `l2-sp`, …
+    Kind(String),
+}
+
+impl From<&str> for PenaltyOption {
+    fn from(text: &str) -> Self {
+        match text {
+            "usual" => PenaltyOption::Usual,
+            "none" => PenaltyOption::None,
+            kind => PenaltyOption::Kind(kind.into()),
+        }
+    }
+}
+
+impl From<String> for PenaltyOption {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<PenaltyOption> for String {
+    fn from(option: PenaltyOption) -> Self {
+        match option {
+            PenaltyOption::Usual => "usual".into(),
+            PenaltyOption::None => "none".into(),
+            PenaltyOption::Kind(kind) => kind,
+        }
+    }
+}
+
+/// Which parameters the penalty acts on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Penalize {
+    /// The weights of Conv, Gemm and MatMul, as in the paper.
+    #[default]
+    Weights,
+    /// Biases and BatchNorm's scale and shift as well.
+    All,
+    /// What one of the glob patterns matches, by name or alias, and nothing else.
+    Patterns(Vec<String>),
+}
+
+/// How the penalty acts on shared parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PenaltyStep {
+    /// Its gradient is added to the data loss's.
+    #[default]
+    Gradient,
+    /// The proximal step with `lr·α` after the optimizer's step on the data loss. New parameters keep the gradient.
+    Proximal,
+    /// `w ← w − lr·∇Ω(w)` beside the optimizer, also on new parameters: quadratic penalties only.
+    Decoupled,
+}
+
+impl PenaltyStep {
+    /// Whether it is the usual one.
+    pub fn is_gradient(&self) -> bool {
+        *self == PenaltyStep::Gradient
+    }
+}
+
+/// What BatchNorm normalizes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchNormMode {
+    /// The network has none, or it is folded into the convolutions.
+    None,
+    /// Batch statistics; running statistics are state.
+    Train,
+    /// Moving statistics.
+    Frozen,
+}
+
+/// Image → input tensor. Pixels are scaled to 0…1, then `(x − mean) / std` per channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// The shorter side after resizing, before the central crop of the network's input size.
+    pub resize: usize,
+    /// RGB, or one value for grey networks.
+    pub mean: Vec<f32>,
+    pub std: Vec<f32>,
+}
+
+impl Default for Preprocessing {
+    /// ImageNet's channel statistics and the usual 256 → 224.
+    fn default() -> Self {
+        Preprocessing { resize: 256, mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }
+    }
+}
+
+/// A number for the parameters that a glob pattern matches, by name or alias.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByPattern {
+    pub pattern: String,
+    pub value: f64,
+}
+
+/// Options of [`crate::rewrite::rewrite`]; the defaults are what the command line uses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    pub penalty: PenaltyOption,
+    /// Strength on shared parameters; `None`: the penalty's default.
+    pub alpha: Option<f64>,
+    /// Strength on new parameters; `None`: the penalty's default, for `l2` the given `alpha`.
+    pub beta: Option<f64>,
+    pub penalize: Penalize,
+    /// Patterns of parameters that the penalty leaves out.
+    pub sp_exclude: Vec<String>,
+    /// Patterns with an α of their own; of several that match the last one counts.
+    pub strengths: Vec<ByPattern>,
+    /// α of the first layer as a multiple of α of the last one, geometric between; not for `strengths`.
+    pub alpha_depth: Option<f64>,
+    pub penalty_step: PenaltyStep,
+    /// The file of `spgraph fisher`, for the penalties that read it.
+    pub fisher: Option<PathBuf>,
+    /// Losses on what the network computes, beside the penalty on its parameters.
+    pub regularizers: Vec<Regularizer>,
+    pub head: HeadOption,
+    /// Text file that says which classes of a new head start as copies of which of the old.
+    pub head_map: Option<PathBuf>,
+    /// Glob patterns on names and aliases of parameters that stay as they are.
+    pub freeze: Vec<String>,
+    /// Freeze the layers before the first residual unit and the stages after them, this many in all.
+    pub freeze_stages: usize,
+    /// The same, with every residual unit counted.
+    pub freeze_units: usize,
+    /// Patterns of what is trained; with none given, everything that is not frozen. A new head always is.
+    pub train: Vec<String>,
+    /// `None`: `train` where the network has live BatchNorm.
+    pub batch_norm: Option<BatchNormMode>,
+    pub batch: BatchSize,
+    /// Default learning rate of the bundle; `None`: the optimizer's.
+    pub lr: Option<f64>,
+    pub optimizer: Optimizer,
+    /// Factors on the learning rate; of several patterns that match, the last counts.
+    pub lr_mult: Vec<ByPattern>,
+    pub label_smoothing: f64,
+    /// Sizes after the batch dimension, where the model leaves them open.
+    pub input_shape: Option<Vec<usize>>,
+    /// Weights in `weights.bin`, always above 1 GiB.
+    pub external_data: bool,
+    /// Also write `grad.onnx` and `apply.onnx`.
+    pub split: bool,
+    pub dialect: Dialect,
+    pub keep_ties: bool,
+    /// Seed of a new head's weights.
+    pub seed: u64,
+    /// Class names by label.
+    pub classes: Vec<String>,
+    /// What is done to an image; `None`: as the model says, or ImageNet's, with the network's input size.
+    pub preprocessing: Option<Preprocessing>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            penalty: PenaltyOption::Usual,
+            alpha: None,
+            beta: None,
+            penalize: Penalize::Weights,
+            sp_exclude: vec![],
+            strengths: vec![],
+            alpha_depth: None,
+            penalty_step: PenaltyStep::Gradient,
+            fisher: None,
+            regularizers: vec![],
+            head: HeadOption::Keep,
+            head_map: None,
+            freeze: vec![],
+            freeze_stages: 0,
+            freeze_units: 0,
+            train: vec![],
+            batch_norm: None,
+            batch: BatchSize::Fixed(32),
+            lr: None,
+            optimizer: Optimizer::default(),
+            lr_mult: vec![],
+            label_smoothing: 0.0,
+            input_shape: None,
+            external_data: false,
+            split: false,
+            dialect: Dialect::Functions,
+            keep_ties: false,
+            seed: 0,
+            classes: vec![],
+            preprocessing: None,
+        }
+    }
+}
+
+impl Options {
+    /// The files that the rewriting reads besides the model.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let attention = self.regularizers.iter().filter_map(|r| match r.reads() {
+            crate::loss::Reads::FeatureMaps { attention, .. } => attention,
+            _ => None,
+        });
+        [&self.fisher, &self.head_map].into_iter().filter_map(|f| f.as_deref()).chain(attention)
+    }
+}

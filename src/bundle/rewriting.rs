@@ -1,0 +1,65 @@
+//! The manifest's record of how a bundle was made: enough to make it again, bit for bit.
+
+use super::options::Options;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The options of a rewriting and what it read besides the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rewriting {
+    pub options: Options,
+    /// The files that the options name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<InputFile>,
+}
+
+/// A file that a rewriting read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// As the options have it.
+    pub path: PathBuf,
+    pub sha256: String,
+}
+
+impl Rewriting {
+    /// Records the options, with the hashes of the files that they name.
+    pub fn of(options: &Options) -> Result<Rewriting> {
+        let file = |path: &Path| Ok(InputFile { path: path.to_path_buf(), sha256: hash(path)? });
+        Ok(Rewriting { options: options.clone(), files: options.files().map(file).collect::<Result<_>>()? })
+    }
+
+    /// Fails where the model, which had the hash `sha256`, or a file that the options name is another one than it was.
+    pub fn check(&self, model: &Path, sha256: &str) -> Result<()> {
+        let source = InputFile { path: model.to_path_buf(), sha256: sha256.into() };
+        for InputFile { path, sha256 } in std::iter::once(&source).chain(&self.files) {
+            let found = hash(path)?;
+            if found != *sha256 {
+                let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_string();
+                return Err(Error::model(format!(
+                    "{} is not the file that the bundle was made from: its SHA-256 is {}…, and the manifest has {}…",
+                    path.display(),
+                    short(&found),
+                    short(sha256)
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hash(path: &Path) -> Result<String> {
+    let failed = |e| Error::io("cannot read", path)(e);
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => break,
+            n => hash.update(&buffer[..n]),
+        }
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}

@@ -1,0 +1,9 @@
+//! Values of the library's enums on the command line, by the names that they have in files.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde::de::{DeserializeOwned, IntoDeserializer, value::Error};
+
+/// A parser for those variants of `T` that `names` lists.
+pub fn choice<T: DeserializeOwned + Clone + Send + Sync + 'static>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names).try_map(|name: String| T::deserialize(IntoDeserializer::<Error>::into_deserializer(name)))
+}

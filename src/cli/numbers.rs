@@ -1,0 +1,55 @@
+//! Numbers with a pattern or a kind before them, and sizes, as several subcommands take them.
+
+use spgraph::bundle::ByPattern;
+
+/// `0.1`, or `layer4.*=0.01`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StrengthArg {
+    pub pattern: Option<String>,
+    pub value: f64,
+}
+
+/// `0.1`, or `layer4.*=0.01`.
+pub fn parse_strength(text: &str) -> Result<StrengthArg, String> {
+    let (pattern, value) = text.rsplit_once('=').map_or((None, text), |(p, v)| (Some(p.to_string()), v));
+    match (value.parse(), pattern.as_deref()) {
+        (_, Some("")) | (Err(_), _) => Err("give a number such as 0.1, or a pattern with a number such as 'layer4.*=0.01'".into()),
+        (Ok(value), _) => Ok(StrengthArg { pattern, value }),
+    }
+}
+
+/// `delta`, or `delta=0.1`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegularizerArg {
+    pub kind: String,
+    pub strength: Option<f64>,
+}
+
+/// `delta`, or `delta=0.1`.
+pub fn parse_regularizer(text: &str) -> Result<RegularizerArg, String> {
+    let (kind, strength) = text.split_once('=').map_or((text, None), |(kind, value)| (kind, Some(value)));
+    let strength =
+        strength.map(str::parse).transpose().map_err(|_| "give a kind such as delta, or a kind with a strength such as delta=0.1")?;
+    Ok(RegularizerArg { kind: kind.into(), strength })
+}
+
+/// `fc.*=10`.
+pub fn parse_factor(text: &str) -> Result<ByPattern, String> {
+    let parts = text.rsplit_once('=').filter(|(pattern, _)| !pattern.is_empty());
+    let (pattern, factor) = parts.ok_or("give a pattern and a factor, such as 'fc.*=10'")?;
+    let value = factor.trim().parse().map_err(|_| format!("`{factor}` is no number; give a pattern and a factor, such as 'fc.*=10'"))?;
+    Ok(ByPattern { pattern: pattern.to_string(), value })
+}
+
+/// Sizes of an input after the batch dimension.
+#[derive(Clone)]
+pub struct ShapeArg(pub Vec<usize>);
+
+/// `3x224x224`.
+pub fn parse_shape(text: &str) -> Result<ShapeArg, String> {
+    let sizes: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+    match sizes {
+        Ok(v) if v.iter().all(|&n| n > 0) => Ok(ShapeArg(v)),
+        _ => Err("give positive sizes with x between them, such as 3x224x224".into()),
+    }
+}

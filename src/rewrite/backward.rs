@@ -1,0 +1,118 @@
+//! The forward and backward half of a step: the network with its loss, the regularizers, and the gradients.
+
+use super::head::logits;
+use super::plan::Plan;
+use super::regularizers::{self, Added, Networks, flat};
+use super::state::{Names, StateTensor, failed};
+use crate::bundle::Options;
+use crate::bundle::manifest::{BatchNormMode, Role};
+use crate::error::{Error, Result};
+use crate::grad;
+use crate::import::{Imported, Network};
+use crate::ir::{DType, Graph, TensorType, ValueId};
+use crate::loss::{self, Loss};
+use crate::operator::Builder;
+use crate::pass::{self, Alternatives};
+use std::collections::HashMap;
+
+/// What differentiation leaves: the graph up to the gradients.
+pub(super) struct Backward {
+    pub graph: Graph,
+    pub data: ValueId,
+    pub target: ValueId,
+    pub loss: Loss,
+    /// Trainable parameters; `next` is not set yet and equals `input`.
+    pub parameters: Vec<StateTensor>,
+    /// The data loss's gradient for each of them.
+    pub gradients: Vec<ValueId>,
+    pub buffers: Vec<StateTensor>,
+    /// The regularizers, whose gradients are part of `gradients`.
+    pub regularizers: Added,
+}
+
+/// The network with loss and gradients, from its form for inference. `original` is the source as it was given, before its head was replaced.
+pub(super) fn backward(imported: &Imported, original: &Network, options: &Options, plan: &Plan) -> Result<Backward> {
+    let mut graph = imported.graph.clone();
+    let updates = match plan.batch_norm {
+        BatchNormMode::Train => pass::train_batch_norm(&mut graph, &plan.frozen_norms, &imported.training)?,
+        _ => vec![],
+    };
+    let tuned = imported.over(graph)?;
+    let (mut graph, input) = (tuned.graph.clone(), tuned.input);
+    let logits = logits(&graph)?;
+    graph.outputs.clear();
+    let logits = flat(&mut graph, logits).map_err(failed("the logits"))?;
+    let rows = graph.ty(logits).shape[0];
+    let target = graph.input("target", TensorType { dtype: DType::I64, shape: vec![rows] });
+    let mut b = Builder::new(&mut graph);
+    b.scope("loss");
+    let loss = loss::cross_entropy(&mut b, logits, target, options.label_smoothing).map_err(failed("the loss"))?;
+
+    let regularizers = match options.regularizers.is_empty() {
+        true => Added::default(),
+        false => {
+            let before = original.at(options.batch)?;
+            let networks = Networks { tuned: &tuned, source: &before, sha256: &original.source().sha256, logits, target };
+            regularizers::add(&mut graph, options, plan, &networks)?
+        }
+    };
+
+    let mut parameters = vec![];
+    for p in plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer) {
+        let found = graph.find(&p.parameter.name).and_then(|v| Some((v, graph.value(v).constant.clone()?)));
+        let (value, start) =
+            found.ok_or_else(|| Error::internal(format!("the parameter `{}` is no constant of the training graph", p.parameter.name)))?;
+        parameters.push(StateTensor {
+            name: p.parameter.name.clone(),
+            alias: p.parameter.alias.clone(),
+            role: p.role,
+            penalized: p.strength.is_some(),
+            lr_mult: 1.0,
+            of: None,
+            ty: start.ty(),
+            start: Some(start),
+            input: value,
+            next: value,
+            gradient_square: None,
+        });
+    }
+    let wanted: Vec<ValueId> = parameters.iter().map(|p| p.input).collect();
+    let seeds: Vec<(ValueId, ValueId)> = std::iter::once((logits, loss.gradient)).chain(regularizers.seeds.iter().copied()).collect();
+    let found = grad::backward(&mut graph, &seeds, &wanted).map_err(Error::Unsupported)?;
+    // A parameter that the loss does not depend on stays the constant that it is.
+    parameters.retain(|p| found.contains_key(&p.input));
+    super::rates::multiply(&mut parameters, &options.lr_mult, &plan.parameters)?;
+    if parameters.is_empty() {
+        return Err(Error::model("the loss depends on none of the parameters that could be trained"));
+    }
+    let mut names = Names::from(usize::MAX);
+    let mut gradients = vec![];
+    for p in &parameters {
+        graph.constant_to_input(p.input);
+        gradients.push(names.give(&mut graph, found[&p.input], &format!("{}.grad", p.name))?);
+    }
+    let aliases: HashMap<&str, &str> = plan.parameters.iter().map(|p| (p.parameter.name.as_str(), p.parameter.alias.as_str())).collect();
+    let mut buffers = vec![];
+    for update in updates.iter() {
+        for (running, next) in [(update.running_mean, update.next_mean), (update.running_variance, update.next_variance)] {
+            let name = graph.name_of(running).to_string();
+            let start = graph.constant_to_input(running);
+            let next = names.give(&mut graph, next, &format!("{name}.next"))?;
+            buffers.push(StateTensor {
+                alias: aliases.get(name.as_str()).map_or_else(|| name.clone(), |a| a.to_string()),
+                name,
+                role: Role::Buffer,
+                penalized: false,
+                lr_mult: 1.0,
+                of: None,
+                start,
+                ty: graph.ty(running).clone(),
+                input: running,
+                next,
+                gradient_square: None,
+            });
+        }
+    }
+    pass::apply(&mut graph, &[&Alternatives])?;
+    Ok(Backward { graph, data: input, target, loss, parameters, gradients, buffers, regularizers })
+}

@@ -1,0 +1,148 @@
+//! What a rewriting makes, in memory: everything that a training is. Nothing is written here; `artifact` makes files of it.
+
+use super::backward::backward;
+use super::decide::{Decided, decide, network};
+use super::graphs::{self, Step};
+use super::penalty_term::Penalties;
+use super::plan::Plan;
+use super::resolve::{Recipe, resolve};
+use super::state::StateTensor;
+use super::training_graph::TrainingGraph;
+use crate::bundle::manifest::{self, DataPorts, FORMAT, Manifest, Port, Role, Source, SplitOutputs, State};
+use crate::bundle::{HeadOption, Meaning, Metadata, Options, Penalize, Rewriting, default_preprocessing, read_metadata};
+use crate::error::{Error, Result};
+use crate::ir::{Graph, ValueId};
+use crate::onnx::{self, SourceModel};
+use std::path::Path;
+
+/// A training: its graphs, their ports and state, and how it came about.
+#[derive(Debug)]
+pub struct Product {
+    /// The source, with its new head where it got one.
+    pub source: SourceModel,
+    pub options: Options,
+    pub plan: Plan,
+    /// One training step.
+    pub step: TrainingGraph,
+    /// Its first half, forward and backward: batch and state to gradients.
+    pub gradients: TrainingGraph,
+    /// Its second half: gradients and state to the next state.
+    pub update: TrainingGraph,
+    /// The network by itself, with its state as inputs.
+    pub evaluation: TrainingGraph,
+    /// Every state tensor with its start, in the manifest's order; its values are those of `step`.
+    pub state: Vec<StateTensor>,
+    pub manifest: Manifest,
+}
+
+/// Rewrites the model at `model` into a training.
+pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
+    let recipe = resolve(options)?;
+    let source = onnx::read(model)?;
+    let known = read_metadata(&source.proto)?;
+    let original = network(source, options)?;
+    let Decided { plan, replaced, imported } = decide(&original, &recipe)?;
+    let penalties = Penalties::new(&recipe, &plan, &imported, &original.source().sha256)?;
+    let back = backward(&imported, &original, options, &plan)?;
+    drop(imported);
+    let opset = original.base().opset;
+    let network = replaced.unwrap_or(original);
+    let data = DataPorts { input: port(&back.graph, back.data), target: port(&back.graph, back.target) };
+    let regularizers = back.regularizers.manifest.clone();
+    let gradients = graphs::gradients(&back)?;
+    let update = graphs::update(&back, &recipe, penalties.as_ref())?;
+    let step = graphs::step(back, &recipe, penalties.as_ref())?;
+    let evaluation = graphs::evaluation(network.base(), &step.state)?;
+    let state = step.state.iter().map(|s| state(s, &step, &gradients, options, &plan)).collect::<Result<_>>()?;
+    let manifest = Manifest {
+        format: FORMAT,
+        spgraph: env!("CARGO_PKG_VERSION").into(),
+        source: about(network.source(), model, opset),
+        scalars: step.scalars.clone(),
+        outputs: step.graph.measures(),
+        split: options.split.then(|| SplitOutputs { grad: gradients.measures(), apply: update.measures() }),
+        state,
+        penalty: penalty(&recipe),
+        regularizers,
+        optimizer: options.optimizer,
+        batch_norm: plan.batch_norm,
+        precision: precision(&step)?,
+        class_count: Some(plan.classes),
+        classes: classes(&known, options, &plan),
+        preprocessing: options.preprocessing.clone().or(known.preprocessing).unwrap_or_else(|| default_preprocessing(&data.input)),
+        data,
+        rewriting: Some(Rewriting::of(options)?),
+    };
+    let source = network.into_source();
+    Ok(Product { source, options: options.clone(), plan, step: step.graph, gradients, update, evaluation, state: step.state, manifest })
+}
+
+fn port(graph: &Graph, value: ValueId) -> Port {
+    let ty = graph.ty(value);
+    Port {
+        name: graph.name_of(value).into(),
+        dtype: ty.dtype,
+        shape: ty.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect(),
+    }
+}
+
+fn about(source: &SourceModel, model: &Path, opset: i64) -> Source {
+    Source {
+        file: model.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+        sha256: source.sha256.clone(),
+        producer: format!("{} {}", source.proto.producer_name(), source.proto.producer_version()).trim().to_string(),
+        opset,
+    }
+}
+
+fn state(s: &StateTensor, step: &Step, gradients: &TrainingGraph, options: &Options, plan: &Plan) -> Result<State> {
+    let graph = &step.graph.graph;
+    let trained = matches!(s.role, Role::Shared | Role::New);
+    let gradient = match options.split && trained {
+        true => {
+            let name = gradients.output(&Meaning::Gradient(s.name.clone()));
+            Some(name.ok_or_else(|| Error::internal(format!("`{}` has no gradient", s.name)))?.to_string())
+        }
+        false => None,
+    };
+    Ok(State {
+        name: s.name.clone(),
+        role: s.role,
+        dtype: s.ty.dtype,
+        shape: s.ty.dims().ok_or_else(|| Error::internal(format!("the state `{}` has no fixed shape but {}", s.name, s.ty)))?,
+        input: graph.name_of(s.input).into(),
+        output: graph.name_of(s.next).into(),
+        alias: s.alias.clone(),
+        penalized: s.penalized,
+        channel_axis: plan.channel_axis(&s.name),
+        lr_mult: s.lr_mult,
+        of: s.of.clone(),
+        gradient,
+        gradient_square: s.gradient_square.map(|v| graph.name_of(v).to_string()),
+    })
+}
+
+fn penalty(recipe: &Recipe) -> manifest::Penalty {
+    manifest::Penalty {
+        kind: recipe.penalty_kind().into(),
+        parameters: match &recipe.options.penalize {
+            Penalize::Weights => "weights".into(),
+            Penalize::All => "all".into(),
+            Penalize::Patterns(list) => list.join(" "),
+        },
+        step: recipe.options.penalty_step,
+    }
+}
+
+fn precision(step: &Step) -> Result<crate::ir::DType> {
+    let first = step.state.first().ok_or_else(|| Error::internal("the step has no state"))?;
+    Ok(first.ty.dtype)
+}
+
+fn classes(known: &Metadata, options: &Options, plan: &Plan) -> Vec<String> {
+    // A kept head keeps its names, which a model that spgraph exported knows.
+    if options.classes.is_empty() && options.head == HeadOption::Keep && known.classes.len() == plan.classes {
+        return known.classes.clone();
+    }
+    options.classes.clone()
+}

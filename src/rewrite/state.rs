@@ -1,0 +1,64 @@
+//! State tensors of a graph that is being built, and names for their next values.
+
+use crate::bundle::manifest::Role;
+use crate::error::{Error, Result};
+use crate::ir::{Graph, Tensor, TensorType, ValueId};
+use crate::operator::Builder;
+use std::collections::HashSet;
+
+/// A state tensor in a graph.
+#[derive(Debug, Clone)]
+pub struct StateTensor {
+    pub name: String,
+    pub alias: String,
+    pub role: Role,
+    pub penalized: bool,
+    /// Factor on the learning rate.
+    pub lr_mult: f64,
+    /// The parameter that optimizer state or an average belongs to.
+    pub of: Option<String>,
+    /// The value at the start; `None` is zero, or for an average that of its parameter.
+    pub start: Option<Tensor>,
+    pub ty: TensorType,
+    pub input: ValueId,
+    pub next: ValueId,
+    /// Where gradients are clipped: the squared norm of its gradient.
+    pub gradient_square: Option<ValueId>,
+}
+
+/// For `map_err` on a rule: a part of the graph that spgraph itself writes could not be built.
+pub(super) fn failed(what: &'static str) -> impl Fn(String) -> Error {
+    move |why| Error::internal(format!("{what} cannot be built: {why}"))
+}
+
+/// Gives results names of their own.
+pub(super) struct Names {
+    /// Nodes before this one compute values that are known by other names.
+    built: usize,
+    given: HashSet<ValueId>,
+}
+
+impl Names {
+    /// For results of nodes from `built` on; where it is the graph's length or more, every value is known by another name.
+    pub fn from(built: usize) -> Names {
+        Names { built, given: HashSet::new() }
+    }
+
+    /// Gives the value that name; through an Identity where another name is known for it.
+    pub fn give(&mut self, graph: &mut Graph, value: ValueId, name: &str) -> Result<ValueId> {
+        if graph.name_of(value) == name {
+            return Ok(value);
+        }
+        let own = graph.value(value).producer.is_some_and(|node| node >= self.built) && !self.given.contains(&value);
+        let named = match own {
+            true => value,
+            false => {
+                let mut b = Builder::new(graph);
+                b.op("Identity", &[value], Default::default()).map_err(failed("a copy"))?
+            }
+        };
+        graph.rename(named, name);
+        self.given.insert(named);
+        Ok(named)
+    }
+}
