@@ -1,8 +1,9 @@
 //! Equal nodes by one of them.
 
 use super::Pass;
+use super::equal::EqualNodes;
 use crate::error::{Error, Result};
-use crate::ir::{Becomes, DType, Domain, Graph, Node, Rebuild, ValueId};
+use crate::ir::{Becomes, DType, Domain, Graph, Rebuild, ValueId};
 use std::collections::{HashMap, HashSet};
 
 /// Initializers up to this many bytes are compared: axes, shapes and single numbers.
@@ -22,7 +23,7 @@ impl Pass for MergeEqual {
         let mut next = graph.successor();
         let mut copy = Rebuild::new(graph, &mut next);
         merge_constants(&mut copy, &outputs);
-        let mut known = Known::default();
+        let mut known = EqualNodes::default();
         let result = copy.run(|r, node| {
             if node.outputs.iter().any(|o| outputs.contains(o)) {
                 return Ok(Becomes::Itself);
@@ -31,11 +32,11 @@ impl Pass for MergeEqual {
             if let ("Identity", Domain::Onnx, [Some(input)]) = (mapped.op_type.as_str(), mapped.domain, &mapped.inputs[..]) {
                 return Ok(Becomes::Values(vec![*input]));
             }
-            if let Some(found) = known.find(r.graph, &mapped).filter(|found| found.len() == node.outputs.len()) {
+            if let Some(found) = known.find(r.graph, &mapped, node.outputs.len()) {
                 return Ok(Becomes::Values(found));
             }
             let made = r.copy(node)?;
-            known.add(r.graph.nodes.len() - 1, &mapped);
+            known.add(r.graph, r.graph.nodes.len() - 1);
             Ok(Becomes::Values(made))
         });
         result.and_then(|()| copy.ports()).map_err(Error::internal)?;
@@ -60,28 +61,10 @@ fn merge_constants(copy: &mut Rebuild, outputs: &HashSet<ValueId>) {
     }
 }
 
-/// The nodes that may be given again, by what they read.
-#[derive(Default)]
-struct Known {
-    nodes: HashMap<(Domain, String, Vec<Option<ValueId>>), Vec<usize>>,
-}
-
-impl Known {
-    fn find(&self, graph: &Graph, node: &Node) -> Option<Vec<ValueId>> {
-        let candidates = self.nodes.get(&(node.domain, node.op_type.clone(), node.inputs.clone()))?;
-        let same = |n: &&Node| n.attrs == node.attrs && n.body.is_none() && node.body.is_none();
-        candidates.iter().map(|&i| &graph.nodes[i]).find(same).map(|n| n.outputs.clone())
-    }
-
-    fn add(&mut self, index: usize, node: &Node) {
-        self.nodes.entry((node.domain, node.op_type.clone(), node.inputs.clone())).or_default().push(index);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{Attr, Tensor, TensorType};
+    use crate::ir::{Attr, Graph, Node, Tensor, TensorType};
     use crate::operator::attrs;
     use crate::pass::apply_verified;
 

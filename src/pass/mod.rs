@@ -4,6 +4,7 @@
 mod alternatives;
 mod batch_norm;
 mod batch_size;
+mod equal;
 mod fix_values;
 mod inline;
 mod merge;

@@ -3,9 +3,10 @@
 //! All its parameters are constants, BatchNorm uses the moving statistics of the source, and nothing of it is differentiated. What the
 //! trained network computes in the same way from the same constants (frozen layers) is not computed twice.
 
+use super::equal::EqualNodes;
 use crate::error::{Error, Result};
-use crate::ir::{Becomes, Domain, Graph, Node, Rebuild, Tensor, ValueId};
-use std::collections::{HashMap, HashSet};
+use crate::ir::{Becomes, Graph, Rebuild, Tensor, ValueId};
+use std::collections::HashSet;
 
 /// The constant with a parameter's starting point, `NAME.start`, made once in each graph.
 pub fn start_constant(graph: &mut Graph, name: &str, tensor: &Tensor) -> ValueId {
@@ -36,7 +37,7 @@ impl<'a> SourceBranch<'a> {
         source_input: ValueId,
         moving: &HashSet<&str>,
     ) -> Result<SourceBranch<'a>> {
-        let known = Known::of(graph);
+        let known = EqualNodes::of(graph);
         let mut copy = Rebuild::new(source, graph);
         copy.prefix("source/");
         copy.put(source_input, input);
@@ -56,7 +57,7 @@ impl<'a> SourceBranch<'a> {
         }
         copy.run(|r, node| {
             let here = r.mapped(node)?;
-            Ok(known.find(r.graph, &here).map_or(Becomes::Itself, Becomes::Values))
+            Ok(known.find(r.graph, &here, node.outputs.len()).map_or(Becomes::Itself, Becomes::Values))
         })
         .map_err(failed)?;
         let place = source.ids().map(|v| copy.at(v)).collect();
@@ -87,25 +88,4 @@ impl<'a> SourceBranch<'a> {
 
 fn failed(reason: String) -> Error {
     Error::internal(format!("the source network cannot become a branch of the training graph: {reason}"))
-}
-
-/// The nodes of a graph by what they read.
-struct Known {
-    nodes: HashMap<(Domain, String, Vec<Option<ValueId>>), Vec<usize>>,
-}
-
-impl Known {
-    fn of(graph: &Graph) -> Known {
-        let mut nodes: HashMap<_, Vec<usize>> = HashMap::new();
-        for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.body.is_none()) {
-            nodes.entry((node.domain, node.op_type.clone(), node.inputs.clone())).or_default().push(i);
-        }
-        Known { nodes }
-    }
-
-    /// The outputs of a node that computes the same.
-    fn find(&self, graph: &Graph, node: &Node) -> Option<Vec<ValueId>> {
-        let candidates = self.nodes.get(&(node.domain, node.op_type.clone(), node.inputs.clone()))?;
-        candidates.iter().map(|&i| &graph.nodes[i]).find(|n| n.attrs == node.attrs).map(|n| n.outputs.clone())
-    }
 }

@@ -1,0 +1,34 @@
+//! Nodes of a graph by what they compute.
+
+use crate::ir::{Domain, Graph, Node, ValueId};
+use std::collections::HashMap;
+
+/// Finds nodes that compute the same. Those with bodies are left out: two bodies may say the same in different words.
+#[derive(Default)]
+pub(super) struct EqualNodes {
+    nodes: HashMap<(Domain, String, Vec<Option<ValueId>>), Vec<usize>>,
+}
+
+impl EqualNodes {
+    /// All nodes of a graph.
+    pub fn of(graph: &Graph) -> EqualNodes {
+        let mut all = EqualNodes::default();
+        (0..graph.nodes.len()).for_each(|index| all.add(graph, index));
+        all
+    }
+
+    /// Adds a node of the graph.
+    pub fn add(&mut self, graph: &Graph, index: usize) {
+        let node = &graph.nodes[index];
+        if node.body.is_none() {
+            self.nodes.entry((node.domain, node.op_type.clone(), node.inputs.clone())).or_default().push(index);
+        }
+    }
+
+    /// The outputs of a node that computes what `node` does, which reads values of the graph and has `outputs` outputs.
+    pub fn find(&self, graph: &Graph, node: &Node, outputs: usize) -> Option<Vec<ValueId>> {
+        let candidates = self.nodes.get(&(node.domain, node.op_type.clone(), node.inputs.clone()))?;
+        let same = |n: &&Node| node.body.is_none() && n.attrs == node.attrs && n.outputs.len() == outputs;
+        candidates.iter().map(|&i| &graph.nodes[i]).find(same).map(|n| n.outputs.clone())
+    }
+}
