@@ -6,11 +6,17 @@ use std::collections::BTreeMap;
 /// An attribute in the form that spgraph computes with.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attr {
+    /// An integer, or a boolean as 0 or 1.
     Int(i64),
+    /// ONNX's attributes know no wider floating type.
     Float(f32),
+    /// A name such as a padding mode.
     String(String),
+    /// A list of integers: axes, strides, pads.
     Ints(Vec<i64>),
+    /// A list of floats.
     Floats(Vec<f32>),
+    /// A constant tensor.
     Tensor(Tensor),
 }
 

@@ -21,7 +21,9 @@ impl ValueId {
 /// An element of an integer tensor that describes a shape: a number, or a multiple of the batch size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Elem {
+    /// A number.
     Int(i64),
+    /// `factor · N`.
     Batch(usize),
 }
 
@@ -37,7 +39,9 @@ impl From<Dim> for Elem {
 /// What a node computes, a constant, or a graph input.
 #[derive(Debug, Clone)]
 pub struct Value {
+    /// Unique among the values of the graph.
     pub name: String,
+    /// Element type and dimensions.
     pub ty: TensorType,
     /// Set for initializers and folded results.
     pub constant: Option<Tensor>,
@@ -65,11 +69,17 @@ impl Value {
 /// One operator, or the call of a function.
 #[derive(Debug, Clone, Default)]
 pub struct Node {
+    /// A path of modules as exporters write it, unique among the nodes of the graph.
     pub name: String,
+    /// Whose operator it is.
     pub domain: Domain,
+    /// The operator's or function's name.
     pub op_type: String,
+    /// What it reads, by position; `None` where an optional input is left out.
     pub inputs: Vec<Option<ValueId>>,
+    /// What it computes; set when the node enters a graph.
     pub outputs: Vec<ValueId>,
+    /// Explicit for every attribute of an operator of the table.
     pub attrs: Attrs,
     /// What a function or an alternative means, in standard operators; its inputs and outputs are those of the node. Calls of one
     /// function may share it.
@@ -79,20 +89,27 @@ pub struct Node {
 /// A graph of typed values.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
+    /// The name in a file.
     pub name: String,
+    /// Every value, by [`ValueId::index`].
     pub values: Vec<Value>,
+    /// In an order in which each finds its inputs computed.
     pub nodes: Vec<Node>,
+    /// What a caller feeds, in order.
     pub inputs: Vec<ValueId>,
+    /// What a caller gets, in order.
     pub outputs: Vec<ValueId>,
     /// Names that [`Graph::fresh`] does not give again.
     taken: HashSet<String>,
     /// For each name asked for twice: the number to try next.
     next: HashMap<String, usize>,
+    /// The values under their present names.
     by_name: HashMap<String, ValueId>,
     node_names: HashSet<String>,
 }
 
 impl Graph {
+    /// An empty graph.
     pub fn new(name: impl Into<String>) -> Self {
         Graph { name: name.into(), ..Graph::default() }
     }
@@ -135,18 +152,22 @@ impl Graph {
         name.to_string()
     }
 
+    /// The value with that id.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.index()]
     }
 
+    /// The value with that id, to change; [`Graph::rename`] changes its name.
     pub fn value_mut(&mut self, id: ValueId) -> &mut Value {
         &mut self.values[id.index()]
     }
 
+    /// A value's type.
     pub fn ty(&self, id: ValueId) -> &TensorType {
         &self.value(id).ty
     }
 
+    /// A value's name.
     pub fn name_of(&self, id: ValueId) -> &str {
         &self.value(id).name
     }
@@ -156,6 +177,7 @@ impl Graph {
         self.by_name.get(name).copied()
     }
 
+    /// Every value's id, in order.
     pub fn ids(&self) -> impl Iterator<Item = ValueId> + use<> {
         (0..self.values.len() as u32).map(ValueId)
     }

@@ -41,6 +41,7 @@ impl Graph {
 pub struct Live<'g> {
     /// Constants that no node computes, by their place among the values.
     pub initializers: Vec<(ValueId, &'g Tensor)>,
+    /// In the graph's order.
     pub nodes: Vec<&'g Node>,
 }
 

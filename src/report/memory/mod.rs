@@ -27,15 +27,19 @@ const PASSES: &[&dyn Pass] = &[
 /// The memory of a step at its peak, as [`plan_memory`] predicts it for ONNX Runtime's CPU provider.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MemoryPlan {
+    /// Images in the batch.
     pub batch: usize,
     /// Sum of the categories. The runtime's own code, its copy of the graph and gaps between buffers come on top.
     pub peak_bytes: u64,
-    /// The node that runs at the peak, its operator and its layer.
+    /// The node that runs at the peak.
     pub node: String,
+    /// Its operator.
     pub operator: String,
+    /// Its layer.
     pub layer: String,
-    /// Which of the step's nodes that is, counted from 1, and how many there are.
+    /// Which of the step's nodes that is, counted from 1.
     pub position: usize,
+    /// How many nodes the step has.
     pub nodes: usize,
     /// All of them, the largest first.
     pub categories: Vec<Category>,
@@ -43,10 +47,12 @@ pub struct MemoryPlan {
     pub largest: Vec<LiveValue>,
 }
 
+/// What one kind of memory takes at the peak.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Category {
     /// `activations`, `gradients`, `workspace`, `state`, `constants`, `feeds`.
     pub name: &'static str,
+    /// Of all its values together.
     pub bytes: u64,
     /// Of the peak.
     pub share: f64,
@@ -55,11 +61,17 @@ pub struct Category {
 /// A value that is needed at the peak.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LiveValue {
+    /// Its name in the step.
     pub value: String,
+    /// The layer that it comes from.
     pub layer: String,
+    /// The [`Category`] that it counts in.
     pub category: &'static str,
+    /// Element type.
     pub dtype: String,
+    /// Sizes, the batch's in numbers.
     pub shape: Vec<usize>,
+    /// Elements times their size.
     pub bytes: u64,
 }
 
