@@ -1,6 +1,6 @@
 //! Reverse mode: from cotangents of some values to cotangents of others. Knows no operator by name.
 
-use crate::error::Refusal;
+use crate::error::{Error, Refusal, Result};
 use crate::ir::{Graph, ValueId};
 use crate::operator::{Builder, Grad, Status};
 use crate::ops::table;
@@ -9,8 +9,9 @@ use std::collections::HashMap;
 /// Appends nodes that compute the cotangents of `wanted`, given the cotangents `seeds` of other values.
 ///
 /// The result holds an entry for each wanted value on which a seeded one depends; the others' cotangent is zero. A wanted value
-/// may lie on the way to another. No node is added that no wanted value needs. Fails with every node on the way that cannot be differentiated, at once.
-pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[ValueId]) -> Result<HashMap<ValueId, ValueId>, Vec<Refusal>> {
+/// may lie on the way to another. No node is added that no wanted value needs. Fails with [`Error::Unsupported`] and every node on the way that
+/// cannot be differentiated, at once.
+pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[ValueId]) -> Result<HashMap<ValueId, ValueId>> {
     let needed = dependent(graph, wanted);
     let forward_nodes = graph.nodes.len();
     let mut parts: HashMap<ValueId, Vec<ValueId>> = HashMap::new();
@@ -20,7 +21,7 @@ pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[Value
     }
     let refusals = refused(graph, seeds, &needed);
     if !refusals.is_empty() {
-        return Err(refusals);
+        return Err(Error::Unsupported(refusals));
     }
     for index in (0..forward_nodes).rev() {
         let node = graph.nodes[index].clone();
@@ -29,12 +30,12 @@ pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[Value
             continue;
         }
         let Some(operator) = table::find(&node.op_type).filter(|o| o.status() == Status::Differentiable) else { continue };
-        let refusal = |reason: String| vec![Refusal { node: node.name.clone(), op: node.op_type.clone(), reason }];
+        let refusal = |reason: String| Error::Unsupported(vec![Refusal { node: node.name.clone(), op: node.op_type.clone(), reason }]);
         let mut b = Builder::new(graph);
         let mut dy = vec![];
         for &output in &node.outputs {
             dy.push(match parts.remove(&output) {
-                Some(list) => Some(total(&mut b, output, &list).map_err(refusal)?),
+                Some(list) => Some(total(&mut b, output, &list)?),
                 None => None,
             });
         }
@@ -50,8 +51,8 @@ pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[Value
             let (Some(input), Some(cotangent), true) = (input, cotangent, needed) else { continue };
             let (found, expected) = (graph.ty(cotangent), graph.ty(input));
             if found != expected {
-                let reason = format!("its rule gave a cotangent {found} for `{}`, which is {expected}", graph.name_of(input));
-                return Err(refusal(reason));
+                let (op, value) = (&node.op_type, graph.name_of(input));
+                return Err(Error::internal(format!("the rule of {op} gave a cotangent {found} for `{value}`, which is {expected}")));
             }
             parts.entry(input).or_default().push(cotangent);
         }
@@ -59,19 +60,17 @@ pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[Value
     let mut b = Builder::new(graph);
     for &value in wanted {
         if let Some(list) = parts.remove(&value) {
-            let cotangent = total(&mut b, value, &list)
-                .map_err(|reason| vec![Refusal { node: b.graph.name_of(value).to_string(), op: "Sum".into(), reason }])?;
-            found.insert(value, cotangent);
+            found.insert(value, total(&mut b, value, &list)?);
         }
     }
     Ok(found)
 }
 
 /// The sum of a value's cotangents, named after it.
-fn total(b: &mut Builder, value: ValueId, parts: &[ValueId]) -> Result<ValueId, String> {
+fn total(b: &mut Builder, value: ValueId, parts: &[ValueId]) -> Result<ValueId> {
     let name = format!("{}.grad", b.graph.name_of(value));
     b.scope(name.clone());
-    let sum = b.total(parts)?;
+    let sum = b.total(parts).map_err(|reason| Error::internal(format!("the cotangents of a value do not add up: {reason}")))?;
     if b.graph.inputs.contains(&sum) || b.graph.value(sum).constant.is_some() {
         return Ok(sum);
     }

@@ -69,7 +69,7 @@ impl FisherGraph {
 }
 
 fn failed(what: &'static str) -> impl Fn(String) -> Error {
-    move |reason| Error::Unsupported(vec![Refusal { node: what.into(), op: "spgraph".into(), reason }])
+    move |reason| Error::internal(format!("the graph for the Fisher information cannot be built ({what}): {reason}"))
 }
 
 /// Builds the graph. BatchNorm uses its moving statistics: with batch statistics there is no gradient of a single image.
@@ -90,7 +90,7 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
     let uses = uses(&graph, &parameters)?;
     let mut wanted: Vec<ValueId> = uses.keys().map(|&node| graph.nodes[node].outputs[0]).collect();
     let seed = wide.input("cotangent", wide.ty(logits).clone());
-    let found = grad::backward(&mut wide, &[(logits, seed)], &wanted).map_err(Error::Unsupported)?;
+    let found = grad::backward(&mut wide, &[(logits, seed)], &wanted)?;
     wanted.retain(|v| found.contains_key(v));
     let cotangents: Vec<ValueId> = wanted.iter().map(|v| found[v]).collect();
 

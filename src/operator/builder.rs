@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 /// Appends nodes to a graph under a scope name. Types are inferred at once, so a wrong graph fails where it is built.
 pub struct Builder<'g> {
+    /// What nodes are added to.
     pub graph: &'g mut Graph,
     /// Prefix of the nodes' names: `/layer1/conv1/Conv.grad`.
     scope: String,
@@ -20,6 +21,7 @@ pub(crate) fn attrs<const N: usize>(list: [(&str, Attr); N]) -> Attrs {
 }
 
 impl<'g> Builder<'g> {
+    /// On a graph, with no scope.
     pub fn new(graph: &'g mut Graph) -> Self {
         Builder { graph, scope: String::new(), constants: HashMap::new() }
     }
@@ -29,18 +31,22 @@ impl<'g> Builder<'g> {
         self.scope = scope.into();
     }
 
+    /// The type of a value.
     pub fn ty(&self, v: ValueId) -> &TensorType {
         self.graph.ty(v)
     }
 
+    /// The element type of a value.
     pub fn dtype(&self, v: ValueId) -> DType {
         self.ty(v).dtype
     }
 
+    /// The dimensions of a value.
     pub fn shape(&self, v: ValueId) -> &[Dim] {
         &self.ty(v).shape
     }
 
+    /// How many axes a value has.
     pub fn rank(&self, v: ValueId) -> usize {
         self.ty(v).rank()
     }

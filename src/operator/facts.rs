@@ -12,6 +12,7 @@ pub struct Facts {
     pub in_place: bool,
     /// Gives every class its own result, so that it may stand between a classifier and the network's output.
     pub keeps_classes: bool,
+    /// What it computes, where someone looks for that.
     pub meaning: Meaning,
     /// Of an operator that normalizes.
     pub normalization: Option<Normalization>,
@@ -32,6 +33,7 @@ impl Facts {
 /// What an operator computes, where others look for just that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
+    /// Nothing that is looked for.
     Other,
     /// Its input.
     Identity,

@@ -6,12 +6,15 @@ use crate::onnx::Attributes;
 
 /// A node on its way into the graph. The rule reads attributes from the source and writes canonical ones.
 pub struct Import<'a> {
+    /// What has been imported so far; rules may add constants and nodes.
     pub graph: &'a mut Graph,
+    /// The name in the source, or a number behind the operator.
     pub name: String,
     /// Opset of ONNX's own domain in the source.
     pub opset: i64,
     /// May be changed to an operator with the same meaning.
     pub op_type: String,
+    /// May be changed to those of the canonical node.
     pub inputs: Vec<Option<ValueId>>,
     /// Names of the outputs; empty where one is left out.
     pub outputs: Vec<String>,
@@ -26,18 +29,22 @@ pub struct Import<'a> {
 }
 
 impl Import<'_> {
+    /// The required input `i`.
     pub fn input(&self, i: usize) -> Rule<ValueId> {
         self.inputs.get(i).copied().flatten().ok_or_else(|| format!("input {i} is missing"))
     }
 
+    /// Whether input `i` is there.
     pub fn has(&self, i: usize) -> bool {
         self.inputs.get(i).copied().flatten().is_some()
     }
 
+    /// The type of the required input `i`.
     pub fn ty(&self, i: usize) -> Rule<&TensorType> {
         Ok(self.graph.ty(self.input(i)?))
     }
 
+    /// The constant that enters at `i`.
     pub fn constant(&self, i: usize) -> Option<&Tensor> {
         self.graph.value(self.inputs.get(i).copied().flatten()?).constant.as_ref()
     }
@@ -72,6 +79,7 @@ impl Import<'_> {
         Ok(self.source.ints(name).map_err(|e| e.to_string())?.map(<[i64]>::to_vec))
     }
 
+    /// Writes a canonical attribute.
     pub fn set(&mut self, name: &str, value: Attr) {
         self.attrs.insert(name.to_string(), value);
     }
@@ -100,6 +108,7 @@ impl Import<'_> {
         v.map(Some).ok_or_else(|| format!("`{name}` is computed while the model runs; export the network with constant shapes"))
     }
 
+    /// Adds a constant under the name of the node.
     pub fn add_constant(&mut self, label: &str, tensor: Tensor) -> ValueId {
         let name = format!("{}/{label}", self.name);
         self.graph.constant(&name, tensor)

@@ -34,6 +34,7 @@ pub enum Status {
 /// A result that is known without running the node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Known {
+    /// All elements, numbers.
     Tensor(Tensor),
     /// Elements of a rank-1 integer tensor (or of a scalar) that may be the batch size.
     Elems(Vec<Elem>),
@@ -41,8 +42,10 @@ pub enum Known {
 
 /// One operator of the table. Rules see nodes in canonical form: as opset [`OPSET`] writes them, every attribute explicit.
 pub trait Operator: Sync {
+    /// The name in ONNX's own domain; of a function that has a gradient rule, the function's.
     fn op_type(&self) -> &'static str;
 
+    /// Whether there is a gradient; by default there is.
     fn status(&self) -> Status {
         Status::Differentiable
     }
@@ -110,7 +113,9 @@ pub const OPSET: i64 = 17;
 /// A node with its graph, for rules that only look.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
+    /// Where the node lies, or will lie.
     pub graph: &'a Graph,
+    /// In canonical form; without outputs where it is about to be added.
     pub node: &'a Node,
 }
 
@@ -148,6 +153,7 @@ impl<'a> View<'a> {
 
 /// What a gradient rule is given.
 pub struct Grad {
+    /// The forward node.
     pub node: Node,
     /// Cotangents of the outputs; `None` is zero.
     pub dy: Vec<Option<ValueId>>,
@@ -161,6 +167,7 @@ impl Grad {
         self.node.inputs.get(i).copied().flatten().ok_or_else(|| format!("input {i} is missing"))
     }
 
+    /// Whether input `i` is there.
     pub fn has(&self, i: usize) -> bool {
         self.node.inputs.get(i).copied().flatten().is_some()
     }
@@ -170,6 +177,7 @@ impl Grad {
         self.node.outputs[i]
     }
 
+    /// Whether input `i` needs a cotangent.
     pub fn needs(&self, i: usize) -> bool {
         self.needs.get(i).copied().unwrap_or(false)
     }

@@ -9,19 +9,31 @@ use crate::ir::ValueId;
 
 /// What a rule for single samples is given. The cotangents have N rows, the node's inputs and outputs `rows`.
 pub struct Samples {
+    /// As for the gradient of the whole batch.
     pub grad: Grad,
+    /// Rows of forward values.
     pub rows: usize,
+    /// Cotangents for each of them.
     pub copies: usize,
 }
 
 /// A parameter's gradient for each sample.
 #[derive(Debug, Clone)]
 pub enum PerSample {
-    /// `value` is `[N, …]`. Its further axes in `order` (counted from 0 without the samples' axis), then reshaped, make the
-    /// parameter.
-    Dense { value: ValueId, order: Vec<usize> },
+    /// As one tensor.
+    Dense {
+        /// `[N, …]`.
+        value: ValueId,
+        /// The order in which its further axes (counted from 0 without the samples' axis), then reshaped, make the parameter.
+        order: Vec<usize>,
+    },
     /// `leftₙ ⊗ rightₙ` of the parameter's two axes. Each factor has N rows or one per forward row.
-    Outer { left: ValueId, right: ValueId },
+    Outer {
+        /// Along the parameter's first axis.
+        left: ValueId,
+        /// Along its second axis.
+        right: ValueId,
+    },
 }
 
 impl Samples {

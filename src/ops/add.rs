@@ -65,6 +65,7 @@ impl Operator for Add {
 }
 
 impl Builder<'_> {
+    /// `a + b`.
     pub fn add(&mut self, a: ValueId, b: ValueId) -> Rule<ValueId> {
         self.apply(&Add, &[a, b], Attrs::new())
     }

@@ -62,6 +62,7 @@ impl Operator for Cast {
 }
 
 impl Builder<'_> {
+    /// `a` with another element type; `a` itself where it has that already.
     pub fn cast(&mut self, a: ValueId, to: DType) -> Rule<ValueId> {
         if self.dtype(a) == to {
             return Ok(a);

@@ -80,6 +80,7 @@ impl Operator for Concat {
 }
 
 impl Builder<'_> {
+    /// The parts side by side along `axis`; the one part itself where there is no other.
     pub fn concat(&mut self, parts: &[ValueId], axis: usize) -> Rule<ValueId> {
         match parts {
             [one] => Ok(*one),

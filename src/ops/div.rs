@@ -44,6 +44,7 @@ impl Operator for Div {
 }
 
 impl Builder<'_> {
+    /// `a / b`.
     pub fn div(&mut self, a: ValueId, b: ValueId) -> Rule<ValueId> {
         self.apply(&Div, &[a, b], Attrs::new())
     }

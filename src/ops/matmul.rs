@@ -92,6 +92,7 @@ impl Operator for MatMul {
 }
 
 impl Builder<'_> {
+    /// The matrix product `a·b`.
     pub fn matmul(&mut self, a: ValueId, b: ValueId) -> Rule<ValueId> {
         self.apply(&MatMul, &[a, b], Attrs::new())
     }

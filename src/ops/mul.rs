@@ -43,6 +43,7 @@ impl Operator for Mul {
 }
 
 impl Builder<'_> {
+    /// `a·b`.
     pub fn mul(&mut self, a: ValueId, b: ValueId) -> Rule<ValueId> {
         self.apply(&Mul, &[a, b], Attrs::new())
     }

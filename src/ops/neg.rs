@@ -26,6 +26,7 @@ impl Operator for Neg {
 }
 
 impl Builder<'_> {
+    /// `−a`.
     pub fn neg(&mut self, a: ValueId) -> Rule<ValueId> {
         self.apply(&Neg, &[a], Attrs::new())
     }

@@ -41,6 +41,7 @@ impl Operator for Sub {
 }
 
 impl Builder<'_> {
+    /// `a − b`.
     pub fn sub(&mut self, a: ValueId, b: ValueId) -> Rule<ValueId> {
         self.apply(&Sub, &[a, b], Attrs::new())
     }

@@ -63,6 +63,7 @@ impl Operator for Transpose {
 }
 
 impl Builder<'_> {
+    /// `a` with its axes in the order of `perm`; `a` itself where that changes nothing.
     pub fn transpose(&mut self, a: ValueId, perm: &[usize]) -> Rule<ValueId> {
         if perm.iter().enumerate().all(|(i, &p)| i == p) {
             return Ok(a);

@@ -34,7 +34,9 @@ pub const UPDATE: Function = Function::new("AdamWUpdate");
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamW {
+    /// β₁: how much of the mean of gradients stays.
     pub beta1: f64,
+    /// β₂: how much of the mean of their squares stays.
     pub beta2: f64,
     /// ε
     pub eps: f64,

@@ -27,6 +27,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Fields")]
 pub struct Optimizer {
+    /// How parameters follow their gradients.
     #[serde(flatten)]
     pub rule: UpdateRule,
     /// Gradients are scaled down where their global norm is above this.
@@ -63,13 +64,17 @@ impl TryFrom<Fields> for Optimizer {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum UpdateRule {
+    /// Stochastic gradient descent.
     Sgd(Sgd),
+    /// Adam with decoupled weight decay.
     AdamW(AdamW),
+    /// Layer-wise adaptive rates.
     Lars(Lars),
 }
 
 /// What an update rule gets for one parameter.
 pub struct Update<'a> {
+    /// The parameter.
     pub w: ValueId,
     /// Of data loss and penalty together, after clipping.
     pub gradient: ValueId,
@@ -94,6 +99,7 @@ impl UpdateRule {
     /// The kinds on the command line and in the manifest.
     pub const KINDS: [&'static str; 3] = ["sgd", "adamw", "lars"];
 
+    /// The name on the command line and in the manifest.
     pub fn kind(&self) -> &'static str {
         match self {
             UpdateRule::Sgd(_) => "sgd",

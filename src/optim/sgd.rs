@@ -25,6 +25,7 @@ pub const UPDATE: Function = Function::new("SgdUpdate");
 pub struct Sgd {
     /// μ; 0 needs no state.
     pub momentum: f64,
+    /// Nesterov's form of momentum.
     pub nesterov: bool,
 }
 

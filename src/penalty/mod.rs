@@ -30,11 +30,13 @@ pub struct Term {
 
 /// One shared parameter as a penalty sees it.
 pub struct Pretrained<'a> {
+    /// The parameter.
     pub w: ValueId,
     /// w⁰, of the shape of `w`; given where the penalty uses it.
     pub start: Option<ValueId>,
     /// F̂, of the shape of `w`; given where the penalty uses it.
     pub fisher: Option<ValueId>,
+    /// Of its elements, for penalties that work on groups.
     pub groups: &'a Groups,
     /// α, with as many axes as `w`, all of length 1.
     pub strength: ValueId,

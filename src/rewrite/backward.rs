@@ -78,7 +78,7 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
     }
     let wanted: Vec<ValueId> = parameters.iter().map(|p| p.input).collect();
     let seeds: Vec<(ValueId, ValueId)> = std::iter::once((logits, loss.gradient)).chain(regularizers.seeds.iter().copied()).collect();
-    let found = grad::backward(&mut graph, &seeds, &wanted).map_err(Error::Unsupported)?;
+    let found = grad::backward(&mut graph, &seeds, &wanted)?;
     // A parameter that the loss does not depend on stays the constant that it is.
     parameters.retain(|p| found.contains_key(&p.input));
     super::rates::multiply(&mut parameters, &options.lr_mult, &plan.parameters)?;

@@ -145,7 +145,7 @@ fn emitted(case: &Case, values: &[Tensor], wanted: &[usize], dynamic: bool) -> R
         pairs.push((y, graph.input(&name, ty)));
     }
     let wanted: Vec<ValueId> = wanted.iter().map(|&i| ids[i]).collect();
-    let cotangents = grad::backward(&mut graph, &pairs, &wanted).map_err(|r| r.iter().map(|r| r.to_string()).collect::<String>())?;
+    let cotangents = grad::backward(&mut graph, &pairs, &wanted).map_err(|e| e.to_string())?;
     let count = outputs.len();
     graph.outputs = outputs;
     let mut found = vec![];
