@@ -20,6 +20,7 @@ pub(crate) mod exp;
 pub(crate) mod expand;
 pub(crate) mod gather;
 pub(crate) mod gemm;
+pub(crate) mod global_pool;
 pub(crate) mod hard_sigmoid;
 pub(crate) mod hard_swish;
 pub(crate) mod identity;

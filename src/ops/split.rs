@@ -63,7 +63,7 @@ impl Operator for Split {
         let mut parts: Vec<(ValueId, i64, i64)> = vec![];
         let mut begin = 0;
         for (dy, &output) in g.dy.iter().zip(&g.node.outputs) {
-            let size = b.shape(output)[a].known().unwrap_or(0) as i64;
+            let size = b.shape(output)[a].known().ok_or("it splits the batch; rewrite with a fixed batch size")? as i64;
             match (dy, parts.last_mut()) {
                 (Some(dy), _) => parts.push((*dy, std::mem::take(&mut begin), 0)),
                 (None, Some(last)) => last.2 += size,

@@ -2,8 +2,8 @@
 
 use super::{
     abs, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, erf, exp, expand,
-    gather, gemm, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max, max_pool, mul, neg, not, pad, pow, reduce, relu,
-    reshape, select, shape, sigmoid, sign, slice, softmax, softplus, split, sqrt, sub, sum, tanh, transpose,
+    gather, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max, max_pool, mul, neg, not, pad, pow, reduce,
+    relu, reshape, select, shape, sigmoid, sign, slice, softmax, softplus, split, sqrt, sub, sum, tanh, transpose,
 };
 use crate::ir::{Attrs, ValueId};
 use crate::operator::{Builder, Operator, Rule, View};
@@ -58,8 +58,8 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &average_pool::AveragePool,
     &max_pool::MaxPool,
     // Reductions
-    &reduce::GlobalAveragePool,
-    &reduce::GlobalMaxPool,
+    &global_pool::GlobalAveragePool,
+    &global_pool::GlobalMaxPool,
     &reduce::ReduceMax,
     &reduce::ReduceMean,
     &reduce::ReduceSum,

@@ -25,7 +25,7 @@ impl Geometry {
         let (large_dims, small_dims) = (spatial(large)?, spatial(small)?);
         Ok(Geometry {
             window: Window::of(node, fixed(kernel)?[2..].to_vec()),
-            group: node.int("group", 1) as usize,
+            group: super::group_of(node)?,
             batch: large.shape[0],
             channels: large_dims[0],
             input: large_dims[1..].to_vec(),

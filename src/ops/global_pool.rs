@@ -1,0 +1,82 @@
+//! Poolings over whole images.
+
+use super::blocks::formula;
+use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId, product};
+use crate::operator::{Builder, Facts, Function, Grad, Operator, Rule, View, attrs, floating};
+
+/// `(x, dy) → dx`.
+pub const MAX_GRAD: Function = Function::new("GlobalMaxPoolGrad");
+
+/// The mean over all spatial axes; `dx = dy / n`.
+pub struct GlobalAveragePool;
+
+/// The spatial axes of `[N, C, …]`.
+fn spatial(x: &TensorType) -> Rule<Vec<usize>> {
+    floating(x)?;
+    if x.rank() < 3 { Err(format!("it needs images [N, C, …], not {x}")) } else { Ok((2..x.rank()).collect()) }
+}
+
+fn pooled(n: &View) -> Rule<Vec<TensorType>> {
+    let mut ty = n.ty(0)?.clone();
+    for a in spatial(&ty)? {
+        ty.shape[a] = Dim::Known(1);
+    }
+    Ok(vec![ty])
+}
+
+/// How many pixels an image has.
+fn pixels(b: &Builder, x: ValueId) -> Rule<usize> {
+    product(&b.shape(x)[2..]).and_then(|p| p.known()).ok_or_else(|| "the spatial sizes of its input are not known".into())
+}
+
+impl Operator for GlobalAveragePool {
+    fn op_type(&self) -> &'static str {
+        "GlobalAveragePool"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { keeps_classes: true, ..Facts::NONE }
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        pooled(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let (x, dy) = (g.input(0)?, g.dy()?);
+        let pixels = pixels(b, x)? as f64;
+        let [share] = b.formula([dy], |[dy]| [dy * (1.0 / pixels)])?;
+        Ok(vec![Some(b.expand_like(share, x)?)])
+    }
+}
+
+/// The largest pixel of each map; the first of equal ones takes the gradient, as in PyTorch's `adaptive_max_pool`.
+pub struct GlobalMaxPool;
+
+impl Operator for GlobalMaxPool {
+    fn op_type(&self) -> &'static str {
+        "GlobalMaxPool"
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        pooled(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let pixels = pixels(b, g.input(0)?)?;
+        let (shape, places): (_, Vec<i64>) = (b.shape(g.input(0)?).to_vec(), (0..pixels as i64).collect());
+        let rule = formula(|[x, dy]| {
+            let flat = x.reshape(&[shape[0], shape[1], pixels.into()]);
+            let first = attrs([("axis", Attr::Int(2)), ("keepdims", Attr::Int(1)), ("select_last_index", Attr::Int(0))]);
+            let best = flat.with(|b, flat| b.op("ArgMax", &[flat], first));
+            let hit = best.equals(best.constant(Tensor::from_i64(&[1, 1, pixels], &places))).cast_like(dy);
+            [(hit * dy.reshape(&[shape[0], shape[1], 1.into()])).reshape(&shape)]
+        });
+        let [dx] = b.call(&MAX_GRAD, [g.input(0)?, g.dy()?], Attrs::new(), rule)?;
+        Ok(vec![Some(dx)])
+    }
+
+    fn notes(&self) -> &'static str {
+        "the first of equal largest pixels takes the gradient"
+    }
+}
