@@ -15,6 +15,7 @@ mod graph;
 use crate::data::{Augment, ImageDataset, Loader, LoaderOptions, Recipe};
 use crate::engine::{self, EngineOptions, Session};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::import::{BatchSize, ImportOptions, import};
 use crate::ir::Tensor;
 use crate::onnx::{self, ExternalData, SourceModel};
@@ -82,7 +83,7 @@ pub struct AttentionResult {
 /// Measures the attention and writes the file. `done` hears after each channel how many (batch, channel) pairs there are done and in all.
 pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn FnMut(u64, u64)) -> Result<AttentionResult> {
     if options.images == 0 || options.batch == 0 {
-        return Err(Error::usage("--images 0 and --batch 0 make no sense: give numbers of images"));
+        return Err(Error::usage(format!("{} 0 and {} 0 make no sense: give numbers of images", Field::IMAGES, Field::BATCH)));
     }
     let out = OutputFile::create(&options.output, options.force)?;
     drop(out);

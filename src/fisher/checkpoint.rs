@@ -4,6 +4,7 @@ use super::layout::BatchLayout;
 use super::mode::Mode;
 use crate::bundle::manifest::Preprocessing;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{DType, Tensor};
 use crate::storage::tensor_file;
 use ndarray::{Array, Array2, ArrayD, Dimension};
@@ -42,12 +43,12 @@ impl Identity {
         };
         note(self.model != asked.model, "the model is another one, or was changed".into());
         note(self.images != asked.images, "the images are others".into());
-        note(self.mode != asked.mode, format!("--mode was {}, now {}", self.mode, asked.mode));
-        note(self.samples != asked.samples, format!("--samples was {}, now {}", self.samples, asked.samples));
-        note(self.seed != asked.seed, format!("--seed was {}, now {}", self.seed, asked.seed));
+        note(self.mode != asked.mode, format!("{} was {}, now {}", Field::MODE, self.mode, asked.mode));
+        note(self.samples != asked.samples, format!("{} was {}, now {}", Field::SAMPLES, self.samples, asked.samples));
+        note(self.seed != asked.seed, format!("{} was {}, now {}", Field::SEED, self.seed, asked.seed));
         let pairs = |i: &Identity| i.rows * i.copies;
-        note(self.shape() != asked.shape(), format!("--pairs was {}, now {}", pairs(self), pairs(asked)));
-        note(self.input != asked.input, format!("--input-shape was {:?}, now {:?}", self.input, asked.input));
+        note(self.shape() != asked.shape(), format!("{} was {}, now {}", Field::PAIRS, pairs(self), pairs(asked)));
+        note(self.input != asked.input, format!("{} was {:?}, now {:?}", Field::INPUT_SHAPE, self.input, asked.input));
         note(self.preprocessing != asked.preprocessing, "the images are prepared in another way".into());
         found
     }
@@ -95,15 +96,17 @@ pub fn write(path: &Path, identity: &Identity, sums: &Sums) -> Result<()> {
 /// Reads the sums back, in the shapes that those of `like` have. Fails where they are of another estimation than `asked`.
 pub fn read(path: &Path, asked: &Identity, like: &Sums) -> Result<Sums> {
     let damaged = |why: String| {
-        Error::model(format!("{} is no checkpoint of `spgraph fisher`, or it is damaged: {why}. --force starts anew", path.display()))
+        let (shown, replace) = (path.display(), Field::REPLACE);
+        Error::model(format!("{shown} is no checkpoint of `spgraph fisher`, or it is damaged: {why}. {replace} starts anew"))
     };
     let (header, tensors): (Header, _) = tensor_file::read(path, "cannot read", FORMAT, damaged)?;
     let differences = header.identity.differences(asked);
     if !differences.is_empty() {
         return Err(Error::usage(format!(
-            "{} cannot be resumed: {}. Give the options that it was started with, or start anew with --force",
+            "{} cannot be resumed: {}. Give the options that it was started with, or start anew with {}",
             path.display(),
-            differences.join("; ")
+            differences.join("; "),
+            Field::REPLACE
         )));
     }
     let values = |name: &str, count: usize| {

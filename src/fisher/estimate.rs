@@ -7,6 +7,7 @@ use super::mode::Mode;
 use crate::data::{Batch, Dataset, Last, Loader, LoaderOptions, Purpose, Random};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::import::Network;
 use crate::ir::{DType, Tensor};
 use crate::onnx;
@@ -290,7 +291,8 @@ impl Estimator {
                 Err(error) => error,
                 Ok(()) => {
                     let path = keeping.path.display();
-                    Error::Interrupted(format!("{done}; the checkpoint is {path}. To go on, give the same command with --resume"))
+                    let resume = Field::RESUME;
+                    Error::Interrupted(format!("{done}; the checkpoint is {path}. To go on, give the same command with {resume}"))
                 }
             },
         }

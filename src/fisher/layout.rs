@@ -3,6 +3,7 @@
 use super::mode::Mode;
 use super::subject::FisherSubject;
 use crate::error::{Error, Result};
+use crate::field::Field;
 
 /// How many images enter a call, and with how many classes each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,9 @@ const MOST_PAIRS: usize = 32;
 pub(super) fn choose(subject: &FisherSubject, mode: Mode, pairs: Option<usize>, samples: u64) -> Result<BatchLayout> {
     let per_image = mode.pairs(subject.classes);
     let pairs = match pairs {
-        Some(0) => return Err(Error::usage("--pairs 0 makes no sense: give the number of (image, class) pairs per call, 1 or more")),
+        Some(0) => {
+            return Err(Error::option(Field::PAIRS, " 0 makes no sense: give the number of (image, class) pairs per call, 1 or more"));
+        }
         Some(pairs) => pairs,
         // A pair's share: its own gradients of the largest layer and their squares, and half of its cotangents at once.
         None => {

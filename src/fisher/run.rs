@@ -12,6 +12,7 @@ use crate::bundle::{default_preprocessing, read_metadata};
 use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, Recipe};
 use crate::engine;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::Tensor;
 use crate::onnx::{self, SourceModel};
 use crate::storage::files::OutputFile;
@@ -53,7 +54,8 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     // Hours of work should not end with a name that cannot be written.
     drop(OutputFile::create(&options.output, replace)?);
     if kept.is_file() && options.existing == Existing::Refuse {
-        return Err(Error::usage(format!("{} holds an unfinished estimation: --resume continues it, --force starts anew", kept.display())));
+        let (shown, resume, replace) = (kept.display(), Field::RESUME, Field::REPLACE);
+        return Err(Error::usage(format!("{shown} holds an unfinished estimation: {resume} continues it, {replace} starts anew")));
     }
     let source = onnx::read(&options.model)?;
     let network = network(source, options.input_shape.clone())?;
@@ -63,8 +65,9 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         let mode = Mode::usual(subject.classes);
         if mode == Mode::Sampled {
             progress.note(&format!(
-                "{} classes: one class is drawn for each image (--mode sampled); --mode exact takes all of them, at {} times the cost",
-                subject.classes, subject.classes
+                "{classes} classes: one class is drawn for each image ({field} sampled); {field} exact takes all of them, at {classes} times the cost",
+                classes = subject.classes,
+                field = Field::MODE
             ));
         }
         mode
@@ -148,11 +151,12 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
 /// m for so many images.
 fn samples(options: &FisherOptions, mode: Mode, images: usize) -> Result<u64> {
     match options.samples {
-        Some(0) => Err(Error::usage("--samples 0 makes no sense: give the number of images to use, 1 or more")),
-        Some(m) if m > images as u64 && mode != Mode::Sampled => Err(Error::usage(format!(
-            "--samples {m}: {} has {images} images, and --mode {mode} gains nothing from using one twice. Give {images} or less, or leave it away",
-            options.data.display()
-        ))),
+        Some(0) => Err(Error::option(Field::SAMPLES, " 0 makes no sense: give the number of images to use, 1 or more")),
+        Some(m) if m > images as u64 && mode != Mode::Sampled => {
+            let (data, field) = (options.data.display(), Field::MODE);
+            let why = format!("{data} has {images} images, and {field} {mode} gains nothing from using one twice. Give {images} or less");
+            Err(Error::option(Field::SAMPLES, format!(" {m}: {why}, or leave it away")))
+        }
         Some(m) => Ok(m),
         None => Ok(images as u64),
     }
@@ -180,9 +184,12 @@ fn preparation(
     if assumed {
         let join = |v: &[f32]| v.iter().map(|v| v.to_string()).collect::<Vec<_>>().join(",");
         progress.note(&format!(
-            "the model does not say how images are prepared; assuming --resize {} --mean {} --std {}",
+            "the model does not say how images are prepared; assuming {} {} {} {} {} {}",
+            Field::RESIZE,
             p.resize,
+            Field::MEAN,
             join(&p.mean),
+            Field::STD,
             join(&p.std)
         ));
     }

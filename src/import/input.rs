@@ -2,6 +2,7 @@
 
 use super::options::ImportOptions;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{DType, Dim, Graph, TensorType, ValueId};
 use crate::onnx::pb;
 use std::collections::HashMap;
@@ -50,25 +51,21 @@ pub(super) fn declare(
         Some(shape) if shape.len() + 1 == dims.len() => {
             for (have, want) in dims[1..].iter().zip(shape) {
                 if have.is_some_and(|h| h != *want) {
-                    return Err(Error::usage(format!(
-                        "--input-shape {} does not fit the input `{name}`, whose fixed sizes are {}",
-                        join(shape),
-                        dims[1..].iter().map(|d| d.map_or("?".into(), |n| n.to_string())).collect::<Vec<_>>().join("x")
-                    )));
+                    let fixed = dims[1..].iter().map(|d| d.map_or("?".into(), |n| n.to_string())).collect::<Vec<_>>().join("x");
+                    let why = format!(" {} does not fit the input `{name}`, whose fixed sizes are {fixed}", join(shape));
+                    return Err(Error::option(Field::INPUT_SHAPE, why));
                 }
             }
             shape.clone()
         }
         Some(shape) => {
-            return Err(Error::usage(format!(
-                "--input-shape {} has {} sizes, the input `{name}` has {} after the batch",
-                join(shape),
-                shape.len(),
-                dims.len().saturating_sub(1)
-            )));
+            let (given, own) = (shape.len(), dims.len().saturating_sub(1));
+            let why = format!(" {} has {given} sizes, the input `{name}` has {own} after the batch", join(shape));
+            return Err(Error::option(Field::INPUT_SHAPE, why));
         }
         None => dims.get(1..).unwrap_or_default().iter().copied().collect::<Option<_>>().ok_or_else(|| {
-            Error::usage(format!("the model leaves the sizes of its input `{name}` open; give them, for example --input-shape 3x224x224"))
+            let field = Field::INPUT_SHAPE;
+            Error::usage(format!("the model leaves the sizes of its input `{name}` open; give them, for example {field} 3x224x224"))
         })?,
     };
     if dims.len() < 2 {

@@ -4,6 +4,7 @@ use super::external::refer_to;
 use super::pb::{self, tensor_proto::DataLocation};
 use super::tensor;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::storage::files::{self, OutputFile};
 use bytes::buf::UninitSlice;
 use bytes::{Buf, BufMut, Bytes};
@@ -64,8 +65,9 @@ fn stream(out: OutputFile, model: &pb::ModelProto) -> Result<()> {
     if length > LIMIT {
         let gib = length as f64 / (1u64 << 30) as f64;
         return Err(Error::usage(format!(
-            "{} would be {gib:.1} GiB, and an ONNX file cannot exceed 2 GiB; use --external-data to put the weights in a file of their own",
-            path.display()
+            "{} would be {gib:.1} GiB, and an ONNX file cannot exceed 2 GiB; use {} to put the weights in a file of their own",
+            path.display(),
+            Field::EXTERNAL_DATA
         )));
     }
     let mut out = Stream { out, failed: None, scratch: [0; 64] };

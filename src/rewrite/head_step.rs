@@ -4,6 +4,7 @@ use crate::bundle::Bundle;
 use crate::bundle::manifest::{Role, State};
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::Tensor;
 use crate::onnx::{self, pb};
 use crate::pass::{self, FixValues};
@@ -24,9 +25,8 @@ fn moves(state: &State, shared: &HashSet<&str>) -> bool {
 pub fn head_step(bundle: &Bundle, state: &[Tensor]) -> Result<(pb::ModelProto, Vec<bool>)> {
     let states = &bundle.manifest.state;
     if !states.iter().any(|s| s.role == Role::New) {
-        return Err(Error::usage(
-            "--head-first needs a head that is new, and this bundle keeps the model's own: rewrite the model with --classes",
-        ));
+        let why = " needs a head that is new, and this bundle keeps the model's own: rewrite the model with";
+        return Err(Error::option(Field::HEAD_FIRST, format!("{why} {}", Field::CLASSES)));
     }
     let shared: HashSet<&str> = states.iter().filter(|s| s.role == Role::Shared).map(|s| s.name.as_str()).collect();
     let live: Vec<bool> = states.iter().map(|s| moves(s, &shared)).collect();
