@@ -99,7 +99,7 @@ fn steps_that_a_penalty_does_not_have_are_refused() {
         model,
         &["--penalty", "gl-sp-fisher", "--prox"],
         2,
-        &["gl-sp-fisher has no --prox", "no closed form", "Take gl-sp with a proximal step"],
+        &["gl-sp-fisher has no --prox", "no closed form", "Take gl-sp with --prox"],
     );
     rewrite(&lab, model, &["--penalty", "l2-sp", "--prox"], 2, &["l2-sp has no --prox: it is smooth", "--decoupled"]);
     rewrite(&lab, model, &["--penalty", "l1-sp", "--decoupled"], 2, &["--decoupled is for quadratic penalties"]);
