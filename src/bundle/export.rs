@@ -50,7 +50,7 @@ pub fn export(bundle: &Bundle, state: &[Tensor], path: &Path, force: bool) -> Re
 
 /// The inference model with `state` (in the manifest's order), with the manifest's classes and preprocessing in its metadata.
 pub fn tuned(bundle: &Bundle, state: &[Tensor]) -> Result<pb::ModelProto> {
-    let mut model = onnx::read(bundle.template())?.proto;
+    let mut model = onnx::open(bundle.template())?.proto;
     let split: Vec<Split> = match model.metadata_props.iter().position(|p| p.key() == SPLIT_KEY) {
         Some(i) => serde_json::from_str(model.metadata_props.remove(i).value())
             .map_err(|e| Error::model(format!("template.onnx is damaged ({e}): run `spgraph rewrite` again")))?,

@@ -3,7 +3,7 @@
 use super::manifest::{Manifest, State};
 use crate::error::{Error, Result};
 use crate::ir::{Tensor, TensorType};
-use crate::onnx::{self, SourceModel, pb};
+use crate::onnx::{self, pb};
 use prost::Message;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -103,7 +103,7 @@ pub fn start_name(name: &str) -> String {
 
 /// The state at the start, in the manifest's order: the constants that `init.onnx` gives on, and zeros for what it makes.
 pub fn start_state(bundle: &Bundle) -> Result<Vec<Tensor>> {
-    let source: SourceModel = onnx::read(bundle.init())?;
+    let source = onnx::open(bundle.init())?;
     let graph = source.graph()?;
     let stored: HashMap<&str, &pb::TensorProto> = graph.initializer.iter().map(|t| (t.name(), t)).collect();
     let nodes: HashMap<&str, &pb::NodeProto> = graph.node.iter().filter_map(|n| Some((n.output.first()?.as_str(), n))).collect();

@@ -59,6 +59,11 @@ impl ModelFile {
     pub fn graph(&self) -> Result<&pb::GraphProto> {
         self.proto.graph.as_ref().ok_or_else(|| Error::model(format!("{} holds no graph", self.path.display())))
     }
+
+    /// A constant of this model, wherever its data lies.
+    pub fn tensor(&self, proto: &pb::TensorProto) -> Result<ir::Tensor> {
+        tensor::tensor_with(proto, &self.external)
+    }
 }
 
 /// Reads the ONNX model in the file `path` without hashing it. Fails as [`read`] does.

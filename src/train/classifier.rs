@@ -83,7 +83,7 @@ impl Classifier {
         options: &ClassifierOptions,
         engine: &dyn Engine,
     ) -> Result<Classifier> {
-        let source = onnx::read(path)?;
+        let source = onnx::open(path)?;
         let graph = source.graph()?;
         let mut input = image_input(graph, path, known.is_some())?;
         if let Some(shape) = &options.input_shape {
