@@ -4,6 +4,7 @@ use crate::field::Field;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// What fallible functions of the library give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// One node that cannot be differentiated, read or emitted.
@@ -13,6 +14,7 @@ pub struct Refusal {
     pub node: String,
     /// Operator, with its domain unless it is ONNX's own: `Conv`, `com.microsoft.FusedConv`.
     pub op: String,
+    /// What is not supported, and where there is one, the way out.
     pub reason: String,
 }
 
@@ -22,6 +24,7 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What can go wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -34,7 +34,7 @@ impl TrainBatchNorm<'_> {
     fn replace(&self, r: &mut Rebuild, node: &Node) -> Rule<Becomes> {
         let source = r.source();
         for (i, label) in [(3, "running_mean"), (4, "running_var")] {
-            if !node.inputs.get(i).copied().flatten().is_some_and(|v| source.value(v).constant.is_some()) {
+            if node.inputs.get(i).copied().flatten().is_none_or(|v| source.value(v).constant.is_none()) {
                 return Err(format!("its {label} is computed while the model runs"));
             }
         }

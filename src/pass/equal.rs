@@ -3,10 +3,17 @@
 use crate::ir::{Domain, Graph, Node, ValueId};
 use std::collections::HashMap;
 
+/// Domain, operator and inputs of a node.
+type Key = (Domain, String, Vec<Option<ValueId>>);
+
+fn key(node: &Node) -> Key {
+    (node.domain, node.op_type.clone(), node.inputs.clone())
+}
+
 /// Finds nodes that compute the same. Those with bodies are left out: two bodies may say the same in different words.
 #[derive(Default)]
 pub(super) struct EqualNodes {
-    nodes: HashMap<(Domain, String, Vec<Option<ValueId>>), Vec<usize>>,
+    nodes: HashMap<Key, Vec<usize>>,
 }
 
 impl EqualNodes {
@@ -21,13 +28,13 @@ impl EqualNodes {
     pub fn add(&mut self, graph: &Graph, index: usize) {
         let node = &graph.nodes[index];
         if node.body.is_none() {
-            self.nodes.entry((node.domain, node.op_type.clone(), node.inputs.clone())).or_default().push(index);
+            self.nodes.entry(key(node)).or_default().push(index);
         }
     }
 
     /// The outputs of a node that computes what `node` does, which reads values of the graph and has `outputs` outputs.
     pub fn find(&self, graph: &Graph, node: &Node, outputs: usize) -> Option<Vec<ValueId>> {
-        let candidates = self.nodes.get(&(node.domain, node.op_type.clone(), node.inputs.clone()))?;
+        let candidates = self.nodes.get(&key(node))?;
         let same = |n: &&Node| node.body.is_none() && n.attrs == node.attrs && n.outputs.len() == outputs;
         candidates.iter().map(|&i| &graph.nodes[i]).find(same).map(|n| n.outputs.clone())
     }
