@@ -4,7 +4,7 @@ use crate::field::Field;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What fallible functions of the library give.
+/// A result whose error is the library's own, unless another is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// One node that cannot be differentiated, read or emitted.
@@ -14,7 +14,7 @@ pub struct Refusal {
     pub node: String,
     /// Operator, with its domain unless it is ONNX's own: `Conv`, `com.microsoft.FusedConv`.
     pub op: String,
-    /// What is not supported, and where there is one, the way out.
+    /// Why, and where one is known what to do about it.
     pub reason: String,
 }
 
@@ -24,7 +24,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What can go wrong.
+/// What went wrong, by kind. The message is complete: who shows it adds nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -33,14 +33,22 @@ pub enum Error {
     Usage(String),
     /// An option, or what it asks for, makes no sense; exit code 2 as well.
     #[error("{field}{why}")]
-    Option { field: Field, why: String },
+    Option {
+        /// The option.
+        field: Field,
+        /// What is wrong with it and what to do: all of the message that follows the option's name, the space included.
+        why: String,
+    },
     /// A file could not be read or written.
     #[error("{what} {}: {cause}{hint}", path.display())]
     Io {
+        /// What was tried, as in "cannot read".
         what: &'static str,
+        /// The file or folder.
         path: PathBuf,
         /// Not called `source`: the message holds it already, and who prints the chain would show it twice.
         cause: std::io::Error,
+        /// What to do about it, as a sentence that goes behind the reason; empty where nothing is known.
         hint: &'static str,
     },
     /// The file is not a model that can be used.
@@ -99,10 +107,12 @@ impl Error {
         }
     }
 
+    /// An [`Error::Model`].
     pub fn model(message: impl Into<String>) -> Self {
         Error::Model(message.into())
     }
 
+    /// An [`Error::Usage`].
     pub fn usage(message: impl Into<String>) -> Self {
         Error::Usage(message.into())
     }
@@ -112,14 +122,17 @@ impl Error {
         Error::Option { field, why: why.into() }
     }
 
+    /// An [`Error::Data`].
     pub fn data(message: impl Into<String>) -> Self {
         Error::Data(message.into())
     }
 
+    /// An [`Error::Engine`].
     pub fn engine(message: impl Into<String>) -> Self {
         Error::Engine(message.into())
     }
 
+    /// An [`Error::Training`].
     pub fn training(message: impl Into<String>) -> Self {
         Error::Training(message.into())
     }

@@ -1,6 +1,8 @@
 //! Fine-tune deployed ONNX networks: starting-point penalties, loss, gradients and optimizer in a training graph of
 //! standard operators.
 
+#![deny(missing_docs)]
+
 pub mod artifact;
 pub mod bundle;
 pub mod channel_attention;

@@ -28,7 +28,9 @@ pub static ARTIFACTS: &[&dyn Artifact] = &[&BundleArtifact];
 /// An artifact that was made.
 #[derive(Debug)]
 pub struct Made {
+    /// What it was made of.
     pub product: Product,
+    /// Its folder.
     pub path: PathBuf,
     /// The files written, with their sizes in bytes.
     pub files: Vec<(String, u64)>,

@@ -17,10 +17,13 @@ pub const FORMAT: u32 = 2;
 /// A bundle's ports, state and history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
+    /// [`FORMAT`]; manifests of format 1 have it after reading, too.
     pub format: u32,
     /// Version of spgraph that wrote the bundle.
     pub spgraph: String,
+    /// The model that was rewritten.
     pub source: Source,
+    /// The inputs that the loop feeds a batch through.
     pub data: DataPorts,
     /// Inputs of the step that the loop sets, with their defaults, as tensors of rank 0. `grad.onnx` and `apply.onnx` take those that they
     /// need under the same names.
@@ -32,11 +35,14 @@ pub struct Manifest {
     pub split: Option<SplitOutputs>,
     /// Every state tensor, in the order of the step's inputs.
     pub state: Vec<State>,
+    /// What holds the parameters near their starting point, or near 0.
     pub penalty: Penalty,
     /// Losses on what the network computes; their values are part of the output `penalty`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub regularizers: Vec<Regularizer>,
+    /// What turns gradients into next values.
     pub optimizer: Optimizer,
+    /// How the step computes BatchNorm.
     pub batch_norm: BatchNormMode,
     /// Element type of weights and activations.
     pub precision: DType,
@@ -54,41 +60,56 @@ pub struct Manifest {
     pub rewriting: Option<Rewriting>,
 }
 
+/// The model that a bundle was made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// File name, without folders.
     pub file: String,
+    /// Of the file, in hexadecimal.
     pub sha256: String,
+    /// The program that wrote it, as the file says.
     pub producer: String,
+    /// The version of ONNX's own operators that it was written for.
     pub opset: i64,
 }
 
+/// Where a batch enters the step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataPorts {
+    /// The images.
     pub input: Port,
+    /// Their labels, int64; a negative one does not count.
     pub target: Port,
 }
 
 /// A graph input. The batch dimension is -1 where it is symbolic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Port {
+    /// Of the graph's input.
     pub name: String,
+    /// The element type.
     pub dtype: DType,
+    /// From the batch dimension inwards.
     pub shape: Vec<i64>,
 }
 
 /// A scalar input with its default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scalar {
+    /// Of the graph's input.
     pub name: String,
+    /// What the value does.
     pub meaning: Setting,
+    /// What to feed where the user says nothing.
     pub default: f64,
 }
 
 /// A scalar output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Output {
+    /// Of the graph's output.
     pub name: String,
+    /// What the value is.
     pub meaning: Measure,
 }
 
@@ -106,6 +127,7 @@ pub fn output_of(outputs: &[Output], meaning: Measure) -> Option<&str> {
     outputs.iter().find(|o| o.meaning == meaning).map(|o| o.name.as_str())
 }
 
+/// What a state tensor is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -128,12 +150,16 @@ impl Role {
     }
 }
 
+/// A tensor that a step reads and gives the next value of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// The name in the source model, and in `init.onnx` and checkpoints.
     pub name: String,
+    /// What it is for.
     pub role: Role,
+    /// The element type.
     pub dtype: DType,
+    /// From the outermost dimension inwards.
     pub shape: Vec<usize>,
     /// Input of `step.onnx`, and of `eval.onnx` unless the role is `optimizer` or `ema`.
     pub input: String,
@@ -169,6 +195,7 @@ fn is_one(factor: &f64) -> bool {
     *factor == 1.0
 }
 
+/// The penalty of a bundle, as it was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Penalty {
     /// `none`, `l2`, `l2-sp`, …

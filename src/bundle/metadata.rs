@@ -14,6 +14,7 @@ pub const PREPROCESSING_KEY: &str = "spgraph.preprocessing";
 pub struct Metadata {
     /// Class names by label; empty where the model has none.
     pub classes: Vec<String>,
+    /// What is done to an image; `None` where the model does not say.
     pub preprocessing: Option<Preprocessing>,
 }
 

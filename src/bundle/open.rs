@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub struct Bundle {
     /// Its folder.
     pub dir: PathBuf,
+    /// What `manifest.json` says.
     pub manifest: Manifest,
 }
 
@@ -54,26 +55,32 @@ impl Bundle {
         Ok(Bundle { dir: dir.to_path_buf(), manifest })
     }
 
+    /// The path of [`Bundle::INIT`].
     pub fn init(&self) -> PathBuf {
         self.dir.join(Bundle::INIT)
     }
 
+    /// The path of [`Bundle::STEP`].
     pub fn step(&self) -> PathBuf {
         self.dir.join(Bundle::STEP)
     }
 
+    /// The path of [`Bundle::EVAL`].
     pub fn eval(&self) -> PathBuf {
         self.dir.join(Bundle::EVAL)
     }
 
+    /// The path of [`Bundle::TEMPLATE`].
     pub fn template(&self) -> PathBuf {
         self.dir.join(Bundle::TEMPLATE)
     }
 
+    /// The path of [`Bundle::GRAD`], which split bundles have.
     pub fn grad(&self) -> PathBuf {
         self.dir.join(Bundle::GRAD)
     }
 
+    /// The path of [`Bundle::APPLY`], which split bundles have.
     pub fn apply(&self) -> PathBuf {
         self.dir.join(Bundle::APPLY)
     }

@@ -110,6 +110,7 @@ pub struct Preprocessing {
     pub resize: usize,
     /// RGB, or one value for grey networks.
     pub mean: Vec<f32>,
+    /// As many as `mean`; none is 0.
     pub std: Vec<f32>,
 }
 
@@ -124,7 +125,9 @@ impl Default for Preprocessing {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ByPattern {
+    /// With `*` and `?`.
     pub pattern: String,
+    /// The number for what it matches.
     pub value: f64,
 }
 
@@ -132,11 +135,13 @@ pub struct ByPattern {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
+    /// Which penalty the loss gets.
     pub penalty: PenaltyOption,
     /// Strength on shared parameters; `None`: the penalty's default.
     pub alpha: Option<f64>,
     /// Strength on new parameters; `None`: the penalty's default, for `l2` the given `alpha`.
     pub beta: Option<f64>,
+    /// Which shared parameters the penalty acts on.
     pub penalize: Penalize,
     /// Patterns of parameters that the penalty leaves out.
     pub sp_exclude: Vec<String>,
@@ -144,11 +149,13 @@ pub struct Options {
     pub strengths: Vec<ByPattern>,
     /// α of the first layer as a multiple of α of the last one, geometric between; not for `strengths`.
     pub alpha_depth: Option<f64>,
+    /// Whether the penalty is part of the gradient or a step of its own.
     pub penalty_step: PenaltyStep,
     /// The file of `spgraph fisher`, for the penalties that read it.
     pub fisher: Option<PathBuf>,
     /// Losses on what the network computes, beside the penalty on its parameters.
     pub regularizers: Vec<Regularizer>,
+    /// What becomes of the classifier.
     pub head: HeadOption,
     /// Text file that says which classes of a new head start as copies of which of the old.
     pub head_map: Option<PathBuf>,
@@ -162,12 +169,15 @@ pub struct Options {
     pub train: Vec<String>,
     /// `None`: `train` where the network has live BatchNorm.
     pub batch_norm: Option<BatchNormMode>,
+    /// The batch size that the graphs are made for.
     pub batch: BatchSize,
     /// Default learning rate of the bundle; `None`: the optimizer's.
     pub lr: Option<f64>,
+    /// What turns gradients into next values.
     pub optimizer: Optimizer,
     /// Factors on the learning rate; of several patterns that match, the last counts.
     pub lr_mult: Vec<ByPattern>,
+    /// ε, from 0 to below 1: so much of each target is spread evenly over all classes.
     pub label_smoothing: f64,
     /// Sizes after the batch dimension, where the model leaves them open.
     pub input_shape: Option<Vec<usize>>,
@@ -175,7 +185,9 @@ pub struct Options {
     pub external_data: bool,
     /// Also write `grad.onnx` and `apply.onnx`.
     pub split: bool,
+    /// How functions of spgraph's own domain are written.
     pub dialect: Dialect,
+    /// Whether parameters that the exporter had merged, since their values were equal, stay one.
     pub keep_ties: bool,
     /// Seed of a new head's weights.
     pub seed: u64,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// The options of a rewriting and what it read besides the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rewriting {
+    /// As they were given.
     pub options: Options,
     /// The files that the options name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -21,6 +22,7 @@ pub struct Rewriting {
 pub struct InputFile {
     /// As the options have it.
     pub path: PathBuf,
+    /// Of the file, in hexadecimal.
     pub sha256: String,
 }
 

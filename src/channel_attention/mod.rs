@@ -37,18 +37,25 @@ use std::time::Instant;
 pub struct AttentionOptions {
     /// A run that started from the pretrained model, with a trained classifier.
     pub run: PathBuf,
+    /// Which of the run's weights the classifier is taken with.
     pub which: RunState,
     /// The target's images, one sub-folder per class.
     pub data: PathBuf,
+    /// The file that is written.
     pub output: PathBuf,
+    /// Replace the file if it exists.
     pub force: bool,
     /// Patterns on the weights of the layers; with none given those that DELTA compares by default.
     pub layers: Vec<String>,
     /// At most so many images, chosen at random, rounded up to whole batches.
     pub images: usize,
+    /// Images per call, for which the graphs are built.
     pub batch: usize,
+    /// Decides which images are chosen.
     pub seed: u64,
+    /// The runtime that measures.
     pub engine: EngineOptions,
+    /// Threads that load images, 0 for one per core.
     pub workers: usize,
 }
 
@@ -57,26 +64,34 @@ pub struct AttentionOptions {
 pub struct LayerAttention {
     /// The alias of its weight.
     pub layer: String,
+    /// C, the weight's output channels.
     pub channels: usize,
-    /// By how much the loss rises on the average, and at most, without a channel.
+    /// By how much the loss rises without a channel, on the average over the channels.
     pub mean_rise: f64,
+    /// The rise without [`LayerAttention::channel`].
     pub largest_rise: f64,
     /// The channel whose loss would hurt most.
     pub channel: usize,
-    /// The smallest and the largest weight; the mean is 1.
+    /// The smallest weight; the mean is 1.
     pub smallest: f64,
+    /// The weight of [`LayerAttention::channel`].
     pub largest: f64,
 }
 
 /// What [`attention`] did.
 #[derive(Debug, Clone, Serialize)]
 pub struct AttentionResult {
+    /// The file that was written.
     pub path: PathBuf,
+    /// The runtime, for people.
     pub engine: String,
+    /// Images that were measured.
     pub images: usize,
     /// With every filter on.
     pub loss: f64,
+    /// For everything, from opening the run to writing the file.
     pub seconds: f64,
+    /// In the order of the network.
     pub layers: Vec<LayerAttention>,
 }
 

@@ -60,11 +60,6 @@ impl ImageDataset {
         &self.folder
     }
 
-    /// What is done to each.
-    pub fn recipe(&self) -> &Recipe {
-        &self.recipe
-    }
-
     fn prepare(&self, index: usize) -> Result<RgbImage> {
         let sample = self.folder.samples().get(index).ok_or_else(|| missing(index, self.folder.len()))?;
         let image = load_image(&sample.path)?;

@@ -116,11 +116,6 @@ impl Loader {
         Ok(Loader { shared: Arc::new(Shared { dataset, options, pool }) })
     }
 
-    /// What it was made with.
-    pub fn options(&self) -> &LoaderOptions {
-        &self.shared.options
-    }
-
     /// Batches in one pass over the samples.
     pub fn batches_per_epoch(&self) -> usize {
         self.shared.batches()

@@ -23,11 +23,15 @@ const CHECKPOINT_GAP: Duration = Duration::from_secs(60);
 /// What is summed, and in which portions.
 #[derive(Debug, Clone)]
 pub struct EstimatePlan {
+    /// Over which classes of an image the mean is taken.
     pub mode: Mode,
+    /// K, the network's classes.
     pub classes: usize,
     /// m.
     pub samples: u64,
+    /// Decides the order of the images and the draws.
     pub seed: u64,
+    /// Images and classes per call.
     pub shape: BatchLayout,
     /// Threads that load images, 0 for one per core.
     pub workers: usize,
@@ -38,21 +42,29 @@ pub struct EstimatePlan {
 pub struct Outline {
     /// The engine, for people.
     pub engine: String,
+    /// Images in the data set.
     pub images: usize,
+    /// Over which classes of an image the mean is taken.
     pub mode: Mode,
+    /// K, the network's classes.
     pub classes: usize,
+    /// m.
     pub samples: u64,
+    /// Images and classes per call.
     pub shape: BatchLayout,
-    /// (image, class) pairs in all, and those that were done before.
+    /// (image, class) pairs in all.
     pub pairs: u64,
+    /// Pairs that a checkpoint brought along.
     pub done: u64,
 }
 
 /// Is told what happens; every method does nothing unless it is written.
 pub trait Progress {
+    /// The first call is about to run.
     fn start(&mut self, _: &Outline) {}
     /// So many pairs are done, and in this process so many in so many seconds.
     fn call(&mut self, _done: u64, _pairs: u64, _seconds: f64) {}
+    /// A checkpoint with so many pairs was written to this file.
     fn checkpoint(&mut self, _done: u64, _: &Path) {}
     /// Something that the user should know and that is no error.
     fn note(&mut self, _: &str) {}
@@ -78,14 +90,17 @@ pub(super) struct Keeping {
 /// The result: means over the samples.
 #[derive(Debug, Clone)]
 pub struct Estimate {
+    /// The network's parameters, in the order of use.
     pub parameters: Vec<Measured>,
     /// By parameter, in its shape.
     pub values: Vec<ArrayD<f64>>,
     /// By layer in the order of `layers`: its name, the sum of its values, and that sum's standard error.
     pub layers: Vec<(String, f64, f64)>,
+    /// m.
     pub samples: u64,
-    /// (image, class) pairs in this process, and how long they took, waiting for images included.
+    /// (image, class) pairs that this process did.
     pub pairs: u64,
+    /// How long they took, waiting for images included.
     pub seconds: f64,
     /// Part of `seconds` spent waiting for images.
     pub wait: f64,

@@ -28,7 +28,9 @@ use std::collections::{BTreeMap, HashSet};
 pub struct Measured {
     /// The name in the model.
     pub name: String,
+    /// What a person would call it, such as `layer1.0.conv1.weight`.
     pub alias: String,
+    /// That of the parameter and of its Fisher information.
     pub shape: Vec<usize>,
 }
 
@@ -53,11 +55,15 @@ pub fn layers(parameters: &[Measured]) -> (Vec<usize>, Vec<String>) {
 /// `[parameters, rows]`, the same summed over elements, by image.
 #[derive(Debug)]
 pub struct FisherGraph {
+    /// The network with its gradients, without a loss or an update.
     pub graph: Graph,
+    /// In the order of the outputs.
     pub parameters: Vec<Measured>,
+    /// The name of the input for images, `[rows, C, H, W]`.
     pub input: String,
     /// Exact: `classes`, int64 `[copies]`, -1 for none. Sampled: `noise`, `[rows, K]`. Empirical: `target`, int64 `[rows]`.
     pub selector: String,
+    /// The precision of the network, and of all inputs and outputs but the integers.
     pub dtype: DType,
 }
 

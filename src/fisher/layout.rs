@@ -8,6 +8,7 @@ use crate::field::Field;
 /// How many images enter a call, and with how many classes each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLayout {
+    /// Images.
     pub rows: usize,
     /// 1 except in exact mode.
     pub copies: usize,

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 /// What to do about an estimate, or the checkpoint of one, that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Existing {
+    /// Fail rather than replace it.
     #[default]
     Refuse,
+    /// Write over it.
     Replace,
     /// Go on from the checkpoint.
     Resume,
@@ -21,6 +23,7 @@ pub struct FisherOptions {
     pub model: PathBuf,
     /// Source images, one sub-folder per class. The labels matter in empirical mode only.
     pub data: PathBuf,
+    /// The file that is written.
     pub output: PathBuf,
     /// `None`: [`Mode::usual`].
     pub mode: Option<Mode>,
@@ -30,11 +33,13 @@ pub struct FisherOptions {
     pub seed: u64,
     /// (image, class) pairs per call; `None`: what fits into about 1 GiB.
     pub pairs: Option<usize>,
+    /// What becomes of a file that is there already.
     pub existing: Existing,
     /// Also write the graph of one call here: an ONNX model of standard operators.
     pub graph: Option<PathBuf>,
     /// A checkpoint after so many calls; `None`: every minute.
     pub checkpoint_every: Option<u64>,
+    /// The runtime that computes the gradients.
     pub engine: EngineOptions,
     /// Threads that load images, 0 for one per core.
     pub workers: usize,
@@ -42,12 +47,16 @@ pub struct FisherOptions {
     pub classes: Vec<String>,
     /// Sizes after the batch dimension, where the model leaves them open.
     pub input_shape: Option<Vec<usize>>,
+    /// The shorter side in pixels that images are scaled to before the crop; `None`: as the model says.
     pub resize: Option<usize>,
+    /// Of each channel, on a scale of 0…1; `None`: as the model says.
     pub mean: Option<Vec<f32>>,
+    /// Of each channel, on a scale of 0…1; `None`: as the model says.
     pub std: Option<Vec<f32>>,
 }
 
 impl FisherOptions {
+    /// Every image once, in the usual mode, on the default engine; an existing file is refused.
     pub fn new(model: impl Into<PathBuf>, data: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
         FisherOptions {
             model: model.into(),

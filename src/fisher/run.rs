@@ -26,18 +26,25 @@ use std::sync::atomic::AtomicBool;
 /// What [`fisher`] did.
 #[derive(Debug, Clone, Serialize)]
 pub struct FisherResult {
+    /// The file that was written.
     pub path: PathBuf,
+    /// Its header.
     pub info: Info,
+    /// The runtime, for people.
     pub engine: String,
     /// Images in the folder.
     pub images: usize,
     /// (image, class) pairs in this process.
     pub pairs: u64,
+    /// (image, class) pairs in one call of the graph.
     pub pairs_per_call: usize,
+    /// For this process's pairs, waiting for images included.
     pub seconds: f64,
+    /// Of this process.
     pub pairs_per_second: f64,
     /// Share of the time spent waiting for images.
     pub wait: f64,
+    /// What the estimate says about the layers.
     #[serde(flatten)]
     pub summary: Summary,
 }

@@ -11,10 +11,13 @@ use crate::rewrite;
 pub struct FisherSubject {
     /// Type and shape of the input; the batch is 1.
     pub input: TensorType,
+    /// The name of the input for images.
     pub input_name: String,
+    /// K, the length of the network's output for one image.
     pub classes: usize,
-    /// Bytes of all forward values of one image, and of the largest parameter.
+    /// Bytes of all forward values of one image.
     pub activations: usize,
+    /// Bytes of the largest parameter.
     pub largest: usize,
 }
 

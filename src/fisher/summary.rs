@@ -7,7 +7,9 @@ use serde::Serialize;
 /// One layer's part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerShare {
+    /// Its name, such as `layer1.0.conv1`.
     pub layer: String,
+    /// Elements of its parameters.
     pub elements: usize,
     /// Elements whose Fisher information is exactly 0: no sampled gradient ever reached them.
     pub zeros: usize,
@@ -22,13 +24,18 @@ pub struct LayerShare {
 /// All layers, in the order of use.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
+    /// In the order of use.
     pub layers: Vec<LayerShare>,
+    /// Of all layers.
     pub elements: usize,
+    /// Of all layers.
     pub zeros: usize,
+    /// Of all layers: the trace of the Fisher matrix.
     pub mass: f64,
 }
 
 impl Summary {
+    /// Adds the estimate up by layer.
     pub fn of(estimate: &Estimate) -> Summary {
         let (layer, _) = layers(&estimate.parameters);
         let total: f64 = estimate.layers.iter().map(|l| l.1).sum();

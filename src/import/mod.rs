@@ -23,6 +23,7 @@ use std::collections::HashMap;
 /// A source model as a graph, in the form for inference.
 #[derive(Debug, Clone)]
 pub struct Imported {
+    /// The network; the images are its only input.
     pub graph: Graph,
     /// The image input.
     pub input: ValueId,

@@ -9,6 +9,7 @@ use std::str::FromStr;
 /// The batch size that a graph is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchSize {
+    /// So many images in every call.
     Fixed(usize),
     /// The symbol `N`.
     Dynamic,

@@ -17,11 +17,13 @@ fn suffix(kind: ParameterKind) -> &'static str {
 /// A constant of the source model that could be trained.
 #[derive(Debug, Clone)]
 pub struct Parameter {
+    /// The parameter in the graph, a constant.
     pub value: ValueId,
     /// The name in the source model.
     pub name: String,
     /// What a person would call it.
     pub alias: String,
+    /// What it is to the operator that reads it.
     pub kind: ParameterKind,
     /// The first node that reads it.
     pub node: usize,

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 pub struct Split {
     /// The parameter's own name from now on.
     pub name: String,
+    /// The name of what they shared.
     pub initializer: String,
     /// Node and input that read the initializer itself; `None` where an Identity of that name does.
     pub site: Option<(String, usize)>,

@@ -35,6 +35,7 @@ const SQUARINGS: usize = 44;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bss {
+    /// The factor on the term.
     pub strength: f64,
     /// k, how many of the smallest singular values are shrunk.
     pub singular_values: usize,

@@ -25,6 +25,7 @@ pub const PENALTY: Function = Function::new("DeltaPenalty");
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Delta {
+    /// The factor on the term.
     pub strength: f64,
     /// Patterns on the weights of the layers whose output is compared; with none given the last convolution of each residual stage.
     pub layers: Vec<String>,

@@ -25,6 +25,7 @@ pub const PENALTY: Function = Function::new("LwfPenalty");
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lwf {
+    /// The factor on the term.
     pub strength: f64,
     /// T, by which both networks' logits are divided.
     pub temperature: f64,

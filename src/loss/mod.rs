@@ -109,8 +109,11 @@ pub trait Regularize {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Regularizer {
+    /// Outputs of layers stay near those of the source network.
     Delta(Delta),
+    /// The smallest singular values of the batch's features are shrunk.
     Bss(Bss),
+    /// The source's classifier, on the tuned features, keeps its answers.
     Lwf(Lwf),
 }
 

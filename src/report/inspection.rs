@@ -17,20 +17,30 @@ use std::path::Path;
 /// Everything that `spgraph inspect` shows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Inspection {
+    /// File name, without folders.
     pub file: String,
+    /// Size of the file.
     pub bytes: u64,
+    /// Of the file, in hexadecimal.
     pub sha256: String,
+    /// The program that wrote it, as the file says.
     pub producer: String,
+    /// The version of ONNX's own operators that it was written for, where it says one.
     pub opset: Option<i64>,
+    /// What must be fed; weights do not count.
     pub inputs: Vec<InputInfo>,
     /// The shape of the input that images enter by, -1 where it is open; `None` where the model could not be read as a graph.
     #[serde(skip)]
     pub input_shape: Option<Vec<i64>>,
+    /// What it computes.
     pub outputs: Vec<InputInfo>,
+    /// The weights and statistics, in the order of use.
     pub parameters: Vec<ParameterInfo>,
     /// Elements of all parameters.
     pub elements: usize,
+    /// Bytes of all parameters.
     pub parameter_bytes: usize,
+    /// The operators by name, with how often they occur.
     pub operators: Vec<OperatorInfo>,
     /// `live (N)`, or why there is none to see.
     pub batch_norm: String,
@@ -51,38 +61,54 @@ pub struct Inspection {
 /// An input or output as the model declares it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct InputInfo {
+    /// As in the file.
     pub name: String,
+    /// The element type, such as `float32`.
     pub dtype: String,
     /// `[N, 3, 224, 224]`
     pub shape: String,
 }
 
+/// A weight, bias or statistic of the network.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ParameterInfo {
+    /// As in the file.
     pub name: String,
     /// What a person would call it; the name where nothing better is known.
     pub alias: String,
     /// weight, bias, scale, shift, mean, variance; or constant where the model could not be read as a graph.
     pub kind: String,
+    /// The element type, such as `float32`.
     pub dtype: String,
+    /// Its dimensions, the outermost first.
     pub shape: Vec<usize>,
+    /// The product of the dimensions.
     pub elements: usize,
 }
 
+/// All nodes of one operator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OperatorInfo {
+    /// The operator, with its domain unless it is ONNX's own.
     pub name: String,
+    /// How many there are.
     pub nodes: usize,
     /// `yes`, `zero`, or `refused`.
     pub gradient: String,
 }
 
+/// The layer that computes the scores of the classes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HeadInfo {
+    /// The name of its node.
     pub node: String,
+    /// `Gemm`, `MatMul` or `Conv`.
     pub operator: String,
+    /// The name of its weight.
     pub weight: String,
+    /// How many numbers it computes the scores from.
     pub features: usize,
+    /// How many scores it computes.
     pub classes: usize,
 }
 
@@ -99,10 +125,14 @@ pub struct UnitInfo {
     pub elements: usize,
 }
 
+/// A node that spgraph has no gradient for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RefusedNode {
+    /// Its name, or that of its first output where it has none.
     pub node: String,
+    /// The operator, with its domain unless it is ONNX's own.
     pub op: String,
+    /// Why it is refused.
     pub reason: String,
 }
 

@@ -5,7 +5,9 @@ use std::fmt;
 /// How a column's cells are placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
+    /// At the left edge, for text.
     Left,
+    /// At the right edge, for numbers.
     Right,
 }
 
@@ -17,6 +19,7 @@ pub struct Table {
 }
 
 impl Table {
+    /// A table without rows; `columns` are the headings and how the cells below them are placed.
     pub fn new<S: Into<String>>(columns: impl IntoIterator<Item = (S, Align)>) -> Table {
         Table { columns: columns.into_iter().map(|(name, align)| (name.into(), align)).collect(), rows: vec![] }
     }
@@ -27,6 +30,7 @@ impl Table {
         self
     }
 
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

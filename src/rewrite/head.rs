@@ -11,13 +11,17 @@ use rand::{RngExt, SeedableRng};
 /// The layer that turns features into logits.
 #[derive(Debug, Clone)]
 pub struct Head {
+    /// The name of its node.
     pub node: String,
+    /// The operator of its node.
     pub op_type: String,
     /// The weight.
     pub kernel: Parameter,
     /// The axis of the weight along which the classes lie.
     pub axis: usize,
+    /// What is added to each class's score, where there is such a parameter.
     pub bias: Option<Parameter>,
+    /// Scores per image.
     pub classes: usize,
     /// Inputs per class.
     pub features: usize,

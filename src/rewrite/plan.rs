@@ -12,15 +12,20 @@ use std::collections::HashSet;
 pub struct Strength {
     /// The scalar input.
     pub setting: Setting,
+    /// What the scalar's value is multiplied with.
     pub factor: f64,
 }
 
 /// One parameter of the source model and its part in the training.
 #[derive(Debug, Clone)]
 pub struct Planned {
+    /// Its place in the imported graph.
     pub parameter: Parameter,
+    /// In the training: that of a new head where it gets one.
     pub shape: Vec<usize>,
+    /// Whether it has a starting point, or is part of a new head.
     pub role: Role,
+    /// Whether it stays as it is, as a constant.
     pub frozen: bool,
     /// Why it is frozen; empty where it is not.
     pub why_frozen: String,
@@ -33,9 +38,13 @@ pub struct Planned {
 /// The roles of all parameters.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// In the order of use.
     pub parameters: Vec<Planned>,
+    /// How the step computes BatchNorm.
     pub batch_norm: BatchNormMode,
+    /// The classifier; `None` where no layer looks like one.
     pub head: Option<Head>,
+    /// Scores per image, after the rewriting.
     pub classes: usize,
     /// Names of the scales of frozen BatchNorms: these use moving statistics.
     pub frozen_norms: HashSet<String>,

@@ -20,7 +20,9 @@ use std::path::Path;
 pub struct Product {
     /// The source, with its new head where it got one.
     pub source: SourceModel,
+    /// As they were given.
     pub options: Options,
+    /// What becomes of each parameter.
     pub plan: Plan,
     /// One training step.
     pub step: TrainingGraph,
@@ -32,6 +34,7 @@ pub struct Product {
     pub evaluation: TrainingGraph,
     /// Every state tensor with its start, in the manifest's order; its values are those of `step`.
     pub state: Vec<StateTensor>,
+    /// What a runtime needs to know, with the names of ports and state.
     pub manifest: Manifest,
 }
 

@@ -9,9 +9,13 @@ use std::collections::HashSet;
 /// A state tensor in a graph.
 #[derive(Debug, Clone)]
 pub struct StateTensor {
+    /// In the source model, or made of the name of the parameter that it belongs to.
     pub name: String,
+    /// What a person would call it.
     pub alias: String,
+    /// What it is for.
     pub role: Role,
+    /// Whether the penalty acts on it.
     pub penalized: bool,
     /// Factor on the learning rate.
     pub lr_mult: f64,
@@ -19,8 +23,11 @@ pub struct StateTensor {
     pub of: Option<String>,
     /// The value at the start; `None` is zero, or for an average that of its parameter.
     pub start: Option<Tensor>,
+    /// Element type and dimensions.
     pub ty: TensorType,
+    /// Its value before a step.
     pub input: ValueId,
+    /// Its value after a step.
     pub next: ValueId,
     /// Where gradients are clipped: the squared norm of its gradient.
     pub gradient_square: Option<ValueId>,

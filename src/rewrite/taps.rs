@@ -13,6 +13,7 @@ use crate::operator::{Meaning, ParameterKind, View};
 pub struct Tap {
     /// The name of its weight in the model.
     pub weight: String,
+    /// What a person would call that weight.
     pub alias: String,
     /// The output.
     pub value: ValueId,

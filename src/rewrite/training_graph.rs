@@ -8,6 +8,7 @@ use crate::ir::Graph;
 /// A graph of a training, with the meaning of its inputs and outputs.
 #[derive(Debug, Clone)]
 pub struct TrainingGraph {
+    /// In standard operators and functions.
     pub graph: Graph,
     /// In the order of the graph's.
     pub inputs: Vec<Meaning>,

@@ -19,13 +19,21 @@ use std::str::FromStr;
 /// An architecture that [`build`] knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Arch {
+    /// Basic blocks, 2-2-2-2, for 224×224 (He et al. 2016).
     ResNet18,
+    /// Basic blocks, 3-4-6-3.
     ResNet34,
+    /// Bottlenecks, 3-4-6-3, with the stride in the 3×3 convolution as in torchvision.
     ResNet50,
+    /// Bottlenecks, 3-4-23-3.
     ResNet101,
+    /// Bottlenecks, 3-8-36-3.
     ResNet152,
+    /// Basic blocks, 3-3-3, for the 32×32 images of CIFAR-10 (He et al. 2016, section 4.2).
     ResNet20,
+    /// Basic blocks, 5-5-5, for 32×32.
     ResNet32,
+    /// Basic blocks, 9-9-9, for 32×32.
     ResNet56,
 }
 
