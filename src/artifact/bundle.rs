@@ -141,3 +141,38 @@ impl Files {
         Ok(std::mem::take(&mut self.names))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{DType, Tensor, TensorType};
+
+    fn slot(name: &str, role: Role, start: Option<Tensor>) -> StateTensor {
+        let mut graph = Graph::new("g");
+        let value = graph.input(name, TensorType::new(DType::F32, [2usize]));
+        StateTensor {
+            name: name.into(),
+            alias: name.into(),
+            role,
+            penalized: false,
+            lr_mult: 1.0,
+            of: Some("w".into()).filter(|_| role == Role::Ema),
+            start,
+            ty: TensorType::new(DType::F32, [2usize]),
+            input: value,
+            next: value,
+            gradient_square: None,
+        }
+    }
+
+    #[test]
+    fn every_state_tensor_has_a_start_or_there_is_no_bundle() {
+        let tensor = || Some(Tensor::from_f32(&[2], &[1.0, 2.0]));
+        // A tensor may have the name that another one's start would get.
+        let whole = [slot("w", Role::Shared, tensor()), slot("w.start", Role::Shared, tensor()), slot("w.ema", Role::Ema, None)];
+        let graph = init_model(&whole).unwrap().graph.unwrap();
+        assert_eq!(graph.output.iter().map(|o| o.name()).collect::<Vec<_>>(), ["w", "w.start", "w.ema"]);
+        let lost = init_model(&whole[1..]).unwrap_err().to_string();
+        assert!(lost.contains("no start of `w.ema`") && lost.contains("fault of spgraph"), "{lost}");
+    }
+}

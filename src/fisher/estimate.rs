@@ -226,7 +226,7 @@ impl Estimator {
         let data = batch.data.cast(dtype)?;
         let first = self.sums.calls as usize * copies;
         let selector = self.selector(batch, first);
-        let feeds = [(self.graph.input.as_str(), &data), ("valid", &counts), (self.graph.selector.as_str(), &selector)];
+        let feeds = [(self.graph.input.as_str(), &data), (self.graph.valid.as_str(), &counts), (self.graph.selector.as_str(), &selector)];
         let outputs = self.session.run(&feeds)?;
         let (found, sums) = outputs.split_last().ok_or_else(|| Error::engine("the graph gave no output"))?;
         let traces = found.reshaped(self.sums.open.shape().to_vec())?;

@@ -50,7 +50,7 @@ pub fn layers(parameters: &[Measured]) -> (Vec<usize>, Vec<String>) {
     (numbers.collect(), names)
 }
 
-/// The graph with the names of its ports. Its inputs are the images, `valid` (`[rows]`, 1 for a row that counts, else 0) and
+/// The graph with the names of its ports. Its inputs are the images, `[rows]` with 1 for a row that counts, else 0, and
 /// what the mode needs; its outputs are the parameters' sums of squares in the order of `parameters`, then `traces`:
 /// `[parameters, rows]`, the same summed over elements, by image.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub struct FisherGraph {
     pub parameters: Vec<Measured>,
     /// The name of the input for images, `[rows, C, H, W]`.
     pub input: String,
+    /// `[rows]`, 1 for a row that counts, else 0.
+    pub valid: String,
     /// Exact: `classes`, int64 `[copies]`, -1 for none. Sampled: `noise`, `[rows, K]`. Empirical: `target`, int64 `[rows]`.
     pub selector: String,
     /// The precision of the network, and of all inputs and outputs but the integers.
@@ -159,6 +161,7 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
     graph.verify().map_err(|e| Error::model(format!("the graph for the Fisher information is malformed: {e}")))?;
     Ok(FisherGraph {
         input: graph.name_of(input).to_string(),
+        valid: graph.name_of(valid).to_string(),
         selector: graph.name_of(selector).to_string(),
         graph,
         parameters: measured,

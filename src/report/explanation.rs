@@ -49,9 +49,9 @@ fn training(p: &Planned, manifest: &Manifest) -> &'static str {
 fn penalty(p: &Planned, manifest: &Manifest) -> (String, String) {
     let Some(own) = &p.strength else { return ("none".into(), String::new()) };
     let kind = if p.role == Role::New { "l2".into() } else { manifest.penalty.kind.clone() };
-    let default = manifest.scalar(&own.setting).map_or(0.0, |s| s.default);
+    let Some(scalar) = manifest.scalar(&own.setting) else { return (kind, "unknown".into()) };
     let name = if own.setting == Setting::Beta { "beta" } else { "alpha" };
     // Four digits, without the noise of a power.
-    let value = format!("{:.3e}", default * own.factor).parse::<f64>().unwrap_or(default);
+    let value = format!("{:.3e}", scalar.default * own.factor).parse::<f64>().unwrap_or(scalar.default);
     (kind, format!("{name} {value}"))
 }
