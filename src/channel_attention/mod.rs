@@ -109,8 +109,10 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
         _ => {
             return Err(Error::usage(format!(
                 "{} is no run of `spgraph finetune`. Attention needs a trained classifier on the pretrained features: rewrite the model with \
-                 --classes N --train 'fc.*' (the name of its classifier), and fine-tune that for a few epochs",
-                options.run.display()
+                 {} N {} 'fc.*' (the name of its classifier), and fine-tune that for a few epochs",
+                options.run.display(),
+                Field::CLASSES,
+                Field::TRAIN
             )));
         }
     };

@@ -1,5 +1,6 @@
 //! `spgraph inspect`: what is in a model and what could be done with it, or how much memory a bundle's step takes.
 
+use super::flags::with_flags;
 use super::{memory, output};
 use spgraph::bundle::Bundle;
 use spgraph::report::{Align, Inspection, Table, inspect, plan_memory};
@@ -30,7 +31,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let name = args.model.display().to_string();
         return if args.json { output::print_json(&plan) } else { output::print(&memory::text(&plan, &name)) };
     }
-    let found = inspect(&args.model, args.input_shape.map(|s| s.0))?;
+    let mut found = inspect(&args.model, args.input_shape.map(|s| s.0))?;
+    found.refused.iter_mut().for_each(|r| r.reason = with_flags(&r.reason));
+    found.problem.iter_mut().for_each(|problem| *problem = with_flags(problem));
     if args.json { output::print_json(&found) } else { output::print(&text(&found)) }
 }
 

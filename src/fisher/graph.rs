@@ -17,7 +17,7 @@ use crate::grad;
 use crate::import::{BatchSize, Imported, Network, Parameter};
 use crate::ir::{Attr, Attrs, DType, Dim, Graph, Tensor, TensorType, ValueId};
 use crate::onnx::pb;
-use crate::operator::{Builder, Grad, PerSample, Rule, Samples, Status, View};
+use crate::operator::{Builder, Grad, PerSample, Rule, Samples, Status, View, fixed};
 use crate::ops::table;
 use crate::pass::{self, Wide};
 use crate::rewrite;
@@ -120,8 +120,10 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
     let mut refusals = vec![];
     for (&index, needs) in &uses {
         let node = graph.nodes[index].clone();
+        // The output does not depend on every node.
         let Some(dy) = wanted.iter().position(|&v| v == node.outputs[0]).map(|at| cotangents[at]) else { continue };
-        let Some(operator) = table::find(&node.op_type) else { continue };
+        let operator = table::find(&node.op_type);
+        let operator = operator.ok_or_else(|| Error::internal(format!("{} is not in the operator table", node.op_type)))?;
         let mut b = Builder::new(&mut graph);
         b.scope(format!("{}.samples", node.name));
         let samples = Samples { grad: Grad { node: node.clone(), dy: vec![Some(dy)], needs: needs.clone() }, rows, copies };
@@ -148,7 +150,8 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
         graph.rename(sum, &format!("{}.fisher", p.name));
         graph.outputs.push(sum);
         traces.push(trace);
-        measured.push(Measured { name: p.name.clone(), alias: p.alias.clone(), shape: graph.ty(p.value).dims().unwrap_or_default() });
+        let shape = fixed(graph.ty(p.value)).map_err(Error::internal)?;
+        measured.push(Measured { name: p.name.clone(), alias: p.alias.clone(), shape });
     }
     if measured.is_empty() {
         return Err(Error::model("the network's output depends on none of its parameters, so there is no Fisher information to compute"));

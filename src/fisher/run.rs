@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
 use crate::onnx::{self, SourceModel};
+use crate::operator::fixed;
 use crate::storage::files::OutputFile;
 use crate::storage::fisher_file::{self, Info, SourceInfo};
 use crate::train::{folder_fingerprint, open_folder};
@@ -89,7 +90,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     }
     let samples = samples(options, mode, folder.len())?;
     let shape = layout::choose(&subject, mode, options.pairs, samples)?;
-    let dims = subject.input.dims().unwrap_or_default();
+    let dims = fixed(&subject.input).map_err(Error::internal)?;
     let recipe = Recipe::new(&preprocessing, &dims.iter().map(|&d| d as i64).collect::<Vec<_>>())?;
     let identity = Identity {
         model: source.sha256.clone(),

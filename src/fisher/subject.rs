@@ -1,9 +1,10 @@
 //! A network as an object of the estimation.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::import::{BatchSize, ImportOptions, Imported, Network};
 use crate::ir::{TensorType, ValueId};
 use crate::onnx::SourceModel;
+use crate::operator::fixed;
 use crate::rewrite;
 
 /// What can be known of a model before the size of its batches is chosen.
@@ -30,13 +31,16 @@ pub fn network(source: SourceModel, input_shape: Option<Vec<usize>>) -> Result<N
 /// Looks at the network. Fails where it is no classifier.
 pub fn look(network: &Network) -> Result<FisherSubject> {
     let Imported { graph, input, parameters, .. } = network.at(BatchSize::Fixed(1))?;
-    let bytes = |v: ValueId| graph.ty(v).dims().map_or(0, |d| d.iter().product::<usize>() * graph.ty(v).dtype.size());
-    let activations = graph.ids().filter(|&v| graph.value(v).constant.is_none()).map(bytes).sum();
+    let bytes = |v: ValueId| -> Result<usize> {
+        let ty = graph.ty(v);
+        Ok(fixed(ty).map_err(Error::internal)?.iter().product::<usize>() * ty.dtype.size())
+    };
+    let sizes = |values: &mut dyn Iterator<Item = ValueId>| values.map(bytes).collect::<Result<Vec<_>>>();
     Ok(FisherSubject {
         input: graph.ty(input).clone(),
         input_name: graph.name_of(input).to_string(),
         classes: rewrite::classes(&graph)?,
-        activations,
-        largest: parameters.iter().map(|p| bytes(p.value)).max().unwrap_or(0),
+        activations: sizes(&mut graph.ids().filter(|&v| graph.value(v).constant.is_none()))?.iter().sum(),
+        largest: sizes(&mut parameters.iter().map(|p| p.value))?.into_iter().max().unwrap_or(0),
     })
 }

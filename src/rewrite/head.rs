@@ -218,3 +218,33 @@ pub fn classes(graph: &Graph) -> Result<usize> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emit::{Dialect, model};
+
+    /// Whether the classifier of a fixture can be spliced; then the graph is the one that the model itself gives.
+    fn splices(path: &std::path::Path) -> bool {
+        let options = ImportOptions { batch: BatchSize::Fixed(3), input_shape: None, keep_ties: false };
+        let Ok(network) = Network::open(crate::onnx::read(path).unwrap(), options.clone()) else { return false };
+        let Ok(head) = find_head(network.base()) else { return false };
+        let mut source = network.source().clone();
+        let Ok(tensors) = replace(&mut source, network.base(), &head, 7, 0, &[]) else { return false };
+        let Some(spliced) = spliced(&network, &source, &tensors, 7) else { return false };
+        let again = Network::open(source, options).unwrap();
+        let emitted = |network: &Network| model(&network.base().graph, Dialect::Inlined).unwrap();
+        assert!(emitted(&spliced) == emitted(&again), "{}", path.display());
+        true
+    }
+
+    #[test]
+    fn a_spliced_classifier_is_the_one_that_the_model_gives() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let files = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "onnx"));
+        let spliced: Vec<String> = files.filter(|p| splices(p)).map(|p| p.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+        for name in ["basic.bn", "conv_head", "resnet50", "vgg", "tokens"] {
+            assert!(spliced.iter().any(|s| s == name), "{name} is not among {spliced:?}");
+        }
+    }
+}
