@@ -72,6 +72,9 @@ struct Trained {
     state: Vec<Vec<u8>>,
 }
 
+/// Outputs of a step of the head alone, and the state that it moves.
+type HeadTrained = (Vec<Vec<u8>>, Vec<Vec<u8>>);
+
 impl Trained {
     /// By whole steps.
     fn whole(model: &[u8], options: &Options) -> Trained {
@@ -92,7 +95,7 @@ impl Trained {
     }
 
     /// By a step of the new head alone: its outputs, and the state that it moves.
-    fn head(model: &[u8], options: &Options) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    fn head(model: &[u8], options: &Options) -> HeadTrained {
         let (work, bundle) = bundle(model, options);
         let (m, start) = (&bundle.manifest, start_state(&bundle).unwrap());
         let (graph, live) = head_step(&bundle, &start).unwrap();

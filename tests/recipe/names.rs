@@ -1,6 +1,6 @@
 //! A network may use any names, also those that the step's own inputs and outputs have by default: it trains with the same bits.
 
-use crate::{Trained, fixture, with_everything};
+use crate::{HeadTrained, Trained, fixture, with_everything};
 use prost::Message;
 use spgraph::onnx;
 use std::collections::HashMap;
@@ -42,7 +42,7 @@ fn renamed(names: &[&str]) -> Vec<u8> {
 }
 
 /// Whole steps, steps in halves, and the step of the head alone.
-fn all_steps(names: &[&str]) -> (Trained, Trained, (Vec<Vec<u8>>, Vec<Vec<u8>>)) {
+fn all_steps(names: &[&str]) -> (Trained, Trained, HeadTrained) {
     let (model, options) = (renamed(names), with_everything());
     (Trained::whole(&model, &options), Trained::halves(&model, &options), Trained::head(&model, &options))
 }
