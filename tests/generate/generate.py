@@ -9,6 +9,7 @@ import hashlib
 import json
 import pathlib
 import sys
+import tempfile
 
 import numpy as np
 import onnx
@@ -91,6 +92,9 @@ LIST = [
     Fixture("identity.bn", "basic", 17, "untrained network: equal initializers behind Identity nodes", default_init=True, live=True),
     Fixture("shared.bn", "basic", 17, "untrained network: several nodes read one initializer", V.share, default_init=True, live=True),
     Fixture("bottleneck.dynamo", "bottleneck", 20, "the dynamo exporter folds BatchNorm; opset 20; symbolic batch", dynamo=True, symbolic=True),
+    Fixture("bottleneck.one_image", "bottleneck", 18, "PyTorch's default export: the batch of 1 is written into the shapes", dynamo=True, one_image=True),
+    Fixture("shuffle.one_image", "shuffle", 18, "the same with channel shuffles by Reshape", dynamo=True, one_image=True),
+    Fixture("conv_head.one_image", "conv_head", 18, "the same with a convolution as classifier, whose result is reshaped", dynamo=True, one_image=True),
     Fixture("dynamo_raw.bn", "basic", 18, "the dynamo exporter without its optimiser: live BatchNorm, biases computed from shapes",
             dynamo=True, optimise=False, symbolic=True, computed=True),
     Fixture("resnet18.bn", "resnet18", 17, "narrow ResNet-18; live BatchNorm", live=True),
@@ -195,6 +199,8 @@ def make_from(fixture, seed):
     else:
         path.write_bytes(model.SerializeToString(deterministic=True))
     onnx.checker.check_model(str(path), full_check=True)
+    if fixture.export.get("one_image"):
+        path = for_any_batch(fixture, model, seed)
 
     x, target = next(networks.data(fixture.network, seed))
     deep = fixture.network in DEEP
@@ -216,11 +222,22 @@ def make_from(fixture, seed):
         tensors |= {f"{mode}/f32_error/{n.removeprefix('grad/')}": torch.tensor(e, dtype=torch.float64) for n, e in errors.items() if e > SILENT}
     file = save_tensors(FIXTURES / f"{fixture.name}.golden.safetensors", tensors, small=deep)
     return dict(
-        name=fixture.name, file=path.name, golden=file, batch_norm=modes, input_shape=list(shape),
+        name=fixture.name, file=f"{fixture.name}.onnx", golden=file, batch_norm=modes, input_shape=list(shape),
         dtype="float64" if fixture.export.get("dtype") == torch.float64 else "float32", opset=fixture.opset, ir_version=model.ir_version,
         more_parameters=fixture.computed, symbolic_batch=bool(fixture.export.get("symbolic")), deep=deep, classes=networks.CLASSES, note=fixture.note,
         weights=network.weights, zero_gradients=zeros,
     )  # fmt: skip
+
+
+def for_any_batch(fixture, model, seed):
+    """The same network exported for any batch size, on which the golden values of a file for one image are computed."""
+    module, shape = networks.build(fixture.network, seed, fixture.default_init)
+    general = fixture.change(variants.export(module, shape, fixture.opset, **fixture.export | dict(one_image=False, symbolic=True)))
+    tensors = [{t.name: t.raw_data for t in m.graph.initializer if t.data_type == onnx.TensorProto.FLOAT} for m in (model, general)]
+    demand(tensors[0] == tensors[1], f"{fixture.name}: the export for any batch size has other weights")
+    path = pathlib.Path(tempfile.mkdtemp(), "general.onnx")
+    path.write_bytes(general.SerializeToString())
+    return path
 
 
 def judge(fixture, mode, values, errors, deep):

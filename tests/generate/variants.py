@@ -15,10 +15,11 @@ from onnx.reference import ReferenceEvaluator
 PRESERVE = torch.onnx.TrainingMode.PRESERVE
 
 
-def export(module, shape, opset, live=False, dynamo=False, symbolic=False, dtype=torch.float32, optimise=True, inputs=False):
+def export(module, shape, opset, live=False, dynamo=False, symbolic=False, dtype=torch.float32, optimise=True, inputs=False, one_image=False):
     """The module as a ModelProto. `live` keeps BatchNormalization;
-    `inputs` repeats initializers as graph inputs; `optimise` is the dynamo exporter's own optimiser."""
-    module, x = module.to(dtype), torch.randn(shape, dtype=dtype)
+    `inputs` repeats initializers as graph inputs; `optimise` is the dynamo exporter's own optimiser; `one_image` exports with a batch of 1, as
+    PyTorch's documentation does: the dynamo exporter then writes the 1 into every shape."""
+    module, x = module.to(dtype), torch.randn((1, *shape[1:]) if one_image else shape, dtype=dtype)
     options = dict(opset_version=opset, input_names=["input"], output_names=["logits"], dynamo=dynamo)
     if dynamo:
         options.update(optimize=optimise, external_data=False, verbose=False)
