@@ -1,5 +1,6 @@
 //! Artifacts: what is made of a rewriting's product on disk. One file each; the table lists them.
 
+mod batch_check;
 mod bundle;
 
 pub use bundle::BundleArtifact;
@@ -37,9 +38,12 @@ pub struct Made {
 }
 
 /// Rewrites the model at `model` and makes the artifact in the new folder `output`; one that is there is replaced only with `force`.
+///
+/// What import had to assume of the model is checked before anything is written, by running it.
 pub fn make(artifact: &dyn Artifact, model: &Path, output: &Path, options: &Options, force: bool) -> Result<Made> {
     let out = OutputDir::create_marked(output, force, artifact.marker())?;
     let product = rewrite(model, options)?;
+    batch_check::check(&product)?;
     let names = artifact.write(&product, out.path())?;
     let path = out.commit()?;
     let files = names.into_iter().map(|name| {

@@ -300,6 +300,13 @@ fn text(made: &Made) -> String {
         if m.source.producer.is_empty() { "unknown producer" } else { &m.source.producer }
     ));
     line(format!("input       {} {} {shape}", m.data.input.name, m.data.input.dtype));
+    if !plan.freed_batch.is_empty() {
+        let count = plan.freed_batch.len();
+        let shapes = if count == 1 { "a shape".to_string() } else { format!("{count} shapes") };
+        line(format!(
+            "batch       free, although {shapes} had a number for it (checked: two images together give what each gives by itself)"
+        ));
+    }
     line(format!("images      {}", preprocessing_text(&m.preprocessing)));
     let head = plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
     let kept = if options.head == HeadOption::Keep { "kept" } else { "new" };

@@ -16,13 +16,25 @@ pub(super) struct Importer {
     values: HashMap<String, ValueId>,
     opset: i64,
     training: HashMap<String, Attrs>,
+    declared_batch: Option<usize>,
+    freed_batch: Vec<String>,
     ties: Ties,
     refusals: Refusals,
 }
 
-/// A graph without outputs, its values under the names that the model has for them, what the model says of nodes for training only, and the
-/// parameters that stood behind one initializer.
-type Parts = (Graph, HashMap<String, ValueId>, HashMap<String, Attrs>, Vec<Split>);
+/// What the nodes of a model come to.
+pub(super) struct Parts {
+    /// Without outputs.
+    pub graph: Graph,
+    /// Its values under the names that the model has for them.
+    pub values: HashMap<String, ValueId>,
+    /// What the model says of nodes for training only.
+    pub training: HashMap<String, Attrs>,
+    /// Parameters that stood behind one initializer.
+    pub split: Vec<Split>,
+    /// Nodes into whose shape the model has written the batch.
+    pub freed_batch: Vec<String>,
+}
 
 /// The name of the node at `index` in the graph; nodes without one are numbered.
 pub fn node_name(index: usize, node: &pb::NodeProto) -> String {
@@ -30,15 +42,23 @@ pub fn node_name(index: usize, node: &pb::NodeProto) -> String {
 }
 
 impl Importer {
-    pub fn new(graph: Graph, values: HashMap<String, ValueId>, opset: i64, options: &ImportOptions) -> Self {
+    /// For nodes behind an input of that declared batch, where it is a number.
+    pub fn new(graph: Graph, values: HashMap<String, ValueId>, opset: i64, declared_batch: Option<usize>, options: &ImportOptions) -> Self {
         let ties = Ties::new(options.keep_ties);
-        Importer { graph, values, opset, training: HashMap::new(), ties, refusals: Refusals::default() }
+        let (training, freed_batch) = (HashMap::new(), vec![]);
+        Importer { graph, values, opset, training, declared_batch, freed_batch, ties, refusals: Refusals::default() }
     }
 
     /// What was made. Fails with everything that was refused.
     pub fn finish(self) -> Result<Parts> {
         match self.refusals.list {
-            none if none.is_empty() => Ok((self.graph, self.values, self.training, self.ties.split)),
+            none if none.is_empty() => Ok(Parts {
+                graph: self.graph,
+                values: self.values,
+                training: self.training,
+                split: self.ties.split,
+                freed_batch: self.freed_batch,
+            }),
             refused => Err(Error::Unsupported(refused)),
         }
     }
@@ -93,6 +113,8 @@ impl Importer {
             attrs: Default::default(),
             replaced: None,
             training: Default::default(),
+            declared_batch: self.declared_batch,
+            freed_batch: false,
         };
         operator.import(&mut cx)?;
         let unread = cx.source.unread();
@@ -104,7 +126,8 @@ impl Importer {
                 if unread.len() > 1 { "are" } else { "is" }
             ));
         }
-        let Import { name, op_type, inputs, outputs, attrs, training, replaced, .. } = cx;
+        let Import { name, op_type, inputs, outputs, attrs, training, replaced, freed_batch, .. } = cx;
+        self.freed_batch.extend(freed_batch.then(|| name.clone()));
         if let Some(list) = replaced {
             self.values.extend(outputs.into_iter().filter(|o| !o.is_empty()).zip(list));
             return Ok(());

@@ -18,13 +18,13 @@ fn declared(info: &pb::ValueInfoProto) -> Option<(DType, Vec<Option<usize>>)> {
     Some((DType::from_onnx(t.elem_type())?, dims.collect()))
 }
 
-/// Declares the model's one data input in `graph`.
+/// Declares the model's one data input in `graph`. Gives its batch size too, where the model says it as a number.
 pub(super) fn declare(
     graph: &mut Graph,
     values: &mut HashMap<String, ValueId>,
     proto: &pb::GraphProto,
     options: &ImportOptions,
-) -> Result<ValueId> {
+) -> Result<(ValueId, Option<usize>)> {
     // Up to IR version 3 every initializer is repeated as an input.
     let inputs: Vec<_> = proto.input.iter().filter(|i| !values.contains_key(i.name())).collect();
     let [info] = inputs[..] else {
@@ -74,7 +74,7 @@ pub(super) fn declare(
     let shape = std::iter::once(Dim::from(options.batch)).chain(inner.into_iter().map(Dim::Known));
     let id = graph.input(name, TensorType { dtype, shape: shape.collect() });
     values.insert(name.to_string(), id);
-    Ok(id)
+    Ok((id, dims[0]))
 }
 
 fn join(shape: &[usize]) -> String {

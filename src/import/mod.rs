@@ -17,7 +17,7 @@ pub use ties::Split;
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, DType, Graph, Tensor, ValueId};
 use crate::onnx::SourceModel;
-use importer::Importer;
+use importer::{Importer, Parts};
 use std::collections::HashMap;
 
 /// A source model as a graph, in the form for inference.
@@ -35,6 +35,9 @@ pub struct Imported {
     pub split: Vec<Split>,
     /// The version of ONNX's own domain that the model uses.
     pub opset: i64,
+    /// Nodes into whose shapes the exporter had written the batch size that it was shown: a number there was taken for the batch. Whoever relies on
+    /// it runs the network on two images together and on each by itself.
+    pub freed_batch: Vec<String>,
 }
 
 impl Imported {
@@ -42,7 +45,8 @@ impl Imported {
     pub fn over(&self, graph: Graph) -> Result<Imported> {
         let input = *graph.inputs.first().ok_or_else(|| Error::internal(format!("the graph `{}` has lost its input", graph.name)))?;
         let parameters = parameters::find(&graph);
-        Ok(Imported { graph, input, parameters, training: self.training.clone(), split: self.split.clone(), opset: self.opset })
+        let (training, split, freed_batch) = (self.training.clone(), self.split.clone(), self.freed_batch.clone());
+        Ok(Imported { graph, input, parameters, training, split, opset: self.opset, freed_batch })
     }
 }
 
@@ -70,19 +74,19 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
         let id = graph.constant(initializer.name(), tensor);
         values.insert(initializer.name().to_string(), id);
     }
-    let input = input::declare(&mut graph, &mut values, proto, options)?;
-    let mut importer = Importer::new(graph, values, opset, options);
+    let (input, declared_batch) = input::declare(&mut graph, &mut values, proto, options)?;
+    let mut importer = Importer::new(graph, values, opset, declared_batch, options);
     for (index, node) in proto.node.iter().enumerate() {
         importer.node(index, node);
     }
-    let (mut graph, values, training, split) = importer.finish()?;
+    let Parts { mut graph, values, training, split, freed_batch } = importer.finish()?;
     for output in &proto.output {
         let id = values.get(output.name()).ok_or_else(|| Error::model(format!("no node computes the output `{}`", output.name())))?;
         graph.outputs.push(*id);
     }
     let parameters = parameters::find(&graph);
     graph.verify().map_err(|e| Error::model(format!("{}: {e}", source.path.display())))?;
-    Ok(Imported { graph, input, parameters, training, split, opset })
+    Ok(Imported { graph, input, parameters, training, split, opset, freed_batch })
 }
 
 /// The version of ONNX's own domain that the model uses.

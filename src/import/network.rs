@@ -20,10 +20,11 @@ impl Network {
     pub fn open(source: SourceModel, options: ImportOptions) -> Result<Network> {
         let any = ImportOptions { batch: BatchSize::Dynamic, ..options.clone() };
         match import(&source, &any) {
-            Err(Error::Unsupported(_)) if options.batch != BatchSize::Dynamic => {
-                let base = import(&source, &options)?;
-                Ok(Network { source, options, base })
-            }
+            Err(Error::Unsupported(refused)) if options.batch != BatchSize::Dynamic => match import(&source, &options) {
+                // A batch size that the model itself speaks against adds refusals of its own, which explain nothing.
+                Err(Error::Unsupported(other)) if other.len() > refused.len() => Err(Error::Unsupported(refused)),
+                base => Ok(Network { source, options, base: base? }),
+            },
             base => Ok(Network { source, options: any, base: base? }),
         }
     }

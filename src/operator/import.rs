@@ -26,6 +26,10 @@ pub struct Import<'a> {
     pub replaced: Option<Vec<ValueId>>,
     /// What the source says for training only, written by the rule: no part of the canonical node, kept for passes.
     pub training: Attrs,
+    /// The batch size that the source declares as a number. An exporter that was shown one batch may have written it into shapes.
+    pub declared_batch: Option<usize>,
+    /// Set where the rule took such a number for the batch.
+    pub freed_batch: bool,
 }
 
 impl Import<'_> {

@@ -191,6 +191,8 @@ mod tests {
             attrs: Default::default(),
             replaced: None,
             training: Default::default(),
+            declared_batch: None,
+            freed_batch: false,
         };
         let spatial: Vec<Dim> = spatial.iter().map(|&n| Dim::Known(n)).collect();
         let window = Window::import(&mut cx, kernel.to_vec(), &spatial)?;

@@ -50,6 +50,39 @@ fn resolve(x: &TensorType, wanted: &[Elem], allow_zero: bool) -> Rule<Vec<Dim>> 
     Ok(shape)
 }
 
+/// The shape that is meant where an exporter, shown one batch of `declared` images, wrote that number down: the elements of `x` keep their order, so the
+/// axis of the batch is the one with as many elements before it as in `x`. `None` where nothing has to be freed: `x` does not depend on the batch, or
+/// the shape says so itself, or the numbers are no shape of `x` for any batch.
+fn free_batch(x: &TensorType, wanted: &[Elem], allow_zero: bool, declared: usize) -> Option<Vec<Dim>> {
+    let size = |d: &Dim| match d {
+        Dim::Known(n) => Some(*n),
+        Dim::Batch(k) => k.checked_mul(declared),
+    };
+    let count = |sizes: &[usize]| sizes.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+    let sizes: Vec<usize> = x.shape.iter().map(size).collect::<Option<_>>()?;
+    let at = x.shape.iter().position(|d| d.known().is_none())?;
+    let before = count(&sizes[..at])?;
+    let mut open = None;
+    let mut shape = vec![];
+    for (i, e) in wanted.iter().enumerate() {
+        shape.push(match *e {
+            Elem::Batch(_) => return None,
+            Elem::Int(0) if !allow_zero => *sizes.get(i)?,
+            Elem::Int(-1) if open.replace(i).is_none() => 1,
+            Elem::Int(v) => usize::try_from(v).ok()?,
+        });
+    }
+    let (all, rest) = (count(&sizes)?, count(&shape)?);
+    match open {
+        Some(open) if rest > 0 && all.is_multiple_of(rest) => shape[open] = all / rest,
+        None if rest == all => {}
+        _ => return None,
+    }
+    let axis = (0..shape.len()).find(|&i| count(&shape[..i]) == Some(before) && shape[i].is_multiple_of(declared))?;
+    let dim = |(i, n): (usize, usize)| if i == axis { Dim::Batch(n / declared) } else { Dim::Known(n) };
+    Some(shape.into_iter().enumerate().map(dim).collect())
+}
+
 /// The list that says a shape: -1 for the dimension that depends on the batch.
 fn spelled(shape: &[Dim]) -> Rule<Vec<i64>> {
     if shape.iter().filter(|d| d.known().is_none()).count() > 1 {
@@ -72,7 +105,16 @@ impl Operator for Reshape {
         let allow_zero = cx.source.int("allowzero").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
         let wanted =
             cx.elems(1).ok_or("the new shape (input 1) is computed while the model runs; export the network with constant shapes")?;
-        let shape = resolve(cx.ty(0)?, &wanted, allow_zero)?;
+        let x = cx.ty(0)?;
+        let plain = resolve(x, &wanted, allow_zero);
+        let freed = cx.declared_batch.and_then(|declared| free_batch(x, &wanted, allow_zero, declared));
+        let shape = match freed {
+            Some(freed) if plain.as_ref() != Ok(&freed) => {
+                cx.freed_batch = true;
+                freed
+            }
+            _ => plain?,
+        };
         let dims = spelled(&shape)?;
         // A zero would say "keep": only a tensor without elements has one.
         cx.set("allowzero", Attr::Int(dims.contains(&0) as i64));

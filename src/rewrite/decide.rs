@@ -103,8 +103,8 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
         )));
     }
     strengths::decide(&mut parameters, recipe)?;
-    let split = imported.split.clone();
-    Ok(Decided { plan: Plan { parameters, batch_norm, head: head.ok(), classes, frozen_norms, split }, replaced, imported })
+    let (split, freed_batch) = (imported.split.clone(), imported.freed_batch.clone());
+    Ok(Decided { plan: Plan { parameters, batch_norm, head: head.ok(), classes, frozen_norms, split, freed_batch }, replaced, imported })
 }
 
 /// Names of the scales of live BatchNorms.

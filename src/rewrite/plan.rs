@@ -50,6 +50,8 @@ pub struct Plan {
     pub frozen_norms: HashSet<String>,
     /// Parameters that had shared an initializer.
     pub split: Vec<Split>,
+    /// Nodes into whose shapes the exporter had written the batch, which was taken for what it is.
+    pub freed_batch: Vec<String>,
 }
 
 impl Plan {

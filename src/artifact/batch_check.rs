@@ -1,0 +1,79 @@
+//! What was assumed about the batch, checked by running the network.
+//!
+//! Exporters that are shown one image write the 1 into shapes. Import takes such a number for the batch, by where it stands; whether
+//! that is right is seen here: two images together must give what each gives by itself.
+
+use crate::bundle::Meaning;
+use crate::emit::{self, Dialect};
+use crate::engine::{self, EngineOptions, Session};
+use crate::error::{Error, Result};
+use crate::ir::{Tensor, TensorType};
+use crate::onnx;
+use crate::rewrite::Product;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// Norm-relative difference that float32 may make between two orders of summation.
+const TOLERANCE: f64 = 1e-3;
+
+/// Runs the network where a number in its shapes was taken for the batch. Fails where two images together do not give what two single ones
+/// give, with the difference.
+pub(super) fn check(product: &Product) -> Result<()> {
+    let Some(first) = product.plan.freed_batch.first() else { return Ok(()) };
+    let dir = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+    let path = dir.path().join("network.onnx");
+    onnx::write(&path, &emit::model(&product.evaluation.graph, Dialect::Inlined)?)?;
+    let engine = engine::open(&EngineOptions::default())?;
+    let mut session = engine.load(&path)?;
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    let images: Vec<Tensor> = (0..2).map(|_| image(product, &mut random)).collect::<Result<_>>()?;
+    let pair = [images[0].to_f64()?, images[1].to_f64()?].concat();
+    let mut shape = images[0].shape().to_vec();
+    shape[0] = 2;
+    let together = run(product, session.as_mut(), &Tensor::from_floats(images[0].dtype(), &shape, &pair))?;
+    let apart = [run(product, session.as_mut(), &images[0])?, run(product, session.as_mut(), &images[1])?].concat();
+    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference =
+        square(&mut together.iter().zip(&apart).map(|(a, b)| a - b)) / square(&mut apart.iter().copied()).max(f64::MIN_POSITIVE);
+    // A comparison that holds for no NaN.
+    if together.len() == apart.len() && difference <= TOLERANCE {
+        return Ok(());
+    }
+    let (count, others) = (product.plan.freed_batch.len(), if product.plan.freed_batch.len() > 1 { " and others" } else { "" });
+    Err(Error::model(format!(
+        "the model has its batch size written into {count} shapes (node `{first}`{others}), and it cannot be freed: two images together do not give what \
+         each gives by itself (relative difference {difference:.2e}). Export the network with a dynamic batch dimension"
+    )))
+}
+
+/// Standard normal noise, about what normalised images are.
+fn image(product: &Product, random: &mut ChaCha8Rng) -> Result<Tensor> {
+    let graph = &product.evaluation.graph;
+    let at = product.evaluation.inputs.iter().position(|m| *m == Meaning::Data);
+    let ty: &TensorType = graph.ty(graph.inputs[at.ok_or_else(|| Error::internal("the network for evaluation takes no images"))?]);
+    let shape: Vec<usize> = ty.shape.iter().map(|d| d.known().unwrap_or(1)).collect();
+    let mut uniform = || (random.next_u32() as f64 + 0.5) / 4_294_967_296.0;
+    let values: Vec<f64> =
+        (0..shape.iter().product()).map(|_| (-2.0 * f64::ln(uniform())).sqrt() * (std::f64::consts::TAU * uniform()).cos()).collect();
+    Ok(Tensor::from_floats(ty.dtype, &shape, &values))
+}
+
+/// The network's first output for these images, from the state at the start.
+fn run(product: &Product, session: &mut dyn Session, images: &Tensor) -> Result<Vec<f64>> {
+    let missing = || Error::internal("the network for evaluation has an input that is neither images nor state");
+    let graph = &product.evaluation.graph;
+    let mut feeds = vec![];
+    for (meaning, &value) in product.evaluation.inputs.iter().zip(&graph.inputs) {
+        let tensor = match meaning {
+            Meaning::Data => images,
+            Meaning::State(name) => {
+                let slot = product.state.iter().find(|s| s.name == *name).ok_or_else(missing)?;
+                slot.start.as_ref().ok_or_else(missing)?
+            }
+            _ => return Err(missing()),
+        };
+        feeds.push((graph.name_of(value), tensor));
+    }
+    let first = session.run(&feeds)?.into_iter().next();
+    Ok(first.ok_or_else(|| Error::internal("the network for evaluation gives nothing"))?.to_f64()?)
+}
