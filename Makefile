@@ -8,7 +8,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
+.PHONY: compare-bundles help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ python-test: setup build ## Run the Python tests (PYTEST_ARGS="-q -k NAME" choos
 check: format lint docs test sanitize ## Everything that has to pass: format, lints, documentation, tests
 
 SANITIZER_HOST := x86_64-unknown-linux-gnu
+
+compare-bundles: setup build ## Compare the bundles of this build with those of another (BEFORE=path/to/spgraph)
+	@test -n "$(BEFORE)" || { echo "make compare-bundles: name the other binary with BEFORE=path/to/spgraph" >&2; exit 2; }
+	$(VENV)/bin/python tests/compare_bundles.py $(BEFORE) $(BINARY)
 
 sanitize: ## Run the native kernels' tests under AddressSanitizer (x86-64 Linux)
 ifeq ($(shell uname -sm),Linux x86_64)
