@@ -3,7 +3,7 @@
 //! A graph grows at its end only: a node's inputs exist before it, so the nodes are always in topological order. To change what is in
 //! the middle, make a new graph of the old one: [`rebuild`](super::rebuild()).
 
-use super::{Attrs, Dim, Domain, Tensor, TensorType};
+use super::{Attrs, Dim, Domain, Layout, Tensor, TensorType};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -43,6 +43,8 @@ pub struct Value {
     pub name: String,
     /// Element type and dimensions.
     pub ty: TensorType,
+    /// How its elements lie in memory.
+    pub layout: Layout,
     /// Set for initializers and folded results.
     pub constant: Option<Tensor>,
     /// Elements of an integer tensor computed from shapes, where one of them is the batch size.
@@ -139,7 +141,7 @@ impl Graph {
     fn push_value(&mut self, name: String, ty: TensorType) -> ValueId {
         let id = ValueId(self.values.len() as u32);
         self.by_name.insert(name.clone(), id);
-        self.values.push(Value { name, ty, constant: None, elems: None, producer: None });
+        self.values.push(Value { name, ty, layout: Layout::default(), constant: None, elems: None, producer: None });
         id
     }
 

@@ -83,7 +83,7 @@ impl<'s, 't> Rebuild<'s, 't> {
         for (&from, &to) in node.outputs.iter().zip(&made) {
             let known = self.source.value(from);
             let value = self.graph.value_mut(to);
-            (value.constant, value.elems) = (known.constant.clone(), known.elems.clone());
+            (value.constant, value.elems, value.layout) = (known.constant.clone(), known.elems.clone(), known.layout);
         }
         Ok(made)
     }

@@ -143,6 +143,16 @@ impl From<usize> for Dim {
     }
 }
 
+/// How the elements of a value lie in memory. Its type is the same in every layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Layout {
+    /// As ONNX has it: the type's last dimension is the innermost.
+    #[default]
+    Onnx,
+    /// An image of the type `[N, C, H, W]` that lies as `[N, H, W, C]`.
+    ChannelsLast,
+}
+
 /// Element type and dimensions of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TensorType {

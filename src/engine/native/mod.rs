@@ -1,25 +1,19 @@
 //! Native kernels: operators of our own, registered with ONNX Runtime, in the place of those nodes and functions of a graph that
 //! they cover. Images are `[N, H, W, C]` between them. A graph never needs them, and its inputs and outputs stay as they are.
 //!
-//! [`ops`] has one file for each operator, [`layout`] puts them in, [`fuse`] lets them do what follows them, [`compute`] is their
+//! [`ops`] has one file for each operator, passes put them into a graph and let them do what follows them, [`compute`] is their
 //! arithmetic.
 
 // The one purpose of this folder is arithmetic on raw buffers; each unsafe block says why it is sound.
 mod compute;
-mod fuse;
-mod graph;
-mod layout;
 mod ops;
 
 pub use self::compute::Isa;
-pub use self::ops::domain;
 
 use crate::error::{Error, Result};
-use crate::ir::Domain;
-use crate::onnx::{inline_functions, pb};
-use crate::operator::Function;
-use prost::Message;
-use std::collections::HashSet;
+use crate::ir::{Domain, Graph};
+use crate::pass::{self, ChannelsLast, FuseKernels, Inline, Pass, RestoreOperators, UpdateInPlace, shared_buffers};
+use ort::operator::OperatorDomain;
 
 /// Chooses which instructions the kernels use.
 const ISA_VARIABLE: &str = "SPGRAPH_ISA";
@@ -52,53 +46,44 @@ pub fn suits(isa: Isa) -> bool {
     isa != Isa::Portable || cfg!(target_arch = "aarch64")
 }
 
-/// A model with native operators.
+/// All native operators, for a session with that many threads.
+pub fn domain(threads: usize, isa: Isa) -> ort::Result<OperatorDomain> {
+    ops::domain(ops::TABLE, threads, isa)
+}
+
+/// A graph with native operators.
 pub struct Prepared {
-    /// The model, encoded.
-    pub bytes: Vec<u8>,
+    pub graph: Graph,
     /// Pairs of a graph input and an output that may share a buffer: a parameter and its next value.
     pub in_place: Vec<(String, String)>,
 }
 
-/// The model with native operators; `None` where they cover nothing of it. With `inlined`, the functions that are left are written
-/// out.
-pub fn prepare(mut model: pb::ModelProto, inlined: bool) -> Result<Option<Prepared>> {
-    let Some(in_place) = rewrite(&mut model) else { return Ok(None) };
+/// The graph with native operators; `None` where they cover no image of it. With `inlined`, the functions that are left are written out.
+pub fn prepare(mut graph: Graph, inlined: bool) -> Result<Option<Prepared>> {
+    let kernels = ops::kernels();
+    let placing: [&dyn Pass; 2] = [
+        // Alternatives are chosen for ONNX Runtime's own kernels.
+        &RestoreOperators,
+        // Kernels in the place of what they cover.
+        &ChannelsLast { kernels: &kernels },
+    ];
+    let finishing: [&dyn Pass; 2] = [
+        // What follows a kernel goes into it.
+        &FuseKernels { kernels: &kernels },
+        // After all fusions, which change who reads a parameter.
+        &UpdateInPlace { kernels: &kernels },
+    ];
+    pass::apply(&mut graph, &placing)?;
+    if !graph.nodes.iter().any(|n| n.domain == Domain::Native && kernels.iter().any(|k| k.name == n.op_type && k.has_images())) {
+        return Ok(None);
+    }
+    pass::apply(&mut graph, &finishing)?;
     if inlined {
-        inline_functions(&mut model)?;
+        pass::apply(&mut graph, &[&Inline])?;
     }
-    Ok(Some(Prepared { bytes: model.encode_to_vec(), in_place }))
-}
-
-/// Puts native operators into the model, and gives what may share a buffer; `None` where there is nothing that they cover.
-fn rewrite(model: &mut pb::ModelProto) -> Option<Vec<(String, String)>> {
-    restore_operators(model);
-    let graph = model.graph.as_mut()?;
-    let mut editor = graph::Editor::new(graph);
-    let count = layout::apply(&mut editor);
-    fuse::apply(&mut editor);
-    let in_place = fuse::in_place(&editor);
-    graph.node = editor.nodes;
-    if count == 0 {
-        return None;
-    }
-    let called: HashSet<&str> = graph.node.iter().filter(|n| n.domain() == Domain::Function.name()).map(|n| n.op_type()).collect();
-    model.functions.retain(|f| f.domain() != Domain::Function.name() || called.contains(f.name()));
-    // Shapes that were declared inside the graph are those of images with their channels first.
-    graph.value_info.clear();
-    model.opset_import.push(pb::OperatorSetIdProto { domain: Some(ops::DOMAIN.into()), version: Some(1) });
-    Some(in_place)
-}
-
-/// Puts the operators back for which functions of the domain [`Domain::Alternative`] stand.
-fn restore_operators(model: &mut pb::ModelProto) {
-    let alternative = Domain::Alternative.name();
-    for node in model.graph.iter_mut().flat_map(|g| &mut g.node).filter(|n| n.domain() == alternative) {
-        node.op_type = Some(Function::base_name(node.op_type()).into());
-        node.domain = None;
-    }
-    model.functions.retain(|f| f.domain() != alternative);
-    model.opset_import.retain(|o| o.domain() != alternative);
+    let name = |v| graph.name_of(v).to_string();
+    let in_place = shared_buffers(&graph, &kernels).into_iter().map(|(now, next)| (name(now), name(next))).collect();
+    Ok(Some(Prepared { graph, in_place }))
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use self::environment::{environment, preload_cuda_libraries};
 use self::explain::explain;
 use self::stepper::OrtStepper;
 use self::values::{output, to_ort};
-use super::model::{WRITTEN_OUT, read_model, without_functions};
-use super::native;
+use super::model::{WRITTEN_OUT, emitted, read_model, typed, without_functions};
+use super::native::{self, Prepared};
 use super::options::{Device, EngineChoice, EngineOptions, description};
 use super::session::{Engine, EngineEntry, Opened, Session, Stepper};
 use super::signature::{Signature, StatePort, graph_of, one_paragraph};
@@ -120,16 +120,18 @@ impl OrtEngine {
     /// With `profile`, the session records node times; the path is the beginning of the record's file name.
     /// Gives the pairs of inputs and outputs that may share a buffer as well.
     fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(Loaded, Signature, SharedBuffers)> {
-        let proto = read_model(model)?.proto;
-        let signature = Signature::from_graph(graph_of(&proto, model)?, model)?;
-        let native = match self.native {
-            Some(isa) => native::prepare(proto, profile.is_some())?.map(|prepared| (isa, prepared)),
-            None => {
-                // ONNX Runtime reads the file for itself.
-                drop(proto);
-                None
-            }
+        let file = read_model(model)?;
+        let signature = Signature::from_graph(graph_of(&file.proto, model)?, model)?;
+        let native = match self.native.and_then(|isa| Some((isa, typed(&file)?))) {
+            Some((isa, graph)) => native::prepare(graph, profile.is_some())?.map(|prepared| (isa, prepared)),
+            None => None,
         };
+        let native = match native {
+            Some((isa, Prepared { graph, in_place })) => Some((isa, emitted(&graph, &file)?.encode_to_vec(), in_place)),
+            None => None,
+        };
+        // ONNX Runtime has the bytes, or reads the file for itself.
+        drop(file);
         let commit = || {
             let mut builder = self.builder()?;
             if let Some(path) = profile {
@@ -138,7 +140,7 @@ impl OrtEngine {
             match &native {
                 // ONNX Runtime is given the path, not the bytes, so that it finds external data beside the model.
                 None => builder.commit_from_file(model),
-                Some((isa, native::Prepared { bytes, .. })) => {
+                Some((isa, bytes, _)) => {
                     let folder = model.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                     let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
                     builder
@@ -149,7 +151,7 @@ impl OrtEngine {
             }
         };
         let session = commit().map_err(|e| explain("load", &signature.model, &e))?;
-        Ok((session, signature, native.map(|(_, n)| n.in_place).unwrap_or_default()))
+        Ok((session, signature, native.map(|(.., in_place)| in_place).unwrap_or_default()))
     }
 
     fn stepper(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, profile: Option<&Path>) -> Result<OrtStepper> {

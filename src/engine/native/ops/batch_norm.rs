@@ -3,21 +3,22 @@
 use super::super::compute::norm::{Affine, affine};
 use super::super::compute::{Cores, Epilogue};
 use super::conv::is_set;
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use crate::pass::{Extras, Kernel, Port, RECTIFIED, Replaces};
 use ort::Result;
 
 /// `(x, scale, shift, mean, variance, addend?) → y`; attributes `epsilon` and `relu`.
 pub const BATCH_NORM: Native = Native {
-    name: "BatchNormalization",
-    replaces: Some(Replaces {
-        function: false,
-        op_type: "BatchNormalization",
-        covers: |editor, node| editor.is_image(&node.input[0]) && node.output.len() == 1 && editor.int(node, "training_mode", 0) == 0,
-        shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),
-    }),
-    inputs: &[Port::Image, Port::Plain, Port::Plain, Port::Plain, Port::Plain, Port::OptionalImage],
-    outputs: &[Port::Image],
-    create: |attributes| Ok(Box::new(BatchNorm { epsilon: epsilon(attributes), relu: is_set(attributes, "relu") })),
+    kernel: Kernel {
+        name: "BatchNormalization",
+        replaces: Replaces::Operator("BatchNormalization"),
+        covers: |n| n.node.outputs.len() == 1 && n.node.int("training_mode", 0) == 0,
+        inputs: &[Port::Image, Port::Plain, Port::Plain, Port::Plain, Port::Plain, Port::OptionalImage],
+        outputs: &[Port::Image],
+        extras: Extras { rectifies: true, addend: Some(5), ..Extras::NONE },
+    },
+    create: |attributes| Ok(Box::new(BatchNorm { epsilon: epsilon(attributes), relu: is_set(attributes, RECTIFIED) })),
 };
 
 pub fn epsilon(attributes: &ort::operator::KernelContext) -> f32 {

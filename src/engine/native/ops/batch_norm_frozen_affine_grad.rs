@@ -3,20 +3,22 @@
 use super::super::compute::Cores;
 use super::super::compute::norm::cotangent_sums;
 use super::batch_norm::{epsilon, inverse};
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use crate::ops::batch_norm;
+use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
 
 /// `(dy, x, mean, variance) → dscale, dshift`; attribute `epsilon`.
 pub const BATCH_NORM_FROZEN_AFFINE_GRAD: Native = Native {
-    name: "BatchNormFrozenAffineGrad",
-    replaces: Some(Replaces {
-        function: true,
-        op_type: "BatchNormFrozenAffineGrad",
-        covers: |editor, node| editor.is_image(&node.input[1]),
-        shape: None,
-    }),
-    inputs: &[Port::Image, Port::Image, Port::Plain, Port::Plain],
-    outputs: &[Port::Plain, Port::Plain],
+    kernel: Kernel {
+        name: "BatchNormFrozenAffineGrad",
+        replaces: Replaces::Function(&batch_norm::FROZEN_AFFINE_GRAD),
+        covers: |_| true,
+        inputs: &[Port::BroughtImage, Port::Image, Port::Plain, Port::Plain],
+        outputs: &[Port::Plain, Port::Plain],
+        extras: Extras::NONE,
+    },
     create: |attributes| Ok(Box::new(BatchNormFrozenAffineGrad { epsilon: epsilon(attributes) })),
 };
 

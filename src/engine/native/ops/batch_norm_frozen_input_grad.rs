@@ -3,20 +3,22 @@
 use super::super::compute::norm::{Affine, affine};
 use super::super::compute::{Cores, Epilogue};
 use super::batch_norm::{epsilon, inverse};
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use crate::ops::batch_norm;
+use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
 
 /// `(dy, scale, variance) → dx`; attribute `epsilon`.
 pub const BATCH_NORM_FROZEN_INPUT_GRAD: Native = Native {
-    name: "BatchNormFrozenInputGrad",
-    replaces: Some(Replaces {
-        function: true,
-        op_type: "BatchNormFrozenInputGrad",
-        covers: |editor, node| editor.is_image(&node.input[0]),
-        shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),
-    }),
-    inputs: &[Port::Image, Port::Plain, Port::Plain],
-    outputs: &[Port::Image],
+    kernel: Kernel {
+        name: "BatchNormFrozenInputGrad",
+        replaces: Replaces::Function(&batch_norm::FROZEN_INPUT_GRAD),
+        covers: |_| true,
+        inputs: &[Port::Image, Port::Plain, Port::Plain],
+        outputs: &[Port::Image],
+        extras: Extras::NONE,
+    },
     create: |attributes| Ok(Box::new(BatchNormFrozenInputGrad { epsilon: epsilon(attributes) })),
 };
 

@@ -4,21 +4,23 @@ use super::super::compute::norm::{Affine, affine, moments};
 use super::super::compute::{Cores, Epilogue};
 use super::batch_norm::{epsilon, inverse};
 use super::conv::is_set;
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use crate::ops::batch_norm;
+use crate::pass::{Extras, Kernel, Port, RECTIFIED, Replaces};
 use ort::Result;
 
 /// `(x, scale, shift, addend?) → y, mean, biased variance`; attributes `epsilon` and `relu`.
 pub const BATCH_NORM_TRAIN: Native = Native {
-    name: "BatchNormTrain",
-    replaces: Some(Replaces {
-        function: true,
-        op_type: "BatchNormTrain",
-        covers: |editor, node| editor.is_image(&node.input[0]),
-        shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),
-    }),
-    inputs: &[Port::Image, Port::Plain, Port::Plain, Port::OptionalImage],
-    outputs: &[Port::Image, Port::Plain, Port::Plain],
-    create: |attributes| Ok(Box::new(BatchNormTrain { epsilon: epsilon(attributes), relu: is_set(attributes, "relu") })),
+    kernel: Kernel {
+        name: "BatchNormTrain",
+        replaces: Replaces::Function(&batch_norm::TRAIN),
+        covers: |_| true,
+        inputs: &[Port::Image, Port::Plain, Port::Plain, Port::OptionalImage],
+        outputs: &[Port::Image, Port::Plain, Port::Plain],
+        extras: Extras { rectifies: true, addend: Some(3), ..Extras::NONE },
+    },
+    create: |attributes| Ok(Box::new(BatchNormTrain { epsilon: epsilon(attributes), relu: is_set(attributes, RECTIFIED) })),
 };
 
 struct BatchNormTrain {

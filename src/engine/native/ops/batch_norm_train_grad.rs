@@ -6,20 +6,22 @@
 use super::super::compute::norm::{Affine, affine, cotangent_sums};
 use super::super::compute::{Cores, Epilogue};
 use super::batch_norm::{epsilon, inverse};
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use crate::ops::batch_norm;
+use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
 
 /// `(dy, x, scale, mean, variance) → dx, dscale, dshift`; attribute `epsilon`.
 pub const BATCH_NORM_TRAIN_GRAD: Native = Native {
-    name: "BatchNormTrainGrad",
-    replaces: Some(Replaces {
-        function: true,
-        op_type: "BatchNormTrainGrad",
-        covers: |editor, node| editor.is_image(&node.input[1]),
-        shape: Some(|editor, node| editor.shape(&node.input[1]).map(<[i64]>::to_vec)),
-    }),
-    inputs: &[Port::Image, Port::Image, Port::Plain, Port::Plain, Port::Plain],
-    outputs: &[Port::Image, Port::Plain, Port::Plain],
+    kernel: Kernel {
+        name: "BatchNormTrainGrad",
+        replaces: Replaces::Function(&batch_norm::TRAIN_GRAD),
+        covers: |_| true,
+        inputs: &[Port::BroughtImage, Port::Image, Port::Plain, Port::Plain, Port::Plain],
+        outputs: &[Port::Image, Port::Plain, Port::Plain],
+        extras: Extras::NONE,
+    },
     create: |attributes| Ok(Box::new(BatchNormTrainGrad { epsilon: epsilon(attributes) })),
 };
 

@@ -2,24 +2,28 @@
 
 use super::super::compute::Cores;
 use super::super::compute::norm::column_sums;
-use super::super::graph::Editor;
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
-use crate::onnx::pb::NodeProto;
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use crate::operator::View;
+use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
 
 /// `x → sums`, `[C]`.
 pub const CHANNEL_SUM: Native = Native {
-    name: "ChannelSum",
-    replaces: Some(Replaces { function: false, op_type: "ReduceSum", covers, shape: None }),
-    inputs: &[Port::Image],
-    outputs: &[Port::Plain],
+    kernel: Kernel {
+        name: "ChannelSum",
+        replaces: Replaces::Operator("ReduceSum"),
+        covers: covers,
+        inputs: &[Port::Image],
+        outputs: &[Port::Plain],
+        extras: Extras { channel_sums: Some((0, 0)), ..Extras::NONE },
+    },
     create: |_| Ok(Box::new(ChannelSum)),
 };
 
 /// Sums of images over all axes but the channels', which do not stay.
-pub fn covers(editor: &Editor, node: &NodeProto) -> bool {
-    let axes = node.input.get(1).and_then(|axes| editor.int_constant(axes));
-    editor.is_image(&node.input[0]) && editor.int(node, "keepdims", 1) == 0 && axes.is_some_and(|axes| axes == [0, 2, 3])
+fn covers(n: &View) -> bool {
+    n.node.int("keepdims", 1) == 0 && n.ints(1).is_some_and(|axes| axes == [0, 2, 3])
 }
 
 struct ChannelSum;

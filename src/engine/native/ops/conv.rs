@@ -1,33 +1,38 @@
 //! Convolution, with what follows it: bias, an image to add, a rectifier.
 
 use super::super::compute::{ConvPlan, Cores, Epilogue};
-use super::super::graph::Editor;
-use super::window::{self, Window, is_plain};
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
-use crate::onnx::pb::NodeProto;
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use super::window::{Window, is_plain};
+use crate::ir::DType;
+use crate::operator::View;
+use crate::pass::{Extras, Kernel, Port, RECTIFIED, Replaces};
 use ort::operator::KernelContext;
 use ort::{Error, Result};
 
 /// `(x, w, bias?, addend?) → y`; attributes of `Conv`, `relu`, and `output` with the image's height and width.
 pub const CONV: Native = Native {
-    name: "Conv",
-    replaces: Some(Replaces { function: false, op_type: "Conv", covers, shape: Some(shape) }),
-    inputs: &[Port::Image, Port::Plain, Port::OptionalPlain, Port::OptionalImage],
-    outputs: &[Port::Image],
+    kernel: Kernel {
+        name: "Conv",
+        replaces: Replaces::Operator("Conv"),
+        covers: covers,
+        inputs: &[Port::BroughtImage, Port::Plain, Port::OptionalPlain, Port::OptionalImage],
+        outputs: &[Port::Image],
+        extras: Extras { rectifies: true, addend: Some(3), ..Extras::NONE },
+    },
     create: |attributes| {
-        Ok(Box::new(ConvKernel { window: Window::read(attributes)?, relu: is_set(attributes, "relu"), pads: pads(attributes), plan: None }))
+        Ok(Box::new(ConvKernel {
+            window: Window::read(attributes)?,
+            relu: is_set(attributes, RECTIFIED),
+            pads: pads(attributes),
+            plan: None,
+        }))
     },
 };
 
-/// Convolutions of images with known weights' shapes.
-pub fn covers(editor: &Editor, node: &NodeProto) -> bool {
-    let known = node.input.get(1).is_some_and(|w| editor.shape(w).is_some_and(|s| s.len() == 4) && editor.is_float(w));
-    known && is_plain(editor, node)
-}
-
-fn shape(editor: &Editor, node: &NodeProto) -> Option<Vec<i64>> {
-    let features = *editor.shape(&node.input[1])?.first()?;
-    window::output(editor, node, Some(features))
+/// Convolutions of images, with weights of the same type.
+pub fn covers(n: &View) -> bool {
+    n.ty(1).is_ok_and(|w| w.dtype == DType::F32) && is_plain(n.node)
 }
 
 pub fn is_set(attributes: &KernelContext, name: &str) -> bool {

@@ -1,20 +1,26 @@
 //! The gradient of a convolution's input, with what follows it: a cotangent to add, a rectifier's mask.
 
 use super::super::compute::{ConvPlan, Cores, Epilogue};
-use super::super::graph::Editor;
-use super::conv::{self, planned};
+use super::conv::planned;
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
 use super::window::Window;
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
-use crate::onnx::pb::NodeProto;
+use crate::operator::View;
+use crate::ops::conv;
+use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::{Error, Result};
 
 /// `(dy, w, addend?, y?) → dx`: with `y`, 0 where it is not positive. Attributes of the convolution, and `input_shape`, the height and
 /// width of its input.
 pub const CONV_INPUT_GRAD: Native = Native {
-    name: "ConvInputGrad",
-    replaces: Some(Replaces { function: true, op_type: "ConvInputGrad", covers, shape: Some(shape) }),
-    inputs: &[Port::Image, Port::Plain, Port::OptionalImage, Port::OptionalImage],
-    outputs: &[Port::Image],
+    kernel: Kernel {
+        name: "ConvInputGrad",
+        replaces: Replaces::Function(&conv::INPUT_GRAD),
+        covers: covers,
+        inputs: &[Port::Image, Port::Plain, Port::OptionalImage, Port::OptionalImage],
+        outputs: &[Port::Image],
+        extras: Extras { addend: Some(2), mask: Some(3), ..Extras::NONE },
+    },
     create: |attributes| {
         let size = attributes.get::<Vec<i64>>("input_shape").unwrap_or_default();
         let [height, width] = size[..] else { return Err(Error::new("`input_shape` must be a height and a width")) };
@@ -23,16 +29,8 @@ pub const CONV_INPUT_GRAD: Native = Native {
 };
 
 /// What the forward convolution covers, where the input's size is known.
-fn covers(editor: &Editor, node: &NodeProto) -> bool {
-    conv::covers(editor, node) && editor.ints(node, "input_shape").len() == 2 && editor.is_image(&node.input[0])
-}
-
-fn shape(editor: &Editor, node: &NodeProto) -> Option<Vec<i64>> {
-    let channels = *editor.shape(&node.input[1])?.get(1)? * editor.int(node, "group", 1);
-    match (editor.shape(&node.input[0])?, editor.ints(node, "input_shape")) {
-        ([images, ..], [height, width]) => Some(vec![*images, channels, *height, *width]),
-        _ => None,
-    }
+fn covers(n: &View) -> bool {
+    super::conv::covers(n) && n.node.ints("input_shape").len() == 2
 }
 
 struct ConvInputGrad {

@@ -1,26 +1,26 @@
 //! The gradients of a convolution's weights and bias.
 
 use super::super::compute::{ConvPlan, Cores};
-use super::super::graph::Editor;
 use super::conv::planned;
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
 use super::window::{Window, is_plain};
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
-use crate::onnx::pb::NodeProto;
+use crate::ops::conv;
+use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
 
 /// `(x, dy) → dw, db?`; `dw` is `[O, C/group, kh, kw]`. Attributes of the convolution.
 pub const CONV_WEIGHT_GRAD: Native = Native {
-    name: "ConvWeightGrad",
-    replaces: Some(Replaces { function: true, op_type: "ConvWeightGrad", covers, shape: None }),
-    inputs: &[Port::Image, Port::Image],
-    outputs: &[Port::Plain, Port::OptionalPlain],
+    kernel: Kernel {
+        name: "ConvWeightGrad",
+        replaces: Replaces::Function(&conv::WEIGHT_GRAD),
+        covers: |n| is_plain(n.node),
+        inputs: &[Port::Image, Port::Image],
+        outputs: &[Port::Plain, Port::OptionalPlain],
+        extras: Extras { channel_sums: Some((1, 1)), ..Extras::NONE },
+    },
     create: |attributes| Ok(Box::new(ConvWeightGrad { window: Window::read(attributes)?, plan: None })),
 };
-
-/// Convolutions of images.
-fn covers(editor: &Editor, node: &NodeProto) -> bool {
-    is_plain(editor, node) && node.input.iter().all(|v| editor.is_image(v))
-}
 
 struct ConvWeightGrad {
     window: Window,

@@ -1,20 +1,21 @@
 //! The mean of each channel of an image.
 
 use super::super::compute::{Cores, images};
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
 
 /// `x → y`, `[N, C, 1, 1]`.
 pub const GLOBAL_AVERAGE_POOL: Native = Native {
-    name: "GlobalAveragePool",
-    replaces: Some(Replaces {
-        function: false,
-        op_type: "GlobalAveragePool",
-        covers: |editor, node| editor.is_image(&node.input[0]),
-        shape: None,
-    }),
-    inputs: &[Port::Image],
-    outputs: &[Port::Plain],
+    kernel: Kernel {
+        name: "GlobalAveragePool",
+        replaces: Replaces::Operator("GlobalAveragePool"),
+        covers: |_| true,
+        inputs: &[Port::Image],
+        outputs: &[Port::Plain],
+        extras: Extras::NONE,
+    },
     create: |_| Ok(Box::new(GlobalAveragePool)),
 };
 

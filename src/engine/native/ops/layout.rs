@@ -2,24 +2,14 @@
 
 use super::super::compute::Cores;
 use super::super::compute::images::transposed;
-use super::{Compute, Inputs, Native, Outputs, Port};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use crate::pass::{TO_CHANNELS_FIRST, TO_CHANNELS_LAST};
 use ort::{Error, Result};
 
-pub const TO_CHANNELS_LAST: Native = Native {
-    name: "ToChannelsLast",
-    replaces: None,
-    inputs: &[Port::Plain],
-    outputs: &[Port::Image],
-    create: |_| Ok(Box::new(Layout { last: true })),
-};
+pub const TO_LAST: Native = Native { kernel: TO_CHANNELS_LAST, create: |_| Ok(Box::new(Layout { last: true })) };
 
-pub const TO_CHANNELS_FIRST: Native = Native {
-    name: "ToChannelsFirst",
-    replaces: None,
-    inputs: &[Port::Image],
-    outputs: &[Port::Plain],
-    create: |_| Ok(Box::new(Layout { last: false })),
-};
+pub const TO_FIRST: Native = Native { kernel: TO_CHANNELS_FIRST, create: |_| Ok(Box::new(Layout { last: false })) };
 
 struct Layout {
     last: bool,

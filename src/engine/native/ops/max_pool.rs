@@ -1,30 +1,30 @@
 //! The largest element of each window.
 
 use super::super::compute::{ConvGeometry, Cores, images};
-use super::super::graph::Editor;
-use super::window::{self, Window, is_plain};
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
-use crate::onnx::pb::NodeProto;
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use super::window::{Window, is_plain};
+use crate::operator::View;
+use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
 
 /// `x → y`; attributes of `MaxPool`.
 pub const MAX_POOL: Native = Native {
-    name: "MaxPool",
-    replaces: Some(Replaces {
-        function: false,
-        op_type: "MaxPool",
-        covers,
-        shape: Some(|editor, node| window::output(editor, node, None)),
-    }),
-    inputs: &[Port::Image],
-    outputs: &[Port::Image],
+    kernel: Kernel {
+        name: "MaxPool",
+        replaces: Replaces::Operator("MaxPool"),
+        covers: covers,
+        inputs: &[Port::Image],
+        outputs: &[Port::Image],
+        extras: Extras::NONE,
+    },
     create: |attributes| Ok(Box::new(MaxPool { window: Window::read(attributes)?, pads: super::conv::pads(attributes) })),
 };
 
 /// Windows over images that are counted down, without indices.
-pub fn covers(editor: &Editor, node: &NodeProto) -> bool {
-    let whole = editor.int(node, "ceil_mode", 0) == 0 && editor.int(node, "storage_order", 0) == 0;
-    is_plain(editor, node) && whole && node.output.len() == 1 && editor.is_image(&node.input[0])
+pub fn covers(n: &View) -> bool {
+    let whole = n.node.int("ceil_mode", 0) == 0 && n.node.int("storage_order", 0) == 0;
+    is_plain(n.node) && whole && n.node.outputs.len() == 1
 }
 
 struct MaxPool {

@@ -2,21 +2,23 @@
 
 use super::super::compute::{Cores, images};
 use super::max_pool::covers;
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
 use super::window::Window;
-use super::{Compute, Inputs, Native, Outputs, Port, Replaces};
+use crate::ops::max_pool;
+use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
 
 /// `(x, y, dy) → dx`; attributes of `MaxPool`.
 pub const MAX_POOL_GRAD: Native = Native {
-    name: "MaxPoolGrad",
-    replaces: Some(Replaces {
-        function: true,
-        op_type: "MaxPoolGrad",
-        covers,
-        shape: Some(|editor, node| editor.shape(&node.input[0]).map(<[i64]>::to_vec)),
-    }),
-    inputs: &[Port::Image, Port::Image, Port::Image],
-    outputs: &[Port::Image],
+    kernel: Kernel {
+        name: "MaxPoolGrad",
+        replaces: Replaces::Function(&max_pool::GRAD),
+        covers: covers,
+        inputs: &[Port::Image, Port::BroughtImage, Port::BroughtImage],
+        outputs: &[Port::Image],
+        extras: Extras::NONE,
+    },
     create: |attributes| Ok(Box::new(MaxPoolGrad { window: Window::read(attributes)? })),
 };
 

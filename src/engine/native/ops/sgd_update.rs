@@ -3,22 +3,55 @@
 use super::super::compute::Cores;
 use super::super::compute::update::{Pull, Step, update};
 use super::conv::is_set;
-use super::{Compute, Inputs, Native, Outputs, Port};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use crate::ir::DType;
+use crate::operator::View;
+use crate::optim::sgd;
+use crate::pass::{Extras, Kernel, Penalties, Port, Replaces};
+use crate::penalty::{l2, l2_sp, l2_sp_fisher};
 use ort::Result;
 
 /// `(w, gradient, lr, velocity, strength?, start?, fisher?, after…) → next w, next velocity, penalty?`; attributes `momentum`,
 /// `nesterov`. The next values may have the buffers of the present ones: `after` are values for which nothing else than to be there
 /// first is asked, those of the nodes that read `w`.
 pub const SGD_UPDATE: Native = Native {
-    name: "SgdUpdate",
-    replaces: None,
-    inputs: &[Port::Plain, Port::Plain, Port::Plain, Port::Plain, Port::OptionalPlain, Port::OptionalPlain, Port::OptionalPlain, Port::Any],
-    outputs: &[Port::Plain, Port::Plain, Port::OptionalPlain],
+    kernel: Kernel {
+        name: "SgdUpdate",
+        replaces: Replaces::Function(&sgd::UPDATE),
+        covers,
+        inputs: &[
+            Port::Plain,
+            Port::Plain,
+            Port::Plain,
+            Port::Plain,
+            Port::OptionalPlain,
+            Port::OptionalPlain,
+            Port::OptionalPlain,
+            Port::Others,
+        ],
+        outputs: &[Port::Plain, Port::Plain, Port::OptionalPlain],
+        extras: Extras {
+            penalties: Some(Penalties {
+                functions: &[&l2::PENALTY, &l2_sp::PENALTY, &l2_sp_fisher::PENALTY],
+                gradient: 1,
+                strength: 4,
+                value: 2,
+            }),
+            replaces: &[(0, 0), (3, 1)],
+            ..Extras::NONE
+        },
+    },
     create: |attributes| {
         let momentum = attributes.get::<f32>("momentum").unwrap_or(0.0);
         Ok(Box::new(SgdUpdate { momentum, nesterov: is_set(attributes, "nesterov") }))
     },
 };
+
+/// Updates of float32 with momentum.
+fn covers(n: &View) -> bool {
+    n.node.inputs.len() == 4 && n.ty(0).is_ok_and(|w| w.dtype == DType::F32)
+}
 
 struct SgdUpdate {
     momentum: f32,

@@ -1,8 +1,7 @@
 //! The attributes of convolutions and poolings.
 
 use super::super::compute::ConvGeometry;
-use super::super::graph::Editor;
-use crate::onnx::pb::NodeProto;
+use crate::ir::Node;
 use ort::operator::KernelContext;
 use ort::{Error, Result};
 
@@ -17,10 +16,9 @@ pub struct Window {
 }
 
 /// Whether the node is about images (kernels of two dimensions), with explicit pads.
-pub fn is_plain(editor: &Editor, node: &NodeProto) -> bool {
-    let auto_pad = editor.string(node, "auto_pad");
-    let pads = editor.ints(node, "pads");
-    editor.ints(node, "kernel_shape").len() == 2
+pub fn is_plain(node: &Node) -> bool {
+    let (auto_pad, pads) = (node.string("auto_pad"), node.ints("pads"));
+    node.ints("kernel_shape").len() == 2
         && (auto_pad.is_empty() || auto_pad == "NOTSET")
         && (pads.is_empty() || (pads.len() == 4 && pads.iter().all(|&p| p >= 0)))
 }
@@ -86,16 +84,4 @@ impl Window {
     pub fn kernel(&self) -> [usize; 2] {
         self.kernel
     }
-}
-
-/// The shape `[N, features, H', W']` that windows over the node's first input give; `features` of `None` are its channels.
-pub fn output(editor: &Editor, node: &NodeProto, features: Option<i64>) -> Option<Vec<i64>> {
-    let &[images, channels, height, width] = editor.shape(&node.input[0])? else { return None };
-    let at = |name: &str, i: usize, default: i64| editor.ints(node, name).get(i).copied().unwrap_or(default);
-    let size = |axis: usize, whole: i64| {
-        let extent = (at("kernel_shape", axis, 1) - 1) * at("dilations", axis, 1) + 1;
-        let padded = whole + at("pads", axis, 0) + at("pads", axis + 2, 0);
-        (whole > 0).then(|| (padded - extent) / at("strides", axis, 1).max(1) + 1)
-    };
-    Some(vec![images, features.unwrap_or(channels), size(0, height)?, size(1, width)?])
 }

@@ -1,0 +1,104 @@
+//! Other nodes over the values that a graph has.
+
+use super::{Graph, Node};
+
+impl Graph {
+    /// Gives the graph other nodes over its values, in an order in which every value is computed before it is read, as close to theirs as can
+    /// be. A value that no node computes any more is left without one.
+    ///
+    /// Fails, and leaves the graph as it was, where nodes need each other's results.
+    pub fn replace_nodes(&mut self, nodes: Vec<Node>) -> Result<(), String> {
+        let mut producers = vec![None; self.values.len()];
+        for (i, node) in nodes.iter().enumerate() {
+            node.outputs.iter().for_each(|o| producers[o.index()] = Some(i));
+        }
+        let order = sorted(&nodes, &producers)?;
+        let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
+        self.nodes = order.into_iter().filter_map(|i| nodes[i].take()).collect();
+        self.values.iter_mut().for_each(|v| v.producer = None);
+        for (i, node) in self.nodes.iter().enumerate() {
+            node.outputs.iter().for_each(|o| self.values[o.index()].producer = Some(i));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    None,
+    /// Waits for what it reads.
+    Open,
+    Found,
+}
+
+/// The nodes' indices, each behind those of the nodes that it reads.
+fn sorted(nodes: &[Node], producers: &[Option<usize>]) -> Result<Vec<usize>, String> {
+    let mut places = vec![Place::None; nodes.len()];
+    let mut order = Vec::with_capacity(nodes.len());
+    for root in 0..nodes.len() {
+        let mut stack = vec![root];
+        while let Some(&at) = stack.last() {
+            if places[at] == Place::Found {
+                stack.pop();
+                continue;
+            }
+            let missing = nodes[at].used().filter_map(|v| producers[v.index()]).find(|&p| places[p] != Place::Found);
+            match missing {
+                Some(p) if p == at || places[p] == Place::Open => {
+                    return Err(format!("the nodes `{}` and `{}` need each other's results", nodes[at].name, nodes[p].name));
+                }
+                Some(p) => {
+                    places[at] = Place::Open;
+                    stack.push(p);
+                }
+                None => {
+                    places[at] = Place::Found;
+                    order.push(at);
+                    stack.pop();
+                }
+            }
+        }
+    }
+    Ok(order)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{DType, TensorType};
+
+    /// `b = -a`, `c = |b|`, `d = ¬a`.
+    fn graph() -> Graph {
+        let mut g = Graph::new("g");
+        let ty = TensorType::scalar(DType::F32);
+        let a = g.input("a", ty.clone());
+        let add = |g: &mut Graph, op: &str, input, output: &str| {
+            g.node(Node::new(op, op, vec![Some(input)], Default::default()), vec![(output.into(), ty.clone())])[0]
+        };
+        let b = add(&mut g, "Neg", a, "b");
+        let c = add(&mut g, "Abs", b, "c");
+        let d = add(&mut g, "Not", a, "d");
+        g.outputs = vec![c, d];
+        g
+    }
+
+    #[test]
+    fn what_is_read_comes_first() {
+        let mut g = graph();
+        let mut nodes = g.nodes.clone();
+        let d = nodes[2].outputs[0];
+        nodes[0].inputs.push(Some(d));
+        g.replace_nodes(nodes).unwrap();
+        g.verify().unwrap();
+        assert_eq!(g.nodes.iter().map(|n| n.op_type.as_str()).collect::<Vec<_>>(), ["Not", "Neg", "Abs"]);
+    }
+
+    #[test]
+    fn circles_are_refused() {
+        let mut g = graph();
+        let mut nodes = g.nodes.clone();
+        nodes[0].inputs[0] = Some(nodes[1].outputs[0]);
+        assert_eq!(g.replace_nodes(nodes).unwrap_err(), "the nodes `Abs` and `Neg` need each other's results");
+        g.verify().unwrap();
+    }
+}

@@ -1,0 +1,299 @@
+//! Lets kernels do what follows them, so that no pass over memory is made for it.
+
+use super::Pass;
+use super::kernel::{self, Kernel, RECTIFIED};
+use crate::error::{Error, Result};
+use crate::ir::{Attr, Domain, Graph, Layout, Node, Readers, ValueId};
+use crate::operator::Meaning;
+use crate::ops::{relu, table};
+
+/// Every fusion. The list is gone through until nothing fits any more.
+const FUSIONS: &[&dyn Fusion] = &[
+    // What follows an operator, from the nearest on: a sum comes before the rectifier of the sum.
+    &Rectifier,
+    &Addend,
+    &Mask,
+    // Sums of a cotangent beside another kernel that reads it anyway.
+    &ChannelSums,
+    // What a penalty adds to a gradient, in the update that reads it.
+    &Penalty,
+    // What gives a result its name alone, as for next values.
+    &Rename,
+];
+
+/// Applies every fusion of the list `FUSIONS`.
+pub struct FuseKernels<'k> {
+    /// Every native operator that there is.
+    pub kernels: &'k [&'static Kernel],
+}
+
+impl Pass for FuseKernels<'_> {
+    fn name(&self) -> &'static str {
+        "fuse kernels"
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<()> {
+        loop {
+            let mut count = 0;
+            for fusion in FUSIONS {
+                count += self.sweep(graph, *fusion)?;
+            }
+            if count == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn ensures(&self, graph: &Graph) -> Result<(), String> {
+        let sight = Sight::new(graph, self.kernels);
+        for fusion in FUSIONS {
+            if let Some(node) = graph.nodes.iter().enumerate().find(|(at, node)| fusion.find(&sight, *at, node).is_some()) {
+                return Err(format!("the fusion `{}` is left at node `{}`", fusion.name(), node.1.name));
+            }
+        }
+        kernel::verify_layouts(graph, self.kernels)
+    }
+}
+
+impl FuseKernels<'_> {
+    /// Applies a fusion wherever it fits, nodes that this sweep has changed left alone; gives the number of changes.
+    fn sweep(&self, graph: &mut Graph, fusion: &dyn Fusion) -> Result<usize> {
+        let sight = Sight::new(graph, self.kernels);
+        let mut touched = vec![false; graph.nodes.len()];
+        let mut changes = vec![];
+        for (at, node) in graph.nodes.iter().enumerate() {
+            let Some(change) = fusion.find(&sight, at, node) else { continue };
+            if !touched[change.host] && change.gone.iter().all(|&i| !touched[i]) {
+                touched[change.host] = true;
+                change.gone.iter().for_each(|&i| touched[i] = true);
+                changes.push(change);
+            }
+        }
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        let count = changes.len();
+        let mut nodes: Vec<Option<Node>> = graph.nodes.iter().cloned().map(Some).collect();
+        for change in changes {
+            change.gone.iter().for_each(|&i| nodes[i] = None);
+            nodes[change.host] = Some(change.fused);
+        }
+        let put = graph.replace_nodes(nodes.into_iter().flatten().collect());
+        put.map_err(|why| Error::internal(format!("the fusion `{}`: {why}", fusion.name())))?;
+        Ok(count)
+    }
+}
+
+/// A pattern around a node, and what becomes of it.
+trait Fusion: Sync {
+    /// What messages call it.
+    fn name(&self) -> &'static str;
+
+    /// The change, where the pattern ends at `node`, which is number `at`.
+    fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change>;
+}
+
+/// One kernel that does more, in the place of nodes that go.
+struct Change {
+    host: usize,
+    fused: Node,
+    gone: Vec<usize>,
+}
+
+/// The graph as a fusion sees it.
+struct Sight<'a> {
+    graph: &'a Graph,
+    readers: Readers,
+    kernels: &'a [&'static Kernel],
+}
+
+/// A kernel's node whose first output nobody reads but the node at hand.
+struct Host<'a> {
+    at: usize,
+    node: &'a Node,
+    kernel: &'static Kernel,
+}
+
+impl<'a> Sight<'a> {
+    fn new(graph: &'a Graph, kernels: &'a [&'static Kernel]) -> Self {
+        Sight { graph, readers: graph.readers(), kernels }
+    }
+
+    fn producer(&self, value: ValueId) -> Option<(usize, &'a Node)> {
+        self.graph.value(value).producer.map(|i| (i, &self.graph.nodes[i]))
+    }
+
+    fn read_once(&self, value: ValueId) -> bool {
+        self.readers.count(value) == 1
+    }
+
+    fn host(&self, value: ValueId) -> Option<Host<'a>> {
+        let (at, node) = self.producer(value).filter(|_| self.read_once(value))?;
+        let kernel = kernel::of(self.kernels, node).filter(|_| node.outputs[0] == value)?;
+        Some(Host { at, node, kernel })
+    }
+
+    fn means(&self, node: &Node, meaning: Meaning) -> bool {
+        node.domain == Domain::Onnx && table::find(&node.op_type).is_some_and(|o| o.facts().meaning == meaning)
+    }
+
+    /// Whether both are images of one shape with their channels last.
+    fn images_alike(&self, a: ValueId, b: ValueId) -> bool {
+        let image = |v: ValueId| self.graph.value(v).layout == Layout::ChannelsLast;
+        image(a) && image(b) && self.graph.ty(a) == self.graph.ty(b)
+    }
+}
+
+impl Host<'_> {
+    /// Whether the kernel could do something more after its addend.
+    fn is_open(&self) -> bool {
+        !self.node.attrs.contains_key(RECTIFIED) && self.kernel.extras.mask.is_none_or(|mask| is_free(self.node, mask))
+    }
+
+    /// The node, giving `output` instead of its first output.
+    fn giving(&self, output: ValueId) -> Node {
+        let mut node = self.node.clone();
+        node.outputs[0] = output;
+        node
+    }
+}
+
+fn is_free(node: &Node, input: usize) -> bool {
+    node.inputs.get(input).copied().flatten().is_none()
+}
+
+/// The node with `value` as input `at`.
+fn with_input(mut node: Node, at: usize, value: ValueId) -> Node {
+    if node.inputs.len() <= at {
+        node.inputs.resize(at + 1, None);
+    }
+    node.inputs[at] = Some(value);
+    node
+}
+
+/// `max(0, kernel(…))` → `kernel(…)`, rectified.
+struct Rectifier;
+
+impl Fusion for Rectifier {
+    fn name(&self) -> &'static str {
+        "rectifier"
+    }
+
+    fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
+        let [Some(x)] = node.inputs[..] else { return None };
+        let host = sight.host(x).filter(|_| sight.means(node, Meaning::Rectifier))?;
+        (host.kernel.extras.rectifies && host.is_open()).then(|| {
+            let mut fused = host.giving(node.outputs[0]);
+            fused.attrs.insert(RECTIFIED.into(), Attr::Int(1));
+            Change { host: host.at, fused, gone: vec![at] }
+        })
+    }
+}
+
+/// `kernel(…) + image` → `kernel(…, image)`.
+struct Addend;
+
+impl Fusion for Addend {
+    fn name(&self) -> &'static str {
+        "addend"
+    }
+
+    fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
+        let [Some(a), Some(b)] = node.inputs[..] else { return None };
+        if !sight.means(node, Meaning::Sum) || !sight.images_alike(a, b) {
+            return None;
+        }
+        let with = |value: ValueId, other: ValueId| {
+            let host = sight.host(value).filter(Host::is_open)?;
+            let place = host.kernel.extras.addend.filter(|&i| is_free(host.node, i))?;
+            Some(Change { host: host.at, fused: with_input(host.giving(node.outputs[0]), place, other), gone: vec![at] })
+        };
+        // The later of the two, so that the other is there already.
+        [with(a, b), with(b, a)].into_iter().flatten().max_by_key(|change| change.host)
+    }
+}
+
+/// `ReluGrad(y, kernel(…))` → `kernel(…, y)`, 0 where `y` is not positive.
+struct Mask;
+
+impl Fusion for Mask {
+    fn name(&self) -> &'static str {
+        "mask"
+    }
+
+    fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
+        let [Some(y), Some(dy)] = node.inputs[..] else { return None };
+        let host = sight.host(dy).filter(|host| node.is_of(Domain::Function, relu::GRAD.name) && host.is_open())?;
+        let mask = host.kernel.extras.mask?;
+        Some(Change { host: host.at, fused: with_input(host.giving(node.outputs[0]), mask, y), gone: vec![at] })
+    }
+}
+
+/// `sums(x)` beside `kernel(…, x)` → `kernel(…, x)`, which gives the sums as well.
+struct ChannelSums;
+
+impl Fusion for ChannelSums {
+    fn name(&self) -> &'static str {
+        "channel sums"
+    }
+
+    fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
+        let only = kernel::of(sight.kernels, node)?.extras.channel_sums == Some((0, 0));
+        let x = node.inputs[0].filter(|_| only)?;
+        // A kernel that leaves the sums out, which are its last output.
+        let could = |other: &Node| match kernel::of(sight.kernels, other)?.extras.channel_sums? {
+            (input, output) => Some(other.inputs.get(input) == Some(&Some(x)) && other.outputs.len() == output),
+        };
+        let host = sight.graph.nodes.iter().position(|other| could(other) == Some(true))?;
+        let mut fused = sight.graph.nodes[host].clone();
+        fused.outputs.push(node.outputs[0]);
+        Some(Change { host, fused, gone: vec![at] })
+    }
+}
+
+/// `update(w, g + penalty(w, …))` → `update(w, g, …)`, which gives the penalty's value as well.
+struct Penalty;
+
+impl Fusion for Penalty {
+    fn name(&self) -> &'static str {
+        "penalty"
+    }
+
+    fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
+        let adds = kernel::of(sight.kernels, node)?.extras.penalties.filter(|adds| is_free(node, adds.strength))?;
+        let gradient = node.inputs[adds.gradient].filter(|&g| sight.read_once(g))?;
+        let (sum, added) = sight.producer(gradient).filter(|(_, n)| sight.means(n, Meaning::Sum))?;
+        let [Some(data), Some(pull)] = added.inputs[..] else { return None };
+        let (penalty, call) = sight.producer(pull).filter(|_| sight.read_once(pull))?;
+        let known = adds.functions.iter().any(|f| call.is_of(Domain::Function, f.name));
+        let ([w, between @ .., strength], [value, given]) = (&call.inputs[..], &call.outputs[..]) else { return None };
+        if !known || *w != node.inputs[0] || *given != pull || node.outputs.len() != adds.value {
+            return None;
+        }
+        let mut fused = node.clone();
+        fused.inputs[adds.gradient] = Some(data);
+        for (i, input) in std::iter::once(strength).chain(between).enumerate() {
+            fused.inputs[adds.strength + i] = *input;
+        }
+        fused.outputs.push(*value);
+        Some(Change { host: at, fused, gone: vec![sum, penalty] })
+    }
+}
+
+/// `Identity(kernel(…))` → `kernel(…)` under the other name.
+struct Rename;
+
+impl Fusion for Rename {
+    fn name(&self) -> &'static str {
+        "rename"
+    }
+
+    fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
+        let [Some(x)] = node.inputs[..] else { return None };
+        let (host, before) = sight.producer(x).filter(|_| sight.means(node, Meaning::Identity) && sight.read_once(x))?;
+        let mut fused = before.clone();
+        let output = fused.outputs.iter_mut().find(|o| **o == x).filter(|_| before.domain == Domain::Native)?;
+        *output = node.outputs[0];
+        Some(Change { host, fused, gone: vec![at] })
+    }
+}

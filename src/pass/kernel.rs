@@ -1,0 +1,169 @@
+//! What passes know of native operators: rows of data, which the engine that has the kernels fills in.
+
+use crate::ir::{DType, Domain, Graph, Layout, Node, TensorType};
+use crate::operator::{Function, View};
+
+/// One native operator.
+#[derive(Debug, Clone, Copy)]
+pub struct Kernel {
+    /// Its name in the domain [`Domain::Native`].
+    pub name: &'static str,
+    /// What it takes the place of, with the same attributes.
+    pub replaces: Replaces,
+    /// Whether it computes what the node asks for, whose name and types are right.
+    pub covers: fn(&View) -> bool,
+    /// Those of the node, then those for what it does besides.
+    pub inputs: &'static [Port],
+    /// Likewise.
+    pub outputs: &'static [Port],
+    /// What it can do besides.
+    pub extras: Extras,
+}
+
+/// What a kernel takes the place of.
+#[derive(Debug, Clone, Copy)]
+pub enum Replaces {
+    /// An operator of ONNX.
+    Operator(&'static str),
+    /// A function of spgraph's.
+    Function(&'static Function),
+    /// Nothing in a graph: passes put it in for its own sake.
+    Nothing,
+}
+
+/// A tensor of a native operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// An image, which lies with its channels last. An input is one already, or comes from outside: to change the layout of another is more
+    /// than the operator saves.
+    Image,
+    /// An image whatever it takes to bring it there.
+    BroughtImage,
+    /// An image that may be left out.
+    OptionalImage,
+    /// Any other tensor.
+    Plain,
+    /// Any other tensor, which may be left out.
+    OptionalPlain,
+    /// Any number of tensors, the last inputs, which need only be there before the operator runs.
+    Others,
+}
+
+impl Port {
+    /// Whether it lies with its channels last.
+    pub fn is_image(self) -> bool {
+        matches!(self, Port::Image | Port::BroughtImage | Port::OptionalImage)
+    }
+
+    /// Whether it may be left out.
+    pub fn is_optional(self) -> bool {
+        matches!(self, Port::OptionalImage | Port::OptionalPlain)
+    }
+}
+
+/// What a kernel can do besides, without another pass over memory. Numbers are places among its inputs and outputs.
+#[derive(Debug, Clone, Copy)]
+pub struct Extras {
+    /// With the attribute [`RECTIFIED`], negative values of the first output become 0, after the addend.
+    pub rectifies: bool,
+    /// An image that is added to the first output.
+    pub addend: Option<usize>,
+    /// An image where the first output becomes 0 unless that is positive, after the addend.
+    pub mask: Option<usize>,
+    /// Gives the sum of every channel of an input: the input, and the output.
+    pub channel_sums: Option<(usize, usize)>,
+    /// Quadratic penalties on the first input that it can add to its gradient.
+    pub penalties: Option<Penalties>,
+    /// Pairs of an input and an output that may have the same buffer, where the attribute [`REPLACES`] says so. It is there where
+    /// everybody else who reads the input is known to be through.
+    pub replaces: &'static [(usize, usize)],
+}
+
+impl Extras {
+    /// Of a kernel that does its own work alone.
+    pub const NONE: Extras = Extras { rectifies: false, addend: None, mask: None, channel_sums: None, penalties: None, replaces: &[] };
+}
+
+/// How a kernel adds a penalty: one of the functions `(w, …, strength) → value, gradient` with its first input.
+#[derive(Debug, Clone, Copy)]
+pub struct Penalties {
+    /// The functions.
+    pub functions: &'static [&'static Function],
+    /// The input to whose value the penalty's gradient is added.
+    pub gradient: usize,
+    /// The input with the strength; what the function reads between `w` and that comes behind it.
+    pub strength: usize,
+    /// The output with the penalty's value.
+    pub value: usize,
+}
+
+/// The attribute of a kernel that rectifies its first output.
+pub const RECTIFIED: &str = "relu";
+/// The attribute of a kernel whose outputs may have its inputs' buffers.
+pub const REPLACES: &str = "replaces";
+
+/// The image `[N, C, H, W]` as `[N, H, W, C]`.
+pub const TO_CHANNELS_LAST: Kernel = Kernel {
+    name: "ToChannelsLast",
+    replaces: Replaces::Nothing,
+    covers: |_| false,
+    inputs: &[Port::Plain],
+    outputs: &[Port::Image],
+    extras: Extras::NONE,
+};
+
+/// The image `[N, H, W, C]` as `[N, C, H, W]`.
+pub const TO_CHANNELS_FIRST: Kernel = Kernel {
+    name: "ToChannelsFirst",
+    replaces: Replaces::Nothing,
+    covers: |_| false,
+    inputs: &[Port::BroughtImage],
+    outputs: &[Port::Plain],
+    extras: Extras::NONE,
+};
+
+impl Kernel {
+    /// Whether it computes the node.
+    pub fn computes(&self, n: &View) -> bool {
+        let named = match self.replaces {
+            Replaces::Operator(name) => n.node.is(name),
+            Replaces::Function(function) => n.node.is_of(Domain::Function, function.name),
+            Replaces::Nothing => false,
+        };
+        let images = || self.inputs.iter().enumerate().filter(|(_, p)| p.is_image()).filter_map(|(i, _)| n.input(i));
+        named && images().all(|v| is_image(n.graph.ty(v))) && (self.covers)(n)
+    }
+
+    /// Whether it works on images.
+    pub fn has_images(&self) -> bool {
+        self.inputs.iter().chain(self.outputs).any(|p| p.is_image())
+    }
+}
+
+/// Whether it is the type of images that kernels know.
+pub fn is_image(ty: &TensorType) -> bool {
+    ty.dtype == DType::F32 && ty.rank() == 4
+}
+
+/// The kernel of a native node.
+pub fn of<'k>(kernels: &[&'k Kernel], node: &Node) -> Option<&'k Kernel> {
+    kernels.iter().copied().find(|k| node.is_of(Domain::Native, k.name))
+}
+
+/// Checks that every kernel gets images with their channels last where it wants them, and nowhere else.
+pub fn verify_layouts(graph: &Graph, kernels: &[&Kernel]) -> Result<(), String> {
+    for node in graph.nodes.iter().filter(|n| n.domain == Domain::Native) {
+        let kernel = of(kernels, node).ok_or_else(|| format!("node `{}`: there is no kernel `{}`", node.name, node.op_type))?;
+        let placed = kernel.inputs.iter().filter(|p| **p != Port::Others).count();
+        if node.inputs.len() > placed && placed == kernel.inputs.len() || node.outputs.len() > kernel.outputs.len() {
+            return Err(format!("node `{}` has more inputs or outputs than its kernel", node.name));
+        }
+        let inputs = kernel.inputs[..placed].iter().zip(&node.inputs).filter_map(|(&port, v)| Some((port, (*v)?)));
+        for (port, value) in inputs.chain(kernel.outputs.iter().copied().zip(node.outputs.iter().copied())) {
+            if port.is_image() != (graph.value(value).layout == Layout::ChannelsLast) {
+                return Err(format!("node `{}` has `{}` in another layout than its kernel", node.name, graph.name_of(value)));
+            }
+        }
+    }
+    Ok(())
+}

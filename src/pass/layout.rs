@@ -1,0 +1,192 @@
+//! Images with their channels last from end to end, between kernels that want them so.
+
+use super::Pass;
+use super::kernel::{self, Kernel, Port, TO_CHANNELS_FIRST, TO_CHANNELS_LAST, is_image};
+use crate::error::{Error, Result};
+use crate::functions;
+use crate::ir::{Becomes, DType, Dim, Domain, Graph, Layout, Node, Rebuild, TensorType, ValueId};
+use crate::operator::View;
+use crate::ops::table;
+use std::collections::{HashMap, HashSet};
+
+/// Puts kernels in the place of what they cover, with images that lie with their channels last between them. Operators that work
+/// element by element take part where all they read are images; everything else gets its images as ONNX has them.
+pub struct ChannelsLast<'k> {
+    /// Every native operator that there is.
+    pub kernels: &'k [&'static Kernel],
+}
+
+impl Pass for ChannelsLast<'_> {
+    fn name(&self) -> &'static str {
+        "channels last"
+    }
+
+    fn requires(&self, graph: &Graph) -> Result<(), String> {
+        match graph.nodes.iter().find(|n| n.domain == Domain::Alternative) {
+            Some(node) => Err(format!("node `{}` is an alternative, which stands for an operator that a kernel may compute", node.name)),
+            None => Ok(()),
+        }
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<()> {
+        let mut next = graph.successor();
+        let mut copy = Rebuild::new(graph, &mut next);
+        let mut layouts =
+            Layouts { images: graph.inputs.iter().copied().filter(|&v| is_image(graph.ty(v))).collect(), last: HashMap::new() };
+        let done = copy.run(|r, node| {
+            let view = View { graph: r.source(), node };
+            if let Some(kernel) = self.kernels.iter().find(|k| k.computes(&view) && layouts.has_images(k, node)) {
+                layouts.native(r, node, kernel)
+            } else if layouts.takes_part(r.source(), node) {
+                layouts.elementwise(r, node)
+            } else {
+                node.used().try_for_each(|v| layouts.channels_first(r, v).map(drop))?;
+                Ok(Becomes::Itself)
+            }
+        });
+        done.and_then(|()| graph.outputs.iter().try_for_each(|&v| layouts.channels_first(&mut copy, v).map(drop)))
+            .and_then(|()| copy.ports())
+            .map_err(Error::internal)?;
+        *graph = next;
+        Ok(())
+    }
+
+    fn ensures(&self, graph: &Graph) -> Result<(), String> {
+        for node in graph.nodes.iter().filter(|n| n.domain != Domain::Native) {
+            let layout = node.outputs.first().filter(|_| is_elementwise(node)).map_or(Layout::Onnx, |&o| graph.value(o).layout);
+            let differs = |v: &ValueId| graph.value(*v).layout != layout && !is_number(graph.ty(*v));
+            if let Some(v) = node.used().chain(node.outputs.iter().copied()).find(differs) {
+                return Err(format!("node `{}` meets `{}` in a layout that is not its own", node.name, graph.name_of(v)));
+            }
+        }
+        if let Some(&v) = graph.inputs.iter().chain(&graph.outputs).find(|v| graph.value(**v).layout != Layout::Onnx) {
+            return Err(format!("`{}` is an input or output and has changed its layout", graph.name_of(v)));
+        }
+        kernel::verify_layouts(graph, self.kernels)
+    }
+}
+
+/// Whether the node works on single elements, and so in any layout.
+fn is_elementwise(node: &Node) -> bool {
+    match node.domain {
+        Domain::Onnx => table::find(&node.op_type).is_some_and(|o| o.facts().elementwise),
+        Domain::Function => functions::find(&node.op_type).is_some_and(|f| f.elementwise),
+        Domain::Alternative | Domain::Native => false,
+    }
+}
+
+/// A single number, which has no layout.
+fn is_number(ty: &TensorType) -> bool {
+    ty.dtype == DType::F32 && ty.rank() <= 4 && ty.shape.iter().all(|&d| d == Dim::Known(1))
+}
+
+/// What is known of the source's images.
+struct Layouts {
+    /// Those that came from outside, or that were computed with their channels last.
+    images: HashSet<ValueId>,
+    /// What stands for an image with its channels last. What stands for it as ONNX has it is its place in the copy.
+    last: HashMap<ValueId, ValueId>,
+}
+
+type Rule<T> = std::result::Result<T, String>;
+
+impl Layouts {
+    /// Whether the images that a kernel wants to find as such are some.
+    fn has_images(&self, kernel: &Kernel, node: &Node) -> bool {
+        let wanted = kernel.inputs.iter().zip(&node.inputs).filter(|(port, _)| **port == Port::Image);
+        wanted.filter_map(|(_, v)| *v).all(|v| self.images.contains(&v))
+    }
+
+    /// Whether the node works on elements of images alone, at least one of which has its channels last already. All operands of a
+    /// function have one shape; those of an operator must be images, or single numbers.
+    fn takes_part(&self, graph: &Graph, node: &Node) -> bool {
+        let fits = |v: ValueId| self.images.contains(&v) || is_number(graph.ty(v));
+        is_elementwise(node)
+            && node.used().any(|v| self.last.contains_key(&v))
+            && (node.domain == Domain::Function || node.used().all(fits))
+            && node.outputs.iter().all(|&o| is_image(graph.ty(o)))
+    }
+
+    /// The image with its channels last, for which a node is added where it is missing.
+    fn channels_last(&mut self, r: &mut Rebuild, v: ValueId) -> Rule<ValueId> {
+        if let Some(&here) = self.last.get(&v) {
+            return Ok(here);
+        }
+        let (from, name) = (r.get(v)?, last_name(r, r.source().name_of(v)));
+        let here = moved(r, &TO_CHANNELS_LAST, from, name, v);
+        self.found(r, v, here);
+        Ok(here)
+    }
+
+    /// Notes what stands for an image with its channels last.
+    fn found(&mut self, r: &mut Rebuild, v: ValueId, here: ValueId) {
+        r.graph.value_mut(here).layout = Layout::ChannelsLast;
+        self.last.insert(v, here);
+    }
+
+    /// The value as ONNX has it, for which a node is added where it is missing.
+    fn channels_first(&mut self, r: &mut Rebuild, v: ValueId) -> Rule<ValueId> {
+        if let (None, Some(&here)) = (r.at(v), self.last.get(&v)) {
+            let first = moved(r, &TO_CHANNELS_FIRST, here, r.source().name_of(v).to_string(), v);
+            r.put(v, first);
+        }
+        r.get(v)
+    }
+
+    /// The kernel's node in the place of `node`.
+    fn native(&mut self, r: &mut Rebuild, node: &Node, kernel: &Kernel) -> Rule<Becomes> {
+        // What a kernel has no port for, as axes, it covers with one value alone.
+        let read = &node.inputs[..node.inputs.len().min(kernel.inputs.len())];
+        let mut inputs = self.inputs(r, read, |i| kernel.inputs[i].is_image())?;
+        if kernel.inputs.last() == Some(&Port::Others) {
+            // ONNX Runtime asks for all that come before those, empty ones too.
+            inputs.resize(kernel.inputs.len() - 1, None);
+        }
+        let put = Node { domain: Domain::Native, ..Node::new(&node.name, kernel.name, inputs, node.attrs.clone()) };
+        Ok(self.give(r, put, node, |i| kernel.outputs.get(i).is_some_and(|p| p.is_image())))
+    }
+
+    /// The same node on images with their channels last.
+    fn elementwise(&mut self, r: &mut Rebuild, node: &Node) -> Rule<Becomes> {
+        let number = |v: &ValueId| is_number(r.source().ty(*v)) && !self.last.contains_key(v);
+        let numbers: Vec<bool> = node.inputs.iter().map(|v| v.as_ref().is_some_and(number)).collect();
+        let inputs = self.inputs(r, &node.inputs, |i| !numbers[i])?;
+        Ok(self.give(r, Node { inputs, ..node.clone() }, node, |_| true))
+    }
+
+    /// What stands for inputs of a node, with their channels last where `image` says so.
+    fn inputs(&mut self, r: &mut Rebuild, inputs: &[Option<ValueId>], image: impl Fn(usize) -> bool) -> Rule<Vec<Option<ValueId>>> {
+        let mut place = |i: usize, v: ValueId| if image(i) { self.channels_last(r, v) } else { self.channels_first(r, v) };
+        inputs.iter().enumerate().map(|(i, v)| v.map(|v| place(i, v)).transpose()).collect()
+    }
+
+    /// Adds a node whose outputs stand for those of `node`, as images with their channels last where `image` says so.
+    fn give(&mut self, r: &mut Rebuild, put: Node, node: &Node, image: impl Fn(usize) -> bool) -> Becomes {
+        let mut outputs = r.outputs(node);
+        for (_, (name, _)) in outputs.iter_mut().enumerate().filter(|(i, _)| image(*i)) {
+            *name = last_name(r, name);
+        }
+        let made = r.node(put, outputs);
+        for (i, (&v, here)) in node.outputs.iter().zip(made).enumerate() {
+            if image(i) {
+                self.images.insert(v);
+                self.found(r, v, here);
+            } else {
+                r.put(v, here);
+            }
+        }
+        Becomes::Nothing
+    }
+}
+
+/// A name for an image with its channels last.
+fn last_name(r: &mut Rebuild, name: &str) -> String {
+    r.graph.fresh(&format!("{name}:channels_last"))
+}
+
+/// Adds a node that changes the layout of what stands for `v`. It stands for no node of the source, so its name has no path, as those
+/// of a runtime's own nodes.
+fn moved(r: &mut Rebuild, kernel: &Kernel, from: ValueId, name: String, v: ValueId) -> ValueId {
+    let node = Node::new(r.graph.fresh(kernel.name), kernel.name, vec![Some(from)], Default::default());
+    r.node(Node { domain: Domain::Native, ..node }, vec![(name, r.source().ty(v).clone())])[0]
+}
