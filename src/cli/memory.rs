@@ -21,9 +21,10 @@ pub fn text(plan: &MemoryPlan, bundle: &str) -> String {
         largest.row([v.value.clone(), v.layer.clone(), v.category.to_string(), shape, output::size(v.bytes)]);
     }
     format!(
-        "bundle      {bundle}, batch {}\npeak        {} predicted, without the runtime itself\nreached at  node {} of {}, `{}` ({}), of {}\n\n{categories}\n\
+        "bundle      {bundle}, batch {}\nkernels     {}\npeak        {} predicted, without the runtime itself\nreached at  node {} of {}, `{}` ({}), of {}\n\n{categories}\n\
          largest values at the peak, besides state and constants:\n{largest}",
         plan.batch,
+        plan.kernels,
         output::size(plan.peak_bytes),
         plan.position,
         plan.nodes,

@@ -6,12 +6,14 @@ mod model;
 mod native;
 mod options;
 mod ort;
+mod runtime_graph;
 mod session;
 mod signature;
 mod tract;
 
 pub use self::options::{Device, EngineChoice, EngineOptions, Kernels};
 pub use self::ort::{Candidate, Origin, OrtEngine, discover, install};
+pub use self::runtime_graph::{RuntimeGraph, runtime_graph};
 pub use self::session::{Engine, EngineEntry, Opened, Session, Stepper};
 pub use self::signature::{GraphPort, PortDim, Signature, StatePort};
 

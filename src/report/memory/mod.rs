@@ -6,11 +6,11 @@ use self::lifetime::{Lifetimes, bytes, lifetimes};
 use super::profile::{Part, origin};
 use crate::bundle::Bundle;
 use crate::emit;
+use crate::engine::{Kernels, RuntimeGraph, runtime_graph};
 use crate::error::{Error, Result};
 use crate::ir::{Graph, ValueId};
 use crate::onnx;
 use crate::ops::table;
-use crate::pass::{self, Inline, Pass};
 use crate::train::batch_size;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -18,17 +18,13 @@ use std::collections::HashSet;
 /// Values that are listed one by one.
 const LISTED: usize = 10;
 
-/// What is done to the step before it is looked at.
-const PASSES: &[&dyn Pass] = &[
-    // ONNX Runtime writes functions out before it plans its memory; alternatives too, they are for its standard kernels.
-    &Inline,
-];
-
 /// The memory of a step at its peak, as [`plan_memory`] predicts it for ONNX Runtime's CPU provider.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MemoryPlan {
     /// Images in the batch.
     pub batch: usize,
+    /// Whose kernels compute it: `native (AVX-512)`, `standard`.
+    pub kernels: String,
     /// Sum of the categories. The runtime's own code, its copy of the graph and gaps between buffers come on top.
     pub peak_bytes: u64,
     /// The node that runs at the peak.
@@ -75,13 +71,13 @@ pub struct LiveValue {
     pub bytes: u64,
 }
 
-/// Walks the bundle's step and adds up what is needed at each node. `batch` is the number of images where the bundle takes any.
-pub fn plan_memory(bundle: &Bundle, batch: Option<usize>) -> Result<MemoryPlan> {
+/// Walks the bundle's step as ONNX Runtime runs it with these kernels on this machine's processor, and adds up what is needed at each node.
+/// `batch` is the number of images where the bundle takes any.
+pub fn plan_memory(bundle: &Bundle, batch: Option<usize>, kernels: Kernels) -> Result<MemoryPlan> {
     let batch = batch_size(bundle, batch)?;
-    let mut graph = emit::read(&onnx::open(bundle.step())?, Some(batch))?;
-    pass::apply(&mut graph, PASSES)?;
+    let step = runtime_graph(emit::read(&onnx::open(bundle.step())?, Some(batch))?, kernels)?;
     let state: HashSet<&str> = bundle.manifest.state.iter().map(|s| s.input.as_str()).collect();
-    plan(&graph, &state, batch).ok_or_else(|| Error::model(format!("{} computes nothing", bundle.step().display())))
+    plan(step, &state, batch).ok_or_else(|| Error::model(format!("{} computes nothing", bundle.step().display())))
 }
 
 /// Whether the graph holds the value, as an initializer or in a node without inputs.
@@ -89,19 +85,23 @@ fn is_constant(graph: &Graph, v: ValueId) -> bool {
     graph.value(v).constant.is_some() && graph.producer(v).is_none_or(|n| n.inputs.is_empty())
 }
 
-fn plan(graph: &Graph, state: &HashSet<&str>, batch: usize) -> Option<MemoryPlan> {
+fn plan(step: RuntimeGraph, state: &HashSet<&str>, batch: usize) -> Option<MemoryPlan> {
+    let RuntimeGraph { graph, in_place, kernels } = step;
+    let graph = &graph;
     let found = lifetimes(graph);
     let node = &graph.nodes[*found.order.get(found.peak)?];
     let total = |values: &mut dyn Iterator<Item = ValueId>| values.map(|v| bytes(graph.ty(v))).sum::<u64>();
     let is_state = |v: &ValueId| state.contains(graph.name_of(*v));
+    // Two sets, which take turns, but for what is updated where it lies.
+    let sets = |v: ValueId| if in_place.iter().any(|(now, _)| now == graph.name_of(v)) { 1 } else { 2 };
+    let state = graph.inputs.iter().copied().filter(is_state).map(|v| sets(v) * bytes(graph.ty(v))).sum();
     let live = live(graph, &found);
     let of = |name: &str| live.iter().filter(|v| v.category == name).map(|v| v.bytes).sum::<u64>();
     let mut categories = vec![
         ("activations", of("activations")),
         ("gradients", of("gradients")),
         ("workspace", of("workspace") + found.workspace),
-        // Two sets, which take turns.
-        ("state", 2 * total(&mut graph.inputs.iter().copied().filter(is_state))),
+        ("state", state),
         ("constants", total(&mut graph.ids().filter(|&v| is_constant(graph, v)))),
         ("feeds", total(&mut graph.inputs.iter().copied().filter(|v| !is_state(v)))),
     ];
@@ -110,6 +110,7 @@ fn plan(graph: &Graph, state: &HashSet<&str>, batch: usize) -> Option<MemoryPlan
     let share = |bytes: u64| if peak_bytes > 0 { bytes as f64 / peak_bytes as f64 } else { 0.0 };
     Some(MemoryPlan {
         batch,
+        kernels,
         peak_bytes,
         node: node.name.clone(),
         operator: node.op_type.clone(),

@@ -33,7 +33,8 @@ fn small() -> Graph {
 
 #[test]
 fn the_peak_of_a_small_graph() {
-    let plan = plan(&small(), &HashSet::from(["w"]), 10).unwrap();
+    let step = RuntimeGraph { graph: small(), in_place: vec![], kernels: "standard".into() };
+    let plan = plan(step, &HashSet::from(["w"]), 10).unwrap();
     // At the gradient: b (which is a's buffer, and v's) 40 bytes, c 120, g 40, and d 40, which depth first comes before it.
     let of = |name: &str| plan.categories.iter().find(|c| c.name == name).unwrap().bytes;
     assert_eq!((of("activations"), of("gradients"), of("workspace")), (160, 40, 40));
@@ -42,6 +43,13 @@ fn the_peak_of_a_small_graph() {
     assert_eq!(plan.peak_bytes, plan.categories.iter().map(|c| c.bytes).sum::<u64>());
     let largest: Vec<_> = plan.largest.iter().map(|v| (v.value.as_str(), v.bytes, v.layer.as_str())).collect();
     assert_eq!(largest[..2], [("c", 120, "two"), ("b", 40, "one")]);
+}
+
+#[test]
+fn state_that_is_updated_where_it_lies_is_there_once() {
+    let step = RuntimeGraph { graph: small(), in_place: vec![("w".into(), "w.next".into())], kernels: "native".into() };
+    let plan = plan(step, &HashSet::from(["w"]), 10).unwrap();
+    assert_eq!(plan.categories.iter().find(|c| c.name == "state").unwrap().bytes, 40);
 }
 
 #[test]
