@@ -56,6 +56,42 @@ fn weights_in_a_file_of_their_own_are_found() {
     assert!(text.contains("operator") && text.contains("layer") && text.contains("backward"), "{text}");
 }
 
+/// Peak resident memory of a command, in bytes.
+#[cfg(target_os = "linux")]
+fn peak_memory(arguments: &[&str], dir: &Path) -> u64 {
+    let child =
+        Command::new(env!("CARGO_BIN_EXE_spgraph")).args(arguments).current_dir(dir).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
+    // SAFETY: waits for a child of this process, once, and fills the two places, which live as long as the call; all zeros is a `rusage`.
+    let usage = unsafe {
+        assert_eq!(libc::wait4(child.id() as i32, &mut status, 0, usage.as_mut_ptr()), child.id() as i32);
+        usage.assume_init()
+    };
+    assert_eq!(status, 0, "{arguments:?}");
+    usage.ru_maxrss as u64 * 1024
+}
+
+/// What `inspect --memory` predicts is a part of what a step takes, and most of it where the batch is large: with either kernels.
+#[cfg(target_os = "linux")]
+#[test]
+fn predicted_memory_is_most_of_what_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["new", "resnet20", "--classes", "10", "-o", "m.onnx"][..],
+        &["rewrite", "m.onnx", "--batch", "256", "--batch-norm", "train", "-o", "b"],
+    ] {
+        assert!(spgraph(arguments, dir.path()).status.success(), "{arguments:?}");
+    }
+    for kernels in ["native", "standard"] {
+        let plan = spgraph(&["inspect", "b", "--memory", "--json", "--kernels", kernels], dir.path());
+        let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+        let predicted = plan["peak_bytes"].as_u64().unwrap();
+        let measured =
+            peak_memory(&["profile", "b", "--engine", "ort", "--kernels", kernels, "--steps", "1", "--threads", "2"], dir.path());
+        assert!(predicted < measured && 2 * predicted > measured, "{kernels}: {predicted} predicted, {measured} measured");
+    }
+}
+
 #[test]
 fn what_cannot_be_profiled_is_refused() {
     let dir = bundle(&["--batch", "2"]);

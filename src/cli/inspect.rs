@@ -1,8 +1,10 @@
 //! `spgraph inspect`: what is in a model and what could be done with it, or how much memory a bundle's step takes.
 
+use super::choice::choice;
 use super::flags::with_flags;
 use super::{memory, output};
 use spgraph::bundle::Bundle;
+use spgraph::engine::Kernels;
 use spgraph::report::{Align, Inspection, Table, inspect, plan_memory};
 use std::path::PathBuf;
 
@@ -17,6 +19,9 @@ pub struct Args {
     /// With --memory: images per step where the bundle leaves it open [default: 16]
     #[arg(long, requires = "memory", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
+    /// With --memory: whose kernels compute the step
+    #[arg(long, value_parser = choice::<Kernels>(&["auto", "native", "standard"]), default_value = "auto", requires = "memory")]
+    kernels: Kernels,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
     #[arg(long, value_name = "CxHxW", value_parser = super::numbers::parse_shape)]
     input_shape: Option<super::numbers::ShapeArg>,
@@ -27,7 +32,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     if args.memory {
-        let plan = plan_memory(&Bundle::open(&args.model)?, args.batch.map(usize::from))?;
+        let plan = plan_memory(&Bundle::open(&args.model)?, args.batch.map(usize::from), args.kernels)?;
         let name = args.model.display().to_string();
         return if args.json { output::print_json(&plan) } else { output::print(&memory::text(&plan, &name)) };
     }

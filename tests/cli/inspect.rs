@@ -62,12 +62,12 @@ fn memory(args: &[&str]) -> crate::support::Outcome {
 
 #[test]
 fn memory_of_a_bundle() {
-    insta::assert_snapshot!(memory(&[]).ok());
+    insta::assert_snapshot!(memory(&["--kernels", "standard"]).ok());
 }
 
 #[test]
 fn memory_adds_up() {
-    let json = memory(&["--json", "--batch", "4"]).json();
+    let json = memory(&["--json", "--batch", "4", "--kernels", "standard"]).json();
     let categories = json["categories"].as_array().unwrap();
     let of = |name: &str| categories.iter().find(|c| c["name"] == name).unwrap()["bytes"].as_u64().unwrap();
     assert_eq!(json["peak_bytes"].as_u64().unwrap(), categories.iter().map(|c| c["bytes"].as_u64().unwrap()).sum::<u64>());
@@ -78,6 +78,22 @@ fn memory_adds_up() {
     let elements = |s: &serde_json::Value| s["shape"].as_array().unwrap().iter().map(|d| d.as_u64().unwrap()).product::<u64>();
     assert_eq!(of("state"), 2 * 4 * manifest["state"].as_array().unwrap().iter().map(elements).sum::<u64>());
     assert_eq!(json["largest"].as_array().unwrap().len(), 10);
+}
+
+/// Native kernels have no values within functions, and update weights where they lie. Without `--kernels` it is those that would run.
+#[test]
+fn memory_with_the_kernels_that_would_run() {
+    let peak = |kernels: &[&str]| {
+        let json = memory(&[&["--json"], kernels].concat()).json();
+        (json["kernels"].as_str().unwrap().to_string(), json["peak_bytes"].as_u64().unwrap())
+    };
+    let (native, standard) = (peak(&["--kernels", "native"]), peak(&["--kernels", "standard"]));
+    assert!(native.0.starts_with("native (") && standard.0 == "standard", "{native:?} {standard:?}");
+    assert!(native.1 < standard.1, "{native:?} {standard:?}");
+    let chosen = peak(&[]);
+    assert!(chosen == native || chosen == standard, "{chosen:?}");
+    let alone = Lab::new().run(&["inspect", &shared().model, "--kernels", "native"]);
+    assert!(alone.code == 2 && alone.err.contains("--memory"), "{}", alone.err);
 }
 
 #[test]
