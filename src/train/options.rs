@@ -290,6 +290,13 @@ pub(super) fn images_per_step(manifest: &Manifest, asked: Option<usize>, otherwi
     }
 }
 
+/// Sizes of an image: those of the input after the batch. Fails where the bundle leaves one open.
+pub(super) fn image_shape(manifest: &Manifest) -> Result<Vec<usize>> {
+    let input = &manifest.data.input;
+    let open = |_| Error::model(format!("the bundle does not say how large its input `{}` is", input.name));
+    input.shape.iter().skip(1).map(|&d| usize::try_from(d).map_err(open)).collect()
+}
+
 /// The pattern that a strength is for.
 fn pattern_of(setting: &Setting) -> Option<&str> {
     match setting {

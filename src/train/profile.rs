@@ -1,7 +1,7 @@
 //! A few training steps for the sake of their times.
 
 use super::folders;
-use super::options::images_per_step;
+use super::options::{image_shape, images_per_step};
 use super::scalars::Scalars;
 use super::step::TrainingStep;
 use crate::bundle::{Bundle, Setting};
@@ -49,13 +49,7 @@ fn read(bundle: &Bundle, folder: &Path, batch: usize) -> Result<(Tensor, Tensor)
 
 /// Random images, values in [−1, 1), and labels of all classes; the same every time.
 pub fn random_batch(bundle: &Bundle, batch: usize) -> Result<(Tensor, Tensor)> {
-    let input = &bundle.manifest.data.input;
-    let mut shape = vec![batch];
-    for &d in input.shape.iter().skip(1) {
-        shape.push(
-            usize::try_from(d).map_err(|_| Error::model(format!("the bundle does not say how large its input `{}` is", input.name)))?,
-        );
-    }
+    let shape: Vec<usize> = [batch].into_iter().chain(image_shape(&bundle.manifest)?).collect();
     let known = bundle.class_count()?.or(Some(bundle.manifest.classes.len())).filter(|n| *n > 0);
     let classes =
         known.ok_or_else(|| Error::model(format!("{} does not say how many classes its network has", bundle.dir.display())))? as i64;

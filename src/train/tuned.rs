@@ -2,6 +2,7 @@
 
 use super::averages::averages;
 use super::checkpoint::read_state;
+use super::options::image_shape;
 use super::run::Run;
 use crate::bundle::manifest::Role;
 use crate::bundle::{self, Bundle, start_state};
@@ -132,8 +133,7 @@ pub fn transplanted(subject: &Subject, which: RunState, donor: &Path) -> Result<
     let dir = bundle.dir.clone();
     let mut target =
         SourceModel { proto, path: bundle.template(), external: onnx::ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 };
-    let shape = bundle.manifest.data.input.shape.iter().skip(1).filter_map(|&d| usize::try_from(d).ok());
-    rewrite::transplant(&mut target, &donor, &shape.collect::<Vec<_>>())?;
+    rewrite::transplant(&mut target, &donor, &image_shape(&bundle.manifest)?)?;
     // The names belong to the classifier.
     let classes = |p: &pb::StringStringEntryProto| p.key() == bundle::CLASSES_KEY;
     target.proto.metadata_props.retain(|p| !classes(p));

@@ -72,7 +72,8 @@ pub(super) fn from_ort(value: &DynTensor) -> ::ort::Result<Tensor> {
         // SAFETY: the tensor is in the CPU's memory, has `size` bytes, and lives until the copy is made.
         _ => unsafe { std::slice::from_raw_parts(value.data_ptr().cast::<u8>(), size) }.to_vec(),
     };
-    let shape = value.shape().iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
+    let shape = value.shape().iter().map(|&d| usize::try_from(d)).collect::<Result<_, _>>();
+    let shape = shape.map_err(|_| ::ort::Error::new(format!("the tensor has the shape {:?}", value.shape())))?;
     Tensor::new(dtype, shape, bytes).map_err(|e| ::ort::Error::new(e.to_string()))
 }
 
