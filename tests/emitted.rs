@@ -1,6 +1,9 @@
 //! Emitted models read back: every file of a bundle is, as a typed graph, what it was, and is written the same again to the last bit.
 
+mod shared;
+
 use prost::Message;
+use shared::fixture;
 use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::BatchNormMode;
 use spgraph::bundle::{Bundle, HeadOption, Options, start_state};
@@ -11,11 +14,7 @@ use spgraph::ir::{Domain, Graph, Tensor};
 use spgraph::onnx::{self, ModelFile, pb};
 use spgraph::optim::{AdamW, Optimizer, UpdateRule};
 use spgraph::pass::{self, Inline, MergeEqual, Pass, RestoreOperators};
-use std::path::{Path, PathBuf};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
+use std::path::Path;
 
 /// What emitting the graph again writes; functions stay calls, and what is written out stays written out.
 fn again(graph: &Graph, read: &pb::ModelProto) -> pb::ModelProto {

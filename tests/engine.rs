@@ -5,7 +5,7 @@
 use prost::Message;
 use spgraph::engine::{self, Device, Engine, EngineChoice, EngineOptions, StatePort};
 use spgraph::ir::{DType, Tensor};
-use spgraph::onnx::{inline_functions, pb};
+use spgraph::onnx::{inline_functions, pb, to_proto};
 use std::path::{Path, PathBuf};
 
 // ---- building models ----
@@ -38,16 +38,6 @@ fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> pb::NodeProto {
         name: Some(format!("{op}_{}", outputs.first().copied().unwrap_or_default())),
         input: inputs.iter().map(|s| s.to_string()).collect(),
         output: outputs.iter().map(|s| s.to_string()).collect(),
-        ..Default::default()
-    }
-}
-
-fn constant(name: &str, tensor: &Tensor) -> pb::TensorProto {
-    pb::TensorProto {
-        name: Some(name.into()),
-        data_type: Some(tensor.dtype().onnx()),
-        dims: tensor.shape().iter().map(|&d| d as i64).collect(),
-        raw_data: Some(tensor.bytes().clone()),
         ..Default::default()
     }
 }
@@ -130,7 +120,7 @@ fn step_model(dtype: DType) -> pb::ModelProto {
             value("n", DType::I64, &[]),
         ],
         vec![value("w.next", dtype, &[N(3)]), value("loss", dtype, &[]), value("v.next", dtype, &[N(3)]), value("n.next", DType::I64, &[])],
-        vec![constant("k", &two), constant("one", &Tensor::from_i64(&[], &[1]))],
+        vec![to_proto("k", &two), to_proto("one", &Tensor::from_i64(&[], &[1]))],
     )
 }
 
@@ -239,7 +229,7 @@ fn state_may_pass_through_and_swap() {
         ],
         vec![f("x"), f("z"), f("a"), f("b"), f("c"), f("d"), f("e"), f("frozen"), f("last"), f("reset")],
         ["y", "a.next", "b.next", "c.next", "d", "e", "sum", "frozen", "x", "k", "z", "a"].map(f).into(),
-        vec![constant("k", &f32s(&[2], &[7.0, 8.0]))],
+        vec![to_proto("k", &f32s(&[2], &[7.0, 8.0]))],
     );
     let path = save(dir.path(), "swap.onnx", &m);
     // `d` and `e` swap places without a node between; `last` becomes what was fed; `reset` becomes a constant.
@@ -358,7 +348,7 @@ fn function_model() -> pb::ModelProto {
             value("one_again", DType::F32, &[N(2)]),
             value("F_one/scaled", DType::F32, &[N(2)]),
         ],
-        vec![constant("low", &f32s(&[], &[100.0]))],
+        vec![to_proto("low", &f32s(&[], &[100.0]))],
     );
     m.functions = vec![f, g, h];
     m.opset_import.push(opset("test", 1));
@@ -496,7 +486,7 @@ fn every_type_goes_in_and_out() {
             vec![node("Identity", &["x"], &["y"]), node("Concat", &["x", "k"], &["z"])],
             vec![value("x", dtype, &[N(2)])],
             vec![value("y", dtype, &[N(2)]), value("z", dtype, &[N(4)])],
-            vec![constant("k", tensor)],
+            vec![to_proto("k", tensor)],
         );
         let mut m = m;
         m.graph.as_mut().unwrap().node[1].attribute.push(pb::AttributeProto {
@@ -529,14 +519,14 @@ fn large_and_external_weights_load() {
         raw_data: None,
         data_location: Some(pb::tensor_proto::DataLocation::External as i32),
         external_data: vec![entry("location", "weights.bin"), entry("offset", "64"), entry("length", "8000")],
-        ..constant("outside", &outside)
+        ..to_proto("outside", &outside)
     };
     let f = |n: &str| value(n, DType::F32, &[N(2000)]);
     let m = model(
         vec![node("Add", &["x", "inside"], &["h"]), node("Add", &["h", "outside"], &["y"])],
         vec![f("x")],
         vec![f("y")],
-        vec![constant("inside", &inside), external],
+        vec![to_proto("inside", &inside), external],
     );
     let path = save(dir.path(), "external.onnx", &m);
     for (name, engine) in both() {
@@ -678,7 +668,7 @@ fn broken_models_are_errors() {
 fn an_input_with_an_initializer_is_a_constant() {
     let dir = tempfile::tempdir().unwrap();
     let f = |n: &str| value(n, DType::F32, &[N(2)]);
-    let k = constant("k", &f32s(&[2], &[1.0, 2.0]));
+    let k = to_proto("k", &f32s(&[2], &[1.0, 2.0]));
     let path = save(dir.path(), "old.onnx", &model(vec![node("Add", &["x", "k"], &["y"])], vec![f("k"), f("x")], vec![f("y")], vec![k]));
     for (name, engine) in both() {
         let mut session = engine.load(&path).unwrap();

@@ -2,8 +2,11 @@
 //!
 //! ONNX Runtime is found as `spgraph runtime` finds it; without one these tests fail.
 
+mod shared;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use shared::{distance, fixture};
 use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::BatchNormMode;
 use spgraph::bundle::{Bundle, ByPattern, Options, start_state};
@@ -14,11 +17,7 @@ use spgraph::ir::{DType, Tensor};
 use spgraph::loss::{Delta, Lwf, Regularizer};
 use spgraph::optim::{AdamW, Lars, Optimizer, Sgd, UpdateRule};
 use spgraph::train::{LocalMean, Scalars, SplitStep, TrainingStep};
-use std::path::{Path, PathBuf};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
+use std::path::Path;
 
 /// Losses and final state of two steps.
 fn two_steps(dir: &Path, choice: EngineChoice, kernels: Kernels) -> (Vec<f64>, Vec<Tensor>) {
@@ -40,18 +39,6 @@ fn two_steps(dir: &Path, choice: EngineChoice, kernels: Kernels) -> (Vec<f64>, V
         losses.extend([found.loss, found.data_loss, found.penalty, found.correct as f64]);
     }
     (losses, training.state().unwrap())
-}
-
-/// Norm of the difference over the norm, for all state as one vector of displacements from the start.
-fn distance(a: &[Tensor], b: &[Tensor], start: &[Tensor]) -> f64 {
-    let (mut difference, mut moved) = (0.0, 0.0);
-    for ((a, b), s) in a.iter().zip(b).zip(start) {
-        for ((a, b), s) in a.to_f64().unwrap().into_iter().zip(b.to_f64().unwrap()).zip(s.to_f64().unwrap()) {
-            difference += (a - b) * (a - b);
-            moved += (b - s) * (b - s);
-        }
-    }
-    (difference / moved).sqrt()
 }
 
 fn agree(name: &str, batch_norm: Option<BatchNormMode>, batch: BatchSize) {

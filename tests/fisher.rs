@@ -2,29 +2,29 @@
 //!
 //! ONNX Runtime is found as `spgraph runtime` finds it; without one these tests fail.
 
+mod shared;
+
 use ndarray::{Array4, ArrayD};
 use safetensors::SafeTensors;
+use shared::{engine, fixture};
 use spgraph::Error;
 use spgraph::Field;
 use spgraph::data::synth::{SynthOptions, Task, write as write_images};
 use spgraph::data::{ArrayDataset, Dataset};
-use spgraph::engine::{self, Engine, EngineChoice, EngineOptions};
-use spgraph::fisher::{self, BatchLayout, Estimate, EstimatePlan, Estimator, Existing, FisherOptions, Mode, Progress, Silent, fisher};
+use spgraph::engine::{EngineChoice, EngineOptions};
+use spgraph::fisher::{self, BatchLayout, Estimate, EstimatePlan, Estimator, FisherOptions, Mode, Progress, Silent, fisher};
 use spgraph::import::Network;
 use spgraph::onnx;
+use spgraph::train::Existing;
 use spgraph::zoo::{self, Arch};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 /// All golden files have so many classes.
 const CLASSES: usize = 5;
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
 
 /// Float64 values by name, and the images with their labels.
 struct Golden {
@@ -48,10 +48,6 @@ fn golden(name: &str) -> Golden {
     Golden { values: values.collect(), images: Arc::new(ArrayDataset::new(images, labels).unwrap()) }
 }
 
-fn open(choice: EngineChoice) -> Box<dyn Engine> {
-    engine::open(&EngineOptions { choice, threads: Some(1), ..Default::default() }).unwrap()
-}
-
 fn plan(mode: Mode, shape: (usize, usize), samples: u64) -> EstimatePlan {
     let shape = BatchLayout { rows: shape.0, copies: shape.1 };
     EstimatePlan { mode, classes: CLASSES, samples, seed: 1, shape, workers: 1 }
@@ -63,7 +59,7 @@ fn source(name: &str) -> Network {
 
 fn estimate(name: &str, images: &Arc<ArrayDataset>, plan: EstimatePlan, engine: EngineChoice) -> Estimate {
     let images: Arc<dyn Dataset> = images.clone();
-    Estimator::new(&source(name), plan, images, open(engine).as_ref()).unwrap().run(&mut Silent, &GO_ON).unwrap()
+    Estimator::new(&source(name), plan, images, shared::engine(engine).as_ref()).unwrap().run(&mut Silent, &GO_ON).unwrap()
 }
 
 fn relative<'a>(found: &ArrayD<f64>, expected: impl IntoIterator<Item = &'a f64, IntoIter: ExactSizeIterator + Clone>) -> f64 {
@@ -200,7 +196,7 @@ fn numbers_that_are_none_are_refused() {
     let mut pixels = Array4::from_elem([2, 3, 16, 16], 0.5);
     pixels[[1, 0, 8, 4]] = f32::NAN;
     let images: Arc<dyn Dataset> = Arc::new(ArrayDataset::new(pixels, vec![0, 1]).unwrap());
-    let mut estimator = Estimator::new(&source("vgg"), plan(Mode::Exact, (2, 5), 2), images, open(EngineChoice::Ort).as_ref()).unwrap();
+    let mut estimator = Estimator::new(&source("vgg"), plan(Mode::Exact, (2, 5), 2), images, engine(EngineChoice::Ort).as_ref()).unwrap();
     let error = estimator.run(&mut Silent, &GO_ON).unwrap_err().to_string();
     assert!(error.contains("not finite for sample 1"), "{error}");
 }

@@ -1,8 +1,11 @@
 //! Every rule for the gradients of single samples against the ordinary gradient rule, run on one sample at a time in float64.
 //! (The ordinary rules are checked by finite differences in tests/gradients.)
 
+mod shared;
+
+use shared::{Random, engine};
 use spgraph::emit::{self, Dialect};
-use spgraph::engine::{self, EngineChoice, EngineOptions, Session};
+use spgraph::engine::{EngineChoice, Session};
 use spgraph::ir::{Attr, Attrs, DType, Graph, Node, Tensor, TensorType, ValueId};
 use spgraph::onnx;
 use spgraph::operator::{Builder, Grad, Operator, PerSample, Samples};
@@ -87,14 +90,9 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// A generator that gives the same numbers everywhere.
+/// From 0.1 to 1.1, the same for the same seed.
 fn numbers(seed: u64, count: usize) -> Vec<f64> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 33) as f64 / (1u64 << 31) as f64
-    };
-    (0..count).map(|_| next() + 0.1).collect()
+    Random::new(seed).list(count, 0.1, 1.1)
 }
 
 /// The node in a graph of its own for so many rows, and its parameters with their places.
@@ -130,7 +128,7 @@ fn session(graph: &Graph) -> Box<dyn Session> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("case.onnx");
     onnx::write(&path, &emit::model(graph, Dialect::Functions).unwrap()).unwrap();
-    engine::open(&EngineOptions { choice: EngineChoice::Tract, ..Default::default() }).unwrap().load(&path).unwrap()
+    engine(EngineChoice::Tract).load(&path).unwrap()
 }
 
 /// For each parameter: the sum of squares, and the squared norm of each sample.

@@ -2,6 +2,7 @@
 
 use super::engine_args::EngineArgs;
 use super::subject_args::StateArg;
+use super::workers::Workers;
 use super::{interrupt, output, progress};
 use spgraph::channel_attention::{AttentionOptions, AttentionResult, attention};
 use spgraph::report::{Align, Table};
@@ -41,9 +42,8 @@ pub struct Args {
     /// Replace a file that is there
     #[arg(long)]
     force: bool,
-    /// Threads that load images [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    workers: u16,
+    #[command(flatten)]
+    workers: Workers,
     /// Results as JSON
     #[arg(long)]
     json: bool,
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         batch: args.batch,
         seed: args.seed,
         engine: args.engine.options(),
-        workers: args.workers.into(),
+        workers: args.workers.count(),
     };
     let stop = interrupt::finish_the_step();
     let mut bar = progress::Counter::new("measuring");

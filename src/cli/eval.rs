@@ -3,6 +3,7 @@
 use super::engine_args::EngineArgs;
 use super::output::percent;
 use super::subject_args::{SubjectArgs, warn_if_assumed};
+use super::workers::Workers;
 use super::{interrupt, output, progress};
 use spgraph::engine;
 use spgraph::report::{Align, Table};
@@ -22,9 +23,8 @@ pub struct Args {
     head_from: Option<PathBuf>,
     #[command(flatten)]
     weights: SubjectArgs,
-    /// Threads that load images [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    workers: u16,
+    #[command(flatten)]
+    workers: Workers,
     /// Results as JSON
     #[arg(long)]
     json: bool,
@@ -40,7 +40,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     warn_if_assumed(&classifier);
     let stop = interrupt::finish_the_step();
     let mut bar = progress::Counter::new("evaluating");
-    let found = evaluate_folder(&mut classifier, &args.data, options.batch, args.workers.into(), stop, &mut |done, total| {
+    let found = evaluate_folder(&mut classifier, &args.data, options.batch, args.workers.count(), stop, &mut |done, total| {
         bar.at(done as u64, total as u64)
     });
     bar.finish();

@@ -24,6 +24,5 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = Subject::open(&args.subject)?;
     export_tuned(&subject, args.state.into(), &args.output, args.force)?;
-    let size = std::fs::metadata(&args.output).map_or(0, |m| m.len());
-    output::print(&format!("wrote {} ({})\n", args.output.display(), output::size(size)))
+    output::print_written(&args.output)
 }

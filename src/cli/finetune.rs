@@ -5,6 +5,7 @@ use super::engine_args::EngineArgs;
 use super::numbers::{RegularizerArg, StrengthArg, parse_regularizer, parse_strength};
 use super::output::percent;
 use super::progress::{self, Log};
+use super::workers::Workers;
 use super::{interrupt, output};
 use spgraph::bundle::Setting;
 use spgraph::data::Augment;
@@ -80,9 +81,8 @@ pub struct Args {
     /// Progress on stderr as a bar or as lines, or every record as a JSON line on stdout
     #[arg(long, value_enum, default_value = "auto")]
     log: Log,
-    /// Threads that load images [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    workers: u16,
+    #[command(flatten)]
+    workers: Workers,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -160,7 +160,7 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
             _ => Existing::Refuse,
         },
         engine,
-        workers: args.workers.into(),
+        workers: args.workers.count(),
         checkpoint_every: args.checkpoint_every,
         training,
     })

@@ -3,11 +3,12 @@
 use super::engine_args::EngineArgs;
 use super::output::{self, percent};
 use super::progress;
-use super::subject_args::PreprocessingArgs;
+use super::subject_args::{PreprocessingArgs, class_names};
+use super::workers::Workers;
 use clap::ValueEnum;
-use spgraph::fisher::{Existing, FisherOptions, FisherResult, Mode, Outline, Progress, fisher};
+use spgraph::fisher::{FisherOptions, FisherResult, Mode, Outline, Progress, fisher};
 use spgraph::report::{Align, Table};
-use spgraph::train::read_class_names;
+use spgraph::train::Existing;
 use std::path::{Path, PathBuf};
 
 /// Estimate the Fisher information of a source network, for `rewrite --fisher`
@@ -58,9 +59,8 @@ pub struct Args {
     input_shape: Option<super::numbers::ShapeArg>,
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
-    /// Threads that load images [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    workers: u16,
+    #[command(flatten)]
+    workers: Workers,
     /// Results as JSON
     #[arg(long)]
     json: bool,
@@ -93,8 +93,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         graph: args.graph,
         checkpoint_every: args.checkpoint_every,
         engine: args.engine.options(),
-        workers: args.workers.into(),
-        classes: args.class_names.as_deref().map(read_class_names).transpose()?.unwrap_or_default(),
+        workers: args.workers.count(),
+        classes: class_names(args.class_names.as_deref())?,
         input_shape: args.input_shape.map(|s| s.0),
         resize: args.preprocessing.resize,
         mean: args.preprocessing.mean,

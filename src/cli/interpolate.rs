@@ -27,6 +27,5 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = Subject::open(&args.run)?;
     export_interpolated(&subject, args.state.into(), args.to, &args.output, args.force)?;
-    let size = std::fs::metadata(&args.output).map_or(0, |m| m.len());
-    output::print(&format!("wrote {} ({})\n", args.output.display(), output::size(size)))
+    output::print_written(&args.output)
 }

@@ -24,6 +24,7 @@ mod rewrite;
 mod runtime;
 mod subject_args;
 mod synth;
+mod workers;
 
 use clap::{Parser, Subcommand};
 use spgraph::error::Error;

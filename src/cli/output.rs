@@ -4,6 +4,7 @@ use super::flags::with_flags;
 use serde::Serialize;
 use spgraph::error::Error;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 /// Results, to stdout. A reader that has left, such as `head`, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
@@ -18,6 +19,12 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
     print(&format!("{text}\n"))
+}
+
+/// That a file was written, to stdout.
+pub fn print_written(path: &Path) -> anyhow::Result<()> {
+    let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
+    print(&format!("wrote {} ({})\n", path.display(), size(bytes)))
 }
 
 /// `812 B`, `6.8 kB`, `1.11 MB`, `102.4 MB`.

@@ -5,7 +5,7 @@ use super::flags::with_flags;
 use super::numbers::{RegularizerArg, ShapeArg, StrengthArg, parse_regularizer, parse_shape, parse_strength};
 use super::optimizer_args::OptimizerArgs;
 use super::output;
-use super::subject_args::{PreprocessingArgs, preprocessing_text};
+use super::subject_args::{self, PreprocessingArgs, preprocessing_text};
 use spgraph::artifact::{Made, make_bundle};
 use spgraph::bundle::manifest::{BatchNormMode, Manifest, Preprocessing, Role, Scalar};
 use spgraph::bundle::{ByPattern, HeadOption, Options, Penalize, PenaltyOption, PenaltyStep, Setting};
@@ -16,7 +16,6 @@ use spgraph::import::BatchSize;
 use spgraph::loss::{self, Regularizer};
 use spgraph::report::{explanation, inspect};
 use spgraph::rewrite::Product;
-use spgraph::train::read_class_names;
 use std::path::PathBuf;
 
 /// Rewrite a pretrained ONNX model into a training bundle
@@ -255,11 +254,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn class_names(args: &Args) -> anyhow::Result<Vec<String>> {
-    Ok(match (&args.class_names_from, &args.class_names) {
-        (Some(folder), _) => ImageFolder::open(folder, None)?.classes().to_vec(),
-        (_, Some(file)) => read_class_names(file)?,
-        _ => vec![],
-    })
+    match &args.class_names_from {
+        Some(folder) => Ok(ImageFolder::open(folder, None)?.classes().to_vec()),
+        None => subject_args::class_names(args.class_names.as_deref()),
+    }
 }
 
 /// What the options say about images; `None` where they say nothing.

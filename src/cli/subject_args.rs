@@ -4,7 +4,7 @@ use super::output::note;
 use clap::ValueEnum;
 use spgraph::bundle::manifest::Preprocessing;
 use spgraph::train::{Classifier, ClassifierOptions, RunState, read_class_names};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One of a run's states.
 #[derive(Clone, Copy, ValueEnum)]
@@ -65,12 +65,17 @@ pub struct PreprocessingArgs {
     pub std: Option<Vec<f32>>,
 }
 
+/// The class names in the file, where one is given; else none.
+pub fn class_names(file: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    Ok(file.map(read_class_names).transpose()?.unwrap_or_default())
+}
+
 impl SubjectArgs {
     pub fn options(&self, head_from: Option<PathBuf>) -> anyhow::Result<ClassifierOptions> {
         Ok(ClassifierOptions {
             which: self.state.into(),
             head_from,
-            classes: self.class_names.as_deref().map(read_class_names).transpose()?.unwrap_or_default(),
+            classes: class_names(self.class_names.as_deref())?,
             input_shape: self.input_shape.as_ref().map(|s| s.0.clone()),
             resize: self.preprocessing.resize,
             mean: self.preprocessing.mean.clone(),

@@ -18,7 +18,7 @@ pub use estimate::{Estimate, EstimatePlan, Estimator, Outline, Progress, Silent}
 pub use graph::{FisherGraph, Measured, build};
 pub use layout::BatchLayout;
 pub use mode::Mode;
-pub use options::{Existing, FisherOptions};
+pub use options::FisherOptions;
 pub use run::{FisherResult, fisher};
 pub use subject::{FisherSubject, look, network};
 pub use summary::{LayerShare, Summary};

@@ -2,19 +2,8 @@
 
 use super::mode::Mode;
 use crate::engine::EngineOptions;
+use crate::train::Existing;
 use std::path::PathBuf;
-
-/// What to do about an estimate, or the checkpoint of one, that is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Existing {
-    /// Fail rather than replace it.
-    #[default]
-    Refuse,
-    /// Write over it.
-    Replace,
-    /// Go on from the checkpoint.
-    Resume,
-}
 
 /// Options of [`super::fisher`].
 #[derive(Debug, Clone)]
@@ -33,7 +22,7 @@ pub struct FisherOptions {
     pub seed: u64,
     /// (image, class) pairs per call; `None`: what fits into about 1 GiB.
     pub pairs: Option<usize>,
-    /// What becomes of a file that is there already.
+    /// What becomes of a file, or the checkpoint of one, that is there already.
     pub existing: Existing,
     /// Also write the graph of one call here: an ONNX model of standard operators.
     pub graph: Option<PathBuf>,

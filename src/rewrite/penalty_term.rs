@@ -9,7 +9,7 @@ use crate::bundle::manifest::Role;
 use crate::bundle::{PenaltyStep, Setting};
 use crate::error::{Error, Result};
 use crate::import::Imported;
-use crate::ir::{DType, Graph, Tensor, ValueId};
+use crate::ir::{Graph, Tensor, ValueId};
 use crate::operator::{Builder, ParameterKind, Rule, View};
 use crate::pass::start_constant;
 use crate::penalty::{self, Groups, Penalty, Pretrained};
@@ -60,7 +60,7 @@ impl Penalties {
         if let On::Shared(penalty) = on {
             start = p.start.as_ref().filter(|_| penalty.uses_start()).map(|t| start_constant(graph, &p.name, t));
             if let Some(tensor) = own.fisher.as_ref().filter(|_| penalty.uses_fisher()) {
-                fisher = Some(graph.constant(&format!("{}.fisher", p.name), cast(tensor, p.ty.dtype)?));
+                fisher = Some(graph.constant(&format!("{}.fisher", p.name), tensor.cast(p.ty.dtype)?));
             }
         }
         let input = scalars.input(&own.strength.setting)?;
@@ -89,10 +89,6 @@ impl Penalties {
         };
         build().map(Some).map_err(|why| Error::internal(format!("the penalty on `{}` cannot be built: {why}", p.alias)))
     }
-}
-
-fn cast(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
-    if tensor.dtype() == dtype { Ok(tensor.clone()) } else { Ok(tensor.cast(dtype)?) }
 }
 
 /// One group for each output channel.

@@ -12,15 +12,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// What becomes of a run folder that exists.
+/// What becomes of a result that is there already: the folder of a run, or the file of an estimate or its checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Existing {
-    /// It is an error, unless the run in it got nowhere.
+    /// It is an error, unless a run in it got nowhere.
     #[default]
     Refuse,
     /// It is replaced.
     Replace,
-    /// Its run goes on from the last checkpoint.
+    /// The work goes on from its last checkpoint.
     Resume,
 }
 

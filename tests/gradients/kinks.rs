@@ -2,7 +2,8 @@
 //! above the values reproduce them).
 
 use super::cases::{Case, on, scalar};
-use super::{emitted, load, open};
+use super::shared::engine;
+use super::{emitted, load};
 use spgraph::engine::EngineChoice;
 use spgraph::ir::{DType, Tensor};
 
@@ -23,7 +24,7 @@ fn gradients(case: &Case, points: &[(&[usize], &[f64])]) -> Vec<(EngineChoice, V
         let values: Vec<Tensor> = points.iter().map(|(shape, v)| Tensor::from_floats(dtype, shape, v)).collect();
         let wanted: Vec<usize> = (0..values.len()).collect();
         let emitted = emitted(case, &values, &wanted, false).unwrap();
-        let mut session = load(&*open(choice), &emitted).unwrap();
+        let mut session = load(&*engine(choice), &emitted).unwrap();
         let ones: Vec<Tensor> =
             emitted.seeds.iter().map(|(_, dtype, shape)| Tensor::from_floats(*dtype, shape, &vec![1.0; shape.iter().product()])).collect();
         let feeds = emitted.inputs.iter().zip(&values).chain(emitted.seeds.iter().map(|s| &s.0).zip(&ones));

@@ -6,11 +6,14 @@
 
 mod cases;
 mod kinks;
+#[path = "../shared/mod.rs"]
+mod shared;
 
 use cases::{Case, Input, cases};
 use prost::Message;
+use shared::{Random, engine};
 use spgraph::emit::{self, Dialect};
-use spgraph::engine::{self, Engine, EngineChoice, EngineOptions};
+use spgraph::engine::{Engine, EngineChoice, Session};
 use spgraph::grad;
 use spgraph::import::{BatchSize, ImportOptions, Imported, import};
 use spgraph::ir::{DType, Tensor, TensorType, ValueId};
@@ -22,32 +25,6 @@ use std::collections::BTreeSet;
 
 /// Largest difference allowed, relative to the sum of the magnitudes of the terms.
 const TOLERANCE: f64 = 1e-7;
-
-/// A generator that gives the same numbers everywhere (splitmix64).
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Random(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform from `lo` to `hi`.
-    pub fn between(&mut self, lo: f64, hi: f64) -> f64 {
-        lo + (hi - lo) * (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn list(&mut self, count: usize, lo: f64, hi: f64) -> Vec<f64> {
-        (0..count).map(|_| self.between(lo, hi)).collect()
-    }
-}
 
 /// The model of a single node, its first differentiable input the model's input, the others initializers.
 fn source(case: &Case, dtype: DType, values: &[Tensor]) -> SourceModel {
@@ -112,6 +89,14 @@ struct Emitted {
     found: Vec<bool>,
 }
 
+impl Emitted {
+    /// A cotangent for each output.
+    fn random_seeds(&self, random: &mut Random) -> Vec<Tensor> {
+        let draw = |random: &mut Random, shape: &[usize]| random.list(shape.iter().product(), -1.0, 1.0);
+        self.seeds.iter().map(|(_, dtype, shape)| Tensor::from_floats(*dtype, shape, &draw(random, shape))).collect()
+    }
+}
+
 fn options(batch: BatchSize) -> ImportOptions {
     ImportOptions { batch, input_shape: None, keep_ties: true }
 }
@@ -160,7 +145,7 @@ fn emitted(case: &Case, values: &[Tensor], wanted: &[usize], dynamic: bool) -> R
 }
 
 /// A value may be an output twice (an identity hands its cotangent on), but not under one name.
-fn load(engine: &dyn Engine, emitted: &Emitted) -> Result<Box<dyn engine::Session>, String> {
+fn load(engine: &dyn Engine, emitted: &Emitted) -> Result<Box<dyn Session>, String> {
     let mut model = emitted.model.clone();
     let graph = model.graph.as_mut().unwrap();
     let mut seen = BTreeSet::new();
@@ -195,11 +180,7 @@ fn check(engine: &dyn Engine, case: &Case, wanted: &[usize], dynamic: bool) -> R
     let emitted = emitted(case, &x, wanted, dynamic)?;
     let mut session = load(engine, &emitted)?;
     let mut random = Random::new(11);
-    let seeds: Vec<Tensor> = emitted
-        .seeds
-        .iter()
-        .map(|(_, dtype, shape)| Tensor::from_floats(*dtype, shape, &random.list(shape.iter().product(), -1.0, 1.0)))
-        .collect();
+    let seeds = emitted.random_seeds(&mut random);
     let mut run = |x: &[Tensor]| -> Result<Vec<Vec<f64>>, String> {
         let feeds = emitted.inputs.iter().zip(x).chain(emitted.seeds.iter().map(|s| &s.0).zip(&seeds));
         let feeds: Vec<(&str, &Tensor)> = feeds.map(|(n, t)| (n.as_str(), t)).collect();
@@ -227,12 +208,6 @@ fn check(engine: &dyn Engine, case: &Case, wanted: &[usize], dynamic: bool) -> R
     Ok(())
 }
 
-fn open(choice: EngineChoice) -> Box<dyn Engine> {
-    engine::open(&EngineOptions { choice, threads: Some(1), ..Default::default() }).unwrap_or_else(|e| {
-        panic!("this test needs an ONNX Runtime library: run `spgraph runtime install`, or set ORT_DYLIB_PATH to one.\n{e}")
-    })
-}
-
 /// Runs `f` on every case and fails with all that went wrong.
 fn over_cases(f: impl Fn(&Case) -> Result<(), String>) {
     let cases = cases();
@@ -242,7 +217,7 @@ fn over_cases(f: impl Fn(&Case) -> Result<(), String>) {
 
 #[test]
 fn gradients_equal_finite_differences() {
-    let tract = open(EngineChoice::Tract);
+    let tract = engine(EngineChoice::Tract);
     over_cases(|case| {
         let count = points(case, DType::F64).len();
         let all: Vec<usize> = (0..count).collect();
@@ -262,7 +237,7 @@ fn gradients_equal_finite_differences() {
 /// The same graphs in float32: ONNX Runtime must take them and give what tract gives.
 #[test]
 fn onnx_runtime_agrees() {
-    let (tract, ort) = (open(EngineChoice::Tract), open(EngineChoice::Ort));
+    let (tract, ort) = (engine(EngineChoice::Tract), engine(EngineChoice::Ort));
     over_cases(|case| {
         let x = points(case, DType::F32);
         let wanted: Vec<usize> = (0..x.len()).collect();
@@ -271,12 +246,7 @@ fn onnx_runtime_agrees() {
                 continue;
             }
             let emitted = emitted(case, &x, &wanted, dynamic)?;
-            let mut random = Random::new(11);
-            let seeds: Vec<Tensor> = emitted
-                .seeds
-                .iter()
-                .map(|(_, dtype, shape)| Tensor::from_floats(*dtype, shape, &random.list(shape.iter().product(), -1.0, 1.0)))
-                .collect();
+            let seeds = emitted.random_seeds(&mut Random::new(11));
             let feeds = emitted.inputs.iter().zip(&x).chain(emitted.seeds.iter().map(|s| &s.0).zip(&seeds));
             let feeds: Vec<(&str, &Tensor)> = feeds.map(|(n, t)| (n.as_str(), t)).collect();
             let run = |engine: &dyn Engine, name: &str| {

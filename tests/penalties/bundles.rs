@@ -1,8 +1,7 @@
 //! What rewriting makes of the options, seen in the graphs it writes.
 
-use super::{Random, engine};
+use super::shared::{Random, bundle, engine, fixture, refused, strings};
 use safetensors::tensor::{Dtype, TensorView};
-use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::{BatchNormMode, Role};
 use spgraph::bundle::{Bundle, ByPattern, HeadOption, Options, Penalize, PenaltyStep, start_state};
 use spgraph::engine::EngineChoice;
@@ -13,34 +12,12 @@ use spgraph::optim::{Sgd, UpdateRule};
 use spgraph::train::{Scalars, TrainingStep};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
 
 /// Plain SGD, so that a step shows the penalty and nothing else.
 fn plain() -> Options {
     let mut options = Options { batch: BatchSize::Fixed(2), split: true, ..Options::default() };
     options.optimizer.rule = UpdateRule::Sgd(Sgd { momentum: 0.0, nesterov: false });
     options
-}
-
-fn bundle(model: &str, options: &Options) -> (TempDir, Bundle) {
-    let work = tempfile::tempdir().unwrap();
-    let dir = work.path().join("bundle");
-    make_bundle(&fixture(model), &dir, options, false).unwrap();
-    let bundle = Bundle::open(&dir).unwrap();
-    (work, bundle)
-}
-
-fn refused(model: &str, options: &Options) -> String {
-    let work = tempfile::tempdir().unwrap();
-    make_bundle(&fixture(model), &work.path().join("bundle"), options, false).unwrap_err().to_string()
-}
-
-fn strings(list: &[&str]) -> Vec<String> {
-    list.iter().map(|s| s.to_string()).collect()
 }
 
 /// Strengths by pattern.
@@ -56,7 +33,7 @@ type Place = (String, Role, Vec<f64>, Vec<f64>, Vec<f64>);
 /// A step of the penalty alone, for each parameter.
 fn penalty_alone(bundle: &Bundle, scalars: &[(&str, f64)]) -> Vec<Place> {
     let mut session = engine(EngineChoice::Tract).load(&bundle.dir.join("apply.onnx")).unwrap();
-    let (mut random, mut feeds) = (Random(5), HashMap::<String, Tensor>::new());
+    let (mut random, mut feeds) = (Random::new(5), HashMap::<String, Tensor>::new());
     let mut places = vec![];
     for (s, start) in bundle.manifest.state.iter().zip(start_state(bundle).unwrap()) {
         let start = start.to_f64().unwrap();
@@ -186,7 +163,7 @@ fn a_decoupled_penalty_is_beside_the_optimizer() {
     let mut session = engine(EngineChoice::Tract).load(&bundle.dir.join("apply.onnx")).unwrap();
     let signature = session.signature().clone();
     let (inputs, outputs) = (signature.input_names(), signature.output_names());
-    let (mut random, start) = (Random(8), start_state(&bundle).unwrap());
+    let (mut random, start) = (Random::new(8), start_state(&bundle).unwrap());
     let mut feeds: HashMap<String, Vec<f64>> = HashMap::new();
     let mut shapes: HashMap<String, Vec<usize>> = HashMap::new();
     for (s, t) in bundle.manifest.state.iter().zip(&start) {
@@ -227,7 +204,7 @@ fn train(bundle: &Bundle, steps: usize, scalars: &[(&str, f64)]) -> Vec<Tensor> 
     let set = |all: Scalars, given: &(&str, f64)| all.with(&given.0.parse().unwrap(), given.1).unwrap();
     let scalars = scalars.iter().fold(Scalars::defaults(m), set);
     let shape: Vec<usize> = m.data.input.shape.iter().map(|&d| d as usize).collect();
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     for _ in 0..steps {
         let data = Tensor::from_floats(DType::F32, &shape, &random.list(shape.iter().product(), -1.0, 1.0));
         let labels: Vec<i64> = (0..shape[0] as i64).map(|i| i % 3).collect();

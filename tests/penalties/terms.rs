@@ -1,6 +1,6 @@
 //! Values, gradients and proximal steps against direct computation in float64 from the paper's formulas.
 
-use super::{Random, engine};
+use super::shared::{Random, engine};
 use spgraph::emit::{self, Dialect};
 use spgraph::engine::{Engine, EngineChoice};
 
@@ -23,7 +23,7 @@ struct Case {
 
 impl Case {
     fn new(shape: &[usize], groups: Groups, group_of: impl Fn(&[usize]) -> usize, seed: u64) -> Case {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let count: usize = shape.iter().product();
         let index = |mut i: usize| {
             let mut at = vec![0; shape.len()];
@@ -282,7 +282,7 @@ fn threshold(case: &Case, kind: &str) -> Vec<f64> {
 
 #[test]
 fn the_proximal_step_is_its_definition() {
-    let (tract, mut random) = (engine(EngineChoice::Tract), Random(77));
+    let (tract, mut random) = (engine(EngineChoice::Tract), Random::new(77));
     for kind in ["l1-sp", "gl-sp"] {
         let (mut stayed, mut returned) = (0, 0);
         for mut case in cases() {

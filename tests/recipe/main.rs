@@ -3,7 +3,10 @@
 mod manifest;
 mod names;
 mod repeat;
+#[path = "../shared/mod.rs"]
+mod shared;
 
+use shared::fixture;
 use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::Scalar;
 use spgraph::bundle::{Bundle, HeadOption, Options, Setting, start_state};
@@ -14,12 +17,7 @@ use spgraph::loss;
 use spgraph::onnx;
 use spgraph::rewrite::head_step;
 use spgraph::train::{LocalMean, Scalars, SplitStep, StepResult, TrainingStep};
-use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
 
 /// A penalty, regularizers, a new head, clipping, averages, both halves.
 fn with_everything() -> Options {

@@ -1,7 +1,6 @@
 //! The regularizers in whole training graphs. Thirty steps against PyTorch's are in tests/python/test_training.py.
 
-use super::{engine, fixture};
-use spgraph::artifact::make_bundle;
+use super::shared::{bundle, distance, engine, refused, strings};
 use spgraph::bundle::manifest::{BatchNormMode, Role};
 use spgraph::bundle::{Bundle, HeadOption, Options, start_state};
 use spgraph::emit::Dialect;
@@ -11,7 +10,6 @@ use spgraph::ir::Tensor;
 use spgraph::loss::{self, Bss, Delta, Lwf, Regularizer};
 use spgraph::onnx;
 use spgraph::train::{Scalars, TrainingStep};
-use tempfile::TempDir;
 
 fn with(kinds: &[&str]) -> Options {
     Options {
@@ -25,23 +23,6 @@ fn with(kinds: &[&str]) -> Options {
 /// DELTA on the layers that the patterns match.
 fn delta(layers: &[&str]) -> Options {
     Options { regularizers: vec![Regularizer::Delta(Delta { layers: strings(layers), ..Delta::default() })], ..with(&[]) }
-}
-
-fn bundle(model: &str, options: &Options) -> (TempDir, Bundle) {
-    let work = tempfile::tempdir().unwrap();
-    let dir = work.path().join("bundle");
-    make_bundle(&fixture(model), &dir, options, false).unwrap();
-    let bundle = Bundle::open(&dir).unwrap();
-    (work, bundle)
-}
-
-fn refused(model: &str, options: &Options) -> String {
-    let work = tempfile::tempdir().unwrap();
-    make_bundle(&fixture(model), &work.path().join("bundle"), options, false).unwrap_err().to_string()
-}
-
-fn strings(list: &[&str]) -> Vec<String> {
-    list.iter().map(|s| s.to_string()).collect()
 }
 
 /// `[loss, data_loss, penalty, correct]` of two steps, and the state after them.
@@ -65,18 +46,6 @@ fn two_steps(bundle: &Bundle, choice: EngineChoice, scalars: &[(&str, f32)]) -> 
         outputs.push(vec![found.loss, found.data_loss, found.penalty, found.correct as f64]);
     }
     (outputs, training.state().unwrap())
-}
-
-/// Norm of the difference over how far `b` moved from the start.
-fn distance(a: &[Tensor], b: &[Tensor], start: &[Tensor]) -> f64 {
-    let (mut difference, mut moved) = (0.0, 0.0);
-    for ((a, b), s) in a.iter().zip(b).zip(start) {
-        for ((a, b), s) in a.to_f64().unwrap().into_iter().zip(b.to_f64().unwrap()).zip(s.to_f64().unwrap()) {
-            difference += (a - b) * (a - b);
-            moved += (b - s) * (b - s);
-        }
-    }
-    (difference / moved).sqrt()
 }
 
 #[test]

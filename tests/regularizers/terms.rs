@@ -1,6 +1,6 @@
 //! Values and gradients against PyTorch's in float64 (`tests/generate/regularizers.py`; singular values from `torch.linalg.svd`).
 
-use super::{engine, fixture};
+use super::shared::{engine, fixture};
 use safetensors::tensor::SafeTensors;
 use serde::Deserialize;
 use spgraph::emit::{self, Dialect};
