@@ -16,6 +16,7 @@ pub mod functions;
 pub mod grad;
 pub mod import;
 pub mod ir;
+mod kinds;
 pub mod loss;
 pub mod onnx;
 pub mod operator;

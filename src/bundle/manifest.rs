@@ -218,12 +218,9 @@ pub struct Regularizer {
     /// `delta`: whether the channels have weights.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub attention: bool,
-    /// T of `lwf`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub temperature: Option<f64>,
-    /// k of `bss`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub singular_values: Option<usize>,
+    /// The settings that the kind has besides: `temperature` of `lwf`, `singular_values` of `bss`.
+    #[serde(flatten)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Manifest {

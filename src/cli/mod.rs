@@ -22,6 +22,7 @@ mod profile;
 mod progress;
 mod rewrite;
 mod runtime;
+mod settings;
 mod subject_args;
 mod synth;
 mod workers;

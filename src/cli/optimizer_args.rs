@@ -1,15 +1,20 @@
 //! The options of `spgraph rewrite` that say how parameters follow their gradients.
 
+use super::flags::flag;
 use super::numbers::parse_factor;
+use super::settings::{homeless, homes, set};
+use clap::builder::PossibleValuesParser;
+use serde_json::Value;
+use spgraph::Field;
 use spgraph::bundle::ByPattern;
 use spgraph::error::{Error, Result};
-use spgraph::optim::{Optimizer, UpdateRule};
+use spgraph::optim::{self, Optimizer, RULES, UpdateRule};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Optimizer")]
 pub struct OptimizerArgs {
     /// How parameters follow their gradients
-    #[arg(long, default_value = "sgd", value_parser = UpdateRule::KINDS)]
+    #[arg(long, default_value = "sgd", value_parser = PossibleValuesParser::new(UpdateRule::KINDS))]
     optimizer: String,
     /// The bundle's default learning rate [default: 0.01 for sgd, 0.0001 for adamw, 1 for lars]
     #[arg(long, allow_negative_numbers = true)]
@@ -52,51 +57,31 @@ pub struct OptimizerArgs {
 impl OptimizerArgs {
     /// Fails for options that the chosen optimizer does not have.
     pub fn optimizer(&self) -> Result<Optimizer> {
-        let given: [(&str, bool, &[&str]); 7] = [
-            ("--momentum", self.momentum.is_some(), &["sgd", "lars"]),
-            ("--nesterov", self.nesterov, &["sgd"]),
-            ("--beta1", self.beta1.is_some(), &["adamw"]),
-            ("--beta2", self.beta2.is_some(), &["adamw"]),
-            ("--eps", self.eps.is_some(), &["adamw"]),
-            ("--weight-decay", self.weight_decay.is_some(), &["adamw"]),
-            ("--trust", self.trust.is_some(), &["lars"]),
+        let number = |given: Option<f64>| given.map(Value::from);
+        let options = [
+            (Field::MOMENTUM, number(self.momentum)),
+            (Field::NESTEROV, self.nesterov.then_some(Value::Bool(true))),
+            (Field::BETA1, number(self.beta1)),
+            (Field::BETA2, number(self.beta2)),
+            (Field::EPS, number(self.eps)),
+            (Field::WEIGHT_DECAY, number(self.weight_decay)),
+            (Field::TRUST, number(self.trust)),
         ];
-        let own = self.optimizer.as_str();
-        for (option, given, kinds) in given {
-            if given && !kinds.contains(&own) {
-                let those: Vec<String> = kinds.iter().map(|kind| format!("--optimizer {kind}")).collect();
-                let hint = match option {
-                    "--momentum" => "; adamw's is --beta1",
-                    "--weight-decay" => "; elsewhere the penalty does that: --penalty l2 --alpha STRENGTH",
-                    _ => "",
-                };
-                return Err(Error::usage(format!(
-                    "{option} has no meaning with --optimizer {own}: it belongs to {}{hint}",
-                    those.join(" and ")
-                )));
-            }
+        let usual = optim::find(&self.optimizer)?;
+        if let Some(field) = homeless(&[usual], &options) {
+            let kinds = RULES.iter().map(|usual| usual()).map(|rule| (rule.kind(), rule));
+            let hint = match field {
+                Field::MOMENTUM => "; adamw's is --beta1",
+                Field::WEIGHT_DECAY => "; elsewhere the penalty does that: --penalty l2 --alpha STRENGTH",
+                _ => "",
+            };
+            return Err(Error::usage(format!(
+                "{} has no meaning with --optimizer {}: it belongs to {}{hint}",
+                flag(field),
+                usual.kind(),
+                homes(Field::OPTIMIZER, field, kinds)
+            )));
         }
-        let mut rule = UpdateRule::usual(own)?;
-        match &mut rule {
-            UpdateRule::Sgd(sgd) => {
-                set(&mut sgd.momentum, self.momentum);
-                sgd.nesterov = self.nesterov;
-            }
-            UpdateRule::AdamW(adamw) => {
-                set(&mut adamw.beta1, self.beta1);
-                set(&mut adamw.beta2, self.beta2);
-                set(&mut adamw.eps, self.eps);
-                set(&mut adamw.weight_decay, self.weight_decay);
-            }
-            UpdateRule::Lars(lars) => {
-                set(&mut lars.momentum, self.momentum);
-                set(&mut lars.trust, self.trust);
-            }
-        }
-        Ok(Optimizer { rule, clip_norm: self.clip_norm, spd: self.spd, ema: self.ema })
+        Ok(Optimizer { rule: set(&usual, &options)?, clip_norm: self.clip_norm, spd: self.spd, ema: self.ema })
     }
-}
-
-fn set(setting: &mut f64, given: Option<f64>) {
-    *setting = given.unwrap_or(*setting);
 }

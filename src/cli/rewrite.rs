@@ -1,11 +1,13 @@
 //! `spgraph rewrite`: a model becomes a bundle of training graphs.
 
 use super::choice::choice;
-use super::flags::with_flags;
+use super::flags::{flag, with_flags};
 use super::numbers::{RegularizerArg, ShapeArg, StrengthArg, parse_regularizer, parse_shape, parse_strength};
 use super::optimizer_args::OptimizerArgs;
 use super::output;
+use super::settings::{given, homeless, homes, set};
 use super::subject_args::{self, PreprocessingArgs, preprocessing_text};
+use spgraph::Field;
 use spgraph::artifact::{Made, make_bundle};
 use spgraph::bundle::manifest::{BatchNormMode, Manifest, Preprocessing, Role, Scalar};
 use spgraph::bundle::{ByPattern, HeadOption, Options, Penalize, PenaltyOption, PenaltyStep, Setting};
@@ -13,7 +15,7 @@ use spgraph::data::{ImageFolder, Recipe};
 use spgraph::emit::Dialect;
 use spgraph::error::Error;
 use spgraph::import::BatchSize;
-use spgraph::loss::{self, Regularizer};
+use spgraph::loss::{self, REGULARIZERS, Regularizer};
 use spgraph::report::{explanation, inspect};
 use spgraph::rewrite::Product;
 use std::path::PathBuf;
@@ -149,33 +151,25 @@ fn penalize(given: Vec<String>) -> Penalize {
 
 /// The regularizers with their settings. Fails for the setting of one that was not asked for.
 fn regularizers(args: &Args) -> Result<Vec<Regularizer>, Error> {
-    let own = [
-        ("--delta-layers", !args.delta_layers.is_empty(), "delta"),
-        ("--attention", args.attention.is_some(), "delta"),
-        ("--temperature", args.temperature.is_some(), "lwf"),
-        ("--bss-k", args.bss_k.is_some(), "bss"),
+    let options = [
+        (Field::LAYERS, given((!args.delta_layers.is_empty()).then_some(&args.delta_layers))?),
+        (Field::ATTENTION, given(args.attention.as_ref())?),
+        (Field::TEMPERATURE, given(args.temperature.as_ref())?),
+        (Field::SINGULAR_VALUES, given(args.bss_k.as_ref())?),
     ];
-    for (option, given, kind) in own {
-        if given && !args.regularizer.iter().any(|r| r.kind == kind) {
-            return Err(Error::usage(format!("{option} has no meaning without --regularizer {kind}")));
-        }
-    }
-    let with_settings = |given: &RegularizerArg| {
-        let mut regularizer = loss::find(&given.kind)?;
-        if let Some(strength) = given.strength {
+    let usual = |asked: &RegularizerArg| {
+        let mut regularizer = loss::find(&asked.kind)?;
+        if let Some(strength) = asked.strength {
             regularizer.set_strength(strength);
-        }
-        match &mut regularizer {
-            Regularizer::Delta(delta) => {
-                delta.layers = args.delta_layers.clone();
-                delta.attention = args.attention.clone();
-            }
-            Regularizer::Bss(bss) => bss.singular_values = args.bss_k.unwrap_or(bss.singular_values),
-            Regularizer::Lwf(lwf) => lwf.temperature = args.temperature.unwrap_or(lwf.temperature),
         }
         Ok(regularizer)
     };
-    args.regularizer.iter().map(with_settings).collect()
+    let asked: Vec<Regularizer> = args.regularizer.iter().map(usual).collect::<Result<_, Error>>()?;
+    if let Some(field) = homeless(&asked, &options) {
+        let kinds = REGULARIZERS.iter().map(|usual| usual()).map(|r| (r.kind(), r));
+        return Err(Error::usage(format!("{} has no meaning without {}", flag(field), homes(Field::REGULARIZERS, field, kinds))));
+    }
+    asked.iter().map(|r| set(r, &options)).collect()
 }
 
 /// Where the bundle goes.
@@ -340,14 +334,9 @@ fn text(made: &Made) -> String {
         strengths.join(", "),
         if strengths.is_empty() { String::new() } else { format!(", on {on} tensors{step}") }
     ));
-    for r in &m.regularizers {
+    for (r, asked) in m.regularizers.iter().zip(&options.regularizers) {
         let strength = m.scalar(&Setting::Regularizer(r.kind.clone())).map_or(0.0, |s| s.default);
-        let on = match (r.temperature, r.singular_values) {
-            (Some(t), _) => format!("temperature {t}"),
-            (_, Some(k)) => format!("{k} singular value{} of the features", if k == 1 { "" } else { "s" }),
-            _ => format!("{}on {}", if r.attention { "with attention, " } else { "" }, r.layers.join(", ")),
-        };
-        line(format!("            {} {strength}, {on}", r.kind));
+        line(format!("            {} {strength}, {}", r.kind, asked.summary(&r.layers)));
     }
     let multiplied = m.state.iter().filter(|s| s.lr_mult != 1.0).count();
     line(format!(

@@ -4,7 +4,7 @@ use crate::ir::{Attr, Attrs, DType, Graph, Node, Tensor, TensorType, ValueId};
 use crate::loss::{Reads, Seen};
 use crate::operator::{Builder, Grad, Samples, attrs};
 use crate::ops::table;
-use crate::optim::{AdamW, Lars, Sgd, Update, UpdateRule};
+use crate::optim::{RULES, Update};
 use crate::penalty::{Groups, PENALTIES, Pretrained};
 use std::collections::BTreeSet;
 
@@ -93,7 +93,8 @@ fn of_penalties(graph: &mut Graph) {
 
 fn of_updates(graph: &mut Graph) {
     let (w, gradient, lr) = (input(graph, &[4, 3]), input(graph, &[4, 3]), input(graph, &[1, 1]));
-    for rule in [UpdateRule::Sgd(Sgd::default()), UpdateRule::AdamW(AdamW::default()), UpdateRule::Lars(Lars::default())] {
+    for usual in RULES {
+        let rule = usual();
         let state: Vec<ValueId> = rule.state().iter().map(|_| input(graph, &[4, 3])).collect();
         let scalars: Vec<ValueId> = rule.scalar_state().iter().map(|n| graph.input(n, TensorType::scalar(DType::F32))).collect();
         let mut b = Builder::new(graph);

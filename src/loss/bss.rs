@@ -24,6 +24,7 @@ use crate::ir::{Attr, DType, Dim, Tensor};
 use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::{Expr, formula};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// `(features, shares, strength) → value, dfeatures`.
 pub const PENALTY: Function = Function::new("BssPenalty");
@@ -48,10 +49,6 @@ impl Default for Bss {
 }
 
 impl Regularize for Bss {
-    fn kind(&self) -> &'static str {
-        "bss"
-    }
-
     fn strength(&self) -> f64 {
         self.strength
     }
@@ -69,6 +66,14 @@ impl Regularize for Bss {
             0 => Err(Error::option(Field::SINGULAR_VALUES, " 0 makes no sense: give the number of singular values, 1 or more")),
             _ => Ok(()),
         }
+    }
+
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        vec![("singular_values", self.singular_values.into())]
+    }
+
+    fn summary(&self, _: &[String]) -> String {
+        format!("{} singular value{} of the features", self.singular_values, if self.singular_values == 1 { "" } else { "s" })
     }
 
     fn term(&self, b: &mut Builder, seen: &Seen) -> Rule<Term> {

@@ -41,10 +41,6 @@ impl Default for Delta {
 }
 
 impl Regularize for Delta {
-    fn kind(&self) -> &'static str {
-        "delta"
-    }
-
     fn strength(&self) -> f64 {
         self.strength
     }
@@ -59,6 +55,10 @@ impl Regularize for Delta {
 
     fn check(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn summary(&self, layers: &[String]) -> String {
+        format!("{}on {}", if self.attention.is_some() { "with attention, " } else { "" }, layers.join(", "))
     }
 
     fn term(&self, b: &mut Builder, seen: &Seen) -> Rule<Term> {

@@ -17,6 +17,7 @@ use crate::ir::Attr;
 use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::formula;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// `(tuned, source, shares, strength) → value, dtuned`.
 pub const PENALTY: Function = Function::new("LwfPenalty");
@@ -38,10 +39,6 @@ impl Default for Lwf {
 }
 
 impl Regularize for Lwf {
-    fn kind(&self) -> &'static str {
-        "lwf"
-    }
-
     fn strength(&self) -> f64 {
         self.strength
     }
@@ -59,6 +56,14 @@ impl Regularize for Lwf {
             return Ok(());
         }
         Err(Error::option(Field::TEMPERATURE, format!(" {} is no positive number; 3 is a good start", self.temperature)))
+    }
+
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        vec![("temperature", self.temperature.into())]
+    }
+
+    fn summary(&self, _: &[String]) -> String {
+        format!("temperature {}", self.temperature)
     }
 
     fn term(&self, b: &mut Builder, seen: &Seen) -> Rule<Term> {

@@ -13,10 +13,10 @@ pub use lwf::Lwf;
 
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, DType, Dim, Tensor, ValueId};
+use crate::kinds::kinds;
 use crate::operator::{Builder, Function, Rule};
 use crate::ops::blocks::{Expr, formula};
-use serde::{Deserialize, Serialize};
-use std::ops::{Deref, DerefMut};
+use serde_json::Value;
 use std::path::Path;
 
 /// `(target) → number of rows that count`.
@@ -86,9 +86,6 @@ pub struct Term {
 
 /// A loss beside the data loss, on what the network computes rather than on its parameters.
 pub trait Regularize {
-    /// The name in options and in the manifest, and of the scalar input with its strength.
-    fn kind(&self) -> &'static str;
-
     /// The default of the scalar input with its strength.
     fn strength(&self) -> f64;
 
@@ -101,54 +98,39 @@ pub trait Regularize {
     /// Fails where its own settings make no sense.
     fn check(&self) -> Result<()>;
 
+    /// The settings that the manifest tells beside strength and layers, by name.
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        vec![]
+    }
+
+    /// What it does, in a few words for people, where it acts on these layers.
+    fn summary(&self, layers: &[String]) -> String;
+
     /// The term for one place: one function of the domain `ai.spgraph`.
     fn term(&self, b: &mut Builder, seen: &Seen) -> Rule<Term>;
 }
 
-/// A regularizer with its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Regularizer {
-    /// Outputs of layers stay near those of the source network.
-    Delta(Delta),
-    /// The smallest singular values of the batch's features are shrunk.
-    Bss(Bss),
-    /// The source's classifier, on the tuned features, keeps its answers.
-    Lwf(Lwf),
-}
-
-/// Every regularizer, with its usual settings.
-pub static REGULARIZERS: &[fn() -> Regularizer] =
-    &[|| Regularizer::Delta(Delta::default()), || Regularizer::Bss(Bss::default()), || Regularizer::Lwf(Lwf::default())];
-
-impl Deref for Regularizer {
-    type Target = dyn Regularize;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Regularizer::Delta(own) => own,
-            Regularizer::Bss(own) => own,
-            Regularizer::Lwf(own) => own,
-        }
-    }
-}
-
-impl DerefMut for Regularizer {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        match self {
-            Regularizer::Delta(own) => own,
-            Regularizer::Bss(own) => own,
-            Regularizer::Lwf(own) => own,
-        }
-    }
+kinds! {
+    /// A regularizer with its settings.
+    Regularizer: Regularize;
+    /// Every regularizer, with its usual settings.
+    REGULARIZERS = [
+        /// Feature maps stay near the source network's.
+        "delta" => Delta,
+        /// The smallest singular values of the batch's features vanish.
+        "bss" => Bss,
+        /// What the old classifier says about the new images stays.
+        "lwf" => Lwf,
+    ];
 }
 
 /// The regularizer of that name, with its usual settings.
 pub fn find(kind: &str) -> Result<Regularizer> {
-    REGULARIZERS.iter().map(|usual| usual()).find(|r| r.kind() == kind).ok_or_else(|| {
-        let names: Vec<_> = REGULARIZERS.iter().map(|usual| usual().kind()).collect();
-        Error::usage(format!("there is no regularizer `{kind}`; choose from {}", names.join(", ")))
-    })
+    REGULARIZERS
+        .iter()
+        .map(|usual| usual())
+        .find(|r| r.kind() == kind)
+        .ok_or_else(|| Error::usage(format!("there is no regularizer `{kind}`; choose from {}", Regularizer::KINDS.join(", "))))
 }
 
 /// Of each row its weight in a mean over the batch: 1/n for those that count, 0 where the target is −1 (padding). `[N]`.

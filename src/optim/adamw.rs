@@ -15,7 +15,7 @@
 //!
 //! In the graph the fraction is extended by `√c₂`, which saves a pass over the parameter: `lr·√c₂/c₁ · m / (√v + ε·√c₂)`.
 
-use super::{Advanced, Update, below_one, toward};
+use super::{Advanced, Follow, Update, below_one, toward};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{Attr, Attrs, ValueId};
@@ -51,11 +51,14 @@ impl Default for AdamW {
 }
 
 impl AdamW {
-    pub(super) const LR: f64 = 1e-4;
-    pub(super) const STATE: &'static [&'static str] = &["exp_avg", "exp_avg_sq"];
-    pub(super) const SCALAR_STATE: &'static [&'static str] = &["correction1", "correction2"];
+    fn attributes(&self) -> Attrs {
+        let values = [("beta1", self.beta1), ("beta2", self.beta2), ("eps", self.eps), ("weight_decay", self.weight_decay)];
+        values.into_iter().map(|(name, value)| (name.to_string(), Attr::Float(value as f32))).collect()
+    }
+}
 
-    pub(super) fn check(&self) -> Result<()> {
+impl Follow for AdamW {
+    fn check(&self) -> Result<()> {
         below_one(Field::BETA1, self.beta1)?;
         below_one(Field::BETA2, self.beta2)?;
         // Smaller ones are 0 in float32, and 0/0 is what a parameter without gradient would get.
@@ -68,13 +71,20 @@ impl AdamW {
         Ok(())
     }
 
-    fn attributes(&self) -> Attrs {
-        let values = [("beta1", self.beta1), ("beta2", self.beta2), ("eps", self.eps), ("weight_decay", self.weight_decay)];
-        values.into_iter().map(|(name, value)| (name.to_string(), Attr::Float(value as f32))).collect()
+    fn default_lr(&self) -> f64 {
+        1e-4
+    }
+
+    fn state(&self) -> &'static [&'static str] {
+        &["exp_avg", "exp_avg_sq"]
+    }
+
+    fn scalar_state(&self) -> &'static [&'static str] {
+        &["correction1", "correction2"]
     }
 
     /// c₁ and c₂ of this step; the updates read c₁ and √c₂.
-    pub(super) fn advance(&self, b: &mut Builder, state: &[ValueId]) -> Rule<Advanced> {
+    fn advance(&self, b: &mut Builder, state: &[ValueId]) -> Rule<Advanced> {
         let &[first, second] = state else { return Err("AdamW has two corrections".into()) };
         let rule = formula(|[first, second]| {
             let one = first.number(1.0);
@@ -85,7 +95,7 @@ impl AdamW {
         Ok(Advanced { next: vec![first, second], shared: vec![first, root] })
     }
 
-    pub(super) fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>> {
+    fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>> {
         let (&[c1, root2], &[m, v]) = (u.shared, u.state) else { return Err("AdamW has two corrections and two moments".into()) };
         let rule = formula(|[w, g, lr, c1, root2, m, v]| {
             let m = toward(m, g, 1.0 - self.beta1);

@@ -13,7 +13,7 @@
 //!
 //! State: `momentum` (v), 0 at the start.
 
-use super::{Update, below_one, norm};
+use super::{Follow, Update, below_one, norm};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{Attr, Attrs, ValueId};
@@ -42,10 +42,19 @@ impl Default for Lars {
 }
 
 impl Lars {
-    pub(super) const LR: f64 = 1.0;
-    pub(super) const STATE: &'static [&'static str] = &["momentum"];
+    /// r, a scalar.
+    fn ratio<'f>(&self, w: Expr<'f>, g: Expr<'f>) -> Expr<'f> {
+        let (w, g) = (norm(w), norm(g));
+        let (zero, one) = (w.number(0.0), w.number(1.0));
+        let (has_w, has_g) = (w.greater(zero), g.greater(zero));
+        let both = has_w.and(has_g);
+        let safe = has_g.choose(g, one);
+        both.choose(w * self.trust / safe, one)
+    }
+}
 
-    pub(super) fn check(&self) -> Result<()> {
+impl Follow for Lars {
+    fn check(&self) -> Result<()> {
         below_one(Field::MOMENTUM, self.momentum)?;
         if !(self.trust.is_finite() && self.trust > 0.0) {
             return Err(Error::option(Field::TRUST, format!(" {} is no positive number", self.trust)));
@@ -53,7 +62,15 @@ impl Lars {
         Ok(())
     }
 
-    pub(super) fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>> {
+    fn default_lr(&self) -> f64 {
+        1.0
+    }
+
+    fn state(&self) -> &'static [&'static str] {
+        &["momentum"]
+    }
+
+    fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>> {
         let attributes = Attrs::from([
             ("momentum".to_string(), Attr::Float(self.momentum as f32)),
             ("trust".to_string(), Attr::Float(self.trust as f32)),
@@ -67,16 +84,6 @@ impl Lars {
             [w - v, v]
         });
         Ok(b.call(&UPDATE, [u.w, u.gradient, u.lr, velocity], attributes, rule)?.to_vec())
-    }
-
-    /// r, a scalar.
-    fn ratio<'f>(&self, w: Expr<'f>, g: Expr<'f>) -> Expr<'f> {
-        let (w, g) = (norm(w), norm(g));
-        let (zero, one) = (w.number(0.0), w.number(1.0));
-        let (has_w, has_g) = (w.greater(zero), g.greater(zero));
-        let both = has_w.and(has_g);
-        let safe = has_g.choose(g, one);
-        both.choose(w * self.trust / safe, one)
     }
 }
 

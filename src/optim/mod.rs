@@ -18,6 +18,7 @@ pub use spd::project;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::ValueId;
+use crate::kinds::kinds;
 use crate::operator::{Builder, Rule};
 use crate::ops::blocks::Expr;
 use serde::{Deserialize, Serialize};
@@ -60,18 +61,6 @@ impl TryFrom<Fields> for Optimizer {
     }
 }
 
-/// How a parameter follows its gradient.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum UpdateRule {
-    /// Stochastic gradient descent.
-    Sgd(Sgd),
-    /// Adam with decoupled weight decay.
-    AdamW(AdamW),
-    /// Layer-wise adaptive rates.
-    Lars(Lars),
-}
-
 /// What an update rule gets for one parameter.
 pub struct Update<'a> {
     /// The parameter.
@@ -80,103 +69,68 @@ pub struct Update<'a> {
     pub gradient: ValueId,
     /// The learning rate; like `shared` it has as many axes as `w`, all of length 1.
     pub lr: ValueId,
-    /// The values that [`UpdateRule::advance`] computed for this step.
+    /// The values that [`Follow::advance`] computed for this step.
     pub shared: &'a [ValueId],
-    /// The parameter's own state, in the order of [`UpdateRule::state`].
+    /// The parameter's own state, in the order of [`Follow::state`].
     pub state: &'a [ValueId],
 }
 
 /// Scalars of one step.
 #[derive(Default)]
 pub struct Advanced {
-    /// The next values of [`UpdateRule::scalar_state`].
+    /// The next values of [`Follow::scalar_state`].
     pub next: Vec<ValueId>,
     /// What the updates of all parameters read.
     pub shared: Vec<ValueId>,
 }
 
-impl UpdateRule {
-    /// The kinds on the command line and in the manifest.
-    pub const KINDS: [&'static str; 3] = ["sgd", "adamw", "lars"];
-
-    /// The name on the command line and in the manifest.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            UpdateRule::Sgd(_) => "sgd",
-            UpdateRule::AdamW(_) => "adamw",
-            UpdateRule::Lars(_) => "lars",
-        }
-    }
-
-    /// The rule of that kind with its usual settings.
-    pub fn usual(kind: &str) -> Result<UpdateRule> {
-        let all = [UpdateRule::Sgd(Sgd::default()), UpdateRule::AdamW(AdamW::default()), UpdateRule::Lars(Lars::default())];
-        all.into_iter()
-            .find(|rule| rule.kind() == kind)
-            .ok_or_else(|| Error::usage(format!("there is no optimizer `{kind}`; choose one of {}", UpdateRule::KINDS.join(", "))))
-    }
-
+/// How a parameter follows its gradient: a struct with the rule's settings. `Display` is its line in reports.
+pub trait Follow: fmt::Display {
     /// Fails where the settings make no sense.
-    pub fn check(&self) -> Result<()> {
-        match self {
-            UpdateRule::Sgd(rule) => rule.check(),
-            UpdateRule::AdamW(rule) => rule.check(),
-            UpdateRule::Lars(rule) => rule.check(),
-        }
-    }
+    fn check(&self) -> Result<()>;
 
     /// A learning rate to begin with.
-    pub fn default_lr(&self) -> f64 {
-        match self {
-            UpdateRule::Sgd(_) => Sgd::LR,
-            UpdateRule::AdamW(_) => AdamW::LR,
-            UpdateRule::Lars(_) => Lars::LR,
-        }
-    }
+    fn default_lr(&self) -> f64;
 
     /// Names of the state tensors per parameter, each of the parameter's shape and zero at the start.
-    pub fn state(&self) -> &'static [&'static str] {
-        match self {
-            UpdateRule::Sgd(rule) => rule.state(),
-            UpdateRule::AdamW(_) => AdamW::STATE,
-            UpdateRule::Lars(_) => Lars::STATE,
-        }
-    }
+    fn state(&self) -> &'static [&'static str];
 
     /// Names of the state that all parameters have in common: tensors of rank 0, zero at the start.
-    pub fn scalar_state(&self) -> &'static [&'static str] {
-        match self {
-            UpdateRule::AdamW(_) => AdamW::SCALAR_STATE,
-            UpdateRule::Sgd(_) | UpdateRule::Lars(_) => &[],
-        }
+    fn scalar_state(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// Moves the state that all parameters have in common to the step.
-    pub fn advance(&self, b: &mut Builder, state: &[ValueId]) -> Rule<Advanced> {
-        match self {
-            UpdateRule::AdamW(rule) => rule.advance(b, state),
-            UpdateRule::Sgd(_) | UpdateRule::Lars(_) => Ok(Advanced::default()),
-        }
+    fn advance(&self, _: &mut Builder, _state: &[ValueId]) -> Rule<Advanced> {
+        Ok(Advanced::default())
     }
 
     /// Next value of the parameter, then those of its state.
-    pub fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>> {
-        match self {
-            UpdateRule::Sgd(rule) => rule.update(b, u),
-            UpdateRule::AdamW(rule) => rule.update(b, u),
-            UpdateRule::Lars(rule) => rule.update(b, u),
-        }
-    }
+    fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>>;
 }
 
-impl fmt::Display for UpdateRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            UpdateRule::Sgd(rule) => rule.fmt(f),
-            UpdateRule::AdamW(rule) => rule.fmt(f),
-            UpdateRule::Lars(rule) => rule.fmt(f),
-        }
-    }
+kinds! {
+    /// An update rule with its settings.
+    #[derive(Copy)]
+    UpdateRule: Follow;
+    /// Every update rule, with its usual settings.
+    RULES = [
+        /// Stochastic gradient descent.
+        "sgd" => Sgd,
+        /// Adam with decoupled weight decay.
+        "adamw" => AdamW,
+        /// Layer-wise adaptive rates.
+        "lars" => Lars,
+    ];
+}
+
+/// The rule of that name with its usual settings.
+pub fn find(kind: &str) -> Result<UpdateRule> {
+    RULES
+        .iter()
+        .map(|usual| usual())
+        .find(|rule| rule.kind() == kind)
+        .ok_or_else(|| Error::usage(format!("there is no optimizer `{kind}`; choose one of {}", UpdateRule::KINDS.join(", "))))
 }
 
 impl From<UpdateRule> for Optimizer {

@@ -7,7 +7,7 @@
 //!
 //! State: `momentum` (v), 0 at the start; none with μ = 0.
 
-use super::{Update, below_one};
+use super::{Follow, Update, below_one};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{Attr, Attrs, ValueId};
@@ -35,10 +35,8 @@ impl Default for Sgd {
     }
 }
 
-impl Sgd {
-    pub(super) const LR: f64 = 0.01;
-
-    pub(super) fn check(&self) -> Result<()> {
+impl Follow for Sgd {
+    fn check(&self) -> Result<()> {
         below_one(Field::MOMENTUM, self.momentum)?;
         if self.nesterov && self.momentum == 0.0 {
             return Err(Error::option(Field::NESTEROV, format!(" needs a {} above 0", Field::MOMENTUM)));
@@ -46,11 +44,15 @@ impl Sgd {
         Ok(())
     }
 
-    pub(super) fn state(&self) -> &'static [&'static str] {
+    fn default_lr(&self) -> f64 {
+        0.01
+    }
+
+    fn state(&self) -> &'static [&'static str] {
         if self.momentum > 0.0 { &["momentum"] } else { &[] }
     }
 
-    pub(super) fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>> {
+    fn update(&self, b: &mut Builder, u: &Update) -> Rule<Vec<ValueId>> {
         let attributes = Attrs::from([
             ("momentum".to_string(), Attr::Float(self.momentum as f32)),
             ("nesterov".to_string(), Attr::Int(self.nesterov as i64)),

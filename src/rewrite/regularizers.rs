@@ -66,8 +66,7 @@ pub(super) fn add(graph: &mut Graph, options: &Options, plan: &Plan, networks: &
             kind: kind.into(),
             layers: places.iter().filter_map(|p| p.layer.clone()).collect(),
             attention: matches!(regularizer.reads(), Reads::FeatureMaps { attention: Some(_), .. }),
-            temperature: if let Regularizer::Lwf(own) = regularizer { Some(own.temperature) } else { None },
-            singular_values: if let Regularizer::Bss(own) = regularizer { Some(own.singular_values) } else { None },
+            settings: regularizer.settings().into_iter().map(|(name, value)| (name.to_string(), value)).collect(),
         });
         added.scalars.push((scalar, strength));
         for place in places {
@@ -111,14 +110,14 @@ fn places(graph: &mut Graph, plan: &Plan, networks: &Networks, branch: &SourceBr
         Reads::Features => {
             let found = head::find_head(networks.tuned).map_err(needs)?;
             let input = input_of(&networks.tuned.graph, &found).ok_or_else(|| Error::model("the classifier has no input"))?;
-            let tuned = vectors(graph, input).map_err(refused("bss"))?;
+            let tuned = vectors(graph, input).map_err(refused(kind))?;
             Ok(vec![Place { layer: None, tuned, source: None, attention: None, axis: 1 }])
         }
         Reads::SourceLogits => {
             let source = &networks.source.graph;
             let own = head::logits(source)?;
             let before = branch.at(own).ok_or_else(|| Error::model("the source network has no logits"))?;
-            let before = flat(graph, before).map_err(refused("lwf"))?;
+            let before = flat(graph, before).map_err(refused(kind))?;
             let new = plan.parameters.iter().any(|p| p.role == Role::New);
             // A head that is kept is the old one, and it is trained.
             let tuned = if new {
@@ -126,7 +125,7 @@ fn places(graph: &mut Graph, plan: &Plan, networks: &Networks, branch: &SourceBr
                 let from = input_of(source, &old).ok_or_else(|| Error::model("the classifier has no input"))?;
                 let instead = input_of(&networks.tuned.graph, &now).ok_or_else(|| Error::model("the classifier has no input"))?;
                 let after = branch.continued(graph, from, instead, own)?;
-                flat(graph, after).map_err(refused("lwf"))?
+                flat(graph, after).map_err(refused(kind))?
             } else {
                 networks.logits
             };
@@ -158,7 +157,7 @@ fn vectors(graph: &mut Graph, features: ValueId) -> Rule<ValueId> {
         2 => Ok(features),
         4 if shape[2..].iter().all(|d| *d == Dim::Known(1)) => b.reshape(features, &shape[..2]),
         4 => b.mean(features, &[2, 3], false),
-        _ => Err(format!("bss needs one vector of features for each image, and the classifier reads {}", b.ty(features))),
+        _ => Err(format!("it needs one vector of features for each image, and the classifier reads {}", b.ty(features))),
     }
 }
 
