@@ -57,3 +57,30 @@ pub fn make(artifact: &dyn Artifact, model: &Path, output: &Path, options: &Opti
 pub fn make_bundle(model: &Path, output: &Path, options: &Options, force: bool) -> Result<Made> {
     make(&BundleArtifact, model, output, options, force)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_artifact_names_its_files_and_is_known_by_its_marker() {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/basic.onnx");
+        let work = tempfile::tempdir().unwrap();
+        let options = Options { split: true, ..Options::default() };
+        for artifact in ARTIFACTS {
+            let path = work.path().join(artifact.name());
+            // The second time it replaces what it made.
+            for force in [false, true] {
+                let made = make(*artifact, &model, &path, &options, force).unwrap();
+                let named: HashSet<String> = made.files.iter().map(|f| f.0.clone()).collect();
+                let there = std::fs::read_dir(&path).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+                assert_eq!(named, there, "{}", artifact.name());
+                assert!(named.contains(artifact.marker()), "{}", artifact.name());
+            }
+            assert!(make(*artifact, &model, &path, &options, false).is_err(), "{} is replaced unasked", artifact.name());
+        }
+        let markers: HashSet<&str> = ARTIFACTS.iter().map(|a| a.marker()).collect();
+        assert_eq!(markers.len(), ARTIFACTS.len(), "two artifacts are recognised by one file");
+    }
+}
