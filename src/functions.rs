@@ -5,7 +5,7 @@ use crate::loss::{self, bss, cross_entropy, delta, lwf};
 use crate::operator::Function;
 use crate::ops::{
     average_pool, batch_norm, clip, conv, erf, global_pool, hard_sigmoid, hard_swish, leaky_relu, max_pool, reduce, relu, sigmoid, softmax,
-    softplus, tanh,
+    softplus, softsign, tanh,
 };
 use crate::optim::{adamw, clip as clip_norm, ema, lars, sgd, spd};
 use crate::penalty::{self, gl_sp, gl_sp_fisher, l1_sp, l2, l2_sp, l2_sp_fisher};
@@ -32,6 +32,7 @@ pub static FUNCTIONS: &[&Function] = &[
     &softmax::GRAD,
     &softmax::LOG_GRAD,
     &softplus::GRAD,
+    &softsign::GRAD,
     &tanh::GRAD,
     // Gradients of single samples
     &batch_norm::FROZEN_SAMPLE_GRAD,

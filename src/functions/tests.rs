@@ -34,7 +34,9 @@ fn gradients(graph: &mut Graph, op: &str, attrs: Attrs, further: &[Tensor]) {
 }
 
 fn of_operators(graph: &mut Graph) {
-    for op in ["Erf", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Tanh", "GlobalMaxPool", "ReduceMax"] {
+    for op in
+        ["Erf", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Softsign", "Tanh", "GlobalMaxPool", "ReduceMax"]
+    {
         gradients(graph, op, Attrs::new(), &[]);
     }
     gradients(graph, "Clip", Attrs::new(), &[Tensor::zeros(DType::F32, &[])]);

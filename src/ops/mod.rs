@@ -44,6 +44,7 @@ pub(crate) mod sign;
 pub(crate) mod slice;
 pub(crate) mod softmax;
 pub(crate) mod softplus;
+pub(crate) mod softsign;
 pub(crate) mod split;
 pub(crate) mod sqrt;
 pub(crate) mod sub;

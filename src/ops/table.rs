@@ -3,7 +3,7 @@
 use super::{
     abs, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, erf, exp, expand,
     gather, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max, max_pool, mul, neg, not, pad, pow, reduce,
-    relu, reshape, select, shape, sigmoid, sign, slice, softmax, softplus, split, sqrt, sub, sum, tanh, transpose,
+    relu, reshape, select, shape, sigmoid, sign, slice, softmax, softplus, softsign, split, sqrt, sub, sum, tanh, transpose,
 };
 use crate::ir::{Attrs, ValueId};
 use crate::operator::{Builder, Operator, Rule, View};
@@ -27,6 +27,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &sigmoid::Sigmoid,
     &sign::Sign,
     &softplus::Softplus,
+    &softsign::Softsign,
     &sqrt::Sqrt,
     &tanh::Tanh,
     &add::Add,

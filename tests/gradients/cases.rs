@@ -161,6 +161,7 @@ fn element_wise() -> Vec<Case> {
         on("LeakyRelu", &x).float("alpha", 0.25),
         on("Sigmoid", &x),
         on("Softplus", &x),
+        on("Softsign", &x),
         on("Erf", &x),
         on("Tanh", &x),
         on("Exp", &x),
