@@ -58,6 +58,7 @@ fn weights_in_a_file_of_their_own_are_found() {
 
 /// Peak resident memory of a command, in bytes.
 #[cfg(target_os = "linux")]
+#[expect(clippy::zombie_processes, reason = "wait4 waits for the child, and gives its peak as well")]
 fn peak_memory(arguments: &[&str], dir: &Path) -> u64 {
     let child =
         Command::new(env!("CARGO_BIN_EXE_spgraph")).args(arguments).current_dir(dir).stdout(std::process::Stdio::null()).spawn().unwrap();

@@ -241,8 +241,9 @@ impl Fusion for ChannelSums {
         let only = kernel::of(sight.kernels, node)?.extras.channel_sums == Some((0, 0));
         let x = node.inputs[0].filter(|_| only)?;
         // A kernel that leaves the sums out, which are its last output.
-        let could = |other: &Node| match kernel::of(sight.kernels, other)?.extras.channel_sums? {
-            (input, output) => Some(other.inputs.get(input) == Some(&Some(x)) && other.outputs.len() == output),
+        let could = |other: &Node| {
+            let (input, output) = kernel::of(sight.kernels, other)?.extras.channel_sums?;
+            Some(other.inputs.get(input) == Some(&Some(x)) && other.outputs.len() == output)
         };
         let host = sight.graph.nodes.iter().position(|other| could(other) == Some(true))?;
         let mut fused = sight.graph.nodes[host].clone();

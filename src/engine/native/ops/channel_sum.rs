@@ -13,7 +13,7 @@ pub const CHANNEL_SUM: Native = Native {
     kernel: Kernel {
         name: "ChannelSum",
         replaces: Replaces::Operator("ReduceSum"),
-        covers: covers,
+        covers,
         inputs: &[Port::Image],
         outputs: &[Port::Plain],
         extras: Extras { channel_sums: Some((0, 0)), ..Extras::NONE },

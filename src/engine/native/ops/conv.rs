@@ -15,7 +15,7 @@ pub const CONV: Native = Native {
     kernel: Kernel {
         name: "Conv",
         replaces: Replaces::Operator("Conv"),
-        covers: covers,
+        covers,
         inputs: &[Port::BroughtImage, Port::Plain, Port::OptionalPlain, Port::OptionalImage],
         outputs: &[Port::Image],
         extras: Extras { rectifies: true, addend: Some(3), ..Extras::NONE },

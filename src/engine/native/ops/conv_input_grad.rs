@@ -16,7 +16,7 @@ pub const CONV_INPUT_GRAD: Native = Native {
     kernel: Kernel {
         name: "ConvInputGrad",
         replaces: Replaces::Function(&conv::INPUT_GRAD),
-        covers: covers,
+        covers,
         inputs: &[Port::Image, Port::Plain, Port::OptionalImage, Port::OptionalImage],
         outputs: &[Port::Image],
         extras: Extras { addend: Some(2), mask: Some(3), ..Extras::NONE },

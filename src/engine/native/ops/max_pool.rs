@@ -13,7 +13,7 @@ pub const MAX_POOL: Native = Native {
     kernel: Kernel {
         name: "MaxPool",
         replaces: Replaces::Operator("MaxPool"),
-        covers: covers,
+        covers,
         inputs: &[Port::Image],
         outputs: &[Port::Image],
         extras: Extras::NONE,

@@ -14,7 +14,7 @@ pub const MAX_POOL_GRAD: Native = Native {
     kernel: Kernel {
         name: "MaxPoolGrad",
         replaces: Replaces::Function(&max_pool::GRAD),
-        covers: covers,
+        covers,
         inputs: &[Port::Image, Port::BroughtImage, Port::BroughtImage],
         outputs: &[Port::Image],
         extras: Extras::NONE,
