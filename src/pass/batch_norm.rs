@@ -80,3 +80,60 @@ impl Pass for TrainBatchNorm<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{DType, Tensor, TensorType, ValueId};
+    use crate::operator::attrs;
+
+    fn norm(graph: &mut Graph, x: ValueId, name: &str) -> ValueId {
+        let ty = graph.ty(x).clone();
+        let mut inputs = vec![Some(x)];
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            inputs.push(Some(graph.constant(&format!("{name}.{part}"), Tensor::from_f32(&[2], &[1.0, 2.0]))));
+        }
+        let node = Node::new(format!("/{name}/Norm"), batch_norm::INFERENCE, inputs, attrs([("epsilon", Attr::Float(1e-5))]));
+        graph.node(node, vec![(format!("{name}.output"), ty)])[0]
+    }
+
+    /// Two normalizations, one behind the other.
+    fn graph(shape: [usize; 4]) -> Graph {
+        let mut graph = Graph::new("g");
+        let x = graph.input("x", TensorType::new(DType::F32, shape));
+        let a = norm(&mut graph, x, "a");
+        graph.outputs = vec![norm(&mut graph, a, "b")];
+        graph
+    }
+
+    fn training() -> HashMap<String, Attrs> {
+        ["/a/Norm", "/b/Norm"].map(|name| (name.to_string(), attrs([("momentum", Attr::Float(0.9))]))).into()
+    }
+
+    #[test]
+    fn what_is_not_frozen_uses_its_batch_and_keeps_its_name() {
+        let mut graph = graph([4, 2, 3, 3]);
+        let updates = train_batch_norm(&mut graph, &HashSet::from(["b.weight".to_string()]), &training()).unwrap();
+        assert_eq!(updates.len(), 1);
+        assert_eq!(graph.name_of(updates[0].running_mean), "a.running_mean");
+        assert_eq!(graph.name_of(updates[0].running_variance), "a.running_var");
+        assert!(graph.producer(updates[0].next_variance).is_some());
+        let (first, last) = (&graph.nodes[0], graph.nodes.last().unwrap());
+        assert_eq!((first.name.as_str(), first.op_type.as_str()), ("/a/BatchNormTrain", batch_norm::TRAIN.name));
+        assert_eq!(graph.name_of(first.outputs[0]), "a.output");
+        assert_eq!((last.name.as_str(), last.op_type.as_str()), ("/b/Norm", batch_norm::INFERENCE));
+    }
+
+    #[test]
+    fn all_that_have_no_batch_statistics_are_named() {
+        let refused = |mut graph: Graph| match train_batch_norm(&mut graph, &HashSet::new(), &training()) {
+            Err(Error::Unsupported(list)) => list.iter().map(|r| format!("{}: {}", r.node, r.reason)).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        let single = refused(graph([1, 2, 1, 1]));
+        assert!(single.len() == 2 && single[1].starts_with("/b/Norm: each channel has a single value per batch"), "{single:?}");
+        let mut computed = graph([4, 2, 3, 3]);
+        computed.constant_to_input(computed.find("a.running_var").unwrap());
+        assert_eq!(refused(computed), ["/a/Norm: its running_var is computed while the model runs"]);
+    }
+}
