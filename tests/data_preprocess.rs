@@ -137,6 +137,8 @@ fn oblong_images_and_crops_fit() {
     let recipe = Recipe::new(&Preprocessing::default(), &[1, 3, 224, 224]).unwrap();
     let text = recipe.evaluate(&thread).unwrap_err().to_string();
     assert!(text.contains("too oblong"), "{text}");
+    let text = recipe.evaluate(&image::RgbImage::new(0, 5)).unwrap_err().to_string();
+    assert!(text.contains("0×5"), "{text}");
 }
 
 #[test]

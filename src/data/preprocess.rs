@@ -39,6 +39,9 @@ pub fn load_image(path: &Path) -> Result<RgbImage> {
     if width > MAX_SIDE || height > MAX_SIDE || decoder.total_bytes() > MAX_BYTES {
         return Err(too_large(path));
     }
+    if width == 0 || height == 0 {
+        return Err(unreadable(path, "it has no pixels"));
+    }
     // A damaged EXIF block is no reason to lose the image.
     let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| undecodable(path, e))?;
@@ -140,6 +143,9 @@ pub fn resize(image: &RgbImage, region: Region, width: u32, height: u32) -> Resu
 /// Scales the whole image so that the shorter side is `shorter`, and both sides are at least those of the crop.
 pub fn resize_shorter(image: &RgbImage, shorter: u32, crop_width: u32, crop_height: u32) -> Result<RgbImage> {
     let (width, height) = (image.width() as u64, image.height() as u64);
+    if width == 0 || height == 0 {
+        return Err(Error::data(format!("an image of {width}×{height} pixels has nothing to show. Remove it")));
+    }
     // Torchvision truncates the longer side. For oblong crops the shorter side grows until the crop fits.
     let mut shorter = shorter as u64;
     let scaled = |shorter: u64| {
