@@ -14,7 +14,7 @@ use self::environment::{environment, preload_cuda_libraries};
 use self::explain::explain;
 use self::stepper::OrtStepper;
 use self::values::{output, to_ort};
-use super::model::{WRITTEN_OUT, emitted, read_model, typed, without_functions};
+use super::model::{WRITTEN_OUT, emitted, read_model, understood, without_functions};
 use super::native::{self, Prepared};
 use super::options::{Device, EngineChoice, EngineOptions, description};
 use super::session::{Engine, EngineEntry, Opened, Session, Stepper};
@@ -122,7 +122,7 @@ impl OrtEngine {
     fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(Loaded, Signature, SharedBuffers)> {
         let file = read_model(model)?;
         let signature = Signature::from_graph(graph_of(&file.proto, model)?, model)?;
-        let native = match self.native.and_then(|isa| Some((isa, typed(&file)?))) {
+        let native = match self.native.and_then(|isa| Some((isa, understood(&file)?))) {
             Some((isa, graph)) => native::prepare(graph, profile.is_some())?.map(|prepared| (isa, prepared)),
             None => None,
         };
