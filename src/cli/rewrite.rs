@@ -157,19 +157,20 @@ fn regularizers(args: &Args) -> Result<Vec<Regularizer>, Error> {
         (Field::TEMPERATURE, given(args.temperature.as_ref())?),
         (Field::SINGULAR_VALUES, given(args.bss_k.as_ref())?),
     ];
-    let usual = |asked: &RegularizerArg| {
-        let mut regularizer = loss::find(&asked.kind)?;
+    let asked: Vec<Regularizer> = args.regularizer.iter().map(|asked| loss::find(&asked.kind)).collect::<Result<_, Error>>()?;
+    if let Some(field) = homeless(&asked, &options) {
+        let kinds = REGULARIZERS.iter().map(|usual| usual()).map(|r| (r.kind(), r));
+        return Err(Error::usage(format!("{} has no meaning without {}", flag(field), homes(Field::REGULARIZERS, field, kinds))));
+    }
+    let with_settings = |(usual, asked): (&Regularizer, &RegularizerArg)| {
+        let mut regularizer = set(usual, &options)?;
+        // Whether it makes sense is found out with all other options: what is no number has no place in a file, through which settings go.
         if let Some(strength) = asked.strength {
             regularizer.set_strength(strength);
         }
         Ok(regularizer)
     };
-    let asked: Vec<Regularizer> = args.regularizer.iter().map(usual).collect::<Result<_, Error>>()?;
-    if let Some(field) = homeless(&asked, &options) {
-        let kinds = REGULARIZERS.iter().map(|usual| usual()).map(|r| (r.kind(), r));
-        return Err(Error::usage(format!("{} has no meaning without {}", flag(field), homes(Field::REGULARIZERS, field, kinds))));
-    }
-    asked.iter().map(|r| set(r, &options)).collect()
+    asked.iter().zip(&args.regularizer).map(with_settings).collect()
 }
 
 /// Where the bundle goes.

@@ -112,6 +112,11 @@ mod tests {
         let Ok(any) = import(source, &options) else { return false };
         let direct = import(source, &ImportOptions { batch: BatchSize::Fixed(n), ..options });
         let made = any.changed(&FixBatch(n), |_| Ok(()));
+        if !any.freed_batch.is_empty() {
+            // A batch size that is written into the model is the batch only where the batch is a symbol.
+            assert!(made.is_ok(), "{} with {n} images: {:?}", source.path.display(), made.err());
+            return true;
+        }
         match (made, direct) {
             (Ok(made), Ok(direct)) => assert!(text(&made) == text(&direct), "{} with {n} images", source.path.display()),
             (Err(_), Err(_)) => {}

@@ -191,7 +191,7 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
         ("basic.onnx", bss(0), "option `regularizers.singular_values` 0 makes no sense"),
         ("basic.onnx", bss(4), "4 singular values are asked for, more than the 3 singular values of 3 images"),
         ("basic.bn.onnx", Options { batch: BatchSize::Dynamic, ..with(&["bss"]) }, "rewrite with a fixed batch size"),
-        ("tokens.onnx", with(&["bss"]), "bss needs one vector of features for each image"),
+        ("tokens.onnx", with(&["bss"]), "bss cannot be had: it needs one vector of features for each image"),
         ("vgg.onnx", with(&["delta"]), "no residual units"),
         ("vgg.onnx", delta(&["nothing*"]), "option `regularizers.layers` 'nothing*' matches no parameter"),
         ("vgg.onnx", delta(&["*.bias"]), "matches no weight of a layer"),
