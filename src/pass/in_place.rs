@@ -9,7 +9,7 @@ use crate::ops::table;
 use std::collections::HashSet;
 
 /// Lets kernels that may write over their inputs wait for all others that read these, so that next values can have their buffers; the
-/// attribute [`REPLACES`] says where that is so. A kernel that needs a result of such a reader's successors stays as it is.
+/// attribute `replaces` says where that is so. A kernel that needs a result of such a reader's successors stays as it is.
 pub struct UpdateInPlace<'k> {
     /// Every native operator that there is.
     pub kernels: &'k [&'static Kernel],

@@ -74,7 +74,7 @@ pub struct Extras {
     pub channel_sums: Option<(usize, usize)>,
     /// Quadratic penalties on the first input that it can add to its gradient.
     pub penalties: Option<Penalties>,
-    /// Pairs of an input and an output that may have the same buffer, where the attribute [`REPLACES`] says so. It is there where
+    /// Pairs of an input and an output that may have the same buffer, where the attribute `replaces` says so. It is there where
     /// everybody else who reads the input is known to be through.
     pub replaces: &'static [(usize, usize)],
 }
