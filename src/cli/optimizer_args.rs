@@ -2,9 +2,8 @@
 
 use super::flags::flag;
 use super::numbers::parse_factor;
-use super::settings::{homeless, homes, set};
+use super::settings::{given, homeless, homes, set};
 use clap::builder::PossibleValuesParser;
-use serde_json::Value;
 use spgraph::Field;
 use spgraph::bundle::ByPattern;
 use spgraph::error::{Error, Result};
@@ -57,15 +56,14 @@ pub struct OptimizerArgs {
 impl OptimizerArgs {
     /// Fails for options that the chosen optimizer does not have.
     pub fn optimizer(&self) -> Result<Optimizer> {
-        let number = |given: Option<f64>| given.map(Value::from);
         let options = [
-            (Field::MOMENTUM, number(self.momentum)),
-            (Field::NESTEROV, self.nesterov.then_some(Value::Bool(true))),
-            (Field::BETA1, number(self.beta1)),
-            (Field::BETA2, number(self.beta2)),
-            (Field::EPS, number(self.eps)),
-            (Field::WEIGHT_DECAY, number(self.weight_decay)),
-            (Field::TRUST, number(self.trust)),
+            given(Field::MOMENTUM, self.momentum.as_ref())?,
+            given(Field::NESTEROV, self.nesterov.then_some(&true))?,
+            given(Field::BETA1, self.beta1.as_ref())?,
+            given(Field::BETA2, self.beta2.as_ref())?,
+            given(Field::EPS, self.eps.as_ref())?,
+            given(Field::WEIGHT_DECAY, self.weight_decay.as_ref())?,
+            given(Field::TRUST, self.trust.as_ref())?,
         ];
         let usual = optim::find(&self.optimizer)?;
         if let Some(field) = homeless(&[usual], &options) {

@@ -152,10 +152,10 @@ fn penalize(given: Vec<String>) -> Penalize {
 /// The regularizers with their settings. Fails for the setting of one that was not asked for.
 fn regularizers(args: &Args) -> Result<Vec<Regularizer>, Error> {
     let options = [
-        (Field::LAYERS, given((!args.delta_layers.is_empty()).then_some(&args.delta_layers))?),
-        (Field::ATTENTION, given(args.attention.as_ref())?),
-        (Field::TEMPERATURE, given(args.temperature.as_ref())?),
-        (Field::SINGULAR_VALUES, given(args.bss_k.as_ref())?),
+        given(Field::LAYERS, (!args.delta_layers.is_empty()).then_some(&args.delta_layers))?,
+        given(Field::ATTENTION, args.attention.as_ref())?,
+        given(Field::TEMPERATURE, args.temperature.as_ref())?,
+        given(Field::SINGULAR_VALUES, args.bss_k.as_ref())?,
     ];
     let asked: Vec<Regularizer> = args.regularizer.iter().map(|asked| loss::find(&asked.kind)).collect::<Result<_, Error>>()?;
     if let Some(field) = homeless(&asked, &options) {

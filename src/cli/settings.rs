@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use spgraph::Field;
 use spgraph::error::{Error, Result};
+use std::fmt::Debug;
 
 /// An option with its value, where it was given.
 pub type Given = (Field, Option<Value>);
@@ -19,9 +20,13 @@ fn value<T: Serialize>(setting: &T) -> Result<Value> {
     serde_json::to_value(setting).map_err(|e| Error::usage(format!("an option cannot be kept in a file: {e}")))
 }
 
-/// The value of an option for [`set`]; fails for a path that is no text.
-pub fn given<T: Serialize>(setting: Option<&T>) -> Result<Option<Value>> {
-    setting.map(value).transpose()
+/// An option for [`set`]. Fails for what no file can hold: a path that is no text, and what is no number.
+pub fn given<T: Serialize + Debug>(field: Field, setting: Option<&T>) -> Result<Given> {
+    let kept = setting.map(value).transpose()?;
+    match (setting, &kept) {
+        (Some(setting), Some(Value::Null)) => Err(Error::usage(format!("{} {setting:?} makes no sense: it must be a number", flag(field)))),
+        _ => Ok((field, kept)),
+    }
 }
 
 /// Whether `choice` has a setting of that name.
