@@ -39,7 +39,8 @@ pub(super) fn check(product: &Product) -> Result<()> {
     if together.len() == apart.len() && difference <= TOLERANCE {
         return Ok(());
     }
-    let (count, others) = (product.plan.freed_batch.len(), if product.plan.freed_batch.len() > 1 { " and others" } else { "" });
+    let count = product.plan.freed_batch.len();
+    let others = if count > 1 { " and others" } else { "" };
     Err(Error::model(format!(
         "the model has its batch size written into {count} shapes (node `{first}`{others}), and it cannot be freed: two images together do not give what \
          each gives by itself (relative difference {difference:.2e}). Export the network with a dynamic batch dimension"

@@ -2,7 +2,7 @@
 
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
-use crate::import::{BatchSize, ImportOptions, import};
+use crate::import::{BatchSize, ImportOptions, declared_type, import};
 use crate::ir::{Graph, ValueId};
 use crate::onnx::{ExternalData, ModelFile, SourceModel, inline_functions, pb};
 use crate::pass::{self, Inline, Pass};
@@ -32,23 +32,12 @@ pub(super) fn understood(file: &ModelFile) -> Option<Graph> {
         let dir = files::parent(&path).to_path_buf();
         let source = SourceModel { proto, path, external, dir, sha256: String::new(), bytes: 0 };
         let declared = source.proto.graph.as_ref()?;
-        let batch = match declared.input.iter().find_map(batch_of)? {
-            Some(n) => BatchSize::Fixed(n),
-            None => BatchSize::Dynamic,
-        };
+        let (_, dims) = declared.input.iter().find_map(declared_type)?;
+        let batch = (*dims.first()?).map_or(BatchSize::Dynamic, BatchSize::Fixed);
         let graph = import(&source, &ImportOptions { batch, input_shape: None, keep_ties: true }).ok()?.graph;
         let same = |ids: &[ValueId], infos: &[pb::ValueInfoProto]| ids.iter().map(|&v| graph.name_of(v)).eq(infos.iter().map(|i| i.name()));
         (same(&graph.inputs, &declared.input) && same(&graph.outputs, &declared.output)).then_some(graph)
     })
-}
-
-/// The first dimension of a tensor, where it is a number.
-fn batch_of(info: &pb::ValueInfoProto) -> Option<Option<usize>> {
-    let pb::type_proto::Value::TensorType(ty) = info.r#type.as_ref()?.value.as_ref()? else { return None };
-    match ty.shape.as_ref()?.dim.first()?.value {
-        Some(pb::tensor_shape_proto::dimension::Value::DimValue(n)) => Some(usize::try_from(n).ok()),
-        _ => Some(None),
-    }
 }
 
 /// The graph as a model again, beside the files with its weights.

@@ -8,7 +8,7 @@ use crate::onnx::pb;
 use std::collections::HashMap;
 
 /// Element type and dimensions (`None`: unknown or symbolic) of a declared input.
-fn declared(info: &pb::ValueInfoProto) -> Option<(DType, Vec<Option<usize>>)> {
+pub fn declared_type(info: &pb::ValueInfoProto) -> Option<(DType, Vec<Option<usize>>)> {
     use pb::tensor_shape_proto::dimension::Value;
     let pb::type_proto::Value::TensorType(t) = info.r#type.as_ref()?.value.as_ref()? else { return None };
     let dims = t.shape.as_ref()?.dim.iter().map(|d| match d.value {
@@ -41,7 +41,8 @@ pub(super) fn declare(
         )));
     };
     let name = info.name();
-    let (dtype, dims) = declared(info).ok_or_else(|| Error::model(format!("the input `{name}` has no tensor type or no known rank")))?;
+    let (dtype, dims) =
+        declared_type(info).ok_or_else(|| Error::model(format!("the input `{name}` has no tensor type or no known rank")))?;
     if !matches!(dtype, DType::F32 | DType::F64) {
         return Err(Error::model(format!(
             "the input `{name}` has element type {dtype}; spgraph trains networks with float32 or float64 input"

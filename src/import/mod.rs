@@ -9,6 +9,7 @@ mod refusals;
 mod ties;
 
 pub use importer::node_name;
+pub use input::declared_type;
 pub use network::Network;
 pub use options::{BatchSize, ImportOptions};
 pub use parameters::Parameter;
