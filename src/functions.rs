@@ -4,8 +4,8 @@
 use crate::loss::{self, bss, cross_entropy, delta, lwf};
 use crate::operator::Function;
 use crate::ops::{
-    average_pool, batch_norm, clip, conv, erf, global_pool, hard_sigmoid, hard_swish, leaky_relu, max_pool, reduce, relu, sigmoid, softmax,
-    softplus, softsign, tanh,
+    average_pool, batch_norm, clip, conv, erf, gelu, global_pool, hard_sigmoid, hard_swish, leaky_relu, max_pool, normalization, reduce,
+    relu, sigmoid, softmax, softplus, softsign, tanh,
 };
 use crate::optim::{adamw, clip as clip_norm, ema, lars, sgd, spd};
 use crate::penalty::{self, gl_sp, gl_sp_fisher, l1_sp, l2, l2_sp, l2_sp_fisher};
@@ -21,11 +21,13 @@ pub static FUNCTIONS: &[&Function] = &[
     &conv::INPUT_GRAD,
     &conv::WEIGHT_GRAD,
     &erf::GRAD,
+    &gelu::GRAD,
     &global_pool::MAX_GRAD,
     &hard_sigmoid::GRAD,
     &hard_swish::GRAD,
     &leaky_relu::GRAD,
     &max_pool::GRAD,
+    &normalization::GRAD,
     &reduce::MAX_GRAD,
     &relu::GRAD,
     &sigmoid::GRAD,
@@ -39,6 +41,10 @@ pub static FUNCTIONS: &[&Function] = &[
     &conv::SAMPLE_GRAD,
     // The forward pass
     &batch_norm::TRAIN,
+    &gelu::GELU,
+    &normalization::GROUP,
+    &normalization::INSTANCE,
+    &normalization::RMS,
     // Losses and regularizers
     &bss::PENALTY,
     &cross_entropy::CROSS_ENTROPY,

@@ -85,6 +85,13 @@ fn cases() -> Vec<Case> {
         Case::new("Add", &[3, 4], &[&[4]]),
         Case::new("Add", &[3, 4, 2], &[&[3, 1, 1]]).swapped(),
         Case::new("Add", &[4], &[&[1, 4]]).lead(2),
+        Case::new("LayerNormalization", &[3, 5], &[&[5], &[5]]).float("epsilon", 1e-2).int("stash_type", 11),
+        Case::new("LayerNormalization", &[3, 5], &[&[3, 5], &[1, 5]]).int("axis", 1).int("stash_type", 11),
+        Case::new("LayerNormalization", &[5], &[&[5]]).lead(3).int("stash_type", 11),
+        Case::new("RMSNormalization", &[3, 5], &[&[5]]).float("epsilon", 1e-2),
+        Case::new("InstanceNormalization", &[3, 4, 5], &[&[3], &[3]]),
+        Case::new("GroupNormalization", &[6, 2, 3], &[&[6], &[6]]).int("num_groups", 2),
+        Case::new("GroupNormalization", &[6, 2, 3], &[&[3], &[3]]).int("num_groups", 3),
         Case::new("BatchNormalization", &[3, 4, 5], &[&[3], &[3], &[3], &[3]]).fixed(&[3, 4]).float("epsilon", 1e-2),
         Case::new("BatchNormalization", &[3], &[&[3], &[3], &[3], &[3]]).fixed(&[3, 4]),
     ]

@@ -12,7 +12,7 @@ use self::nodes::opsets;
 use crate::error::Result;
 use crate::ir::{Graph, Live, ValueId};
 use crate::onnx::{pb, to_proto};
-use crate::pass::{self, Inline, Pass, RestoreOperators};
+use crate::pass::{self, Inline, NewerOperators, Pass, RestoreOperators};
 
 /// How functions appear in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -39,6 +39,11 @@ const IR_VERSION: i64 = 8;
 
 /// Writes the part of `graph` that its outputs need. Graph inputs stay even where nothing reads them.
 pub fn model(graph: &Graph, dialect: Dialect) -> Result<pb::ModelProto> {
+    if NewerOperators::concerns(graph) {
+        let mut graph = graph.clone();
+        pass::apply(&mut graph, &[&NewerOperators])?;
+        return model(&graph, dialect);
+    }
     match dialect {
         Dialect::Functions => Ok(as_it_is(graph)),
         Dialect::Inlined => {

@@ -5,6 +5,7 @@ use crate::loss::{Reads, Seen};
 use crate::operator::{Builder, Grad, Samples, attrs};
 use crate::ops::table;
 use crate::optim::{RULES, Update};
+use crate::pass::{self, NewerOperators};
 use crate::penalty::{Groups, PENALTIES, Pretrained};
 use std::collections::BTreeSet;
 
@@ -34,9 +35,20 @@ fn gradients(graph: &mut Graph, op: &str, attrs: Attrs, further: &[Tensor]) {
 }
 
 fn of_operators(graph: &mut Graph) {
-    for op in
-        ["Erf", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Softsign", "Tanh", "GlobalMaxPool", "ReduceMax"]
-    {
+    for op in [
+        "Erf",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyRelu",
+        "Relu",
+        "Sigmoid",
+        "Softplus",
+        "Softsign",
+        "Tanh",
+        "GlobalMaxPool",
+        "ReduceMax",
+    ] {
         gradients(graph, op, Attrs::new(), &[]);
     }
     gradients(graph, "Clip", Attrs::new(), &[Tensor::zeros(DType::F32, &[])]);
@@ -49,6 +61,9 @@ fn of_operators(graph: &mut Graph) {
     gradients(graph, "Conv", Attrs::new(), &[Tensor::zeros(DType::F32, &[4, 3, 3, 3])]);
     let channels = vec![Tensor::zeros(DType::F32, &[3]); 4];
     gradients(graph, "BatchNormalization", Attrs::new(), &channels);
+    gradients(graph, "InstanceNormalization", Attrs::new(), &channels[..2]);
+    gradients(graph, "GroupNormalization", attrs([("num_groups", Attr::Int(3))]), &channels[..2]);
+    gradients(graph, "RMSNormalization", Attrs::new(), &[Tensor::zeros(DType::F32, &[6])]);
 }
 
 fn batch_norm_train(graph: &mut Graph) {
@@ -117,6 +132,7 @@ fn the_table_holds_what_rules_build() {
     for build in [of_operators, batch_norm_train, of_losses, of_penalties, of_updates] {
         build(&mut graph);
     }
+    pass::apply_verified(&mut graph, &[&NewerOperators]).unwrap();
     let built: BTreeSet<&str> = graph.nodes.iter().filter(|n| n.body.is_some()).map(|n| n.op_type.as_str()).collect();
     let declared: BTreeSet<&str> = FUNCTIONS.iter().map(|f| f.name).collect();
     assert_eq!(built, declared);

@@ -63,6 +63,8 @@ impl Meaning {
 pub enum Normalization {
     /// Over the images of a batch while it is trained, by running statistics otherwise.
     Batch,
+    /// Over parts of each image by itself, always.
+    Sample,
 }
 
 /// What a constant that enters a node stands for, where it is a parameter.

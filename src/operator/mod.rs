@@ -75,6 +75,12 @@ pub trait Operator: Sync {
         Ok(None)
     }
 
+    /// The outputs by operators of opset [`OPSET`], for one that the opset lacks or that has further outputs here. In emitted graphs it is
+    /// then a function of its own name, which the table of functions declares. `inputs` are those of the node, in the builder's graph.
+    fn body(&self, _b: &mut Builder, _n: &View, _inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
+        Ok(None)
+    }
+
     /// The first output, where it follows from shapes and constants.
     fn evaluate(&self, _: &View) -> Option<Known> {
         None

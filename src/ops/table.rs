@@ -2,8 +2,9 @@
 
 use super::{
     abs, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, erf, exp, expand,
-    gather, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max, max_pool, mul, neg, not, pad, pow, reduce,
-    relu, reshape, select, shape, sigmoid, sign, slice, softmax, softplus, softsign, split, sqrt, sub, sum, tanh, transpose,
+    gather, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max, max_pool, mul, neg, normalization,
+    not, pad, pow, reduce, relu, reshape, select, shape, sigmoid, sign, slice, softmax, softplus, softsign, split, sqrt, sub, sum, tanh,
+    transpose,
 };
 use crate::ir::{Attrs, ValueId};
 use crate::operator::{Builder, Operator, Rule, View};
@@ -17,6 +18,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &clip::Clip,
     &erf::Erf,
     &exp::Exp,
+    &gelu::Gelu,
     &hard_sigmoid::HardSigmoid,
     &hard_swish::HardSwish,
     &leaky_relu::LeakyRelu,
@@ -55,6 +57,11 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &conv::ConvTranspose,
     &gemm::Gemm,
     &matmul::MatMul,
+    // Normalizations
+    &normalization::GroupNormalization,
+    &normalization::InstanceNormalization,
+    &normalization::LayerNormalization,
+    &normalization::RMSNormalization,
     // Windows
     &average_pool::AveragePool,
     &max_pool::MaxPool,

@@ -1,9 +1,10 @@
-//! Operators by others of the same meaning, where those are faster. Knows no operator by name.
+//! Operators by others of the same meaning, where those are faster or where the emitted opset has no such operator. Knows no operator by name.
 
 use super::Pass;
 use crate::error::{Error, Result};
-use crate::ir::{Domain, Graph};
-use crate::operator::{Builder, View};
+use crate::functions;
+use crate::ir::{Domain, Graph, ValueId};
+use crate::operator::{Builder, Operator, Rule, View};
 use crate::ops::table;
 use std::sync::Arc;
 
@@ -17,22 +18,56 @@ impl Pass for Alternatives {
     }
 
     fn run(&self, graph: &mut Graph) -> Result<()> {
-        for index in 0..graph.nodes.len() {
-            let node = &graph.nodes[index];
-            let Some(operator) = table::find(&node.op_type).filter(|_| node.domain == Domain::Onnx) else { continue };
-            let Some(inputs) = node.inputs.iter().copied().collect::<Option<Vec<_>>>() else { continue };
-            let (mut body, arguments) = graph.inner(&node.op_type, &inputs);
-            let found = operator.alternative(&mut Builder::new(&mut body), &View { graph, node }, &arguments);
-            let found =
-                found.map_err(|why| Error::internal(format!("the alternative of node `{}` ({}): {why}", node.name, node.op_type)))?;
-            if let Some(outputs) = found {
-                body.outputs = outputs;
-                let node = &mut graph.nodes[index];
-                (node.domain, node.body) = (Domain::Alternative, Some(Arc::new(body)));
-            }
-        }
-        Ok(())
+        give_bodies(graph, Domain::Alternative, |operator, b, n, inputs| operator.alternative(b, n, inputs))
     }
+}
+
+/// Operators that opset 17 lacks, as functions: gives nodes a body in the domain [`Domain::Function`], wherever
+/// [`Operator::body`](crate::operator::Operator::body) has one. Emitting a graph begins with this.
+pub struct NewerOperators;
+
+impl NewerOperators {
+    /// Whether the graph has operators that it is for.
+    pub fn concerns(graph: &Graph) -> bool {
+        graph.nodes.iter().any(|n| n.domain == Domain::Onnx && functions::find(&n.op_type).is_some())
+    }
+}
+
+impl Pass for NewerOperators {
+    fn name(&self) -> &'static str {
+        "newer operators"
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<()> {
+        give_bodies(graph, Domain::Function, |operator, b, n, inputs| operator.body(b, n, inputs))
+    }
+
+    fn ensures(&self, graph: &Graph) -> Result<(), String> {
+        match NewerOperators::concerns(graph) {
+            true => Err("an operator that is a function has no body".into()),
+            false => Ok(()),
+        }
+    }
+}
+
+type Outputs = Rule<Option<Vec<ValueId>>>;
+
+/// Gives each node of ONNX's own domain the body that `rule` makes, where it makes one, in another domain.
+fn give_bodies(graph: &mut Graph, domain: Domain, rule: impl Fn(&dyn Operator, &mut Builder, &View, &[ValueId]) -> Outputs) -> Result<()> {
+    for index in 0..graph.nodes.len() {
+        let node = &graph.nodes[index];
+        let Some(operator) = table::find(&node.op_type).filter(|_| node.domain == Domain::Onnx) else { continue };
+        let Some(inputs) = node.inputs.iter().copied().collect::<Option<Vec<_>>>() else { continue };
+        let (mut body, arguments) = graph.inner(&node.op_type, &inputs);
+        let found = rule(operator, &mut Builder::new(&mut body), &View { graph, node }, &arguments);
+        let found = found.map_err(|why| Error::internal(format!("the body of node `{}` ({}): {why}", node.name, node.op_type)))?;
+        if let Some(outputs) = found {
+            body.outputs = outputs;
+            let node = &mut graph.nodes[index];
+            (node.domain, node.body) = (domain, Some(Arc::new(body)));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ mod samples;
 mod source_branch;
 mod types;
 
-pub use alternatives::Alternatives;
+pub use alternatives::{Alternatives, NewerOperators};
 pub use batch_norm::train_batch_norm;
 pub use batch_size::FixBatch;
 pub use fix_values::FixValues;

@@ -149,7 +149,10 @@ pub fn scalar(v: f64) -> Tensor {
 }
 
 pub fn cases() -> Vec<Case> {
-    [element_wise(), linear(), stacked(), windows(), reductions(), layout()].into_iter().flatten().collect()
+    [element_wise(), linear(), stacked(), windows(), reductions(), layout(), activations(), normalizations()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn element_wise() -> Vec<Case> {
@@ -207,6 +210,34 @@ impl Case {
         self.inputs.insert(0, Input::Fixed(Tensor::from_bool(shape, &values)));
         self
     }
+}
+
+fn activations() -> Vec<Case> {
+    let x = [3, 4, 5];
+    vec![on("Gelu", &x).at(20), on("Gelu", &x).string("approximate", "tanh").at(20)]
+}
+
+fn normalizations() -> Vec<Case> {
+    let affine = |op, x: &[usize], shape: &[usize]| on(op, x).within(shape, 0.5, 1.5).and(shape);
+    let image = [2, 6, 3, 2];
+    let grouped = |shape: &[usize], groups: i64, opset| affine("GroupNormalization", &image, shape).int("num_groups", groups).at(opset);
+    vec![
+        affine("LayerNormalization", &[3, 4, 5], &[5]),
+        affine("LayerNormalization", &[3, 4, 5], &[4, 5]).int("axis", 1).float("epsilon", 0.1),
+        affine("LayerNormalization", &[3, 4, 5], &[1]),
+        affine("LayerNormalization", &[3, 4, 5], &[3, 1, 5]).int("axis", 0).fixed_batch(),
+        on("LayerNormalization", &[2, 3, 2, 5]).and(&[5]),
+        on("LayerNormalization", &[3, 4, 5]).and(&[4, 5]).and(&[1, 5]).int("axis", 1),
+        on("RMSNormalization", &[3, 4, 5]).and(&[5]).at(23),
+        on("RMSNormalization", &[3, 4, 5]).and(&[4, 1]).int("axis", -2).float("epsilon", 0.1).at(23),
+        affine("InstanceNormalization", &image, &[6]),
+        affine("InstanceNormalization", &[2, 3, 7], &[3]).float("epsilon", 0.1),
+        grouped(&[6], 3, 21),
+        grouped(&[6], 1, 21).float("epsilon", 0.1),
+        grouped(&[3], 3, 18),
+        grouped(&[6], 6, 18),
+        affine("GroupNormalization", &[2, 6], &[6]).int("num_groups", 2).at(21),
+    ]
 }
 
 fn linear() -> Vec<Case> {

@@ -120,6 +120,16 @@ impl<'f> Expr<'f> {
         self.unary("Sigmoid")
     }
 
+    /// The hyperbolic tangent.
+    pub fn tanh(self) -> Expr<'f> {
+        self.unary("Tanh")
+    }
+
+    /// The error function.
+    pub fn erf(self) -> Expr<'f> {
+        self.unary("Erf")
+    }
+
     /// `|x|`.
     pub fn abs(self) -> Expr<'f> {
         self.unary("Abs")
