@@ -33,12 +33,26 @@ pub fn template(source: SourceModel, names: &[&str], split: &[Split]) -> Result<
     Ok(model)
 }
 
-/// The place of the tensor of that name: an initializer, or the value of a Constant node.
+/// The place of the tensor of that name: an initializer, or the value of a Constant node, which may have written it as numbers.
 fn tensor_slot<'a>(graph: &'a mut pb::GraphProto, name: &str) -> Option<&'a mut pb::TensorProto> {
     if let Some(i) = graph.initializer.iter().position(|t| t.name() == name) {
         return graph.initializer.get_mut(i);
     }
     let constant = graph.node.iter_mut().find(|n| n.op_type() == "Constant" && n.output.iter().any(|o| o == name))?;
+    for a in &mut constant.attribute {
+        let (dims, numbers) = match a.name() {
+            "value_float" => (vec![], vec![a.f()]),
+            "value_floats" => (vec![a.floats.len() as i64], std::mem::take(&mut a.floats)),
+            _ => continue,
+        };
+        let value = pb::TensorProto { dims, data_type: Some(crate::ir::DType::F32.onnx()), float_data: numbers, ..Default::default() };
+        *a = pb::AttributeProto {
+            name: Some("value".into()),
+            r#type: Some(pb::attribute_proto::AttributeType::Tensor as i32),
+            t: Some(value),
+            ..Default::default()
+        };
+    }
     constant.attribute.iter_mut().find(|a| a.name() == "value")?.t.as_mut()
 }
 

@@ -75,6 +75,14 @@ fn text(found: &Inspection) -> String {
         found.parameters.len(),
         output::size(found.parameter_bytes as u64),
     );
+    if !found.constants.is_empty() {
+        let mut constants = Table::new([("constant", Align::Left), ("shape", Align::Left), ("not trained, because it is", Align::Left)]);
+        for c in &found.constants {
+            let shape = c.shape.iter().map(|d| d.to_string()).collect::<Vec<_>>().join("x");
+            constants.row([c.alias.clone(), shape, c.why.clone()]);
+        }
+        text.push_str(&format!("\n{constants}"));
+    }
     if !found.units.is_empty() {
         let mut units = Table::new([
             ("stage", Align::Right),

@@ -14,10 +14,11 @@ use spgraph::bundle::{ByPattern, HeadOption, Options, Penalize, PenaltyOption, P
 use spgraph::data::{ImageFolder, Recipe};
 use spgraph::emit::Dialect;
 use spgraph::error::Error;
-use spgraph::import::BatchSize;
+use spgraph::import::{BatchSize, FixedConstant};
 use spgraph::loss::{self, REGULARIZERS, Regularizer};
 use spgraph::report::{explanation, inspect};
 use spgraph::rewrite::Product;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Rewrite a pretrained ONNX model into a training bundle
@@ -276,6 +277,19 @@ fn preprocessing(args: &Args) -> anyhow::Result<Option<Preprocessing>> {
     Ok(Some(asked))
 }
 
+/// Reasons why constants are taken for no parameters, each with the first names and the count.
+fn not_trained(fixed: &[FixedConstant]) -> BTreeMap<&'static str, String> {
+    let mut by_reason: BTreeMap<&'static str, Vec<&str>> = BTreeMap::new();
+    for f in fixed {
+        by_reason.entry(f.why.text()).or_default().push(&f.parameter.alias);
+    }
+    let shown = |names: Vec<&str>| match names.len() {
+        0..=3 => names.join(", "),
+        n => format!("{}, … ({n})", names[..2].join(", ")),
+    };
+    by_reason.into_iter().map(|(why, names)| (why, shown(names))).collect()
+}
+
 /// What was decided, and what was written.
 fn text(made: &Made) -> String {
     let mut out = String::new();
@@ -310,6 +324,16 @@ fn text(made: &Made) -> String {
         count(Role::New),
         plan.parameters.iter().filter(|p| p.frozen && p.role != Role::Buffer).count()
     ));
+    let (trained, all) = made.product.trained();
+    let unused = plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer).count() - count(Role::Shared) - count(Role::New);
+    let unused = if unused == 0 { String::new() } else { format!(" ({unused} tensors do not influence the loss)") };
+    line(format!("trained     {trained} of {all} elements{unused}"));
+    for (why, names) in not_trained(&plan.fixed) {
+        line(format!("            not {names}: {why}"));
+    }
+    if !plan.fixed.is_empty() {
+        line("            --explain lists them; --train with their names trains them".into());
+    }
     if !plan.split.is_empty() {
         line(format!("untied      {} parameters that the exporter had stored together (--keep-ties keeps them one)", plan.split.len()));
     }

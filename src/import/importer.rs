@@ -1,5 +1,6 @@
 //! Brings the model's nodes into canonical form, one after the other.
 
+use super::names::is_generated;
 use super::options::ImportOptions;
 use super::refusals::{Refusals, unknown};
 use super::ties::{Split, Ties};
@@ -39,6 +40,12 @@ pub(super) struct Parts {
 /// The name of the node at `index` in the graph; nodes without one are numbered.
 pub fn node_name(index: usize, node: &pb::NodeProto) -> String {
     if node.name().is_empty() { format!("{}_{index}", node.op_type()) } else { node.name().to_string() }
+}
+
+/// Whether the value is a floating-point constant that somebody has named.
+fn is_named_number(graph: &Graph, v: ValueId) -> bool {
+    let value = graph.value(v);
+    value.initializer().is_some_and(|t| t.dtype().is_float()) && !is_generated(&value.name)
 }
 
 impl Importer {
@@ -136,7 +143,9 @@ impl Importer {
         let canonical = Node::new(name, op_type, inputs, attrs);
         let view = View { graph: &self.graph, node: &canonical };
         let types = operator.infer(&view)?;
-        if let Some(Known::Tensor(tensor)) = operator.evaluate(&view)
+        // A folded parameter would be lost.
+        let folds = !types.first().is_some_and(|t| t.dtype.is_float()) || !canonical.used().any(|v| is_named_number(&self.graph, v));
+        if let Some(Known::Tensor(tensor)) = operator.evaluate(&view).filter(|_| folds)
             && let Some(output) = outputs.first()
         {
             let id = self.graph.constant(output, tensor);

@@ -2,6 +2,7 @@
 
 mod importer;
 mod input;
+mod names;
 mod network;
 mod options;
 mod parameters;
@@ -12,13 +13,14 @@ pub use importer::node_name;
 pub use input::declared_type;
 pub use network::Network;
 pub use options::{BatchSize, ImportOptions};
-pub use parameters::Parameter;
+pub use parameters::{FixedConstant, FixedReason, Parameter};
 pub use ties::Split;
 
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, DType, Graph, Tensor, ValueId};
 use crate::onnx::SourceModel;
 use importer::{Importer, Parts};
+use parameters::Found;
 use std::collections::HashMap;
 
 /// A source model as a graph, in the form for inference.
@@ -30,6 +32,8 @@ pub struct Imported {
     pub input: ValueId,
     /// What could be trained, in the order of use.
     pub parameters: Vec<Parameter>,
+    /// Constants that are taken for no parameters, in the order of use.
+    pub fixed: Vec<FixedConstant>,
     /// Attributes of the source that mean something in training only, by node.
     pub training: HashMap<String, Attrs>,
     /// Parameters that stood behind one initializer.
@@ -45,9 +49,9 @@ impl Imported {
     /// The same network as another graph, which a pass has made of this one.
     pub fn over(&self, graph: Graph) -> Result<Imported> {
         let input = *graph.inputs.first().ok_or_else(|| Error::internal(format!("the graph `{}` has lost its input", graph.name)))?;
-        let parameters = parameters::find(&graph);
+        let Found { parameters, fixed } = parameters::find(&graph);
         let (training, split, freed_batch) = (self.training.clone(), self.split.clone(), self.freed_batch.clone());
-        Ok(Imported { graph, input, parameters, training, split, opset: self.opset, freed_batch })
+        Ok(Imported { graph, input, parameters, fixed, training, split, opset: self.opset, freed_batch })
     }
 }
 
@@ -85,9 +89,9 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
         let id = values.get(output.name()).ok_or_else(|| Error::model(format!("no node computes the output `{}`", output.name())))?;
         graph.outputs.push(*id);
     }
-    let parameters = parameters::find(&graph);
+    let Found { parameters, fixed } = parameters::find(&graph);
     graph.verify().map_err(|e| Error::model(format!("{}: {e}", source.path.display())))?;
-    Ok(Imported { graph, input, parameters, training, split, opset, freed_batch })
+    Ok(Imported { graph, input, parameters, fixed, training, split, opset, freed_batch })
 }
 
 /// The version of ONNX's own domain that the model uses.

@@ -1,113 +1,238 @@
 //! Which constants are parameters, what they are for, and what a person would call them.
+//!
+//! Every floating-point constant from which a gradient could come is one: it may enter its layer by itself or through nodes that read constants
+//! alone (a Transpose, a weight standardization), and the place where it meets what depends on the images says what it is for. Numbers of
+//! formulas, masks and the preparation of images are told from parameters by what they hold and where they stand; they stay as they are unless
+//! somebody asks for them, and are named.
 
+use super::names::{is_generated, layer, unique};
 use crate::ir::{Graph, ValueId};
-use crate::operator::{ParameterKind, View};
-use std::collections::HashSet;
-
-/// What frameworks call a parameter within its layer.
-fn suffix(kind: ParameterKind) -> &'static str {
-    match kind {
-        ParameterKind::Kernel { .. } | ParameterKind::Scale => "weight",
-        ParameterKind::Bias | ParameterKind::Shift => "bias",
-        ParameterKind::Mean => "running_mean",
-        ParameterKind::Variance => "running_var",
-    }
-}
+use crate::operator::{ParameterKind, Status, View};
+use std::collections::{HashMap, HashSet};
 
 /// A constant of the source model that could be trained.
 #[derive(Debug, Clone)]
 pub struct Parameter {
     /// The parameter in the graph, a constant.
     pub value: ValueId,
+    /// What enters the operator that uses it: the constant itself, or what nodes make of it alone.
+    pub enters: ValueId,
     /// The name in the source model.
     pub name: String,
     /// What a person would call it.
     pub alias: String,
-    /// What it is to the operator that reads it.
+    /// What it is to the operator that uses it.
     pub kind: ParameterKind,
-    /// The first node that reads it.
+    /// The first node at which it meets what depends on the images.
     pub node: usize,
 }
 
+/// A constant that is no parameter, though a gradient could be computed for it.
+#[derive(Debug, Clone)]
+pub struct FixedConstant {
+    /// What it would be as a parameter.
+    pub parameter: Parameter,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Why it is none.
+    pub why: FixedReason,
+}
+
+/// Why a constant is taken for no parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FixedReason {
+    /// One number without the name of a layer.
+    Number,
+    /// The same number everywhere, without the name of a layer.
+    Uniform,
+    /// Nothing but 0 and 1, or 0 and a number that shuts positions out.
+    Mask,
+    /// It prepares the images before the first layer.
+    Preparation,
+    /// The same filter for every channel.
+    Filter,
+}
+
+impl FixedReason {
+    /// In a few words, for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            FixedReason::Number => "a single number of a formula",
+            FixedReason::Uniform => "one number repeated, without a name of its own",
+            FixedReason::Mask => "a mask",
+            FixedReason::Preparation => "it prepares the images before the first layer",
+            FixedReason::Filter => "the same filter for every channel",
+        }
+    }
+}
+
+/// What is said of a graph's constants, each list in the order of use.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    pub parameters: Vec<Parameter>,
+    pub fixed: Vec<FixedConstant>,
+}
+
+/// A use of a constant.
+#[derive(Clone, Copy)]
+struct Use {
+    enters: ValueId,
+    kind: ParameterKind,
+    node: usize,
+}
+
 /// Finds the parameters in the order of use.
-pub(super) fn find(graph: &Graph) -> Vec<Parameter> {
-    let mut found: Vec<Parameter> = vec![];
-    let mut seen = HashSet::new();
-    let mut aliases = HashSet::new();
-    for (index, node) in graph.nodes.iter().enumerate() {
-        let view = View { graph, node };
-        let kinds = view.operator().map(|o| o.parameters(&view)).unwrap_or_default();
-        for (kind, input) in kinds.into_iter().zip(&node.inputs) {
-            let (Some(kind), Some(value)) = (kind, *input) else { continue };
-            if !graph.value(value).constant.as_ref().is_some_and(|t| t.dtype().is_float()) || !seen.insert(value) {
-                continue;
-            }
-            let name = graph.name_of(value).to_string();
-            let alias = if generated(&name) { layer(&node.name, kind) } else { name.clone() };
-            let alias = unique(&mut aliases, alias);
-            found.push(Parameter { value, name, alias, kind, node: index });
+pub(super) fn find(graph: &Graph) -> Found {
+    let search = Search { graph, order: vec![], uses: HashMap::new(), seen: HashSet::new(), live: graph.live_nodes() }.run();
+    let prepared = preparations(graph, &search.uses);
+    let (mut found, mut aliases) = (Found::default(), HashSet::new());
+    for value in search.order {
+        let Use { enters, kind, node } = search.uses[&value];
+        let name = graph.name_of(value).to_string();
+        let alias = if is_generated(&name) { layer(&graph.nodes[node].name, kind) } else { name.clone() };
+        let why = match kind.is_of_layer() {
+            true if enters == value => None,
+            // What a weight is made of may be a mask on it, as pruning leaves.
+            true => no_parameter(graph, value).filter(|why| *why == FixedReason::Mask),
+            false if prepared.contains(&node) => Some(FixedReason::Preparation),
+            false => no_parameter(graph, value),
+        };
+        let parameter = Parameter { value, enters, name, alias: unique(&mut aliases, alias), kind, node };
+        match why.or_else(|| same_filter(graph, &parameter)) {
+            None => found.parameters.push(parameter),
+            Some(why) => found.fixed.push(FixedConstant { parameter, shape: graph.ty(value).dims().unwrap_or_default(), why }),
         }
     }
     found
 }
 
-/// Whether an exporter made the name up: `onnx::Conv_193`, `193`, `val_12`.
-fn generated(name: &str) -> bool {
-    let numbered =
-        |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
-    name.contains("::")
-        || numbered("")
-        || numbered("val_")
-        || numbered("const_")
-        || numbered("_v_")
-        || numbered("x")
-        || name.starts_with('/')
+struct Search<'a> {
+    graph: &'a Graph,
+    order: Vec<ValueId>,
+    uses: HashMap<ValueId, Use>,
+    /// Values that were followed, with what they are there.
+    seen: HashSet<(ValueId, ParameterKind)>,
+    live: Vec<bool>,
 }
 
-/// The layer's path in the network, from the name of a node: `/layer1/layer1.0/conv1/Conv` → `layer1.0.conv1`.
-fn path(node: &str) -> String {
-    let mut parts: Vec<&str> = vec![];
-    let components: Vec<&str> = node.split('/').filter(|c| !c.is_empty()).collect();
-    let Some((_, scopes)) = components.split_last().filter(|(_, scopes)| !scopes.is_empty()) else { return node.to_string() };
-    for scope in scopes {
-        // A scope repeats the name of the list it is in: `layer1`, then `layer1.0`.
-        if parts.last().is_some_and(|last| scope.strip_prefix(last).is_some_and(|rest| rest.starts_with('.'))) {
-            parts.pop();
+impl Search<'_> {
+    fn run(mut self) -> Self {
+        for (index, node) in self.graph.nodes.iter().enumerate() {
+            if !node.outputs.iter().any(|&v| self.graph.value(v).varies) {
+                continue;
+            }
+            let view = View { graph: self.graph, node };
+            for (i, kind) in self.kinds(&view) {
+                let Some(v) = view.input(i).filter(|_| view.is_fixed(i)) else { continue };
+                if self.live[index] || kind.is_of_layer() {
+                    self.follow(v, Use { enters: v, kind, node: index });
+                }
+            }
         }
-        parts.push(scope);
+        self
     }
-    parts.join(".")
+
+    /// The floating-point inputs of a node that take a gradient, with what a constant there would be.
+    fn kinds(&self, view: &View) -> Vec<(usize, ParameterKind)> {
+        let Some(operator) = view.operator().filter(|o| o.status() == Status::Differentiable) else { return vec![] };
+        let declared = operator.parameters(view);
+        let kind = |i: usize| declared.get(i).copied().flatten().unwrap_or(ParameterKind::Operand);
+        let takes = |i: &usize| view.ty(*i).is_ok_and(|t| t.dtype.is_float()) && !operator.settings().contains(i);
+        (0..view.node.inputs.len()).filter(takes).map(|i| (i, kind(i))).collect()
+    }
+
+    /// Follows a value that depends on no image back to the constants it is made of.
+    fn follow(&mut self, v: ValueId, used: Use) {
+        if !self.seen.insert((v, used.kind)) {
+            return;
+        }
+        let value = self.graph.value(v);
+        if value.initializer().is_some_and(|t| t.dtype().is_float()) {
+            match self.uses.get_mut(&v) {
+                Some(known) if rank(used.kind) < rank(known.kind) => *known = used,
+                Some(_) => {}
+                None => {
+                    self.order.push(v);
+                    self.uses.insert(v, used);
+                }
+            }
+            return;
+        }
+        let Some(node) = self.graph.producer(v) else { return };
+        let view = View { graph: self.graph, node };
+        for (i, declared) in self.kinds(&view) {
+            if let (Some(input), Some(kind)) = (view.input(i), before(&view, i, used.kind, declared)) {
+                self.follow(input, Use { kind, ..used });
+            }
+        }
+    }
 }
 
-pub(super) fn layer(node: &str, kind: ParameterKind) -> String {
-    format!("{}.{}", path(node), suffix(kind))
+/// Which of two uses says what a constant is: the lower.
+fn rank(kind: ParameterKind) -> usize {
+    match kind {
+        ParameterKind::Kernel { .. } => 0,
+        ParameterKind::Factor | ParameterKind::Addend => 2,
+        ParameterKind::Operand => 3,
+        _ => 1,
+    }
 }
 
-fn unique(taken: &mut HashSet<String>, base: String) -> String {
-    let mut name = base.clone();
-    let mut count = 1;
-    while !taken.insert(name.clone()) {
-        count += 1;
-        name = format!("{base}_{count}");
+/// What input `i` of a node is whose result is a `kind`; `declared` is what the operator takes it for. `None` where either is a running
+/// statistic: nobody trains those.
+fn before(view: &View, i: usize, kind: ParameterKind, declared: ParameterKind) -> Option<ParameterKind> {
+    let source = |axis: usize| view.operator().and_then(|o| o.source_axis(view, i, axis));
+    let output = view.graph.ty(*view.node.outputs.first()?);
+    match kind {
+        _ if kind.is_buffer() || declared.is_buffer() => None,
+        ParameterKind::Kernel { axis } => Some(source(axis).map_or(declared, |axis| ParameterKind::Kernel { axis })),
+        _ => Some(if view.ty(i).is_ok_and(|t| t.count() == output.count()) { kind } else { declared }),
     }
-    name
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_read_like_the_framework() {
-        assert_eq!(path("/layer1/layer1.0/conv1/Conv"), "layer1.0.conv1");
-        assert_eq!(path("/layer4/layer4.2/downsample/downsample.0/Conv"), "layer4.2.downsample.0");
-        assert_eq!(path("/fc/Gemm"), "fc");
-        assert_eq!(path("Conv_12"), "Conv_12");
+/// Nodes before the first layer, which prepare the images: what they compute depends on no parameter of a layer.
+fn preparations(graph: &Graph, uses: &HashMap<ValueId, Use>) -> HashSet<usize> {
+    let layers: HashSet<usize> = uses.values().filter(|u| u.kind.is_of_layer()).map(|u| u.node).collect();
+    let mut raw: HashSet<ValueId> = graph.inputs.iter().copied().collect();
+    let mut found = HashSet::new();
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let mut varying = node.used().filter(|&v| graph.value(v).varies).peekable();
+        if varying.peek().is_some() && varying.all(|v| raw.contains(&v)) && !layers.contains(&index) {
+            raw.extend(&node.outputs);
+            found.insert(index);
+        }
     }
+    // A network without any layer prepares nothing.
+    if layers.is_empty() { HashSet::new() } else { found }
+}
 
-    #[test]
-    fn exporters_names_are_told_from_peoples() {
-        assert!(["onnx::Conv_193", "193", "val_3", "/conv1/Constant_output_0"].iter().all(|n| generated(n)));
-        assert!(["conv1.weight", "fc.bias", "features.0.weight"].iter().all(|n| !generated(n)));
+/// Why a constant that stands at no parameter's place of a layer is no parameter, where it is none.
+fn no_parameter(graph: &Graph, value: ValueId) -> Option<FixedReason> {
+    let tensor = graph.value(value).initializer()?;
+    let name = graph.name_of(value);
+    // Exporters call the numbers of formulas after nodes, people call parameters after modules.
+    let named = !is_generated(name) && !name.contains(['/', ':']);
+    if tensor.count() == 1 {
+        return (!named).then_some(FixedReason::Number);
     }
+    let numbers = tensor.to_f64().ok()?;
+    let first = *numbers.first()?;
+    if numbers.iter().all(|v| *v == first) {
+        return (!named).then_some(FixedReason::Uniform);
+    }
+    let masks = |shut: &dyn Fn(f64) -> bool| numbers.iter().all(|&v| v == 0.0 || shut(v));
+    (masks(&|v| v == 1.0) || masks(&|v| v <= -100.0 && v == numbers.iter().copied().fold(0.0, f64::min))).then_some(FixedReason::Mask)
+}
+
+/// Whether a kernel filters every channel alike, and not with equal numbers as a fresh one may hold: blurring before a stride.
+fn same_filter(graph: &Graph, parameter: &Parameter) -> Option<FixedReason> {
+    let ParameterKind::Kernel { axis: 0 } = parameter.kind else { return None };
+    let tensor = graph.value(parameter.value).initializer()?;
+    let [channels, 1, _, _] = tensor.shape() else { return None };
+    let size = tensor.bytes().len().checked_div(*channels)?;
+    let mut rows = tensor.bytes().chunks_exact(size.max(1));
+    let first = rows.next()?;
+    let width = tensor.dtype().size();
+    let varied = first.chunks_exact(width).any(|v| v != &first[..width]);
+    (*channels > 1 && varied && rows.all(|row| row == first)).then_some(FixedReason::Filter)
 }

@@ -1,7 +1,7 @@
 //! Initializers that stand for several parameters: exporters write equal tensors once.
 
-use super::parameters;
-use crate::ir::{Graph, Node, ValueId};
+use super::names::{is_generated, layer};
+use crate::ir::{Graph, Node, Tensor, ValueId};
 use crate::onnx::pb;
 use crate::operator::{Operator, ParameterKind, View};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,13 @@ pub(super) struct Ties {
     /// Constants that some layer reads as a parameter, with what the first one reads them for.
     readers: HashMap<ValueId, ParameterKind>,
     pub split: Vec<Split>,
+}
+
+/// Whether a factor or addend may be several parameters that were equal at their start: a gain for each channel that nobody has trained
+/// yet. Numbers of formulas are read by many nodes, and what is trained and equal is shared on purpose.
+fn is_fresh(tensor: &Tensor, name: &str) -> bool {
+    let numbers = tensor.to_f64().unwrap_or_default();
+    numbers.len() > 1 && numbers.iter().all(|v| *v == numbers[0]) && !is_generated(name)
 }
 
 impl Ties {
@@ -66,12 +73,15 @@ impl Ties {
         for (i, kind) in kinds.into_iter().enumerate() {
             let (Some(kind), Some(input)) = (kind, inputs.get(i).copied().flatten()) else { continue };
             let Some(tensor) = graph.value(input).constant.clone().filter(|t| t.dtype().is_float()) else { continue };
+            if !kind.is_of_layer() && !is_fresh(&tensor, graph.name_of(input)) {
+                continue;
+            }
             let earlier = self.readers.get(&input).copied();
             self.readers.entry(input).or_insert(kind);
             let kernel = |k: ParameterKind| matches!(k, ParameterKind::Kernel { .. });
             let shared = earlier.is_some_and(|e| !kernel(kind) && !kernel(e) && (!self.keep || kind.is_buffer() || e.is_buffer()));
             if shared {
-                let copy = graph.constant(&parameters::layer(name, kind), tensor);
+                let copy = graph.constant(&layer(name, kind), tensor);
                 let own = graph.name_of(copy).to_string();
                 self.split.push(Split { name: own, initializer: graph.name_of(input).to_string(), site: Some((name.into(), i)) });
                 inputs[i] = Some(copy);

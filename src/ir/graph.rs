@@ -51,6 +51,8 @@ pub struct Value {
     pub elems: Option<Vec<Elem>>,
     /// Index of the node that computes it.
     pub producer: Option<usize>,
+    /// Whether it depends on an input of the graph; a parameter that becomes an input later does not count as one.
+    pub varies: bool,
 }
 
 impl Value {
@@ -141,7 +143,7 @@ impl Graph {
     fn push_value(&mut self, name: String, ty: TensorType) -> ValueId {
         let id = ValueId(self.values.len() as u32);
         self.by_name.insert(name.clone(), id);
-        self.values.push(Value { name, ty, layout: Layout::default(), constant: None, elems: None, producer: None });
+        self.values.push(Value { name, ty, layout: Layout::default(), constant: None, elems: None, producer: None, varies: false });
         id
     }
 
@@ -187,15 +189,18 @@ impl Graph {
     /// Declares a graph input.
     pub fn input(&mut self, name: &str, ty: TensorType) -> ValueId {
         let name = self.fresh(name);
-        let id = self.push_value(name, ty);
-        self.inputs.push(id);
-        id
+        self.push_input(name, ty)
     }
 
     /// Declares a graph input with a name that was taken for it: fresh only where another value has it.
     pub fn input_as(&mut self, name: &str, ty: TensorType) -> ValueId {
         let name = self.own_value_name(name);
+        self.push_input(name, ty)
+    }
+
+    fn push_input(&mut self, name: String, ty: TensorType) -> ValueId {
         let id = self.push_value(name, ty);
+        self.value_mut(id).varies = true;
         self.inputs.push(id);
         id
     }
@@ -256,11 +261,13 @@ impl Graph {
 
     fn push_node(&mut self, mut node: Node, outputs: Vec<(String, TensorType)>) -> Vec<ValueId> {
         let index = self.nodes.len();
+        let varies = node.used().any(|v| self.value(v).varies);
         let ids: Vec<ValueId> = outputs
             .into_iter()
             .map(|(name, ty)| {
                 let id = self.push_value(name, ty);
-                self.value_mut(id).producer = Some(index);
+                let value = self.value_mut(id);
+                (value.producer, value.varies) = (Some(index), varies);
                 id
             })
             .collect();

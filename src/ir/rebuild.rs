@@ -108,6 +108,7 @@ impl<'s, 't> Rebuild<'s, 't> {
     /// Adds a graph input under the name that `value` has in the source, and lets it stand for that.
     pub fn input(&mut self, value: ValueId, ty: TensorType) -> ValueId {
         let here = self.graph.input_as(&format!("{}{}", self.prefix, self.source.name_of(value)), ty);
+        self.graph.value_mut(here).varies = self.source.value(value).varies;
         self.put(value, here);
         here
     }

@@ -68,7 +68,7 @@ pub enum Normalization {
 }
 
 /// What a constant that enters a node stands for, where it is a parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ParameterKind {
     /// The weight of a convolution or matrix product; `axis` runs over the output channels.
     Kernel {
@@ -85,12 +85,44 @@ pub enum ParameterKind {
     Mean,
     /// A running variance, likewise.
     Variance,
+    /// What a value is multiplied with, or divided by: a gain of a channel, of a token or of a whole branch.
+    Factor,
+    /// What is added to a value that is no matrix product or convolution: a positional bias, for example.
+    Addend,
+    /// Any other operand: a class token, an exponent, a slope.
+    Operand,
 }
 
 impl ParameterKind {
     /// Whether it is a statistic and no trainable parameter.
     pub fn is_buffer(self) -> bool {
         matches!(self, ParameterKind::Mean | ParameterKind::Variance)
+    }
+
+    /// Whether the place alone says that a constant there is a parameter. Elsewhere it may be a number of a formula.
+    pub fn is_of_layer(self) -> bool {
+        !matches!(self, ParameterKind::Factor | ParameterKind::Addend | ParameterKind::Operand)
+    }
+
+    /// [`name`](Self::name) with its article.
+    pub fn a_name(self) -> String {
+        let name = self.name();
+        format!("{} {name}", if name.starts_with('a') { "an" } else { "a" })
+    }
+
+    /// What it is called, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            ParameterKind::Kernel { .. } => "weight",
+            ParameterKind::Bias => "bias",
+            ParameterKind::Scale => "scale",
+            ParameterKind::Shift => "shift",
+            ParameterKind::Mean => "mean",
+            ParameterKind::Variance => "variance",
+            ParameterKind::Factor => "factor",
+            ParameterKind::Addend => "addend",
+            ParameterKind::Operand => "constant",
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub use function::Function;
 pub use import::Import;
 pub use per_sample::{PerSample, Samples};
 
-use crate::ir::{DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId};
+use crate::ir::{DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId, product};
 
 /// What a rule gives back: its result, or the reason why it cannot handle this node.
 pub type Rule<T> = std::result::Result<T, String>;
@@ -102,6 +102,27 @@ pub trait Operator: Sync {
         vec![]
     }
 
+    /// The inputs that say how the operator works and take no gradient, though they may hold floating-point numbers: bounds, scales.
+    fn settings(&self) -> &'static [usize] {
+        &[]
+    }
+
+    /// The axis of input `i` that runs along `axis` of the first result, where the elements of the result are those of the input, moved or
+    /// each changed by itself or by a normalization; `None` where they are not, as after broadcasting.
+    fn source_axis(&self, n: &View, i: usize, axis: usize) -> Option<usize> {
+        let (from, facts) = (&n.ty(i).ok()?.shape, self.facts());
+        let to = self.infer(n).ok()?.into_iter().next()?.shape;
+        match i {
+            _ if facts.elementwise => (*from == to).then_some(axis),
+            0 if facts.normalization.is_some() => Some(axis),
+            0 if facts.view => {
+                let before = product(to.get(..axis)?)?;
+                (0..from.len()).find(|&a| product(&from[..a]) == Some(before) && from[a] == to[axis])
+            }
+            _ => None,
+        }
+    }
+
     /// For operators with a kernel: where its output channels lie.
     fn output_channels(&self, _: &View) -> Option<OutputChannels> {
         None
@@ -134,6 +155,11 @@ impl<'a> View<'a> {
     /// Type of the required input `i`.
     pub fn ty(&self, i: usize) -> Rule<&'a TensorType> {
         self.input(i).map(|v| self.graph.ty(v)).ok_or_else(|| format!("input {i} is missing"))
+    }
+
+    /// Whether input `i` is computed from constants alone, or is one.
+    pub fn is_fixed(&self, i: usize) -> bool {
+        self.input(i).is_some_and(|v| !self.graph.value(v).varies)
     }
 
     /// The constant that enters at `i`.

@@ -4,8 +4,8 @@ use super::blocks::broadcasting::{combined, handed_on, on_shapes};
 use crate::ir::{Attrs, Dim, Elem, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Grad, Known, Meaning, Operator, ParameterKind, PerSample, Rule, Samples, View};
 
-/// A constant for each channel next to a matrix product or convolution is that layer's bias.
-fn bias_next_to_product(n: &View) -> Vec<Option<ParameterKind>> {
+/// A constant for each channel next to a matrix product or convolution is that layer's bias; any other is an addend.
+fn bias_or_addend(n: &View) -> Vec<Option<ParameterKind>> {
     let product = |i: usize| {
         let node = n.input(i).and_then(|v| n.graph.producer(v));
         let operator = node.and_then(|node| View { graph: n.graph, node }.operator());
@@ -13,11 +13,11 @@ fn bias_next_to_product(n: &View) -> Vec<Option<ParameterKind>> {
     };
     let spans_channels =
         |i: usize| n.ty(i).is_ok_and(|t| t.dtype.is_float() && t.shape.iter().filter(|d| **d != Dim::Known(1)).count() == 1);
-    match (product(0) && spans_channels(1), product(1) && spans_channels(0)) {
-        (true, _) => vec![None, Some(ParameterKind::Bias)],
-        (_, true) => vec![Some(ParameterKind::Bias), None],
-        _ => vec![],
-    }
+    let kind = |i: usize, other: usize| match !n.is_fixed(other) && product(other) && spans_channels(i) {
+        true => ParameterKind::Bias,
+        false => ParameterKind::Addend,
+    };
+    vec![Some(kind(0, 1)), Some(kind(1, 0))]
 }
 
 pub struct Add;
@@ -60,7 +60,7 @@ impl Operator for Add {
     }
 
     fn parameters(&self, n: &View) -> Vec<Option<ParameterKind>> {
-        bias_next_to_product(n)
+        bias_or_addend(n)
     }
 }
 

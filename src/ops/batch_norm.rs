@@ -53,6 +53,19 @@ pub struct BatchNormUpdate {
     pub next_variance: ValueId,
 }
 
+/// What is no image, normalized by its own statistics.
+fn standardized(cx: &mut Import, epsilon: f32) -> Rule<ValueId> {
+    let inputs = [cx.input(0)?, cx.input(1)?, cx.input(2)?];
+    let (rank, channels) = (cx.ty(0)?.rank(), cx.ty(1)?.shape.first().copied().ok_or("its scale is a single number")?);
+    let (axes, all) = (reduced(rank), along_channels(channels, rank));
+    let [y] = cx.builder().formula(inputs, |[x, scale, shift]| {
+        let centred = x - x.mean(&axes, true);
+        let inverse = inverse_deviation(centred.square().mean(&axes, true), epsilon);
+        [centred * (inverse * scale.reshape(&all)) + shift.reshape(&all)]
+    })?;
+    Ok(y)
+}
+
 pub struct BatchNormalization;
 
 /// A BatchNormalization `node` in its form with batch statistics: the result, and how the running statistics move on.
@@ -111,14 +124,20 @@ impl Operator for BatchNormalization {
         cx.float("epsilon", 1e-5)?;
         let momentum = cx.source.float("momentum").map_err(|e| e.to_string())?.unwrap_or(0.9);
         cx.training.insert("momentum".into(), Attr::Float(momentum));
-        for (name, expected) in [("spatial", 1), ("is_test", 1), ("training_mode", 0)] {
-            // An exporter's training form differs from the inference form in its extra outputs only.
+        for (name, expected) in [("spatial", 1), ("is_test", 1)] {
             let v = cx.source.int(name).map_err(|e| e.to_string())?;
-            if v.is_some_and(|v| v != expected) && name != "training_mode" {
+            if v.is_some_and(|v| v != expected) {
                 return Err(format!("`{name}` other than {expected} is not supported"));
             }
         }
+        let training = cx.source.int("training_mode").map_err(|e| e.to_string())? == Some(1);
+        // On images an exporter's training form differs from the inference form in its extra outputs only. On weights it standardizes them,
+        // in inference as well.
         cx.outputs.truncate(1);
+        if training && !cx.graph.value(cx.input(0)?).varies {
+            let epsilon = cx.float("epsilon", 1e-5)?;
+            cx.replaced = Some(vec![standardized(cx, epsilon)?]);
+        }
         Ok(())
     }
 

@@ -42,6 +42,10 @@ impl Operator for Clip {
         Ok(())
     }
 
+    fn settings(&self) -> &'static [usize] {
+        &[1, 2]
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         Ok(vec![n.ty(0)?.clone()])
     }

@@ -58,6 +58,10 @@ impl Operator for Concat {
         Ok(cotangents)
     }
 
+    fn source_axis(&self, n: &View, i: usize, axis: usize) -> Option<usize> {
+        n.ty(i).is_ok_and(|t| t.dtype.is_float()).then_some(axis)
+    }
+
     fn evaluate(&self, n: &View) -> Option<Known> {
         let ty = self.infer(n).ok()?.pop()?;
         if ty.rank() == 1 {

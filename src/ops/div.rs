@@ -2,7 +2,7 @@
 
 use super::blocks::broadcasting::{combined, on_shapes};
 use crate::ir::{Attrs, Elem, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Known, Operator, Rule, View};
+use crate::operator::{Builder, Facts, Grad, Known, Operator, ParameterKind, Rule, View};
 
 /// `a / b`; for integers ONNX truncates.
 pub struct Div;
@@ -32,6 +32,10 @@ impl Operator for Div {
             None
         };
         Ok(vec![da, db])
+    }
+
+    fn parameters(&self, _: &View) -> Vec<Option<ParameterKind>> {
+        vec![Some(ParameterKind::Factor); 2]
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {

@@ -91,6 +91,9 @@ impl Operator for Gemm {
     fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
         let g = &s.grad;
         let (dy, node) = (g.dy()?, &g.node);
+        if g.needs(0) {
+            return Err("its parameter stands on the left, where samples are no rows; export it as data · weight".into());
+        }
         let scaled = |b: &mut Builder, factor: f32| {
             if factor == 1.0 {
                 return Ok(dy);
@@ -117,8 +120,9 @@ impl Operator for Gemm {
     }
 
     fn parameters(&self, n: &View) -> Vec<Option<ParameterKind>> {
-        let axis = if n.node.int("transB", 0) == 1 { 0 } else { 1 };
-        vec![None, Some(ParameterKind::Kernel { axis }), Some(ParameterKind::Bias)]
+        let transposed = |name: &str| n.node.int(name, 0) == 1;
+        let left = n.is_fixed(0).then_some(ParameterKind::Kernel { axis: transposed("transA") as usize });
+        vec![left, Some(ParameterKind::Kernel { axis: !transposed("transB") as usize }), Some(ParameterKind::Bias)]
     }
 
     fn output_channels(&self, _: &View) -> Option<OutputChannels> {

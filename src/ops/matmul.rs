@@ -73,16 +73,20 @@ impl Operator for MatMul {
         if s.grad.needs(0) {
             return Err("its parameter stands on the left, where samples are no rows; export it as data · weight".into());
         }
+        if b.rank(s.grad.input(1)?) != 2 {
+            return Err("its weight is no matrix, and there is no rule for the gradients of single samples of others".into());
+        }
         Ok(vec![None, Some(s.product(b, s.grad.input(0)?, s.grad.dy()?, false)?)])
     }
 
     fn parameters(&self, n: &View) -> Vec<Option<ParameterKind>> {
-        let kernel = |i: usize| n.ty(i).is_ok_and(|t| t.rank() == 2);
-        match (n.constant(0).is_some(), n.constant(1).is_some()) {
-            (_, true) if kernel(1) => vec![None, Some(ParameterKind::Kernel { axis: 1 })],
-            (true, false) if kernel(0) => vec![Some(ParameterKind::Kernel { axis: 0 }), None],
-            _ => vec![],
-        }
+        // Rows of the left operand and columns of the right one are what the result consists of.
+        let kernel = |i: usize| {
+            let rank = n.ty(i).map_or(0, |t| t.rank());
+            let axis = (rank + i).checked_sub(2)?;
+            (rank >= 2 && n.is_fixed(i)).then_some(ParameterKind::Kernel { axis })
+        };
+        vec![kernel(0), kernel(1)]
     }
 
     fn output_channels(&self, n: &View) -> Option<OutputChannels> {

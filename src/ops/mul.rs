@@ -2,7 +2,7 @@
 
 use super::blocks::broadcasting::{combined, on_shapes};
 use crate::ir::{Attrs, Elem, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Known, Operator, Rule, View};
+use crate::operator::{Builder, Facts, Grad, Known, Operator, ParameterKind, Rule, View};
 
 pub struct Mul;
 
@@ -29,6 +29,10 @@ impl Operator for Mul {
             Ok(Some(b.unbroadcast(product, &b.ty(g.input(of)?).clone())?))
         };
         Ok(vec![one(b, 0, 1)?, one(b, 1, 0)?])
+    }
+
+    fn parameters(&self, _: &View) -> Vec<Option<ParameterKind>> {
+        vec![Some(ParameterKind::Factor); 2]
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {

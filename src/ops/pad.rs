@@ -85,6 +85,10 @@ impl Operator for Pad {
         Ok(())
     }
 
+    fn settings(&self) -> &'static [usize] {
+        &[2]
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let mut ty = n.ty(0)?.clone();
         let (begin, end) = amounts(n)?;

@@ -156,6 +156,10 @@ impl Operator for Slice {
         Ok(vec![Some(b.pad(dx, &begin, &end, 0.0)?)])
     }
 
+    fn source_axis(&self, n: &View, i: usize, axis: usize) -> Option<usize> {
+        n.ty(i).is_ok_and(|t| t.dtype.is_float()).then_some(axis)
+    }
+
     fn evaluate(&self, n: &View) -> Option<Known> {
         let list = parts(n).ok()?;
         let picks = |p: &Part| (0..p.count as i64).map(|i| (p.start + p.step * i) as usize).collect::<Vec<_>>();

@@ -57,6 +57,10 @@ impl Operator for Split {
         Ok(sizes.into_iter().map(part).collect())
     }
 
+    fn source_axis(&self, _: &View, i: usize, axis: usize) -> Option<usize> {
+        (i == 0).then_some(axis)
+    }
+
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let a = axis(g.node.int("axis", 0), b.rank(g.input(0)?))?;
         // Zeros for unused outputs: as padding of the neighbour that is used.

@@ -50,6 +50,11 @@ impl Operator for Transpose {
         Ok(vec![Some(b.transpose(dy, &inverse)?)])
     }
 
+    fn source_axis(&self, n: &View, i: usize, axis: usize) -> Option<usize> {
+        let perm = permutation(n.node, n.ty(0).ok()?.rank()).ok()?;
+        perm.get(axis).copied().filter(|_| i == 0)
+    }
+
     fn evaluate(&self, n: &View) -> Option<Known> {
         if let Some(elems) = fold::list(n, 0) {
             return fold::known(n.ty(0).ok()?, elems);

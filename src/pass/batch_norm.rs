@@ -28,7 +28,9 @@ impl TrainBatchNorm<'_> {
     /// Whether the node is to use the statistics of its batch.
     fn concerns(&self, graph: &Graph, node: &Node) -> bool {
         let scale = node.inputs.get(1).copied().flatten();
-        node.is(batch_norm::INFERENCE) && !scale.is_some_and(|v| self.frozen.contains(graph.name_of(v)))
+        // What normalizes weights has no batch.
+        let on_images = node.outputs.iter().any(|&v| graph.value(v).varies);
+        node.is(batch_norm::INFERENCE) && on_images && !scale.is_some_and(|v| self.frozen.contains(graph.name_of(v)))
     }
 
     fn replace(&self, r: &mut Rebuild, node: &Node) -> Rule<Becomes> {

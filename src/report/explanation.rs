@@ -32,6 +32,10 @@ pub fn explanation(plan: &Plan, manifest: &Manifest) -> Table {
         };
         table.row([p.parameter.alias.clone(), role.into(), training(p, manifest).into(), penalty, strength, why]);
     }
+    for f in &plan.fixed {
+        let why = f.why.text().to_string();
+        table.row([f.parameter.alias.clone(), "constant".into(), "none".into(), "none".into(), String::new(), why]);
+    }
     table
 }
 

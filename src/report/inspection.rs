@@ -6,8 +6,8 @@ use crate::error::{Error, Refusal, Result};
 use crate::import::{self, BatchSize, ImportOptions, Imported, Network};
 use crate::ir::DType;
 use crate::onnx::{self, SourceModel, pb};
+use crate::operator::Normalization;
 use crate::operator::Status;
-use crate::operator::{Normalization, ParameterKind};
 use crate::ops::table;
 use crate::rewrite::{Block, blocks, find_head};
 use serde::Serialize;
@@ -36,6 +36,8 @@ pub struct Inspection {
     pub outputs: Vec<InputInfo>,
     /// The weights and statistics, in the order of use.
     pub parameters: Vec<ParameterInfo>,
+    /// Constants that a gradient could reach and that are taken for no parameters, in the order of use.
+    pub constants: Vec<ConstantInfo>,
     /// Elements of all parameters.
     pub elements: usize,
     /// Bytes of all parameters.
@@ -84,6 +86,19 @@ pub struct ParameterInfo {
     pub shape: Vec<usize>,
     /// The product of the dimensions.
     pub elements: usize,
+}
+
+/// A constant that is no parameter, unless somebody asks for it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ConstantInfo {
+    /// As in the file.
+    pub name: String,
+    /// What a person would call it; the name where nothing better is known.
+    pub alias: String,
+    /// Its dimensions, the outermost first.
+    pub shape: Vec<usize>,
+    /// Why it is taken for no parameter.
+    pub why: String,
 }
 
 /// All nodes of one operator.
@@ -169,6 +184,7 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         input_shape: imported.as_ref().map(|i| input_port(i).shape),
         inputs: graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name() == i.name())).map(declared).collect(),
         outputs: graph.output.iter().map(declared).collect(),
+        constants: imported.as_ref().map_or(vec![], |i| i.fixed.iter().map(constant).collect()),
         elements: parameters.iter().map(|p| p.elements).sum(),
         parameter_bytes: parameters.iter().map(|p| p.elements * DType::from_name(&p.dtype).map_or(4, DType::size)).sum(),
         operators,
@@ -243,21 +259,18 @@ fn parameters(imported: &Imported) -> Vec<ParameterInfo> {
         ParameterInfo {
             name: p.name.clone(),
             alias: p.alias.clone(),
-            kind: match p.kind {
-                ParameterKind::Kernel { .. } => "weight",
-                ParameterKind::Bias => "bias",
-                ParameterKind::Scale => "scale",
-                ParameterKind::Shift => "shift",
-                ParameterKind::Mean => "mean",
-                ParameterKind::Variance => "variance",
-            }
-            .into(),
+            kind: p.kind.name().into(),
             dtype: ty.dtype.name().into(),
             elements: shape.iter().product(),
             shape,
         }
     };
     imported.parameters.iter().map(info).collect()
+}
+
+fn constant(fixed: &import::FixedConstant) -> ConstantInfo {
+    let import::FixedConstant { parameter, shape, why } = fixed;
+    ConstantInfo { name: parameter.name.clone(), alias: parameter.alias.clone(), shape: shape.clone(), why: why.text().into() }
 }
 
 /// The floating-point initializers of a graph that could not be read.

@@ -1,5 +1,6 @@
 //! Decides what becomes of each parameter, from the network and the options.
 
+use super::patterns::is_match;
 use super::plan::{Plan, Planned};
 use super::resolve::Recipe;
 use super::{freezing, head, head_map, strengths};
@@ -7,7 +8,7 @@ use crate::bundle::manifest::{BatchNormMode, Role};
 use crate::bundle::{HeadOption, Options};
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::import::{ImportOptions, Imported, Network, Parameter};
+use crate::import::{FixedConstant, ImportOptions, Imported, Network, Parameter};
 use crate::onnx::SourceModel;
 use crate::operator::{Normalization, ParameterKind, View};
 
@@ -49,6 +50,7 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
         new_names = tensors.into_iter().map(|(name, _)| name).collect();
         replaced = Some(other);
     }
+    take_up(&mut imported, options);
     let classes = head::classes(&imported.graph)?;
     if !options.classes.is_empty() && options.classes.len() != classes {
         return Err(Error::usage(format!(
@@ -104,7 +106,20 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     }
     strengths::decide(&mut parameters, recipe)?;
     let (split, freed_batch) = (imported.split.clone(), imported.freed_batch.clone());
-    Ok(Decided { plan: Plan { parameters, batch_norm, head: head.ok(), classes, frozen_norms, split, freed_batch }, replaced, imported })
+    Ok(Decided {
+        plan: Plan { parameters, fixed: imported.fixed.clone(), batch_norm, head: head.ok(), classes, frozen_norms, split, freed_batch },
+        replaced,
+        imported,
+    })
+}
+
+/// Makes parameters of those constants that the options want trained by name, though nothing else speaks for it. A pattern that matches
+/// everything means all parameters.
+fn take_up(imported: &mut Imported, options: &Options) {
+    let named: Vec<&str> = options.train.iter().map(|p| p.as_str()).filter(|p| p.chars().any(|c| c != '*')).collect();
+    let (taken, left) = imported.fixed.drain(..).partition(|f: &FixedConstant| named.iter().any(|p| is_match(p, &f.parameter)));
+    imported.fixed = left;
+    imported.parameters.extend(Vec::into_iter(taken).map(|f| f.parameter));
 }
 
 /// Names of the scales of live BatchNorms.

@@ -48,7 +48,7 @@ pub fn find_head(imported: &Imported) -> Result<Head> {
     let mut bias = None;
     while let Some(node) = graph.producer(value) {
         seen.push(format!("{} `{}`", node.op_type, node.name));
-        let parameter = |v: ValueId| imported.parameters.iter().find(|p| p.value == v);
+        let parameter = |v: ValueId| imported.parameters.iter().find(|p| p.enters == v);
         let of_node: Vec<&Parameter> = node.used().filter_map(parameter).collect();
         let kernel = of_node.iter().find_map(|p| match p.kind {
             ParameterKind::Kernel { axis } => Some((*p, axis)),

@@ -5,11 +5,15 @@ use crate::field::Field;
 use crate::import::Parameter;
 use wildmatch::WildMatch;
 
+/// Whether the pattern matches the parameter's name or alias.
+pub fn is_match(pattern: &str, parameter: &Parameter) -> bool {
+    let glob = WildMatch::new(pattern);
+    glob.matches(&parameter.name) || glob.matches(&parameter.alias)
+}
+
 /// Which of `parameters` the pattern matches, by name or alias, as indices. No match is an error that names `option`.
 pub fn matching<'a>(option: Field, pattern: &str, parameters: impl Iterator<Item = &'a Parameter> + Clone) -> Result<Vec<usize>> {
-    let glob = WildMatch::new(pattern);
-    let hit = |p: &Parameter| glob.matches(&p.name) || glob.matches(&p.alias);
-    let found: Vec<usize> = parameters.clone().enumerate().filter(|(_, p)| hit(p)).map(|(i, _)| i).collect();
+    let found: Vec<usize> = parameters.clone().enumerate().filter(|(_, p)| is_match(pattern, p)).map(|(i, _)| i).collect();
     if found.is_empty() {
         let known: Vec<&str> = parameters.map(|p| p.alias.as_str()).take(6).collect();
         return Err(Error::option(

@@ -3,7 +3,7 @@
 use super::head::Head;
 use crate::bundle::Setting;
 use crate::bundle::manifest::{BatchNormMode, Role};
-use crate::import::{Parameter, Split};
+use crate::import::{FixedConstant, Parameter, Split};
 use crate::operator::ParameterKind;
 use std::collections::HashSet;
 
@@ -40,6 +40,8 @@ pub struct Planned {
 pub struct Plan {
     /// In the order of use.
     pub parameters: Vec<Planned>,
+    /// Constants that are taken for no parameters, in the order of use.
+    pub fixed: Vec<FixedConstant>,
     /// How the step computes BatchNorm.
     pub batch_norm: BatchNormMode,
     /// The classifier; `None` where no layer looks like one.

@@ -80,6 +80,17 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
     Ok(Product { source, options: options.clone(), plan, step: step.graph, gradients, update, evaluation, state: step.state, manifest })
 }
 
+impl Product {
+    /// How many elements of all that a gradient could reach are trained, and how many there are.
+    pub fn trained(&self) -> (usize, usize) {
+        let count = |shape: &[usize]| shape.iter().product::<usize>();
+        let is_trained = |s: &&State| matches!(s.role, Role::Shared | Role::New);
+        let trained = self.manifest.state.iter().filter(is_trained).map(|s| count(&s.shape)).sum();
+        let parameters = self.plan.parameters.iter().filter(|p| p.role != Role::Buffer).map(|p| count(&p.shape));
+        (trained, parameters.chain(self.plan.fixed.iter().map(|f| count(&f.shape))).sum())
+    }
+}
+
 fn port(graph: &Graph, value: ValueId) -> Port {
     let ty = graph.ty(value);
     Port {

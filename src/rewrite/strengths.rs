@@ -52,13 +52,7 @@ pub(super) fn decide(parameters: &mut [Planned], recipe: &Recipe) -> Result<()> 
         seen += counts_as_layer(p) as usize;
         // A bias or a scale belongs to the layer of the weight before it.
         let layer = seen.max(1);
-        let kind = match p.parameter.kind {
-            ParameterKind::Kernel { .. } => "a weight",
-            ParameterKind::Bias => "a bias",
-            ParameterKind::Scale => "a scale",
-            ParameterKind::Shift => "a shift",
-            ParameterKind::Mean | ParameterKind::Variance => "a statistic",
-        };
+        let kind = p.parameter.kind.a_name();
         p.why_penalized = match (p.role, p.frozen, &wanted[i], excluded[i]) {
             (Role::Buffer, ..) => "no parameter".into(),
             (_, true, ..) => "frozen".into(),

@@ -1,0 +1,78 @@
+//! What a person would call a parameter.
+
+use crate::operator::ParameterKind;
+use std::collections::HashSet;
+
+/// What frameworks call a parameter within its layer.
+fn suffix(kind: ParameterKind) -> &'static str {
+    match kind {
+        ParameterKind::Kernel { .. } | ParameterKind::Scale => "weight",
+        ParameterKind::Bias | ParameterKind::Shift => "bias",
+        ParameterKind::Mean => "running_mean",
+        ParameterKind::Variance => "running_var",
+        ParameterKind::Factor | ParameterKind::Addend | ParameterKind::Operand => kind.name(),
+    }
+}
+
+/// Whether an exporter made the name up: `onnx::Conv_193`, `193`, `val_12`.
+pub(super) fn is_generated(name: &str) -> bool {
+    let numbered =
+        |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
+    name.contains("::")
+        || numbered("")
+        || numbered("val_")
+        || numbered("const_")
+        || numbered("_v_")
+        || numbered("x")
+        || name.starts_with('/')
+}
+
+/// The layer's path in the network, from the name of a node: `/layer1/layer1.0/conv1/Conv` → `layer1.0.conv1`.
+fn path(node: &str) -> String {
+    let mut parts: Vec<&str> = vec![];
+    let components: Vec<&str> = node.split('/').filter(|c| !c.is_empty()).collect();
+    let Some((_, scopes)) = components.split_last().filter(|(_, scopes)| !scopes.is_empty()) else { return node.to_string() };
+    for scope in scopes {
+        // A scope repeats the name of the list it is in: `layer1`, then `layer1.0`.
+        if parts.last().is_some_and(|last| scope.strip_prefix(last).is_some_and(|rest| rest.starts_with('.'))) {
+            parts.pop();
+        }
+        parts.push(scope);
+    }
+    parts.join(".")
+}
+
+/// The name of a parameter after the node that uses it.
+pub(super) fn layer(node: &str, kind: ParameterKind) -> String {
+    format!("{}.{}", path(node), suffix(kind))
+}
+
+/// The name, or with a number behind it where another parameter has it.
+pub(super) fn unique(taken: &mut HashSet<String>, base: String) -> String {
+    let mut name = base.clone();
+    let mut count = 1;
+    while !taken.insert(name.clone()) {
+        count += 1;
+        name = format!("{base}_{count}");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_read_like_the_framework() {
+        assert_eq!(path("/layer1/layer1.0/conv1/Conv"), "layer1.0.conv1");
+        assert_eq!(path("/layer4/layer4.2/downsample/downsample.0/Conv"), "layer4.2.downsample.0");
+        assert_eq!(path("/fc/Gemm"), "fc");
+        assert_eq!(path("Conv_12"), "Conv_12");
+    }
+
+    #[test]
+    fn exporters_names_are_told_from_peoples() {
+        assert!(["onnx::Conv_193", "193", "val_3", "/conv1/Constant_output_0"].iter().all(|n| is_generated(n)));
+        assert!(["conv1.weight", "fc.bias", "features.0.weight"].iter().all(|n| !is_generated(n)));
+    }
+}
