@@ -16,6 +16,26 @@ fn joined(a: Dim, b: Dim) -> Option<Dim> {
     }
 }
 
+/// What stands once beside a batch, in a model that was exported with one image, stands beside every image: a class token.
+fn free_batch(cx: &mut Import, along: usize) -> Rule<()> {
+    if cx.declared_batch != Some(1) {
+        return Ok(());
+    }
+    let rank = cx.ty(0)?.rank();
+    for at in (0..rank).filter(|&d| d != along) {
+        let dim = |cx: &Import, i: usize| cx.ty(i).ok().and_then(|t| t.shape.get(at).copied());
+        let Some(images) = (0..cx.inputs.len()).find(|&i| dim(cx, i) == Some(Dim::Batch(1))) else { continue };
+        let images = cx.input(images)?;
+        for i in (0..cx.inputs.len()).filter(|&i| dim(cx, i) == Some(Dim::Known(1))).collect::<Vec<_>>() {
+            let one = cx.input(i)?;
+            let repeated = cx.builder().for_each_image(one, images, at)?;
+            cx.inputs[i] = Some(repeated);
+            cx.freed_batch = true;
+        }
+    }
+    Ok(())
+}
+
 impl Operator for Concat {
     fn op_type(&self) -> &'static str {
         "Concat"
@@ -25,7 +45,7 @@ impl Operator for Concat {
         let a = cx.source.int("axis").map_err(|e| e.to_string())?.ok_or("it does not say along which axis")?;
         let a = axis(a, cx.ty(0)?.rank())?;
         cx.set("axis", Attr::Int(a as i64));
-        Ok(())
+        free_batch(cx, a)
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

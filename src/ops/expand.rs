@@ -1,7 +1,7 @@
 //! Repetition.
 
-use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, broadcast, fold};
+use crate::ir::{Attr, Attrs, Dim, Elem, Tensor, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, attrs, broadcast, fold};
 
 /// Broadcasting to a shape; the gradient is summed over the repeated axes.
 pub struct Expand;
@@ -16,6 +16,20 @@ fn wanted(elems: Option<Vec<Elem>>) -> Rule<Vec<Dim>> {
     elems.into_iter().map(dim).collect()
 }
 
+/// The number of images that the exporter saw, where it stands in the place of the batch, is the batch.
+fn free_batch(x: &[Dim], wanted: &mut [Dim], declared: Option<usize>) -> bool {
+    let mut freed = false;
+    for (have, want) in x.iter().rev().zip(wanted.iter_mut().rev()) {
+        let (Dim::Batch(k), Dim::Known(n), Some(declared)) = (*have, *want, declared) else { continue };
+        // A 1 keeps what is there, whatever it means.
+        if n != 1 && k.checked_mul(declared) == Some(n) {
+            *want = *have;
+            freed = true;
+        }
+    }
+    freed
+}
+
 impl Operator for Expand {
     fn op_type(&self) -> &'static str {
         "Expand"
@@ -23,8 +37,9 @@ impl Operator for Expand {
 
     /// Writes the shape as a constant, unless the result gets its batch dimension from it.
     fn import(&self, cx: &mut Import) -> Rule<()> {
-        let wanted = wanted(cx.elems(1))?;
+        let mut wanted = wanted(cx.elems(1))?;
         let x = cx.ty(0)?.clone();
+        cx.freed_batch |= free_batch(&x.shape, &mut wanted, cx.declared_batch);
         let shape = broadcast(&x.shape, &wanted)?;
         if let Some(dims) = constant_shape(&x.shape, &shape) {
             let dims = cx.add_constant("shape", Tensor::from_i64(&[dims.len()], &dims));
@@ -90,6 +105,22 @@ impl Builder<'_> {
                 shape
             }
         };
+        self.op("Expand", &[v, shape], Attrs::new())
+    }
+
+    /// `v`, whose length along `axis` is 1, once for each image that `like` has along that axis.
+    pub(super) fn for_each_image(&mut self, v: ValueId, like: ValueId, axis: usize) -> Rule<ValueId> {
+        let part = attrs([("start", Attr::Int(axis as i64)), ("end", Attr::Int(axis as i64 + 1))]);
+        let images = self.folded("Shape", &[like], part)?;
+        let (before, after) = (vec![1; axis], vec![1; self.rank(v).saturating_sub(axis + 1)]);
+        let mut parts = vec![images];
+        if !before.is_empty() {
+            parts.insert(0, self.ints(&before));
+        }
+        if !after.is_empty() {
+            parts.push(self.ints(&after));
+        }
+        let shape = if parts.len() == 1 { images } else { self.folded("Concat", &parts, attrs([("axis", Attr::Int(0))]))? };
         self.op("Expand", &[v, shape], Attrs::new())
     }
 }

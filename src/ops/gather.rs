@@ -1,25 +1,11 @@
 //! Entries picked by index along one axis.
 
+use super::blocks::indexed::added_up;
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
 use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
 
-/// With constant indices differentiable: runs of neighbours are padded back into place and added.
+/// With constant indices differentiable: each entry's gradient is the sum over the places that it was taken to.
 pub struct Gather;
-
-/// More runs of neighbouring indices than this would make too many nodes.
-const RUNS: usize = 16;
-
-/// Constant indices split where the next is not the one after: (first index, where in the list, length).
-fn runs(indices: &[i64]) -> Vec<(i64, usize, usize)> {
-    let mut runs: Vec<(i64, usize, usize)> = vec![];
-    for (at, &i) in indices.iter().enumerate() {
-        match runs.last_mut() {
-            Some(last) if last.0 + last.2 as i64 == i => last.2 += 1,
-            _ => runs.push((i, at, 1)),
-        }
-    }
-    runs
-}
 
 impl Operator for Gather {
     fn op_type(&self) -> &'static str {
@@ -72,22 +58,13 @@ impl Operator for Gather {
         let a = axis(g.node.int("axis", 0), x.rank())?;
         let view = View { graph: b.graph, node: &g.node };
         let indices = view.ints(1).ok_or("its indices are computed while the model runs; only constant ones are supported")?;
-        let size = x.shape[a].known().ok_or("it picks from the batch; rewrite with a fixed batch size")? as i64;
-        let runs = runs(&indices);
-        if runs.len() > RUNS {
-            return Err(format!("its indices form {} runs of neighbours; up to {RUNS} are supported", runs.len()));
-        }
+        let size = x.shape[a].known().ok_or("it picks from the batch; rewrite with a fixed batch size")?;
         // The indices as one axis.
         let mut flat = x.shape.clone();
         flat[a] = Dim::Known(indices.len());
         let dy = b.reshape(dy, &flat)?;
-        let along = |n: i64| (0..flat.len()).map(|i| if i == a { n } else { 0 }).collect::<Vec<_>>();
-        let mut parts = vec![];
-        for (first, at, len) in runs {
-            let part = if len == indices.len() { dy } else { b.slice(dy, &[a], &[at as i64], &[(at + len) as i64], &[1])? };
-            parts.push(b.pad(part, &along(first), &along(size - first - len as i64), 0.0)?);
-        }
-        Ok(vec![if parts.is_empty() { None } else { Some(b.total(&parts)?) }, None])
+        let places = indices.iter().map(|&i| usize::try_from(i).map_err(|_| format!("it picks entry {i}"))).collect::<Rule<Vec<_>>>()?;
+        Ok(vec![added_up(b, dy, a, &places, size)?, None])
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
@@ -103,15 +80,6 @@ impl Operator for Gather {
     }
 
     fn notes(&self) -> &'static str {
-        "gradient for constant indices in up to 16 runs of neighbours"
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn neighbours_form_runs() {
-        assert_eq!(super::runs(&[3, 4, 5, 1, 1, 2]), [(3, 0, 3), (1, 3, 1), (1, 4, 2)]);
-        assert!(super::runs(&[]).is_empty());
+        "constant indices; those that are computed while the model runs have no gradient rule"
     }
 }

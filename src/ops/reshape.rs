@@ -84,7 +84,7 @@ fn free_batch(x: &TensorType, wanted: &[Elem], allow_zero: bool, declared: usize
 }
 
 /// The list that says a shape: -1 for the dimension that depends on the batch.
-fn spelled(shape: &[Dim]) -> Rule<Vec<i64>> {
+pub(super) fn spelled(shape: &[Dim]) -> Rule<Vec<i64>> {
     if shape.iter().filter(|d| d.known().is_none()).count() > 1 {
         return Err("two dimensions depend on the batch size; rewrite with a fixed batch size".into());
     }

@@ -99,6 +99,12 @@ impl Operator for Slice {
                 if from_start && to_end {
                     continue;
                 }
+                // As many as the images that the exporter saw.
+                let seen = |declared| matches!((dim, ends[i]), (Dim::Batch(k), Elem::Int(end)) if k.checked_mul(declared).map(|n| n as i64) == Some(end));
+                if from_start && cx.declared_batch.is_some_and(seen) {
+                    cx.freed_batch = true;
+                    continue;
+                }
                 return Err(format!("it slices axis {a} of {x} by the batch size; rewrite with a fixed batch size"));
             };
             let part = Part::new(a, size, start, end, steps[i])?;

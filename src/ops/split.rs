@@ -32,6 +32,18 @@ impl Operator for Split {
         let a = axis(a, cx.ty(0)?.rank())?;
         cx.set("axis", Attr::Int(a as i64));
         cx.ints_to_input("split", 1)?;
+        // All images that the exporter saw, in one part.
+        if let (Some(Dim::Batch(k)), Some(declared), [_]) = (cx.ty(0)?.shape.get(a).copied(), cx.declared_batch, &cx.outputs[..]) {
+            let sizes = cx.constant(1).and_then(|t| t.to_i64().ok());
+            if sizes.is_none_or(|s| s == [(k * declared) as i64]) {
+                cx.source.int("num_outputs").map_err(|e| e.to_string())?;
+                cx.freed_batch = true;
+                cx.op_type = "Identity".into();
+                cx.inputs.truncate(1);
+                cx.attrs.clear();
+                return Ok(());
+            }
+        }
         if !cx.has(1) {
             let sizes = equal_parts(cx, a)?;
             let sizes = cx.add_constant("split", Tensor::from_i64(&[sizes.len()], &sizes));

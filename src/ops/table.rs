@@ -2,12 +2,12 @@
 
 use super::{
     abs, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, erf, exp, expand,
-    gather, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max, max_pool, mul, neg, normalization,
-    not, pad, pow, reduce, relu, reshape, select, shape, sigmoid, sign, slice, softmax, softplus, softsign, split, sqrt, sub, sum, tanh,
-    transpose,
+    gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max, max_pool, mul, neg,
+    normalization, not, pad, pow, reduce, relu, reshape, scatter, select, shape, sigmoid, sign, slice, softmax, softplus, softsign, split,
+    sqrt, sub, sum, tanh, transpose,
 };
-use crate::ir::{Attrs, ValueId};
-use crate::operator::{Builder, Operator, Rule, View};
+use crate::ir::{Attrs, Node, ValueId};
+use crate::operator::{Builder, Known, Operator, Rule, View};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -84,6 +84,8 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &expand::Expand,
     &expand::Tile,
     &gather::Gather,
+    &gather_nd::GatherElements,
+    &gather_nd::GatherND,
     &identity::Dropout,
     &identity::Identity,
     &pad::Pad,
@@ -91,6 +93,9 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &reshape::Reshape,
     &reshape::Squeeze,
     &reshape::Unsqueeze,
+    &scatter::Scatter,
+    &scatter::ScatterElements,
+    &scatter::ScatterND,
     &select::Where,
     &shape::Shape,
     &shape::Size,
@@ -121,6 +126,24 @@ impl Builder<'_> {
     /// Adds a node of the operator of that name, with one output.
     pub fn op(&mut self, op: &str, inputs: &[ValueId], attrs: Attrs) -> Rule<ValueId> {
         self.apply(named(op)?, inputs, attrs)
+    }
+}
+
+impl Builder<'_> {
+    /// The node's one output, or what is known of it without running it: what import makes of such a node.
+    pub fn folded(&mut self, op: &str, inputs: &[ValueId], attrs: Attrs) -> Rule<ValueId> {
+        let operator = named(op)?;
+        let node = Node::new(op, op, inputs.iter().copied().map(Some).collect(), attrs);
+        match operator.evaluate(&View { graph: self.graph, node: &node }) {
+            Some(Known::Tensor(tensor)) => Ok(self.constant(tensor)),
+            known => {
+                let made = self.apply(operator, inputs, node.attrs)?;
+                if let Some(Known::Elems(elems)) = known {
+                    self.graph.value_mut(made).elems = Some(elems);
+                }
+                Ok(made)
+            }
+        }
     }
 }
 

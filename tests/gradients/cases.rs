@@ -44,17 +44,17 @@ impl Case {
         if self.batch_norm_train { "BatchNormTrain" } else { self.op }
     }
 
-    fn at(mut self, opset: i64) -> Self {
+    pub fn at(mut self, opset: i64) -> Self {
         self.opset = opset;
         self
     }
 
     /// Adds a differentiable input.
-    fn and(self, shape: &[usize]) -> Self {
+    pub fn and(self, shape: &[usize]) -> Self {
         self.within(shape, -2.0, 2.0)
     }
 
-    fn within(mut self, shape: &[usize], lo: f64, hi: f64) -> Self {
+    pub fn within(mut self, shape: &[usize], lo: f64, hi: f64) -> Self {
         self.inputs.push(Input::Float { shape: shape.to_vec(), lo, hi });
         self
     }
@@ -65,16 +65,16 @@ impl Case {
     }
 
     /// Adds a list of integers.
-    fn list(self, values: &[i64]) -> Self {
+    pub fn list(self, values: &[i64]) -> Self {
         self.fixed(Tensor::from_i64(&[values.len()], values))
     }
 
-    fn absent(mut self) -> Self {
+    pub fn absent(mut self) -> Self {
         self.inputs.push(Input::Absent);
         self
     }
 
-    fn int(mut self, name: &str, value: i64) -> Self {
+    pub fn int(mut self, name: &str, value: i64) -> Self {
         self.note.push_str(&format!("{name}={value} "));
         self.attributes.push(attr_int(name, value));
         self
@@ -92,27 +92,27 @@ impl Case {
         self
     }
 
-    fn string(mut self, name: &str, value: &str) -> Self {
+    pub fn string(mut self, name: &str, value: &str) -> Self {
         self.note.push_str(&format!("{name}={value} "));
         self.attributes.push(attr_string(name, value));
         self
     }
 
     /// Outputs in all, and which of them have a cotangent.
-    fn outputs(mut self, used: &[bool]) -> Self {
+    pub fn outputs(mut self, used: &[bool]) -> Self {
         self.outputs = (0..used.len()).map(|i| format!("y{i}")).collect();
         self.used = used.to_vec();
         self
     }
 
     /// Needs a batch size that is a number.
-    fn fixed_batch(mut self) -> Self {
+    pub fn fixed_batch(mut self) -> Self {
         self.dynamic = false;
         self
     }
 
     /// Linear: any step gives the slope, and a large one drowns the rounding to float32.
-    fn rounded(mut self) -> Self {
+    pub fn rounded(mut self) -> Self {
         self.step = 64.0;
         self
     }
@@ -125,7 +125,7 @@ impl Case {
 }
 
 /// An operator without inputs yet, at opset 17, with one output.
-fn bare(op: &'static str) -> Case {
+pub fn bare(op: &'static str) -> Case {
     Case {
         op,
         opset: 17,
@@ -149,10 +149,12 @@ pub fn scalar(v: f64) -> Tensor {
 }
 
 pub fn cases() -> Vec<Case> {
-    [element_wise(), linear(), stacked(), windows(), reductions(), layout(), activations(), normalizations()]
+    let mut all: Vec<Case> = [element_wise(), linear(), stacked(), windows(), reductions(), layout(), activations(), normalizations()]
         .into_iter()
         .flatten()
-        .collect()
+        .collect();
+    all.extend(super::indexing::cases());
+    all
 }
 
 fn element_wise() -> Vec<Case> {

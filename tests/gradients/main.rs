@@ -5,7 +5,9 @@
 //! At kinks and ties, where there is no such thing, the values are PyTorch's.
 
 mod cases;
+mod indexing;
 mod kinks;
+mod originals;
 #[path = "../shared/mod.rs"]
 mod shared;
 

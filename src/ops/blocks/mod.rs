@@ -1,7 +1,9 @@
 //! Building blocks: what the rules of several operators are made of.
 
 pub(super) mod broadcasting;
+pub(super) mod entries;
 mod formula;
+pub(super) mod indexed;
 mod per_sample;
 pub(super) mod phases;
 pub(super) mod step;

@@ -1,0 +1,172 @@
+//! Tensors whose leading axes are one list of entries: what constant tuples of indices pick from and write to.
+
+use crate::ir::{Dim, Tensor, TensorType, ValueId};
+use crate::operator::{Builder, Import, Rule};
+
+/// What is said of indices that are no constants.
+pub(in crate::ops) const RUNTIME: &str =
+    "its indices are computed while the model runs, and such a choice has no gradient rule; only constant ones are supported";
+
+/// A tensor's axes: the batch, where the indices say nothing of it; those that make up the list; those of an entry.
+pub(in crate::ops) struct Entries {
+    /// The axis of the batch, or none.
+    pub lead: Vec<Dim>,
+    listed: Vec<usize>,
+    rest: Vec<Dim>,
+}
+
+/// Constant tuples of indices.
+pub(in crate::ops) struct Tuples {
+    /// How they are arranged.
+    pub shape: Vec<usize>,
+    /// How many indices a tuple has.
+    pub width: usize,
+    /// One after the other.
+    pub list: Vec<i64>,
+}
+
+impl Tuples {
+    /// Those of GatherND and ScatterND: the last axis of `indices` is a tuple.
+    pub fn along_last_axis(indices: &Tensor) -> Rule<Tuples> {
+        let (width, shape) = indices.shape().split_last().ok_or("its indices are a scalar")?;
+        let list = indices.to_i64().map_err(|e| e.to_string())?;
+        Ok(Tuples { shape: shape.to_vec(), width: *width, list })
+    }
+
+    /// Those of the operators that have one index for each element, along `axis`: the other indices are the element's own place.
+    pub fn of_elements(indices: &Tensor, axis: usize) -> Rule<Tuples> {
+        let (own, shape) = (indices.to_i64().map_err(|e| e.to_string())?, indices.shape().to_vec());
+        let mut list = vec![];
+        let mut at = vec![0; shape.len()];
+        for index in own {
+            list.extend(at.iter().enumerate().map(|(i, &p)| if i == axis { index } else { p as i64 }));
+            for (position, size) in at.iter_mut().zip(&shape).rev() {
+                *position += 1;
+                if *position < *size {
+                    break;
+                }
+                *position = 0;
+            }
+        }
+        Ok(Tuples { width: shape.len(), shape, list })
+    }
+
+    /// Puts the place along the axes of `shape` before each tuple, the leading `count` of which it is arranged by.
+    pub fn within(self, count: usize) -> Tuples {
+        let rows: usize = self.shape.iter().skip(count).product();
+        let mut list = vec![];
+        for (i, tuple) in self.list.chunks(self.width.max(1)).enumerate() {
+            let mut block = i / rows.max(1);
+            let mut place = vec![0; count];
+            for (p, &size) in place.iter_mut().zip(&self.shape).rev() {
+                *p = (block % size) as i64;
+                block /= size;
+            }
+            list.extend(place);
+            list.extend(tuple);
+        }
+        Tuples { width: self.width + count, list, ..self }
+    }
+
+    /// Without the leading index, where it is 0 in all of them and their first axis has length 1: of one image, whose number the exporter wrote down.
+    fn of_one_image(&self) -> Option<Tuples> {
+        let one = self.shape.first() == Some(&1) && self.width > 0 && self.list.iter().step_by(self.width).all(|&i| i == 0);
+        let list = self.list.chunks(self.width.max(1)).flat_map(|t| t[1..].iter().copied());
+        one.then(|| Tuples { shape: self.shape[1..].to_vec(), width: self.width - 1, list: list.collect() })
+    }
+}
+
+impl Entries {
+    /// The entries of `x` that tuples name, and the tuples with what they say of the batch taken away: where the model was exported with one image
+    /// and has its number among the indices, every image is treated like that one.
+    pub fn new(cx: &mut Import, x: &TensorType, tuples: Tuples) -> Rule<(Entries, Tuples)> {
+        if tuples.width > x.rank() {
+            return Err(format!("it has {} indices for {x}", tuples.width));
+        }
+        let symbolic = |d: &&Dim| d.known().is_none();
+        let (tuples, lead) = match (x.shape[..tuples.width].iter().find(symbolic), x.shape.first()) {
+            (None, _) => (tuples, vec![]),
+            (Some(_), Some(Dim::Batch(1))) if cx.declared_batch == Some(1) => {
+                let freed =
+                    tuples.of_one_image().ok_or("its indices choose among the images of a batch; rewrite with a fixed batch size")?;
+                cx.freed_batch = true;
+                (freed, vec![x.shape[0]])
+            }
+            _ => return Err("its indices choose among the images of a batch; rewrite with a fixed batch size".into()),
+        };
+        let (begin, end) = (lead.len(), lead.len() + tuples.width);
+        let listed = x.shape[begin..end].iter().map(|d| d.known()).collect::<Option<Vec<_>>>();
+        let listed = listed.ok_or("its indices choose among the images of a batch; rewrite with a fixed batch size")?;
+        Ok((Entries { lead, listed, rest: x.shape[end..].to_vec() }, tuples))
+    }
+
+    /// The axis of the list, where the tensor is seen as one.
+    pub fn axis(&self) -> usize {
+        self.lead.len()
+    }
+
+    /// How many entries there are.
+    pub fn count(&self) -> usize {
+        self.listed.iter().product()
+    }
+
+    /// With other axes in the place of the list.
+    pub fn with(&self, axes: &[usize]) -> Vec<Dim> {
+        let axes: Vec<Dim> = axes.iter().map(|&n| Dim::Known(n)).collect();
+        [&self.lead[..], &axes, &self.rest].concat()
+    }
+
+    /// `v` with the list as one axis.
+    pub fn listed(&self, b: &mut Builder, v: ValueId) -> Rule<ValueId> {
+        b.view(v, &self.with(&[self.count()]))
+    }
+
+    /// For each tuple the number of the entry that it names. An index may count from the end.
+    pub fn numbers(&self, tuples: &Tuples) -> Rule<Vec<usize>> {
+        let number = |tuple: &[i64]| {
+            tuple.iter().zip(&self.listed).try_fold(0usize, |at, (&i, &size)| {
+                let from_zero = if i < 0 { i.saturating_add(size as i64) } else { i };
+                let i =
+                    usize::try_from(from_zero).ok().filter(|&i| i < size).ok_or_else(|| format!("index {i} does not exist in {size}"))?;
+                Ok(at * size + i)
+            })
+        };
+        if tuples.width == 0 {
+            return Ok(vec![0; tuples.shape.iter().product()]);
+        }
+        tuples.list.chunks(tuples.width).map(number).collect()
+    }
+}
+
+impl Builder<'_> {
+    /// `v` under another shape; a constant where `v` is known.
+    pub(in crate::ops) fn view(&mut self, v: ValueId, shape: &[Dim]) -> Rule<ValueId> {
+        if self.shape(v) == shape {
+            return Ok(v);
+        }
+        let dims = super::super::reshape::spelled(shape)?;
+        let dims = self.ints(&dims);
+        self.folded(
+            "Reshape",
+            &[v, dims],
+            crate::operator::attrs([("allowzero", crate::ir::Attr::Int(shape.contains(&Dim::Known(0)) as i64))]),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_have_their_own_place() {
+        let tuples = Tuples::of_elements(&Tensor::from_i64(&[2, 2], &[1, 0, 2, -1]), 0).unwrap();
+        assert_eq!((tuples.width, tuples.list), (2, vec![1, 0, 0, 1, 2, 0, -1, 1]));
+    }
+
+    #[test]
+    fn tuples_within_a_batch_say_which() {
+        let tuples = Tuples::along_last_axis(&Tensor::from_i64(&[2, 2, 1], &[5, 6, 7, 8])).unwrap().within(1);
+        assert_eq!((tuples.width, tuples.list), (2, vec![0, 5, 0, 6, 1, 7, 1, 8]));
+    }
+}
