@@ -49,7 +49,7 @@ fn main() -> anyhow::Result<()> {
     let subject = Subject::open(&run)?;
     let engine = engine::open(&EngineOptions::default())?;
     let mut classifier = Classifier::open(&subject, &ClassifierOptions::default(), engine.as_ref())?;
-    let found = evaluate_folder(&mut classifier, Path::new(test), None, 0, &stop, &mut |_, _| {})?;
+    let found = evaluate_folder(&mut classifier, Path::new(test), None, 0, &stop, &mut |text| eprintln!("note: {text}"), &mut |_, _| {})?;
     println!("accuracy {:.1} %", 100.0 * found.accuracy);
 
     export_tuned(&subject, RunState::Final, &tuned, true)?;

@@ -47,7 +47,7 @@ fn labels_follow_sorted_names() {
     assert_eq!(samples, expected.map(|(p, l)| (p.to_string(), l)));
     assert_eq!(folder.class_counts(), [1, 1, 3]);
     assert_eq!(folder.ignored(), 2);
-    assert_eq!(folder.ignored_summary().unwrap(), "1 without an ending, 1 .txt");
+    assert!(folder.notes()[0].ends_with("skipped: 1 without an ending, 1 .txt, 2 hidden"), "{:?}", folder.notes());
 }
 
 #[test]
@@ -65,11 +65,11 @@ fn given_classes_decide_the_labels() {
 
 #[test]
 fn folders_that_cannot_be_used_are_refused() {
-    let dir = tree(&["a/1.png", "b/1.txt", "b/2.txt", "c/.x.png", "only.png", "d/1.gif"]);
+    let dir = tree(&["a/1.png", "b/1.txt", "b/2.txt", "c/.x.png", "only.png", "d/1.svg"]);
     assert!(refusal(&dir.path().join("nowhere"), None).contains("does not exist"));
     assert!(refusal(&dir.path().join("only.png"), None).contains("is not a folder"));
     let text = refusal(dir.path(), None);
-    assert!(text.contains("`b` (only 2 .txt), `c`, `d` (only 1 .gif)"), "{text}");
+    assert!(text.contains("`b` (only 2 .txt), `c` (only 1 hidden), `d` (only 1 .svg)"), "{text}");
     let flat = tree(&["1.png", "2.jpg"]);
     let text = refusal(flat.path(), None);
     assert!(text.contains("no class folders") && text.contains("holds 2 images"), "{text}");

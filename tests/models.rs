@@ -23,7 +23,7 @@ fn accuracy(subject: &Path, folder: &Path) -> f64 {
     let engine = engine::open(&EngineOptions::default()).unwrap();
     let subject = Subject::open(subject).unwrap();
     let mut classifier = Classifier::open(&subject, &ClassifierOptions::default(), engine.as_ref()).unwrap();
-    evaluate_folder(&mut classifier, folder, None, 0, &AtomicBool::new(false), &mut |_, _| {}).unwrap().accuracy
+    evaluate_folder(&mut classifier, folder, None, 0, &AtomicBool::new(false), &mut |_| {}, &mut |_, _| {}).unwrap().accuracy
 }
 
 #[test]

@@ -229,6 +229,11 @@ impl Manifest {
         self.state.iter().filter(|s| s.role != Role::Optimizer)
     }
 
+    /// Whether the classifier was replaced by a new one.
+    pub fn has_new_head(&self) -> bool {
+        self.state.iter().any(|s| s.role == Role::New)
+    }
+
     /// The scalar input with that meaning, where the step has one.
     pub fn scalar(&self, meaning: &Setting) -> Option<&Scalar> {
         self.scalars.iter().find(|s| s.meaning == *meaning)

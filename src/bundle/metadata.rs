@@ -1,26 +1,37 @@
 //! What an exported model says about itself in `metadata_props`, so that it can be used without its bundle.
 
+use super::class_names::{self, CLASSES_KEY, ClassNames};
 use super::manifest::{Manifest, Port, Preprocessing};
 use crate::error::{Error, Result};
 use crate::onnx::pb;
 
-/// Metadata key: class names by label, a JSON list.
-pub const CLASSES_KEY: &str = "spgraph.classes";
 /// Metadata key: what is done to an image, the manifest's `preprocessing` as JSON.
 pub const PREPROCESSING_KEY: &str = "spgraph.preprocessing";
 
 /// What [`read_metadata`] finds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
-    /// Class names by label; empty where the model has none.
-    pub classes: Vec<String>,
+    /// What its classes are called.
+    pub classes: ClassNames,
     /// What is done to an image; `None` where the model does not say.
     pub preprocessing: Option<Preprocessing>,
+}
+
+/// Gives `model` what `donor` says its classes are called, in the place of its own names: they belong to the classifier.
+pub fn adopt_class_names(model: &mut pb::ModelProto, donor: pb::ModelProto) {
+    class_names::remove(model);
+    model.metadata_props.extend(donor.metadata_props.into_iter().filter(class_names::is_one));
 }
 
 /// Writes the manifest's classes and preprocessing over what `model` says; names of a replaced head's classes go.
 pub(super) fn write_metadata(model: &mut pb::ModelProto, manifest: &Manifest) -> Result<()> {
     let failed = |e: serde_json::Error| Error::model(format!("cannot write metadata: {e}"));
+    let said = class_names::find(model)?;
+    let others = said.doubt.is_some() || said.names != manifest.classes;
+    let stale = if manifest.classes.is_empty() { manifest.has_new_head() } else { others };
+    if stale {
+        class_names::remove(model);
+    }
     model.metadata_props.retain(|p| p.key() != CLASSES_KEY && p.key() != PREPROCESSING_KEY);
     let mut add = |key: &str, value: String| {
         model.metadata_props.push(pb::StringStringEntryProto { key: Some(key.into()), value: Some(value) });
@@ -41,7 +52,7 @@ pub fn read_metadata(model: &pb::ModelProto) -> Result<Metadata> {
             .transpose()
             .map_err(|e| Error::model(format!("the model's metadata `{key}` is damaged ({e}): export it again")))
     }
-    Ok(Metadata { classes: get::<Vec<String>>(model, CLASSES_KEY)?.unwrap_or_default(), preprocessing: get(model, PREPROCESSING_KEY)? })
+    Ok(Metadata { classes: class_names::find(model)?, preprocessing: get(model, PREPROCESSING_KEY)? })
 }
 
 /// ImageNet's statistics, at the network's input size; one grey channel gets their mean.

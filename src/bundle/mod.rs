@@ -1,7 +1,9 @@
 //! The bundle on disk: what `spgraph rewrite` writes and everything after it reads.
 
+mod class_names;
 mod export;
 mod format1;
+mod literal;
 pub mod manifest;
 mod meaning;
 mod metadata;
@@ -9,9 +11,10 @@ mod open;
 mod options;
 mod rewriting;
 
+pub use class_names::{CLASSES_KEY, ClassNames, read_class_names};
 pub use export::{export, template, tuned};
 pub use meaning::{Meaning, Measure, Setting};
-pub use metadata::{CLASSES_KEY, Metadata, PREPROCESSING_KEY, default_preprocessing, read_metadata};
+pub use metadata::{Metadata, PREPROCESSING_KEY, adopt_class_names, default_preprocessing, read_metadata};
 pub use open::{Bundle, start_name, start_state};
 pub use options::{ByPattern, HeadOption, Options, Penalize, PenaltyOption, PenaltyStep};
 pub use rewriting::{InputFile, Rewriting};

@@ -12,7 +12,7 @@
 
 mod graph;
 
-use crate::data::{Augment, ImageDataset, Loader, LoaderOptions, Recipe};
+use crate::data::{Augment, ImageDataset, ImageFolder, KnownClasses, Loader, LoaderOptions, Recipe};
 use crate::engine::{self, EngineOptions, Session};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -23,7 +23,7 @@ use crate::rewrite::{self, taps};
 use crate::storage::channel_attention_file::{self, FORMAT, Info};
 use crate::storage::files::OutputFile;
 use crate::storage::fisher_file::SourceInfo;
-use crate::train::{RunState, Subject, open_folder};
+use crate::train::{RunState, Subject};
 use graph::{Behind, Cut, cut};
 use ndarray::{Array1, ArrayView1};
 use serde::Serialize;
@@ -140,7 +140,8 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
         rest.push(load(&format!("behind{i}.onnx"), &b.model)?);
     }
 
-    let images = open_folder(&options.data, &m.classes, Some(rewrite::classes(&imported.graph)?))?;
+    let count = Some(rewrite::classes(&imported.graph)?);
+    let images = ImageFolder::open_for(&options.data, &KnownClasses { names: &m.classes, count, learnt: !m.has_new_head() })?;
     let recipe = Recipe::new(&m.preprocessing, &m.data.input.shape)?;
     let dataset = ImageDataset::new(images, recipe, Augment::NONE, 0);
     let loader_options =

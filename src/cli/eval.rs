@@ -40,9 +40,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     warn_if_assumed(&classifier);
     let stop = interrupt::finish_the_step();
     let mut bar = progress::Counter::new("evaluating");
-    let found = evaluate_folder(&mut classifier, &args.data, options.batch, args.workers.count(), stop, &mut |done, total| {
-        bar.at(done as u64, total as u64)
-    });
+    let mut tell = |text: &str| output::note(&format!("note: {text}"));
+    let mut count = |done: usize, total: usize| bar.at(done as u64, total as u64);
+    let found = evaluate_folder(&mut classifier, &args.data, options.batch, args.workers.count(), stop, &mut tell, &mut count);
     bar.finish();
     let found = found?;
     if args.json {

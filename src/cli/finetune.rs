@@ -5,6 +5,7 @@ use super::engine_args::EngineArgs;
 use super::numbers::{RegularizerArg, StrengthArg, parse_regularizer, parse_strength};
 use super::output::percent;
 use super::progress::{self, Log};
+use super::subject_args::class_names;
 use super::workers::Workers;
 use super::{interrupt, output};
 use spgraph::bundle::Setting;
@@ -69,6 +70,9 @@ pub struct Args {
     /// Hold out this fraction of every class for validation
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     val_split: Option<f64>,
+    /// File with the class names by label: one on each line, or a list or object in JSON [default: the bundle's]
+    #[arg(long, value_name = "FILE")]
+    class_names: Option<PathBuf>,
     /// Write a checkpoint after so many steps [default: at the end of an epoch, at most once a minute]
     #[arg(long, value_name = "STEPS")]
     checkpoint_every: Option<u64>,
@@ -121,6 +125,9 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
     };
     if let Some(data) = &args.data {
         training.data = std::path::absolute(data).map_err(Error::io("cannot find", data))?;
+    }
+    if args.class_names.is_some() {
+        training.classes = class_names(args.class_names.as_deref())?;
     }
     let length = args.epochs.map(Length::Epochs).or(args.steps.map(Length::Steps));
     training.length = length.unwrap_or(training.length);

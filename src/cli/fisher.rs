@@ -51,7 +51,7 @@ pub struct Args {
     /// Write a checkpoint after so many calls [default: every minute]
     #[arg(long, value_name = "CALLS", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
-    /// Text file with the class names by label, one on each line
+    /// File with the class names by label: one on each line, or a list or object in JSON
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
     /// Sizes of the input after the batch, where the model leaves them open: 3x224x224

@@ -11,7 +11,7 @@ use spgraph::Field;
 use spgraph::artifact::{Made, make_bundle};
 use spgraph::bundle::manifest::{BatchNormMode, Manifest, Preprocessing, Role, Scalar};
 use spgraph::bundle::{ByPattern, HeadOption, Options, Penalize, PenaltyOption, PenaltyStep, Setting};
-use spgraph::data::{ImageFolder, Recipe};
+use spgraph::data::{ImageFolder, KnownClasses, Recipe};
 use spgraph::emit::Dialect;
 use spgraph::error::Error;
 use spgraph::import::{BatchSize, FixedConstant};
@@ -130,7 +130,7 @@ pub struct Args {
     /// Take the class names from an image folder: the names of its sub-folders, sorted
     #[arg(long, value_name = "FOLDER", conflicts_with = "class_names")]
     class_names_from: Option<PathBuf>,
-    /// Text file with the class names by label, one on each line
+    /// File with the class names by label: one on each line, or a list or object in JSON
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
     #[command(flatten)]
@@ -251,7 +251,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 fn class_names(args: &Args) -> anyhow::Result<Vec<String>> {
     match &args.class_names_from {
-        Some(folder) => Ok(ImageFolder::open(folder, None)?.classes().to_vec()),
+        Some(folder) => {
+            let known = KnownClasses { learnt: args.classes.is_none(), ..KnownClasses::default() };
+            Ok(ImageFolder::open_for(folder, &known)?.classes().to_vec())
+        }
         None => subject_args::class_names(args.class_names.as_deref()),
     }
 }
@@ -318,6 +321,13 @@ fn text(made: &Made) -> String {
     let head = plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
     let kept = if options.head == HeadOption::Keep { "kept" } else { "new" };
     line(format!("head        {kept}, {} classes, {head}", plan.classes));
+    if !m.classes.is_empty() {
+        let mut names = m.classes.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
+        if m.classes.len() > 6 {
+            names.push_str(", …");
+        }
+        line(format!("classes     {names}"));
+    }
     line(format!(
         "parameters  {} shared, {} new, {} frozen",
         count(Role::Shared),

@@ -3,7 +3,8 @@
 use super::output::note;
 use clap::ValueEnum;
 use spgraph::bundle::manifest::Preprocessing;
-use spgraph::train::{Classifier, ClassifierOptions, RunState, read_class_names};
+use spgraph::bundle::read_class_names;
+use spgraph::train::{Classifier, ClassifierOptions, RunState};
 use std::path::{Path, PathBuf};
 
 /// One of a run's states.
@@ -38,7 +39,7 @@ pub struct SubjectArgs {
     /// Which state of a run
     #[arg(long, value_enum, default_value = "final")]
     state: StateArg,
-    /// Text file with the class names by label, one on each line
+    /// File with the class names by label: one on each line, or a list or object in JSON
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
     /// Images per call where the model leaves it open

@@ -1,8 +1,9 @@
 //! Samples that a loader can batch: images in folders, arrays in memory.
 
 use crate::data::augment::{Augment, Moment};
+use crate::data::decode::load_image;
 use crate::data::folder::ImageFolder;
-use crate::data::preprocess::{Recipe, load_image};
+use crate::data::preprocess::Recipe;
 use crate::error::{Error, Result};
 use image::RgbImage;
 use ndarray::{Array4, ArrayViewMut3, Axis};

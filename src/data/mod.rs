@@ -1,8 +1,12 @@
 //! Training and evaluation data: image folders, arrays, augmentation, shuffling, batching, prefetch.
 
 mod augment;
+mod completeness;
 mod dataset;
+mod decode;
 mod folder;
+mod labels;
+mod listing;
 mod loader;
 mod preprocess;
 mod random;
@@ -11,8 +15,11 @@ pub mod synth;
 
 pub use augment::{Augment, Crop, Moment};
 pub use dataset::{ArrayDataset, Dataset, ImageDataset};
-pub use folder::{EXTENSIONS, ImageFolder, Sample};
+pub use decode::{MAX_PIXELS, MAX_SIDE, load_image};
+pub use folder::{ImageFolder, Sample};
+pub use labels::KnownClasses;
+pub use listing::EXTENSIONS;
 pub use loader::{Batch, IGNORED, Last, Loader, LoaderOptions, Stream};
-pub use preprocess::{MAX_SIDE, Recipe, Region, load_image, resize, resize_shorter};
+pub use preprocess::{Recipe, Region, resize, resize_shorter};
 pub(crate) use random::{Purpose, Random};
 pub use split::split;

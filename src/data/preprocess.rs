@@ -3,88 +3,14 @@
 //! Follows torchvision's evaluation transform, `Resize` (bilinear, antialiased), `CenterCrop`, `ToTensor`, `Normalize`, to
 //! within a step of 1/255 for rounding inside the resizer.
 
+use super::decode::MAX_SIDE;
 use crate::bundle::manifest::Preprocessing;
 use crate::error::{Error, Result};
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, RgbImage};
+use image::RgbImage;
 use ndarray::{Array2, Array3, ArrayView3, ArrayViewMut3, Axis, CowArray, Ix3, Zip, s};
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
-
-/// Largest width or height in pixels that is decoded.
-pub const MAX_SIDE: u32 = 20_000;
-/// Most bytes that a decoder may use: a small file can claim to be a huge image.
-const MAX_BYTES: u64 = 1 << 30;
-
-/// Reads an image as 8-bit RGB, upright.
-///
-/// The format is recognised by the content, whatever the file is called. Grey, 16-bit, palette and CMYK images are
-/// converted; an alpha channel is dropped (as by PIL's `convert("RGB")`); the EXIF orientation is applied.
-/// Fails, with the name of the file, for what cannot be read and for images over [`MAX_SIDE`].
-pub fn load_image(path: &Path) -> Result<RgbImage> {
-    let file = File::open(path).map_err(Error::io("cannot open the image", path))?;
-    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(Error::io("cannot read the image", path))?;
-    let mut limits = Limits::default();
-    (limits.max_image_width, limits.max_image_height, limits.max_alloc) = (Some(MAX_SIDE), Some(MAX_SIDE), Some(MAX_BYTES));
-    reader.limits(limits);
-    if reader.format().is_none() {
-        return Err(unreadable(path, "its content is no known image format"));
-    }
-    let mut decoder = reader.into_decoder().map_err(|e| undecodable(path, e))?;
-    // Not every decoder checks the limits itself before it is asked for pixels.
-    let (width, height) = decoder.dimensions();
-    if width > MAX_SIDE || height > MAX_SIDE || decoder.total_bytes() > MAX_BYTES {
-        return Err(too_large(path));
-    }
-    if width == 0 || height == 0 {
-        return Err(unreadable(path, "it has no pixels"));
-    }
-    // A damaged EXIF block is no reason to lose the image.
-    let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| undecodable(path, e))?;
-    picture.apply_orientation(orientation);
-    if picture.width() == 0 || picture.height() == 0 {
-        return Err(unreadable(path, "it has no pixels"));
-    }
-    Ok(to_rgb(picture))
-}
-
-fn to_rgb(picture: DynamicImage) -> RgbImage {
-    match picture.color() {
-        ColorType::Rgb8 => picture.into_rgb8(),
-        // The top byte, as PIL and libpng do.
-        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
-            let wide = picture.into_rgb16();
-            let narrow = wide.as_raw().iter().map(|v| (v >> 8) as u8).collect();
-            // `from_raw` only fails when there are too few values, and there are as many as before.
-            RgbImage::from_raw(wide.width(), wide.height(), narrow).unwrap_or_default()
-        }
-        _ => picture.into_rgb8(),
-    }
-}
-
-fn unreadable(path: &Path, why: &str) -> Error {
-    Error::data(format!("cannot read the image {}: {why}. Convert it to JPEG, PNG, WebP or BMP, or remove it", path.display()))
-}
-
-fn too_large(path: &Path) -> Error {
-    Error::data(format!(
-        "the image {} is too large: at most {MAX_SIDE} pixels a side and {} MiB decoded. Make it smaller, or remove it",
-        path.display(),
-        MAX_BYTES >> 20
-    ))
-}
-
-fn undecodable(path: &Path, error: ImageError) -> Error {
-    match error {
-        ImageError::Limits(_) => too_large(path),
-        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => unreadable(path, "the file ends too early"),
-        other => unreadable(path, &other.to_string()),
-    }
-}
 
 /// A rectangle in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

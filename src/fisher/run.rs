@@ -8,8 +8,8 @@ use super::options::FisherOptions;
 use super::subject::{FisherSubject, look, network};
 use super::summary::Summary;
 use crate::bundle::manifest::{Port, Preprocessing};
-use crate::bundle::{default_preprocessing, read_metadata};
-use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, Recipe};
+use crate::bundle::{ClassNames, default_preprocessing, read_metadata};
+use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, KnownClasses, Recipe};
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -18,7 +18,7 @@ use crate::onnx::{self, SourceModel};
 use crate::operator::fixed;
 use crate::storage::files::OutputFile;
 use crate::storage::fisher_file::{self, Info, SourceInfo};
-use crate::train::{Existing, folder_fingerprint, open_folder};
+use crate::train::{Existing, folder_fingerprint};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,12 +82,13 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     });
     let (preprocessing, classes) = preparation(options, source, &subject, progress)?;
     let folder = match mode {
-        Mode::Empirical => open_folder(&options.data, &classes, Some(subject.classes))?,
+        Mode::Empirical => {
+            let names = classes.choose(&options.classes, Some(subject.classes), &options.model)?;
+            ImageFolder::open_for(&options.data, &KnownClasses { names: &names, count: Some(subject.classes), learnt: true })?
+        }
         _ => ImageFolder::open(&options.data, None)?,
     };
-    if let Some(ignored) = folder.ignored_summary() {
-        progress.note(&format!("{} holds files that are no images and were skipped: {ignored}", options.data.display()));
-    }
+    folder.notes().iter().for_each(|note| progress.note(note));
     let samples = samples(options, mode, folder.len())?;
     let shape = layout::choose(&subject, mode, options.pairs, samples)?;
     let dims = fixed(&subject.input).map_err(Error::internal)?;
@@ -176,7 +177,7 @@ fn preparation(
     source: &SourceModel,
     subject: &FisherSubject,
     progress: &mut dyn Progress,
-) -> Result<(Preprocessing, Vec<String>)> {
+) -> Result<(Preprocessing, ClassNames)> {
     let known = read_metadata(&source.proto)?;
     let port = Port {
         name: subject.input_name.clone(),
@@ -201,5 +202,5 @@ fn preparation(
             join(&p.std)
         ));
     }
-    Ok((p, if options.classes.is_empty() { known.classes } else { options.classes.clone() }))
+    Ok((p, known.classes))
 }

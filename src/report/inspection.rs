@@ -201,7 +201,7 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         }),
         units: imported.as_ref().and_then(|i| blocks(i).ok()).map_or(vec![], |list| units(&list, &parameters)),
         parameters,
-        classes: metadata.classes,
+        classes: metadata.classes.names,
         preprocessing: metadata.preprocessing.or_else(|| imported.as_ref().map(|i| default_preprocessing(&input_port(i)))),
         refused: refused.into_iter().map(Into::into).collect(),
         problem,

@@ -12,7 +12,8 @@ use std::path::Path;
 pub fn read(path: &Path, source: &SourceModel, names: &[String], new: usize, old: usize) -> Result<Vec<(usize, usize)>> {
     let text = std::fs::read_to_string(path).map_err(Error::io("cannot read the head map", path))?;
     let known = read_metadata(&source.proto)?.classes;
-    parse(&text, (names, new), (&known, old)).map_err(|why| Error::option(Field::HEAD_MAP, format!(" {}: {why}", path.display())))
+    parse(&text, (names, new), (&known.choose(&[], Some(old), &source.path)?, old))
+        .map_err(|why| Error::option(Field::HEAD_MAP, format!(" {}: {why}", path.display())))
 }
 
 /// Each side is the class names and the number of classes.

@@ -71,7 +71,7 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
         batch_norm: plan.batch_norm,
         precision: precision(&step)?,
         class_count: Some(plan.classes),
-        classes: classes(&known, options, &plan),
+        classes: classes(&known, options, &plan, model)?,
         preprocessing: options.preprocessing.clone().or(known.preprocessing).unwrap_or_else(|| default_preprocessing(&data.input)),
         data,
         rewriting: Some(Rewriting::of(options)?),
@@ -153,10 +153,10 @@ fn precision(step: &Step) -> Result<crate::ir::DType> {
     Ok(first.ty.dtype)
 }
 
-fn classes(known: &Metadata, options: &Options, plan: &Plan) -> Vec<String> {
-    // A kept head keeps its names, which a model that spgraph exported knows.
-    if options.classes.is_empty() && options.head == HeadOption::Keep && known.classes.len() == plan.classes {
-        return known.classes.clone();
+/// A kept head keeps its names, which the model may know.
+fn classes(known: &Metadata, options: &Options, plan: &Plan, model: &Path) -> Result<Vec<String>> {
+    match options.head {
+        HeadOption::Keep => known.classes.choose(&options.classes, Some(plan.classes), model),
+        HeadOption::Classes(_) => Ok(options.classes.clone()),
     }
-    options.classes.clone()
 }

@@ -2,8 +2,8 @@
 
 use super::tuned::{RunState, Subject, transplanted};
 use crate::bundle::manifest::{Port, Preprocessing, State};
-use crate::bundle::{default_preprocessing, read_metadata};
-use crate::data::Recipe;
+use crate::bundle::{ClassNames, default_preprocessing, read_metadata};
+use crate::data::{KnownClasses, Recipe};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -45,6 +45,8 @@ pub struct Classifier {
     classes: Vec<String>,
     preprocessing: Preprocessing,
     assumed: bool,
+    /// Whether the labels are those that the network was first trained with.
+    learnt: bool,
     batch: Option<usize>,
     asked_batch: Option<usize>,
     /// Holds the file of a transplanted network.
@@ -70,6 +72,7 @@ impl Classifier {
             Some(bundle) => {
                 let known = (bundle.manifest.classes.clone(), bundle.manifest.preprocessing.clone());
                 let mut classifier = Classifier::load(&bundle.eval(), Some(known), options, engine)?;
+                classifier.learnt = !bundle.manifest.has_new_head();
                 classifier.set_state(&bundle.manifest.state, &subject.state(options.which)?);
                 Ok(classifier)
             }
@@ -95,7 +98,7 @@ impl Classifier {
             input.shape.splice(1.., shape.iter().map(|&s| s as i64));
         }
         let (classes, preprocessing) = match known {
-            Some((classes, preprocessing)) => (classes, Some(preprocessing)),
+            Some((names, preprocessing)) => (ClassNames { names, ..ClassNames::default() }, Some(preprocessing)),
             None => {
                 let found = read_metadata(&source.proto)?;
                 (found.classes, found.preprocessing)
@@ -110,10 +113,7 @@ impl Classifier {
         let output = graph.output.first().ok_or_else(|| Error::model(format!("{} has no output", path.display())))?;
         let producer = graph.node.iter().find(|n| n.output.iter().any(|o| o == output.name()));
         let outputs = shape_of(output).and_then(|s| s.get(1).copied()).and_then(|n| usize::try_from(n).ok());
-        let classes = if options.classes.is_empty() { classes } else { options.classes.clone() };
-        if let Some(n) = outputs.filter(|&n| !classes.is_empty() && n != classes.len()) {
-            return Err(Error::usage(format!("{} class names are known for {}, which has {n} classes", classes.len(), path.display())));
-        }
+        let classes = classes.choose(&options.classes, outputs, path)?;
         let probabilities = producer.is_some_and(|n| n.op_type() == "Softmax");
         let batch = input.shape.first().and_then(|&n| usize::try_from(n).ok());
         if let (Some(own), Some(asked)) = (batch, options.batch)
@@ -130,6 +130,7 @@ impl Classifier {
             classes,
             preprocessing,
             assumed,
+            learnt: true,
             batch,
             asked_batch: options.batch,
             _folder: None,
@@ -146,6 +147,11 @@ impl Classifier {
     /// Class names by label; empty where nothing says them.
     pub fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    /// What is known of its classes.
+    pub(super) fn known_classes(&self) -> KnownClasses<'_> {
+        KnownClasses { names: &self.classes, count: self.outputs, learnt: self.learnt }
     }
 
     /// Replaces names by the folder's where there are none.

@@ -1,9 +1,9 @@
 //! Accuracy and loss over an image folder.
 
 use super::classifier::Classifier;
-use super::folders;
-use crate::data::{Augment, Dataset, ImageDataset, Last, Loader, LoaderOptions};
+use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, Last, Loader, LoaderOptions};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use ndarray::ArrayView1;
 use serde::Serialize;
 use std::path::Path;
@@ -43,19 +43,32 @@ pub struct Evaluation {
 const BATCH: usize = 32;
 
 /// Evaluates on the image folder `dir`. `workers` threads load images, 0 for one per core; `done` hears of each batch how many
-/// images have been seen.
+/// images have been seen, and `note` what was assumed.
 pub fn evaluate_folder(
     classifier: &mut Classifier,
     dir: &Path,
     batch: Option<usize>,
     workers: usize,
     stop: &AtomicBool,
+    note: &mut dyn FnMut(&str),
     done: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation> {
-    let folder = folders::open(dir, classifier.classes(), classifier.outputs())?;
+    let folder = ImageFolder::open_for(dir, &classifier.known_classes())?;
+    folder.notes().iter().for_each(|text| note(text));
     classifier.name_classes(folder.classes());
+    let classes = folder.classes().len();
     let dataset = ImageDataset::new(folder, classifier.recipe()?, Augment::NONE, 0);
-    evaluate(classifier, Arc::new(dataset), batch, workers, stop, done)
+    let found = evaluate(classifier, Arc::new(dataset), batch, workers, stop, done)?;
+    // A network may not say before it runs how many classes it has, and labels that were found without that may be wrong.
+    if found.classes.len() != classes {
+        return Err(Error::data(format!(
+            "{} gives {classes} classes, and the network has {}. Name its classes by label with {}",
+            dir.display(),
+            found.classes.len(),
+            Field::CLASS_NAMES
+        )));
+    }
+    Ok(found)
 }
 
 /// Evaluates on any data set. Fails when a label has no output, when an output is no number, and when `stop` is set.

@@ -122,6 +122,9 @@ pub enum Validation {
 pub struct Training {
     /// The image folder.
     pub data: PathBuf,
+    /// Class names by label instead of the bundle's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
     /// Images held out.
     pub validation: Validation,
     /// How long to train.
@@ -178,6 +181,7 @@ impl Training {
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Training {
             data: data.into(),
+            classes: vec![],
             validation: Validation::None,
             length: Length::Epochs(10),
             head_first: 0,

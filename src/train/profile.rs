@@ -1,11 +1,10 @@
 //! A few training steps for the sake of their times.
 
-use super::folders;
 use super::options::{image_shape, images_per_step};
 use super::scalars::Scalars;
 use super::step::TrainingStep;
 use crate::bundle::{Bundle, Setting};
-use crate::data::{Augment, ImageDataset, Loader, LoaderOptions, Recipe};
+use crate::data::{Augment, ImageDataset, ImageFolder, KnownClasses, Loader, LoaderOptions, Recipe};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
@@ -39,7 +38,8 @@ pub fn batch_size(bundle: &Bundle, wish: Option<usize>) -> Result<usize> {
 /// The folder's first batch, prepared as for evaluation.
 fn read(bundle: &Bundle, folder: &Path, batch: usize) -> Result<(Tensor, Tensor)> {
     let manifest = &bundle.manifest;
-    let images = folders::open(folder, &manifest.classes, bundle.class_count()?)?;
+    let known = KnownClasses { names: &manifest.classes, count: bundle.class_count()?, learnt: !manifest.has_new_head() };
+    let images = ImageFolder::open_for(folder, &known)?;
     let recipe = Recipe::new(&manifest.preprocessing, &manifest.data.input.shape)?;
     let options = LoaderOptions { last: crate::data::Last::Pad, ..LoaderOptions::evaluation(batch) };
     let loader = Loader::new(Arc::new(ImageDataset::new(images, recipe, Augment::NONE, 0)), options)?;

@@ -5,8 +5,8 @@ use super::folders;
 use super::options::{Existing, FinetuneOptions, Training, Validation};
 use super::run::{BundleReference, Images, RunRecord, Status};
 use super::scalars::Scalars;
-use crate::bundle::{Bundle, start_state};
-use crate::data::{ImageFolder, Recipe, split};
+use crate::bundle::{Bundle, ClassNames, start_state};
+use crate::data::{ImageFolder, KnownClasses, Recipe, split};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
@@ -49,17 +49,19 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
         return Err(Error::option(Field::CHECKPOINT_EVERY, " 0 makes no sense: give a number of steps"));
     }
     let mut notes = vec![];
-    let classes = bundle.class_count()?;
-    let folder = folders::open(&training.data, &bundle.manifest.classes, classes)?;
-    if let Some(ignored) = folder.ignored_summary() {
-        notes.push(format!("{} holds files that are no images and were skipped: {ignored}", training.data.display()));
-    }
+    let count = bundle.class_count()?;
+    let names =
+        ClassNames { names: bundle.manifest.classes.clone(), ..ClassNames::default() }.choose(&training.classes, count, &options.bundle)?;
+    let known = KnownClasses { names: &names, count, learnt: !bundle.manifest.has_new_head() };
+    let folder = ImageFolder::open_for(&training.data, &known)?;
+    notes.extend(folder.notes());
     bundle.manifest.classes = folder.classes().to_vec();
     let recipe = Recipe::new(&bundle.manifest.preprocessing, &bundle.manifest.data.input.shape)?;
     let (images, validation) = match &training.validation {
         Validation::None => (folder, None),
         Validation::Folder(dir) => {
-            let held_out = folders::open(dir, folder.classes(), classes)?;
+            let held_out = ImageFolder::open(dir, Some(folder.classes()))?;
+            notes.extend(held_out.notes());
             (folder, Some(held_out))
         }
         Validation::Split(fraction) => {

@@ -134,9 +134,6 @@ pub fn transplanted(subject: &Subject, which: RunState, donor: &Path) -> Result<
     let mut target =
         SourceModel { proto, path: bundle.template(), external: onnx::ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 };
     rewrite::transplant(&mut target, &donor, &image_shape(&bundle.manifest)?)?;
-    // The names belong to the classifier.
-    let classes = |p: &pb::StringStringEntryProto| p.key() == bundle::CLASSES_KEY;
-    target.proto.metadata_props.retain(|p| !classes(p));
-    target.proto.metadata_props.extend(donor.proto.metadata_props.into_iter().filter(classes));
+    bundle::adopt_class_names(&mut target.proto, donor.proto);
     Ok(target.proto)
 }

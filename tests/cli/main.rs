@@ -9,6 +9,7 @@ mod finetune;
 mod fisher;
 mod inspect;
 mod interrupt;
+mod labels;
 mod models;
 mod outputs;
 mod penalties;

@@ -1,0 +1,207 @@
+//! Which label each class folder has.
+
+use super::listing::few;
+use crate::error::{Error, Result};
+use crate::field::Field;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// No network comes near this many classes.
+const MOST: usize = 1_000_000;
+
+/// What is known of the classes of the network that images are for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KnownClasses<'a> {
+    /// Names by label; empty where nothing says them.
+    pub names: &'a [String],
+    /// How many there are.
+    pub count: Option<usize>,
+    /// Whether the network has learnt them already, so that their order is fixed. A new head takes the folders as they come.
+    pub learnt: bool,
+}
+
+/// The label of each folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Labels {
+    /// Class names by label.
+    pub classes: Vec<String>,
+    /// By folder.
+    pub labels: Vec<usize>,
+    /// Where nothing but an assumption says so: what was assumed.
+    pub assumed: Option<String>,
+}
+
+/// Finds the labels of `folders`, sorted names of the folders in `dir`. Fails where they do not fit the network's classes.
+pub(super) fn assign(dir: &Path, folders: &[String], known: &KnownClasses) -> Result<Labels> {
+    if !known.names.is_empty() {
+        return by_name(dir, folders, known.names);
+    }
+    refuse_splits(dir, folders)?;
+    match (numbers(folders), known.learnt) {
+        (Some(numbers), true) => by_number(dir, folders, &numbers, known.count),
+        (Some(numbers), false) => {
+            check_count(dir, folders.len(), known)?;
+            let mut order: Vec<usize> = (0..folders.len()).collect();
+            order.sort_by_key(|&i| numbers[i]);
+            let mut labels = vec![0; folders.len()];
+            order.iter().enumerate().for_each(|(label, &i)| labels[i] = label);
+            Ok(Labels { classes: order.iter().map(|&i| folders[i].clone()).collect(), labels, assumed: None })
+        }
+        (None, learnt) => {
+            check_count(dir, folders.len(), known)?;
+            let assumed = learnt.then(|| {
+                format!(
+                    "labels assumed: {}, the folders of {} in sorted order, since nothing names the network's classes ({} does)",
+                    mapping(folders.iter().enumerate()),
+                    dir.display(),
+                    Field::CLASS_NAMES
+                )
+            });
+            Ok(Labels { classes: folders.to_vec(), labels: (0..folders.len()).collect(), assumed })
+        }
+    }
+}
+
+/// `0 cat, 1 dog, …`
+fn mapping<'a>(pairs: impl Iterator<Item = (usize, &'a String)>) -> String {
+    few(&pairs.map(|(label, name)| format!("{label} {name}")).collect::<Vec<_>>())
+}
+
+/// The folders' numbers, where all of them are called by one.
+fn numbers(folders: &[String]) -> Option<Vec<usize>> {
+    let number = |name: &String| if name.bytes().all(|b| b.is_ascii_digit()) { name.parse().ok() } else { None };
+    folders.iter().map(number).collect()
+}
+
+/// The parent of `train` and `val` is a frequent slip, and would give a network that tells train from val.
+fn refuse_splits(dir: &Path, folders: &[String]) -> Result<()> {
+    let split = |name: &str| ["train", "training", "val", "valid", "validation", "test", "testing"].contains(&name.to_lowercase().as_str());
+    if folders.len() > 1 && folders.iter().all(|name| split(name)) {
+        return Err(Error::data(format!(
+            "the folders of {} are {}: these look like parts of a data set, not like classes. Give one of them, such as {}",
+            dir.display(),
+            few(&quoted(folders)),
+            dir.join(&folders[0]).display()
+        )));
+    }
+    Ok(())
+}
+
+fn quoted(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| format!("`{name}`")).collect()
+}
+
+/// Without names there must be one folder for each class, for nothing else says which label a folder has.
+fn check_count(dir: &Path, found: usize, known: &KnownClasses) -> Result<()> {
+    let Some(classes) = known.count.filter(|&n| n != found) else { return Ok(()) };
+    let (head, names) = (Field::CLASSES, Field::CLASS_NAMES);
+    let way = if found > classes {
+        format!(": labels would lie outside its head. Rewrite the model with {head} {found}, or remove folders")
+    } else {
+        format!(
+            ", and nothing says which of them the folders are. Rewrite the model with {head} {found} for a new head, or name the classes with {names}"
+        )
+    };
+    Err(Error::data(format!("{} has {found} class folders, but the network has {classes} classes{way}", dir.display())))
+}
+
+/// Folders called 0, 1, 2, … for a network that has learnt its labels: the numbers are the labels, whatever their order as text.
+fn by_number(dir: &Path, folders: &[String], numbers: &[usize], count: Option<usize>) -> Result<Labels> {
+    let mut seen: HashMap<usize, &String> = HashMap::new();
+    for (name, &number) in folders.iter().zip(numbers) {
+        if let Some(other) = seen.insert(number, name) {
+            return Err(Error::data(format!("{} has the folders `{other}` and `{name}`, which are one number. Join them", dir.display())));
+        }
+    }
+    let (least, most) = (numbers.iter().min().copied().unwrap_or(0), numbers.iter().max().copied().unwrap_or(0));
+    let count = count.unwrap_or((most.min(MOST)) + 1);
+    if most >= count {
+        let from_one = if least == 1 && most == count { ", so they seem to be counted from 1" } else { "" };
+        return Err(Error::data(format!(
+            "{} has class folders with the numbers {least} to {most}{from_one}, and the network has {count} classes, whose labels are 0 to {}. Rename \
+             the folders to the network's labels, name its classes by label with {}, or rewrite the model with {} {} for a new head",
+            dir.display(),
+            count.saturating_sub(1),
+            Field::CLASS_NAMES,
+            Field::CLASSES,
+            folders.len()
+        )));
+    }
+    let classes = (0..count).map(|label| seen.get(&label).map_or_else(|| label.to_string(), |name| name.to_string()));
+    let gaps = match count - folders.len() {
+        0 => String::new(),
+        n => format!(", and {n} of the {count} classes have no folder"),
+    };
+    let assumed = format!(
+        "labels assumed: the numbers by which the folders of {} are called ({least} to {most}){gaps}, since nothing names the network's classes ({} does)",
+        dir.display(),
+        Field::CLASS_NAMES
+    );
+    Ok(Labels { classes: classes.collect(), labels: numbers.to_vec(), assumed: Some(assumed) })
+}
+
+/// Names as people and file systems vary them: without case, with one sign for spaces, hyphens and what no file name may have.
+fn plain(name: &str) -> String {
+    name.trim().chars().map(|c| if matches!(c, ' ' | '-' | '/' | '\\' | ':') { '_' } else { c }).collect::<String>().to_lowercase()
+}
+
+fn by_name(dir: &Path, folders: &[String], names: &[String]) -> Result<Labels> {
+    let labels_of = |key: &dyn Fn(&str) -> String| {
+        let mut found: HashMap<String, Vec<usize>> = HashMap::new();
+        names.iter().enumerate().for_each(|(label, name)| found.entry(key(name)).or_default().push(label));
+        found
+    };
+    let (exact, similar) = (labels_of(&|name| name.to_string()), labels_of(&plain));
+    let (mut labels, mut varied, mut unknown) = (vec![], vec![], vec![]);
+    for folder in folders {
+        let (found, same) = match exact.get(folder) {
+            Some(found) => (Some(found), true),
+            None => (similar.get(&plain(folder)), false),
+        };
+        match found.map(Vec::as_slice) {
+            Some([label]) => {
+                labels.push(*label);
+                varied.extend((!same).then(|| format!("`{folder}` is `{}`", names[*label])));
+            }
+            Some(several) if !several.is_empty() => {
+                let shown = several.iter().map(usize::to_string).collect::<Vec<_>>().join(" and ");
+                return Err(Error::data(format!(
+                    "the list of classes has `{}` twice, as the labels {shown}, so nothing says which one the folder {} is. Every label needs a name of its \
+                     own: give other names with {}",
+                    names[several[0]],
+                    dir.join(folder).display(),
+                    Field::CLASS_NAMES
+                )));
+            }
+            _ => unknown.push(format!("`{folder}`")),
+        }
+    }
+    let mut given: HashMap<usize, &String> = HashMap::new();
+    for (folder, &label) in folders.iter().zip(&labels) {
+        if let Some(other) = given.insert(label, folder).filter(|_| unknown.is_empty()) {
+            let shown = &names[label];
+            return Err(Error::data(format!(
+                "{} has the folders `{other}` and `{folder}` for one class, `{shown}`. Join them",
+                dir.display()
+            )));
+        }
+    }
+    if unknown.is_empty() {
+        let assumed = (!varied.is_empty()).then(|| format!("labels assumed: {}", few(&varied)));
+        return Ok(Labels { classes: names.to_vec(), labels, assumed });
+    }
+    if let Some(numbers) = numbers(folders).filter(|_| labels.is_empty()) {
+        let by_number = by_number(dir, folders, &numbers, Some(names.len()))?;
+        let shown = mapping(numbers.iter().map(|&n| (n, &names[n])));
+        let assumed = format!("labels assumed: the numbers by which the folders of {} are called: {shown}", dir.display());
+        return Ok(Labels { classes: names.to_vec(), assumed: Some(assumed), ..by_number });
+    }
+    Err(Error::data(format!(
+        "{} has class folders that the model does not know: {}. Its classes are {}. Rename or remove the folders, give other names by label with {}, or \
+         make the model's head for these classes",
+        dir.display(),
+        few(&unknown),
+        few(&quoted(names)),
+        Field::CLASS_NAMES
+    )))
+}
