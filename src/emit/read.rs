@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, DType, Dim, Domain, Graph, Node, TensorType, ValueId};
 use crate::onnx::pb::attribute_proto::AttributeType;
 use crate::onnx::{ExternalData, ModelFile, pb, tensor_with};
-use crate::operator::{Function, Known, OPSET, View};
+use crate::operator::{Function, Known, OPSET, View, fold};
 use crate::ops::table;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -108,8 +108,9 @@ impl<'a> Reader<'a> {
             Domain::Onnx => {
                 let operator = table::find(&node.op_type).ok_or_else(|| here("spgraph does not know this operator".into()))?;
                 let view = View { graph: &scope.graph, node: &node };
-                known = operator.evaluate(&view);
-                operator.infer(&view).map_err(here)?
+                let types = operator.infer(&view).map_err(here)?;
+                known = fold::evaluate(operator, &view, &types);
+                types
             }
             Domain::Function | Domain::Alternative => {
                 let body = self.body(&scope.graph, proto, &node).map_err(here)?;

@@ -2,14 +2,15 @@
 
 use super::names::is_generated;
 use super::options::ImportOptions;
-use super::refusals::{Refusals, unknown};
+use super::refusals::{Refusals, foreign, unknown};
+use super::signature;
 use super::ties::{Split, Ties};
 use crate::error::{Error, Result};
-use crate::ir::{Attrs, Elem, Graph, Node, ValueId};
+use crate::ir::{Attrs, Dim, Graph, Node, ValueId};
 use crate::onnx::{Attributes, pb};
-use crate::operator::{Import, Known, Operator, Status, View};
+use crate::operator::{Import, Known, Operator, Status, View, fold};
 use crate::ops::table;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The graph so far.
 pub(super) struct Importer {
@@ -21,7 +22,17 @@ pub(super) struct Importer {
     freed_batch: Vec<String>,
     ties: Ties,
     refusals: Refusals,
+    /// How many elements may still be computed ahead.
+    budget: usize,
+    /// What nodes compute from constants alone, while the network runs.
+    fixed: HashSet<ValueId>,
 }
+
+/// Elements that are computed ahead in one model: shapes and indices are small, and what is not is no reason to fill the memory.
+const BUDGET: usize = 1 << 22;
+
+/// Integers that a network may compute from constants while it runs.
+const TABLE: usize = 1 << 24;
 
 /// What the nodes of a model come to.
 pub(super) struct Parts {
@@ -53,7 +64,22 @@ impl Importer {
     pub fn new(graph: Graph, values: HashMap<String, ValueId>, opset: i64, declared_batch: Option<usize>, options: &ImportOptions) -> Self {
         let ties = Ties::new(options.keep_ties);
         let (training, freed_batch) = (HashMap::new(), vec![]);
-        Importer { graph, values, opset, training, declared_batch, freed_batch, ties, refusals: Refusals::default() }
+        let refusals = Refusals::default();
+        Importer { graph, values, opset, training, declared_batch, freed_batch, ties, refusals, budget: BUDGET, fixed: HashSet::new() }
+    }
+
+    /// Whether the value is the same for every image.
+    fn is_fixed(&self, value: ValueId) -> bool {
+        self.graph.value(value).constant.is_some() || self.fixed.contains(&value)
+    }
+
+    fn spend(&mut self, known: &Option<Known>) {
+        let elements = match known {
+            Some(Known::Tensor(tensor)) => tensor.count(),
+            Some(Known::Elems(elems)) => elems.len(),
+            None => 0,
+        };
+        self.budget = self.budget.saturating_sub(elements);
     }
 
     /// What was made. Fails with everything that was refused.
@@ -73,7 +99,7 @@ impl Importer {
     /// Imports the node at `index` in the model, or takes note of why not.
     pub fn node(&mut self, index: usize, node: &pb::NodeProto) {
         if !matches!(node.domain(), "" | "ai.onnx") {
-            return self.refusals.refuse(node, "only operators of ONNX's own domain are supported");
+            return self.refusals.refuse(node, foreign(node));
         }
         let Some(operator) = table::find(node.op_type()) else { return self.refusals.refuse(node, unknown(node.op_type())) };
         if let Status::Refused(reason) = operator.status() {
@@ -90,7 +116,8 @@ impl Importer {
                 None => return self.refusals.refuse(node, format!("its input `{name}` is computed nowhere before it")),
             }
         }
-        if let Err(reason) = self.place(index, node, operator, inputs) {
+        let valid = signature::schema(node, self.opset).and_then(|schema| signature::check(node, &schema, &self.graph, &inputs));
+        if let Err(reason) = valid.and_then(|()| self.place(index, node, operator, inputs)) {
             self.refusals.refuse(node, reason);
         }
     }
@@ -143,19 +170,25 @@ impl Importer {
         let canonical = Node::new(name, op_type, inputs, attrs);
         let view = View { graph: &self.graph, node: &canonical };
         let types = operator.infer(&view)?;
+        fold::possible(&types)?;
         // A folded parameter would be lost.
-        let folds = !types.first().is_some_and(|t| t.dtype.is_float()) || !canonical.used().any(|v| is_named_number(&self.graph, v));
-        if let Some(Known::Tensor(tensor)) = operator.evaluate(&view).filter(|_| folds)
-            && let Some(output) = outputs.first()
-        {
-            let id = self.graph.constant(output, tensor);
+        let folds = self.budget > 0
+            && (!types.first().is_some_and(|t| t.dtype.is_float()) || !canonical.used().any(|v| is_named_number(&self.graph, v)));
+        let known = if folds { fold::evaluate(operator, &view, &types) } else { None };
+        self.spend(&known);
+        if let (Some(Known::Tensor(tensor)), Some(output)) = (&known, outputs.first()) {
+            let id = self.graph.constant(output, tensor.clone());
             self.values.insert(output.clone(), id);
             return Ok(());
         }
-        let elems: Option<Vec<Elem>> = match operator.evaluate(&view) {
-            Some(Known::Elems(elems)) => Some(elems),
-            _ => None,
-        };
+        let from_constants = canonical.inputs.iter().flatten().all(|v| self.is_fixed(*v));
+        if from_constants
+            && let Some(ty) = types.iter().find(|ty| !ty.dtype.is_float() && !matches!(ty.count(), Some(Dim::Known(0..=TABLE))))
+        {
+            return Err(format!(
+                "its result {ty} follows from constants alone and is too large to be computed ahead; export the network with constants folded"
+            ));
+        }
         if outputs.len() > types.len() && outputs[types.len()..].iter().any(|o| !o.is_empty()) {
             return Err(format!("its output {} is not supported", types.len()));
         }
@@ -171,7 +204,10 @@ impl Importer {
         if let Some(node) = self.graph.nodes.last().filter(|_| !training.is_empty()) {
             self.training.insert(node.name.clone(), training);
         }
-        if let (Some(elems), Some(&id)) = (elems, ids.first()) {
+        if from_constants {
+            self.fixed.extend(&ids);
+        }
+        if let (Some(Known::Elems(elems)), Some(&id)) = (known, ids.first()) {
             self.graph.value_mut(id).elems = Some(elems);
         }
         self.values.extend(outputs.into_iter().zip(ids).filter(|(o, _)| !o.is_empty()));

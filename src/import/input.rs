@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{DType, Dim, Graph, TensorType, ValueId};
 use crate::onnx::pb;
+use crate::operator::fold;
 use std::collections::HashMap;
 
 /// Element type and dimensions (`None`: unknown or symbolic) of a declared input.
@@ -73,7 +74,9 @@ pub(super) fn declare(
         return Err(Error::model(format!("the input `{name}` has no batch dimension followed by data")));
     }
     let shape = std::iter::once(Dim::from(options.batch)).chain(inner.into_iter().map(Dim::Known));
-    let id = graph.input(name, TensorType { dtype, shape: shape.collect() });
+    let ty = TensorType { dtype, shape: shape.collect() };
+    fold::possible(std::slice::from_ref(&ty)).map_err(|_| Error::model(format!("the input `{name}` is impossibly large: {ty}")))?;
+    let id = graph.input(name, ty);
     values.insert(name.to_string(), id);
     Ok((id, dims[0]))
 }

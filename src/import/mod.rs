@@ -7,6 +7,7 @@ mod network;
 mod options;
 mod parameters;
 mod refusals;
+mod signature;
 mod ties;
 
 pub use importer::node_name;
@@ -56,7 +57,7 @@ impl Imported {
 }
 
 /// Oldest and newest opset of ONNX's own domain that the import rules know.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=23;
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 
 /// Builds the graph of `source`. Fails with every node that is not supported at once.
 pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported> {

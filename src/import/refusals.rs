@@ -34,16 +34,31 @@ impl Refusals {
     }
 }
 
+/// What to do with a graph that a runtime has changed for itself.
+const OPTIMISED: &str = "ONNX Runtime writes such operators when it saves a graph that it has optimised for one machine; start from the original model, \
+                         as it was exported";
+
+/// Why an operator of another domain is refused.
+pub(super) fn foreign(node: &pb::NodeProto) -> &'static str {
+    match (node.domain(), unknown(node.op_type())) {
+        // Quantized operators live there, too.
+        (_, reason) if reason == QUANTIZED => reason,
+        (domain, _) if domain.starts_with("com.microsoft") || domain.starts_with("com.ms.") => OPTIMISED,
+        _ => "only operators of ONNX's own domain are supported",
+    }
+}
+
+const QUANTIZED: &str = "the model is quantized to integers, which have no gradient; start from the float model it was made of";
+
 /// Why an operator outside the table is refused.
 pub(super) fn unknown(op: &str) -> &'static str {
     match op {
         "If" | "Loop" | "Scan" => "sub-graphs cannot be differentiated; export the network without control flow",
-        "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "ConvInteger" | "MatMulInteger" => {
-            "the model is quantized to integers, which have no gradient; start from the float model it was made of"
+        "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "ConvInteger" | "MatMulInteger" => QUANTIZED,
+        op if op.starts_with("QLinear") || op.starts_with("QAttention") || op.starts_with("QGemm") || op.ends_with("IntegerToFloat") => {
+            QUANTIZED
         }
-        op if op.starts_with("QLinear") => {
-            "the model is quantized to integers, which have no gradient; start from the float model it was made of"
-        }
+        op if op.starts_with("Fused") => OPTIMISED,
         _ => "spgraph does not know this operator",
     }
 }

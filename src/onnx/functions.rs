@@ -1,9 +1,12 @@
 //! Model-local functions of models that others wrote, for runtimes that know none. Those of spgraph's own models are written out in the
 //! typed graph.
 
-use super::pb;
+use super::{pb, schema};
 use crate::error::{Error, Result};
 use std::collections::{HashMap, HashSet};
+
+/// Functions that call others twice grow without bounds: no network has that many nodes.
+const LIMIT: usize = 100_000;
 
 /// (domain, name, overload) of a function, and of the nodes that call it.
 type Key = (String, String, String);
@@ -17,18 +20,24 @@ fn key(domain: &str, name: &str, overload: &str) -> Key {
 /// Replaces every call of a model-local function, nested ones and those in subgraphs too, by its body. The body's own
 /// values and nodes get fresh names behind the calling node's name (`<node>/<value>`). Afterwards `functions` is empty.
 ///
-/// Fails on a function that calls itself, on a call with more inputs or outputs than the function has, and on a
-/// function written for another version of ONNX's operators than the model.
+/// Fails on a function that is there twice, calls itself or reads what it does not define, on a call with more inputs or outputs than the
+/// function has, and on operators that mean something else in the function's version of ONNX than in the model's.
 pub fn inline_functions(model: &mut pb::ModelProto) -> Result<()> {
     if model.functions.is_empty() {
         return Ok(());
     }
-    let functions: HashMap<Key, pb::FunctionProto> =
-        std::mem::take(&mut model.functions).into_iter().map(|f| (key(f.domain(), f.name(), f.overload()), f)).collect();
+    let mut functions: HashMap<Key, pb::FunctionProto> = HashMap::new();
+    for function in std::mem::take(&mut model.functions) {
+        let key = key(function.domain(), function.name(), function.overload());
+        if functions.contains_key(&key) {
+            return Err(Error::model(format!("the model-local function `{}` is defined twice: the model is not valid", title(&key))));
+        }
+        functions.insert(key, function);
+    }
     let Some(mut graph) = model.graph.take() else { return Ok(()) };
     let mut taken = HashSet::new();
     collect_names(&graph, &mut taken);
-    let mut inliner = Inliner { functions: &functions, opsets: &mut model.opset_import, taken, open: vec![] };
+    let mut inliner = Inliner { functions: &functions, opsets: &mut model.opset_import, taken, open: vec![], written: 0 };
     let result = inliner.expand_graph(&mut graph);
     model.graph = Some(graph);
     result
@@ -42,6 +51,8 @@ struct Inliner<'a> {
     taken: HashSet<String>,
     /// Functions whose bodies are being expanded, outermost first.
     open: Vec<Key>,
+    /// How many nodes have been written out so far.
+    written: usize,
 }
 
 impl Inliner<'_> {
@@ -69,6 +80,13 @@ impl Inliner<'_> {
                 return Err(Error::model(format!("the model-local function `{}` calls itself, which ONNX does not allow", title(&key))));
             }
             let body = self.instantiate(function, &node)?;
+            self.written += body.len();
+            if self.written > LIMIT {
+                return Err(Error::model(format!(
+                    "the model-local function `{}` and those that it calls come to more than {LIMIT} nodes when they are written out",
+                    title(&key)
+                )));
+            }
             self.open.push(key);
             out.extend(self.expand_nodes(body)?);
             self.open.pop();
@@ -114,12 +132,14 @@ impl Inliner<'_> {
                 Some(source) => carried.push((source.clone(), outer.clone())),
             }
         }
-        for node in &function.node {
-            for output in &node.output {
-                if !output.is_empty() && !scope.contains_key(output) {
-                    scope.insert(output.clone(), self.fresh(&prefix, output));
-                }
+        for output in function.node.iter().flat_map(|n| &n.output).filter(|o| !o.is_empty()) {
+            if !scope.contains_key(output) {
+                scope.insert(output.clone(), self.fresh(&prefix, output));
             }
+        }
+        // What the body does not define would be read from the graph around it.
+        if let Some(name) = function.node.iter().flat_map(|n| &n.input).find(|n| !n.is_empty() && !scope.contains_key(*n)) {
+            return Err(complain(format!("reads `{name}`, which the function does not define")));
         }
         let attributes = Attributes { given: &call.attribute, defaults: &function.attribute_proto };
         let mut body = Vec::with_capacity(function.node.len() + carried.len());
@@ -145,12 +165,15 @@ impl Inliner<'_> {
             match self.opsets.iter().find(|o| key(o.domain(), "", "").0 == domain) {
                 None => self.opsets.push(import.clone()),
                 Some(own) if domain.is_empty() && own.version() != import.version() => {
-                    return Err(format!(
-                        "cannot be inlined: it is written for version {} of ONNX's operators and the model for version {}; \
-                         convert the model to one version first",
-                        import.version(),
-                        own.version()
-                    ));
+                    let (theirs, own) = (import.version(), own.version());
+                    let nodes = || function.node.iter().filter(|n| key(n.domain(), "", "").0.is_empty());
+                    if let Some(node) = nodes().find(|n| !schema::same(n.op_type(), theirs, own)) {
+                        return Err(format!(
+                            "cannot be inlined: it is written for version {theirs} of ONNX's operators and the model for version {own}, in which \
+                             {} is another; convert the model to one version first",
+                            node.op_type()
+                        ));
+                    }
                 }
                 Some(_) => {}
             }

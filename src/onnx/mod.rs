@@ -3,10 +3,12 @@
 pub mod attributes;
 pub mod external;
 mod functions;
+mod order;
 #[allow(clippy::all, missing_docs)]
 #[rustfmt::skip]
 pub mod pb;
 pub mod read;
+pub mod schema;
 mod sniff;
 pub mod tensor;
 mod whole;
@@ -15,6 +17,7 @@ pub mod write;
 pub use attributes::Attributes;
 pub use external::ExternalData;
 pub use functions::inline_functions;
+pub use order::put_in_order;
 pub use read::{ModelFile, SourceModel, open, read};
 pub use tensor::{inline_external, tensor, tensor_with, to_proto};
 pub use write::{ExternalWriter, INLINE_LIMIT, write, write_external, write_to};

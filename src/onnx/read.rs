@@ -1,6 +1,8 @@
 //! Reads a model file: once, with the weights as slices of what was read, and hashed on the way.
 
 use super::external::ExternalData;
+use super::functions::inline_functions;
+use super::order::put_in_order;
 use super::{pb, sniff, tensor, whole};
 use crate::error::{Error, Result};
 use crate::ir;
@@ -17,7 +19,7 @@ use std::thread;
 /// A model as it was found on disk.
 #[derive(Debug, Clone)]
 pub struct SourceModel {
-    /// The decoded file. Every `raw_data` is a slice of the file's bytes, not a copy.
+    /// The decoded file, without functions and with its nodes in order. Every `raw_data` is a slice of the file's bytes, not a copy.
     pub proto: pb::ModelProto,
     /// The path that was given.
     pub path: PathBuf,
@@ -76,14 +78,23 @@ pub fn open(path: impl AsRef<Path>) -> Result<ModelFile> {
 
 /// Reads the ONNX model in the file `path`.
 ///
-/// Fails where the file is missing, is no ONNX model or stops before its end; external data is looked at later.
+/// Model-local functions are written out, and nodes that are out of order are sorted.
+///
+/// Fails where the file is missing, is no ONNX model, stops before its end, or defines a name twice or nowhere; external data is looked at later.
 pub fn read(path: impl AsRef<Path>) -> Result<SourceModel> {
     let path = path.as_ref();
     let (mut file, bytes) = regular(path)?;
     let (data, sha256) = read_hashed(&mut file, bytes).map_err(Error::io("cannot read", path))?;
-    let proto = decoded(&data, path)?;
+    let mut proto = decoded(&data, path)?;
+    valid(&mut proto).map_err(|why| Error::model(format!("{}: {why}", path.display())))?;
     let dir = files::parent(path).to_path_buf();
     Ok(SourceModel { proto, path: path.to_path_buf(), external: ExternalData::new(&dir), dir, sha256, bytes })
+}
+
+/// Writes model-local functions out and sorts the nodes. Fails where names do not say what is computed from what.
+fn valid(proto: &mut pb::ModelProto) -> Result<()> {
+    inline_functions(proto)?;
+    proto.graph.as_mut().map_or(Ok(()), put_in_order)
 }
 
 /// The file `path`, which must be a regular one with something in it, and its length.

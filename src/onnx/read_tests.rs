@@ -11,6 +11,7 @@ fn model(weights: usize) -> pb::ModelProto {
         opset_import: vec![pb::OperatorSetIdProto { domain: None, version: Some(17) }],
         graph: Some(pb::GraphProto {
             name: Some("g".into()),
+            input: vec![pb::ValueInfoProto { name: Some("x".into()), ..Default::default() }],
             node: vec![node],
             initializer: vec![tensor::to_proto("w", &t)],
             ..Default::default()

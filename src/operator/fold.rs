@@ -1,11 +1,34 @@
 //! What shape computations give, without running them: elements that are numbers or multiples of the batch size, and small
 //! integer constants.
 
-use super::{Known, View};
-use crate::ir::{DType, Elem, Tensor, TensorType};
+use super::{Known, Operator, Rule, View};
+use crate::ir::{DType, Dim, Elem, Tensor, TensorType};
 
 /// Larger results are left for the runtime to compute.
 const LIMIT: usize = 1 << 16;
+
+/// Of larger tensors one alone fills the memory.
+const MOST: u64 = 1 << 32;
+
+/// What the node's first output, of the type `types[0]`, is known to be. The only way to [`Operator::evaluate`], so that no operator passes the limit.
+pub fn evaluate(operator: &dyn Operator, n: &View, types: &[TensorType]) -> Option<Known> {
+    // A node without inputs holds its result itself.
+    let small = n.node.inputs.is_empty() || matches!(types.first()?.count()?, Dim::Known(count) if count <= LIMIT);
+    if small { operator.evaluate(n) } else { None }
+}
+
+/// Fails for results that no machine could hold, of which nothing may be computed any more: sums and products of sizes would overflow.
+pub fn possible(types: &[TensorType]) -> Rule<()> {
+    let size = |ty: &TensorType| {
+        ty.shape.iter().try_fold(1u64, |all, d| match *d {
+            Dim::Known(n) | Dim::Batch(n) => all.checked_mul(n as u64),
+        })
+    };
+    match types.iter().find(|ty| size(ty).is_none_or(|n| n > MOST)) {
+        Some(ty) => Err(format!("its result {ty} has more elements than spgraph computes with ({MOST})")),
+        None => Ok(()),
+    }
+}
 
 /// The elements of a scalar or a list as knowledge: a constant where all are numbers.
 pub(crate) fn known(ty: &TensorType, elems: Vec<Elem>) -> Option<Known> {

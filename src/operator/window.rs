@@ -6,6 +6,9 @@ use crate::ir::{Attr, Dim, Node};
 /// Larger attributes make no sense, and with this bound no sum or product below can overflow.
 const LIMIT: i64 = 1 << 30;
 
+/// How much longer than twice the image a window may be: dilated windows of small images are.
+const BEYOND: usize = 128;
+
 /// Windows over the spatial axes, one entry per axis in every list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Window {
@@ -65,8 +68,21 @@ impl Window {
             "SAME_UPPER" | "SAME_LOWER" => window.pad_to_same(spatial, auto == "SAME_LOWER")?,
             other => return Err(format!("`auto_pad` is \"{other}\", which ONNX does not know")),
         }
+        window.within(spatial)?;
         window.write(cx);
         Ok(window)
+    }
+
+    /// Fails where windows reach so far beyond the image that they cover nothing but padding there: no network has that, and rules that go through the
+    /// elements of a window would go through as many.
+    fn within(&self, spatial: &[Dim]) -> Rule<()> {
+        for (i, size) in spatial.iter().enumerate().filter_map(|(i, d)| Some((i, d.known()?))) {
+            let (extent, most) = (self.extent(i), size.saturating_mul(2).saturating_add(BEYOND));
+            if extent > most {
+                return Err(format!("its windows of {extent} elements reach far beyond the {size} that axis {} has", i + 2));
+            }
+        }
+        Ok(())
     }
 
     /// Padding that gives `⌈input / stride⌉` windows; the odd one goes to the begin with `lower`, else to the end.

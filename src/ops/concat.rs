@@ -58,7 +58,7 @@ impl Operator for Concat {
             let other = n.ty(i)?;
             let fits =
                 other.rank() == ty.rank() && other.dtype == ty.dtype && (0..ty.rank()).all(|d| d == a || other.shape[d] == ty.shape[d]);
-            ty.shape[a] = joined(ty.shape[a], other.shape[a]).filter(|_| fits).ok_or_else(|| {
+            ty.shape[a] = other.shape.get(a).filter(|_| fits).and_then(|&length| joined(ty.shape[a], length)).ok_or_else(|| {
                 format!("{} and {other} cannot be joined along axis {a}", n.ty(0).map_or(String::new(), |t| t.to_string()))
             })?;
         }

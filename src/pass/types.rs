@@ -3,7 +3,7 @@
 use super::Pass;
 use crate::error::{Error, Refusal, Result};
 use crate::ir::{Becomes, Graph, Node, Rebuild, rebuild};
-use crate::operator::{Known, Rule, View};
+use crate::operator::{Known, Rule, View, fold};
 use crate::ops::table;
 
 /// Infers the types of all computed values again, after inputs or constants were given others, and folds what follows from them: the
@@ -72,7 +72,8 @@ fn again(r: &mut Rebuild, node: &Node) -> Rule<Becomes> {
     }
     let view = View { graph: r.graph, node: &here };
     let types = operator.infer(&view)?;
-    let known = operator.evaluate(&view);
+    fold::possible(&types)?;
+    let known = fold::evaluate(operator, &view, &types);
     if let (Some(Known::Tensor(tensor)), Some(&output)) = (&known, node.outputs.first()) {
         r.constant(output, tensor.clone());
         return Ok(Becomes::Nothing);

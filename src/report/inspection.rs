@@ -185,8 +185,8 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         inputs: graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name() == i.name())).map(declared).collect(),
         outputs: graph.output.iter().map(declared).collect(),
         constants: imported.as_ref().map_or(vec![], |i| i.fixed.iter().map(constant).collect()),
-        elements: parameters.iter().map(|p| p.elements).sum(),
-        parameter_bytes: parameters.iter().map(|p| p.elements * DType::from_name(&p.dtype).map_or(4, DType::size)).sum(),
+        elements: total(parameters.iter().map(|p| p.elements)),
+        parameter_bytes: total(parameters.iter().map(|p| p.elements.saturating_mul(DType::from_name(&p.dtype).map_or(4, DType::size)))),
         operators,
         batch_norm: match live {
             0 => "none (folded into the convolutions, or never there)".into(),
@@ -206,6 +206,11 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         refused: refused.into_iter().map(Into::into).collect(),
         problem,
     })
+}
+
+/// The sum, of a damaged model's sizes too.
+fn total(sizes: impl Iterator<Item = usize>) -> usize {
+    sizes.fold(0, usize::saturating_add)
 }
 
 fn is_batch_norm(node: &pb::NodeProto) -> bool {

@@ -9,6 +9,7 @@ mod finetune;
 mod fisher;
 mod inspect;
 mod interrupt;
+mod invalid_models;
 mod labels;
 mod models;
 mod outputs;

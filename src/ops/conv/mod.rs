@@ -49,9 +49,10 @@ impl Operator for Conv {
         }
         let kernel = fixed(w)?;
         let group = group_of(n.node)?;
-        if x.shape[1] != Dim::Known(kernel[1] * group) || kernel[0] % group != 0 {
+        if kernel[1].checked_mul(group).map(Dim::Known) != Some(x.shape[1]) || !kernel[0].is_multiple_of(group) {
             return Err(format!("the kernel {w} with {group} groups does not fit the input {x}"));
         }
+        fits_bias(n, kernel[0])?;
         let window = Window::of(n.node, kernel[2..].to_vec());
         let shape = [x.shape[0], kernel[0].into()].into_iter().chain(window.output(&x.shape[2..])?).collect();
         Ok(vec![TensorType { dtype, shape }])
@@ -119,6 +120,14 @@ fn bias_sample_grad(b: &mut Builder, dy: ValueId) -> Rule<PerSample> {
     let axes: Vec<usize> = (2..b.rank(dy)).collect();
     let sum = b.sum(dy, &axes, false)?;
     Ok(PerSample::dense(b, sum))
+}
+
+/// Fails for a bias (input 2) that has not one element for each of so many channels.
+fn fits_bias(n: &View, channels: usize) -> Rule<()> {
+    match n.input(2).map(|b| n.graph.ty(b)) {
+        Some(bias) if bias.shape != [Dim::Known(channels)] => Err(format!("the bias {bias} does not fit {channels} output channels")),
+        _ => Ok(()),
+    }
 }
 
 fn group_of(node: &Node) -> Rule<usize> {

@@ -1,7 +1,7 @@
 //! The transpose of a convolution.
 
 use super::geometry::Geometry;
-use super::{bias_grad, bias_sample_grad, group_of, import_window};
+use super::{bias_grad, bias_sample_grad, fits_bias, group_of, import_window};
 use crate::ir::{Attr, Dim, TensorType, ValueId};
 use crate::operator::window::Window;
 use crate::operator::{
@@ -42,10 +42,18 @@ impl Operator for ConvTranspose {
         }
         let win = Window::of(n.node, kernel[2..].to_vec());
         let extra = n.node.ints("output_padding");
-        let mut shape = vec![x.shape[0], Dim::Known(kernel[1] * group_of(n.node)?)];
+        let group = group_of(n.node)?;
+        let channels = kernel[1].checked_mul(group).filter(|_| kernel[0].is_multiple_of(group));
+        let channels = channels.ok_or_else(|| format!("the kernel {w} does not fall into {group} groups"))?;
+        if extra.len() != x.rank() - 2 || extra.iter().any(|&e| e < 0) {
+            return Err(format!("`output_padding` is {extra:?}, where {} numbers from 0 on are expected", x.rank() - 2));
+        }
+        fits_bias(n, channels)?;
+        let mut shape = vec![x.shape[0], Dim::Known(channels)];
         for i in 0..x.rank() - 2 {
             let size = x.shape[2 + i].known().ok_or("the spatial size of its input is not known; give the sizes of the input")?;
-            let full = win.strides[i] * (size - 1) + win.extent(i);
+            let before = size.checked_sub(1).ok_or("its input has no elements")?;
+            let full = win.strides[i] * before + win.extent(i);
             let full = full as i64 + extra.get(i).copied().unwrap_or(0) - (win.pads_begin[i] + win.pads_end[i]) as i64;
             shape.push(Dim::Known(usize::try_from(full).map_err(|_| "its pads are larger than its output".to_string())?));
         }
