@@ -3,9 +3,10 @@
 
 use crate::loss::{self, bss, cross_entropy, delta, lwf};
 use crate::operator::Function;
+use crate::ops::blocks::pointwise;
 use crate::ops::{
-    average_pool, batch_norm, clip, conv, erf, gelu, global_pool, hard_sigmoid, hard_swish, leaky_relu, max_pool, normalization, reduce,
-    relu, sigmoid, softmax, softplus, softsign, tanh,
+    activation, average_pool, batch_norm, clip, conv, erf, extremum, gelu, global_pool, hard_sigmoid, hard_swish, leaky_relu, max_pool,
+    normalization, pow, prelu, reduce, relu, sigmoid, softmax, softplus, softsign, tanh,
 };
 use crate::optim::{adamw, clip as clip_norm, ema, lars, sgd, spd};
 use crate::penalty::{self, gl_sp, gl_sp_fisher, l1_sp, l2, l2_sp, l2_sp_fisher};
@@ -21,6 +22,7 @@ pub static FUNCTIONS: &[&Function] = &[
     &conv::INPUT_GRAD,
     &conv::WEIGHT_GRAD,
     &erf::GRAD,
+    &extremum::GRAD,
     &gelu::GRAD,
     &global_pool::MAX_GRAD,
     &hard_sigmoid::GRAD,
@@ -28,6 +30,9 @@ pub static FUNCTIONS: &[&Function] = &[
     &leaky_relu::GRAD,
     &max_pool::GRAD,
     &normalization::GRAD,
+    &pointwise::GRAD,
+    &pow::GRAD,
+    &prelu::GRAD,
     &reduce::MAX_GRAD,
     &relu::GRAD,
     &sigmoid::GRAD,
@@ -40,6 +45,9 @@ pub static FUNCTIONS: &[&Function] = &[
     &batch_norm::FROZEN_SAMPLE_GRAD,
     &conv::SAMPLE_GRAD,
     // The forward pass
+    &activation::CELU.function,
+    &activation::MISH.function,
+    &activation::SWISH.function,
     &batch_norm::TRAIN,
     &gelu::GELU,
     &normalization::GROUP,

@@ -85,6 +85,8 @@ fn cases() -> Vec<Case> {
         Case::new("Add", &[3, 4], &[&[4]]),
         Case::new("Add", &[3, 4, 2], &[&[3, 1, 1]]).swapped(),
         Case::new("Add", &[4], &[&[1, 4]]).lead(2),
+        Case::new("PRelu", &[3, 4], &[&[3, 1]]),
+        Case::new("PRelu", &[4], &[&[1]]).lead(2),
         Case::new("LayerNormalization", &[3, 5], &[&[5], &[5]]).float("epsilon", 1e-2).int("stash_type", 11),
         Case::new("LayerNormalization", &[3, 5], &[&[3, 5], &[1, 5]]).int("axis", 1).int("stash_type", 11),
         Case::new("LayerNormalization", &[5], &[&[5]]).lead(3).int("stash_type", 11),

@@ -63,6 +63,9 @@ fn of_operators(graph: &mut Graph) {
     gradients(graph, "BatchNormalization", Attrs::new(), &channels);
     gradients(graph, "InstanceNormalization", Attrs::new(), &channels[..2]);
     gradients(graph, "GroupNormalization", attrs([("num_groups", Attr::Int(3))]), &channels[..2]);
+    gradients(graph, "PRelu", Attrs::new(), &[Tensor::zeros(DType::F32, &[3, 1, 1])]);
+    gradients(graph, "Pow", Attrs::new(), &[Tensor::zeros(DType::F32, &[6])]);
+    gradients(graph, "Max", Attrs::new(), &[Tensor::zeros(DType::F32, &[6])]);
     gradients(graph, "RMSNormalization", Attrs::new(), &[Tensor::zeros(DType::F32, &[6])]);
 }
 

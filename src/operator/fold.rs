@@ -5,7 +5,7 @@ use super::{Known, Operator, Rule, View};
 use crate::ir::{DType, Dim, Elem, Tensor, TensorType};
 
 /// Larger results are left for the runtime to compute.
-const LIMIT: usize = 1 << 16;
+pub(crate) const LIMIT: usize = 1 << 16;
 
 /// Of larger tensors one alone fills the memory.
 const MOST: u64 = 1 << 32;
@@ -77,6 +77,13 @@ pub(crate) fn reshaped(n: &View, to: &TensorType) -> Option<Known> {
         return known(to, elems);
     }
     Some(Known::Tensor(constant(n, 0)?.reshaped(to.dims()?).ok()?))
+}
+
+/// The constant at input 0 with `f` of each element, where all of them are integers and have one.
+pub(crate) fn mapped(n: &View, f: impl Fn(i64) -> Option<i64>) -> Option<Known> {
+    let t = constant(n, 0)?;
+    let values = t.to_i64().ok()?.into_iter().map(f).collect::<Option<Vec<_>>>()?;
+    integers(t.dtype(), t.shape(), &values).map(Known::Tensor)
 }
 
 /// The tensor of the given shape whose element at each position is the one of `t` that `source` names, by index from 0.

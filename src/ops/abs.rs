@@ -1,7 +1,7 @@
 //! The absolute value.
 
 use crate::ir::{Attrs, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Operator, Rule, View, unchanged};
+use crate::operator::{Builder, Facts, Grad, Known, Operator, Rule, View, fold};
 
 /// `|x|`; gradient `dy·sign(x)`, 0 at 0 as in PyTorch.
 pub struct Abs;
@@ -16,12 +16,16 @@ impl Operator for Abs {
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
-        unchanged(n)
+        Ok(vec![n.ty(0)?.clone()])
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let sign = b.op("Sign", &[g.input(0)?], Attrs::new())?;
         Ok(vec![Some(b.mul(g.dy()?, sign)?)])
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        fold::mapped(n, |x| x.checked_abs())
     }
 
     fn notes(&self) -> &'static str {

@@ -1,6 +1,6 @@
 //! Addition.
 
-use super::blocks::broadcasting::{combined, handed_on, on_shapes};
+use super::blocks::broadcasting::{combined, handed_on, on_elements};
 use crate::ir::{Attrs, Dim, Elem, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Grad, Known, Meaning, Operator, ParameterKind, PerSample, Rule, Samples, View};
 
@@ -36,11 +36,11 @@ impl Operator for Add {
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        handed_on(b, g)
+        handed_on(b, g, g.dy()?)
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
-        on_shapes(n, |a, b| match (a, b) {
+        on_elements(n, |a, b| match (a, b) {
             (Elem::Int(a), Elem::Int(b)) => a.checked_add(b).map(Elem::Int),
             (x, Elem::Int(0)) | (Elem::Int(0), x) => Some(x),
             (Elem::Batch(a), Elem::Batch(b)) => Some(Elem::Batch(a + b)),

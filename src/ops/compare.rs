@@ -58,4 +58,5 @@ comparisons! {
     Less: Facts::ELEMENTWISE, |order, _, _| order.is_lt();
     LessOrEqual: Facts::ELEMENTWISE, |order, _, _| order.is_le();
     Or: Facts::IN_PLACE, |_, a, b| a != 0 || b != 0;
+    Xor: Facts::IN_PLACE, |_, a, b| (a != 0) != (b != 0);
 }

@@ -1,6 +1,6 @@
 //! Division.
 
-use super::blocks::broadcasting::{combined, on_shapes};
+use super::blocks::broadcasting::{combined, on_elements};
 use crate::ir::{Attrs, Elem, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Grad, Known, Operator, ParameterKind, Rule, View};
 
@@ -39,7 +39,7 @@ impl Operator for Div {
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
-        on_shapes(n, |a, b| match (a, b) {
+        on_elements(n, |a, b| match (a, b) {
             (Elem::Int(a), Elem::Int(b)) => a.checked_div(b).map(Elem::Int),
             (Elem::Batch(a), Elem::Int(b)) => usize::try_from(b).ok().filter(|&b| b > 0 && a % b == 0).map(|b| Elem::Batch(a / b)),
             _ => None,

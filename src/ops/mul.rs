@@ -1,6 +1,6 @@
 //! Multiplication.
 
-use super::blocks::broadcasting::{combined, on_shapes};
+use super::blocks::broadcasting::{combined, on_elements};
 use crate::ir::{Attrs, Elem, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Grad, Known, Operator, ParameterKind, Rule, View};
 
@@ -36,7 +36,7 @@ impl Operator for Mul {
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
-        on_shapes(n, |a, b| match (a, b) {
+        on_elements(n, |a, b| match (a, b) {
             (Elem::Int(a), Elem::Int(b)) => a.checked_mul(b).map(Elem::Int),
             (Elem::Batch(a), Elem::Int(b)) | (Elem::Int(b), Elem::Batch(a)) => {
                 usize::try_from(b).ok().filter(|&b| b > 0).and_then(|b| a.checked_mul(b)).map(Elem::Batch)

@@ -1,7 +1,7 @@
 //! The negative.
 
 use crate::ir::{Attrs, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Operator, Rule, View, unchanged};
+use crate::operator::{Builder, Facts, Grad, Known, Operator, Rule, View, fold};
 
 /// `−x`.
 pub struct Neg;
@@ -16,12 +16,16 @@ impl Operator for Neg {
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
-        unchanged(n)
+        Ok(vec![n.ty(0)?.clone()])
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let dy = g.dy()?;
         Ok(vec![Some(b.neg(dy)?)])
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        fold::mapped(n, |x| x.checked_neg())
     }
 }
 

@@ -1,9 +1,12 @@
 //! Powers.
 
 use crate::ir::{Attrs, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Operator, Rule, View, broadcast};
+use crate::operator::{Builder, Facts, Function, Grad, Operator, Rule, View, broadcast};
 
-/// `aᵇ` for a constant exponent; gradient `dy·b·aᵇ⁻¹`, and 0 for `b = 0` whatever `a` is, as in PyTorch.
+/// `(a, b, y, dy) → da, db` before they are summed, of which the last may be left out.
+pub const GRAD: Function = Function::new("PowGrad");
+
+/// `aᵇ`; `da = dy·b·aᵇ⁻¹`, and 0 for `b = 0` whatever `a` is; `db = dy·y·log a`, and 0 for `a = 0` and `b ≥ 0`: as in PyTorch.
 pub struct Pow;
 
 impl Operator for Pow {
@@ -21,25 +24,43 @@ impl Operator for Pow {
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        if g.needs(1) {
-            return Err("a gradient for the exponent is not supported".into());
-        }
         let (x, dy) = (g.input(0)?, g.dy()?);
         let exponent = b.graph.value(g.input(1)?).constant.as_ref().filter(|t| t.count() == 1).and_then(|t| t.to_f64().ok());
-        let exponent = exponent.ok_or("only a constant scalar exponent is supported")?[0];
+        let Some(&exponent) = exponent.as_ref().filter(|_| !g.needs(1)).and_then(|v| v.first()) else { return general(b, g) };
         // x⁰ is 1 everywhere; 0·x⁻¹ would be no number at 0.
         if exponent == 0.0 {
             return Ok(vec![None, None]);
         }
         let [dx] = b.formula([x, dy], |[x, dy]| {
             let (factor, less) = (x.number(exponent), x.number(exponent - 1.0));
-            let power = if exponent == 2.0 { x } else { x.with_both(less, |b, x, less| b.op("Pow", &[x, less], Attrs::new())) };
+            let power = if exponent == 2.0 { x } else { x.pow(less) };
             [dy * (power * factor)]
         })?;
         Ok(vec![Some(b.unbroadcast(dx, &b.ty(x).clone())?), None])
     }
+}
 
-    fn notes(&self) -> &'static str {
-        "constant scalar exponent"
-    }
+/// Of any exponent.
+fn general(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+    let (x, exponent, needed) = (g.input(0)?, g.input(1)?, if g.needs(1) { 2 } else { 1 });
+    // The exponent may have a type of its own.
+    let power = b.cast(exponent, b.dtype(x))?;
+    let parts = b.call_list(&GRAD, &[x, power, g.output(0), g.dy()?], Attrs::new(), |b, inputs| {
+        let &[x, power, y, dy] = inputs else { return Err("it needs base, exponent, result and cotangent".into()) };
+        let both = b.formula([x, power, y, dy], |[x, power, y, dy]| {
+            let (zero, still) = (dy * 0.0, power.equals(0.0));
+            let rest = x.equals(0.0).and(power.less(0.0).not());
+            [still.choose(zero, dy * power * x.pow(power - 1.0)), rest.choose(zero, dy * y * x.log())]
+        })?;
+        Ok(both[..needed].to_vec())
+    })?;
+    let summed = |b: &mut Builder, part: Option<&ValueId>, of: ValueId| match part {
+        Some(&part) => {
+            let dtype = b.dtype(part);
+            let to = TensorType { dtype, shape: b.shape(of).to_vec() };
+            b.unbroadcast(part, &to).and_then(|v| b.cast(v, b.dtype(of))).map(Some)
+        }
+        None => Ok(None),
+    };
+    Ok(vec![summed(b, parts.first(), x)?, summed(b, parts.get(1), exponent)?])
 }

@@ -1,6 +1,6 @@
 //! Subtraction.
 
-use super::blocks::broadcasting::{combined, on_shapes};
+use super::blocks::broadcasting::{combined, on_elements};
 use crate::ir::{Attrs, Elem, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Grad, Known, Operator, ParameterKind, Rule, View};
 
@@ -36,7 +36,7 @@ impl Operator for Sub {
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
-        on_shapes(n, |a, b| match (a, b) {
+        on_elements(n, |a, b| match (a, b) {
             (Elem::Int(a), Elem::Int(b)) => a.checked_sub(b).map(Elem::Int),
             (x, Elem::Int(0)) => Some(x),
             _ => None,

@@ -1,11 +1,6 @@
 //! The one table of operators. Dispatch, docs/operators.md and the whole-table tests all come from it.
 
-use super::{
-    abs, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, erf, exp, expand,
-    gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max, max_pool, mul, neg,
-    normalization, not, pad, pow, reduce, relu, reshape, scatter, select, shape, sigmoid, sign, slice, softmax, softplus, softsign, split,
-    sqrt, sub, sum, tanh, transpose,
-};
+use super::{abs, activation, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, erf, exp, expand, extremum, gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max_pool, modulo, mul, neg, normalization, not, pad, pow, prelu, reduce, relu, reshape, scatter, select, shape, sigmoid, slice, softmax, softplus, softsign, split, sqrt, steps, sub, sum, tanh, transpose, trigonometry};
 use crate::ir::{Attrs, Node, ValueId};
 use crate::operator::{Builder, Known, Operator, Rule, View};
 use std::collections::HashMap;
@@ -15,6 +10,13 @@ use std::sync::LazyLock;
 pub static OPERATORS: &[&dyn Operator] = &[
     // Element-wise
     &abs::Abs,
+    &activation::CELU,
+    &activation::ELU,
+    &activation::MISH,
+    &activation::SELU,
+    &activation::SHRINK,
+    &activation::SWISH,
+    &activation::THRESHOLDED_RELU,
     &clip::Clip,
     &erf::Erf,
     &exp::Exp,
@@ -25,24 +27,44 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &log::Log,
     &neg::Neg,
     &not::Not,
+    &prelu::PRelu,
     &relu::Relu,
     &sigmoid::Sigmoid,
-    &sign::Sign,
     &softplus::Softplus,
     &softsign::Softsign,
     &sqrt::Sqrt,
+    &steps::Ceil,
+    &steps::Floor,
+    &steps::Round,
+    &steps::Sign,
     &tanh::Tanh,
+    &trigonometry::ACOS,
+    &trigonometry::ACOSH,
+    &trigonometry::ASIN,
+    &trigonometry::ASINH,
+    &trigonometry::ATAN,
+    &trigonometry::ATANH,
+    &trigonometry::COS,
+    &trigonometry::COSH,
+    &trigonometry::RECIPROCAL,
+    &trigonometry::SIN,
+    &trigonometry::SINH,
+    &trigonometry::TAN,
     &add::Add,
     &div::Div,
-    &max::Max,
+    &extremum::Max,
+    &extremum::Min,
+    &modulo::Mod,
     &mul::Mul,
     &pow::Pow,
     &sub::Sub,
+    &sum::Mean,
     &sum::Sum,
     &softmax::LogSoftmax,
     &softmax::Softmax,
     // Comparisons
     &argmax::ArgMax,
+    &argmax::ArgMin,
     &compare::And,
     &compare::Equal,
     &compare::Greater,
@@ -50,6 +72,9 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &compare::Less,
     &compare::LessOrEqual,
     &compare::Or,
+    &compare::Xor,
+    &steps::IsInf,
+    &steps::IsNaN,
     // Linear algebra
     &batch_norm::BatchNormalization,
     &batch_norm::BatchNormTrain,

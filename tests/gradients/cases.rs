@@ -216,7 +216,54 @@ impl Case {
 
 fn activations() -> Vec<Case> {
     let x = [3, 4, 5];
-    vec![on("Gelu", &x).at(20), on("Gelu", &x).string("approximate", "tanh").at(20)]
+    let inside = |op| bare(op).within(&x, -0.9, 0.9);
+    let positive = |op| bare(op).within(&x, 1.1, 2.0);
+    vec![
+        on("Gelu", &x).at(20),
+        on("Gelu", &x).string("approximate", "tanh").at(20),
+        on("Elu", &x),
+        on("Elu", &x).float("alpha", 0.3),
+        on("Selu", &x),
+        on("Selu", &x).float("alpha", 0.5).float("gamma", 2.0),
+        on("Celu", &x),
+        on("Celu", &x).float("alpha", 0.3),
+        on("Mish", &x).at(18),
+        on("Swish", &x).at(24),
+        on("Swish", &x).float("alpha", 1.7).at(24),
+        on("ThresholdedRelu", &x),
+        on("ThresholdedRelu", &x).float("alpha", 0.3),
+        on("Shrink", &x),
+        on("Shrink", &x).float("lambd", 0.7).float("bias", 0.3),
+        on("PRelu", &x).and(&[4, 1]),
+        on("PRelu", &x).and(&[1]),
+        on("PRelu", &[2, 3, 2, 2]).and(&[3, 1, 1]).at(7),
+        on("Sin", &x),
+        on("Cos", &x),
+        on("Sinh", &x),
+        on("Cosh", &x),
+        inside("Tan"),
+        inside("Asin"),
+        inside("Acos"),
+        inside("Atanh"),
+        on("Atan", &x),
+        on("Asinh", &x),
+        positive("Acosh"),
+        positive("Reciprocal"),
+        bare("Reciprocal").within(&x, -2.0, -0.5),
+        on("Max", &x).and(&x[1..]).and(&[1]),
+        on("Max", &x),
+        on("Min", &x).and(&[4, 1]),
+        on("Min", &x).and(&x).and(&x).fixed_batch(),
+        on("Mean", &x).and(&[5]).and(&[4, 1]),
+        on("Mean", &x),
+        positive("Pow").and(&[5]),
+        positive("Pow").and(&[4, 1]).at(7),
+        on("Pow", &x).fixed(Tensor::from_f64(&[5], &[2.0, 3.0, 0.0, 1.0, 2.0])),
+        on("Pow", &x).list(&[3]),
+        on("Pow", &x).list(&[2, 1, 0, 3, 2]),
+        positive("Mod").within(&[5], 0.4, 0.9).int("fmod", 1),
+        bare("Mod").within(&x, -3.9, -3.1).within(&[4, 1], 1.1, 1.5).int("fmod", 1),
+    ]
 }
 
 fn normalizations() -> Vec<Case> {

@@ -56,6 +56,17 @@ fn element_wise_kinks() {
     let sixth = 1.0 / 6.0;
     let hard_sigmoid = on("HardSigmoid", x).float("alpha", sixth as f32).float("beta", 0.5);
     element_wise(hard_sigmoid, at, &[0.0, sixth, sixth, sixth, 0.0, 0.0]);
+    // F.elu(x, 0.5), F.celu(x, 0.5), F.threshold(x, 1, 0), F.hardshrink(x, 1), F.prelu(x, torch.tensor([0.3]))
+    let [e3, e1] = [(-3.0f64).exp(), (-1.0f64).exp()];
+    element_wise(on("Elu", x).float("alpha", 0.5), at, &[0.5 * e3, 0.5 * e1, 0.5, 1.0, 1.0, 1.0]);
+    element_wise(on("Celu", x).float("alpha", 0.5), at, &[e3 * e3, e1 * e1, 1.0, 1.0, 1.0, 1.0]);
+    element_wise(on("ThresholdedRelu", x), at, &[0.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+    element_wise(on("Shrink", x).float("lambd", 1.0), at, &[1.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+    element_wise(on("PRelu", x).fixed(Tensor::from_f64(&[1], &[0.3])), at, &[0.3, 0.3, 0.3, 1.0, 1.0, 1.0]);
+    // F.selu
+    let (gamma, alpha) = (1.0507009873554805, 1.6732632423543772);
+    let low = gamma * alpha;
+    element_wise(on("Selu", x), at, &[low * e3, low * e1, low, gamma, gamma, gamma]);
     // F.hardswish
     element_wise(on("HardSwish", x), at, &[0.0, sixth, 0.5, 5.0 * sixth, 1.0, 1.0]);
 }
@@ -84,6 +95,22 @@ fn the_step_of_a_rectifier_is_exact_for_normal_numbers() {
         let slope = results[0][0];
         assert!(slope == 0.0 || (slope - 0.3).abs() < 1e-3, "{choice:?}: {slope}");
     }
+}
+
+/// torch.maximum(a, b).sum().backward(), and minimum.
+#[test]
+fn equal_operands_share() {
+    let (a, b): (&[f64], &[f64]) = (&[1.0, 2.0, 3.0], &[2.0, 2.0, 2.0]);
+    let points: [(&[usize], &[f64]); 2] = [(&[1, 3], a), (&[1, 3], b)];
+    check(on("Max", &[1, 3]).and(&[1, 3]), &points, &[&[0.0, 0.5, 1.0], &[1.0, 0.5, 0.0]]);
+    check(on("Min", &[1, 3]).and(&[1, 3]), &points, &[&[1.0, 0.5, 0.0], &[0.0, 0.5, 1.0]]);
+}
+
+/// (x ** e).sum().backward() with both gradients.
+#[test]
+fn powers_of_zero() {
+    let points: [(&[usize], &[f64]); 2] = [(&[1, 4], &[0.0, 0.0, 0.0, 2.0]), (&[1, 4], &[0.0, 1.0, 2.0, 0.0])];
+    check(on("Pow", &[1, 4]).and(&[1, 4]), &points, &[&[0.0, 1.0, 0.0, 0.0], &[0.0, 0.0, 0.0, 2.0f64.ln()]]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Element-wise functions of several values: ONNX's multidirectional broadcasting.
 
-use crate::ir::{DType, Dim, Elem, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Known, Rule, View, broadcast};
+use crate::ir::{Dim, Elem, TensorType, ValueId};
+use crate::operator::{Builder, Grad, Known, Rule, View, broadcast, fold};
 
 /// The type of a function of all inputs, which have one element type.
 pub(in crate::ops) fn combined(n: &View) -> Rule<Vec<TensorType>> {
@@ -17,32 +17,48 @@ pub(in crate::ops) fn combined(n: &View) -> Rule<Vec<TensorType>> {
     Ok(vec![TensorType { dtype: first.dtype, shape }])
 }
 
-/// Element arithmetic on shapes, for rank-1 operands of one length (or length 1) and scalars.
-pub(in crate::ops) fn on_shapes(n: &View, f: impl Fn(Elem, Elem) -> Option<Elem>) -> Option<Known> {
-    if n.ty(0).ok()?.dtype.is_float() {
-        return None;
+/// Arithmetic on the elements of shapes and of integer constants, from the first operand to the last.
+pub(in crate::ops) fn on_elements(n: &View, f: impl Fn(Elem, Elem) -> Option<Elem>) -> Option<Known> {
+    let ty = combined(n).ok()?.pop().filter(|ty| !ty.dtype.is_float())?;
+    let shape = ty.dims()?;
+    shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).filter(|&count| count <= fold::LIMIT)?;
+    let mut result = spread(n, 0, &shape)?;
+    for i in 1..n.node.inputs.len() {
+        result = result.into_iter().zip(spread(n, i, &shape)?).map(|(a, b)| f(a, b)).collect::<Option<_>>()?;
     }
-    let (a, b) = (n.elems(0)?, n.elems(1)?);
-    let len = a.len().max(b.len());
-    if (a.len() != len && a.len() != 1) || (b.len() != len && b.len() != 1) || n.ty(0).ok()?.rank() > 1 || n.ty(1).ok()?.rank() > 1 {
-        return None;
+    if ty.rank() <= 1 {
+        return fold::known(&ty, result);
     }
-    let pick = |v: &[Elem], i: usize| if v.len() == 1 { v[0] } else { v[i] };
-    let elems: Vec<Elem> = (0..len).map(|i| f(pick(&a, i), pick(&b, i))).collect::<Option<_>>()?;
-    let numbers: Option<Vec<i64>> = elems.iter().map(|e| if let Elem::Int(v) = e { Some(*v) } else { None }).collect();
-    match numbers {
-        Some(v) if n.ty(0).ok()?.dtype == DType::I64 => {
-            let rank0 = n.ty(0).ok()?.rank() == 0 && n.ty(1).ok()?.rank() == 0;
-            Some(Known::Tensor(Tensor::from_i64(if rank0 { &[] } else { std::slice::from_ref(&len) }, &v)))
+    let numbers: Option<Vec<i64>> = result.into_iter().map(|e| if let Elem::Int(v) = e { Some(v) } else { None }).collect();
+    fold::integers(ty.dtype, &shape, &numbers?).map(Known::Tensor)
+}
+
+/// The elements of operand `i`, repeated to a shape that it broadcasts to.
+fn spread(n: &View, i: usize, shape: &[usize]) -> Option<Vec<Elem>> {
+    let (own, elems) = match fold::list(n, i) {
+        Some(elems) => (n.ty(i).ok()?.dims()?, elems),
+        None => {
+            let t = fold::constant(n, i)?;
+            (t.shape().to_vec(), t.to_i64().ok()?.into_iter().map(Elem::Int).collect())
         }
-        Some(_) => None,
-        None => Some(Known::Elems(elems)),
-    }
+    };
+    let (strides, lead) = (fold::strides(&own), shape.len() - own.len());
+    let source = |mut place: usize| {
+        let mut at = 0;
+        for axis in (0..shape.len()).rev() {
+            let here = place % shape[axis];
+            place /= shape[axis];
+            if axis >= lead && own[axis - lead] != 1 {
+                at += here * strides[axis - lead];
+            }
+        }
+        elems.get(at).copied()
+    };
+    (0..shape.iter().product()).map(source).collect()
 }
 
 /// The gradient of a sum: each operand gets `dy`.
-pub(in crate::ops) fn handed_on(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
-    let dy = g.dy()?;
+pub(in crate::ops) fn handed_on(b: &mut Builder, g: &Grad, dy: ValueId) -> Rule<Vec<Option<ValueId>>> {
     (0..g.node.inputs.len()).map(|i| if g.needs(i) { Ok(Some(b.unbroadcast(dy, &b.ty(g.input(i)?).clone())?)) } else { Ok(None) }).collect()
 }
 

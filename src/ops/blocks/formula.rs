@@ -85,8 +85,8 @@ impl<'f> Expr<'f> {
         }
     }
 
-    /// A function of single elements.
-    fn unary(self, op: &str) -> Expr<'f> {
+    /// A function of single elements, by the operator's name.
+    pub fn unary(self, op: &str) -> Expr<'f> {
         self.with(|b, v| b.op(op, &[v], Attrs::new()))
     }
 
@@ -125,6 +125,16 @@ impl<'f> Expr<'f> {
         self.unary("Tanh")
     }
 
+    /// `log(1 + eˣ)`.
+    pub fn softplus(self) -> Expr<'f> {
+        self.unary("Softplus")
+    }
+
+    /// The natural logarithm.
+    pub fn log(self) -> Expr<'f> {
+        self.unary("Log")
+    }
+
     /// The error function.
     pub fn erf(self) -> Expr<'f> {
         self.unary("Erf")
@@ -145,6 +155,16 @@ impl<'f> Expr<'f> {
         self.binary("Max", other)
     }
 
+    /// The smaller of two, element by element.
+    pub fn min(self, other: impl Operand<'f>) -> Expr<'f> {
+        self.binary("Min", other)
+    }
+
+    /// The power.
+    pub fn pow(self, other: impl Operand<'f>) -> Expr<'f> {
+        self.binary("Pow", other)
+    }
+
     /// Whether it is larger.
     pub fn greater(self, other: impl Operand<'f>) -> Expr<'f> {
         self.binary("Greater", other)
@@ -156,13 +176,18 @@ impl<'f> Expr<'f> {
     }
 
     /// Whether both are equal.
-    pub fn equals(self, other: Expr<'f>) -> Expr<'f> {
+    pub fn equals(self, other: impl Operand<'f>) -> Expr<'f> {
         self.binary("Equal", other)
     }
 
     /// Whether both are true.
     pub fn and(self, other: Expr<'f>) -> Expr<'f> {
         self.binary("And", other)
+    }
+
+    /// Whether it is false.
+    pub fn not(self) -> Expr<'f> {
+        self.unary("Not")
     }
 
     /// `yes` where this is true, else `no`.

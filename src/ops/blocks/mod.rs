@@ -6,8 +6,10 @@ mod formula;
 pub(super) mod indexed;
 mod per_sample;
 pub(super) mod phases;
+pub(crate) mod pointwise;
 pub(super) mod step;
 pub(super) mod strided;
 
 pub use formula::{Expr, Operand, formula};
 pub use per_sample::{Squares, repeat};
+pub use pointwise::Pointwise;

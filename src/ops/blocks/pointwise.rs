@@ -1,0 +1,71 @@
+//! Operators that are a formula of one value: its slope, and where the emitted opset lacks the operator the function itself.
+
+use super::{Expr, formula};
+use crate::ir::{Attr, TensorType, ValueId};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, unchanged};
+
+/// `(x, dy) → dx`; the attribute `of` names the operator.
+pub const GRAD: Function = Function::elementwise("PointwiseGrad");
+
+/// A formula of `x` and the attributes, in their order.
+type Formula = for<'f> fn(Expr<'f>, &[f64]) -> Expr<'f>;
+
+/// An operator on single elements.
+pub struct Pointwise {
+    /// Its name; with a `value` also the declaration of the function.
+    pub function: Function,
+    /// Its float attributes, with ONNX's defaults.
+    pub attributes: &'static [(&'static str, f32)],
+    /// The function, where it is written out.
+    pub value: Option<Formula>,
+    /// Its derivative.
+    pub slope: Formula,
+    /// For the page of operators.
+    pub notes: &'static str,
+}
+
+impl Pointwise {
+    /// Of an operator that the emitted opset has, without attributes.
+    pub const fn new(name: &'static str, slope: Formula) -> Pointwise {
+        Pointwise { function: Function::elementwise(name), attributes: &[], value: None, slope, notes: "" }
+    }
+
+    fn settings(&self, node: &crate::ir::Node) -> Vec<f64> {
+        self.attributes.iter().map(|&(name, default)| node.float(name, default) as f64).collect()
+    }
+}
+
+impl Operator for Pointwise {
+    fn op_type(&self) -> &'static str {
+        self.function.name
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::ELEMENTWISE
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        self.attributes.iter().try_for_each(|&(name, default)| cx.float(name, default).map(drop))
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        unchanged(n)
+    }
+
+    fn body(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
+        let (Some(value), &[x]) = (self.value, inputs) else { return Ok(None) };
+        let settings = self.settings(n.node);
+        Ok(Some(b.formula([x], |[x]| [value(x, &settings)])?.to_vec()))
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let (settings, mut attributes) = (self.settings(&g.node), g.node.attrs.clone());
+        attributes.insert("of".into(), Attr::String(self.function.name.into()));
+        let [dx] = b.call(&GRAD, [g.input(0)?, g.dy()?], attributes, formula(|[x, dy]| [dy * (self.slope)(x, &settings)]))?;
+        Ok(vec![Some(dx)])
+    }
+
+    fn notes(&self) -> &'static str {
+        self.notes
+    }
+}

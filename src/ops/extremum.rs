@@ -1,0 +1,74 @@
+//! The largest and the smallest of any number of values.
+
+use super::blocks::broadcasting::{combined, on_elements};
+use crate::ir::{Attrs, Elem, TensorType, ValueId};
+use crate::operator::{Builder, Facts, Function, Grad, Known, Operator, Rule, View};
+
+/// `(dy, y, x…) → dx…`, broadcast, for those that are needed.
+pub const GRAD: Function = Function::new("ExtremumGrad");
+
+/// Each of the `k` operands that the result equals takes `dy / k`: of two equal ones each takes half, as in PyTorch's `maximum`.
+fn gradient(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+    let operands: Vec<ValueId> = (0..g.node.inputs.len()).map(|i| g.input(i)).collect::<Rule<_>>()?;
+    let all = [vec![g.dy()?, g.output(0)], operands.clone()].concat();
+    let shares = b.call_list(&GRAD, &all, Attrs::new(), |b, inputs| {
+        let (dy, y) = (inputs[0], inputs[1]);
+        let mut hits = vec![];
+        for &x in &inputs[2..] {
+            let [hit] = b.formula([x, y, dy], |[x, y, dy]| [x.equals(y).cast_like(dy)])?;
+            hits.push(hit);
+        }
+        let count = b.total(&hits)?;
+        let share = b.div(dy, count)?;
+        hits.iter().enumerate().filter(|(i, _)| g.needs(*i)).map(|(_, &hit)| b.mul(hit, share)).collect()
+    })?;
+    let mut shares = shares.into_iter();
+    let own = |(i, &x): (usize, &ValueId)| match if g.needs(i) { shares.next() } else { None } {
+        Some(share) => b.unbroadcast(share, &b.ty(x).clone()).map(Some),
+        None => Ok(None),
+    };
+    operands.iter().enumerate().map(own).collect()
+}
+
+macro_rules! extrema {
+    ($($(#[$about:meta])* $name:ident: $pick:ident;)*) => {$(
+        $(#[$about])*
+        pub struct $name;
+
+        impl Operator for $name {
+            fn op_type(&self) -> &'static str {
+                stringify!($name)
+            }
+
+            fn facts(&self) -> Facts {
+                Facts::ELEMENTWISE
+            }
+
+            fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+                combined(n)
+            }
+
+            fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+                gradient(b, g)
+            }
+
+            fn evaluate(&self, n: &View) -> Option<Known> {
+                on_elements(n, |a, b| match (a, b) {
+                    (Elem::Int(a), Elem::Int(b)) => Some(Elem::Int(a.$pick(b))),
+                    _ => None,
+                })
+            }
+
+            fn notes(&self) -> &'static str {
+                "any number of operands; equal ones share the gradient, as in PyTorch's maximum"
+            }
+        }
+    )*};
+}
+
+extrema! {
+    /// The largest of several values.
+    Max: max;
+    /// The smallest of several values.
+    Min: min;
+}

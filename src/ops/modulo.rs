@@ -1,0 +1,60 @@
+//! The remainder of a division.
+
+use super::blocks::broadcasting::{combined, on_elements};
+use crate::ir::{Elem, TensorType, ValueId};
+use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View};
+
+/// `a − b·q`: with `fmod` the quotient `q` is rounded towards 0, which is the only form for floats; without it, of integers, downwards.
+/// `da = dy`, `db = −dy·q`, as in PyTorch's `fmod`.
+pub struct Mod;
+
+impl Operator for Mod {
+    fn op_type(&self) -> &'static str {
+        "Mod"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::ELEMENTWISE
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        let towards_zero = cx.int("fmod", 0)? != 0;
+        match cx.ty(0)?.dtype.is_float() && !towards_zero {
+            true => Err("of floats ONNX has no remainder with `fmod` 0".into()),
+            false => Ok(()),
+        }
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        combined(n)
+    }
+
+    fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
+        let (x, divisor, dy) = (g.input(0)?, g.input(1)?, g.dy()?);
+        let dx = if g.needs(0) { Some(b.unbroadcast(dy, &b.ty(x).clone())?) } else { None };
+        let other = if g.needs(1) {
+            let [part] = b.formula([x, divisor, g.output(0), dy], |[x, divisor, y, dy]| [-dy * ((x - y) / divisor).unary("Round")])?;
+            Some(b.unbroadcast(part, &b.ty(divisor).clone())?)
+        } else {
+            None
+        };
+        Ok(vec![dx, other])
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        let towards_zero = n.node.int("fmod", 0) != 0;
+        on_elements(n, |a, b| match (a, b) {
+            (Elem::Int(a), Elem::Int(b)) => {
+                let rest = a.checked_rem(b)?;
+                let other_side = !towards_zero && rest != 0 && (rest < 0) != (b < 0);
+                Some(Elem::Int(if other_side { rest + b } else { rest }))
+            }
+            (Elem::Batch(a), Elem::Int(b)) => usize::try_from(b).ok().filter(|&b| b > 0 && a % b == 0).map(|_| Elem::Int(0)),
+            _ => None,
+        })
+    }
+
+    fn notes(&self) -> &'static str {
+        "floats with `fmod`; integers"
+    }
+}
