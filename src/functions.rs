@@ -5,8 +5,8 @@ use crate::loss::{self, bss, cross_entropy, delta, lwf};
 use crate::operator::Function;
 use crate::ops::blocks::pointwise;
 use crate::ops::{
-    activation, average_pool, batch_norm, clip, conv, erf, extremum, gelu, global_pool, hard_sigmoid, hard_swish, leaky_relu, max_pool,
-    normalization, pow, prelu, reduce, relu, sigmoid, softmax, softplus, softsign, tanh,
+    activation, average_pool, batch_norm, clip, conv, erf, extremum, gelu, global_pool, hard_sigmoid, hard_swish, leaky_relu, lrn,
+    max_pool, normalization, pow, prelu, reduce, reduce_formula, relu, sigmoid, softmax, softplus, softsign, tanh,
 };
 use crate::optim::{adamw, clip as clip_norm, ema, lars, sgd, spd};
 use crate::penalty::{self, gl_sp, gl_sp_fisher, l1_sp, l2, l2_sp, l2_sp_fisher};
@@ -28,12 +28,14 @@ pub static FUNCTIONS: &[&Function] = &[
     &hard_sigmoid::GRAD,
     &hard_swish::GRAD,
     &leaky_relu::GRAD,
+    &lrn::GRAD,
     &max_pool::GRAD,
     &normalization::GRAD,
     &pointwise::GRAD,
     &pow::GRAD,
     &prelu::GRAD,
     &reduce::MAX_GRAD,
+    &reduce_formula::GRAD,
     &relu::GRAD,
     &sigmoid::GRAD,
     &softmax::GRAD,
@@ -50,9 +52,11 @@ pub static FUNCTIONS: &[&Function] = &[
     &activation::SWISH.function,
     &batch_norm::TRAIN,
     &gelu::GELU,
+    &lrn::FORWARD,
     &normalization::GROUP,
     &normalization::INSTANCE,
     &normalization::RMS,
+    &reduce_formula::LOG_SUM_EXP,
     // Losses and regularizers
     &bss::PENALTY,
     &cross_entropy::CROSS_ENTROPY,

@@ -37,7 +37,10 @@ fn gradients(graph: &mut Graph, op: &str, attrs: Attrs, further: &[Tensor]) {
 fn of_operators(graph: &mut Graph) {
     for op in [
         "Erf",
+        "Celu",
         "Gelu",
+        "Mish",
+        "Swish",
         "HardSigmoid",
         "HardSwish",
         "LeakyRelu",
@@ -47,6 +50,7 @@ fn of_operators(graph: &mut Graph) {
         "Softsign",
         "Tanh",
         "GlobalMaxPool",
+        "ReduceLogSumExp",
         "ReduceMax",
     ] {
         gradients(graph, op, Attrs::new(), &[]);
@@ -63,6 +67,7 @@ fn of_operators(graph: &mut Graph) {
     gradients(graph, "BatchNormalization", Attrs::new(), &channels);
     gradients(graph, "InstanceNormalization", Attrs::new(), &channels[..2]);
     gradients(graph, "GroupNormalization", attrs([("num_groups", Attr::Int(3))]), &channels[..2]);
+    gradients(graph, "LRN", attrs([("size", Attr::Int(3))]), &[]);
     gradients(graph, "PRelu", Attrs::new(), &[Tensor::zeros(DType::F32, &[3, 1, 1])]);
     gradients(graph, "Pow", Attrs::new(), &[Tensor::zeros(DType::F32, &[6])]);
     gradients(graph, "Max", Attrs::new(), &[Tensor::zeros(DType::F32, &[6])]);

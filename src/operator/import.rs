@@ -118,6 +118,13 @@ impl Import<'_> {
         self.graph.constant(&name, tensor)
     }
 
+    /// Says that the node is what was built as `value`, under the name of its output.
+    pub fn becomes(&mut self, value: ValueId) {
+        self.op_type = "Identity".into();
+        self.inputs = vec![Some(value)];
+        self.attrs.clear();
+    }
+
     /// A builder on the graph, for rules that put other nodes in this one's place.
     pub fn builder(&mut self) -> Builder<'_> {
         let mut b = Builder::new(self.graph);

@@ -104,7 +104,7 @@ fn spread_windows(b: &mut Builder, window: &Window, input: &[usize], g: ValueId)
     b.op("AveragePool", &[padded], average_attrs(&means, true))
 }
 
-fn average_attrs(window: &Window, include_pad: bool) -> Attrs {
+pub(super) fn average_attrs(window: &Window, include_pad: bool) -> Attrs {
     let mut attrs = Phases::attrs(window);
     // Opset 17 has no dilations here.
     attrs.remove("dilations");

@@ -33,7 +33,8 @@ impl Operator for Mod {
         let (x, divisor, dy) = (g.input(0)?, g.input(1)?, g.dy()?);
         let dx = if g.needs(0) { Some(b.unbroadcast(dy, &b.ty(x).clone())?) } else { None };
         let other = if g.needs(1) {
-            let [part] = b.formula([x, divisor, g.output(0), dy], |[x, divisor, y, dy]| [-dy * ((x - y) / divisor).unary("Round")])?;
+            let [part] =
+                b.formula([x, divisor, g.output(0), dy], |[x, divisor, y, dy]| [-dy * ((x - y) / divisor + 0.5).unary("Floor")])?;
             Some(b.unbroadcast(part, &b.ty(divisor).clone())?)
         } else {
             None

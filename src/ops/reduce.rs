@@ -10,12 +10,12 @@ pub const MAX_GRAD: Function = Function::new("ReduceMaxGrad");
 
 /// The axes, all of them listed, sorted and counted from 0; in `ReduceSum` as input 1, elsewhere as attribute, as opset 17
 /// has it.
-fn import(cx: &mut Import) -> Rule<()> {
+pub(super) fn import(cx: &mut Import) -> Rule<()> {
     cx.int("keepdims", 1)?;
     let given = cx.ints_from_input("axes", 1)?.unwrap_or_default();
     let keep_all = cx.source.int("noop_with_empty_axes").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
     if given.is_empty() && keep_all {
-        if cx.op_type == "ReduceSumSquare" {
+        if !matches!(cx.op_type.as_str(), "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd") {
             return Err("over no axes at all its meaning is not clear".into());
         }
         cx.op_type = "Identity".into();
@@ -33,12 +33,12 @@ fn import(cx: &mut Import) -> Rule<()> {
 }
 
 /// The axes of a canonical node.
-fn reduced(n: &View) -> Rule<Vec<usize>> {
+pub(super) fn reduced(n: &View) -> Rule<Vec<usize>> {
     let list = if n.input(1).is_some() { n.known_ints(1, "the list of axes")? } else { n.node.ints("axes").to_vec() };
     axes(&list, n.ty(0)?.rank())
 }
 
-fn infer(n: &View) -> Rule<Vec<TensorType>> {
+pub(super) fn infer(n: &View) -> Rule<Vec<TensorType>> {
     let x = n.ty(0)?;
     let gone = reduced(n)?;
     let keep = n.node.int("keepdims", 1) == 1;
@@ -51,7 +51,7 @@ fn infer(n: &View) -> Rule<Vec<TensorType>> {
 }
 
 /// `v`, of the output's shape, with the reduced axes as axes of length 1.
-fn kept(b: &mut Builder, g: &Grad, v: ValueId) -> Rule<ValueId> {
+pub(super) fn kept(b: &mut Builder, g: &Grad, v: ValueId) -> Rule<ValueId> {
     let x = g.input(0)?;
     let gone = reduced(&View { graph: b.graph, node: &g.node })?;
     let shape: Vec<Dim> = b.shape(x).iter().enumerate().map(|(i, d)| if gone.contains(&i) { Dim::Known(1) } else { *d }).collect();
@@ -59,7 +59,7 @@ fn kept(b: &mut Builder, g: &Grad, v: ValueId) -> Rule<ValueId> {
 }
 
 /// The list of cotangents: the first input's, none for the axes.
-fn only(g: &Grad, dx: ValueId) -> Vec<Option<ValueId>> {
+pub(super) fn only(g: &Grad, dx: ValueId) -> Vec<Option<ValueId>> {
     std::iter::once(Some(dx)).chain(g.node.inputs.iter().skip(1).map(|_| None)).collect()
 }
 
@@ -186,6 +186,11 @@ impl Operator for ReduceMax {
     }
 }
 
+/// The attributes of a reduction.
+fn over(axes: &[usize], keep: bool) -> Attrs {
+    attrs([("axes", Attr::Ints(axes.iter().map(|&x| x as i64).collect())), ("keepdims", Attr::Int(keep as i64))])
+}
+
 impl Builder<'_> {
     /// Sums over `axes` (counted from 0).
     pub fn sum(&mut self, a: ValueId, axes: &[usize], keep: bool) -> Rule<ValueId> {
@@ -196,6 +201,16 @@ impl Builder<'_> {
         self.apply(&ReduceSum, &[a, list], attrs([("keepdims", Attr::Int(keep as i64))]))
     }
 
+    /// The largest over `axes` (counted from 0), which stay with length 1.
+    pub fn largest(&mut self, a: ValueId, axes: &[usize]) -> Rule<ValueId> {
+        self.apply(&ReduceMax, &[a], over(axes, true))
+    }
+
+    /// The product over `axes` (counted from 0), which stay with length 1.
+    pub fn product(&mut self, a: ValueId, axes: &[usize]) -> Rule<ValueId> {
+        self.op("ReduceProd", &[a], over(axes, true))
+    }
+
     /// The sum of the squares of all elements, a scalar.
     pub fn sum_square(&mut self, a: ValueId) -> Rule<ValueId> {
         self.apply(&ReduceSumSquare, &[a], attrs([("keepdims", Attr::Int(0))]))
@@ -203,7 +218,6 @@ impl Builder<'_> {
 
     /// Means over `axes` (counted from 0).
     pub fn mean(&mut self, a: ValueId, axes: &[usize], keep: bool) -> Rule<ValueId> {
-        let list = Attr::Ints(axes.iter().map(|&x| x as i64).collect());
-        self.apply(&ReduceMean, &[a], attrs([("axes", list), ("keepdims", Attr::Int(keep as i64))]))
+        self.apply(&ReduceMean, &[a], over(axes, keep))
     }
 }

@@ -1,9 +1,9 @@
-//! Softmax and its logarithm along one axis (the meaning since opset 13).
+//! Softmax, its logarithm and its limit along one axis (the meaning since opset 13).
 
 use super::blocks::formula;
-use crate::ir::{Attr, Dim, TensorType, ValueId};
+use crate::ir::{Attr, Dim, TensorType, ValueId, product};
 use crate::operator::attrs;
-use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, View, axis, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, Status, View, axis, floating};
 
 /// `(y, dy) → dx`.
 pub const GRAD: Function = Function::new("SoftmaxGrad");
@@ -11,16 +11,23 @@ pub const GRAD: Function = Function::new("SoftmaxGrad");
 /// `(y, dy) → dx`.
 pub const LOG_GRAD: Function = Function::new("LogSoftmaxGrad");
 
-/// Before opset 13 the operator worked on everything from `axis` on at once; that is the same thing where `axis` is the last
-/// axis that is longer than 1.
+/// Before opset 13 the operator worked on everything from `axis` on at once, flattened.
 fn import(cx: &mut Import) -> Rule<()> {
-    let rank = cx.ty(0)?.rank();
+    let x = cx.ty(0)?.clone();
     let a = cx.source.int("axis").map_err(|e| e.to_string())?.unwrap_or(if cx.opset < 13 { 1 } else { -1 });
-    let a = axis(a, rank)?;
-    if cx.opset < 13 && cx.ty(0)?.shape[a + 1..].iter().any(|d| *d != Dim::Known(1)) {
-        return Err(format!("at opset {} it normalises over axes {a} to {} at once, which is not supported", cx.opset, rank - 1));
+    let a = axis(a, x.rank())?;
+    let attributes = attrs([("axis", Attr::Int(a as i64))]);
+    if cx.opset < 13 && x.shape[a + 1..].iter().any(|d| *d != Dim::Known(1)) {
+        let all = product(&x.shape[a..]).ok_or("the axes that it normalises are impossibly large together")?;
+        let (op, source) = (cx.op_type.clone(), cx.input(0)?);
+        let mut b = cx.builder();
+        let flat = b.reshape(source, &[&x.shape[..a], &[all]].concat())?;
+        let flat = b.op(&op, &[flat], attributes)?;
+        let whole = b.reshape(flat, &x.shape)?;
+        cx.becomes(whole);
+        return Ok(());
     }
-    cx.set("axis", Attr::Int(a as i64));
+    cx.attrs.extend(attributes);
     Ok(())
 }
 
@@ -86,5 +93,26 @@ impl Operator for LogSoftmax {
         });
         let [dx] = b.call(&LOG_GRAD, [g.output(0), g.dy()?], attrs([("axis", Attr::Int(a as i64))]), rule)?;
         Ok(vec![Some(dx)])
+    }
+}
+
+/// 1 at the first largest element along the axis, else 0.
+pub struct Hardmax;
+
+impl Operator for Hardmax {
+    fn op_type(&self) -> &'static str {
+        "Hardmax"
+    }
+
+    fn status(&self) -> Status {
+        Status::ZeroGradient
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        import(cx)
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        infer(n)
     }
 }

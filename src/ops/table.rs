@@ -1,6 +1,11 @@
 //! The one table of operators. Dispatch, docs/operators.md and the whole-table tests all come from it.
 
-use super::{abs, activation, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, erf, exp, expand, extremum, gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log, matmul, max_pool, modulo, mul, neg, normalization, not, pad, pow, prelu, reduce, relu, reshape, scatter, select, shape, sigmoid, slice, softmax, softplus, softsign, split, sqrt, steps, sub, sum, tanh, transpose, trigonometry};
+use super::{
+    abs, activation, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, erf,
+    exp, expand, extremum, gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log, lp, lrn,
+    matmul, max_pool, modulo, mul, neg, normalization, not, pad, pow, prelu, reduce, reduce_formula, relu, reshape, scatter, select, shape,
+    sigmoid, slice, softmax, softplus, softsign, split, sqrt, steps, sub, sum, tanh, transpose, trigonometry,
+};
 use crate::ir::{Attrs, Node, ValueId};
 use crate::operator::{Builder, Known, Operator, Rule, View};
 use std::collections::HashMap;
@@ -60,6 +65,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &sub::Sub,
     &sum::Mean,
     &sum::Sum,
+    &softmax::Hardmax,
     &softmax::LogSoftmax,
     &softmax::Softmax,
     // Comparisons
@@ -86,17 +92,28 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &normalization::GroupNormalization,
     &normalization::InstanceNormalization,
     &normalization::LayerNormalization,
+    &lp::LpNormalization,
+    &lp::MeanVarianceNormalization,
+    &lrn::LRN,
     &normalization::RMSNormalization,
     // Windows
     &average_pool::AveragePool,
+    &lp::LpPool,
     &max_pool::MaxPool,
     // Reductions
     &global_pool::GlobalAveragePool,
     &global_pool::GlobalMaxPool,
+    &lp::GlobalLpPool,
     &reduce::ReduceMax,
     &reduce::ReduceMean,
     &reduce::ReduceSum,
     &reduce::ReduceSumSquare,
+    &reduce_formula::ReduceL1,
+    &reduce_formula::ReduceL2,
+    &reduce_formula::ReduceLogSum,
+    &reduce_formula::ReduceLogSumExp,
+    &reduce_formula::ReduceMin,
+    &reduce_formula::ReduceProd,
     // Shape and layout
     &cast::Cast,
     &cast_like::CastLike,

@@ -198,6 +198,9 @@ fn element_wise() -> Vec<Case> {
         on("Softmax", &[3, 4]),
         on("Softmax", &x).int("axis", 1),
         on("Softmax", &[3, 4]).at(11),
+        on("Softmax", &x).at(11),
+        on("Softmax", &x).int("axis", 0).at(7).fixed_batch(),
+        on("LogSoftmax", &[3, 2, 4, 5]).int("axis", 2).at(11),
         on("LogSoftmax", &[3, 4]),
         on("LogSoftmax", &x).int("axis", 1),
         on("Where", &x).fixed_condition(&x[1..]).and(&x[1..]),
@@ -285,6 +288,13 @@ fn normalizations() -> Vec<Case> {
         grouped(&[6], 1, 21).float("epsilon", 0.1),
         grouped(&[3], 3, 18),
         grouped(&[6], 6, 18),
+        on("LpNormalization", &[3, 4, 5]),
+        on("LpNormalization", &[3, 4, 5]).int("p", 1).int("axis", 1),
+        on("MeanVarianceNormalization", &image),
+        on("MeanVarianceNormalization", &image).ints("axes", &[1, 3]).at(9),
+        on("LRN", &image).int("size", 3).float("alpha", 0.5),
+        on("LRN", &image).int("size", 4).float("alpha", 0.7).float("beta", 0.5).float("bias", 2.0),
+        on("LRN", &[2, 3, 5]).int("size", 5).float("alpha", 0.5),
         affine("GroupNormalization", &[2, 6], &[6]).int("num_groups", 2).at(21),
     ]
 }
@@ -405,6 +415,14 @@ fn windows() -> Vec<Case> {
         mean(&image, &[9, 3]).ints("strides", &[1, 2]),
         mean(&[2, 3, 11], &[3]).ints("strides", &[2]).ints("pads", &[1, 1]),
         mean(&[2, 2, 5, 4, 6], &[2, 2, 2]).ints("strides", &[2, 1, 2]),
+        pool("LpPool", &image, &[2, 2]).ints("strides", &[2, 2]),
+        pool("LpPool", &image, &[3, 3]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 0]).int("p", 1),
+        pool("LpPool", &image, &[3, 2]).int("p", 3),
+        pool("LpPool", &image, &[3, 3]).ints("strides", &[2, 2]).string("auto_pad", "SAME_UPPER"),
+        pool("LpPool", &image, &[3, 3]).ints("strides", &[2, 2]).int("ceil_mode", 1).at(18),
+        on("GlobalLpPool", &image),
+        on("GlobalLpPool", &image).int("p", 1),
+        on("GlobalLpPool", &[2, 3, 4]).int("p", 3),
         on("GlobalAveragePool", &image),
         on("GlobalAveragePool", &[2, 3, 7]),
         on("GlobalMaxPool", &image),
@@ -426,7 +444,11 @@ fn reductions() -> Vec<Case> {
             on(op, &x).list(&[2]).int("keepdims", 0).at(18),
         ]
     };
-    let mut all: Vec<Case> = ["ReduceMean", "ReduceSumSquare", "ReduceMax"].into_iter().flat_map(attribute).collect();
+    let mut all: Vec<Case> =
+        ["ReduceMean", "ReduceSumSquare", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceProd"]
+            .into_iter()
+            .flat_map(attribute)
+            .collect();
     all.extend([
         on("ReduceSum", &x),
         on("ReduceSum", &x).list(&[1]),
@@ -434,6 +456,13 @@ fn reductions() -> Vec<Case> {
         on("ReduceSum", &x).list(&[0]).int("keepdims", 0),
         on("ReduceSum", &x).ints("axes", &[0, 1]).at(11),
         on("ReduceSum", &x).int("noop_with_empty_axes", 1),
+        on("ReduceProd", &x).int("noop_with_empty_axes", 1).at(18),
+        on("ReduceMin", &x).list(&[]).int("noop_with_empty_axes", 1).at(18),
+        on("ReduceL2", &x).list(&[]).at(18),
+        on("ReduceLogSumExp", &x).list(&[-1]).at(18),
+        bare("ReduceLogSum").within(&x, 0.5, 2.0),
+        bare("ReduceLogSum").within(&x, 0.5, 2.0).ints("axes", &[1]).int("keepdims", 0).at(11),
+        bare("ReduceLogSum").within(&x, 0.5, 2.0).list(&[0, -1]).at(18),
     ]);
     all
 }

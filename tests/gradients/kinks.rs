@@ -113,6 +113,26 @@ fn powers_of_zero() {
     check(on("Pow", &[1, 4]).and(&[1, 4]), &points, &[&[0.0, 1.0, 0.0, 0.0], &[0.0, 0.0, 0.0, 2.0f64.ln()]]);
 }
 
+/// x.prod(1), x.norm(dim=1), x.abs().sum(1), x.amin(1) of what holds zeros and equal elements.
+#[test]
+fn reductions_of_zeros() {
+    let x: &[f64] = &[2.0, 0.0, 3.0, 0.0, 0.0, 5.0, 1.0, 1.0, 4.0];
+    let over = |op| on(op, &[3, 3]).ints("axes", &[1]);
+    let points: [(&[usize], &[f64]); 1] = [(&[3, 3], x)];
+    check(over("ReduceProd"), &points, &[&[0.0, 6.0, 0.0, 0.0, 0.0, 0.0, 4.0, 4.0, 1.0]]);
+    check(over("ReduceL1"), &points, &[&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]]);
+    check(over("ReduceMin"), &points, &[&[0.0, 1.0, 0.0, 0.5, 0.5, 0.0, 0.5, 0.5, 0.0]]);
+    let zeros: [(&[usize], &[f64]); 1] = [(&[2, 2], &[0.0, 0.0, 3.0, -4.0])];
+    check(on("ReduceL2", &[2, 2]).ints("axes", &[1]), &zeros, &[&[0.0, 0.0, 0.6, -0.8]]);
+}
+
+/// torch.logsumexp(x, 1)
+#[test]
+fn logarithms_of_large_sums_are_finite() {
+    let points: [(&[usize], &[f64]); 1] = [(&[2, 2], &[1000.0, 1000.0, -1000.0, -2000.0])];
+    check(on("ReduceLogSumExp", &[2, 2]).ints("axes", &[1]), &points, &[&[0.5, 0.5, 1.0, 0.0]]);
+}
+
 #[test]
 fn ties() {
     // F.max_pool2d(x, 2, 1): the first takes all.

@@ -243,6 +243,11 @@ impl<'f> Expr<'f> {
         })
     }
 
+    /// Repeated along the axes where it has length 1 and another value has not.
+    pub fn expand_like(self, like: Expr<'f>) -> Expr<'f> {
+        self.with_both(like, |b, v, like| b.expand_like(v, like))
+    }
+
     /// With another element type.
     pub fn cast(self, to: DType) -> Expr<'f> {
         self.with(|b, v| b.cast(v, to))
