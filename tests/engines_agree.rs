@@ -101,6 +101,15 @@ cases! {
     resnet50: "resnet50.onnx", None, BatchSize::Fixed(3);
 }
 
+/// Weights behind nodes that read constants alone. These networks are small and their gradients too: with a larger step the rounding of the
+/// weights vanishes beside it.
+#[test]
+fn weights_behind_other_nodes() {
+    for name in ["chains3.onnx", "chains11.onnx"] {
+        agree_with(name, Options { batch: BatchSize::Fixed(3), lr: Some(1.0), ..Options::default() });
+    }
+}
+
 /// Every optimizer, with everything that can be added to one.
 #[test]
 fn optimizers() {

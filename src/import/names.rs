@@ -6,7 +6,7 @@ use std::collections::HashSet;
 /// What frameworks call a parameter within its layer.
 fn suffix(kind: ParameterKind) -> &'static str {
     match kind {
-        ParameterKind::Kernel { .. } | ParameterKind::Scale => "weight",
+        ParameterKind::Kernel { .. } | ParameterKind::KernelPart | ParameterKind::Scale => "weight",
         ParameterKind::Bias | ParameterKind::Shift => "bias",
         ParameterKind::Mean => "running_mean",
         ParameterKind::Variance => "running_var",

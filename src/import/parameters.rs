@@ -51,9 +51,16 @@ pub enum FixedReason {
     Preparation,
     /// The same filter for every channel.
     Filter,
+    /// It has another element type than the layer that uses it, and is converted while the network runs.
+    Precision,
 }
 
 impl FixedReason {
+    /// Whether the constant can be trained where somebody wants it.
+    pub fn can_be_trained(self) -> bool {
+        self != FixedReason::Precision
+    }
+
     /// In a few words, for people.
     pub fn text(self) -> &'static str {
         match self {
@@ -62,6 +69,7 @@ impl FixedReason {
             FixedReason::Mask => "a mask",
             FixedReason::Preparation => "it prepares the images before the first layer",
             FixedReason::Filter => "the same filter for every channel",
+            FixedReason::Precision => "of another element type than its layer, which is not supported",
         }
     }
 }
@@ -84,7 +92,7 @@ struct Use {
 /// Finds the parameters in the order of use.
 pub(super) fn find(graph: &Graph) -> Found {
     let search = Search { graph, order: vec![], uses: HashMap::new(), seen: HashSet::new(), live: graph.live_nodes() }.run();
-    let prepared = preparations(graph, &search.uses);
+    let prepared = preparations(graph);
     let (mut found, mut aliases) = (Found::default(), HashSet::new());
     for value in search.order {
         let Use { enters, kind, node } = search.uses[&value];
@@ -98,7 +106,8 @@ pub(super) fn find(graph: &Graph) -> Found {
             false => no_parameter(graph, value),
         };
         let parameter = Parameter { value, enters, name, alias: unique(&mut aliases, alias), kind, node };
-        match why.or_else(|| same_filter(graph, &parameter)) {
+        let precision = (graph.ty(value).dtype != graph.ty(enters).dtype).then_some(FixedReason::Precision);
+        match precision.or(why).or_else(|| same_filter(graph, &parameter)) {
             None => found.parameters.push(parameter),
             Some(why) => found.fixed.push(FixedConstant { parameter, shape: graph.ty(value).dims().unwrap_or_default(), why }),
         }
@@ -172,9 +181,10 @@ impl Search<'_> {
 fn rank(kind: ParameterKind) -> usize {
     match kind {
         ParameterKind::Kernel { .. } => 0,
-        ParameterKind::Factor | ParameterKind::Addend => 2,
-        ParameterKind::Operand => 3,
-        _ => 1,
+        ParameterKind::KernelPart => 1,
+        ParameterKind::Factor | ParameterKind::Addend => 3,
+        ParameterKind::Operand => 4,
+        _ => 2,
     }
 }
 
@@ -183,16 +193,24 @@ fn rank(kind: ParameterKind) -> usize {
 fn before(view: &View, i: usize, kind: ParameterKind, declared: ParameterKind) -> Option<ParameterKind> {
     let source = |axis: usize| view.operator().and_then(|o| o.source_axis(view, i, axis));
     let output = view.graph.ty(*view.node.outputs.first()?);
+    // Moved, cut out or joined, and not repeated.
+    let carries = || view.ty(i).is_ok_and(|t| t.count() == output.count()) || (0..output.rank()).any(|axis| source(axis).is_some());
     match kind {
         _ if kind.is_buffer() || declared.is_buffer() => None,
-        ParameterKind::Kernel { axis } => Some(source(axis).map_or(declared, |axis| ParameterKind::Kernel { axis })),
-        _ => Some(if view.ty(i).is_ok_and(|t| t.count() == output.count()) { kind } else { declared }),
+        ParameterKind::Kernel { axis } if source(axis).is_some() => source(axis).map(|axis| ParameterKind::Kernel { axis }),
+        ParameterKind::Kernel { .. } if carries() => Some(ParameterKind::KernelPart),
+        _ => Some(if carries() && !declared.is_weight() { kind } else { declared }),
     }
 }
 
 /// Nodes before the first layer, which prepare the images: what they compute depends on no parameter of a layer.
-fn preparations(graph: &Graph, uses: &HashMap<ValueId, Use>) -> HashSet<usize> {
-    let layers: HashSet<usize> = uses.values().filter(|u| u.kind.is_of_layer()).map(|u| u.node).collect();
+fn preparations(graph: &Graph) -> HashSet<usize> {
+    let is_layer = |index: &usize| {
+        let view = View { graph, node: &graph.nodes[*index] };
+        let declared = view.operator().map(|o| o.parameters(&view)).unwrap_or_default();
+        declared.into_iter().enumerate().any(|(i, kind)| kind.is_some_and(|k| k.is_of_layer()) && view.is_fixed(i))
+    };
+    let layers: HashSet<usize> = (0..graph.nodes.len()).filter(is_layer).collect();
     let mut raw: HashSet<ValueId> = graph.inputs.iter().copied().collect();
     let mut found = HashSet::new();
     for (index, node) in graph.nodes.iter().enumerate() {

@@ -75,6 +75,8 @@ pub enum ParameterKind {
         /// Counted from 0.
         axis: usize,
     },
+    /// What a weight is made of, in a form that has no axis for the output channels.
+    KernelPart,
     /// What is added to each output channel.
     Bias,
     /// The factor of a normalization.
@@ -99,6 +101,11 @@ impl ParameterKind {
         matches!(self, ParameterKind::Mean | ParameterKind::Variance)
     }
 
+    /// Whether it is the weight of a convolution or matrix product, or what that is made of.
+    pub fn is_weight(self) -> bool {
+        matches!(self, ParameterKind::Kernel { .. } | ParameterKind::KernelPart)
+    }
+
     /// Whether the place alone says that a constant there is a parameter. Elsewhere it may be a number of a formula.
     pub fn is_of_layer(self) -> bool {
         !matches!(self, ParameterKind::Factor | ParameterKind::Addend | ParameterKind::Operand)
@@ -113,7 +120,7 @@ impl ParameterKind {
     /// What it is called, for people.
     pub fn name(self) -> &'static str {
         match self {
-            ParameterKind::Kernel { .. } => "weight",
+            ParameterKind::Kernel { .. } | ParameterKind::KernelPart => "weight",
             ParameterKind::Bias => "bias",
             ParameterKind::Scale => "scale",
             ParameterKind::Shift => "shift",

@@ -17,6 +17,11 @@ impl Operator for Cast {
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
         let to = cx.source.int("to").map_err(|e| e.to_string())?.ok_or("it does not say to which type (`to`)")?;
+        if DType::from_onnx(to as i32) == Some(cx.ty(0)?.dtype) && to <= i32::MAX as i64 {
+            cx.source.int("saturate").map_err(|e| e.to_string())?;
+            cx.replaced = Some(vec![cx.input(0)?]);
+            return Ok(());
+        }
         cx.set("to", Attr::Int(to));
         // Opset 19: how numbers too large for an 8-bit float are treated, which no type here is.
         cx.source.int("saturate").map_err(|e| e.to_string())?;

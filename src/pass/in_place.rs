@@ -3,7 +3,7 @@
 use super::Pass;
 use super::kernel::{self, Kernel, REPLACES};
 use crate::error::{Error, Result};
-use crate::ir::{Attr, DType, Domain, Graph, Node, ValueId};
+use crate::ir::{Attr, DType, Domain, Graph, Node, Readers, ValueId};
 use crate::operator::Meaning;
 use crate::ops::table;
 use std::collections::HashSet;
@@ -26,8 +26,8 @@ impl Pass for UpdateInPlace<'_> {
         for (at, node) in graph.nodes.iter().enumerate() {
             let Some(kernel) = kernel::of(self.kernels, node).filter(|k| !k.extras.replaces.is_empty()) else { continue };
             let needed = reached(graph, &graph.nodes, at);
-            let all =
-                kernel.extras.replaces.iter().filter_map(|&(input, _)| node.inputs[input]).flat_map(|v| readers.of(v).iter().copied());
+            let replaced = kernel.extras.replaces.iter().filter_map(|&(input, _)| node.inputs[input]);
+            let all = replaced.flat_map(|v| readers_of_buffer(graph, &readers, v));
             let late: Vec<usize> = all.filter(|r| *r != at && !needed.contains(r)).collect();
             if late.iter().all(|&r| gives_new_floats(graph, &graph.nodes[r]) && !reached(graph, &nodes, r).contains(&at)) {
                 nodes[at].inputs.extend(late.iter().map(|&r| Some(graph.nodes[r].outputs[0])));
@@ -43,7 +43,7 @@ impl Pass for UpdateInPlace<'_> {
             let kernel = kernel::of(self.kernels, node).ok_or_else(|| format!("node `{}` is no kernel's", node.name))?;
             let needed = reached(graph, &graph.nodes, at);
             for v in kernel.extras.replaces.iter().filter_map(|&(input, _)| node.inputs[input]) {
-                if let Some(&late) = readers.of(v).iter().find(|r| **r != at && !needed.contains(r)) {
+                if let Some(late) = readers_of_buffer(graph, &readers, v).into_iter().find(|r| *r != at && !needed.contains(r)) {
                     return Err(format!(
                         "node `{}` may read `{}` after node `{}` has replaced it",
                         graph.nodes[late].name,
@@ -55,6 +55,23 @@ impl Pass for UpdateInPlace<'_> {
         }
         Ok(())
     }
+}
+
+/// The nodes that may read a value's buffer: the value itself, or what a runtime may give the same buffer, because it has the same bytes under
+/// another shape, or because the runtime finds that the node does nothing and leaves it out.
+fn readers_of_buffer(graph: &Graph, readers: &Readers, v: ValueId) -> Vec<usize> {
+    let mut found: Vec<usize> = readers.of(v).to_vec();
+    let mut next = 0;
+    while let Some(&at) = found.get(next) {
+        let node = &graph.nodes[at];
+        if node.domain == Domain::Onnx && !gives_new_floats(graph, node) {
+            let same = node.outputs.iter().filter(|&&o| graph.ty(o).count() == graph.ty(v).count());
+            let further: Vec<usize> = same.flat_map(|&o| readers.of(o).iter().copied()).filter(|r| !found.contains(r)).collect();
+            found.extend(further);
+        }
+        next += 1;
+    }
+    found
 }
 
 /// Pairs of a value and of its next one that may share a buffer.

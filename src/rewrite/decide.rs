@@ -117,7 +117,8 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
 /// everything means all parameters.
 fn take_up(imported: &mut Imported, options: &Options) {
     let named: Vec<&str> = options.train.iter().map(|p| p.as_str()).filter(|p| p.chars().any(|c| c != '*')).collect();
-    let (taken, left) = imported.fixed.drain(..).partition(|f: &FixedConstant| named.iter().any(|p| is_match(p, &f.parameter)));
+    let (taken, left) =
+        imported.fixed.drain(..).partition(|f: &FixedConstant| f.why.can_be_trained() && named.iter().any(|p| is_match(p, &f.parameter)));
     imported.fixed = left;
     imported.parameters.extend(Vec::into_iter(taken).map(|f| f.parameter));
 }

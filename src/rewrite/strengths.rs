@@ -10,7 +10,6 @@ use crate::bundle::manifest::Role;
 use crate::bundle::{ByPattern, Penalize, Setting};
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::operator::ParameterKind;
 
 /// Decides for every parameter whether the penalty acts on it, how strongly, and why. Roles and freezing are decided before.
 pub(super) fn decide(parameters: &mut [Planned], recipe: &Recipe) -> Result<()> {
@@ -36,7 +35,7 @@ pub(super) fn decide(parameters: &mut [Planned], recipe: &Recipe) -> Result<()> 
         Penalize::All => wanted.iter_mut().for_each(|w| *w = Some(format!("{} all", Field::PENALIZE))),
         Penalize::Weights => {
             for (w, p) in wanted.iter_mut().zip(&all) {
-                *w = matches!(p.kind, ParameterKind::Kernel { .. }).then(|| "a weight".to_string());
+                *w = p.kind.is_weight().then(|| "a weight".to_string());
             }
         }
     }
@@ -88,7 +87,7 @@ pub(super) fn decide(parameters: &mut [Planned], recipe: &Recipe) -> Result<()> 
 
 /// Whether it is a weight by which layers are counted.
 fn counts_as_layer(p: &Planned) -> bool {
-    matches!(p.parameter.kind, ParameterKind::Kernel { .. }) && p.role == Role::Shared
+    p.parameter.kind.is_weight() && p.role == Role::Shared
 }
 
 /// Gives the parameters `found` by the pattern its strength.
