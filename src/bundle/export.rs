@@ -7,7 +7,7 @@ use super::open::Bundle;
 use crate::error::{Error, Result};
 use crate::import::{Split, node_name};
 use crate::ir::Tensor;
-use crate::onnx::{self, ExternalData, SourceModel, pb, to_proto};
+use crate::onnx::{self, ExternalData, SourceModel, half, pb, to_proto};
 use crate::storage::files::OutputFile;
 use std::collections::HashMap;
 use std::path::Path;
@@ -80,7 +80,7 @@ pub fn tuned(bundle: &Bundle, state: &[Tensor]) -> Result<pb::ModelProto> {
         let slot = tensor_slot(&mut graph, name)
             .ok_or_else(|| Error::model(format!("template.onnx has no place for `{name}`: run `spgraph rewrite` again")))?;
         let kept = slot.name.clone();
-        *slot = to_proto(kept.clone().unwrap_or_default(), tensor);
+        *slot = to_proto(kept.clone().unwrap_or_default(), &half::narrowed(tensor, slot.data_type(), name)?);
         slot.name = kept;
     }
     // Removing an Identity shifts the numbers by which nameless nodes are known: those go last.
@@ -100,7 +100,8 @@ pub fn tuned(bundle: &Bundle, state: &[Tensor]) -> Result<pb::ModelProto> {
 
 /// Gives a parameter that shared an initializer its own, unless the two still have the same value.
 fn untie(graph: &mut pb::GraphProto, split: &Split, tensor: &Tensor) -> Result<()> {
-    let own = to_proto(&split.name, tensor);
+    let code = graph.initializer.iter().find(|t| t.name() == split.initializer).map_or(0, |t| t.data_type());
+    let own = to_proto(&split.name, &half::narrowed(tensor, code, &split.name)?);
     if graph.initializer.iter().any(|t| t.name() == split.initializer && t.raw_data == own.raw_data) {
         return Ok(());
     }

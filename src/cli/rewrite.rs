@@ -16,6 +16,7 @@ use spgraph::emit::Dialect;
 use spgraph::error::Error;
 use spgraph::import::{BatchSize, FixedConstant};
 use spgraph::loss::{self, REGULARIZERS, Regularizer};
+use spgraph::onnx::half;
 use spgraph::report::{explanation, inspect};
 use spgraph::rewrite::Product;
 use std::collections::BTreeMap;
@@ -316,6 +317,9 @@ fn text(made: &Made) -> String {
         line(format!(
             "batch       free, although {shapes} had a number for it (checked: two images together give what each gives by itself)"
         ));
+    }
+    for dtype in half::weight_types(&made.product.source.proto) {
+        line(format!("weights     {dtype}: trained as float32, written back as {dtype}"));
     }
     line(format!("images      {}", preprocessing_text(&m.preprocessing)));
     let head = plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));

@@ -4,7 +4,7 @@ use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
 use crate::import::{BatchSize, ImportOptions, declared_type, import};
 use crate::ir::{Graph, ValueId};
-use crate::onnx::{ExternalData, ModelFile, SourceModel, inline_functions, pb};
+use crate::onnx::{ExternalData, ModelFile, SourceModel, half, inline_functions, pb, put_in_order};
 use crate::pass::{self, Inline, Pass};
 use crate::storage::files;
 use prost::Message;
@@ -28,6 +28,10 @@ pub(super) fn typed(file: &ModelFile) -> Option<Graph> {
 /// understands all of it and keeps the names of inputs and outputs.
 pub(super) fn understood(file: &ModelFile) -> Option<Graph> {
     typed(file).or_else(|| {
+        // Import would read it in float32, and who calls feeds what the file declares.
+        if half::is_in(&file.proto) {
+            return None;
+        }
         let ModelFile { proto, path, external } = file.clone();
         let dir = files::parent(&path).to_path_buf();
         let source = SourceModel { proto, path, external, dir, sha256: String::new(), bytes: 0 };
@@ -57,6 +61,9 @@ pub(super) fn without_functions(file: ModelFile, passes: &[&dyn Pass]) -> Result
         None => {
             let mut model = file.proto;
             inline_functions(&mut model)?;
+            if let Some(graph) = &mut model.graph {
+                put_in_order(graph)?;
+            }
             Ok(model)
         }
     }

@@ -18,8 +18,8 @@ pub use parameters::{FixedConstant, FixedReason, Parameter};
 pub use ties::Split;
 
 use crate::error::{Error, Result};
-use crate::ir::{Attrs, DType, Graph, Tensor, ValueId};
-use crate::onnx::SourceModel;
+use crate::ir::{Attrs, Graph, Tensor, ValueId};
+use crate::onnx::{SourceModel, half};
 use importer::{Importer, Parts};
 use parameters::Found;
 use std::collections::HashMap;
@@ -59,10 +59,18 @@ impl Imported {
 /// Oldest and newest opset of ONNX's own domain that the import rules know.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 
-/// Builds the graph of `source`. Fails with every node that is not supported at once.
+/// Builds the graph of `source`, of which everything in half precision becomes float32. Fails with every node that is not supported at once.
 pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported> {
-    let proto = source.graph()?;
     let opset = opset(source)?;
+    let wide;
+    let source = match half::is_in(&source.proto) {
+        true => {
+            wide = SourceModel { proto: half::widened(&source.proto, &source.external)?, ..source.clone() };
+            &wide
+        }
+        false => source,
+    };
+    let proto = source.graph()?;
     if !proto.sparse_initializer.is_empty() {
         return Err(Error::model("sparse initializers are not supported: export the network with dense weights"));
     }
@@ -70,13 +78,6 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
     let mut values: HashMap<String, ValueId> = HashMap::new();
     for initializer in &proto.initializer {
         let tensor = source.tensor(initializer)?;
-        if matches!(tensor.dtype(), DType::F16 | DType::BF16) {
-            return Err(Error::model(format!(
-                "the weight `{}` has element type {}: convert the model to float32 first, half precision cannot be fine-tuned as it is",
-                initializer.name(),
-                tensor.dtype()
-            )));
-        }
         let id = graph.constant(initializer.name(), tensor);
         values.insert(initializer.name().to_string(), id);
     }

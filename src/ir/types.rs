@@ -81,6 +81,11 @@ impl DType {
         self.row().3
     }
 
+    /// Whether it is a floating type of 16 bits.
+    pub fn is_half(self) -> bool {
+        matches!(self, DType::F16 | DType::BF16)
+    }
+
     /// Whether it holds floating-point numbers, the only ones that gradients go through.
     pub fn is_float(self) -> bool {
         matches!(self, DType::F32 | DType::F64 | DType::F16 | DType::BF16)

@@ -3,6 +3,7 @@
 pub mod attributes;
 pub mod external;
 mod functions;
+pub mod half;
 mod order;
 #[allow(clippy::all, missing_docs)]
 #[rustfmt::skip]

@@ -25,7 +25,9 @@ impl Operator for Cast {
         cx.set("to", Attr::Int(to));
         // Opset 19: how numbers too large for an 8-bit float are treated, which no type here is.
         cx.source.int("saturate").map_err(|e| e.to_string())?;
-        Ok(())
+        // Opset 24: how numbers are rounded to one.
+        cx.string("round_mode", "up")?;
+        keep_constant(cx, to)
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -64,6 +66,15 @@ impl Operator for Cast {
     fn notes(&self) -> &'static str {
         "the gradient goes through between floating types only"
     }
+}
+
+/// A constant of the type already is not cast: weights that the source holds in half precision are float32 here.
+pub(super) fn keep_constant(cx: &mut Import, to: i64) -> Rule<()> {
+    let input = cx.input(0)?;
+    if cx.constant(0).is_some_and(|t| i64::from(t.dtype().onnx()) == to) {
+        cx.replaced = Some(vec![input]);
+    }
+    Ok(())
 }
 
 impl Builder<'_> {

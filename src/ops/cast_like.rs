@@ -1,5 +1,6 @@
 //! Cast to the element type of another value: imported as a plain Cast.
 
+use super::cast::keep_constant;
 use crate::ir::{Attr, TensorType};
 use crate::operator::{Facts, Import, Operator, Rule, View};
 
@@ -20,8 +21,9 @@ impl Operator for CastLike {
         cx.source.int("saturate").map_err(|e| e.to_string())?;
         cx.op_type = "Cast".into();
         cx.inputs.truncate(1);
+        cx.string("round_mode", "up")?;
         cx.set("to", Attr::Int(to as i64));
-        Ok(())
+        keep_constant(cx, to as i64)
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

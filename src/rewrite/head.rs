@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::{BatchSize, ImportOptions, Imported, Network, Parameter, import, start_of};
-use crate::ir::{Dim, Graph, Node, Tensor, ValueId};
+use crate::ir::{DType, Dim, Graph, Node, Tensor, TensorType, ValueId};
 use crate::onnx::{SourceModel, pb, to_proto};
 use crate::operator::{Facts, Meaning, ParameterKind, View};
 use rand::{RngExt, SeedableRng};
@@ -180,16 +180,25 @@ pub fn transplant(target: &mut SourceModel, donor: &SourceModel, input_shape: &[
 fn store(source: &mut SourceModel, name: &str, tensor: &Tensor) -> bool {
     let Some(graph) = source.proto.graph.as_mut() else { return false };
     if let Some(slot) = graph.initializer.iter_mut().find(|t| t.name() == name) {
-        *slot = to_proto(name, tensor);
+        *slot = to_proto(name, &as_there(slot, tensor));
         // Up to IR version 3 the initializer is also declared as an input, with its old shape.
         for input in graph.input.iter_mut().filter(|i| i.name() == name) {
-            *input = crate::emit::value_info(name, &tensor.ty());
+            *input = crate::emit::value_info(
+                name,
+                &TensorType { dtype: DType::from_onnx(slot.data_type()).unwrap_or(tensor.dtype()), ..tensor.ty() },
+            );
         }
         return true;
     }
     let constant = graph.node.iter_mut().find(|n| n.op_type() == "Constant" && n.output.iter().any(|o| o == name));
     let value = constant.and_then(|n| n.attribute.iter_mut().find(|a| a.name() == "value"));
-    value.map(|a| a.t = Some(to_proto("", tensor))).is_some()
+    value.map(|a| a.t = Some(to_proto("", &a.t.as_ref().map_or_else(|| tensor.clone(), |slot| as_there(slot, tensor))))).is_some()
+}
+
+/// The tensor in the half precision of the place where it goes.
+fn as_there(slot: &pb::TensorProto, tensor: &Tensor) -> Tensor {
+    let dtype = DType::from_onnx(slot.data_type()).filter(|d| d.is_half());
+    dtype.and_then(|d| tensor.cast(d).ok()).unwrap_or_else(|| tensor.clone())
 }
 
 /// Corrects the declared shapes that hold the number of classes; intermediate declarations are dropped, for they may be stale.

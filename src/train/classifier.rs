@@ -259,8 +259,8 @@ fn image_input(graph: &pb::GraphProto, path: &Path, bundle: bool) -> Result<Port
         _ => 0,
     };
     match DType::from_onnx(code) {
-        Some(dtype @ (DType::F32 | DType::F64)) => Ok(Port { name: info.name().into(), dtype, shape: shape_of(info).unwrap_or_default() }),
-        _ => Err(Error::model(format!("the input `{}` of {} holds no float32 or float64 images", info.name(), path.display()))),
+        Some(dtype) if dtype.is_float() => Ok(Port { name: info.name().into(), dtype, shape: shape_of(info).unwrap_or_default() }),
+        _ => Err(Error::model(format!("the input `{}` of {} holds no images of floating-point numbers", info.name(), path.display()))),
     }
 }
 
