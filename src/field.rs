@@ -52,6 +52,8 @@ fields! {
     BATCH "batch",
     INPUT_SHAPE "input_shape",
     LABEL_SMOOTHING "label_smoothing",
+    LOSS "loss",
+    PREDICTION "prediction",
     EXTERNAL_DATA "external_data",
     LR "lr",
     LR_MULT "lr_mult",

@@ -1,7 +1,7 @@
 //! The one table of model-local functions: every larger unit that a rule, a loss, a penalty or an optimizer builds. Each is declared beside
 //! the rule that builds it.
 
-use crate::loss::{self, bss, cross_entropy, delta, lwf};
+use crate::loss::{self, binary_cross_entropy, bss, cross_entropy, delta, lwf, mean_squared_error};
 use crate::operator::Function;
 use crate::ops::blocks::pointwise;
 use crate::ops::{
@@ -58,12 +58,15 @@ pub static FUNCTIONS: &[&Function] = &[
     &normalization::RMS,
     &reduce_formula::LOG_SUM_EXP,
     // Losses and regularizers
+    &binary_cross_entropy::BINARY_CROSS_ENTROPY,
+    &binary_cross_entropy::MULTI_LABEL,
     &bss::PENALTY,
     &cross_entropy::CROSS_ENTROPY,
     &delta::PENALTY,
     &loss::ROW_COUNT,
     &loss::ROW_SHARES,
     &lwf::PENALTY,
+    &mean_squared_error::MEAN_SQUARED_ERROR,
     // Penalties
     &gl_sp::PENALTY,
     &gl_sp::PROX,

@@ -4,6 +4,7 @@ use super::format1;
 use super::meaning::{Measure, Setting};
 use super::options::Options;
 pub use super::options::{BatchNormMode, PenaltyStep, Preprocessing};
+use super::prediction::PredictionPort;
 use super::rewriting::Rewriting;
 use crate::error::{Error, Result};
 use crate::ir::DType;
@@ -46,6 +47,9 @@ pub struct Manifest {
     pub batch_norm: BatchNormMode,
     /// Element type of weights and activations.
     pub precision: DType,
+    /// Which of the network's outputs is the classifier's, and how to read it; none in bundles of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<PredictionPort>,
     /// How many classes the network tells apart; none in bundles of format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_count: Option<usize>,

@@ -2,11 +2,15 @@
 
 use super::class_names::{self, CLASSES_KEY, ClassNames};
 use super::manifest::{Manifest, Port, Preprocessing};
+use super::prediction::PredictionPort;
 use crate::error::{Error, Result};
 use crate::onnx::pb;
 
 /// Metadata key: what is done to an image, the manifest's `preprocessing` as JSON.
 pub const PREPROCESSING_KEY: &str = "spgraph.preprocessing";
+
+/// Metadata key: which output is the classifier's and how to read it, the manifest's `prediction` as JSON.
+pub const PREDICTION_KEY: &str = "spgraph.prediction";
 
 /// What [`read_metadata`] finds.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,6 +19,8 @@ pub struct Metadata {
     pub classes: ClassNames,
     /// What is done to an image; `None` where the model does not say.
     pub preprocessing: Option<Preprocessing>,
+    /// How its outputs are read; `None` where the model does not say.
+    pub prediction: Option<PredictionPort>,
 }
 
 /// Gives `model` what `donor` says its classes are called, in the place of its own names: they belong to the classifier.
@@ -32,12 +38,15 @@ pub(super) fn write_metadata(model: &mut pb::ModelProto, manifest: &Manifest) ->
     if stale {
         class_names::remove(model);
     }
-    model.metadata_props.retain(|p| p.key() != CLASSES_KEY && p.key() != PREPROCESSING_KEY);
+    model.metadata_props.retain(|p| ![CLASSES_KEY, PREPROCESSING_KEY, PREDICTION_KEY].contains(&p.key()));
     let mut add = |key: &str, value: String| {
         model.metadata_props.push(pb::StringStringEntryProto { key: Some(key.into()), value: Some(value) });
     };
     if !manifest.classes.is_empty() {
         add(CLASSES_KEY, serde_json::to_string(&manifest.classes).map_err(failed)?);
+    }
+    if let Some(prediction) = &manifest.prediction {
+        add(PREDICTION_KEY, serde_json::to_string(prediction).map_err(failed)?);
     }
     add(PREPROCESSING_KEY, serde_json::to_string(&manifest.preprocessing).map_err(failed)?);
     Ok(())
@@ -52,7 +61,11 @@ pub fn read_metadata(model: &pb::ModelProto) -> Result<Metadata> {
             .transpose()
             .map_err(|e| Error::model(format!("the model's metadata `{key}` is damaged ({e}): export it again")))
     }
-    Ok(Metadata { classes: class_names::find(model)?, preprocessing: get(model, PREPROCESSING_KEY)? })
+    Ok(Metadata {
+        classes: class_names::find(model)?,
+        preprocessing: get(model, PREPROCESSING_KEY)?,
+        prediction: get(model, PREDICTION_KEY)?,
+    })
 }
 
 /// ImageNet's statistics, at the network's input size; one grey channel gets their mean.

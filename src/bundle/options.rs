@@ -177,6 +177,10 @@ pub struct Options {
     pub optimizer: Optimizer,
     /// Factors on the learning rate; of several patterns that match, the last counts.
     pub lr_mult: Vec<ByPattern>,
+    /// The output whose scores are trained, by name; `None`: the one that is clearly the classifier's.
+    pub prediction: Option<String>,
+    /// `cross-entropy`, `bce` or `mse`; `None`: what fits the network's last activation.
+    pub loss: Option<String>,
     /// ε, from 0 to below 1: so much of each target is spread evenly over all classes.
     pub label_smoothing: f64,
     /// Sizes after the batch dimension, where the model leaves them open.
@@ -221,6 +225,8 @@ impl Default for Options {
             lr: None,
             optimizer: Optimizer::default(),
             lr_mult: vec![],
+            prediction: None,
+            loss: None,
             label_smoothing: 0.0,
             input_shape: None,
             external_data: false,

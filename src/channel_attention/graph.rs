@@ -3,11 +3,11 @@
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
 use crate::import::Imported;
-use crate::ir::{Becomes, DType, Dim, Graph, Node, Rebuild, TensorType, ValueId};
-use crate::loss;
+use crate::ir::{Becomes, DType, Graph, Node, Rebuild, TensorType, ValueId};
+use crate::loss::DataLoss;
 use crate::onnx::pb;
 use crate::operator::{Builder, Rule};
-use crate::rewrite::{self, Tap};
+use crate::rewrite::{Prediction, Tap};
 use std::collections::BTreeSet;
 
 pub(super) struct Cut {
@@ -32,13 +32,17 @@ pub(super) struct Behind {
     pub dtype: DType,
 }
 
-pub(super) fn cut(imported: &Imported, taps: &[Tap]) -> Result<Cut> {
-    let graph = &imported.graph;
-    let logits = rewrite::logits(graph)?;
+pub(super) fn cut(imported: &Imported, taps: &[Tap], prediction: &Prediction, loss: &dyn DataLoss) -> Result<Cut> {
+    let mut graph = imported.graph.clone();
+    let tail = &prediction.tail;
+    let scores = if loss.reads_output() { tail.flat_output(&mut graph) } else { tail.flat_logits(&mut graph) };
+    let scores = scores.map_err(Error::internal)?;
+    let graph = &graph;
     let mut needed: BTreeSet<ValueId> = BTreeSet::new();
     let mut behind = vec![];
     for tap in taps {
-        let (part, reads) = second(graph, tap, logits).map_err(|why| Error::model(format!("{} cannot be masked: {why}", tap.alias)))?;
+        let (part, reads) =
+            second(graph, tap, scores, loss).map_err(|why| Error::model(format!("{} cannot be masked: {why}", tap.alias)))?;
         needed.extend(&reads);
         behind.push(part);
     }
@@ -50,9 +54,9 @@ pub(super) fn cut(imported: &Imported, taps: &[Tap]) -> Result<Cut> {
 }
 
 /// What depends on the layer's output, and which values of the first part it reads.
-fn second(graph: &Graph, tap: &Tap, logits: ValueId) -> Rule<(Behind, Vec<ValueId>)> {
+fn second(graph: &Graph, tap: &Tap, scores: ValueId, loss: &dyn DataLoss) -> Rule<(Behind, Vec<ValueId>)> {
     let dependent = graph.dependents(tap.value);
-    if !dependent.contains(&logits) {
+    if !dependent.contains(&scores) {
         return Err("the output does not depend on it".into());
     }
     let behind = |node: &Node| node.used().any(|v| dependent.contains(&v));
@@ -75,14 +79,12 @@ fn second(graph: &Graph, tap: &Tap, logits: ValueId) -> Rule<(Behind, Vec<ValueI
     let masked = b.mul(inputs[0], mask)?;
     copy.put(tap.value, masked);
     copy.run(|_, node| Ok(if behind(node) { Becomes::Itself } else { Becomes::Nothing }))?;
-    let logits = copy.get(logits)?;
+    let scores = copy.get(scores)?;
 
-    let shape: Vec<Dim> = part.ty(logits).shape.iter().copied().take(2).collect();
-    let target = part.input("target", TensorType { dtype: DType::I64, shape: shape[..1].to_vec() });
+    let target = part.input("target", TensorType { dtype: DType::I64, shape: part.ty(scores).shape[..1].to_vec() });
     let mut b = Builder::new(&mut part);
     b.scope("loss");
-    let logits = b.reshape(logits, &shape)?;
-    let loss = loss::cross_entropy(&mut b, logits, target, 0.0)?;
+    let loss = loss.add(&mut b, scores, target, 0.0)?;
     inputs.extend([mask, target]);
     part.inputs = inputs;
     part.outputs = vec![loss.value];

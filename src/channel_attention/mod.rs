@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::{BatchSize, ImportOptions, import};
 use crate::ir::Tensor;
+use crate::loss;
 use crate::onnx::{self, ExternalData, SourceModel};
 use crate::rewrite::{self, taps};
 use crate::storage::channel_attention_file::{self, FORMAT, Info};
@@ -125,7 +126,14 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
     let import_options = ImportOptions { batch: BatchSize::Fixed(options.batch), input_shape: Some(shape), keep_ties: false };
     let imported = import(&model, &import_options)?;
     let taps = taps(&imported, &options.layers)?;
-    let Cut { before, names, behind } = cut(&imported, &taps)?;
+    let name = m.prediction.as_ref().map(|p| p.output.as_str());
+    let prediction = rewrite::choose(&imported, name)?;
+    let tail = &prediction.tail;
+    let data_loss = match &m.prediction {
+        Some(p) => loss::data_loss(&p.loss)?,
+        None => loss::usual(tail.activation),
+    };
+    let Cut { before, names, behind } = cut(&imported, &taps, &prediction, data_loss)?;
 
     let engine = engine::open(&options.engine)?;
     let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
@@ -140,7 +148,7 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
         rest.push(load(&format!("behind{i}.onnx"), &b.model)?);
     }
 
-    let count = Some(rewrite::classes(&imported.graph)?);
+    let count = Some(loss::class_count(tail.scores()));
     let images = ImageFolder::open_for(&options.data, &KnownClasses { names: &m.classes, count, learnt: !m.has_new_head() })?;
     let recipe = Recipe::new(&m.preprocessing, &m.data.input.shape)?;
     let dataset = ImageDataset::new(images, recipe, Augment::NONE, 0);

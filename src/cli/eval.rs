@@ -59,10 +59,11 @@ fn text(found: &Evaluation, engine: &str) -> String {
     }
     let top5 = found.top5.map_or(String::new(), |t| format!(", {} among the first five", percent(t)));
     format!(
-        "{table}\nimages    {}\naccuracy  {}{top5}\nloss      {:.4}\nspeed     {:.0} images/s, {engine}\n",
+        "{table}\nimages    {}\naccuracy  {}{top5}\nloss      {:.4}, {}\nspeed     {:.0} images/s, {engine}\n",
         found.images,
         percent(found.accuracy),
         found.loss,
+        found.loss_name,
         found.images as f64 / found.seconds.max(1e-9)
     )
 }

@@ -20,6 +20,7 @@ pub fn flag(field: Field) -> String {
         Field::REPLACE => "--force".into(),
         Field::RESUME => "--resume".into(),
         Field::OUTPUT => "-o".into(),
+        Field::PREDICTION => "--output".into(),
         Field::CHECKPOINT_STATE => "--state checkpoint".into(),
         // The command line has no groups of options.
         field => {

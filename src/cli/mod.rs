@@ -21,6 +21,7 @@ mod predict;
 mod profile;
 mod progress;
 mod rewrite;
+mod rewrite_text;
 mod runtime;
 mod settings;
 mod subject_args;

@@ -5,21 +5,19 @@ use super::flags::{flag, with_flags};
 use super::numbers::{RegularizerArg, ShapeArg, StrengthArg, parse_regularizer, parse_shape, parse_strength};
 use super::optimizer_args::OptimizerArgs;
 use super::output;
+use super::rewrite_text;
 use super::settings::{given, homeless, homes, set};
-use super::subject_args::{self, PreprocessingArgs, preprocessing_text};
+use super::subject_args::{self, PreprocessingArgs};
 use spgraph::Field;
-use spgraph::artifact::{Made, make_bundle};
-use spgraph::bundle::manifest::{BatchNormMode, Manifest, Preprocessing, Role, Scalar};
-use spgraph::bundle::{ByPattern, HeadOption, Options, Penalize, PenaltyOption, PenaltyStep, Setting};
+use spgraph::artifact::make_bundle;
+use spgraph::bundle::manifest::{BatchNormMode, Manifest, Preprocessing};
+use spgraph::bundle::{ByPattern, HeadOption, Options, Penalize, PenaltyOption, PenaltyStep};
 use spgraph::data::{ImageFolder, KnownClasses, Recipe};
 use spgraph::emit::Dialect;
 use spgraph::error::Error;
-use spgraph::import::{BatchSize, FixedConstant};
+use spgraph::import::BatchSize;
 use spgraph::loss::{self, REGULARIZERS, Regularizer};
-use spgraph::onnx::half;
 use spgraph::report::{explanation, inspect};
-use spgraph::rewrite::Product;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Rewrite a pretrained ONNX model into a training bundle
@@ -28,8 +26,8 @@ pub struct Args {
     /// The pretrained model
     model: PathBuf,
     /// Folder for the bundle [default: the model's name with `.spgraph`]
-    #[arg(short, long)]
-    output: Option<PathBuf>,
+    #[arg(short = 'o', long = "out", value_name = "FOLDER")]
+    out: Option<PathBuf>,
     /// Replace the bundle that is there
     #[arg(long)]
     force: bool,
@@ -107,6 +105,13 @@ pub struct Args {
     /// Images per step, or `dynamic`
     #[arg(long, default_value = "32")]
     batch: BatchSize,
+    /// The output whose scores are trained, of a model with several [default: the one that is clearly the classifier's]
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+    /// What is minimised: cross-entropy of a softmax, bce (binary cross-entropy of each class, on the logits before a sigmoid) or mse (squared
+    /// error of the outputs) [default: bce where the network ends with a sigmoid, else cross-entropy]
+    #[arg(long, value_name = "LOSS", value_parser = ["cross-entropy", "bce", "mse"])]
+    loss: Option<String>,
     /// Share of a label that is spread evenly over all classes
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     label_smoothing: f64,
@@ -184,7 +189,7 @@ fn destination(args: &Args) -> Result<PathBuf, Error> {
             PathBuf::from(name)
         })
     };
-    args.output
+    args.out
         .clone()
         .or_else(beside)
         .ok_or_else(|| Error::usage(format!("{} is no file name; give the path of an ONNX model", args.model.display())))
@@ -223,6 +228,8 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         lr: args.optimizer.lr,
         optimizer: args.optimizer.optimizer()?,
         lr_mult: args.optimizer.lr_mult.clone(),
+        prediction: args.output.clone(),
+        loss: args.loss.clone(),
         label_smoothing: args.label_smoothing,
         input_shape: args.input_shape.as_ref().map(|s| s.0.clone()),
         external_data: args.external_data,
@@ -247,7 +254,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let made = make_bundle(&args.model, &output, &options, args.force)?;
     let product = &made.product;
     let explained = if args.explain { format!("{}\n", explanation(&product.plan, &product.manifest)) } else { String::new() };
-    output::print(&with_flags(&format!("{explained}{}", text(&made))))
+    output::print(&with_flags(&format!("{explained}{}", rewrite_text::text(&made))))
 }
 
 fn class_names(args: &Args) -> anyhow::Result<Vec<String>> {
@@ -279,115 +286,4 @@ fn preprocessing(args: &Args) -> anyhow::Result<Option<Preprocessing>> {
             .map_err(|e| Error::usage(format!("--resize, --mean and --std do not fit {}: {e}", args.model.display())))?;
     }
     Ok(Some(asked))
-}
-
-/// Reasons why constants are taken for no parameters, each with the first names and the count.
-fn not_trained(fixed: &[FixedConstant]) -> BTreeMap<&'static str, String> {
-    let mut by_reason: BTreeMap<&'static str, Vec<&str>> = BTreeMap::new();
-    for f in fixed {
-        by_reason.entry(f.why.text()).or_default().push(&f.parameter.alias);
-    }
-    let shown = |names: Vec<&str>| match names.len() {
-        0..=3 => names.join(", "),
-        n => format!("{}, … ({n})", names[..2].join(", ")),
-    };
-    by_reason.into_iter().map(|(why, names)| (why, shown(names))).collect()
-}
-
-/// What was decided, and what was written.
-fn text(made: &Made) -> String {
-    let mut out = String::new();
-    let mut line = |text: String| {
-        out.push_str(&text);
-        out.push('\n');
-    };
-    let Product { manifest: m, plan, options, .. } = &made.product;
-    let count = |role: Role| m.state.iter().filter(|s| s.role == role).count();
-    let shape = m.data.input.shape.iter().map(|d| if *d < 0 { "N".into() } else { d.to_string() }).collect::<Vec<_>>().join("x");
-    line(format!(
-        "model       {} (opset {}, {})",
-        m.source.file,
-        m.source.opset,
-        if m.source.producer.is_empty() { "unknown producer" } else { &m.source.producer }
-    ));
-    line(format!("input       {} {} {shape}", m.data.input.name, m.data.input.dtype));
-    if !plan.freed_batch.is_empty() {
-        let count = plan.freed_batch.len();
-        let shapes = if count == 1 { "a shape".to_string() } else { format!("{count} shapes") };
-        line(format!(
-            "batch       free, although {shapes} had a number for it (checked: two images together give what each gives by itself)"
-        ));
-    }
-    for dtype in half::weight_types(&made.product.source.proto) {
-        line(format!("weights     {dtype}: trained as float32, written back as {dtype}"));
-    }
-    line(format!("images      {}", preprocessing_text(&m.preprocessing)));
-    let head = plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
-    let kept = if options.head == HeadOption::Keep { "kept" } else { "new" };
-    line(format!("head        {kept}, {} classes, {head}", plan.classes));
-    if !m.classes.is_empty() {
-        let mut names = m.classes.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
-        if m.classes.len() > 6 {
-            names.push_str(", …");
-        }
-        line(format!("classes     {names}"));
-    }
-    line(format!(
-        "parameters  {} shared, {} new, {} frozen",
-        count(Role::Shared),
-        count(Role::New),
-        plan.parameters.iter().filter(|p| p.frozen && p.role != Role::Buffer).count()
-    ));
-    let (trained, all) = made.product.trained();
-    let unused = plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer).count() - count(Role::Shared) - count(Role::New);
-    let unused = if unused == 0 { String::new() } else { format!(" ({unused} tensors do not influence the loss)") };
-    line(format!("trained     {trained} of {all} elements{unused}"));
-    for (why, names) in not_trained(&plan.fixed) {
-        line(format!("            not {names}: {why}"));
-    }
-    if !plan.fixed.is_empty() {
-        line("            --explain lists them; --train with their names trains them".into());
-    }
-    if !plan.split.is_empty() {
-        line(format!("untied      {} parameters that the exporter had stored together (--keep-ties keeps them one)", plan.split.len()));
-    }
-    line(format!(
-        "batch norm  {}",
-        match m.batch_norm {
-            BatchNormMode::None => "none, or folded into the convolutions",
-            BatchNormMode::Train => "train (batch statistics)",
-            BatchNormMode::Frozen => "frozen (moving statistics)",
-        }
-    ));
-    let of_penalty = |s: &&Scalar| !matches!(s.meaning, Setting::LearningRate | Setting::Regularizer(_));
-    let strengths: Vec<String> = m.scalars.iter().filter(of_penalty).map(|s| format!("{} {}", s.meaning, s.default)).collect();
-    let step = match m.penalty.step {
-        PenaltyStep::Gradient => "",
-        PenaltyStep::Proximal => ", proximal",
-        PenaltyStep::Decoupled => ", decoupled",
-    };
-    let on = m.state.iter().filter(|s| s.penalized).count();
-    line(format!(
-        "penalty     {} {}{}",
-        m.penalty.kind,
-        strengths.join(", "),
-        if strengths.is_empty() { String::new() } else { format!(", on {on} tensors{step}") }
-    ));
-    for (r, asked) in m.regularizers.iter().zip(&options.regularizers) {
-        let strength = m.scalar(&Setting::Regularizer(r.kind.clone())).map_or(0.0, |s| s.default);
-        line(format!("            {} {strength}, {}", r.kind, asked.summary(&r.layers)));
-    }
-    let multiplied = m.state.iter().filter(|s| s.lr_mult != 1.0).count();
-    line(format!(
-        "optimizer   {}, lr {}{}",
-        m.optimizer,
-        m.scalar(&Setting::LearningRate).map_or(String::new(), |s| s.default.to_string()),
-        if multiplied == 0 { String::new() } else { format!(", multiplied for {multiplied} tensors") }
-    ));
-    line(format!("wrote       {}", made.path.display()));
-    for (name, bytes) in &made.files {
-        line(format!("            {name:14} {:>9}", output::size(*bytes)));
-    }
-    line(format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN", made.path.display()));
-    out
 }

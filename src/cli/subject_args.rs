@@ -1,5 +1,6 @@
 //! The options that say which weights to use and what to do to images, the same in `eval` and `predict`.
 
+use super::flags::with_flags;
 use super::output::note;
 use clap::ValueEnum;
 use spgraph::bundle::manifest::Preprocessing;
@@ -42,6 +43,9 @@ pub struct SubjectArgs {
     /// File with the class names by label: one on each line, or a list or object in JSON
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
+    /// The output to read, of a model with several [default: the one that is clearly the classifier's]
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
     /// Images per call where the model leaves it open
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
@@ -77,6 +81,7 @@ impl SubjectArgs {
             which: self.state.into(),
             head_from,
             classes: class_names(self.class_names.as_deref())?,
+            output: self.output.clone(),
             input_shape: self.input_shape.as_ref().map(|s| s.0.clone()),
             resize: self.preprocessing.resize,
             mean: self.preprocessing.mean.clone(),
@@ -88,6 +93,9 @@ impl SubjectArgs {
 
 /// Says so where nothing tells what a model expects.
 pub fn warn_if_assumed(classifier: &Classifier) {
+    if let Some(assumed) = classifier.output_assumed() {
+        note(&format!("note: {}", with_flags(assumed)));
+    }
     if classifier.preprocessing_assumed() {
         let p = classifier.preprocessing();
         note(&format!("note: the model does not say how images are prepared; assuming {}", preprocessing_text(p)));

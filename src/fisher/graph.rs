@@ -83,15 +83,16 @@ fn failed(what: &'static str) -> impl Fn(String) -> Error {
 /// Builds the graph. BatchNorm uses its moving statistics: with batch statistics there is no gradient of a single image.
 pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<FisherGraph> {
     let BatchLayout { rows, copies } = shape;
-    let Imported { mut graph, input, parameters, .. } = network.at(BatchSize::Fixed(rows))?;
+    let imported = network.at(BatchSize::Fixed(rows))?;
+    let tail = rewrite::softmax_output(&imported, None)?.tail;
+    let Imported { mut graph, input, parameters, .. } = imported;
     let mut wide = network.at(BatchSize::Fixed(rows * copies))?.graph;
     if copies > 1 {
         pass::leading_samples(&graph, &wide, copies)?;
     } else {
         pass::leading_samples(&graph, &network.at(BatchSize::Fixed(2 * rows))?.graph, 2)?;
     }
-    let classes = rewrite::classes(&graph)?;
-    let logits = rewrite::logits(&graph)?;
+    let (classes, logits) = (tail.scores(), tail.logits);
     let dtype = graph.ty(logits).dtype;
     let (nodes, values) = (graph.nodes.len(), graph.values.len());
 

@@ -30,7 +30,10 @@ pub fn network(source: SourceModel, input_shape: Option<Vec<usize>>) -> Result<N
 
 /// Looks at the network. Fails where it is no classifier.
 pub fn look(network: &Network) -> Result<FisherSubject> {
-    let Imported { graph, input, parameters, .. } = network.at(BatchSize::Fixed(1))?;
+    let imported = network.at(BatchSize::Fixed(1))?;
+    // For any number of images the two axes of the output are told apart.
+    let classes = rewrite::softmax_output(network.base(), None)?.tail.scores();
+    let Imported { graph, input, parameters, .. } = imported;
     let bytes = |v: ValueId| -> Result<usize> {
         let ty = graph.ty(v);
         Ok(fixed(ty).map_err(Error::internal)?.iter().product::<usize>() * ty.dtype.size())
@@ -39,7 +42,7 @@ pub fn look(network: &Network) -> Result<FisherSubject> {
     Ok(FisherSubject {
         input: graph.ty(input).clone(),
         input_name: graph.name_of(input).to_string(),
-        classes: rewrite::classes(&graph)?,
+        classes,
         activations: sizes(&mut graph.ids().filter(|&v| graph.value(v).constant.is_none()))?.iter().sum(),
         largest: sizes(&mut parameters.iter().map(|p| p.value))?.into_iter().max().unwrap_or(0),
     })

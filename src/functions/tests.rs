@@ -90,7 +90,10 @@ fn of_losses(graph: &mut Graph) {
     let logits = input(graph, &[2, 5]);
     let (source, strength) = (input(graph, &[2, 5]), graph.input("strength", TensorType::scalar(DType::F32)));
     let mut b = Builder::new(graph);
-    cross_entropy::cross_entropy(&mut b, logits, target, 0.1).unwrap();
+    for loss in loss::LOSSES {
+        loss.add(&mut b, logits, target, 0.1).unwrap();
+    }
+    loss::multi_label(&mut b, logits, source).unwrap();
     loss::count(&mut b, target).unwrap();
     let shares = loss::shares(&mut b, target, DType::F32).unwrap();
     for usual in loss::REGULARIZERS {

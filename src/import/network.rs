@@ -34,6 +34,11 @@ impl Network {
         &self.source
     }
 
+    /// Lets `declare` correct what the model declares about its outputs, which changes no graph.
+    pub fn declare_outputs(&mut self, declare: impl FnOnce(&mut SourceModel, &Imported)) {
+        declare(&mut self.source, &self.base);
+    }
+
     /// The model alone.
     pub fn into_source(self) -> SourceModel {
         self.source

@@ -4,7 +4,7 @@
 //! `loss = −(1/n)·Σ_rows Σ_k q_k·log p_k`, `∂loss/∂z = (p − q)/n`. Rows with target −1 are padding: they count neither in the
 //! sum nor in `n`. The same as PyTorch's `cross_entropy(z, target, ignore_index=-1, label_smoothing=ε)`.
 
-use super::Loss;
+use super::{Activation, DataLoss, Loss};
 use crate::ir::{Attr, DType, Dim, Tensor, ValueId};
 use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::formula;
@@ -38,4 +38,69 @@ pub fn cross_entropy(b: &mut Builder, logits: ValueId, target: ValueId, label_sm
     });
     let [value, gradient, correct] = b.call(&CROSS_ENTROPY, [logits, target], attributes, rule)?;
     Ok(Loss { value, gradient, correct })
+}
+
+/// The row of the table.
+pub struct CrossEntropy;
+
+impl DataLoss for CrossEntropy {
+    fn kind(&self) -> &'static str {
+        "cross-entropy"
+    }
+
+    fn summary(&self) -> &'static str {
+        "cross-entropy of a softmax"
+    }
+
+    fn refusal(&self, activation: Activation, scores: usize) -> Option<String> {
+        match (activation, scores) {
+            (_, 0 | 1) => Some("there is a single score for each image, whose softmax is always 1".into()),
+            (Activation::Sigmoid, _) => Some(
+                "the network ends with a sigmoid, whose classes don't exclude each other, and would not give what it was trained for"
+                    .into(),
+            ),
+            _ => None,
+        }
+    }
+
+    fn add(&self, b: &mut Builder, logits: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss> {
+        cross_entropy(b, logits, target, label_smoothing)
+    }
+
+    fn value(&self, activation: Activation, given: &[f64], label: usize) -> f64 {
+        -match activation {
+            Activation::None => given[label] - log_sum_exp(given),
+            Activation::LogSoftmax => given[label],
+            _ => given[label].ln(),
+        }
+    }
+
+    fn probabilities(&self, activation: Activation, given: &[f64]) -> Vec<f64> {
+        let all = log_sum_exp(given);
+        let probability = |&v: &f64| match activation {
+            Activation::None => (v - all).exp(),
+            Activation::LogSoftmax => v.exp(),
+            _ => v,
+        };
+        given.iter().map(probability).collect()
+    }
+}
+
+/// `log Σ eᶻ`, for logits of any size.
+fn log_sum_exp(z: &[f64]) -> f64 {
+    let most = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    most + z.iter().map(|v| (v - most).exp()).sum::<f64>().ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_logits_do_not_overflow() {
+        let p = CrossEntropy.probabilities(Activation::None, &[1000.0, 1000.0]);
+        assert!(p.iter().all(|v| (v - 0.5).abs() < 1e-12), "{p:?}");
+        let loss = CrossEntropy.value(Activation::None, &[1000.0, 1000.0], 1);
+        assert!((loss - std::f64::consts::LN_2).abs() < 1e-12, "{loss}");
+    }
 }

@@ -1,17 +1,25 @@
-//! Losses: from what the network computes to scalars that are minimised, and their gradients in closed form. The data loss reads logits
-//! and target; the regularizers of the table read what the source network computes for the same images, or the batch's features.
+//! Losses: from what the network computes to scalars that are minimised, and their gradients in closed form. The data losses read logits
+//! or outputs, and the target; the regularizers of the table read what the source network computes for the same images, or the batch's features.
 
+mod activation;
+pub(crate) mod binary_cross_entropy;
 pub(crate) mod bss;
 pub(crate) mod cross_entropy;
 pub(crate) mod delta;
 pub(crate) mod lwf;
+pub(crate) mod mean_squared_error;
+mod targets;
 
+pub use activation::Activation;
+pub use binary_cross_entropy::{BinaryCrossEntropy, multi_label};
 pub use bss::Bss;
-pub use cross_entropy::cross_entropy;
+pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use delta::Delta;
 pub use lwf::Lwf;
+pub use mean_squared_error::MeanSquaredError;
 
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{Attrs, DType, Dim, Tensor, ValueId};
 use crate::kinds::kinds;
 use crate::operator::{Builder, Function, Rule};
@@ -34,6 +42,60 @@ pub struct Loss {
     pub gradient: ValueId,
     /// How many targets have the largest logit: a scalar of the logits' type.
     pub correct: ValueId,
+}
+
+/// A loss on scores of classes and the classes that are right.
+pub trait DataLoss: Sync {
+    /// The name in files and on the command line.
+    fn kind(&self) -> &'static str;
+
+    /// What it is, in a few words for people.
+    fn summary(&self) -> &'static str;
+
+    /// Whether it reads what the network gives out; otherwise the logits before the activation.
+    fn reads_output(&self) -> bool {
+        false
+    }
+
+    /// Why it does not fit a network with that activation and that many scores for each image, where it does not.
+    fn refusal(&self, activation: Activation, scores: usize) -> Option<String>;
+
+    /// Adds it to a graph. `scores` is `[N, K]`; `target` int64 `[N]`, −1 for padding; `label_smoothing` is what is taken from the right class
+    /// and given to all alike.
+    fn add(&self, b: &mut Builder, scores: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss>;
+
+    /// The loss of one image for which the network gives `given`, without label smoothing.
+    fn value(&self, activation: Activation, given: &[f64], label: usize) -> f64;
+
+    /// What the network says with `given` about each class; of a single score about two classes, of which it stands for the second.
+    fn probabilities(&self, activation: Activation, given: &[f64]) -> Vec<f64>;
+}
+
+impl std::fmt::Debug for dyn DataLoss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.kind())
+    }
+}
+
+/// Every data loss.
+pub static LOSSES: &[&dyn DataLoss] = &[&CrossEntropy, &BinaryCrossEntropy, &MeanSquaredError];
+
+/// The data loss of that name.
+pub fn data_loss(kind: &str) -> Result<&'static dyn DataLoss> {
+    LOSSES.iter().copied().find(|l| l.kind() == kind).ok_or_else(|| {
+        let names: Vec<_> = LOSSES.iter().map(|l| l.kind()).collect();
+        Error::option(Field::LOSS, format!(" '{kind}' does not exist; choose from {}", names.join(", ")))
+    })
+}
+
+/// The loss of a network where nobody chooses one: each class by itself behind a sigmoid, else all against each other.
+pub fn usual(activation: Activation) -> &'static dyn DataLoss {
+    if activation == Activation::Sigmoid { &BinaryCrossEntropy } else { &CrossEntropy }
+}
+
+/// How many classes that many scores tell apart.
+pub fn class_count(scores: usize) -> usize {
+    scores.max(2)
 }
 
 /// What of the network a regularizer reads.

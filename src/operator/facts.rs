@@ -10,7 +10,8 @@ pub struct Facts {
     pub view: bool,
     /// Runtimes let it write its result over one of its first two inputs.
     pub in_place: bool,
-    /// Gives every class its own result, so that it may stand between a classifier and the network's output.
+    /// Gives every class its own result, so that it may stand between a classifier and the network's output. Not what features go through as
+    /// well, such as a rectifier: what it stands behind is then no classifier.
     pub keeps_classes: bool,
     /// What it computes, where someone looks for that.
     pub meaning: Meaning,
@@ -41,8 +42,28 @@ pub enum Meaning {
     Sum,
     /// `max(0, x)`.
     Rectifier,
-    /// Probabilities of classes, or their logarithms, from logits.
+    /// The difference of its two inputs.
+    Difference,
+    /// The product of its inputs, element by element.
+    Product,
+    /// The quotient of its two inputs.
+    Quotient,
+    /// `eˣ`.
+    Exponential,
+    /// `log x`.
+    Logarithm,
+    /// `1 / (1 + e⁻ˣ)`.
+    Logistic,
+    /// What only resembles a probability: between 0 and 1, and of no logarithm that a loss knows.
+    Squashed,
+    /// The sum over the axes that [`along`](super::Operator::along) gives.
+    Total,
+    /// Its input in another element type.
+    Conversion,
+    /// Probabilities of classes from logits, which sum to 1 over the axes that [`along`](super::Operator::along) gives.
     Probabilities,
+    /// Their logarithms.
+    LogProbabilities,
     /// A matrix product with a kernel.
     MatrixProduct,
     /// A convolution with a kernel.

@@ -128,6 +128,16 @@ pub trait Operator: Sync {
         None
     }
 
+    /// Of an operator that sums or normalizes over axes: these.
+    fn along(&self, _: &View) -> Option<Vec<usize>> {
+        None
+    }
+
+    /// Of an operator that does nothing but put axes into another order: output axis `i` is input axis `order[i]`.
+    fn order(&self, _: &View) -> Option<Vec<usize>> {
+        None
+    }
+
     /// The operator's row of docs/operators.md: what is covered, conventions at kinks.
     fn notes(&self) -> &'static str {
         ""

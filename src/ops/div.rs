@@ -2,7 +2,7 @@
 
 use super::blocks::broadcasting::{combined, on_elements};
 use crate::ir::{Attrs, Elem, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Known, Operator, ParameterKind, Rule, View};
+use crate::operator::{Builder, Facts, Grad, Known, Meaning, Operator, ParameterKind, Rule, View};
 
 /// `a / b`; for integers ONNX truncates.
 pub struct Div;
@@ -13,7 +13,7 @@ impl Operator for Div {
     }
 
     fn facts(&self) -> Facts {
-        Facts::IN_PLACE
+        Facts { meaning: Meaning::Quotient, ..Facts::IN_PLACE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

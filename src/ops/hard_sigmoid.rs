@@ -3,7 +3,7 @@
 use super::blocks::formula;
 use super::blocks::step::between;
 use crate::ir::{Attr, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, unchanged};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, View, attrs, unchanged};
 
 /// `(y, dy) → dx`.
 pub const GRAD: Function = Function::elementwise("HardSigmoidGrad");
@@ -17,7 +17,7 @@ impl Operator for HardSigmoid {
     }
 
     fn facts(&self) -> Facts {
-        Facts::IN_PLACE
+        Facts { meaning: Meaning::Squashed, ..Facts::IN_PLACE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

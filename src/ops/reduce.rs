@@ -3,7 +3,7 @@
 use super::blocks::formula;
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId, product};
 use crate::operator::attrs;
-use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, axes, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, View, axes, floating};
 
 /// `(x, y, dy) → dx`.
 pub const MAX_GRAD: Function = Function::new("ReduceMaxGrad");
@@ -69,6 +69,14 @@ pub struct ReduceSum;
 impl Operator for ReduceSum {
     fn op_type(&self) -> &'static str {
         "ReduceSum"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::Total, ..Facts::NONE }
+    }
+
+    fn along(&self, n: &View) -> Option<Vec<usize>> {
+        reduced(n).ok()
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -17,7 +17,7 @@ impl Operator for Relu {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Rectifier, keeps_classes: true, ..Facts::IN_PLACE }
+        Facts { meaning: Meaning::Rectifier, ..Facts::IN_PLACE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

@@ -2,7 +2,7 @@
 
 use super::blocks::formula;
 use crate::ir::{Attrs, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Operator, Rule, View, unchanged};
+use crate::operator::{Builder, Facts, Function, Grad, Meaning, Operator, Rule, View, unchanged};
 
 /// `(y, dy) → dx`.
 pub const GRAD: Function = Function::elementwise("SigmoidGrad");
@@ -16,7 +16,7 @@ impl Operator for Sigmoid {
     }
 
     fn facts(&self) -> Facts {
-        Facts::IN_PLACE
+        Facts { meaning: Meaning::Logistic, ..Facts::IN_PLACE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

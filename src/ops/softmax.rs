@@ -37,6 +37,11 @@ fn infer(n: &View) -> Rule<Vec<TensorType>> {
     Ok(vec![n.ty(0)?.clone()])
 }
 
+/// The axis, counted from 0.
+fn along(n: &View) -> Option<Vec<usize>> {
+    Some(vec![axis(n.node.int("axis", -1), n.ty(0).ok()?.rank()).ok()?])
+}
+
 /// `dx = y ⊙ (dy − Σ dy ⊙ y)`.
 pub struct Softmax;
 
@@ -57,6 +62,10 @@ impl Operator for Softmax {
         infer(n)
     }
 
+    fn along(&self, n: &View) -> Option<Vec<usize>> {
+        along(n)
+    }
+
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let a = axis(g.node.int("axis", -1), b.rank(g.output(0)))?;
         let rule = formula(|[y, dy]| [y * (dy - (y * dy).sum(&[a], true))]);
@@ -74,7 +83,7 @@ impl Operator for LogSoftmax {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Probabilities, keeps_classes: true, ..Facts::NONE }
+        Facts { meaning: Meaning::LogProbabilities, keeps_classes: true, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
@@ -83,6 +92,10 @@ impl Operator for LogSoftmax {
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         infer(n)
+    }
+
+    fn along(&self, n: &View) -> Option<Vec<usize>> {
+        along(n)
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {

@@ -40,6 +40,10 @@ impl Operator for Transpose {
         Ok(vec![TensorType { dtype: x.dtype, shape: perm.iter().map(|&p| x.shape[p]).collect() }])
     }
 
+    fn order(&self, n: &View) -> Option<Vec<usize>> {
+        permutation(n.node, n.ty(0).ok()?.rank()).ok()
+    }
+
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let dy = g.dy()?;
         let perm = permutation(&g.node, b.rank(dy))?;

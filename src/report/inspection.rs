@@ -9,7 +9,7 @@ use crate::onnx::{self, SourceModel, pb};
 use crate::operator::Normalization;
 use crate::operator::Status;
 use crate::ops::table;
-use crate::rewrite::{Block, blocks, find_head};
+use crate::rewrite::{Block, blocks, choose, find_head};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -171,6 +171,9 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         Err(error) => (None, vec![], Some(error.to_string())),
     };
     let metadata = read_metadata(&source.proto)?;
+    let chosen = imported.as_ref().map(|i| choose(i, None));
+    let unclear = chosen.as_ref().and_then(|c| c.as_ref().err()).map(|e| e.to_string());
+    let problem = problem.or(unclear);
     let graph = source.graph()?;
     let operators = operators(graph, &refused);
     let parameters = imported.as_ref().map_or_else(|| constants(graph), parameters);

@@ -1,8 +1,8 @@
 //! The forward and backward half of a step: the network with its loss, the regularizers, and the gradients.
 
-use super::head::logits;
 use super::plan::Plan;
-use super::regularizers::{self, Added, Networks, flat};
+use super::prediction::Prediction;
+use super::regularizers::{self, Added, Networks};
 use super::state::{Names, StateTensor, failed};
 use crate::bundle::Options;
 use crate::bundle::manifest::{BatchNormMode, Role};
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::grad;
 use crate::import::{Imported, Network};
 use crate::ir::{DType, Graph, TensorType, ValueId};
-use crate::loss::{self, Loss};
+use crate::loss::Loss;
 use crate::operator::Builder;
 use crate::pass::{self, Alternatives};
 use std::collections::HashMap;
@@ -39,14 +39,18 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
     };
     let tuned = imported.over(graph)?;
     let (mut graph, input) = (tuned.graph.clone(), tuned.input);
-    let logits = logits(&graph)?;
+    let prediction = Prediction::at(&graph, plan.prediction.index)?;
     graph.outputs.clear();
-    let logits = flat(&mut graph, logits).map_err(failed("the logits"))?;
-    let rows = graph.ty(logits).shape[0];
+    let logits = prediction.tail.flat_logits(&mut graph).map_err(failed("the logits"))?;
+    let scores = match plan.loss.reads_output() {
+        true => prediction.tail.flat_output(&mut graph).map_err(failed("the output"))?,
+        false => logits,
+    };
+    let rows = graph.ty(scores).shape[0];
     let target = graph.input("target", TensorType { dtype: DType::I64, shape: vec![rows] });
     let mut b = Builder::new(&mut graph);
     b.scope("loss");
-    let loss = loss::cross_entropy(&mut b, logits, target, options.label_smoothing).map_err(failed("the loss"))?;
+    let loss = plan.loss.add(&mut b, scores, target, options.label_smoothing).map_err(failed("the loss"))?;
 
     let regularizers = match options.regularizers.is_empty() {
         true => Added::default(),
@@ -77,7 +81,7 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
         });
     }
     let wanted: Vec<ValueId> = parameters.iter().map(|p| p.input).collect();
-    let seeds: Vec<(ValueId, ValueId)> = std::iter::once((logits, loss.gradient)).chain(regularizers.seeds.iter().copied()).collect();
+    let seeds: Vec<(ValueId, ValueId)> = std::iter::once((scores, loss.gradient)).chain(regularizers.seeds.iter().copied()).collect();
     let found = grad::backward(&mut graph, &seeds, &wanted)?;
     // A parameter that the loss does not depend on stays the constant that it is.
     parameters.retain(|p| found.contains_key(&p.input));

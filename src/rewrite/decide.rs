@@ -2,13 +2,15 @@
 
 use super::patterns::is_match;
 use super::plan::{Plan, Planned};
+use super::prediction::Prediction;
 use super::resolve::Recipe;
-use super::{freezing, head, head_map, strengths};
+use super::{freezing, head, head_map, outputs, shapes, strengths};
 use crate::bundle::manifest::{BatchNormMode, Role};
 use crate::bundle::{HeadOption, Options};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::{FixedConstant, ImportOptions, Imported, Network, Parameter};
+use crate::loss::{self, DataLoss};
 use crate::onnx::SourceModel;
 use crate::operator::{Normalization, ParameterKind, View};
 
@@ -31,7 +33,10 @@ pub(super) struct Decided {
 pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     let options = recipe.options;
     let mut imported = original.at(options.batch)?;
-    let mut head = head::find_head(&imported);
+    // For any number of images the two axes of an output are told apart even where they have one length.
+    let chosen = outputs::choose(original.base(), options.prediction.as_deref())?;
+    let mut prediction = Prediction::at(&imported.graph, chosen.index)?;
+    let mut head = head::head_behind(&imported, &prediction);
     let (mut new_names, mut replaced) = (vec![], None);
     if let HeadOption::Classes(classes) = options.head {
         let found = head.as_ref().map_err(|e| Error::model(format!("{} {classes} cannot be done: {e}", Field::CLASSES)))?;
@@ -41,17 +46,29 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
             None => vec![],
         };
         let tensors = head::replace(&mut source, &imported, found, classes, options.seed, &copies)?;
-        let other = match head::spliced(original, &source, &tensors, classes) {
+        let mut other = match head::spliced(original, &prediction, &source, &tensors, classes) {
             Some(network) => network,
             None => network(source, options)?,
         };
+        other.declare_outputs(shapes::declare);
         imported = other.at(options.batch)?;
-        head = head::find_head(&imported);
+        prediction = Prediction::at(&imported.graph, prediction.index)?;
+        if prediction.tail.scores() != classes {
+            return Err(Error::model(format!(
+                "{} {classes} cannot be done: behind the classifier `{}` the model has its number of classes written down in a way that gives {} scores \
+                 then. Export it with shapes that are computed",
+                Field::CLASSES,
+                found.node,
+                prediction.tail.scores()
+            )));
+        }
+        head = head::head_behind(&imported, &prediction);
         new_names = tensors.into_iter().map(|(name, _)| name).collect();
         replaced = Some(other);
     }
     take_up(&mut imported, options);
-    let classes = head::classes(&imported.graph)?;
+    let loss = data_loss(options, &prediction)?;
+    let classes = loss::class_count(prediction.tail.scores());
     if !options.classes.is_empty() && options.classes.len() != classes {
         return Err(Error::usage(format!(
             "{} class names were given, but the network has {classes} classes: replace its head with {} {}",
@@ -106,11 +123,12 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     }
     strengths::decide(&mut parameters, recipe)?;
     let (split, freed_batch) = (imported.split.clone(), imported.freed_batch.clone());
-    Ok(Decided {
-        plan: Plan { parameters, fixed: imported.fixed.clone(), batch_norm, head: head.ok(), classes, frozen_norms, split, freed_batch },
-        replaced,
-        imported,
-    })
+    let graph = &imported.graph;
+    let others = graph.outputs.iter().enumerate().filter(|(i, _)| *i != prediction.index).map(|(_, &o)| graph.name_of(o).into()).collect();
+    let head = head.ok();
+    let fixed = imported.fixed.clone();
+    let plan = Plan { parameters, fixed, batch_norm, head, prediction, others, loss, classes, frozen_norms, split, freed_batch };
+    Ok(Decided { plan, replaced, imported })
 }
 
 /// Makes parameters of those constants that the options want trained by name, though nothing else speaks for it. A pattern that matches
@@ -121,6 +139,21 @@ fn take_up(imported: &mut Imported, options: &Options) {
         imported.fixed.drain(..).partition(|f: &FixedConstant| f.why.can_be_trained() && named.iter().any(|p| is_match(p, &f.parameter)));
     imported.fixed = left;
     imported.parameters.extend(Vec::into_iter(taken).map(|f| f.parameter));
+}
+
+/// The loss that is asked for, or that fits the network's last activation.
+fn data_loss(options: &Options, prediction: &Prediction) -> Result<&'static dyn DataLoss> {
+    let (activation, scores) = (prediction.tail.activation, prediction.tail.scores());
+    let loss = match &options.loss {
+        Some(kind) => loss::data_loss(kind)?,
+        None => loss::usual(activation),
+    };
+    let Some(why) = loss.refusal(activation, scores) else { return Ok(loss) };
+    let fit = loss::LOSSES.iter().filter(|l| l.refusal(activation, scores).is_none()).map(|l| l.kind()).collect::<Vec<_>>();
+    Err(Error::option(
+        Field::LOSS,
+        format!(" {} does not fit the output `{}`: {why}. Take {}", loss.kind(), prediction.name, fit.join(" or ")),
+    ))
 }
 
 /// Names of the scales of live BatchNorms.

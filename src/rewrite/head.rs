@@ -1,11 +1,15 @@
 //! The classifier: finding it, and putting a new one in its place.
 
+use super::disguise::facts;
+use super::prediction::Prediction;
+use super::shapes;
+use super::tail::handed_on;
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::import::{BatchSize, ImportOptions, Imported, Network, Parameter, import, start_of};
+use crate::import::{Imported, Network, Parameter, start_of};
 use crate::ir::{DType, Dim, Graph, Node, Tensor, TensorType, ValueId};
 use crate::onnx::{SourceModel, pb, to_proto};
-use crate::operator::{Facts, Meaning, ParameterKind, View};
+use crate::operator::{Meaning, ParameterKind};
 use rand::{RngExt, SeedableRng};
 
 /// The layer that turns features into logits.
@@ -27,23 +31,17 @@ pub struct Head {
     pub features: usize,
 }
 
-fn facts(graph: &Graph, node: &Node) -> Facts {
-    View { graph, node }.operator().map_or(Facts::NONE, |o| o.facts())
-}
-
-/// The value that the loss takes: the first output, before a closing Softmax.
-pub fn logits(graph: &Graph) -> Result<ValueId> {
-    let mut value = *graph.outputs.first().ok_or_else(|| Error::model("the model has no output"))?;
-    while let Some(node) = graph.producer(value).filter(|n| facts(graph, n).meaning == Meaning::Probabilities) {
-        value = node.inputs[0].ok_or_else(|| Error::model("a Softmax has no input"))?;
+impl Head {
+    /// Its weight, and its bias where it has one.
+    pub(super) fn parameters(&self) -> Vec<ValueId> {
+        std::iter::once(&self.kernel).chain(&self.bias).map(|p| p.value).collect()
     }
-    Ok(value)
 }
 
-/// Finds the last Gemm, MatMul or 1×1 Conv before the output. Fails with the nodes that were looked at.
-pub fn find_head(imported: &Imported) -> Result<Head> {
+/// Finds the last Gemm, MatMul or 1×1 Conv before an output. Fails with the nodes that were looked at.
+pub fn head_behind(imported: &Imported, prediction: &Prediction) -> Result<Head> {
     let graph = &imported.graph;
-    let mut value = logits(graph)?;
+    let mut value = prediction.tail.logits;
     let mut seen = vec![];
     let mut bias = None;
     while let Some(node) = graph.producer(value) {
@@ -56,7 +54,8 @@ pub fn find_head(imported: &Imported) -> Result<Head> {
         });
         if let Some((kernel, axis)) = kernel {
             let dims = graph.ty(kernel.value).dims().unwrap_or_default();
-            if dims[2.min(dims.len())..].iter().any(|&d| d != 1) {
+            let used = graph.ty(kernel.enters).dims().unwrap_or_default();
+            if used[2.min(used.len())..].iter().any(|&d| d != 1) {
                 break;
             }
             let own_bias = of_node.iter().find(|p| p.kind == ParameterKind::Bias).map(|p| (*p).clone());
@@ -70,22 +69,34 @@ pub fn find_head(imported: &Imported) -> Result<Head> {
                 features: dims.iter().product::<usize>() / dims[axis].max(1),
             });
         }
-        if !facts(graph, node).keeps_classes {
-            break;
-        }
+        let Some(next) = scores_before(graph, node) else { break };
         if let Some(p) = of_node.iter().find(|p| p.kind == ParameterKind::Bias) {
             bias = Some((*p).clone());
         }
-        match node.used().find(|&v| graph.value(v).constant.is_none()) {
-            Some(next) => value = next,
-            None => break,
-        }
+        value = next;
     }
     Err(Error::model(format!(
         "no classifier was found: going back from the output, spgraph looked at {} and met no Gemm, MatMul or 1×1 Conv with a constant weight. Keep the head with {}",
         if seen.is_empty() { "nothing".to_string() } else { seen.join(", ") },
         Field::KEEP_HEAD
     )))
+}
+
+/// The one computed value of which the node's result is another form: each class's score from that class's score alone, at most with a
+/// constant. Neither a sum of two branches nor a rectifier follows a classifier.
+fn scores_before(graph: &Graph, node: &Node) -> Option<ValueId> {
+    let facts = facts(graph, node);
+    let varies = |v: &ValueId| graph.value(*v).varies;
+    let mut inputs = node.used().filter(varies);
+    let (first, None) = (inputs.next()?, inputs.next()) else { return None };
+    let leading = node.inputs.first() == Some(&Some(first));
+    let single = node.used().filter(|v| !varies(v)).all(|v| graph.ty(v).count() == Some(Dim::Known(1)));
+    let scaled = match facts.meaning {
+        Meaning::Product => single,
+        Meaning::Quotient | Meaning::Difference => single && leading,
+        _ => false,
+    };
+    (facts.keeps_classes || scaled || handed_on(graph, node).is_some()).then_some(first)
 }
 
 /// Puts a new classifier for `classes` classes into the source model, initialised as PyTorch's `Linear`:
@@ -126,58 +137,30 @@ pub fn replace(
         }
         tensors.push((parameter.name.clone(), tensor));
     }
-    declare_outputs(source, head.classes, classes);
+    shapes::adapt(source, imported, &head.parameters(), head.classes, classes);
     Ok(tensors)
 }
 
 /// The network with another classifier, as it stands in `source`, without a look at the model again. `None` where more than the number of
 /// classes would change: a shape behind the classifier may be written down in numbers, and only the model says what they mean.
-pub fn spliced(network: &Network, source: &SourceModel, tensors: &[(String, Tensor)], classes: usize) -> Option<Network> {
+pub fn spliced(
+    network: &Network,
+    prediction: &Prediction,
+    source: &SourceModel,
+    tensors: &[(String, Tensor)],
+    classes: usize,
+) -> Option<Network> {
     let other = network.with_tensors(source.clone(), tensors).ok()?;
-    let ty = |network: &Network| logits(&network.base().graph).map(|v| network.base().graph.ty(v).clone()).ok();
-    let mut expected = ty(network)?;
-    *expected.shape.get_mut(1)? = Dim::Known(classes);
-    (ty(&other)? == expected).then_some(other)
-}
-
-/// Puts the classifier of `donor` into `target` in place of its own; both take images of `input_shape` (sizes after the
-/// batch). Gives the donor's number of classes. Fails where the two classifiers don't read the same features.
-pub fn transplant(target: &mut SourceModel, donor: &SourceModel, input_shape: &[usize]) -> Result<usize> {
-    let options = ImportOptions { batch: BatchSize::Fixed(1), input_shape: Some(input_shape.to_vec()), keep_ties: false };
-    let (here, there) = (import(target, &options)?, import(donor, &options)?);
-    let (old, new) = (find_head(&here)?, find_head(&there)?);
-    let dims = |imported: &Imported, head: &Head| imported.graph.ty(head.kernel.value).dims().unwrap_or_default();
-    let (mut mine, mut theirs) = (dims(&here, &old), dims(&there, &new));
-    let shown = (mine.clone(), theirs.clone());
-    // Everything but the number of classes must agree.
-    for (dims, axis) in [(&mut mine, old.axis), (&mut theirs, new.axis)] {
-        if let Some(classes) = dims.get_mut(axis) {
-            *classes = 0;
-        }
-    }
-    if mine != theirs || old.bias.is_some() != new.bias.is_some() {
-        return Err(Error::model(format!(
-            "the classifier of {} does not fit: its weight `{}` has the shape {:?}, and the tuned network's `{}` has {:?}. Give the model that the bundle was made from",
-            donor.path.display(),
-            new.kernel.name,
-            shown.1,
-            old.kernel.name,
-            shown.0
-        )));
-    }
-    for (place, from) in [(Some(&old.kernel), Some(&new.kernel)), (old.bias.as_ref(), new.bias.as_ref())] {
-        let (Some(place), Some(from)) = (place, from) else { continue };
-        let tensor = start_of(&there.graph, from).ok_or_else(|| Error::model(format!("`{}` is no constant", from.name)))?;
-        if !store(target, &place.name, &tensor) {
-            return Err(Error::model(format!("the classifier's `{}` is shared with another layer and cannot be replaced", place.name)));
-        }
-    }
-    declare_outputs(target, old.classes, new.classes);
-    Ok(new.classes)
+    let graph = &network.base().graph;
+    let old = Dim::Known(prediction.tail.scores());
+    let mut expected = graph.ty(graph.outputs[prediction.index]).clone();
+    *expected.shape.iter_mut().skip(1).find(|d| **d == old)? = Dim::Known(classes);
+    let other_graph = &other.base().graph;
+    (*other_graph.ty(*other_graph.outputs.get(prediction.index)?) == expected).then_some(other)
 }
 
 /// Overwrites the initializer, or the Constant node's value, of that name.
-fn store(source: &mut SourceModel, name: &str, tensor: &Tensor) -> bool {
+pub(super) fn store(source: &mut SourceModel, name: &str, tensor: &Tensor) -> bool {
     let Some(graph) = source.proto.graph.as_mut() else { return false };
     if let Some(slot) = graph.initializer.iter_mut().find(|t| t.name() == name) {
         *slot = to_proto(name, &as_there(slot, tensor));
@@ -199,61 +182,4 @@ fn store(source: &mut SourceModel, name: &str, tensor: &Tensor) -> bool {
 fn as_there(slot: &pb::TensorProto, tensor: &Tensor) -> Tensor {
     let dtype = DType::from_onnx(slot.data_type()).filter(|d| d.is_half());
     dtype.and_then(|d| tensor.cast(d).ok()).unwrap_or_else(|| tensor.clone())
-}
-
-/// Corrects the declared shapes that hold the number of classes; intermediate declarations are dropped, for they may be stale.
-fn declare_outputs(source: &mut SourceModel, old: usize, new: usize) {
-    use pb::tensor_shape_proto::dimension::Value;
-    let Some(graph) = source.proto.graph.as_mut() else { return };
-    graph.value_info.clear();
-    for output in &mut graph.output {
-        let Some(pb::type_proto::Value::TensorType(t)) = output.r#type.as_mut().and_then(|t| t.value.as_mut()) else { continue };
-        for dim in t.shape.iter_mut().flat_map(|s| s.dim.iter_mut().skip(1)) {
-            if dim.value == Some(Value::DimValue(old as i64)) {
-                dim.value = Some(Value::DimValue(new as i64));
-            }
-        }
-    }
-}
-
-/// The number of classes: the logits' second dimension.
-pub fn classes(graph: &Graph) -> Result<usize> {
-    let ty = graph.ty(logits(graph)?);
-    let rest = ty.shape.get(1..).unwrap_or_default();
-    match rest.first() {
-        Some(Dim::Known(n)) if *n > 1 && rest[1..].iter().all(|d| *d == Dim::Known(1)) => Ok(*n),
-        _ => Err(Error::model(format!(
-            "the model's output is {ty}; a classifier's is [N, classes]. Only classifiers can be fine-tuned so far"
-        ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::emit::{Dialect, model};
-
-    /// Whether the classifier of a fixture can be spliced; then the graph is the one that the model itself gives.
-    fn splices(path: &std::path::Path) -> bool {
-        let options = ImportOptions { batch: BatchSize::Fixed(3), input_shape: None, keep_ties: false };
-        let Ok(network) = Network::open(crate::onnx::read(path).unwrap(), options.clone()) else { return false };
-        let Ok(head) = find_head(network.base()) else { return false };
-        let mut source = network.source().clone();
-        let Ok(tensors) = replace(&mut source, network.base(), &head, 7, 0, &[]) else { return false };
-        let Some(spliced) = spliced(&network, &source, &tensors, 7) else { return false };
-        let again = Network::open(source, options).unwrap();
-        let emitted = |network: &Network| model(&network.base().graph, Dialect::Inlined).unwrap();
-        assert!(emitted(&spliced) == emitted(&again), "{}", path.display());
-        true
-    }
-
-    #[test]
-    fn a_spliced_classifier_is_the_one_that_the_model_gives() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-        let files = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "onnx"));
-        let spliced: Vec<String> = files.filter(|p| splices(p)).map(|p| p.file_stem().unwrap().to_string_lossy().into_owned()).collect();
-        for name in ["basic.bn", "conv_head", "resnet50", "vgg", "tokens"] {
-            assert!(spliced.iter().any(|s| s == name), "{name} is not among {spliced:?}");
-        }
-    }
 }

@@ -1,9 +1,11 @@
 //! What becomes of each parameter: shared or new, trainable or frozen, penalised or not.
 
 use super::head::Head;
+use super::prediction::Prediction;
 use crate::bundle::Setting;
 use crate::bundle::manifest::{BatchNormMode, Role};
 use crate::import::{FixedConstant, Parameter, Split};
+use crate::loss::DataLoss;
 use crate::operator::ParameterKind;
 use std::collections::HashSet;
 
@@ -46,7 +48,13 @@ pub struct Plan {
     pub batch_norm: BatchNormMode,
     /// The classifier; `None` where no layer looks like one.
     pub head: Option<Head>,
-    /// Scores per image, after the rewriting.
+    /// The output that is trained, in the graph for inference.
+    pub prediction: Prediction,
+    /// The network's other outputs, by name.
+    pub others: Vec<String>,
+    /// The loss on it.
+    pub loss: &'static dyn DataLoss,
+    /// Classes that it tells apart, after the rewriting.
     pub classes: usize,
     /// Names of the scales of frozen BatchNorms: these use moving statistics.
     pub frozen_norms: HashSet<String>,

@@ -9,7 +9,7 @@ use super::resolve::{Recipe, resolve};
 use super::state::StateTensor;
 use super::training_graph::TrainingGraph;
 use crate::bundle::manifest::{self, DataPorts, FORMAT, Manifest, Port, Role, Source, SplitOutputs, State};
-use crate::bundle::{HeadOption, Meaning, Metadata, Options, Penalize, Rewriting, default_preprocessing, read_metadata};
+use crate::bundle::{HeadOption, Meaning, Metadata, Options, Penalize, PredictionPort, Rewriting, default_preprocessing, read_metadata};
 use crate::error::{Error, Result};
 use crate::ir::{Graph, ValueId};
 use crate::onnx::{self, SourceModel};
@@ -70,6 +70,11 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
         optimizer: options.optimizer,
         batch_norm: plan.batch_norm,
         precision: precision(&step)?,
+        prediction: Some(PredictionPort {
+            output: plan.prediction.name.clone(),
+            activation: plan.prediction.tail.activation,
+            loss: plan.loss.kind().into(),
+        }),
         class_count: Some(plan.classes),
         classes: classes(&known, options, &plan, model)?,
         preprocessing: options.preprocessing.clone().or(known.preprocessing).unwrap_or_else(|| default_preprocessing(&data.input)),

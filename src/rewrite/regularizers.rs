@@ -4,6 +4,7 @@ use super::channel_attention::Attention;
 use super::head::{self, Head};
 use super::patterns::few;
 use super::plan::Plan;
+use super::prediction::Prediction;
 use super::scalars::declare;
 use super::state::failed;
 use super::taps::taps;
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::Imported;
 use crate::ir::{Dim, Graph, ValueId};
-use crate::loss::{self, Reads, Regularizer, Seen};
+use crate::loss::{self, Activation, Reads, Regularizer, Seen};
 use crate::operator::{Builder, Rule};
 use crate::pass::SourceBranch;
 use std::collections::HashSet;
@@ -108,24 +109,34 @@ fn places(graph: &mut Graph, plan: &Plan, networks: &Networks, branch: &SourceBr
     match regularizer.reads() {
         Reads::FeatureMaps { layers, attention } => maps(graph, layers, attention, networks, branch),
         Reads::Features => {
-            let found = head::find_head(networks.tuned).map_err(needs)?;
+            let found = head_of(networks.tuned, plan).map_err(needs)?;
             let input = input_of(&networks.tuned.graph, &found).ok_or_else(|| Error::model("the classifier has no input"))?;
             let tuned = vectors(graph, input).map_err(refused(kind))?;
             Ok(vec![Place { layer: None, tuned, source: None, attention: None, axis: 1 }])
         }
         Reads::SourceLogits => {
             let source = &networks.source.graph;
-            let own = head::logits(source)?;
+            let prediction = Prediction::at(source, plan.prediction.index)?;
+            if prediction.tail.activation == Activation::Sigmoid || plan.loss.kind() == "bce" {
+                return Err(refused(kind)(
+                    "it compares probabilities that sum to 1, and the network's classes don't exclude each other".into(),
+                ));
+            }
+            if prediction.tail.reorders(source) {
+                return Err(refused(kind)("the output has its scores in another order than the classifier".into()));
+            }
+            let own = prediction.tail.logits;
             let before = branch.at(own).ok_or_else(|| Error::model("the source network has no logits"))?;
-            let before = flat(graph, before).map_err(refused(kind))?;
+            let flat = |graph: &mut Graph, v: ValueId| flat(graph, v, prediction.tail.scores()).map_err(refused(kind));
+            let before = flat(graph, before)?;
             let new = plan.parameters.iter().any(|p| p.role == Role::New);
             // A head that is kept is the old one, and it is trained.
             let tuned = if new {
-                let (old, now) = (head::find_head(networks.source).map_err(needs)?, head::find_head(networks.tuned).map_err(needs)?);
+                let (old, now) = (head_of(networks.source, plan).map_err(needs)?, head_of(networks.tuned, plan).map_err(needs)?);
                 let from = input_of(source, &old).ok_or_else(|| Error::model("the classifier has no input"))?;
                 let instead = input_of(&networks.tuned.graph, &now).ok_or_else(|| Error::model("the classifier has no input"))?;
                 let after = branch.continued(graph, from, instead, own)?;
-                flat(graph, after).map_err(refused(kind))?
+                flat(graph, after)?
             } else {
                 networks.logits
             };
@@ -137,15 +148,20 @@ fn places(graph: &mut Graph, plan: &Plan, networks: &Networks, branch: &SourceBr
 /// What the classifier computes its logits from.
 pub(super) fn input_of(graph: &Graph, head: &Head) -> Option<ValueId> {
     let node = graph.nodes.iter().find(|n| n.name == head.node)?;
-    node.used().find(|&v| graph.value(v).constant.is_none())
+    node.used().find(|&v| graph.value(v).varies)
+}
+
+/// The classifier before the output that is trained.
+fn head_of(imported: &Imported, plan: &Plan) -> Result<Head> {
+    head::head_behind(imported, &Prediction::at(&imported.graph, plan.prediction.index)?)
 }
 
 /// `[N, K, 1, 1]` as `[N, K]`.
-pub(super) fn flat(graph: &mut Graph, logits: ValueId) -> Rule<ValueId> {
-    let shape: Vec<Dim> = graph.ty(logits).shape.iter().copied().take(2).collect();
+fn flat(graph: &mut Graph, logits: ValueId, classes: usize) -> Rule<ValueId> {
+    let images = graph.ty(logits).shape.first().copied().ok_or("the logits have no axis of images")?;
     let mut b = Builder::new(graph);
     b.scope("logits");
-    b.reshape(logits, &shape)
+    b.reshape(logits, &[images, classes.into()])
 }
 
 /// One vector for each image: feature maps by their mean over the pixels, as the pooling before or behind a 1×1 convolution does it.

@@ -1,15 +1,17 @@
 //! A network that is ready to classify images: graph, weights, preprocessing, class names.
 
+use super::readout::{Readout, Scores};
 use super::tuned::{RunState, Subject, transplanted};
 use crate::bundle::manifest::{Port, Preprocessing, State};
-use crate::bundle::{ClassNames, default_preprocessing, read_metadata};
+use crate::bundle::{Bundle, ClassNames, default_preprocessing, read_metadata};
 use crate::data::{KnownClasses, Recipe};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{DType, Tensor};
+use crate::loss;
 use crate::onnx::{self, pb};
-use ndarray::{Array2, ArrayViewMut1, Ix2};
+use ndarray::Ix2;
 use std::path::{Path, PathBuf};
 
 /// What a caller may set instead of what the bundle, the run or the model says.
@@ -21,6 +23,8 @@ pub struct ClassifierOptions {
     pub head_from: Option<PathBuf>,
     /// Class names by label.
     pub classes: Vec<String>,
+    /// The output to read, of a model with several; `None`: the one that is clearly the classifier's.
+    pub output: Option<String>,
     /// Sizes after the batch dimension, where a model leaves them open.
     pub input_shape: Option<Vec<usize>>,
     /// Length of the shorter side before the central crop.
@@ -39,8 +43,7 @@ pub struct Classifier {
     input: Port,
     /// Inputs besides the images, with their values.
     state: Vec<(String, Tensor)>,
-    /// Whether the output went through a Softmax.
-    probabilities: bool,
+    readout: Readout,
     outputs: Option<usize>,
     classes: Vec<String>,
     preprocessing: Preprocessing,
@@ -70,8 +73,7 @@ impl Classifier {
                 _ => Err(Error::usage("there is no model to load")),
             },
             Some(bundle) => {
-                let known = (bundle.manifest.classes.clone(), bundle.manifest.preprocessing.clone());
-                let mut classifier = Classifier::load(&bundle.eval(), Some(known), options, engine)?;
+                let mut classifier = Classifier::load(&bundle.eval(), Some(bundle), options, engine)?;
                 classifier.learnt = !bundle.manifest.has_new_head();
                 classifier.set_state(&bundle.manifest.state, &subject.state(options.which)?);
                 Ok(classifier)
@@ -79,16 +81,11 @@ impl Classifier {
         }
     }
 
-    /// `known` are class names and preprocessing; otherwise the model's metadata says.
-    pub(super) fn load(
-        path: &Path,
-        known: Option<(Vec<String>, Preprocessing)>,
-        options: &ClassifierOptions,
-        engine: &dyn Engine,
-    ) -> Result<Classifier> {
+    /// `bundle` says what there is to know, where the model is its; otherwise the model's metadata does.
+    pub(super) fn load(path: &Path, bundle: Option<&Bundle>, options: &ClassifierOptions, engine: &dyn Engine) -> Result<Classifier> {
         let source = onnx::open(path)?;
         let graph = source.graph()?;
-        let mut input = image_input(graph, path, known.is_some())?;
+        let mut input = image_input(graph, path, bundle.is_some())?;
         if let Some(shape) = &options.input_shape {
             let fits = shape.len() + 1 == input.shape.len() && input.shape[1..].iter().zip(shape).all(|(&d, &s)| d < 0 || d == s as i64);
             if !fits {
@@ -97,8 +94,10 @@ impl Classifier {
             }
             input.shape.splice(1.., shape.iter().map(|&s| s as i64));
         }
-        let (classes, preprocessing) = match known {
-            Some((names, preprocessing)) => (ClassNames { names, ..ClassNames::default() }, Some(preprocessing)),
+        let (classes, preprocessing) = match bundle.map(|b| &b.manifest) {
+            Some(manifest) => {
+                (ClassNames { names: manifest.classes.clone(), ..ClassNames::default() }, Some(manifest.preprocessing.clone()))
+            }
             None => {
                 let found = read_metadata(&source.proto)?;
                 (found.classes, found.preprocessing)
@@ -110,11 +109,20 @@ impl Classifier {
         preprocessing.resize = options.resize.unwrap_or(preprocessing.resize);
         preprocessing.mean = options.mean.clone().unwrap_or(preprocessing.mean);
         preprocessing.std = options.std.clone().unwrap_or(preprocessing.std);
-        let output = graph.output.first().ok_or_else(|| Error::model(format!("{} has no output", path.display())))?;
-        let producer = graph.node.iter().find(|n| n.output.iter().any(|o| o == output.name()));
-        let outputs = shape_of(output).and_then(|s| s.get(1).copied()).and_then(|n| usize::try_from(n).ok());
+        let readout = match (bundle, &options.output) {
+            (Some(bundle), None) => Readout::of_bundle(bundle)?,
+            (Some(_), Some(name)) => {
+                return Err(Error::option(
+                    Field::PREDICTION,
+                    format!(" {name} is for plain models: a bundle or run has the output that it trains"),
+                ));
+            }
+            (None, name) => Readout::of_model(path, name.as_deref(), options.input_shape.as_deref())?,
+        };
+        let output = graph.output.get(readout.index).ok_or_else(|| Error::model(format!("{} has no output", path.display())))?;
+        let declared = shape_of(output).and_then(|s| s.get(1).copied()).and_then(|n| usize::try_from(n).ok());
+        let outputs = readout.scores.or(declared).map(loss::class_count);
         let classes = classes.choose(&options.classes, outputs, path)?;
-        let probabilities = producer.is_some_and(|n| n.op_type() == "Softmax");
         let batch = input.shape.first().and_then(|&n| usize::try_from(n).ok());
         if let (Some(own), Some(asked)) = (batch, options.batch)
             && own != asked
@@ -125,7 +133,7 @@ impl Classifier {
             session: engine.load(path)?,
             input,
             state: vec![],
-            probabilities,
+            readout,
             outputs,
             classes,
             preprocessing,
@@ -196,37 +204,37 @@ impl Classifier {
         self.batch.unwrap_or_else(|| self.asked_batch.unwrap_or(1).min(images)).max(1)
     }
 
-    /// Log-probabilities, images × classes, of an N×C×H×W batch. Fails where the network gives no such array.
-    pub fn log_probabilities(&mut self, data: &Tensor) -> Result<Array2<f64>> {
+    /// What had to be assumed about the network's output, for people.
+    pub fn output_assumed(&self) -> Option<&str> {
+        self.readout.assumed.as_deref()
+    }
+
+    /// What the network's loss is, for people.
+    pub fn loss_name(&self) -> &'static str {
+        self.readout.loss_name()
+    }
+
+    /// What the network gives for a batch N×C×H×W. Fails where that are no scores of classes.
+    pub fn scores(&mut self, data: &Tensor) -> Result<Scores> {
         let data = data.cast(self.input.dtype)?;
         let mut feeds: Vec<(&str, &Tensor)> = vec![(self.input.name.as_str(), &data)];
         feeds.extend(self.state.iter().map(|(name, tensor)| (name.as_str(), tensor)));
         let results = self.session.run(&feeds)?;
-        let scores = results.first().ok_or_else(|| Error::engine("the network gave no output"))?;
+        let given = results.get(self.readout.index).ok_or_else(|| Error::engine("the network gave no output"))?;
         let rows = data.shape().first().copied().unwrap_or(0);
-        let classes = scores.count().checked_div(rows).unwrap_or(0);
-        if classes == 0 || scores.shape().first() != Some(&rows) || scores.shape().get(1) != Some(&classes) {
+        let scores = given.count().checked_div(rows).unwrap_or(0);
+        let long = given.shape().iter().skip(1).filter(|&&d| d != 1).count();
+        if scores == 0 || given.shape().first() != Some(&rows) || long > 1 {
             return Err(Error::model(format!(
                 "the network's output has the shape {:?} for {rows} images; a classifier's is [images, classes]",
-                scores.shape()
+                given.shape()
             )));
         }
-        self.outputs = Some(classes);
-        let mut scores = scores.reshaped(vec![rows, classes])?.floats::<Ix2>()?.into_owned();
-        if self.probabilities {
-            scores.mapv_inplace(f64::ln);
-        } else {
-            scores.rows_mut().into_iter().for_each(log_softmax);
-        }
-        Ok(scores)
+        self.outputs = Some(loss::class_count(scores));
+        let floats = if given.dtype().is_float() { given.cast(DType::F64)? } else { given.clone() };
+        let given = floats.reshaped(vec![rows, scores])?.floats::<Ix2>()?.into_owned();
+        Ok(self.readout.read(given))
     }
-}
-
-/// Turns scores into log-probabilities.
-fn log_softmax(mut row: ArrayViewMut1<f64>) {
-    let most = row.fold(f64::NEG_INFINITY, |most, &v| most.max(v));
-    let sum = row.iter().map(|v| (v - most).exp()).sum::<f64>().ln();
-    row.mapv_inplace(|v| v - most - sum);
 }
 
 /// Declared sizes; -1 where one is open.
@@ -261,18 +269,5 @@ fn image_input(graph: &pb::GraphProto, path: &Path, bundle: bool) -> Result<Port
     match DType::from_onnx(code) {
         Some(dtype) if dtype.is_float() => Ok(Port { name: info.name().into(), dtype, shape: shape_of(info).unwrap_or_default() }),
         _ => Err(Error::model(format!("the input `{}` of {} holds no images of floating-point numbers", info.name(), path.display()))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ndarray::array;
-
-    #[test]
-    fn large_logits_do_not_overflow() {
-        let mut row = array![1000.0, 1000.0];
-        log_softmax(row.view_mut());
-        assert!(row.iter().all(|v| (v + std::f64::consts::LN_2).abs() < 1e-12), "{row:?}");
     }
 }

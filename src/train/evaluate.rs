@@ -4,7 +4,6 @@ use super::classifier::Classifier;
 use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, Last, Loader, LoaderOptions};
 use crate::error::{Error, Result};
 use crate::field::Field;
-use ndarray::ArrayView1;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,8 +30,10 @@ pub struct Evaluation {
     pub accuracy: f64,
     /// Share of images whose class is among the five highest; for 6 classes and more.
     pub top5: Option<f64>,
-    /// Mean cross-entropy.
+    /// The mean of the network's own loss.
     pub loss: f64,
+    /// What that is, in a few words.
+    pub loss_name: String,
     /// By label; classes without images too.
     pub classes: Vec<ClassResult>,
     /// Time of the whole evaluation.
@@ -95,9 +96,10 @@ pub fn evaluate(
             return Err(Error::Interrupted("evaluation was stopped; nothing was written".into()));
         }
         let batch = batch?;
-        let rows = classifier.log_probabilities(&batch.data)?;
-        for (row, &index) in rows.rows().into_iter().zip(&batch.indices).take(batch.valid) {
-            tally.add(row, dataset.label(index), &dataset.name(index))?;
+        let scores = classifier.scores(&batch.data)?;
+        for (image, &index) in batch.indices.iter().enumerate().take(batch.valid) {
+            let label = tally.add(&scores.ranking(image), dataset.label(index), &dataset.name(index))?;
+            tally.loss += scores.loss(image, label);
         }
         done(tally.images, total);
     }
@@ -108,6 +110,7 @@ pub fn evaluate(
         accuracy: share(tally.first),
         top5: (tally.classes.len() >= 6).then(|| share(tally.fifth)),
         loss: tally.loss / tally.images.max(1) as f64,
+        loss_name: classifier.loss_name().into(),
         classes: classes.map(|(label, &(images, correct))| ClassResult { name: classifier.class_name(label), images, correct }).collect(),
         seconds: start.elapsed().as_secs_f64(),
     })
@@ -124,7 +127,8 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, row: ArrayView1<f64>, label: i64, name: &str) -> Result<()> {
+    /// Counts an image whose classes have such scores. Gives its label.
+    fn add(&mut self, row: &[f64], label: i64, name: &str) -> Result<usize> {
         self.classes.resize(row.len(), (0, 0));
         let slot = usize::try_from(label).ok().filter(|&l| l < row.len());
         let Some(label) = slot else {
@@ -138,28 +142,26 @@ impl Tally {
         // Among equal scores the first class wins, as in ArgMax.
         let rank = row.iter().enumerate().filter(|&(k, &v)| v > row[label] || (v == row[label] && k < label)).count();
         self.images += 1;
-        self.loss -= row[label];
         self.first += (rank == 0) as usize;
         self.fifth += (rank < 5) as usize;
         self.classes[label].0 += 1;
         self.classes[label].1 += (rank == 0) as usize;
-        Ok(())
+        Ok(label)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::aview1;
 
     #[test]
     fn ranks_are_counted_and_ties_go_to_the_first() {
         let mut tally = Tally::default();
-        tally.add(aview1(&[0.1, 0.5, 0.5]), 1, "a").unwrap();
-        tally.add(aview1(&[0.1, 0.5, 0.5]), 2, "b").unwrap();
+        tally.add(&[0.1, 0.5, 0.5], 1, "a").unwrap();
+        tally.add(&[0.1, 0.5, 0.5], 2, "b").unwrap();
         assert_eq!((tally.images, tally.first, tally.fifth), (2, 1, 2));
         assert_eq!(tally.classes, [(0, 0), (1, 1), (1, 0)]);
-        assert!(tally.add(aview1(&[0.0, 1.0]), 2, "c").is_err());
-        assert!(tally.add(aview1(&[f64::NAN, 1.0]), 1, "c").unwrap_err().to_string().contains('c'));
+        assert!(tally.add(&[0.0, 1.0], 2, "c").is_err());
+        assert!(tally.add(&[f64::NAN, 1.0], 1, "c").unwrap_err().to_string().contains('c'));
     }
 }

@@ -87,8 +87,7 @@ impl Trainer {
         let held_out = match validation {
             None => None,
             Some(folder) => {
-                let known = (bundle.manifest.classes.clone(), bundle.manifest.preprocessing.clone());
-                let classifier = Classifier::load(&bundle.eval(), Some(known), &ClassifierOptions::default(), engine.as_ref())?;
+                let classifier = Classifier::load(&bundle.eval(), Some(&bundle), &ClassifierOptions::default(), engine.as_ref())?;
                 Some((classifier, Arc::new(ImageDataset::new(folder, recipe.clone(), Augment::NONE, ImageDataset::CACHE))))
             }
         };

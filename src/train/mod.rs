@@ -14,6 +14,7 @@ mod options;
 mod predict;
 mod profile;
 mod progress;
+mod readout;
 mod run;
 mod scalars;
 mod setup;
@@ -33,6 +34,7 @@ pub use options::{Existing, FinetuneOptions, Length, Schedule, Training, Validat
 pub use predict::{Guess, Prediction, predict};
 pub use profile::{batch_size, profile, random_batch};
 pub use progress::{Outline, Progress, Silent};
+pub use readout::Scores;
 pub use run::{Best, BundleReference, Results, Run, RunRecord, RunResult, Status};
 pub use scalars::Scalars;
 pub use split_step::{Contribution, LocalMean, Reduce, SplitStep};

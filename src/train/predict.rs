@@ -14,7 +14,7 @@ pub struct Guess {
     pub class: String,
     /// Its label.
     pub label: usize,
-    /// Its probability.
+    /// Its probability, as the network and its loss mean it.
     pub probability: f64,
 }
 
@@ -42,11 +42,12 @@ pub fn predict(classifier: &mut Classifier, images: &[PathBuf], top: usize) -> R
             }
             image.assign(&recipe.evaluate(&load_image(path)?)?);
         }
-        let rows = classifier.log_probabilities(&values.into())?;
-        for (path, row) in chunk.iter().zip(rows.rows()) {
+        let scores = classifier.scores(&values.into())?;
+        for (image, path) in chunk.iter().enumerate() {
+            let (row, probabilities) = (scores.ranking(image), scores.probabilities(image));
             let mut order: Vec<usize> = (0..row.len()).collect();
             order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-            let guess = |label: usize| Guess { class: classifier.class_name(label), label, probability: row[label].exp() };
+            let guess = |label: usize| Guess { class: classifier.class_name(label), label, probability: probabilities[label] };
             predictions.push(Prediction { image: path.clone(), guesses: order.into_iter().take(top).map(guess).collect() });
         }
     }

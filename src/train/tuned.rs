@@ -133,7 +133,8 @@ pub fn transplanted(subject: &Subject, which: RunState, donor: &Path) -> Result<
     let dir = bundle.dir.clone();
     let mut target =
         SourceModel { proto, path: bundle.template(), external: onnx::ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 };
-    rewrite::transplant(&mut target, &donor, &image_shape(&bundle.manifest)?)?;
+    let output = bundle.manifest.prediction.as_ref().map(|p| p.output.as_str());
+    rewrite::transplant(&mut target, &donor, &image_shape(&bundle.manifest)?, output)?;
     bundle::adopt_class_names(&mut target.proto, donor.proto);
     Ok(target.proto)
 }

@@ -1,0 +1,134 @@
+//! What `spgraph rewrite` says about a bundle that it wrote.
+
+use super::output;
+use super::subject_args::preprocessing_text;
+use spgraph::artifact::Made;
+use spgraph::bundle::manifest::{BatchNormMode, Role, Scalar};
+use spgraph::bundle::{HeadOption, PenaltyStep, Setting};
+use spgraph::import::FixedConstant;
+use spgraph::loss::Activation;
+use spgraph::onnx::half;
+use spgraph::rewrite::Product;
+use std::collections::BTreeMap;
+
+/// Reasons why constants are taken for no parameters, each with the first names and the count.
+fn not_trained(fixed: &[FixedConstant]) -> BTreeMap<&'static str, String> {
+    let mut by_reason: BTreeMap<&'static str, Vec<&str>> = BTreeMap::new();
+    for f in fixed {
+        by_reason.entry(f.why.text()).or_default().push(&f.parameter.alias);
+    }
+    let shown = |names: Vec<&str>| match names.len() {
+        0..=3 => names.join(", "),
+        n => format!("{}, … ({n})", names[..2].join(", ")),
+    };
+    by_reason.into_iter().map(|(why, names)| (why, shown(names))).collect()
+}
+
+/// What was decided, and what was written.
+pub fn text(made: &Made) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    let Product { manifest: m, plan, options, .. } = &made.product;
+    let count = |role: Role| m.state.iter().filter(|s| s.role == role).count();
+    let shape = m.data.input.shape.iter().map(|d| if *d < 0 { "N".into() } else { d.to_string() }).collect::<Vec<_>>().join("x");
+    line(format!(
+        "model       {} (opset {}, {})",
+        m.source.file,
+        m.source.opset,
+        if m.source.producer.is_empty() { "unknown producer" } else { &m.source.producer }
+    ));
+    line(format!("input       {} {} {shape}", m.data.input.name, m.data.input.dtype));
+    if !plan.freed_batch.is_empty() {
+        let count = plan.freed_batch.len();
+        let shapes = if count == 1 { "a shape".to_string() } else { format!("{count} shapes") };
+        line(format!(
+            "batch       free, although {shapes} had a number for it (checked: two images together give what each gives by itself)"
+        ));
+    }
+    for dtype in half::weight_types(&made.product.source.proto) {
+        line(format!("weights     {dtype}: trained as float32, written back as {dtype}"));
+    }
+    line(format!("images      {}", preprocessing_text(&m.preprocessing)));
+    let head = plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
+    let kept = if options.head == HeadOption::Keep { "kept" } else { "new" };
+    line(format!("head        {kept}, {} classes, {head}", plan.classes));
+    if !m.classes.is_empty() {
+        let mut names = m.classes.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
+        if m.classes.len() > 6 {
+            names.push_str(", …");
+        }
+        line(format!("classes     {names}"));
+    }
+    let (output, activation) = (&plan.prediction.name, plan.prediction.tail.activation);
+    if !plan.others.is_empty() {
+        let why = if options.prediction.is_some() { "chosen" } else { "the one with a classifier" };
+        line(format!("output      {output} ({why}); the network also gives {}", plan.others.join(", ")));
+    }
+    let why = match (&options.loss, activation) {
+        (Some(_), _) => "chosen".to_string(),
+        (None, Activation::None) => "assumed, for the network ends with its logits".to_string(),
+        (None, activation) => format!("for the network ends with {}", activation.name()),
+    };
+    line(format!("loss        {} ({why})", plan.loss.summary()));
+    line(format!(
+        "parameters  {} shared, {} new, {} frozen",
+        count(Role::Shared),
+        count(Role::New),
+        plan.parameters.iter().filter(|p| p.frozen && p.role != Role::Buffer).count()
+    ));
+    let (trained, all) = made.product.trained();
+    let unused = plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer).count() - count(Role::Shared) - count(Role::New);
+    let unused = if unused == 0 { String::new() } else { format!(" ({unused} tensors do not influence the loss)") };
+    line(format!("trained     {trained} of {all} elements{unused}"));
+    for (why, names) in not_trained(&plan.fixed) {
+        line(format!("            not {names}: {why}"));
+    }
+    if !plan.fixed.is_empty() {
+        line("            --explain lists them; --train with their names trains them".into());
+    }
+    if !plan.split.is_empty() {
+        line(format!("untied      {} parameters that the exporter had stored together (--keep-ties keeps them one)", plan.split.len()));
+    }
+    line(format!(
+        "batch norm  {}",
+        match m.batch_norm {
+            BatchNormMode::None => "none, or folded into the convolutions",
+            BatchNormMode::Train => "train (batch statistics)",
+            BatchNormMode::Frozen => "frozen (moving statistics)",
+        }
+    ));
+    let of_penalty = |s: &&Scalar| !matches!(s.meaning, Setting::LearningRate | Setting::Regularizer(_));
+    let strengths: Vec<String> = m.scalars.iter().filter(of_penalty).map(|s| format!("{} {}", s.meaning, s.default)).collect();
+    let step = match m.penalty.step {
+        PenaltyStep::Gradient => "",
+        PenaltyStep::Proximal => ", proximal",
+        PenaltyStep::Decoupled => ", decoupled",
+    };
+    let on = m.state.iter().filter(|s| s.penalized).count();
+    line(format!(
+        "penalty     {} {}{}",
+        m.penalty.kind,
+        strengths.join(", "),
+        if strengths.is_empty() { String::new() } else { format!(", on {on} tensors{step}") }
+    ));
+    for (r, asked) in m.regularizers.iter().zip(&options.regularizers) {
+        let strength = m.scalar(&Setting::Regularizer(r.kind.clone())).map_or(0.0, |s| s.default);
+        line(format!("            {} {strength}, {}", r.kind, asked.summary(&r.layers)));
+    }
+    let multiplied = m.state.iter().filter(|s| s.lr_mult != 1.0).count();
+    line(format!(
+        "optimizer   {}, lr {}{}",
+        m.optimizer,
+        m.scalar(&Setting::LearningRate).map_or(String::new(), |s| s.default.to_string()),
+        if multiplied == 0 { String::new() } else { format!(", multiplied for {multiplied} tensors") }
+    ));
+    line(format!("wrote       {}", made.path.display()));
+    for (name, bytes) in &made.files {
+        line(format!("            {name:14} {:>9}", output::size(*bytes)));
+    }
+    line(format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN", made.path.display()));
+    out
+}

@@ -1,0 +1,71 @@
+//! Mean squared error of what the network gives out, its activation included.
+//!
+//! With outputs `o`, `K` of them for each image, and targets `y` (for a label the one-hot vector, with label smoothing `ε`
+//! `(1 − ε)·onehot + ε/K`; for a single output the label itself, 0 or 1, and `(1 − ε)·y + ε/2`):
+//!
+//! ```text
+//! loss = (1/(n·K))·Σ_rows Σ_k (o_k − y_k)²         ∂loss/∂o = 2·(o − y)/(n·K)
+//! ```
+//!
+//! Rows of padding (target −1) count neither in the sum nor in `n`. The same as PyTorch's `mse_loss(o, y)` over the rows that count.
+
+use super::targets::{Targets, asked, correct, targets};
+use super::{Activation, DataLoss, Loss};
+use crate::ir::{Attr, Dim, ValueId};
+use crate::operator::{Builder, Function, Rule, attrs};
+use crate::ops::blocks::formula;
+
+/// `(outputs, target) → loss, doutputs, number of right answers`.
+pub const MEAN_SQUARED_ERROR: Function = Function::new("MeanSquaredError");
+
+/// The row of the table.
+pub struct MeanSquaredError;
+
+impl DataLoss for MeanSquaredError {
+    fn kind(&self) -> &'static str {
+        "mse"
+    }
+
+    fn summary(&self) -> &'static str {
+        "mean squared error of the outputs"
+    }
+
+    fn reads_output(&self) -> bool {
+        true
+    }
+
+    fn refusal(&self, activation: Activation, _: usize) -> Option<String> {
+        let logarithms = activation == Activation::LogSoftmax;
+        logarithms.then(|| "the network ends with a log-softmax, and logarithms are never 1".to_string())
+    }
+
+    fn add(&self, b: &mut Builder, outputs: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss> {
+        let &[_, Dim::Known(scores)] = b.shape(outputs) else {
+            return Err(format!("the loss needs outputs of shape [N, classes], these are {}", b.ty(outputs)));
+        };
+        let (dtype, rows) = (b.dtype(outputs), b.shape(target)[0]);
+        let attributes = attrs([("label_smoothing", Attr::Float(label_smoothing as f32))]);
+        let rule = formula(|[o, target]| {
+            let Targets { scores: y, counts } = targets(target, rows, scores, dtype, label_smoothing);
+            let share = counts.sum(&[0, 1], true).max(1.0) * scores as f64;
+            let gap = (o - y) * counts;
+            let loss = (gap.square().sum(&[0, 1], true) / share).reshape(&[]);
+            [loss, gap * 2.0 / share, correct(o, target, rows, scores, 0.5)]
+        });
+        let [value, gradient, correct] = b.call(&MEAN_SQUARED_ERROR, [outputs, target], attributes, rule)?;
+        Ok(Loss { value, gradient, correct })
+    }
+
+    fn value(&self, _: Activation, given: &[f64], label: usize) -> f64 {
+        let each = given.iter().enumerate().map(|(k, v)| (v - asked(given.len(), label, k)).powi(2));
+        each.sum::<f64>() / given.len().max(1) as f64
+    }
+
+    /// An output that is trained to be 1 or 0 is the estimate of a probability, though it may leave their range.
+    fn probabilities(&self, _: Activation, given: &[f64]) -> Vec<f64> {
+        match given {
+            [one] => vec![1.0 - one, *one],
+            all => all.to_vec(),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Which of a network's outputs is the classifier's.
+
+use super::head::{Head, head_behind};
+use super::prediction::{Prediction, names};
+use crate::error::{Error, Result};
+use crate::field::Field;
+use crate::import::Imported;
+use crate::loss::Activation;
+
+/// The output of that name, or the one that is clearly the classifier's.
+pub fn choose(imported: &Imported, name: Option<&str>) -> Result<Prediction> {
+    let graph = &imported.graph;
+    if let Some(name) = name {
+        let index = graph.outputs.iter().position(|&o| graph.name_of(o) == name);
+        let index = index.ok_or_else(|| {
+            Error::option(Field::PREDICTION, format!(" {name} is no output of the model, which has {}", listed(imported)))
+        })?;
+        return Prediction::at(graph, index);
+    }
+    if graph.outputs.len() < 2 {
+        return Prediction::at(graph, 0);
+    }
+    let found = (0..graph.outputs.len()).filter_map(|i| Prediction::at(graph, i).ok());
+    let found: Vec<Prediction> = found.filter(|p| head_behind(imported, p).is_ok()).collect();
+    // Logits beside the probabilities that are made of them are one classifier, and the probabilities say what they are.
+    let clear = found.iter().max_by_key(|p| (p.tail.activation != Activation::None, std::cmp::Reverse(p.index)));
+    let agrees = |p: &Prediction, chosen: &Prediction| {
+        let softmax = |a| if a == Activation::LogSoftmax { Activation::Softmax } else { a };
+        let kinds = [p, chosen].map(|p| softmax(p.tail.activation));
+        p.tail.origin == chosen.tail.origin && (kinds[0] == kinds[1] || kinds[0] == Activation::None)
+    };
+    match clear {
+        Some(chosen) if found.iter().all(|p| agrees(p, chosen)) => Ok(chosen.clone()),
+        _ => Err(Error::model(format!(
+            "the model has several outputs, and which of them is the classifier's is not clear: {}. Name it with {} NAME",
+            listed(imported),
+            Field::PREDICTION
+        ))),
+    }
+}
+
+/// Finds the last Gemm, MatMul or 1×1 Conv before the output that is the classifier's. Fails with the nodes that were looked at.
+pub fn find_head(imported: &Imported) -> Result<Head> {
+    head_behind(imported, &choose(imported, None)?)
+}
+
+/// The output that is the classifier's, for those who compute with probabilities that sum to 1. Fails where the network's do not.
+pub fn softmax_output(imported: &Imported, name: Option<&str>) -> Result<Prediction> {
+    let found = choose(imported, name)?;
+    let why = match (found.tail.activation, found.tail.scores()) {
+        (Activation::Sigmoid, _) => "ends with a sigmoid, and here its classes must exclude each other",
+        (_, 0 | 1) => "has a single score for each image, and here it must have one for each class",
+        _ if found.tail.reorders(&imported.graph) => "has its scores in another order than the classifier",
+        _ => return Ok(found),
+    };
+    Err(Error::model(format!("the model's output `{}` {why}", found.name)))
+}
+
+/// The outputs with their shapes, and what each would be trained by.
+fn listed(imported: &Imported) -> String {
+    let about = |(index, name): (usize, String)| {
+        let prediction = match Prediction::at(&imported.graph, index) {
+            Ok(prediction) => prediction,
+            Err(_) => return format!("{name} (no classifier's)"),
+        };
+        match head_behind(imported, &prediction) {
+            Ok(Head { op_type, node, .. }) => format!("{name} ({op_type} `{node}`)"),
+            Err(_) => format!("{name} (no classifier before it)"),
+        }
+    };
+    names(&imported.graph).into_iter().enumerate().map(about).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::head::{replace, spliced};
+    use super::*;
+    use crate::emit::{Dialect, model};
+    use crate::import::{BatchSize, ImportOptions, Network};
+
+    /// Whether the classifier of a fixture can be spliced; then the graph is the one that the model itself gives.
+    fn splices(path: &std::path::Path) -> bool {
+        let options = ImportOptions { batch: BatchSize::Fixed(3), input_shape: None, keep_ties: false };
+        let Ok(network) = Network::open(crate::onnx::read(path).unwrap(), options.clone()) else { return false };
+        let Ok(prediction) = choose(network.base(), None) else { return false };
+        let Ok(head) = head_behind(network.base(), &prediction) else { return false };
+        let mut source = network.source().clone();
+        let Ok(tensors) = replace(&mut source, network.base(), &head, 7, 0, &[]) else { return false };
+        let Some(spliced) = spliced(&network, &prediction, &source, &tensors, 7) else { return false };
+        let again = Network::open(source, options).unwrap();
+        let emitted = |network: &Network| model(&network.base().graph, Dialect::Inlined).unwrap();
+        assert!(emitted(&spliced) == emitted(&again), "{}", path.display());
+        true
+    }
+
+    #[test]
+    fn a_spliced_classifier_is_the_one_that_the_model_gives() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let files = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "onnx"));
+        let spliced: Vec<String> = files.filter(|p| splices(p)).map(|p| p.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+        for name in ["basic.bn", "conv_head", "resnet50", "vgg", "tokens"] {
+            assert!(spliced.iter().any(|s| s == name), "{name} is not among {spliced:?}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! How the numbers that a network gives out are read: as probabilities, and as its loss.
+
+use crate::bundle::{Bundle, PredictionPort, read_metadata};
+use crate::emit;
+use crate::error::{Error, Result};
+use crate::field::Field;
+use crate::import::{BatchSize, ImportOptions, Network};
+use crate::loss::{self, Activation, DataLoss};
+use crate::onnx::{self, ModelFile};
+use crate::rewrite::{self, Prediction};
+use ndarray::{Array2, ArrayView1};
+use std::path::Path;
+
+/// Which output is read, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Readout {
+    /// Its place among the outputs.
+    pub index: usize,
+    /// Scores for each image, where they are known beforehand.
+    pub scores: Option<usize>,
+    /// `None` where only the numbers themselves can tell.
+    activation: Option<Activation>,
+    loss: &'static dyn DataLoss,
+    /// What had to be assumed, for people.
+    pub assumed: Option<String>,
+}
+
+/// What a network gives for a batch.
+#[derive(Debug, Clone)]
+pub struct Scores {
+    /// Images × scores.
+    pub given: Array2<f64>,
+    activation: Activation,
+    loss: &'static dyn DataLoss,
+}
+
+impl Scores {
+    /// What the network says about each class for one image of the batch.
+    pub fn probabilities(&self, image: usize) -> Vec<f64> {
+        self.loss.probabilities(self.activation, &self.row(image).to_vec())
+    }
+
+    /// Numbers in the order of the classes' probabilities, of which large ones are not rounded to 1.
+    pub fn ranking(&self, image: usize) -> Vec<f64> {
+        match self.given.ncols() {
+            1 => self.probabilities(image),
+            _ => self.row(image).to_vec(),
+        }
+    }
+
+    /// The network's loss for that image with the right class `label`.
+    pub fn loss(&self, image: usize, label: usize) -> f64 {
+        self.loss.value(self.activation, &self.row(image).to_vec(), label)
+    }
+
+    fn row(&self, image: usize) -> ArrayView1<'_, f64> {
+        self.given.row(image)
+    }
+}
+
+impl Readout {
+    /// Of a bundle, with the output that its manifest names.
+    pub fn of_bundle(bundle: &Bundle) -> Result<Readout> {
+        let file = onnx::open(bundle.eval())?;
+        match &bundle.manifest.prediction {
+            Some(port) => Readout::named(&file, port, bundle.manifest.class_count),
+            // Bundles of older versions are read by the graph.
+            None => {
+                let graph = emit::read(&file, None)?;
+                Ok(Readout::seen(&Prediction::at(&graph, 0)?))
+            }
+        }
+    }
+
+    /// Of a model: as its metadata says, else as its graph does. `output` chooses among several.
+    pub fn of_model(path: &Path, output: Option<&str>, input_shape: Option<&[usize]>) -> Result<Readout> {
+        let file = onnx::open(path)?;
+        let port = read_metadata(&file.proto)?.prediction;
+        if let Some(port) = port.filter(|p| output.is_none_or(|name| name == p.output)) {
+            return Readout::named(&file, &port, None);
+        }
+        let names: Vec<&str> = file.graph()?.output.iter().map(|o| o.name()).collect();
+        let options = ImportOptions { batch: BatchSize::Fixed(1), input_shape: input_shape.map(<[usize]>::to_vec), keep_ties: true };
+        let why = match onnx::read(path).and_then(|source| Network::open(source, options)) {
+            Ok(network) => return Ok(Readout::seen(&rewrite::choose(network.base(), output)?)),
+            Err(Error::Unsupported(refused)) => match refused.first() {
+                Some(first) => format!("node `{}` ({}): {}", first.node, first.op, first.reason),
+                None => "its graph is not understood".into(),
+            },
+            Err(error) => error.to_string(),
+        };
+        // What spgraph cannot train it can still run.
+        let index = match output {
+            Some(name) => names.iter().position(|n| *n == name).ok_or_else(|| unknown(name, &names))?,
+            None if names.len() < 2 => 0,
+            None => {
+                return Err(Error::model(format!(
+                    "the model has the outputs {}, and which of them is the classifier's is not clear ({why}). Name it with {} NAME",
+                    names.join(", "),
+                    Field::PREDICTION
+                )));
+            }
+        };
+        let assumed = format!(
+            "the model is not understood as a graph ({why}); assuming that its output {} holds probabilities where each image's sum to 1, else logits",
+            names.get(index).unwrap_or(&"")
+        );
+        Ok(Readout { index, scores: None, activation: None, loss: loss::usual(Activation::None), assumed: Some(assumed) })
+    }
+
+    fn named(file: &ModelFile, port: &PredictionPort, classes: Option<usize>) -> Result<Readout> {
+        let names: Vec<&str> = file.graph()?.output.iter().map(|o| o.name()).collect();
+        let index = names.iter().position(|n| *n == port.output).ok_or_else(|| unknown(&port.output, &names))?;
+        let (activation, loss) = (port.activation, loss::data_loss(&port.loss)?);
+        Ok(Readout { index, scores: classes, activation: Some(activation), loss, assumed: None })
+    }
+
+    fn seen(prediction: &Prediction) -> Readout {
+        let (activation, scores) = (prediction.tail.activation, prediction.tail.scores());
+        // A single score is of two classes, whatever makes it.
+        let loss = if scores == 1 { loss::usual(Activation::Sigmoid) } else { loss::usual(activation) };
+        Readout { index: prediction.index, scores: Some(scores), activation: Some(activation), loss, assumed: None }
+    }
+
+    /// What the loss is, for people.
+    pub fn loss_name(&self) -> &'static str {
+        self.loss.summary()
+    }
+
+    /// The numbers that the network gave for a batch.
+    pub fn read(&mut self, given: Array2<f64>) -> Scores {
+        let activation = *self.activation.get_or_insert_with(|| {
+            let sums = |row: ArrayView1<f64>| (row.sum() - 1.0).abs() < 1e-3 && row.iter().all(|v| (0.0..=1.0).contains(v));
+            if given.rows().into_iter().all(sums) { Activation::Softmax } else { Activation::None }
+        });
+        Scores { given, activation, loss: self.loss }
+    }
+}
+
+fn unknown(name: &str, names: &[&str]) -> Error {
+    Error::option(Field::PREDICTION, format!(" {name} is no output of the model, which has {}", names.join(", ")))
+}

@@ -1,0 +1,125 @@
+//! Networks with several outputs: the classifier's is found, or chosen by name, or the network is refused with the candidates.
+
+use super::models::{CLASSES, Net, int, list, step};
+use spgraph::artifact::make_bundle;
+use spgraph::bundle::{Bundle, HeadOption, Options, export, start_state};
+use spgraph::import::BatchSize;
+use spgraph::onnx::{self, pb};
+
+fn options() -> Options {
+    Options { batch: BatchSize::Fixed(4), lr: Some(0.5), ..Options::default() }
+}
+
+/// `features`, `z`, probabilities `p` of it, `aux` from another classifier, the label `best`, and a mask of them all.
+fn net(outputs: &[&str]) -> Net {
+    let k = CLASSES as i64;
+    let mut net = Net::new();
+    net.node("Softmax", &["z"], "p", vec![int("axis", 1)]);
+    net.linear("features", "aux", CLASSES, 3, 7);
+    net.node("Sigmoid", &["z"], "s", vec![]);
+    for name in outputs {
+        net.output(name, &[0, if *name == "aux" { 3 } else { k }]);
+    }
+    net
+}
+
+fn permutations(list: &[&'static str]) -> Vec<Vec<&'static str>> {
+    if list.len() < 2 {
+        return vec![list.to_vec()];
+    }
+    (0..list.len())
+        .flat_map(|i| {
+            let mut rest = list.to_vec();
+            let first = rest.remove(i);
+            permutations(&rest).into_iter().map(move |p| [vec![first], p].concat())
+        })
+        .collect()
+}
+
+#[test]
+fn a_clear_classifier_is_found_in_any_order() {
+    let expected = step(&net(&["z"]), &options()).unwrap();
+    for set in [&["z", "p"][..], &["features", "z"], &["features", "p"], &["features", "z", "p"], &["hidden", "features"]] {
+        for order in permutations(set) {
+            let found = step(&net(&order), &options());
+            // `hidden` is a linear layer, too, and then the only one.
+            match set.contains(&"hidden") {
+                true => assert_ne!(found.unwrap(), expected, "{order:?}"),
+                false => assert_eq!(found.unwrap(), expected, "{order:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn several_classifiers_are_refused_and_chosen_by_name() {
+    let [z, aux] = ["z", "aux"].map(|name| step(&net(&[name]), &options()).unwrap());
+    let bce = step(&net(&["s"]), &options()).unwrap();
+    for set in [&["z", "aux"][..], &["aux", "features", "p"], &["p", "s"], &["hidden", "z"]] {
+        for order in permutations(set) {
+            let refusal = step(&net(&order), &options()).unwrap_err();
+            assert!(order.iter().all(|name| refusal.contains(&format!("`{name}`"))), "{refusal}");
+            assert!(refusal.contains("option `prediction` NAME"), "{refusal}");
+            for (name, expected) in [("z", &z), ("p", &z), ("aux", &aux), ("s", &bce)] {
+                if order.contains(&name) {
+                    let chosen = Options { prediction: Some(name.into()), ..options() };
+                    assert_eq!(step(&net(&order), &chosen).unwrap(), *expected, "{name} of {order:?}");
+                }
+            }
+        }
+    }
+    let unknown = Options { prediction: Some("logits".into()), ..options() };
+    let refusal = step(&net(&["z", "aux"]), &unknown).unwrap_err();
+    assert!(refusal.contains("logits is no output") && refusal.contains("`aux` float32[N, 3] (Gemm `/aux/Gemm`)"), "{refusal}");
+    let refusal = step(&net(&["features", "flat"]), &options()).unwrap_err();
+    assert!(refusal.contains("no classifier"), "{refusal}");
+}
+
+fn declared(model: &pb::ModelProto) -> Vec<(String, Vec<String>)> {
+    use pb::tensor_shape_proto::dimension::Value;
+    let shape = |info: &pb::ValueInfoProto| {
+        let Some(pb::type_proto::Value::TensorType(t)) = info.r#type.as_ref().unwrap().value.as_ref() else { panic!() };
+        let dim = |d: &pb::tensor_shape_proto::Dimension| match &d.value {
+            Some(Value::DimValue(n)) => n.to_string(),
+            Some(Value::DimParam(p)) => p.clone(),
+            None => "?".into(),
+        };
+        t.shape.as_ref().unwrap().dim.iter().map(dim).collect()
+    };
+    model.graph.as_ref().unwrap().output.iter().map(|o| (o.name().to_string(), shape(o))).collect()
+}
+
+/// Features as many as classes, and shapes with the number of classes behind the classifier.
+#[test]
+fn a_new_head_declares_every_output_as_it_is() {
+    let k = CLASSES as i64;
+    let mut net = net(&["features", "p"]);
+    let wide = net.then("z", "Reshape", vec![], &[list(&[-1, k, 1, 1])]);
+    let again = net.then(&wide, "Reshape", vec![], &[list(&[0, k])]);
+    net.output(&wide, &[0, k, 1, 1]).output(&again, &[0, k]);
+    let work = tempfile::tempdir().unwrap();
+    let (model, dir, out) = (work.path().join("net.onnx"), work.path().join("bundle"), work.path().join("out.onnx"));
+    net.write(&model);
+    let options = Options { head: HeadOption::Classes(7), ..options() };
+    make_bundle(&model, &dir, &options, false).unwrap();
+    let bundle = Bundle::open(&dir).unwrap();
+    export(&bundle, &start_state(&bundle).unwrap(), &out, false).unwrap();
+    let found = declared(&onnx::open(&out).unwrap().proto);
+    let shapes: Vec<Vec<&str>> = found.iter().map(|(_, s)| s.iter().map(String::as_str).collect()).collect();
+    assert_eq!(shapes, [vec!["batch", "5"], vec!["batch", "7"], vec!["batch", "7", "1", "1"], vec!["batch", "7"]]);
+    let ports = &bundle.manifest.prediction.unwrap();
+    assert_eq!((ports.output.as_str(), ports.loss.as_str(), bundle.manifest.class_count), ("p", "cross-entropy", Some(7)));
+}
+
+/// A linear layer that a rectifier or a sum of branches follows computes features.
+#[test]
+fn no_classifier_is_taken_from_the_middle_of_a_network() {
+    let options = Options { head: HeadOption::Classes(3), ..options() };
+    let refusal = step(&net(&["features"]), &options).unwrap_err();
+    assert!(refusal.contains("Relu `/features/Relu`"), "{refusal}");
+    let mut residual = Net::new();
+    let sum = residual.both("Add", "z", "features");
+    residual.output(&sum, &[0, CLASSES as i64]);
+    let refusal = step(&residual, &options).unwrap_err();
+    assert!(refusal.contains("Add"), "{refusal}");
+}
