@@ -28,6 +28,8 @@ pub struct Case {
     /// Whether it also works with a symbolic batch.
     pub dynamic: bool,
     pub batch_norm_train: bool,
+    /// Whether ONNX has it in float64, too.
+    pub double: bool,
     /// Step of the central differences.
     pub step: f64,
     note: String,
@@ -117,6 +119,12 @@ impl Case {
         self
     }
 
+    /// ONNX has it in float32 alone, where differences say nothing: its golden values are PyTorch's.
+    pub fn single(mut self) -> Self {
+        self.double = false;
+        self
+    }
+
     fn batch_norm_train(mut self) -> Self {
         self.batch_norm_train = true;
         self.note.push_str("train");
@@ -135,6 +143,7 @@ pub fn bare(op: &'static str) -> Case {
         used: vec![true],
         dynamic: true,
         batch_norm_train: false,
+        double: true,
         step: 1e-5,
         note: String::new(),
     }
@@ -228,8 +237,8 @@ fn activations() -> Vec<Case> {
         on("Elu", &x).float("alpha", 0.3),
         on("Selu", &x),
         on("Selu", &x).float("alpha", 0.5).float("gamma", 2.0),
-        on("Celu", &x),
-        on("Celu", &x).float("alpha", 0.3),
+        on("Celu", &x).single(),
+        on("Celu", &x).float("alpha", 0.3).single(),
         on("Mish", &x).at(18),
         on("Swish", &x).at(24),
         on("Swish", &x).float("alpha", 1.7).at(24),

@@ -221,6 +221,9 @@ fn over_cases(f: impl Fn(&Case) -> Result<(), String>) {
 fn gradients_equal_finite_differences() {
     let tract = engine(EngineChoice::Tract);
     over_cases(|case| {
+        if !case.double {
+            return Ok(());
+        }
         let count = points(case, DType::F64).len();
         let all: Vec<usize> = (0..count).collect();
         let each = if count > 1 { all.iter().map(|&i| vec![i]).collect() } else { vec![] };
