@@ -20,6 +20,8 @@ pub(super) struct Importer {
     training: HashMap<String, Attrs>,
     declared_batch: Option<usize>,
     freed_batch: Vec<String>,
+    /// In how many blocks the batch lies, where that is not one.
+    batch_blocks: HashMap<ValueId, usize>,
     ties: Ties,
     refusals: Refusals,
     /// How many elements may still be computed ahead.
@@ -63,9 +65,21 @@ impl Importer {
     /// For nodes behind an input of that declared batch, where it is a number.
     pub fn new(graph: Graph, values: HashMap<String, ValueId>, opset: i64, declared_batch: Option<usize>, options: &ImportOptions) -> Self {
         let ties = Ties::new(options.keep_ties);
-        let (training, freed_batch) = (HashMap::new(), vec![]);
+        let (training, freed_batch, batch_blocks) = (HashMap::new(), vec![], HashMap::new());
         let refusals = Refusals::default();
-        Importer { graph, values, opset, training, declared_batch, freed_batch, ties, refusals, budget: BUDGET, fixed: HashSet::new() }
+        Importer {
+            graph,
+            values,
+            opset,
+            training,
+            declared_batch,
+            freed_batch,
+            batch_blocks,
+            ties,
+            refusals,
+            budget: BUDGET,
+            fixed: HashSet::new(),
+        }
     }
 
     /// Whether the value is the same for every image.
@@ -136,6 +150,7 @@ impl Importer {
         let attributes = Attributes::new(node).map_err(|e| e.to_string())?;
         let base = node_name(index, node);
         let inputs = self.ties.own_parameters(&mut self.graph, operator, &base, inputs);
+        let batch_blocks = inputs.iter().flatten().find_map(|v| self.batch_blocks.get(v).copied()).unwrap_or(1);
         let mut cx = Import {
             graph: &mut self.graph,
             name: base,
@@ -148,6 +163,7 @@ impl Importer {
             replaced: None,
             training: Default::default(),
             declared_batch: self.declared_batch,
+            batch_blocks,
             freed_batch: false,
         };
         operator.import(&mut cx)?;
@@ -160,9 +176,10 @@ impl Importer {
                 if unread.len() > 1 { "are" } else { "is" }
             ));
         }
-        let Import { name, op_type, inputs, outputs, attrs, training, replaced, freed_batch, .. } = cx;
+        let Import { name, op_type, inputs, outputs, attrs, training, replaced, freed_batch, batch_blocks, .. } = cx;
         self.freed_batch.extend(freed_batch.then(|| name.clone()));
         if let Some(list) = replaced {
+            self.keep_blocks(&list, batch_blocks);
             self.values.extend(outputs.into_iter().filter(|o| !o.is_empty()).zip(list));
             return Ok(());
         }
@@ -210,7 +227,14 @@ impl Importer {
         if let (Some(Known::Elems(elems)), Some(&id)) = (known, ids.first()) {
             self.graph.value_mut(id).elems = Some(elems);
         }
+        self.keep_blocks(&ids, batch_blocks);
         self.values.extend(outputs.into_iter().zip(ids).filter(|(o, _)| !o.is_empty()));
         Ok(())
+    }
+    /// Takes note of the blocks in which the batch lies in a node's results.
+    fn keep_blocks(&mut self, results: &[ValueId], blocks: usize) {
+        let apart = |d: &Dim| matches!(d, Dim::Batch(k) if blocks > 1 && k.is_multiple_of(blocks));
+        let kept = results.iter().filter(|&&v| self.graph.ty(v).shape.iter().any(apart));
+        self.batch_blocks.extend(kept.map(|&v| (v, blocks)));
     }
 }

@@ -28,6 +28,9 @@ pub struct Import<'a> {
     pub training: Attrs,
     /// The batch size that the source declares as a number. An exporter that was shown one batch may have written it into shapes.
     pub declared_batch: Option<usize>,
+    /// In how many blocks the batch lies within the dimension that depends on it, of the first input with such a one: 17 where `[17, N, …]` became
+    /// `[17·N, …]`, 1 where `[N, 17, …]` did. Rules that change it write that of the result.
+    pub batch_blocks: usize,
     /// Set where the rule took such a number for the batch.
     pub freed_batch: bool,
 }

@@ -208,6 +208,7 @@ mod tests {
             replaced: None,
             training: Default::default(),
             declared_batch: None,
+            batch_blocks: 1,
             freed_batch: false,
         };
         let spatial: Vec<Dim> = spatial.iter().map(|&n| Dim::Known(n)).collect();

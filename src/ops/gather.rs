@@ -7,6 +7,31 @@ use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, axis, 
 /// With constant indices differentiable: each entry's gradient is the sum over the places that it was taken to.
 pub struct Gather;
 
+/// From the elements of all images in one row, in a model that was exported with one: the same of every image. That is how PyTorch exports the strides
+/// of a mean.
+fn per_image(cx: &mut Import, indices: &Tensor) -> Rule<bool> {
+    let (x, shape) = (cx.input(0)?, cx.ty(0)?.shape.clone());
+    let (Dim::Batch(size), Some(1), Some((first, rest))) = (shape[0], cx.declared_batch, indices.shape().split_first()) else {
+        return Ok(false);
+    };
+    if cx.batch_blocks != 1 {
+        return Ok(false);
+    }
+    let image = Dim::Known(size);
+    let apart = [&[Dim::Batch(1), image], &shape[1..]].concat();
+    let rest: Vec<Dim> = rest.iter().map(|&n| Dim::Known(n)).collect();
+    let together = [&[Dim::Batch(*first)], &rest[..], &shape[1..]].concat();
+    let list = indices.to_i64().map_err(|e| e.to_string())?;
+    let from_zero = |i: i64| if i < 0 { i + size as i64 } else { i };
+    let list: Vec<i64> = list.into_iter().map(from_zero).collect();
+    let mut b = cx.builder();
+    let images = b.reshape(x, &apart)?;
+    let picked = b.gather(images, 1, Tensor::from_i64(indices.shape(), &list))?;
+    cx.replaced = Some(vec![b.reshape(picked, &together)?]);
+    cx.freed_batch = true;
+    Ok(true)
+}
+
 impl Operator for Gather {
     fn op_type(&self) -> &'static str {
         "Gather"
@@ -20,6 +45,9 @@ impl Operator for Gather {
         let size = *x.shape.get(a).ok_or("it picks from a scalar")?;
         cx.set("axis", Attr::Int(a as i64));
         let Some(indices) = cx.constant(1).cloned() else { return Ok(()) };
+        if a == 0 && per_image(cx, &indices)? {
+            return Ok(());
+        }
         let list = indices.to_i64().map_err(|e| e.to_string())?;
         if let (Dim::Batch(_), Some(i)) = (size, list.iter().find(|&&i| i < 0)) {
             return Err(format!("it picks entry {i} of the batch, counted from its end; rewrite with a fixed batch size"));

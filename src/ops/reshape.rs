@@ -50,18 +50,18 @@ fn resolve(x: &TensorType, wanted: &[Elem], allow_zero: bool) -> Rule<Vec<Dim>> 
     Ok(shape)
 }
 
-/// The shape that is meant where an exporter, shown one batch of `declared` images, wrote that number down: the elements of `x` keep their order, so the
-/// axis of the batch is the one with as many elements before it as in `x`. `None` where nothing has to be freed: `x` does not depend on the batch, or
-/// the shape says so itself, or the numbers are no shape of `x` for any batch.
-fn free_batch(x: &TensorType, wanted: &[Elem], allow_zero: bool, declared: usize) -> Option<Vec<Dim>> {
+/// The shape that is meant where an exporter, shown one batch of `declared` images, wrote that number down, and in how many blocks its batch lies:
+/// the elements of `x` keep their order, so the axis of the batch is one with as many elements before the batch as in `x`. `None` where nothing has to
+/// be freed: `x` does not depend on the batch, or the shape says so itself, or the numbers are no shape of `x` for any batch.
+fn free_batch(x: &TensorType, outer: usize, wanted: &[Elem], allow_zero: bool, declared: usize) -> Option<(Vec<Dim>, usize)> {
     let size = |d: &Dim| match d {
         Dim::Known(n) => Some(*n),
         Dim::Batch(k) => k.checked_mul(declared),
     };
     let count = |sizes: &[usize]| sizes.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
     let sizes: Vec<usize> = x.shape.iter().map(size).collect::<Option<_>>()?;
-    let at = x.shape.iter().position(|d| d.known().is_none())?;
-    let before = count(&sizes[..at])?;
+    let at = batch_axis(x)?;
+    let before = count(&sizes[..at])?.checked_mul(outer)?;
     let mut open = None;
     let mut shape = vec![];
     for (i, e) in wanted.iter().enumerate() {
@@ -78,9 +78,49 @@ fn free_batch(x: &TensorType, wanted: &[Elem], allow_zero: bool, declared: usize
         None if rest == all => {}
         _ => return None,
     }
-    let axis = (0..shape.len()).find(|&i| count(&shape[..i]) == Some(before) && shape[i].is_multiple_of(declared))?;
+    // Blocks of the batch within each axis that can have it.
+    let blocks = |i: usize| {
+        let ahead = count(&shape[..i]).filter(|&n| n > 0 && before.is_multiple_of(n))?;
+        let blocks = before / ahead;
+        shape[i].is_multiple_of(blocks.checked_mul(declared)?).then_some(blocks)
+    };
+    let possible: Vec<(usize, usize)> = (0..shape.len()).filter_map(|i| Some((i, blocks(i)?))).collect();
+    // Where there are several: one of its own; one with the same axes behind it, as before a matrix product, whole or joined;
+    // one that it begins.
+    let own = |&&(i, _): &&(usize, usize)| shape[i] == declared;
+    let kept = |&&(i, _): &&(usize, usize)| at + 1 < sizes.len() && merges(&sizes[at + 1..], &shape[i + 1..]);
+    let first = |&&(_, blocks): &&(usize, usize)| blocks == 1;
+    let all = || possible.iter();
+    let &(axis, blocks) = all().find(own).or(all().find(kept)).or(all().find(first)).or(possible.first())?;
     let dim = |(i, n): (usize, usize)| if i == axis { Dim::Batch(n / declared) } else { Dim::Known(n) };
-    Some(shape.into_iter().enumerate().map(dim).collect())
+    Some((shape.into_iter().enumerate().map(dim).collect(), blocks))
+}
+
+/// Whether each of the axes `to` is one of `from`, or some neighbours of it together.
+fn merges(from: &[usize], to: &[usize]) -> bool {
+    let mut from = from.iter();
+    let whole = |&size: &usize| {
+        let mut joined = 1;
+        while joined < size {
+            let Some(next) = from.next() else { return false };
+            joined *= next;
+        }
+        joined == size
+    };
+    to.iter().all(whole) && from.all(|&n| n == 1)
+}
+
+/// The axis that depends on the batch.
+fn batch_axis(x: &TensorType) -> Option<usize> {
+    x.shape.iter().position(|d| d.known().is_none())
+}
+
+/// In how many blocks the batch lies after the elements of `x`, where it lies in `outer`, were brought under another shape.
+fn blocks_after(x: &TensorType, outer: usize, to: &[Dim]) -> Option<usize> {
+    let count = |dims: &[Dim]| product(dims)?.known();
+    let before = count(&x.shape[..batch_axis(x)?])?.checked_mul(outer)?;
+    let ahead = count(&to[..to.iter().position(|d| d.known().is_none())?])?;
+    (ahead > 0 && before.is_multiple_of(ahead)).then(|| before / ahead)
 }
 
 /// The list that says a shape: -1 for the dimension that depends on the batch.
@@ -105,16 +145,21 @@ impl Operator for Reshape {
         let allow_zero = cx.source.int("allowzero").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
         let wanted =
             cx.elems(1).ok_or("the new shape (input 1) is computed while the model runs; export the network with constant shapes")?;
-        let x = cx.ty(0)?;
-        let plain = resolve(x, &wanted, allow_zero);
-        let freed = cx.declared_batch.and_then(|declared| free_batch(x, &wanted, allow_zero, declared));
-        let shape = match freed {
-            Some(freed) if plain.as_ref() != Ok(&freed) => {
-                cx.freed_batch = true;
-                freed
+        let x = cx.ty(0)?.clone();
+        let plain = resolve(&x, &wanted, allow_zero);
+        let freed = cx.declared_batch.and_then(|declared| free_batch(&x, cx.batch_blocks, &wanted, allow_zero, declared));
+        let (shape, blocks) = match freed {
+            Some((freed, blocks)) => {
+                cx.freed_batch |= plain.as_ref() != Ok(&freed);
+                (freed, blocks)
             }
-            _ => plain?,
+            None => {
+                let plain = plain?;
+                let blocks = blocks_after(&x, cx.batch_blocks, &plain);
+                (plain, blocks.unwrap_or(1))
+            }
         };
+        cx.batch_blocks = blocks;
         let dims = spelled(&shape)?;
         // A zero would say "keep": only a tensor without elements has one.
         cx.set("allowzero", Attr::Int(dims.contains(&0) as i64));
@@ -165,7 +210,12 @@ impl Operator for Flatten {
         if !(-rank..=rank).contains(&a) {
             return Err(format!("axis {a} does not exist in a tensor of rank {rank}"));
         }
-        cx.set("axis", Attr::Int(if a < 0 { a + rank } else { a }));
+        let a = if a < 0 { a + rank } else { a };
+        cx.set("axis", Attr::Int(a));
+        let x = cx.ty(0)?;
+        let (rows, columns) = x.shape.split_at(a as usize);
+        let to = [product(rows), product(columns)].map(|d| d.unwrap_or(Dim::Known(0)));
+        cx.batch_blocks = blocks_after(x, cx.batch_blocks, &to).unwrap_or(1);
         Ok(())
     }
 
