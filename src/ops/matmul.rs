@@ -2,7 +2,7 @@
 
 use crate::ir::{Attrs, Dim, TensorType, ValueId};
 use crate::operator::{
-    Builder, Facts, Grad, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, broadcast, floating,
+    Builder, Facts, Grad, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, broadcast, floating,
 };
 
 /// `dA = dY·Bᵀ`, `dB = Aᵀ·dY`, summed over broadcast batch axes.
@@ -25,12 +25,35 @@ impl Operator for MatMul {
         Facts { meaning: Meaning::MatrixProduct, ..Facts::NONE }
     }
 
+    /// Vectors become matrices of one row or column, and the result is without that axis.
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        let (x, w) = (cx.input(0)?, cx.input(1)?);
+        let (rx, rw) = (cx.ty(0)?.rank(), cx.ty(1)?.rank());
+        if (rx != 1 && rw != 1) || rx == 0 || rw == 0 {
+            return Ok(());
+        }
+        let mut b = cx.builder();
+        let one = Dim::Known(1);
+        let row = if rx == 1 { b.reshape(x, &[one, b.shape(x)[0]])? } else { x };
+        let column = if rw == 1 { b.reshape(w, &[b.shape(w)[0], one])? } else { w };
+        let product = b.matmul(row, column)?;
+        let mut shape = b.shape(product).to_vec();
+        if rw == 1 {
+            shape.pop();
+        }
+        if rx == 1 {
+            shape.remove(shape.len() - if rw == 1 { 1 } else { 2 });
+        }
+        cx.replaced = Some(vec![b.reshape(product, &shape)?]);
+        Ok(())
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let (a, b) = (n.ty(0)?, n.ty(1)?);
         let dtype = floating(a)?;
         let (ra, rb) = (a.rank(), b.rank());
         if ra < 2 || rb < 2 {
-            return Err("operands of rank 0 or 1 are not supported; add an axis of length 1".into());
+            return Err("it multiplies a scalar or a vector".into());
         }
         if a.shape[ra - 1] != b.shape[rb - 2] {
             return Err(format!("the inner dimensions of {a} and {b} differ"));

@@ -16,6 +16,7 @@ pub(crate) mod constant;
 pub(crate) mod conv;
 pub(crate) mod depth_space;
 pub(crate) mod div;
+pub(crate) mod einsum;
 pub(crate) mod erf;
 pub(crate) mod exp;
 pub(crate) mod expand;

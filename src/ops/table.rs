@@ -1,13 +1,13 @@
 //! The one table of operators. Dispatch, docs/operators.md and the whole-table tests all come from it.
 
 use super::{
-    abs, activation, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div, erf,
-    exp, expand, extremum, gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log, lp, lrn,
-    matmul, max_pool, modulo, mul, neg, normalization, not, pad, pow, prelu, reduce, reduce_formula, relu, reshape, scatter, select, shape,
-    sigmoid, slice, softmax, softplus, softsign, split, sqrt, steps, sub, sum, tanh, transpose, trigonometry,
+    abs, activation, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div,
+    einsum, erf, exp, expand, extremum, gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log,
+    lp, lrn, matmul, max, max_pool, modulo, mul, neg, normalization, not, pad, pow, prelu, reduce, reduce_formula, relu, reshape, scatter,
+    select, shape, sigmoid, sign, slice, softmax, softplus, softsign, split, sqrt, steps, sub, sum, tanh, transpose, trigonometry,
 };
 use crate::ir::{Attrs, Node, ValueId};
-use crate::operator::{Builder, Known, Operator, Rule, View};
+use crate::operator::{Builder, Known, Operator, Rule, View, fold};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -86,6 +86,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &batch_norm::BatchNormTrain,
     &conv::Conv,
     &conv::ConvTranspose,
+    &einsum::Einsum,
     &gemm::Gemm,
     &matmul::MatMul,
     // Normalizations
@@ -176,7 +177,9 @@ impl Builder<'_> {
     pub fn folded(&mut self, op: &str, inputs: &[ValueId], attrs: Attrs) -> Rule<ValueId> {
         let operator = named(op)?;
         let node = Node::new(op, op, inputs.iter().copied().map(Some).collect(), attrs);
-        match operator.evaluate(&View { graph: self.graph, node: &node }) {
+        let view = View { graph: self.graph, node: &node };
+        let types = operator.infer(&view)?;
+        match fold::evaluate(operator, &view, &types) {
             Some(Known::Tensor(tensor)) => Ok(self.constant(tensor)),
             known => {
                 let made = self.apply(operator, inputs, node.attrs)?;

@@ -163,6 +163,7 @@ pub fn cases() -> Vec<Case> {
         .flatten()
         .collect();
     all.extend(super::indexing::cases());
+    all.extend(super::products::cases());
     all
 }
 

@@ -8,6 +8,7 @@ mod cases;
 mod indexing;
 mod kinks;
 mod originals;
+mod products;
 #[path = "../shared/mod.rs"]
 mod shared;
 
