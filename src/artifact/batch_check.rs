@@ -1,7 +1,8 @@
 //! What was assumed about the batch, checked by running the network.
 //!
 //! Exporters that are shown one image write the 1 into shapes. Import takes such a number for the batch, by where it stands; whether
-//! that is right is seen here: two images together must give what each gives by itself.
+//! that is right is seen here: two images together must give what each gives by itself. A network that can be read for one batch size only
+//! shows nothing of the batch in its shapes; there an image must give the same in another place among other images.
 
 use crate::bundle::Meaning;
 use crate::emit::{self, Dialect};
@@ -19,7 +20,11 @@ const TOLERANCE: f64 = 1e-3;
 /// Runs the network where a number in its shapes was taken for the batch. Fails where two images together do not give what two single ones
 /// give, with the difference.
 pub(super) fn check(product: &Product) -> Result<()> {
-    let Some(first) = product.plan.freed_batch.first() else { return Ok(()) };
+    let freed = &product.plan.freed_batch;
+    let fixed = product.evaluation_batch().filter(|&n| n > 1);
+    if freed.is_empty() && fixed.is_none() {
+        return Ok(());
+    }
     let dir = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
     let path = dir.path().join("network.onnx");
     onnx::write(&path, &emit::model(&product.evaluation.graph, Dialect::Inlined)?)?;
@@ -27,11 +32,18 @@ pub(super) fn check(product: &Product) -> Result<()> {
     let mut session = engine.load(&path)?;
     let mut random = ChaCha8Rng::seed_from_u64(0);
     let images: Vec<Tensor> = (0..2).map(|_| image(product, &mut random)).collect::<Result<_>>()?;
-    let pair = [images[0].to_f64()?, images[1].to_f64()?].concat();
-    let mut shape = images[0].shape().to_vec();
-    shape[0] = 2;
-    let together = run(product, session.as_mut(), &Tensor::from_floats(images[0].dtype(), &shape, &pair))?;
-    let apart = [run(product, session.as_mut(), &images[0])?, run(product, session.as_mut(), &images[1])?].concat();
+    let mut given = |order: &[usize]| run(product, session.as_mut(), &joined(&images, order)?);
+    let (together, apart) = match fixed {
+        // The first image first and last among others.
+        Some(n) => {
+            let (mut front, mut back) = (vec![1; n], vec![1; n]);
+            (front[0], back[n - 1]) = (0, 0);
+            let (front, back) = (given(&front)?, given(&back)?);
+            let classes = front.len() / n;
+            ([&front[..classes], &front[front.len() - classes..]].concat(), [&back[back.len() - classes..], &back[..classes]].concat())
+        }
+        None => (given(&[0, 1])?, [given(&[0])?, given(&[1])?].concat()),
+    };
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let difference =
         square(&mut together.iter().zip(&apart).map(|(a, b)| a - b)) / square(&mut apart.iter().copied()).max(f64::MIN_POSITIVE);
@@ -39,12 +51,25 @@ pub(super) fn check(product: &Product) -> Result<()> {
     if together.len() == apart.len() && difference <= TOLERANCE {
         return Ok(());
     }
-    let count = product.plan.freed_batch.len();
-    let others = if count > 1 { " and others" } else { "" };
+    let why = match freed.first() {
+        Some(first) => {
+            let (count, others) = (freed.len(), if freed.len() > 1 { " and others" } else { "" });
+            format!("the model has its batch size written into {count} shapes (node `{first}`{others}), and it cannot be freed")
+        }
+        None => "the model can be read for a fixed batch size only, and mixes its images".into(),
+    };
     Err(Error::model(format!(
-        "the model has its batch size written into {count} shapes (node `{first}`{others}), and it cannot be freed: two images together do not give what \
-         each gives by itself (relative difference {difference:.2e}). Export the network with a dynamic batch dimension"
+        "{why}: two images together do not give what each gives by itself (relative difference {difference:.2e}). Export the network with a dynamic \
+         batch dimension"
     )))
+}
+
+/// The images in that order, as one batch.
+fn joined(images: &[Tensor], order: &[usize]) -> Result<Tensor> {
+    let values: Vec<Vec<f64>> = order.iter().map(|&i| images[i].to_f64()).collect::<Result<_, _>>()?;
+    let mut shape = images[0].shape().to_vec();
+    shape[0] = order.len();
+    Ok(Tensor::from_floats(images[0].dtype(), &shape, &values.concat()))
 }
 
 /// Standard normal noise, about what normalised images are.
@@ -52,7 +77,7 @@ fn image(product: &Product, random: &mut ChaCha8Rng) -> Result<Tensor> {
     let graph = &product.evaluation.graph;
     let at = product.evaluation.inputs.iter().position(|m| *m == Meaning::Data);
     let ty: &TensorType = graph.ty(graph.inputs[at.ok_or_else(|| Error::internal("the network for evaluation takes no images"))?]);
-    let shape: Vec<usize> = ty.shape.iter().map(|d| d.known().unwrap_or(1)).collect();
+    let shape: Vec<usize> = std::iter::once(1).chain(ty.shape.iter().skip(1).map(|d| d.known().unwrap_or(1))).collect();
     let mut uniform = || (random.next_u32() as f64 + 0.5) / 4_294_967_296.0;
     let values: Vec<f64> =
         (0..shape.iter().product()).map(|_| (-2.0 * f64::ln(uniform())).sqrt() * (std::f64::consts::TAU * uniform()).cos()).collect();

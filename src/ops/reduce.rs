@@ -219,11 +219,6 @@ impl Builder<'_> {
         self.op("ReduceProd", &[a], over(axes, true))
     }
 
-    /// The sum of the squares of all elements, a scalar.
-    pub fn sum_square(&mut self, a: ValueId) -> Rule<ValueId> {
-        self.apply(&ReduceSumSquare, &[a], attrs([("keepdims", Attr::Int(0))]))
-    }
-
     /// Means over `axes` (counted from 0).
     pub fn mean(&mut self, a: ValueId, axes: &[usize], keep: bool) -> Rule<ValueId> {
         self.apply(&ReduceMean, &[a], over(axes, keep))

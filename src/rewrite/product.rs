@@ -86,6 +86,13 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
 }
 
 impl Product {
+    /// How many images the network for evaluation takes, where it takes a fixed number.
+    pub fn evaluation_batch(&self) -> Option<usize> {
+        let data = self.evaluation.inputs.iter().position(|m| *m == Meaning::Data)?;
+        let graph = &self.evaluation.graph;
+        graph.ty(*graph.inputs.get(data)?).shape.first()?.known()
+    }
+
     /// How many elements of all that a gradient could reach are trained, and how many there are.
     pub fn trained(&self) -> (usize, usize) {
         let count = |shape: &[usize]| shape.iter().product::<usize>();

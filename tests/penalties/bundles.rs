@@ -337,7 +337,7 @@ fn a_fisher_file_that_does_not_fit_is_refused_with_the_reason() {
 
 /// Names of the nodes of `step.onnx`.
 fn nodes(bundle: &Bundle) -> Vec<(String, String)> {
-    let model = onnx::read(bundle.step()).unwrap();
+    let model = onnx::open(bundle.step()).unwrap();
     model.graph().unwrap().node.iter().map(|n| (n.name().to_string(), n.op_type().to_string())).collect()
 }
 

@@ -338,3 +338,34 @@ fn the_proximal_step_returns_exactly_and_keeps_what_has_no_strength() {
         }
     }
 }
+
+/// Of tensors with millions of elements; values are chosen so that float32 holds them exactly.
+#[test]
+fn values_of_large_tensors_keep_their_digits() {
+    let shapes: [(&[usize], usize); 3] = [(&[1500, 1400], 0), (&[2_000_003], 0), (&[512, 448, 3, 3], 0)];
+    for choice in [EngineChoice::Ort, EngineChoice::Tract] {
+        let engine = engine(choice);
+        for (shape, axis) in shapes {
+            let groups = if shape.len() == 1 { Groups::elements(shape) } else { Groups::channels(shape, axis, 1) };
+            let mut case = Case::new(shape, groups, |_| 0, 9);
+            let single = |list: &mut Vec<f64>| list.iter_mut().for_each(|v| *v = f64::from(*v as f32));
+            single(&mut case.start);
+            single(&mut case.w);
+            single(&mut case.fisher);
+            let d: Vec<f64> = case.w.iter().zip(&case.start).map(|(w, s)| f64::from(*w as f32 - *s as f32)).collect();
+            for kind in ["l2", "l2-sp", "l2-sp-fisher", "l1-sp"] {
+                let a = f64::from(case.strength as f32);
+                let expected = match kind {
+                    "l2" => a / 2.0 * case.w.iter().map(|v| v * v).sum::<f64>(),
+                    "l2-sp" => a / 2.0 * d.iter().map(|v| v * v).sum::<f64>(),
+                    "l2-sp-fisher" => a / 2.0 * d.iter().zip(&case.fisher).map(|(v, f)| f * v * v).sum::<f64>(),
+                    _ => a * d.iter().map(|v| v.abs()).sum::<f64>(),
+                };
+                let found =
+                    case.run(DType::F32, Dialect::Functions, engine.as_ref(), |b, p| vec![find(kind).value(b, p).unwrap()]).remove(0);
+                let error = (found[0] - expected).abs() / expected;
+                assert!(error < 1e-6, "{kind} of {shape:?} with {choice:?}: {} instead of {expected}, {error:.1e}", found[0]);
+            }
+        }
+    }
+}

@@ -207,7 +207,7 @@ impl<'f> Expr<'f> {
 
     /// The sum of all elements, a scalar.
     pub fn sum_all(self) -> Expr<'f> {
-        self.with(|b, v| b.sum(v, &(0..b.rank(v)).collect::<Vec<_>>(), false))
+        self.with(|b, v| b.sum_all(v))
     }
 
     /// The sum of the squares of all elements, a scalar.

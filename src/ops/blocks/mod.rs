@@ -9,6 +9,7 @@ pub(super) mod phases;
 pub(crate) mod pointwise;
 pub(super) mod step;
 pub(super) mod strided;
+mod whole_sum;
 
 pub use formula::{Expr, Operand, formula};
 pub use per_sample::{Squares, repeat};
