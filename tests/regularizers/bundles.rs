@@ -119,14 +119,14 @@ fn strengths_are_inputs_and_new_parameters_keep_beta() {
 fn a_penalty_and_a_regularizer_go_together() {
     let options = Options { penalty: "l2-sp".into(), split: true, ..with(&["delta"]) };
     let (_work, bundle) = bundle("basic.onnx", &options);
-    let model = onnx::read(bundle.step()).unwrap();
+    let model = onnx::open(bundle.step()).unwrap();
     // The starting point is stored once, for penalty and branch.
     let starts: Vec<&str> = model.graph().unwrap().initializer.iter().map(|t| t.name()).filter(|n| n.contains(".start")).collect();
     let weights = bundle.manifest.state.iter().filter(|s| s.role == Role::Shared && s.penalized).count();
     assert!(starts.len() >= weights && starts.iter().all(|n| n.ends_with(".start")), "{starts:?}");
     let names: Vec<String> = model.proto.functions.iter().map(|f| f.name().to_string()).collect();
     assert!(["DeltaPenalty", "L2SpPenalty", "RowShares"].iter().all(|n| names.iter().any(|m| m == n)), "{names:?}");
-    let gradients = onnx::read(bundle.dir.join("grad.onnx")).unwrap();
+    let gradients = onnx::open(bundle.dir.join("grad.onnx")).unwrap();
     let outputs: Vec<&str> = gradients.graph().unwrap().output.iter().take(4).map(|o| o.name()).collect();
     assert_eq!(outputs, ["loss", "correct", "regularizer", "count"]);
 }
@@ -136,7 +136,7 @@ fn a_penalty_and_a_regularizer_go_together() {
 fn frozen_layers_are_not_computed_twice() {
     let options = Options { freeze_stages: 3, batch_norm: Some(BatchNormMode::Frozen), ..with(&["delta"]) };
     let (_work, bundle) = bundle("resnet18.bn.onnx", &options);
-    let model = onnx::read(bundle.step()).unwrap();
+    let model = onnx::open(bundle.step()).unwrap();
     let graph = model.graph().unwrap();
     let twice: Vec<&str> = graph.node.iter().map(|n| n.name()).filter(|n| n.starts_with("source/")).collect();
     assert!(twice.iter().any(|n| n.contains("/layer3/")) && !twice.is_empty());
