@@ -43,7 +43,10 @@ impl Artifact for BundleArtifact {
         files.write(Bundle::EVAL, emit::model(&product.evaluation.graph, Dialect::Inlined)?)?;
         let names: Vec<&str> = product.state.iter().filter(|s| s.role.is_model()).map(|s| s.name.as_str()).collect();
         // Always whole: the tensors that are state are empty in it.
-        onnx::write(dir.join(Bundle::TEMPLATE), &template(product.source.clone(), &names, &product.plan.split)?)?;
+        onnx::write(
+            dir.join(Bundle::TEMPLATE),
+            &template(product.source.clone(), &product.evaluation.graph, &names, &product.plan.split)?,
+        )?;
         files.names.push(Bundle::TEMPLATE.into());
         let path = dir.join(Bundle::MANIFEST);
         std::fs::write(&path, text).map_err(Error::io("cannot write", &path))?;

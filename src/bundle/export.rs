@@ -6,19 +6,26 @@ use super::metadata::write_metadata;
 use super::open::Bundle;
 use crate::error::{Error, Result};
 use crate::import::{Split, node_name};
-use crate::ir::Tensor;
+use crate::ir::{Graph, Tensor};
 use crate::onnx::{self, ExternalData, SourceModel, half, pb, to_proto};
-use crate::storage::files::OutputFile;
-use std::collections::HashMap;
-use std::path::Path;
+use crate::ops::table;
+use std::collections::{HashMap, HashSet};
 
 /// Metadata key: the parameters that shared an initializer, as JSON.
 const SPLIT_KEY: &str = "spgraph.split";
 
-/// The source without the data of the tensors in `names`.
-pub fn template(source: SourceModel, names: &[&str], split: &[Split]) -> Result<pb::ModelProto> {
+/// The source in the form for inference, without the data of the tensors in `names`. `network` is what was made of it: nodes that it has under
+/// their names compute for every image; others were made to something that has one form only.
+pub fn template(source: SourceModel, network: &Graph, names: &[&str], split: &[Split]) -> Result<pb::ModelProto> {
     let mut model = source.proto;
     if let Some(graph) = model.graph.as_mut() {
+        let nodes: HashSet<&str> = network.nodes.iter().map(|n| n.name.as_str()).collect();
+        let known = graph.node.iter_mut().enumerate().filter(|(i, n)| nodes.contains(node_name(*i, n).as_str()));
+        for (_, node) in known {
+            if let Some(operator) = table::find(node.op_type()) {
+                operator.inference_form(node);
+            }
+        }
         for name in names {
             if let Some(t) = tensor_slot(graph, name) {
                 *t = pb::TensorProto { name: t.name.clone(), dims: t.dims.clone(), data_type: t.data_type, ..Default::default() };
@@ -54,12 +61,6 @@ fn tensor_slot<'a>(graph: &'a mut pb::GraphProto, name: &str) -> Option<&'a mut 
         };
     }
     constant.attribute.iter_mut().find(|a| a.name() == "value")?.t.as_mut()
-}
-
-/// Writes the inference model with `state` (in the manifest's order) to `path`.
-pub fn export(bundle: &Bundle, state: &[Tensor], path: &Path, force: bool) -> Result<()> {
-    let out = OutputFile::create(path, force)?;
-    onnx::write_to(out, &tuned(bundle, state)?)
 }
 
 /// The inference model with `state` (in the manifest's order), with the manifest's classes and preprocessing in its metadata.

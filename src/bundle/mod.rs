@@ -13,7 +13,7 @@ mod prediction;
 mod rewriting;
 
 pub use class_names::{CLASSES_KEY, ClassNames, read_class_names};
-pub use export::{export, template, tuned};
+pub use export::{template, tuned};
 pub use meaning::{Meaning, Measure, Setting};
 pub use metadata::{Metadata, PREDICTION_KEY, PREPROCESSING_KEY, adopt_class_names, default_preprocessing, read_metadata};
 pub use open::{Bundle, start_name, start_state};

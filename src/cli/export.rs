@@ -23,6 +23,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = Subject::open(&args.subject)?;
-    export_tuned(&subject, args.state.into(), &args.output, args.force)?;
-    output::print_written(&args.output)
+    let agreement = export_tuned(&subject, args.state.into(), &args.output, args.force)?;
+    output::print_written(&args.output)?;
+    output::print_agreement(&agreement)
 }

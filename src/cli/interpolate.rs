@@ -26,6 +26,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = Subject::open(&args.run)?;
-    export_interpolated(&subject, args.state.into(), args.to, &args.output, args.force)?;
-    output::print_written(&args.output)
+    let agreement = export_interpolated(&subject, args.state.into(), args.to, &args.output, args.force)?;
+    output::print_written(&args.output)?;
+    output::print_agreement(&agreement)
 }

@@ -3,6 +3,7 @@
 use super::flags::with_flags;
 use serde::Serialize;
 use spgraph::error::Error;
+use spgraph::train::Agreement;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
@@ -25,6 +26,14 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 pub fn print_written(path: &Path) -> anyhow::Result<()> {
     let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
     print(&format!("wrote {} ({})\n", path.display(), size(bytes)))
+}
+
+/// How an exported model was checked, to stdout.
+pub fn print_agreement(agreement: &Agreement) -> anyhow::Result<()> {
+    let engines: Vec<String> = agreement.engines.iter().map(|(name, difference)| format!("{name} (difference {difference:.1e})")).collect();
+    let images = if agreement.images == 1 { "1 image".to_string() } else { format!("{} images", agreement.images) };
+    let absent: String = agreement.absent.iter().map(|why| format!("not checked with {why}\n")).collect();
+    print(&format!("checked against the run's network on {images}: {}\n{}", engines.join(", "), with_flags(&absent)))
 }
 
 /// `812 B`, `6.8 kB`, `1.11 MB`, `102.4 MB`.

@@ -33,11 +33,16 @@ pub fn write(path: impl AsRef<Path>, model: &pb::ModelProto) -> Result<()> {
 
 /// [`write()`] into a file that was begun before, so that a name that cannot be used was refused early.
 pub fn write_to(out: OutputFile, model: &pb::ModelProto) -> Result<()> {
+    write_checked(out, model, |_| Ok(()))
+}
+
+/// [`write_to()`], where `check` sees the whole file before it gets its name. Fails, and there is no file, where `check` does.
+pub fn write_checked<T>(out: OutputFile, model: &pb::ModelProto, check: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let outside = model.graph.iter().flat_map(|g| &g.initializer).find(|t| is_external(t));
     if let Some(t) = outside {
         return Err(Error::model(format!("tensor `{}` refers to external data of another folder; inline it before writing", t.name())));
     }
-    stream(out, model)
+    stream(out, model, check)
 }
 
 /// Writes `model` to `path` with its large initializers in `weights`, which several models in one folder can share.
@@ -52,14 +57,14 @@ pub fn write_external(path: impl AsRef<Path>, model: &mut pb::ModelProto, weight
     for proto in model.graph.iter_mut().flat_map(|g| &mut g.initializer) {
         weights.take(proto)?;
     }
-    stream(OutputFile::create(path, true)?, model)
+    stream(OutputFile::create(path, true)?, model, |_| Ok(()))
 }
 
 fn is_external(proto: &pb::TensorProto) -> bool {
     proto.data_location == Some(DataLocation::External as i32)
 }
 
-fn stream(out: OutputFile, model: &pb::ModelProto) -> Result<()> {
+fn stream<T>(out: OutputFile, model: &pb::ModelProto, check: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let path = out.path().to_path_buf();
     let length = model.encoded_len();
     if length > LIMIT {
@@ -72,10 +77,12 @@ fn stream(out: OutputFile, model: &pb::ModelProto) -> Result<()> {
     }
     let mut out = Stream { out, failed: None, scratch: [0; 64] };
     model.encode_raw(&mut out);
-    match out.failed {
-        Some(e) => Err(Error::io("cannot write", &path)(e)),
-        None => out.out.commit(),
+    if let Some(e) = out.failed {
+        return Err(Error::io("cannot write", &path)(e));
     }
+    let checked = check(out.out.unfinished()?)?;
+    out.out.commit()?;
+    Ok(checked)
 }
 
 /// Lets prost encode straight into a file. The first error is kept and everything after it dropped.

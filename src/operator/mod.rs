@@ -16,6 +16,7 @@ pub use import::Import;
 pub use per_sample::{PerSample, Samples};
 
 use crate::ir::{DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId, product};
+use crate::onnx::pb;
 
 /// What a rule gives back: its result, or the reason why it cannot handle this node.
 pub type Rule<T> = std::result::Result<T, String>;
@@ -54,6 +55,9 @@ pub trait Operator: Sync {
     fn import(&self, _: &mut Import) -> Rule<()> {
         Ok(())
     }
+
+    /// Gives a node of the source model, as the source writes it, the form that computes what it does in inference.
+    fn inference_form(&self, _: &mut pb::NodeProto) {}
 
     /// Types of the outputs.
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>>;

@@ -5,6 +5,7 @@
 
 use super::blocks::{Expr, formula};
 use crate::ir::{Attr, Dim, Graph, Node, TensorType, ValueId, product};
+use crate::onnx::pb;
 use crate::operator::attrs;
 use crate::operator::{
     Builder, Facts, Function, Grad, Import, Normalization, Operator, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
@@ -139,6 +140,12 @@ impl Operator for BatchNormalization {
             cx.replaced = Some(vec![standardized(cx, epsilon)?]);
         }
         Ok(())
+    }
+
+    /// Without the mode of training, and without the statistics that only that gives out.
+    fn inference_form(&self, node: &mut pb::NodeProto) {
+        node.attribute.retain(|a| a.name() != "training_mode");
+        node.output.truncate(1);
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

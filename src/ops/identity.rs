@@ -1,6 +1,7 @@
 //! Operators that hand their input on.
 
 use crate::ir::{TensorType, ValueId};
+use crate::onnx::pb;
 use crate::operator::{Builder, Facts, Grad, Import, Known, Meaning, Operator, Rule, View, fold};
 
 pub struct Identity;
@@ -44,16 +45,21 @@ impl Operator for Dropout {
         cx.source.float("ratio").map_err(|e| e.to_string())?;
         cx.source.int("seed").map_err(|e| e.to_string())?;
         if cx.has(2) {
-            let training = cx.constant(2).and_then(|t| t.to_i64().ok());
-            if training.is_none_or(|v| v.iter().any(|&x| x != 0)) {
-                return Err("it is exported in training mode and would drop at random; export the network in evaluation mode".into());
-            }
+            // A network that was exported in training mode is taken, and exported again, as it is in inference.
+            cx.constant(2)
+                .ok_or("whether it drops at random (input 2) is computed while the model runs; export the network in evaluation mode")?;
         }
         cx.op_type = "Identity".into();
         cx.inputs.truncate(1);
         // The mask is the second output. Whatever reads it is refused, because nothing computes it.
         cx.outputs.truncate(1);
         Ok(())
+    }
+
+    /// Without the switch to training, the mask and the share that it would drop.
+    fn inference_form(&self, node: &mut pb::NodeProto) {
+        node.input.truncate(1);
+        node.output.truncate(1);
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

@@ -108,6 +108,12 @@ impl OutputFile {
         &self.dest
     }
 
+    /// The name under which it can be read before it has its own, with everything that was written.
+    pub fn unfinished(&mut self) -> Result<&Path> {
+        self.out.flush().map_err(Error::io("cannot write", &self.dest))?;
+        Ok(&self.temporary)
+    }
+
     /// Brings the content to the disk and gives the file its name.
     pub fn commit(self) -> Result<()> {
         let OutputFile { dest, out, temporary, pending: _pending } = self;

@@ -1,8 +1,8 @@
 //! Weights between the starting point and a run's: `(1 − a)·w⁰ + a·w`, after Wortsman et al., *Robust fine-tuning of zero-shot
 //! models* (WiSE-FT, CVPR 2022).
 
-use super::tuned::{RunState, Subject};
-use crate::bundle;
+use super::export_check::Agreement;
+use super::tuned::{RunState, Subject, export};
 use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Writes the inference model with the weights at `to`, from 0 for the starting point to 1 for the tuned ones. BatchNorm's statistics
 /// go along; a new head has no starting point and stays as it was trained.
-pub fn export_interpolated(subject: &Subject, which: RunState, to: f64, path: &Path, force: bool) -> Result<()> {
+pub fn export_interpolated(subject: &Subject, which: RunState, to: f64, path: &Path, force: bool) -> Result<Agreement> {
     if !(0.0..=1.0).contains(&to) {
         return Err(Error::option(Field::TO, format!(" {to} is not between 0 (the starting point) and 1 (the tuned weights)")));
     }
@@ -24,7 +24,7 @@ pub fn export_interpolated(subject: &Subject, which: RunState, to: f64, path: &P
         Role::Shared | Role::Buffer => between(start, tuned, to),
         _ => Ok(tuned.clone()),
     });
-    bundle::export(&run.bundle, &between.collect::<Result<Vec<_>>>()?, path, force)
+    export(&run.bundle, &between.collect::<Result<Vec<_>>>()?, path, force)
 }
 
 /// `(1 − a)·start + a·tuned`; exactly one of the two at the ends.

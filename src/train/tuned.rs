@@ -2,6 +2,7 @@
 
 use super::averages::averages;
 use super::checkpoint::read_state;
+use super::export_check::{self, Agreement};
 use super::options::image_shape;
 use super::run::Run;
 use crate::bundle::manifest::Role;
@@ -11,6 +12,7 @@ use crate::field::Field;
 use crate::ir::Tensor;
 use crate::onnx::{self, SourceModel, pb};
 use crate::rewrite;
+use crate::storage::files::OutputFile;
 use crate::storage::run_folder::RunFolder;
 use std::path::{Path, PathBuf};
 
@@ -117,12 +119,19 @@ fn name_of(path: &Path) -> String {
     path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Writes the tuned inference model to `path`: the source's graph and names. Without training steps it equals the source.
-pub fn export_tuned(subject: &Subject, which: RunState, path: &Path, force: bool) -> Result<()> {
+/// Writes the tuned inference model to `path`: the source's graph and names. Without training steps it equals the source. Fails, and writes
+/// nothing, where the file does not give what the run's network gives.
+pub fn export_tuned(subject: &Subject, which: RunState, path: &Path, force: bool) -> Result<Agreement> {
     let bundle = subject.bundle().ok_or_else(|| {
         Error::usage("this is an ONNX model already; give a run of `spgraph finetune` or a bundle of `spgraph rewrite`".to_string())
     })?;
-    bundle::export(bundle, &subject.state(which)?, path, force)
+    export(bundle, &subject.state(which)?, path, force)
+}
+
+/// Writes the inference model with `state` (in the manifest's order) to `path`, once it was run beside the bundle's network.
+pub(super) fn export(bundle: &Bundle, state: &[Tensor], path: &Path, force: bool) -> Result<Agreement> {
+    let out = OutputFile::create(path, force)?;
+    onnx::write_checked(out, &bundle::tuned(bundle, state)?, |file| export_check::check(bundle, state, file))
 }
 
 /// The tuned network under the classifier of the model `donor`: it shows what the tuned features still know of the donor's task.

@@ -17,12 +17,13 @@ pub struct Net {
     pub initializers: Vec<pb::TensorProto>,
     /// Names with dimensions; 0 is the batch.
     pub outputs: Vec<(String, Vec<i64>)>,
+    pub opset: i64,
     count: usize,
 }
 
 impl Net {
     pub fn new() -> Net {
-        let mut net = Net { nodes: vec![], initializers: vec![], outputs: vec![], count: 0 };
+        let mut net = Net { nodes: vec![], initializers: vec![], outputs: vec![], opset: 17, count: 0 };
         net.node("Flatten", &["x"], "flat", vec![]);
         net.linear("flat", "hidden", 6, CLASSES, 1);
         net.node("Relu", &["hidden"], "features", vec![]);
@@ -99,7 +100,7 @@ impl Net {
         let double = |name: &str| self.nodes.iter().any(|n| n.output[0] == name && is_double(n));
         let model = pb::ModelProto {
             ir_version: Some(8),
-            opset_import: vec![pb::OperatorSetIdProto { domain: Some(String::new()), version: Some(17) }],
+            opset_import: vec![pb::OperatorSetIdProto { domain: Some(String::new()), version: Some(self.opset) }],
             producer_name: Some("test".into()),
             graph: Some(pb::GraphProto {
                 name: Some("net".into()),

@@ -2,9 +2,10 @@
 
 use super::models::{CLASSES, Net, int, list, step};
 use spgraph::artifact::make_bundle;
-use spgraph::bundle::{Bundle, HeadOption, Options, export, start_state};
+use spgraph::bundle::{Bundle, HeadOption, Options};
 use spgraph::import::BatchSize;
 use spgraph::onnx::{self, pb};
+use spgraph::train::{RunState, Subject, export_tuned};
 
 fn options() -> Options {
     Options { batch: BatchSize::Fixed(4), lr: Some(0.5), ..Options::default() }
@@ -103,7 +104,7 @@ fn a_new_head_declares_every_output_as_it_is() {
     let options = Options { head: HeadOption::Classes(7), ..options() };
     make_bundle(&model, &dir, &options, false).unwrap();
     let bundle = Bundle::open(&dir).unwrap();
-    export(&bundle, &start_state(&bundle).unwrap(), &out, false).unwrap();
+    export_tuned(&Subject::open(&dir).unwrap(), RunState::Final, &out, false).unwrap();
     let found = declared(&onnx::open(&out).unwrap().proto);
     let shapes: Vec<Vec<&str>> = found.iter().map(|(_, s)| s.iter().map(String::as_str).collect()).collect();
     assert_eq!(shapes, [vec!["batch", "5"], vec!["batch", "7"], vec!["batch", "7", "1", "1"], vec!["batch", "7"]]);

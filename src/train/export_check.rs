@@ -1,0 +1,196 @@
+//! What is exported is what was measured: an exported file is run beside the run's own network before it gets its name.
+//!
+//! The run's network (`eval.onnx` with the run's state) is computed once, by the runtime that evaluation takes; the exported file by every runtime
+//! that is there, loaded as anyone would load it. Both see the same images: standard normal noise, about what normalised images are.
+
+use crate::bundle::Bundle;
+use crate::engine::{self, EngineChoice, EngineOptions, GraphPort, Kernels, PortDim, Session};
+use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
+use crate::onnx::{self, half};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::path::Path;
+
+/// Norm-relative difference that the orders of summation of two runtimes may make in float32, from the first layer to the last: some thousand
+/// times the error of one operation.
+const TOLERANCE: f64 = 1e-4;
+
+/// Weights and results in half precision are rounded once in each layer: as many times the error of one number.
+const ROUNDINGS: f64 = 32.0;
+
+/// How an exported file agrees with the network that it was made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agreement {
+    /// The runtimes that computed the file, each with the largest norm-relative difference of an output.
+    pub engines: Vec<(String, f64)>,
+    /// Images in each call.
+    pub images: usize,
+    /// Runtimes that did not take part, each with the reason.
+    pub absent: Vec<String>,
+}
+
+/// Runs the file and the bundle's network with `state`, in the manifest's order. Fails where they disagree, with the numbers, and where nothing
+/// could be compared.
+pub(super) fn check(bundle: &Bundle, state: &[Tensor], file: &Path) -> Result<Agreement> {
+    let coarse = half::coarseness(&onnx::open(file)?.proto);
+    let tolerance = TOLERANCE.max(ROUNDINGS * coarse);
+    let mut network = engine::open(&EngineOptions::default())?.load(&bundle.eval())?;
+    let mut expected: Option<(Tensor, Vec<Tensor>)> = None;
+    let mut agreement = Agreement { engines: vec![], images: 0, absent: vec![] };
+    for entry in &engine::ENGINES {
+        let options = EngineOptions { choice: entry.choice, kernels: standard(entry.choice), ..EngineOptions::default() };
+        let loaded = engine::open(&options).and_then(|engine| Ok((engine.load(file)?, engine.describe())));
+        let (mut exported, name) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                agreement.absent.push(format!("{}: {}", entry.name, first_sentence(&error.to_string())));
+                continue;
+            }
+        };
+        let count = batch(network.as_ref(), exported.as_ref());
+        if expected.is_none() {
+            let images = images(bundle, count.network, input(exported.as_ref())?.dtype)?;
+            let outputs = run_network(bundle, state, network.as_mut(), &images)?;
+            expected = Some((images, outputs));
+        }
+        let Some((images, outputs)) = &expected else { continue };
+        let port = input(exported.as_ref())?.clone();
+        let own = first(images, count.exported)?.cast(port.dtype)?;
+        let found = match exported.run(&[(port.name.as_str(), &own)]) {
+            Ok(found) => found,
+            Err(error) => {
+                agreement.absent.push(format!("{}: {}", entry.name, first_sentence(&error.to_string())));
+                continue;
+            }
+        };
+        let shown = count.exported.min(count.network);
+        let difference = compare(&exported.signature().outputs, &found, outputs, shown, tolerance)
+            .map_err(|why| Error::training(format!("the exported model does not give what the network gives that was trained: {why} ({name}). Nothing was written; this is a fault, of the template in the bundle or of spgraph")))?;
+        agreement.images = shown;
+        agreement.engines.push((name, difference));
+    }
+    match agreement.engines.is_empty() {
+        true => {
+            Err(Error::engine(format!("no runtime can run the exported model, so nothing was written: {}", agreement.absent.join("; "))))
+        }
+        false => Ok(agreement),
+    }
+}
+
+/// Others have no native kernels.
+fn standard(choice: EngineChoice) -> Kernels {
+    if choice == EngineChoice::Ort { Kernels::Standard } else { Kernels::Auto }
+}
+
+fn first_sentence(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn input(session: &dyn Session) -> Result<&GraphPort> {
+    session.signature().inputs.first().ok_or_else(|| Error::model("the exported model has no input"))
+}
+
+/// Images in a call of the run's network and of the exported file.
+struct Counts {
+    network: usize,
+    exported: usize,
+}
+
+/// Two images where any number will do, so that a number that is written down is seen.
+fn batch(network: &dyn Session, exported: &dyn Session) -> Counts {
+    let fixed = |session: &dyn Session| match session.signature().inputs.first().and_then(|i| i.dims.as_ref()?.first()) {
+        Some(PortDim::Known(n)) => Some(*n),
+        _ => None,
+    };
+    match (fixed(network), fixed(exported)) {
+        (None, None) => Counts { network: 2, exported: 2 },
+        (Some(n), None) | (None, Some(n)) => Counts { network: n, exported: n },
+        (Some(network), Some(exported)) => Counts { network, exported },
+    }
+}
+
+/// Standard normal noise; of a network that takes bytes any bytes.
+fn images(bundle: &Bundle, count: usize, dtype: DType) -> Result<Tensor> {
+    let port = &bundle.manifest.data.input;
+    let sizes = port.shape.iter().skip(1).map(|&d| usize::try_from(d));
+    let sizes =
+        sizes.collect::<std::result::Result<Vec<_>, _>>().map_err(|_| Error::model("the images of the bundle have no fixed size"))?;
+    let shape = [vec![count], sizes].concat();
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    let mut uniform = || (random.next_u32() as f64 + 0.5) / 4_294_967_296.0;
+    let mut value = || match port.dtype.is_float() {
+        true => (-2.0 * f64::ln(uniform())).sqrt() * (std::f64::consts::TAU * uniform()).cos(),
+        false => (uniform() * 256.0).floor(),
+    };
+    let values: Vec<f64> = (0..shape.iter().product()).map(|_| value()).collect();
+    let images = Tensor::from_floats(DType::F64, &shape, &values);
+    // What a coarser type cannot hold neither of the two sees.
+    Ok(if dtype.is_float() && port.dtype.is_float() { images.cast(dtype)?.cast(DType::F64)? } else { images })
+}
+
+/// The first `count` images; the last one again where there are fewer.
+fn first(images: &Tensor, count: usize) -> Result<Tensor> {
+    let values = images.to_f64()?;
+    let (rows, mut shape) = (images.shape()[0], images.shape().to_vec());
+    let size = values.len() / rows.max(1);
+    shape[0] = count;
+    let taken: Vec<f64> = (0..count).flat_map(|i| values[i.min(rows - 1) * size..][..size].to_vec()).collect();
+    Ok(Tensor::from_floats(DType::F64, &shape, &taken))
+}
+
+fn run_network(bundle: &Bundle, state: &[Tensor], network: &mut dyn Session, images: &Tensor) -> Result<Vec<Tensor>> {
+    let port = &bundle.manifest.data.input;
+    let images = images.cast(port.dtype)?;
+    let wanted: Vec<String> = network.signature().input_names().into_iter().map(String::from).collect();
+    let mut feeds: Vec<(&str, &Tensor)> = vec![(port.name.as_str(), &images)];
+    let pairs = bundle.manifest.state.iter().zip(state).filter(|(s, _)| wanted.contains(&s.input));
+    feeds.extend(pairs.map(|(s, t)| (s.input.as_str(), t)));
+    network.run(&feeds)
+}
+
+/// The largest norm-relative difference of an output over the first `images`, or what is wrong.
+fn compare(ports: &[GraphPort], found: &[Tensor], expected: &[Tensor], images: usize, tolerance: f64) -> Result<f64, String> {
+    if found.len() != expected.len() {
+        return Err(format!("it has {} outputs, and the network {}", found.len(), expected.len()));
+    }
+    let mut largest: f64 = 0.0;
+    for ((port, found), expected) in ports.iter().zip(found).zip(expected) {
+        let name = &port.name;
+        let declared = port.dims.iter().flatten().zip(found.shape());
+        if port.dims.as_ref().is_some_and(|d| d.len() != found.shape().len())
+            || declared.into_iter().any(|(d, n)| matches!(d, PortDim::Known(k) if k != n))
+        {
+            return Err(format!("its output `{name}` is declared as {port}, and has the shape {:?}", found.shape()));
+        }
+        if found.shape().get(1..) != expected.shape().get(1..) {
+            return Err(format!("its output `{name}` has the shape {:?}, and the network's {:?}", found.shape(), expected.shape()));
+        }
+        let values = |t: &Tensor| -> Result<Vec<f64>, String> {
+            let all = t.to_f64().map_err(|e| e.to_string())?;
+            let rows = t.shape().first().copied().unwrap_or(1).max(1);
+            let each = all.len() / rows;
+            Ok(all.into_iter().take(each * images.min(rows)).collect())
+        };
+        let (found, expected) = (values(found)?, values(expected)?);
+        if let Some(bad) = expected.iter().find(|v| !v.is_finite()) {
+            return Err(format!("the network gives {bad} in `{name}`, so its weights have diverged"));
+        }
+        let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+        let difference = square(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
+        let norm = square(&mut expected.iter().copied());
+        // A comparison that holds for no NaN.
+        if found.len() == expected.len() && difference <= tolerance * norm {
+            largest = largest.max(difference / norm.max(f64::MIN_POSITIVE));
+            continue;
+        }
+        let numbers = |list: &[f64]| list.iter().take(4).map(|v| format!("{v:.4}")).collect::<Vec<_>>().join(", ");
+        return Err(format!(
+            "`{name}` differs by {:.1e} of its norm, where {tolerance:.0e} is rounding; it begins with {}, and the network's with {}",
+            difference / norm.max(f64::MIN_POSITIVE),
+            numbers(&found),
+            numbers(&expected)
+        ));
+    }
+    Ok(largest)
+}
