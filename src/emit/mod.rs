@@ -11,7 +11,7 @@ use self::functions::Functions;
 use self::nodes::opsets;
 use crate::error::Result;
 use crate::ir::{Graph, Live, ValueId};
-use crate::onnx::{pb, to_proto};
+use crate::onnx::{pb, tell_apart, to_proto};
 use crate::pass::{self, Inline, NewerOperators, Pass, RestoreOperators};
 
 /// How functions appear in the file.
@@ -62,7 +62,7 @@ fn as_it_is(graph: &Graph) -> pb::ModelProto {
     let mut functions = Functions::default();
     let Live { initializers, nodes } = graph.live();
     let port = |v: &ValueId| value_info(graph.name_of(*v), graph.ty(*v));
-    pb::ModelProto {
+    let mut model = pb::ModelProto {
         ir_version: Some(IR_VERSION),
         opset_import: opsets(nodes.iter().map(|n| n.domain)),
         producer_name: Some(PRODUCER.into()),
@@ -77,5 +77,7 @@ fn as_it_is(graph: &Graph) -> pb::ModelProto {
         }),
         functions: functions.list,
         ..Default::default()
-    }
+    };
+    model.graph.iter_mut().for_each(tell_apart);
+    model
 }

@@ -4,7 +4,7 @@ use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
 use crate::import::{BatchSize, ImportOptions, declared_type, import};
 use crate::ir::{Graph, ValueId};
-use crate::onnx::{ExternalData, ModelFile, SourceModel, half, inline_functions, pb, put_in_order};
+use crate::onnx::{ExternalData, ModelFile, SourceModel, half, inline_functions, pb, put_in_order, tell_apart};
 use crate::pass::{self, Inline, Pass};
 use crate::storage::files;
 use prost::Message;
@@ -63,6 +63,7 @@ pub(super) fn without_functions(file: ModelFile, passes: &[&dyn Pass]) -> Result
             inline_functions(&mut model)?;
             if let Some(graph) = &mut model.graph {
                 put_in_order(graph)?;
+                tell_apart(graph);
             }
             Ok(model)
         }

@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod external;
 mod functions;
 pub mod half;
+mod names;
 mod order;
 #[allow(clippy::all, missing_docs)]
 #[rustfmt::skip]
@@ -18,6 +19,7 @@ pub mod write;
 pub use attributes::Attributes;
 pub use external::ExternalData;
 pub use functions::inline_functions;
+pub use names::tell_apart;
 pub use order::put_in_order;
 pub use read::{ModelFile, SourceModel, open, read};
 pub use tensor::{inline_external, tensor, tensor_with, to_proto};
