@@ -97,6 +97,8 @@ cases! {
     shuffle: "shuffle.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(2);
     slices: "slices.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
     tokens: "tokens.onnx", None, BatchSize::Fixed(3);
+    newer_operators: "operators.onnx", None, BatchSize::Fixed(3);
+    newer_operators_dynamic: "operators.onnx", None, BatchSize::Dynamic;
     resnet18: "resnet18.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
     resnet50: "resnet50.onnx", None, BatchSize::Fixed(3);
 }

@@ -1,5 +1,6 @@
 """Loss, logits and gradients in float64 of the classifiers of `tests/python/operator_models.py`, each operator written with PyTorch's own
-functions where it has one. Writes `tests/fixtures/operators.safetensors`.
+functions where it has one. Writes `tests/fixtures/operators.safetensors`,
+and with `operators.onnx` a network of many of them.
 
     .venv-generate/bin/python tests/generate/operators.py
 """
@@ -7,6 +8,7 @@ import pathlib
 import sys
 
 import numpy as np
+import onnx
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -94,6 +96,12 @@ def max_pool(a, opset, x):
     return F.max_pool2d(x, a["kernel_shape"], a.get("strides", 1), 0, a.get("dilations", 1), bool(a.get("ceil_mode")))
 
 
+def hardmax(a, opset, x):
+    flat = x.movedim(a["axis"], -1) if opset >= 13 else x.flatten(a["axis"])
+    found = F.one_hot(flat.argmax(-1), flat.shape[-1])
+    return found.movedim(-1, a["axis"]) if opset >= 13 else found.reshape(x.shape)
+
+
 def extremum(function):
     def rule(a, opset, *xs):
         result = xs[0]
@@ -154,6 +162,15 @@ OPERATORS = {
     "GlobalLpPool": lambda a, _, x: torch.linalg.vector_norm(x, a.get("p", 2), (2, 3), True),
     "AveragePool": average_pool,
     "MaxPool": max_pool,
+    "Floor": plain(torch.floor),
+    "Ceil": plain(torch.ceil),
+    "Round": plain(torch.round),
+    "Sign": plain(torch.sign),
+    "IsNaN": plain(torch.isnan),
+    "IsInf": plain(torch.isinf),
+    "ArgMax": lambda a, _, x: x.argmax(a["axis"], keepdim=True),
+    "ArgMin": lambda a, _, x: x.argmin(a["axis"], keepdim=True),
+    "Hardmax": hardmax,
 }
 
 
@@ -165,6 +182,7 @@ def golden(case):
     given.insert(case.place, h)
     attributes = {k: np.float32(v).item() if isinstance(v, float) else v for k, v in case.attributes.items()}
     y = OPERATORS[case.op](attributes, case.opset, *given)
+    y = h + y.detach().double() if case.beside else y
     assert tuple(y.shape[1:]) == case.out or y.numel() == models.BATCH * np.prod(case.out), f"{case.name}: {tuple(y.shape)}"
     logits = F.linear(y.reshape(models.BATCH, -1), leaves["fc.weight"], leaves["fc.bias"])
     loss = F.cross_entropy(logits, torch.tensor(models.target(case)))
@@ -175,11 +193,34 @@ def golden(case):
     return {f"{case.name}/{n}": t.contiguous() for n, t in found.items()}
 
 
+def chain():
+    leaves = {n: torch.tensor(v, dtype=torch.float64, requires_grad=True) for n, v in models.chain()[1].items()}
+    case = models.Case("chain", 24)
+    x = torch.tensor(models.images(case, 8), dtype=torch.float64)
+    x = F.conv2d(x, leaves["c1"], padding=1)
+    x = F.gelu(F.group_norm(x, 4, leaves["group.scale"], leaves["group.shift"]))
+    x = F.conv2d(x, leaves["c2"], padding=1, stride=2)
+    x = F.mish(F.instance_norm(x, weight=leaves["instance.scale"], bias=leaves["instance.shift"]))
+    x = F.prelu(x, leaves["slope"].flatten())
+    x = torch.maximum(x, F.silu(F.conv2d(x, leaves["c3"])))
+    x = F.local_response_norm(x, 3, 0.5, 0.75, 1.0).permute(0, 2, 3, 1)
+    x = F.layer_norm(x, (8,), leaves["layer.scale"], leaves["layer.shift"])
+    x = F.rms_norm(x, (8,), leaves["rms.scale"], 1e-5).permute(0, 3, 1, 2)
+    x = F.avg_pool2d(x.square(), 2, divisor_override=1).sqrt().logsumexp((2, 3))
+    logits = F.linear(x, leaves["fc"])
+    loss = F.cross_entropy(logits, torch.tensor(models.target(case)))
+    loss.backward()
+    found = {"loss": loss.detach(), "logits": logits.detach()} | {f"grad/{n}": leaf.grad for n, leaf in leaves.items()}
+    return {f"chain/{n}": t.contiguous() for n, t in found.items()}
+
+
 if __name__ == "__main__":
-    tensors = {}
+    fixtures = ROOT / "tests" / "fixtures"
+    onnx.save(models.chain_model(), fixtures / "operators.onnx")
+    tensors = chain()
     for case in models.cases():
         assert f"{case.name}/loss" not in tensors, f"{case.name} stands twice in the list"
         tensors |= golden(case)
     # Float32 keeps seven digits, of which the tests compare four.
-    save_file({n: t.float() for n, t in tensors.items()}, ROOT / "tests" / "fixtures" / "operators.safetensors")
+    save_file({n: t.float() for n, t in tensors.items()}, fixtures / "operators.safetensors")
     print(f"{len(models.cases())} classifiers")

@@ -5,6 +5,7 @@
 //! At kinks and ties, where there is no such thing, the values are PyTorch's.
 
 mod cases;
+mod extremes;
 mod indexing;
 mod kinks;
 mod originals;

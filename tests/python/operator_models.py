@@ -27,6 +27,8 @@ class Case:
     domain: str = ""
     #: Where the convolution's result stands among the inputs.
     place: int = 0
+    #: Whether the result, as numbers, is added to what it was computed of: a network learns nothing through it.
+    beside: bool = False
     #: Between which numbers the operator's own parameters lie.
     range: tuple = (0.5, 1.5)
 
@@ -120,6 +122,12 @@ def cases():
         *each("LRN", [7, 13], {"size": 3, "alpha": 0.5}, {"size": 5, "alpha": 0.7, "beta": 0.5, "bias": 2.0}),
         *each("MeanVarianceNormalization", [9, 13], {}, {"axes": [1, 2, 3]}),
         *pools(),
+        *(c for op in ["Floor", "Ceil", "Sign"] for c in each(op, [9, 13], beside=True)),
+        *each("Round", [11, 22], beside=True),
+        *each("IsNaN", [9, 20], beside=True),
+        *each("IsInf", [10, 20], {}, {"detect_negative": 0}, beside=True),
+        *each("Hardmax", [11, 13], {"axis": 2}, beside=True),
+        *(c for op in ["ArgMax", "ArgMin"] for c in each(op, [11, 13], {"axis": 1, "keepdims": 1}, beside=True)),
     ]  # fmt: skip
 
 
@@ -128,8 +136,8 @@ def random(case, label, shape, low=-1.0, high=1.0):
     return np.random.RandomState(seed).uniform(low, high, shape).astype(np.float32)
 
 
-def images(case):
-    return random(case, "images", (BATCH, 3, SIZE, SIZE))
+def images(case, size=SIZE):
+    return random(case, "images", (BATCH, 3, size, size))
 
 
 def target(case):
@@ -155,6 +163,55 @@ def parameters(case):
 DOMAINS = {"": [], "positive": ["Exp"], "unit": ["Tanh"], "beyond": ["Sigmoid", "Exp"]}
 
 
+def chain():
+    """A classifier of many of them, one behind the other, on images of 8×8 pixels: the nodes, and the parameters by name."""
+    make, size = helper.make_node, {"c1": (8, 3, 3, 3), "c2": (8, 8, 3, 3), "c3": (8, 8, 1, 1), "slope": (8, 1, 1), "fc": (CLASSES, 8)}
+    state = np.random.RandomState(7)
+    values = {name: (state.uniform(-1, 1, shape) * np.prod(shape[1:]) ** -0.5).astype(np.float32) for name, shape in size.items()}
+    for name in ["group", "instance", "layer", "rms"]:
+        values[f"{name}.scale"] = state.uniform(0.5, 1.5, 8).astype(np.float32)
+        if name != "rms":
+            values[f"{name}.shift"] = state.uniform(-0.5, 0.5, 8).astype(np.float32)
+    nodes = [
+        make("Conv", ["images", "c1"], ["a0"], pads=[1, 1, 1, 1]),
+        make("GroupNormalization", ["a0", "group.scale", "group.shift"], ["a1"], num_groups=4),
+        make("Gelu", ["a1"], ["a2"]),
+        make("Conv", ["a2", "c2"], ["a3"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        make("InstanceNormalization", ["a3", "instance.scale", "instance.shift"], ["a4"]),
+        make("Mish", ["a4"], ["a5"]),
+        make("PRelu", ["a5", "slope"], ["a6"]),
+        make("Conv", ["a6", "c3"], ["a7"]),
+        make("Swish", ["a7"], ["a8"]),
+        make("Max", ["a6", "a8"], ["a9"]),
+        make("LRN", ["a9"], ["a10"], size=3, alpha=0.5),
+        make("Transpose", ["a10"], ["a11"], perm=[0, 2, 3, 1]),
+        make("LayerNormalization", ["a11", "layer.scale", "layer.shift"], ["a12"]),
+        make("RMSNormalization", ["a12", "rms.scale"], ["a13"]),
+        make("Transpose", ["a13"], ["a14"], perm=[0, 3, 1, 2]),
+        make("LpPool", ["a14"], ["a15"], kernel_shape=[2, 2], strides=[2, 2]),
+        make("ReduceLogSumExp", ["a15", "spatial"], ["a16"], keepdims=0),
+        make("Gemm", ["a16", "fc"], ["logits"], transB=1),
+    ]
+    return nodes, values
+
+
+def chain_model():
+    nodes, values = chain()
+    for node in nodes:
+        node.name = f"{node.output[0]}.{node.op_type}"
+    return classifier(nodes, values | {"spatial": ints(2, 3)}, 8, 24)
+
+
+def classifier(nodes, constants, size, opset):
+    graph = helper.make_graph(
+        nodes, "classifier",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, size, size])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
 def model(case):
     """The classifier, for batches of any size."""
     constants = parameters(case)
@@ -168,12 +225,9 @@ def model(case):
             constants[f"operator.{i}"] = value
     given.insert(case.place, nodes[-1].output[0])
     nodes.append(helper.make_node(case.op, given, ["y"], name="operator", **case.attributes))
-    nodes.append(helper.make_node("Flatten", ["y"], ["flat"], name="flatten"))
+    if case.beside:
+        nodes.append(helper.make_node("Cast", ["y"], ["number"], name="number", to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Add", [nodes[-2].input[0], "number"], ["sum"], name="sum"))
+    nodes.append(helper.make_node("Flatten", [nodes[-1].output[0]], ["flat"], name="flatten"))
     nodes.append(helper.make_node("Gemm", ["flat", "fc.weight", "fc.bias"], ["logits"], name="fc", transB=1))
-    graph = helper.make_graph(
-        nodes, "classifier",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, SIZE, SIZE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", case.opset)], ir_version=10)
+    return classifier(nodes, constants, SIZE, case.opset)

@@ -2,7 +2,7 @@
 import onnx
 import operator_models as models
 import pytest
-from harness import TOLERANCE, Graph, mismatches, part, read_tensors, relative_error, rewrite
+from harness import FIXTURES, TOLERANCE, Graph, mismatches, part, read_tensors, relative_error, rewrite
 
 GOLDEN = read_tensors("operators.safetensors")
 
@@ -30,6 +30,17 @@ def test_operator(case, tmp_path):
     assert not lines, "\n".join(lines)
 
 
+@pytest.mark.parametrize("dialect", ["functions", "inlined"])
+@pytest.mark.parametrize("batch", [models.BATCH, "dynamic"])
+def test_many_of_them(batch, dialect, tmp_path):
+    case, expected = models.Case("chain", 24), part(GOLDEN, "chain")
+    bundle = rewrite(FIXTURES / "operators.onnx", tmp_path, "--split", "--dialect", dialect, batch=batch)
+    outputs = bundle.graph("grad")(bundle.feeds(bundle.start(), models.images(case, 8), models.target(case)))
+    lines = mismatches({"loss": outputs["loss"]}, {"loss": expected["loss"]}, TOLERANCE)
+    lines += mismatches(bundle.gradients(outputs), part(expected, "grad"), TOLERANCE)
+    assert not lines, "\n".join(lines)
+
+
 def test_every_golden_value_has_a_case():
     named = {name.rsplit("/", 1)[0].removesuffix("/grad") for name in GOLDEN}
-    assert named == {case.name for case in models.cases()}
+    assert named == {case.name for case in models.cases()} | {"chain"}

@@ -16,6 +16,7 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("BatchNormalization", batch_normalization);
     operators.insert("Gemm", gemm);
     operators.insert("Sigmoid", |_, _| Ok((expand(Unary(Function::Sigmoid)), vec![])));
+    operators.insert("Softplus", |_, _| Ok((expand(Softplus), vec![])));
     operators.insert("Erf", |_, _| Ok((expand(Unary(Function::Erf)), vec![])));
     operators.insert("HardSwish", |_, _| Ok((expand(Unary(Function::HardSwish)), vec![])));
     operators.insert("LeakyRelu", |_, node| Ok((expand(Unary(Function::LeakyRelu(node.get_attr_opt("alpha")?.unwrap_or(0.01)))), vec![])));
@@ -254,6 +255,42 @@ impl Wirer<'_> {
     }
 }
 
+/// `log(1 + eˣ)` as `max(x, 0) + log(1 + e^(−|x|))`: tract's own reading is infinite from 89 on.
+#[derive(Debug, Clone)]
+struct Softplus;
+
+impl Expansion for Softplus {
+    fn name(&self) -> StaticName {
+        "Softplus".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(&'s self, s: &mut Solver<'r>, inputs: &'p [TensorProxy], outputs: &'p [TensorProxy]) -> InferenceResult {
+        same(s, inputs, outputs)
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let fact = model.outlet_fact(inputs[0])?;
+        let mut wirer = Wirer { prefix, dtype: fact.datum_type, rank: fact.rank(), shape: tvec!(), model };
+        let x = inputs[0];
+        let [zero, one] = [("zero", 0.0), ("one", 1.0)].map(|(name, value)| wirer.scalar(name, x, value));
+        let size = wirer.node("size", math::abs(), &[x])?;
+        let falling = wirer.node("falling", math::neg(), &[size])?;
+        let power = wirer.node("power", math::exp(), &[falling])?;
+        let sum = wirer.node("sum", math::add(), &[power, one?])?;
+        let rest = wirer.node("rest", math::ln(), &[sum])?;
+        let above = wirer.node("above", math::max(), &[x, zero?])?;
+        Ok(tvec!(wirer.node("", math::add(), &[above, rest])?))
+    }
+}
+
+/// One input and one output of one type and shape.
+fn same<'r, 'p: 'r>(s: &mut Solver<'r>, inputs: &'p [TensorProxy], outputs: &'p [TensorProxy]) -> InferenceResult {
+    check_input_arity(inputs, 1)?;
+    check_output_arity(outputs, 1)?;
+    s.equals(&inputs[0].datum_type, &outputs[0].datum_type)?;
+    s.equals(&inputs[0].shape, &outputs[0].shape)
+}
+
 /// A function of one number that tract knows in float32 only.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Function {
@@ -301,10 +338,7 @@ impl Expansion for Unary {
     }
 
     fn rules<'r, 'p: 'r, 's: 'r>(&'s self, s: &mut Solver<'r>, inputs: &'p [TensorProxy], outputs: &'p [TensorProxy]) -> InferenceResult {
-        check_input_arity(inputs, 1)?;
-        check_output_arity(outputs, 1)?;
-        s.equals(&inputs[0].datum_type, &outputs[0].datum_type)?;
-        s.equals(&inputs[0].shape, &outputs[0].shape)
+        same(s, inputs, outputs)
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
