@@ -52,15 +52,25 @@ pub static SHRINK: Pointwise = Pointwise {
     ..Pointwise::new("Shrink", |x, a| beyond(x, a[1]))
 };
 
-/// `x·tanh(log(1 + eˣ))`
+/// `x·tanh(log(1 + eˣ))`, where `tanh(log(1 + w)) = n / (n + 2)` with `n = w·(w + 2)`: exact at both ends, whatever a runtime's tanh is.
 pub static MISH: Pointwise = Pointwise {
-    value: Some(|x, _| x * x.softplus().tanh()),
+    value: Some(|x, _| {
+        let n = mish_terms(x)[1];
+        x * n / (n + 2.0)
+    }),
     notes: "a function",
     ..Pointwise::new("Mish", |x, _| {
-        let gate = x.softplus().tanh();
-        gate + x * (1.0 - gate.square()) * x.sigmoid()
+        let [w, n] = mish_terms(x);
+        let sum = n + 2.0;
+        n / sum + x * (w * (w + 1.0) * 4.0 / sum.square())
     })
 };
+
+/// `w` and `n`; from 20 on nothing changes in float32 and float64.
+fn mish_terms(x: Expr<'_>) -> [Expr<'_>; 2] {
+    let w = x.min(20.0).exp();
+    [w, w * (w + 2.0)]
+}
 
 /// `x / (1 + e^(−alpha·x))`
 pub static SWISH: Pointwise = Pointwise {

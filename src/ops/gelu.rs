@@ -19,20 +19,24 @@ pub struct Gelu;
 const STEEP: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
 const CUBIC: f64 = 0.044715;
 
-fn tanh(x: Expr<'_>) -> Expr<'_> {
-    (x * (x.square() * (STEEP * CUBIC) + STEEP)).tanh()
+/// `u`
+fn inner(x: Expr<'_>) -> Expr<'_> {
+    x * (x.square() * (STEEP * CUBIC) + STEEP)
 }
 
 /// In the order in which ONNX Runtime finds one operation in it.
 fn value(x: Expr<'_>, approximate: bool) -> Expr<'_> {
-    let half = if approximate { tanh(x) } else { (x * FRAC_1_SQRT_2).erf() } + 1.0;
+    let half = if approximate { inner(x).tanh() } else { (x * FRAC_1_SQRT_2).erf() } + 1.0;
     x * half * 0.5
 }
 
 fn slope(x: Expr<'_>, approximate: bool) -> Expr<'_> {
     if approximate {
-        let t = tanh(x);
-        (t + 1.0) * 0.5 + x * (1.0 - t.square()) * (x.square() * (1.5 * STEEP * CUBIC) + 0.5 * STEEP)
+        // (1 − t²) / 4 = e / (1 + e)² with e = e^(−2·|u|), which is 0 far out: x³ times the error of a tanh near 1 would be large.
+        let u = inner(x);
+        let e = (u.abs() * -2.0).exp();
+        let rest = e / (e + 1.0).square();
+        (u.tanh() + 1.0) * 0.5 + x * rest * (x.square() * (6.0 * STEEP * CUBIC) + 2.0 * STEEP)
     } else {
         ((x * FRAC_1_SQRT_2).erf() + 1.0) * 0.5 + x * (x.square() * -0.5).exp() * (0.5 * STEEP)
     }
