@@ -8,7 +8,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: compare-bundles help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
+.PHONY: compare-bundles coverage help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,13 @@ bench-peers: setup runtime ## Measure other programs and spgraph in turn (PEERS_
 		.venv-ort/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements-ort.txt; } || \
 		echo "bench-peers: onnxruntime-training-cpu 1.19.2 is left out; it needs Python 3.11 (PYTHON=python3.11)" >&2
 	$(VENV)/bin/python bench/peers.py --python $(PEERS_PYTHON) --ort-python $(ORT_PYTHON) $(PEERS_ARGS)
+
+COVERAGE_PYTHON ?= .venv-coverage/bin/python
+
+coverage: build ## Compare networks of torchvision and timm with PyTorch; docs/networks.md (COVERAGE_ARGS="-j 4 'timm:conv*'"; COVERAGE_PYTHON names an environment)
+	@test "$(COVERAGE_PYTHON)" != .venv-coverage/bin/python || test -x $(COVERAGE_PYTHON) || { \
+		$(PYTHON) -m venv .venv-coverage && .venv-coverage/bin/python -m pip install --quiet --disable-pip-version-check -r tests/coverage/requirements.txt; }
+	$(COVERAGE_PYTHON) tests/coverage/run.py $(COVERAGE_ARGS)
 
 clean: ## Remove what was built, .venv too
 	rm -rf target $(VENV) .venv-plot

@@ -1,0 +1,102 @@
+"""One file: rewritten, its gradients evaluated, and compared with PyTorch's."""
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
+from harness import BINARY, Bundle  # noqa: E402
+from match import Matcher  # noqa: E402
+from networks import BATCH, batch_norms  # noqa: E402
+
+TRIES = 6  # batches: where a rectifier lies on the other side of 0 in float32, another batch decides; a fault is wrong with each
+TOLERANCE = 2e-4  # norm-relative, for float32
+LENIENT_FROM = 2  # batches, after which three times the smallest error that PyTorch's own float32 made is allowed: deep networks lose digits
+FLOOR = 1e-2  # of the median norm: what is smaller is compared with this
+
+
+def judge(model, mode, reference, folder):
+    """The verdict, with what it rests on."""
+    begin = time.time()
+    command = [BINARY, "rewrite", model, "-o", folder, "--force", "--batch", str(BATCH), "--batch-norm", mode, "--head", "keep", "--penalty", "none"]
+    command += ["--split", "--external-data"]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    seconds = round(time.time() - begin, 2)
+    if done.returncode:
+        text = done.stderr.strip()
+        crashed = done.returncode not in (1, 2) or "panicked" in text
+        return dict(verdict="wrong" if crashed else "refused", reason=f"exit code {done.returncode}: {text}" if crashed else text, seconds=seconds)
+    return compare(Bundle(folder), mode, reference) | dict(seconds=seconds)
+
+
+def compare(bundle, mode, reference):
+    trained = bundle.named("shared", "new")
+    start = bundle.start()
+    matcher = Matcher(reference.module, batch_norms(reference.module))
+    links = matcher.links({n: start[n] for n in trained})
+    unmatched = [n for n in trained if n not in links]
+    covered = {}
+    for link in links.values():
+        for name, count in link.covers.items():
+            covered[name] = covered.get(name, 0) + count
+    graph = bundle.graph("grad")
+    errors, doubts, wrong, losses = {}, {}, {}, []
+    for seed in range(1, TRIES + 1):
+        images, target = reference.batch(seed, mode)
+        outputs = graph(bundle.feeds(start, images, target))
+        loss, gradients = reference(seed, mode)
+        losses.append(abs(float(outputs["loss"]) - loss) / abs(loss))
+        found = bundle.gradients(outputs)
+        wanted = {n: link.gradient(gradients) for n, link in links.items()}
+        smallest(errors, distances({n: link.project(found[n]) for n, link in links.items()}, wanted))
+        wrong = {n: e for n, e in errors.items() if not e < TOLERANCE}
+        if not wrong and min(losses) < TOLERANCE:
+            break
+        smallest(doubts, distances({n: link.gradient(reference(seed, mode, torch.float32)[1]) for n, link in links.items()}, wanted))
+        if seed >= LENIENT_FROM and not (wrong := {n: e for n, e in wrong.items() if not e < 3 * doubts[n]}):
+            break
+    zero = reference(1, mode)[1]
+    untrained = {n: v.size for n, v in matcher.values.items() if covered.get(n, 0) < v.size and np.linalg.norm(zero[n]) > 0}
+    total = sum(v.size for v in matcher.values.values())
+    share = sum(min(covered.get(n, 0), v.size) for n, v in matcher.values.items()) / total
+    result = dict(
+        error=max(errors.values()), parameters=total, share=share, tensors=len(trained), matched=len(links), tries=len(losses),
+        loss_error=min(losses), float32=max(doubts.values(), default=0.0),
+    )  # fmt: skip
+    if not min(losses) < max(TOLERANCE, 1e-3 * (len(losses) > 1)):
+        return result | dict(verdict="wrong", reason=f"the loss differs by {min(losses):.2g}")
+    if wrong:
+        worst = sorted(wrong, key=wrong.get, reverse=True)
+        lines = [f"{n}: {wrong[n]:.3g} (PyTorch's float32 {doubts.get(n, 0):.2g})" for n in worst[:8]]
+        return result | dict(verdict="wrong", kind="gradients", reason=f"{len(wrong)} of {len(links)} gradients differ: " + "; ".join(lines))
+    if untrained:
+        lines = [f"{n} ({size})" for n, size in list(untrained.items())[:8]]
+        reason = f"{len(untrained)} parameters with {sum(untrained.values())} elements are not trained: " + ", ".join(lines)
+        if unmatched:
+            reason += f"; without a counterpart in PyTorch: {', '.join(unmatched[:8])}"
+        return result | dict(verdict="wrong", reason=reason, kind="unmatched" if unmatched else "untrained")
+    return result | dict(verdict="right", extra=unmatched[:20])
+
+
+def distances(found, wanted):
+    """Norm of the difference over the norm, tensor by tensor."""
+    norms = {n: np.linalg.norm(w) for n, w in wanted.items()}
+    least = FLOOR * float(np.median(list(norms.values()))) if norms else 0.0
+    errors = {}
+    for n, w in wanted.items():
+        f = np.asarray(found[n], np.float64)
+        usable = f.shape == w.shape and np.isfinite(f).all()
+        errors[n] = float(np.linalg.norm(f - w) / max(norms[n], least, 1e-300)) if usable else np.inf
+    return errors
+
+
+def smallest(kept, errors):
+    for n, e in errors.items():
+        kept[n] = min(e, kept.get(n, np.inf))
+
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")

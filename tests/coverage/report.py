@@ -1,0 +1,132 @@
+"""What the results say, as a line, as a summary, and as docs/networks.md."""
+import collections
+import importlib.metadata
+import pathlib
+import platform
+import re
+
+from exports import EXPORTS
+
+
+def verdict(result):
+    """One for a network: the worst of its files."""
+    found = {r["verdict"] for r in result["results"]}
+    return next((v for v in ("wrong", "not run", "refused", "right") if v in found), "not exported")
+
+
+def kinds(reason):
+    """What a refusal is about, without what belongs to the one file (nodes' names, numbers, advice): one text for each operator that it lists."""
+    lines = reason.removeprefix("error: ").strip().splitlines() or ["no reason"]
+    listed = [f"{m[1]}: {m[2]}" for m in (re.match(r"\s+(\S+) \(node `[^`]*`\): (.*)", line) for line in lines) if m]
+    return sorted({general(line) for line in listed or lines[:1]})
+
+
+def general(text):
+    text = re.sub(r"`[^`]*`", "`…`", re.sub(r"\S*/\S+\.onnx", "the model", text))
+    return re.sub(r"\d[\d.e-]*", "N", text)[:200]
+
+
+def line(result):
+    cells = [f"{r['export']}/{r['mode']} {r['verdict']}" + (f" {r['error']:.1e}" if "error" in r else "") for r in result["results"]]
+    return f"{result['name']:40} {verdict(result):12} " + ", ".join(cells)
+
+
+def summary(results):
+    counts = collections.Counter(verdict(r) for r in results)
+    return f"{len(results)} networks: " + ", ".join(f"{n} {v}" for v, n in counts.most_common())
+
+
+def reasons(results, wanted):
+    """`(kind, files)`, most files first; a file that has several reasons is listed under each."""
+    groups = collections.defaultdict(list)
+    for result in results:
+        for r in result["results"]:
+            if r["verdict"] == wanted:
+                for kind in kinds(r["reason"]):
+                    groups[kind].append((result["name"], f"{r['export']}/{r['mode']}"))
+    return sorted(groups.items(), key=lambda g: -len(g[1]))
+
+
+def write(path, results, total, files=()):
+    """docs/networks.md. `files`: results of real files, as `files.py` leaves them."""
+    path.write_text("\n".join([*heading(results, total), *table(results), *refusals(results), *failures(results), *real(files)]) + "\n")
+
+
+def heading(results, total):
+    spans = collections.Counter((r["name"].split(":")[0], verdict(r)) for r in results)
+    libraries = sorted({library for library, _ in spans}, reverse=True)
+    words = ("right", "refused", "wrong", "not exported", "not run")
+    lines = [
+        "# Networks against PyTorch", "",
+        "Made by `make coverage` (`tests/coverage`); don't edit it by hand.", "",
+        f"{len(results)} of {total} networks were run: every classification model of torchvision {version('torchvision')} and the architectures of timm "
+        f"{version('timm')} that `tests/coverage/timm.txt` names, with PyTorch {version('torch')} and ONNX Runtime {version('onnxruntime')}, on {processor()}. "
+        "Weights are random (seeded, and spread so that no gradient vanishes), images random and small. Each network is exported by both of PyTorch's exporters, "
+        "with BatchNorm folded and live where it has any:", "",
+        *(f"- **{name}**: {text}" for name, text in EXPORTS.items()), "",
+        "`spgraph rewrite` makes a bundle of each file, ONNX Runtime evaluates it in float32 on three images, and the gradient of **every tensor** is compared with PyTorch's in "
+        "float64, in the norm of the tensor. A file is *right* if every gradient agrees to 2e-4 and every parameter that PyTorch trains is trained. A rectifier whose input "
+        "float32 puts on the other side of 0 moves gradients by 1e-3 and more; another batch puts another one there, or none, while a fault stays: up to twelve "
+        "batches are tried, and each tensor's smallest error counts. A network is right if all its files are that PyTorch can write.", "",
+        "| | " + " | ".join(words) + " |", "|---|" + "---:|" * len(words),
+    ]  # fmt: skip
+    for library in libraries:
+        count = sum(n for (l, _), n in spans.items() if l == library)
+        lines.append(f"| {library}, {count} | " + " | ".join(str(spans[library, w]) for w in words) + " |")
+    return lines + [""]
+
+
+MARKS = {"right": "right", "refused": "refused", "wrong": "**wrong**", "not exported": "–", "not run": "not run"}
+
+
+def table(results):
+    """A line for each network; its parameters in millions, the largest error of each file."""
+    lines = ["## By family", ""]
+    for library in ("torchvision", "timm"):
+        lines += [f"### {library}", "", "| network | pixels | parameters | " + " | ".join(EXPORTS) + " |", "|---|---:|---:|" + "---|" * len(EXPORTS)]
+        mine = [r for r in results if r["name"].startswith(library)]
+        for result in sorted(mine, key=lambda r: (r["family"], r["parameters"], r["name"])):
+            cells = [cell([r for r in result["results"] if r["export"] in (export, "all")]) for export in EXPORTS]
+            lines.append(f"| {result['name'].split(':')[1]} | {result['size']} | {result['parameters'] / 1e6:.1f} M | " + " | ".join(cells) + " |")
+        lines.append("")
+    return lines
+
+
+def cell(cases):
+    if not cases:
+        return ""
+    worst = verdict(dict(results=cases))
+    errors = [c["error"] for c in cases if c["verdict"] == worst and "error" in c]
+    return MARKS[worst] + (f" {max(errors):.0e}" if errors else "")
+
+
+def refusals(results):
+    return listed(results, "refused", "## Refused, by reason", lambda found: sorted({n.split(":")[1] for n, _ in found}))
+
+
+def failures(results):
+    lines = listed(results, "not exported", "## What PyTorch cannot export", lambda found: sorted({f"{n.split(':')[1]} ({e.split('/')[0]})" for n, e in found}))
+    lines += listed(results, "not run", "## Not run", lambda found: sorted({n.split(":")[1] for n, _ in found}))
+    wrong = [(r["name"].split(":")[1], c) for r in results for c in r["results"] if c["verdict"] == "wrong"]
+    return lines + (["## Wrong", "", *(f"- {n}, {c['export']} ({c['mode']}): {c['reason']}" for n, c in wrong), ""] if wrong else [])
+
+
+def listed(results, wanted, title, names):
+    groups = reasons(results, wanted)
+    return [title, "", *(f"- {kind}: {', '.join(names(found))}" for kind, found in groups), ""] if groups else []
+
+
+def real(files):
+    if not files:
+        return []
+    lines = ["## Real files", "", "From packages that anyone can install (`tests/coverage/files.py`).", "", "| file | from | verdict | |", "|---|---|---|---|"]
+    return lines + [f"| {f['name']} | {f['source']} | {f['verdict']} | {f['detail']} |" for f in files] + [""]
+
+
+def version(package):
+    return importlib.metadata.version(package).split("+")[0]
+
+
+def processor():
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines() if pathlib.Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine())
