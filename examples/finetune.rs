@@ -7,8 +7,8 @@ use spgraph::bundle::{HeadOption, Options};
 use spgraph::data::ImageFolder;
 use spgraph::engine::{self, EngineOptions};
 use spgraph::train::{
-    Classifier, ClassifierOptions, FinetuneOptions, Length, Progress, RunState, StepRecord, Subject, evaluate_folder, export_tuned,
-    finetune,
+    Classifier, ClassifierOptions, EvaluationOptions, FinetuneOptions, Length, Progress, RunState, StepRecord, Subject, evaluate_folder,
+    export_tuned, finetune,
 };
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -49,7 +49,8 @@ fn main() -> anyhow::Result<()> {
     let subject = Subject::open(&run)?;
     let engine = engine::open(&EngineOptions::default())?;
     let mut classifier = Classifier::open(&subject, &ClassifierOptions::default(), engine.as_ref())?;
-    let found = evaluate_folder(&mut classifier, Path::new(test), None, 0, &stop, &mut |text| eprintln!("note: {text}"), &mut |_, _| {})?;
+    let found =
+        evaluate_folder(&mut classifier, &EvaluationOptions::new(test), &stop, &mut |text| eprintln!("note: {text}"), &mut |_, _| {})?;
     println!("accuracy {:.1} %", 100.0 * found.accuracy);
 
     export_tuned(&subject, RunState::Final, &tuned, true)?;

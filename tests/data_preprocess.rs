@@ -22,7 +22,7 @@ fn difference(a: impl IntoIterator<Item = f32>, b: impl IntoIterator<Item = f32>
 
 #[test]
 fn evaluation_agrees_with_torchvision() {
-    let grey = Preprocessing { resize: 32, mean: vec![0.5], std: vec![0.25] };
+    let grey = Preprocessing { resize: 32, mean: vec![0.5], std: vec![0.25], ..Preprocessing::default() };
     let color = |resize| Preprocessing { resize, ..Preprocessing::default() };
     for (file, golden, preprocessing, side) in [
         ("wide.png", "wide-32-24.bin", color(32), 24),

@@ -7,7 +7,9 @@ use spgraph::bundle::{HeadOption, Options};
 use spgraph::data::synth::{SynthOptions, Task, write};
 use spgraph::engine::{self, EngineOptions};
 use spgraph::import::BatchSize;
-use spgraph::train::{Classifier, ClassifierOptions, FinetuneOptions, Length, Silent, Subject, evaluate_folder, finetune};
+use spgraph::train::{
+    Classifier, ClassifierOptions, EvaluationOptions, FinetuneOptions, Length, Silent, Subject, evaluate_folder, finetune,
+};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -23,7 +25,9 @@ fn accuracy(subject: &Path, folder: &Path) -> f64 {
     let engine = engine::open(&EngineOptions::default()).unwrap();
     let subject = Subject::open(subject).unwrap();
     let mut classifier = Classifier::open(&subject, &ClassifierOptions::default(), engine.as_ref()).unwrap();
-    evaluate_folder(&mut classifier, folder, None, 0, &AtomicBool::new(false), &mut |_| {}, &mut |_, _| {}).unwrap().accuracy
+    evaluate_folder(&mut classifier, &EvaluationOptions::new(folder), &AtomicBool::new(false), &mut |_| {}, &mut |_, _| {})
+        .unwrap()
+        .accuracy
 }
 
 #[test]

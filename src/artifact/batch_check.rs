@@ -8,7 +8,7 @@ use crate::bundle::Meaning;
 use crate::emit::{self, Dialect};
 use crate::engine::{self, EngineOptions, Session};
 use crate::error::{Error, Result};
-use crate::ir::{Tensor, TensorType};
+use crate::ir::{DType, Tensor, TensorType};
 use crate::onnx;
 use crate::rewrite::Product;
 use rand_chacha::ChaCha8Rng;
@@ -72,7 +72,7 @@ fn joined(images: &[Tensor], order: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_floats(images[0].dtype(), &shape, &values.concat()))
 }
 
-/// Standard normal noise, about what normalised images are.
+/// Standard normal noise, about what normalised images are; from 0 to 255 where the network takes pixels as they are.
 fn image(product: &Product, random: &mut ChaCha8Rng) -> Result<Tensor> {
     let graph = &product.evaluation.graph;
     let at = product.evaluation.inputs.iter().position(|m| *m == Meaning::Data);
@@ -81,6 +81,9 @@ fn image(product: &Product, random: &mut ChaCha8Rng) -> Result<Tensor> {
     let mut uniform = || (random.next_u32() as f64 + 0.5) / 4_294_967_296.0;
     let values: Vec<f64> =
         (0..shape.iter().product()).map(|_| (-2.0 * f64::ln(uniform())).sqrt() * (std::f64::consts::TAU * uniform()).cos()).collect();
+    let p = &product.manifest.preprocessing;
+    let raw = ty.dtype == DType::U8 || (p.scale == 255 && p.mean.iter().all(|&m| m == 0.0));
+    let values: Vec<f64> = if raw { values.iter().map(|v| (128.0 + 64.0 * v).round().clamp(0.0, 255.0)).collect() } else { values };
     Ok(Tensor::from_floats(ty.dtype, &shape, &values))
 }
 

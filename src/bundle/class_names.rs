@@ -52,7 +52,7 @@ impl ClassNames {
             return match wrong(given) {
                 Some(classes) => {
                     let why = format!(
-                        ": {} names do not fit {shown}, whose network has {classes} classes. Give one name for each label",
+                        ": {} class names do not fit {shown}, whose network has {classes} classes. Give one for each label",
                         given.len()
                     );
                     Err(Error::option(field, why))

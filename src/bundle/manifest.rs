@@ -3,8 +3,9 @@
 use super::format1;
 use super::meaning::{Measure, Setting};
 use super::options::Options;
-pub use super::options::{BatchNormMode, PenaltyStep, Preprocessing};
+pub use super::options::{BatchNormMode, PenaltyStep};
 use super::prediction::PredictionPort;
+pub use super::preprocessing::Preprocessing;
 use super::rewriting::Rewriting;
 use crate::error::{Error, Result};
 use crate::ir::DType;

@@ -1,13 +1,12 @@
 //! What an exported model says about itself in `metadata_props`, so that it can be used without its bundle.
 
 use super::class_names::{self, CLASSES_KEY, ClassNames};
-use super::manifest::{Manifest, Port, Preprocessing};
+use super::image_metadata::{self, PREPROCESSING_KEY};
+use super::manifest::Manifest;
 use super::prediction::PredictionPort;
+use super::preprocessing::Images;
 use crate::error::{Error, Result};
 use crate::onnx::pb;
-
-/// Metadata key: what is done to an image, the manifest's `preprocessing` as JSON.
-pub const PREPROCESSING_KEY: &str = "spgraph.preprocessing";
 
 /// Metadata key: which output is the classifier's and how to read it, the manifest's `prediction` as JSON.
 pub const PREDICTION_KEY: &str = "spgraph.prediction";
@@ -17,8 +16,8 @@ pub const PREDICTION_KEY: &str = "spgraph.prediction";
 pub struct Metadata {
     /// What its classes are called.
     pub classes: ClassNames,
-    /// What is done to an image; `None` where the model does not say.
-    pub preprocessing: Option<Preprocessing>,
+    /// How it wants images.
+    pub images: Images,
     /// How its outputs are read; `None` where the model does not say.
     pub prediction: Option<PredictionPort>,
 }
@@ -52,33 +51,10 @@ pub(super) fn write_metadata(model: &mut pb::ModelProto, manifest: &Manifest) ->
     Ok(())
 }
 
-/// Class names and preprocessing of a model that spgraph exported; empty for any other. Fails where they are damaged.
+/// What the model says about itself, in spgraph's way or in others'. Fails where spgraph's own entries are damaged.
 pub fn read_metadata(model: &pb::ModelProto) -> Result<Metadata> {
-    fn get<T: serde::de::DeserializeOwned>(model: &pb::ModelProto, key: &str) -> Result<Option<T>> {
-        let found = model.metadata_props.iter().find(|p| p.key() == key);
-        found
-            .map(|p| serde_json::from_str(p.value()))
-            .transpose()
-            .map_err(|e| Error::model(format!("the model's metadata `{key}` is damaged ({e}): export it again")))
-    }
-    Ok(Metadata {
-        classes: class_names::find(model)?,
-        preprocessing: get(model, PREPROCESSING_KEY)?,
-        prediction: get(model, PREDICTION_KEY)?,
-    })
-}
-
-/// ImageNet's statistics, at the network's input size; one grey channel gets their mean.
-pub fn default_preprocessing(data: &Port) -> Preprocessing {
-    let mut p = Preprocessing::default();
-    if let [_, channels, height, width] = data.shape[..] {
-        // 224 from 256, and in that proportion; small images are taken as they are.
-        let side = height.min(width).max(1) as usize;
-        p.resize = if side >= 96 { (side * 8).div_ceil(7) } else { side };
-        if channels == 1 {
-            p.mean = vec![p.mean.iter().sum::<f32>() / 3.0];
-            p.std = vec![p.std.iter().sum::<f32>() / 3.0];
-        }
-    }
-    p
+    let prediction = model.metadata_props.iter().find(|p| p.key() == PREDICTION_KEY).map(|p| serde_json::from_str(p.value())).transpose();
+    let prediction =
+        prediction.map_err(|e| Error::model(format!("the model's metadata `{PREDICTION_KEY}` is damaged ({e}): export it again")))?;
+    Ok(Metadata { classes: class_names::find(model)?, images: image_metadata::find(model)?, prediction })
 }

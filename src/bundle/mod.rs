@@ -3,6 +3,7 @@
 mod class_names;
 mod export;
 mod format1;
+mod image_metadata;
 mod literal;
 pub mod manifest;
 mod meaning;
@@ -10,13 +11,16 @@ mod metadata;
 mod open;
 mod options;
 mod prediction;
+mod preprocessing;
 mod rewriting;
 
 pub use class_names::{CLASSES_KEY, ClassNames, read_class_names};
 pub use export::{template, tuned};
+pub use image_metadata::PREPROCESSING_KEY;
 pub use meaning::{Meaning, Measure, Setting};
-pub use metadata::{Metadata, PREDICTION_KEY, PREPROCESSING_KEY, adopt_class_names, default_preprocessing, read_metadata};
+pub use metadata::{Metadata, PREDICTION_KEY, adopt_class_names, read_metadata};
 pub use open::{Bundle, start_name, start_state};
 pub use options::{ByPattern, HeadOption, Options, Penalize, PenaltyOption, PenaltyStep};
 pub use prediction::PredictionPort;
+pub use preprocessing::{ChannelOrder, Images, Layout, MAX_SIDE, Prepared, Preprocessing};
 pub use rewriting::{InputFile, Rewriting};

@@ -1,6 +1,7 @@
 //! What a user can ask of the rewriting, and its defaults: plain data, the same in the library, in a file, and in the manifest's record of how a
 //! bundle was made. What it means, and whether it makes sense, `rewrite` finds out.
 
+use super::preprocessing::Images;
 use crate::emit::Dialect;
 use crate::import::BatchSize;
 use crate::loss::Regularizer;
@@ -103,24 +104,6 @@ pub enum BatchNormMode {
     Frozen,
 }
 
-/// Image → input tensor. Pixels are scaled to 0…1, then `(x − mean) / std` per channel.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Preprocessing {
-    /// The shorter side after resizing, before the central crop of the network's input size.
-    pub resize: usize,
-    /// RGB, or one value for grey networks.
-    pub mean: Vec<f32>,
-    /// As many as `mean`; none is 0.
-    pub std: Vec<f32>,
-}
-
-impl Default for Preprocessing {
-    /// ImageNet's channel statistics and the usual 256 → 224.
-    fn default() -> Self {
-        Preprocessing { resize: 256, mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }
-    }
-}
-
 /// A number for the parameters that a glob pattern matches, by name or alias.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -197,8 +180,8 @@ pub struct Options {
     pub seed: u64,
     /// Class names by label.
     pub classes: Vec<String>,
-    /// What is done to an image; `None`: as the model says, or ImageNet's, with the network's input size.
-    pub preprocessing: Option<Preprocessing>,
+    /// How the network wants images; what is not said is as the model says, or ImageNet's, with the network's input size.
+    pub preprocessing: Option<Images>,
 }
 
 impl Default for Options {

@@ -12,7 +12,7 @@
 
 mod graph;
 
-use crate::data::{Augment, ImageDataset, ImageFolder, KnownClasses, Loader, LoaderOptions, Recipe};
+use crate::data::{Augment, ImageDataset, ImageFolder, KnownClasses, Loader, LoaderOptions, Recipe, as_input};
 use crate::engine::{self, EngineOptions, Session};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -161,7 +161,8 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
     let (mut seen, mut loss, mut pairs) = (0usize, 0.0, 0u64);
     for batch in loader.start(0, 0)?.take(batches) {
         let batch = batch?;
-        let values = first.run(&[(m.data.input.name.as_str(), &batch.data)])?;
+        let data = as_input(&batch.data, m.data.input.dtype)?;
+        let values = first.run(&[(m.data.input.name.as_str(), &data)])?;
         let weight = batch.valid as f64;
         let mut base = 0.0;
         for ((b, session), rises) in behind.iter().zip(&mut rest).zip(&mut rises) {

@@ -1,13 +1,15 @@
 //! `spgraph eval`: accuracy and loss of a run, a bundle or a model on an image folder.
 
+use super::choice::choice;
 use super::engine_args::EngineArgs;
 use super::output::percent;
 use super::subject_args::{SubjectArgs, warn_if_assumed};
 use super::workers::Workers;
 use super::{interrupt, output, progress};
+use spgraph::data::BadImages;
 use spgraph::engine;
 use spgraph::report::{Align, Table};
-use spgraph::train::{Classifier, Evaluation, Subject, evaluate_folder};
+use spgraph::train::{Classifier, Evaluation, EvaluationOptions, Subject, evaluate_folder};
 use std::path::PathBuf;
 
 /// Measure accuracy and loss on an image folder
@@ -18,6 +20,9 @@ pub struct Args {
     /// Image folder with one sub-folder per class
     #[arg(long, value_name = "FOLDER")]
     data: PathBuf,
+    /// What becomes of images that cannot be read: the first one is an error, or they are left out and counted
+    #[arg(long, value_parser = choice::<BadImages>(&["refuse", "skip"]), default_value = "refuse")]
+    on_bad_image: BadImages,
     /// Evaluate the tuned network under this model's classifier: what it still knows of that model's task
     #[arg(long, value_name = "MODEL")]
     head_from: Option<PathBuf>,
@@ -42,7 +47,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut bar = progress::Counter::new("evaluating");
     let mut tell = |text: &str| output::note(&format!("note: {text}"));
     let mut count = |done: usize, total: usize| bar.at(done as u64, total as u64);
-    let found = evaluate_folder(&mut classifier, &args.data, options.batch, args.workers.count(), stop, &mut tell, &mut count);
+    let asked =
+        EvaluationOptions { data: args.data.clone(), batch: options.batch, workers: args.workers.count(), bad_images: args.on_bad_image };
+    let found = evaluate_folder(&mut classifier, &asked, stop, &mut tell, &mut count);
     bar.finish();
     let found = found?;
     if args.json {

@@ -9,7 +9,7 @@ use super::subject_args::class_names;
 use super::workers::Workers;
 use super::{interrupt, output};
 use spgraph::bundle::Setting;
-use spgraph::data::Augment;
+use spgraph::data::{Augment, BadImages};
 use spgraph::error::Error;
 use spgraph::train::{Existing, FinetuneOptions, Length, Run, RunRecord, RunResult, Schedule, Training, Validation, finetune};
 use std::path::PathBuf;
@@ -73,6 +73,10 @@ pub struct Args {
     /// File with the class names by label: one on each line, or a list or object in JSON [default: the bundle's]
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
+    /// What becomes of images that cannot be read, which is found out before the first step: the first one is an error, or they are left out
+    /// and counted [default: refuse]
+    #[arg(long, value_parser = choice::<BadImages>(&["refuse", "skip"]))]
+    on_bad_image: Option<BadImages>,
     /// Write a checkpoint after so many steps [default: at the end of an epoch, at most once a minute]
     #[arg(long, value_name = "STEPS")]
     checkpoint_every: Option<u64>,
@@ -129,6 +133,7 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
     if args.class_names.is_some() {
         training.classes = class_names(args.class_names.as_deref())?;
     }
+    training.bad_images = args.on_bad_image.unwrap_or(training.bad_images);
     let length = args.epochs.map(Length::Epochs).or(args.steps.map(Length::Steps));
     training.length = length.unwrap_or(training.length);
     training.head_first = args.head_first.unwrap_or(training.head_first);

@@ -96,9 +96,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         workers: args.workers.count(),
         classes: class_names(args.class_names.as_deref())?,
         input_shape: args.input_shape.map(|s| s.0),
-        resize: args.preprocessing.resize,
-        mean: args.preprocessing.mean,
-        std: args.preprocessing.std,
+        images: args.preprocessing.images(),
         ..FisherOptions::new(args.model, args.data, args.output)
     };
     let stop = super::interrupt::finish_the_step();

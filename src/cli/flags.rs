@@ -17,6 +17,7 @@ pub fn flag(field: Field) -> String {
         Field::LENGTH => "--epochs or --steps".into(),
         Field::VALIDATION => "--val-data or --val-split".into(),
         Field::PREPROCESSING => "--mean, --std and --resize".into(),
+        Field::BAD_IMAGES => "--on-bad-image".into(),
         Field::REPLACE => "--force".into(),
         Field::RESUME => "--resume".into(),
         Field::OUTPUT => "-o".into(),

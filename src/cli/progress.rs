@@ -127,6 +127,21 @@ impl Display {
 }
 
 impl Progress for Display {
+    fn checking(&mut self, done: usize, images: usize) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(images as u64);
+                bar.set_position(done as u64);
+                bar.set_message("images checked");
+            }
+            None if self.last_line.get_or_insert_with(Instant::now).elapsed() >= LINE_GAP => {
+                self.last_line = Some(Instant::now());
+                output::note(&format!("checked {done}/{images} images"));
+            }
+            None => {}
+        }
+    }
+
     fn start(&mut self, o: &Outline) {
         if let Some(bar) = &self.bar {
             bar.set_length(o.steps);
@@ -142,7 +157,7 @@ impl Progress for Display {
         if o.done > 0 {
             self.say(&format!("resume  after step {}", o.done));
         }
-        (self.total, self.done) = (o.steps, o.done);
+        (self.total, self.done, self.last_line) = (o.steps, o.done, None);
         self.started = Some(Instant::now());
     }
 

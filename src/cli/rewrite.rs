@@ -10,14 +10,14 @@ use super::settings::{given, homeless, homes, set};
 use super::subject_args::{self, PreprocessingArgs};
 use spgraph::Field;
 use spgraph::artifact::make_bundle;
-use spgraph::bundle::manifest::{BatchNormMode, Manifest, Preprocessing};
-use spgraph::bundle::{ByPattern, HeadOption, Options, Penalize, PenaltyOption, PenaltyStep};
-use spgraph::data::{ImageFolder, KnownClasses, Recipe};
+use spgraph::bundle::manifest::{BatchNormMode, Manifest};
+use spgraph::bundle::{ByPattern, HeadOption, Images, Options, Penalize, PenaltyOption, PenaltyStep};
+use spgraph::data::{ImageFolder, KnownClasses};
 use spgraph::emit::Dialect;
 use spgraph::error::Error;
 use spgraph::import::BatchSize;
 use spgraph::loss::{self, REGULARIZERS, Regularizer};
-use spgraph::report::{explanation, inspect};
+use spgraph::report::explanation;
 use std::path::PathBuf;
 
 /// Rewrite a pretrained ONNX model into a training bundle
@@ -238,7 +238,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         keep_ties: args.keep_ties,
         seed: args.seed,
         classes: class_names(args)?,
-        preprocessing: preprocessing(args)?,
+        preprocessing: Some(args.preprocessing.images()).filter(|images| *images != Images::default()),
     })
 }
 
@@ -265,25 +265,4 @@ fn class_names(args: &Args) -> anyhow::Result<Vec<String>> {
         }
         None => subject_args::class_names(args.class_names.as_deref()),
     }
-}
-
-/// What the options say about images; `None` where they say nothing.
-fn preprocessing(args: &Args) -> anyhow::Result<Option<Preprocessing>> {
-    let given = &args.preprocessing;
-    if given.resize.is_none() && given.mean.is_none() && given.std.is_none() {
-        return Ok(None);
-    }
-    // What is not given stays as the model or ImageNet has it, and that depends on the model.
-    let found = inspect(&args.model, args.input_shape.as_ref().map(|s| s.0.clone()))?;
-    let known = found.preprocessing.unwrap_or_default();
-    let asked = Preprocessing {
-        resize: given.resize.unwrap_or(known.resize),
-        mean: given.mean.clone().unwrap_or(known.mean),
-        std: given.std.clone().unwrap_or(known.std),
-    };
-    if let Some(shape) = &found.input_shape {
-        Recipe::new(&asked, shape)
-            .map_err(|e| Error::usage(format!("--resize, --mean and --std do not fit {}: {e}", args.model.display())))?;
-    }
-    Ok(Some(asked))
 }

@@ -1,7 +1,8 @@
 //! What `spgraph rewrite` says about a bundle that it wrote.
 
+use super::flags::flag;
 use super::output;
-use super::subject_args::preprocessing_text;
+use spgraph::Field;
 use spgraph::artifact::Made;
 use spgraph::bundle::manifest::{BatchNormMode, Role, Scalar};
 use spgraph::bundle::{HeadOption, PenaltyStep, Setting};
@@ -51,7 +52,14 @@ pub fn text(made: &Made) -> String {
     for dtype in half::weight_types(&made.product.source.proto) {
         line(format!("weights     {dtype}: trained as float32, written back as {dtype}"));
     }
-    line(format!("images      {}", preprocessing_text(&m.preprocessing)));
+    let assumed = &made.product.assumed;
+    let usual = [Field::RESIZE, Field::MEAN, Field::STD].iter().filter(|f| assumed.contains(f)).count() == 3;
+    let said = match assumed[..] {
+        [] => String::new(),
+        _ if usual => " (assumed: the model does not say)".into(),
+        _ => format!(" (assumed: {})", assumed.iter().map(|f| flag(*f)).collect::<Vec<_>>().join(", ")),
+    };
+    line(format!("images      {}{said}", m.preprocessing.shown(assumed)));
     let head = plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
     let kept = if options.head == HeadOption::Keep { "kept" } else { "new" };
     line(format!("head        {kept}, {} classes, {head}", plan.classes));

@@ -1,10 +1,10 @@
 //! The options that say which weights to use and what to do to images, the same in `eval` and `predict`.
 
+use super::choice::choice;
 use super::flags::with_flags;
 use super::output::note;
 use clap::ValueEnum;
-use spgraph::bundle::manifest::Preprocessing;
-use spgraph::bundle::read_class_names;
+use spgraph::bundle::{ChannelOrder, Images, Layout, read_class_names};
 use spgraph::train::{Classifier, ClassifierOptions, RunState};
 use std::path::{Path, PathBuf};
 
@@ -62,12 +62,35 @@ pub struct PreprocessingArgs {
     /// Length of the shorter side before the central crop
     #[arg(long, value_name = "PIXELS", help_heading = "Preprocessing")]
     pub resize: Option<usize>,
-    /// Subtracted from each channel, on a scale of 0 to 1: 0.485,0.456,0.406
+    /// Subtracted from each channel, in the network's order and on its scale: 0.485,0.456,0.406
     #[arg(long, value_name = "R,G,B", value_delimiter = ',', allow_negative_numbers = true, help_heading = "Preprocessing")]
     pub mean: Option<Vec<f32>>,
     /// Each channel is divided by it: 0.229,0.224,0.225
     #[arg(long, value_name = "R,G,B", value_delimiter = ',', help_heading = "Preprocessing")]
     pub std: Option<Vec<f32>>,
+    /// Order of the colours that the network takes [default: as the model says, or rgb]
+    #[arg(long, value_parser = choice::<ChannelOrder>(&["rgb", "bgr"]), help_heading = "Preprocessing")]
+    pub channels: Option<ChannelOrder>,
+    /// What white is before mean and std: pixels from 0 to 1, or from 0 to 255 [default: as the model says, or 1, or 255 for bytes]
+    #[arg(long, value_name = "1|255", help_heading = "Preprocessing")]
+    pub scale: Option<u16>,
+    /// Where the channels stand in the network's input [default: as its shape says]
+    #[arg(long, value_parser = choice::<Layout>(&["nchw", "nhwc"]), help_heading = "Preprocessing")]
+    pub layout: Option<Layout>,
+}
+
+impl PreprocessingArgs {
+    /// What they say.
+    pub fn images(&self) -> Images {
+        Images {
+            resize: self.resize,
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            channels: self.channels,
+            scale: self.scale,
+            layout: self.layout,
+        }
+    }
 }
 
 /// The class names in the file, where one is given; else none.
@@ -83,9 +106,7 @@ impl SubjectArgs {
             classes: class_names(self.class_names.as_deref())?,
             output: self.output.clone(),
             input_shape: self.input_shape.as_ref().map(|s| s.0.clone()),
-            resize: self.preprocessing.resize,
-            mean: self.preprocessing.mean.clone(),
-            std: self.preprocessing.std.clone(),
+            images: self.preprocessing.images(),
             batch: self.batch.map(usize::from),
         })
     }
@@ -96,17 +117,8 @@ pub fn warn_if_assumed(classifier: &Classifier) {
     if let Some(assumed) = classifier.output_assumed() {
         note(&format!("note: {}", with_flags(assumed)));
     }
-    if classifier.preprocessing_assumed() {
-        let p = classifier.preprocessing();
-        note(&format!("note: the model does not say how images are prepared; assuming {}", preprocessing_text(p)));
+    let assumed = classifier.preprocessing_assumed();
+    if !assumed.is_empty() {
+        note(&format!("note: the model does not say how images are prepared; assuming {}", classifier.preprocessing().shown(assumed)));
     }
-}
-
-/// `--resize 256 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225`
-pub fn preprocessing_text(p: &Preprocessing) -> String {
-    format!("--resize {} --mean {} --std {}", p.resize, join(&p.mean), join(&p.std))
-}
-
-fn join(values: &[f32]) -> String {
-    values.iter().map(|v| v.to_string()).collect::<Vec<_>>().join(",")
 }

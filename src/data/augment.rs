@@ -306,8 +306,9 @@ mod tests {
     /// A ramp tells where the crop was and whether it is mirrored.
     #[test]
     fn flip_crops_reach_every_place_and_mirror_half() {
-        let recipe = Recipe::new(&Preprocessing { resize: 8, mean: vec![0.0; 3], std: vec![1.0; 3] }, &[1, 3, 8, 8])
-            .unwrap_or_else(|e| panic!("{e}"));
+        let recipe =
+            Recipe::new(&Preprocessing { resize: 8, mean: vec![0.0; 3], std: vec![1.0; 3], ..Preprocessing::default() }, &[1, 3, 8, 8])
+                .unwrap_or_else(|e| panic!("{e}"));
         let ramp = RgbImage::from_fn(8, 8, |x, y| image::Rgb([10 * x as u8, 10 * y as u8, 0]));
         let augment = Augment { crop: Crop::Flip { pad: 2 }, color: 0.0 };
         let (mut mirrored, mut places) = (0, std::collections::BTreeSet::new());

@@ -1,5 +1,6 @@
 //! Samples that a loader can batch: images in folders, arrays in memory.
 
+use crate::bundle::Layout;
 use crate::data::augment::{Augment, Moment};
 use crate::data::decode::load_image;
 use crate::data::folder::ImageFolder;
@@ -24,6 +25,11 @@ pub trait Dataset: Send + Sync {
 
     /// C, H, W.
     fn shape(&self) -> [usize; 3];
+
+    /// How a network wants the values of a sample in its batches.
+    fn layout(&self) -> Layout {
+        Layout::Nchw
+    }
 
     /// The label of a sample below [`Dataset::len`].
     fn label(&self, index: usize) -> i64;
@@ -92,6 +98,10 @@ impl Dataset for ImageDataset {
 
     fn shape(&self) -> [usize; 3] {
         self.recipe.shape()
+    }
+
+    fn layout(&self) -> Layout {
+        self.recipe.layout()
     }
 
     fn label(&self, index: usize) -> i64 {

@@ -1,14 +1,13 @@
 //! From an image file to pixels.
 
 use super::completeness::cut_off;
+use crate::bundle::MAX_SIDE;
 use crate::error::{Error, Result};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Largest width or height in pixels that is decoded.
-pub const MAX_SIDE: u32 = 20_000;
 /// Most pixels of an image: a small file can claim to be a huge one. Pillow's limit, too.
 pub const MAX_PIXELS: u64 = 178_956_970;
 /// Most bytes of a file.

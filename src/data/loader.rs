@@ -2,10 +2,11 @@
 
 use crate::data::augment::Moment;
 use crate::data::dataset::Dataset;
+use crate::data::preprocess::{empty_batch, images_of};
 use crate::data::random::{Purpose, Random};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use ndarray::{Array4, ArrayViewMut3};
+use ndarray::ArrayViewMut3;
 use rayon::prelude::*;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,7 +65,7 @@ impl LoaderOptions {
 /// One batch, of R rows: R is the batch size, or less for [`Last::Short`].
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// R×C×H×W, F32.
+    /// R×C×H×W or R×H×W×C, as the network takes it; F32.
     pub data: Tensor,
     /// R labels, I64.
     pub target: Tensor,
@@ -183,9 +184,8 @@ impl Shared {
 
     fn batch(&self, order: &[usize], epoch: u64, number: usize, stop: &AtomicBool) -> Result<Batch> {
         let (indices, valid) = self.rows(order, number);
-        let [channels, height, width] = self.dataset.shape();
         let moment = Moment { seed: self.options.seed, epoch };
-        let mut data = Array4::zeros([indices.len(), channels, height, width]);
+        let mut data = empty_batch(indices.len(), self.dataset.shape(), self.dataset.layout());
         let load = |(row, &index): (ArrayViewMut3<f32>, &usize)| {
             if stop.load(Ordering::Relaxed) {
                 return Err((usize::MAX, Error::Interrupted("loading data was stopped".into())));
@@ -193,7 +193,7 @@ impl Shared {
             self.load_one(index, moment, row).map_err(|e| (index, e))
         };
         // All results are looked at, in order, so that of several bad files the same one is always named.
-        let rows: Vec<_> = data.outer_iter_mut().collect();
+        let rows = images_of(&mut data, self.dataset.layout());
         let results: Vec<_> = self.pool.install(|| rows.into_par_iter().zip(&indices).map(load).collect());
         if let Some((_, error)) = results.into_iter().find_map(|r: std::result::Result<(), (usize, Error)>| r.err()) {
             return Err(error);

@@ -1,6 +1,7 @@
 //! Training and evaluation data: image folders, arrays, augmentation, shuffling, batching, prefetch.
 
 mod augment;
+mod check;
 mod completeness;
 mod dataset;
 mod decode;
@@ -13,13 +14,16 @@ mod random;
 mod split;
 pub mod synth;
 
+pub use crate::bundle::MAX_SIDE;
 pub use augment::{Augment, Crop, Moment};
+pub use check::{BadImages, check_images};
 pub use dataset::{ArrayDataset, Dataset, ImageDataset};
-pub use decode::{MAX_PIXELS, MAX_SIDE, load_image};
+pub use decode::{MAX_PIXELS, load_image};
 pub use folder::{ImageFolder, Sample};
 pub use labels::KnownClasses;
 pub use listing::EXTENSIONS;
 pub use loader::{Batch, IGNORED, Last, Loader, LoaderOptions, Stream};
-pub use preprocess::{Recipe, Region, resize, resize_shorter};
+pub use preprocess::{Recipe, Region, as_input, resize, resize_shorter};
+pub(crate) use preprocess::{empty_batch, images_of};
 pub(crate) use random::{Purpose, Random};
 pub use split::split;

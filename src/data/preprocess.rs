@@ -3,14 +3,14 @@
 //! Follows torchvision's evaluation transform, `Resize` (bilinear, antialiased), `CenterCrop`, `ToTensor`, `Normalize`, to
 //! within a step of 1/255 for rounding inside the resizer.
 
-use super::decode::MAX_SIDE;
-use crate::bundle::manifest::Preprocessing;
+use crate::bundle::{ChannelOrder, Layout, MAX_SIDE, Preprocessing};
 use crate::error::{Error, Result};
+use crate::ir::{DType, Tensor};
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
-use ndarray::{Array2, Array3, ArrayView3, ArrayViewMut3, Axis, CowArray, Ix3, Zip, s};
+use ndarray::{Array2, Array3, Array4, ArrayView3, ArrayViewMut3, Axis, CowArray, Ix3, Zip, s};
 
 /// A rectangle in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,55 +97,32 @@ pub struct Recipe {
     pub(crate) std: Vec<f32>,
     pub(crate) height: u32,
     pub(crate) width: u32,
+    channels: ChannelOrder,
+    scale: f32,
+    layout: Layout,
 }
 
 impl Recipe {
-    /// Joins the manifest's preprocessing with the shape of the network's input, `[N, C, H, W]` (N may be anything).
-    ///
-    /// Fails when C isn't 1 or 3, when H or W is symbolic, when mean and std don't have C numbers each, or when
-    /// the crop doesn't fit into the resized image.
+    /// Joins the manifest's preprocessing with the shape of the network's input. Fails where they do not fit, see [`Preprocessing::fits`].
     pub fn new(preprocessing: &Preprocessing, input_shape: &[i64]) -> Result<Recipe> {
-        let side = |v: i64| u32::try_from(v).ok().filter(|v| (1..=MAX_SIDE).contains(v));
-        let sizes = match *input_shape {
-            [_, channels @ (1 | 3), height, width] => side(height).zip(side(width)).map(|(h, w)| (channels as usize, h, w)),
-            _ => None,
-        };
-        let Some((channels, height, width)) = sizes else {
-            return Err(Error::data(format!(
-                "images cannot feed an input of shape {input_shape:?}: it must be [batch, 3, height, width] for colour or [batch, 1, height, width] \
-                 for grey, with known height and width. Export the network with a fixed input size"
-            )));
-        };
-        let Preprocessing { resize, mean, std } = preprocessing;
-        if mean.len() != channels || std.len() != channels {
-            return Err(Error::data(format!(
-                "the network takes {channels} channel{}, but the preprocessing has {} mean and {} std values. Give one of each per channel",
-                if channels == 1 { "" } else { "s" },
-                mean.len(),
-                std.len()
-            )));
-        }
-        if mean.iter().any(|v| !v.is_finite()) || std.iter().any(|v| !v.is_finite() || *v <= 0.0) {
-            return Err(Error::data(format!("the preprocessing has mean {mean:?} and std {std:?}: all must be finite, and std above 0")));
-        }
-        let fits = u32::try_from(*resize).ok().filter(|r| (height.min(width)..=MAX_SIDE).contains(r));
-        let Some(resize) = fits else {
-            return Err(Error::data(format!(
-                "images resized to {resize} pixels have no {height}×{width} crop. Set the resize size to {} or more (usual: 8/7 of it), at most {MAX_SIDE}",
-                height.min(width)
-            )));
-        };
-        Ok(Recipe { resize, mean: mean.clone(), std: std.clone(), height, width })
+        let [_, height, width] = preprocessing.fits(input_shape)?;
+        let Preprocessing { resize, mean, std, channels, scale, layout } = preprocessing.clone();
+        Ok(Recipe { resize: resize as u32, mean, std, height, width, channels, scale: scale.into(), layout })
     }
 
-    /// 1 for grey, 3 for RGB.
+    /// 1 for grey, 3 for colour.
     pub fn channels(&self) -> usize {
         self.mean.len()
     }
 
-    /// C×H×W of the network's input.
+    /// C×H×W of an image, in whatever order the network's input has them.
     pub fn shape(&self) -> [usize; 3] {
         [self.channels(), self.height as usize, self.width as usize]
+    }
+
+    /// Where the channels stand in the network's input.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Resizes by the shorter side: the first step, which training and evaluation share.
@@ -159,14 +136,14 @@ impl Recipe {
         self.finish(planes(window(resized, left as i64, top as i64, width, height)?.view()).view(), out)
     }
 
-    /// The whole way for evaluation, C×H×W: resize, central crop, scale to 0…1, subtract mean, divide by std.
+    /// The whole way for evaluation, C×H×W: resize, central crop, scale, subtract mean, divide by std.
     pub fn evaluate(&self, image: &RgbImage) -> Result<Array3<f32>> {
         let mut out = Array3::zeros(self.shape());
         self.central(&self.resized(image)?, out.view_mut())?;
         Ok(out)
     }
 
-    /// RGB planes of 0…1 values, 3×H×W → normalised C×H×W values.
+    /// RGB planes of 0…1 values, 3×H×W → normalised C×H×W values, channels in the network's order.
     pub(crate) fn finish(&self, planes: ArrayView3<f32>, mut out: ArrayViewMut3<f32>) -> Result<()> {
         let [_, height, width] = self.shape();
         if planes.shape() != [3, height, width] || out.shape() != self.shape() {
@@ -177,11 +154,14 @@ impl Recipe {
             // ITU-R 601, as PIL's `convert("L")`.
             grey = weighted(planes, [0.299, 0.587, 0.114]).insert_axis(Axis(0));
             grey.view()
+        } else if self.channels == ChannelOrder::Bgr {
+            planes.slice_move(s![..;-1, .., ..])
         } else {
             planes
         };
+        let scale = self.scale;
         for (((mut to, from), mean), std) in out.outer_iter_mut().zip(source.outer_iter()).zip(&self.mean).zip(&self.std) {
-            Zip::from(&mut to).and(&from).for_each(|to, from| *to = (from - mean) / std);
+            Zip::from(&mut to).and(&from).for_each(|to, from| *to = (from * scale - mean) / std);
         }
         Ok(())
     }
@@ -220,4 +200,30 @@ pub(crate) fn planes(pixels: ArrayView3<u8>) -> Array3<f32> {
     let mut planes = Array3::zeros(pixels.raw_dim());
     Zip::from(&mut planes).and(&pixels).for_each(|to, from| *to = *from as f32 / 255.0);
     planes
+}
+
+/// Images as the element type in which a network takes them. Bytes are rounded, since resizing and colour changes leave fractions.
+pub fn as_input(images: &Tensor, dtype: DType) -> Result<Tensor> {
+    if dtype.is_float() {
+        return Ok(images.cast(dtype)?);
+    }
+    let rounded: Vec<f64> = images.to_f64()?.into_iter().map(f64::round_ties_even).collect();
+    Ok(Tensor::from_floats(dtype, images.shape(), &rounded))
+}
+
+/// Views C×H×W of the images in a batch, which has them in that layout.
+pub(crate) fn images_of(batch: &mut Array4<f32>, layout: Layout) -> Vec<ArrayViewMut3<'_, f32>> {
+    let axes = match layout {
+        Layout::Nchw => [0, 1, 2],
+        Layout::Nhwc => [2, 0, 1],
+    };
+    batch.outer_iter_mut().map(|image| image.permuted_axes(axes)).collect()
+}
+
+/// A batch of zeros for so many images of C×H×W.
+pub(crate) fn empty_batch(images: usize, [channels, height, width]: [usize; 3], layout: Layout) -> Array4<f32> {
+    match layout {
+        Layout::Nchw => Array4::zeros([images, channels, height, width]),
+        Layout::Nhwc => Array4::zeros([images, height, width, channels]),
+    }
 }

@@ -4,7 +4,7 @@ use super::checkpoint::{self, Identity, Sums};
 use super::graph::{FisherGraph, Measured, build, layers};
 use super::layout::BatchLayout;
 use super::mode::Mode;
-use crate::data::{Batch, Dataset, Last, Loader, LoaderOptions, Purpose, Random};
+use crate::data::{Batch, Dataset, Last, Loader, LoaderOptions, Purpose, Random, as_input};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -223,7 +223,7 @@ impl Estimator {
         let dtype = self.graph.dtype;
         let counts = Array1::from_shape_fn(rows, |row| row < valid);
         let counts = Tensor::from(counts).cast(dtype)?;
-        let data = batch.data.cast(dtype)?;
+        let data = as_input(&batch.data, self.graph.input_dtype)?;
         let first = self.sums.calls as usize * copies;
         let selector = self.selector(batch, first);
         let feeds = [(self.graph.input.as_str(), &data), (self.graph.valid.as_str(), &counts), (self.graph.selector.as_str(), &selector)];

@@ -67,6 +67,8 @@ pub struct FisherGraph {
     pub selector: String,
     /// The precision of the network, and of all inputs and outputs but the integers.
     pub dtype: DType,
+    /// The images' element type.
+    pub input_dtype: DType,
 }
 
 impl FisherGraph {
@@ -164,6 +166,7 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
     graph.name = "fisher".into();
     graph.verify().map_err(|e| Error::model(format!("the graph for the Fisher information is malformed: {e}")))?;
     Ok(FisherGraph {
+        input_dtype: graph.ty(input).dtype,
         input: graph.name_of(input).to_string(),
         valid: graph.name_of(valid).to_string(),
         selector: graph.name_of(selector).to_string(),

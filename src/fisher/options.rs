@@ -1,6 +1,7 @@
 //! What a user can ask of the estimation.
 
 use super::mode::Mode;
+use crate::bundle::Images;
 use crate::engine::EngineOptions;
 use crate::train::Existing;
 use std::path::PathBuf;
@@ -36,12 +37,8 @@ pub struct FisherOptions {
     pub classes: Vec<String>,
     /// Sizes after the batch dimension, where the model leaves them open.
     pub input_shape: Option<Vec<usize>>,
-    /// The shorter side in pixels that images are scaled to before the crop; `None`: as the model says.
-    pub resize: Option<usize>,
-    /// Of each channel, on a scale of 0…1; `None`: as the model says.
-    pub mean: Option<Vec<f32>>,
-    /// Of each channel, on a scale of 0…1; `None`: as the model says.
-    pub std: Option<Vec<f32>>,
+    /// How images are prepared; what is not said is as the model says.
+    pub images: Images,
 }
 
 impl FisherOptions {
@@ -62,9 +59,7 @@ impl FisherOptions {
             workers: 0,
             classes: vec![],
             input_shape: None,
-            resize: None,
-            mean: None,
-            std: None,
+            images: Images::default(),
         }
     }
 

@@ -7,8 +7,8 @@ use super::mode::Mode;
 use super::options::FisherOptions;
 use super::subject::{FisherSubject, look, network};
 use super::summary::Summary;
-use crate::bundle::manifest::{Port, Preprocessing};
-use crate::bundle::{ClassNames, default_preprocessing, read_metadata};
+use crate::bundle::manifest::Preprocessing;
+use crate::bundle::{ClassNames, Prepared, read_metadata};
 use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, KnownClasses, Recipe};
 use crate::engine;
 use crate::error::{Error, Result};
@@ -179,28 +179,10 @@ fn preparation(
     progress: &mut dyn Progress,
 ) -> Result<(Preprocessing, ClassNames)> {
     let known = read_metadata(&source.proto)?;
-    let port = Port {
-        name: subject.input_name.clone(),
-        dtype: subject.input.dtype,
-        shape: subject.input.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect(),
-    };
-    let given = options.resize.is_some() && options.mean.is_some() && options.std.is_some();
-    let assumed = known.preprocessing.is_none() && !given;
-    let mut p = known.preprocessing.unwrap_or_else(|| default_preprocessing(&port));
-    p.resize = options.resize.unwrap_or(p.resize);
-    p.mean = options.mean.clone().unwrap_or(p.mean);
-    p.std = options.std.clone().unwrap_or(p.std);
-    if assumed {
-        let join = |v: &[f32]| v.iter().map(|v| v.to_string()).collect::<Vec<_>>().join(",");
-        progress.note(&format!(
-            "the model does not say how images are prepared; assuming {} {} {} {} {} {}",
-            Field::RESIZE,
-            p.resize,
-            Field::MEAN,
-            join(&p.mean),
-            Field::STD,
-            join(&p.std)
-        ));
+    let shape: Vec<i64> = subject.input.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect();
+    let Prepared { preprocessing: p, assumed } = options.images.or(&known.images).complete(subject.input.dtype, &shape)?;
+    if !assumed.is_empty() {
+        progress.note(&format!("the model does not say how images are prepared; assuming {}", p.shown(&assumed)));
     }
     Ok((p, known.classes))
 }

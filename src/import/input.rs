@@ -44,9 +44,10 @@ pub(super) fn declare(
     let name = info.name();
     let (dtype, dims) =
         declared_type(info).ok_or_else(|| Error::model(format!("the input `{name}` has no tensor type or no known rank")))?;
-    if !matches!(dtype, DType::F32 | DType::F64) {
+    // Bytes are pixels as they are, and the network casts them itself.
+    if !matches!(dtype, DType::F32 | DType::F64 | DType::U8) {
         return Err(Error::model(format!(
-            "the input `{name}` has element type {dtype}; spgraph trains networks with float32 or float64 input"
+            "the input `{name}` has element type {dtype}; spgraph trains networks with float32, float64 or uint8 input"
         )));
     }
     let inner: Vec<usize> = match &options.input_shape {

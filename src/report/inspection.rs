@@ -1,7 +1,7 @@
 //! What is in a model, whether or not it can be trained.
 
 use crate::bundle::manifest::{Port, Preprocessing};
-use crate::bundle::{default_preprocessing, read_metadata};
+use crate::bundle::read_metadata;
 use crate::error::{Error, Refusal, Result};
 use crate::import::{self, BatchSize, ImportOptions, Imported, Network};
 use crate::ir::DType;
@@ -205,7 +205,11 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         units: imported.as_ref().and_then(|i| blocks(i).ok()).map_or(vec![], |list| units(&list, &parameters)),
         parameters,
         classes: metadata.classes.names,
-        preprocessing: metadata.preprocessing.or_else(|| imported.as_ref().map(|i| default_preprocessing(&input_port(i)))),
+        preprocessing: imported
+            .as_ref()
+            .map(input_port)
+            .and_then(|p| metadata.images.complete(p.dtype, &p.shape).ok())
+            .map(|p| p.preprocessing),
         refused: refused.into_iter().map(Into::into).collect(),
         problem,
     })

@@ -9,8 +9,9 @@ use super::resolve::{Recipe, resolve};
 use super::state::StateTensor;
 use super::training_graph::TrainingGraph;
 use crate::bundle::manifest::{self, DataPorts, FORMAT, Manifest, Port, Role, Source, SplitOutputs, State};
-use crate::bundle::{HeadOption, Meaning, Metadata, Options, Penalize, PredictionPort, Rewriting, default_preprocessing, read_metadata};
+use crate::bundle::{HeadOption, Meaning, Metadata, Options, Penalize, PredictionPort, Prepared, Rewriting, read_metadata};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{Graph, ValueId};
 use crate::onnx::{self, SourceModel};
 use std::path::Path;
@@ -34,6 +35,8 @@ pub struct Product {
     pub evaluation: TrainingGraph,
     /// Every state tensor with its start, in the manifest's order; its values are those of `step`.
     pub state: Vec<StateTensor>,
+    /// What of the images' preprocessing nobody said.
+    pub assumed: Vec<Field>,
     /// What a runtime needs to know, with the names of ports and state.
     pub manifest: Manifest,
 }
@@ -51,6 +54,13 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
     let opset = original.base().opset;
     let network = replaced.unwrap_or(original);
     let data = DataPorts { input: port(&back.graph, back.data), target: port(&back.graph, back.target) };
+    let Prepared { preprocessing, assumed } =
+        options.preprocessing.clone().unwrap_or_default().or(&known.images).complete(data.input.dtype, &data.input.shape)?;
+    if options.preprocessing.is_some() {
+        preprocessing
+            .fits(&data.input.shape)
+            .map_err(|e| Error::option(Field::PREPROCESSING, format!(" does not fit {}: {e}", model.display())))?;
+    }
     let regularizers = back.regularizers.manifest.clone();
     let gradients = graphs::gradients(&back)?;
     let update = graphs::update(&back, &recipe, penalties.as_ref())?;
@@ -77,12 +87,23 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
         }),
         class_count: Some(plan.classes),
         classes: classes(&known, options, &plan, model)?,
-        preprocessing: options.preprocessing.clone().or(known.preprocessing).unwrap_or_else(|| default_preprocessing(&data.input)),
+        preprocessing,
         data,
         rewriting: Some(Rewriting::of(options)?),
     };
     let source = network.into_source();
-    Ok(Product { source, options: options.clone(), plan, step: step.graph, gradients, update, evaluation, state: step.state, manifest })
+    Ok(Product {
+        source,
+        options: options.clone(),
+        plan,
+        step: step.graph,
+        gradients,
+        update,
+        evaluation,
+        state: step.state,
+        assumed,
+        manifest,
+    })
 }
 
 impl Product {

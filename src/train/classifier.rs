@@ -3,8 +3,8 @@
 use super::readout::{Readout, Scores};
 use super::tuned::{RunState, Subject, transplanted};
 use crate::bundle::manifest::{Port, Preprocessing, State};
-use crate::bundle::{Bundle, ClassNames, default_preprocessing, read_metadata};
-use crate::data::{KnownClasses, Recipe};
+use crate::bundle::{Bundle, ClassNames, Images, Prepared, read_metadata};
+use crate::data::{KnownClasses, Recipe, as_input};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -27,12 +27,8 @@ pub struct ClassifierOptions {
     pub output: Option<String>,
     /// Sizes after the batch dimension, where a model leaves them open.
     pub input_shape: Option<Vec<usize>>,
-    /// Length of the shorter side before the central crop.
-    pub resize: Option<usize>,
-    /// Subtracted from each channel.
-    pub mean: Option<Vec<f32>>,
-    /// Each channel is divided by it.
-    pub std: Option<Vec<f32>>,
+    /// How images are prepared.
+    pub images: Images,
     /// Images per call where the model leaves it open.
     pub batch: Option<usize>,
 }
@@ -47,7 +43,8 @@ pub struct Classifier {
     outputs: Option<usize>,
     classes: Vec<String>,
     preprocessing: Preprocessing,
-    assumed: bool,
+    /// What of the preprocessing nobody said.
+    assumed: Vec<Field>,
     /// Whether the labels are those that the network was first trained with.
     learnt: bool,
     batch: Option<usize>,
@@ -94,21 +91,17 @@ impl Classifier {
             }
             input.shape.splice(1.., shape.iter().map(|&s| s as i64));
         }
-        let (classes, preprocessing) = match bundle.map(|b| &b.manifest) {
+        let (classes, images) = match bundle.map(|b| &b.manifest) {
             Some(manifest) => {
-                (ClassNames { names: manifest.classes.clone(), ..ClassNames::default() }, Some(manifest.preprocessing.clone()))
+                let names = manifest.classes.clone();
+                (ClassNames { names, ..ClassNames::default() }, Images::from(&manifest.preprocessing))
             }
             None => {
                 let found = read_metadata(&source.proto)?;
-                (found.classes, found.preprocessing)
+                (found.classes, found.images)
             }
         };
-        let given = options.resize.is_some() && options.mean.is_some() && options.std.is_some();
-        let assumed = preprocessing.is_none() && !given;
-        let mut preprocessing = preprocessing.unwrap_or_else(|| default_preprocessing(&input));
-        preprocessing.resize = options.resize.unwrap_or(preprocessing.resize);
-        preprocessing.mean = options.mean.clone().unwrap_or(preprocessing.mean);
-        preprocessing.std = options.std.clone().unwrap_or(preprocessing.std);
+        let Prepared { preprocessing, assumed } = options.images.or(&images).complete(input.dtype, &input.shape)?;
         let readout = match (bundle, &options.output) {
             (Some(bundle), None) => Readout::of_bundle(bundle)?,
             (Some(_), Some(name)) => {
@@ -184,9 +177,9 @@ impl Classifier {
         &self.preprocessing
     }
 
-    /// Whether the preprocessing is a mere default because nothing says what the network expects.
-    pub fn preprocessing_assumed(&self) -> bool {
-        self.assumed
+    /// What of the preprocessing is a mere default because nothing says what the network expects.
+    pub fn preprocessing_assumed(&self) -> &[Field] {
+        &self.assumed
     }
 
     /// What turns an image file into its input.
@@ -214,9 +207,9 @@ impl Classifier {
         self.readout.loss_name()
     }
 
-    /// What the network gives for a batch N×C×H×W. Fails where that are no scores of classes.
+    /// What the network gives for a batch in its layout. Fails where that are no scores of classes.
     pub fn scores(&mut self, data: &Tensor) -> Result<Scores> {
-        let data = data.cast(self.input.dtype)?;
+        let data = as_input(data, self.input.dtype)?;
         let mut feeds: Vec<(&str, &Tensor)> = vec![(self.input.name.as_str(), &data)];
         feeds.extend(self.state.iter().map(|(name, tensor)| (name.as_str(), tensor)));
         let results = self.session.run(&feeds)?;
@@ -267,7 +260,13 @@ fn image_input(graph: &pb::GraphProto, path: &Path, bundle: bool) -> Result<Port
         _ => 0,
     };
     match DType::from_onnx(code) {
-        Some(dtype) if dtype.is_float() => Ok(Port { name: info.name().into(), dtype, shape: shape_of(info).unwrap_or_default() }),
-        _ => Err(Error::model(format!("the input `{}` of {} holds no images of floating-point numbers", info.name(), path.display()))),
+        Some(dtype) if dtype.is_float() || dtype == DType::U8 => {
+            Ok(Port { name: info.name().into(), dtype, shape: shape_of(info).unwrap_or_default() })
+        }
+        _ => Err(Error::model(format!(
+            "the input `{}` of {} holds no images of floating-point numbers or bytes",
+            info.name(),
+            path.display()
+        ))),
     }
 }

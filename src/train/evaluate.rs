@@ -1,11 +1,11 @@
 //! Accuracy and loss over an image folder.
 
 use super::classifier::Classifier;
-use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, Last, Loader, LoaderOptions};
+use crate::data::{Augment, BadImages, Dataset, ImageDataset, ImageFolder, Last, Loader, LoaderOptions, check_images};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use serde::Serialize;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -43,23 +43,47 @@ pub struct Evaluation {
 /// Images per call where the network leaves it open.
 const BATCH: usize = 32;
 
-/// Evaluates on the image folder `dir`. `workers` threads load images, 0 for one per core; `done` hears of each batch how many
-/// images have been seen, and `note` what was assumed.
+/// What an image folder is evaluated with.
+#[derive(Debug, Clone)]
+pub struct EvaluationOptions {
+    /// The image folder.
+    pub data: PathBuf,
+    /// Images per call where the network leaves it open.
+    pub batch: Option<usize>,
+    /// Threads that load images, 0 for one per core.
+    pub workers: usize,
+    /// What becomes of images that cannot be read.
+    pub bad_images: BadImages,
+}
+
+impl EvaluationOptions {
+    /// The usual options for that folder.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        EvaluationOptions { data: data.into(), batch: None, workers: 0, bad_images: BadImages::Refuse }
+    }
+}
+
+/// Evaluates on an image folder. `note` hears what was assumed and left out, `done` of each batch how many images have been seen.
 pub fn evaluate_folder(
     classifier: &mut Classifier,
-    dir: &Path,
-    batch: Option<usize>,
-    workers: usize,
+    options: &EvaluationOptions,
     stop: &AtomicBool,
     note: &mut dyn FnMut(&str),
     done: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation> {
-    let folder = ImageFolder::open_for(dir, &classifier.known_classes())?;
+    let dir = &options.data;
+    let mut folder = ImageFolder::open_for(dir, &classifier.known_classes())?;
     folder.notes().iter().for_each(|text| note(text));
+    // Where they are refused, the evaluation itself finds them.
+    if options.bad_images == BadImages::Skip {
+        let (kept, skipped) = check_images(folder, options.bad_images, options.workers, stop, done)?;
+        skipped.iter().for_each(|text| note(text));
+        folder = kept;
+    }
     classifier.name_classes(folder.classes());
     let classes = folder.classes().len();
     let dataset = ImageDataset::new(folder, classifier.recipe()?, Augment::NONE, 0);
-    let found = evaluate(classifier, Arc::new(dataset), batch, workers, stop, done)?;
+    let found = evaluate(classifier, Arc::new(dataset), options.batch, options.workers, stop, done)?;
     // A network may not say before it runs how many classes it has, and labels that were found without that may be wrong.
     if found.classes.len() != classes {
         return Err(Error::data(format!(

@@ -35,7 +35,7 @@ const CHECKPOINT_GAP: Duration = Duration::from_secs(60);
 /// interrupted run that is resumed ends with the same bits. When `stop` becomes true the current step is finished, a
 /// checkpoint is written, and the error is [`Error::Interrupted`]. A loss that is no number is [`Error::Training`].
 pub fn finetune(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunResult> {
-    let prepared = prepare(options)?;
+    let prepared = prepare(options, progress, stop)?;
     for note in &prepared.notes {
         progress.note(note);
     }

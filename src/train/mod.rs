@@ -26,7 +26,7 @@ mod tuned;
 pub use checkpoint::{Checkpoint, read_state};
 pub use classifier::{Classifier, ClassifierOptions};
 pub use distance::{Distance, LayerDistance, Unmoved};
-pub use evaluate::{ClassResult, Evaluation, evaluate, evaluate_folder};
+pub use evaluate::{ClassResult, Evaluation, EvaluationOptions, evaluate, evaluate_folder};
 pub use export_check::Agreement;
 pub use finetune::finetune;
 pub(crate) use folders::fingerprint as folder_fingerprint;

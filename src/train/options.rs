@@ -3,7 +3,7 @@
 use super::scalars::Scalars;
 use crate::bundle::Setting;
 use crate::bundle::manifest::{Manifest, Role};
-use crate::data::Augment;
+use crate::data::{Augment, BadImages};
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -125,6 +125,9 @@ pub struct Training {
     /// Class names by label instead of the bundle's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// What becomes of images that cannot be read.
+    #[serde(default, skip_serializing_if = "BadImages::is_refuse")]
+    pub bad_images: BadImages,
     /// Images held out.
     pub validation: Validation,
     /// How long to train.
@@ -182,6 +185,7 @@ impl Training {
         Training {
             data: data.into(),
             classes: vec![],
+            bad_images: BadImages::Refuse,
             validation: Validation::None,
             length: Length::Epochs(10),
             head_first: 0,

@@ -1,9 +1,8 @@
 //! Classes of single images.
 
 use super::classifier::Classifier;
-use crate::data::load_image;
+use crate::data::{empty_batch, images_of, load_image};
 use crate::error::{Error, Result};
-use ndarray::Array4;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -30,13 +29,12 @@ pub struct Prediction {
 /// Classifies image files; at most `top` classes for each.
 pub fn predict(classifier: &mut Classifier, images: &[PathBuf], top: usize) -> Result<Vec<Prediction>> {
     let recipe = classifier.recipe()?;
-    let [channels, height, width] = recipe.shape();
     let batch = classifier.batch_for(images.len());
     let mut predictions = vec![];
     for chunk in images.chunks(batch) {
         // A network for a fixed number of images gets zeros for those that are missing.
-        let mut values = Array4::zeros([batch, channels, height, width]);
-        for (path, mut image) in chunk.iter().zip(values.outer_iter_mut()) {
+        let mut values = empty_batch(batch, recipe.shape(), recipe.layout());
+        for (path, mut image) in chunk.iter().zip(images_of(&mut values, recipe.layout())) {
             if path.is_dir() {
                 return Err(Error::data(format!("{} is a folder; give the image files in it", path.display())));
             }

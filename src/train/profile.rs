@@ -7,7 +7,7 @@ use crate::bundle::{Bundle, Setting};
 use crate::data::{Augment, ImageDataset, ImageFolder, KnownClasses, Loader, LoaderOptions, Recipe};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::ir::Tensor;
+use crate::ir::{DType, Tensor};
 use rand::{RngExt, SeedableRng};
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +54,9 @@ pub fn random_batch(bundle: &Bundle, batch: usize) -> Result<(Tensor, Tensor)> {
     let classes =
         known.ok_or_else(|| Error::model(format!("{} does not say how many classes its network has", bundle.dir.display())))? as i64;
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
-    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
+    // Bytes are pixels.
+    let range = if bundle.manifest.data.input.dtype == DType::U8 { 0.0..255.0 } else { -1.0..1.0 };
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(range.clone())).collect();
     let labels: Vec<i64> = (0..batch).map(|_| rng.random_range(0..classes)).collect();
     Ok((Tensor::from_f32(&shape, &values), Tensor::from_i64(&[batch], &labels)))
 }

@@ -28,6 +28,8 @@ pub struct Outline {
 
 /// Is told what happens; every method does nothing unless it is written.
 pub trait Progress {
+    /// Every image is read once before the first step; so many of them were.
+    fn checking(&mut self, _done: usize, _images: usize) {}
     /// The first step is about to run.
     fn start(&mut self, _: &Outline) {}
     /// A step is done.

@@ -56,8 +56,15 @@ pub struct Best {
 pub struct Images {
     pub training: usize,
     pub validation: usize,
+    /// Images that could not be read and were left out.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub skipped: usize,
     /// SHA-256 over the training images' labels and relative paths.
     pub sha256: String,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What came out.

@@ -3,16 +3,18 @@
 use super::checkpoint::{Checkpoint, read_state};
 use super::folders;
 use super::options::{Existing, FinetuneOptions, Training, Validation};
+use super::progress::Progress;
 use super::run::{BundleReference, Images, RunRecord, Status};
 use super::scalars::Scalars;
 use crate::bundle::{Bundle, ClassNames, start_state};
-use crate::data::{ImageFolder, KnownClasses, Recipe, split};
+use crate::data::{ImageFolder, KnownClasses, Recipe, check_images, split};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
 use crate::storage::folders::OutputDir;
 use crate::storage::run_folder::{RECORD, RunFolder};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 /// A run that could start.
 pub(super) struct RunPlan {
@@ -39,7 +41,7 @@ pub(super) enum Place {
     Resumed(RunFolder),
 }
 
-pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
+pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunPlan> {
     let mut bundle = Bundle::open(&options.bundle)?;
     let training = absolute(&options.training)?;
     let scalars = training.scalars(&bundle.manifest)?;
@@ -55,6 +57,15 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
     let known = KnownClasses { names: &names, count, learnt: !bundle.manifest.has_new_head() };
     let folder = ImageFolder::open_for(&training.data, &known)?;
     notes.extend(folder.notes());
+    let found = folder.len();
+    let mut check = |folder: ImageFolder, notes: &mut Vec<String>| {
+        let (kept, skipped) =
+            check_images(folder, training.bad_images, options.workers, stop, &mut |done, total| progress.checking(done, total))?;
+        notes.extend(skipped);
+        Ok::<_, Error>(kept)
+    };
+    let folder = check(folder, &mut notes)?;
+    let mut skipped = found - folder.len();
     bundle.manifest.classes = folder.classes().to_vec();
     let recipe = Recipe::new(&bundle.manifest.preprocessing, &bundle.manifest.data.input.shape)?;
     let (images, validation) = match &training.validation {
@@ -62,6 +73,9 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
         Validation::Folder(dir) => {
             let held_out = ImageFolder::open(dir, Some(folder.classes()))?;
             notes.extend(held_out.notes());
+            let found = held_out.len();
+            let held_out = check(held_out, &mut notes)?;
+            skipped += found - held_out.len();
             (folder, Some(held_out))
         }
         Validation::Split(fraction) => {
@@ -70,17 +84,18 @@ pub(super) fn prepare(options: &FinetuneOptions) -> Result<RunPlan> {
         }
     };
     if images.len() < batch {
+        let (few, field) = (images.len(), Field::BATCH);
+        // What the bundle leaves open is this run's to say.
+        let open = bundle.manifest.data.input.shape.first().is_none_or(|&n| n < 0);
+        let way = if open { format!("Train with {field} {few} or less") } else { format!("Rewrite the model with {field} {few} or less") };
         return Err(Error::data(format!(
-            "{} has {} images to train on, which do not fill one batch of {batch}. Rewrite the model with {} {} or less, or add images",
-            training.data.display(),
-            images.len(),
-            Field::BATCH,
-            images.len()
+            "{} has {few} images to train on, which do not fill one batch of {batch}. {way}, or add images",
+            training.data.display()
         )));
     }
     let reference = BundleReference::to(&bundle, &options.output)?;
     let sha256 = folders::fingerprint(&images);
-    let counts = Images { training: images.len(), validation: validation.as_ref().map_or(0, ImageFolder::len), sha256 };
+    let counts = Images { training: images.len(), validation: validation.as_ref().map_or(0, ImageFolder::len), skipped, sha256 };
     let fresh = Checkpoint::new(0, 1, training.seed);
     let (place, at, state) = match options.existing {
         Existing::Resume => {

@@ -3,6 +3,7 @@
 use super::scalars::Scalars;
 use crate::bundle::manifest::{Manifest, Output, Port, Scalar, State, output_of};
 use crate::bundle::{Bundle, Measure, start_state};
+use crate::data::as_input;
 use crate::engine::{Engine, StatePort, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
@@ -39,7 +40,7 @@ impl TrainingStep {
         TrainingStep { stepper, feeds: Feeds::new(manifest), outputs: manifest.outputs.clone() }
     }
 
-    /// Runs one step on N×C×H×W images and N labels, of which −1 is padding.
+    /// Runs one step on a batch of images in the network's layout and N labels, of which −1 is padding.
     pub fn run(&mut self, data: &Tensor, target: &Tensor, scalars: &Scalars) -> Result<StepResult> {
         let feeds = self.feeds.of_batch(data, target, scalars)?;
         let results = self.stepper.step(&borrowed(&feeds))?;
@@ -97,7 +98,7 @@ impl Feeds {
     /// A batch and all scalars, by the names of their inputs.
     pub fn of_batch(&self, data: &Tensor, target: &Tensor, scalars: &Scalars) -> Result<Vec<(String, Tensor)>> {
         // Images are loaded as float32.
-        let data = data.cast(self.data.dtype)?;
+        let data = as_input(data, self.data.dtype)?;
         let mut feeds = vec![(self.data.name.clone(), data), (self.target.name.clone(), target.clone())];
         feeds.extend(self.of_scalars(scalars)?);
         Ok(feeds)

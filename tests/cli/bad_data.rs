@@ -53,14 +53,61 @@ fn an_unreadable_image_is_named() {
         let parts = ["cells-s0-00003.png", "cannot read the image", "remove it"];
         lab.refuses(&["eval", &shared().run, "--data", &data, "--engine", "tract"], 1, &parts);
         lab.refuses(&["predict", &shared().run, &bad.display().to_string(), "--engine", "tract"], 1, &parts);
-        lab.run(&train(&data, &[])).refused(1, &parts);
-        // What is left says that the run failed, and stands in nobody's way.
-        assert_eq!(names(&lab.path("run")), ["manifest.json", "metrics.jsonl", "run.json"]);
-        assert!(std::fs::read_to_string(lab.path("run/run.json")).unwrap().contains("\"status\": \"failed\""));
+        // Before anything is written.
+        let skip = ["--on-bad-image skip"];
+        lab.refuses(&train(&data, &[]), 1, &[&parts[..], &skip].concat());
+        lab.refuses(&train(&shared().images, &["--val-data", &data]), 1, &[&parts[..], &skip].concat());
     }
     std::fs::write(&bad, whole).unwrap();
     lab.run(&train(&data, &[])).ok();
     assert_eq!(names(&lab.path("run")), ["manifest.json", "metrics.jsonl", "run.json", "state.safetensors"]);
+}
+
+#[test]
+fn bad_images_are_left_out_where_that_is_asked_for() {
+    let lab = Lab::new();
+    let data = images(&lab);
+    let spoil = |name: &str| {
+        let path = lab.path(&format!("images/cells/{name}.png"));
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        (path, whole)
+    };
+    let (path, whole) = spoil("cells-s0-00003");
+    let skip = ["--on-bad-image", "skip"];
+    let eval = ["eval", shared().run.as_str(), "--data", data.as_str(), "--engine", "tract", "--json"];
+    let outcome = lab.run(&[&eval[..], &skip].concat());
+    assert!(outcome.err.contains("1 of the 24 images") && outcome.err.contains("cells-s0-00003.png"), "{}", outcome.err);
+    assert_eq!(outcome.json()["images"], 23);
+    let outcome = lab.run(&train(&data, &[&skip[..], &["--checkpoint-every", "4"]].concat()));
+    assert!(outcome.err.contains("1 of the 24 images") && outcome.err.contains("data    23 images"), "{}", outcome.err);
+    outcome.ok();
+    let record = || serde_json::from_slice::<serde_json::Value>(&std::fs::read(lab.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!((&record()["images"]["training"], &record()["images"]["skipped"]), (&23.into(), &1.into()));
+    // The same images without the bad one give the same weights.
+    std::fs::remove_file(&path).unwrap();
+    let weights = std::fs::read(lab.path("run/state.safetensors")).unwrap();
+    lab.run(&train(&data, &["--force"])).ok();
+    assert!(std::fs::read(lab.path("run/state.safetensors")).unwrap() == weights);
+    std::fs::write(&path, whole).unwrap();
+    for i in 0..8 {
+        spoil(&format!("cells-s0-0000{i}"));
+    }
+    std::fs::remove_dir_all(lab.path("run")).unwrap();
+    lab.refuses(&train(&data, &skip), 1, &["none of the 8 images", "`cells`", "cells-s0-00000.png"]);
+    lab.refuses(&[&eval[..], &skip].concat(), 1, &["none of the 8 images", "`cells`"]);
+}
+
+#[test]
+fn advice_for_a_batch_of_any_size_is_the_run_s_own_option() {
+    let lab = Lab::new();
+    lab.run(&["rewrite", &shared().model, "--batch", "dynamic", "-o", "b"]).ok();
+    let train = ["finetune", "b", "--data", &shared().images, "--steps", "1", "--engine", "ort", "-o", "run"];
+    let error = lab.refuses(&train, 1, &["24 images", "one batch of 32", "Train with --batch 24 or less"]);
+    assert!(!error.contains("Rewrite"), "{error}");
+    lab.run(&[&train[..], &["--batch", "24"]].concat()).ok();
+    lab.run(&["rewrite", &shared().model, "--batch", "30", "-o", "c"]).ok();
+    lab.refuses(&["finetune", "c", "--data", &shared().images, "--steps", "1", "-o", "run2"], 1, &["Rewrite the model with --batch 24"]);
 }
 
 #[test]

@@ -121,7 +121,8 @@ fn a_model_that_says_nothing_about_images_gets_a_note() {
     );
     let given = ["--resize", "16", "--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25"];
     let outcome = lab.run(&[&["eval", &s.model, "--data", &s.images, "--engine", "tract"], &given[..]].concat());
-    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+    // The labels are another assumption.
+    assert!(outcome.code == 0 && !outcome.err.contains("images are prepared") && outcome.err.lines().count() == 1, "{}", outcome.err);
     lab.write("names.txt", "one\ntwo\nthree\n").write("few.txt", "one\ntwo\n");
     let image = format!("{}/cells/cells-s0-00000.png", s.images);
     let named = lab.run(&["predict", &s.model, &image, "--class-names", "names.txt", "--engine", "tract"]).ok();

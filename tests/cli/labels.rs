@@ -135,7 +135,7 @@ fn names_come_from_the_model_s_metadata() {
     lab.run(&["export", "new", "-o", "new.onnx"]).ok();
     let exported = onnx::read(lab.path("new.onnx")).unwrap().proto;
     let keys: Vec<&str> = exported.metadata_props.iter().map(|p| p.key()).collect();
-    assert_eq!(keys, ["author", "spgraph.preprocessing"]);
+    assert_eq!(keys, ["author", "spgraph.prediction", "spgraph.preprocessing"]);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn names_that_do_not_fit_are_refused() {
         .write("other.json", "[[1], [2]]")
         .write("empty.txt", "\n");
     let with = |file: &'static str| eval("m.onnx", "images", &["--class-names", file]);
-    lab.refuses(&with("eleven.txt"), 2, &["--class-names", "11 names", "12 classes"]);
+    lab.refuses(&with("eleven.txt"), 2, &["--class-names", "11 class names", "12 classes"]);
     lab.refuses(&["rewrite", "m.onnx", "--class-names", "eleven.txt", "-o", "b"], 2, &["11 class names", "12 classes", "--classes 11"]);
     lab.refuses(&with("bad.json"), 1, &["bad.json", "no valid JSON"]);
     lab.refuses(&with("other.json"), 1, &["other.json", "no list of names"]);
