@@ -20,6 +20,16 @@ fn bias_or_addend(n: &View) -> Vec<Option<ParameterKind>> {
     vec![Some(kind(0, 1)), Some(kind(1, 0))]
 }
 
+/// The sum of two elements of shapes.
+pub(super) fn sum(a: Elem, b: Elem) -> Option<Elem> {
+    match (a, b) {
+        (Elem::Int(a), Elem::Int(b)) => a.checked_add(b).map(Elem::Int),
+        (x, Elem::Int(0)) | (Elem::Int(0), x) => Some(x),
+        (Elem::Batch(a), Elem::Batch(b)) => a.checked_add(b).map(Elem::Batch),
+        _ => None,
+    }
+}
+
 pub struct Add;
 
 impl Operator for Add {
@@ -40,12 +50,7 @@ impl Operator for Add {
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
-        on_elements(n, |a, b| match (a, b) {
-            (Elem::Int(a), Elem::Int(b)) => a.checked_add(b).map(Elem::Int),
-            (x, Elem::Int(0)) | (Elem::Int(0), x) => Some(x),
-            (Elem::Batch(a), Elem::Batch(b)) => Some(Elem::Batch(a + b)),
-            _ => None,
-        })
+        on_elements(n, sum)
     }
 
     fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {

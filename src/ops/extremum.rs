@@ -30,6 +30,24 @@ fn gradient(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
     operands.iter().enumerate().map(own).collect()
 }
 
+/// The larger of two numbers. Of the batch it is known only that it is at least one image.
+pub(super) fn larger(a: Elem, b: Elem) -> Option<Elem> {
+    match (a, b) {
+        (Elem::Int(a), Elem::Int(b)) => Some(Elem::Int(a.max(b))),
+        (Elem::Batch(a), Elem::Batch(b)) => Some(Elem::Batch(a.max(b))),
+        (Elem::Batch(k), Elem::Int(v)) | (Elem::Int(v), Elem::Batch(k)) => (v <= k as i64).then_some(Elem::Batch(k)),
+    }
+}
+
+/// The smaller of two numbers.
+pub(super) fn smaller(a: Elem, b: Elem) -> Option<Elem> {
+    match (a, b) {
+        (Elem::Int(a), Elem::Int(b)) => Some(Elem::Int(a.min(b))),
+        (Elem::Batch(a), Elem::Batch(b)) => Some(Elem::Batch(a.min(b))),
+        (Elem::Batch(k), Elem::Int(v)) | (Elem::Int(v), Elem::Batch(k)) => (v <= k as i64).then_some(Elem::Int(v)),
+    }
+}
+
 macro_rules! extrema {
     ($($(#[$about:meta])* $name:ident: $pick:ident;)*) => {$(
         $(#[$about])*
@@ -53,10 +71,7 @@ macro_rules! extrema {
             }
 
             fn evaluate(&self, n: &View) -> Option<Known> {
-                on_elements(n, |a, b| match (a, b) {
-                    (Elem::Int(a), Elem::Int(b)) => Some(Elem::Int(a.$pick(b))),
-                    _ => None,
-                })
+                on_elements(n, $pick)
             }
 
             fn notes(&self) -> &'static str {
@@ -68,7 +83,7 @@ macro_rules! extrema {
 
 extrema! {
     /// The largest of several values.
-    Max: max;
+    Max: larger;
     /// The smallest of several values.
-    Min: min;
+    Min: smaller;
 }

@@ -4,6 +4,17 @@ use super::blocks::broadcasting::{combined, on_elements};
 use crate::ir::{Attrs, Elem, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Grad, Known, Meaning, Operator, ParameterKind, Rule, View};
 
+/// The product of two elements of shapes.
+pub(super) fn product(a: Elem, b: Elem) -> Option<Elem> {
+    match (a, b) {
+        (Elem::Int(a), Elem::Int(b)) => a.checked_mul(b).map(Elem::Int),
+        (Elem::Batch(a), Elem::Int(b)) | (Elem::Int(b), Elem::Batch(a)) => {
+            usize::try_from(b).ok().filter(|&b| b > 0).and_then(|b| a.checked_mul(b)).map(Elem::Batch)
+        }
+        _ => None,
+    }
+}
+
 pub struct Mul;
 
 impl Operator for Mul {
@@ -36,13 +47,7 @@ impl Operator for Mul {
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
-        on_elements(n, |a, b| match (a, b) {
-            (Elem::Int(a), Elem::Int(b)) => a.checked_mul(b).map(Elem::Int),
-            (Elem::Batch(a), Elem::Int(b)) | (Elem::Int(b), Elem::Batch(a)) => {
-                usize::try_from(b).ok().filter(|&b| b > 0).and_then(|b| a.checked_mul(b)).map(Elem::Batch)
-            }
-            _ => None,
-        })
+        on_elements(n, product)
     }
 }
 

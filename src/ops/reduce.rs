@@ -1,9 +1,11 @@
 //! Sums, means and maxima over axes.
 
+use super::add::sum;
 use super::blocks::formula;
-use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId, product};
+use super::extremum::larger;
+use crate::ir::{Attr, Attrs, Dim, Elem, Tensor, TensorType, ValueId, product};
 use crate::operator::attrs;
-use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, View, axes, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Known, Meaning, Operator, Rule, View, axes, floating, fold};
 
 /// `(x, y, dy) → dx`.
 pub const MAX_GRAD: Function = Function::new("ReduceMaxGrad");
@@ -58,6 +60,17 @@ pub(super) fn kept(b: &mut Builder, g: &Grad, v: ValueId) -> Rule<ValueId> {
     b.reshape(v, &shape)
 }
 
+/// What a list of a shape's elements comes to.
+pub(super) fn on_list(n: &View, f: impl Fn(Elem, Elem) -> Option<Elem>) -> Option<Known> {
+    if n.ty(0).ok()?.rank() != 1 || reduced(n).ok()? != [0] {
+        return None;
+    }
+    let list = fold::list(n, 0)?;
+    let (&first, rest) = list.split_first()?;
+    let total = rest.iter().try_fold(first, |a, &b| f(a, b))?;
+    fold::known(infer(n).ok()?.first()?, vec![total])
+}
+
 /// The list of cotangents: the first input's, none for the axes.
 pub(super) fn only(g: &Grad, dx: ValueId) -> Vec<Option<ValueId>> {
     std::iter::once(Some(dx)).chain(g.node.inputs.iter().skip(1).map(|_| None)).collect()
@@ -90,6 +103,10 @@ impl Operator for ReduceSum {
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let dy = kept(b, g, g.dy()?)?;
         Ok(only(g, b.expand_like(dy, g.input(0)?)?))
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        on_list(n, sum)
     }
 }
 
@@ -187,6 +204,10 @@ impl Operator for ReduceMax {
         });
         let [dx] = b.call(&MAX_GRAD, [x, y, dy], Attrs::new(), rule)?;
         Ok(only(g, dx))
+    }
+
+    fn evaluate(&self, n: &View) -> Option<Known> {
+        on_list(n, larger)
     }
 
     fn notes(&self) -> &'static str {

@@ -1,9 +1,11 @@
 //! Reductions whose gradient is a formula of operand, result and cotangent.
 
 use super::blocks::{Expr, formula};
-use super::reduce::{import, infer, kept, only, reduced};
+use super::extremum::smaller;
+use super::mul::product;
+use super::reduce::{import, infer, kept, on_list, only, reduced};
 use crate::ir::{Attr, TensorType, ValueId};
-use crate::operator::{Builder, Function, Grad, Import, Operator, Rule, View};
+use crate::operator::{Builder, Function, Grad, Import, Known, Operator, Rule, View};
 
 /// `(x, y, dy) → dx`; the attribute `of` names the operator.
 pub const GRAD: Function = Function::new("ReductionGrad");
@@ -37,7 +39,7 @@ fn log_sum_exp(b: &mut Builder, n: &View, x: ValueId) -> Rule<ValueId> {
 }
 
 macro_rules! reductions {
-    ($($(#[$about:meta])* $name:ident { notes: $notes:expr, gradient: $gradient:expr, $(body: $body:expr,)? })*) => {$(
+    ($($(#[$about:meta])* $name:ident { notes: $notes:expr, gradient: $gradient:expr, $(body: $body:expr,)? $(elements: $elements:expr,)? })*) => {$(
         $(#[$about])*
         pub struct $name;
 
@@ -68,6 +70,12 @@ macro_rules! reductions {
                 fn body(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
                     let body: fn(&mut Builder, &View, ValueId) -> Rule<ValueId> = $body;
                     Ok(Some(vec![body(b, n, inputs[0])?]))
+                }
+            )?
+
+            $(
+                fn evaluate(&self, n: &View) -> Option<Known> {
+                    on_list(n, $elements)
                 }
             )?
 
@@ -106,6 +114,7 @@ reductions! {
             let hit = x.equals(y).cast_like(x);
             hit * (dy / hit.sum(axes, true))
         },
+        elements: smaller,
     }
 
     /// The product. Each element's gradient is the product of the others, with zeros among them too.
@@ -118,5 +127,6 @@ reductions! {
             let alone = zeros(zero.sum(axes, true) - zero);
             alone * (product * dy / factors)
         },
+        elements: product,
     }
 }
