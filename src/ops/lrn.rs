@@ -11,7 +11,7 @@ pub const GRAD: Function = Function::new("LRNGrad");
 /// `dx = dy·s^−beta − 2·alpha·beta·x·mean′(dy·x·s^(−beta − 1))`, with the windows turned around.
 ///
 /// A function: ONNX Runtime takes images and odd sizes only.
-pub struct LRN;
+pub struct Lrn;
 
 /// `x → y`
 pub const FORWARD: Function = Function::new("LRN");
@@ -59,7 +59,7 @@ fn mean(v: Expr<'_>, size: i64, before: i64) -> Expr<'_> {
     v.with(|b, v| b.op("AveragePool", &[v], window))
 }
 
-impl Operator for LRN {
+impl Operator for Lrn {
     fn op_type(&self) -> &'static str {
         "LRN"
     }

@@ -49,7 +49,7 @@ fn general(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let &[x, power, y, dy] = inputs else { return Err("it needs base, exponent, result and cotangent".into()) };
         let both = b.formula([x, power, y, dy], |[x, power, y, dy]| {
             let (zero, still) = (dy * 0.0, power.equals(0.0));
-            let rest = x.equals(0.0).and(power.less(0.0).not());
+            let rest = x.equals(0.0).and(power.less(0.0).negated());
             [still.choose(zero, dy * power * x.pow(power - 1.0)), rest.choose(zero, dy * y * x.log())]
         })?;
         Ok(both[..needed].to_vec())

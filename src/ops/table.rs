@@ -95,7 +95,7 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &normalization::LayerNormalization,
     &lp::LpNormalization,
     &lp::MeanVarianceNormalization,
-    &lrn::LRN,
+    &lrn::Lrn,
     &normalization::RMSNormalization,
     // Windows
     &average_pool::AveragePool,

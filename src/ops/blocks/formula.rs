@@ -186,7 +186,7 @@ impl<'f> Expr<'f> {
     }
 
     /// Whether it is false.
-    pub fn not(self) -> Expr<'f> {
+    pub fn negated(self) -> Expr<'f> {
         self.unary("Not")
     }
 
