@@ -108,6 +108,10 @@ fn text(found: &Inspection) -> String {
         }
         text.push_str(&refused.to_string());
     }
+    if let Some(shape) = &found.assumed_shape {
+        let shape = shape.iter().map(|n| n.to_string()).collect::<Vec<_>>().join("x");
+        text.push_str(&format!("\nnote: the model leaves the sizes of its input open; this is for {shape} (--input-shape gives others)\n"));
+    }
     if let Some(problem) = &found.problem {
         text.push_str(&format!("\nnote: {problem}\n"));
     }

@@ -4,9 +4,9 @@ use super::options::ImportOptions;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{DType, Dim, Graph, TensorType, ValueId};
-use crate::onnx::pb;
+use crate::onnx::{SourceModel, pb};
 use crate::operator::fold;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Element type and dimensions (`None`: unknown or symbolic) of a declared input.
 pub fn declared_type(info: &pb::ValueInfoProto) -> Option<(DType, Vec<Option<usize>>)> {
@@ -17,6 +17,38 @@ pub fn declared_type(info: &pb::ValueInfoProto) -> Option<(DType, Vec<Option<usi
         _ => None,
     });
     Some((DType::from_onnx(t.elem_type())?, dims.collect()))
+}
+
+/// Writes the sizes of `options` over those that the model declares for its one input, where it says others or none. Says what it declared then.
+pub(super) fn resize(source: &mut SourceModel, options: &ImportOptions) -> Option<String> {
+    use pb::tensor_shape_proto::{Dimension, dimension::Value};
+    let (shape, graph) = (options.input_shape.as_ref()?, source.proto.graph.as_mut()?);
+    let initializers: HashSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
+    let mut inputs = graph.input.iter_mut().filter(|i| !initializers.contains(i.name()));
+    let (Some(info), None) = (inputs.next(), inputs.next()) else { return None };
+    let Some(pb::type_proto::Value::TensorType(t)) = info.r#type.as_mut()?.value.as_mut() else { return None };
+    let size = |n: usize| Dimension { value: Some(Value::DimValue(n as i64)), ..Default::default() };
+    let declared = match &mut t.shape {
+        None => {
+            let batch = Dimension { value: Some(Value::DimParam("N".into())), ..Default::default() };
+            t.shape = Some(pb::TensorShapeProto { dim: std::iter::once(batch).chain(shape.iter().map(|&n| size(n))).collect() });
+            "no sizes".to_string()
+        }
+        Some(own) if own.dim.len() == shape.len() + 1 => {
+            let fixed = |d: &Dimension| if let Some(Value::DimValue(n)) = d.value { Some(n).filter(|&n| n > 0) } else { None };
+            let sizes: Vec<Option<i64>> = own.dim[1..].iter().map(fixed).collect();
+            if sizes.iter().zip(shape).all(|(have, &want)| have.is_none_or(|h| h == want as i64)) {
+                return None;
+            }
+            own.dim.truncate(1);
+            own.dim.extend(shape.iter().map(|&n| size(n)));
+            sizes.iter().map(|s| s.map_or("?".into(), |n| n.to_string())).collect::<Vec<_>>().join("x")
+        }
+        Some(_) => return None,
+    };
+    // What the model says of values in between holds for the old sizes.
+    graph.value_info.clear();
+    Some(declared)
 }
 
 /// Declares the model's one data input in `graph`. Gives its batch size too, where the model says it as a number.

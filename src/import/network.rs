@@ -1,8 +1,10 @@
 //! A model that is imported once, for batches of every size.
 
+use super::input::resize;
 use super::options::{BatchSize, ImportOptions};
 use super::{Imported, import};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{Graph, Tensor};
 use crate::onnx::SourceModel;
 use crate::pass::{self, FixBatch, InferTypes, Pass};
@@ -18,6 +20,20 @@ pub struct Network {
 impl Network {
     /// Imports the model. Fails with every node that is supported neither for any batch size nor for that of `options`.
     pub fn open(source: SourceModel, options: ImportOptions) -> Result<Network> {
+        let mut source = source;
+        let Some(declared) = resize(&mut source, &options) else { return Network::read(source, options) };
+        let shape = options.input_shape.iter().flatten().map(|n| n.to_string()).collect::<Vec<_>>().join("x");
+        Network::read(source, options).map_err(|error| match error {
+            Error::Unsupported(refused) => {
+                let first = refused.first().map(|r| r.to_string()).unwrap_or_default();
+                let why = format!(" {shape} does not go through the network, which declares {declared}: {first}");
+                Error::option(Field::INPUT_SHAPE, why)
+            }
+            other => other,
+        })
+    }
+
+    fn read(source: SourceModel, options: ImportOptions) -> Result<Network> {
         let any = ImportOptions { batch: BatchSize::Dynamic, ..options.clone() };
         match import(&source, &any) {
             Err(Error::Unsupported(refused)) if options.batch != BatchSize::Dynamic => match import(&source, &options) {

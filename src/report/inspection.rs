@@ -58,6 +58,9 @@ pub struct Inspection {
     pub refused: Vec<RefusedNode>,
     /// Any other reason why the model cannot be trained as it is.
     pub problem: Option<String>,
+    /// Sizes that were chosen because the model leaves its own open; everything that depends on them holds for these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assumed_shape: Option<Vec<usize>>,
 }
 
 /// An input or output as the model declares it.
@@ -163,8 +166,18 @@ impl From<Refusal> for RefusedNode {
 pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspection> {
     let source = onnx::read(path)?;
     // Some networks can be read for a fixed batch size only.
-    let network = Network::open(source.clone(), ImportOptions { batch: BatchSize::Fixed(1), input_shape, keep_ties: false });
-    let imported = network.map(|n| n.base().clone());
+    let open = |input_shape| {
+        let options = ImportOptions { batch: BatchSize::Fixed(1), input_shape, keep_ties: false };
+        Network::open(source.clone(), options).map(|n| n.base().clone())
+    };
+    let mut imported = open(input_shape.clone());
+    let mut assumed_shape = None;
+    if imported.is_err() && input_shape.is_none() {
+        let tried = usual_shapes(source.graph()?).into_iter().find_map(|shape| Some((open(Some(shape.clone())).ok()?, shape)));
+        if let Some((found, shape)) = tried {
+            (imported, assumed_shape) = (Ok(found), Some(shape));
+        }
+    }
     let (imported, refused, problem) = match imported {
         Ok(imported) => (Some(imported), vec![], None),
         Err(Error::Unsupported(list)) => (None, list, None),
@@ -212,12 +225,29 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
             .map(|p| p.preprocessing),
         refused: refused.into_iter().map(Into::into).collect(),
         problem,
+        assumed_shape,
     })
 }
 
 /// The sum, of a damaged model's sizes too.
 fn total(sizes: impl Iterator<Item = usize>) -> usize {
     sizes.fold(0, usize::saturating_add)
+}
+
+/// Sizes that fit what a model leaves open of its images; none where it leaves nothing open.
+fn usual_shapes(graph: &pb::GraphProto) -> Vec<Vec<usize>> {
+    let mut inputs = graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name() == i.name()));
+    let (Some(info), None) = (inputs.next(), inputs.next()) else { return vec![] };
+    let declared: Vec<Option<usize>> = import::declared_type(info).map_or(vec![None; 4], |(_, dims)| dims);
+    let sizes = declared.get(1..).unwrap_or_default();
+    if sizes.iter().all(|d| d.is_some()) {
+        return vec![];
+    }
+    // Channels lie first, or last where that is a number of them.
+    let last = matches!(sizes.last(), Some(Some(1 | 3 | 4)));
+    let filled =
+        |size| sizes.iter().enumerate().map(|(i, d)| d.unwrap_or(if i == 0 && !last && sizes.len() > 2 { 3 } else { size })).collect();
+    [224, 32, 64, 96, 128, 256, 299].map(filled).to_vec()
 }
 
 fn is_batch_norm(node: &pb::NodeProto) -> bool {

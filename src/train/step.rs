@@ -83,6 +83,7 @@ pub(super) struct Feeds {
     /// The scalar inputs with their meaning.
     scalars: Vec<Scalar>,
     precision: DType,
+    classes: Option<usize>,
 }
 
 impl Feeds {
@@ -92,6 +93,7 @@ impl Feeds {
             target: manifest.data.target.clone(),
             scalars: manifest.scalars.clone(),
             precision: manifest.precision,
+            classes: manifest.class_count,
         }
     }
 
@@ -99,9 +101,21 @@ impl Feeds {
     pub fn of_batch(&self, data: &Tensor, target: &Tensor, scalars: &Scalars) -> Result<Vec<(String, Tensor)>> {
         // Images are loaded as float32.
         let data = as_input(data, self.data.dtype)?;
+        self.check_labels(target)?;
         let mut feeds = vec![(self.data.name.clone(), data), (self.target.name.clone(), target.clone())];
         feeds.extend(self.of_scalars(scalars)?);
         Ok(feeds)
+    }
+
+    /// Fails for labels that are neither a class nor −1, which the step would leave out of the loss without a word.
+    fn check_labels(&self, target: &Tensor) -> Result<()> {
+        let Some(classes) = self.classes.filter(|_| !target.dtype().is_float()) else { return Ok(()) };
+        match target.to_i64()?.into_iter().find(|&label| label < -1 || label >= classes as i64) {
+            Some(label) => Err(Error::data(format!(
+                "the label {label} is none of the {classes} classes, which are numbered from 0 on; -1 marks what is to be left out of the loss"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// All scalars, by the names of their inputs.
