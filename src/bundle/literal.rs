@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Option<Literal> {
     let signs: Vec<char> = text.chars().collect();
     let mut reader = Reader { signs: &signs, at: 0 };
     let value = reader.value(0)?;
-    (reader.peek() == None).then_some(value)
+    reader.peek().is_none().then_some(value)
 }
 
 impl Literal {
