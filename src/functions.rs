@@ -6,7 +6,7 @@ use crate::operator::Function;
 use crate::ops::blocks::pointwise;
 use crate::ops::{
     activation, average_pool, batch_norm, clip, conv, erf, extremum, gelu, global_pool, hard_sigmoid, hard_swish, leaky_relu, lrn,
-    max_pool, normalization, pow, prelu, reduce, reduce_formula, relu, sigmoid, softmax, softplus, softsign, tanh,
+    max_pool, normalization, pow, prelu, reduce, reduce_formula, relu, resize, sigmoid, softmax, softplus, softsign, tanh,
 };
 use crate::optim::{adamw, clip as clip_norm, ema, lars, sgd, spd};
 use crate::penalty::{self, gl_sp, gl_sp_fisher, l1_sp, l2, l2_sp, l2_sp_fisher};
@@ -37,6 +37,7 @@ pub static FUNCTIONS: &[&Function] = &[
     &reduce::MAX_GRAD,
     &reduce_formula::GRAD,
     &relu::GRAD,
+    &resize::GRAD,
     &sigmoid::GRAD,
     &softmax::GRAD,
     &softmax::LOG_GRAD,
@@ -51,6 +52,7 @@ pub static FUNCTIONS: &[&Function] = &[
     &activation::MISH.function,
     &activation::SWISH.function,
     &batch_norm::TRAIN,
+    &resize::RESIZE,
     &gelu::GELU,
     &lrn::FORWARD,
     &normalization::GROUP,

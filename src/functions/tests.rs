@@ -71,6 +71,14 @@ fn of_operators(graph: &mut Graph) {
     gradients(graph, "PRelu", Attrs::new(), &[Tensor::zeros(DType::F32, &[3, 1, 1])]);
     gradients(graph, "Pow", Attrs::new(), &[Tensor::zeros(DType::F32, &[6])]);
     gradients(graph, "Max", Attrs::new(), &[Tensor::zeros(DType::F32, &[6])]);
+    let resized = attrs([
+        ("axes", Attr::Ints(vec![2, 3])),
+        ("sizes", Attr::Ints(vec![9, 3])),
+        ("scales", Attr::Floats(vec![1.5, 0.5])),
+        ("mode", Attr::String("linear".into())),
+        ("coordinates", Attr::String("half_pixel".into())),
+    ]);
+    gradients(graph, "Resize", resized, &[]);
     gradients(graph, "RMSNormalization", Attrs::new(), &[Tensor::zeros(DType::F32, &[6])]);
 }
 

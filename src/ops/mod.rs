@@ -47,6 +47,7 @@ pub(crate) mod reduce;
 pub(crate) mod reduce_formula;
 pub(crate) mod relu;
 pub(crate) mod reshape;
+pub(crate) mod resize;
 pub(crate) mod scatter;
 pub(crate) mod select;
 pub(crate) mod shape;

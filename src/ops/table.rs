@@ -3,8 +3,8 @@
 use super::{
     abs, activation, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div,
     einsum, erf, exp, expand, extremum, gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log,
-    lp, lrn, matmul, max_pool, modulo, mul, neg, normalization, not, pad, pow, prelu, reduce, reduce_formula, relu, reshape, scatter,
-    select, shape, sigmoid, slice, softmax, softplus, softsign, split, sqrt, steps, sub, sum, tanh, transpose, trigonometry,
+    lp, lrn, matmul, max_pool, modulo, mul, neg, normalization, not, pad, pow, prelu, reduce, reduce_formula, relu, reshape, resize,
+    scatter, select, shape, sigmoid, slice, softmax, softplus, softsign, split, sqrt, steps, sub, sum, tanh, transpose, trigonometry,
 };
 use crate::ir::{Attrs, Node, ValueId};
 use crate::operator::{Builder, Known, Operator, Rule, View, fold};
@@ -135,6 +135,8 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &reshape::Flatten,
     &reshape::Reshape,
     &reshape::Squeeze,
+    &resize::Resize,
+    &resize::Upsample,
     &reshape::Unsqueeze,
     &scatter::Scatter,
     &scatter::ScatterElements,

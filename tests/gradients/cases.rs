@@ -13,6 +13,8 @@ pub enum Input {
     },
     /// An initializer that is not differentiated.
     Fixed(Tensor),
+    /// The same without conversion to the precision of the run.
+    Exactly(Tensor),
     Absent,
 }
 
@@ -63,6 +65,19 @@ impl Case {
 
     pub fn fixed(mut self, tensor: Tensor) -> Self {
         self.inputs.push(Input::Fixed(tensor));
+        self
+    }
+
+    /// An initializer of its own element type in every run.
+    pub fn exactly(mut self, tensor: Tensor) -> Self {
+        self.note.push_str(&format!("{:?} ", tensor.to_f64().unwrap_or_default()));
+        self.inputs.push(Input::Exactly(tensor));
+        self
+    }
+
+    pub fn attribute(mut self, attribute: AttributeProto) -> Self {
+        self.note.push_str(attribute.name());
+        self.attributes.push(attribute);
         self
     }
 
@@ -164,6 +179,7 @@ pub fn cases() -> Vec<Case> {
         .collect();
     all.extend(super::indexing::cases());
     all.extend(super::products::cases());
+    all.extend(super::resizing::cases());
     all
 }
 

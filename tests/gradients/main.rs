@@ -10,6 +10,7 @@ mod indexing;
 mod kinks;
 mod originals;
 mod products;
+mod resizing;
 #[path = "../shared/mod.rs"]
 mod shared;
 
@@ -47,6 +48,7 @@ fn source(case: &Case, dtype: DType, values: &[Tensor]) -> SourceModel {
         match input {
             Input::Absent => {}
             Input::Fixed(tensor) => graph.initializer.push(to_proto(name, &cast(tensor, dtype))),
+            Input::Exactly(tensor) => graph.initializer.push(to_proto(name, tensor)),
             Input::Float { .. } => {
                 let value = values.next().unwrap();
                 if graph.input.is_empty() {

@@ -53,5 +53,5 @@ fn the_forward_pass_is_the_models_own() {
         Ok(())
     });
     let all = super::cases::cases().len();
-    assert!(compared.get() * 10 >= all * 9, "only {} of {all} cases could be compared", compared.get());
+    assert!(compared.get() * 100 >= all * 97, "only {} of {all} cases could be compared", compared.get());
 }
