@@ -42,6 +42,7 @@ fields! {
     SINGULAR_VALUES "regularizers.singular_values",
     KEEP_HEAD "head = keep",
     CLASSES "head.classes",
+    ADD_HEAD "add_head",
     HEAD_MAP "head_map",
     CLASS_NAMES "classes",
     FREEZE "freeze",

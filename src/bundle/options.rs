@@ -140,6 +140,8 @@ pub struct Options {
     pub regularizers: Vec<Regularizer>,
     /// What becomes of the classifier.
     pub head: HeadOption,
+    /// The new head is put behind the features that the network ends with, instead of in the place of a head.
+    pub add_head: bool,
     /// Text file that says which classes of a new head start as copies of which of the old.
     pub head_map: Option<PathBuf>,
     /// Glob patterns on names and aliases of parameters that stay as they are.
@@ -198,6 +200,7 @@ impl Default for Options {
             fisher: None,
             regularizers: vec![],
             head: HeadOption::Keep,
+            add_head: false,
             head_map: None,
             freeze: vec![],
             freeze_stages: 0,

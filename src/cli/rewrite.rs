@@ -84,6 +84,9 @@ pub struct Args {
     /// `keep` trains the classifier that is there (the default without --classes)
     #[arg(long, value_parser = ["keep"])]
     head: Option<String>,
+    /// Put the new head behind the features that the network ends with, pooled and flattened where needed, instead of in the place of a head
+    #[arg(long, requires = "classes")]
+    add_head: bool,
     /// Start rows of a new head as copies of the old one's: lines of `new class = old class`, as names or numbers
     #[arg(long, value_name = "FILE", requires = "classes")]
     head_map: Option<PathBuf>,
@@ -218,6 +221,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         fisher: args.fisher.clone(),
         regularizers: regularizers(args)?,
         head: args.classes.map_or(HeadOption::Keep, HeadOption::Classes),
+        add_head: args.add_head,
         head_map: args.head_map.clone(),
         freeze: args.freeze.clone(),
         freeze_stages: args.freeze_stages,

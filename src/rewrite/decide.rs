@@ -1,5 +1,7 @@
 //! Decides what becomes of each parameter, from the network and the options.
 
+use super::add_head::{self, Extended};
+use super::head::Head;
 use super::patterns::is_match;
 use super::plan::{Plan, Planned};
 use super::prediction::Prediction;
@@ -32,40 +34,8 @@ pub(super) struct Decided {
 /// Decides every role.
 pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     let options = recipe.options;
-    let mut imported = original.at(options.batch)?;
-    // For any number of images the two axes of an output are told apart even where they have one length.
-    let chosen = outputs::choose(original.base(), options.prediction.as_deref())?;
-    let mut prediction = Prediction::at(&imported.graph, chosen.index)?;
-    let mut head = head::head_behind(&imported, &prediction);
-    let (mut new_names, mut replaced) = (vec![], None);
-    if let HeadOption::Classes(classes) = options.head {
-        let found = head.as_ref().map_err(|e| Error::model(format!("{} {classes} cannot be done: {e}", Field::CLASSES)))?;
-        let mut source = original.source().clone();
-        let copies = match &options.head_map {
-            Some(path) => head_map::read(path, &source, &options.classes, classes, found.classes)?,
-            None => vec![],
-        };
-        let tensors = head::replace(&mut source, &imported, found, classes, options.seed, &copies)?;
-        let mut other = match head::spliced(original, &prediction, &source, &tensors, classes) {
-            Some(network) => network,
-            None => network(source, options)?,
-        };
-        other.declare_outputs(shapes::declare);
-        imported = other.at(options.batch)?;
-        prediction = Prediction::at(&imported.graph, prediction.index)?;
-        if prediction.tail.scores() != classes {
-            return Err(Error::model(format!(
-                "{} {classes} cannot be done: behind the classifier `{}` the model has its number of classes written down in a way that gives {} scores \
-                 then. Export it with shapes that are computed",
-                Field::CLASSES,
-                found.node,
-                prediction.tail.scores()
-            )));
-        }
-        head = head::head_behind(&imported, &prediction);
-        new_names = tensors.into_iter().map(|(name, _)| name).collect();
-        replaced = Some(other);
-    }
+    let Headed { mut imported, prediction, head, new_names, replaced } =
+        if options.add_head { added(original, options)? } else { found(original, options)? };
     take_up(&mut imported, options);
     let loss = data_loss(options, &prediction)?;
     let classes = loss::class_count(prediction.tail.scores());
@@ -139,6 +109,70 @@ fn take_up(imported: &mut Imported, options: &Options) {
         imported.fixed.drain(..).partition(|f: &FixedConstant| f.why.can_be_trained() && named.iter().any(|p| is_match(p, &f.parameter)));
     imported.fixed = left;
     imported.parameters.extend(Vec::into_iter(taken).map(|f| f.parameter));
+}
+
+/// The network with the classifier that is trained.
+struct Headed {
+    imported: Imported,
+    prediction: Prediction,
+    head: Result<Head>,
+    /// Parameters of a new classifier.
+    new_names: Vec<String>,
+    /// The network, where it is another than the one that was given.
+    replaced: Option<Network>,
+}
+
+/// With a classifier behind its features.
+fn added(original: &Network, options: &Options) -> Result<Headed> {
+    let HeadOption::Classes(classes) = options.head else {
+        return Err(Error::option(Field::ADD_HEAD, format!(" needs to know for how many classes: {} N", Field::CLASSES)));
+    };
+    let Extended { source, index, parameters } = add_head::extended(original, options.prediction.as_deref(), classes, options.seed)?;
+    let mut other = network(source, options)?;
+    other.declare_outputs(shapes::declare);
+    let imported = other.at(options.batch)?;
+    let prediction = Prediction::at(&imported.graph, index)?;
+    let head = head::head_behind(&imported, &prediction);
+    Ok(Headed { imported, prediction, head, new_names: parameters, replaced: Some(other) })
+}
+
+/// With the classifier that it has, or another one in its place.
+fn found(original: &Network, options: &Options) -> Result<Headed> {
+    let mut imported = original.at(options.batch)?;
+    // For any number of images the two axes of an output are told apart even where they have one length.
+    let chosen = outputs::choose(original.base(), options.prediction.as_deref())?;
+    let mut prediction = Prediction::at(&imported.graph, chosen.index)?;
+    let mut head = head::head_behind(&imported, &prediction);
+    let (mut new_names, mut replaced) = (vec![], None);
+    if let HeadOption::Classes(classes) = options.head {
+        let found = head.as_ref().map_err(|e| Error::model(format!("{} {classes} cannot be done: {e}", Field::CLASSES)))?;
+        let mut source = original.source().clone();
+        let copies = match &options.head_map {
+            Some(path) => head_map::read(path, &source, &options.classes, classes, found.classes)?,
+            None => vec![],
+        };
+        let tensors = head::replace(&mut source, &imported, found, classes, options.seed, &copies)?;
+        let mut other = match head::spliced(original, &prediction, &source, &tensors, classes) {
+            Some(network) => network,
+            None => network(source, options)?,
+        };
+        other.declare_outputs(shapes::declare);
+        imported = other.at(options.batch)?;
+        prediction = Prediction::at(&imported.graph, prediction.index)?;
+        if prediction.tail.scores() != classes {
+            return Err(Error::model(format!(
+                "{} {classes} cannot be done: behind the classifier `{}` the model has its number of classes written down in a way that gives {} scores \
+                 then. Export it with shapes that are computed",
+                Field::CLASSES,
+                found.node,
+                prediction.tail.scores()
+            )));
+        }
+        head = head::head_behind(&imported, &prediction);
+        new_names = tensors.into_iter().map(|(name, _)| name).collect();
+        replaced = Some(other);
+    }
+    Ok(Headed { imported, prediction, head, new_names, replaced })
 }
 
 /// The loss that is asked for, or that fits the network's last activation.

@@ -76,9 +76,10 @@ pub fn head_behind(imported: &Imported, prediction: &Prediction) -> Result<Head>
         value = next;
     }
     Err(Error::model(format!(
-        "no classifier was found: going back from the output, spgraph looked at {} and met no Gemm, MatMul or 1×1 Conv with a constant weight. Keep the head with {}",
+        "no classifier was found: going back from the output, spgraph looked at {} and met no Gemm, MatMul or 1×1 Conv with a constant weight. Keep the head with {}, or put a new one behind the output with {}",
         if seen.is_empty() { "nothing".to_string() } else { seen.join(", ") },
-        Field::KEEP_HEAD
+        Field::KEEP_HEAD,
+        Field::ADD_HEAD
     )))
 }
 

@@ -1,6 +1,7 @@
 //! The recipe: from a source model and options to what a training is. Options are checked once (`resolve`), become a plan for each parameter
 //! (`decide`), and with it graphs (`backward`, `update`, `graphs`), which together are the product.
 
+mod add_head;
 mod backward;
 mod channel_attention;
 mod decide;

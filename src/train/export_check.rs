@@ -1,13 +1,14 @@
 //! What is exported is what was measured: an exported file is run beside the run's own network before it gets its name.
 //!
 //! The run's network (`eval.onnx` with the run's state) is computed once, by the runtime that evaluation takes; the exported file by every runtime
-//! that is there, loaded as anyone would load it. Both see the same images: standard normal noise, about what normalised images are.
+//! that is there, loaded as anyone would load it, at the same time. Both see the same images: standard normal noise, about what normalised images are.
 
 use crate::bundle::Bundle;
-use crate::engine::{self, EngineChoice, EngineOptions, GraphPort, Kernels, PortDim, Session};
+use crate::engine::{self, EngineChoice, EngineEntry, EngineOptions, GraphPort, Kernels, PortDim};
 use crate::error::{Error, Result};
+use crate::import::declared_type;
 use crate::ir::{DType, Tensor};
-use crate::onnx::{self, half};
+use crate::onnx::{self, half, pb};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::path::Path;
@@ -55,42 +56,50 @@ pub(super) fn check(bundle: &Bundle, state: &[Tensor], file: &Path) -> Result<Ag
 
 /// Runs the file by every runtime that can; fails where one disagrees.
 fn run_all(bundle: &Bundle, state: &[Tensor], file: &Path, tolerance: f64) -> Result<Agreement> {
-    let mut network = engine::open(&EngineOptions::default())?.load(&bundle.eval())?;
-    let mut expected: Option<(Tensor, Vec<Tensor>)> = None;
-    let mut agreement = Agreement { engines: vec![], images: 0, absent: vec![] };
-    for entry in &engine::ENGINES {
-        let options = EngineOptions { choice: entry.choice, kernels: standard(entry.choice), ..EngineOptions::default() };
-        let loaded = engine::open(&options).and_then(|engine| Ok((engine.load(file)?, engine.describe())));
-        let (mut exported, name) = match loaded {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                agreement.absent.push(format!("{}: {}", entry.name, first_sentence(&error.to_string())));
-                continue;
-            }
+    let exported = onnx::open(file)?;
+    let (dtype, counts) = (input(exported.graph()?)?.0, batch(onnx::open(bundle.eval())?.graph()?, exported.graph()?)?);
+    drop(exported);
+    let images = images(bundle, counts.network, dtype)?;
+    let own = first(&images, counts.exported)?.cast(dtype)?;
+    // Loading takes most of the time: all at once.
+    let (expected, found) = std::thread::scope(|scope| {
+        let run = |entry: &'static EngineEntry| {
+            let own = &own;
+            (entry.name, scope.spawn(move || run_file(entry.choice, file, own)))
         };
-        let count = batch(network.as_ref(), exported.as_ref());
-        if expected.is_none() {
-            let images = images(bundle, count.network, input(exported.as_ref())?.dtype)?;
-            let outputs = run_network(bundle, state, network.as_mut(), &images)?;
-            expected = Some((images, outputs));
-        }
-        let Some((images, outputs)) = &expected else { continue };
-        let port = input(exported.as_ref())?.clone();
-        let own = first(images, count.exported)?.cast(port.dtype)?;
-        let found = match exported.run(&[(port.name.as_str(), &own)]) {
+        let runs: Vec<_> = engine::ENGINES.iter().map(run).collect();
+        let expected = run_network(bundle, state, &images);
+        let crashed = || Err(Error::engine("it crashed"));
+        (expected, runs.into_iter().map(|(name, run)| (name, run.join().unwrap_or_else(|_| crashed()))).collect::<Vec<_>>())
+    });
+    let expected = expected?;
+    let mut agreement = Agreement { engines: vec![], images: counts.exported.min(counts.network), absent: vec![] };
+    for (name, found) in found {
+        let (ports, found, engine) = match found {
             Ok(found) => found,
             Err(error) => {
-                agreement.absent.push(format!("{}: {}", entry.name, first_sentence(&error.to_string())));
+                agreement.absent.push(format!("{name}: {}", error.to_string().lines().next().unwrap_or_default()));
                 continue;
             }
         };
-        let shown = count.exported.min(count.network);
-        let difference = compare(&exported.signature().outputs, &found, outputs, shown, tolerance)
-            .map_err(|why| Error::training(format!("the exported model does not give what the network gives that was trained: {why} ({name}). Nothing was written; this is a fault, of the template in the bundle or of spgraph")))?;
-        agreement.images = shown;
-        agreement.engines.push((name, difference));
+        let difference = compare(&ports, &found, &expected, agreement.images, tolerance).map_err(|why| {
+            Error::training(format!(
+                "the exported model does not give what the network gives that was trained: {why} ({engine}). Nothing was written; this is a \
+                 fault, of the template in the bundle or of spgraph"
+            ))
+        })?;
+        agreement.engines.push((engine, difference));
     }
     Ok(agreement)
+}
+
+/// What the file declares about its outputs, what it gives, and who computed it.
+fn run_file(choice: EngineChoice, file: &Path, images: &Tensor) -> Result<(Vec<GraphPort>, Vec<Tensor>, String)> {
+    let engine = engine::open(&EngineOptions { choice, kernels: standard(choice), ..EngineOptions::default() })?;
+    let mut session = engine.load(file)?;
+    let name = session.signature().inputs.first().ok_or_else(|| Error::model("the exported model has no input"))?.name.clone();
+    let found = session.run(&[(name.as_str(), images)])?;
+    Ok((session.signature().outputs.clone(), found, engine.describe()))
 }
 
 /// Others have no native kernels.
@@ -98,12 +107,11 @@ fn standard(choice: EngineChoice) -> Kernels {
     if choice == EngineChoice::Ort { Kernels::Standard } else { Kernels::Auto }
 }
 
-fn first_sentence(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
-}
-
-fn input(session: &dyn Session) -> Result<&GraphPort> {
-    session.signature().inputs.first().ok_or_else(|| Error::model("the exported model has no input"))
+/// Element type and declared batch of the input for images.
+fn input(graph: &pb::GraphProto) -> Result<(DType, Option<usize>)> {
+    let info = graph.input.iter().find(|i| !graph.initializer.iter().any(|t| t.name() == i.name()));
+    let (dtype, dims) = info.and_then(declared_type).ok_or_else(|| Error::model("the exported model has no input of a known type"))?;
+    Ok((dtype, dims.first().copied().flatten()))
 }
 
 /// Images in a call of the run's network and of the exported file.
@@ -113,16 +121,12 @@ struct Counts {
 }
 
 /// Two images where any number will do, so that a number that is written down is seen.
-fn batch(network: &dyn Session, exported: &dyn Session) -> Counts {
-    let fixed = |session: &dyn Session| match session.signature().inputs.first().and_then(|i| i.dims.as_ref()?.first()) {
-        Some(PortDim::Known(n)) => Some(*n),
-        _ => None,
-    };
-    match (fixed(network), fixed(exported)) {
+fn batch(network: &pb::GraphProto, exported: &pb::GraphProto) -> Result<Counts> {
+    Ok(match (input(network)?.1, input(exported)?.1) {
         (None, None) => Counts { network: 2, exported: 2 },
         (Some(n), None) | (None, Some(n)) => Counts { network: n, exported: n },
         (Some(network), Some(exported)) => Counts { network, exported },
-    }
+    })
 }
 
 /// Standard normal noise; of a network that takes bytes any bytes.
@@ -154,7 +158,21 @@ fn first(images: &Tensor, count: usize) -> Result<Tensor> {
     Ok(Tensor::from_floats(DType::F64, &shape, &taken))
 }
 
-fn run_network(bundle: &Bundle, state: &[Tensor], network: &mut dyn Session, images: &Tensor) -> Result<Vec<Tensor>> {
+/// What the run's network gives for the images, from the runtime that evaluation takes, or from another one where that cannot.
+fn run_network(bundle: &Bundle, state: &[Tensor], images: &Tensor) -> Result<Vec<Tensor>> {
+    let choices = std::iter::once(EngineChoice::Auto).chain(engine::ENGINES.iter().map(|e| e.choice));
+    let mut failed = None;
+    for choice in choices {
+        match run_network_on(choice, bundle, state, images) {
+            Ok(found) => return Ok(found),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    Err(failed.unwrap_or_else(|| Error::engine("there is no runtime")))
+}
+
+fn run_network_on(choice: EngineChoice, bundle: &Bundle, state: &[Tensor], images: &Tensor) -> Result<Vec<Tensor>> {
+    let mut network = engine::open(&EngineOptions { choice, ..EngineOptions::default() })?.load(&bundle.eval())?;
     let port = &bundle.manifest.data.input;
     let images = images.cast(port.dtype)?;
     let wanted: Vec<String> = network.signature().input_names().into_iter().map(String::from).collect();

@@ -2,6 +2,7 @@
 
 use super::models::{CLASSES, Net, int, list, step};
 use spgraph::artifact::make_bundle;
+use spgraph::bundle::manifest::Role;
 use spgraph::bundle::{Bundle, HeadOption, Options};
 use spgraph::import::BatchSize;
 use spgraph::onnx::{self, pb};
@@ -123,4 +124,34 @@ fn no_classifier_is_taken_from_the_middle_of_a_network() {
     residual.output(&sum, &[0, CLASSES as i64]);
     let refusal = step(&residual, &options).unwrap_err();
     assert!(refusal.contains("Add"), "{refusal}");
+}
+
+/// A backbone gets a classifier behind its features, which is trained and exported.
+#[test]
+fn a_head_is_added_to_features() {
+    let options = Options { head: HeadOption::Classes(4), add_head: true, ..options() };
+    let refusal = step(&net(&["features", "flat"]), &options).unwrap_err();
+    assert!(refusal.contains("`features` float32[N, 5]") && refusal.contains("option `prediction`"), "{refusal}");
+    let named = Options { prediction: Some("features".into()), ..options.clone() };
+    for (outputs, options, index) in [(&["features"][..], &options, 0), (&["p", "features"], &named, 1)] {
+        let work = tempfile::tempdir().unwrap();
+        let (model, dir, out) = (work.path().join("net.onnx"), work.path().join("bundle"), work.path().join("out.onnx"));
+        net(outputs).write(&model);
+        make_bundle(&model, &dir, options, false).unwrap();
+        export_tuned(&Subject::open(&dir).unwrap(), RunState::Final, &out, false).unwrap();
+        let found = declared(&onnx::open(&out).unwrap().proto);
+        assert_eq!(found[index], ("logits".to_string(), vec!["batch".to_string(), "4".to_string()]));
+        let m = Bundle::open(&dir).unwrap().manifest;
+        let new: Vec<&str> = m.state.iter().filter(|s| s.role == Role::New).map(|s| s.name.as_str()).collect();
+        assert_eq!((new, m.class_count), (vec!["head.weight", "head.bias"], Some(4)));
+        // The linear layer is the one that a network written with it would have.
+        let mut whole = net(outputs);
+        let proto = onnx::open(&out).unwrap().proto.graph.unwrap();
+        whole.initializers.extend(proto.initializer.iter().filter(|t| t.name().starts_with("head.")).cloned());
+        whole.node("Gemm", &["features", "head.weight", "head.bias"], "logits", vec![int("transB", 1)]);
+        whole.outputs[index] = ("logits".into(), vec![0, 4]);
+        let kept = Options { prediction: Some("logits".into()), head: HeadOption::Keep, add_head: false, ..options.clone() };
+        let losses = |found: Vec<(String, Vec<f64>)>| found.into_iter().find(|(name, _)| name == "data_loss").unwrap();
+        assert_eq!(losses(step(&net(outputs), options).unwrap()), losses(step(&whole, &kept).unwrap()));
+    }
 }

@@ -1,0 +1,98 @@
+//! A classifier for a network that ends with features: pooling and flattening as needed, and a linear layer.
+
+use super::prediction::names;
+use crate::error::{Error, Result};
+use crate::field::Field;
+use crate::import::Network;
+use crate::ir::{DType, Dim, Tensor, TensorType};
+use crate::onnx::{SourceModel, attributes as a, half, pb, to_proto};
+use rand::{RngExt, SeedableRng};
+use std::collections::HashSet;
+
+/// A model with a classifier behind one of its outputs, in whose place the logits are given out.
+pub(super) struct Extended {
+    pub source: SourceModel,
+    /// The output's place.
+    pub index: usize,
+    /// The names of the weight and the bias.
+    pub parameters: Vec<String>,
+}
+
+/// Puts a linear layer for `classes` classes behind the output of that name, or behind the only one, initialised as PyTorch's `Linear`: uniform
+/// in ±1/√features.
+pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, seed: u64) -> Result<Extended> {
+    let refused = |why: String| Error::option(Field::ADD_HEAD, why);
+    let (graph, mut source) = (&network.base().graph, network.source().clone());
+    let index = match (output, graph.outputs.len()) {
+        (Some(name), _) => graph.outputs.iter().position(|&o| graph.name_of(o) == name),
+        (None, 1) => Some(0),
+        (None, _) => None,
+    };
+    let index = index.ok_or_else(|| {
+        refused(format!(" needs the output with the features: name one of {} with {}", names(graph).join(", "), Field::PREDICTION))
+    })?;
+    if half::is_in(&source.proto) {
+        return Err(refused(" is not there for half precision: convert the model to float32 first".into()));
+    }
+    let ty = graph.ty(graph.outputs[index]).clone();
+    let (features, pooled) = match ty.shape[..] {
+        [_, Dim::Known(features)] => (features, false),
+        [_, Dim::Known(features), Dim::Known(height), Dim::Known(width)] => (features, height * width > 1),
+        _ => {
+            return Err(refused(format!(
+                " needs features [N, D] or maps [N, D, H, W], and `{}` is {ty}",
+                graph.name_of(graph.outputs[index])
+            )));
+        }
+    };
+    if !matches!(ty.dtype, DType::F32 | DType::F64) {
+        return Err(refused(format!(" needs features of floating-point numbers, and `{}` is {ty}", graph.name_of(graph.outputs[index]))));
+    }
+    let old_ir = source.proto.ir_version.is_some_and(|v| v < 4);
+    let proto = source.proto.graph.as_mut().ok_or_else(|| Error::model("the model has no graph"))?;
+    let mut taken: HashSet<String> = proto.node.iter().flat_map(|n| n.output.iter().chain(&n.name).cloned()).collect();
+    taken.extend(proto.initializer.iter().map(|t| t.name().to_string()).chain(proto.input.iter().map(|i| i.name().to_string())));
+    let mut fresh = |name: &str| {
+        let mut name = name.to_string();
+        while !taken.insert(name.clone()) {
+            name.push('_');
+        }
+        name
+    };
+    let mut at = proto.output.get(index).map(|o| o.name().to_string()).unwrap_or_default();
+    let mut node = |op: &str, inputs: Vec<String>, output: String, attribute: Vec<pb::AttributeProto>| {
+        proto.node.push(pb::NodeProto {
+            name: Some(format!("/{output}/{op}")),
+            op_type: Some(op.into()),
+            input: inputs,
+            output: vec![output.clone()],
+            attribute,
+            ..Default::default()
+        });
+        output
+    };
+    if pooled {
+        at = node("GlobalAveragePool", vec![at], fresh("head.pooled"), vec![]);
+    }
+    if ty.rank() > 2 {
+        at = node("Flatten", vec![at], fresh("head.features"), vec![a::attr_int("axis", 1)]);
+    }
+    let (weight, bias) = (fresh("head.weight"), fresh("head.bias"));
+    let logits = node("Gemm", vec![at, weight.clone(), bias.clone()], fresh("logits"), vec![a::attr_int("transB", 1)]);
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let bound = 1.0 / (features as f64).sqrt();
+    for (name, shape) in [(&weight, vec![classes, features]), (&bias, vec![classes])] {
+        let values: Vec<f64> = (0..shape.iter().product()).map(|_| rng.random_range(-bound..bound)).collect();
+        let tensor = Tensor::from_floats(ty.dtype, &shape, &values);
+        proto.initializer.push(to_proto(name, &tensor));
+        // Up to IR version 3 every initializer is also declared as an input.
+        if old_ir {
+            proto.input.push(crate::emit::value_info(name, &tensor.ty()));
+        }
+    }
+    let declared = TensorType { dtype: ty.dtype, shape: vec![Dim::Known(1), Dim::Known(classes)] };
+    if let Some(output) = proto.output.get_mut(index) {
+        *output = crate::emit::value_info(&logits, &declared);
+    }
+    Ok(Extended { source, index, parameters: vec![weight, bias] })
+}
