@@ -15,7 +15,7 @@ use crate::emit::{self, Dialect};
 use crate::error::{Error, Refusal, Result};
 use crate::grad;
 use crate::import::{BatchSize, Imported, Network, Parameter};
-use crate::ir::{Attr, Attrs, DType, Dim, Graph, Tensor, TensorType, ValueId};
+use crate::ir::{Attr, Attrs, DType, Dim, Graph, Node, Tensor, TensorType, ValueId};
 use crate::onnx::pb;
 use crate::operator::{Builder, Grad, PerSample, Rule, Samples, Status, View, fixed};
 use crate::ops::table;
@@ -59,6 +59,9 @@ pub struct FisherGraph {
     pub graph: Graph,
     /// In the order of the outputs.
     pub parameters: Vec<Measured>,
+    /// What people call the parameters that are not measured: there is no rule for the gradients of single samples where they are used, and they
+    /// are no weights.
+    pub left_out: Vec<String>,
     /// The name of the input for images, `[rows, C, H, W]`.
     pub input: String,
     /// `[rows]`, 1 for a row that counts, else 0.
@@ -98,7 +101,7 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
     let dtype = graph.ty(logits).dtype;
     let (nodes, values) = (graph.nodes.len(), graph.values.len());
 
-    let uses = uses(&graph, &parameters)?;
+    let (uses, mut left_out) = uses(&graph, &parameters)?;
     let mut wanted: Vec<ValueId> = uses.keys().map(|&node| graph.nodes[node].outputs[0]).collect();
     let seed = wide.input("cotangent", wide.ty(logits).clone());
     let found = grad::backward(&mut wide, &[(logits, seed)], &wanted)?;
@@ -131,6 +134,9 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
         b.scope(format!("{}.samples", node.name));
         let samples = Samples { grad: Grad { node: node.clone(), dy: vec![Some(dy)], needs: needs.clone() }, rows, copies };
         match operator.per_sample(&mut b, &samples) {
+            Err(_) if no_weight(&parameters, &node, needs) => {
+                left_out.extend(node.inputs.iter().zip(needs).filter(|(_, needed)| **needed).filter_map(|(v, _)| *v));
+            }
             Err(reason) => refusals.push(Refusal { node: node.name.clone(), op: node.op_type.clone(), reason }),
             Ok(list) => {
                 for (input, part) in node.inputs.iter().zip(list) {
@@ -146,7 +152,8 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
     }
 
     let (mut measured, mut traces) = (vec![], vec![]);
-    for p in parameters.iter().filter(|p| !p.kind.is_buffer()) {
+    let of_interest = |p: &&Parameter| !p.kind.is_buffer() && !left_out.contains(&p.value);
+    for p in parameters.iter().filter(of_interest) {
         // What the output does not depend on is no trainable parameter.
         let Some(parts) = parts.get(&p.value) else { continue };
         let (sum, trace) = squares(&mut graph, p, parts, shape).map_err(failed("squares"))?;
@@ -172,15 +179,23 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
         selector: graph.name_of(selector).to_string(),
         graph,
         parameters: measured,
+        left_out: parameters.iter().filter(|p| left_out.contains(&p.value)).map(|p| p.alias.clone()).collect(),
         dtype,
     })
 }
 
-/// The nodes that read parameters, with what each reads. Fails on nodes that have no rule for that.
-fn uses(graph: &Graph, parameters: &[Parameter]) -> Result<BTreeMap<usize, Vec<bool>>> {
+/// Whether none of the needed inputs is a weight, which the penalties act on by default.
+fn no_weight(parameters: &[Parameter], node: &Node, needs: &[bool]) -> bool {
+    let weight = |v: ValueId| parameters.iter().any(|p| p.value == v && p.kind.is_weight());
+    !node.inputs.iter().zip(needs).any(|(v, needed)| *needed && v.is_some_and(weight))
+}
+
+/// The nodes that read parameters, with what each reads, and parameters that no rule measures. Fails on nodes that read weights and have no
+/// rule for that.
+fn uses(graph: &Graph, parameters: &[Parameter]) -> Result<(BTreeMap<usize, Vec<bool>>, HashSet<ValueId>)> {
     let trained: HashSet<ValueId> = parameters.iter().filter(|p| !p.kind.is_buffer()).map(|p| p.value).collect();
     let mut found = BTreeMap::new();
-    let mut refusals = vec![];
+    let (mut left_out, mut refusals) = (HashSet::new(), vec![]);
     for (index, node) in graph.nodes.iter().enumerate() {
         let needs: Vec<bool> = node.inputs.iter().map(|i| i.is_some_and(|i| trained.contains(&i))).collect();
         if !needs.contains(&true) {
@@ -188,12 +203,16 @@ fn uses(graph: &Graph, parameters: &[Parameter]) -> Result<BTreeMap<usize, Vec<b
         }
         let operator = table::find(&node.op_type).filter(|o| o.status() == Status::Differentiable);
         if operator.is_none_or(|o| o.parameters(&View { graph, node }).is_empty()) {
+            if no_weight(parameters, node, &needs) {
+                left_out.extend(node.inputs.iter().zip(&needs).filter(|(_, needed)| **needed).filter_map(|(v, _)| *v));
+                continue;
+            }
             let reason = "it reads a parameter of another layer, and has no rule for the gradients of single samples".into();
             refusals.push(Refusal { node: node.name.clone(), op: node.op_type.clone(), reason });
         }
         found.insert(index, needs);
     }
-    if refusals.is_empty() { Ok(found) } else { Err(Error::Unsupported(refusals)) }
+    if refusals.is_empty() { Ok((found, left_out)) } else { Err(Error::Unsupported(refusals)) }
 }
 
 /// `[rows·copies, K]`: the cotangents of the logits, image by image.

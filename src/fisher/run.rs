@@ -110,6 +110,13 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     let dataset: Arc<dyn Dataset> = Arc::new(ImageDataset::new(folder, recipe, Augment::NONE, 0));
     let plan = EstimatePlan { mode, classes: subject.classes, samples, seed: options.seed, shape, workers: options.workers };
     let mut estimator = Estimator::new(&network, plan, dataset, engine.as_ref())?;
+    if let [first, ..] = &estimator.graph().left_out[..] {
+        let count = estimator.graph().left_out.len();
+        progress.note(&format!(
+            "{count} parameters that are no weights are left out ({first}{}): where they are used there is no rule for the gradients of single images",
+            if count > 1 { ", …" } else { "" }
+        ));
+    }
     if let Some(path) = &options.graph {
         onnx::write_to(OutputFile::create(path, replace)?, &estimator.graph().model()?)?;
     }
