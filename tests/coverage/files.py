@@ -17,7 +17,7 @@ import zipfile
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "python"))
@@ -71,74 +71,69 @@ def judge(path, options, scratch):
     if done.returncode:
         text = done.stderr.strip()
         return ("refused", "; ".join(line.strip() for line in text.removeprefix("error: ").splitlines()[:3])) if done.returncode in (1, 2) and "panicked" not in text else ("wrong", text)
-    bundle, original = Bundle(scratch), onnx.load(path)
+    bundle = Bundle(scratch)
     random = np.random.default_rng(0)
     images = random.random(bundle.manifest["data"]["input"]["shape"]).astype(np.float32)
     target = random.integers(0, min(2, bundle.manifest["class_count"]), BATCH)
-    start = bundle.start()
-    feeds = bundle.feeds(start, images, target)
-    said = bundle.graph("eval")(feeds)
-    expected = outputs(original, images)
-    apart = max(float(np.abs(said[n] - v).max() / max(np.abs(v).max(), 1e-9)) for n, v in expected.items())
+    feeds = bundle.feeds(bundle.start(), images, target)
     gradients = bundle.gradients(bundle.graph("grad")(feeds))
+    original = Original(onnx.load(path), gradients)
+    missing = gradients.keys() - original.weights.keys()
+    if missing:
+        return "wrong", f"not in the source: {', '.join(sorted(missing))}"
+    said, expected = bundle.graph("eval")(feeds), original.outputs(images)
+    apart = max(float(np.abs(said[n] - v).max() / max(np.abs(v).max(), 1e-9)) for n, v in expected.items())
     slopes = [slope(original, gradients, images, target, k) for k in range(DIRECTIONS)]
     worst = max(abs(found - expected) for found, expected in slopes)
     detail = f"outputs within {apart:.0e}, slope within {worst:.0e}, {sum(g.size for g in gradients.values())} elements trained"
     return ("right" if apart < NEAR and worst < SLOPE else "wrong"), detail
 
 
-def softmax(x):
-    e = np.exp(x.astype(np.float64) - x.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
+class Original:
+    """The source in ONNX Runtime, with some of its constants as inputs, so that they can be moved."""
+
+    def __init__(self, model, names):
+        graph = model.graph
+        makers = {n.output[0]: n for n in graph.node if n.op_type == "Constant" and n.output[0] in names}
+        tensors = [t for t in graph.initializer if t.name in names]
+        self.weights = {t.name: numpy_helper.to_array(t) for t in tensors} | {o: numpy_helper.to_array(n.attribute[0].t) for o, n in makers.items()}
+        declared = {i.name for i in graph.input}
+        for thing, list_ in [(t, graph.initializer) for t in tensors] + [(n, graph.node) for n in makers.values()]:
+            list_.remove(thing)
+        for name, value in self.weights.items():
+            if name not in declared:
+                graph.input.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape))
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        [self.image] = [i for i in self.session.get_inputs() if i.name not in self.weights]
+
+    def outputs(self, images, weights=None):
+        """By name; image by image if it takes one."""
+        batches = [images[i : i + 1] for i in range(len(images))] if self.image.shape[0] == 1 else [images]
+        runs = [self.session.run(None, (weights or self.weights) | {self.image.name: b}) for b in batches]
+        return {o.name: np.concatenate(parts) for o, parts in zip(self.session.get_outputs(), zip(*runs))}
+
+    def loss(self, images, target, weights=None):
+        """Cross-entropy of the first output, through a softmax unless it ends in one."""
+        said = next(iter(self.outputs(images, weights).values())).reshape(len(images), -1).astype(np.float64)
+        if not (np.allclose(said.sum(1), 1, atol=1e-4) and said.min() >= 0):
+            said = np.exp(said - said.max(1, keepdims=True))
+            said /= said.sum(1, keepdims=True)
+        return float(-np.log(np.maximum(said[np.arange(len(target)), target], 1e-30)).mean())
 
 
-def outputs(model, images):
-    """What the original says by output, image by image if it takes one."""
-    session = onnxruntime.InferenceSession(model.SerializeToString(), quiet(), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    fixed = session.get_inputs()[0].shape[0] == 1
-    runs = [session.run(None, {name: b}) for b in ([images[i : i + 1] for i in range(len(images))] if fixed else [images])]
-    return {o.name: np.concatenate(parts) for o, parts in zip(session.get_outputs(), zip(*runs))}
-
-
-def quiet():
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return options
-
-
-def probabilities(model, images):
-    """The first output, through a softmax unless it ends in one."""
-    output = next(iter(outputs(model, images).values())).reshape(len(images), -1)
-    return output.astype(np.float64) if np.allclose(output.sum(1), 1, atol=1e-4) and output.min() >= 0 else softmax(output)
-
-
-def slope(model, gradients, images, target, seed):
-    """Found and expected derivative along the gradient, with a sign for each tensor (all alike the first time)."""
+def slope(original, gradients, images, target, seed):
+    """Found and expected derivative along the gradient, with a sign for each tensor (all alike the first time), over the gradient's square."""
     random = np.random.default_rng(seed)
     direction = {n: g.astype(np.float64) * (1 if seed == 0 else random.choice([-1, 1])) for n, g in gradients.items()}
     square = sum(float((g.astype(np.float64) ** 2).sum()) for g in gradients.values())
-    found = sum(float((gradients[n] * d).sum()) for n, d in direction.items())
-    slopes = []
+    found, slopes = sum(float((gradients[n] * d).sum()) for n, d in direction.items()), []
     for step in (1e-2 / square, 1e-3 / square, 1e-4 / square):  # a long one leaves the straight part, a short one drowns in float32
-        losses = [loss(moved(model, direction, s * step), images, target) for s in (1, -1)]
+        moved = [{n: np.asarray(w + s * step * direction[n].reshape(w.shape), w.dtype) for n, w in original.weights.items()} for s in (1, -1)]
+        losses = [original.loss(images, target, m) for m in moved]
         slopes.append((losses[0] - losses[1]) / (2 * step))
     return found / square, min(slopes, key=lambda s: abs(s - found)) / square
-
-
-def loss(model, images, target):
-    found = probabilities(model, images)
-    return float(-np.log(np.maximum(found[np.arange(len(target)), target], 1e-30)).mean())
-
-
-def moved(model, direction, step):
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    stored = {t.name: t for t in copy.graph.initializer} | {n.output[0]: n.attribute[0].t for n in copy.graph.node if n.op_type == "Constant"}
-    for name, d in direction.items():
-        value = numpy_helper.to_array(stored[name])
-        stored[name].CopyFrom(numpy_helper.from_array((value + step * d.reshape(value.shape)).astype(value.dtype), name))
-    return copy
 
 
 def main():

@@ -35,7 +35,7 @@ class Matcher:
     def links(self, state):
         """`state`: values by name. Whole tensors first: shifts are recognised by the scales that weights were folded with."""
         found = {}
-        for rule in (self.whole, self.scaled, self.permuted, self.part, self.gathered, self.shifted):
+        for rule in (self.whole, self.scaled, self.permuted, self.part, self.gathered, self.joined, self.shifted):
             for name, value in state.items():
                 if name not in found and (link := rule(value)):
                     found[name] = link
@@ -90,6 +90,23 @@ class Matcher:
                         lambda found: np.bincount(places, weights=np.asarray(found, np.float64).ravel(), minlength=source.size),
                     )  # fmt: skip
         return None
+
+    def joined(self, value):
+        """Parameters that the exporter has put one behind the other, perhaps with zeros between: biases of queries and values."""
+        flat, runs = value.ravel(), []
+        for name, source in self.values.items():
+            if 1 < source.size < flat.size:
+                wanted = source.ravel()
+                for at in np.flatnonzero(flat[: flat.size - source.size + 1] == wanted[0])[:4]:
+                    if np.array_equal(flat[at : at + source.size], wanted):
+                        runs.append((name, slice(at, at + source.size)))
+                        break
+        if not runs:
+            return None
+        return Link(
+            "joined", lambda g: np.concatenate([g[n].ravel() for n, _ in runs]), {n: self.values[n].size for n, _ in runs},
+            lambda found: np.concatenate([np.asarray(found).ravel()[run] for _, run in runs]),
+        )  # fmt: skip
 
     def scaled(self, value):
         """A weight that a BatchNorm behind it was folded into, channel by channel."""

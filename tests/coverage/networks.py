@@ -82,10 +82,14 @@ def create(name, size):
 
 
 def spread(module):
-    """Start values that are all alike (ones, zeros, scales of 1e-6) get a spread: equal tensors would be stored once, and a gain of 0 hides
-    its branch."""
+    """Start values that are all alike (ones, zeros, scales of 1e-6) get a spread, and so do tensors that equal an earlier one: exporters store those
+    once, and a gain of 0 hides its branch."""
+    seen = set()
     with torch.no_grad():
         for p in module.parameters():
+            if p.numel() > 1 and p.detach().numpy().tobytes() in seen:  # the same pattern in every layer
+                p.add_(0.1 * p.std() * torch.randn_like(p))
+            seen.add(p.detach().numpy().tobytes())
             first = p.flatten()[0].item()
             if p.numel() == 1 or bool((p == first).all()):
                 if abs(first) < 0.1:

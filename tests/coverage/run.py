@@ -97,7 +97,8 @@ def main():
     results = [r for n in names if (r := kept(options.cache, n))]
     print(report.summary(results))
     if options.report or not options.patterns:
-        report.write(HERE.parents[1] / "docs" / "networks.md", results, len(names))
+        files = options.cache / "files.list"
+        report.write(HERE.parents[1] / "docs" / "networks.md", results, len(names), json.loads(files.read_text()) if files.exists() else ())
     wrong = any(r["verdict"] == "wrong" for result in results for r in result["results"])
     sys.exit(1 if wrong else 0)
 
