@@ -1,10 +1,11 @@
 //! The one table of operators. Dispatch, docs/operators.md and the whole-table tests all come from it.
 
 use super::{
-    abs, activation, add, argmax, average_pool, batch_norm, cast, cast_like, clip, compare, concat, constant, conv, depth_space, div,
-    einsum, erf, exp, expand, extremum, gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu, log,
-    lp, lrn, matmul, max_pool, modulo, mul, neg, normalization, not, pad, pow, prelu, reduce, reduce_formula, relu, reshape, resize,
-    scatter, select, shape, sigmoid, slice, softmax, softplus, softsign, split, sqrt, steps, sub, sum, tanh, transpose, trigonometry,
+    abs, activation, add, argmax, average_pool, batch_norm, cast, cast_like, choice, clip, compare, concat, constant, conv, depth_space,
+    div, einsum, erf, exp, expand, extremum, gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity, leaky_relu,
+    log, lp, lrn, matmul, max_pool, modulo, mul, neg, normalization, not, pad, pow, prelu, reduce, reduce_formula, relu, reshape, resize,
+    scatter, select, shape, sigmoid, slice, softmax, softplus, softsign, split, sqrt, steps, sub, sum, tanh, transpose, triangle,
+    trigonometry,
 };
 use crate::ir::{Attrs, Node, ValueId};
 use crate::operator::{Builder, Known, Operator, Rule, View, fold};
@@ -118,6 +119,10 @@ pub static OPERATORS: &[&dyn Operator] = &[
     // Shape and layout
     &cast::Cast,
     &cast_like::CastLike,
+    &choice::Compress,
+    &choice::NonZero,
+    &choice::OneHot,
+    &choice::TopK,
     &concat::Concat,
     &constant::Constant,
     &constant::ConstantOfShape,
@@ -147,6 +152,9 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &slice::Slice,
     &split::Split,
     &transpose::Transpose,
+    &triangle::CumSum,
+    &triangle::EyeLike,
+    &triangle::Trilu,
 ];
 
 /// The entry for an operator of ONNX's own domain.

@@ -5,7 +5,7 @@ use super::shared::Random;
 use spgraph::ir::Tensor;
 
 pub fn cases() -> Vec<Case> {
-    [written(), drawn()].into_iter().flatten().collect()
+    [written(), drawn(), triangles()].into_iter().flatten().collect()
 }
 
 fn indices(shape: &[usize], list: &[i64]) -> Tensor {
@@ -86,4 +86,23 @@ fn drawn() -> Vec<Case> {
             .push(on("ScatterElements", &shape).fixed(places).and(&part).int("axis", axis as i64).string("reduction", "add").fixed_batch());
     }
     cases
+}
+
+fn triangles() -> Vec<Case> {
+    let x = [3, 4, 5];
+    let number = |v: i64| Tensor::from_i64(&[], &[v]);
+    vec![
+        on("Trilu", &x),
+        on("Trilu", &x).int("upper", 0),
+        on("Trilu", &x).fixed(number(-2)),
+        on("Trilu", &x).fixed(number(2)).int("upper", 0),
+        on("Trilu", &x).fixed(number(9)),
+        on("CumSum", &x).fixed(number(1)),
+        on("CumSum", &x).fixed(number(-1)).int("exclusive", 1),
+        on("CumSum", &x).fixed(number(1)).int("reverse", 1),
+        on("CumSum", &x).fixed(number(2)).int("exclusive", 1).int("reverse", 1),
+        on("Compress", &x).fixed(Tensor::from_bool(&[3], &[true, false, true])).int("axis", 1),
+        on("Compress", &x).fixed(Tensor::from_bool(&[5], &[false, true, true, false, true])).int("axis", -1),
+        on("Compress", &x).fixed(Tensor::from_bool(&[6], &[false, true, true, false, true, true])).fixed_batch(),
+    ]
 }
