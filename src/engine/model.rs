@@ -51,18 +51,21 @@ pub(super) fn emitted(graph: &Graph, file: &ModelFile) -> Result<pb::ModelProto>
     Ok(model)
 }
 
-/// The model after `passes`, which leave no function in it; without a typed graph, the model with its functions written out.
+/// The model after `passes`, which leave no function in it. Others' models come through import where it understands them: a runtime may read a
+/// spelling wrong that import brings into canonical form. What has no typed graph is taken as it is, with its functions written out.
 pub(super) fn without_functions(file: ModelFile, passes: &[&dyn Pass]) -> Result<pb::ModelProto> {
-    match typed(&file) {
+    match understood(&file) {
         Some(mut graph) => {
             pass::apply(&mut graph, passes)?;
             emitted(&graph, &file)
         }
         None => {
+            let shown = file.path.display().to_string();
+            let of_file = |why: Error| Error::model(format!("{shown}: {why}"));
             let mut model = file.proto;
-            inline_functions(&mut model)?;
+            inline_functions(&mut model).map_err(of_file)?;
             if let Some(graph) = &mut model.graph {
-                put_in_order(graph)?;
+                put_in_order(graph).map_err(of_file)?;
                 tell_apart(graph);
             }
             Ok(model)

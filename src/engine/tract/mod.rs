@@ -2,6 +2,7 @@
 
 mod model;
 mod operators;
+mod strides;
 mod values;
 
 use self::model::Model;

@@ -2,6 +2,7 @@
 
 use super::super::model::{read_model, without_functions};
 use super::super::signature::{PortDim, Signature, graph_of, one_paragraph};
+use super::strides::keep_strides;
 use super::values::datum_type;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -115,7 +116,9 @@ impl Model {
             }
             let options = RunOptions { executor: Some(executor), ..RunOptions::default() };
             // Some of its rewrites fail on graphs that it runs well without them.
-            let model = if double { model.into_typed()? } else { model.clone().into_optimized().or_else(|_| model.into_typed())? };
+            let mut model = model.into_typed()?;
+            keep_strides(&mut model);
+            let model = if double { model } else { model.clone().into_optimized().unwrap_or(model) };
             TypedSimplePlan::new_with_options(model, &options)
         })?;
         if self.plans.len() >= KEPT_PLANS {

@@ -41,7 +41,11 @@ impl Operator for ConvTranspose {
             return Err(format!("an input {x} and a kernel {w} do not fit together"));
         }
         let win = Window::of(n.node, kernel[2..].to_vec());
-        let extra = n.node.ints("output_padding");
+        let none = vec![0; x.rank().saturating_sub(2)];
+        let extra = match n.node.ints("output_padding") {
+            [] => &none[..],
+            given => given,
+        };
         let group = group_of(n.node)?;
         let channels = kernel[1].checked_mul(group).filter(|_| kernel[0].is_multiple_of(group));
         let channels = channels.ok_or_else(|| format!("the kernel {w} does not fall into {group} groups"))?;
