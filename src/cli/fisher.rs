@@ -54,7 +54,7 @@ pub struct Args {
     /// File with the class names by label: one on each line, or a list or object in JSON
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
-    /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
+    /// Sizes of the input after the batch, which the model leaves open or in the place of its own: 3x224x224
     #[arg(long, value_parser = super::numbers::parse_shape, help_heading = "Preprocessing")]
     input_shape: Option<super::numbers::ShapeArg>,
     #[command(flatten)]

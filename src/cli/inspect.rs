@@ -22,7 +22,7 @@ pub struct Args {
     /// With --memory: whose kernels compute the step
     #[arg(long, value_parser = choice::<Kernels>(&["auto", "native", "standard"]), default_value = "auto", requires = "memory")]
     kernels: Kernels,
-    /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
+    /// Sizes of the input after the batch, which the model leaves open or in the place of its own: 3x224x224
     #[arg(long, value_name = "CxHxW", value_parser = super::numbers::parse_shape)]
     input_shape: Option<super::numbers::ShapeArg>,
     /// Everything as JSON

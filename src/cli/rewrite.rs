@@ -118,7 +118,7 @@ pub struct Args {
     /// Share of a label that is spread evenly over all classes
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     label_smoothing: f64,
-    /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
+    /// Sizes of the input after the batch, which the model leaves open or in the place of its own: 3x224x224
     #[arg(long, value_parser = parse_shape)]
     input_shape: Option<ShapeArg>,
     /// Write weights to weights.bin instead of into the graphs (always above 1 GiB)

@@ -49,7 +49,7 @@ pub struct SubjectArgs {
     /// Images per call where the model leaves it open
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
-    /// Sizes of the input after the batch, where the model leaves them open: 3x224x224
+    /// Sizes of the input after the batch, which the model leaves open or in the place of its own: 3x224x224
     #[arg(long, value_name = "CxHxW", value_parser = super::numbers::parse_shape, help_heading = "Preprocessing")]
     input_shape: Option<super::numbers::ShapeArg>,
     #[command(flatten)]

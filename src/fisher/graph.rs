@@ -190,9 +190,12 @@ fn no_weight(parameters: &[Parameter], node: &Node, needs: &[bool]) -> bool {
     !node.inputs.iter().zip(needs).any(|(v, needed)| *needed && v.is_some_and(weight))
 }
 
+/// Nodes by index with the inputs that are parameters, and parameters that no rule measures.
+type Uses = (BTreeMap<usize, Vec<bool>>, HashSet<ValueId>);
+
 /// The nodes that read parameters, with what each reads, and parameters that no rule measures. Fails on nodes that read weights and have no
 /// rule for that.
-fn uses(graph: &Graph, parameters: &[Parameter]) -> Result<(BTreeMap<usize, Vec<bool>>, HashSet<ValueId>)> {
+fn uses(graph: &Graph, parameters: &[Parameter]) -> Result<Uses> {
     let trained: HashSet<ValueId> = parameters.iter().filter(|p| !p.kind.is_buffer()).map(|p| p.value).collect();
     let mut found = BTreeMap::new();
     let (mut left_out, mut refusals) = (HashSet::new(), vec![]);

@@ -144,7 +144,8 @@ impl Operator for BatchNormalization {
 
     /// Without the mode of training, and without the statistics that only that gives out.
     fn inference_form(&self, node: &mut pb::NodeProto) {
-        node.attribute.retain(|a| a.name() != "training_mode");
+        // Attributes that say what is the case anyway stay as they are written.
+        node.attribute.retain(|a| a.name() != "training_mode" || a.i() == 0);
         node.output.truncate(1);
     }
 

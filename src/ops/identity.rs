@@ -56,9 +56,9 @@ impl Operator for Dropout {
         Ok(())
     }
 
-    /// Without the switch to training, the mask and the share that it would drop.
+    /// Without the switch to training and the mask.
     fn inference_form(&self, node: &mut pb::NodeProto) {
-        node.input.truncate(1);
+        node.input.truncate(2);
         node.output.truncate(1);
     }
 

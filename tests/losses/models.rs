@@ -36,8 +36,8 @@ impl Net {
         let mut floats = |n: usize| random.list(n, -1.0, 1.0).into_iter().map(|v| v as f32).collect::<Vec<f32>>();
         let weight = Tensor::from_f32(&[inputs, outputs], &floats(inputs * outputs));
         let bias = Tensor::from_f32(&[outputs], &floats(outputs));
-        self.initializers.push(to_proto(&format!("{to}.weight"), &weight));
-        self.initializers.push(to_proto(&format!("{to}.bias"), &bias));
+        self.initializers.push(to_proto(format!("{to}.weight"), &weight));
+        self.initializers.push(to_proto(format!("{to}.bias"), &bias));
         self.node("Gemm", &[from, &format!("{to}.weight"), &format!("{to}.bias")], to, vec![]);
     }
 
