@@ -69,6 +69,10 @@ impl Ties {
     ) -> Vec<Option<ValueId>> {
         let node = Node::new(name, operator.op_type(), inputs, Default::default());
         let kinds = operator.parameters(&View { graph, node: &node });
+        // What weights are made of is no layer: exporters give them all the same ones and zeros.
+        if !node.used().any(|v| graph.value(v).varies) {
+            return node.inputs;
+        }
         let mut inputs = node.inputs;
         for (i, kind) in kinds.into_iter().enumerate() {
             let (Some(kind), Some(input)) = (kind, inputs.get(i).copied().flatten()) else { continue };

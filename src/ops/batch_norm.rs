@@ -67,6 +67,18 @@ fn standardized(cx: &mut Import, epsilon: f32) -> Rule<ValueId> {
     Ok(y)
 }
 
+/// Statistics that the network computes are no running ones: exporters standardize weights so, too.
+fn by_given_statistics(cx: &mut Import, epsilon: f32) -> Rule<ValueId> {
+    let inputs = [cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.input(3)?, cx.input(4)?];
+    let (rank, channels) = (cx.ty(0)?.rank(), cx.ty(1)?.shape.first().copied().ok_or("its scale is a single number")?);
+    let all = along_channels(channels, rank);
+    let [y] = cx.builder().formula(inputs, |[x, scale, shift, mean, variance]| {
+        let [scale, shift, mean, variance] = [scale, shift, mean, variance].map(|v| v.reshape(&all));
+        [(x - mean) * (inverse_deviation(variance, epsilon) * scale) + shift]
+    })?;
+    Ok(y)
+}
+
 pub struct BatchNormalization;
 
 /// A BatchNormalization `node` in its form with batch statistics: the result, and how the running statistics move on.
@@ -122,7 +134,6 @@ impl Operator for BatchNormalization {
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
-        cx.float("epsilon", 1e-5)?;
         let momentum = cx.source.float("momentum").map_err(|e| e.to_string())?.unwrap_or(0.9);
         cx.training.insert("momentum".into(), Attr::Float(momentum));
         for (name, expected) in [("spatial", 1), ("is_test", 1)] {
@@ -135,9 +146,11 @@ impl Operator for BatchNormalization {
         // On images an exporter's training form differs from the inference form in its extra outputs only. On weights it standardizes them,
         // in inference as well.
         cx.outputs.truncate(1);
+        let epsilon = cx.float("epsilon", 1e-5)?;
         if training && !cx.graph.value(cx.input(0)?).varies {
-            let epsilon = cx.float("epsilon", 1e-5)?;
             cx.replaced = Some(vec![standardized(cx, epsilon)?]);
+        } else if cx.constant(3).is_none() || cx.constant(4).is_none() {
+            cx.replaced = Some(vec![by_given_statistics(cx, epsilon)?]);
         }
         Ok(())
     }

@@ -38,6 +38,12 @@ class Network:
         self.tensors[name] = values.astype(self.dtype) if values.dtype == np.float64 else values
         return name
 
+    def shared(self, values):
+        """A constant that every node with the same needs reads, without a name of its own."""
+        name = f"val_{int(values[0])}{len(values)}"
+        self.tensors[name] = values.astype(self.dtype)
+        return name
+
     def ints(self, *values):
         return self.constant(np.array(values, np.int64), "sizes")
 
@@ -115,6 +121,20 @@ def batch_normalized(net, shape, links):
     return net.node("Reshape", out[0], net.ints(*shape))
 
 
+def normalized_by_statistics(net, shape, links):
+    """The same by a BatchNormalization for inference whose statistics are computed from the weights."""
+    rows = int(np.prod(shape[1:])) if len(shape) > 1 else 1
+    if rows < 2:
+        return net.weight(*shape, links=links)
+    w = net.node("Reshape", net.weight(*shape, links=links), net.ints(1, shape[0], rows))
+    mean = net.node("ReduceMean", w, axes=[0, 2], keepdims=0)
+    centred = net.node("Sub", w, net.node("ReduceMean", w, axes=[0, 2], keepdims=1))
+    variance = net.node("ReduceMean", net.node("Mul", centred, centred), axes=[0, 2], keepdims=0)
+    fixed = [net.shared(np.full(shape[0], v)) for v in (1.0, 0.0)]
+    normed = net.node("BatchNormalization", w, *fixed, mean, variance, epsilon=1e-3)
+    return net.node("Reshape", normed, net.ints(*shape))
+
+
 def joined(net, shape, links):
     if shape[0] < 2:
         return net.weight(*shape, links=links)
@@ -136,7 +156,7 @@ def low_precision(net, shape, links):
     return net.node("Cast", net.constant(net.draw(*shape).astype(np.float32)), to=helper.np_dtype_to_tensor_dtype(net.dtype))
 
 
-LINKS = [transposed, reshaped, flattened, unsqueezed, identity, scaled, moved, standardized, batch_normalized, joined, sliced, factored, low_precision]
+LINKS = [transposed, reshaped, flattened, unsqueezed, identity, scaled, moved, standardized, batch_normalized, normalized_by_statistics, joined, sliced, factored, low_precision]
 
 
 def network(seed, dtype=np.float64):
@@ -184,7 +204,7 @@ def differences(model, name, tensor, images, target):
     return found
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(32))
 def test_every_constant_is_trained_or_named(seed, tmp_path):
     net, model = network(seed)
     onnx.checker.check_model(model)
@@ -204,10 +224,10 @@ def test_every_constant_is_trained_or_named(seed, tmp_path):
         size = np.linalg.norm(expected)
         if name in found:
             assert relative_error(found[name], expected) < 1e-6 or np.linalg.norm(found[name] - expected) < 1e-8, f"{name}: {found[name]} for {expected}"
-            assert not name.startswith("/"), f"{name} is a number of a formula, and is trained"
+            assert not name.startswith(("/", "val_")), f"{name} is a number of a formula, and is trained"
         else:
             assert name in named or size < 1e-8, f"{name} influences the loss (gradient {size:.2g}) and is neither trained nor named"
-            assert name.startswith("/") or tensor.dtype == np.float32, f"{name} is not trained"
+            assert name.startswith(("/", "val_")) or tensor.dtype == np.float32, f"{name} is not trained"
 
 
 if __name__ == "__main__":
