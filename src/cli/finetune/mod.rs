@@ -1,0 +1,132 @@
+//! `spgraph finetune`: trains a bundle on an image folder. Each group of options is a file: its flags, and what they set in
+//! [`Training`].
+
+mod augment;
+mod data;
+mod length;
+mod strengths;
+
+use super::engine_args::EngineArgs;
+use super::output::percent;
+use super::progress::{self, Log};
+use super::workers::Workers;
+use super::{interrupt, output};
+use spgraph::error::Error;
+use spgraph::train::{Existing, FinetuneOptions, Run, RunRecord, RunResult, Training, finetune};
+use std::path::PathBuf;
+
+/// Fine-tune a bundle on an image folder
+#[derive(clap::Args)]
+#[command(after_help = "Ctrl-C finishes the step, writes a checkpoint and exits with code 130; `spgraph finetune --resume -o RUN` goes \
+    on from there and ends with the same weights as an uninterrupted run.")]
+pub struct Args {
+    /// The bundle of `spgraph rewrite`; not needed with --resume
+    bundle: Option<PathBuf>,
+    /// Folder for the run
+    #[arg(short, long, value_name = "RUN")]
+    output: PathBuf,
+    #[command(flatten)]
+    data: data::DataArgs,
+    #[command(flatten)]
+    length: length::LengthArgs,
+    #[command(flatten)]
+    strengths: strengths::StrengthArgs,
+    #[command(flatten)]
+    augment: augment::AugmentArgs,
+    /// Decides the order of the images, their changes and the split [default: 0]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Write a checkpoint after so many steps [default: at the end of an epoch, at most once a minute]
+    #[arg(long, value_name = "STEPS")]
+    checkpoint_every: Option<u64>,
+    /// Replace the run that is there
+    #[arg(long, conflicts_with = "resume")]
+    force: bool,
+    /// Go on with the run in RUN from its last checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// Progress on stderr as a bar or as lines, or every record as a JSON line on stdout
+    #[arg(long, value_enum, default_value = "auto")]
+    log: Log,
+    #[command(flatten)]
+    workers: Workers,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let options = options(&args)?;
+    let stop = interrupt::finish_the_step();
+    let mut progress = progress::watcher(args.log);
+    let result = finetune(&options, progress.as_mut(), stop)?;
+    if matches!(args.log, Log::Jsonl) { Ok(()) } else { output::print(&summary(&result)) }
+}
+
+/// From the arguments; what a resumed run's arguments leave out is as it was.
+fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
+    let (bundle, mut training, engine) = if args.resume {
+        let record = RunRecord::read(&args.output)?;
+        let bundle = match &args.bundle {
+            Some(dir) => dir.clone(),
+            None => Run::open(&args.output)?.bundle.dir,
+        };
+        (bundle, record.training, args.engine.options_over(record.engine_options))
+    } else {
+        let bundle = args.bundle.clone().ok_or_else(|| Error::usage("give the bundle to train, a folder that `spgraph rewrite` wrote"))?;
+        let data = args.data.required()?;
+        args.length.check_given()?;
+        (bundle, Training::new(data), args.engine.options())
+    };
+    args.data.set(&mut training)?;
+    args.length.set(&mut training);
+    args.strengths.set(&mut training)?;
+    args.augment.set(&mut training)?;
+    training.seed = args.seed.unwrap_or(training.seed);
+    Ok(FinetuneOptions {
+        bundle,
+        output: args.output.clone(),
+        existing: match (args.resume, args.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Replace,
+            _ => Existing::Refuse,
+        },
+        engine,
+        workers: args.workers.count(),
+        checkpoint_every: args.checkpoint_every,
+        training,
+    })
+}
+
+fn summary(result: &RunResult) -> String {
+    let r = &result.results;
+    let path = result.path.display();
+    let best = r
+        .best
+        .as_ref()
+        .map_or(String::new(), |b| format!("validation  best {} after step {} (--state best)\n", percent(b.accuracy), b.step));
+    let still = &r.distance.unmoved;
+    let unmoved = match still.elements {
+        0 => String::new(),
+        n => format!(
+            "unmoved     {} of {} shared elements are exactly at their start, and {} of {} channels as a whole\n",
+            n, still.of_elements, still.channels, still.of_channels
+        ),
+    };
+    format!(
+        "steps       {} in {:.1} s, {:.0} images/s, {:.1} % of it waiting for images\n\
+         training    loss {:.4} (data {:.4}, penalty {:.4}), accuracy {} in the last epoch\n{best}\
+         distance    {:.4} from the starting point ({} of its norm)\n{unmoved}\
+         wrote       {path}\n\
+         next        spgraph eval {path} --data FOLDER\n            spgraph export {path} -o tuned.onnx\n",
+        r.steps,
+        r.seconds,
+        r.images_per_second,
+        100.0 * r.wait,
+        r.loss,
+        r.data_loss,
+        r.penalty,
+        percent(r.accuracy),
+        r.distance.total,
+        percent(r.distance.relative),
+    )
+}
