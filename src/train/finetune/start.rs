@@ -1,0 +1,108 @@
+//! From a plan to a run that can take its first step.
+
+use super::{Parts, Trainer};
+use crate::data::{Augment, ImageDataset, Loader, LoaderOptions};
+use crate::engine::{self, EngineOptions};
+use crate::error::{Error, Result};
+use crate::storage::files::write_json;
+use crate::storage::run_folder::RunFolder;
+use crate::train::classifier::{Classifier, ClassifierOptions};
+use crate::train::head_first;
+use crate::train::metrics::{Metrics, Record};
+use crate::train::options::FinetuneOptions;
+use crate::train::progress::{Outline, Progress};
+use crate::train::run::RunRecord;
+use crate::train::setup::{Place, RunPlan};
+use crate::train::step::TrainingStep;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+impl Trainer {
+    pub(super) fn new(options: &FinetuneOptions, prepared: RunPlan, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
+        let RunPlan { bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, mut state, at, .. } =
+            prepared;
+        let engine = engine::open(&options.engine)?;
+        let held_out = match validation {
+            None => None,
+            Some(folder) => {
+                let classifier = Classifier::load(&bundle.eval(), Some(&bundle), &ClassifierOptions::default(), engine.as_ref())?;
+                Some((classifier, Arc::new(ImageDataset::new(folder, recipe.clone(), Augment::NONE, ImageDataset::CACHE))))
+            }
+        };
+        let dataset = ImageDataset::new(images, recipe, training.augment, ImageDataset::CACHE);
+        let loader_options = LoaderOptions { threads: options.workers, ..LoaderOptions::training(batch, training.seed) };
+        let loader = Loader::new(Arc::new(dataset), loader_options)?;
+        let head_steps = training.head_steps(loader.batches_per_epoch());
+        if head_steps > 0 && at.step == head_steps {
+            head_first::restart(&bundle.manifest.state, &mut state)?;
+        }
+        let step = match at.step < head_steps {
+            true => head_first::load(engine.as_ref(), &bundle, state)?,
+            false => TrainingStep::load(engine.as_ref(), &bundle, state)?,
+        };
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted("stopped before the first step; nothing was written".into()));
+        }
+        let total = training.length.steps(loader.batches_per_epoch());
+        if let Place::Resumed(folder) = &place {
+            let before = RunRecord::read(folder.path())?.engine;
+            if before != engine.describe() {
+                progress.note(&format!(
+                    "the run began on {before} and goes on on {}: its result will differ in the last digits",
+                    engine.describe()
+                ));
+            }
+        }
+        progress.start(&Outline {
+            engine: engine.describe(),
+            origin: engine.origin(),
+            images: counts.training,
+            validation: counts.validation,
+            classes: bundle.manifest.classes.len(),
+            batch,
+            steps_per_epoch: loader.batches_per_epoch(),
+            steps: total,
+            done: at.step,
+        });
+        let engine_options = EngineOptions { choice: engine.kind(), ..options.engine.clone() };
+        let record = RunRecord::new(reference, engine.describe(), engine_options, training, counts);
+        let folder = match place {
+            Place::Resumed(folder) => folder,
+            Place::New(out) => {
+                let unfinished = RunFolder::new(out.path());
+                write_json(&unfinished.manifest(), true, &bundle.manifest)?;
+                record.write(&unfinished)?;
+                RunFolder::new(out.commit()?)
+            }
+        };
+        record.write(&folder)?;
+        let (metrics, past) = Metrics::open(&folder.metrics(), at.step, at.validated)?;
+        let mut trainer = Trainer {
+            prepared: Parts { bundle, scalars, workers: options.workers },
+            folder,
+            record,
+            engine,
+            step,
+            loader,
+            validation: held_out,
+            metrics,
+            total,
+            head_steps,
+            recent: VecDeque::new(),
+            seconds: 0.0,
+            wait: 0.0,
+            images: 0,
+            checkpoint_every: options.checkpoint_every,
+            saved: (at.step, Instant::now()),
+            at,
+        };
+        for record in past {
+            if let Record::Step(step) = record {
+                trainer.count(step);
+            }
+        }
+        Ok(trainer)
+    }
+}
