@@ -1,6 +1,7 @@
-//! Reports for people: aligned text tables, what is inside a model, where a training step spends its time and what takes its memory.
+//! Reports for people: aligned text tables, what is inside a model, where a training step spends its time and what takes its memory; and pages to look at.
 
 mod explanation;
+pub mod html;
 mod inspection;
 mod memory;
 mod profile;

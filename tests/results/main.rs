@@ -1,0 +1,3 @@
+//! What comes out of a run and of an evaluation, in numbers, files and pages.
+
+mod page;
