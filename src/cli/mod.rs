@@ -3,6 +3,7 @@
 
 mod channel_attention;
 mod choice;
+mod common_args;
 mod engine_args;
 mod eval;
 mod export;
@@ -15,13 +16,13 @@ mod interrupt;
 mod memory;
 mod new;
 mod numbers;
-mod optimizer_args;
 mod output;
 mod predict;
 mod profile;
 mod progress;
 mod rewrite;
 mod rewrite_text;
+mod rewriting;
 mod runtime;
 mod settings;
 mod subject_args;

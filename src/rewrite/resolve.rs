@@ -56,6 +56,9 @@ pub(super) fn resolve(options: &Options) -> Result<Recipe<'_>> {
     if options.head_map.is_some() && options.add_head {
         return Err(Error::option(Field::HEAD_MAP, format!(" has no meaning with {}: there is no old head", Field::ADD_HEAD)));
     }
+    if options.add_head && options.head == HeadOption::Keep {
+        return Err(Error::option(Field::ADD_HEAD, format!(" needs the number of classes: give {} N", Field::CLASSES)));
+    }
     if options.head_map.is_some() && options.head == HeadOption::Keep {
         return Err(Error::option(Field::HEAD_MAP, format!(" has no meaning without a new head ({} N)", Field::CLASSES)));
     }

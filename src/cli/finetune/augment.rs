@@ -5,6 +5,7 @@ use spgraph::error::Error;
 use spgraph::train::Training;
 
 #[derive(clap::Args)]
+#[command(next_help_heading = "Augmentation")]
 pub struct AugmentArgs {
     /// Random changes to images: none, flip-crop[:PAD] or resized-crop[:SCALE] [default: none]
     #[arg(long, value_name = "RECIPE", value_parser = parse_augment)]

@@ -1,11 +1,11 @@
 //! How long, and at which learning rate over time.
 
 use crate::cli::choice::choice;
-use spgraph::bundle::Setting;
 use spgraph::error::Error;
 use spgraph::train::{Length, Schedule, Training};
 
 #[derive(clap::Args)]
+#[command(next_help_heading = "Training")]
 pub struct LengthArgs {
     /// Passes over the images
     #[arg(long, value_name = "N", conflicts_with = "steps")]
@@ -16,9 +16,6 @@ pub struct LengthArgs {
     /// Train the new head alone for the first N epochs (or steps, with --steps), then everything
     #[arg(long, value_name = "N")]
     head_first: Option<u64>,
-    /// Learning rate [default: the bundle's]
-    #[arg(long, allow_negative_numbers = true)]
-    lr: Option<f64>,
     /// Learning rate over time; step is a tenth after two thirds of the steps [default: step]
     #[arg(long, value_parser = choice::<Schedule>(&["constant", "step", "cosine"]))]
     schedule: Option<Schedule>,
@@ -38,8 +35,5 @@ impl LengthArgs {
         training.length = length.unwrap_or(training.length);
         training.head_first = self.head_first.unwrap_or(training.head_first);
         training.schedule = self.schedule.unwrap_or(training.schedule);
-        if let Some(lr) = self.lr {
-            training.scalars.insert(Setting::LearningRate, lr);
-        }
     }
 }

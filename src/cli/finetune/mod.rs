@@ -2,10 +2,11 @@
 //! [`Training`].
 
 mod augment;
+mod common;
 mod data;
 mod length;
-mod strengths;
 
+use super::common_args::CommonArgs;
 use super::engine_args::EngineArgs;
 use super::output::percent;
 use super::progress::{self, Log};
@@ -25,17 +26,6 @@ pub struct Args {
     /// Folder for the run
     #[arg(short, long, value_name = "RUN")]
     output: PathBuf,
-    #[command(flatten)]
-    data: data::DataArgs,
-    #[command(flatten)]
-    length: length::LengthArgs,
-    #[command(flatten)]
-    strengths: strengths::StrengthArgs,
-    #[command(flatten)]
-    augment: augment::AugmentArgs,
-    /// Decides the order of the images, their changes and the split [default: 0]
-    #[arg(long)]
-    seed: Option<u64>,
     /// Write a checkpoint after so many steps [default: at the end of an epoch, at most once a minute]
     #[arg(long, value_name = "STEPS")]
     checkpoint_every: Option<u64>,
@@ -50,6 +40,14 @@ pub struct Args {
     log: Log,
     #[command(flatten)]
     workers: Workers,
+    #[command(flatten)]
+    data: data::DataArgs,
+    #[command(flatten)]
+    length: length::LengthArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    augment: augment::AugmentArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -79,9 +77,8 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
     };
     args.data.set(&mut training)?;
     args.length.set(&mut training);
-    args.strengths.set(&mut training)?;
+    common::set(&args.common, &mut training)?;
     args.augment.set(&mut training)?;
-    training.seed = args.seed.unwrap_or(training.seed);
     Ok(FinetuneOptions {
         bundle,
         output: args.output.clone(),

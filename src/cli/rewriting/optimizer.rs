@@ -1,26 +1,24 @@
-//! The options of `spgraph rewrite` that say how parameters follow their gradients.
+//! How parameters follow their gradients.
 
-use super::flags::flag;
-use super::numbers::parse_factor;
-use super::settings::{given, homeless, homes, set};
+use crate::cli::common_args::CommonArgs;
+use crate::cli::flags::flag;
+use crate::cli::numbers::parse_factor;
+use crate::cli::settings::{given, homeless, homes, set};
 use clap::builder::PossibleValuesParser;
 use spgraph::Field;
-use spgraph::bundle::ByPattern;
+use spgraph::bundle::{ByPattern, Options};
 use spgraph::error::{Error, Result};
 use spgraph::optim::{self, Optimizer, RULES, UpdateRule};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Optimizer")]
 pub struct OptimizerArgs {
-    /// How parameters follow their gradients
-    #[arg(long, default_value = "sgd", value_parser = PossibleValuesParser::new(UpdateRule::KINDS))]
-    optimizer: String,
-    /// The bundle's default learning rate [default: 0.01 for sgd, 0.0001 for adamw, 1 for lars]
-    #[arg(long, allow_negative_numbers = true)]
-    pub lr: Option<f64>,
+    /// How parameters follow their gradients [default: sgd]
+    #[arg(long, value_parser = PossibleValuesParser::new(UpdateRule::KINDS))]
+    optimizer: Option<String>,
     /// Multiply the learning rate of some parameters: 'fc.*=10'. Later patterns win
     #[arg(long, value_name = "PATTERN=FACTOR", value_parser = parse_factor)]
-    pub lr_mult: Vec<ByPattern>,
+    lr_mult: Vec<ByPattern>,
     /// Momentum of sgd and lars [default: 0.9]
     #[arg(long, allow_negative_numbers = true)]
     momentum: Option<f64>,
@@ -55,8 +53,8 @@ pub struct OptimizerArgs {
 
 impl OptimizerArgs {
     /// Fails for options that the chosen optimizer does not have.
-    pub fn optimizer(&self) -> Result<Optimizer> {
-        let options = [
+    pub fn set(&self, common: &CommonArgs, options: &mut Options) -> Result<()> {
+        let settings = [
             given(Field::MOMENTUM, self.momentum.as_ref())?,
             given(Field::NESTEROV, self.nesterov.then_some(&true))?,
             given(Field::BETA1, self.beta1.as_ref())?,
@@ -65,8 +63,16 @@ impl OptimizerArgs {
             given(Field::WEIGHT_DECAY, self.weight_decay.as_ref())?,
             given(Field::TRUST, self.trust.as_ref())?,
         ];
-        let usual = optim::find(&self.optimizer)?;
-        if let Some(field) = homeless(&[usual], &options) {
+        let before = options.optimizer;
+        let rule = match self.optimizer.as_deref() {
+            Some(kind) if kind != before.rule.kind() => {
+                // The rate of another optimizer, from a configuration, is none of this one's.
+                options.lr = None;
+                optim::find(kind)?
+            }
+            _ => before.rule,
+        };
+        if let Some(field) = homeless(&[rule], &settings) {
             let kinds = RULES.iter().map(|usual| usual()).map(|rule| (rule.kind(), rule));
             let hint = match field {
                 Field::MOMENTUM => "; adamw's is --beta1",
@@ -76,10 +82,20 @@ impl OptimizerArgs {
             return Err(Error::usage(format!(
                 "{} has no meaning with --optimizer {}: it belongs to {}{hint}",
                 flag(field),
-                usual.kind(),
+                rule.kind(),
                 homes(Field::OPTIMIZER, field, kinds)
             )));
         }
-        Ok(Optimizer { rule: set(&usual, &options)?, clip_norm: self.clip_norm, spd: self.spd, ema: self.ema })
+        options.optimizer = Optimizer {
+            rule: set(&rule, &settings)?,
+            clip_norm: self.clip_norm.or(before.clip_norm),
+            spd: self.spd.or(before.spd),
+            ema: self.ema.or(before.ema),
+        };
+        options.lr = common.lr.or(options.lr);
+        if !self.lr_mult.is_empty() {
+            options.lr_mult = self.lr_mult.clone();
+        }
+        Ok(())
     }
 }

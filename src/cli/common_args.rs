@@ -1,0 +1,44 @@
+//! Options that rewriting and training have in common: of a model that is rewritten they are the bundle's, of a bundle the run's.
+
+use super::numbers::{RegularizerArg, StrengthArg, parse_regularizer, parse_strength};
+use spgraph::bundle::read_class_names;
+use spgraph::error::Error;
+use spgraph::import::BatchSize;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Training")]
+pub struct CommonArgs {
+    /// Strength of the penalty on parameters that have a starting point, or with PATTERN=STRENGTH on those that a glob pattern
+    /// matches (repeatable; the last match counts; a bundle has its patterns) [default: a bundle's own; 0.1 for l2-sp and l2-sp-fisher,
+    /// 0.0001 for l2, 0.001 for the others]
+    #[arg(long, allow_negative_numbers = true, value_name = "[PATTERN=]STRENGTH", value_parser = parse_strength, help_heading = "Penalty")]
+    pub alpha: Vec<StrengthArg>,
+    /// Strength of the penalty on a new head's parameters [default: a bundle's own; 0.01; for l2 as --alpha, or 0.001]
+    #[arg(long, value_name = "STRENGTH", allow_negative_numbers = true, help_heading = "Penalty")]
+    pub beta: Option<f64>,
+    /// A loss beside the penalty, on what the network computes: delta (feature maps stay near the source's), bss (small singular values of the
+    /// features vanish) or lwf (what the old classifier says stays), repeatable; of a bundle, with its strength, one that it has
+    /// [default strengths: delta 0.01, bss 0.001, lwf 4]
+    #[arg(long, value_name = "KIND[=STRENGTH]", value_parser = parse_regularizer, help_heading = "Penalty")]
+    pub regularizer: Vec<RegularizerArg>,
+    /// Learning rate [default: a bundle's own; 0.01 for sgd, 0.0001 for adamw, 1 for lars]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    pub lr: Option<f64>,
+    /// Images per step, or `dynamic` [default: a bundle's own, or 32]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<BatchSize>,
+    /// Seed of a new head's weights, of the order of the images, their changes and the split [default: 0]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// File with the class names by label: one on each line, or a list or object in JSON
+    #[arg(long, value_name = "FILE")]
+    pub class_names: Option<PathBuf>,
+}
+
+impl CommonArgs {
+    /// The names in the file, where one is given.
+    pub fn class_names(&self) -> Result<Option<Vec<String>>, Error> {
+        self.class_names.as_deref().map(read_class_names).transpose()
+    }
+}

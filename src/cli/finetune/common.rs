@@ -1,0 +1,41 @@
+//! What the options that rewriting and training have in common mean for a bundle, where everything but numbers is decided already.
+
+use crate::cli::common_args::CommonArgs;
+use crate::cli::numbers::{RegularizerArg, StrengthArg};
+use spgraph::bundle::Setting;
+use spgraph::error::Error;
+use spgraph::import::BatchSize;
+use spgraph::train::Training;
+
+/// Puts what is given into `training`.
+pub fn set(args: &CommonArgs, training: &mut Training) -> Result<(), Error> {
+    for StrengthArg { pattern, value } in &args.alpha {
+        training.scalars.insert(pattern.clone().map_or(Setting::Alpha, Setting::AlphaOf), *value);
+    }
+    for RegularizerArg { kind, strength } in &args.regularizer {
+        let value = strength.ok_or_else(|| {
+            Error::usage(format!("--regularizer {kind}: give its strength, such as {kind}=0.1; `spgraph rewrite` chooses regularizers"))
+        })?;
+        training.scalars.insert(Setting::Regularizer(spgraph::loss::find(kind)?.kind().into()), value);
+    }
+    if let Some(beta) = args.beta {
+        training.scalars.insert(Setting::Beta, beta);
+    }
+    if let Some(lr) = args.lr {
+        training.scalars.insert(Setting::LearningRate, lr);
+    }
+    match args.batch {
+        Some(BatchSize::Fixed(n)) => training.batch = Some(n),
+        Some(BatchSize::Dynamic) => {
+            return Err(Error::usage(
+                "--batch dynamic is for a model: of a bundle that leaves it open, give the number of images per step",
+            ));
+        }
+        None => {}
+    }
+    if let Some(names) = args.class_names()? {
+        training.classes = names;
+    }
+    training.seed = args.seed.unwrap_or(training.seed);
+    Ok(())
+}

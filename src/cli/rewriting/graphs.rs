@@ -1,0 +1,27 @@
+//! In which form the training graphs are written.
+
+use crate::cli::choice::choice;
+use spgraph::bundle::Options;
+use spgraph::emit::Dialect;
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Training graphs")]
+pub struct GraphArgs {
+    /// Write weights to weights.bin instead of into the graphs (always above 1 GiB)
+    #[arg(long)]
+    external_data: bool,
+    /// Also write grad.onnx and apply.onnx, for gradient accumulation
+    #[arg(long)]
+    split: bool,
+    /// Gradients as model-local functions, or written out in standard operators [default: functions]
+    #[arg(long, value_parser = choice::<Dialect>(&["functions", "inlined"]))]
+    dialect: Option<Dialect>,
+}
+
+impl GraphArgs {
+    pub fn set(&self, options: &mut Options) {
+        options.external_data |= self.external_data;
+        options.split |= self.split;
+        options.dialect = self.dialect.unwrap_or(options.dialect);
+    }
+}
