@@ -42,7 +42,7 @@ fn labels_follow_sorted_names() {
     let folder = ImageFolder::open(dir.path(), None).unwrap();
     assert_eq!(folder.classes(), ["C", "a", "b"]);
     let samples: Vec<_> =
-        folder.samples().iter().map(|s| (s.path.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_string(), s.label)).collect();
+        folder.samples().map(|s| (s.path.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_string(), s.label)).collect();
     let expected = [("C/y.bmp", 0), ("a/x.Jpeg", 1), ("b/10.jpg", 2), ("b/2.PNG", 2), ("b/deep/er/1.webp", 2)];
     assert_eq!(samples, expected.map(|(p, l)| (p.to_string(), l)));
     assert_eq!(folder.class_counts(), [1, 1, 3]);
@@ -55,7 +55,7 @@ fn given_classes_decide_the_labels() {
     let dir = tree(&["cat/1.png", "ant/1.png"]);
     let folder = ImageFolder::open(dir.path(), Some(&names(&["dog", "cat", "ant"]))).unwrap();
     assert_eq!(folder.classes(), ["dog", "cat", "ant"]);
-    assert_eq!(folder.samples().iter().map(|s| s.label).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(folder.samples().map(|s| s.label).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(folder.class_counts(), [0, 1, 1]);
     let text = refusal(dir.path(), Some(&names(&["dog", "cat"])));
     assert!(text.contains("`ant`") && text.contains("`dog`, `cat`"), "{text}");
@@ -73,9 +73,6 @@ fn folders_that_cannot_be_used_are_refused() {
     let flat = tree(&["1.png", "2.jpg"]);
     let text = refusal(flat.path(), None);
     assert!(text.contains("no class folders") && text.contains("holds 2 images"), "{text}");
-    let parent = tree(&["train/a/1.png", "val/a/1.png"]);
-    let text = refusal(parent.path(), None);
-    assert!(text.contains("parts of a data set") && text.contains("train"), "{text}");
 }
 
 #[cfg(unix)]
@@ -100,6 +97,6 @@ fn a_subset_keeps_the_classes() {
     let dir = tree(&["a/1.png", "b/1.png", "b/2.png"]);
     let folder = ImageFolder::open(dir.path(), None).unwrap();
     let subset = folder.subset(&[2]).unwrap();
-    assert_eq!((subset.len(), subset.classes().len(), subset.samples()[0].label), (1, 2, 1));
+    assert_eq!((subset.len(), subset.classes().len(), subset.label(0)), (1, 2, Some(1)));
     assert!(folder.subset(&[3]).is_err());
 }

@@ -138,7 +138,7 @@ fn a_batch_size_that_cannot_be_filled_is_refused() {
 fn a_bad_file_reaches_the_consumer_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let folder = images(dir.path());
-    let bad = folder.samples()[7].path.clone();
+    let bad = folder.path(7).unwrap();
     std::fs::write(&bad, b"broken").unwrap();
     let data = Arc::new(ImageDataset::new(folder, recipe(24, 24), Augment::NONE, 0));
     let results: Vec<_> = Loader::new(data, LoaderOptions::evaluation(5)).unwrap().start(0, 0).unwrap().collect();
@@ -236,19 +236,23 @@ fn arrays_must_match_their_shape() {
 fn a_split_is_stratified_disjoint_and_seeded() {
     let dir = tempfile::tempdir().unwrap();
     let folder = images(dir.path());
-    let (training, validation) = split(&folder, 0.3, 1).unwrap();
+    let found = split(&folder, 0.3, 1).unwrap();
+    let (training, validation) = (&found.training, &found.validation);
     assert_eq!((training.class_counts(), validation.class_counts()), (vec![3; 5], vec![2; 5]));
-    assert!(training.samples().iter().all(|s| !validation.samples().contains(s)));
+    assert!(training.samples().all(|s| !validation.samples().any(|v| v == s)));
     assert_eq!(training.classes(), folder.classes());
-    assert_eq!((training.clone(), validation.clone()), split(&folder, 0.3, 1).unwrap());
-    assert_ne!(validation, split(&folder, 0.3, 2).unwrap().1);
+    assert_eq!(found, split(&folder, 0.3, 1).unwrap());
+    assert_ne!(*validation, split(&folder, 0.3, 2).unwrap().validation);
     // Never all, never none.
-    assert_eq!(split(&folder, 0.999, 1).unwrap().0.class_counts(), [1; 5]);
-    assert_eq!(split(&folder, 0.001, 1).unwrap().1.class_counts(), [1; 5]);
+    assert_eq!(split(&folder, 0.999, 1).unwrap().training.class_counts(), [1; 5]);
+    assert_eq!(split(&folder, 0.001, 1).unwrap().validation.class_counts(), [1; 5]);
     for fraction in [0.0, 1.0, -0.5, f64::NAN] {
         assert!(matches!(split(&folder, fraction, 1), Err(Error::Usage(_))), "{fraction}");
     }
     let single = folder.subset(&[0, 5, 6]).unwrap();
-    let text = split(&single, 0.5, 1).unwrap_err().to_string();
-    assert!(text.contains("`bricks`") && text.contains("one image only"), "{text}");
+    let found = split(&single, 0.5, 1).unwrap();
+    assert_eq!((found.training.class_counts()[..2].to_vec(), found.validation.class_counts()[..2].to_vec()), (vec![1, 1], vec![0, 1]));
+    assert!(found.notes[0].contains("one image only") && found.notes[0].contains("`bricks`"), "{:?}", found.notes);
+    let none = folder.subset(&[0, 5]).unwrap();
+    assert!(split(&none, 0.5, 1).unwrap_err().to_string().contains("no class has two"));
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let folder = ImageFolder::open(dir, None).unwrap();
     let relative = |p: &Path| p.strip_prefix(dir).unwrap().to_str().unwrap().to_string();
-    folder.samples().iter().map(|s| (relative(&s.path), std::fs::read(&s.path).unwrap())).collect()
+    folder.samples().map(|s| (relative(&s.path), std::fs::read(&s.path).unwrap())).collect()
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn equal_options_give_equal_files() {
         assert_eq!(folder.classes(), summary.classes);
         assert_eq!(folder.classes(), task.classes());
         assert_eq!(folder.class_counts(), vec![3; task.classes().len()]);
-        let image = load_image(&folder.samples()[4].path).unwrap();
+        let image = load_image(&folder.path(4).unwrap()).unwrap();
         assert_eq!(image, render(&options, 1, 1).unwrap(), "files hold what `render` gives");
         assert_eq!(image.dimensions(), (32, 32));
         let leftovers: Vec<_> = std::fs::read_dir(dir.path().join(task.name())).unwrap().map(|e| e.unwrap().file_name()).collect();

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub struct Args {
     /// A run of `finetune`, a bundle of `rewrite` (its starting point), or an ONNX model
     subject: PathBuf,
-    /// Image folder with one sub-folder per class
+    /// Image folder with one sub-folder per class; of one that is divided into train, val and test, test is taken, else val
     #[arg(long, value_name = "FOLDER")]
     data: PathBuf,
     /// What becomes of images that cannot be read: the first one is an error, or they are left out and counted

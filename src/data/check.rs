@@ -1,7 +1,7 @@
 //! Reading every image once, before anything depends on them.
 
 use super::decode::load_image;
-use super::folder::ImageFolder;
+use super::image_set::ImageSet;
 use super::listing::few;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -36,32 +36,34 @@ const CHUNK: usize = 64;
 /// tell of the others. `done` hears of how many images it has seen. Fails for the first bad image where those are refused, where a class is left without
 /// images, and when `stop` is set.
 pub fn check_images(
-    folder: ImageFolder,
+    folder: ImageSet,
     bad: BadImages,
     threads: usize,
     stop: &AtomicBool,
     done: &mut dyn FnMut(usize, usize),
-) -> Result<(ImageFolder, Vec<String>)> {
+) -> Result<(ImageSet, Vec<String>)> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
         .map_err(|e| Error::data(format!("cannot start {threads} threads for checking images: {e}")))?;
     let (mut kept, mut reasons) = (vec![], vec![]);
-    for (chunk, samples) in folder.samples().chunks(CHUNK).enumerate() {
+    for start in (0..folder.len()).step_by(CHUNK) {
+        let end = folder.len().min(start + CHUNK);
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("stopped while the images were checked; nothing was written".into()));
         }
-        let results: Vec<Result<()>> = pool.install(|| samples.par_iter().map(|s| readable(&s.path)).collect());
+        let results: Vec<Result<()>> =
+            pool.install(|| (start..end).into_par_iter().map(|i| readable(&folder.path(i).unwrap_or_default())).collect());
         for (i, result) in results.into_iter().enumerate() {
             match result {
-                Ok(()) => kept.push(chunk * CHUNK + i),
+                Ok(()) => kept.push(start + i),
                 Err(error) if bad.is_refuse() => {
                     return Err(Error::data(format!("{error}. To leave out all images that cannot be read: {} skip", Field::BAD_IMAGES)));
                 }
                 Err(error) => reasons.push(error.to_string()),
             }
         }
-        done(chunk * CHUNK + samples.len(), folder.len());
+        done(end, folder.len());
     }
     if reasons.is_empty() {
         return Ok((folder, vec![]));

@@ -3,7 +3,7 @@
 use crate::bundle::Layout;
 use crate::data::augment::{Augment, Moment};
 use crate::data::decode::load_image;
-use crate::data::folder::ImageFolder;
+use crate::data::image_set::ImageSet;
 use crate::data::preprocess::Recipe;
 use crate::error::{Error, Result};
 use image::RgbImage;
@@ -43,7 +43,7 @@ pub trait Dataset: Send + Sync {
 
 /// An image folder with the recipe that turns its files into inputs.
 pub struct ImageDataset {
-    folder: ImageFolder,
+    folder: ImageSet,
     recipe: Recipe,
     augment: Augment,
     cache: Vec<OnceLock<RgbImage>>,
@@ -57,23 +57,23 @@ impl ImageDataset {
 
     /// Images are decoded (and, unless the augmentation works on originals, resized) once and then kept, until they
     /// take `cache_bytes` together; what doesn't fit is read from its file each time. 0 for no cache.
-    pub fn new(folder: ImageFolder, recipe: Recipe, augment: Augment, cache_bytes: usize) -> ImageDataset {
+    pub fn new(folder: ImageSet, recipe: Recipe, augment: Augment, cache_bytes: usize) -> ImageDataset {
         let cache = if cache_bytes == 0 { vec![] } else { (0..folder.len()).map(|_| OnceLock::new()).collect() };
         ImageDataset { folder, recipe, augment, cache, room: AtomicUsize::new(cache_bytes) }
     }
 
     /// The image files.
-    pub fn folder(&self) -> &ImageFolder {
+    pub fn folder(&self) -> &ImageSet {
         &self.folder
     }
 
     fn prepare(&self, index: usize) -> Result<RgbImage> {
-        let sample = self.folder.samples().get(index).ok_or_else(|| missing(index, self.folder.len()))?;
-        let image = load_image(&sample.path)?;
+        let path = self.folder.path(index).ok_or_else(|| missing(index, self.folder.len()))?;
+        let image = load_image(&path)?;
         if !self.augment.wants_resized() {
             return Ok(image);
         }
-        self.recipe.resized(&image).map_err(|e| Error::data(format!("{}: {e}", sample.path.display())))
+        self.recipe.resized(&image).map_err(|e| Error::data(format!("{}: {e}", path.display())))
     }
 
     /// Keeps the image if there is room for it.
@@ -105,11 +105,11 @@ impl Dataset for ImageDataset {
     }
 
     fn label(&self, index: usize) -> i64 {
-        self.folder.samples().get(index).map_or(-1, |s| s.label as i64)
+        self.folder.label(index).map_or(-1, |label| label as i64)
     }
 
     fn name(&self, index: usize) -> String {
-        self.folder.samples().get(index).map_or_else(|| format!("sample {index}"), |s| s.path.display().to_string())
+        self.folder.name(index)
     }
 
     fn image(&self, index: usize, moment: Moment, out: ArrayViewMut3<f32>) -> Result<()> {

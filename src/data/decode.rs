@@ -65,7 +65,15 @@ pub fn load_image(path: &Path) -> Result<RgbImage> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     let failed = |e| Error::io("cannot open the image", path)(e);
-    let file = std::fs::File::open(path).map_err(failed)?;
+    // Opening a pipe would wait for somebody to write into it.
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let file = options.open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(unreadable(path, "it is no regular file"));
+    }
     let mut bytes = vec![];
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(Error::io("cannot read the image", path))?;
     match bytes.len() as u64 {

@@ -1,6 +1,6 @@
 //! Which label each class folder has.
 
-use super::listing::few;
+use super::listing::{few, quoted};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use std::collections::HashMap;
@@ -36,7 +36,6 @@ pub(super) fn assign(dir: &Path, folders: &[String], known: &KnownClasses) -> Re
     if !known.names.is_empty() {
         return by_name(dir, folders, known.names);
     }
-    refuse_splits(dir, folders)?;
     match (numbers(folders), known.learnt) {
         (Some(numbers), true) => by_number(dir, folders, &numbers, known.count),
         (Some(numbers), false) => {
@@ -71,24 +70,6 @@ fn mapping<'a>(pairs: impl Iterator<Item = (usize, &'a String)>) -> String {
 fn numbers(folders: &[String]) -> Option<Vec<usize>> {
     let number = |name: &String| if name.bytes().all(|b| b.is_ascii_digit()) { name.parse().ok() } else { None };
     folders.iter().map(number).collect()
-}
-
-/// The parent of `train` and `val` is a frequent slip, and would give a network that tells train from val.
-fn refuse_splits(dir: &Path, folders: &[String]) -> Result<()> {
-    let split = |name: &str| ["train", "training", "val", "valid", "validation", "test", "testing"].contains(&name.to_lowercase().as_str());
-    if folders.len() > 1 && folders.iter().all(|name| split(name)) {
-        return Err(Error::data(format!(
-            "the folders of {} are {}: these look like parts of a data set, not like classes. Give one of them, such as {}",
-            dir.display(),
-            few(&quoted(folders)),
-            dir.join(&folders[0]).display()
-        )));
-    }
-    Ok(())
-}
-
-fn quoted(names: &[String]) -> Vec<String> {
-    names.iter().map(|name| format!("`{name}`")).collect()
 }
 
 /// Without names there must be one folder for each class, for nothing else says which label a folder has.

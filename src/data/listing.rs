@@ -1,8 +1,9 @@
 //! What lies in a folder of class folders: images, and what computers leave beside them.
 
+use super::files::Files;
 use crate::error::{Error, Result};
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// File name endings that are read, in lower case. The content decides how; these only say what counts as an image.
@@ -27,14 +28,21 @@ const LITTER: [&str; 10] = [
 /// Folders of small copies of the images beside them, in lower case. A class may be called so, if it has images.
 const COPIES: [&str; 5] = ["thumbnails", "thumbnail", "thumbs", "thumb", "_thumbs"];
 
+/// Folders in each other, from the class folder on.
+const DEEPEST: usize = 100;
+/// Visits of folders that were seen before: links that lead to each other's folders can be followed in more ways than there are atoms.
+const MOST_REPEATS: usize = 1000;
+
 /// A folder with one sub-folder for each class.
 pub(super) struct Listing {
     /// As it was given.
     pub root: PathBuf,
     /// The class folders' names, sorted.
     pub folders: Vec<String>,
-    /// Image files, each with its place in `folders`; sorted.
-    pub images: Vec<(usize, PathBuf)>,
+    /// Image files, by class and path.
+    pub files: Files,
+    /// Each file's place in `folders`.
+    pub classes: Vec<u32>,
     /// What is no class and no image.
     pub skipped: Skipped,
 }
@@ -46,6 +54,8 @@ pub(super) struct Skipped {
     pub endings: BTreeMap<String, usize>,
     /// Files and folders whose names begin with a dot.
     hidden: usize,
+    /// What is neither file nor folder, such as a pipe.
+    special: usize,
     /// Names of folders that are no class and hold no image of one.
     folders: BTreeSet<String>,
 }
@@ -54,6 +64,7 @@ impl Skipped {
     fn add(&mut self, other: Skipped) {
         other.endings.into_iter().for_each(|(ending, n)| *self.endings.entry(ending).or_insert(0) += n);
         self.hidden += other.hidden;
+        self.special += other.special;
         self.folders.extend(other.folders);
     }
 
@@ -63,6 +74,7 @@ impl Skipped {
             |(ending, n): (&String, &usize)| if ending.is_empty() { format!("{n} without an ending") } else { format!("{n} .{ending}") };
         let mut parts: Vec<String> = self.endings.iter().map(one).collect();
         parts.extend((self.hidden > 0).then(|| format!("{} hidden", self.hidden)));
+        parts.extend((self.special > 0).then(|| format!("{} that are no regular files", self.special)));
         let folders: Vec<String> = self.folders.iter().cloned().collect();
         parts.extend((!folders.is_empty()).then(|| format!("the folder{} {}", if folders.len() > 1 { "s" } else { "" }, few(&folders))));
         (!parts.is_empty()).then(|| parts.join(", "))
@@ -74,37 +86,35 @@ impl Listing {
     ///
     /// Fails when `dir` is missing or has no class folders, when one of them has no images, and when links lead in a circle or nowhere.
     pub fn read(dir: &Path) -> Result<Listing> {
-        if !dir.is_dir() {
-            let what = if dir.exists() { "is not a folder" } else { "does not exist" };
-            return Err(Error::data(format!(
-                "the image folder {} {what}. Give the folder that holds one sub-folder of images per class",
-                dir.display()
-            )));
-        }
-        let mut listing = Listing { root: dir.to_path_buf(), folders: vec![], images: vec![], skipped: Skipped::default() };
-        let (mut loose, mut empty) = (0, vec![]);
-        for (name, path) in entries(dir)? {
-            if hidden(&name) {
-                listing.skipped.hidden += is_folder(&path)? as usize;
-            } else if !is_folder(&path)? {
-                loose += ending(&path).is_ok() as usize;
-            } else if is_litter(&name, &LITTER) {
-                listing.skipped.folders.insert(name);
+        check_is_folder(dir)?;
+        let root = dir.to_path_buf();
+        let mut listing = Listing { root, folders: vec![], files: Files::default(), classes: vec![], skipped: Skipped::default() };
+        let (mut loose, mut empty, mut visited) = (0, vec![], Default::default());
+        for entry in entries(dir)? {
+            if entry.hidden() {
+                listing.skipped.hidden += entry.folder as usize;
+            } else if !entry.folder {
+                loose += entry.is_image() as usize;
+            } else if is_litter(&entry.name, &LITTER) {
+                listing.skipped.folders.insert(entry.name);
             } else {
-                let mut walk = Walk { folder: listing.folders.len(), images: vec![], skipped: Skipped::default(), above: vec![] };
-                walk.folder(&path)?;
-                match walk.skipped.summary() {
-                    _ if !walk.images.is_empty() => {}
-                    _ if is_litter(&name, &COPIES) => {
-                        listing.skipped.folders.insert(name);
+                let before = listing.files.len();
+                let mut walk = Walk { files: &mut listing.files, skipped: Skipped::default(), above: vec![], visited: &mut visited };
+                walk.folder(&entry.path)?;
+                let skipped = walk.skipped;
+                let found = listing.files.len() - before;
+                match skipped.summary() {
+                    _ if found > 0 => {}
+                    _ if is_litter(&entry.name, &COPIES) => {
+                        listing.skipped.folders.insert(entry.name);
                         continue;
                     }
-                    None => empty.push(format!("`{name}`")),
-                    Some(only) => empty.push(format!("`{name}` (only {only})")),
+                    None => empty.push(format!("`{}`", entry.name)),
+                    Some(only) => empty.push(format!("`{}` (only {only})", entry.name)),
                 }
-                listing.folders.push(name);
-                listing.images.extend(walk.images);
-                listing.skipped.add(walk.skipped);
+                listing.classes.resize(listing.files.len(), listing.folders.len() as u32);
+                listing.folders.push(entry.name);
+                listing.skipped.add(skipped);
             }
         }
         if !empty.is_empty() {
@@ -130,9 +140,17 @@ impl Listing {
                 dir.display()
             )));
         }
-        listing.images.sort();
         Ok(listing)
     }
+}
+
+/// Fails where `dir` is none.
+pub(super) fn check_is_folder(dir: &Path) -> Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let what = if dir.exists() { "is not a folder" } else { "does not exist" };
+    Err(Error::data(format!("the image folder {} {what}. Give the folder that holds one sub-folder of images per class", dir.display())))
 }
 
 /// The first ten, so that a message stays readable.
@@ -144,54 +162,96 @@ pub(super) fn few(items: &[String]) -> String {
     text
 }
 
-fn hidden(name: &str) -> bool {
-    name.starts_with('.')
+/// Each in the marks that messages put around names.
+pub(super) fn quoted(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| format!("`{name}`")).collect()
 }
 
 fn is_litter(name: &str, list: &[&str]) -> bool {
     list.contains(&name.to_lowercase().as_str())
 }
 
-/// Name and path of the entries of a folder, sorted; where a name is no UTF-8, signs stand for what cannot be shown.
-fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// Whether a folder of that name is no class in any case.
+pub(super) fn is_litter_name(name: &str) -> bool {
+    is_litter(name, &LITTER)
+}
+
+/// Something in a folder; links are followed.
+pub(super) struct Entry {
+    /// For people: signs stand for what is no UTF-8.
+    pub name: String,
+    pub path: PathBuf,
+    pub folder: bool,
+    /// A file whose bytes can be read, where it is no folder.
+    regular: bool,
+    own: OsString,
+}
+
+impl Entry {
+    fn hidden(&self) -> bool {
+        self.name.starts_with('.')
+    }
+
+    /// In lower case, empty for none.
+    pub fn ending(&self) -> String {
+        self.path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+    }
+
+    fn is_image(&self) -> bool {
+        EXTENSIONS.contains(&self.ending().as_str())
+    }
+}
+
+/// What a folder has that is not hidden, sorted by name.
+pub(super) fn visible(dir: &Path) -> Result<Vec<Entry>> {
+    let mut list = entries(dir)?;
+    list.retain(|e| !e.hidden());
+    Ok(list)
+}
+
+/// What a folder has, sorted by name. A link that leads nowhere or in a circle is an error.
+fn entries(dir: &Path) -> Result<Vec<Entry>> {
     let read = std::fs::read_dir(dir).map_err(Error::io("cannot list the folder", dir))?;
     let mut list = Vec::new();
     for entry in read {
         let entry = entry.map_err(Error::io("cannot list the folder", dir))?;
-        list.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        let (own, path) = (entry.file_name(), entry.path());
+        let name = own.to_string_lossy().into_owned();
+        // Most file systems tell the kind with the name, which saves asking for each file.
+        let kind = match entry.file_type() {
+            Ok(kind) if !kind.is_symlink() => Some(kind),
+            _ => match std::fs::metadata(&path) {
+                Ok(found) => Some(found.file_type()),
+                // What is hidden is skipped in any case.
+                Err(_) if name.starts_with('.') => None,
+                Err(e) => return Err(leads_nowhere(&path, e)),
+            },
+        };
+        let (folder, regular) = (kind.is_some_and(|k| k.is_dir()), kind.is_some_and(|k| k.is_file()));
+        list.push(Entry { name, path, folder, regular, own });
     }
-    list.sort();
+    list.sort_by(|a, b| a.own.cmp(&b.own));
     Ok(list)
 }
 
-/// Follows links; one that leads nowhere or in a circle is an error.
-fn is_folder(path: &Path) -> Result<bool> {
-    match std::fs::metadata(path) {
-        Ok(data) => Ok(data.is_dir()),
-        Err(e) if path.is_symlink() => {
-            Err(Error::data(format!("the symbolic link {} leads nowhere ({e}). Repair or remove it", path.display())))
-        }
-        Err(e) => Err(Error::io("cannot read", path)(e)),
+fn leads_nowhere(path: &Path, error: std::io::Error) -> Error {
+    if path.is_symlink() {
+        return Error::data(format!("the symbolic link {} leads nowhere ({error}). Repair or remove it", path.display()));
     }
+    Error::io("cannot read", path)(error)
 }
 
-/// `Ok` with the ending of an image file, `Err` with that of another one (empty for none), in lower case.
-fn ending(path: &Path) -> std::result::Result<String, String> {
-    let ending = path.extension().map(OsStr::to_string_lossy).unwrap_or_default().to_lowercase();
-    if EXTENSIONS.contains(&ending.as_str()) { Ok(ending) } else { Err(ending) }
-}
-
-/// Collects the images of one class.
-struct Walk {
-    /// The class folder's place.
-    folder: usize,
-    images: Vec<(usize, PathBuf)>,
+/// Collects the images of one class, in the order of their paths.
+struct Walk<'a> {
+    files: &'a mut Files,
     skipped: Skipped,
     /// The folders that lead here, without links, to notice a circle.
     above: Vec<PathBuf>,
+    /// Folders so far, of all classes and without links, and how many were seen before.
+    visited: &'a mut (HashSet<PathBuf>, usize),
 }
 
-impl Walk {
+impl Walk<'_> {
     fn folder(&mut self, dir: &Path) -> Result<()> {
         let real = dir.canonicalize().map_err(Error::io("cannot open the folder", dir))?;
         if self.above.contains(&real) {
@@ -201,19 +261,36 @@ impl Walk {
                 real.display()
             )));
         }
+        if !self.visited.0.insert(real.clone()) {
+            self.visited.1 += 1;
+        }
+        let limit = match (self.above.len() >= DEEPEST, self.visited.1 > MOST_REPEATS) {
+            (true, _) => Some(format!("lies in more than {DEEPEST} folders")),
+            (_, true) => Some(format!("is one of more than {MOST_REPEATS} folders that symbolic links lead to again")),
+            _ => None,
+        };
+        if let Some(why) = limit {
+            return Err(Error::data(format!(
+                "{} {why}: that is no image folder. Move the images, or remove what leads there",
+                dir.display()
+            )));
+        }
         self.above.push(real);
-        for (name, path) in entries(dir)? {
-            if hidden(&name) {
+        let mut place = None;
+        for entry in entries(dir)? {
+            if entry.hidden() {
                 self.skipped.hidden += 1;
-            } else if !is_folder(&path)? {
-                match ending(&path) {
-                    Ok(_) => self.images.push((self.folder, path)),
-                    Err(other) => *self.skipped.endings.entry(other).or_insert(0) += 1,
-                }
-            } else if is_litter(&name, &LITTER) || is_litter(&name, &COPIES) {
-                self.skipped.folders.insert(name);
+            } else if entry.folder && (is_litter(&entry.name, &LITTER) || is_litter(&entry.name, &COPIES)) {
+                self.skipped.folders.insert(entry.name);
+            } else if entry.folder {
+                self.folder(&entry.path)?;
+            } else if !entry.is_image() {
+                *self.skipped.endings.entry(entry.ending()).or_insert(0) += 1;
+            } else if !entry.regular {
+                self.skipped.special += 1;
             } else {
-                self.folder(&path)?;
+                let folder = *place.get_or_insert_with(|| self.files.add_folder(dir.to_path_buf()));
+                self.files.add(folder, &entry.own);
             }
         }
         self.above.pop();

@@ -1,44 +1,144 @@
-//! Splitting a folder into training and validation images.
+//! Splitting images into some for training and some for validation.
 
-use crate::data::folder::ImageFolder;
-use crate::data::random::{Purpose, Random};
+use super::identical;
+use super::image_set::ImageSet;
+use super::listing::{few, quoted};
+use super::random::{Purpose, Random};
 use crate::error::{Error, Result};
 
-/// Splits by class: returns the training part and the validation part, which have no image in common.
+/// The two parts, which have no image in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split {
+    /// What is trained on.
+    pub training: ImageSet,
+    /// What is held out.
+    pub validation: ImageSet,
+    /// What the user should hear.
+    pub notes: Vec<String>,
+}
+
+/// Splits by class.
 ///
-/// `fraction` (0 < fraction < 1) of each class, rounded, goes to validation, but at least one image, and at least one
-/// stays for training. The choice depends on the seed, and for each class on that class's images alone. Tune with the
-/// validation part and report on a test folder that neither part has seen.
+/// `fraction` (0 < fraction < 1) of each class, rounded to the nearest number (halves up), goes to validation, but at least one image, and at least
+/// one stays for training; a class of one image stays for training as a whole. The choice depends on the seed, and for each class on that class's
+/// images alone, in the order of their paths. Images whose files have the same content are never divided: they are held out together where there is
+/// room for all, and stay for training where they have different classes. Tune with the validation part and report on a test folder that neither part
+/// has seen.
 ///
-/// Fails for a fraction out of range, and for a class that has one image only.
-pub fn split(folder: &ImageFolder, fraction: f64, seed: u64) -> Result<(ImageFolder, ImageFolder)> {
+/// Fails for a fraction out of range, and where nothing can be held out.
+pub fn split(images: &ImageSet, fraction: f64, seed: u64) -> Result<Split> {
     if !(fraction > 0.0 && fraction < 1.0) {
         return Err(Error::usage(format!(
             "cannot use {fraction} of the images for validation. Give a fraction between 0 and 1, such as 0.2"
         )));
     }
-    let mut by_class = vec![Vec::new(); folder.classes().len()];
-    folder.samples().iter().enumerate().for_each(|(i, sample)| by_class[sample.label].push(i));
-    let (mut training, mut validation) = (Vec::new(), Vec::new());
+    let mut by_class = vec![Vec::new(); images.classes().len()];
+    (0..images.len()).for_each(|i| by_class[images.label(i).unwrap_or(0)].push(i));
+    let mut draw = Draw::new(images);
+    let (mut single, mut undivided) = (vec![], vec![]);
     for (label, mut members) in by_class.into_iter().enumerate() {
         match members.len() {
             0 => continue,
-            1 => {
-                return Err(Error::data(format!(
-                    "class `{}` in {} has one image only, which cannot be both for training and for validation. Add images, or give a validation folder",
-                    folder.classes()[label],
-                    folder.root().display()
-                )));
-            }
+            1 => single.push(images.classes()[label].clone()),
             _ => {}
         }
         Random::new(Purpose::Split, seed, label as u64, 0).shuffle(&mut members);
-        let held_out = ((members.len() as f64 * fraction).round() as usize).clamp(1, members.len() - 1);
-        validation.extend_from_slice(&members[..held_out]);
-        training.extend_from_slice(&members[held_out..]);
+        let wanted = ((members.len() as f64 * fraction).round() as usize).max(1).min(members.len() - 1);
+        if draw.class(&members, wanted) == 0 && members.len() > 1 {
+            undivided.push(images.classes()[label].clone());
+        }
     }
-    // In the folder's order, like any other folder.
-    training.sort_unstable();
-    validation.sort_unstable();
-    Ok((folder.subset(&training)?, folder.subset(&validation)?))
+    let notes = draw.notes(&single, &undivided);
+    // In the set's order, like any other.
+    let (validation, training): (Vec<usize>, Vec<usize>) = (0..images.len()).partition(|&i| draw.held_out[i]);
+    if validation.is_empty() || training.is_empty() {
+        return Err(Error::data(format!(
+            "no images of {} can be held out for validation: no class has two that differ. Add images, or give a validation folder",
+            images.root().display()
+        )));
+    }
+    Ok(Split { training: images.subset(&training)?, validation: images.subset(&validation)?, notes })
+}
+
+/// Which images are held out.
+struct Draw {
+    held_out: Vec<bool>,
+    /// Of each image its place in `groups`, where others are like it.
+    group: Vec<Option<usize>>,
+    groups: Vec<Vec<usize>>,
+    /// Of each group, once it is decided, whether it is held out.
+    decided: Vec<Option<bool>>,
+}
+
+impl Draw {
+    fn new(images: &ImageSet) -> Draw {
+        let groups: Vec<Vec<usize>> =
+            identical::groups(&[images]).into_iter().map(|group| group.into_iter().map(|(_, i)| i).collect()).collect();
+        let mut group = vec![None; images.len()];
+        groups.iter().enumerate().for_each(|(g, members)| members.iter().for_each(|&i| group[i] = Some(g)));
+        // A picture with two labels teaches nothing about validation, and one class may need it.
+        let one_class = |members: &Vec<usize>| members.windows(2).all(|pair| images.label(pair[0]) == images.label(pair[1]));
+        let decided = groups.iter().map(|members| if one_class(members) { None } else { Some(false) }).collect();
+        Draw { held_out: vec![false; images.len()], group, decided, groups }
+    }
+
+    /// Holds out `wanted` of a class's images, in their order, as far as identical ones allow. Gives how many.
+    fn class(&mut self, members: &[usize], wanted: usize) -> usize {
+        let size = |draw: &Draw, i: usize| match draw.group[i] {
+            Some(g) => members.iter().filter(|&&m| draw.group[m] == Some(g)).count(),
+            None => 1,
+        };
+        let mut taken = 0;
+        for room in [wanted, members.len() - 1] {
+            for &i in members {
+                if !self.open(i) || taken >= wanted || taken + size(self, i) > room {
+                    continue;
+                }
+                taken += size(self, i);
+                self.decide(i, true);
+            }
+            // Where only groups are left that are larger than what is wanted, one of them has to do.
+            if taken > 0 {
+                break;
+            }
+        }
+        members.iter().for_each(|&i| self.decide(i, false));
+        taken
+    }
+
+    fn open(&self, i: usize) -> bool {
+        match self.group[i] {
+            Some(g) => self.decided[g].is_none(),
+            None => !self.held_out[i],
+        }
+    }
+
+    fn decide(&mut self, i: usize, held_out: bool) {
+        match self.group[i] {
+            None => self.held_out[i] |= held_out,
+            Some(g) if self.decided[g].is_none() => {
+                self.decided[g] = Some(held_out);
+                self.groups[g].iter().for_each(|&i| self.held_out[i] = held_out);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn notes(&self, single: &[String], undivided: &[String]) -> Vec<String> {
+        let mut notes = vec![];
+        if !single.is_empty() {
+            let (one, them) =
+                if single.len() == 1 { ("1 class has".into(), "it is") } else { (format!("{} classes have", single.len()), "they are") };
+            notes.push(format!("{one} one image only, which stays for training, so {them} not validated: {}", few(&quoted(single))));
+        }
+        if !undivided.is_empty() {
+            let names = few(&quoted(undivided));
+            notes.push(format!("all images of these classes are copies of each other or of others, so none of them is held out: {names}"));
+        }
+        if !self.groups.is_empty() {
+            let copies: usize = self.groups.iter().map(|g| g.len() - 1).sum();
+            notes.push(format!("{copies} images are copies of others, byte for byte; copies stay on one side of the split"));
+        }
+        notes
+    }
 }

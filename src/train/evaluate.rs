@@ -1,7 +1,7 @@
 //! Accuracy and loss over an image folder.
 
 use super::classifier::Classifier;
-use crate::data::{Augment, BadImages, Dataset, ImageDataset, ImageFolder, Last, Loader, LoaderOptions, check_images};
+use crate::data::{Augment, BadImages, Dataset, ImageDataset, ImageSet, Last, Loader, LoaderOptions, Part, check_images};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use serde::Serialize;
@@ -72,7 +72,7 @@ pub fn evaluate_folder(
     done: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation> {
     let dir = &options.data;
-    let mut folder = ImageFolder::open_for(dir, &classifier.known_classes())?;
+    let mut folder = ImageSet::open_part(dir, &classifier.known_classes(), &[Part::Test, Part::Validation])?;
     folder.notes().iter().for_each(|text| note(text));
     // Where they are refused, the evaluation itself finds them.
     if options.bad_images == BadImages::Skip {

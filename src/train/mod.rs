@@ -17,6 +17,7 @@ mod profile;
 mod progress;
 mod readout;
 mod run;
+mod run_images;
 mod scalars;
 mod schedule;
 mod setup;

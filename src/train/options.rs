@@ -63,7 +63,7 @@ impl FinetuneOptions {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Validation {
-    /// None are held out.
+    /// None are held out, but for those that the training folder has a part of its own for.
     #[default]
     None,
     /// An image folder with (some of) the same classes.
@@ -85,6 +85,9 @@ pub struct Training {
     pub bad_images: BadImages,
     /// Images held out.
     pub validation: Validation,
+    /// An image folder with (some of) the same classes, for the evaluation of the finished network and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
     /// How long to train.
     pub length: Length,
     /// So many of `length`'s epochs or steps, the first ones, train the new head alone.
@@ -142,6 +145,7 @@ impl Training {
             classes: vec![],
             bad_images: BadImages::Refuse,
             validation: Validation::None,
+            test: None,
             length: Length::Epochs(10),
             head_first: 0,
             batch: None,

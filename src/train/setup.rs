@@ -5,9 +5,10 @@ use super::folders;
 use super::options::{Existing, FinetuneOptions, Training, Validation};
 use super::progress::Progress;
 use super::run::{BundleReference, Images, RunRecord, Status};
+use super::run_images::RunImages;
 use super::scalars::Scalars;
 use crate::bundle::{Bundle, ClassNames, start_state};
-use crate::data::{ImageFolder, KnownClasses, Recipe, check_images, split};
+use crate::data::{ImageSet, KnownClasses, Recipe};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
@@ -24,8 +25,11 @@ pub(super) struct RunPlan {
     pub scalars: Scalars,
     pub batch: usize,
     pub recipe: Recipe,
-    pub images: ImageFolder,
-    pub validation: Option<ImageFolder>,
+    pub images: ImageSet,
+    pub validation: Option<ImageSet>,
+    /// For the evaluation of the finished network, and nothing else.
+    #[allow(dead_code)]
+    pub test: Option<ImageSet>,
     pub reference: BundleReference,
     pub counts: Images,
     pub place: Place,
@@ -55,34 +59,11 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     let names =
         ClassNames { names: bundle.manifest.classes.clone(), ..ClassNames::default() }.choose(&training.classes, count, &options.bundle)?;
     let known = KnownClasses { names: &names, count, learnt: !bundle.manifest.has_new_head() };
-    let folder = ImageFolder::open_for(&training.data, &known)?;
-    notes.extend(folder.notes());
-    let found = folder.len();
-    let mut check = |folder: ImageFolder, notes: &mut Vec<String>| {
-        let (kept, skipped) =
-            check_images(folder, training.bad_images, options.workers, stop, &mut |done, total| progress.checking(done, total))?;
-        notes.extend(skipped);
-        Ok::<_, Error>(kept)
-    };
-    let folder = check(folder, &mut notes)?;
-    let mut skipped = found - folder.len();
-    bundle.manifest.classes = folder.classes().to_vec();
+    let RunImages { training: images, validation, test, skipped, notes: told } =
+        RunImages::open(&training, &known, options.workers, stop, &mut |done, total| progress.checking(done, total))?;
+    notes.extend(told);
+    bundle.manifest.classes = images.classes().to_vec();
     let recipe = Recipe::new(&bundle.manifest.preprocessing, &bundle.manifest.data.input.shape)?;
-    let (images, validation) = match &training.validation {
-        Validation::None => (folder, None),
-        Validation::Folder(dir) => {
-            let held_out = ImageFolder::open(dir, Some(folder.classes()))?;
-            notes.extend(held_out.notes());
-            let found = held_out.len();
-            let held_out = check(held_out, &mut notes)?;
-            skipped += found - held_out.len();
-            (folder, Some(held_out))
-        }
-        Validation::Split(fraction) => {
-            let (train, held_out) = split(&folder, *fraction, training.seed)?;
-            (train, Some(held_out))
-        }
-    };
     if images.len() < batch {
         let (few, field) = (images.len(), Field::BATCH);
         // What the bundle leaves open is this run's to say.
@@ -95,7 +76,7 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     }
     let reference = BundleReference::to(&bundle, &options.output)?;
     let sha256 = folders::fingerprint(&images);
-    let counts = Images { training: images.len(), validation: validation.as_ref().map_or(0, ImageFolder::len), skipped, sha256 };
+    let counts = Images { training: images.len(), validation: validation.as_ref().map_or(0, ImageSet::len), skipped, sha256 };
     let fresh = Checkpoint::new(0, 1, training.seed);
     let (place, at, state) = match options.existing {
         Existing::Resume => {
@@ -112,7 +93,7 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
         }
         existing => (Place::New(create(&options.output, existing == Existing::Replace)?), fresh, start_state(&bundle)?),
     };
-    Ok(RunPlan { bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, state, at, notes })
+    Ok(RunPlan { bundle, training, scalars, batch, recipe, images, validation, test, reference, counts, place, state, at, notes })
 }
 
 /// With full paths, so that a run can be resumed from another folder.
@@ -122,7 +103,8 @@ fn absolute(training: &Training) -> Result<Training> {
         Validation::Folder(dir) => Validation::Folder(full(dir)?),
         other => other.clone(),
     };
-    Ok(Training { data: full(&training.data)?, validation, ..training.clone() })
+    let test = training.test.as_deref().map(full).transpose()?;
+    Ok(Training { data: full(&training.data)?, validation, test, ..training.clone() })
 }
 
 /// A run that left nothing worth keeping is replaced without being asked for.

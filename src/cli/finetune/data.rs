@@ -9,15 +9,19 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// Image folder with one sub-folder per class
+    /// Image folder with one sub-folder per class, or with such folders called train, val and test: val validates after every epoch, test judges
+    /// the finished network
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// Image folder for validation after every epoch
+    /// Image folder for validation after every epoch [default: the val folder in --data, if there is one]
     #[arg(long, value_name = "FOLDER", conflicts_with = "val_split")]
     val_data: Option<PathBuf>,
     /// Hold out this fraction of every class for validation
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     val_split: Option<f64>,
+    /// Image folder that judges the finished network, and nothing else [default: the test folder in --data, if there is one]
+    #[arg(long, value_name = "FOLDER")]
+    test_data: Option<PathBuf>,
     /// What becomes of images that cannot be read, which is found out before the first step: the first one is an error, or they are left out
     /// and counted [default: refuse]
     #[arg(long, value_parser = choice::<BadImages>(&["refuse", "skip"]))]
@@ -40,6 +44,9 @@ impl DataArgs {
         let folder = self.val_data.clone().map(Validation::Folder);
         if let Some(validation) = folder.or(self.val_split.map(Validation::Split)) {
             training.validation = validation;
+        }
+        if self.test_data.is_some() {
+            training.test = self.test_data.clone();
         }
         Ok(())
     }

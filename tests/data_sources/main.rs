@@ -1,0 +1,5 @@
+//! Where labelled images come from: parts of a folder, splits, lists, arrays; what is refused, and what is counted.
+
+mod parts;
+mod splits;
+mod support;
