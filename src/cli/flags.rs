@@ -39,13 +39,11 @@ pub fn with_flags(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Cli;
-    use clap::CommandFactory;
     use std::collections::HashSet;
 
     #[test]
     fn every_option_has_a_flag() {
-        let command = Cli::command();
+        let command = crate::cli::help::command();
         let arguments = command.get_subcommands().flat_map(|c| c.get_arguments());
         let known: HashSet<String> =
             arguments.flat_map(|a| [a.get_long().map(|l| format!("--{l}")), a.get_short().map(|s| format!("-{s}"))]).flatten().collect();

@@ -1,11 +1,54 @@
-//! Writing to stdout and stderr without a panic when nobody reads.
+//! Writing to stdout and stderr without a panic when nobody reads, and how much of it.
 
 use super::flags::with_flags;
+use super::progress::Log;
 use serde::Serialize;
 use spgraph::error::Error;
 use spgraph::train::Agreement;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::sync::OnceLock;
+
+/// How much is said, the same in every subcommand.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Output")]
+pub struct Talk {
+    /// Only results: no progress, no notes; a command that writes something prints its path alone
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Progress on stderr as a bar or as lines; with jsonl every record of `finetune` as a JSON line on stdout
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_default_value = true, global = true)]
+    log: Log,
+}
+
+static TALK: OnceLock<(bool, Log)> = OnceLock::new();
+
+impl Talk {
+    /// From now on, for the whole process.
+    pub fn install(&self) {
+        let _ = TALK.set((self.quiet, self.log));
+    }
+}
+
+/// Whether only results are wanted.
+pub fn quiet() -> bool {
+    TALK.get().is_some_and(|(quiet, _)| *quiet)
+}
+
+/// How progress is shown.
+pub fn log() -> Log {
+    match TALK.get() {
+        Some((true, Log::Jsonl)) => Log::Jsonl,
+        Some((true, _)) => Log::None,
+        Some((false, log)) => *log,
+        None => Log::Auto,
+    }
+}
+
+/// What a command did, to stdout; where only results are wanted the path of what it wrote.
+pub fn print_done(text: &str, written: &Path) -> anyhow::Result<()> {
+    if quiet() { print(&format!("{}\n", written.display())) } else { print(text) }
+}
 
 /// Results, to stdout. A reader that has left, such as `head`, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
@@ -25,11 +68,14 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 /// That a file was written, to stdout.
 pub fn print_written(path: &Path) -> anyhow::Result<()> {
     let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
-    print(&format!("wrote {} ({})\n", path.display(), size(bytes)))
+    print_done(&format!("wrote {} ({})\n", path.display(), size(bytes)), path)
 }
 
 /// How an exported model was checked, to stdout.
 pub fn print_agreement(agreement: &Agreement) -> anyhow::Result<()> {
+    if quiet() {
+        return Ok(());
+    }
     let engines: Vec<String> = agreement.engines.iter().map(|(name, difference)| format!("{name} (difference {difference:.1e})")).collect();
     let images = if agreement.images == 1 { "1 image".to_string() } else { format!("{} images", agreement.images) };
     let absent: String = agreement.absent.iter().map(|why| format!("not checked with {why}\n")).collect();
@@ -51,7 +97,14 @@ pub fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-/// A line for people, to stderr, with flags where the library names options. That nobody reads it is no reason to stop.
+/// A line for people, to stderr, with flags where the library names options, unless only results are wanted.
 pub fn note(text: &str) {
+    if !quiet() {
+        error(text);
+    }
+}
+
+/// The same for what must be said. That nobody reads it is no reason to stop.
+pub fn error(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", with_flags(text));
 }

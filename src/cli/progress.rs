@@ -31,9 +31,9 @@ const LINE_GAP: Duration = Duration::from_secs(5);
 /// Steps whose figures are averaged.
 const WINDOW: usize = 50;
 
-/// The watcher for a way to log.
-pub fn watcher(log: Log) -> Box<dyn Progress> {
-    let log = match log {
+/// The watcher of a run, for the way to log that was asked for.
+pub fn watcher() -> Box<dyn Progress> {
+    let log = match output::log() {
         Log::Auto if std::io::stderr().is_terminal() => Log::Bar,
         Log::Auto => Log::Lines,
         other => other,
@@ -44,6 +44,15 @@ pub fn watcher(log: Log) -> Box<dyn Progress> {
         Log::Bar => Box::new(Display { bar: Some(bar()), ..Display::default() }),
         _ => Box::new(Display::default()),
     }
+}
+
+/// The bar of other work, where one is wanted.
+fn wanted_bar() -> Option<ProgressBar> {
+    let wanted = match output::log() {
+        Log::Auto => std::io::stderr().is_terminal(),
+        log => log == Log::Bar,
+    };
+    wanted.then(bar)
 }
 
 fn bar() -> ProgressBar {
@@ -209,7 +218,7 @@ pub struct Counter {
 
 impl Counter {
     pub fn new(what: &'static str) -> Counter {
-        let bar = std::io::stderr().is_terminal().then(bar);
+        let bar = wanted_bar();
         if let Some(bar) = &bar {
             bar.set_message(what);
         }
@@ -241,7 +250,7 @@ pub struct Meter {
 
 impl Meter {
     pub fn new() -> Meter {
-        Meter { bar: std::io::stderr().is_terminal().then(bar), done: 0, total: 0, started: Instant::now(), last_line: None }
+        Meter { bar: wanted_bar(), done: 0, total: 0, started: Instant::now(), last_line: None }
     }
 
     /// A line of its own.

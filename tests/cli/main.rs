@@ -8,6 +8,7 @@ mod device;
 mod evaluate;
 mod finetune;
 mod fisher;
+mod help;
 mod inspect;
 mod interrupt;
 mod invalid_models;

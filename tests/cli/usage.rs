@@ -112,8 +112,9 @@ fn help_describes_every_option() {
         ["inspect", "rewrite", "finetune", "eval", "predict", "export", "runtime", "new", "synth", "fisher", "attention", "interpolate"]
     {
         assert!(help.contains(&format!("  {command} ")), "{help}");
-        let text = lab.run(&[command, "-h"]).ok();
-        let options = text.lines().map(str::trim).filter(|l| l.starts_with("--") || l.starts_with("-o"));
+        let text = lab.run(&[command, "--help"]).ok();
+        let text = text.split("Examples:").next().unwrap();
+        let options = text.lines().filter(|l| l.starts_with("      --") || l.starts_with("  -")).map(str::trim);
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         for option in options {
             let at = lines.iter().position(|l| *l == option).unwrap();

@@ -35,9 +35,7 @@ pub struct Args {
     /// Go on with the run in RUN from its last checkpoint
     #[arg(long)]
     resume: bool,
-    /// Progress on stderr as a bar or as lines, or every record as a JSON line on stdout
-    #[arg(long, value_enum, default_value = "auto")]
-    log: Log,
+    // Groups come last: what follows one would stand under its heading.
     #[command(flatten)]
     workers: Workers,
     #[command(flatten)]
@@ -55,9 +53,9 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let options = options(&args)?;
     let stop = interrupt::finish_the_step();
-    let mut progress = progress::watcher(args.log);
+    let mut progress = progress::watcher();
     let result = finetune(&options, progress.as_mut(), stop)?;
-    if matches!(args.log, Log::Jsonl) { Ok(()) } else { output::print(&summary(&result)) }
+    if output::log() == Log::Jsonl { Ok(()) } else { output::print_done(&summary(&result), &result.path) }
 }
 
 /// From the arguments; what a resumed run's arguments leave out is as it was.
