@@ -28,6 +28,7 @@ mod runtime;
 mod settings;
 mod subject_args;
 mod synth;
+mod talk;
 mod workers;
 
 use clap::{Parser, Subcommand};
@@ -47,7 +48,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    talk: output::Talk,
+    talk: talk::Talk,
 }
 
 #[derive(Subcommand)]

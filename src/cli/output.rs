@@ -1,49 +1,12 @@
 //! Writing to stdout and stderr without a panic when nobody reads, and how much of it.
 
 use super::flags::with_flags;
-use super::progress::Log;
+use super::talk::quiet;
 use serde::Serialize;
 use spgraph::error::Error;
 use spgraph::train::Agreement;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
-use std::sync::OnceLock;
-
-/// How much is said, the same in every subcommand.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Output")]
-pub struct Talk {
-    /// Only results: no progress, no notes; a command that writes something prints its path alone
-    #[arg(short, long, global = true)]
-    quiet: bool,
-    /// Progress on stderr as a bar or as lines; with jsonl every record of `finetune` as a JSON line on stdout
-    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", hide_default_value = true, global = true)]
-    log: Log,
-}
-
-static TALK: OnceLock<(bool, Log)> = OnceLock::new();
-
-impl Talk {
-    /// From now on, for the whole process.
-    pub fn install(&self) {
-        let _ = TALK.set((self.quiet, self.log));
-    }
-}
-
-/// Whether only results are wanted.
-pub fn quiet() -> bool {
-    TALK.get().is_some_and(|(quiet, _)| *quiet)
-}
-
-/// How progress is shown.
-pub fn log() -> Log {
-    match TALK.get() {
-        Some((true, Log::Jsonl)) => Log::Jsonl,
-        Some((true, _)) => Log::None,
-        Some((false, log)) => *log,
-        None => Log::Auto,
-    }
-}
 
 /// What a command did, to stdout; where only results are wanted the path of what it wrote.
 pub fn print_done(text: &str, written: &Path) -> anyhow::Result<()> {

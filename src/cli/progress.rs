@@ -1,30 +1,14 @@
 //! Progress of a run: a bar on a terminal, plain lines elsewhere, or JSON lines. No colours at all, so that NO_COLOR has
 //! nothing to forbid.
 
-use super::output;
-use super::output::percent;
-use clap::ValueEnum;
+use super::output::{self, percent};
+use super::talk::{self, Log};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use spgraph::train::{Outline, Progress, Record, Silent, StepRecord, ValidationRecord};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// How to show progress.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Log {
-    /// A bar on a terminal, lines otherwise
-    Auto,
-    /// A bar, on a terminal only
-    Bar,
-    /// A line every few seconds
-    Lines,
-    /// JSON lines on stdout
-    Jsonl,
-    /// Nothing
-    None,
-}
 
 /// Plain lines come this far apart.
 const LINE_GAP: Duration = Duration::from_secs(5);
@@ -33,7 +17,7 @@ const WINDOW: usize = 50;
 
 /// The watcher of a run, for the way to log that was asked for.
 pub fn watcher() -> Box<dyn Progress> {
-    let log = match output::log() {
+    let log = match talk::log() {
         Log::Auto if std::io::stderr().is_terminal() => Log::Bar,
         Log::Auto => Log::Lines,
         other => other,
@@ -48,7 +32,7 @@ pub fn watcher() -> Box<dyn Progress> {
 
 /// The bar of other work, where one is wanted.
 fn wanted_bar() -> Option<ProgressBar> {
-    let wanted = match output::log() {
+    let wanted = match talk::log() {
         Log::Auto => std::io::stderr().is_terminal(),
         log => log == Log::Bar,
     };

@@ -9,7 +9,8 @@ mod length;
 use super::common_args::CommonArgs;
 use super::engine_args::EngineArgs;
 use super::output::percent;
-use super::progress::{self, Log};
+use super::progress;
+use super::talk::{self, Log};
 use super::workers::Workers;
 use super::{interrupt, output};
 use spgraph::error::Error;
@@ -55,7 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let stop = interrupt::finish_the_step();
     let mut progress = progress::watcher();
     let result = finetune(&options, progress.as_mut(), stop)?;
-    if output::log() == Log::Jsonl { Ok(()) } else { output::print_done(&summary(&result), &result.path) }
+    if talk::log() == Log::Jsonl { Ok(()) } else { output::print_done(&summary(&result), &result.path) }
 }
 
 /// From the arguments; what a resumed run's arguments leave out is as it was.

@@ -103,7 +103,7 @@ mod tests {
     fn options_that_all_commands_have_stand_under_no_heading() {
         let command = command();
         for sub in command.get_subcommands() {
-            let general = ["force", "resume", "json", "seed"];
+            let general = ["force", "resume", "json"];
             for arg in sub.get_arguments().filter(|a| a.get_short() == Some('o') || general.contains(&a.get_id().as_str())) {
                 assert_eq!(arg.get_help_heading(), None, "{} {}", sub.get_name(), arg.get_id());
             }
