@@ -75,6 +75,7 @@ struct Parts {
     bundle: Bundle,
     scalars: Scalars,
     workers: usize,
+    keep_optimizer: bool,
 }
 
 impl Trainer {
@@ -99,7 +100,8 @@ impl Trainer {
         let mut resumed = true;
         loop {
             let step = self.at.step;
-            let epoch_ended = step > 0 && (step.is_multiple_of(per_epoch) || step == self.total);
+            let ended = step == self.total || self.record.training.ended_at(step, per_epoch as usize);
+            let epoch_ended = step > 0 && (step.is_multiple_of(per_epoch) || ended);
             if self.validation.is_some() && epoch_ended && self.at.validated < step {
                 self.validate(progress, stop)?;
             }
@@ -128,7 +130,7 @@ impl Trainer {
             self.count(record);
         }
         drop(stream);
-        self.complete()
+        self.complete(progress)
     }
 
     /// Goes from the first phase to the second.
@@ -143,7 +145,8 @@ impl Trainer {
     fn step(&mut self, batch: &Batch, start: Instant) -> Result<StepRecord> {
         let scalars = &self.prepared.scalars;
         let full = scalars.get(&Setting::LearningRate).ok_or_else(|| Error::model("the bundle's step has no learning rate"))?;
-        let lr = full * self.record.training.lr_factor(self.at.step, self.total, self.head_steps);
+        let total = self.record.training.total_at(self.at.step, self.loader.batches_per_epoch());
+        let lr = full * self.record.training.lr_factor(self.at.step, total, self.head_steps);
         let scalars = scalars.clone().with(&Setting::LearningRate, lr)?;
         let found = self.step.run(&batch.data, &batch.target, &scalars)?;
         let record = StepRecord {

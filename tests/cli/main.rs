@@ -3,6 +3,7 @@
 
 mod bad_data;
 mod bad_models;
+mod continuing;
 mod conventions;
 mod device;
 mod evaluate;

@@ -1,17 +1,20 @@
 //! From a plan to a run that can take its first step.
 
 use super::{Parts, Trainer};
+use crate::bundle::Setting;
 use crate::data::{Augment, ImageDataset, Loader, LoaderOptions};
 use crate::engine::{self, EngineOptions};
 use crate::error::{Error, Result};
 use crate::storage::files::write_json;
 use crate::storage::run_folder::RunFolder;
 use crate::train::classifier::{Classifier, ClassifierOptions};
+use crate::train::continuation::{Asked, continued};
 use crate::train::head_first;
 use crate::train::metrics::{Metrics, Record};
 use crate::train::options::FinetuneOptions;
 use crate::train::progress::{Outline, Progress};
 use crate::train::run::RunRecord;
+use crate::train::run_bundle;
 use crate::train::setup::{Place, RunPlan};
 use crate::train::step::TrainingStep;
 use std::collections::VecDeque;
@@ -21,8 +24,9 @@ use std::time::Instant;
 
 impl Trainer {
     pub(super) fn new(options: &FinetuneOptions, prepared: RunPlan, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
-        let RunPlan { bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, mut state, at, .. } =
-            prepared;
+        let RunPlan {
+            bundle, training, scalars, batch, recipe, images, validation, reference, before, counts, place, mut state, at, ..
+        } = prepared;
         let engine = engine::open(&options.engine)?;
         let held_out = match validation {
             None => None,
@@ -34,7 +38,18 @@ impl Trainer {
         let dataset = ImageDataset::new(images, recipe, training.augment, ImageDataset::CACHE);
         let loader_options = LoaderOptions { threads: options.workers, ..LoaderOptions::training(batch, training.seed) };
         let loader = Loader::new(Arc::new(dataset), loader_options)?;
-        let head_steps = training.head_steps(loader.batches_per_epoch());
+        let per_epoch = loader.batches_per_epoch();
+        let training = match &before {
+            None => training,
+            Some(before) => {
+                let lr = scalars.get(&Setting::LearningRate).unwrap_or(0.0);
+                let (dir, more, done) = (options.output.as_path(), options.more, at.step);
+                let (training, note) = continued(&Asked { dir, before, training: &training, more, done, per_epoch, lr })?;
+                note.into_iter().for_each(|note| progress.note(&note));
+                training
+            }
+        };
+        let head_steps = training.head_steps(per_epoch);
         if head_steps > 0 && at.step == head_steps {
             head_first::restart(&bundle.manifest.state, &mut state)?;
         }
@@ -45,15 +60,13 @@ impl Trainer {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("stopped before the first step; nothing was written".into()));
         }
-        let total = training.length.steps(loader.batches_per_epoch());
-        if let Place::Resumed(folder) = &place {
-            let before = RunRecord::read(folder.path())?.engine;
-            if before != engine.describe() {
-                progress.note(&format!(
-                    "the run began on {before} and goes on on {}: its result will differ in the last digits",
-                    engine.describe()
-                ));
-            }
+        let total = training.length.steps(per_epoch);
+        if let Some(before) = before.filter(|before| before.engine != engine.describe()) {
+            progress.note(&format!(
+                "the run began on {} and goes on on {}: its result will differ in the last digits",
+                before.engine,
+                engine.describe()
+            ));
         }
         progress.start(&Outline {
             engine: engine.describe(),
@@ -62,7 +75,7 @@ impl Trainer {
             validation: counts.validation,
             classes: bundle.manifest.classes.len(),
             batch,
-            steps_per_epoch: loader.batches_per_epoch(),
+            steps_per_epoch: per_epoch,
             steps: total,
             done: at.step,
         });
@@ -74,13 +87,14 @@ impl Trainer {
                 let unfinished = RunFolder::new(out.path());
                 write_json(&unfinished.manifest(), true, &bundle.manifest)?;
                 record.write(&unfinished)?;
+                run_bundle::keep(&bundle, &unfinished.bundle())?;
                 RunFolder::new(out.commit()?)
             }
         };
         record.write(&folder)?;
         let (metrics, past) = Metrics::open(&folder.metrics(), at.step, at.validated)?;
         let mut trainer = Trainer {
-            prepared: Parts { bundle, scalars, workers: options.workers },
+            prepared: Parts { bundle, scalars, workers: options.workers, keep_optimizer: options.keep_optimizer },
             folder,
             record,
             engine,
