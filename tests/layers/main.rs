@@ -12,7 +12,6 @@ const STAGES: &[&[&str]] = &[
     &["ir/types"],
     &["ir/element"],
     &["field"],
-    &["nearest"],
     &["kinds"],
     &["error"],
     &["ir"],
