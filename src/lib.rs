@@ -18,6 +18,7 @@ pub mod import;
 pub mod ir;
 mod kinds;
 pub mod loss;
+pub mod nearest;
 pub mod onnx;
 pub mod operator;
 pub mod ops;

@@ -42,11 +42,11 @@ pub struct Args {
     /// Replace a file that is there
     #[arg(long)]
     force: bool,
-    #[command(flatten)]
-    workers: Workers,
     /// Results as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    workers: Workers,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -73,7 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.json {
         return output::print_json(&result);
     }
-    output::print(&text(&result))
+    output::print_done(&text(&result), &result.path)
 }
 
 fn text(result: &AttentionResult) -> String {

@@ -9,17 +9,19 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(next_help_heading = "Training")]
 pub struct CommonArgs {
-    /// Strength of the penalty on parameters that have a starting point, or with PATTERN=STRENGTH on those that a glob pattern
-    /// matches (repeatable; the last match counts; a bundle has its patterns) [default: a bundle's own; 0.1 for l2-sp and l2-sp-fisher,
-    /// 0.0001 for l2, 0.001 for the others]
+    /// Strength of the penalty on parameters that have a starting point [default: a bundle's own, or the penalty's]
+    ///
+    /// The defaults are 0.1 for l2-sp and l2-sp-fisher, 0.0001 for l2, 0.001 for the others. PATTERN=STRENGTH is for those that a glob pattern
+    /// matches (repeatable; the last match counts; a bundle has its patterns).
     #[arg(long, allow_negative_numbers = true, value_name = "[PATTERN=]STRENGTH", value_parser = parse_strength, help_heading = "Penalty")]
     pub alpha: Vec<StrengthArg>,
     /// Strength of the penalty on a new head's parameters [default: a bundle's own; 0.01; for l2 as --alpha, or 0.001]
     #[arg(long, value_name = "STRENGTH", allow_negative_numbers = true, help_heading = "Penalty")]
     pub beta: Option<f64>,
-    /// A loss beside the penalty, on what the network computes: delta (feature maps stay near the source's), bss (small singular values of the
-    /// features vanish) or lwf (what the old classifier says stays), repeatable; of a bundle, with its strength, one that it has
-    /// [default strengths: delta 0.01, bss 0.001, lwf 4]
+    /// A loss beside the penalty, on what the network computes: delta, bss or lwf (repeatable)
+    ///
+    /// delta: feature maps stay near the source's; bss: small singular values of the features vanish; lwf: what the old classifier says stays. Of a
+    /// bundle, with its strength, one that it has. The default strengths are 0.01 for delta, 0.001 for bss, 4 for lwf.
     #[arg(long, value_name = "KIND[=STRENGTH]", value_parser = parse_regularizer, help_heading = "Penalty")]
     pub regularizer: Vec<RegularizerArg>,
     /// Learning rate [default: a bundle's own; 0.01 for sgd, 0.0001 for adamw, 1 for lars]

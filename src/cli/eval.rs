@@ -26,13 +26,13 @@ pub struct Args {
     /// Evaluate the tuned network under this model's classifier: what it still knows of that model's task
     #[arg(long, value_name = "MODEL")]
     head_from: Option<PathBuf>,
+    /// Results as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     weights: SubjectArgs,
     #[command(flatten)]
     workers: Workers,
-    /// Results as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     engine: EngineArgs,
 }

@@ -57,13 +57,13 @@ pub struct Args {
     /// Sizes of the input after the batch, which the model leaves open or in the place of its own: 3x224x224
     #[arg(long, value_parser = super::numbers::parse_shape, help_heading = "Preprocessing")]
     input_shape: Option<super::numbers::ShapeArg>,
+    /// Results as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     preprocessing: PreprocessingArgs,
     #[command(flatten)]
     workers: Workers,
-    /// Results as JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -104,7 +104,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.json {
         return output::print_json(&result);
     }
-    output::print(&text(&result))
+    output::print_done(&text(&result), &result.path)
 }
 
 struct Display {

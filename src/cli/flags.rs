@@ -14,6 +14,8 @@ pub fn flag(field: Field) -> String {
         Field::KEEP_HEAD => "--head keep".into(),
         Field::CLASS_NAMES => "--class-names".into(),
         Field::ENGINE => "--engine".into(),
+        Field::EPOCHS => "--epochs".into(),
+        Field::STEPS => "--steps".into(),
         Field::LENGTH => "--epochs or --steps".into(),
         Field::VALIDATION => "--val-data or --val-split".into(),
         Field::PREPROCESSING => "--mean, --std and --resize".into(),
@@ -39,13 +41,11 @@ pub fn with_flags(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Cli;
-    use clap::CommandFactory;
     use std::collections::HashSet;
 
     #[test]
     fn every_option_has_a_flag() {
-        let command = Cli::command();
+        let command = crate::cli::help::command();
         let arguments = command.get_subcommands().flat_map(|c| c.get_arguments());
         let known: HashSet<String> =
             arguments.flat_map(|a| [a.get_long().map(|l| format!("--{l}")), a.get_short().map(|s| format!("-{s}"))]).flatten().collect();

@@ -10,6 +10,7 @@ mod export;
 mod finetune;
 mod fisher;
 mod flags;
+mod help;
 mod inspect;
 mod interpolate;
 mod interrupt;
@@ -27,6 +28,7 @@ mod runtime;
 mod settings;
 mod subject_args;
 mod synth;
+mod talk;
 mod workers;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +37,7 @@ use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(name = "spgraph", version, about = "Fine-tune deployed ONNX networks with starting-point penalties")]
+#[command(arg_required_else_help = true)]
 #[command(after_help = "A first run:\n  \
     spgraph rewrite model.onnx --classes 6 -o model.spgraph\n  \
     spgraph finetune model.spgraph --data images/train --epochs 10 -o run\n  \
@@ -44,6 +47,8 @@ use std::process::ExitCode;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    talk: talk::Talk,
 }
 
 #[derive(Subcommand)]
@@ -61,12 +66,15 @@ enum Command {
     Runtime(runtime::Args),
     New(new::Args),
     Synth(synth::Args),
+    Completions(help::completions::Args),
+    Man(help::man::Args),
 }
 
 /// Parses the arguments of the process and runs the subcommand.
 pub fn main() -> ExitCode {
-    // clap prints usage errors itself and exits with code 2.
-    let cli = Cli::parse();
+    // Usage errors end the process here, with code 2.
+    let cli = help::parse();
+    cli.talk.install();
     interrupt::install();
     let result = match cli.command {
         Command::Inspect(args) => inspect::run(args),
@@ -82,6 +90,8 @@ pub fn main() -> ExitCode {
         Command::Runtime(args) => runtime::run(args),
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),
+        Command::Completions(args) => help::completions::run(args),
+        Command::Man(args) => help::man::run(args),
     };
     interrupt::wait_where_ending();
     match result {
@@ -91,6 +101,6 @@ pub fn main() -> ExitCode {
 }
 
 fn report(error: &anyhow::Error) -> ExitCode {
-    output::note(&format!("error: {error:#}"));
+    output::error(&format!("error: {error:#}"));
     ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
 }

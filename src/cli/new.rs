@@ -48,11 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     onnx::write_to(out, &model)?;
     let size = std::fs::metadata(&args.output).map_or(0, |m| m.len());
     let shape = input.map(|n| n.to_string()).join("x");
-    output::print(&format!(
-        "wrote {} ({}, {shape}, {} classes, {})\n",
-        args.output.display(),
-        args.architecture,
-        args.classes,
-        output::size(size)
-    ))
+    let text =
+        format!("wrote {} ({}, {shape}, {} classes, {})\n", args.output.display(), args.architecture, args.classes, output::size(size));
+    output::print_done(&text, &args.output)
 }

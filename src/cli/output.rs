@@ -1,11 +1,17 @@
-//! Writing to stdout and stderr without a panic when nobody reads.
+//! Writing to stdout and stderr without a panic when nobody reads, and how much of it.
 
 use super::flags::with_flags;
+use super::talk::quiet;
 use serde::Serialize;
 use spgraph::error::Error;
 use spgraph::train::Agreement;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+
+/// What a command did, to stdout; where only results are wanted the path of what it wrote.
+pub fn print_done(text: &str, written: &Path) -> anyhow::Result<()> {
+    if quiet() { print(&format!("{}\n", written.display())) } else { print(text) }
+}
 
 /// Results, to stdout. A reader that has left, such as `head`, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
@@ -25,11 +31,14 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 /// That a file was written, to stdout.
 pub fn print_written(path: &Path) -> anyhow::Result<()> {
     let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
-    print(&format!("wrote {} ({})\n", path.display(), size(bytes)))
+    print_done(&format!("wrote {} ({})\n", path.display(), size(bytes)), path)
 }
 
 /// How an exported model was checked, to stdout.
 pub fn print_agreement(agreement: &Agreement) -> anyhow::Result<()> {
+    if quiet() {
+        return Ok(());
+    }
     let engines: Vec<String> = agreement.engines.iter().map(|(name, difference)| format!("{name} (difference {difference:.1e})")).collect();
     let images = if agreement.images == 1 { "1 image".to_string() } else { format!("{} images", agreement.images) };
     let absent: String = agreement.absent.iter().map(|why| format!("not checked with {why}\n")).collect();
@@ -51,7 +60,14 @@ pub fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-/// A line for people, to stderr, with flags where the library names options. That nobody reads it is no reason to stop.
+/// A line for people, to stderr, with flags where the library names options, unless only results are wanted.
 pub fn note(text: &str) {
+    if !quiet() {
+        error(text);
+    }
+}
+
+/// The same for what must be said. That nobody reads it is no reason to stop.
+pub fn error(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", with_flags(text));
 }

@@ -19,11 +19,11 @@ pub struct Args {
     /// Classes to show for each image
     #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
-    #[command(flatten)]
-    weights: SubjectArgs,
     /// Results as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    weights: SubjectArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }

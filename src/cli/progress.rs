@@ -1,39 +1,23 @@
 //! Progress of a run: a bar on a terminal, plain lines elsewhere, or JSON lines. No colours at all, so that NO_COLOR has
 //! nothing to forbid.
 
-use super::output;
-use super::output::percent;
-use clap::ValueEnum;
+use super::output::{self, percent};
+use super::talk::{self, Log};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use spgraph::train::{EpochRecord, Outline, Progress, Record, Silent, StepRecord, ValidationRecord};
+use spgraph::train::{Outline, Progress, Record, Silent, StepRecord, ValidationRecord};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// How to show progress.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Log {
-    /// A bar on a terminal, lines otherwise
-    Auto,
-    /// A bar, on a terminal only
-    Bar,
-    /// A line every few seconds
-    Lines,
-    /// JSON lines on stdout
-    Jsonl,
-    /// Nothing
-    None,
-}
 
 /// Plain lines come this far apart.
 const LINE_GAP: Duration = Duration::from_secs(5);
 /// Steps whose figures are averaged.
 const WINDOW: usize = 50;
 
-/// The watcher for a way to log.
-pub fn watcher(log: Log) -> Box<dyn Progress> {
-    let log = match log {
+/// The watcher of a run, for the way to log that was asked for.
+pub fn watcher() -> Box<dyn Progress> {
+    let log = match talk::log() {
         Log::Auto if std::io::stderr().is_terminal() => Log::Bar,
         Log::Auto => Log::Lines,
         other => other,
@@ -44,6 +28,15 @@ pub fn watcher(log: Log) -> Box<dyn Progress> {
         Log::Bar => Box::new(Display { bar: Some(bar()), ..Display::default() }),
         _ => Box::new(Display::default()),
     }
+}
+
+/// The bar of other work, where one is wanted.
+fn wanted_bar() -> Option<ProgressBar> {
+    let wanted = match talk::log() {
+        Log::Auto => std::io::stderr().is_terminal(),
+        log => log == Log::Bar,
+    };
+    wanted.then(bar)
 }
 
 fn bar() -> ProgressBar {
@@ -67,10 +60,6 @@ impl JsonLines {
 impl Progress for JsonLines {
     fn step(&mut self, record: &StepRecord) {
         JsonLines::push(&Record::Step(record.clone()));
-    }
-
-    fn epoch(&mut self, record: &EpochRecord) {
-        JsonLines::push(&Record::Epoch(record.clone()));
     }
 
     fn validation(&mut self, record: &ValidationRecord) {
@@ -158,7 +147,6 @@ impl Progress for Display {
             "data    {} images of {} classes{validation}; {} steps of {} images, {} per epoch",
             o.images, o.classes, o.steps, o.batch, o.steps_per_epoch
         ));
-        self.say(&format!("rate    {}", o.rate));
         if o.done > 0 {
             self.say(&format!("resume  after step {}", o.done));
         }
@@ -214,7 +202,7 @@ pub struct Counter {
 
 impl Counter {
     pub fn new(what: &'static str) -> Counter {
-        let bar = std::io::stderr().is_terminal().then(bar);
+        let bar = wanted_bar();
         if let Some(bar) = &bar {
             bar.set_message(what);
         }
@@ -246,7 +234,7 @@ pub struct Meter {
 
 impl Meter {
     pub fn new() -> Meter {
-        Meter { bar: std::io::stderr().is_terminal().then(bar), done: 0, total: 0, started: Instant::now(), last_line: None }
+        Meter { bar: wanted_bar(), done: 0, total: 0, started: Instant::now(), last_line: None }
     }
 
     /// A line of its own.

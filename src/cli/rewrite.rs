@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     from_manifest: Option<PathBuf>,
     /// Take the class names from an image folder: the names of its sub-folders, sorted
-    #[arg(long, value_name = "FOLDER", conflicts_with = "class_names")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "class_names", help_heading = "Head")]
     class_names_from: Option<PathBuf>,
     /// Also print a line for each parameter: trained or frozen, its penalty and strength, and why
     #[arg(long)]
@@ -76,5 +76,5 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let made = make_bundle(&args.model, &output, &options, args.force)?;
     let product = &made.product;
     let explained = if args.explain { format!("{}\n", explanation(&product.plan, &product.manifest)) } else { String::new() };
-    output::print(&with_flags(&format!("{explained}{}", rewrite_text::text(&made))))
+    output::print_done(&with_flags(&format!("{explained}{}", rewrite_text::text(&made))), &made.path)
 }

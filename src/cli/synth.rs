@@ -34,11 +34,12 @@ fn parse_task(text: &str) -> Result<Task, String> {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let options = SynthOptions { size: args.size, force: args.force, ..SynthOptions::new(args.task, args.per_class, args.seed) };
     let made = write(&options, &args.output)?;
-    output::print(&format!(
+    let text = format!(
         "wrote {} images of {} classes to {} ({})\n",
         made.images,
         made.classes.len(),
         made.dir.display(),
         output::size(made.bytes)
-    ))
+    );
+    output::print_done(&text, &made.dir)
 }

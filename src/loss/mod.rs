@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{Attrs, DType, Dim, Tensor, ValueId};
 use crate::kinds::kinds;
+use crate::nearest::hint;
 use crate::operator::{Builder, Function, Rule};
 use crate::ops::blocks::{Expr, formula};
 use serde_json::Value;
@@ -84,7 +85,7 @@ pub static LOSSES: &[&dyn DataLoss] = &[&CrossEntropy, &BinaryCrossEntropy, &Mea
 pub fn data_loss(kind: &str) -> Result<&'static dyn DataLoss> {
     LOSSES.iter().copied().find(|l| l.kind() == kind).ok_or_else(|| {
         let names: Vec<_> = LOSSES.iter().map(|l| l.kind()).collect();
-        Error::option(Field::LOSS, format!(" '{kind}' does not exist; choose from {}", names.join(", ")))
+        Error::option(Field::LOSS, format!(" '{kind}' does not exist; choose from {}{}", names.join(", "), hint(kind, &names)))
     })
 }
 
@@ -188,11 +189,10 @@ kinds! {
 
 /// The regularizer of that name, with its usual settings.
 pub fn find(kind: &str) -> Result<Regularizer> {
-    REGULARIZERS
-        .iter()
-        .map(|usual| usual())
-        .find(|r| r.kind() == kind)
-        .ok_or_else(|| Error::usage(format!("there is no regularizer `{kind}`; choose from {}", Regularizer::KINDS.join(", "))))
+    REGULARIZERS.iter().map(|usual| usual()).find(|r| r.kind() == kind).ok_or_else(|| {
+        let (names, meant) = (Regularizer::KINDS.join(", "), hint(kind, Regularizer::KINDS));
+        Error::usage(format!("there is no regularizer `{kind}`; choose from {names}{meant}"))
+    })
 }
 
 /// Of each row its weight in a mean over the batch: 1/n for those that count, 0 where the target is −1 (padding). `[N]`.

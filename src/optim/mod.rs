@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::ValueId;
 use crate::kinds::kinds;
+use crate::nearest::hint;
 use crate::operator::{Builder, Rule};
 use crate::ops::blocks::Expr;
 use serde::{Deserialize, Serialize};
@@ -126,11 +127,10 @@ kinds! {
 
 /// The rule of that name with its usual settings.
 pub fn find(kind: &str) -> Result<UpdateRule> {
-    RULES
-        .iter()
-        .map(|usual| usual())
-        .find(|rule| rule.kind() == kind)
-        .ok_or_else(|| Error::usage(format!("there is no optimizer `{kind}`; choose one of {}", UpdateRule::KINDS.join(", "))))
+    RULES.iter().map(|usual| usual()).find(|rule| rule.kind() == kind).ok_or_else(|| {
+        let (names, meant) = (UpdateRule::KINDS.join(", "), hint(kind, UpdateRule::KINDS));
+        Error::usage(format!("there is no optimizer `{kind}`; choose one of {names}{meant}"))
+    })
 }
 
 impl From<UpdateRule> for Optimizer {

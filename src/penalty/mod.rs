@@ -16,6 +16,7 @@ pub use groups::Groups;
 
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, ValueId};
+use crate::nearest::hint;
 use crate::operator::{Builder, Function, Rule};
 use crate::ops::blocks::formula;
 
@@ -113,7 +114,7 @@ pub static PENALTIES: &[&dyn Penalty] =
 /// The penalty of that name.
 pub fn find(kind: &str) -> Result<&'static dyn Penalty> {
     PENALTIES.iter().copied().find(|p| p.kind() == kind).ok_or_else(|| {
-        let names: Vec<_> = PENALTIES.iter().map(|p| p.kind()).collect();
-        Error::usage(format!("there is no penalty `{kind}`; choose one of none, {}", names.join(", ")))
+        let names: Vec<_> = std::iter::once("none").chain(PENALTIES.iter().map(|p| p.kind())).collect();
+        Error::usage(format!("there is no penalty `{kind}`; choose one of {}{}", names.join(", "), hint(kind, &names)))
     })
 }

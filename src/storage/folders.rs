@@ -2,6 +2,7 @@
 
 use super::files::{builder, parent, plain, resolved, sync_folder};
 use super::pending_outputs::PendingOutput;
+use super::run_folder::{BUNDLE, RECORD};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use std::fs;
@@ -116,7 +117,8 @@ fn may_replace(dest: &Path, force: bool, marker: &str) -> Result<bool> {
         return Err(Error::usage(format!("{shown} exists already; {} replaces it", Field::FORCE)));
     }
     // Runs may have been put into their bundle's folder.
-    if let Some(folder) = entries.iter().find(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+    let own = |e: &fs::DirEntry| marker == RECORD && e.file_name() == BUNDLE && is_ours(&e.path().join(MARKER));
+    if let Some(folder) = entries.iter().find(|e| e.file_type().is_ok_and(|t| t.is_dir()) && !own(e)) {
         return Err(Error::usage(format!(
             "{shown} holds the folder {}, so it is not replaced, not even by {}: move that folder elsewhere, or give another name",
             folder.file_name().to_string_lossy(),

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 /// The file by which the folder of a run is recognised.
 pub const RECORD: &str = "run.json";
 
+/// The folder of the bundle in the folder of a run.
+pub const BUNDLE: &str = "bundle";
+
 /// The folder of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFolder(PathBuf);
@@ -48,6 +51,26 @@ impl RunFolder {
     /// The state that the validation liked best.
     pub fn best(&self) -> PathBuf {
         self.0.join("best.safetensors")
+    }
+
+    /// The optimizer's part of the state after the last step, for a complete run that is continued.
+    pub fn optimizer(&self) -> PathBuf {
+        self.0.join("optimizer.safetensors")
+    }
+
+    /// What a run needs of its bundle, so that it stays whole when the bundle is moved or deleted.
+    pub fn bundle(&self) -> PathBuf {
+        self.0.join(BUNDLE)
+    }
+
+    /// Everything that was asked, defaults included, as a configuration that runs the same again.
+    pub fn configuration(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+
+    /// The tuned model.
+    pub fn tuned(&self) -> PathBuf {
+        self.0.join("tuned.onnx")
     }
 
     /// Whether a run is in it.

@@ -1,9 +1,8 @@
 //! What a user can ask of a fine-tuning run.
 
-use super::early_stopping::EarlyStopping;
-use super::length::Length;
+use super::changes::{self, Change};
 use super::scalars::Scalars;
-use super::schedule::{Schedule, Span};
+use super::schedule::{Length, Schedule, Stretch};
 use crate::bundle::Setting;
 use crate::bundle::manifest::{Manifest, Role};
 use crate::data::{Augment, BadImages};
@@ -42,12 +41,16 @@ pub struct FinetuneOptions {
     pub workers: usize,
     /// Write a checkpoint after so many steps. `None`: at the end of an epoch, at most once a minute.
     pub checkpoint_every: Option<u64>,
+    /// So much longer than the run that is resumed; `None`: as long as `training` says.
+    pub more: Option<Length>,
+    /// Keep the optimizer's state of a complete run, which it needs to be continued: as large as the trained weights, for Adam twice.
+    pub keep_optimizer: bool,
     /// What decides the result.
     pub training: Training,
 }
 
 impl FinetuneOptions {
-    /// Fine-tunes `bundle` on the image folder `data` and writes to `output`.
+    /// Fine-tunes `bundle` on the image folder `data` for ten epochs and writes to `output`.
     pub fn new(bundle: impl Into<PathBuf>, data: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
         FinetuneOptions {
             bundle: bundle.into(),
@@ -56,6 +59,8 @@ impl FinetuneOptions {
             engine: EngineOptions::default(),
             workers: 0,
             checkpoint_every: None,
+            more: None,
+            keep_optimizer: true,
             training: Training::new(data),
         }
     }
@@ -92,46 +97,24 @@ pub struct Training {
     pub test: Option<PathBuf>,
     /// How long to train.
     pub length: Length,
+    /// Where a run that was continued was asked to have another length before, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Stretch>,
     /// So many of `length`'s epochs or steps, the first ones, train the new head alone.
     #[serde(default)]
     pub head_first: u64,
     /// Images per step where the bundle leaves it open.
     pub batch: Option<usize>,
-    /// The images of an epoch that fill no batch are left out of it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub drop_last: bool,
     /// Values for the step's scalar inputs instead of the bundle's defaults.
     #[serde(with = "settings_text")]
     pub scalars: BTreeMap<Setting, f64>,
     /// The learning rate over time.
-    #[serde(with = "schedule_text")]
     pub schedule: Schedule,
-    /// So many steps, the first ones in which everything is trained, have a rate that grows to the full one. `None`: by the number of steps.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warmup: Option<u64>,
-    /// What the best validation is, and whether it ends the run before its time.
-    #[serde(default, skip_serializing_if = "EarlyStopping::is_usual")]
-    pub early_stopping: EarlyStopping,
     /// Random changes to images.
     #[serde(with = "augment_text")]
     pub augment: Augment,
     /// Decides the order of the images, the augmentation and the split.
     pub seed: u64,
-}
-
-/// A schedule is stored as people write it.
-mod schedule_text {
-    use super::{FromStr, Schedule};
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(schedule: &Schedule, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(schedule)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Schedule, D::Error> {
-        let text = String::deserialize(from)?;
-        Schedule::from_str(&text).map_err(serde::de::Error::custom)
-    }
 }
 
 /// An augmentation is stored as people write it.
@@ -165,7 +148,7 @@ mod settings_text {
 }
 
 impl Training {
-    /// On `data` as long as its number of images asks for, with the bundle's scalars, the paper's schedule and no augmentation.
+    /// Ten epochs on `data`, with the bundle's scalars, the paper's schedule and no augmentation.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Training {
             data: data.into(),
@@ -173,14 +156,12 @@ impl Training {
             bad_images: BadImages::Refuse,
             validation: Validation::None,
             test: None,
-            length: Length::Auto,
+            length: Length::Epochs(10),
+            earlier: vec![],
             head_first: 0,
             batch: None,
-            drop_last: false,
             scalars: BTreeMap::new(),
             schedule: Schedule::default(),
-            warmup: None,
-            early_stopping: EarlyStopping::default(),
             augment: Augment::NONE,
             seed: 0,
         }
@@ -229,19 +210,16 @@ impl Training {
     /// The number of steps that train the head alone, with so many in an epoch.
     pub fn head_steps(&self, per_epoch: usize) -> u64 {
         match self.length {
-            Length::Auto | Length::Epochs(_) => Length::Epochs(self.head_first).steps(per_epoch),
+            Length::Epochs(_) => Length::Epochs(self.head_first).steps(per_epoch),
             Length::Steps(_) => self.head_first,
         }
     }
 
     /// Fails where a first phase for the head was asked for and cannot be had.
     pub fn check_head_first(&self, manifest: &Manifest) -> Result<()> {
-        let (all, unit) = match self.length {
-            Length::Auto => (u64::MAX, "epochs"),
-            Length::Epochs(n) => (n, "epochs"),
-            Length::Steps(n) => (n, "steps"),
-        };
+        let (Length::Epochs(all) | Length::Steps(all)) = self.length;
         if self.head_first > all {
+            let unit = if matches!(self.length, Length::Epochs(_)) { "epochs" } else { "steps" };
             let why = format!(" {} is more than the {all} {unit} of the whole training", self.head_first);
             return Err(Error::option(Field::HEAD_FIRST, why));
         }
@@ -252,16 +230,9 @@ impl Training {
         Ok(())
     }
 
-    /// The factor on the learning rate in step `step` (from 0) of `total`, with so many steps in an epoch. The steps that train the head alone have
-    /// the full rate; the schedule begins behind them.
-    pub fn lr_factor(&self, step: u64, total: u64, per_epoch: usize) -> f64 {
-        let head = self.head_steps(per_epoch);
-        let steps = total.saturating_sub(head);
-        let warmup = self.warmup.unwrap_or_else(|| Schedule::warmup(steps)).min(steps);
-        match step.checked_sub(head) {
-            Some(step) => self.schedule.factor(step, Span { steps, warmup, per_epoch: per_epoch as u64 }),
-            None => 1.0,
-        }
+    /// The factor on the learning rate in step `step` (from 0) of `total`, of which the first `head` train the head alone.
+    pub fn lr_factor(&self, step: u64, total: u64, head: u64) -> f64 {
+        if step < head { 1.0 } else { self.schedule.factor(step - head, total.saturating_sub(head)) }
     }
 
     /// Images per step: the bundle's number, or where it is open the one asked for, or 32.
@@ -269,15 +240,20 @@ impl Training {
         images_per_step(manifest, self.batch, 32)
     }
 
-    /// What differs from `other`, as `seed: 1 before, 2 now`; empty for nothing.
-    pub(super) fn differences(&self, other: &Training) -> Vec<String> {
-        let fields = |t: &Training| match serde_json::to_value(t) {
-            Ok(serde_json::Value::Object(map)) => map,
-            _ => Default::default(),
-        };
-        let (before, now) = (fields(self), fields(other));
-        let changed = before.iter().filter(|(name, value)| now.get(*name) != Some(value));
-        changed.map(|(name, value)| format!("{name}: {value} before, {} now", now.get(name).unwrap_or(&serde_json::Value::Null))).collect()
+    /// The length in steps that the learning rate of step `step` (from 0) follows, with so many in an epoch.
+    pub fn total_at(&self, step: u64, per_epoch: usize) -> u64 {
+        let stretch = self.earlier.iter().find(|stretch| step < stretch.until);
+        stretch.map_or(self.length, |stretch| stretch.length).steps(per_epoch)
+    }
+
+    /// Whether a run of these options came to its end after so many steps before it was continued.
+    pub(super) fn ended_at(&self, step: u64, per_epoch: usize) -> bool {
+        self.earlier.iter().any(|stretch| stretch.until == step && stretch.length.steps(per_epoch) == step)
+    }
+
+    /// What differs in `now`, but the length.
+    pub(super) fn changes(&self, now: &Training) -> Result<Vec<Change>> {
+        changes::between(self, &Training { length: self.length, earlier: self.earlier.clone(), ..now.clone() })
     }
 }
 
@@ -318,11 +294,9 @@ mod tests {
 
     #[test]
     fn the_schedule_counts_from_the_second_phase() {
-        let training = Training { length: Length::Steps(13), head_first: 4, warmup: Some(0), ..Training::new("/data") };
-        let rates: Vec<f64> = (0..13).map(|s| training.lr_factor(s, 13, 5)).collect();
+        let training = Training { length: Length::Steps(13), head_first: 4, ..Training::new("/data") };
+        let rates: Vec<f64> = (0..13).map(|s| training.lr_factor(s, 13, training.head_steps(5))).collect();
         assert_eq!(rates, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1]);
-        let training = Training { warmup: Some(2), ..training };
-        assert_eq!((3..7).map(|s| training.lr_factor(s, 13, 5)).collect::<Vec<_>>(), [1.0, 0.5, 1.0, 1.0]);
         assert_eq!(Training { length: Length::Epochs(9), ..training }.head_steps(5), 20);
     }
 
@@ -335,6 +309,7 @@ mod tests {
         let back: Training = serde_json::from_str(&text).unwrap();
         assert_eq!(back, training);
         let other = Training { seed: 3, ..training.clone() };
-        assert_eq!(training.differences(&other), ["seed: 0 before, 3 now"]);
+        let changes: Vec<String> = training.changes(&other).unwrap().iter().map(Change::to_string).collect();
+        assert_eq!(changes, ["option `seed`: 0 before, 3 now"]);
     }
 }

@@ -2,14 +2,13 @@
 
 use super::distance::Distance;
 use super::options::Training;
-use super::watch::Rise;
 use crate::bundle::Bundle;
 use crate::bundle::manifest::Manifest;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::storage::files::write_json;
-use crate::storage::run_folder::{RECORD, RunFolder};
+use crate::storage::run_folder::{BUNDLE, RECORD, RunFolder};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -33,9 +32,9 @@ pub enum Status {
 /// Where the bundle is, and which one it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BundleReference {
-    /// As seen from the run folder, so that both can be moved together.
+    /// As seen from the run folder: in it. Older runs only name a bundle elsewhere.
     pub relative: Option<PathBuf>,
-    /// Its full path when the run began.
+    /// The full path of the bundle that the run began with.
     pub absolute: PathBuf,
     /// SHA-256 over `manifest.json` and `init.onnx`.
     pub sha256: String,
@@ -83,12 +82,6 @@ pub struct Results {
     pub accuracy: f64,
     /// The best validation.
     pub best: Option<Best>,
-    /// Whether validations that brought nothing better ended the run before its last step.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub ended_early: bool,
-    /// Where the loss rose far above its start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rise: Option<Rise>,
     /// Time of the steps, without that of a validation.
     pub seconds: f64,
     /// Over the time of the steps.
@@ -192,40 +185,24 @@ impl Run {
 }
 
 fn locate(run: &Path, reference: &BundleReference) -> Result<PathBuf> {
-    let places: Vec<PathBuf> = reference.relative.iter().map(|r| run.join(r)).chain([reference.absolute.clone()]).collect();
+    let named = reference.relative.iter().map(|r| run.join(r)).chain([reference.absolute.clone()]);
+    let places: Vec<PathBuf> = [run.join(BUNDLE)].into_iter().chain(named).collect();
     places.iter().find(|p| p.join("manifest.json").is_file()).cloned().ok_or_else(|| {
         Error::model(format!(
-            "the run {} needs its bundle, which is not where it was: {}. Move it back, or keep the two folders together when you move them",
+            "the run {} needs its bundle, which is not where it was: {}. Bring it back, or put a copy of it into the run as {}",
             run.display(),
-            reference.absolute.display()
+            reference.absolute.display(),
+            run.join(BUNDLE).display()
         ))
     })
 }
 
 impl BundleReference {
-    /// For a bundle seen from the run folder `run`; both exist or will.
-    pub(super) fn to(bundle: &Bundle, run: &Path) -> Result<BundleReference> {
+    /// For a bundle that the run's folder gets.
+    pub(super) fn to(bundle: &Bundle) -> Result<BundleReference> {
         let absolute = bundle.dir.canonicalize().map_err(Error::io("cannot find the bundle", &bundle.dir))?;
-        let run = match run.canonicalize() {
-            Ok(run) => run,
-            Err(_) => {
-                let above = crate::storage::files::parent(run);
-                let above = above.canonicalize().or_else(|_| std::path::absolute(above)).map_err(Error::io("cannot find", above))?;
-                run.file_name().map_or(above.clone(), |name| above.join(name))
-            }
-        };
-        Ok(BundleReference { relative: relative(&run, &absolute), absolute, sha256: fingerprint(bundle)? })
+        Ok(BundleReference { relative: Some(BUNDLE.into()), absolute, sha256: fingerprint(bundle)? })
     }
-}
-
-/// The way from the folder `from` to `to`; both absolute.
-fn relative(from: &Path, to: &Path) -> Option<PathBuf> {
-    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
-    // With nothing but the root in common they won't be moved together.
-    (shared > 1).then(|| {
-        let up = from.components().skip(shared).map(|_| std::path::Component::ParentDir);
-        up.chain(to.components().skip(shared)).collect()
-    })
 }
 
 /// SHA-256 over the two files that make a bundle what it is: what it computes, and from where it starts.
@@ -236,17 +213,4 @@ pub(super) fn fingerprint(bundle: &Bundle) -> Result<String> {
         hash.update(std::fs::read(&path).map_err(Error::io("cannot read", &path))?);
     }
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_way_between_folders() {
-        let way = |a: &str, b: &str| relative(Path::new(a), Path::new(b)).map(|p| p.display().to_string());
-        assert_eq!(way("/w/out/run", "/w/bundle").as_deref(), Some("../../bundle"));
-        assert_eq!(way("/w/bundle/run", "/w/bundle").as_deref(), Some(".."));
-        assert_eq!(way("/a/run", "/b/bundle"), None);
-    }
 }

@@ -1,7 +1,7 @@
 //! Everything that can be checked before an engine is started: bundle, options, images, run folder.
 
-use super::checkpoint::{Checkpoint, read_state};
-use super::decide::{Pace, decide};
+use super::checkpoint::Checkpoint;
+use super::continuation;
 use super::folders;
 use super::options::{Existing, FinetuneOptions, Training, Validation};
 use super::progress::Progress;
@@ -24,7 +24,7 @@ pub(super) struct RunPlan {
     pub bundle: Bundle,
     pub training: Training,
     pub scalars: Scalars,
-    pub pace: Pace,
+    pub batch: usize,
     pub recipe: Recipe,
     pub images: ImageSet,
     pub validation: Option<ImageSet>,
@@ -32,6 +32,8 @@ pub(super) struct RunPlan {
     #[allow(dead_code)]
     pub test: Option<ImageSet>,
     pub reference: BundleReference,
+    /// The run that goes on.
+    pub before: Option<RunRecord>,
     pub counts: Images,
     pub place: Place,
     /// The state to start from, in the manifest's order.
@@ -48,10 +50,10 @@ pub(super) enum Place {
 
 pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunPlan> {
     let mut bundle = Bundle::open(&options.bundle)?;
-    let mut training = absolute(&options.training)?;
+    let training = absolute(&options.training)?;
     let scalars = training.scalars(&bundle.manifest)?;
     training.check_head_first(&bundle.manifest)?;
-    training.batch(&bundle.manifest)?;
+    let batch = training.batch(&bundle.manifest)?;
     if options.checkpoint_every == Some(0) {
         return Err(Error::option(Field::CHECKPOINT_EVERY, " 0 makes no sense: give a number of steps"));
     }
@@ -65,28 +67,44 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     notes.extend(told);
     bundle.manifest.classes = images.classes().to_vec();
     let recipe = Recipe::new(&bundle.manifest.preprocessing, &bundle.manifest.data.input.shape)?;
-    training.early_stopping.check(validation.is_some())?;
-    let pace = decide(&mut training, &bundle.manifest, images.len(), &mut notes)?;
-    let reference = BundleReference::to(&bundle, &options.output)?;
+    if images.len() < batch {
+        let (few, field) = (images.len(), Field::BATCH);
+        // What the bundle leaves open is this run's to say.
+        let open = bundle.manifest.data.input.shape.first().is_none_or(|&n| n < 0);
+        let way = if open { format!("Train with {field} {few} or less") } else { format!("Rewrite the model with {field} {few} or less") };
+        return Err(Error::data(format!(
+            "{} has {few} images to train on, which do not fill one batch of {batch}. {way}, or add images",
+            training.data.display()
+        )));
+    }
+    let reference = BundleReference::to(&bundle)?;
     let sha256 = folders::fingerprint(&images);
     let counts = Images { training: images.len(), validation: validation.as_ref().map_or(0, ImageSet::len), skipped, sha256 };
     let fresh = Checkpoint::new(0, 1, training.seed);
-    let (place, at, state) = match options.existing {
+    let (place, before, at, state) = match options.existing {
         Existing::Resume => {
-            check_same(&options.output, &reference, &training, &counts)?;
+            let before = check_same(options, &reference, &training, &counts)?;
             let folder = RunFolder::new(&options.output);
-            let path = folder.checkpoint();
-            let (at, state) = if path.is_file() {
-                read_state(&path, bundle.manifest.state.iter())?
-            } else {
-                notes.push("the run had written no checkpoint, so it starts from the beginning".into());
-                (fresh, start_state(&bundle)?)
+            let (at, state) = match continuation::standing(&folder, &bundle.manifest)? {
+                Some(standing) => standing,
+                None if before.status == Status::Complete => {
+                    return Err(Error::usage(format!(
+                        "the run {} cannot be continued: it did not keep the state of its optimizer. Start another",
+                        options.output.display()
+                    )));
+                }
+                None => {
+                    notes.push("the run had written no checkpoint, so it starts from the beginning".into());
+                    (fresh, start_state(&bundle)?)
+                }
             };
-            (Place::Resumed(folder), at, state)
+            (Place::Resumed(folder), Some(before), at, state)
         }
-        existing => (Place::New(create(&options.output, existing == Existing::Replace)?), fresh, start_state(&bundle)?),
+        existing => (Place::New(create(&options.output, existing == Existing::Replace)?), None, fresh, start_state(&bundle)?),
     };
-    Ok(RunPlan { bundle, training, scalars, pace, recipe, images, validation, test, reference, counts, place, state, at, notes })
+    // Where a run keeps no bundle itself, it still names its own.
+    let reference = before.as_ref().map_or(reference, |before| before.bundle.clone());
+    Ok(RunPlan { bundle, training, scalars, batch, recipe, images, validation, test, reference, before, counts, place, state, at, notes })
 }
 
 /// With full paths, so that a run can be resumed from another folder.
@@ -111,23 +129,28 @@ fn create(output: &Path, replace: bool) -> Result<OutputDir> {
     OutputDir::create_marked(output, replace || (is_run && !kept), RECORD)
 }
 
-/// Fails where the run in `output` was another one than this would be.
-fn check_same(output: &Path, bundle: &BundleReference, training: &Training, images: &Images) -> Result<()> {
-    let before = RunRecord::read(output)?;
-    let shown = output.display();
-    if before.status == Status::Complete {
+/// Fails where the run in the folder was another one than this would be, but for its length; the run as it was.
+fn check_same(options: &FinetuneOptions, bundle: &BundleReference, training: &Training, images: &Images) -> Result<RunRecord> {
+    let before = RunRecord::read(&options.output)?;
+    let shown = options.output.display();
+    if before.status == Status::Complete && options.more.is_none() && before.training.length == training.length {
         return Err(Error::usage(format!(
-            "the run {shown} is complete; export it with `spgraph export {shown} -o tuned.onnx`, or start another"
+            "the run {shown} is complete. Continue it with {} +5, export it with `spgraph export {shown} -o tuned.onnx`, or start another",
+            Field::EPOCHS
         )));
     }
     if before.bundle.sha256 != bundle.sha256 {
-        return Err(Error::usage(format!("the run {shown} cannot be resumed: its bundle is another one, or was rewritten since")));
-    }
-    let differences = before.training.differences(training);
-    if !differences.is_empty() {
         return Err(Error::usage(format!(
-            "the run {shown} cannot be resumed with other options ({}). Leave them away to go on as before",
-            differences.join("; ")
+            "the run {shown} cannot be resumed: its bundle is another one, or was rewritten since. The run has its own, so name none"
+        )));
+    }
+    let changes = before.training.changes(training)?;
+    if !changes.is_empty() {
+        return Err(Error::usage(format!(
+            "the run {shown} cannot be resumed with other options ({}). Leave them away to go on as before, or start another run with them, \
+             without {}",
+            changes.iter().map(|change| change.to_string()).collect::<Vec<_>>().join("; "),
+            Field::RESUME
         )));
     }
     if before.images != *images {
@@ -139,5 +162,5 @@ fn check_same(output: &Path, bundle: &BundleReference, training: &Training, imag
             Field::REPLACE
         )));
     }
-    Ok(())
+    Ok(before)
 }

@@ -3,11 +3,13 @@
 
 mod bad_data;
 mod bad_models;
+mod continuing;
 mod conventions;
 mod device;
 mod evaluate;
 mod finetune;
 mod fisher;
+mod help;
 mod inspect;
 mod interrupt;
 mod invalid_models;

@@ -12,6 +12,7 @@ const STAGES: &[&[&str]] = &[
     &["ir/types"],
     &["ir/element"],
     &["field"],
+    &["nearest"],
     &["kinds"],
     &["error"],
     &["ir"],

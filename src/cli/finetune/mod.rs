@@ -9,7 +9,8 @@ mod length;
 use super::common_args::CommonArgs;
 use super::engine_args::EngineArgs;
 use super::output::percent;
-use super::progress::{self, Log};
+use super::progress;
+use super::talk::{self, Log};
 use super::workers::Workers;
 use super::{interrupt, output};
 use spgraph::error::Error;
@@ -29,15 +30,16 @@ pub struct Args {
     /// Write a checkpoint after so many steps [default: at the end of an epoch, at most once a minute]
     #[arg(long, value_name = "STEPS")]
     checkpoint_every: Option<u64>,
+    /// Keep no state of the optimizer at the end: the run takes less space, and cannot be continued
+    #[arg(long)]
+    discard_optimizer: bool,
     /// Replace the run that is there
     #[arg(long, conflicts_with = "resume")]
     force: bool,
     /// Go on with the run in RUN from its last checkpoint
     #[arg(long)]
     resume: bool,
-    /// Progress on stderr as a bar or as lines, or every record as a JSON line on stdout
-    #[arg(long, value_enum, default_value = "auto")]
-    log: Log,
+    // Groups come last: what follows one would stand under its heading.
     #[command(flatten)]
     workers: Workers,
     #[command(flatten)]
@@ -55,9 +57,9 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let options = options(&args)?;
     let stop = interrupt::finish_the_step();
-    let mut progress = progress::watcher(args.log);
+    let mut progress = progress::watcher();
     let result = finetune(&options, progress.as_mut(), stop)?;
-    if matches!(args.log, Log::Jsonl) { Ok(()) } else { output::print(&summary(&result)) }
+    if talk::log() == Log::Jsonl { Ok(()) } else { output::print_done(&summary(&result), &result.path) }
 }
 
 /// From the arguments; what a resumed run's arguments leave out is as it was.
@@ -72,6 +74,10 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
     } else {
         let bundle = args.bundle.clone().ok_or_else(|| Error::usage("give the bundle to train, a folder that `spgraph rewrite` wrote"))?;
         let data = args.data.required()?;
+        args.length.check_given()?;
+        if args.length.more().is_some() {
+            return Err(Error::usage("+N is so much more than a run has: give --resume and -o with that run, or a number without +").into());
+        }
         (bundle, Training::new(data), args.engine.options())
     };
     args.data.set(&mut training)?;
@@ -89,6 +95,8 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
         engine,
         workers: args.workers.count(),
         checkpoint_every: args.checkpoint_every,
+        more: args.length.more(),
+        keep_optimizer: !args.discard_optimizer,
         training,
     })
 }

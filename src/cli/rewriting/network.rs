@@ -9,8 +9,10 @@ pub struct NetworkArgs {
     /// The output whose scores are trained, of a model with several [default: the one that is clearly the classifier's]
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
-    /// What is minimised: cross-entropy of a softmax, bce (binary cross-entropy of each class, on the logits before a sigmoid) or mse (squared
-    /// error of the outputs) [default: bce where the network ends with a sigmoid, else cross-entropy]
+    /// What is minimised [default: bce where the network ends with a sigmoid, else cross-entropy]
+    ///
+    /// cross-entropy is that of a softmax, bce the binary cross-entropy of each class on the logits before a sigmoid, mse the squared error of the
+    /// outputs.
     #[arg(long, value_name = "LOSS", value_parser = ["cross-entropy", "bce", "mse"])]
     loss: Option<String>,
     /// Share of a label that is spread evenly over all classes [default: 0]

@@ -1,16 +1,17 @@
 //! What a run writes besides its metrics: checkpoints, weights, and its results.
 
 use super::Trainer;
+use crate::bundle::manifest::Role;
 use crate::bundle::start_state;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
 use crate::train::checkpoint::{self, Checkpoint, not_finite};
 use crate::train::distance::Distance;
-use crate::train::metrics::Means;
+use crate::train::metrics::StepRecord;
 use crate::train::progress::Progress;
 use crate::train::run::{Results, RunResult, Status};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 impl Trainer {
@@ -75,24 +76,37 @@ impl Trainer {
         let states = self.prepared.bundle.manifest.state.iter().zip(state);
         // Without what differs between a run that was interrupted and one that was not.
         let at = Checkpoint::new(self.at.step, self.at.epoch, self.at.seed);
-        checkpoint::write(&path, &at, states.filter(|(s, _)| s.role != crate::bundle::manifest::Role::Optimizer))
+        checkpoint::write(&path, &at, states.filter(|(s, _)| s.role != Role::Optimizer))
     }
 
-    pub(super) fn complete(&mut self) -> Result<RunResult> {
+    /// Writes the optimizer's part, with everything else that a continuation needs to know.
+    fn save_optimizer(&self, state: &[Tensor]) -> Result<()> {
+        let states = self.prepared.bundle.manifest.state.iter().zip(state);
+        checkpoint::write(&self.folder.optimizer(), &self.at, states.filter(|(s, _)| s.role == Role::Optimizer))
+    }
+
+    pub(super) fn complete(&mut self, progress: &mut dyn Progress) -> Result<RunResult> {
+        // The end of a run that is continued is in two files, which change one after the other.
+        if self.folder.optimizer().is_file() && self.saved.0 < self.at.step {
+            self.save_checkpoint(progress)?;
+        }
         let state = self.state()?;
         let bundle = &self.prepared.bundle;
         self.save_model(self.folder.state(), &state)?;
+        if self.prepared.keep_optimizer {
+            self.save_optimizer(&state)?;
+        }
         let distance = Distance::between(&bundle.manifest.state, &state, &start_state(bundle)?)?;
-        let means = Means::of(self.recent.iter());
+        let count = self.recent.len().max(1) as f64;
+        let mean = |f: fn(&StepRecord) -> f64| self.recent.iter().map(f).sum::<f64>() / count;
+        let seen: usize = self.recent.iter().map(|r| r.images).sum();
         let results = Results {
             steps: self.at.step,
-            loss: means.loss,
-            data_loss: means.data_loss,
-            penalty: means.penalty,
-            accuracy: means.accuracy,
+            loss: mean(|r| r.loss),
+            data_loss: mean(|r| r.data_loss),
+            penalty: mean(|r| r.penalty),
+            accuracy: self.recent.iter().map(|r| r.correct).sum::<u64>() as f64 / seen.max(1) as f64,
             best: self.at.best.clone(),
-            ended_early: self.at.step < self.total,
-            rise: self.watch.rise(),
             seconds: self.seconds,
             images_per_second: self.images as f64 / self.seconds.max(1e-9),
             wait: self.wait / self.seconds.max(1e-9),
@@ -103,9 +117,14 @@ impl Trainer {
         self.record.write(&self.folder)?;
         // The final state takes its place; it is as large as everything else together.
         let path = self.folder.checkpoint();
-        if path.is_file() {
-            std::fs::remove_file(&path).map_err(Error::io("cannot remove", &path))?;
+        remove(&path)?;
+        if !self.prepared.keep_optimizer {
+            remove(&self.folder.optimizer())?;
         }
         Ok(RunResult { path: self.folder.path().to_path_buf(), results })
     }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    if path.is_file() { std::fs::remove_file(path).map_err(Error::io("cannot remove", path)) } else { Ok(()) }
 }

@@ -2,24 +2,21 @@
 
 use super::{Parts, Trainer};
 use crate::bundle::Setting;
-use crate::bundle::manifest::Manifest;
 use crate::data::{Augment, ImageDataset, Loader, LoaderOptions};
 use crate::engine::{self, EngineOptions};
 use crate::error::{Error, Result};
-use crate::loss;
 use crate::storage::files::write_json;
 use crate::storage::run_folder::RunFolder;
 use crate::train::classifier::{Classifier, ClassifierOptions};
-use crate::train::early_stopping::Patience;
+use crate::train::continuation::{Asked, continued};
 use crate::train::head_first;
 use crate::train::metrics::{Metrics, Record};
-use crate::train::options::{FinetuneOptions, Training};
+use crate::train::options::FinetuneOptions;
 use crate::train::progress::{Outline, Progress};
 use crate::train::run::RunRecord;
-use crate::train::scalars::Scalars;
+use crate::train::run_bundle;
 use crate::train::setup::{Place, RunPlan};
 use crate::train::step::TrainingStep;
-use crate::train::watch::Watch;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +24,9 @@ use std::time::Instant;
 
 impl Trainer {
     pub(super) fn new(options: &FinetuneOptions, prepared: RunPlan, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
-        let RunPlan { bundle, training, scalars, pace, recipe, images, validation, reference, counts, place, mut state, at, .. } = prepared;
+        let RunPlan {
+            bundle, training, scalars, batch, recipe, images, validation, reference, before, counts, place, mut state, at, ..
+        } = prepared;
         let engine = engine::open(&options.engine)?;
         let held_out = match validation {
             None => None,
@@ -37,14 +36,20 @@ impl Trainer {
             }
         };
         let dataset = ImageDataset::new(images, recipe, training.augment, ImageDataset::CACHE);
-        let loader_options = LoaderOptions {
-            last: pace.last,
-            ignore_padding: true,
-            threads: options.workers,
-            ..LoaderOptions::training(pace.batch, training.seed)
-        };
+        let loader_options = LoaderOptions { threads: options.workers, ..LoaderOptions::training(batch, training.seed) };
         let loader = Loader::new(Arc::new(dataset), loader_options)?;
-        let head_steps = training.head_steps(loader.batches_per_epoch());
+        let per_epoch = loader.batches_per_epoch();
+        let training = match &before {
+            None => training,
+            Some(before) => {
+                let lr = scalars.get(&Setting::LearningRate).unwrap_or(0.0);
+                let (dir, more, done) = (options.output.as_path(), options.more, at.step);
+                let (training, note) = continued(&Asked { dir, before, training: &training, more, done, per_epoch, lr })?;
+                note.into_iter().for_each(|note| progress.note(&note));
+                training
+            }
+        };
+        let head_steps = training.head_steps(per_epoch);
         if head_steps > 0 && at.step == head_steps {
             head_first::restart(&bundle.manifest.state, &mut state)?;
         }
@@ -55,16 +60,13 @@ impl Trainer {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("stopped before the first step; nothing was written".into()));
         }
-        let total = training.length.steps(loader.batches_per_epoch());
-        let watch = Watch::new(ignorance(&bundle.manifest));
-        if let Place::Resumed(folder) = &place {
-            let before = RunRecord::read(folder.path())?.engine;
-            if before != engine.describe() {
-                progress.note(&format!(
-                    "the run began on {before} and goes on on {}: its result will differ in the last digits",
-                    engine.describe()
-                ));
-            }
+        let total = training.length.steps(per_epoch);
+        if let Some(before) = before.filter(|before| before.engine != engine.describe()) {
+            progress.note(&format!(
+                "the run began on {} and goes on on {}: its result will differ in the last digits",
+                before.engine,
+                engine.describe()
+            ));
         }
         progress.start(&Outline {
             engine: engine.describe(),
@@ -72,9 +74,8 @@ impl Trainer {
             images: counts.training,
             validation: counts.validation,
             classes: bundle.manifest.classes.len(),
-            batch: pace.batch,
-            rate: rate(&training, &scalars),
-            steps_per_epoch: loader.batches_per_epoch(),
+            batch,
+            steps_per_epoch: per_epoch,
             steps: total,
             done: at.step,
         });
@@ -86,13 +87,14 @@ impl Trainer {
                 let unfinished = RunFolder::new(out.path());
                 write_json(&unfinished.manifest(), true, &bundle.manifest)?;
                 record.write(&unfinished)?;
+                run_bundle::keep(&bundle, &unfinished.bundle())?;
                 RunFolder::new(out.commit()?)
             }
         };
         record.write(&folder)?;
         let (metrics, past) = Metrics::open(&folder.metrics(), at.step, at.validated)?;
         let mut trainer = Trainer {
-            prepared: Parts { bundle, scalars, workers: options.workers },
+            prepared: Parts { bundle, scalars, workers: options.workers, keep_optimizer: options.keep_optimizer },
             folder,
             record,
             engine,
@@ -103,10 +105,6 @@ impl Trainer {
             total,
             head_steps,
             recent: VecDeque::new(),
-            watch,
-            patience: Patience::default(),
-            recorded: 0,
-            measured: 0,
             seconds: 0.0,
             wait: 0.0,
             images: 0,
@@ -115,34 +113,10 @@ impl Trainer {
             at,
         };
         for record in past {
-            match record {
-                Record::Step(step) => {
-                    trainer.watch.hear(&step);
-                    trainer.count(step);
-                }
-                Record::Validation(validation) => trainer.patience.hear(&trainer.record.training.early_stopping, &validation),
-                Record::Epoch(epoch) => {
-                    trainer.recorded = epoch.step;
-                    trainer.measured = if epoch.distance.is_some() { epoch.step } else { trainer.measured };
-                }
+            if let Record::Step(step) = record {
+                trainer.count(step);
             }
         }
         Ok(trainer)
     }
-}
-
-/// The learning rate and what becomes of it, for people.
-fn rate(training: &Training, scalars: &Scalars) -> String {
-    let full = scalars.get(&Setting::LearningRate).unwrap_or_default();
-    let warmup = match training.warmup {
-        None | Some(0 | 1) => String::new(),
-        Some(steps) => format!(", warm-up over {steps} steps"),
-    };
-    format!("{full} ({}{warmup})", training.schedule)
-}
-
-/// The data loss of a network that knows nothing: all scores alike.
-fn ignorance(manifest: &Manifest) -> f64 {
-    let loss = manifest.prediction.as_ref().and_then(|p| loss::data_loss(&p.loss).ok()).unwrap_or(&loss::CrossEntropy);
-    loss.value(loss::Activation::None, &vec![0.0; manifest.class_count.unwrap_or(2)], 0)
 }

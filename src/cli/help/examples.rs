@@ -1,0 +1,68 @@
+//! Examples for each command. They are run by a test, in this order and in one folder that has a network `model.onnx`, images in `photos/` and `test/`
+//! (one sub-folder per class), and an image `bird.jpg`.
+
+/// Command, and lines that can be typed with what they do.
+const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
+    (
+        "inspect",
+        &[("spgraph inspect model.onnx", "can it be fine-tuned, and how?"), ("spgraph inspect model.onnx --json", "for a program")],
+    ),
+    (
+        "rewrite",
+        &[
+            ("spgraph rewrite model.onnx --classes 3 --batch 8 -o birds.spgraph", "a new head for 3 classes; L2-SP on everything else"),
+            ("spgraph rewrite model.onnx --classes 3 --freeze-stages 2 -o late.spgraph", "the first layers stay as they are"),
+            ("spgraph rewrite model.onnx --alpha 0.01 --explain -o kept.spgraph", "the old classes, with a table of every parameter"),
+        ],
+    ),
+    (
+        "finetune",
+        &[
+            ("spgraph finetune birds.spgraph --data photos --epochs 2 -o birds", "train, into the new folder `birds`"),
+            ("spgraph finetune birds.spgraph --data photos --epochs 2 --val-split 0.25 -o checked", "with a quarter held out"),
+        ],
+    ),
+    ("eval", &[("spgraph eval birds --data test", "a run"), ("spgraph eval model.onnx --data test --json", "any ONNX classifier")]),
+    ("predict", &[("spgraph predict birds bird.jpg --top 3", "the three likeliest classes")]),
+    ("export", &[("spgraph export birds -o birds.onnx", "the tuned network, as an ONNX model like the one that it came from")]),
+    ("interpolate", &[("spgraph interpolate birds --to 0.5 -o between.onnx", "halfway between the starting point and the tuned weights")]),
+    (
+        "fisher",
+        &[
+            ("spgraph fisher model.onnx --data photos --samples 8 -o model.fisher", "from images of the network's own task"),
+            ("spgraph rewrite model.onnx --penalty l2-sp-fisher --fisher model.fisher -o weighed.spgraph", "and its use"),
+        ],
+    ),
+    (
+        "attention",
+        &[
+            ("spgraph attention birds --data photos --images 8 -o birds.attention", "from a run with a trained classifier"),
+            ("spgraph rewrite model.onnx --regularizer delta --attention birds.attention -o delta.spgraph", "and its use"),
+        ],
+    ),
+    ("profile", &[("spgraph profile birds.spgraph --steps 2", "where a step spends its time")]),
+    ("runtime", &[("spgraph runtime", "which ONNX Runtime is used, and why"), ("spgraph runtime install", "put one into spgraph's cache")]),
+    ("new", &[("spgraph new resnet20 --classes 10 -o fresh.onnx", "to try things with")]),
+    ("synth", &[("spgraph synth --task source --per-class 2 -o drawn", "ten classes of drawn shapes")]),
+    (
+        "completions",
+        &[
+            ("spgraph completions bash > spgraph.bash", "then `source spgraph.bash`"),
+            ("spgraph completions zsh > _spgraph", "into a folder of $fpath"),
+        ],
+    ),
+    ("man", &[("spgraph man | man -l -", "the main page"), ("spgraph man man1", "a page for each command, into the folder `man1`")]),
+];
+
+/// The commands that have examples.
+#[cfg(test)]
+pub fn commands() -> impl Iterator<Item = &'static str> {
+    EXAMPLES.iter().map(|(command, _)| *command)
+}
+
+/// The examples of a command, for its help.
+pub fn text(command: &str) -> Option<String> {
+    let (_, lines) = EXAMPLES.iter().find(|(name, _)| *name == command)?;
+    let shown = lines.iter().map(|(line, what)| format!("\n  {line}\n      {what}"));
+    Some(format!("Examples:{}", shown.collect::<String>()))
+}
