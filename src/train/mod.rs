@@ -26,6 +26,7 @@ mod schedule;
 mod setup;
 mod split_step;
 mod step;
+mod targets;
 mod tuned;
 
 pub use checkpoint::{Checkpoint, read_state};

@@ -8,6 +8,7 @@ use super::progress::Progress;
 use super::run::{BundleReference, Images, RunRecord, Status};
 use super::run_images::RunImages;
 use super::scalars::Scalars;
+use super::targets;
 use crate::bundle::{Bundle, ClassNames, start_state};
 use crate::data::{ImageSet, KnownClasses, Recipe};
 use crate::error::{Error, Result};
@@ -53,6 +54,7 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     let training = absolute(&options.training)?;
     let scalars = training.scalars(&bundle.manifest)?;
     training.check_head_first(&bundle.manifest)?;
+    targets::check(&training.augment, &bundle.manifest)?;
     let batch = training.batch(&bundle.manifest)?;
     if options.checkpoint_every == Some(0) {
         return Err(Error::option(Field::CHECKPOINT_EVERY, " 0 makes no sense: give a number of steps"));

@@ -35,7 +35,7 @@ impl Trainer {
                 Some((classifier, Arc::new(ImageDataset::new(folder, recipe.clone(), Augment::NONE, ImageDataset::CACHE))))
             }
         };
-        let dataset = ImageDataset::new(images, recipe, training.augment, ImageDataset::CACHE);
+        let dataset = ImageDataset::new(images, recipe, training.augment.clone(), ImageDataset::CACHE);
         let loader_options = LoaderOptions { threads: options.workers, ..LoaderOptions::training(batch, training.seed) };
         let loader = Loader::new(Arc::new(dataset), loader_options)?;
         let per_epoch = loader.batches_per_epoch();
