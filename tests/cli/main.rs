@@ -3,7 +3,6 @@
 
 mod bad_data;
 mod bad_models;
-mod continuing;
 mod conventions;
 mod device;
 mod evaluate;
@@ -13,6 +12,7 @@ mod help;
 mod inspect;
 mod interrupt;
 mod invalid_models;
+mod keep;
 mod labels;
 mod models;
 mod outputs;
