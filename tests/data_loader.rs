@@ -92,13 +92,23 @@ fn an_epoch_continues_where_it_stopped() {
 fn threads_prefetch_and_cache_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let folder = images(dir.path());
-    for augment in ["none", "flip-crop:3", "flip-crop+color:0.5", "resized-crop:0.3+color"] {
+    let recipes = [
+        "none",
+        "flip-crop:3",
+        "flip-crop+color:0.5",
+        "resized-crop:0.3+color",
+        "flip-crop:2,fill=reflect+hflip+vflip+rotate+affine+randaugment",
+        "trivialaugment+color:0.3,hue=0.2+gray+blur+erase:1,fill=random",
+        "flip-crop+mixup",
+        "mixup:1+cutmix+erase",
+    ];
+    for augment in recipes {
         let augment: Augment = augment.parse().unwrap();
         let run = |threads, prefetch, cache| {
-            let data = Arc::new(ImageDataset::new(folder.clone(), recipe(28, 24), augment, cache));
+            let data = Arc::new(ImageDataset::new(folder.clone(), recipe(28, 24), augment.clone(), cache));
             let options = LoaderOptions { threads, prefetch, ..LoaderOptions::training(4, 9) };
             let batches = Loader::new(data, options).unwrap().stream(0, 0, Some(2)).unwrap();
-            batches.map(Result::unwrap).map(|b| (b.data, b.target, b.indices)).collect::<Vec<_>>()
+            batches.map(Result::unwrap).map(|b| (b.data, b.target, b.indices, b.mixed)).collect::<Vec<_>>()
         };
         let one = run(1, 1, 0);
         assert_eq!(one.len(), 12);
@@ -118,10 +128,13 @@ fn augmentation_depends_on_seed_epoch_and_sample() {
         data.image(index, Moment { seed, epoch }, out.view_mut()).unwrap();
         out
     };
-    for augment in [Augment::FLIP_CROP, Augment::RESIZED_CROP, "none+color".parse().unwrap()] {
-        let base = values(augment, 1, 1, 0);
-        assert_eq!(base, values(augment, 1, 1, 0));
-        assert!(base != values(augment, 2, 1, 0) && base != values(augment, 1, 2, 0) && base != values(augment, 1, 1, 1), "{augment}");
+    let more = ["affine", "rotate", "randaugment:14,20", "erase:1", "blur:1,least=0.3,kernel=5", "standard", "strong"];
+    for augment in ["flip-crop", "resized-crop", "none+color"].into_iter().chain(more) {
+        let augment: Augment = augment.parse().unwrap();
+        let values = |seed, epoch, index| values(augment.clone(), seed, epoch, index);
+        let base = values(1, 1, 0);
+        assert_eq!(base, values(1, 1, 0));
+        assert!(base != values(2, 1, 0) && base != values(1, 2, 0) && base != values(1, 1, 1), "{augment}");
     }
     assert_eq!(values(Augment::NONE, 1, 1, 0), values(Augment::NONE, 2, 2, 0));
 }

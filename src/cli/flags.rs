@@ -14,6 +14,8 @@ pub fn flag(field: Field) -> String {
         Field::KEEP_HEAD => "--head keep".into(),
         Field::CLASS_NAMES => "--class-names".into(),
         Field::ENGINE => "--engine".into(),
+        Field::EPOCHS => "--epochs".into(),
+        Field::STEPS => "--steps".into(),
         Field::LENGTH => "--epochs or --steps".into(),
         Field::VALIDATION => "--val-data or --val-split".into(),
         Field::PREPROCESSING => "--mean, --std and --resize".into(),

@@ -1,7 +1,7 @@
 //! Samples that a loader can batch: images in folders, arrays in memory.
 
 use crate::bundle::Layout;
-use crate::data::augment::{Augment, Moment};
+use crate::data::augment::{Augment, Mixing, Moment};
 use crate::data::decode::load_image;
 use crate::data::image_set::ImageSet;
 use crate::data::preprocess::Recipe;
@@ -36,6 +36,11 @@ pub trait Dataset: Send + Sync {
 
     /// What to call a sample in a message, such as its file name.
     fn name(&self, index: usize) -> String;
+
+    /// What mixes the images of a batch, if anything does.
+    fn mixing(&self) -> Option<Mixing> {
+        None
+    }
 
     /// Writes the sample's values to `out`, C×H×W; random changes depend on the moment and the sample only.
     fn image(&self, index: usize, moment: Moment, out: ArrayViewMut3<f32>) -> Result<()>;
@@ -110,6 +115,10 @@ impl Dataset for ImageDataset {
 
     fn name(&self, index: usize) -> String {
         self.folder.name(index)
+    }
+
+    fn mixing(&self) -> Option<Mixing> {
+        self.augment.mixing()
     }
 
     fn image(&self, index: usize, moment: Moment, out: ArrayViewMut3<f32>) -> Result<()> {

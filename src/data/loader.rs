@@ -1,6 +1,7 @@
 //! Batches: seeded order, worker threads, a bounded queue.
 
-use crate::data::augment::Moment;
+use crate::bundle::Layout;
+use crate::data::augment::{Mixed, Moment};
 use crate::data::dataset::Dataset;
 use crate::data::preprocess::{empty_batch, images_of};
 use crate::data::random::{Purpose, Random};
@@ -69,6 +70,8 @@ pub struct Batch {
     pub data: Tensor,
     /// R labels, I64.
     pub target: Tensor,
+    /// How images were mixed, where they were: their own labels are still in `target`.
+    pub mixed: Option<Mixed>,
     /// The first so many rows count; the others fill the batch up.
     pub valid: usize,
     /// The sample of each row.
@@ -198,6 +201,9 @@ impl Shared {
         if let Some((_, error)) = results.into_iter().find_map(|r: std::result::Result<(), (usize, Error)>| r.err()) {
             return Err(error);
         }
+        let channels_last = self.dataset.layout() == Layout::Nhwc;
+        let key = (self.options.seed, epoch, number as u64);
+        let mixed = self.dataset.mixing().map(|mixing| mixing.apply(&mut data, valid, channels_last, key));
         let label = |(row, &index): (usize, &usize)| {
             if row >= valid && self.options.ignore_padding { IGNORED } else { self.dataset.label(index) }
         };
@@ -205,6 +211,7 @@ impl Shared {
         Ok(Batch {
             data: data.into(),
             target: Tensor::from_vec(&[indices.len()], target),
+            mixed,
             valid,
             indices,
             epoch,

@@ -1,6 +1,6 @@
 //! Training and evaluation data: image folders, arrays, augmentation, shuffling, batching, prefetch.
 
-mod augment;
+pub mod augment;
 mod check;
 mod completeness;
 mod dataset;
@@ -18,7 +18,7 @@ mod split;
 pub mod synth;
 
 pub use crate::bundle::MAX_SIDE;
-pub use augment::{Augment, Crop, Moment};
+pub use augment::{Augment, Moment};
 pub use check::{BadImages, check_images};
 pub use dataset::{ArrayDataset, Dataset, ImageDataset};
 pub use decode::{MAX_PIXELS, load_image};

@@ -11,6 +11,7 @@ pub(crate) enum Purpose {
     Split = 3,
     Synth = 4,
     Fisher = 5,
+    Mix = 6,
 }
 
 /// A stream of random numbers that belongs to one (purpose, seed, a, b), such as (augment, seed, epoch, sample): so
@@ -22,9 +23,14 @@ pub(crate) struct Random(ChaCha8Rng);
 
 impl Random {
     pub fn new(purpose: Purpose, seed: u64, a: u64, b: u64) -> Random {
+        Random::stream(purpose, 0, seed, a, b)
+    }
+
+    /// One of several independent streams of a purpose; that of number 0 is the one of [`Random::new`].
+    pub fn stream(purpose: Purpose, number: u32, seed: u64, a: u64, b: u64) -> Random {
         // The words go into the key as they are, so no two streams can collide.
         let mut key = [0u8; 32];
-        for (slot, word) in key.chunks_exact_mut(8).zip([purpose as u64, seed, a, b]) {
+        for (slot, word) in key.chunks_exact_mut(8).zip([purpose as u64 | u64::from(number) << 32, seed, a, b]) {
             slot.copy_from_slice(&word.to_le_bytes());
         }
         Random(ChaCha8Rng::from_seed(key))
@@ -56,11 +62,46 @@ impl Random {
         (0..12).map(|_| self.unit()).sum::<f32>() - 6.0
     }
 
+    /// Uniform in 0 < x < 1, so that its logarithm is finite.
+    fn inner(&mut self) -> f64 {
+        ((self.0.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
     /// Gumbel: the place of the largest `z_k + gumbel` is a draw from `softmax(z)`.
     pub fn gumbel(&mut self) -> f64 {
-        // Strictly between 0 and 1, so both logarithms are finite.
-        let unit = ((self.0.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-        -libm::log(-libm::log(unit))
+        -libm::log(-libm::log(self.inner()))
+    }
+
+    /// Beta with both parameters `shape`, above 0: symmetric about ½, and the nearer to 0 or 1 the smaller `shape` is.
+    pub fn beta(&mut self, shape: f64) -> f64 {
+        let (x, y) = (self.log_gamma(shape), self.log_gamma(shape));
+        1.0 / (1.0 + libm::exp(y - x))
+    }
+
+    /// The logarithm of a Gamma with that shape, by Marsaglia and Tsang; below 1 with their boost. As a logarithm, for draws with small shapes are
+    /// smaller than any float.
+    fn log_gamma(&mut self, shape: f64) -> f64 {
+        let d = if shape < 1.0 { shape + 1.0 } else { shape } - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        let log = loop {
+            let x = self.gauss();
+            let v = (1.0 + c * x).powi(3);
+            if v > 0.0 && libm::log(self.inner()) < 0.5 * x * x + d - d * v + d * libm::log(v) {
+                break libm::log(d * v);
+            }
+        };
+        if shape < 1.0 { log + libm::log(self.inner()) / shape } else { log }
+    }
+
+    /// Normal, mean 0, variance 1, by Marsaglia's polar method.
+    fn gauss(&mut self) -> f64 {
+        loop {
+            let (u, v) = (2.0 * self.inner() - 1.0, 2.0 * self.inner() - 1.0);
+            let s = u * u + v * v;
+            if s < 1.0 && s > 0.0 {
+                return u * (-2.0 * libm::log(s) / s).sqrt();
+            }
+        }
     }
 
     /// Fisher and Yates.
@@ -110,6 +151,24 @@ mod tests {
         for (count, p) in counts.iter().zip(p) {
             assert!((*count as f64 / n as f64 - p).abs() < 0.015, "{counts:?}");
         }
+    }
+
+    /// Mean ½ and variance 1/(4·(2a + 1)); the share below 0.1 is the regularized incomplete beta function, by mpmath.
+    #[test]
+    fn beta_has_the_moments_of_its_shape() {
+        for (shape, below) in [(0.2, 0.336_690), (0.4, 0.239_739), (1.0, 0.1), (2.0, 0.028), (8.0, 3.362e-5)] {
+            let mut random = Random::new(Purpose::Augment, 3, 0, 0);
+            let n = 20_000;
+            let draws: Vec<f64> = (0..n).map(|_| random.beta(shape)).collect();
+            let mean = draws.iter().sum::<f64>() / n as f64;
+            let variance = draws.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
+            let share = draws.iter().filter(|&&v| v < 0.1).count() as f64 / n as f64;
+            let expected = 1.0 / (4.0 * (2.0 * shape + 1.0));
+            assert!((mean - 0.5).abs() < 0.01 && (variance / expected - 1.0).abs() < 0.04, "{shape}: {mean} {variance} {expected}");
+            assert!((share - below).abs() < 0.01, "{shape}: {share} {below}");
+            assert!(draws.iter().all(|v| (0.0..=1.0).contains(v)));
+        }
+        assert!((0.0..=1.0).contains(&Random::new(Purpose::Augment, 3, 0, 0).beta(1e-3)));
     }
 
     #[test]

@@ -18,8 +18,6 @@ use crate::bundle::{Bundle, Setting};
 use crate::data::{Batch, ImageDataset, Loader};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::storage::lock::Lock;
-use crate::storage::notices;
 use crate::storage::run_folder::RunFolder;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,17 +34,13 @@ const CHECKPOINT_GAP: Duration = Duration::from_secs(60);
 /// checkpoint is written, and the error is [`Error::Interrupted`]. A loss that is no number is [`Error::Training`].
 pub fn finetune(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunResult> {
     let prepared = prepare(options, progress, stop)?;
-    for note in prepared.notes.iter().chain(&notices::take()) {
+    for note in &prepared.notes {
         progress.note(note);
     }
     let mut trainer = Trainer::new(options, prepared, progress, stop)?;
     let result = trainer.run(progress, stop);
     progress.finish();
     if let Err(error) = &result {
-        if let Some(note) = trainer.give_back() {
-            progress.note(&note);
-            return result;
-        }
         trainer.record.status = if matches!(error, Error::Interrupted(_)) { Status::Interrupted } else { Status::Failed };
         // The first error is the one to report.
         let _ = trainer.record.write(&trainer.folder);
@@ -74,10 +68,6 @@ struct Trainer {
     images: u64,
     checkpoint_every: Option<u64>,
     saved: (u64, Instant),
-    /// The run that had this one's name, until this one has written weights.
-    replaced: Option<RunFolder>,
-    /// Nobody else writes into the folder.
-    _lock: Lock,
 }
 
 /// What is left of the plan after the folders were opened.
@@ -85,6 +75,7 @@ struct Parts {
     bundle: Bundle,
     scalars: Scalars,
     workers: usize,
+    keep_optimizer: bool,
 }
 
 impl Trainer {
@@ -109,7 +100,8 @@ impl Trainer {
         let mut resumed = true;
         loop {
             let step = self.at.step;
-            let epoch_ended = step > 0 && (step.is_multiple_of(per_epoch) || step == self.total);
+            let ended = step == self.total || self.record.training.ended_at(step, per_epoch as usize);
+            let epoch_ended = step > 0 && (step.is_multiple_of(per_epoch) || ended);
             if self.validation.is_some() && epoch_ended && self.at.validated < step {
                 self.validate(progress, stop)?;
             }
@@ -138,7 +130,7 @@ impl Trainer {
             self.count(record);
         }
         drop(stream);
-        self.complete()
+        self.complete(progress)
     }
 
     /// Goes from the first phase to the second.
@@ -153,7 +145,8 @@ impl Trainer {
     fn step(&mut self, batch: &Batch, start: Instant) -> Result<StepRecord> {
         let scalars = &self.prepared.scalars;
         let full = scalars.get(&Setting::LearningRate).ok_or_else(|| Error::model("the bundle's step has no learning rate"))?;
-        let lr = full * self.record.training.lr_factor(self.at.step, self.total, self.head_steps);
+        let total = self.record.training.total_at(self.at.step, self.loader.batches_per_epoch());
+        let lr = full * self.record.training.lr_factor(self.at.step, total, self.head_steps);
         let scalars = scalars.clone().with(&Setting::LearningRate, lr)?;
         let found = self.step.run(&batch.data, &batch.target, &scalars)?;
         let record = StepRecord {

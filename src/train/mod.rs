@@ -1,8 +1,10 @@
 //! Fine-tuning, evaluation and prediction with what [`crate::rewrite`] makes.
 
 mod averages;
+mod changes;
 mod checkpoint;
 mod classifier;
+mod continuation;
 mod distance;
 mod evaluate;
 mod export_check;
@@ -17,12 +19,14 @@ mod profile;
 mod progress;
 mod readout;
 mod run;
+mod run_bundle;
 mod run_images;
 mod scalars;
 mod schedule;
 mod setup;
 mod split_step;
 mod step;
+mod targets;
 mod tuned;
 
 pub use checkpoint::{Checkpoint, read_state};

@@ -1,7 +1,8 @@
 //! What a user can ask of a fine-tuning run.
 
+use super::changes::{self, Change};
 use super::scalars::Scalars;
-use super::schedule::{Length, Schedule};
+use super::schedule::{Length, Schedule, Stretch};
 use crate::bundle::Setting;
 use crate::bundle::manifest::{Manifest, Role};
 use crate::data::{Augment, BadImages};
@@ -40,6 +41,10 @@ pub struct FinetuneOptions {
     pub workers: usize,
     /// Write a checkpoint after so many steps. `None`: at the end of an epoch, at most once a minute.
     pub checkpoint_every: Option<u64>,
+    /// So much longer than the run that is resumed; `None`: as long as `training` says.
+    pub more: Option<Length>,
+    /// Keep the optimizer's state of a complete run, which it needs to be continued: as large as the trained weights, for Adam twice.
+    pub keep_optimizer: bool,
     /// What decides the result.
     pub training: Training,
 }
@@ -54,6 +59,8 @@ impl FinetuneOptions {
             engine: EngineOptions::default(),
             workers: 0,
             checkpoint_every: None,
+            more: None,
+            keep_optimizer: true,
             training: Training::new(data),
         }
     }
@@ -90,6 +97,9 @@ pub struct Training {
     pub test: Option<PathBuf>,
     /// How long to train.
     pub length: Length,
+    /// Where a run that was continued was asked to have another length before, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Stretch>,
     /// So many of `length`'s epochs or steps, the first ones, train the new head alone.
     #[serde(default)]
     pub head_first: u64,
@@ -147,6 +157,7 @@ impl Training {
             validation: Validation::None,
             test: None,
             length: Length::Epochs(10),
+            earlier: vec![],
             head_first: 0,
             batch: None,
             scalars: BTreeMap::new(),
@@ -229,15 +240,20 @@ impl Training {
         images_per_step(manifest, self.batch, 32)
     }
 
-    /// What differs from `other`, as `seed: 1 before, 2 now`; empty for nothing.
-    pub(super) fn differences(&self, other: &Training) -> Vec<String> {
-        let fields = |t: &Training| match serde_json::to_value(t) {
-            Ok(serde_json::Value::Object(map)) => map,
-            _ => Default::default(),
-        };
-        let (before, now) = (fields(self), fields(other));
-        let changed = before.iter().filter(|(name, value)| now.get(*name) != Some(value));
-        changed.map(|(name, value)| format!("{name}: {value} before, {} now", now.get(name).unwrap_or(&serde_json::Value::Null))).collect()
+    /// The length in steps that the learning rate of step `step` (from 0) follows, with so many in an epoch.
+    pub fn total_at(&self, step: u64, per_epoch: usize) -> u64 {
+        let stretch = self.earlier.iter().find(|stretch| step < stretch.until);
+        stretch.map_or(self.length, |stretch| stretch.length).steps(per_epoch)
+    }
+
+    /// Whether a run of these options came to its end after so many steps before it was continued.
+    pub(super) fn ended_at(&self, step: u64, per_epoch: usize) -> bool {
+        self.earlier.iter().any(|stretch| stretch.until == step && stretch.length.steps(per_epoch) == step)
+    }
+
+    /// What differs in `now`, but the length.
+    pub(super) fn changes(&self, now: &Training) -> Result<Vec<Change>> {
+        changes::between(self, &Training { length: self.length, earlier: self.earlier.clone(), ..now.clone() })
     }
 }
 
@@ -293,6 +309,7 @@ mod tests {
         let back: Training = serde_json::from_str(&text).unwrap();
         assert_eq!(back, training);
         let other = Training { seed: 3, ..training.clone() };
-        assert_eq!(training.differences(&other), ["seed: 0 before, 3 now"]);
+        let changes: Vec<String> = training.changes(&other).unwrap().iter().map(Change::to_string).collect();
+        assert_eq!(changes, ["option `seed`: 0 before, 3 now"]);
     }
 }

@@ -7,12 +7,10 @@ use crate::bundle::manifest::Manifest;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::storage::files::write_sealed_json;
-use crate::storage::run_folder::{RECORD, RunFolder};
-use crate::storage::{regular, seal};
+use crate::storage::files::write_json;
+use crate::storage::run_folder::{BUNDLE, RECORD, RunFolder};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const FORMAT: u32 = 1;
@@ -34,9 +32,9 @@ pub enum Status {
 /// Where the bundle is, and which one it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BundleReference {
-    /// As seen from the run folder, so that both can be moved together.
+    /// As seen from the run folder: in it. Older runs only name a bundle elsewhere.
     pub relative: Option<PathBuf>,
-    /// Its full path when the run began.
+    /// The full path of the bundle that the run began with.
     pub absolute: PathBuf,
     /// SHA-256 over `manifest.json` and `init.onnx`.
     pub sha256: String,
@@ -101,9 +99,6 @@ pub struct RunRecord {
     pub format: u32,
     /// Version of spgraph that trained.
     pub spgraph: String,
-    /// A random number, for its checkpoints; none in runs of older versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
     /// How far the run came.
     pub status: Status,
     /// What was trained.
@@ -119,9 +114,6 @@ pub struct RunRecord {
     pub images: Images,
     /// What came out, of a complete run.
     pub results: Option<Results>,
-    /// The hashes of a complete run's weights, by file.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub files: BTreeMap<String, String>,
 }
 
 /// What [`crate::train::finetune`] gives back.
@@ -136,21 +128,7 @@ pub struct RunResult {
 impl RunRecord {
     pub(super) fn new(bundle: BundleReference, engine: String, engine_options: EngineOptions, training: Training, images: Images) -> Self {
         let spgraph = env!("CARGO_PKG_VERSION").into();
-        let id = Some(format!("{:032x}", rand::random::<u128>()));
-        let status = Status::Running;
-        RunRecord {
-            format: FORMAT,
-            spgraph,
-            id,
-            status,
-            bundle,
-            engine,
-            engine_options,
-            training,
-            images,
-            results: None,
-            files: BTreeMap::new(),
-        }
+        RunRecord { format: FORMAT, spgraph, status: Status::Running, bundle, engine, engine_options, training, images, results: None }
     }
 
     /// Reads `run.json` of a run folder.
@@ -160,10 +138,9 @@ impl RunRecord {
             let why = if dir.exists() { format!("is no run: it holds no {RECORD}") } else { "does not exist".into() };
             return Err(Error::model(format!("{} {why}. Give a folder that `spgraph finetune` wrote", dir.display())));
         }
-        let damaged =
-            |why: String| Error::model(format!("{} is damaged: {why}. Start the run anew with {}", path.display(), Field::REPLACE));
-        let opened = seal::read_json(&path, "cannot read", damaged)?;
-        let record: RunRecord = serde_json::from_value(opened.value).map_err(|e| damaged(e.to_string()))?;
+        let text = std::fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
+        let record: RunRecord = serde_json::from_str(&text)
+            .map_err(|e| Error::model(format!("{} is damaged: {e}. Start the run anew with {}", path.display(), Field::REPLACE)))?;
         if record.format != FORMAT {
             return Err(Error::model(format!(
                 "{} has format {}, this spgraph reads format {FORMAT}. Use the spgraph that wrote it",
@@ -175,7 +152,7 @@ impl RunRecord {
     }
 
     pub(super) fn write(&self, folder: &RunFolder) -> Result<()> {
-        write_sealed_json(&folder.record(), true, self)
+        write_json(&folder.record(), true, self)
     }
 }
 
@@ -208,62 +185,32 @@ impl Run {
 }
 
 fn locate(run: &Path, reference: &BundleReference) -> Result<PathBuf> {
-    let places: Vec<PathBuf> = reference.relative.iter().map(|r| run.join(r)).chain([reference.absolute.clone()]).collect();
+    let named = reference.relative.iter().map(|r| run.join(r)).chain([reference.absolute.clone()]);
+    let places: Vec<PathBuf> = [run.join(BUNDLE)].into_iter().chain(named).collect();
     places.iter().find(|p| p.join("manifest.json").is_file()).cloned().ok_or_else(|| {
         Error::model(format!(
-            "the run {} needs its bundle, which is not where it was: {}. Move it back, or keep the two folders together when you move them",
+            "the run {} needs its bundle, which is not where it was: {}. Bring it back, or put a copy of it into the run as {}",
             run.display(),
-            reference.absolute.display()
+            reference.absolute.display(),
+            run.join(BUNDLE).display()
         ))
     })
 }
 
 impl BundleReference {
-    /// For a bundle seen from the run folder `run`; both exist or will.
-    pub(super) fn to(bundle: &Bundle, run: &Path) -> Result<BundleReference> {
+    /// For a bundle that the run's folder gets.
+    pub(super) fn to(bundle: &Bundle) -> Result<BundleReference> {
         let absolute = bundle.dir.canonicalize().map_err(Error::io("cannot find the bundle", &bundle.dir))?;
-        let run = match run.canonicalize() {
-            Ok(run) => run,
-            Err(_) => {
-                let above = crate::storage::files::parent(run);
-                let above = above.canonicalize().or_else(|_| std::path::absolute(above)).map_err(Error::io("cannot find", above))?;
-                run.file_name().map_or(above.clone(), |name| above.join(name))
-            }
-        };
-        Ok(BundleReference { relative: relative(&run, &absolute), absolute, sha256: fingerprint(bundle)? })
+        Ok(BundleReference { relative: Some(BUNDLE.into()), absolute, sha256: fingerprint(bundle)? })
     }
 }
 
-/// The way from the folder `from` to `to`; both absolute.
-fn relative(from: &Path, to: &Path) -> Option<PathBuf> {
-    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
-    // With nothing but the root in common they won't be moved together.
-    (shared > 1).then(|| {
-        let up = from.components().skip(shared).map(|_| std::path::Component::ParentDir);
-        up.chain(to.components().skip(shared)).collect()
-    })
-}
-
-/// SHA-256 over the files that make a bundle what it is: what it computes, and from where it starts. A manifest with hashes stands for all of them.
+/// SHA-256 over the two files that make a bundle what it is: what it computes, and from where it starts.
 pub(super) fn fingerprint(bundle: &Bundle) -> Result<String> {
     let mut hash = Sha256::new();
-    let manifest = bundle.dir.join(Bundle::MANIFEST);
-    hash.update(regular::read(&manifest).map_err(Error::io("cannot read", &manifest))?);
-    if bundle.manifest.files.is_empty() {
-        hash.update(regular::read(&bundle.init()).map_err(Error::io("cannot read", bundle.init()))?);
+    for name in ["manifest.json", "init.onnx"] {
+        let path = bundle.dir.join(name);
+        hash.update(std::fs::read(&path).map_err(Error::io("cannot read", &path))?);
     }
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_way_between_folders() {
-        let way = |a: &str, b: &str| relative(Path::new(a), Path::new(b)).map(|p| p.display().to_string());
-        assert_eq!(way("/w/out/run", "/w/bundle").as_deref(), Some("../../bundle"));
-        assert_eq!(way("/w/bundle/run", "/w/bundle").as_deref(), Some(".."));
-        assert_eq!(way("/a/run", "/b/bundle"), None);
-    }
 }

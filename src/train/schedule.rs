@@ -22,6 +22,16 @@ impl Length {
     }
 }
 
+/// A first part of a run that was trained when another length was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stretch {
+    /// Its last step.
+    pub until: u64,
+    /// The length that its learning rate follows.
+    pub length: Length,
+}
+
 /// The learning rate over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,19 +1,20 @@
 //! Everything that can be checked before an engine is started: bundle, options, images, run folder.
 
-use super::checkpoint::{Checkpoint, Resumed, read_last};
+use super::checkpoint::Checkpoint;
+use super::continuation;
 use super::folders;
 use super::options::{Existing, FinetuneOptions, Training, Validation};
 use super::progress::Progress;
 use super::run::{BundleReference, Images, RunRecord, Status};
 use super::run_images::RunImages;
 use super::scalars::Scalars;
+use super::targets;
 use crate::bundle::{Bundle, ClassNames, start_state};
 use crate::data::{ImageSet, KnownClasses, Recipe};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
 use crate::storage::folders::OutputDir;
-use crate::storage::lock::Lock;
 use crate::storage::run_folder::{RECORD, RunFolder};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -32,10 +33,10 @@ pub(super) struct RunPlan {
     #[allow(dead_code)]
     pub test: Option<ImageSet>,
     pub reference: BundleReference,
+    /// The run that goes on.
+    pub before: Option<RunRecord>,
     pub counts: Images,
     pub place: Place,
-    /// On the run that goes on, or on the one that is replaced.
-    pub lock: Option<Lock>,
     /// The state to start from, in the manifest's order.
     pub state: Vec<Tensor>,
     pub at: Checkpoint,
@@ -53,6 +54,7 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     let training = absolute(&options.training)?;
     let scalars = training.scalars(&bundle.manifest)?;
     training.check_head_first(&bundle.manifest)?;
+    targets::check(&training.augment, &bundle.manifest)?;
     let batch = training.batch(&bundle.manifest)?;
     if options.checkpoint_every == Some(0) {
         return Err(Error::option(Field::CHECKPOINT_EVERY, " 0 makes no sense: give a number of steps"));
@@ -77,33 +79,34 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
             training.data.display()
         )));
     }
-    let reference = BundleReference::to(&bundle, &options.output)?;
+    let reference = BundleReference::to(&bundle)?;
     let sha256 = folders::fingerprint(&images);
     let counts = Images { training: images.len(), validation: validation.as_ref().map_or(0, ImageSet::len), skipped, sha256 };
     let fresh = Checkpoint::new(0, 1, training.seed);
-    let folder = RunFolder::new(&options.output);
-    let (place, lock, at, state) = match options.existing {
+    let (place, before, at, state) = match options.existing {
         Existing::Resume => {
-            let lock = folder.is_run().then(|| folder.lock()).transpose()?;
-            let record = check_same(&options.output, &reference, &training, &counts)?;
-            let (at, state) = match read_last(&folder, &record, &bundle.manifest.state)? {
-                Some(Resumed { at, state, note }) => {
-                    notes.extend(note);
-                    (at, state)
+            let before = check_same(options, &reference, &training, &counts)?;
+            let folder = RunFolder::new(&options.output);
+            let (at, state) = match continuation::standing(&folder, &bundle.manifest)? {
+                Some(standing) => standing,
+                None if before.status == Status::Complete => {
+                    return Err(Error::usage(format!(
+                        "the run {} cannot be continued: it did not keep the state of its optimizer. Start another",
+                        options.output.display()
+                    )));
                 }
                 None => {
                     notes.push("the run had written no checkpoint, so it starts from the beginning".into());
                     (fresh, start_state(&bundle)?)
                 }
             };
-            (Place::Resumed(folder), lock, at, state)
+            (Place::Resumed(folder), Some(before), at, state)
         }
-        existing => {
-            let (out, lock) = create(&folder, existing == Existing::Replace, &mut notes)?;
-            (Place::New(out), lock, fresh, start_state(&bundle)?)
-        }
+        existing => (Place::New(create(&options.output, existing == Existing::Replace)?), None, fresh, start_state(&bundle)?),
     };
-    Ok(RunPlan { bundle, training, scalars, batch, recipe, images, validation, test, reference, counts, place, lock, state, at, notes })
+    // Where a run keeps no bundle itself, it still names its own.
+    let reference = before.as_ref().map_or(reference, |before| before.bundle.clone());
+    Ok(RunPlan { bundle, training, scalars, batch, recipe, images, validation, test, reference, before, counts, place, state, at, notes })
 }
 
 /// With full paths, so that a run can be resumed from another folder.
@@ -118,38 +121,38 @@ fn absolute(training: &Training) -> Result<Training> {
 }
 
 /// A run that left nothing worth keeping is replaced without being asked for.
-fn create(folder: &RunFolder, replace: bool, notes: &mut Vec<String>) -> Result<(OutputDir, Option<Lock>)> {
-    let take = || folder.is_run().then(|| folder.lock()).transpose();
-    let mut lock = take()?;
-    if let Some(note) = folder.settle()? {
-        notes.push(note);
-        lock = take()?;
-    }
+fn create(output: &Path, replace: bool) -> Result<OutputDir> {
+    let folder = RunFolder::new(output);
     let (is_run, kept) = (folder.is_run(), folder.has_weights());
     if is_run && kept && !replace {
-        let (shown, resume, replace) = (folder.path().display(), Field::RESUME, Field::REPLACE);
+        let (shown, resume, replace) = (output.display(), Field::RESUME, Field::REPLACE);
         return Err(Error::usage(format!("{shown} holds a run already: {resume} continues it, {replace} replaces it")));
     }
-    Ok((OutputDir::create_marked(folder.path(), replace || (is_run && !kept), RECORD)?, lock))
+    OutputDir::create_marked(output, replace || (is_run && !kept), RECORD)
 }
 
-/// The record of the run in `output`. Fails where that was another one than this would be.
-fn check_same(output: &Path, bundle: &BundleReference, training: &Training, images: &Images) -> Result<RunRecord> {
-    let before = RunRecord::read(output)?;
-    let shown = output.display();
-    if before.status == Status::Complete {
+/// Fails where the run in the folder was another one than this would be, but for its length; the run as it was.
+fn check_same(options: &FinetuneOptions, bundle: &BundleReference, training: &Training, images: &Images) -> Result<RunRecord> {
+    let before = RunRecord::read(&options.output)?;
+    let shown = options.output.display();
+    if before.status == Status::Complete && options.more.is_none() && before.training.length == training.length {
         return Err(Error::usage(format!(
-            "the run {shown} is complete; export it with `spgraph export {shown} -o tuned.onnx`, or start another"
+            "the run {shown} is complete. Continue it with {} +5, export it with `spgraph export {shown} -o tuned.onnx`, or start another",
+            Field::EPOCHS
         )));
     }
     if before.bundle.sha256 != bundle.sha256 {
-        return Err(Error::usage(format!("the run {shown} cannot be resumed: its bundle is another one, or was rewritten since")));
-    }
-    let differences = before.training.differences(training);
-    if !differences.is_empty() {
         return Err(Error::usage(format!(
-            "the run {shown} cannot be resumed with other options ({}). Leave them away to go on as before",
-            differences.join("; ")
+            "the run {shown} cannot be resumed: its bundle is another one, or was rewritten since. The run has its own, so name none"
+        )));
+    }
+    let changes = before.training.changes(training)?;
+    if !changes.is_empty() {
+        return Err(Error::usage(format!(
+            "the run {shown} cannot be resumed with other options ({}). Leave them away to go on as before, or start another run with them, \
+             without {}",
+            changes.iter().map(|change| change.to_string()).collect::<Vec<_>>().join("; "),
+            Field::RESUME
         )));
     }
     if before.images != *images {

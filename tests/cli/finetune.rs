@@ -42,7 +42,10 @@ fn a_run_is_written_and_repeats_itself() {
         let origin = if engine == "ort" { "libonnxruntime" } else { "built in" };
         assert!(first.err.contains(origin) && !first.out.contains(origin), "{}", first.err);
         assert!(first.out.contains("wrote       a\n") && first.out.contains("spgraph export a -o tuned.onnx"), "{}", first.out);
-        assert_eq!(names(&lab.path("a")), ["manifest.json", "metrics.jsonl", "run.json", "state.safetensors"]);
+        assert_eq!(
+            names(&lab.path("a")),
+            ["bundle", "manifest.json", "metrics.jsonl", "optimizer.safetensors", "run.json", "state.safetensors"]
+        );
 
         let steps = metrics(&lab.path("a"));
         assert_eq!(steps.iter().map(|r| r["step"].as_u64().unwrap()).collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>());
@@ -131,12 +134,11 @@ fn another_setting_cannot_be_resumed() {
         assert!(state_of_checkpoint(&lab) == before);
     };
     for (more, field) in [
-        (&["--lr", "3"][..], "scalars"),
-        (&["--seed", "3"], "seed: 0 before, 3 now"),
-        (&["--steps", "9"], "length"),
-        (&["--schedule", "constant"], "schedule"),
+        (&["--lr", "3"][..], "--lr: not given before, 3.0 now"),
+        (&["--seed", "3"], "--seed: 0 before, 3 now"),
+        (&["--schedule", "constant"], "--schedule: \"step\" before, \"constant\" now"),
         (&["--augment", "flip-crop"], "augment"),
-        (&["--val-split", "0.5"], "validation"),
+        (&["--val-split", "0.5"], "--val-data or --val-split"),
         (&["--data", s.five.as_str()], "data"),
     ] {
         let code = if more[0] == "--data" { 1 } else { 2 };

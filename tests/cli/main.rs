@@ -3,6 +3,7 @@
 
 mod bad_data;
 mod bad_models;
+mod continuing;
 mod conventions;
 mod device;
 mod evaluate;
@@ -12,7 +13,6 @@ mod help;
 mod inspect;
 mod interrupt;
 mod invalid_models;
-mod keep;
 mod labels;
 mod models;
 mod outputs;

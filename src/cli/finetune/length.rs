@@ -4,15 +4,31 @@ use crate::cli::choice::choice;
 use spgraph::error::Error;
 use spgraph::train::{Length, Schedule, Training};
 
+/// `10`, or `+5`.
+#[derive(Debug, Clone, Copy)]
+pub struct Amount {
+    count: u64,
+    more: bool,
+}
+
+fn parse_amount(text: &str) -> Result<Amount, String> {
+    let (count, more) = text.strip_prefix('+').map_or((text, false), |count| (count, true));
+    match count.parse() {
+        // Rust's numbers may have a sign of their own.
+        Ok(count) if !text.starts_with("++") => Ok(Amount { count, more }),
+        _ => Err("give a number such as 10, or +5 for so many more of a run that is resumed".into()),
+    }
+}
+
 #[derive(clap::Args)]
 #[command(next_help_heading = "Training")]
 pub struct LengthArgs {
-    /// Passes over the images
-    #[arg(long, value_name = "N", conflicts_with = "steps")]
-    epochs: Option<u64>,
-    /// Training steps
-    #[arg(long, value_name = "N")]
-    steps: Option<u64>,
+    /// Passes over the images; with --resume +N is so many more than the run has
+    #[arg(long, value_name = "N", value_parser = parse_amount, conflicts_with = "steps")]
+    epochs: Option<Amount>,
+    /// Training steps; with --resume +N is so many more than the run has
+    #[arg(long, value_name = "N", value_parser = parse_amount)]
+    steps: Option<Amount>,
     /// Train the new head alone for the first N epochs (or steps, with --steps), then everything
     #[arg(long, value_name = "N")]
     head_first: Option<u64>,
@@ -30,9 +46,18 @@ impl LengthArgs {
         }
     }
 
+    fn given(&self, more: bool) -> Option<Length> {
+        let of = |amount: Option<Amount>| amount.filter(|amount| amount.more == more).map(|amount| amount.count);
+        of(self.epochs).map(Length::Epochs).or(of(self.steps).map(Length::Steps))
+    }
+
+    /// So much more than a run has that is resumed.
+    pub fn more(&self) -> Option<Length> {
+        self.given(true)
+    }
+
     pub fn set(&self, training: &mut Training) {
-        let length = self.epochs.map(Length::Epochs).or(self.steps.map(Length::Steps));
-        training.length = length.unwrap_or(training.length);
+        training.length = self.given(false).unwrap_or(training.length);
         training.head_first = self.head_first.unwrap_or(training.head_first);
         training.schedule = self.schedule.unwrap_or(training.schedule);
     }

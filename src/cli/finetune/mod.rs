@@ -30,6 +30,9 @@ pub struct Args {
     /// Write a checkpoint after so many steps [default: at the end of an epoch, at most once a minute]
     #[arg(long, value_name = "STEPS")]
     checkpoint_every: Option<u64>,
+    /// Keep no state of the optimizer at the end: the run takes less space, and cannot be continued
+    #[arg(long)]
+    discard_optimizer: bool,
     /// Replace the run that is there
     #[arg(long, conflicts_with = "resume")]
     force: bool,
@@ -72,6 +75,9 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
         let bundle = args.bundle.clone().ok_or_else(|| Error::usage("give the bundle to train, a folder that `spgraph rewrite` wrote"))?;
         let data = args.data.required()?;
         args.length.check_given()?;
+        if args.length.more().is_some() {
+            return Err(Error::usage("+N is so much more than a run has: give --resume and -o with that run, or a number without +").into());
+        }
         (bundle, Training::new(data), args.engine.options())
     };
     args.data.set(&mut training)?;
@@ -89,6 +95,8 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
         engine,
         workers: args.workers.count(),
         checkpoint_every: args.checkpoint_every,
+        more: args.length.more(),
+        keep_optimizer: !args.discard_optimizer,
         training,
     })
 }

@@ -1,17 +1,17 @@
 //! What a run writes besides its metrics: checkpoints, weights, and its results.
 
 use super::Trainer;
+use crate::bundle::manifest::Role;
 use crate::bundle::start_state;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
-use crate::storage::{exchange, tensor_file};
 use crate::train::checkpoint::{self, Checkpoint, not_finite};
 use crate::train::distance::Distance;
 use crate::train::metrics::StepRecord;
 use crate::train::progress::Progress;
 use crate::train::run::{Results, RunResult, Status};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 impl Trainer {
@@ -46,8 +46,7 @@ impl Trainer {
     pub(super) fn save_checkpoint(&mut self, progress: &mut dyn Progress) -> Result<()> {
         let state = self.state()?;
         let path = self.folder.checkpoint();
-        checkpoint::write_last(&self.folder, &self.at, self.prepared.bundle.manifest.state.iter().zip(&state))?;
-        self.forget_replaced()?;
+        checkpoint::write(&path, &self.at, self.prepared.bundle.manifest.state.iter().zip(&state))?;
         self.saved = (self.at.step, Instant::now());
         progress.checkpoint(self.at.step, &path);
         Ok(())
@@ -76,33 +75,27 @@ impl Trainer {
     pub(super) fn save_model(&self, path: PathBuf, state: &[Tensor]) -> Result<()> {
         let states = self.prepared.bundle.manifest.state.iter().zip(state);
         // Without what differs between a run that was interrupted and one that was not.
-        let bundle = self.at.bundle.clone();
-        let at = Checkpoint { bundle, ..Checkpoint::new(self.at.step, self.at.epoch, self.at.seed) };
-        checkpoint::write(&path, &at, states.filter(|(s, _)| s.role != crate::bundle::manifest::Role::Optimizer))
+        let at = Checkpoint::new(self.at.step, self.at.epoch, self.at.seed);
+        checkpoint::write(&path, &at, states.filter(|(s, _)| s.role != Role::Optimizer))
     }
 
-    /// The run that this one replaces is not needed any more: this one has weights.
-    pub(super) fn forget_replaced(&mut self) -> Result<()> {
-        match self.replaced.take() {
-            Some(old) => exchange::remove(old.path()).map_err(Error::io("cannot remove the run that was replaced,", old.path())),
-            None => Ok(()),
+    /// Writes the optimizer's part, with everything else that a continuation needs to know.
+    fn save_optimizer(&self, state: &[Tensor]) -> Result<()> {
+        let states = self.prepared.bundle.manifest.state.iter().zip(state);
+        checkpoint::write(&self.folder.optimizer(), &self.at, states.filter(|(s, _)| s.role == Role::Optimizer))
+    }
+
+    pub(super) fn complete(&mut self, progress: &mut dyn Progress) -> Result<RunResult> {
+        // The end of a run that is continued is in two files, which change one after the other.
+        if self.folder.optimizer().is_file() && self.saved.0 < self.at.step {
+            self.save_checkpoint(progress)?;
         }
-    }
-
-    /// Brings the run back that this one was to replace, where this one ends without weights. Says so.
-    pub(super) fn give_back(&mut self) -> Option<String> {
-        let old = self.replaced.take().filter(|_| !self.folder.has_weights())?;
-        let (old, shown) = (old.path(), self.folder.path().display());
-        match exchange::exchange(old, self.folder.path()).and_then(|new| exchange::remove(&new)) {
-            Ok(()) => Some(format!("{shown} is the run that was there before: the new one ended before it wrote any weights")),
-            Err(e) => Some(format!("the run that was in {shown} before is in {} ({e})", old.display())),
-        }
-    }
-
-    pub(super) fn complete(&mut self) -> Result<RunResult> {
         let state = self.state()?;
         let bundle = &self.prepared.bundle;
         self.save_model(self.folder.state(), &state)?;
+        if self.prepared.keep_optimizer {
+            self.save_optimizer(&state)?;
+        }
         let distance = Distance::between(&bundle.manifest.state, &state, &start_state(bundle)?)?;
         let count = self.recent.len().max(1) as f64;
         let mean = |f: fn(&StepRecord) -> f64| self.recent.iter().map(f).sum::<f64>() / count;
@@ -121,17 +114,17 @@ impl Trainer {
         };
         self.record.status = Status::Complete;
         self.record.results = Some(results.clone());
-        self.record.files.clear();
-        for path in [self.folder.state(), self.folder.best()].into_iter().filter(|p| p.is_file()) {
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            self.record.files.extend(tensor_file::stated_hash(&path)?.map(|hash| (name, hash)));
-        }
         self.record.write(&self.folder)?;
-        self.forget_replaced()?;
-        // The final state takes their place; each is as large as everything else together.
-        for path in [self.folder.checkpoint(), self.folder.previous_checkpoint()].into_iter().filter(|p| p.is_file()) {
-            std::fs::remove_file(&path).map_err(Error::io("cannot remove", &path))?;
+        // The final state takes its place; it is as large as everything else together.
+        let path = self.folder.checkpoint();
+        remove(&path)?;
+        if !self.prepared.keep_optimizer {
+            remove(&self.folder.optimizer())?;
         }
         Ok(RunResult { path: self.folder.path().to_path_buf(), results })
     }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    if path.is_file() { std::fs::remove_file(path).map_err(Error::io("cannot remove", path)) } else { Ok(()) }
 }

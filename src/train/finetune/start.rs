@@ -1,19 +1,20 @@
 //! From a plan to a run that can take its first step.
 
 use super::{Parts, Trainer};
+use crate::bundle::Setting;
 use crate::data::{Augment, ImageDataset, Loader, LoaderOptions};
 use crate::engine::{self, EngineOptions};
 use crate::error::{Error, Result};
-use crate::storage::files::write_sealed_json;
-use crate::storage::folders::OutputDir;
-use crate::storage::lock::Lock;
+use crate::storage::files::write_json;
 use crate::storage::run_folder::RunFolder;
 use crate::train::classifier::{Classifier, ClassifierOptions};
+use crate::train::continuation::{Asked, continued};
 use crate::train::head_first;
 use crate::train::metrics::{Metrics, Record};
 use crate::train::options::FinetuneOptions;
 use crate::train::progress::{Outline, Progress};
 use crate::train::run::RunRecord;
+use crate::train::run_bundle;
 use crate::train::setup::{Place, RunPlan};
 use crate::train::step::TrainingStep;
 use std::collections::VecDeque;
@@ -24,7 +25,7 @@ use std::time::Instant;
 impl Trainer {
     pub(super) fn new(options: &FinetuneOptions, prepared: RunPlan, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
         let RunPlan {
-            bundle, training, scalars, batch, recipe, images, validation, reference, counts, place, lock, mut state, mut at, ..
+            bundle, training, scalars, batch, recipe, images, validation, reference, before, counts, place, mut state, at, ..
         } = prepared;
         let engine = engine::open(&options.engine)?;
         let held_out = match validation {
@@ -34,10 +35,21 @@ impl Trainer {
                 Some((classifier, Arc::new(ImageDataset::new(folder, recipe.clone(), Augment::NONE, ImageDataset::CACHE))))
             }
         };
-        let dataset = ImageDataset::new(images, recipe, training.augment, ImageDataset::CACHE);
+        let dataset = ImageDataset::new(images, recipe, training.augment.clone(), ImageDataset::CACHE);
         let loader_options = LoaderOptions { threads: options.workers, ..LoaderOptions::training(batch, training.seed) };
         let loader = Loader::new(Arc::new(dataset), loader_options)?;
-        let head_steps = training.head_steps(loader.batches_per_epoch());
+        let per_epoch = loader.batches_per_epoch();
+        let training = match &before {
+            None => training,
+            Some(before) => {
+                let lr = scalars.get(&Setting::LearningRate).unwrap_or(0.0);
+                let (dir, more, done) = (options.output.as_path(), options.more, at.step);
+                let (training, note) = continued(&Asked { dir, before, training: &training, more, done, per_epoch, lr })?;
+                note.into_iter().for_each(|note| progress.note(&note));
+                training
+            }
+        };
+        let head_steps = training.head_steps(per_epoch);
         if head_steps > 0 && at.step == head_steps {
             head_first::restart(&bundle.manifest.state, &mut state)?;
         }
@@ -48,15 +60,13 @@ impl Trainer {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("stopped before the first step; nothing was written".into()));
         }
-        let total = training.length.steps(loader.batches_per_epoch());
-        if let Place::Resumed(folder) = &place {
-            let before = RunRecord::read(folder.path())?.engine;
-            if before != engine.describe() {
-                progress.note(&format!(
-                    "the run began on {before} and goes on on {}: its result will differ in the last digits",
-                    engine.describe()
-                ));
-            }
+        let total = training.length.steps(per_epoch);
+        if let Some(before) = before.filter(|before| before.engine != engine.describe()) {
+            progress.note(&format!(
+                "the run began on {} and goes on on {}: its result will differ in the last digits",
+                before.engine,
+                engine.describe()
+            ));
         }
         progress.start(&Outline {
             engine: engine.describe(),
@@ -65,31 +75,26 @@ impl Trainer {
             validation: counts.validation,
             classes: bundle.manifest.classes.len(),
             batch,
-            steps_per_epoch: loader.batches_per_epoch(),
+            steps_per_epoch: per_epoch,
             steps: total,
             done: at.step,
         });
         let engine_options = EngineOptions { choice: engine.kind(), ..options.engine.clone() };
-        let mut record = RunRecord::new(reference, engine.describe(), engine_options, training, counts);
-        let (folder, lock, replaced) = match place {
-            Place::Resumed(folder) => {
-                record.id = RunRecord::read(folder.path())?.id;
-                let replaced = folder.replaced();
-                let lock = lock.map_or_else(|| folder.lock(), Ok)?;
-                (folder, lock, Some(replaced).filter(RunFolder::is_run))
-            }
+        let record = RunRecord::new(reference, engine.describe(), engine_options, training, counts);
+        let folder = match place {
+            Place::Resumed(folder) => folder,
             Place::New(out) => {
                 let unfinished = RunFolder::new(out.path());
-                write_sealed_json(&unfinished.manifest(), true, &bundle.manifest)?;
+                write_json(&unfinished.manifest(), true, &bundle.manifest)?;
                 record.write(&unfinished)?;
-                put_in_place(out, &RunFolder::new(&options.output), lock)?
+                run_bundle::keep(&bundle, &unfinished.bundle())?;
+                RunFolder::new(out.commit()?)
             }
         };
-        (at.run, at.bundle) = (record.id.clone(), Some(record.bundle.sha256.clone()));
         record.write(&folder)?;
         let (metrics, past) = Metrics::open(&folder.metrics(), at.step, at.validated)?;
         let mut trainer = Trainer {
-            prepared: Parts { bundle, scalars, workers: options.workers },
+            prepared: Parts { bundle, scalars, workers: options.workers, keep_optimizer: options.keep_optimizer },
             folder,
             record,
             engine,
@@ -106,8 +111,6 @@ impl Trainer {
             checkpoint_every: options.checkpoint_every,
             saved: (at.step, Instant::now()),
             at,
-            replaced,
-            _lock: lock,
         };
         for record in past {
             if let Record::Step(step) = record {
@@ -116,17 +119,4 @@ impl Trainer {
         }
         Ok(trainer)
     }
-}
-
-/// Gives a new run its name, with a lock on it. `old` is the lock on the run that has the name; that stays beside it where it has weights.
-fn put_in_place(out: OutputDir, output: &RunFolder, old: Option<Lock>) -> Result<(RunFolder, Lock, Option<RunFolder>)> {
-    let mut lock = RunFolder::new(out.path()).lock()?;
-    let replaced = output.is_run() && output.has_weights();
-    let kept = output.replaced();
-    let folder = RunFolder::new(out.commit_keeping(replaced.then(|| kept.path()))?);
-    lock.moved_to(folder.lock_path());
-    if let Some(mut old) = old {
-        old.moved_to(kept.lock_path());
-    }
-    Ok((folder, lock, replaced.then_some(kept)))
 }

@@ -1,0 +1,161 @@
+//! A run that goes on: longer or shorter than it was asked to be, with its momenta, wherever its bundle is.
+
+use crate::finetune::{metrics, numbers, record, state, train};
+use crate::support::{ENGINES, Lab, names, shared};
+use serde_json::Value;
+
+fn rates(lab: &Lab, run: &str) -> Vec<f64> {
+    let steps = metrics(&lab.path(run)).into_iter().filter(|r| r["kind"] == "step");
+    steps.map(|r| r["lr"].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn five_epochs_and_five_more_are_ten() {
+    let usual = ["--schedule", "constant", "--augment", "flip-crop:2+color:0.2", "--val-split", "0.25", "--log", "none"];
+    for engine in ENGINES {
+        let lab = Lab::new();
+        let with = |run, length: [&'static str; 2]| lab.run(&[&train(engine, run, &usual)[..], &length].concat()).ok();
+        with("whole", ["--epochs", "4"]);
+        with("parts", ["--epochs", "1"]);
+        // In its own folder it has all that it needs; the second time from another place.
+        lab.run(&["finetune", "--resume", "-o", "parts", "--epochs", "+1", "--log", "none"]).ok();
+        std::fs::create_dir(lab.path("else")).unwrap();
+        std::fs::rename(lab.path("parts"), lab.path("else/where")).unwrap();
+        lab.run(&["finetune", "--resume", "-o", "else/where", "--epochs", "+2", "--log", "none"]).ok();
+        let (whole, parts) = (lab.path("whole"), lab.path("else/where"));
+        assert!(state(&whole) == state(&parts), "{engine}: other weights");
+        assert_eq!(numbers(&whole), numbers(&parts));
+        assert_eq!(names(&whole), names(&parts));
+        for name in ["optimizer.safetensors", "best.safetensors"] {
+            assert!(std::fs::read(whole.join(name)).unwrap() == std::fs::read(parts.join(name)).unwrap(), "{engine}: {name}");
+        }
+        let (a, b) = (record(&whole), record(&parts));
+        assert_eq!((&a["training"], &a["results"]["best"]), (&b["training"], &b["results"]["best"]), "what was asked is the same");
+    }
+}
+
+#[test]
+fn the_rate_follows_the_schedule_over_the_new_length() {
+    let lab = Lab::new();
+    // Six steps in an epoch: the drop comes after 8 of 12 steps, and after 16 of 24.
+    lab.run(&train("tract", "run", &["--epochs", "2", "--lr", "0.01", "--log", "none"])).ok();
+    let more = lab.run(&["finetune", "--resume", "-o", "run", "--epochs", "+2", "--log", "lines"]);
+    for part in ["4 epochs long now, where it was 2 epochs", "1.000e-2 in step 13", "1.000e-3 in the last one", "1.000e-3 in step 24"] {
+        assert!(more.err.contains(part), "{part}: {}", more.err);
+    }
+    more.ok();
+    let rates = rates(&lab, "run");
+    let drop = |steps: usize, at: usize| (0..steps).map(move |s| if s >= at { 0.001 } else { 0.01 });
+    let expected: Vec<f64> = drop(12, 8).chain(drop(24, 16).skip(12)).collect();
+    assert_eq!(rates.len(), 24);
+    assert!(rates.iter().zip(&expected).all(|(a, b): (&f64, &f64)| (a - b).abs() < 1e-15), "{rates:?}");
+    // What it was asked before is remembered, and steps may follow epochs.
+    let training = &record(&lab.path("run"))["training"];
+    assert_eq!(training["earlier"], serde_json::json!([{"until": 12, "length": {"epochs": 2}}]));
+    lab.run(&["finetune", "--resume", "-o", "run", "--steps", "+1", "--log", "none"]).ok();
+    let training = &record(&lab.path("run"))["training"];
+    assert_eq!((&training["length"], &training["earlier"][1]["until"]), (&serde_json::json!({"steps": 25}), &24.into()));
+}
+
+#[test]
+fn a_stopped_run_may_become_longer_or_shorter() {
+    for (asked, expected) in [(["--epochs", "3"], 18), (["--epochs", "+1"], 5006), (["--steps", "20"], 20)] {
+        let lab = Lab::new();
+        let more = ["--steps", "5000", "--checkpoint-every", "2", "--log", "jsonl"];
+        let args = train("ort", "run", &more);
+        let mut child = lab.command(&args).stdout(std::process::Stdio::null()).spawn().unwrap();
+        while !lab.path("run/checkpoint.safetensors").is_file() {
+            assert!(child.try_wait().unwrap().is_none(), "the run ended too early");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if expected > 100 {
+            // It begins, with the new length; how it ends is the same as for the others.
+            let mut child = lab.command(&["finetune", "--resume", "-o", "run", asked[0], asked[1], "--log", "none"]).spawn().unwrap();
+            let length = || record(&lab.path("run"))["training"]["length"].clone();
+            while length() != serde_json::json!({ "steps": expected }) {
+                assert!(child.try_wait().unwrap().is_none());
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            continue;
+        }
+        let outcome = lab.run(&["finetune", "--resume", "-o", "run", asked[0], asked[1], "--log", "lines"]);
+        if outcome.code == 2 {
+            // It had come further when it was killed.
+            assert!(outcome.err.contains("cannot end after"), "{}", outcome.err);
+            continue;
+        }
+        assert!(outcome.err.contains("long now, where it was 5000 steps"), "{}", outcome.err);
+        outcome.ok();
+        assert_eq!(record(&lab.path("run"))["results"]["steps"], expected);
+    }
+}
+
+#[test]
+fn a_run_stays_whole_without_its_bundle() {
+    let lab = Lab::new();
+    let s = shared();
+    lab.run(&["rewrite", &s.model, "--batch", "4", "-o", "b"]).ok();
+    lab.run(&["finetune", "b", "--data", &s.images, "--steps", "3", "--engine", "tract", "--log", "none", "-o", "run"]).ok();
+    // No second copy of the weights.
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(lab.path("run/bundle/init.onnx")).unwrap().nlink(), 2);
+    let before = lab.run(&["eval", "run", "--data", &s.images, "--engine", "tract", "--json"]).json();
+    std::fs::remove_dir_all(lab.path("b")).unwrap();
+    std::fs::rename(lab.path("run"), lab.path("moved")).unwrap();
+    let after = lab.run(&["eval", "moved", "--data", &s.images, "--engine", "tract", "--json"]).json();
+    assert_eq!((&before["accuracy"], &before["loss"]), (&after["accuracy"], &after["loss"]));
+    lab.run(&["export", "moved", "-o", "tuned.onnx"]).ok();
+    lab.run(&["finetune", "--resume", "-o", "moved", "--steps", "+2", "--log", "none"]).ok();
+    // A run is replaced with the bundle in it, and its bundle is one to begin with.
+    let again = ["finetune", "moved/bundle", "--data", &s.images, "--steps", "3", "--engine", "tract", "--log", "none", "-o"];
+    lab.run(&[&again[..], &["second"]].concat()).ok();
+    lab.refuses(&[&again[..], &["moved"]].concat(), 2, &["holds a run already"]);
+    lab.run(&[&again[..], &["moved", "--force"]].concat()).ok();
+    assert!(state(&lab.path("moved")) == state(&lab.path("second")));
+}
+
+#[test]
+fn a_run_of_an_older_version_names_its_bundle() {
+    let lab = Lab::new();
+    let s = shared();
+    lab.run(&["rewrite", &s.model, "--batch", "4", "-o", "b"]).ok();
+    lab.run(&["finetune", "b", "--data", &s.images, "--steps", "3", "--engine", "tract", "--log", "none", "-o", "run"]).ok();
+    std::fs::remove_dir_all(lab.path("run/bundle")).unwrap();
+    std::fs::remove_file(lab.path("run/optimizer.safetensors")).unwrap();
+    let mut old: Value = record(&lab.path("run"));
+    old["bundle"]["relative"] = "../b".into();
+    old["bundle"]["absolute"] = "/nowhere".into();
+    lab.write("run/run.json", old.to_string());
+    lab.run(&["eval", "run", "--data", &s.images, "--engine", "tract"]).ok();
+    std::fs::rename(lab.path("b"), lab.path("c")).unwrap();
+    lab.refuses(&["export", "run", "-o", "x.onnx"], 1, &["needs its bundle", "/nowhere", "run/bundle"]);
+    std::fs::rename(lab.path("c"), lab.path("b")).unwrap();
+    lab.refuses(&["finetune", "--resume", "-o", "run", "--steps", "+2"], 2, &["did not keep the state of its optimizer"]);
+}
+
+#[test]
+fn what_cannot_go_on_is_refused() {
+    let lab = Lab::new();
+    let s = shared();
+    lab.run(&train("tract", "run", &["--steps", "6", "--log", "none"])).ok();
+    let resume = |more: &[&str], parts: &[&str]| lab.refuses(&[&["finetune", "--resume", "-o", "run"], more].concat(), 2, parts);
+    resume(&[], &["is complete", "--epochs +5", "spgraph export run"]);
+    resume(&["--steps", "5"], &["is complete with 6 steps", "cannot end after 5 (5 steps", "--epochs +5"]);
+    resume(&["--epochs", "1"], &["is complete with 6 steps", "cannot end after 6 (1 epoch"]);
+    resume(&["--steps", "+2", "--seed", "4"], &["--seed: 0 before, 4 now", "start another run", "without --resume"]);
+    resume(&["--steps", "+2", "--lr", "0.5", "--schedule", "cosine"], &["--lr: not given before, 0.5 now", "--schedule: \"step\" before"]);
+    let parsed = lab.run(&["finetune", "--resume", "-o", "run", "--steps", "+x"]);
+    assert!(parsed.code == 2 && parsed.err.contains("+5 for so many more"), "{}", parsed.err);
+    lab.refuses(&train("tract", "new", &["--steps", "+2"]), 2, &["+N", "--resume"]);
+    lab.run(&["rewrite", &s.model, "--batch", "4", "--penalty", "l2", "-o", "other"]).ok();
+    resume(&["other", "--steps", "+1"], &["its bundle is another one"]);
+    // What does not matter for the result is free.
+    lab.run(&["finetune", "--resume", "-o", "run", "--steps", "+1", "--workers", "1", "--checkpoint-every", "3", "--log", "jsonl"]).ok();
+    lab.run(&train("tract", "small", &["--steps", "2", "--discard-optimizer", "--log", "none"])).ok();
+    assert!(!names(&lab.path("small")).contains(&"optimizer.safetensors".to_string()));
+    lab.refuses(&["finetune", "--resume", "-o", "small", "--steps", "+2"], 2, &["did not keep the state of its optimizer"]);
+}
