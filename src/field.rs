@@ -101,6 +101,7 @@ fields! {
     RESUME "existing = resume",
     CHECKPOINT_STATE "which = checkpoint",
     HEAD_FROM "head_from",
+    CONFUSION "confusion",
     TO "to",
     OUTPUT "output",
 }

@@ -21,6 +21,7 @@ mod output;
 mod predict;
 mod profile;
 mod progress;
+mod result_files;
 mod rewrite;
 mod rewrite_text;
 mod rewriting;

@@ -15,8 +15,13 @@ pub fn print_done(text: &str, written: &Path) -> anyhow::Result<()> {
 
 /// Results, to stdout. A reader that has left, such as `head`, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same, for text that is in bytes already.
+pub fn print_bytes(text: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text).and_then(|()| out.flush()) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other.map_err(Error::io("cannot write to", "stdout"))?),
     }

@@ -31,6 +31,11 @@ pub trait Dataset: Send + Sync {
         Layout::Nchw
     }
 
+    /// So many samples after each other are views of one image, whose answers count together.
+    fn views(&self) -> usize {
+        1
+    }
+
     /// The label of a sample below [`Dataset::len`].
     fn label(&self, index: usize) -> i64;
 

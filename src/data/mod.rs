@@ -16,6 +16,7 @@ mod preprocess;
 mod random;
 mod split;
 pub mod synth;
+mod ten_crop;
 
 pub use crate::bundle::MAX_SIDE;
 pub use augment::{Augment, Moment};
@@ -32,3 +33,4 @@ pub use preprocess::{Recipe, Region, as_input, resize, resize_shorter};
 pub(crate) use preprocess::{empty_batch, images_of};
 pub(crate) use random::{Purpose, Random};
 pub use split::{Split, split};
+pub use ten_crop::TenCrops;

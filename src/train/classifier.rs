@@ -207,6 +207,11 @@ impl Classifier {
         self.readout.loss_name()
     }
 
+    /// The name of that loss.
+    pub(super) fn loss_kind(&self) -> &'static str {
+        self.readout.loss_kind()
+    }
+
     /// What the network gives for a batch in its layout. Fails where that are no scores of classes.
     pub fn scores(&mut self, data: &Tensor) -> Result<Scores> {
         let data = as_input(data, self.input.dtype)?;

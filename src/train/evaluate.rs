@@ -1,28 +1,47 @@
-//! Accuracy and loss over an image folder.
+//! What a network's answers are worth over an image folder.
 
 use super::classifier::Classifier;
-use crate::data::{Augment, BadImages, Dataset, ImageDataset, ImageSet, Last, Loader, LoaderOptions, Part, check_images};
+use super::measures::{Averages, Calibration, ClassResult, Confusion, brier, mean_average_precision};
+use super::readout::Scores;
+use crate::data::{Augment, BadImages, Dataset, ImageDataset, ImageSet, Last, Loader, LoaderOptions, Part, TenCrops, check_images};
 use crate::error::{Error, Result};
 use crate::field::Field;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Results for one class.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ClassResult {
-    /// Its name, or its label.
-    pub name: String,
-    /// Images of the class.
-    pub images: usize,
-    /// Those that were told right.
-    pub correct: usize,
+/// The answer for one image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The image file, or what else it is called.
+    pub image: String,
+    /// The right class.
+    pub label: usize,
+    /// The class with the highest score.
+    pub prediction: usize,
+    /// The probability of that class.
+    pub probability: f64,
+    /// The probability of the right class.
+    pub label_probability: f64,
+    /// How many classes have higher scores than the right one.
+    pub rank: usize,
+    /// The network's loss for the image.
+    pub loss: f64,
+}
+
+/// How often the right class is among the first.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TopK {
+    /// Among so many.
+    pub k: usize,
+    /// The share of images.
+    pub accuracy: f64,
 }
 
 /// Results over all images.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Images of all classes.
     pub images: usize,
@@ -30,15 +49,55 @@ pub struct Evaluation {
     pub accuracy: f64,
     /// Share of images whose class is among the five highest; for 6 classes and more.
     pub top5: Option<f64>,
+    /// What was asked for beside these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<TopK>,
     /// The mean of the network's own loss.
     pub loss: f64,
     /// What that is, in a few words.
     pub loss_name: String,
+    /// Views of each image, whose probabilities were averaged.
+    #[serde(default = "one")]
+    pub views: usize,
+    /// Over classes.
+    #[serde(default)]
+    pub averages: Averages,
+    /// Whether the network is as often right as it says; `None` where what it gives are no probabilities.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
+    /// Mean average precision, of networks with a probability for each class by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_average_precision: Option<f64>,
     /// By label; classes without images too.
     pub classes: Vec<ClassResult>,
+    /// Which class was taken for which; cells with images.
+    #[serde(default)]
+    pub confusion: Confusion,
+    /// The wrong answers with the highest losses, worst first.
+    #[serde(default)]
+    pub mistakes: Vec<Answer>,
     /// Time of the whole evaluation.
     pub seconds: f64,
+    /// For each image, in order. Not part of files.
+    #[serde(skip)]
+    pub answers: Vec<Answer>,
 }
+
+fn one() -> usize {
+    1
+}
+
+impl Evaluation {
+    /// Share of images whose class is among the `k` highest.
+    pub fn top(&self, k: usize) -> f64 {
+        self.answers.iter().filter(|a| a.rank < k).count() as f64 / self.answers.len().max(1) as f64
+    }
+}
+
+/// Wrong answers that are told.
+const MISTAKES: usize = 24;
+/// Scores that are kept for the mean average precision, at most.
+const MOST_SCORES: usize = 20_000_000;
 
 /// Images per call where the network leaves it open.
 const BATCH: usize = 32;
@@ -54,12 +113,16 @@ pub struct EvaluationOptions {
     pub workers: usize,
     /// What becomes of images that cannot be read.
     pub bad_images: BadImages,
+    /// Average over ten views of each image: corners, middle, and mirrored.
+    pub ten_crop: bool,
+    /// Also tell how often the right class is among so many.
+    pub top: Option<usize>,
 }
 
 impl EvaluationOptions {
     /// The usual options for that folder.
     pub fn new(data: impl Into<PathBuf>) -> Self {
-        EvaluationOptions { data: data.into(), batch: None, workers: 0, bad_images: BadImages::Refuse }
+        EvaluationOptions { data: data.into(), batch: None, workers: 0, bad_images: BadImages::Refuse, ten_crop: false, top: None }
     }
 }
 
@@ -82,8 +145,15 @@ pub fn evaluate_folder(
     }
     classifier.name_classes(folder.classes());
     let classes = folder.classes().len();
-    let dataset = ImageDataset::new(folder, classifier.recipe()?, Augment::NONE, 0);
-    let found = evaluate(classifier, Arc::new(dataset), options.batch, options.workers, stop, done)?;
+    let recipe = classifier.recipe()?;
+    let dataset: Arc<dyn Dataset> = if options.ten_crop {
+        let views = TenCrops::new(folder, recipe);
+        views.note().iter().for_each(|text| note(text));
+        Arc::new(views)
+    } else {
+        Arc::new(ImageDataset::new(folder, recipe, Augment::NONE, 0))
+    };
+    let mut found = evaluate(classifier, dataset, options.batch, options.workers, stop, done)?;
     // A network may not say before it runs how many classes it has, and labels that were found without that may be wrong.
     if found.classes.len() != classes {
         return Err(Error::data(format!(
@@ -93,6 +163,7 @@ pub fn evaluate_folder(
             Field::CLASS_NAMES
         )));
     }
+    found.top = options.top.map(|k| TopK { k, accuracy: found.top(k) }).into_iter().collect();
     Ok(found)
 }
 
@@ -112,66 +183,122 @@ pub fn evaluate(
         threads: workers,
         ..LoaderOptions::evaluation(fixed.or(batch).unwrap_or(BATCH))
     };
-    let total = dataset.len();
+    let views = dataset.views().max(1);
+    let total = dataset.len() / views;
     let loader = Loader::new(dataset.clone(), options)?;
-    let mut tally = Tally::default();
+    let mut tally = Tally { keep_scores: classifier.loss_kind() == "bce", ..Tally::default() };
+    // The views of an image may lie in two batches.
+    let mut open: Vec<Vec<f64>> = vec![];
     for batch in loader.start(0, 0)? {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("evaluation was stopped; nothing was written".into()));
         }
         let batch = batch?;
         let scores = classifier.scores(&batch.data)?;
-        for (image, &index) in batch.indices.iter().enumerate().take(batch.valid) {
-            let label = tally.add(&scores.ranking(image), dataset.label(index), &dataset.name(index))?;
-            tally.loss += scores.loss(image, label);
+        for (row, &index) in batch.indices.iter().enumerate().take(batch.valid) {
+            let (label, name) = (dataset.label(index), dataset.name(index));
+            if views == 1 {
+                tally.add(&scores, row, label, name)?;
+                continue;
+            }
+            open.push(scores.outputs(row));
+            if open.len() == views {
+                tally.add(&scores.of_mean(mean(&open))?, 0, label, name)?;
+                open.clear();
+            }
         }
-        done(tally.images, total);
+        done(tally.answers.len(), total);
     }
-    let share = |n: usize| n as f64 / tally.images.max(1) as f64;
-    let classes = tally.classes.iter().enumerate();
-    Ok(Evaluation {
-        images: tally.images,
-        accuracy: share(tally.first),
-        top5: (tally.classes.len() >= 6).then(|| share(tally.fifth)),
-        loss: tally.loss / tally.images.max(1) as f64,
-        loss_name: classifier.loss_name().into(),
-        classes: classes.map(|(label, &(images, correct))| ClassResult { name: classifier.class_name(label), images, correct }).collect(),
-        seconds: start.elapsed().as_secs_f64(),
-    })
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(tally.finish(classifier, views, seconds))
+}
+
+/// Of vectors of one length.
+fn mean(rows: &[Vec<f64>]) -> Vec<f64> {
+    let first = rows.first().map_or(0, Vec::len);
+    (0..first).map(|k| rows.iter().filter_map(|row| row.get(k)).sum::<f64>() / rows.len() as f64).collect()
 }
 
 #[derive(Default)]
 struct Tally {
-    images: usize,
-    first: usize,
-    fifth: usize,
     loss: f64,
-    /// Images and right answers by label.
-    classes: Vec<(usize, usize)>,
+    /// As many as the network has.
+    classes: usize,
+    confusion: Confusion,
+    answers: Vec<Answer>,
+    /// Confidence, whether it was right, and what the image adds to the Brier score.
+    confidences: Vec<(f64, bool, f64)>,
+    keep_scores: bool,
+    scores: Vec<Vec<f64>>,
 }
 
 impl Tally {
-    /// Counts an image whose classes have such scores. Gives its label.
-    fn add(&mut self, row: &[f64], label: i64, name: &str) -> Result<usize> {
-        self.classes.resize(row.len(), (0, 0));
-        let slot = usize::try_from(label).ok().filter(|&l| l < row.len());
-        let Some(label) = slot else {
-            return Err(Error::data(format!("{name} has the label {label}, and the network has {} classes", row.len())));
-        };
-        if row.iter().any(|v| v.is_nan()) {
-            return Err(Error::training(format!(
-                "the network's output for {name} is not a number. Its weights have diverged, or the image's values are wrong; check the run's losses and the preprocessing"
-            )));
+    /// Counts an image: row `row` of `scores`.
+    fn add(&mut self, scores: &Scores, row: usize, label: i64, image: String) -> Result<()> {
+        let ranking = scores.ranking(row);
+        let (label, rank, prediction) = place(&ranking, label, &image)?;
+        self.classes = ranking.len();
+        let probabilities = scores.probabilities(row);
+        let loss = scores.loss(row, label);
+        let of = |class: usize| probabilities.get(class).copied().unwrap_or(0.0);
+        self.loss += loss;
+        self.confusion.add(label, prediction);
+        let all_probabilities = probabilities.iter().all(|p| (0.0..=1.0 + 1e-6).contains(p));
+        let confidence = if all_probabilities { of(prediction) } else { f64::NAN };
+        self.confidences.push((confidence, rank == 0, brier(&probabilities, label)));
+        self.answers.push(Answer { image, label, prediction, probability: of(prediction), label_probability: of(label), rank, loss });
+        self.keep_scores &= (self.scores.len() + 1) * ranking.len() <= MOST_SCORES;
+        if self.keep_scores {
+            self.scores.push(ranking);
         }
-        // Among equal scores the first class wins, as in ArgMax.
-        let rank = row.iter().enumerate().filter(|&(k, &v)| v > row[label] || (v == row[label] && k < label)).count();
-        self.images += 1;
-        self.first += (rank == 0) as usize;
-        self.fifth += (rank < 5) as usize;
-        self.classes[label].0 += 1;
-        self.classes[label].1 += (rank == 0) as usize;
-        Ok(label)
+        Ok(())
     }
+
+    fn finish(self, classifier: &Classifier, views: usize, seconds: f64) -> Evaluation {
+        let images = self.answers.len();
+        let among = |k: usize| self.answers.iter().filter(|a| a.rank < k).count() as f64 / images.max(1) as f64;
+        let classes = ClassResult::of(&self.confusion, (0..self.classes).map(|label| classifier.class_name(label)));
+        let mut mistakes: Vec<Answer> = self.answers.iter().filter(|a| a.rank > 0).cloned().collect();
+        mistakes.sort_by(|a, b| b.loss.total_cmp(&a.loss).then_with(|| a.image.cmp(&b.image)));
+        mistakes.truncate(MISTAKES);
+        let positive: Vec<Vec<bool>> =
+            self.answers.iter().take(self.scores.len()).map(|a| (0..self.classes).map(|k| k == a.label).collect()).collect();
+        Evaluation {
+            images,
+            accuracy: among(1),
+            top5: (self.classes >= 6).then(|| among(5)),
+            top: vec![],
+            loss: self.loss / images.max(1) as f64,
+            loss_name: classifier.loss_name().into(),
+            views,
+            averages: Averages::of(&classes),
+            calibration: Calibration::of(&self.confidences, Calibration::BINS),
+            mean_average_precision: if self.keep_scores { mean_average_precision(&self.scores, &positive) } else { None },
+            classes,
+            confusion: self.confusion,
+            mistakes,
+            seconds,
+            answers: self.answers,
+        }
+    }
+}
+
+/// The label as a place among the classes, how many classes come before it, and the class that comes first.
+fn place(ranking: &[f64], label: i64, name: &str) -> Result<(usize, usize, usize)> {
+    let slot = usize::try_from(label).ok().filter(|&l| l < ranking.len());
+    let Some(label) = slot else {
+        return Err(Error::data(format!("{name} has the label {label}, and the network has {} classes", ranking.len())));
+    };
+    if ranking.iter().any(|v| v.is_nan()) {
+        return Err(Error::training(format!(
+            "the network's output for {name} is not a number. Its weights have diverged, or the image's values are wrong; check the run's losses and the preprocessing"
+        )));
+    }
+    // Among equal scores the first class wins, as in ArgMax.
+    let before = |a: usize, b: usize| ranking[a] > ranking[b] || (ranking[a] == ranking[b] && a < b);
+    let rank = (0..ranking.len()).filter(|&k| before(k, label)).count();
+    let first = (1..ranking.len()).fold(0, |best, k| if before(k, best) { k } else { best });
+    Ok((label, rank, first))
 }
 
 #[cfg(test)]
@@ -180,12 +307,9 @@ mod tests {
 
     #[test]
     fn ranks_are_counted_and_ties_go_to_the_first() {
-        let mut tally = Tally::default();
-        tally.add(&[0.1, 0.5, 0.5], 1, "a").unwrap();
-        tally.add(&[0.1, 0.5, 0.5], 2, "b").unwrap();
-        assert_eq!((tally.images, tally.first, tally.fifth), (2, 1, 2));
-        assert_eq!(tally.classes, [(0, 0), (1, 1), (1, 0)]);
-        assert!(tally.add(&[0.0, 1.0], 2, "c").is_err());
-        assert!(tally.add(&[f64::NAN, 1.0], 1, "c").unwrap_err().to_string().contains('c'));
+        assert_eq!(place(&[0.1, 0.5, 0.5], 1, "a").unwrap(), (1, 0, 1));
+        assert_eq!(place(&[0.1, 0.5, 0.5], 2, "b").unwrap(), (2, 1, 1));
+        assert!(place(&[0.0, 1.0], 2, "c").is_err());
+        assert!(place(&[f64::NAN, 1.0], 1, "c").unwrap_err().to_string().contains('c'));
     }
 }

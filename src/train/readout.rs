@@ -40,6 +40,28 @@ impl Scores {
         self.loss.probabilities(self.activation, &self.row(image).to_vec())
     }
 
+    /// What the network says for one image, with every score made a probability where the loss knows how: such numbers of several views of an image
+    /// can be averaged.
+    pub(super) fn outputs(&self, image: usize) -> Vec<f64> {
+        let all = self.probabilities(image);
+        match self.given.ncols() {
+            1 => all.last().copied().into_iter().collect(),
+            _ => all,
+        }
+    }
+
+    /// One image, given by the mean of [`Scores::outputs`] over its views.
+    pub(super) fn of_mean(&self, mean: Vec<f64>) -> Result<Scores> {
+        let activation = match self.loss {
+            loss if loss.reads_output() => self.activation,
+            loss if loss.kind() == "bce" => Activation::Sigmoid,
+            _ => Activation::Softmax,
+        };
+        let given =
+            Array2::from_shape_vec((1, mean.len()), mean).map_err(|e| Error::internal(format!("scores cannot be averaged: {e}")))?;
+        Ok(Scores { given, activation, loss: self.loss })
+    }
+
     /// Numbers in the order of the classes' probabilities, of which large ones are not rounded to 1.
     pub fn ranking(&self, image: usize) -> Vec<f64> {
         match self.given.ncols() {
@@ -125,6 +147,11 @@ impl Readout {
     /// What the loss is, for people.
     pub fn loss_name(&self) -> &'static str {
         self.loss.summary()
+    }
+
+    /// The loss's name in files.
+    pub fn loss_kind(&self) -> &'static str {
+        self.loss.kind()
     }
 
     /// The numbers that the network gave for a batch.

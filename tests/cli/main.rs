@@ -17,6 +17,7 @@ mod labels;
 mod models;
 mod outputs;
 mod penalties;
+mod results;
 mod rewrite;
 mod support;
 mod usage;

@@ -1,0 +1,13 @@
+//! What answers are worth, in numbers: nothing here knows of networks or files.
+
+mod calibration;
+mod classes;
+mod confusion;
+mod ranking;
+mod regression;
+
+pub use calibration::{Calibration, ReliabilityBin, brier};
+pub use classes::{Averages, ClassResult, Means};
+pub use confusion::{Confused, Confusion};
+pub use ranking::{average_precision, mean_average_precision};
+pub use regression::Regression;
