@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor, TensorType};
 use crate::onnx;
 use crate::rewrite::Product;
+use crate::storage::temporaries::Scratch;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -25,7 +26,7 @@ pub(super) fn check(product: &Product) -> Result<()> {
     if freed.is_empty() && fixed.is_none() {
         return Ok(());
     }
-    let dir = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+    let dir = Scratch::new()?;
     let path = dir.path().join("network.onnx");
     onnx::write(&path, &emit::model(&product.evaluation.graph, Dialect::Inlined)?)?;
     let engine = engine::open(&EngineOptions::default())?;

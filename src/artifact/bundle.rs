@@ -1,7 +1,7 @@
 //! The bundle, spgraph's own artifact: graphs with the state as inputs and outputs, for the loop of `spgraph finetune` or any other.
 
 use super::Artifact;
-use crate::bundle::manifest::Role;
+use crate::bundle::manifest::{Manifest, Role};
 use crate::bundle::{Bundle, start_name, template};
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
@@ -9,6 +9,7 @@ use crate::ir::{Graph, ValueId};
 use crate::onnx::{self, ExternalWriter, INLINE_LIMIT, pb};
 use crate::operator::Builder;
 use crate::rewrite::{Product, StateTensor};
+use crate::storage::files::write_sealed_json;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -30,7 +31,7 @@ impl Artifact for BundleArtifact {
 
     fn write(&self, product: &Product, dir: &Path) -> Result<Vec<String>> {
         let Product { options, manifest, .. } = product;
-        let mut files = Files { dir: dir.to_path_buf(), weights: None, external: options.external_data, names: vec![], writers: vec![] };
+        let mut files = Files { dir: dir.to_path_buf(), weights: None, external: options.external_data, written: vec![], writers: vec![] };
         if options.split {
             files.write(Bundle::GRAD, emit::model(&product.gradients.graph, options.dialect)?)?;
             files.write(Bundle::APPLY, emit::model(&product.update.graph, options.dialect)?)?;
@@ -43,15 +44,14 @@ impl Artifact for BundleArtifact {
         files.write(Bundle::EVAL, emit::model(&product.evaluation.graph, Dialect::Inlined)?)?;
         let names: Vec<&str> = product.state.iter().filter(|s| s.role.is_model()).map(|s| s.name.as_str()).collect();
         // Always whole: the tensors that are state are empty in it.
-        onnx::write(
+        let hash = onnx::write_hashed(
             dir.join(Bundle::TEMPLATE),
             &template(product.source.clone(), &product.evaluation.graph, &names, &product.plan.split)?,
         )?;
-        files.names.push(Bundle::TEMPLATE.into());
-        let path = dir.join(Bundle::MANIFEST);
-        std::fs::write(&path, text).map_err(Error::io("cannot write", &path))?;
-        let mut names = files.finish()?;
-        names.push(Bundle::MANIFEST.into());
+        files.written.push((Bundle::TEMPLATE.into(), hash));
+        let written = files.finish()?;
+        let names = written.iter().map(|(name, _)| name.clone()).chain([Bundle::MANIFEST.into()]).collect();
+        write_sealed_json(&dir.join(Bundle::MANIFEST), true, &Manifest { files: written.into_iter().collect(), ..manifest.clone() })?;
         Ok(names)
     }
 }
@@ -99,14 +99,15 @@ struct Files {
     dir: PathBuf,
     weights: Option<ExternalWriter>,
     external: bool,
-    names: Vec<String>,
-    writers: Vec<JoinHandle<Result<()>>>,
+    /// Names with hashes.
+    written: Vec<(String, String)>,
+    writers: Vec<(String, JoinHandle<Result<String>>)>,
 }
 
 impl Drop for Files {
     /// After an error elsewhere, nobody may still write into the folder when it is removed.
     fn drop(&mut self) {
-        for writer in self.writers.drain(..) {
+        for (_, writer) in self.writers.drain(..) {
             let _ = writer.join();
         }
     }
@@ -116,34 +117,39 @@ impl Files {
     fn write(&mut self, name: &str, mut model: pb::ModelProto) -> Result<()> {
         let path = self.dir.join(name);
         let size: u64 = model.graph.iter().flat_map(|g| &g.initializer).map(|t| t.raw_data.as_ref().map_or(0, |d| d.len() as u64)).sum();
+        let name = name.to_string();
         if self.external || size > INLINE_LIMIT {
-            if self.weights.is_none() {
-                self.weights = Some(ExternalWriter::create(self.dir.join(Bundle::WEIGHTS))?);
-            }
-            if let Some(weights) = &mut self.weights {
-                onnx::write_external(&path, &mut model, weights)?;
-            }
+            let weights = match &mut self.weights {
+                Some(weights) => weights,
+                none => none.insert(ExternalWriter::create(self.dir.join(Bundle::WEIGHTS))?),
+            };
+            self.written.push((name, onnx::write_external(&path, &mut model, weights)?));
         } else if size > LARGE {
             // The weights themselves are shared with the source, not copied.
-            self.writers.push(std::thread::spawn(move || onnx::write(&path, &model)));
+            self.writers.push((name, std::thread::spawn(move || onnx::write_hashed(&path, &model))));
         } else {
-            onnx::write(&path, &model)?;
+            self.written.push((name, onnx::write_hashed(&path, &model)?));
         }
-        self.names.push(name.to_string());
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<String>> {
-        while let Some(writer) = self.writers.pop() {
-            writer.join().map_err(|_| Error::model("writing a file of the bundle crashed; this is a mistake in spgraph"))??;
+    fn finish(mut self) -> Result<Vec<(String, String)>> {
+        while let Some((name, writer)) = self.writers.pop() {
+            let hash = writer.join().map_err(|_| Error::model("writing a file of the bundle crashed; this is a mistake in spgraph"))??;
+            self.written.push((name, hash));
         }
         if let Some(weights) = self.weights.take() {
-            weights.finish()?;
-            self.names.push(Bundle::WEIGHTS.into());
+            self.written.push((Bundle::WEIGHTS.into(), weights.finish()?));
         }
-        Ok(std::mem::take(&mut self.names))
+        // In the order in which they are explained, not in that in which threads end.
+        let place = |name: &str| ORDER.iter().position(|n| *n == name).unwrap_or(ORDER.len());
+        self.written.sort_by_key(|(name, _)| place(name));
+        Ok(std::mem::take(&mut self.written))
     }
 }
+
+/// The order in which the files are listed.
+const ORDER: [&str; 7] = [Bundle::GRAD, Bundle::APPLY, Bundle::INIT, Bundle::STEP, Bundle::EVAL, Bundle::TEMPLATE, Bundle::WEIGHTS];
 
 #[cfg(test)]
 mod tests {

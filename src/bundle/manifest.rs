@@ -10,7 +10,9 @@ use super::rewriting::Rewriting;
 use crate::error::{Error, Result};
 use crate::ir::DType;
 use crate::optim::Optimizer;
+use crate::storage::seal;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The version of the manifest that this crate writes. It reads format 1 as well.
@@ -63,6 +65,9 @@ pub struct Manifest {
     /// How the bundle was made; none in bundles of format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewriting: Option<Rewriting>,
+    /// The BLAKE3 hashes of the bundle's other files, by name; empty in bundles of older versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 /// The model that a bundle was made of.
@@ -262,11 +267,10 @@ impl Manifest {
 
     /// Reads `manifest.json` of a bundle or run folder.
     pub fn read(path: &Path) -> Result<Manifest> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("cannot read the manifest", path))?;
-        let damaged = |e: serde_json::Error| {
-            Error::model(format!("{} is no spgraph manifest: {e}. Run `spgraph rewrite` again to make a new bundle", path.display()))
+        let damaged = |why: String| {
+            Error::model(format!("{} is no spgraph manifest: {why}. Run `spgraph rewrite` again to make a new bundle", path.display()))
         };
-        let mut value: serde_json::Value = serde_json::from_str(&text).map_err(damaged)?;
+        let mut value = seal::read_json(path, "cannot read the manifest", damaged)?.value;
         match value.get("format").and_then(|f| f.as_u64()) {
             Some(1) => format1::upgrade(&mut value),
             Some(found) if found != FORMAT as u64 => {
@@ -277,6 +281,6 @@ impl Manifest {
             }
             _ => {}
         }
-        serde_json::from_value(value).map_err(damaged)
+        serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
     }
 }

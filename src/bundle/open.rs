@@ -4,6 +4,7 @@ use super::manifest::{Manifest, State};
 use crate::error::{Error, Result};
 use crate::ir::{Tensor, TensorType};
 use crate::onnx::{self, pb};
+use crate::storage::listed;
 use prost::Message;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -92,7 +93,7 @@ impl Bundle {
             return Ok(self.manifest.class_count);
         }
         let path = self.eval();
-        let bytes = bytes::Bytes::from(std::fs::read(&path).map_err(Error::io("cannot read", &path))?);
+        let bytes = listed::read(&path, "cannot read")?;
         let model = pb::ModelProto::decode(bytes).map_err(|e| Error::model(format!("{} is damaged: {e}", path.display())))?;
         let output = model.graph.as_ref().and_then(|g| g.output.first()).and_then(|o| o.r#type.as_ref()).and_then(|t| t.value.as_ref());
         let Some(type_proto::Value::TensorType(t)) = output else { return Ok(None) };

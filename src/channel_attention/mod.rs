@@ -24,6 +24,7 @@ use crate::rewrite::{self, taps};
 use crate::storage::channel_attention_file::{self, FORMAT, Info};
 use crate::storage::files::OutputFile;
 use crate::storage::fisher_file::SourceInfo;
+use crate::storage::temporaries::Scratch;
 use crate::train::{RunState, Subject};
 use graph::{Behind, Cut, cut};
 use ndarray::{Array1, ArrayView1};
@@ -136,7 +137,7 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
     let Cut { before, names, behind } = cut(&imported, &taps, &prediction, data_loss)?;
 
     let engine = engine::open(&options.engine)?;
-    let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+    let folder = Scratch::new()?;
     let load = |name: &str, model: &onnx::pb::ModelProto| -> Result<Box<dyn Session>> {
         let path = folder.path().join(name);
         onnx::write(&path, model)?;

@@ -1,5 +1,5 @@
 //! The command line: one file per subcommand, each a thin caller of the library. Data goes to stdout, progress and notes to
-//! stderr; exit code 2 for a request that makes no sense, 130 after Ctrl-C, 1 for every other failure.
+//! stderr; exit code 2 for a request that makes no sense, 130 after Ctrl-C, 143 after SIGTERM or SIGHUP, 1 for every other failure.
 
 mod channel_attention;
 mod choice;
@@ -44,7 +44,7 @@ use std::process::ExitCode;
     spgraph finetune model.spgraph --data images/train --epochs 10 -o run\n  \
     spgraph eval run --data images/test\n  \
     spgraph export run -o tuned.onnx\n\n\
-    Exit codes: 0 done, 1 failed, 2 the request makes no sense, 130 stopped by Ctrl-C.")]
+    Exit codes: 0 done, 1 failed, 2 the request makes no sense, 130 stopped by Ctrl-C, 143 by SIGTERM or SIGHUP.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -95,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Man(args) => help::man::run(args),
     };
     interrupt::wait_where_ending();
+    spgraph::storage::notices::take().iter().for_each(|text| output::note(&format!("note: {text}")));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
@@ -103,5 +104,9 @@ pub fn main() -> ExitCode {
 
 fn report(error: &anyhow::Error) -> ExitCode {
     output::error(&format!("error: {error:#}"));
-    ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_code))
+    ExitCode::from(match error.downcast_ref::<Error>() {
+        Some(Error::Interrupted(_)) => interrupt::code(),
+        Some(error) => error.exit_code(),
+        None => 1,
+    })
 }

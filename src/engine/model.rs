@@ -6,13 +6,13 @@ use crate::import::{BatchSize, ImportOptions, declared_type, import};
 use crate::ir::{Graph, ValueId};
 use crate::onnx::{ExternalData, ModelFile, SourceModel, half, inline_functions, pb, put_in_order, tell_apart};
 use crate::pass::{self, Inline, Pass};
-use crate::storage::files;
+use crate::storage::{files, listed};
 use prost::Message;
 use std::path::Path;
 
 /// Reads a model file. Large tensors share the bytes that were read.
 pub(super) fn read_model(path: &Path) -> Result<ModelFile> {
-    let bytes = bytes::Bytes::from(std::fs::read(path).map_err(Error::io("cannot read the model", path))?);
+    let bytes = listed::read(path, "cannot read the model")?;
     let proto =
         pb::ModelProto::decode(bytes).map_err(|e| Error::model(format!("{} is no ONNX model, or it is damaged: {e}", path.display())))?;
     Ok(ModelFile { proto, path: path.to_path_buf(), external: ExternalData::new(files::parent(path)) })

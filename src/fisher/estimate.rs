@@ -11,6 +11,7 @@ use crate::field::Field;
 use crate::import::Network;
 use crate::ir::{DType, Tensor};
 use crate::onnx;
+use crate::storage::temporaries::Scratch;
 use ndarray::{Array1, Array2, ArrayD, Ix2, IxDyn, Zip};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -134,7 +135,7 @@ impl Estimator {
             ..LoaderOptions::training(plan.shape.rows, plan.seed)
         };
         let loader = Loader::new(dataset.clone(), options)?;
-        let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+        let folder = Scratch::new()?;
         let path = folder.path().join("fisher.onnx");
         onnx::write(&path, &graph.model()?)?;
         let session = engine.load(&path)?;

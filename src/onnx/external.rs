@@ -9,6 +9,7 @@
 use super::pb;
 use super::whole;
 use crate::error::{Error, Result};
+use crate::storage::listed;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -75,6 +76,7 @@ impl ExternalData {
         let cannot = |e: std::io::Error| format!("cannot read {}: {e}", self.dir.join(location).display());
         let length = file.metadata().map_err(cannot)?.len();
         let data = whole::read(&mut file, length).map_err(cannot)?;
+        listed::check(&self.dir.join(location), &data).map_err(|e| e.to_string())?;
         files.insert(location.to_path_buf(), data.clone());
         Ok(data)
     }

@@ -23,4 +23,4 @@ pub use names::tell_apart;
 pub use order::put_in_order;
 pub use read::{ModelFile, SourceModel, open, read};
 pub use tensor::{inline_external, tensor, tensor_with, to_proto};
-pub use write::{ExternalWriter, INLINE_LIMIT, write, write_checked, write_external, write_to};
+pub use write::{ExternalWriter, INLINE_LIMIT, write, write_checked, write_external, write_hashed, write_to};

@@ -6,7 +6,7 @@ use super::order::put_in_order;
 use super::{pb, sniff, tensor, whole};
 use crate::error::{Error, Result};
 use crate::ir;
-use crate::storage::files;
+use crate::storage::{files, listed, regular};
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -73,6 +73,7 @@ pub fn open(path: impl AsRef<Path>) -> Result<ModelFile> {
     let path = path.as_ref();
     let (mut file, length) = regular(path)?;
     let data = whole::read(&mut file, length).map_err(Error::io("cannot read", path))?;
+    listed::check(path, &data)?;
     Ok(ModelFile { proto: decoded(&data, path)?, path: path.to_path_buf(), external: ExternalData::new(files::parent(path)) })
 }
 
@@ -85,6 +86,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<SourceModel> {
     let path = path.as_ref();
     let (mut file, bytes) = regular(path)?;
     let (data, sha256) = read_hashed(&mut file, bytes).map_err(Error::io("cannot read", path))?;
+    listed::check(path, &data)?;
     let mut proto = decoded(&data, path)?;
     valid(&mut proto).map_err(|why| Error::model(format!("{}: {why}", path.display())))?;
     let dir = files::parent(path).to_path_buf();
@@ -109,7 +111,7 @@ fn regular(path: &Path) -> Result<(File, u64)> {
     if found.len() == 0 {
         return Err(Error::model(format!("{} is empty; export it again or download it again", path.display())));
     }
-    Ok((File::open(path).map_err(Error::io("cannot read", path))?, found.len()))
+    regular::open(path).map_err(Error::io("cannot read", path))
 }
 
 fn decoded(data: &Bytes, path: &Path) -> Result<pb::ModelProto> {

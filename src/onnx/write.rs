@@ -31,6 +31,12 @@ pub fn write(path: impl AsRef<Path>, model: &pb::ModelProto) -> Result<()> {
     write_to(OutputFile::create(path, true)?, model)
 }
 
+/// [`write()`]; gives the file's BLAKE3 hash.
+pub fn write_hashed(path: impl AsRef<Path>, model: &pb::ModelProto) -> Result<String> {
+    refuse_external(model)?;
+    hash_of(stream(OutputFile::create(path, true)?.hashed(), model, |_| Ok(()))?.1)
+}
+
 /// [`write()`] into a file that was begun before, so that a name that cannot be used was refused early.
 pub fn write_to(out: OutputFile, model: &pb::ModelProto) -> Result<()> {
     write_checked(out, model, |_| Ok(()))
@@ -38,17 +44,25 @@ pub fn write_to(out: OutputFile, model: &pb::ModelProto) -> Result<()> {
 
 /// [`write_to()`], where `check` sees the whole file before it gets its name. Fails, and there is no file, where `check` does.
 pub fn write_checked<T>(out: OutputFile, model: &pb::ModelProto, check: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let outside = model.graph.iter().flat_map(|g| &g.initializer).find(|t| is_external(t));
-    if let Some(t) = outside {
-        return Err(Error::model(format!("tensor `{}` refers to external data of another folder; inline it before writing", t.name())));
+    refuse_external(model)?;
+    Ok(stream(out, model, check)?.0)
+}
+
+fn refuse_external(model: &pb::ModelProto) -> Result<()> {
+    match model.graph.iter().flat_map(|g| &g.initializer).find(|t| is_external(t)) {
+        Some(t) => Err(Error::model(format!("tensor `{}` refers to external data of another folder; inline it before writing", t.name()))),
+        None => Ok(()),
     }
-    stream(out, model, check)
+}
+
+fn hash_of(hash: Option<String>) -> Result<String> {
+    hash.ok_or_else(|| Error::internal("a file was not hashed while it was written"))
 }
 
 /// Writes `model` to `path` with its large initializers in `weights`, which several models in one folder can share.
 ///
-/// `model` itself then refers to the external file. Call [`ExternalWriter::finish`] after the last model.
-pub fn write_external(path: impl AsRef<Path>, model: &mut pb::ModelProto, weights: &mut ExternalWriter) -> Result<()> {
+/// `model` itself then refers to the external file. Call [`ExternalWriter::finish`] after the last model. Gives the model file's BLAKE3 hash.
+pub fn write_external(path: impl AsRef<Path>, model: &mut pb::ModelProto, weights: &mut ExternalWriter) -> Result<String> {
     let path = path.as_ref();
     let (here, there) = (std::path::absolute(files::parent(path)), std::path::absolute(files::parent(weights.out.path())));
     if !matches!((here, there), (Ok(a), Ok(b)) if a == b) {
@@ -57,14 +71,14 @@ pub fn write_external(path: impl AsRef<Path>, model: &mut pb::ModelProto, weight
     for proto in model.graph.iter_mut().flat_map(|g| &mut g.initializer) {
         weights.take(proto)?;
     }
-    stream(OutputFile::create(path, true)?, model, |_| Ok(()))
+    hash_of(stream(OutputFile::create(path, true)?.hashed(), model, |_| Ok(()))?.1)
 }
 
 fn is_external(proto: &pb::TensorProto) -> bool {
     proto.data_location == Some(DataLocation::External as i32)
 }
 
-fn stream<T>(out: OutputFile, model: &pb::ModelProto, check: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+fn stream<T>(out: OutputFile, model: &pb::ModelProto, check: impl FnOnce(&Path) -> Result<T>) -> Result<(T, Option<String>)> {
     let path = out.path().to_path_buf();
     let length = model.encoded_len();
     if length > LIMIT {
@@ -81,8 +95,8 @@ fn stream<T>(out: OutputFile, model: &pb::ModelProto, check: impl FnOnce(&Path) 
         return Err(Error::io("cannot write", &path)(e));
     }
     let checked = check(out.out.unfinished()?)?;
-    out.out.commit()?;
-    Ok(checked)
+    let hash = out.out.commit_hashed()?;
+    Ok((checked, hash))
 }
 
 /// Lets prost encode straight into a file. The first error is kept and everything after it dropped.
@@ -147,7 +161,7 @@ impl ExternalWriter {
         let path = path.as_ref();
         let name = path.file_name().and_then(|n| n.to_str()).map(str::to_owned);
         let name = name.ok_or_else(|| Error::usage(format!("{} cannot be the name of a file of weights", path.display())))?;
-        let out = OutputFile::create(path, true)?;
+        let out = OutputFile::create(path, true)?.hashed();
         Ok(ExternalWriter { out, name, length: 0, by_address: HashMap::new(), by_content: HashMap::new() })
     }
 
@@ -210,9 +224,9 @@ impl ExternalWriter {
         Ok(offset)
     }
 
-    /// Gives the file its name.
-    pub fn finish(self) -> Result<()> {
-        self.out.commit()
+    /// Gives the file its name. Gives its BLAKE3 hash.
+    pub fn finish(self) -> Result<String> {
+        hash_of(self.out.commit_hashed()?)
     }
 }
 

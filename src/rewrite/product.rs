@@ -90,6 +90,7 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
         preprocessing,
         data,
         rewriting: Some(Rewriting::of(options)?),
+        files: Default::default(),
     };
     let source = network.into_source();
     Ok(Product {

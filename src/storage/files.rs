@@ -6,15 +6,15 @@
 
 use crate::error::{Error, Result};
 use crate::field::Field;
+use crate::storage::exchange;
 use crate::storage::pending_outputs::PendingOutput;
+use crate::storage::seal;
+use crate::storage::temporaries::{self, builder};
 use serde::Serialize;
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use tempfile::TempPath;
-
-/// Every temporary name starts with this, so that remains of a killed process can be recognised.
-pub(super) const PREFIX: &str = ".spgraph-";
 
 /// The folder that holds `path`; `.` for a bare file name.
 pub fn parent(path: &Path) -> &Path {
@@ -33,18 +33,6 @@ pub(super) fn resolved(dest: &Path) -> Result<PathBuf> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(dest.to_path_buf()),
         Err(e) => Err(Error::io("cannot write", dest)(e)),
     }
-}
-
-/// Makes what is not finished yet, with ordinary permissions.
-pub(super) fn builder(mode: u32) -> tempfile::Builder<'static, 'static> {
-    let mut b = tempfile::Builder::new();
-    b.prefix(PREFIX);
-    // The crate's default is private to the user; an ordinary output obeys the umask.
-    #[cfg(unix)]
-    b.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
-    #[cfg(not(unix))]
-    let _ = mode;
-    b
 }
 
 /// Without the temporary name, which tempfile adds to its errors.
@@ -69,6 +57,8 @@ pub struct OutputFile {
     out: BufWriter<fs::File>,
     temporary: TempPath,
     pending: PendingOutput,
+    replace: bool,
+    hasher: Option<blake3::Hasher>,
 }
 
 impl OutputFile {
@@ -96,11 +86,19 @@ impl OutputFile {
                 above.display()
             )));
         }
+        temporaries::sweep(above);
         let temporary = builder(0o666).tempfile_in(above).map_err(plain).map_err(Error::io("cannot create", asked))?;
         // In parts, because the crate's own writer adds the temporary name to every error.
         let (file, temporary) = temporary.into_parts();
         let pending = PendingOutput::new(&temporary, &dest);
-        Ok(OutputFile { dest, out: BufWriter::with_capacity(256 << 10, file), temporary, pending })
+        let out = BufWriter::with_capacity(256 << 10, file);
+        Ok(OutputFile { dest, out, temporary, pending, replace: force, hasher: None })
+    }
+
+    /// With a hash over what is written, which [`OutputFile::commit_hashed`] gives.
+    pub fn hashed(mut self) -> Self {
+        self.hasher = Some(blake3::Hasher::new());
+        self
     }
 
     /// The final name.
@@ -114,24 +112,64 @@ impl OutputFile {
         Ok(&self.temporary)
     }
 
-    /// Brings the content to the disk and gives the file its name.
+    /// Brings the content to the disk and gives the file its name. Without `force` what got that name in the meantime is kept.
     pub fn commit(self) -> Result<()> {
-        let OutputFile { dest, out, temporary, pending: _pending } = self;
+        self.commit_hashed().map(drop)
+    }
+
+    /// [`OutputFile::commit`], where a file that had the name gets the name `previous`.
+    pub fn commit_keeping(self, previous: &Path) -> Result<()> {
+        if !self.dest.is_file() {
+            return self.commit();
+        }
+        let OutputFile { dest, out, temporary, pending: _pending, .. } = self;
+        let failed = |e| Error::io("cannot write", &dest)(e);
+        let file = out.into_inner().map_err(|e| failed(e.into_error()))?;
+        file.sync_all().map_err(failed)?;
+        let old = exchange::exchange(&temporary, &dest).map_err(failed)?;
+        fs::rename(&old, previous).map_err(Error::io("cannot write", previous))?;
+        let _ = temporary.keep();
+        sync_folder(parent(&dest))
+    }
+
+    /// [`OutputFile::commit`]; gives the BLAKE3 hash of what was written, where the file began with [`OutputFile::hashed`].
+    pub fn commit_hashed(self) -> Result<Option<String>> {
+        let OutputFile { dest, out, temporary, pending: _pending, replace, hasher } = self;
         let file = out.into_inner().map_err(|e| Error::io("cannot write", &dest)(e.into_error()))?;
         // Some file systems report a full disk only here.
         file.sync_all().map_err(Error::io("cannot write", &dest))?;
-        temporary.persist(&dest).map_err(|e| Error::io("cannot write", &dest)(e.error))?;
-        sync_folder(parent(&dest))
+        if replace {
+            temporary.persist(&dest).map_err(|e| Error::io("cannot write", &dest)(e.error))?;
+        } else {
+            exchange::rename_to_new(&temporary, &dest).map_err(|e| match e.kind() {
+                io::ErrorKind::AlreadyExists => {
+                    Error::usage(format!("{} was made by somebody else meanwhile; {} replaces it", dest.display(), Field::FORCE))
+                }
+                _ => Error::io("cannot write", &dest)(e),
+            })?;
+            // It has its name now: there is nothing left to clean up.
+            let _ = temporary.keep();
+        }
+        sync_folder(parent(&dest))?;
+        Ok(hasher.map(|h| h.finalize().to_hex().to_string()))
     }
 }
 
 impl Write for OutputFile {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.out.write(data)
+        let written = self.out.write(data)?;
+        if let Some(hasher) = &mut self.hasher {
+            seal::update(hasher, &data[..written]);
+        }
+        Ok(written)
     }
 
     fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        self.out.write_all(data)
+        self.out.write_all(data)?;
+        if let Some(hasher) = &mut self.hasher {
+            seal::update(hasher, data);
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -150,6 +188,12 @@ pub fn write_whole(path: &Path, force: bool, data: &[u8]) -> Result<()> {
 pub fn write_json(path: &Path, force: bool, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::data(format!("cannot write {}: {e}", path.display())))?;
     text.push('\n');
+    write_whole(path, force, text.as_bytes())
+}
+
+/// [`write_json`] with the file's own hash in it (see [`seal`](super::seal)).
+pub fn write_sealed_json(path: &Path, force: bool, value: &impl Serialize) -> Result<()> {
+    let text = seal::to_json(value).map_err(|why| Error::data(format!("cannot write {}: {why}", path.display())))?;
     write_whole(path, force, text.as_bytes())
 }
 

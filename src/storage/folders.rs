@@ -1,8 +1,11 @@
 //! Folders that appear whole or not at all, as files do.
 
-use super::files::{builder, parent, plain, resolved, sync_folder};
+use super::exchange::{exchange, exchange_keeping, remove, restore};
+use super::files::{parent, plain, resolved, sync_folder};
+use super::lock::Lock;
 use super::pending_outputs::PendingOutput;
 use super::run_folder::{BUNDLE, RECORD};
+use super::temporaries::{self, builder, lock_name};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use std::fs;
@@ -21,6 +24,8 @@ pub struct OutputDir {
     replace: bool,
     temporary: TempDir,
     pending: PendingOutput,
+    /// Nobody else makes the same folder meanwhile.
+    _lock: (Lock, PendingOutput),
 }
 
 impl OutputDir {
@@ -33,12 +38,17 @@ impl OutputDir {
     /// [`OutputDir::create`] for folders that are recognised by another file than `manifest.json`.
     pub fn create_marked(dest: impl AsRef<Path>, force: bool, marker: &'static str) -> Result<Self> {
         let dest = resolved(dest.as_ref())?;
+        restore(&dest);
         let replace = may_replace(&dest, force, marker)?;
         let above = parent(&dest);
         fs::create_dir_all(above).map_err(Error::io("cannot create", above))?;
+        temporaries::sweep(above);
+        let lock = above.join(lock_name(&dest));
+        let busy = |who: &str| Error::usage(format!("{} is being written by {who}: wait for it, or give another name", dest.display()));
+        let _lock = (Lock::take(&lock, busy)?, PendingOutput::new(&lock, &dest));
         let temporary = builder(0o777).tempdir_in(above).map_err(plain).map_err(Error::io("cannot create a folder in", above))?;
         let pending = PendingOutput::new(temporary.path(), &dest);
-        Ok(OutputDir { dest, marker, replace, temporary, pending })
+        Ok(OutputDir { dest, marker, replace, temporary, pending, _lock })
     }
 
     /// Where to write for now.
@@ -46,37 +56,32 @@ impl OutputDir {
         self.temporary.path()
     }
 
-    /// Gives the folder its name; with `force` the folder that had it is moved aside first and removed afterwards.
+    /// Gives the folder its name. With `force` it is exchanged with the folder that had it, in one step where the system can, and that is
+    /// removed afterwards.
     pub fn commit(self) -> Result<PathBuf> {
-        let OutputDir { dest, marker, replace, temporary, pending: _pending } = self;
+        self.commit_keeping(None)
+    }
+
+    /// [`OutputDir::commit`]; with `kept` the folder that had the name gets that one, which nothing may have, and stays.
+    pub fn commit_keeping(self, kept: Option<&Path>) -> Result<PathBuf> {
+        let OutputDir { dest, marker, replace, temporary, pending: _pending, _lock } = self;
+        let failed = |e| Error::io("cannot write", &dest)(e);
         // Much may have happened since `create`: training takes hours.
         let occupied = may_replace(&dest, replace, marker)?;
-        sync_content(temporary.path()).map_err(Error::io("cannot write", &dest))?;
-        let aside = if occupied {
-            let aside = builder(0o777).tempdir_in(parent(&dest)).map_err(Error::io("cannot create a folder beside", &dest))?;
-            fs::rename(&dest, aside.path().join("old")).map_err(Error::io("cannot replace", &dest))?;
-            Some(aside)
-        } else {
-            None
+        sync_content(temporary.path()).map_err(failed)?;
+        let old = match (occupied, kept) {
+            (false, _) => fs::rename(temporary.path(), &dest).map(|()| None),
+            (true, None) => exchange(temporary.path(), &dest).map(Some),
+            (true, Some(kept)) => exchange_keeping(temporary.path(), &dest, kept).map(|()| None),
         };
-        match fs::rename(temporary.path(), &dest) {
-            Ok(()) => {
-                // It has its name now: there is nothing left to clean up.
-                let _ = temporary.keep();
-                sync_folder(parent(&dest))?;
-                Ok(dest)
-            }
-            Err(e) => {
-                if let Some(aside) = aside
-                    && fs::rename(aside.path().join("old"), &dest).is_err()
-                {
-                    // Better an odd name than lost work.
-                    let kept = aside.keep().join("old");
-                    return Err(Error::model(format!("cannot write {}: {e}. What was there is now in {}", dest.display(), kept.display())));
-                }
-                Err(Error::io("cannot write", &dest)(e))
-            }
+        let old = old.map_err(failed)?;
+        // It has its name now: there is nothing left to clean up.
+        let _ = temporary.keep();
+        sync_folder(parent(&dest))?;
+        if let Some(old) = old {
+            remove(&old).map_err(Error::io("cannot remove what was replaced,", &old))?;
         }
+        Ok(dest)
     }
 }
 
@@ -139,8 +144,9 @@ fn is_ours(marker: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::files::{OutputFile, PREFIX};
+    use crate::storage::files::OutputFile;
     use crate::storage::pending_outputs::final_name;
+    use crate::storage::temporaries::PREFIX;
 
     const MANIFEST: &[u8] = br#"{ "format": 1, "spgraph": "0.1.0" }"#;
 

@@ -2,9 +2,17 @@
 //! for another, and the folder of a run.
 
 pub mod channel_attention_file;
+pub mod exchange;
 pub mod files;
 pub mod fisher_file;
 pub mod folders;
+pub mod inputs;
+pub mod listed;
+pub mod lock;
+pub mod notices;
 pub mod pending_outputs;
+pub mod regular;
 pub mod run_folder;
+pub mod seal;
+pub mod temporaries;
 pub mod tensor_file;

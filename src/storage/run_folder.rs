@@ -1,5 +1,8 @@
 //! What lies where in the folder of a run.
 
+use crate::error::{Error, Result};
+use crate::storage::exchange;
+use crate::storage::lock::Lock;
 use std::path::{Path, PathBuf};
 
 /// The file by which the folder of a run is recognised.
@@ -48,6 +51,11 @@ impl RunFolder {
         self.0.join("checkpoint.safetensors")
     }
 
+    /// The checkpoint before the last, for the case that the last one is damaged.
+    pub fn previous_checkpoint(&self) -> PathBuf {
+        self.0.join("checkpoint.previous.safetensors")
+    }
+
     /// The state that the validation liked best.
     pub fn best(&self) -> PathBuf {
         self.0.join("best.safetensors")
@@ -80,6 +88,47 @@ impl RunFolder {
 
     /// Whether its run left weights.
     pub fn has_weights(&self) -> bool {
-        [self.state(), self.checkpoint(), self.best()].iter().any(|p| p.is_file())
+        [self.state(), self.checkpoint(), self.previous_checkpoint(), self.best()].iter().any(|p| p.is_file())
+    }
+
+    /// The file that one process at a time has a lock on.
+    pub fn lock_path(&self) -> PathBuf {
+        self.0.join("run.lock")
+    }
+
+    /// Keeps other processes from writing into the folder, which must exist. Fails where one does, and says which.
+    pub fn lock(&self) -> Result<Lock> {
+        let shown = self.0.display();
+        Lock::take(&self.lock_path(), |who| {
+            Error::usage(format!("the run {shown} is in use by {who}. Wait until that has ended, end it, or give another folder"))
+        })
+    }
+
+    /// Where the run that had this name stays, until the one that replaces it has written weights.
+    pub fn replaced(&self) -> RunFolder {
+        let mut name = std::ffi::OsString::from(self.0.file_name().unwrap_or_default());
+        name.push(".replaced");
+        RunFolder(self.0.with_file_name(name))
+    }
+
+    /// Ends what a killed process had begun that was to replace a run: the old one is removed where the new one has weights, and gets its name back
+    /// where it has none. Says what was done. Whoever calls holds the lock.
+    pub fn settle(&self) -> Result<Option<String>> {
+        let (old, shown) = (self.replaced(), self.0.display());
+        if !old.is_run() {
+            return Ok(None);
+        }
+        let failed = |e| Error::io("cannot bring back the run that was to be replaced,", old.path())(e);
+        let there = self.0.exists();
+        let back = match old.has_weights() {
+            true if !there => std::fs::rename(old.path(), &self.0).map(|()| true),
+            true if self.is_run() && !self.has_weights() => {
+                exchange::exchange(old.path(), &self.0).and_then(|new| exchange::remove(&new)).map(|()| true)
+            }
+            _ => exchange::remove(old.path()).map(|()| false),
+        };
+        let text =
+            format!("the run {shown} is the old one again: the one that was to replace it had been ended before it wrote any weights");
+        Ok(back.map_err(failed)?.then_some(text))
     }
 }

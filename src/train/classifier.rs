@@ -11,6 +11,7 @@ use crate::field::Field;
 use crate::ir::{DType, Tensor};
 use crate::loss;
 use crate::onnx::{self, pb};
+use crate::storage::temporaries::Scratch;
 use ndarray::Ix2;
 use std::path::{Path, PathBuf};
 
@@ -50,14 +51,14 @@ pub struct Classifier {
     batch: Option<usize>,
     asked_batch: Option<usize>,
     /// Holds the file of a transplanted network.
-    _folder: Option<tempfile::TempDir>,
+    _folder: Option<Scratch>,
 }
 
 impl Classifier {
     /// Loads `subject` into `engine`.
     pub fn open(subject: &Subject, options: &ClassifierOptions, engine: &dyn Engine) -> Result<Classifier> {
         if let Some(donor) = &options.head_from {
-            let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+            let folder = Scratch::new()?;
             let path = folder.path().join("model.onnx");
             onnx::write(&path, &transplanted(subject, options.which, donor)?)?;
             let mut classifier = Classifier::load(&path, None, options, engine)?;

@@ -4,7 +4,7 @@
 //! schedule over the old length; what comes follows the schedule over the new one, as if that had been asked for from the start. [`Training::earlier`]
 //! remembers the old lengths, so that the whole can be repeated bit for bit.
 
-use super::checkpoint::{Checkpoint, read_state};
+use super::checkpoint::{Checkpoint, Resumed, read_last, read_state};
 use super::options::Training;
 use super::run::{RunRecord, Status};
 use super::schedule::{Length, Stretch};
@@ -16,13 +16,15 @@ use crate::storage::run_folder::RunFolder;
 use std::path::Path;
 
 /// The state after the last step of a run that came to its end; `None` where it did not, or did not keep the optimizer's part.
-pub(super) fn finished(folder: &RunFolder, manifest: &Manifest) -> Result<Option<(Checkpoint, Vec<Tensor>)>> {
+fn finished(folder: &RunFolder, record: &RunRecord, manifest: &Manifest) -> Result<Option<(Checkpoint, Vec<Tensor>)>> {
     let (model, optimizer) = (folder.state(), folder.optimizer());
     if !(model.is_file() && optimizer.is_file()) {
         return Ok(None);
     }
     let (end, kept) = read_state(&model, manifest.kept_state())?;
     let (at, moments) = read_state(&optimizer, manifest.state.iter().filter(|s| s.role == Role::Optimizer))?;
+    end.check_owner(&model, record)?;
+    at.check_owner(&optimizer, record)?;
     // Of a continuation that was ended between the two.
     if end.step != at.step {
         return Ok(None);
@@ -33,13 +35,13 @@ pub(super) fn finished(folder: &RunFolder, manifest: &Manifest) -> Result<Option
     Ok(state.map(|state| (at, state)))
 }
 
-/// Where a run that goes on stands: its last checkpoint, or its end.
-pub(super) fn standing(folder: &RunFolder, manifest: &Manifest) -> Result<Option<(Checkpoint, Vec<Tensor>)>> {
-    let path = folder.checkpoint();
-    let checkpoint = if path.is_file() { Some(read_state(&path, manifest.state.iter())?) } else { None };
-    let end = finished(folder, manifest)?;
+/// Where a run that goes on stands: its last checkpoint that is whole, or its end.
+pub(super) fn standing(folder: &RunFolder, record: &RunRecord, manifest: &Manifest) -> Result<Option<Resumed>> {
+    let checkpoint = read_last(folder, record, &manifest.state)?;
+    let end = finished(folder, record, manifest)?;
+    let end = end.map(|(at, state)| Resumed { at, state, note: None });
     Ok(match (checkpoint, end) {
-        (Some(checkpoint), Some(end)) => Some(if checkpoint.0.step > end.0.step { checkpoint } else { end }),
+        (Some(checkpoint), Some(end)) => Some(if checkpoint.at.step > end.at.step { checkpoint } else { end }),
         (checkpoint, end) => checkpoint.or(end),
     })
 }

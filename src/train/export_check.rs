@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::import::declared_type;
 use crate::ir::{DType, Tensor};
 use crate::onnx::{self, half, pb};
+use crate::storage::temporaries::Scratch;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::path::Path;
@@ -39,7 +40,7 @@ pub(super) fn check(bundle: &Bundle, state: &[Tensor], file: &Path) -> Result<Ag
     let mut agreement = run_all(bundle, state, file, tolerance)?;
     if agreement.engines.is_empty() && half::is_in(&model.proto) {
         // No runtime here computes in that type: the numbers that are exported, in float32.
-        let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+        let folder = Scratch::new()?;
         let wide = folder.path().join("float32.onnx");
         onnx::write(&wide, &half::widened(&model.proto, &model.external)?)?;
         let absent = agreement.absent;

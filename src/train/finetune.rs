@@ -18,6 +18,8 @@ use crate::bundle::{Bundle, Setting};
 use crate::data::{Batch, ImageDataset, Loader};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::storage::lock::Lock;
+use crate::storage::notices;
 use crate::storage::run_folder::RunFolder;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,13 +36,17 @@ const CHECKPOINT_GAP: Duration = Duration::from_secs(60);
 /// checkpoint is written, and the error is [`Error::Interrupted`]. A loss that is no number is [`Error::Training`].
 pub fn finetune(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunResult> {
     let prepared = prepare(options, progress, stop)?;
-    for note in &prepared.notes {
+    for note in prepared.notes.iter().chain(&notices::take()) {
         progress.note(note);
     }
     let mut trainer = Trainer::new(options, prepared, progress, stop)?;
     let result = trainer.run(progress, stop);
     progress.finish();
     if let Err(error) = &result {
+        if let Some(note) = trainer.give_back() {
+            progress.note(&note);
+            return result;
+        }
         trainer.record.status = if matches!(error, Error::Interrupted(_)) { Status::Interrupted } else { Status::Failed };
         // The first error is the one to report.
         let _ = trainer.record.write(&trainer.folder);
@@ -68,6 +74,10 @@ struct Trainer {
     images: u64,
     checkpoint_every: Option<u64>,
     saved: (u64, Instant),
+    /// The run that had this one's name, until this one has written weights.
+    replaced: Option<RunFolder>,
+    /// Nobody else writes into the folder.
+    _lock: Lock,
 }
 
 /// What is left of the plan after the folders were opened.

@@ -15,12 +15,13 @@ use crate::error::{Error, Result};
 use crate::ir::Tensor;
 use crate::onnx::{self, ExternalWriter, INLINE_LIMIT};
 use crate::rewrite::head_step;
+use crate::storage::temporaries::Scratch;
 
 /// Loads the step of the first phase, with `state` in the manifest's order.
 pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>) -> Result<TrainingStep> {
     let states = &bundle.manifest.state;
     let (mut model, live) = head_step(bundle, &state)?;
-    let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+    let folder = Scratch::new()?;
     let path = folder.path().join("head_step.onnx");
     // A protobuf file cannot be larger than 2 GB.
     let bytes: usize = model.graph.iter().flat_map(|g| &g.initializer).map(|t| t.raw_data.as_ref().map_or(0, |d| d.len())).sum();

@@ -7,10 +7,12 @@ use crate::bundle::manifest::Manifest;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::storage::files::write_json;
+use crate::storage::files::write_sealed_json;
 use crate::storage::run_folder::{BUNDLE, RECORD, RunFolder};
+use crate::storage::{regular, seal};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const FORMAT: u32 = 1;
@@ -99,6 +101,9 @@ pub struct RunRecord {
     pub format: u32,
     /// Version of spgraph that trained.
     pub spgraph: String,
+    /// A random number, for its checkpoints; none in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// How far the run came.
     pub status: Status,
     /// What was trained.
@@ -114,6 +119,9 @@ pub struct RunRecord {
     pub images: Images,
     /// What came out, of a complete run.
     pub results: Option<Results>,
+    /// The hashes of a complete run's weights, by file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 /// What [`crate::train::finetune`] gives back.
@@ -128,7 +136,21 @@ pub struct RunResult {
 impl RunRecord {
     pub(super) fn new(bundle: BundleReference, engine: String, engine_options: EngineOptions, training: Training, images: Images) -> Self {
         let spgraph = env!("CARGO_PKG_VERSION").into();
-        RunRecord { format: FORMAT, spgraph, status: Status::Running, bundle, engine, engine_options, training, images, results: None }
+        let id = Some(format!("{:032x}", rand::random::<u128>()));
+        let status = Status::Running;
+        RunRecord {
+            format: FORMAT,
+            spgraph,
+            id,
+            status,
+            bundle,
+            engine,
+            engine_options,
+            training,
+            images,
+            results: None,
+            files: BTreeMap::new(),
+        }
     }
 
     /// Reads `run.json` of a run folder.
@@ -138,9 +160,10 @@ impl RunRecord {
             let why = if dir.exists() { format!("is no run: it holds no {RECORD}") } else { "does not exist".into() };
             return Err(Error::model(format!("{} {why}. Give a folder that `spgraph finetune` wrote", dir.display())));
         }
-        let text = std::fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
-        let record: RunRecord = serde_json::from_str(&text)
-            .map_err(|e| Error::model(format!("{} is damaged: {e}. Start the run anew with {}", path.display(), Field::REPLACE)))?;
+        let damaged =
+            |why: String| Error::model(format!("{} is damaged: {why}. Start the run anew with {}", path.display(), Field::REPLACE));
+        let opened = seal::read_json(&path, "cannot read", damaged)?;
+        let record: RunRecord = serde_json::from_value(opened.value).map_err(|e| damaged(e.to_string()))?;
         if record.format != FORMAT {
             return Err(Error::model(format!(
                 "{} has format {}, this spgraph reads format {FORMAT}. Use the spgraph that wrote it",
@@ -152,7 +175,7 @@ impl RunRecord {
     }
 
     pub(super) fn write(&self, folder: &RunFolder) -> Result<()> {
-        write_json(&folder.record(), true, self)
+        write_sealed_json(&folder.record(), true, self)
     }
 }
 
@@ -205,12 +228,13 @@ impl BundleReference {
     }
 }
 
-/// SHA-256 over the two files that make a bundle what it is: what it computes, and from where it starts.
+/// SHA-256 over the files that make a bundle what it is: what it computes, and from where it starts. A manifest with hashes stands for all of them.
 pub(super) fn fingerprint(bundle: &Bundle) -> Result<String> {
     let mut hash = Sha256::new();
-    for name in ["manifest.json", "init.onnx"] {
-        let path = bundle.dir.join(name);
-        hash.update(std::fs::read(&path).map_err(Error::io("cannot read", &path))?);
+    let manifest = bundle.dir.join(Bundle::MANIFEST);
+    hash.update(regular::read(&manifest).map_err(Error::io("cannot read", &manifest))?);
+    if bundle.manifest.files.is_empty() {
+        hash.update(regular::read(&bundle.init()).map_err(Error::io("cannot read", bundle.init()))?);
     }
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }

@@ -1,6 +1,6 @@
 //! Everything that can be checked before an engine is started: bundle, options, images, run folder.
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, Resumed};
 use super::continuation;
 use super::folders;
 use super::options::{Existing, FinetuneOptions, Training, Validation};
@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
 use crate::storage::folders::OutputDir;
+use crate::storage::lock::Lock;
 use crate::storage::run_folder::{RECORD, RunFolder};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -37,6 +38,8 @@ pub(super) struct RunPlan {
     pub before: Option<RunRecord>,
     pub counts: Images,
     pub place: Place,
+    /// On the run that goes on, or on the one that is replaced.
+    pub lock: Option<Lock>,
     /// The state to start from, in the manifest's order.
     pub state: Vec<Tensor>,
     pub at: Checkpoint,
@@ -83,12 +86,16 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     let sha256 = folders::fingerprint(&images);
     let counts = Images { training: images.len(), validation: validation.as_ref().map_or(0, ImageSet::len), skipped, sha256 };
     let fresh = Checkpoint::new(0, 1, training.seed);
-    let (place, before, at, state) = match options.existing {
+    let folder = RunFolder::new(&options.output);
+    let (place, lock, before, at, state) = match options.existing {
         Existing::Resume => {
+            let lock = folder.is_run().then(|| folder.lock()).transpose()?;
             let before = check_same(options, &reference, &training, &counts)?;
-            let folder = RunFolder::new(&options.output);
-            let (at, state) = match continuation::standing(&folder, &bundle.manifest)? {
-                Some(standing) => standing,
+            let (at, state) = match continuation::standing(&folder, &before, &bundle.manifest)? {
+                Some(Resumed { at, state, note }) => {
+                    notes.extend(note);
+                    (at, state)
+                }
                 None if before.status == Status::Complete => {
                     return Err(Error::usage(format!(
                         "the run {} cannot be continued: it did not keep the state of its optimizer. Start another",
@@ -100,13 +107,33 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
                     (fresh, start_state(&bundle)?)
                 }
             };
-            (Place::Resumed(folder), Some(before), at, state)
+            (Place::Resumed(folder), lock, Some(before), at, state)
         }
-        existing => (Place::New(create(&options.output, existing == Existing::Replace)?), None, fresh, start_state(&bundle)?),
+        existing => {
+            let (out, lock) = create(&folder, existing == Existing::Replace, &mut notes)?;
+            (Place::New(out), lock, None, fresh, start_state(&bundle)?)
+        }
     };
     // Where a run keeps no bundle itself, it still names its own.
     let reference = before.as_ref().map_or(reference, |before| before.bundle.clone());
-    Ok(RunPlan { bundle, training, scalars, batch, recipe, images, validation, test, reference, before, counts, place, state, at, notes })
+    Ok(RunPlan {
+        bundle,
+        training,
+        scalars,
+        batch,
+        recipe,
+        images,
+        validation,
+        test,
+        reference,
+        before,
+        counts,
+        place,
+        lock,
+        state,
+        at,
+        notes,
+    })
 }
 
 /// With full paths, so that a run can be resumed from another folder.
@@ -121,14 +148,19 @@ fn absolute(training: &Training) -> Result<Training> {
 }
 
 /// A run that left nothing worth keeping is replaced without being asked for.
-fn create(output: &Path, replace: bool) -> Result<OutputDir> {
-    let folder = RunFolder::new(output);
+fn create(folder: &RunFolder, replace: bool, notes: &mut Vec<String>) -> Result<(OutputDir, Option<Lock>)> {
+    let take = || folder.is_run().then(|| folder.lock()).transpose();
+    let mut lock = take()?;
+    if let Some(note) = folder.settle()? {
+        notes.push(note);
+        lock = take()?;
+    }
     let (is_run, kept) = (folder.is_run(), folder.has_weights());
     if is_run && kept && !replace {
-        let (shown, resume, replace) = (output.display(), Field::RESUME, Field::REPLACE);
+        let (shown, resume, replace) = (folder.path().display(), Field::RESUME, Field::REPLACE);
         return Err(Error::usage(format!("{shown} holds a run already: {resume} continues it, {replace} replaces it")));
     }
-    OutputDir::create_marked(output, replace || (is_run && !kept), RECORD)
+    Ok((OutputDir::create_marked(folder.path(), replace || (is_run && !kept), RECORD)?, lock))
 }
 
 /// Fails where the run in the folder was another one than this would be, but for its length; the run as it was.

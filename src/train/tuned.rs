@@ -99,10 +99,13 @@ impl Subject {
                 }
                 _ => "it did not come to its end, and wrote no checkpoint. Train again".to_string(),
             };
-            return Err(Error::usage(format!("the run {} has no {}: {why}", run.folder.path().display(), name_of(&path))));
+            let old = run.folder.replaced();
+            let old = if old.is_run() { format!(". The run that was there before is in {}", old.path().display()) } else { String::new() };
+            return Err(Error::usage(format!("the run {} has no {}: {why}{old}", run.folder.path().display(), name_of(&path))));
         }
         let manifest = &run.bundle.manifest;
-        let (_, tensors) = read_state(&path, manifest.kept_state())?;
+        let (at, tensors) = read_state(&path, manifest.kept_state())?;
+        at.check_owner(&path, &run.record)?;
         let mut state = start;
         let kept = manifest.state.iter().zip(&mut state).filter(|(s, _)| s.role != Role::Optimizer);
         kept.zip(tensors).for_each(|((_, value), tensor)| *value = tensor);

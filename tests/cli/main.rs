@@ -13,6 +13,7 @@ mod help;
 mod inspect;
 mod interrupt;
 mod invalid_models;
+mod keep;
 mod labels;
 mod models;
 mod outputs;

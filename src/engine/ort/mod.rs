@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
 use crate::storage::files;
+use crate::storage::temporaries::Scratch;
 use ::ort::environment::Environment;
 use ::ort::ep;
 use ::ort::session::Session as Loaded;
@@ -193,7 +194,7 @@ impl Engine for OrtEngine {
     }
 
     fn profile(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, feeds: &[(&str, &Tensor)], steps: usize) -> Result<String> {
-        let folder = tempfile::tempdir().map_err(Error::io("cannot write into", std::env::temp_dir()))?;
+        let folder = Scratch::new()?;
         // Native operators keep their nodes' names.
         let copy = if self.native.is_some() { model.to_path_buf() } else { written_out(model, folder.path())? };
         let mut stepper = self.stepper(&copy, state, start, Some(&folder.path().join("profile")))?;

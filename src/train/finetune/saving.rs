@@ -6,6 +6,7 @@ use crate::bundle::start_state;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
+use crate::storage::{exchange, tensor_file};
 use crate::train::checkpoint::{self, Checkpoint, not_finite};
 use crate::train::distance::Distance;
 use crate::train::metrics::StepRecord;
@@ -46,7 +47,8 @@ impl Trainer {
     pub(super) fn save_checkpoint(&mut self, progress: &mut dyn Progress) -> Result<()> {
         let state = self.state()?;
         let path = self.folder.checkpoint();
-        checkpoint::write(&path, &self.at, self.prepared.bundle.manifest.state.iter().zip(&state))?;
+        checkpoint::write_last(&self.folder, &self.at, self.prepared.bundle.manifest.state.iter().zip(&state))?;
+        self.forget_replaced()?;
         self.saved = (self.at.step, Instant::now());
         progress.checkpoint(self.at.step, &path);
         Ok(())
@@ -75,14 +77,34 @@ impl Trainer {
     pub(super) fn save_model(&self, path: PathBuf, state: &[Tensor]) -> Result<()> {
         let states = self.prepared.bundle.manifest.state.iter().zip(state);
         // Without what differs between a run that was interrupted and one that was not.
-        let at = Checkpoint::new(self.at.step, self.at.epoch, self.at.seed);
+        let bundle = self.at.bundle.clone();
+        let at = Checkpoint { bundle, ..Checkpoint::new(self.at.step, self.at.epoch, self.at.seed) };
         checkpoint::write(&path, &at, states.filter(|(s, _)| s.role != Role::Optimizer))
     }
 
     /// Writes the optimizer's part, with everything else that a continuation needs to know.
     fn save_optimizer(&self, state: &[Tensor]) -> Result<()> {
         let states = self.prepared.bundle.manifest.state.iter().zip(state);
-        checkpoint::write(&self.folder.optimizer(), &self.at, states.filter(|(s, _)| s.role == Role::Optimizer))
+        let at = Checkpoint { run: None, ..self.at.clone() };
+        checkpoint::write(&self.folder.optimizer(), &at, states.filter(|(s, _)| s.role == Role::Optimizer))
+    }
+
+    /// The run that this one replaces is not needed any more: this one has weights.
+    pub(super) fn forget_replaced(&mut self) -> Result<()> {
+        match self.replaced.take() {
+            Some(old) => exchange::remove(old.path()).map_err(Error::io("cannot remove the run that was replaced,", old.path())),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings the run back that this one was to replace, where this one ends without weights. Says so.
+    pub(super) fn give_back(&mut self) -> Option<String> {
+        let old = self.replaced.take().filter(|_| !self.folder.has_weights())?;
+        let (old, shown) = (old.path(), self.folder.path().display());
+        match exchange::exchange(old, self.folder.path()).and_then(|new| exchange::remove(&new)) {
+            Ok(()) => Some(format!("{shown} is the run that was there before: the new one ended before it wrote any weights")),
+            Err(e) => Some(format!("the run that was in {shown} before is in {} ({e})", old.display())),
+        }
     }
 
     pub(super) fn complete(&mut self, progress: &mut dyn Progress) -> Result<RunResult> {
@@ -114,10 +136,16 @@ impl Trainer {
         };
         self.record.status = Status::Complete;
         self.record.results = Some(results.clone());
+        self.record.files.clear();
+        for path in [self.folder.state(), self.folder.best(), self.folder.optimizer()].into_iter().filter(|p| p.is_file()) {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            self.record.files.extend(tensor_file::stated_hash(&path)?.map(|hash| (name, hash)));
+        }
         self.record.write(&self.folder)?;
-        // The final state takes its place; it is as large as everything else together.
-        let path = self.folder.checkpoint();
-        remove(&path)?;
+        self.forget_replaced()?;
+        // The final state takes their place; each is as large as everything else together.
+        remove(&self.folder.checkpoint())?;
+        remove(&self.folder.previous_checkpoint())?;
         if !self.prepared.keep_optimizer {
             remove(&self.folder.optimizer())?;
         }

@@ -5,7 +5,9 @@ use crate::bundle::Setting;
 use crate::data::{Augment, ImageDataset, Loader, LoaderOptions};
 use crate::engine::{self, EngineOptions};
 use crate::error::{Error, Result};
-use crate::storage::files::write_json;
+use crate::storage::files::write_sealed_json;
+use crate::storage::folders::OutputDir;
+use crate::storage::lock::Lock;
 use crate::storage::run_folder::RunFolder;
 use crate::train::classifier::{Classifier, ClassifierOptions};
 use crate::train::continuation::{Asked, continued};
@@ -25,7 +27,21 @@ use std::time::Instant;
 impl Trainer {
     pub(super) fn new(options: &FinetuneOptions, prepared: RunPlan, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
         let RunPlan {
-            bundle, training, scalars, batch, recipe, images, validation, reference, before, counts, place, mut state, at, ..
+            bundle,
+            training,
+            scalars,
+            batch,
+            recipe,
+            images,
+            validation,
+            reference,
+            before,
+            counts,
+            place,
+            lock,
+            mut state,
+            mut at,
+            ..
         } = prepared;
         let engine = engine::open(&options.engine)?;
         let held_out = match validation {
@@ -80,17 +96,23 @@ impl Trainer {
             done: at.step,
         });
         let engine_options = EngineOptions { choice: engine.kind(), ..options.engine.clone() };
-        let record = RunRecord::new(reference, engine.describe(), engine_options, training, counts);
-        let folder = match place {
-            Place::Resumed(folder) => folder,
+        let mut record = RunRecord::new(reference, engine.describe(), engine_options, training, counts);
+        let (folder, lock, replaced) = match place {
+            Place::Resumed(folder) => {
+                record.id = RunRecord::read(folder.path())?.id;
+                let replaced = folder.replaced();
+                let lock = lock.map_or_else(|| folder.lock(), Ok)?;
+                (folder, lock, Some(replaced).filter(RunFolder::is_run))
+            }
             Place::New(out) => {
                 let unfinished = RunFolder::new(out.path());
-                write_json(&unfinished.manifest(), true, &bundle.manifest)?;
+                write_sealed_json(&unfinished.manifest(), true, &bundle.manifest)?;
                 record.write(&unfinished)?;
                 run_bundle::keep(&bundle, &unfinished.bundle())?;
-                RunFolder::new(out.commit()?)
+                put_in_place(out, &RunFolder::new(&options.output), lock)?
             }
         };
+        (at.run, at.bundle) = (record.id.clone(), Some(record.bundle.sha256.clone()));
         record.write(&folder)?;
         let (metrics, past) = Metrics::open(&folder.metrics(), at.step, at.validated)?;
         let mut trainer = Trainer {
@@ -111,6 +133,8 @@ impl Trainer {
             checkpoint_every: options.checkpoint_every,
             saved: (at.step, Instant::now()),
             at,
+            replaced,
+            _lock: lock,
         };
         for record in past {
             if let Record::Step(step) = record {
@@ -119,4 +143,17 @@ impl Trainer {
         }
         Ok(trainer)
     }
+}
+
+/// Gives a new run its name, with a lock on it. `old` is the lock on the run that has the name; that stays beside it where it has weights.
+fn put_in_place(out: OutputDir, output: &RunFolder, old: Option<Lock>) -> Result<(RunFolder, Lock, Option<RunFolder>)> {
+    let mut lock = RunFolder::new(out.path()).lock()?;
+    let replaced = output.is_run() && output.has_weights();
+    let kept = output.replaced();
+    let folder = RunFolder::new(out.commit_keeping(replaced.then(|| kept.path()))?);
+    lock.moved_to(folder.lock_path());
+    if let Some(mut old) = old {
+        old.moved_to(kept.lock_path());
+    }
+    Ok((folder, lock, replaced.then_some(kept)))
 }

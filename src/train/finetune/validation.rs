@@ -23,6 +23,7 @@ impl Trainer {
         let best = self.at.best.as_ref().is_none_or(better);
         if best {
             self.save_model(self.folder.best(), &state)?;
+            self.forget_replaced()?;
             self.at.best = Some(Best { step: self.at.step, accuracy: found.accuracy, loss: found.loss });
         }
         self.at.validated = self.at.step;

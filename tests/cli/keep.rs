@@ -1,0 +1,199 @@
+//! What is promised of files: one process for a run, hashes on everything that is read back, the checkpoint before the last, and `--force`.
+
+use crate::finetune::{numbers, record, state, train};
+use crate::support::{Lab, Outcome, names, shared};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+/// Starts a long run in `run` and waits until it has done so many steps.
+fn started(lab: &Lab, more: &[&str], steps: usize) -> Child {
+    let args = [&train("tract", "run", &["--steps", "400", "--log", "jsonl"])[..], more].concat();
+    let mut child = lab.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for line in lines.map_while(Result::ok).filter(|line| line.contains("\"kind\":\"step\"")).take(steps) {
+        drop(line);
+    }
+    child
+}
+
+fn signal(child: &Child, number: i32) {
+    // SAFETY: a signal to a process of our own that has not been waited for.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, number) }, 0);
+}
+
+fn killed(mut child: Child) {
+    signal(&child, libc::SIGKILL);
+    child.wait().unwrap();
+}
+
+#[test]
+fn one_process_at_a_time_has_a_run() {
+    let lab = Lab::new();
+    let child = started(&lab, &["--checkpoint-every", "5"], 12);
+    let who = format!("process {}", child.id());
+    for args in [&["finetune", "--resume", "-o", "run"][..], &train("tract", "run", &["--steps", "4", "--force"])] {
+        lab.run(args).refused(2, &["the run run is in use by", &who]);
+    }
+    // Reading is no harm.
+    lab.run(&["export", "run", "--state", "checkpoint", "-o", "half.onnx"]).ok();
+    killed(child);
+    lab.run(&["finetune", "--resume", "-o", "run"]).ok();
+    lab.run(&train("tract", "whole", &["--steps", "400"])).ok();
+    assert!(state(&lab.path("run")) == state(&lab.path("whole")));
+    assert_eq!(numbers(&lab.path("run")), numbers(&lab.path("whole")));
+    assert_eq!(names(&lab.path("run")), names(&lab.path("whole")));
+}
+
+/// A run that was stopped after step 20, with checkpoints of 10 and 20.
+fn stopped(lab: &Lab) {
+    let child = started(lab, &["--checkpoint-every", "10"], 27);
+    killed(child);
+}
+
+fn flip(path: &Path, byte: usize) {
+    let mut data = std::fs::read(path).unwrap();
+    data[byte] ^= 4;
+    std::fs::write(path, data).unwrap();
+}
+
+#[test]
+fn a_damaged_checkpoint_is_replaced_by_the_one_before_it() {
+    let lab = Lab::new();
+    stopped(&lab);
+    let (last, before) = (lab.path("run/checkpoint.safetensors"), lab.path("run/checkpoint.previous.safetensors"));
+    assert!(last.is_file() && before.is_file());
+    let length = std::fs::metadata(&last).unwrap().len() as usize;
+    flip(&last, length / 2);
+    lab.refuses(&["export", "run", "--state", "checkpoint", "-o", "x.onnx"], 1, &["run/checkpoint.safetensors", "hash"]);
+    let kept = [last.as_path(), &before].map(|p| std::fs::read(p).unwrap());
+    flip(&before, length / 3);
+    lab.run(&["finetune", "--resume", "-o", "run"]).refused(1, &["checkpoint.safetensors", "checkpoint.previous.safetensors", "--force"]);
+    std::fs::write(&before, &kept[1]).unwrap();
+    let outcome = lab.run(&["finetune", "--resume", "-o", "run"]);
+    assert!(outcome.err.contains("the checkpoint before the last"), "{}", outcome.err);
+    outcome.ok();
+    lab.run(&train("tract", "whole", &["--steps", "400"])).ok();
+    assert!(state(&lab.path("run")) == state(&lab.path("whole")));
+    assert_eq!(numbers(&lab.path("run")), numbers(&lab.path("whole")));
+    assert_eq!(names(&lab.path("run")), names(&lab.path("whole")));
+}
+
+#[test]
+fn a_checkpoint_belongs_to_its_run() {
+    let lab = Lab::new();
+    stopped(&lab);
+    std::fs::rename(lab.path("run"), lab.path("other")).unwrap();
+    stopped(&lab);
+    std::fs::remove_file(lab.path("run/checkpoint.previous.safetensors")).unwrap();
+    std::fs::copy(lab.path("other/checkpoint.safetensors"), lab.path("run/checkpoint.safetensors")).unwrap();
+    lab.run(&["finetune", "--resume", "-o", "run"]).refused(1, &["run/checkpoint.safetensors is the checkpoint of another run"]);
+    lab.refuses(&["export", "run", "--state", "checkpoint", "-o", "x.onnx"], 1, &["the checkpoint of another run"]);
+    // Weights of a run of the same bundle, with another rate.
+    for (name, lr) in [("a", "0.01"), ("b", "0.02")] {
+        lab.run(&train("tract", name, &["--steps", "4", "--lr", lr])).ok();
+    }
+    std::fs::copy(lab.path("a/state.safetensors"), lab.path("b/state.safetensors")).unwrap();
+    lab.refuses(&["export", "b", "-o", "x.onnx"], 1, &["b/state.safetensors is not the file that this run wrote"]);
+}
+
+#[test]
+fn force_keeps_a_run_until_the_new_one_has_weights() {
+    let lab = Lab::new();
+    lab.run(&train("tract", "run", &["--steps", "4"])).ok();
+    let old = lab.files();
+    // Killed before its first checkpoint.
+    killed(started(&lab, &["--force"], 3));
+    assert_eq!(record(&lab.path("run.replaced"))["status"], "complete");
+    lab.run(&["export", "run", "-o", "x.onnx"]).refused(2, &["run.replaced"]);
+    let text = lab.run(&train("tract", "run", &["--steps", "4"]));
+    assert!(text.err.contains("the old one again") || text.code == 2, "{text:?}");
+    assert_eq!(lab.files(), old);
+    // Stopped before its first checkpoint, and by an error.
+    let diverging = train("tract", "run", &["--steps", "400", "--lr", "1e30", "--force"]);
+    let text = lab.run(&diverging);
+    assert!(text.code == 1 && text.err.contains("run is the run that was there before"), "{text:?}");
+    assert_eq!(lab.files(), old);
+    // Killed after it.
+    killed(started(&lab, &["--force", "--checkpoint-every", "5"], 12));
+    assert_eq!(names(lab.0.path()), ["run"]);
+    assert!(lab.path("run/checkpoint.safetensors").is_file());
+    // And one that ends.
+    lab.run(&train("tract", "run", &["--steps", "4", "--force"])).ok();
+    assert_eq!(names(lab.0.path()), ["run"]);
+    assert_eq!(lab.files().keys().collect::<Vec<_>>(), old.keys().collect::<Vec<_>>());
+}
+
+/// One bit in any file of a run and its bundle: who reads it refuses with its name.
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let lab = Lab::new();
+    let s = shared();
+    lab.run(&["rewrite", &s.model, "--batch", "4", "--split", "--external-data", "-o", "b"]).ok();
+    let args = ["finetune", "b", "--data", &s.images, "--engine", "tract", "--val-split", "0.25", "--steps", "4", "-o", "run"];
+    lab.run(&args).ok();
+    let mut noticed = 0;
+    for folder in ["b", "run"] {
+        for name in names(&lab.path(folder)) {
+            let file = format!("{folder}/{name}");
+            let path = lab.path(&file);
+            let whole = std::fs::read(&path).unwrap();
+            let commands: &[&[&str]] = match (folder, name.as_str()) {
+                ("run", "metrics.jsonl") => continue,
+                ("run", "best.safetensors") => &[&["export", "run", "--state", "best", "-o", "x.onnx"]],
+                ("run", "state.safetensors" | "run.json" | "manifest.json") => &[&["export", "run", "-o", "x.onnx"]],
+                ("b", "step.onnx") => &[&["inspect", "b", "--memory"]],
+                ("b", "grad.onnx" | "apply.onnx") => &[&["inspect", &file]],
+                ("b", "weights.bin") => &[&["finetune", "b", "--data", &s.images, "--engine", "tract", "--steps", "1", "-o", "new"]],
+                ("b", _) => &[&["export", "b", "-o", "x.onnx"]],
+                _ => panic!("nobody reads {file}"),
+            };
+            // Both ends, the header, and places between.
+            let places = [9, 60, whole.len() / 3, whole.len() - 4];
+            for (turn, &byte) in places.iter().enumerate().filter(|&(_, &b)| b < whole.len()) {
+                let mut data = whole.clone();
+                data[byte] ^= 1 << (turn % 8);
+                std::fs::write(&path, data).unwrap();
+                for command in commands {
+                    let outcome = lab.run(command);
+                    assert_eq!(outcome.code, 1, "{file}, byte {byte}, {command:?}: {outcome:?}");
+                    outcome.refused(1, &[&file]);
+                    noticed += 1;
+                }
+            }
+            std::fs::write(&path, whole).unwrap();
+        }
+    }
+    assert!(noticed > 35, "{noticed}");
+    lab.run(&["export", "run", "-o", "x.onnx"]).ok();
+}
+
+#[test]
+fn sigterm_and_sighup_are_as_ctrl_c() {
+    for number in [libc::SIGTERM, libc::SIGHUP] {
+        let lab = Lab::new();
+        let child = started(&lab, &[], 3);
+        signal(&child, number);
+        let outcome = Outcome::of(child.wait_with_output().unwrap());
+        outcome.refused(143, &["stopped after step", "--resume"]);
+        assert_eq!(record(&lab.path("run"))["status"], "interrupted");
+        assert!(names(&lab.path("run")).iter().all(|name| !name.starts_with('.') && name != "run.lock"));
+    }
+}
+
+/// Files of the version before hashes, made by taking them away.
+#[test]
+fn files_without_hashes_are_read_and_that_is_said() {
+    let lab = Lab::new();
+    let s = shared();
+    lab.run(&["rewrite", &s.model, "--batch", "4", "-o", "b"]).ok();
+    let manifest = lab.path("b/manifest.json");
+    let mut value: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    for field in ["blake3", "sealed", "files"] {
+        assert!(value.as_object_mut().unwrap().remove(field).is_some());
+    }
+    std::fs::write(&manifest, serde_json::to_string_pretty(&value).unwrap()).unwrap();
+    let outcome = lab.run(&["export", "b", "-o", "x.onnx"]);
+    assert_eq!(outcome.err.matches("b/manifest.json has no hash").count(), 1, "{}", outcome.err);
+    outcome.ok();
+}
