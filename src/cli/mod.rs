@@ -4,6 +4,7 @@
 mod channel_attention;
 mod choice;
 mod common_args;
+mod doctor;
 mod engine_args;
 mod eval;
 mod export;
@@ -65,6 +66,7 @@ enum Command {
     Interpolate(interpolate::Args),
     Profile(profile::Args),
     Runtime(runtime::Args),
+    Doctor(doctor::Args),
     New(new::Args),
     Synth(synth::Args),
     Completions(help::completions::Args),
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Interpolate(args) => interpolate::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Runtime(args) => runtime::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),
         Command::Completions(args) => help::completions::run(args),

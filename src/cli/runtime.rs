@@ -4,7 +4,7 @@ use super::engine_args::EngineArgs;
 use super::flags::with_flags;
 use super::output;
 use clap::Subcommand;
-use spgraph::engine::{self, Device};
+use spgraph::engine::{self, Candidate, Device};
 use spgraph::report::{Align, Table};
 
 /// Show which ONNX Runtime libraries were found and which one is used, or install one
@@ -40,30 +40,39 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.json {
         return output::print_json(&candidates);
     }
-    let mut table = Table::new([
-        ("", Align::Left),
-        ("version", Align::Left),
-        ("cuda", Align::Left),
-        ("found by", Align::Left),
-        ("path", Align::Left),
-        ("why", Align::Left),
-    ]);
-    for c in &candidates {
-        table.row([
-            if c.chosen { "*" } else { "" }.to_string(),
-            c.version.clone().unwrap_or_else(|| "?".into()),
-            if c.has_cuda { "yes" } else { "no" }.into(),
-            with_flags(&c.origin.to_string()),
-            c.path.display().to_string(),
-            c.reason.clone(),
-        ]);
-    }
-    let list =
-        if table.is_empty() { "no ONNX Runtime library was found; `spgraph runtime install` gets one\n".into() } else { table.to_string() };
+    let list = libraries(&candidates).unwrap_or_else(|| "no ONNX Runtime library was found; `spgraph runtime install` gets one\n".into());
     let used = match (candidates.iter().any(|c| c.chosen), options.device) {
         (true, _) => "--engine auto uses the library marked *",
         (false, Device::Cpu) => "--engine auto uses tract, which is built in",
         (false, Device::Cuda) => "--device cuda cannot be used: none of these can, and tract computes on the CPU only",
     };
     output::print(&format!("{list}\n{used}\n"))
+}
+
+/// A line for each library; `None` for none.
+pub fn libraries(candidates: &[Candidate]) -> Option<String> {
+    let mut table = Table::new([
+        ("", Align::Left),
+        ("version", Align::Left),
+        ("cuda", Align::Left),
+        ("found by", Align::Left),
+        ("owner", Align::Left),
+        ("sha-256", Align::Left),
+        ("path", Align::Left),
+        ("why", Align::Left),
+    ]);
+    for c in candidates {
+        let hash = c.sha256.as_deref().and_then(|hash| hash.get(..12)).unwrap_or("-");
+        table.row([
+            if c.chosen { "*" } else { "" }.to_string(),
+            c.version.clone().unwrap_or_else(|| "?".into()),
+            if c.has_cuda { "yes" } else { "no" }.into(),
+            with_flags(&c.origin.to_string()),
+            c.owner.as_ref().map_or_else(|| "?".into(), |owner| owner.to_string()),
+            if c.pinned { format!("{hash} (pinned)") } else { hash.to_string() },
+            c.path.display().to_string(),
+            c.reason.clone(),
+        ]);
+    }
+    (!table.is_empty()).then(|| table.to_string())
 }

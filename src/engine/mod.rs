@@ -2,6 +2,7 @@
 //!
 //! [`ENGINES`] is the list of them. Another runtime is a folder with the three traits of [`session`](self) and a row there.
 
+mod machine;
 mod model;
 mod native;
 mod options;
@@ -11,8 +12,9 @@ mod session;
 mod signature;
 mod tract;
 
+pub use self::machine::{Machine, memory_available};
 pub use self::options::{Device, EngineChoice, EngineOptions, Kernels};
-pub use self::ort::{Candidate, Origin, OrtEngine, discover, install};
+pub use self::ort::{Candidate, Origin, OrtEngine, Owner, cache_dir, discover, install};
 pub use self::runtime_graph::{RuntimeGraph, runtime_graph};
 pub use self::session::{Engine, EngineEntry, Opened, Session, Stepper};
 pub use self::signature::{GraphPort, PortDim, Signature, StatePort};

@@ -1,5 +1,6 @@
 //! Reports for people: aligned text tables, what is inside a model, where a training step spends its time and what takes its memory; and pages to look at.
 
+mod doctor;
 mod evaluation;
 mod explanation;
 pub mod html;
@@ -8,6 +9,7 @@ mod memory;
 mod profile;
 mod table;
 
+pub use doctor::{Doctor, Finding, Folder};
 pub use evaluation::{answers_csv, confusion_csv, confusion_plot, evaluation_text};
 pub use explanation::explanation;
 pub use inspection::{HeadInfo, InputInfo, Inspection, OperatorInfo, ParameterInfo, RefusedNode, inspect};

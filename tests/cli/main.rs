@@ -15,6 +15,7 @@ mod interrupt;
 mod invalid_models;
 mod keep;
 mod labels;
+mod libraries;
 mod models;
 mod outputs;
 mod penalties;

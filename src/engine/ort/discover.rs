@@ -2,16 +2,16 @@
 
 use super::super::options::{Device, EngineOptions};
 use super::super::session::Opened;
-use super::super::signature::one_paragraph;
 use super::environment::is_loaded;
 use super::install::cache_dir;
+use super::library::{self, Owner};
+use super::probe::probe;
+use super::python::package_folders;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use serde::Serialize;
-use std::ffi::{CStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// Where a library was found, in the order in which the places are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -23,17 +23,17 @@ pub enum Origin {
     Environment,
     /// The cache that `spgraph runtime install` fills.
     Cache,
-    /// An installed Python package.
-    Python,
     /// The system's library folders.
     System,
+    /// An installed Python package.
+    Python,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Origin::Option => return Field::ORT_LIB.fmt(f),
-            Origin::Environment => "ORT_DYLIB_PATH",
+            Origin::Environment => VARIABLE,
             Origin::Cache => "cache",
             Origin::Python => "Python package",
             Origin::System => "system",
@@ -50,6 +50,12 @@ pub struct Candidate {
     pub origin: Origin,
     /// `1.32.0`; `None` where it could not be learned.
     pub version: Option<String>,
+    /// Who owns the file, and who else may write it.
+    pub owner: Option<Owner>,
+    /// SHA-256 of the file, of those that were considered.
+    pub sha256: Option<String>,
+    /// Whether it is, by its hash, a release that spgraph was tested with.
+    pub pinned: bool,
     /// Whether the CUDA execution provider's library lies beside it.
     pub has_cuda: bool,
     /// At most one candidate is chosen.
@@ -61,29 +67,73 @@ pub struct Candidate {
 /// Lists every library that can be found, at most one of them chosen, best places first. A path given by the options
 /// or by `ORT_DYLIB_PATH` is the only one in question: if it is no good, none is chosen.
 pub fn discover(options: &EngineOptions) -> Vec<Candidate> {
-    let mut candidates: Vec<Candidate> = vec![];
-    let mut add = |origin: Origin, path: PathBuf| {
-        let path = path.canonicalize().unwrap_or(path);
-        if !candidates.iter().any(|c| c.path == path) {
-            let has_cuda = path.parent().is_some_and(|dir| dir.join(CUDA_PROVIDER).is_file());
-            let version = version_in_name(&path);
-            candidates.push(Candidate { path, origin, version, has_cuda, chosen: false, reason: String::new() });
+    let mut candidates = outside_python(options);
+    candidates.add_all(Origin::Python, package_folders());
+    judge(&mut candidates.0, options);
+    candidates.0
+}
+
+/// The same, but Python is only asked for its packages where nothing else can be used.
+pub(super) fn search(options: &EngineOptions) -> Vec<Candidate> {
+    let mut candidates = outside_python(options);
+    judge(&mut candidates.0, options);
+    let settled = candidates.0.iter().any(|c| c.chosen || named(c));
+    if settled { candidates.0 } else { discover(options) }
+}
+
+struct Candidates(Vec<Candidate>);
+
+impl Candidates {
+    fn add(&mut self, origin: Origin, given: PathBuf) {
+        let path = given.canonicalize().unwrap_or(given);
+        if !self.0.iter().any(|c| c.path == path) {
+            self.0.push(Candidate {
+                version: version_in_name(&path),
+                owner: Owner::of(&path),
+                sha256: None,
+                pinned: false,
+                has_cuda: path.parent().is_some_and(|dir| dir.join(CUDA_PROVIDER).is_file()),
+                path,
+                origin,
+                chosen: false,
+                reason: String::new(),
+            });
         }
-    };
+    }
+
+    fn add_all(&mut self, origin: Origin, folders: Vec<PathBuf>) {
+        for path in folders.iter().flat_map(|dir| libraries_in(dir)) {
+            self.add(origin, path);
+        }
+    }
+}
+
+fn outside_python(options: &EngineOptions) -> Candidates {
+    let mut candidates = Candidates(vec![]);
     if let Some(path) = &options.ort_lib {
-        add(Origin::Option, path.clone());
+        candidates.add(Origin::Option, path.clone());
     }
-    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH").filter(|p| !p.is_empty()) {
-        add(Origin::Environment, path.into());
-    }
-    for (origin, dir) in folders() {
-        for path in libraries_in(&dir) {
-            add(origin, path);
+    if let Some(path) = std::env::var_os(VARIABLE).filter(|p| !p.is_empty()) {
+        match Path::new(&path).is_absolute() {
+            true => candidates.add(Origin::Environment, path.into()),
+            // Not made absolute: it would name a file in whatever folder the user happens to be.
+            false => candidates.0.push(Candidate::relative(path.into())),
         }
     }
-    judge(&mut candidates, options);
+    candidates.add_all(Origin::Cache, cache_dir().into_iter().collect());
+    candidates.add_all(Origin::System, system_folders());
     candidates
 }
+
+impl Candidate {
+    fn relative(path: PathBuf) -> Self {
+        let (origin, reason) = (Origin::Environment, String::new());
+        Candidate { path, origin, version: None, owner: None, sha256: None, pinned: false, has_cuda: false, chosen: false, reason }
+    }
+}
+
+/// Names the library to use.
+const VARIABLE: &str = "ORT_DYLIB_PATH";
 
 /// The chosen candidate; an error when a path that was given by name is no good.
 pub(super) fn choose(candidates: &[Candidate]) -> Result<Option<&Candidate>> {
@@ -140,6 +190,7 @@ fn named(candidate: &Candidate) -> bool {
 fn judge(candidates: &mut [Candidate], options: &EngineOptions) {
     let named_first = candidates.first().filter(|c| named(c)).map(|c| c.origin);
     let mut chosen = false;
+    let mut passed = String::new();
     for (at, candidate) in candidates.iter_mut().enumerate() {
         if chosen {
             candidate.reason = "a library from an earlier place is used".into();
@@ -147,13 +198,16 @@ fn judge(candidates: &mut [Candidate], options: &EngineOptions) {
             candidate.reason = format!("{origin} names the library to use");
         } else {
             match refusal(candidate, options) {
-                Some(reason) => candidate.reason = reason,
+                Some(reason) => {
+                    passed.push_str(&format!("; not {}: {reason}", candidate.path.display()));
+                    candidate.reason = reason;
+                }
                 None => {
                     chosen = true;
                     candidate.chosen = true;
                     candidate.reason = match named_first {
                         Some(origin) => format!("{origin} names it"),
-                        None => "the first that can be used".into(),
+                        None => format!("the first that can be used{passed}"),
                     };
                 }
             }
@@ -161,20 +215,43 @@ fn judge(candidates: &mut [Candidate], options: &EngineOptions) {
     }
 }
 
-/// Why the candidate cannot be used, if so. Learns its version on the way.
+/// Why the candidate cannot be used, if so. Learns its hash and its version on the way.
 fn refusal(candidate: &mut Candidate, options: &EngineOptions) -> Option<String> {
+    if !candidate.path.is_absolute() {
+        return Some("the path is relative, and would name another file in another folder; give it from the root on".into());
+    }
     if !candidate.path.is_file() {
         return Some("there is no such file".into());
     }
-    if let Err(reason) = check_header(&candidate.path) {
+    // Whoever names a library vouches for it.
+    if !named(candidate)
+        && let Some(why) = candidate.owner.as_ref().and_then(Owner::distrust)
+    {
+        return Some(why);
+    }
+    if let Err(reason) = library::check_format(&candidate.path) {
         return Some(reason);
     }
-    // A second ONNX Runtime in one process is asking for trouble, so once one is loaded no other is opened.
-    if !is_loaded() || candidate.version.is_none() {
-        match version_by_loading(&candidate.path) {
+    let hash = match library::sha256(&candidate.path) {
+        Ok(hash) => hash,
+        Err(e) => return Some(format!("it cannot be read: {e}")),
+    };
+    let pinned = library::pinned_version(&hash);
+    candidate.pinned = pinned.is_some();
+    candidate.sha256 = Some(hash);
+    if candidate.origin == Origin::Cache && !candidate.pinned {
+        return Some(
+            "it is not what `spgraph runtime install` put there: its hash is another. Delete its folder and install it again".into(),
+        );
+    }
+    match pinned {
+        Some(version) => candidate.version = Some(version.into()),
+        // A second ONNX Runtime in one process is asking for trouble, so once one is loaded no other is opened.
+        None if is_loaded() && candidate.version.is_some() => {}
+        None => match probe(&candidate.path) {
             Ok(version) => candidate.version = Some(version),
             Err(reason) => return Some(reason),
-        }
+        },
     }
     let version = candidate.version.as_deref().unwrap_or_default();
     let (major, minor) = match major_minor(version) {
@@ -218,13 +295,8 @@ fn libraries_in(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Folders to look into, absolute ones only: a bare name would leave the choice to the dynamic linker.
-fn folders() -> Vec<(Origin, PathBuf)> {
-    let mut folders = vec![];
-    if let Some(dir) = cache_dir() {
-        folders.push((Origin::Cache, dir));
-    }
-    folders.extend(python_folders().into_iter().map(|dir| (Origin::Python, dir)));
+/// The system's folders of libraries, absolute ones only: a bare name would leave the choice to the dynamic linker.
+fn system_folders() -> Vec<PathBuf> {
     let mut system: Vec<PathBuf> = std::env::var_os("LD_LIBRARY_PATH").map(|v| std::env::split_paths(&v).collect()).unwrap_or_default();
     for base in ["/usr/local", "/usr", ""] {
         system.push(format!("{base}/lib").into());
@@ -233,55 +305,7 @@ fn folders() -> Vec<(Origin, PathBuf)> {
     }
     system.push("/opt/onnxruntime/lib".into());
     system.push("/opt/homebrew/lib".into());
-    folders.extend(system.into_iter().filter(|dir| dir.is_absolute()).map(|dir| (Origin::System, dir)));
-    folders
-}
-
-/// The library folders of the `onnxruntime` packages (any build of it) of the active virtual environment and of `python3`.
-fn python_folders() -> Vec<PathBuf> {
-    let mut pythons: Vec<OsString> = vec![];
-    if let Some(environment) = std::env::var_os("VIRTUAL_ENV").filter(|v| !v.is_empty()) {
-        pythons.push(Path::new(&environment).join("bin/python").into());
-    }
-    pythons.push("python3".into());
-    let mut folders = vec![];
-    for python in pythons {
-        // find_spec of a top-level package imports nothing.
-        let script =
-            "import importlib.util as u\ns = u.find_spec('onnxruntime')\nfor p in (s and s.submodule_search_locations or []): print(p)";
-        let output = Command::new(&python).args(["-c", script]).stdin(Stdio::null()).stderr(Stdio::null()).output();
-        let Ok(output) = output else { continue };
-        for line in String::from_utf8_lossy(&output.stdout).lines().filter(|l| !l.is_empty()) {
-            let dir = Path::new(line).join("capi");
-            if !folders.contains(&dir) {
-                folders.push(dir);
-            }
-        }
-    }
-    folders
-}
-
-/// Whether the file begins as a library for this machine does, before anything of it is loaded.
-fn check_header(path: &Path) -> Result<(), String> {
-    use std::io::Read;
-    let mut header = [0u8; 20];
-    let read = std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut header));
-    if !cfg!(target_os = "linux") {
-        return read.map_err(|e| format!("it cannot be read: {e}"));
-    }
-    if read.is_err() || header[..4] != *b"\x7fELF" {
-        return Err("it is no library (no ELF file)".into());
-    }
-    let machine = u16::from_le_bytes([header[18], header[19]]);
-    let own = match std::env::consts::ARCH {
-        "x86_64" => 62,
-        "aarch64" => 183,
-        _ => machine,
-    };
-    if machine != own {
-        return Err(format!("it is a library for another processor than this machine's {}", std::env::consts::ARCH));
-    }
-    Ok(())
+    system.into_iter().filter(|dir| dir.is_absolute()).collect()
 }
 
 /// `1.32.0` out of `libonnxruntime.so.1.32.0` or `libonnxruntime.1.32.0.dylib`.
@@ -295,33 +319,6 @@ fn version_in_name(path: &Path) -> Option<String> {
 fn major_minor(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-/// Loads the library and asks for its version.
-fn version_by_loading(path: &Path) -> Result<String, String> {
-    // SAFETY: loading runs the library's initializers. The file is an ELF library for this machine, and is named as
-    // ONNX Runtime or was given as such by the user, whose choice of native code to run it is.
-    let library =
-        unsafe { libloading::Library::new(path) }.map_err(|e| format!("it cannot be loaded: {}", one_paragraph(&e.to_string())))?;
-    // SAFETY: `OrtGetApiBase` has had this signature in every release of ONNX Runtime.
-    let base = unsafe { library.get::<unsafe extern "system" fn() -> *const ::ort::sys::OrtApiBase>(b"OrtGetApiBase\0") };
-    let version = match base {
-        Err(_) => Err("it is not ONNX Runtime (it has no function OrtGetApiBase)".to_string()),
-        Ok(get) => {
-            // SAFETY: a plain getter of a static table, without arguments.
-            let base = unsafe { get() };
-            if base.is_null() {
-                Err("it gives no OrtApiBase".to_string())
-            } else {
-                // SAFETY: not null, and the library stays loaded; the string is a static one.
-                let text = unsafe { CStr::from_ptr(((*base).GetVersionString)()) };
-                Ok(text.to_string_lossy().into_owned())
-            }
-        }
-    };
-    // Most likely it is loaded for good in a moment; and unloading a runtime that may have started threads is unsafe.
-    std::mem::forget(library);
-    version
 }
 
 #[cfg(test)]
@@ -368,14 +365,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn an_old_library_is_named_and_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let old = Candidate {
-            path: dir.path().join("libonnxruntime.so.1.19.2"),
-            origin: Origin::System,
-            version: None,
-            has_cuda: false,
-            chosen: false,
-            reason: String::new(),
-        };
+        let old = Candidate { origin: Origin::System, ..Candidate::relative(dir.path().join("libonnxruntime.so.1.19.2")) };
         assert_eq!(version_in_name(&old.path).as_deref().and_then(major_minor), Some((1, 19)));
         assert!((1, 19) < (1, ::ort::MINOR_VERSION) && (1, 32) > (1, ::ort::MINOR_VERSION));
     }

@@ -29,10 +29,22 @@ pub(super) fn is_loaded() -> bool {
     loaded().is_some()
 }
 
+/// Turns off what ONNX Runtime tells its maker: from 1.32 on its builds for Linux write an identity of the machine below the home folder
+/// and send events, unless the environment says otherwise when the library is loaded.
+pub(super) fn disable_telemetry() {
+    const VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
+    if std::env::var_os(VARIABLE).is_none_or(|value| value != "1") {
+        // SAFETY: other threads that read the environment through Rust's library are kept out by its lock. One that reads it by C's
+        // `getenv` at this moment is not; a program with such threads sets the variable before it starts them.
+        unsafe { std::env::set_var(VARIABLE, "1") };
+    }
+}
+
 /// The environment of the library at `path`, which is loaded where none is yet.
 pub(super) fn environment(path: &Path) -> Result<Environment> {
     let mut loaded = loaded();
     if loaded.is_none() {
+        disable_telemetry();
         let builder = ::ort::init_from(path).map_err(|e| {
             Error::engine(format!(
                 "the ONNX Runtime library {} cannot be loaded: {}. Get another with `spgraph runtime install`",

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The ONNX Runtime release that is installed, and tested with.
-const PINNED_VERSION: &str = "1.32.0";
+pub(super) const PINNED_VERSION: &str = "1.32.0";
 
 /// What the installed library is called.
 fn library_name() -> String {

@@ -4,11 +4,15 @@ mod discover;
 mod environment;
 mod explain;
 mod install;
+mod library;
+mod probe;
+mod python;
 mod stepper;
 mod values;
 
 pub use self::discover::{Candidate, Origin, discover};
-pub use self::install::install;
+pub use self::install::{cache_dir, install};
+pub use self::library::Owner;
 
 use self::environment::{environment, preload_cuda_libraries};
 use self::explain::explain;
@@ -31,6 +35,7 @@ use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionB
 use prost::Message;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// ONNX Runtime's row in the table of engines: it is there where a library of it is found that can be used.
 pub(super) const ENTRY: EngineEntry = EngineEntry {
@@ -39,7 +44,7 @@ pub(super) const ENTRY: EngineEntry = EngineEntry {
     devices: &[Device::Cpu, Device::Cuda],
     native_kernels: &[Device::Cpu],
     open: |options, _| {
-        let candidates = discover(options);
+        let candidates = discover::search(options);
         Ok(match discover::choose(&candidates)? {
             Some(candidate) => Opened::Ready(Box::new(OrtEngine::new(candidate, options)?)),
             None => discover::absent(&candidates, options),
@@ -71,7 +76,7 @@ impl OrtEngine {
             version: candidate.version.clone().unwrap_or_else(|| "of unknown version".into()),
             why: match candidate.origin {
                 Origin::Option | Origin::Environment => format!("named by {}", candidate.origin),
-                place => format!("the first that can be used (found by: {place})"),
+                place => format!("found by: {place}; {}", candidate.reason),
             },
             device: options.device,
             threads: options.threads,
@@ -151,7 +156,12 @@ impl OrtEngine {
                 }
             }
         };
-        let session = commit().map_err(|e| explain("load", &signature.model, &e))?;
+        let session = {
+            // ONNX Runtime keeps the domains of all sessions' operators in one table, without a lock of its own.
+            let _one_at_a_time = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+            commit()
+        };
+        let session = session.map_err(|e| explain("load", &signature.model, &e))?;
         Ok((session, signature, native.map(|(.., in_place)| in_place).unwrap_or_default()))
     }
 
@@ -163,6 +173,9 @@ impl OrtEngine {
         OrtStepper::new(session, signature, map, in_place, start, self.device).map_err(|e| explain("prepare the state of", &name, &e))
     }
 }
+
+/// Held while a session is made.
+static LOADING: Mutex<()> = Mutex::new(());
 
 /// Pairs of a graph input and an output that may share a buffer.
 type SharedBuffers = Vec<(String, String)>;

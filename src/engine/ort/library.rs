@@ -1,0 +1,180 @@
+//! What can be known of a library file before it is loaded: whose it is, whether it is whole and for this machine, and whether it is a
+//! release that spgraph was tested with.
+
+use super::install::PINNED_VERSION;
+use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_LOAD};
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::{LittleEndian, ReadCache};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// SHA-256 of ONNX Runtime's library in the releases that spgraph was tested with, and their version.
+const PINNED: [(&str, &str); 2] = [
+    ("6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f", PINNED_VERSION),
+    ("49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a", PINNED_VERSION),
+];
+
+/// The version of a library with that hash, where it is one of the pinned ones.
+pub(super) fn pinned_version(sha256: &str) -> Option<&'static str> {
+    PINNED.iter().find(|(hash, _)| *hash == sha256).map(|(_, version)| *version)
+}
+
+/// SHA-256 of the file, in hexadecimal.
+pub(super) fn sha256(path: &Path) -> io::Result<String> {
+    let (mut file, mut hash, mut part) = (File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut part) {
+            Ok(0) => break,
+            Ok(n) => hash.update(part.get(..n).unwrap_or_default()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Whose a file is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// Number of the user.
+    pub uid: u32,
+    /// Whether everybody may write the file or put another into its folder.
+    pub writable_by_all: bool,
+}
+
+impl Owner {
+    #[cfg(unix)]
+    pub(super) fn of(path: &Path) -> Option<Owner> {
+        use std::os::unix::fs::MetadataExt;
+        const ALL: u32 = 0o002;
+        const STICKY: u32 = 0o1000;
+        let (file, folder) = (path.metadata().ok()?, path.parent()?.metadata().ok()?);
+        let open = |mode: u32| mode & ALL != 0 && mode & STICKY == 0;
+        Some(Owner { uid: file.uid(), writable_by_all: open(file.mode()) || open(folder.mode()) })
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn of(_: &Path) -> Option<Owner> {
+        None
+    }
+
+    /// Why a library of this owner is not loaded unless its user names it.
+    pub(super) fn distrust(&self) -> Option<String> {
+        if self.writable_by_all {
+            return Some("everybody may change it or its folder; it is used only where it is named".into());
+        }
+        let own = current_user();
+        (self.uid != 0 && Some(self.uid) != own).then(|| format!("it belongs to {self}, another user; it is used only where it is named"))
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.uid {
+            0 => f.write_str("root"),
+            uid if Some(uid) == current_user() => f.write_str("you"),
+            uid => write!(f, "user {uid}"),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn current_user() -> Option<u32> {
+    Some(rustix::process::geteuid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn current_user() -> Option<u32> {
+    None
+}
+
+/// Whether the file is a whole library for this machine. A file that ends early would end the process: its missing pages are mapped, and
+/// touching one is a bus error.
+pub(super) fn check_format(path: &Path) -> Result<(), String> {
+    let file = File::open(path).map_err(|e| format!("it cannot be read: {e}"))?;
+    if !cfg!(target_os = "linux") {
+        return Ok(());
+    }
+    let size = file.metadata().map_err(|e| format!("it cannot be read: {e}"))?.len();
+    let data = ReadCache::new(file);
+    let none = |what: &str| format!("it is no library ({what})");
+    let header = FileHeader64::<LittleEndian>::parse(&data).map_err(|_| none("no ELF file of 64 bits"))?;
+    let endian = header.endian().map_err(|_| none("no little-endian ELF file"))?;
+    let machine = header.e_machine(endian);
+    let own = match std::env::consts::ARCH {
+        "x86_64" => EM_X86_64,
+        "aarch64" => EM_AARCH64,
+        _ => machine,
+    };
+    if machine != own {
+        return Err(format!("it is a library for another processor than this machine's {}", std::env::consts::ARCH));
+    }
+    let segments = header.program_headers(endian, &data).map_err(|_| none("its table of segments is damaged or missing"))?;
+    let loaded: Vec<_> = segments.iter().filter(|s| s.p_type(endian) == PT_LOAD).collect();
+    if loaded.is_empty() {
+        return Err(none("nothing of it would be loaded"));
+    }
+    let end = |s: &&object::elf::ProgramHeader64<LittleEndian>| s.p_offset(endian).checked_add(s.p_filesz(endian));
+    if loaded.iter().any(|s| end(s).is_none_or(|end| end > size)) {
+        return Err(format!("it ends early, after {size} bytes: it was cut off on its way here. Get it again"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A library that is there wherever tests run: the one that this program needs itself.
+    #[cfg(target_os = "linux")]
+    fn some_library() -> std::path::PathBuf {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.lines().filter_map(|l| l.split_whitespace().nth(5)).find(|p| p.contains("libc.so")).unwrap().into()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_library_that_was_cut_off_is_told_from_a_whole_one() {
+        let path = some_library();
+        check_format(&path).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let cut = dir.path().join("libonnxruntime.so");
+        for keep in [0, 3, 40, 63, 64, 100, 1000, whole.len() / 4, whole.len() / 2] {
+            std::fs::write(&cut, &whole[..keep]).unwrap();
+            assert!(check_format(&cut).is_err(), "{keep} of {} bytes", whole.len());
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_library_for_another_processor_is_named_as_such() {
+        let mut other = std::fs::read(some_library()).unwrap();
+        // e_machine: SPARC.
+        other[18..20].copy_from_slice(&43u16.to_le_bytes());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("libonnxruntime.so");
+        std::fs::write(&path, &other).unwrap();
+        assert!(check_format(&path).unwrap_err().contains("another processor"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_everybody_may_change_is_not_trusted() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("libonnxruntime.so");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(Owner::of(&path).unwrap().distrust(), None);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(Owner::of(&path).unwrap().distrust().unwrap().contains("everybody"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(Owner::of(&path).unwrap().distrust().is_some());
+        assert!(Owner { uid: u32::MAX - 7, writable_by_all: false }.distrust().unwrap().contains("another user"));
+    }
+}

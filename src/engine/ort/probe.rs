@@ -1,0 +1,178 @@
+//! Loads a library in a child process first: one that is damaged, or is something else under ONNX Runtime's name, may end the process that
+//! loads it or never return.
+
+use super::super::signature::one_paragraph;
+use std::ffi::CStr;
+use std::path::Path;
+
+/// What the library at `path` says its version is, or why it cannot be loaded.
+#[cfg(target_os = "linux")]
+pub(super) fn probe(path: &Path) -> Result<String, String> {
+    child::ask(|| version_by_loading(path))
+}
+
+/// What the library at `path` says its version is, or why it cannot be loaded.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn probe(path: &Path) -> Result<String, String> {
+    version_by_loading(path)
+}
+
+/// Loads the library, for good, and asks for its version.
+fn version_by_loading(path: &Path) -> Result<String, String> {
+    // SAFETY: loading runs the library's initializers. The file is a library for this machine, and is named as
+    // ONNX Runtime or was given as such by the user, whose choice of native code to run it is.
+    let library =
+        unsafe { libloading::Library::new(path) }.map_err(|e| format!("it cannot be loaded: {}", one_paragraph(&e.to_string())))?;
+    // SAFETY: `OrtGetApiBase` has had this signature in every release of ONNX Runtime.
+    let base = unsafe { library.get::<unsafe extern "system" fn() -> *const ::ort::sys::OrtApiBase>(b"OrtGetApiBase\0") };
+    let version = match base {
+        Err(_) => Err("it is not ONNX Runtime (it has no function OrtGetApiBase)".to_string()),
+        Ok(get) => {
+            // SAFETY: a plain getter of a static table, without arguments.
+            let base = unsafe { get() };
+            if base.is_null() {
+                Err("it gives no OrtApiBase".to_string())
+            } else {
+                // SAFETY: not null, and the library stays loaded; the string is a static one.
+                let text = unsafe { CStr::from_ptr(((*base).GetVersionString)()) };
+                Ok(text.to_string_lossy().into_owned())
+            }
+        }
+    };
+    // Unloading a runtime that may have started threads is unsafe.
+    std::mem::forget(library);
+    version
+}
+
+#[cfg(target_os = "linux")]
+mod child {
+    use std::fs::File;
+    use std::io::{ErrorKind, Read, Write};
+    use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+    use std::time::{Duration, Instant};
+
+    /// How long a library may take to load.
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    /// What `work` gives, done in a child process that may die or hang.
+    pub(super) fn ask(work: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
+        let cannot = |e: rustix::io::Errno| format!("it cannot be tried in a process of its own: {e}");
+        let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(cannot)?;
+        // SAFETY: the child has this thread alone. The C library makes its allocator and its loader usable in it, nothing else is used, and
+        // it leaves by `_exit`, which runs nothing that belongs to the parent.
+        match unsafe { libc::fork() } {
+            -1 => Err(format!("it cannot be tried in a process of its own: {}", std::io::Error::last_os_error())),
+            0 => {
+                drop(from);
+                be_quiet();
+                let (mark, text) = match work() {
+                    Ok(version) => (b'+', version),
+                    Err(reason) => (b'-', reason),
+                };
+                let _ = File::from(to).write_all(&[&[mark], text.as_bytes()].concat());
+                // SAFETY: ends the child at once.
+                unsafe { libc::_exit(0) }
+            }
+            pid => {
+                drop(to);
+                let answer = read_within(from, Instant::now() + LIMIT);
+                // SAFETY: `pid` is a child that has not been waited for, so the number is still its own.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+                let status = wait(pid);
+                match answer {
+                    None => Err(format!("it did not load within {} seconds", LIMIT.as_secs())),
+                    Some(answer) => match answer.split_first() {
+                        Some((b'+', version)) => Ok(String::from_utf8_lossy(version).into_owned()),
+                        Some((_, reason)) => Err(String::from_utf8_lossy(reason).into_owned()),
+                        None => Err(format!("loading it ends the process{}", cause(status))),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Neither output nor a core file of a library that fails, nor a word to its maker.
+    fn be_quiet() {
+        super::super::environment::disable_telemetry();
+        let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+        if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+            for stream in 0..3 {
+                // SAFETY: both are descriptors of this process; the standard streams belong to nobody else in the child.
+                unsafe { libc::dup2(null.as_raw_fd(), stream) };
+            }
+        }
+    }
+
+    /// All that the child writes; `None` where it takes longer than that.
+    fn read_within(from: OwnedFd, end: Instant) -> Option<Vec<u8>> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut file = File::from(from);
+        let (mut answer, mut part) = (vec![], [0; 1024]);
+        loop {
+            let left = end.checked_duration_since(Instant::now())?;
+            let left = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
+            let ready = poll(&mut [PollFd::from_borrowed_fd(file.as_fd(), PollFlags::IN)], Some(&left));
+            match ready {
+                Ok(0) => return None,
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) | Err(_) => {}
+            }
+            match file.read(&mut part) {
+                Ok(0) => return Some(answer),
+                Ok(n) => answer.extend_from_slice(part.get(..n)?),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Some(answer),
+            }
+        }
+    }
+
+    fn wait(pid: libc::pid_t) -> i32 {
+        let mut status = 0;
+        // SAFETY: a child of this process that nobody else waits for, and a place for its status.
+        while unsafe { libc::waitpid(pid, &mut status, 0) } == -1 && std::io::Error::last_os_error().kind() == ErrorKind::Interrupted {}
+        status
+    }
+
+    fn cause(status: i32) -> String {
+        match libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)) {
+            Some(libc::SIGSEGV) => ": it touches memory that is not there (SIGSEGV)".into(),
+            Some(libc::SIGBUS) => ": a part of its file is missing (SIGBUS)".into(),
+            Some(libc::SIGABRT) => ": it gives up (SIGABRT)".into(),
+            Some(libc::SIGILL) => ": it has instructions that this processor lacks (SIGILL)".into(),
+            // The parent's own signal, to a child that had closed its side and gone on.
+            Some(libc::SIGKILL) | None => String::new(),
+            Some(signal) => format!(" (signal {signal})"),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn answers_and_reasons_come_back() {
+            assert_eq!(ask(|| Ok("1.32.0".into())), Ok("1.32.0".to_string()));
+            assert_eq!(ask(|| Err("no function".into())), Err("no function".to_string()));
+        }
+
+        #[test]
+        fn a_child_that_dies_or_hangs_is_an_answer() {
+            // SAFETY: sends a signal to the child itself.
+            let died = ask(|| unsafe {
+                libc::raise(libc::SIGSEGV);
+                libc::_exit(3)
+            });
+            assert!(died.unwrap_err().contains("SIGSEGV"));
+            // SAFETY: ends the child itself.
+            let left = ask(|| unsafe { libc::_exit(0) });
+            assert_eq!(left, Err("loading it ends the process".to_string()));
+            let start = Instant::now();
+            let hung = ask(|| {
+                std::thread::sleep(Duration::from_secs(60));
+                Ok(String::new())
+            });
+            assert!(hung.unwrap_err().contains("2 seconds") && start.elapsed() < Duration::from_secs(10));
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! ONNX Runtime in Python's packages. Nothing of a package is imported, and nothing that lies in the current folder is run.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Asks where a package lies, without importing it; user packages, which isolation leaves out, are looked through too.
+const SCRIPT: &str = "import importlib.machinery as m, site, sys\n\
+                      s = m.PathFinder.find_spec('onnxruntime', sys.path + [site.getusersitepackages()])\n\
+                      for p in (s and s.submodule_search_locations or []): print(p)";
+
+/// The library folders of the `onnxruntime` packages (any build of it) of the active virtual environment and of `python3`.
+pub(super) fn package_folders() -> Vec<PathBuf> {
+    let mut folders = in_virtual_environment();
+    for dir in of_python3() {
+        if !folders.contains(&dir) {
+            folders.push(dir);
+        }
+    }
+    folders
+}
+
+/// By looking, for what an environment is made of is known.
+fn in_virtual_environment() -> Vec<PathBuf> {
+    let environment = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let Some(environment) = environment else { return vec![] };
+    let mut places = vec![environment.join("Lib/site-packages")];
+    if let Ok(versions) = environment.join("lib").read_dir() {
+        let mut versions: Vec<PathBuf> = versions.filter_map(|e| Some(e.ok()?.path().join("site-packages"))).collect();
+        versions.sort();
+        places.extend(versions);
+    }
+    places.into_iter().map(|dir| dir.join("onnxruntime/capi")).filter(|dir| dir.is_dir()).collect()
+}
+
+fn of_python3() -> Vec<PathBuf> {
+    // Python puts the current folder before all others where it is not isolated; managers of versions read files there.
+    let (Some(python), Ok(empty)) = (in_path("python3"), tempfile::tempdir()) else { return vec![] };
+    let output =
+        Command::new(python).args(["-I", "-c", SCRIPT]).current_dir(empty.path()).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let Ok(output) = output else { return vec![] };
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    lines.lines().map(|line| Path::new(line).join("capi")).filter(|dir| dir.is_absolute()).collect()
+}
+
+/// The program of that name in `PATH`, whose relative entries would find it in the current folder.
+pub(super) fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
