@@ -17,8 +17,10 @@ fn eight_threads_make_a_thousand_sessions() {
     let (_work, bundle) = shared::bundle("basic.bn.onnx", &Options { batch: BatchSize::Fixed(1), ..Options::default() });
     let model = bundle.eval();
     let options = EngineOptions { choice: EngineChoice::Ort, threads: Some(1), kernels: Kernels::Native, ..Default::default() };
+    let together = std::sync::Barrier::new(THREADS);
     let run = |rounds: usize| -> Vec<Vec<f64>> {
         let engine = engine::open(&options).unwrap();
+        together.wait();
         let state = spgraph::bundle::start_state(&bundle).unwrap();
         (0..rounds)
             .map(|_| {

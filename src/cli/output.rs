@@ -50,13 +50,14 @@ pub fn print_agreement(agreement: &Agreement) -> anyhow::Result<()> {
     print(&format!("checked against the run's network on {images}: {}\n{}", engines.join(", "), with_flags(&absent)))
 }
 
-/// `812 B`, `6.8 kB`, `1.11 MB`, `102.4 MB`.
+/// `812 B`, `6.8 kB`, `1.11 MB`, `102.4 MB`, `25.3 GB`.
 pub fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
         1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         1_000_000..100_000_000 => format!("{:.2} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+        100_000_000..10_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }
 

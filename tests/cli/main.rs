@@ -6,6 +6,7 @@ mod bad_models;
 mod continuing;
 mod conventions;
 mod device;
+mod doctor;
 mod evaluate;
 mod finetune;
 mod fisher;

@@ -217,7 +217,7 @@ fn judge(candidates: &mut [Candidate], options: &EngineOptions) {
 
 /// Why the candidate cannot be used, if so. Learns its hash and its version on the way.
 fn refusal(candidate: &mut Candidate, options: &EngineOptions) -> Option<String> {
-    if !candidate.path.is_absolute() {
+    if candidate.origin == Origin::Environment && !candidate.path.is_absolute() {
         return Some("the path is relative, and would name another file in another folder; give it from the root on".into());
     }
     if !candidate.path.is_file() {

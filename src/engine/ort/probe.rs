@@ -8,6 +8,8 @@ use std::path::Path;
 /// What the library at `path` says its version is, or why it cannot be loaded.
 #[cfg(target_os = "linux")]
 pub(super) fn probe(path: &Path) -> Result<String, String> {
+    // Before the fork, for Rust's lock of the environment may be held by another thread, which the child does not have.
+    super::environment::disable_telemetry();
     child::ask(|| version_by_loading(path))
 }
 
@@ -91,9 +93,8 @@ mod child {
         }
     }
 
-    /// Neither output nor a core file of a library that fails, nor a word to its maker.
+    /// Neither output nor a core file of a library that fails.
     fn be_quiet() {
-        super::super::environment::disable_telemetry();
         let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
         if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
@@ -158,8 +159,9 @@ mod child {
 
         #[test]
         fn a_child_that_dies_or_hangs_is_an_answer() {
-            // SAFETY: sends a signal to the child itself.
+            // SAFETY: sends a signal to the child itself, without the handler that Rust has for it.
             let died = ask(|| unsafe {
+                libc::signal(libc::SIGSEGV, libc::SIG_DFL);
                 libc::raise(libc::SIGSEGV);
                 libc::_exit(3)
             });
