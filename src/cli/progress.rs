@@ -4,7 +4,7 @@
 use super::output::{self, percent};
 use super::talk::{self, Log};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use spgraph::train::{Outline, Progress, Record, Silent, StepRecord, ValidationRecord};
+use spgraph::train::{EpochRecord, Outline, Progress, Record, Silent, StepRecord, ValidationRecord};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -60,6 +60,10 @@ impl JsonLines {
 impl Progress for JsonLines {
     fn step(&mut self, record: &StepRecord) {
         JsonLines::push(&Record::Step(record.clone()));
+    }
+
+    fn epoch(&mut self, record: &EpochRecord) {
+        JsonLines::push(&Record::Epoch(record.clone()));
     }
 
     fn validation(&mut self, record: &ValidationRecord) {
@@ -147,6 +151,7 @@ impl Progress for Display {
             "data    {} images of {} classes{validation}; {} steps of {} images, {} per epoch",
             o.images, o.classes, o.steps, o.batch, o.steps_per_epoch
         ));
+        self.say(&format!("rate    {}", o.rate));
         if o.done > 0 {
             self.say(&format!("resume  after step {}", o.done));
         }

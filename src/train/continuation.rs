@@ -5,9 +5,9 @@
 //! remembers the old lengths, so that the whole can be repeated bit for bit.
 
 use super::checkpoint::{Checkpoint, Resumed, read_last, read_state};
+use super::length::{Length, Stretch};
 use super::options::Training;
 use super::run::{RunRecord, Status};
-use super::schedule::{Length, Stretch};
 use crate::bundle::manifest::{Manifest, Role};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -56,6 +56,7 @@ fn sum(a: Length, b: Length, per_epoch: usize) -> Length {
 
 fn shown(length: Length) -> String {
     match length {
+        Length::Auto => "as many epochs as its images ask for".into(),
         Length::Epochs(1) => "1 epoch".into(),
         Length::Epochs(n) => format!("{n} epochs"),
         Length::Steps(1) => "1 step".into(),
@@ -109,15 +110,14 @@ pub(super) fn continued(asked: &Asked) -> Result<(Training, Option<String>)> {
         let head = old.head_steps(per_epoch);
         (next.head_first, next.length) = (head, Length::Steps(total));
     }
-    let head = next.head_steps(per_epoch);
-    let factor = |training: &Training, step: u64| training.lr_factor(step, training.total_at(step, per_epoch), head);
+    let factor = |training: &Training, step: u64| training.lr_factor(step, training.total_at(step, per_epoch), per_epoch);
     next.earlier = old.earlier.clone();
     let same = (0..done).all(|step| factor(old, step) == factor(&next, step));
     if !same || !done.is_multiple_of(per_epoch.max(1) as u64) {
         next.earlier.push(Stretch { until: done, length: old.length });
     }
     let rate = |training: &Training, step: u64| lr * factor(training, step);
-    let schedule = serde_json::to_value(next.schedule).ok().and_then(|name| name.as_str().map(str::to_string)).unwrap_or_default();
+    let schedule = next.schedule.to_string();
     let last = done.checked_sub(1).map_or(String::new(), |step| format!(", after {:.3e} in the last one", rate(old, step)));
     let note = format!(
         "the run is {} long now, where it was {}. From here on the learning rate follows the schedule ({schedule}) over the new length: {:.3e} in step {}{last}, and \

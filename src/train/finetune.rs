@@ -1,11 +1,13 @@
 //! The training loop.
 
+mod recording;
 mod saving;
 mod start;
 mod validation;
 
 use super::checkpoint::Checkpoint;
 use super::classifier::Classifier;
+use super::early_stopping::Patience;
 use super::head_first;
 use super::metrics::{Metrics, Record, StepRecord};
 use super::options::FinetuneOptions;
@@ -14,6 +16,7 @@ use super::run::{RunRecord, RunResult, Status};
 use super::scalars::Scalars;
 use super::setup::prepare;
 use super::step::TrainingStep;
+use super::watch::Watch;
 use crate::bundle::{Bundle, Setting};
 use crate::data::{Batch, ImageDataset, Loader};
 use crate::engine::Engine;
@@ -69,6 +72,11 @@ struct Trainer {
     head_steps: u64,
     /// The last epoch's steps.
     recent: VecDeque<StepRecord>,
+    watch: Watch,
+    patience: Patience,
+    /// The step of the last [`EpochRecord`], and of the last one with a distance.
+    recorded: u64,
+    measured: u64,
     seconds: f64,
     wait: f64,
     images: u64,
@@ -112,8 +120,15 @@ impl Trainer {
             let step = self.at.step;
             let ended = step == self.total || self.record.training.ended_at(step, per_epoch as usize);
             let epoch_ended = step > 0 && (step.is_multiple_of(per_epoch) || ended);
+            if epoch_ended && self.recorded < step {
+                self.record_epoch(progress)?;
+            }
             if self.validation.is_some() && epoch_ended && self.at.validated < step {
                 self.validate(progress, stop)?;
+                if step < self.total && self.patience.is_over(&self.record.training.early_stopping) {
+                    progress.note(&self.ended_early());
+                    break;
+                }
             }
             if step >= self.total {
                 break;
@@ -137,6 +152,9 @@ impl Trainer {
             let record = self.step(&batch, start)?;
             self.metrics.push(&Record::Step(record.clone()))?;
             progress.step(&record);
+            if let Some(rise) = self.watch.hear(&record) {
+                progress.note(&self.rising(&rise));
+            }
             self.count(record);
         }
         drop(stream);
@@ -155,8 +173,9 @@ impl Trainer {
     fn step(&mut self, batch: &Batch, start: Instant) -> Result<StepRecord> {
         let scalars = &self.prepared.scalars;
         let full = scalars.get(&Setting::LearningRate).ok_or_else(|| Error::model("the bundle's step has no learning rate"))?;
-        let total = self.record.training.total_at(self.at.step, self.loader.batches_per_epoch());
-        let lr = full * self.record.training.lr_factor(self.at.step, total, self.head_steps);
+        let per_epoch = self.loader.batches_per_epoch();
+        let total = self.record.training.total_at(self.at.step, per_epoch);
+        let lr = full * self.record.training.lr_factor(self.at.step, total, per_epoch);
         let scalars = scalars.clone().with(&Setting::LearningRate, lr)?;
         let found = self.step.run(&batch.data, &batch.target, &scalars)?;
         let record = StepRecord {

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one line per step and per validation.
+//! `metrics.jsonl`: one line for each step, end of an epoch and validation.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,78 @@ pub struct ValidationRecord {
     pub best: bool,
 }
 
+/// Means over the steps of an epoch, or of its part before the end of the run, each step by the number of its images; and how far the parameters
+/// are from their starting point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Steps done.
+    pub step: u64,
+    /// From 1.
+    pub epoch: u64,
+    /// The last step's.
+    pub lr: f64,
+    /// What is minimised: data loss and penalty.
+    pub loss: f64,
+    /// The mean data loss.
+    pub data_loss: f64,
+    /// The mean penalty, regularizers included.
+    pub penalty: f64,
+    /// Share of training images told right, before the step that each of them was part of.
+    pub accuracy: f64,
+    /// Images of those steps.
+    pub images: usize,
+    /// Time of those steps.
+    pub seconds: f64,
+    /// ‖w − w⁰‖ and ‖w − w⁰‖/‖w⁰‖ over all parameters that have a starting point, and by parameter; measured at the first end of an epoch that is
+    /// at least [`EpochRecord::APART`] steps behind the last measurement, and at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distance: Option<Moved>,
+}
+
+/// How far the parameters are from their starting point.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Moved {
+    /// ‖w − w⁰‖.
+    pub total: f64,
+    /// ‖w − w⁰‖/‖w⁰‖.
+    pub relative: f64,
+    /// The latter by parameter, in the bundle's order.
+    pub layers: Vec<(String, f64)>,
+}
+
+impl EpochRecord {
+    /// Distances are measured at least so many steps apart, for they cost a copy of the parameters.
+    pub const APART: u64 = 25;
+}
+
+/// Means over steps, each by the number of its images.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Means {
+    pub loss: f64,
+    pub data_loss: f64,
+    pub penalty: f64,
+    pub accuracy: f64,
+    pub images: usize,
+    pub seconds: f64,
+}
+
+impl Means {
+    pub fn of<'a>(steps: impl Iterator<Item = &'a StepRecord>) -> Means {
+        let mut sums = Means::default();
+        for step in steps {
+            let images = step.images as f64;
+            sums.loss += images * step.loss;
+            sums.data_loss += images * step.data_loss;
+            sums.penalty += images * step.penalty;
+            sums.accuracy += step.correct as f64;
+            sums.images += step.images;
+            sums.seconds += step.seconds;
+        }
+        let all = sums.images.max(1) as f64;
+        Means { loss: sums.loss / all, data_loss: sums.data_loss / all, penalty: sums.penalty / all, accuracy: sums.accuracy / all, ..sums }
+    }
+}
+
 /// A line of the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -58,6 +130,8 @@ pub enum Record {
     Step(StepRecord),
     /// A validation.
     Validation(ValidationRecord),
+    /// The end of an epoch.
+    Epoch(EpochRecord),
 }
 
 impl Record {
@@ -65,6 +139,7 @@ impl Record {
         match self {
             Record::Step(r) => r.step,
             Record::Validation(r) => r.step,
+            Record::Epoch(r) => r.step,
         }
     }
 }
@@ -84,7 +159,7 @@ impl Metrics {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => vec![],
             Err(e) => return Err(Error::io("cannot read", path)(e)),
         };
-        let stays = |r: &Record| r.step() <= if matches!(r, Record::Step(_)) { done } else { validated };
+        let stays = |r: &Record| r.step() <= if matches!(r, Record::Validation(_)) { validated } else { done };
         let kept: Vec<Record> = kept.into_iter().filter(stays).collect();
         let mut text = String::new();
         for record in &kept {

@@ -1,8 +1,10 @@
 //! What a user can ask of a fine-tuning run.
 
 use super::changes::{self, Change};
+use super::early_stopping::EarlyStopping;
+use super::length::{Length, Stretch};
 use super::scalars::Scalars;
-use super::schedule::{Length, Schedule, Stretch};
+use super::schedule::{Schedule, Span};
 use crate::bundle::Setting;
 use crate::bundle::manifest::{Manifest, Role};
 use crate::data::{Augment, BadImages};
@@ -50,7 +52,7 @@ pub struct FinetuneOptions {
 }
 
 impl FinetuneOptions {
-    /// Fine-tunes `bundle` on the image folder `data` for ten epochs and writes to `output`.
+    /// Fine-tunes `bundle` on the image folder `data` and writes to `output`.
     pub fn new(bundle: impl Into<PathBuf>, data: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
         FinetuneOptions {
             bundle: bundle.into(),
@@ -105,16 +107,41 @@ pub struct Training {
     pub head_first: u64,
     /// Images per step where the bundle leaves it open.
     pub batch: Option<usize>,
+    /// The images of an epoch that fill no batch are left out of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drop_last: bool,
     /// Values for the step's scalar inputs instead of the bundle's defaults.
     #[serde(with = "settings_text")]
     pub scalars: BTreeMap<Setting, f64>,
     /// The learning rate over time.
+    #[serde(with = "schedule_text")]
     pub schedule: Schedule,
+    /// So many steps, the first ones in which everything is trained, have a rate that grows to the full one. `None`: by the number of steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<u64>,
+    /// What the best validation is, and whether it ends the run before its time.
+    #[serde(default, skip_serializing_if = "EarlyStopping::is_usual")]
+    pub early_stopping: EarlyStopping,
     /// Random changes to images.
     #[serde(with = "augment_text")]
     pub augment: Augment,
     /// Decides the order of the images, the augmentation and the split.
     pub seed: u64,
+}
+
+/// A schedule is stored as people write it.
+mod schedule_text {
+    use super::{FromStr, Schedule};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(schedule: &Schedule, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(schedule)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Schedule, D::Error> {
+        let text = String::deserialize(from)?;
+        Schedule::from_str(&text).map_err(serde::de::Error::custom)
+    }
 }
 
 /// An augmentation is stored as people write it.
@@ -148,7 +175,7 @@ mod settings_text {
 }
 
 impl Training {
-    /// Ten epochs on `data`, with the bundle's scalars, the paper's schedule and no augmentation.
+    /// On `data` as long as its number of images asks for, with the bundle's scalars, the paper's schedule and no augmentation.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Training {
             data: data.into(),
@@ -156,12 +183,15 @@ impl Training {
             bad_images: BadImages::Refuse,
             validation: Validation::None,
             test: None,
-            length: Length::Epochs(10),
+            length: Length::Auto,
             earlier: vec![],
             head_first: 0,
             batch: None,
+            drop_last: false,
             scalars: BTreeMap::new(),
             schedule: Schedule::default(),
+            warmup: None,
+            early_stopping: EarlyStopping::default(),
             augment: Augment::NONE,
             seed: 0,
         }
@@ -210,16 +240,19 @@ impl Training {
     /// The number of steps that train the head alone, with so many in an epoch.
     pub fn head_steps(&self, per_epoch: usize) -> u64 {
         match self.length {
-            Length::Epochs(_) => Length::Epochs(self.head_first).steps(per_epoch),
+            Length::Auto | Length::Epochs(_) => Length::Epochs(self.head_first).steps(per_epoch),
             Length::Steps(_) => self.head_first,
         }
     }
 
     /// Fails where a first phase for the head was asked for and cannot be had.
     pub fn check_head_first(&self, manifest: &Manifest) -> Result<()> {
-        let (Length::Epochs(all) | Length::Steps(all)) = self.length;
+        let (all, unit) = match self.length {
+            Length::Auto => (u64::MAX, "epochs"),
+            Length::Epochs(n) => (n, "epochs"),
+            Length::Steps(n) => (n, "steps"),
+        };
         if self.head_first > all {
-            let unit = if matches!(self.length, Length::Epochs(_)) { "epochs" } else { "steps" };
             let why = format!(" {} is more than the {all} {unit} of the whole training", self.head_first);
             return Err(Error::option(Field::HEAD_FIRST, why));
         }
@@ -230,9 +263,16 @@ impl Training {
         Ok(())
     }
 
-    /// The factor on the learning rate in step `step` (from 0) of `total`, of which the first `head` train the head alone.
-    pub fn lr_factor(&self, step: u64, total: u64, head: u64) -> f64 {
-        if step < head { 1.0 } else { self.schedule.factor(step - head, total.saturating_sub(head)) }
+    /// The factor on the learning rate in step `step` (from 0) of `total`, with so many steps in an epoch. The steps that train the head alone have
+    /// the full rate; the schedule begins behind them.
+    pub fn lr_factor(&self, step: u64, total: u64, per_epoch: usize) -> f64 {
+        let head = self.head_steps(per_epoch);
+        let steps = total.saturating_sub(head);
+        let warmup = self.warmup.unwrap_or_else(|| Schedule::warmup(steps)).min(steps);
+        match step.checked_sub(head) {
+            Some(step) => self.schedule.factor(step, Span { steps, warmup, per_epoch: per_epoch as u64 }),
+            None => 1.0,
+        }
     }
 
     /// Images per step: the bundle's number, or where it is open the one asked for, or 32.
@@ -294,9 +334,11 @@ mod tests {
 
     #[test]
     fn the_schedule_counts_from_the_second_phase() {
-        let training = Training { length: Length::Steps(13), head_first: 4, ..Training::new("/data") };
-        let rates: Vec<f64> = (0..13).map(|s| training.lr_factor(s, 13, training.head_steps(5))).collect();
+        let training = Training { length: Length::Steps(13), head_first: 4, warmup: Some(0), ..Training::new("/data") };
+        let rates: Vec<f64> = (0..13).map(|s| training.lr_factor(s, 13, 5)).collect();
         assert_eq!(rates, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1]);
+        let training = Training { warmup: Some(2), ..training };
+        assert_eq!((3..7).map(|s| training.lr_factor(s, 13, 5)).collect::<Vec<_>>(), [1.0, 0.5, 1.0, 1.0]);
         assert_eq!(Training { length: Length::Epochs(9), ..training }.head_steps(5), 20);
     }
 

@@ -1,6 +1,6 @@
 //! What a caller can watch of a run.
 
-use super::metrics::{StepRecord, ValidationRecord};
+use super::metrics::{EpochRecord, StepRecord, ValidationRecord};
 use std::path::Path;
 
 /// What is known before the first step.
@@ -18,6 +18,8 @@ pub struct Outline {
     pub classes: usize,
     /// Images per step.
     pub batch: usize,
+    /// The learning rate and what becomes of it, for people.
+    pub rate: String,
     /// Steps in one pass over the images.
     pub steps_per_epoch: usize,
     /// Steps in all.
@@ -34,6 +36,8 @@ pub trait Progress {
     fn start(&mut self, _: &Outline) {}
     /// A step is done.
     fn step(&mut self, _: &StepRecord) {}
+    /// An epoch is done.
+    fn epoch(&mut self, _: &EpochRecord) {}
     /// A validation begins; it has so many images.
     fn validating(&mut self, _images: usize) {}
     /// A validation is done.

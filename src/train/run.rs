@@ -2,6 +2,7 @@
 
 use super::distance::Distance;
 use super::options::Training;
+use super::watch::Rise;
 use crate::bundle::Bundle;
 use crate::bundle::manifest::Manifest;
 use crate::engine::EngineOptions;
@@ -84,6 +85,12 @@ pub struct Results {
     pub accuracy: f64,
     /// The best validation.
     pub best: Option<Best>,
+    /// Whether validations that brought nothing better ended the run before its last step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended_early: bool,
+    /// Where the loss rose far above its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rise: Option<Rise>,
     /// Time of the steps, without that of a validation.
     pub seconds: f64,
     /// Over the time of the steps.

@@ -2,6 +2,7 @@
 
 use super::checkpoint::{Checkpoint, Resumed};
 use super::continuation;
+use super::decide::{Pace, decide};
 use super::folders;
 use super::options::{Existing, FinetuneOptions, Training, Validation};
 use super::progress::Progress;
@@ -26,7 +27,7 @@ pub(super) struct RunPlan {
     pub bundle: Bundle,
     pub training: Training,
     pub scalars: Scalars,
-    pub batch: usize,
+    pub pace: Pace,
     pub recipe: Recipe,
     pub images: ImageSet,
     pub validation: Option<ImageSet>,
@@ -54,11 +55,11 @@ pub(super) enum Place {
 
 pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunPlan> {
     let mut bundle = Bundle::open(&options.bundle)?;
-    let training = absolute(&options.training)?;
+    let mut training = absolute(&options.training)?;
     let scalars = training.scalars(&bundle.manifest)?;
     training.check_head_first(&bundle.manifest)?;
     targets::check(&training.augment, &bundle.manifest)?;
-    let batch = training.batch(&bundle.manifest)?;
+    training.batch(&bundle.manifest)?;
     if options.checkpoint_every == Some(0) {
         return Err(Error::option(Field::CHECKPOINT_EVERY, " 0 makes no sense: give a number of steps"));
     }
@@ -72,16 +73,8 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     notes.extend(told);
     bundle.manifest.classes = images.classes().to_vec();
     let recipe = Recipe::new(&bundle.manifest.preprocessing, &bundle.manifest.data.input.shape)?;
-    if images.len() < batch {
-        let (few, field) = (images.len(), Field::BATCH);
-        // What the bundle leaves open is this run's to say.
-        let open = bundle.manifest.data.input.shape.first().is_none_or(|&n| n < 0);
-        let way = if open { format!("Train with {field} {few} or less") } else { format!("Rewrite the model with {field} {few} or less") };
-        return Err(Error::data(format!(
-            "{} has {few} images to train on, which do not fill one batch of {batch}. {way}, or add images",
-            training.data.display()
-        )));
-    }
+    training.early_stopping.check(validation.is_some())?;
+    let pace = decide(&mut training, &bundle.manifest, images.len(), &mut notes)?;
     let reference = BundleReference::to(&bundle)?;
     let sha256 = folders::fingerprint(&images);
     let counts = Images { training: images.len(), validation: validation.as_ref().map_or(0, ImageSet::len), skipped, sha256 };
@@ -120,7 +113,7 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
         bundle,
         training,
         scalars,
-        batch,
+        pace,
         recipe,
         images,
         validation,

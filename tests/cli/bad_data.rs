@@ -99,18 +99,6 @@ fn bad_images_are_left_out_where_that_is_asked_for() {
 }
 
 #[test]
-fn advice_for_a_batch_of_any_size_is_the_run_s_own_option() {
-    let lab = Lab::new();
-    lab.run(&["rewrite", &shared().model, "--batch", "dynamic", "-o", "b"]).ok();
-    let train = ["finetune", "b", "--data", &shared().images, "--steps", "1", "--engine", "ort", "-o", "run"];
-    let error = lab.refuses(&train, 1, &["24 images", "one batch of 32", "Train with --batch 24 or less"]);
-    assert!(!error.contains("Rewrite"), "{error}");
-    lab.run(&[&train[..], &["--batch", "24"]].concat()).ok();
-    lab.run(&["rewrite", &shared().model, "--batch", "30", "-o", "c"]).ok();
-    lab.refuses(&["finetune", "c", "--data", &shared().images, "--steps", "1", "-o", "run2"], 1, &["Rewrite the model with --batch 24"]);
-}
-
-#[test]
 fn a_loss_that_is_no_number_stops_the_run() {
     for engine in ENGINES {
         let lab = Lab::new();

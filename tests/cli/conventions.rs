@@ -34,7 +34,8 @@ fn pictures(lab: &Lab) {
 
 fn losses(lab: &Lab, run: &str) -> Vec<f64> {
     let text = std::fs::read_to_string(lab.path(run).join("metrics.jsonl")).unwrap();
-    text.lines().filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["data_loss"].as_f64()).collect()
+    let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|r| r["kind"] == "step");
+    records.map(|r| r["data_loss"].as_f64().unwrap()).collect()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::cli::choice::choice;
 use spgraph::error::Error;
-use spgraph::train::{Length, Schedule, Training};
+use spgraph::train::{Criterion, Length, Schedule, Training};
 
 /// `10`, or `+5`.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ fn parse_amount(text: &str) -> Result<Amount, String> {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Training")]
 pub struct LengthArgs {
-    /// Passes over the images; with --resume +N is so many more than the run has
+    /// Passes over the images; with --resume +N is so many more than the run has [default: as many as make 300 steps, from 10 to 300]
     #[arg(long, value_name = "N", value_parser = parse_amount, conflicts_with = "steps")]
     epochs: Option<Amount>,
     /// Training steps; with --resume +N is so many more than the run has
@@ -32,20 +32,32 @@ pub struct LengthArgs {
     /// Train the new head alone for the first N epochs (or steps, with --steps), then everything
     #[arg(long, value_name = "N")]
     head_first: Option<u64>,
-    /// Learning rate over time; step is a tenth after two thirds of the steps [default: step]
-    #[arg(long, value_parser = choice::<Schedule>(&["constant", "step", "cosine"]))]
+    /// Leave the images of an epoch that fill no batch out of it
+    #[arg(long)]
+    drop_last: bool,
+    /// Learning rate over time: constant, step[:FACTOR][@MILESTONE,…] with milestones as shares of the steps or as epochs (30e), cosine[:FLOOR]
+    /// [default: step:0.1@2/3]
+    #[arg(long, value_name = "SCHEDULE", value_parser = parse_schedule)]
     schedule: Option<Schedule>,
+    /// So many steps, the first ones, have a rate that grows to the full one; 0 for none [default: a tenth of the steps, at most 100]
+    #[arg(long, value_name = "STEPS")]
+    warmup: Option<u64>,
+    /// End after N validations in a row that brought nothing better
+    #[arg(long, value_name = "N")]
+    patience: Option<u64>,
+    /// What a validation must gain to count as better for --patience [default: 0]
+    #[arg(long, value_name = "GAIN", allow_negative_numbers = true)]
+    min_delta: Option<f64>,
+    /// What makes a validation the best: accuracy or loss [default: accuracy]
+    #[arg(long, value_name = "WHAT", value_parser = choice::<Criterion>(&["accuracy", "loss"]))]
+    criterion: Option<Criterion>,
+}
+
+fn parse_schedule(text: &str) -> Result<Schedule, String> {
+    text.parse().map_err(|e: Error| crate::cli::flags::with_flags(&e.to_string()))
 }
 
 impl LengthArgs {
-    /// Fails where a new run's length is missing.
-    pub fn check_given(&self) -> Result<(), Error> {
-        match (self.epochs, self.steps) {
-            (None, None) => Err(Error::usage("how long to train is missing: give --epochs, or --steps")),
-            _ => Ok(()),
-        }
-    }
-
     fn given(&self, more: bool) -> Option<Length> {
         let of = |amount: Option<Amount>| amount.filter(|amount| amount.more == more).map(|amount| amount.count);
         of(self.epochs).map(Length::Epochs).or(of(self.steps).map(Length::Steps))
@@ -59,6 +71,14 @@ impl LengthArgs {
     pub fn set(&self, training: &mut Training) {
         training.length = self.given(false).unwrap_or(training.length);
         training.head_first = self.head_first.unwrap_or(training.head_first);
-        training.schedule = self.schedule.unwrap_or(training.schedule);
+        training.drop_last |= self.drop_last;
+        if let Some(schedule) = &self.schedule {
+            training.schedule = schedule.clone();
+        }
+        training.warmup = self.warmup.or(training.warmup);
+        let stopping = &mut training.early_stopping;
+        stopping.patience = self.patience.or(stopping.patience);
+        stopping.min_delta = self.min_delta.unwrap_or(stopping.min_delta);
+        stopping.criterion = self.criterion.unwrap_or(stopping.criterion);
     }
 }

@@ -74,7 +74,6 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
     } else {
         let bundle = args.bundle.clone().ok_or_else(|| Error::usage("give the bundle to train, a folder that `spgraph rewrite` wrote"))?;
         let data = args.data.required()?;
-        args.length.check_given()?;
         if args.length.more().is_some() {
             return Err(Error::usage("+N is so much more than a run has: give --resume and -o with that run, or a number without +").into());
         }

@@ -9,7 +9,7 @@ use crate::ir::Tensor;
 use crate::storage::{exchange, tensor_file};
 use crate::train::checkpoint::{self, Checkpoint, not_finite};
 use crate::train::distance::Distance;
-use crate::train::metrics::StepRecord;
+use crate::train::metrics::Means;
 use crate::train::progress::Progress;
 use crate::train::run::{Results, RunResult, Status};
 use std::path::{Path, PathBuf};
@@ -119,16 +119,16 @@ impl Trainer {
             self.save_optimizer(&state)?;
         }
         let distance = Distance::between(&bundle.manifest.state, &state, &start_state(bundle)?)?;
-        let count = self.recent.len().max(1) as f64;
-        let mean = |f: fn(&StepRecord) -> f64| self.recent.iter().map(f).sum::<f64>() / count;
-        let seen: usize = self.recent.iter().map(|r| r.images).sum();
+        let means = Means::of(self.recent.iter());
         let results = Results {
             steps: self.at.step,
-            loss: mean(|r| r.loss),
-            data_loss: mean(|r| r.data_loss),
-            penalty: mean(|r| r.penalty),
-            accuracy: self.recent.iter().map(|r| r.correct).sum::<u64>() as f64 / seen.max(1) as f64,
+            loss: means.loss,
+            data_loss: means.data_loss,
+            penalty: means.penalty,
+            accuracy: means.accuracy,
             best: self.at.best.clone(),
+            ended_early: self.at.step < self.total,
+            rise: self.watch.rise(),
             seconds: self.seconds,
             images_per_second: self.images as f64 / self.seconds.max(1e-9),
             wait: self.wait / self.seconds.max(1e-9),

@@ -2,23 +2,28 @@
 
 use super::{Parts, Trainer};
 use crate::bundle::Setting;
+use crate::bundle::manifest::Manifest;
 use crate::data::{Augment, ImageDataset, Loader, LoaderOptions};
 use crate::engine::{self, EngineOptions};
 use crate::error::{Error, Result};
+use crate::loss;
 use crate::storage::files::write_sealed_json;
 use crate::storage::folders::OutputDir;
 use crate::storage::lock::Lock;
 use crate::storage::run_folder::RunFolder;
 use crate::train::classifier::{Classifier, ClassifierOptions};
 use crate::train::continuation::{Asked, continued};
+use crate::train::early_stopping::Patience;
 use crate::train::head_first;
 use crate::train::metrics::{Metrics, Record};
-use crate::train::options::FinetuneOptions;
+use crate::train::options::{FinetuneOptions, Training};
 use crate::train::progress::{Outline, Progress};
 use crate::train::run::RunRecord;
 use crate::train::run_bundle;
+use crate::train::scalars::Scalars;
 use crate::train::setup::{Place, RunPlan};
 use crate::train::step::TrainingStep;
+use crate::train::watch::Watch;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +35,7 @@ impl Trainer {
             bundle,
             training,
             scalars,
-            batch,
+            pace,
             recipe,
             images,
             validation,
@@ -52,7 +57,12 @@ impl Trainer {
             }
         };
         let dataset = ImageDataset::new(images, recipe, training.augment.clone(), ImageDataset::CACHE);
-        let loader_options = LoaderOptions { threads: options.workers, ..LoaderOptions::training(batch, training.seed) };
+        let loader_options = LoaderOptions {
+            last: pace.last,
+            ignore_padding: true,
+            threads: options.workers,
+            ..LoaderOptions::training(pace.batch, training.seed)
+        };
         let loader = Loader::new(Arc::new(dataset), loader_options)?;
         let per_epoch = loader.batches_per_epoch();
         let training = match &before {
@@ -77,6 +87,7 @@ impl Trainer {
             return Err(Error::Interrupted("stopped before the first step; nothing was written".into()));
         }
         let total = training.length.steps(per_epoch);
+        let watch = Watch::new(ignorance(&bundle.manifest));
         if let Some(before) = before.filter(|before| before.engine != engine.describe()) {
             progress.note(&format!(
                 "the run began on {} and goes on on {}: its result will differ in the last digits",
@@ -90,7 +101,8 @@ impl Trainer {
             images: counts.training,
             validation: counts.validation,
             classes: bundle.manifest.classes.len(),
-            batch,
+            batch: pace.batch,
+            rate: rate(&training, &scalars),
             steps_per_epoch: per_epoch,
             steps: total,
             done: at.step,
@@ -127,6 +139,10 @@ impl Trainer {
             total,
             head_steps,
             recent: VecDeque::new(),
+            watch,
+            patience: Patience::default(),
+            recorded: 0,
+            measured: 0,
             seconds: 0.0,
             wait: 0.0,
             images: 0,
@@ -137,8 +153,16 @@ impl Trainer {
             _lock: lock,
         };
         for record in past {
-            if let Record::Step(step) = record {
-                trainer.count(step);
+            match record {
+                Record::Step(step) => {
+                    trainer.watch.hear(&step);
+                    trainer.count(step);
+                }
+                Record::Validation(validation) => trainer.patience.hear(&trainer.record.training.early_stopping, &validation),
+                Record::Epoch(epoch) => {
+                    trainer.recorded = epoch.step;
+                    trainer.measured = if epoch.distance.is_some() { epoch.step } else { trainer.measured };
+                }
             }
         }
         Ok(trainer)
@@ -156,4 +180,20 @@ fn put_in_place(out: OutputDir, output: &RunFolder, old: Option<Lock>) -> Result
         old.moved_to(kept.lock_path());
     }
     Ok((folder, lock, replaced.then_some(kept)))
+}
+
+/// The learning rate and what becomes of it, for people.
+fn rate(training: &Training, scalars: &Scalars) -> String {
+    let full = scalars.get(&Setting::LearningRate).unwrap_or_default();
+    let warmup = match training.warmup {
+        None | Some(0 | 1) => String::new(),
+        Some(steps) => format!(", warm-up over {steps} steps"),
+    };
+    format!("{full} ({}{warmup})", training.schedule)
+}
+
+/// The data loss of a network that knows nothing: all scores alike.
+fn ignorance(manifest: &Manifest) -> f64 {
+    let loss = manifest.prediction.as_ref().and_then(|p| loss::data_loss(&p.loss).ok()).unwrap_or(&loss::CrossEntropy);
+    loss.value(loss::Activation::None, &vec![0.0; manifest.class_count.unwrap_or(2)], 0)
 }

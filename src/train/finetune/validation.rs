@@ -19,8 +19,8 @@ impl Trainer {
             Err(Error::Interrupted(_)) => return Err(self.interrupted(progress)),
             other => other?,
         };
-        let better = |b: &Best| (found.accuracy, -found.loss) > (b.accuracy, -b.loss);
-        let best = self.at.best.as_ref().is_none_or(better);
+        let stopping = self.record.training.early_stopping;
+        let best = self.at.best.as_ref().is_none_or(|b| stopping.better((found.accuracy, found.loss), (b.accuracy, b.loss)));
         if best {
             self.save_model(self.folder.best(), &state)?;
             self.forget_replaced()?;
@@ -38,6 +38,14 @@ impl Trainer {
         };
         self.metrics.push(&Record::Validation(record.clone()))?;
         progress.validation(&record);
+        self.patience.hear(&stopping, &record);
         Ok(())
+    }
+
+    /// Why a run ends before its last step.
+    pub(super) fn ended_early(&self) -> String {
+        let (patience, kept) = (self.record.training.early_stopping.patience.unwrap_or_default(), self.at.best.as_ref());
+        let best = kept.map_or(String::new(), |b| format!("; the best, after step {}, is kept", b.step));
+        format!("ended after step {} of {}: {patience} validations in a row brought nothing better{best}", self.at.step, self.total)
     }
 }
