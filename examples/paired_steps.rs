@@ -20,7 +20,7 @@ fn runner(dir: &str, engine: &dyn engine::Engine) -> anyhow::Result<Runner> {
     let bundle = Bundle::open(Path::new(dir))?;
     Ok(Runner {
         step: TrainingStep::load(engine, &bundle, start_state(&bundle)?)?,
-        batch: random_batch(&bundle, batch_size(&bundle, None)?)?,
+        batch: random_batch(&bundle, batch_size(&bundle.manifest, None)?)?,
         // Small steps: the weights are random, and only the time matters.
         scalars: Scalars::defaults(&bundle.manifest).with(&Setting::LearningRate, 1e-6)?,
     })

@@ -29,7 +29,7 @@ fn main() -> anyhow::Result<()> {
     let mut training = TrainingStep::load(engine.as_ref(), &bundle, start_state(&bundle)?)?;
     let load = launched.elapsed();
 
-    let batch = batch_size(&bundle, None)?;
+    let batch = batch_size(&bundle.manifest, None)?;
     let (data, target) = random_batch(&bundle, batch)?;
     // Small steps: the weights are random, and only the time matters.
     let scalars = Scalars::defaults(&bundle.manifest).with(&Setting::LearningRate, 1e-6)?;

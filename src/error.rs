@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// One node that cannot be differentiated, read or emitted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Refusal {
     /// Name of the node, or of its first output where it has none.
     pub node: String,
@@ -77,11 +77,60 @@ pub enum Error {
     Interrupted(String),
 }
 
+/// Nodes that are refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusalGroup {
+    /// Their operator.
+    pub op: String,
+    /// Why; of the first of them, where the reasons name different values.
+    pub reason: String,
+    /// Their names, in the order of the graph.
+    pub nodes: Vec<String>,
+    /// Whether the reasons differ in the names that they mention.
+    pub alike_only: bool,
+}
+
+impl fmt::Display for RefusalGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 3;
+        let names: Vec<String> = self.nodes.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
+        match self.nodes.len() {
+            1 => write!(f, "{} (node {}): {}", self.op, names.join(""), self.reason),
+            n => {
+                let more = if n > SHOWN { ", …" } else { "" };
+                let alike = if self.alike_only { " (the first; the others alike)" } else { "" };
+                write!(f, "{} ({n} nodes: {}{more}): {}{alike}", self.op, names.join(", "), self.reason)
+            }
+        }
+    }
+}
+
+/// Refusals of one operator and reason together, in the order of their first nodes.
+pub fn grouped(refusals: &[Refusal]) -> Vec<RefusalGroup> {
+    // What differs between nodes is quoted.
+    let outline = |reason: &str| reason.split('`').step_by(2).collect::<Vec<_>>().join("`");
+    let mut groups: Vec<(String, RefusalGroup)> = vec![];
+    for r in refusals {
+        let key = outline(&r.reason);
+        match groups.iter_mut().find(|(k, g)| *k == key && g.op == r.op) {
+            Some((_, group)) => {
+                group.alike_only |= group.reason != r.reason;
+                group.nodes.push(r.node.clone());
+            }
+            None => {
+                let group = RefusalGroup { op: r.op.clone(), reason: r.reason.clone(), nodes: vec![r.node.clone()], alike_only: false };
+                groups.push((key, group));
+            }
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
 fn list(refusals: &[Refusal]) -> String {
     let mut text =
         format!("this model has {} node{} that spgraph cannot train through:", refusals.len(), if refusals.len() == 1 { "" } else { "s" });
-    for r in refusals {
-        text.push_str(&format!("\n  {r}"));
+    for group in grouped(refusals) {
+        text.push_str(&format!("\n  {group}"));
     }
     text.push_str("\nSee docs/operators.md for what is supported; export the network again without these, or fold them away first.");
     text
@@ -149,5 +198,30 @@ impl Error {
             Error::Interrupted(_) => 130,
             _ => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_refusals_are_one_paragraph() {
+        let refusal = |node: String, op: &str, reason: &str| Refusal { node, op: op.into(), reason: reason.into() };
+        let mut list: Vec<Refusal> = (0..41).map(|i| refusal(format!("q{i}"), "QLinearConv", "it is quantized")).collect();
+        list.insert(1, refusal("if".into(), "If", "sub-graphs cannot be differentiated"));
+        list.push(refusal("a".into(), "Conv", "its weight `x` is an input"));
+        list.push(refusal("b".into(), "Conv", "its weight `y` is an input"));
+        let text = Error::Unsupported(list).to_string();
+        assert!(text.starts_with("this model has 44 nodes"), "{text}");
+        let lines: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("  ")).collect();
+        assert_eq!(
+            lines,
+            [
+                "QLinearConv (41 nodes: `q0`, `q1`, `q2`, …): it is quantized",
+                "If (node `if`): sub-graphs cannot be differentiated",
+                "Conv (2 nodes: `a`, `b`): its weight `x` is an input (the first; the others alike)",
+            ]
+        );
     }
 }

@@ -53,6 +53,11 @@ pub fn make(artifact: &dyn Artifact, model: &Path, output: &Path, options: &Opti
     Ok(Made { files: files.collect(), product, path })
 }
 
+/// Checks what import had to assume of the model, by running it, as [`make`] does before it writes anything.
+pub fn check(product: &Product) -> Result<()> {
+    batch_check::check(product)
+}
+
 /// [`make`] for the bundle.
 pub fn make_bundle(model: &Path, output: &Path, options: &Options, force: bool) -> Result<Made> {
     make(&BundleArtifact, model, output, options, force)

@@ -15,7 +15,6 @@ mod help;
 mod inspect;
 mod interpolate;
 mod interrupt;
-mod memory;
 mod new;
 mod numbers;
 mod output;

@@ -12,7 +12,10 @@ mod table;
 pub use doctor::{Doctor, Finding, Folder};
 pub use evaluation::{answers_csv, confusion_csv, confusion_plot, evaluation_text};
 pub use explanation::explanation;
-pub use inspection::{HeadInfo, InputInfo, Inspection, OperatorInfo, ParameterInfo, RefusedNode, inspect};
+pub use inspection::{
+    BundleInspection, FileState, HeadInfo, InputInfo, Inspection, OperatorInfo, ParameterInfo, RunInspection, StepMemory, Verdict, inspect,
+    inspect_bundle, inspect_run,
+};
 pub use memory::{Category, LiveValue, MemoryPlan, plan_memory};
 pub use profile::{LayerTime, OperatorTime, Profile};
 pub use table::{Align, Table};

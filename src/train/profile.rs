@@ -3,6 +3,7 @@
 use super::options::{image_shape, images_per_step};
 use super::scalars::Scalars;
 use super::step::TrainingStep;
+use crate::bundle::manifest::Manifest;
 use crate::bundle::{Bundle, Setting};
 use crate::data::{Augment, ImageDataset, ImageFolder, KnownClasses, Loader, LoaderOptions, Recipe};
 use crate::engine::Engine;
@@ -21,7 +22,7 @@ const BATCH: usize = 16;
 /// The batch comes from the image folder `data`, or is made of random numbers: values in [−1, 1) and labels of all classes. `batch`
 /// is its size where the bundle takes any. Fails in an engine that keeps no record of its nodes' times.
 pub fn profile(bundle: &Bundle, engine: &dyn Engine, data: Option<&Path>, batch: Option<usize>, steps: usize) -> Result<String> {
-    let size = batch_size(bundle, batch)?;
+    let size = batch_size(&bundle.manifest, batch)?;
     let (images, target) = match data {
         Some(folder) => read(bundle, folder, size)?,
         None => random_batch(bundle, size)?,
@@ -31,8 +32,8 @@ pub fn profile(bundle: &Bundle, engine: &dyn Engine, data: Option<&Path>, batch:
 }
 
 /// Images per step: the bundle's own number, or `wish` where the bundle takes any.
-pub fn batch_size(bundle: &Bundle, wish: Option<usize>) -> Result<usize> {
-    images_per_step(&bundle.manifest, wish, BATCH)
+pub fn batch_size(manifest: &Manifest, wish: Option<usize>) -> Result<usize> {
+    images_per_step(manifest, wish, BATCH)
 }
 
 /// The folder's first batch, prepared as for evaluation.

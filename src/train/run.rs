@@ -57,7 +57,9 @@ pub struct Best {
 /// The training images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Images {
+    /// Those that it is trained on.
     pub training: usize,
+    /// Those that are held out.
     pub validation: usize,
     /// Images that could not be read and were left out.
     #[serde(default, skip_serializing_if = "is_none")]

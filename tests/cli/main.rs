@@ -24,3 +24,4 @@ mod results;
 mod rewrite;
 mod support;
 mod usage;
+mod verdict;

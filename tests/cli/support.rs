@@ -34,6 +34,12 @@ impl Outcome {
         self.out
     }
 
+    /// Demands the verdict no: the exit code 1 after a whole answer; stdout.
+    pub fn no(self) -> String {
+        assert!(self.code == 1 && self.err.contains("error: ") && !self.err.contains("panicked"), "{self:?}");
+        self.out
+    }
+
     pub fn json(self) -> serde_json::Value {
         let text = self.ok();
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))

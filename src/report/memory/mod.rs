@@ -5,11 +5,12 @@ mod lifetime;
 use self::lifetime::{Lifetimes, bytes, lifetimes};
 use super::profile::{Part, origin};
 use crate::bundle::Bundle;
+use crate::bundle::manifest::Manifest;
 use crate::emit;
 use crate::engine::{Kernels, RuntimeGraph, runtime_graph};
 use crate::error::{Error, Result};
 use crate::ir::{Graph, ValueId};
-use crate::onnx;
+use crate::onnx::{self, ModelFile};
 use crate::ops::table;
 use crate::train::batch_size;
 use serde::Serialize;
@@ -74,10 +75,15 @@ pub struct LiveValue {
 /// Walks the bundle's step as ONNX Runtime runs it with these kernels on this machine's processor, and adds up what is needed at each node.
 /// `batch` is the number of images where the bundle takes any.
 pub fn plan_memory(bundle: &Bundle, batch: Option<usize>, kernels: Kernels) -> Result<MemoryPlan> {
-    let batch = batch_size(bundle, batch)?;
-    let step = runtime_graph(emit::read(&onnx::open(bundle.step())?, Some(batch))?, kernels)?;
-    let state: HashSet<&str> = bundle.manifest.state.iter().map(|s| s.input.as_str()).collect();
-    plan(step, &state, batch).ok_or_else(|| Error::model(format!("{} computes nothing", bundle.step().display())))
+    plan_emitted(&onnx::open(bundle.step())?, &bundle.manifest, batch, kernels)
+}
+
+/// The same for a step that is not on disk, with the manifest that belongs to it.
+pub(super) fn plan_emitted(step: &ModelFile, manifest: &Manifest, batch: Option<usize>, kernels: Kernels) -> Result<MemoryPlan> {
+    let batch = batch_size(manifest, batch)?;
+    let graph = runtime_graph(emit::read(step, Some(batch))?, kernels)?;
+    let state: HashSet<&str> = manifest.state.iter().map(|s| s.input.as_str()).collect();
+    plan(graph, &state, batch).ok_or_else(|| Error::model(format!("{} computes nothing", step.path.display())))
 }
 
 /// Whether the graph holds the value, as an initializer or in a node without inputs.

@@ -1,5 +1,6 @@
 //! What is in a model, whether or not it can be trained.
 
+use super::verdict::{self, Verdict};
 use crate::bundle::manifest::{Port, Preprocessing};
 use crate::bundle::read_metadata;
 use crate::error::{Error, Refusal, Result};
@@ -55,9 +56,11 @@ pub struct Inspection {
     /// What is done to images: as the model says, or the default for its input size.
     pub preprocessing: Option<Preprocessing>,
     /// Nodes that stand in the way of training.
-    pub refused: Vec<RefusedNode>,
+    pub refused: Vec<Refusal>,
     /// Any other reason why the model cannot be trained as it is.
     pub problem: Option<String>,
+    /// Whether it can be fine-tuned.
+    pub verdict: Verdict,
     /// Sizes that were chosen because the model leaves its own open; everything that depends on them holds for these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assumed_shape: Option<Vec<usize>>,
@@ -143,23 +146,6 @@ pub struct UnitInfo {
     pub elements: usize,
 }
 
-/// A node that spgraph has no gradient for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RefusedNode {
-    /// Its name, or that of its first output where it has none.
-    pub node: String,
-    /// The operator, with its domain unless it is ONNX's own.
-    pub op: String,
-    /// Why it is refused.
-    pub reason: String,
-}
-
-impl From<Refusal> for RefusedNode {
-    fn from(r: Refusal) -> Self {
-        RefusedNode { node: r.node, op: r.op, reason: r.reason }
-    }
-}
-
 /// Looks at the model in `path`. `input_shape` gives the sizes after the batch where the model leaves them open.
 ///
 /// Fails only where the file is no ONNX model; one that cannot be trained is described, with the reasons.
@@ -187,6 +173,8 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
     let chosen = imported.as_ref().map(|i| choose(i, None));
     let unclear = chosen.as_ref().and_then(|c| c.as_ref().err()).map(|e| e.to_string());
     let problem = problem.or(unclear);
+    let head = imported.as_ref().and_then(|i| find_head(i).ok());
+    let verdict = verdict::of_model(path, imported.is_some(), head.as_ref().map(|h| h.classes), input_shape.or(assumed_shape.clone()));
     let graph = source.graph()?;
     let operators = operators(graph, &refused);
     let parameters = imported.as_ref().map_or_else(|| constants(graph), parameters);
@@ -208,13 +196,7 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
             0 => "none (folded into the convolutions, or never there)".into(),
             n => format!("live, {n} nodes"),
         },
-        head: imported.as_ref().and_then(|i| find_head(i).ok()).map(|h| HeadInfo {
-            node: h.node,
-            operator: h.op_type,
-            weight: h.kernel.name,
-            features: h.features,
-            classes: h.classes,
-        }),
+        head: head.map(|h| HeadInfo { node: h.node, operator: h.op_type, weight: h.kernel.name, features: h.features, classes: h.classes }),
         units: imported.as_ref().and_then(|i| blocks(i).ok()).map_or(vec![], |list| units(&list, &parameters)),
         parameters,
         classes: metadata.classes.names,
@@ -223,8 +205,9 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
             .map(input_port)
             .and_then(|p| metadata.images.complete(p.dtype, &p.shape).ok())
             .map(|p| p.preprocessing),
-        refused: refused.into_iter().map(Into::into).collect(),
+        refused,
         problem,
+        verdict,
         assumed_shape,
     })
 }

@@ -1,6 +1,6 @@
 //! `spgraph inspect BUNDLE --memory`: the predicted peak of a training step and what it consists of.
 
-use super::output;
+use crate::cli::output;
 use spgraph::report::{Align, MemoryPlan, Table};
 
 pub fn text(plan: &MemoryPlan, bundle: &str) -> String {

@@ -1,0 +1,132 @@
+//! The verdict in words, and what to type next: exact, with what the model at hand needs.
+
+use crate::cli::flags::flag;
+use crate::cli::output;
+use serde::Serialize;
+use spgraph::Field;
+use spgraph::bundle::{HeadOption, Options};
+use spgraph::report::{BundleInspection, Inspection, RunInspection, Verdict};
+use spgraph::train::Status;
+use std::path::Path;
+
+/// Commands, with what they are for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Commands(Vec<Next>);
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Next {
+    /// Can be typed, but for words in capitals.
+    command: String,
+    what: String,
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "_./-+,:@%=".contains(c);
+    match !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
+        true => text,
+        false if text.starts_with('-') => format!("'./{}'", text.replace('\'', r"'\''")),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// What the options of a rewriting are on the command line, as far as a verdict chooses them.
+fn flags(options: &Options) -> String {
+    let mut flags = String::new();
+    if options.head == HeadOption::Keep {
+        flags.push_str(&format!(" {}", flag(Field::KEEP_HEAD)));
+    }
+    if options.add_head {
+        flags.push_str(&format!(" {}", flag(Field::ADD_HEAD)));
+    }
+    if let Some(shape) = &options.input_shape {
+        let sizes = shape.iter().map(|n| n.to_string()).collect::<Vec<_>>().join("x");
+        flags.push_str(&format!(" {} {sizes}", flag(Field::INPUT_SHAPE)));
+    }
+    flags
+}
+
+impl Commands {
+    fn new(list: impl IntoIterator<Item = (String, &'static str)>) -> Commands {
+        Commands(list.into_iter().map(|(command, what)| Next { command, what: what.into() }).collect())
+    }
+
+    /// For a model.
+    pub fn of_model(found: &Inspection, path: &Path) -> Commands {
+        let Some(options) = found.verdict.options.as_ref().filter(|_| found.verdict.possible) else { return Commands(vec![]) };
+        let (model, flags) = (quoted(path), flags(options));
+        let classes = if options.head == HeadOption::Keep { "" } else { " --classes N" };
+        let bundle = format!("{}.spgraph", path.file_stem().unwrap_or_default().to_string_lossy());
+        let bundle = quoted(Path::new(&bundle));
+        let rewrite = (format!("spgraph rewrite {model}{classes}{flags} -o {bundle}"), "makes the training graph");
+        let train =
+            (format!("spgraph finetune {bundle} --data FOLDER --epochs 10 -o RUN"), "trains it on FOLDER, with a sub-folder per class");
+        Commands::new(if found.verdict.images { vec![rewrite, train] } else { vec![rewrite] })
+    }
+
+    /// For a bundle.
+    pub fn of_bundle(found: &BundleInspection) -> Commands {
+        let bundle = quoted(&found.path);
+        Commands::new(match found.verdict.possible {
+            true => vec![
+                (format!("spgraph finetune {bundle} --data FOLDER --epochs 10 -o RUN"), "trains it on FOLDER, with a sub-folder per class"),
+                (format!("spgraph inspect {bundle} --memory"), "what takes the memory"),
+            ],
+            false => vec![(format!("spgraph rewrite {} -o {bundle} --force", quoted(Path::new(&found.source.file))), "makes it again")],
+        })
+    }
+
+    /// For a run.
+    pub fn of_run(found: &RunInspection) -> Commands {
+        let run = quoted(&found.path);
+        let mut list = vec![];
+        if found.resumable {
+            list.push((format!("spgraph finetune --resume -o {run}"), "goes on from the checkpoint"));
+        }
+        if found.verdict.possible {
+            let state = if found.status == Status::Complete { "" } else { " --state checkpoint" };
+            list.push((format!("spgraph eval {run} --data FOLDER{state}"), "measures it"));
+            list.push((format!("spgraph export {run} -o tuned.onnx{state}"), "writes the tuned network"));
+        }
+        if found.verdict.possible && found.best.is_some() && found.files.iter().any(|f| f.name.starts_with("best.")) {
+            list.push((format!("spgraph export {run} -o best.onnx --state best"), "the one that was best by validation"));
+        }
+        Commands::new(list)
+    }
+
+    /// The verdict and the commands; `what` is as in "can be trained".
+    pub fn text(&self, verdict: &Verdict, what: &str) -> String {
+        let (answer, can) = if verdict.possible { ("yes", "can") } else { ("no", "cannot") };
+        let mut text = format!("verdict     {answer}, it {can} {what}\n");
+        for reason in &verdict.reasons {
+            text.push_str(&format!("            {}\n", reason.replace('\n', "\n            ")));
+        }
+        for note in &verdict.notes {
+            text.push_str(&format!("note        {note}\n"));
+        }
+        if let Some(memory) = &verdict.memory {
+            let images = if memory.batch == 1 { "image" } else { "images" };
+            text.push_str(&format!("memory      {} predicted for a step of {} {images}\n", output::size(memory.peak_bytes), memory.batch));
+        }
+        for (i, next) in self.0.iter().enumerate() {
+            let head = if i == 0 { "next        " } else { "            " };
+            text.push_str(&format!("{head}{}\n                {}\n", next.command, next.what));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_would_read_them_otherwise() {
+        let shown = |text: &str| quoted(Path::new(text));
+        assert_eq!(shown("a/b-c_1.onnx"), "a/b-c_1.onnx");
+        assert_eq!(shown("my model.onnx"), "'my model.onnx'");
+        assert_eq!(shown("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(shown("-m.onnx"), "'./-m.onnx'");
+    }
+}

@@ -1,0 +1,115 @@
+//! Whether a model can be fine-tuned: found out by rewriting it, in memory, as `spgraph rewrite` would.
+
+use crate::artifact;
+use crate::bundle::{HeadOption, Options};
+use crate::emit::{self, Dialect};
+use crate::engine::Kernels;
+use crate::error::Result;
+use crate::onnx::{ExternalData, ModelFile};
+use crate::report::memory::{MemoryPlan, plan_emitted};
+use crate::rewrite::{Product, rewrite};
+use serde::Serialize;
+use std::path::Path;
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// Whether it can be used.
+    pub possible: bool,
+    /// What stands in the way, where it cannot; the messages are those of the rewriting.
+    pub reasons: Vec<String>,
+    /// What is good to know.
+    pub notes: Vec<String>,
+    /// Options with which a model is rewritten.
+    #[serde(skip)]
+    pub options: Option<Options>,
+    /// Whether image folders can be trained on; a loop of one's own takes any input.
+    #[serde(skip)]
+    pub images: bool,
+    /// What a step takes.
+    pub memory: Option<StepMemory>,
+}
+
+/// The predicted peak of a training step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepMemory {
+    /// Images in the step.
+    pub batch: usize,
+    /// Bytes, without the runtime itself.
+    pub peak_bytes: u64,
+}
+
+impl From<MemoryPlan> for StepMemory {
+    fn from(plan: MemoryPlan) -> Self {
+        StepMemory { batch: plan.batch, peak_bytes: plan.peak_bytes }
+    }
+}
+
+impl Verdict {
+    pub(super) fn yes() -> Verdict {
+        Verdict { possible: true, reasons: vec![], notes: vec![], options: None, images: true, memory: None }
+    }
+
+    pub(super) fn no(reasons: Vec<String>) -> Verdict {
+        Verdict { possible: false, reasons, ..Verdict::yes() }
+    }
+}
+
+/// The model as a training, with everything that writing it would check.
+fn attempt(path: &Path, options: &Options) -> Result<(Product, StepMemory)> {
+    let product = rewrite(path, options)?;
+    artifact::check(&product)?;
+    let proto = emit::model(&product.step.graph, Dialect::Functions)?;
+    let step = ModelFile { proto, path: path.into(), external: ExternalData::new(path.parent().unwrap_or(Path::new("."))) };
+    let memory = plan_emitted(&step, &product.manifest, None, Kernels::Auto)?;
+    Ok((product, memory.into()))
+}
+
+/// Rewrites the model at `path`: with a new head, else with its own, else with one behind its features.
+/// `classes` is the number of classes of the head that was found; what cannot even be read, as `readable` says, no head makes possible.
+pub(super) fn of_model(path: &Path, readable: bool, classes: Option<usize>, input_shape: Option<Vec<usize>>) -> Verdict {
+    // Another number than its own: what fits one number of classes only is no new head.
+    let classes = classes.map_or(2, |n| n.clamp(1, 1000) + 1);
+    let usual = Options { input_shape, ..Options::default() };
+    if !readable && let Err(why) = attempt(path, &usual) {
+        return Verdict::no(vec![why.to_string()]);
+    }
+    let new_head = Options { head: HeadOption::Classes(classes), ..usual.clone() };
+    let added = Options { add_head: true, ..new_head.clone() };
+    let first = match attempt(path, &new_head) {
+        Ok(found) => return described(found, new_head),
+        Err(error) => error,
+    };
+    match attempt(path, &usual) {
+        Ok(found) => {
+            let mut verdict = described(found, usual);
+            let why = first.to_string();
+            match attempt(path, &added) {
+                Ok(_) => verdict.notes.push("a new head can be put behind the features that the network ends with".into()),
+                Err(_) => verdict.notes.push(format!("its own classifier is trained; a new one is not possible: {why}")),
+            }
+            verdict
+        }
+        Err(error) => match attempt(path, &added) {
+            Ok(found) => described(found, added),
+            Err(_) => Verdict::no(vec![error.to_string()]),
+        },
+    }
+}
+
+fn described((product, memory): (Product, StepMemory), options: Options) -> Verdict {
+    let mut verdict = Verdict { options: Some(options), memory: Some(memory), ..Verdict::yes() };
+    let manifest = &product.manifest;
+    if let Err(why) = manifest.preprocessing.fits(&manifest.data.input.shape) {
+        verdict.images = false;
+        verdict.notes.push(format!("a loop of your own can train it, image folders cannot: {why}"));
+    }
+    if !product.plan.freed_batch.is_empty() {
+        verdict.notes.push("its shapes have a number for the batch, which was freed and checked by running it".into());
+    }
+    if verdict.images && !product.assumed.is_empty() {
+        let assumed = manifest.preprocessing.shown(&product.assumed);
+        verdict.notes.push(format!("the model does not say how images are prepared; assumed is {assumed}"));
+    }
+    verdict
+}
