@@ -8,7 +8,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: compare-bundles coverage help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
+.PHONY: compare-bundles coverage eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,7 +63,7 @@ lint: ## Clippy, warnings are errors
 docs: ## Build the API documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 
-demo: runtime ## Fine-tune the model in models/ on few images, with L2-SP and with L2, and compare
+demo: runtime ## Fine-tune the model in models/ on few images, with L2-SP, with L2 and with none, and compare
 	examples/demo.sh
 
 models: runtime ## Make the demo's pretrained model again
@@ -101,6 +101,27 @@ bench-peers: setup runtime ## Measure other programs and spgraph in turn (PEERS_
 		.venv-ort/bin/python -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements-ort.txt; } || \
 		echo "bench-peers: onnxruntime-training-cpu 1.19.2 is left out; it needs Python 3.11 (PYTHON=python3.11)" >&2
 	$(VENV)/bin/python bench/peers.py --python $(PEERS_PYTHON) --ort-python $(ORT_PYTHON) $(PEERS_ARGS)
+
+EVAL_OUT ?= out/evaluation
+EVAL_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+EVAL_DATA ?= $(EVAL_OUT)/data
+
+# run_study STUDY NAME: each cell is a target of a makefile of its own, so that -j, interruption and going on are make's.
+define run_study
+	@mkdir -p $(EVAL_OUT)/$(2)
+	$(BINARY) plan $(1) --out $(EVAL_OUT)/$(2) --make --program $(BINARY) --with "--threads 1" $(3) --to $(EVAL_OUT)/$(2)/cells.mk
+	$(MAKE) --no-print-directory --keep-going $(if $(findstring -j,$(MAKEFLAGS)),,-j $(EVAL_JOBS)) -f $(EVAL_OUT)/$(2)/cells.mk cells
+	$(BINARY) report $(EVAL_OUT)/$(2)
+endef
+
+eval: runtime ## The paper's protocol on synthetic tasks: selection, final cells, report (EVAL_OUT=out/evaluation; -j N cells at a time)
+	$(call run_study,evaluation/synthetic.toml,synthetic,)
+
+eval-data: ## Networks and images for eval-real, from a folder of archives (DATA=../shared/data) or from where they are published
+	evaluation/data.sh $(EVAL_DATA) $(DATA)
+
+eval-real: runtime eval-data ## The same on real networks and photographs: hours (DATA=FOLDER as for eval-data)
+	$(call run_study,evaluation/real.toml,real,--base $(EVAL_DATA))
 
 COVERAGE_PYTHON ?= .venv-coverage/bin/python
 

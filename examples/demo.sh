@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole path on real files: a pretrained ResNet-20 and a folder with few images of other classes. Fine-tunes with L2-SP and
-# with plain weight decay (L2), and compares what the network learnt with what it forgot. Run it with `make demo`.
+# with plain weight decay (L2) and without any penalty, and compares what the network learnt with what it forgot. Run it with `make demo`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 spgraph=${SPGRAPH:-target/release/spgraph}
@@ -42,7 +42,7 @@ quiet() { "$spgraph" "$@" > /dev/null 2>> "$out/log"; }
 
 rm -f "$out/results" "$out/log"
 first=${seeds%% *}
-for penalty in l2-sp l2; do
+for penalty in l2-sp l2 none; do
     for seed in $seeds; do
         if [ "$seed" = "$first" ]; then
             run "$penalty" "$seed" show
@@ -70,6 +70,6 @@ P
 echo
 echo "Wrote"
 echo "  $out/{train,test,source}                 the images"
-echo "  $out/{l2-sp,l2}-SEED.spgraph             the training graphs (open step.onnx in a graph viewer)"
-echo "  $out/{l2-sp,l2}-SEED                     the runs: metrics.jsonl, run.json, state.safetensors"
+echo "  $out/{l2-sp,l2,none}-SEED.spgraph        the training graphs (open step.onnx in a graph viewer)"
+echo "  $out/{l2-sp,l2,none}-SEED                the runs: metrics.jsonl, run.json, state.safetensors"
 echo "  $out/l2-sp-$first.onnx, $out/l2-$first.onnx     the tuned models"

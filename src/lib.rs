@@ -10,6 +10,7 @@ pub mod data;
 pub mod emit;
 pub mod engine;
 pub mod error;
+pub mod evaluation;
 pub mod field;
 pub mod fisher;
 pub mod functions;

@@ -2,6 +2,7 @@
 
 use super::choice::choice;
 use spgraph::engine::{Device, EngineChoice, EngineOptions, Kernels};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -42,5 +43,18 @@ impl EngineArgs {
             tf32: self.tf32 || before.tf32,
             kernels: self.kernels.unwrap_or(before.kernels),
         }
+    }
+
+    /// The same options for another process, with that many threads.
+    pub fn arguments(&self, threads: usize) -> Vec<OsString> {
+        let options = self.options();
+        let named = |value: String| value.to_lowercase();
+        let mut words: Vec<OsString> = vec!["--threads".into(), threads.to_string().into()];
+        words.extend(self.engine.map(|e| named(format!("{e:?}"))).into_iter().flat_map(|e| ["--engine".into(), e.into()]));
+        words.extend(self.device.map(|d| named(format!("{d:?}"))).into_iter().flat_map(|d| ["--device".into(), d.into()]));
+        words.extend(self.kernels.map(|k| named(format!("{k:?}"))).into_iter().flat_map(|k| ["--kernels".into(), k.into()]));
+        words.extend(options.ort_lib.into_iter().flat_map(|l| ["--ort-lib".into(), l.into()]));
+        words.extend(options.tf32.then(|| "--tf32".into()));
+        words
     }
 }

@@ -27,6 +27,7 @@ mod rewrite_text;
 mod rewriting;
 mod runtime;
 mod settings;
+mod study;
 mod subject_args;
 mod synth;
 mod talk;
@@ -66,6 +67,10 @@ enum Command {
     Profile(profile::Args),
     Runtime(runtime::Args),
     Doctor(doctor::Args),
+    Plan(study::plan::Args),
+    Cell(study::cell::Args),
+    Sweep(study::sweep::Args),
+    Report(study::report::Args),
     New(new::Args),
     Synth(synth::Args),
     Completions(help::completions::Args),
@@ -91,6 +96,10 @@ pub fn main() -> ExitCode {
         Command::Profile(args) => profile::run(args),
         Command::Runtime(args) => runtime::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Plan(args) => study::plan::run(args),
+        Command::Cell(args) => study::cell::run(args),
+        Command::Sweep(args) => study::sweep::run(args),
+        Command::Report(args) => study::report::run(args),
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),
         Command::Completions(args) => help::completions::run(args),

@@ -1,7 +1,7 @@
 //! A network that is ready to classify images: graph, weights, preprocessing, class names.
 
 use super::readout::{Readout, Scores};
-use super::tuned::{RunState, Subject, transplanted};
+use super::tuned::{RunState, Subject, transplanted_state};
 use crate::bundle::manifest::{Port, Preprocessing, State};
 use crate::bundle::{Bundle, ClassNames, Images, Prepared, read_metadata};
 use crate::data::{KnownClasses, Recipe, as_input};
@@ -57,26 +57,30 @@ pub struct Classifier {
 impl Classifier {
     /// Loads `subject` into `engine`.
     pub fn open(subject: &Subject, options: &ClassifierOptions, engine: &dyn Engine) -> Result<Classifier> {
+        match (subject.bundle(), subject) {
+            (Some(bundle), _) => Classifier::of_state(bundle, &subject.state(options.which)?, options, engine),
+            (None, Subject::Model(_)) if options.head_from.is_some() => {
+                Err(Error::option(Field::HEAD_FROM, " needs a run or a bundle, not an ONNX model"))
+            }
+            (None, Subject::Model(path)) => Classifier::load(path, None, options, engine),
+            (None, _) => Err(Error::usage("there is no model to load")),
+        }
+    }
+
+    /// Loads a bundle's network with `state`, in the manifest's order.
+    pub fn of_state(bundle: &Bundle, state: &[Tensor], options: &ClassifierOptions, engine: &dyn Engine) -> Result<Classifier> {
         if let Some(donor) = &options.head_from {
             let folder = Scratch::new()?;
             let path = folder.path().join("model.onnx");
-            onnx::write(&path, &transplanted(subject, options.which, donor)?)?;
+            onnx::write(&path, &transplanted_state(bundle, state, donor)?)?;
             let mut classifier = Classifier::load(&path, None, options, engine)?;
             classifier._folder = Some(folder);
             return Ok(classifier);
         }
-        match subject.bundle() {
-            None => match subject {
-                Subject::Model(path) => Classifier::load(path, None, options, engine),
-                _ => Err(Error::usage("there is no model to load")),
-            },
-            Some(bundle) => {
-                let mut classifier = Classifier::load(&bundle.eval(), Some(bundle), options, engine)?;
-                classifier.learnt = !bundle.manifest.has_new_head();
-                classifier.set_state(&bundle.manifest.state, &subject.state(options.which)?);
-                Ok(classifier)
-            }
-        }
+        let mut classifier = Classifier::load(&bundle.eval(), Some(bundle), options, engine)?;
+        classifier.learnt = !bundle.manifest.has_new_head();
+        classifier.set_state(&bundle.manifest.state, state);
+        Ok(classifier)
     }
 
     /// `bundle` says what there is to know, where the model is its; otherwise the model's metadata does.

@@ -12,6 +12,13 @@ use std::path::Path;
 /// Writes the inference model with the weights at `to`, from 0 for the starting point to 1 for the tuned ones. BatchNorm's statistics
 /// go along; a new head has no starting point and stays as it was trained.
 pub fn export_interpolated(subject: &Subject, which: RunState, to: f64, path: &Path, force: bool) -> Result<Agreement> {
+    let state = interpolated(subject, which, to)?;
+    let bundle = subject.bundle().ok_or_else(|| Error::internal("weights between those of a run and its start, without a run"))?;
+    export(bundle, &state, path, force)
+}
+
+/// The state with the weights at `to`, in the manifest's order.
+pub fn interpolated(subject: &Subject, which: RunState, to: f64) -> Result<Vec<Tensor>> {
     if !(0.0..=1.0).contains(&to) {
         return Err(Error::option(Field::TO, format!(" {to} is not between 0 (the starting point) and 1 (the tuned weights)")));
     }
@@ -24,7 +31,7 @@ pub fn export_interpolated(subject: &Subject, which: RunState, to: f64, path: &P
         Role::Shared | Role::Buffer => between(start, tuned, to),
         _ => Ok(tuned.clone()),
     });
-    export(&run.bundle, &between.collect::<Result<Vec<_>>>()?, path, force)
+    between.collect()
 }
 
 /// `(1 − a)·start + a·tuned`; exactly one of the two at the ends.

@@ -42,7 +42,7 @@ pub use evaluate::{Answer, Evaluation, EvaluationOptions, TopK, evaluate, evalua
 pub use export_check::Agreement;
 pub use finetune::finetune;
 pub(crate) use folders::fingerprint as folder_fingerprint;
-pub use interpolate::export_interpolated;
+pub use interpolate::{export_interpolated, interpolated};
 pub use length::{Length, Stretch};
 pub use measures::ClassResult;
 pub use metrics::{EpochRecord, Moved, Record, StepRecord, ValidationRecord};
@@ -56,5 +56,5 @@ pub use scalars::Scalars;
 pub use schedule::{Milestone, Schedule, Span};
 pub use split_step::{Contribution, LocalMean, Reduce, SplitStep};
 pub use step::{StepResult, TrainingStep};
-pub use tuned::{RunState, Subject, export_tuned, transplanted};
+pub use tuned::{RunState, Subject, export_tuned, transplanted, transplanted_state};
 pub use watch::Rise;

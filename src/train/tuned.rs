@@ -140,8 +140,13 @@ pub(super) fn export(bundle: &Bundle, state: &[Tensor], path: &Path, force: bool
 /// The tuned network under the classifier of the model `donor`: it shows what the tuned features still know of the donor's task.
 pub fn transplanted(subject: &Subject, which: RunState, donor: &Path) -> Result<pb::ModelProto> {
     let bundle = subject.bundle().ok_or_else(|| Error::option(Field::HEAD_FROM, " needs a run or a bundle, not an ONNX model"))?;
+    transplanted_state(bundle, &subject.state(which)?, donor)
+}
+
+/// The same for a bundle's network with any `state`, in the manifest's order.
+pub fn transplanted_state(bundle: &Bundle, state: &[Tensor], donor: &Path) -> Result<pb::ModelProto> {
     let donor = onnx::read(donor)?;
-    let proto = bundle::tuned(bundle, &subject.state(which)?)?;
+    let proto = bundle::tuned(bundle, state)?;
     let dir = bundle.dir.clone();
     let mut target =
         SourceModel { proto, path: bundle.template(), external: onnx::ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 };

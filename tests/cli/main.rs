@@ -22,6 +22,7 @@ mod outputs;
 mod penalties;
 mod results;
 mod rewrite;
+mod study;
 mod support;
 mod usage;
 mod verdict;

@@ -33,6 +33,7 @@ const STAGES: &[&[&str]] = &[
     &["train"],
     &["fisher", "channel_attention"],
     &["report"],
+    &["evaluation"],
     &["cli", "main"],
 ];
 

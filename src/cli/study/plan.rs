@@ -1,0 +1,77 @@
+//! `spgraph plan`: the cells of a study.
+
+use super::super::output;
+use super::StudyArgs;
+use spgraph::evaluation::{Phase, Plan, makefile};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// List a study's cells as commands, one a line, for any scheduler; or as a makefile
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    spgraph plan evaluation/synthetic.toml | parallel -j 8        # cells of the selection come before those that need them\n  \
+    spgraph plan evaluation/real.toml --phase selection > cells   # a Slurm array: sed -n \"${SLURM_ARRAY_TASK_ID}p\" cells | sh\n  \
+    spgraph plan evaluation/real.toml --make > cells.mk && make -f cells.mk -j 2\n\n\
+    A cell is idempotent: it may be run twice, or twice at once.")]
+pub struct Args {
+    #[command(flatten)]
+    study: StudyArgs,
+    /// As a makefile with one target for each cell's record
+    #[arg(long, conflicts_with = "names")]
+    make: bool,
+    /// The names alone
+    #[arg(long)]
+    names: bool,
+    /// Only one phase: a final cell can be run once its selection is complete
+    #[arg(long, value_parser = ["selection", "final"])]
+    phase: Option<String>,
+    /// Only cells whose record is not there yet
+    #[arg(long)]
+    missing: bool,
+    /// How a cell's command begins
+    #[arg(long, value_name = "COMMAND", default_value = "spgraph")]
+    program: String,
+    /// Options that are added to each cell's command, such as `--threads 1`
+    #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
+    with: Option<String>,
+    /// Write to a file instead
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let study = args.study.read()?;
+    let mut plan = Plan::of(&study)?;
+    if args.missing {
+        let missing: Vec<String> = plan.missing(&args.study.out).iter().map(|r| r.cell.name()).collect();
+        plan.cells.retain(|r| missing.contains(&r.cell.name()));
+    }
+    let wanted = args.phase.as_deref().map(|p| if p == "final" { Phase::Final } else { Phase::Selection });
+    plan.cells.retain(|r| wanted.is_none_or(|phase| r.cell.phase == phase));
+    let command = |name: &str| {
+        let words: Vec<String> = args.study.cell(name).iter().map(quoted).collect();
+        let with = args.with.as_ref().map_or(String::new(), |w| format!(" {w}"));
+        format!("{} {}{with}", args.program, words.join(" "))
+    };
+    let text = if args.make {
+        makefile(&plan, &args.study.out, &command)?
+    } else {
+        let line = |name: String| if args.names { name } else { command(&name) };
+        plan.cells.iter().map(|r| line(r.cell.name()) + "\n").collect()
+    };
+    match &args.to {
+        None => output::print(&text),
+        Some(path) => {
+            spgraph::storage::files::write_whole(path, true, text.as_bytes())?;
+            output::note(&format!("{} cells in {}", plan.cells.len(), path.display()));
+            Ok(())
+        }
+    }
+}
+
+/// For a shell.
+fn quoted(word: &OsString) -> String {
+    let text = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=+,@".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}

@@ -1,0 +1,38 @@
+//! `spgraph report`: tables and figures of a folder of results.
+
+use super::super::output;
+use spgraph::evaluation::{read_all, write_collected, write_report};
+use std::path::PathBuf;
+
+/// Make tables and figures of a study's results: Markdown, CSV, SVG and one HTML page
+#[derive(clap::Args)]
+#[command(after_help = "A study need not be complete: what is not run has no number.")]
+pub struct Args {
+    /// The folder of results, or a file of --collect
+    results: PathBuf,
+    /// Folder for the report [default: RESULTS/report]
+    #[arg(short, long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Also write all records into one small file, which can be reported again
+    #[arg(long, value_name = "FILE")]
+    collect: Option<PathBuf>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let out = args
+        .out
+        .unwrap_or_else(|| if args.results.is_file() { args.results.with_extension("report") } else { args.results.join("report") });
+    if let Some(path) = &args.collect {
+        write_collected(path, &read_all(&args.results)?)?;
+        output::note(&format!("records in {}", path.display()));
+    }
+    let made = write_report(&args.results, &out)?;
+    let [finals, selection] = made.cells;
+    output::print(&format!(
+        "{finals} final cells, {selection} of the selection\nwrote {}\n      {}\n      and {} tables and figures in {}\n",
+        made.html.display(),
+        made.markdown.display(),
+        made.files.len() - 2,
+        out.display()
+    ))
+}

@@ -1,0 +1,99 @@
+//! Runs what is missing of a study on this machine, several cells at a time, each as a process of its own: what one does wrong, or the memory that
+//! it takes, is not the others'.
+
+use super::cell::{Phase, Request};
+use super::plan::Plan;
+use super::results;
+use crate::error::{Error, Result};
+use std::collections::VecDeque;
+use std::path::Path;
+use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What is told while it runs.
+pub trait Watch {
+    /// A cell is over; so many of all are done, and about so long is left.
+    fn cell(&mut self, request: &Request, ok: bool, done: usize, of: usize, left: Duration);
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Cells of the study.
+    pub cells: usize,
+    /// Those that were there before.
+    pub before: usize,
+    /// Names of those that failed, and of those that could not be run since their selection failed.
+    pub failed: Vec<String>,
+}
+
+/// How long to wait before looking at the processes again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs the missing cells with up to `jobs` processes, which `start` begins.
+///
+/// Fails when `stop` is set, after the processes have ended.
+pub fn sweep(
+    plan: &Plan,
+    out: &Path,
+    jobs: usize,
+    start: &mut dyn FnMut(&Request) -> Result<Child>,
+    watch: &mut dyn Watch,
+    stop: &AtomicBool,
+) -> Result<Outcome> {
+    let mut waiting: VecDeque<&Request> = plan.missing(out).into();
+    let before = plan.cells.len() - waiting.len();
+    let (mut running, mut failed): (Vec<(&Request, Child)>, Vec<String>) = (vec![], vec![]);
+    let (begun, mut done) = (Instant::now(), 0);
+    while !waiting.is_empty() || !running.is_empty() {
+        let stopping = stop.load(Ordering::Relaxed);
+        while !stopping && running.len() < jobs.max(1) {
+            let Some(at) = waiting.iter().position(|r| ready(r, out)) else { break };
+            let Some(request) = waiting.remove(at) else { break };
+            running.push((request, start(request)?));
+        }
+        if running.is_empty() {
+            // What is left waits for cells that failed.
+            if !stopping {
+                failed.extend(waiting.iter().map(|r| r.cell.name()));
+            }
+            break;
+        }
+        let mut still = vec![];
+        for (request, mut child) in running {
+            match child.try_wait().map_err(Error::io("cannot wait for a cell", out))? {
+                None => still.push((request, child)),
+                Some(status) => {
+                    done += 1;
+                    let ok = finished(status, request, out);
+                    if !ok {
+                        failed.push(request.cell.name());
+                    }
+                    let each = begun.elapsed().as_secs_f64() / done as f64;
+                    let left = Duration::from_secs_f64(each * (waiting.len() + still.len()) as f64);
+                    watch.cell(request, ok, before + done, plan.cells.len(), left);
+                }
+            }
+        }
+        running = still;
+        std::thread::sleep(PAUSE);
+    }
+    if stop.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted(format!(
+            "stopped; {} of {} cells are done, the same command goes on",
+            before + done,
+            plan.cells.len()
+        )));
+    }
+    Ok(Outcome { cells: plan.cells.len(), before, failed })
+}
+
+fn finished(status: ExitStatus, request: &Request, out: &Path) -> bool {
+    status.success() && results::path(out, request).is_file()
+}
+
+/// Whether everything is there that its settings are chosen by.
+fn ready(request: &Request, out: &Path) -> bool {
+    request.cell.phase == Phase::Selection || request.chosen_by().iter().all(|r| results::path(out, r).is_file())
+}

@@ -1,0 +1,175 @@
+//! A small study: planned, stopped and gone on with, by `sweep` and by make, and reported.
+
+use crate::support::{BINARY, Lab, names};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime};
+
+const STUDY: &str = r#"
+title = "small"
+methods = [["l2", "l2-sp"], ["wise-ft"]]
+strengths = { l2 = [0.001], l2-sp = [0.1], wise-ft = [0.5] }
+
+[sources.net]
+model = "net.onnx"
+test = { synthetic = "source", per-class = 2, seed = 1 }
+
+[targets.shapes]
+images = { synthetic = "target-a", per-class = 8, seed = 2 }
+test-per-class = 3
+validation-per-class = 2
+
+[[pairs]]
+source = "net"
+target = "shapes"
+images = [2]
+select-with = 2
+
+[training]
+steps = 2
+batch = 4
+augment = "flip-crop:2"
+batch-norm = "frozen"
+seeds = [0, 1]
+
+[selection]
+rates = [0.01]
+betas = [0.01]
+seeds = [100]
+
+[[comparisons]]
+name = "freezing"
+methods = ["l2-sp"]
+images = [2]
+freeze-stages = [2]
+"#;
+
+fn lab() -> Lab {
+    let lab = Lab::new();
+    lab.write("study.toml", STUDY);
+    lab.run(&["new", "resnet20", "--classes", "10", "--input", "3x16x16", "-o", "net.onnx"]).ok();
+    lab
+}
+
+/// Records with the time at which they were written.
+fn records(lab: &Lab) -> BTreeMap<String, SystemTime> {
+    let dir = lab.path("r/cells");
+    if !dir.is_dir() {
+        return BTreeMap::new();
+    }
+    names(&dir).into_iter().map(|n| (n.clone(), std::fs::metadata(dir.join(n)).unwrap().modified().unwrap())).collect()
+}
+
+const SWEEP: [&str; 8] = ["sweep", "study.toml", "-o", "r", "--jobs", "2", "--kernels", "standard"];
+
+#[test]
+fn a_sweep_is_stopped_and_goes_on_and_is_reported() {
+    let lab = lab();
+    let planned = lab.run(&["plan", "study.toml", "--names"]).ok();
+    let planned: Vec<&str> = planned.lines().collect();
+    assert_eq!(planned.len(), 3 + 3 * 2 + 2, "{planned:?}");
+
+    let mut sweep = lab.command(&SWEEP).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while records(&lab).is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "no record after two minutes");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(std::process::Command::new("kill").args(["-INT", &sweep.id().to_string()]).status().unwrap().success());
+    assert_eq!(sweep.wait().unwrap().code(), Some(130));
+    let first = records(&lab);
+    assert!(first.len() < planned.len(), "it was over before it could be stopped");
+
+    let out = lab.run(&SWEEP).ok();
+    assert!(out.contains(&format!("{} cells: {} there before", planned.len(), first.len())), "{out}");
+    let all = records(&lab);
+    assert_eq!(all.len(), planned.len());
+    assert!(first.iter().all(|(name, time)| all[name] == *time), "a record was written again");
+    // Whatever asks for a cell again gets what is there.
+    let again = lab.run(&["cell", "study.toml", planned[0], "-o", "r"]);
+    assert!(again.err.contains("is there"), "{again:?}");
+    assert_eq!(lab.run(&["plan", "study.toml", "-o", "r", "--missing"]).ok(), "");
+    // Nothing unfinished is left, and half of the way from the start is half of the drift.
+    let leftovers: Vec<String> = names(&lab.path("r/work/runs")).into_iter().filter(|n| n.starts_with('.')).collect();
+    assert!(leftovers.is_empty(), "{leftovers:?}");
+
+    let told = lab.run(&["report", "r", "--collect", "records.json"]).ok();
+    assert!(told.starts_with("8 final cells, 3 of the selection\n"), "{told}");
+    let report = lab.path("r/report");
+    let read = |name: &str| std::fs::read_to_string(report.join(name)).unwrap();
+    let page = read("report.html");
+    assert!(page.contains("<svg") && page.contains("l2-sp"), "no figures");
+    assert!(!page.contains("src=\"http") && !page.contains("href=\"http") && !page.contains("<script"), "the page needs others");
+    let markdown = read("report.md");
+    for part in ["what is left of the source task", "the paper's claims", "freeze2", "against l2"] {
+        assert!(markdown.contains(part), "no `{part}` in {markdown}");
+    }
+    // The collected records make the same tables.
+    lab.run(&["report", "records.json", "-o", "again"]).ok();
+    let table = "accuracy-net-shapes.csv";
+    assert_eq!(std::fs::read_to_string(lab.path("again").join(table)).unwrap(), read(table));
+    assert_eq!(read("cells.csv").lines().count(), 1 + planned.len());
+    let cells = csv_rows(&report.join("cells.csv"));
+    assert!(cells.iter().all(|row| row["failed"].is_empty() && row["accuracy"].parse::<f64>().unwrap() <= 1.0));
+    assert!(cells.iter().filter(|r| r["phase"] == "final").all(|r| !r["source_after"].is_empty() && r["rate"] == "0.01"));
+}
+
+fn csv_rows(path: &Path) -> Vec<BTreeMap<String, String>> {
+    csv::Reader::from_path(path).unwrap().deserialize().map(|row| row.unwrap()).collect()
+}
+
+#[test]
+fn make_runs_what_is_missing() {
+    let lab = lab();
+    lab.run(&["plan", "study.toml", "-o", "r", "--make", "--program", BINARY, "--with", "--kernels standard", "--to", "cells.mk"]).ok();
+    let text = std::fs::read_to_string(lab.path("cells.mk")).unwrap();
+    let target = text.lines().find(|l| l.starts_with("r/cells/final.net.shapes.2.l2.seed0")).unwrap();
+    let (target, before) = target.split_once(':').unwrap();
+    assert!(before.contains("| r/cells/selection.net.shapes.2.l2."), "{before}");
+    let make = |args: &[&str]| {
+        let mut command = std::process::Command::new("make");
+        let output = command.args(["-f", "cells.mk"]).args(args).current_dir(lab.0.path()).env_remove("MAKEFLAGS").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // The cell that chooses its settings comes first.
+    make(&["-j", "2", target]);
+    assert_eq!(records(&lab).len(), 2);
+    assert!(!make(&["-n", "cells"]).contains("final.net.shapes.2.l2.seed0"));
+    // A study that changed has other records.
+    lab.write("study.toml", STUDY.replace("steps = 2", "steps = 3"));
+    assert_eq!(lab.run(&["plan", "study.toml", "-o", "r", "--missing"]).ok().lines().count(), 11);
+}
+
+#[test]
+fn a_study_that_makes_no_sense_says_what_is_wrong() {
+    let lab = lab();
+    let cases = [
+        ("l2-sp\"]", "l2-ps\"]", "there is no method `l2-ps`; choose from none, l2"),
+        ("steps = 2", "step = 2", "unknown field `step`"),
+        ("seeds = [100]", "seeds = [1]", "seed 1 is both for selection and for final cells"),
+        ("source = \"net\"", "source = \"nett\"", "there is no source `nett`, only `net`"),
+        ("rates = [0.01]", "rates = []", "`selection.rates` is empty"),
+        ("l2 = [0.001]", "l2 = [-1.0]", "-1 is no strength or rate"),
+        ("flip-crop:2", "flop", "flop"),
+        ("\"target-a\"", "\"target-z\"", "target-z"),
+        ("[targets.shapes]", "[targets.\"a b\"]", "`a b` names files"),
+    ];
+    for (from, to, part) in cases {
+        assert!(STUDY.contains(from), "{from}");
+        lab.write("wrong.toml", STUDY.replace(from, to));
+        lab.refuses(&["plan", "wrong.toml"], 2, &["wrong.toml makes no sense", part]);
+    }
+    lab.refuses(&["plan", "nothing.toml"], 1, &["nothing.toml"]);
+    lab.refuses(&["cell", "study.toml", "final.net.shapes.2.l2.seed7", "-o", "r"], 2, &["no cell", "final.net.shapes.2.l2.seed0"]);
+    lab.refuses(
+        &["cell", "study.toml", "final.net.shapes.2.l2.seed0", "-o", "r"],
+        2,
+        &["chosen by 1 cells", "1 of them have not been run"],
+    );
+    lab.refuses(&["report", "."], 1, &["holds no results"]);
+    lab.write("small.toml", STUDY.replace("test-per-class = 3", "test-per-class = 7"));
+    let few = lab.run(&["cell", "small.toml", "selection.net.shapes.2.l2.lr0.01-beta0.01-strength0.001.seed100", "-o", "few"]);
+    few.refused(1, &["has 8 images", "make 11"]);
+}
