@@ -94,9 +94,9 @@ pub struct Request<'a> {
     pub augment: &'a str,
     /// BatchNorm.
     pub batch_norm: Option<crate::bundle::manifest::BatchNormMode>,
-    /// What a final cell's settings are chosen from.
+    /// What a final cell's settings are chosen from; nothing for a cell of the selection.
     pub candidates: Vec<Settings>,
-    /// Seeds of the selection.
+    /// Seeds of that selection.
     pub selection_seeds: &'a [u64],
     #[serde(skip)]
     pub(super) fisher: Option<&'a FisherPlan>,
@@ -111,18 +111,20 @@ impl<'a> Request<'a> {
         let source = study.sources.get(&pair.source).ok_or_else(missing)?;
         let target = study.targets.get(&pair.target).ok_or_else(missing)?;
         let training = &study.training;
+        // What is tried does not depend on what else is tried: a larger grid keeps the cells of the smaller one.
+        let selected = cell.phase == Phase::Final;
         Ok(Request {
             source,
             target,
-            select_with: pair.select_with,
+            select_with: if selected { pair.select_with } else { cell.images },
             steps: pair.steps.unwrap_or(training.steps),
             batch: training.batch,
             schedule: &training.schedule,
             warmup: training.warmup,
             augment: &training.augment,
             batch_norm: training.batch_norm,
-            candidates: candidates(study, method),
-            selection_seeds: &study.selection.seeds,
+            candidates: if selected { candidates(study, method) } else { vec![] },
+            selection_seeds: if selected { &study.selection.seeds } else { &[] },
             fisher: source.fisher.as_ref(),
             method: method.clone(),
             cell,
@@ -150,7 +152,7 @@ impl<'a> Request<'a> {
                 seed,
                 ..self.cell.clone()
             };
-            Request { cell, ..self.clone() }
+            Request { cell, candidates: vec![], selection_seeds: &[], ..self.clone() }
         };
         self.candidates.iter().flat_map(|&s| self.selection_seeds.iter().map(move |&seed| one(s, seed))).collect()
     }

@@ -8,6 +8,7 @@ use super::study::{Images, Target};
 use crate::data::ImageFolder;
 use crate::data::synth::{SynthOptions, write};
 use crate::error::{Error, Result};
+use crate::storage::temporaries::Scratch;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -147,7 +148,7 @@ pub(super) fn made_once(dir: &Path, make: impl FnOnce(&Path) -> Result<()>) -> R
     }
     let above = crate::storage::files::parent(dir);
     fs::create_dir_all(above).map_err(Error::io("cannot create", above))?;
-    let temporary = tempfile::Builder::new().prefix(".making-").tempdir_in(above).map_err(Error::io("cannot create a folder in", above))?;
+    let temporary = Scratch::within(above)?;
     let inner = temporary.path().join("folder");
     make(&inner)?;
     match fs::rename(&inner, dir) {

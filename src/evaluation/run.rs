@@ -13,6 +13,7 @@ use crate::data::ImageFolder;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
+use crate::storage::temporaries::Scratch;
 use crate::train::{
     Classifier, ClassifierOptions, Distance, FinetuneOptions, Length, RunRecord, RunState, Silent, Subject, Training, finetune,
     interpolated,
@@ -153,8 +154,7 @@ impl Tuned {
         let weights = distance.layers.iter().filter(|l| penalised(&l.name));
         result.drift.layers = weights.map(|l| LayerDrift { layer: l.name.clone(), relative: l.relative }).collect();
         let before = workspace.before(request, &self.bundle, engine)?;
-        let options = ClassifierOptions { head_from: Some(workspace.model(request.source)), ..ClassifierOptions::default() };
-        let mut old = Classifier::of_state(&self.bundle, &self.state, &options, engine)?;
+        let mut old = Classifier::of_state(&self.bundle, &self.state, &workspace.old_head(request), engine)?;
         let after = workspace.score(&mut old, &workspace.source_test(request.source)?)?;
         result.source = Some(SourceLeft { before, after });
         result.similarity = self.similarity(engine, data, &classifier)?;
@@ -183,9 +183,9 @@ const SIMILARITY_IMAGES: usize = 100;
 /// Where a run is made.
 enum Place {
     /// Removed at the end.
-    Passing(tempfile::TempDir),
+    Passing(Scratch),
     /// Kept for other cells with the same training, once it is whole.
-    Kept { dir: PathBuf, temporary: tempfile::TempDir },
+    Kept { dir: PathBuf, temporary: Scratch },
     /// Another cell made it.
     There(PathBuf),
 }
@@ -213,7 +213,7 @@ impl Place {
 fn place(request: &Request, workspace: &Workspace, bundle: &Bundle, training: &Training) -> Result<Place> {
     let runs = workspace.work.join("runs");
     std::fs::create_dir_all(&runs).map_err(Error::io("cannot create", &runs))?;
-    let temporary = || tempfile::Builder::new().prefix(".making-").tempdir_in(&runs).map_err(Error::io("cannot create a folder in", &runs));
+    let temporary = || Scratch::within(&runs);
     if !request.method.trains_as_none() {
         return Ok(Place::Passing(temporary()?));
     }

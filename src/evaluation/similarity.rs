@@ -7,6 +7,7 @@ use crate::data::{Augment, ImageDataset, ImageFolder, Last, Loader, LoaderOption
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::onnx::{self, pb};
+use crate::storage::temporaries::Scratch;
 use ndarray::IxDyn;
 use std::path::Path;
 use std::sync::Arc;
@@ -96,7 +97,7 @@ pub fn by_layer(
     recipe: Recipe,
 ) -> Result<Vec<LayerSimilarity>> {
     let layers = tuned.graph.as_ref().map(activations).unwrap_or_default();
-    let dir = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+    let dir = Scratch::new()?;
     let mut before = load(engine, dir.path(), "start.onnx", tapped(start, &layers)?)?;
     let mut after = load(engine, dir.path(), "tuned.onnx", tapped(tuned, &layers)?)?;
     let input = before

@@ -45,9 +45,13 @@ pub fn sweep(
     let mut waiting: VecDeque<&Request> = plan.missing(out).into();
     let before = plan.cells.len() - waiting.len();
     let (mut running, mut failed): (Vec<(&Request, Child)>, Vec<String>) = (vec![], vec![]);
-    let (begun, mut done) = (Instant::now(), 0);
+    let (begun, mut done, mut told) = (Instant::now(), 0, false);
     while !waiting.is_empty() || !running.is_empty() {
         let stopping = stop.load(Ordering::Relaxed);
+        if stopping && !told {
+            running.iter().for_each(|(_, child)| interrupt(child));
+            told = true;
+        }
         while !stopping && running.len() < jobs.max(1) {
             let Some(at) = waiting.iter().position(|r| ready(r, out)) else { break };
             let Some(request) = waiting.remove(at) else { break };
@@ -87,6 +91,17 @@ pub fn sweep(
         )));
     }
     Ok(Outcome { cells: plan.cells.len(), before, failed })
+}
+
+/// Asks a cell to end, as Ctrl-C would; it leaves nothing behind.
+fn interrupt(child: &Child) {
+    #[cfg(unix)]
+    {
+        // One that has ended by itself meanwhile needs nothing.
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::INT);
+    }
+    #[cfg(not(unix))]
+    let _ = child;
 }
 
 fn finished(status: ExitStatus, request: &Request, out: &Path) -> bool {

@@ -122,11 +122,17 @@ impl Workspace<'_> {
             return Ok(found);
         }
         let state = start_state(bundle)?;
-        let options = ClassifierOptions { head_from: Some(self.model(request.source)), ..ClassifierOptions::default() };
+        let options = self.old_head(request);
         let mut classifier = Classifier::of_state(bundle, &state, &options, engine)?;
         let score = self.score(&mut classifier, &self.source_test(request.source)?)?;
         write_json(&file, true, &score)?;
         Ok(score)
+    }
+
+    /// The source's classifier on the network's features.
+    pub fn old_head(&self, request: &Request) -> ClassifierOptions {
+        let Source { input_shape, .. } = request.source;
+        ClassifierOptions { head_from: Some(self.model(request.source)), input_shape: input_shape.clone(), ..ClassifierOptions::default() }
     }
 
     /// Measures a network on a folder.

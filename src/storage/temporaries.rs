@@ -156,10 +156,14 @@ pub struct Scratch {
 impl Scratch {
     /// A new folder among the system's temporary files.
     pub fn new() -> Result<Scratch> {
-        let place = std::env::temp_dir();
-        sweep(&place);
-        let failed = |e: io::Error| Error::io("cannot create a folder in", &place)(e.kind().into());
-        let folder = builder(0o700).tempdir_in(&place).map_err(failed)?;
+        Scratch::within(&std::env::temp_dir())
+    }
+
+    /// A new folder in `place`, from which what is made can be moved to its own name there.
+    pub fn within(place: &Path) -> Result<Scratch> {
+        sweep(place);
+        let failed = |e: io::Error| Error::io("cannot create a folder in", place)(e.kind().into());
+        let folder = builder(0o700).tempdir_in(place).map_err(failed)?;
         let _pending = PendingOutput::new(folder.path(), folder.path());
         Ok(Scratch { folder, _pending })
     }

@@ -24,6 +24,17 @@ fn examples(lab: &Lab, command: &str) -> Vec<String> {
         .collect()
 }
 
+/// A study of two cells.
+const STUDY: &str = r#"
+title = "two cells"
+methods = [["none"]]
+sources.net = { model = "model.onnx", test = { folder = "photos", per-class = 1 } }
+targets.shapes = { images = { synthetic = "target-a", per-class = 3, seed = 2 }, test-per-class = 1, validation-per-class = 1 }
+pairs = [{ source = "net", target = "shapes", images = [1], select-with = 1 }]
+training = { steps = 1, batch = 2, seeds = [0] }
+selection = { rates = [0.01], betas = [0.01], seeds = [100] }
+"#;
+
 /// Every example of every command runs as it is printed, one after another in one folder.
 #[test]
 fn every_example_runs() {
@@ -35,6 +46,7 @@ fn every_example_runs() {
     copy(&shared().model, "model.onnx");
     copy(&shared().images, "photos");
     copy(&shared().images, "test");
+    lab.write("study.toml", STUDY);
     let photo = std::fs::read_dir(format!("{}/plaid", shared().images)).unwrap().next().unwrap().unwrap().path();
     copy(photo.to_str().unwrap(), "bird.jpg");
     let path = format!("{}:{}", std::path::Path::new(crate::support::BINARY).parent().unwrap().display(), std::env::var("PATH").unwrap());

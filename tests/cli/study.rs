@@ -137,6 +137,11 @@ fn make_runs_what_is_missing() {
     make(&["-j", "2", target]);
     assert_eq!(records(&lab).len(), 2);
     assert!(!make(&["-n", "cells"]).contains("final.net.shapes.2.l2.seed0"));
+    // A larger grid keeps what was tried, and chooses anew.
+    lab.write("study.toml", STUDY.replace("l2 = [0.001]", "l2 = [0.001, 0.01]"));
+    let missing = lab.run(&["plan", "study.toml", "-o", "r", "--missing", "--names"]).ok();
+    assert_eq!(missing.lines().count(), 11);
+    assert!(missing.contains("l2.seed0") && !missing.contains("l2.lr0.01-beta0.01-strength0.001."), "{missing}");
     // A study that changed has other records.
     lab.write("study.toml", STUDY.replace("steps = 2", "steps = 3"));
     assert_eq!(lab.run(&["plan", "study.toml", "-o", "r", "--missing"]).ok().lines().count(), 11);

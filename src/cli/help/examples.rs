@@ -42,6 +42,16 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("profile", &[("spgraph profile birds.spgraph --steps 2", "where a step spends its time")]),
     ("runtime", &[("spgraph runtime", "which ONNX Runtime is used, and why"), ("spgraph runtime install", "put one into spgraph's cache")]),
+    (
+        "plan",
+        &[
+            ("spgraph plan study.toml", "the cells as commands, one a line: for `parallel`, or an array of Slurm"),
+            ("spgraph plan study.toml --make --to study.mk", "then `make -f study.mk -j 2`"),
+        ],
+    ),
+    ("cell", &[("spgraph plan study.toml --names | head -n 1 | xargs spgraph cell study.toml", "the first cell")]),
+    ("sweep", &[("spgraph sweep study.toml", "what is missing, as many at a time as there are cores")]),
+    ("report", &[("spgraph report results", "tables, figures, and results/report/report.html")]),
     ("new", &[("spgraph new resnet20 --classes 10 -o fresh.onnx", "to try things with")]),
     ("synth", &[("spgraph synth --task source --per-class 2 -o drawn", "ten classes of drawn shapes")]),
     (

@@ -8,11 +8,9 @@ use std::path::PathBuf;
 
 /// List a study's cells as commands, one a line, for any scheduler; or as a makefile
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  \
-    spgraph plan evaluation/synthetic.toml | parallel -j 8        # cells of the selection come before those that need them\n  \
-    spgraph plan evaluation/real.toml --phase selection > cells   # a Slurm array: sed -n \"${SLURM_ARRAY_TASK_ID}p\" cells | sh\n  \
-    spgraph plan evaluation/real.toml --make > cells.mk && make -f cells.mk -j 2\n\n\
-    A cell is idempotent: it may be run twice, or twice at once.")]
+#[command(
+    after_help = "A cell is idempotent: it may be run twice, or twice at once. Cells of the selection come before those whose settings they choose."
+)]
 pub struct Args {
     #[command(flatten)]
     study: StudyArgs,

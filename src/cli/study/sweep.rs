@@ -41,6 +41,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut start = |request: &Request| -> Result<Child> {
         let mut command = Command::new(&program);
         command.args(args.study.cell(&request.cell.name())).args(&engine).stdin(Stdio::null()).stdout(Stdio::null());
+        // Ctrl-C in a terminal is this process's to pass on, once.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.spawn().map_err(Error::io("cannot start", &program))
     };
     let stop = interrupt::finish_the_step();

@@ -191,8 +191,8 @@ pub(super) fn chosen(all: &Collection, pair: &PairName) -> Option<Sheet> {
 
 /// Which of the family is worth using: against plain training, over all pairs, numbers of images and seeds.
 pub(super) fn family(all: &Collection) -> Option<Sheet> {
-    let columns = ["method", "places", "target", "95 % interval", "source left", "95 % interval", "drift", "step time", "worth using"];
-    let note = "Against `none`, over every pair, number of images and seed that both have: mean differences in percentage points with intervals by Student's t (blocks of one pair share test images, so that the intervals are too narrow rather than too wide); drift is the mean ‖w − w⁰‖/‖w⁰‖ in per cent; step time the median ratio, by the clock of a machine that may have had other work. Worth using: for the target or the source where the interval lies above 0, unless the other one's lies below.";
+    let columns = ["method", "worth using", "target", "95 % interval", "source left", "95 % interval", "drift", "step time", "cells"];
+    let note = "Against `none`, over all pairs, numbers of images and seeds: mean differences in percentage points with Student's intervals (cells of one pair share test images: the intervals are rather too narrow); drift in per cent of the weights' norm; step time as the median ratio, by the clock. Worth using: where an interval lies above 0, unless the other lies below.";
     let mut sheet = Sheet::new("family", "Which of the family is worth using", note, columns.map(String::from).to_vec());
     let pairs = all.pairs();
     let places: Vec<(&PairName, usize)> = pairs.iter().flat_map(|pair| all.images(pair).into_iter().map(move |n| (pair, n))).collect();
@@ -215,7 +215,7 @@ pub(super) fn family(all: &Collection) -> Option<Sheet> {
         let worth = if method == "none" { "the reference".into() } else { verdict(on_target.as_ref(), on_source.as_ref()) };
         let [t, t_interval] = numbers(&on_target);
         let [s, s_interval] = numbers(&on_source);
-        sheet.rows.push(vec![method.into(), pairs.len().to_string(), t, t_interval, s, s_interval, moved, time, worth]);
+        sheet.rows.push(vec![method.into(), worth, t, t_interval, s, s_interval, moved, time, pairs.len().to_string()]);
     }
     (sheet.rows.len() > 1).then_some(sheet)
 }
