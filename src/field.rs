@@ -53,6 +53,7 @@ fields! {
     BATCH "batch",
     INPUT_SHAPE "input_shape",
     LABEL_SMOOTHING "label_smoothing",
+    SOFT_TARGETS "soft_targets",
     LOSS "loss",
     PREDICTION "prediction",
     EXTERNAL_DATA "external_data",

@@ -168,6 +168,9 @@ pub struct Options {
     pub loss: Option<String>,
     /// ε, from 0 to below 1: so much of each target is spread evenly over all classes.
     pub label_smoothing: f64,
+    /// Whether the target is a number for every score instead of a label: what mixed images, and images with several labels, need.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub soft_targets: bool,
     /// Sizes after the batch dimension, where the model leaves them open.
     pub input_shape: Option<Vec<usize>>,
     /// Weights in `weights.bin`, always above 1 GiB.
@@ -214,6 +217,7 @@ impl Default for Options {
             prediction: None,
             loss: None,
             label_smoothing: 0.0,
+            soft_targets: false,
             input_shape: None,
             external_data: false,
             split: false,

@@ -102,8 +102,8 @@ fn of_losses(graph: &mut Graph) {
         loss.add(&mut b, logits, target, 0.1).unwrap();
     }
     loss::multi_label(&mut b, logits, source).unwrap();
-    loss::count(&mut b, target).unwrap();
-    let shares = loss::shares(&mut b, target, DType::F32).unwrap();
+    loss::count(&mut b, target, loss::LOSSES[0]).unwrap();
+    let shares = loss::shares(&mut b, target, loss::LOSSES[0], DType::F32).unwrap();
     for usual in loss::REGULARIZERS {
         let regularizer = usual();
         let source = (regularizer.reads() != Reads::Features).then_some(source);

@@ -11,8 +11,8 @@
 //! The second form loses no digits at large logits. Rows of padding (target −1) count neither in the sum nor in `n`. The same as PyTorch's
 //! `binary_cross_entropy_with_logits(z, y)` over the rows that count.
 
-use super::targets::{Targets, asked, correct, targets};
-use super::{Activation, DataLoss, Loss};
+use super::targets::{Given, Targets, asked};
+use super::{Activation, DataLoss, Loss, SoftTargets};
 use crate::ir::{Attr, Attrs, DType, Dim, ValueId};
 use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::{Expr, formula};
@@ -67,6 +67,10 @@ impl DataLoss for BinaryCrossEntropy {
         "binary cross-entropy of each class"
     }
 
+    fn soft_targets(&self) -> SoftTargets {
+        SoftTargets::Each
+    }
+
     fn refusal(&self, activation: Activation, _: usize) -> Option<String> {
         match activation {
             Activation::None | Activation::Sigmoid => None,
@@ -83,10 +87,11 @@ impl DataLoss for BinaryCrossEntropy {
         };
         let (dtype, rows) = (b.dtype(logits), b.shape(target)[0]);
         let attributes = attrs([("label_smoothing", Attr::Float(label_smoothing as f32))]);
+        let given = Given::of(b, target, self.soft_targets(), logits)?;
         let rule = formula(|[z, target]| {
-            let Targets { scores: y, counts } = targets(target, rows, scores, dtype, label_smoothing);
+            let Targets { scores: y, counts } = given.targets(target, rows, scores, dtype, label_smoothing);
             let [loss, gradient] = terms(z, y, counts, scores);
-            [loss, gradient, correct(z, target, rows, scores, 0.0)]
+            [loss, gradient, given.correct(z, target, rows, scores, 0.0)]
         });
         let [value, gradient, correct] = b.call(&BINARY_CROSS_ENTROPY, [logits, target], attributes, rule)?;
         Ok(Loss { value, gradient, correct })

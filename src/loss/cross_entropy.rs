@@ -1,18 +1,20 @@
-//! Softmax cross-entropy with integer targets.
+//! Softmax cross-entropy with labels, or with probabilities of the classes.
 //!
 //! With `p = softmax(z)`, `K` classes, label smoothing `ε` and `q = (1 − ε)·onehot(target) + ε/K`:
 //! `loss = −(1/n)·Σ_rows Σ_k q_k·log p_k`, `∂loss/∂z = (p − q)/n`. Rows with target −1 are padding: they count neither in the
-//! sum nor in `n`. The same as PyTorch's `cross_entropy(z, target, ignore_index=-1, label_smoothing=ε)`.
+//! sum nor in `n`. The same as PyTorch's `cross_entropy(z, target, ignore_index=-1, label_smoothing=ε)`; probabilities `y` stand in the place of the one-hot
+//! vectors, as in PyTorch, and rows of zeros are padding.
 
-use super::{Activation, DataLoss, Loss};
-use crate::ir::{Attr, DType, Dim, Tensor, ValueId};
+use super::targets::{Given, Targets};
+use super::{Activation, DataLoss, Loss, SoftTargets};
+use crate::ir::{Attr, Dim, ValueId};
 use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::formula;
 
 /// `(logits, target) → loss, dlogits, number of right answers`.
 pub const CROSS_ENTROPY: Function = Function::new("SoftmaxCrossEntropy");
 
-/// `logits` is `[N, K]`, `target` int64 `[N]`.
+/// `logits` is `[N, K]`, `target` int64 `[N]` or of the logits' type `[N, K]`.
 pub fn cross_entropy(b: &mut Builder, logits: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss> {
     let &[_, Dim::Known(classes)] = b.shape(logits) else {
         return Err(format!("the loss needs logits of shape [N, classes], these are {}", b.ty(logits)));
@@ -20,20 +22,14 @@ pub fn cross_entropy(b: &mut Builder, logits: ValueId, target: ValueId, label_sm
     let dtype = b.dtype(logits);
     let attributes = attrs([("label_smoothing", Attr::Float(label_smoothing as f32))]);
     let rows = b.shape(target)[0];
+    let given = Given::of(b, target, SoftTargets::Probabilities, logits)?;
     let rule = formula(|[z, target]| {
         let log_p = z.log_softmax(1);
-        // A target of −1 equals no class: its row of the one-hot matrix is zero.
-        let column = target.reshape(&[rows, 1.into()]);
-        let labels = column.constant(Tensor::from_i64(&[1, classes], &(0..classes as i64).collect::<Vec<_>>()));
-        let one_hot = column.equals(labels).cast(dtype);
-        let counts = one_hot.sum(&[1], true);
+        let Targets { scores: q, counts } = given.targets(target, rows, classes, dtype, label_smoothing);
         let share = counts.sum(&[0, 1], true).max(1.0);
-        let q =
-            if label_smoothing > 0.0 { one_hot * (1.0 - label_smoothing) + counts * (label_smoothing / classes as f64) } else { one_hot };
         let loss = (-((q * log_p).sum(&[0, 1], true) / share)).reshape(&[]);
         let gradient = (log_p.exp() * counts - q) / share;
-        let best = z.with(|b, z| b.op("ArgMax", &[z], attrs([("axis", Attr::Int(1)), ("keepdims", Attr::Int(0))])));
-        let correct = best.equals(target).cast(DType::F32).sum(&[0], false);
+        let correct = given.correct(z, target, rows, classes, 0.0);
         [loss, gradient, correct]
     });
     let [value, gradient, correct] = b.call(&CROSS_ENTROPY, [logits, target], attributes, rule)?;
@@ -50,6 +46,10 @@ impl DataLoss for CrossEntropy {
 
     fn summary(&self) -> &'static str {
         "cross-entropy of a softmax"
+    }
+
+    fn soft_targets(&self) -> SoftTargets {
+        SoftTargets::Probabilities
     }
 
     fn refusal(&self, activation: Activation, scores: usize) -> Option<String> {

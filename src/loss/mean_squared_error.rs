@@ -9,8 +9,8 @@
 //!
 //! Rows of padding (target −1) count neither in the sum nor in `n`. The same as PyTorch's `mse_loss(o, y)` over the rows that count.
 
-use super::targets::{Targets, asked, correct, targets};
-use super::{Activation, DataLoss, Loss};
+use super::targets::{Given, Targets, asked};
+use super::{Activation, DataLoss, Loss, SoftTargets};
 use crate::ir::{Attr, Dim, ValueId};
 use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::formula;
@@ -34,6 +34,10 @@ impl DataLoss for MeanSquaredError {
         true
     }
 
+    fn soft_targets(&self) -> SoftTargets {
+        SoftTargets::Numbers
+    }
+
     fn refusal(&self, activation: Activation, _: usize) -> Option<String> {
         let logarithms = activation == Activation::LogSoftmax;
         logarithms.then(|| "the network ends with a log-softmax, and logarithms are never 1".to_string())
@@ -45,12 +49,13 @@ impl DataLoss for MeanSquaredError {
         };
         let (dtype, rows) = (b.dtype(outputs), b.shape(target)[0]);
         let attributes = attrs([("label_smoothing", Attr::Float(label_smoothing as f32))]);
+        let given = Given::of(b, target, self.soft_targets(), outputs)?;
         let rule = formula(|[o, target]| {
-            let Targets { scores: y, counts } = targets(target, rows, scores, dtype, label_smoothing);
+            let Targets { scores: y, counts } = given.targets(target, rows, scores, dtype, label_smoothing);
             let share = counts.sum(&[0, 1], true).max(1.0) * scores as f64;
             let gap = (o - y) * counts;
             let loss = (gap.square().sum(&[0, 1], true) / share).reshape(&[]);
-            [loss, gap * 2.0 / share, correct(o, target, rows, scores, 0.5)]
+            [loss, gap * 2.0 / share, given.correct(o, target, rows, scores, 0.5)]
         });
         let [value, gradient, correct] = b.call(&MEAN_SQUARED_ERROR, [outputs, target], attributes, rule)?;
         Ok(Loss { value, gradient, correct })

@@ -45,6 +45,20 @@ pub struct Loss {
     pub correct: ValueId,
 }
 
+/// What soft targets are: numbers for every score of an image, in the place of a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SoftTargets {
+    /// Probabilities of classes that exclude each other. Rows of zeros, or of [`PADDING`], are padding.
+    Probabilities,
+    /// For each class by itself how right it is, from 0 to 1. Rows with a negative number are padding.
+    Each,
+    /// Any numbers. Rows with [`PADDING`] are padding.
+    Numbers,
+}
+
+/// In every place of a row of soft targets: the row only fills the batch up. Every loss understands it.
+pub const PADDING: f64 = -1e30;
+
 /// A loss on scores of classes and the classes that are right.
 pub trait DataLoss: Sync {
     /// The name in files and on the command line.
@@ -58,10 +72,13 @@ pub trait DataLoss: Sync {
         false
     }
 
+    /// What its targets are where they are no labels.
+    fn soft_targets(&self) -> SoftTargets;
+
     /// Why it does not fit a network with that activation and that many scores for each image, where it does not.
     fn refusal(&self, activation: Activation, scores: usize) -> Option<String>;
 
-    /// Adds it to a graph. `scores` is `[N, K]`; `target` int64 `[N]`, −1 for padding; `label_smoothing` is what is taken from the right class
+    /// Adds it to a graph. `scores` is `[N, K]`; `target` int64 `[N]`, −1 for padding, or soft targets, of the scores' type and shape; `label_smoothing` is what is taken from the right class
     /// and given to all alike.
     fn add(&self, b: &mut Builder, scores: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss>;
 
@@ -195,25 +212,30 @@ pub fn find(kind: &str) -> Result<Regularizer> {
     })
 }
 
-/// Of each row its weight in a mean over the batch: 1/n for those that count, 0 where the target is −1 (padding). `[N]`.
-pub fn shares(b: &mut Builder, target: ValueId, dtype: DType) -> Rule<ValueId> {
+/// Of each row its weight in the mean of `loss` over the batch: 1/n for those that count, 0 for padding. `[N]`.
+pub fn shares(b: &mut Builder, target: ValueId, loss: &dyn DataLoss, dtype: DType) -> Rule<ValueId> {
+    let soft = b.dtype(target).is_float().then(|| loss.soft_targets());
     let rule = formula(|[target]| {
-        let counts = counts(target, dtype);
+        let counts = counts(target, soft, dtype);
         [counts / counts.sum(&[0], true).max(1.0)]
     });
     let [shares] = b.call(&ROW_SHARES, [target], Attrs::new(), rule)?;
     Ok(shares)
 }
 
-/// The number of rows that a mean over the batch divides by: those whose target is not −1 (padding), at least 1. A float32 of rank 0.
-pub fn count(b: &mut Builder, target: ValueId) -> Rule<ValueId> {
-    let rule = formula(|[target]| [counts(target, DType::F32).sum(&[0], false).max(1.0)]);
+/// The number of rows that the mean of `loss` over the batch divides by: those that are no padding, at least 1. A float32 of rank 0.
+pub fn count(b: &mut Builder, target: ValueId, loss: &dyn DataLoss) -> Rule<ValueId> {
+    let soft = b.dtype(target).is_float().then(|| loss.soft_targets());
+    let rule = formula(|[target]| [counts(target, soft, DType::F32).sum(&[0], false).max(1.0)]);
     let [count] = b.call(&ROW_COUNT, [target], Attrs::new(), rule)?;
     Ok(count)
 }
 
-/// 1 for each row that counts, 0 for padding.
-fn counts(target: Expr<'_>, dtype: DType) -> Expr<'_> {
+/// 1 for each row that counts, 0 for padding: `[N]`.
+fn counts(target: Expr<'_>, soft: Option<SoftTargets>, dtype: DType) -> Expr<'_> {
+    if let Some(kind) = soft {
+        return targets::soft_rows(target, kind, dtype).sum(&[1], false);
+    }
     let zero = target.constant(Tensor::from_i64(&[1], &[0]));
     target.with_both(zero, |b, target, zero| b.op("GreaterOrEqual", &[target, zero], Attrs::new())).cast(dtype)
 }

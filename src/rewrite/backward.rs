@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::grad;
 use crate::import::{Imported, Network};
 use crate::ir::{DType, Graph, TensorType, ValueId};
-use crate::loss::Loss;
+use crate::loss::{DataLoss, Loss};
 use crate::operator::Builder;
 use crate::pass::{self, Alternatives};
 use std::collections::HashMap;
@@ -21,6 +21,7 @@ pub(super) struct Backward {
     pub data: ValueId,
     pub target: ValueId,
     pub loss: Loss,
+    pub data_loss: &'static dyn DataLoss,
     /// Trainable parameters; `next` is not set yet and equals `input`.
     pub parameters: Vec<StateTensor>,
     /// The data loss's gradient for each of them.
@@ -47,7 +48,8 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
         false => logits,
     };
     let rows = graph.ty(scores).shape[0];
-    let target = graph.input("target", TensorType { dtype: DType::I64, shape: vec![rows] });
+    let labels = TensorType { dtype: DType::I64, shape: vec![rows] };
+    let target = graph.input("target", if options.soft_targets { graph.ty(scores).clone() } else { labels });
     let mut b = Builder::new(&mut graph);
     b.scope("loss");
     let loss = plan.loss.add(&mut b, scores, target, options.label_smoothing).map_err(failed("the loss"))?;
@@ -118,5 +120,5 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
         }
     }
     pass::apply(&mut graph, &[&Alternatives])?;
-    Ok(Backward { graph, data: input, target, loss, parameters, gradients, buffers, regularizers })
+    Ok(Backward { graph, data: input, target, loss, data_loss: plan.loss, parameters, gradients, buffers, regularizers })
 }

@@ -67,7 +67,7 @@ fn whole(mut graph: Graph, name: &str, inputs: Ports, outputs: Ports) -> Result<
 
 /// Data, target, scalars, state → loss, data loss, penalty, correct, next state.
 pub(super) fn step(back: Backward, recipe: &Recipe, penalties: Option<&Penalties>) -> Result<Step> {
-    let Backward { mut graph, data, target, loss, parameters, gradients, buffers, regularizers } = back;
+    let Backward { mut graph, data, target, loss, data_loss: _, parameters, gradients, buffers, regularizers } = back;
     let updates = updates(&mut graph, recipe, penalties, parameters, &gradients)?;
     let mut b = Builder::new(&mut graph);
     let penalty = match regularizers.value {
@@ -96,7 +96,7 @@ pub(super) fn gradients(back: &Backward) -> Result<TrainingGraph> {
     let mut graph = back.graph.clone();
     let mut b = Builder::new(&mut graph);
     b.scope("loss");
-    let count = loss::count(&mut b, back.target).map_err(failed("the count of images"))?;
+    let count = loss::count(&mut b, back.target, back.data_loss).map_err(failed("the count of images"))?;
     let (mut inputs, mut outputs) = (Ports::default(), Ports::default());
     inputs.push(back.data, Meaning::Data);
     inputs.push(back.target, Meaning::Target);

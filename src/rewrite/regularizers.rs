@@ -57,7 +57,7 @@ pub(super) fn add(graph: &mut Graph, options: &Options, plan: &Plan, networks: &
     let dtype = graph.ty(networks.logits).dtype;
     let mut b = Builder::new(graph);
     b.scope("regularizer");
-    let shares = loss::shares(&mut b, networks.target, dtype).map_err(failed("the regularizers"))?;
+    let shares = loss::shares(&mut b, networks.target, plan.loss, dtype).map_err(failed("the regularizers"))?;
     let mut values = vec![];
     for regularizer in &options.regularizers {
         let kind = regularizer.kind();

@@ -177,7 +177,7 @@ impl Trainer {
         let total = self.record.training.total_at(self.at.step, per_epoch);
         let lr = full * self.record.training.lr_factor(self.at.step, total, per_epoch);
         let scalars = scalars.clone().with(&Setting::LearningRate, lr)?;
-        let found = self.step.run(&batch.data, &batch.target, &scalars)?;
+        let found = self.step.run_batch(batch, &scalars)?;
         let record = StepRecord {
             step: self.at.step + 1,
             epoch: self.at.step / self.per_epoch() + 1,

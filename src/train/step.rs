@@ -1,9 +1,10 @@
 //! One whole training step of a bundle: images, labels and scalars go in, losses come out, and the state stays inside.
 
 use super::scalars::Scalars;
+use super::targets::Targets;
 use crate::bundle::manifest::{Manifest, Output, Port, Scalar, State, output_of};
 use crate::bundle::{Bundle, Measure, start_state};
-use crate::data::as_input;
+use crate::data::{Batch, as_input};
 use crate::engine::{Engine, StatePort, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
@@ -40,7 +41,13 @@ impl TrainingStep {
         TrainingStep { stepper, feeds: Feeds::new(manifest), outputs: manifest.outputs.clone() }
     }
 
-    /// Runs one step on a batch of images in the network's layout and N labels, of which −1 is padding.
+    /// Runs one step on a batch of a loader, whose images may be mixed.
+    pub fn run_batch(&mut self, batch: &Batch, scalars: &Scalars) -> Result<StepResult> {
+        let target = self.feeds.target.of_batch(batch)?;
+        self.run(&batch.data, &target, scalars)
+    }
+
+    /// Runs one step on a batch of images in the network's layout and N labels, of which −1 is padding, or N×K soft targets.
     pub fn run(&mut self, data: &Tensor, target: &Tensor, scalars: &Scalars) -> Result<StepResult> {
         let feeds = self.feeds.of_batch(data, target, scalars)?;
         let results = self.stepper.step(&borrowed(&feeds))?;
@@ -79,21 +86,19 @@ pub(super) fn state_ports<'a>(states: impl IntoIterator<Item = &'a State>) -> Ve
 /// Makes what a graph is fed besides its state.
 pub(super) struct Feeds {
     data: Port,
-    target: Port,
+    target: Targets,
     /// The scalar inputs with their meaning.
     scalars: Vec<Scalar>,
     precision: DType,
-    classes: Option<usize>,
 }
 
 impl Feeds {
     pub fn new(manifest: &Manifest) -> Feeds {
         Feeds {
             data: manifest.data.input.clone(),
-            target: manifest.data.target.clone(),
+            target: Targets::new(manifest),
             scalars: manifest.scalars.clone(),
             precision: manifest.precision,
-            classes: manifest.class_count,
         }
     }
 
@@ -101,21 +106,9 @@ impl Feeds {
     pub fn of_batch(&self, data: &Tensor, target: &Tensor, scalars: &Scalars) -> Result<Vec<(String, Tensor)>> {
         // Images are loaded as float32.
         let data = as_input(data, self.data.dtype)?;
-        self.check_labels(target)?;
-        let mut feeds = vec![(self.data.name.clone(), data), (self.target.name.clone(), target.clone())];
+        let mut feeds = vec![(self.data.name.clone(), data), (self.target.name().to_string(), self.target.feed(target)?)];
         feeds.extend(self.of_scalars(scalars)?);
         Ok(feeds)
-    }
-
-    /// Fails for labels that are neither a class nor −1, which the step would leave out of the loss without a word.
-    fn check_labels(&self, target: &Tensor) -> Result<()> {
-        let Some(classes) = self.classes.filter(|_| !target.dtype().is_float()) else { return Ok(()) };
-        match target.to_i64()?.into_iter().find(|&label| label < -1 || label >= classes as i64) {
-            Some(label) => Err(Error::data(format!(
-                "the label {label} is none of the {classes} classes, which are numbered from 0 on; -1 marks what is to be left out of the loss"
-            ))),
-            None => Ok(()),
-        }
     }
 
     /// All scalars, by the names of their inputs.

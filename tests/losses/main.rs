@@ -5,5 +5,6 @@ mod models;
 mod outputs;
 #[path = "../shared/mod.rs"]
 mod shared;
+mod soft;
 mod tails;
 mod terms;

@@ -74,7 +74,7 @@ impl Case {
         feeds.push(("strength", Tensor::from_floats(dtype, &[], &[self.about.strength])));
         let mut b = Builder::new(&mut graph);
         b.scope("case");
-        let shares = loss::shares(&mut b, target, dtype).unwrap();
+        let shares = loss::shares(&mut b, target, loss::LOSSES[0], dtype).unwrap();
         let mut regularizer = loss::find(&self.about.kind).unwrap();
         match &mut regularizer {
             Regularizer::Delta(_) => {}
@@ -181,7 +181,7 @@ fn more_singular_values_than_there_are_is_refused() {
     let target = graph.input("target", TensorType::new(DType::I64, [3usize]));
     let strength = graph.input("strength", TensorType::scalar(DType::F32));
     let mut b = Builder::new(&mut graph);
-    let shares = loss::shares(&mut b, target, DType::F32).unwrap();
+    let shares = loss::shares(&mut b, target, loss::LOSSES[0], DType::F32).unwrap();
     let seen = Seen { tuned, axis: 1, source: None, attention: None, shares, strength };
     let refusal = Bss { singular_values: 4, ..Bss::default() }.term(&mut b, &seen).unwrap_err();
     assert!(refusal.contains("4 singular values are asked for, more than the 3 singular values of 3 images with 8 features"), "{refusal}");

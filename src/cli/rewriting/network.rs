@@ -18,6 +18,9 @@ pub struct NetworkArgs {
     /// Share of a label that is spread evenly over all classes [default: 0]
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     label_smoothing: Option<f64>,
+    /// Targets are a number for every score instead of labels: for mixup and cutmix, several labels for an image, or numbers
+    #[arg(long)]
+    soft_targets: bool,
     /// Sizes of the input after the batch, which the model leaves open or in the place of its own: 3x224x224
     #[arg(long, value_name = "CxHxW", value_parser = parse_shape)]
     input_shape: Option<ShapeArg>,
@@ -35,6 +38,7 @@ impl NetworkArgs {
             options.loss = self.loss.clone();
         }
         options.label_smoothing = self.label_smoothing.unwrap_or(options.label_smoothing);
+        options.soft_targets |= self.soft_targets;
         if let Some(ShapeArg(shape)) = &self.input_shape {
             options.input_shape = Some(shape.clone());
         }
