@@ -6,6 +6,7 @@ mod completeness;
 mod dataset;
 mod decode;
 mod files;
+pub mod grid;
 mod identical;
 mod image_set;
 mod labels;

@@ -167,6 +167,22 @@ impl Recipe {
     }
 }
 
+impl Recipe {
+    /// The picture that a network is shown by normalized C×H×W values: [`Recipe`]'s steps taken back, rounded to bytes.
+    pub fn picture(&self, input: ArrayView3<f32>) -> Result<RgbImage> {
+        if input.shape() != self.shape() {
+            return Err(Error::data(format!("values of shape {:?} are no image of shape {:?}", input.shape(), self.shape())));
+        }
+        let value = |channel: usize, y: usize, x: usize| {
+            let c = channel.min(self.channels() - 1);
+            let place = if self.channels == ChannelOrder::Bgr && self.channels() == 3 { 2 - c } else { c };
+            let given = input[[place, y, x]] * self.std[place] + self.mean[place];
+            (given / self.scale * 255.0).round() as u8
+        };
+        Ok(RgbImage::from_fn(self.width, self.height, |x, y| image::Rgb([0, 1, 2].map(|c| value(c, y as usize, x as usize)))))
+    }
+}
+
 /// The sum of three planes, 3×H×W, each times its weight: H×W.
 pub(crate) fn weighted(planes: ArrayView3<f32>, [red, green, blue]: [f32; 3]) -> Array2<f32> {
     let [r, g, b] = [0, 1, 2].map(|c| planes.index_axis_move(Axis(0), c));

@@ -30,8 +30,9 @@ pub(super) struct Targets {
 
 impl Targets {
     pub fn new(manifest: &Manifest) -> Targets {
-        // A loss that is not known has been checked where the bundle was opened.
-        let kind = loss::data_loss(&manifest.prediction.loss).map_or(SoftTargets::Probabilities, |loss| loss.soft_targets());
+        // Bundles of the first format name none; theirs is cross-entropy.
+        let named = manifest.prediction.as_ref().and_then(|p| loss::data_loss(&p.loss).ok());
+        let kind = named.map_or(SoftTargets::Probabilities, |loss| loss.soft_targets());
         Targets { port: manifest.data.target.clone(), classes: manifest.class_count, kind }
     }
 

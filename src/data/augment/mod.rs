@@ -17,6 +17,7 @@ mod blur;
 mod choice;
 mod color;
 mod cutmix;
+mod describe;
 mod erase;
 mod flip_crop;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use blur::Blur;
 pub use choice::{Background, Erased, Interpolation, Padding};
 pub use color::Color;
 pub use cutmix::Cutmix;
+pub use describe::{Described, list};
 pub use erase::Erase;
 pub use flip_crop::FlipCrop;
 pub use gray::Gray;
