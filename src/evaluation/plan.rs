@@ -3,6 +3,7 @@
 
 use super::cell::{Cell, Phase, Request, Settings, candidates};
 use super::method::Method;
+use super::results::CellResult;
 use super::study::{Comparison, Pair, Study, Variant};
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -45,6 +46,16 @@ impl<'a> Plan<'a> {
             names.truncate(3);
             Error::usage(format!("the study has no cell `{name}`; the nearest are {}", names.join(", ")))
         })
+    }
+
+    /// The records that are in `results`, of this study only.
+    pub fn records(&self, results: &Path) -> Result<Vec<CellResult>> {
+        let paths = self.cells.iter().map(|r| super::results::path(results, r)).filter(|path| path.is_file());
+        let found: Vec<CellResult> = paths.map(|path| super::results::read(&path)).collect::<Result<_>>()?;
+        match found.is_empty() {
+            true => Err(Error::data(format!("{} holds no record of this study: run it first", results.display()))),
+            false => Ok(found),
+        }
     }
 
     /// The cells whose result is not in `results` yet.

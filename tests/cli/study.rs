@@ -142,6 +142,13 @@ fn make_runs_what_is_missing() {
     let missing = lab.run(&["plan", "study.toml", "-o", "r", "--missing", "--names"]).ok();
     assert_eq!(missing.lines().count(), 11);
     assert!(missing.contains("l2.seed0") && !missing.contains("l2.lr0.01-beta0.01-strength0.001."), "{missing}");
+    // A record of before, beside one of now, is no second seed.
+    lab.run(&["cell", "study.toml", "selection.net.shapes.2.l2.lr0.01-beta0.01-strength0.01.seed100", "-o", "r", "--kernels", "standard"])
+        .ok();
+    lab.run(&["cell", "study.toml", "final.net.shapes.2.l2.seed0", "-o", "r", "--kernels", "standard"]).ok();
+    assert_eq!(records(&lab).len(), 4);
+    lab.run(&["report", "r"]).refused(2, &["two records of final.net.shapes.2.l2.seed0"]);
+    assert!(lab.run(&["report", "r", "--study", "study.toml"]).ok().starts_with("1 final cells, 2 of the selection\n"));
     // A study that changed has other records.
     lab.write("study.toml", STUDY.replace("steps = 2", "steps = 3"));
     assert_eq!(lab.run(&["plan", "study.toml", "-o", "r", "--missing"]).ok().lines().count(), 11);

@@ -1,7 +1,7 @@
 //! `spgraph report`: tables and figures of a folder of results.
 
 use super::super::output;
-use spgraph::evaluation::{read_all, write_collected, write_report};
+use spgraph::evaluation::{Plan, Study, read_all, write_collected, write_report};
 use std::path::PathBuf;
 
 /// Make tables and figures of a study's results: Markdown, CSV, SVG and one HTML page
@@ -10,6 +10,9 @@ use std::path::PathBuf;
 pub struct Args {
     /// The folder of results, or a file of --collect
     results: PathBuf,
+    /// Only records of this study: where it was changed, a folder also holds those of before
+    #[arg(long, value_name = "FILE")]
+    study: Option<PathBuf>,
     /// Folder for the report [default: RESULTS/report]
     #[arg(short, long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -19,14 +22,17 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let out = args
-        .out
-        .unwrap_or_else(|| if args.results.is_file() { args.results.with_extension("report") } else { args.results.join("report") });
+    let records = match &args.study {
+        Some(study) => Plan::of(&Study::read(study)?)?.records(&args.results)?,
+        None => read_all(&args.results)?,
+    };
+    let beside = || if args.results.is_file() { args.results.with_extension("report") } else { args.results.join("report") };
+    let out = args.out.clone().unwrap_or_else(beside);
     if let Some(path) = &args.collect {
-        write_collected(path, &read_all(&args.results)?)?;
+        write_collected(path, &records)?;
         output::note(&format!("records in {}", path.display()));
     }
-    let made = write_report(&args.results, &out)?;
+    let made = write_report(records, &out)?;
     let [finals, selection] = made.cells;
     output::print(&format!(
         "{finals} final cells, {selection} of the selection\nwrote {}\n      {}\n      and {} tables and figures in {}\n",

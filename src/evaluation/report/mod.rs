@@ -9,7 +9,7 @@ mod tables;
 pub use sheet::Sheet;
 
 use super::cell::Phase;
-use super::results::{CellResult, read_all};
+use super::results::CellResult;
 use crate::error::{Error, Result};
 use crate::report::html::Page;
 use crate::storage::files::write_whole;
@@ -30,10 +30,20 @@ pub struct ReportFiles {
     pub cells: [usize; 2],
 }
 
-/// Reads the records of `results` and writes the report to the folder `out`. Files of an earlier report are replaced; reports of a part of a study
-/// have those places empty that are not run.
-pub fn write_report(results: &Path, out: &Path) -> Result<ReportFiles> {
-    let all = Collection { cells: read_all(results)? };
+/// Writes the report of these records to the folder `out`. Files of an earlier report are replaced; the report of a part of a study has those places
+/// empty that are not run.
+///
+/// Fails where two records are of one cell, which then belong to different studies.
+pub fn write_report(records: Vec<CellResult>, out: &Path) -> Result<ReportFiles> {
+    let mut names: Vec<String> = records.iter().map(|r| r.cell.name()).collect();
+    names.sort();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::usage(format!(
+            "there are two records of {}, made by a study that was changed since. Name the study whose records are to be reported",
+            twice[0]
+        )));
+    }
+    let all = Collection { cells: records };
     let counts = [Phase::Final, Phase::Selection].map(|phase| all.cells.iter().filter(|c| c.cell.phase == phase).count());
     std::fs::create_dir_all(out).map_err(Error::io("cannot create", out))?;
     let mut files = vec![];
