@@ -103,6 +103,8 @@ fields! {
     SCALE "preprocessing.scale",
     LAYOUT "preprocessing.layout",
     FORCE "force",
+    FORCE_MEMORY "force_memory",
+    VERIFY_DATA "verify_data",
     REPLACE "existing = replace",
     RESUME "existing = resume",
     CHECKPOINT_STATE "which = checkpoint",

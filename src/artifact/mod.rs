@@ -9,6 +9,7 @@ use crate::bundle::Options;
 use crate::error::Result;
 use crate::rewrite::{Product, rewrite};
 use crate::storage::folders::OutputDir;
+use crate::storage::inputs::Inputs;
 use std::path::{Path, PathBuf};
 
 /// A kind of output folder.
@@ -41,8 +42,11 @@ pub struct Made {
 ///
 /// What import had to assume of the model is checked before anything is written, by running it.
 pub fn make(artifact: &dyn Artifact, model: &Path, output: &Path, options: &Options, force: bool) -> Result<Made> {
+    Inputs::new(std::iter::once(model).chain(options.files())).check_folder(output)?;
     let out = OutputDir::create_marked(output, force, artifact.marker())?;
     let product = rewrite(model, options)?;
+    // Where the model's weights lie is only known now.
+    Inputs::new(product.source.external.paths()).check_folder(output)?;
     batch_check::check(&product)?;
     let names = artifact.write(&product, out.path())?;
     let path = out.commit()?;

@@ -4,6 +4,7 @@ use super::literal::{self, Literal};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::onnx::pb;
+use crate::storage::regular;
 use std::path::Path;
 
 /// Metadata key: class names by label, a JSON list.
@@ -78,7 +79,7 @@ impl ClassNames {
 
 /// Class names from a text file with one on each line, or with a list or object in JSON (names by label, or labels by name).
 pub fn read_class_names(path: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("cannot read the class names", path))?;
+    let text = regular::read_text(path, "cannot read the class names")?;
     let text = text.trim_start_matches('\u{feff}').trim();
     let names = match text.starts_with(['[', '{']) {
         true => names_of(&literal::parse(text).ok_or_else(|| {

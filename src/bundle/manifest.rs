@@ -12,11 +12,14 @@ use crate::ir::DType;
 use crate::optim::Optimizer;
 use crate::storage::seal;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 /// The version of the manifest that this crate writes. It reads format 1 as well.
 pub const FORMAT: u32 = 2;
+
+/// The most bytes of a tensor, and of all of the state: far more than any machine has, and far less than what overflows.
+const MOST_BYTES: u64 = 1 << 44;
 
 /// A bundle's ports, state and history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -265,13 +268,50 @@ impl Manifest {
         Ok(&rewriting.options)
     }
 
+    /// Whether sizes, names and numbers can be those of a bundle; what is wrong with them where not.
+    fn check(&self) -> std::result::Result<(), String> {
+        let (mut names, mut total) = (HashSet::new(), 0u64);
+        for s in &self.state {
+            let size = s.shape.iter().try_fold(s.dtype.size() as u64, |size, &d| size.checked_mul(d as u64)).filter(|&n| n <= MOST_BYTES);
+            let size = size.ok_or_else(|| format!("`{}` has the impossible shape {:?}", s.name, s.shape))?;
+            total = total.saturating_add(size);
+            if !names.insert(s.name.as_str()) {
+                return Err(format!("it has `{}` twice", s.name));
+            }
+            if s.channel_axis.is_some_and(|axis| axis >= s.shape.len()) {
+                return Err(format!("the channels of `{}` are said to lie along an axis that it does not have", s.name));
+            }
+            if !s.lr_mult.is_finite() {
+                return Err(format!("the learning rate of `{}` has no finite factor", s.name));
+            }
+        }
+        if total > MOST_BYTES {
+            return Err(format!("its state takes {total} bytes"));
+        }
+        for port in [&self.data.input, &self.data.target] {
+            let sizes = port.shape.iter().map(|&d| if d == -1 { Some(1) } else { u64::try_from(d).ok().filter(|&n| n > 0) });
+            let bytes = sizes.into_iter().try_fold(port.dtype.size() as u64, |size, d| size.checked_mul(d?)).filter(|&n| n <= MOST_BYTES);
+            if bytes.is_none() || port.shape.is_empty() {
+                return Err(format!("`{}` has the impossible shape {:?}", port.name, port.shape));
+            }
+        }
+        if self.class_count.is_some_and(|n| n as u64 > MOST_BYTES) {
+            return Err("it has an impossible number of classes".into());
+        }
+        match self.scalars.iter().find(|s| !s.default.is_finite()) {
+            Some(s) => Err(format!("`{}` has no finite default", s.name)),
+            None => Ok(()),
+        }
+    }
+
     /// Reads `manifest.json` of a bundle or run folder.
     pub fn read(path: &Path) -> Result<Manifest> {
         let damaged = |why: String| {
             Error::model(format!("{} is no spgraph manifest: {why}. Run `spgraph rewrite` again to make a new bundle", path.display()))
         };
-        let mut value = seal::read_json(path, "cannot read the manifest", damaged)?.value;
-        match value.get("format").and_then(|f| f.as_u64()) {
+        let seal::Opened { mut value, text, .. } = seal::read_json(path, "cannot read the manifest", damaged)?;
+        let format = value.get("format").and_then(|f| f.as_u64());
+        match format {
             Some(1) => format1::upgrade(&mut value),
             Some(found) if found != FORMAT as u64 => {
                 return Err(Error::model(format!(
@@ -281,6 +321,9 @@ impl Manifest {
             }
             _ => {}
         }
-        serde_json::from_value(value).map_err(|e| damaged(e.to_string()))
+        let manifest = if format == Some(1) { serde_json::from_value(value) } else { serde_json::from_str(&text) };
+        let manifest: Manifest = manifest.map_err(|e| damaged(e.to_string()))?;
+        manifest.check().map_err(damaged)?;
+        Ok(manifest)
     }
 }

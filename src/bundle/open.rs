@@ -4,7 +4,7 @@ use super::manifest::{Manifest, State};
 use crate::error::{Error, Result};
 use crate::ir::{Tensor, TensorType};
 use crate::onnx::{self, pb};
-use crate::storage::listed;
+use crate::storage::{exchange, listed, machine};
 use prost::Message;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ impl Bundle {
 
     /// Opens the bundle in `dir`, which must hold `manifest.json` and the graphs.
     pub fn open(dir: &Path) -> Result<Bundle> {
+        exchange::restore(dir);
         if !dir.is_dir() {
             let what = if dir.exists() { "is no folder" } else { "does not exist" };
             return Err(Error::model(format!("{} {what}; give a bundle that `spgraph rewrite` wrote", dir.display())));
@@ -54,6 +55,13 @@ impl Bundle {
             }
         }
         Ok(Bundle { dir: dir.to_path_buf(), manifest })
+    }
+
+    /// The files that it has.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let names =
+            [Bundle::MANIFEST, Bundle::INIT, Bundle::STEP, Bundle::EVAL, Bundle::TEMPLATE, Bundle::GRAD, Bundle::APPLY, Bundle::WEIGHTS];
+        names.iter().map(|name| self.dir.join(name)).filter(|path| path.is_file()).collect()
     }
 
     /// The path of [`Bundle::INIT`].
@@ -111,6 +119,15 @@ pub fn start_name(name: &str) -> String {
 
 /// The state at the start, in the manifest's order: the constants that `init.onnx` gives on, and zeros for what it makes.
 pub fn start_state(bundle: &Bundle) -> Result<Vec<Tensor>> {
+    let needed = bundle.manifest.state.iter().map(|s| s.shape.iter().product::<usize>() as u64 * s.dtype.size() as u64).sum::<u64>();
+    if let Some(memory) = machine::memory().filter(|&memory| needed > memory) {
+        let (shown, gib) = (bundle.dir.display(), |bytes: u64| bytes as f64 / (1u64 << 30) as f64);
+        return Err(Error::model(format!(
+            "by its manifest.json the state of {shown} takes {:.1} GiB, and this machine has {:.1}",
+            gib(needed),
+            gib(memory)
+        )));
+    }
     let source = onnx::open(bundle.init())?;
     let graph = source.graph()?;
     let stored: HashMap<&str, &pb::TensorProto> = graph.initializer.iter().map(|t| (t.name(), t)).collect();

@@ -2,6 +2,7 @@
 
 use super::options::Options;
 use crate::error::{Error, Result};
+use crate::storage::regular;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::Read;
@@ -54,7 +55,7 @@ impl Rewriting {
 
 fn hash(path: &Path) -> Result<String> {
     let failed = |e| Error::io("cannot read", path)(e);
-    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let (mut file, _) = regular::open(path).map_err(failed)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

@@ -106,6 +106,7 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
     drop(out);
     let start = Instant::now();
     let subject = Subject::open(&options.run)?;
+    subject.inputs().with_data([&options.data]).check_file(&options.output)?;
     let bundle = match &subject {
         Subject::Run(run) => &run.bundle,
         _ => {

@@ -98,6 +98,9 @@ impl Places {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = Subject::open(&args.subject)?;
+    let inputs = subject.inputs().with_data([&args.data]);
+    let targets = [args.json.as_ref(), args.csv.as_ref()].into_iter().flatten().filter_map(Target::path);
+    targets.chain(args.confusion.as_deref()).try_for_each(|path| inputs.check_file(path))?;
     let options = args.weights.options(args.head_from.clone())?;
     let places = Places::open(&args)?;
     let engine = engine::open(&args.engine.options())?;

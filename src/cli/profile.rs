@@ -4,8 +4,9 @@ use super::engine_args::EngineArgs;
 use super::output;
 use spgraph::bundle::Bundle;
 use spgraph::engine;
-use spgraph::error::Error;
 use spgraph::report::{Align, Profile, Table};
+use spgraph::storage::files::write_whole;
+use spgraph::storage::inputs::Inputs;
 use spgraph::train;
 use std::path::PathBuf;
 
@@ -41,12 +42,15 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
+    if let Some(path) = &args.trace {
+        Inputs::new(bundle.files()).with_data(&args.data).check_file(path)?;
+    }
     let engine = engine::open(&args.engine.options())?;
     let steps = usize::from(WARM_UP + args.steps);
     let trace = train::profile(&bundle, engine.as_ref(), args.data.as_deref(), args.batch.map(usize::from), steps)?;
     let profile = Profile::of_trace(&trace, usize::from(WARM_UP))?;
     if let Some(path) = &args.trace {
-        std::fs::write(path, &trace).map_err(Error::io("cannot write", path))?;
+        write_whole(path, true, trace.as_bytes())?;
     }
     if args.json { output::print_json(&profile) } else { output::print(&text(&profile, args.layers, &engine.describe())) }
 }

@@ -32,6 +32,16 @@ pub fn csv_target(text: &str) -> std::result::Result<Target, String> {
     parse(text, "csv")
 }
 
+impl Target {
+    /// The file, where it is one.
+    pub fn path(&self) -> Option<&std::path::Path> {
+        match self {
+            Target::Stdout => None,
+            Target::File(path) => Some(path),
+        }
+    }
+}
+
 /// A place for results that can be written to.
 pub enum Place {
     Stdout,

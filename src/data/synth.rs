@@ -11,6 +11,7 @@ mod texture;
 use crate::data::random::{Purpose, Random};
 use crate::error::{Error, Result};
 use crate::field::Field;
+use crate::storage::{exchange, temporaries};
 use image::ImageEncoder;
 use image::codecs::png::PngEncoder;
 use rayon::prelude::*;
@@ -151,16 +152,14 @@ pub fn render(options: &SynthOptions, class: usize, index: usize) -> Option<imag
 /// Fails for options out of range, when `dir` exists and isn't empty (unless `force`), and when a file cannot be written.
 pub fn write(options: &SynthOptions, dir: &Path) -> Result<Summary> {
     check(options)?;
+    exchange::restore(dir);
     let old = occupied(options, dir)?;
     let parent = match dir.parent() {
         Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
         _ => PathBuf::from("."),
     };
     std::fs::create_dir_all(&parent).map_err(Error::io("cannot create the folder", &parent))?;
-    let temporary = tempfile::Builder::new()
-        .prefix(".spgraph-synth-")
-        .tempdir_in(&parent)
-        .map_err(Error::io("cannot create a temporary folder in", &parent))?;
+    let temporary = temporaries::folder_in(&parent)?;
     let _unfinished = crate::storage::pending_outputs::PendingOutput::new(temporary.path(), dir);
     // A temporary folder is private; what is moved into place must be readable like any other new folder.
     let root = temporary.path().join("images");
@@ -173,16 +172,10 @@ pub fn write(options: &SynthOptions, dir: &Path) -> Result<Summary> {
         .into_par_iter()
         .map(|i| write_one(options, &root, i / options.per_class, i % options.per_class))
         .try_reduce(|| 0, |a, b| Ok(a + b))?;
-    let aside = temporary.path().join("old");
-    if old {
-        std::fs::rename(dir, &aside).map_err(Error::io("cannot replace the folder", dir))?;
-    }
-    if let Err(e) = std::fs::rename(&root, dir) {
-        // The old images are in the temporary folder, which is about to be deleted: put them back.
-        if old {
-            std::fs::rename(&aside, dir).map_err(Error::io("cannot put back the old images at", dir))?;
-        }
-        return Err(Error::io("cannot move the new images to", dir)(e));
+    let failed = |e| Error::io("cannot move the new images to", dir)(e);
+    match old {
+        true => exchange::exchange(&root, dir).and_then(|old| exchange::remove(&old)).map_err(failed)?,
+        false => std::fs::rename(&root, dir).map_err(failed)?,
     }
     let classes = options.task.classes().into_iter().map(String::from).collect();
     Ok(Summary { dir: dir.to_path_buf(), classes, images: total, bytes })

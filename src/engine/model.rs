@@ -4,18 +4,48 @@ use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
 use crate::import::{BatchSize, ImportOptions, declared_type, import};
 use crate::ir::{Graph, ValueId};
-use crate::onnx::{ExternalData, ModelFile, SourceModel, half, inline_functions, pb, put_in_order, tell_apart};
+use crate::onnx::{self, ExternalData, ModelFile, SourceModel, half, inline_functions, pb, put_in_order, tell_apart};
 use crate::pass::{self, Inline, Pass};
 use crate::storage::{files, listed};
+use bytes::Bytes;
 use prost::Message;
 use std::path::Path;
 
-/// Reads a model file. Large tensors share the bytes that were read.
+/// Reads a model file, once. Large tensors share the bytes that were read.
 pub(super) fn read_model(path: &Path) -> Result<ModelFile> {
+    Ok(read_bytes(path)?.0)
+}
+
+/// [`read_model`], and the bytes of the file.
+pub(super) fn read_bytes(path: &Path) -> Result<(ModelFile, Bytes)> {
+    let external = ExternalData::new(files::parent(path));
     let bytes = listed::read(path, "cannot read the model")?;
-    let proto =
-        pb::ModelProto::decode(bytes).map_err(|e| Error::model(format!("{} is no ONNX model, or it is damaged: {e}", path.display())))?;
-    Ok(ModelFile { proto, path: path.to_path_buf(), external: ExternalData::new(files::parent(path)) })
+    let proto = pb::ModelProto::decode(bytes.clone())
+        .map_err(|e| Error::model(format!("{} is no ONNX model, or it is damaged: {e}", path.display())))?;
+    Ok((ModelFile { proto, path: path.to_path_buf(), external }, bytes))
+}
+
+/// What a runtime is given: a model, and the content of the files that it refers to, by name. It opens no file itself, so it sees what was checked.
+pub(super) struct Given {
+    pub model: Bytes,
+    pub files: Vec<(String, Bytes)>,
+}
+
+impl Given {
+    /// The model as it was read.
+    pub fn as_read(file: &ModelFile, bytes: Bytes) -> Result<Given> {
+        if !onnx::refers_to_files(&file.proto) {
+            return Ok(Given { model: bytes, files: vec![] });
+        }
+        Given::of(file.proto.clone(), &file.external)
+    }
+
+    /// A model whose external data is `external`.
+    pub fn of(mut model: pb::ModelProto, external: &ExternalData) -> Result<Given> {
+        onnx::inline_inner(&mut model, external)?;
+        let files = onnx::external_files(model.graph.iter().flat_map(|g| &g.initializer), external)?;
+        Ok(Given { model: model.encode_to_vec().into(), files })
+    }
 }
 
 /// The typed graph of a model that spgraph wrote. Others' models have none, nor have those of spgraph that were edited since: a runtime

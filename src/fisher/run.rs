@@ -18,6 +18,8 @@ use crate::onnx::{self, SourceModel};
 use crate::operator::fixed;
 use crate::storage::files::OutputFile;
 use crate::storage::fisher_file::{self, Info, SourceInfo};
+use crate::storage::inputs::Inputs;
+use crate::storage::lock::Lock;
 use crate::train::{Existing, folder_fingerprint};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -59,8 +61,17 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     let kept = options.checkpoint();
     // What is resumed was allowed to replace the file when it began.
     let replace = options.existing == Existing::Replace || (options.existing == Existing::Resume && kept.is_file());
+    let inputs = Inputs::new([&options.model]).with_data([&options.data]);
+    [Some(&options.output), Some(&kept), options.graph.as_ref()].into_iter().flatten().try_for_each(|path| inputs.check_file(path))?;
     // Hours of work should not end with a name that cannot be written.
     drop(OutputFile::create(&options.output, replace)?);
+    // One process at a time estimates into a file.
+    let mut lock = kept.clone().into_os_string();
+    lock.push(".lock");
+    let _lock = Lock::take(lock.as_ref(), |who| {
+        let shown = options.output.display();
+        Error::usage(format!("{shown} is being estimated by {who}. Wait until that has ended, end it, or give another file"))
+    })?;
     if kept.is_file() && options.existing == Existing::Refuse {
         let (shown, resume, replace) = (kept.display(), Field::RESUME, Field::REPLACE);
         return Err(Error::usage(format!("{shown} holds an unfinished estimation: {resume} continues it, {replace} starts anew")));

@@ -1,18 +1,19 @@
 //! External data: tensors whose bytes lie in files beside the model.
 //!
-//! A model may come from anywhere, so the names in it are not trusted: only a regular file inside the model's folder,
-//! reached without a symbolic link, is ever opened. (ONNX's own loaders had several holes of this kind.)
+//! A model may come from anywhere, so the names in it are not trusted: only a regular file with one name, inside the model's folder and reached
+//! without a symbolic link, is ever opened, and once. The folder is opened when the model is; everything else is looked up beneath that, whatever
+//! becomes of its path meanwhile. (ONNX's own loaders had several holes of this kind.)
 //!
 //! Files are read into memory rather than mapped: a file that another process cuts short while it is mapped kills the
 //! reader with SIGBUS, and one that is rewritten would change the starting point under our feet.
 
+use super::beneath::{Folder, open_beneath};
 use super::pb;
 use super::whole;
 use crate::error::{Error, Result};
-use crate::storage::listed;
+use crate::storage::{listed, regular};
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,13 +21,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, Clone)]
 pub struct ExternalData {
     dir: PathBuf,
+    folder: Arc<std::io::Result<Folder>>,
     files: Arc<Mutex<HashMap<PathBuf, Bytes>>>,
 }
 
 impl ExternalData {
     /// For a model in the folder `dir`.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        ExternalData { dir: dir.into(), files: Arc::default() }
+        let dir = dir.into();
+        ExternalData { folder: Arc::new(Folder::open(&dir)), dir, files: Arc::default() }
+    }
+
+    /// All of the file that a tensor lies in, with the name that it gives it.
+    pub fn whole(&self, proto: &pb::TensorProto) -> Result<(String, Bytes)> {
+        let fail = |why: String| Error::model(format!("tensor `{}` has external data that cannot be used: {why}", proto.name()));
+        let Entry { location, .. } = Entry::new(proto).map_err(fail)?;
+        let data = self.file(&location).map_err(fail)?;
+        Ok((location.to_string_lossy().into_owned(), data))
+    }
+
+    /// The paths of the files that were read so far.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).keys().map(|location| self.dir.join(location)).collect()
     }
 
     /// The `needed` bytes of a tensor that lies in a file, as a slice of that file.
@@ -72,13 +88,59 @@ impl ExternalData {
         if let Some(data) = files.get(location) {
             return Ok(data.clone());
         }
-        let mut file = open_inside(&self.dir, location)?;
-        let cannot = |e: std::io::Error| format!("cannot read {}: {e}", self.dir.join(location).display());
-        let length = file.metadata().map_err(cannot)?.len();
-        let data = whole::read(&mut file, length).map_err(cannot)?;
-        listed::check(&self.dir.join(location), &data).map_err(|e| e.to_string())?;
+        let (mut file, length) = self.open(location)?;
+        let path = self.dir.join(location);
+        let data = whole::read(&mut file, length).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        listed::check(&path, &data).map_err(|e| e.to_string())?;
         files.insert(location.to_path_buf(), data.clone());
         Ok(data)
+    }
+}
+
+impl ExternalData {
+    /// Opens a regular file beneath the folder, without following any link. Gives its length as well.
+    fn open(&self, location: &Path) -> Result<(std::fs::File, u64), String> {
+        let inside = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !location.components().all(inside) {
+            return Err(format!("the location `{}` leaves the model's folder, which is refused", location.display()));
+        }
+        if !location.components().any(|part| matches!(part, Component::Normal(_))) {
+            return Err("it names no file".into());
+        }
+        let path = self.dir.join(location);
+        let cannot = |e: &std::io::Error| format!("cannot read {}: {e}", path.display());
+        let folder = self.folder.as_ref().as_ref().map_err(&cannot)?;
+        let file = open_beneath(folder, location).map_err(|e| match (e.kind(), self.link_on_the_way(location)) {
+            (_, Some(link)) => format!(
+                "{} is a symbolic link, which is refused because it may lead anywhere; put a copy of the file in its place (cp -L)",
+                link.display()
+            ),
+            (std::io::ErrorKind::NotFound, None) => {
+                format!("the file {} is missing; put it beside the model, where it was exported", path.display())
+            }
+            _ => cannot(&e),
+        })?;
+        let found = file.metadata().map_err(|e| cannot(&e))?;
+        if !found.is_file() {
+            return Err(format!("{} is not a regular file", path.display()));
+        }
+        // What is checked by its hash may have any number of names.
+        if regular::names(&found) > 1 && listed::expected(&path).map_err(|e| e.to_string())?.is_none() {
+            return Err(format!(
+                "{} has other names too (hard links), which is refused because it may be a file from anywhere; put a copy in its place (cp)",
+                path.display()
+            ));
+        }
+        Ok((file, found.len()))
+    }
+
+    /// For a message: the first link on the way to the file.
+    fn link_on_the_way(&self, location: &Path) -> Option<PathBuf> {
+        let mut path = self.dir.clone();
+        location.components().find_map(|part| {
+            path.push(part);
+            std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()).then(|| path.clone())
+        })
     }
 }
 
@@ -120,48 +182,6 @@ impl Entry {
         };
         let location = PathBuf::from(get("location")?.ok_or("it names no file")?);
         Ok(Entry { location, offset: number("offset")?.unwrap_or(0), length: number("length")? })
-    }
-}
-
-/// Opens a regular file below `dir` without following any link.
-fn open_inside(dir: &Path, location: &Path) -> Result<File, String> {
-    if location.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(format!("the location `{}` leaves the model's folder, which is refused", location.display()));
-    }
-    let mut path = dir.to_path_buf();
-    let mut named = false;
-    for part in location.components() {
-        let Component::Normal(name) = part else { continue };
-        path.push(name);
-        named = true;
-        let found = match std::fs::symlink_metadata(&path) {
-            Ok(found) => found,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(format!("the file {} is missing; put it beside the model, where it was exported", path.display()));
-            }
-            Err(e) => return Err(format!("cannot read {}: {e}", path.display())),
-        };
-        if found.is_symlink() {
-            return Err(format!(
-                "{} is a symbolic link, which is refused because it may lead anywhere; put a copy of the file in its place (cp -L)",
-                path.display()
-            ));
-        }
-    }
-    if !named {
-        return Err("it names no file".into());
-    }
-    // The folder may be changed between the check and here; a link in the last place is still refused, and a pipe
-    // cannot block us.
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let file = options.open(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    match file.metadata() {
-        Ok(found) if found.is_file() => Ok(file),
-        Ok(_) => Err(format!("{} is not a regular file", path.display())),
-        Err(e) => Err(format!("cannot read {}: {e}", path.display())),
     }
 }
 

@@ -97,6 +97,9 @@ fn links_and_pipes_are_refused() {
         let e = tensor(&proto(&[("location", name)]), &dir).unwrap_err().to_string();
         assert!(e.contains("symbolic link"), "{name}: {e}");
     }
+    fs::hard_link(outer.path().join("secret"), dir.join("hard.bin")).unwrap();
+    let e = tensor(&proto(&[("location", "hard.bin")]), &dir).unwrap_err().to_string();
+    assert!(e.contains("hard links"), "{e}");
     let pipe = std::ffi::CString::new(dir.join("pipe").to_str().unwrap()).unwrap();
     // SAFETY: `pipe` is a valid C string for the length of the call.
     assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);

@@ -1,6 +1,7 @@
 //! Reading and writing ONNX files.
 
 pub mod attributes;
+mod beneath;
 pub mod external;
 mod functions;
 pub mod half;
@@ -22,5 +23,5 @@ pub use functions::inline_functions;
 pub use names::tell_apart;
 pub use order::put_in_order;
 pub use read::{ModelFile, SourceModel, open, read};
-pub use tensor::{inline_external, tensor, tensor_with, to_proto};
+pub use tensor::{external_files, inline_external, inline_inner, refers_to_files, tensor, tensor_with, to_proto};
 pub use write::{ExternalWriter, INLINE_LIMIT, write, write_checked, write_external, write_hashed, write_to};

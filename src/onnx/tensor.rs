@@ -119,13 +119,58 @@ pub fn to_proto(name: impl Into<String>, tensor: &Tensor) -> pb::TensorProto {
 /// A model that is to be written elsewhere needs this: its references are relative to its old folder.
 pub fn inline_external(model: &mut pb::ModelProto, external: &ExternalData) -> Result<()> {
     let Some(graph) = &mut model.graph else { return Ok(()) };
-    for proto in &mut graph.initializer {
-        if proto.data_location == Some(DataLocation::External as i32) {
-            let data = tensor_with(proto, external)?.bytes().clone();
-            proto.raw_data = Some(data);
-            proto.external_data.clear();
-            proto.data_location = None;
+    graph.initializer.iter_mut().try_for_each(|t| inline_tensor(t, external))
+}
+
+/// Whether any tensor of the model lies in another file.
+pub fn refers_to_files(model: &pb::ModelProto) -> bool {
+    let outside = |t: &pb::TensorProto| t.data_location() == DataLocation::External;
+    fn in_nodes(nodes: &[pb::NodeProto], outside: &dyn Fn(&pb::TensorProto) -> bool) -> bool {
+        nodes.iter().flat_map(|n| &n.attribute).any(|a| {
+            a.t.iter().chain(&a.tensors).any(outside)
+                || a.g.iter().chain(&a.graphs).any(|g| g.initializer.iter().any(outside) || in_nodes(&g.node, outside))
+        })
+    }
+    let own = model.graph.iter().any(|g| g.initializer.iter().any(outside) || in_nodes(&g.node, &outside));
+    own || model.functions.iter().any(|f| in_nodes(&f.node, &outside))
+}
+
+/// The content of each file that one of these tensors lies in, by the name that they give it. All are checked as by [`tensor_with`].
+pub fn external_files<'a>(tensors: impl IntoIterator<Item = &'a pb::TensorProto>, external: &ExternalData) -> Result<Vec<(String, Bytes)>> {
+    let mut found: Vec<(String, Bytes)> = vec![];
+    for proto in tensors.into_iter().filter(|t| t.data_location() == DataLocation::External) {
+        tensor_with(proto, external)?;
+        let (name, data) = external.whole(proto)?;
+        if !found.iter().any(|(known, _)| *known == name) {
+            found.push((name, data));
         }
+    }
+    Ok(found)
+}
+
+/// Inlines the external data of everything but the graph's own initializers: of constants in nodes, of graphs in nodes and of functions.
+pub fn inline_inner(model: &mut pb::ModelProto, external: &ExternalData) -> Result<()> {
+    let functions = model.functions.iter_mut().flat_map(|f| &mut f.node);
+    let nodes = model.graph.iter_mut().flat_map(|g| &mut g.node);
+    nodes.chain(functions).try_for_each(|node| inline_node(node, external))
+}
+
+fn inline_node(node: &mut pb::NodeProto, external: &ExternalData) -> Result<()> {
+    for attribute in &mut node.attribute {
+        attribute.t.iter_mut().chain(&mut attribute.tensors).try_for_each(|t| inline_tensor(t, external))?;
+        for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+            graph.initializer.iter_mut().try_for_each(|t| inline_tensor(t, external))?;
+            graph.node.iter_mut().try_for_each(|node| inline_node(node, external))?;
+        }
+    }
+    Ok(())
+}
+
+fn inline_tensor(proto: &mut pb::TensorProto, external: &ExternalData) -> Result<()> {
+    if proto.data_location() == DataLocation::External {
+        proto.raw_data = Some(tensor_with(proto, external)?.bytes().clone());
+        proto.external_data.clear();
+        proto.data_location = None;
     }
     Ok(())
 }

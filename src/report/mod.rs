@@ -16,6 +16,6 @@ pub use inspection::{
     BundleInspection, FileState, HeadInfo, InputInfo, Inspection, OperatorInfo, ParameterInfo, RunInspection, StepMemory, Verdict, inspect,
     inspect_bundle, inspect_run,
 };
-pub use memory::{Category, LiveValue, MemoryPlan, plan_memory};
+pub use memory::{Category, LiveValue, MemoryPlan, check_memory, plan_memory};
 pub use profile::{LayerTime, OperatorTime, Profile};
 pub use table::{Align, Table};

@@ -42,5 +42,8 @@ pub fn read(path: &Path, sha256: &str, parameters: &[Planned]) -> Result<HashMap
         }
         tensors.insert(name.clone(), tensor);
     }
+    if !tensors.is_empty() && tensors.values().all(fisher_file::is_zero) {
+        return Err(bad("all that it has on the parameters of the penalty is 0, so none would be held where it is".into()));
+    }
     Ok(tensors)
 }

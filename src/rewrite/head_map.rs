@@ -6,11 +6,12 @@ use crate::bundle::read_metadata;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::onnx::SourceModel;
+use crate::storage::regular;
 use std::path::Path;
 
 /// Pairs of a new label and an old one. `names` are the new classes' names, as far as they are known.
 pub fn read(path: &Path, source: &SourceModel, names: &[String], new: usize, old: usize) -> Result<Vec<(usize, usize)>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("cannot read the head map", path))?;
+    let text = regular::read_text(path, "cannot read the head map")?;
     let known = read_metadata(&source.proto)?.classes;
     parse(&text, (names, new), (&known.choose(&[], Some(old), &source.path)?, old))
         .map_err(|why| Error::option(Field::HEAD_MAP, format!(" {}: {why}", path.display())))

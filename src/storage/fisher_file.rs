@@ -59,7 +59,16 @@ fn is_entry(value: f64) -> bool {
     value.is_finite() && value >= 0.0
 }
 
-/// Writes the file whole or not at all. Fails on entries that are negative or no numbers.
+/// Whether it says nothing.
+pub fn is_zero(tensor: &Tensor) -> bool {
+    // The sign is a number's only bit that may be set.
+    tensor
+        .bytes()
+        .chunks_exact(tensor.dtype().size().max(1))
+        .all(|v| v.split_last().is_none_or(|(sign, rest)| *sign & 0x7f == 0 && rest.iter().all(|b| *b == 0)))
+}
+
+/// Writes the file whole or not at all. Fails on entries that are negative or no numbers, and where all are 0.
 pub fn write(path: &Path, force: bool, info: &Info, tensors: &[(String, Tensor)]) -> Result<()> {
     for (name, tensor) in tensors {
         if let Some(value) = tensor.to_f64()?.into_iter().find(|v| !is_entry(*v)) {
@@ -67,10 +76,14 @@ pub fn write(path: &Path, force: bool, info: &Info, tensors: &[(String, Tensor)]
             return Err(Error::data(format!("cannot write {}: {why}", path.display())));
         }
     }
+    if tensors.iter().all(|(_, tensor)| is_zero(tensor)) {
+        let why = "all of the Fisher information is 0: no image moves any weight. Check the images and how they are prepared";
+        return Err(Error::data(format!("cannot write {}: {why}", path.display())));
+    }
     tensor_file::write(path, force, info, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))
 }
 
-/// Reads and checks a file: its format, its types, and that no entry is negative or not finite.
+/// Reads and checks a file: its format, its types, that no entry is negative or not finite, and that some are above 0.
 pub fn read(path: &Path) -> Result<FisherFile> {
     let refused = |why: String| {
         Error::model(format!("{} is no Fisher file of spgraph, or it is damaged: {why}. Make one with `spgraph fisher`", path.display()))
@@ -88,6 +101,9 @@ pub fn read(path: &Path) -> Result<FisherFile> {
                 tensor.count()
             )));
         }
+    }
+    if tensors.values().all(is_zero) {
+        return Err(refused("all of its entries are 0, so no parameter would be held where it is".into()));
     }
     Ok(FisherFile { info, tensors })
 }

@@ -45,7 +45,9 @@ impl OutputDir {
         temporaries::sweep(above);
         let lock = above.join(lock_name(&dest));
         let busy = |who: &str| Error::usage(format!("{} is being written by {who}: wait for it, or give another name", dest.display()));
-        let _lock = (Lock::take(&lock, busy)?, PendingOutput::new(&lock, &dest));
+        // Before it is there, so that messages never show its name.
+        let named = PendingOutput::new(&lock, &dest);
+        let _lock = (Lock::take(&lock, busy)?, named);
         let temporary = builder(0o777).tempdir_in(above).map_err(plain).map_err(Error::io("cannot create a folder in", above))?;
         let pending = PendingOutput::new(temporary.path(), &dest);
         Ok(OutputDir { dest, marker, replace, temporary, pending, _lock })

@@ -71,7 +71,7 @@ impl Inputs {
                 return Err(refused(output, format!("it holds {input_is}, which is read")));
             }
             if *data && real.starts_with(input) {
-                return Err(refused(output, format!("it lies in {input_is}, whose folders are classes of images")));
+                return Err(refused(output, format!("it lies in {input_is}, which is read, and whose folders are classes of images")));
             }
         }
         Ok(())

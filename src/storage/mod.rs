@@ -9,6 +9,7 @@ pub mod folders;
 pub mod inputs;
 pub mod listed;
 pub mod lock;
+pub mod machine;
 pub mod notices;
 pub mod pending_outputs;
 pub mod regular;

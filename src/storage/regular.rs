@@ -34,6 +34,18 @@ fn refuse_other(found: &std::fs::Metadata) -> io::Result<()> {
     Err(io::Error::other(if kind.is_dir() { "it is a folder, not a file" } else { "it is not a regular file" }))
 }
 
+/// How many names the file has.
+#[cfg(unix)]
+pub fn names(found: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(found)
+}
+
+/// Elsewhere nothing tells how many names the file has.
+#[cfg(not(unix))]
+pub fn names(_: &std::fs::Metadata) -> u64 {
+    1
+}
+
 /// All of a regular file.
 pub fn read(path: &Path) -> io::Result<Bytes> {
     let (file, length) = open(path)?;

@@ -81,6 +81,13 @@ impl RunFolder {
         self.0.join("tuned.onnx")
     }
 
+    /// What other commands read of it.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let weights = [self.state(), self.checkpoint(), self.previous_checkpoint(), self.best(), self.optimizer()];
+        let texts = [self.record(), self.manifest(), self.metrics(), self.configuration()];
+        weights.into_iter().chain(texts).collect()
+    }
+
     /// Whether a run is in it.
     pub fn is_run(&self) -> bool {
         self.record().is_file()

@@ -87,6 +87,8 @@ pub fn to_json(value: &impl Serialize) -> std::result::Result<String, String> {
 pub struct Opened {
     /// Without the fields of the seal.
     pub value: Value,
+    /// As it stands in the file. Read from here, a float32 is the one that was written; by way of [`Opened::value`] it is rounded twice.
+    pub text: String,
     /// The hash; `None` in a file of an older version.
     pub hash: Option<String>,
 }
@@ -104,7 +106,7 @@ pub fn from_json(text: &str) -> Result<Opened, String> {
             return Err("it was written with a hash, which is not where it belongs, so the file was changed since".into());
         }
     }
-    Ok(Opened { value, hash })
+    Ok(Opened { value, text: text.into(), hash })
 }
 
 /// Reads a sealed file. `refused` makes the error for what is damaged. One of an older version, without a hash, is read too, and said.

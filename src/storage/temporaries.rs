@@ -115,6 +115,12 @@ pub(super) fn builder(mode: u32) -> tempfile::Builder<'static, 'static> {
     b
 }
 
+/// A new folder in `dir` for what will be moved from there when it is whole.
+pub fn folder_in(dir: &Path) -> Result<TempDir> {
+    sweep(dir);
+    builder(0o700).tempdir_in(dir).map_err(|e| Error::io("cannot create a temporary folder in", dir)(e.kind().into()))
+}
+
 /// Removes what dead processes left in the folder; only the first time in a process. What cannot be removed stays.
 pub fn sweep(dir: &Path) {
     static SWEPT: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);

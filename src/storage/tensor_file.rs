@@ -104,7 +104,8 @@ pub fn read<H: DeserializeOwned>(
     if let Some(found) = header.get("format").filter(|f| f.as_u64() != Some(format.into())) {
         return Err(refused(format!("it has format {found}, and this spgraph reads {format}")));
     }
-    let header = serde_json::from_value(header).map_err(|e| refused(e.to_string()))?;
+    // Not by way of `header`, where a float32 would be rounded twice.
+    let header = serde_json::from_str(text).map_err(|e| refused(e.to_string()))?;
     let file = SafeTensors::deserialize(&data).map_err(|e| refused(e.to_string()))?;
     let mut tensors = HashMap::new();
     for (name, view) in file.tensors() {

@@ -12,6 +12,7 @@ use std::path::Path;
 /// Writes the inference model with the weights at `to`, from 0 for the starting point to 1 for the tuned ones. BatchNorm's statistics
 /// go along; a new head has no starting point and stays as it was trained.
 pub fn export_interpolated(subject: &Subject, which: RunState, to: f64, path: &Path, force: bool) -> Result<Agreement> {
+    subject.inputs().check_file(path)?;
     let state = interpolated(subject, which, to)?;
     let bundle = subject.bundle().ok_or_else(|| Error::internal("weights between those of a run and its start, without a run"))?;
     export(bundle, &state, path, force)

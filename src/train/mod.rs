@@ -13,6 +13,7 @@ mod export_check;
 mod finetune;
 mod folders;
 mod head_first;
+mod image_stamps;
 mod interpolate;
 mod length;
 pub mod measures;

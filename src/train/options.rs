@@ -47,6 +47,8 @@ pub struct FinetuneOptions {
     pub more: Option<Length>,
     /// Keep the optimizer's state of a complete run, which it needs to be continued: as large as the trained weights, for Adam twice.
     pub keep_optimizer: bool,
+    /// Note the contents of the images when a run begins, however many they are, and compare them when it is resumed.
+    pub verify_data: bool,
     /// What decides the result.
     pub training: Training,
 }
@@ -63,6 +65,7 @@ impl FinetuneOptions {
             checkpoint_every: None,
             more: None,
             keep_optimizer: true,
+            verify_data: false,
             training: Training::new(data),
         }
     }

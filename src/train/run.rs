@@ -66,6 +66,12 @@ pub struct Images {
     pub skipped: usize,
     /// SHA-256 over the training images' labels and relative paths.
     pub sha256: String,
+    /// BLAKE3 over all images' sizes and times of change; none in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamps: Option<String>,
+    /// BLAKE3 over all images' contents, where they were read for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<String>,
 }
 
 fn is_none(count: &usize) -> bool {
@@ -172,7 +178,7 @@ impl RunRecord {
         let damaged =
             |why: String| Error::model(format!("{} is damaged: {why}. Start the run anew with {}", path.display(), Field::REPLACE));
         let opened = seal::read_json(&path, "cannot read", damaged)?;
-        let record: RunRecord = serde_json::from_value(opened.value).map_err(|e| damaged(e.to_string()))?;
+        let record: RunRecord = serde_json::from_str(&opened.text).map_err(|e| damaged(e.to_string()))?;
         if record.format != FORMAT {
             return Err(Error::model(format!(
                 "{} has format {}, this spgraph reads format {FORMAT}. Use the spgraph that wrote it",

@@ -4,6 +4,7 @@ use super::checkpoint::{Checkpoint, Resumed};
 use super::continuation;
 use super::decide::{Pace, decide};
 use super::folders;
+use super::image_stamps;
 use super::options::{Existing, FinetuneOptions, Training, Validation};
 use super::progress::Progress;
 use super::run::{BundleReference, Images, RunRecord, Status};
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
 use crate::storage::folders::OutputDir;
+use crate::storage::inputs::Inputs;
 use crate::storage::lock::Lock;
 use crate::storage::run_folder::{RECORD, RunFolder};
 use std::path::Path;
@@ -56,6 +58,10 @@ pub(super) enum Place {
 pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunPlan> {
     let mut bundle = Bundle::open(&options.bundle)?;
     let mut training = absolute(&options.training)?;
+    if options.existing != Existing::Resume {
+        let validation = if let Validation::Folder(dir) = &training.validation { Some(dir) } else { None };
+        Inputs::new([&bundle.dir]).with_data([&training.data].into_iter().chain(validation)).check_folder(&options.output)?;
+    }
     let scalars = training.scalars(&bundle.manifest)?;
     training.check_head_first(&bundle.manifest)?;
     targets::check(&training.augment, &bundle.manifest)?;
@@ -77,13 +83,17 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     let pace = decide(&mut training, &bundle.manifest, images.len(), &mut notes)?;
     let reference = BundleReference::to(&bundle)?;
     let sha256 = folders::fingerprint(&images);
-    let counts = Images { training: images.len(), validation: validation.as_ref().map_or(0, ImageSet::len), skipped, sha256 };
+    let held_out = validation.as_ref().map_or(0, ImageSet::len);
+    let mut counts = Images { training: images.len(), validation: held_out, skipped, sha256, stamps: None, contents: None };
+    let sets: Vec<&ImageSet> = std::iter::once(&images).chain(&validation).collect();
     let fresh = Checkpoint::new(0, 1, training.seed);
     let folder = RunFolder::new(&options.output);
     let (place, lock, before, at, state) = match options.existing {
         Existing::Resume => {
             let lock = folder.is_run().then(|| folder.lock()).transpose()?;
             let before = check_same(options, &reference, &training, &counts)?;
+            let places = (options.output.as_path(), training.data.as_path());
+            image_stamps::check(&mut counts, &before.images, &sets, options.verify_data, places)?;
             let (at, state) = match continuation::standing(&folder, &before, &bundle.manifest)? {
                 Some(Resumed { at, state, note }) => {
                     notes.extend(note);
@@ -104,6 +114,7 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
         }
         existing => {
             let (out, lock) = create(&folder, existing == Existing::Replace, &mut notes)?;
+            image_stamps::note(&mut counts, &sets, options.verify_data)?;
             (Place::New(out), lock, None, fresh, start_state(&bundle)?)
         }
     };
@@ -180,7 +191,8 @@ fn check_same(options: &FinetuneOptions, bundle: &BundleReference, training: &Tr
             Field::RESUME
         )));
     }
-    if before.images != *images {
+    let listed = |images: &Images| Images { stamps: None, contents: None, ..images.clone() };
+    if listed(&before.images) != listed(images) {
         return Err(Error::data(format!(
             "the run {shown} cannot be resumed: {} has changed since ({} images before, {} now). Restore it, or start anew with {}",
             training.data.display(),

@@ -13,7 +13,9 @@ use crate::ir::Tensor;
 use crate::onnx::{self, SourceModel, pb};
 use crate::rewrite;
 use crate::storage::files::OutputFile;
+use crate::storage::inputs::Inputs;
 use crate::storage::run_folder::RunFolder;
+use crate::storage::{exchange, notices};
 use std::path::{Path, PathBuf};
 
 /// A network with weights, wherever they are.
@@ -47,6 +49,11 @@ impl Subject {
     /// Recognises what is at `path`.
     pub fn open(path: &Path) -> Result<Subject> {
         if !path.exists() {
+            // Ended just between two renames, where the system cannot do both at once.
+            exchange::restore(path);
+            RunFolder::new(path).settle()?.into_iter().for_each(notices::leave);
+        }
+        if !path.exists() {
             return Err(Error::model(format!(
                 "{} does not exist; give a run of `spgraph finetune`, a bundle of `spgraph rewrite`, or an ONNX model",
                 path.display()
@@ -67,6 +74,15 @@ impl Subject {
             Subject::Bundle(bundle) => Some(bundle),
             Subject::Run(run) => Some(&run.bundle),
             Subject::Model(_) => None,
+        }
+    }
+
+    /// What is read of it, for who writes something.
+    pub fn inputs(&self) -> Inputs {
+        match self {
+            Subject::Model(path) => Inputs::new([path]),
+            Subject::Bundle(bundle) => Inputs::new(bundle.files()),
+            Subject::Run(run) => Inputs::new(run.folder.files().into_iter().chain(run.bundle.files())),
         }
     }
 
@@ -128,6 +144,7 @@ pub fn export_tuned(subject: &Subject, which: RunState, path: &Path, force: bool
     let bundle = subject.bundle().ok_or_else(|| {
         Error::usage("this is an ONNX model already; give a run of `spgraph finetune` or a bundle of `spgraph rewrite`".to_string())
     })?;
+    subject.inputs().check_file(path)?;
     export(bundle, &subject.state(which)?, path, force)
 }
 

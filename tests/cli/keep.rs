@@ -1,7 +1,7 @@
 //! What is promised of files: one process for a run, hashes on everything that is read back, the checkpoint before the last, and `--force`.
 
 use crate::finetune::{numbers, record, state, train};
-use crate::support::{Lab, Outcome, names, shared};
+use crate::support::{Lab, Outcome, names, shared, unsealed};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -137,9 +137,13 @@ fn every_flipped_bit_is_noticed() {
         for name in names(&lab.path(folder)) {
             let file = format!("{folder}/{name}");
             let path = lab.path(&file);
+            // Text for people, and what nobody reads.
+            if path.is_dir() || ["jsonl", "csv", "toml", "html"].iter().any(|e| path.extension().is_some_and(|x| x == *e)) {
+                continue;
+            }
             let whole = std::fs::read(&path).unwrap();
             let commands: &[&[&str]] = match (folder, name.as_str()) {
-                ("run", "metrics.jsonl") => continue,
+                ("run", "optimizer.safetensors") => &[&["finetune", "--resume", "-o", "run", "--steps", "+1"]],
                 ("run", "best.safetensors") => &[&["export", "run", "--state", "best", "-o", "x.onnx"]],
                 ("run", "state.safetensors" | "run.json" | "manifest.json") => &[&["export", "run", "-o", "x.onnx"]],
                 ("b", "step.onnx") => &[&["inspect", "b", "--memory"]],
@@ -196,4 +200,43 @@ fn files_without_hashes_are_read_and_that_is_said() {
     let outcome = lab.run(&["export", "b", "-o", "x.onnx"]);
     assert_eq!(outcome.err.matches("b/manifest.json has no hash").count(), 1, "{}", outcome.err);
     outcome.ok();
+}
+
+/// An estimate that says nothing is none.
+#[test]
+fn an_estimate_of_zeros_is_refused() {
+    let lab = Lab::new();
+    let s = shared();
+    lab.run(&["fisher", &s.model, "--data", &s.images, "--samples", "2", "--engine", "ort", "-o", "f.safetensors"]).ok();
+    let mut data = std::fs::read(lab.path("f.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(data[..8].try_into().unwrap()) as usize;
+    data[header..].fill(0);
+    lab.write("damaged.safetensors", &data).write("zeros.safetensors", unsealed(&data));
+    for (file, why) in [("damaged.safetensors", "hash"), ("zeros.safetensors", "all of its entries are 0")] {
+        lab.refuses(&["rewrite", &s.model, "--penalty", "l2-sp-fisher", "--fisher", file, "-o", "b"], 1, &[file, why]);
+    }
+}
+
+/// Killed in the middle of writing; the next command that writes there takes the rest away, and leaves what a living one has.
+#[test]
+fn what_a_killed_process_left_goes_with_the_next_start() {
+    let lab = Lab::new();
+    let begun = |lab: &Lab| {
+        let before = names(lab.0.path());
+        let child = lab.command(&["synth", "--task", "source", "--per-class", "100000", "--size", "128", "-o", "large"]).spawn().unwrap();
+        while names(lab.0.path()).iter().all(|name| before.contains(name)) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        child
+    };
+    killed(begun(&lab));
+    assert_eq!(names(lab.0.path()).len(), 1, "a process that is killed cannot clean up");
+    let living = begun(&lab);
+    let left = names(lab.0.path());
+    assert_eq!(left.len(), 1, "{left:?}");
+    lab.run(&["synth", "--task", "source", "--per-class", "1", "-o", "small"]).ok();
+    assert_eq!(names(lab.0.path()), [left[0].as_str(), "small"]);
+    killed(living);
+    lab.run(&["new", "resnet20", "--classes", "3", "--input", "3x16x16", "-o", "m.onnx"]).ok();
+    assert_eq!(names(lab.0.path()), ["m.onnx", "small"]);
 }

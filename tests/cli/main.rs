@@ -19,6 +19,7 @@ mod labels;
 mod libraries;
 mod models;
 mod outputs;
+mod own_inputs;
 mod penalties;
 mod results;
 mod rewrite;

@@ -2,6 +2,7 @@
 
 mod manifest;
 mod names;
+mod numbers;
 mod repeat;
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -13,7 +13,10 @@ use super::progress;
 use super::talk::{self, Log};
 use super::workers::Workers;
 use super::{interrupt, output};
+use spgraph::bundle::Bundle;
+use spgraph::engine::{Device, EngineChoice, Kernels};
 use spgraph::error::Error;
+use spgraph::report;
 use spgraph::train::{Existing, FinetuneOptions, Run, RunRecord, RunResult, Training, finetune};
 use std::path::PathBuf;
 
@@ -39,6 +42,12 @@ pub struct Args {
     /// Go on with the run in RUN from its last checkpoint
     #[arg(long)]
     resume: bool,
+    /// Train even where a step is predicted to take more memory than the machine has
+    #[arg(long)]
+    force_memory: bool,
+    /// Note the contents of the images when the run begins, however many there are, and compare them when it goes on
+    #[arg(long)]
+    verify_data: bool,
     // Groups come last: what follows one would stand under its heading.
     #[command(flatten)]
     workers: Workers,
@@ -57,9 +66,22 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let options = options(&args)?;
     let stop = interrupt::finish_the_step();
+    check_memory(&options, args.force_memory)?;
     let mut progress = progress::watcher();
     let result = finetune(&options, progress.as_mut(), stop)?;
     if talk::log() == Log::Jsonl { Ok(()) } else { output::print_done(&summary(&result), &result.path) }
+}
+
+/// Fails where a step would not fit into memory.
+fn check_memory(options: &FinetuneOptions, force: bool) -> anyhow::Result<()> {
+    // On other devices the prediction says nothing.
+    if options.engine.device != Device::Cpu {
+        return Ok(());
+    }
+    let bundle = Bundle::open(&options.bundle)?;
+    let kernels = if options.engine.choice == EngineChoice::Tract { Kernels::Standard } else { options.engine.kernels };
+    let batch = options.training.batch(&bundle.manifest)?;
+    Ok(report::check_memory(&bundle, batch, kernels, force)?)
 }
 
 /// From the arguments; what a resumed run's arguments leave out is as it was.
@@ -96,6 +118,7 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
         checkpoint_every: args.checkpoint_every,
         more: args.length.more(),
         keep_optimizer: !args.discard_optimizer,
+        verify_data: args.verify_data,
         training,
     })
 }

@@ -18,7 +18,7 @@ use self::environment::{environment, preload_cuda_libraries};
 use self::explain::explain;
 use self::stepper::OrtStepper;
 use self::values::{output, to_ort};
-use super::model::{WRITTEN_OUT, emitted, read_model, understood, without_functions};
+use super::model::{Given, WRITTEN_OUT, emitted, read_bytes, read_model, understood, without_functions};
 use super::native::{self, Prepared};
 use super::options::{Device, EngineChoice, EngineOptions, description};
 use super::session::{Engine, EngineEntry, Opened, Session, Stepper};
@@ -26,6 +26,7 @@ use super::signature::{Signature, StatePort, graph_of, one_paragraph};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
+use crate::onnx;
 use crate::storage::files;
 use crate::storage::temporaries::Scratch;
 use ::ort::environment::Environment;
@@ -33,9 +34,8 @@ use ::ort::ep;
 use ::ort::session::Session as Loaded;
 use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use prost::Message;
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// ONNX Runtime's row in the table of engines: it is there where a library of it is found that can be used.
 pub(super) const ENTRY: EngineEntry = EngineEntry {
@@ -126,35 +126,31 @@ impl OrtEngine {
     /// With `profile`, the session records node times; the path is the beginning of the record's file name.
     /// Gives the pairs of inputs and outputs that may share a buffer as well.
     fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(Loaded, Signature, SharedBuffers)> {
-        let file = read_model(model)?;
+        let (file, bytes) = read_bytes(model)?;
         let signature = Signature::from_graph(graph_of(&file.proto, model)?, model)?;
         let native = match self.native.and_then(|isa| Some((isa, understood(&file)?))) {
             Some((isa, graph)) => native::prepare(graph, profile.is_some())?.map(|prepared| (isa, prepared)),
             None => None,
         };
-        let native = match native {
-            Some((isa, Prepared { graph, in_place })) => Some((isa, emitted(&graph, &file)?.encode_to_vec(), in_place)),
-            None => None,
+        let (given, native) = match native {
+            Some((isa, Prepared { graph, in_place })) => (Given::of(emitted(&graph, &file)?, &file.external)?, Some((isa, in_place))),
+            None => (Given::as_read(&file, bytes)?, None),
         };
-        // ONNX Runtime has the bytes, or reads the file for itself.
         drop(file);
         let commit = || {
             let mut builder = self.builder()?;
             if let Some(path) = profile {
                 builder = builder.with_profiling(path)?;
             }
-            match &native {
-                // ONNX Runtime is given the path, not the bytes, so that it finds external data beside the model.
-                None => builder.commit_from_file(model),
-                Some((isa, bytes, _)) => {
-                    let folder = model.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                    let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
-                    builder
-                        .with_config_entry("session.model_external_initializers_file_folder_path", folder.to_string_lossy())?
-                        .with_operators(native::domain(threads, *isa)?)?
-                        .commit_from_memory(bytes)
-                }
+            if let Some((isa, _)) = &native {
+                let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+                builder = builder.with_operators(native::domain(threads, *isa)?)?;
             }
+            // It opens no file itself, so that it sees what was checked and nothing else.
+            for (name, content) in &given.files {
+                builder = builder.with_external_initializer_file_in_memory(name, Arc::from(&content[..]))?;
+            }
+            builder.commit_from_memory(&given.model)
         };
         let session = {
             // ONNX Runtime keeps the domains of all sessions' operators in one table, without a lock of its own.
@@ -162,7 +158,7 @@ impl OrtEngine {
             commit()
         };
         let session = session.map_err(|e| explain("load", &signature.model, &e))?;
-        Ok((session, signature, native.map(|(.., in_place)| in_place).unwrap_or_default()))
+        Ok((session, signature, native.map(|(_, in_place)| in_place).unwrap_or_default()))
     }
 
     fn stepper(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, profile: Option<&Path>) -> Result<OrtStepper> {
@@ -222,13 +218,15 @@ impl Engine for OrtEngine {
 /// A copy of `model` in `folder` in which no function is called: ONNX Runtime names the nodes of functions' bodies after the
 /// function alone.
 fn written_out(model: &Path, folder: &Path) -> Result<PathBuf> {
-    let proto = without_functions(read_model(model)?, WRITTEN_OUT)?;
-    let outside = proto.graph.iter().flat_map(|g| &g.initializer).flat_map(|t| &t.external_data);
-    let weights: HashSet<String> = outside.filter(|e| e.key() == "location").map(|e| e.value().to_string()).collect();
-    for name in weights {
-        let (from, to) = (files::parent(model).join(&name), folder.join(&name));
-        // A second name for the same file where the file system allows it.
-        std::fs::hard_link(&from, &to).or_else(|_| std::fs::copy(&from, &to).map(drop)).map_err(Error::io("cannot copy", &from))?;
+    let file = read_model(model)?;
+    let external = file.external.clone();
+    let mut proto = without_functions(file, WRITTEN_OUT)?;
+    onnx::inline_inner(&mut proto, &external)?;
+    for (name, content) in onnx::external_files(proto.graph.iter().flat_map(|g| &g.initializer), &external)? {
+        let path = folder.join(&name);
+        std::fs::create_dir_all(files::parent(&path))
+            .and_then(|()| std::fs::write(&path, content))
+            .map_err(Error::io("cannot write", &path))?;
     }
     let path = folder.join("step.onnx");
     std::fs::write(&path, proto.encode_to_vec()).map_err(Error::io("cannot write", &path))?;

@@ -7,14 +7,14 @@ use super::values::datum_type;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{DType, Tensor};
-use crate::onnx::pb;
+use crate::onnx::{self, pb};
 use crate::pass::{Inline, MergeEqual, Pass, RestoreOperators};
 use bytes::Bytes;
 use prost::Message;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tract_linalg::multithread::Executor;
-use tract_onnx::data_resolver::{MmapDataResolver, ModelDataResolver};
+use tract_onnx::data_resolver::ModelDataResolver;
 use tract_onnx::prelude::{
     DatumType, Framework as _, InferenceFact, InferenceModel, InferenceModelExt as _, IntoTValue as _, RunOptions, TValue, TractResult,
 };
@@ -51,7 +51,12 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn load(path: &Path, executor: &Executor) -> Result<Model> {
-        let mut proto = without_functions(read_model(path)?, PASSES)?;
+        let file = read_model(path)?;
+        let external = file.external.clone();
+        let mut proto = without_functions(file, PASSES)?;
+        // It opens no file itself, so that it sees what was checked and nothing else.
+        onnx::inline_inner(&mut proto, &external)?;
+        onnx::inline_external(&mut proto, &external)?;
         let graph = graph_of(&proto, path)?;
         check_outputs_exist(graph, path)?;
         let signature = Signature::from_graph(graph, path)?;
@@ -241,13 +246,13 @@ impl Detached {
 }
 
 impl ModelDataResolver for Detached {
-    fn read_bytes_from_path(&self, buffer: &mut Vec<u8>, path: &Path, offset: usize, length: Option<usize>) -> TractResult<()> {
+    fn read_bytes_from_path(&self, buffer: &mut Vec<u8>, path: &Path, offset: usize, _length: Option<usize>) -> TractResult<()> {
         match self.tensors.get(offset) {
             Some(data) if path == self.model => {
                 buffer.extend_from_slice(data);
                 Ok(())
             }
-            _ => MmapDataResolver.read_bytes_from_path(buffer, path, offset, length),
+            _ => tract_onnx::tract_hir::internal::bail!("{} is asked for, and no file is opened but the model's own", path.display()),
         }
     }
 }

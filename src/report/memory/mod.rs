@@ -9,9 +9,11 @@ use crate::bundle::manifest::Manifest;
 use crate::emit;
 use crate::engine::{Kernels, RuntimeGraph, runtime_graph};
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{Graph, ValueId};
 use crate::onnx::{self, ModelFile};
 use crate::ops::table;
+use crate::storage::machine;
 use crate::train::batch_size;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -84,6 +86,25 @@ pub(super) fn plan_emitted(step: &ModelFile, manifest: &Manifest, batch: Option<
     let graph = runtime_graph(emit::read(step, Some(batch))?, kernels)?;
     let state: HashSet<&str> = manifest.state.iter().map(|s| s.input.as_str()).collect();
     plan(graph, &state, batch).ok_or_else(|| Error::model(format!("{} computes nothing", step.path.display())))
+}
+
+/// Fails where the step would not fit the memory that this machine has, unless `force`. What cannot be predicted is left to the step itself.
+pub fn check_memory(bundle: &Bundle, batch: usize, kernels: Kernels, force: bool) -> Result<()> {
+    let Some(memory) = machine::memory() else { return Ok(()) };
+    let Ok(plan) = plan_memory(bundle, Some(batch), kernels) else { return Ok(()) };
+    if force || plan.peak_bytes <= memory {
+        return Ok(());
+    }
+    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+    Err(Error::usage(format!(
+        "a step with {batch} images would take about {:.1} GiB, and this machine has {:.1} GiB (`spgraph inspect {} --memory` shows what takes it). Give a \
+         smaller {}, or try all the same with {}",
+        gib(plan.peak_bytes),
+        gib(memory),
+        bundle.dir.display(),
+        Field::BATCH,
+        Field::FORCE_MEMORY
+    )))
 }
 
 /// Whether the graph holds the value, as an initializer or in a node without inputs.
