@@ -14,8 +14,8 @@ use spgraph::ir::{DType, Tensor};
 use spgraph::onnx;
 use spgraph::optim::{AdamW, Optimizer, UpdateRule};
 use spgraph::train::{
-    Existing, FinetuneOptions, Length, Progress, Run, RunState, Scalars, Schedule, Silent, StepRecord, Subject, TrainingStep, export_tuned,
-    finetune,
+    EarlyStopping, Existing, FinetuneOptions, Length, Progress, Run, RunState, Scalars, Schedule, Silent, StepRecord, Subject,
+    TrainingStep, Validation, export_tuned, finetune,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -217,4 +217,27 @@ fn what_makes_no_sense_is_refused() {
     let error = Subject::open(&path).unwrap().state(RunState::Ema).unwrap_err().to_string();
     assert!(error.contains(&Field::EMA.to_string()), "{error}");
     assert!(Run::open(&path).is_err());
+}
+
+#[test]
+fn patience_is_kept_by_a_run_that_resumes() {
+    let lab = Lab::new();
+    let bundle = lab.bundle("bundle", "basic.bn.onnx", &[]);
+    let options = |run: &str| {
+        let mut options = lab.options(&bundle, run, 0, 0);
+        options.training.length = Length::Epochs(30);
+        options.training.validation = Validation::Split(0.5);
+        // Nothing gains that much, so the first validation and three more are the run.
+        options.training.early_stopping = EarlyStopping { patience: Some(3), min_delta: 0.9, ..EarlyStopping::default() };
+        options
+    };
+    let whole = finetune(&options("whole"), &mut Silent, &AtomicBool::new(false)).unwrap();
+    assert_eq!((whole.results.steps, whole.results.ended_early), (16, true));
+    for after in [3, 8, 13] {
+        let (mut options, stop) = (options(&format!("stopped{after}")), AtomicBool::new(false));
+        finetune(&options, &mut StopAfter(after, &stop), &stop).unwrap_err();
+        options.existing = Existing::Resume;
+        let found = finetune(&options, &mut Silent, &AtomicBool::new(false)).unwrap();
+        assert_eq!((found.results.steps, found.results.ended_early), (16, true), "stopped after {after}");
+    }
 }
