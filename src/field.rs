@@ -110,6 +110,7 @@ fields! {
     CHECKPOINT_STATE "which = checkpoint",
     HEAD_FROM "head_from",
     CONFUSION "confusion",
+    FEATURES "features",
     TO "to",
     OUTPUT "output",
 }

@@ -35,10 +35,6 @@ pub struct Args {
     /// Also tell how often the right class is among the first K
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top: Option<u16>,
-    #[command(flatten)]
-    weights: SubjectArgs,
-    #[command(flatten)]
-    workers: Workers,
     /// All results as JSON, to stdout or into a file
     #[arg(long, value_name = "FILE|-", num_args = 0..=1, default_missing_value = "-", value_parser = result_files::json_target, help_heading = "Results")]
     json: Option<Target>,
@@ -51,6 +47,10 @@ pub struct Args {
     /// Replace files that are there
     #[arg(long, help_heading = "Results")]
     force: bool,
+    #[command(flatten)]
+    workers: Workers,
+    #[command(flatten)]
+    weights: SubjectArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }

@@ -8,6 +8,7 @@ mod doctor;
 mod engine_args;
 mod eval;
 mod export;
+mod figures;
 mod finetune;
 mod fisher;
 mod flags;
@@ -21,6 +22,7 @@ mod output;
 mod predict;
 mod profile;
 mod progress;
+mod report;
 mod result_files;
 mod rewrite;
 mod rewrite_text;
@@ -60,6 +62,7 @@ enum Command {
     Finetune(Box<finetune::Args>),
     Eval(Box<eval::Args>),
     Predict(Box<predict::Args>),
+    Report(Box<report::Args>),
     Fisher(Box<fisher::Args>),
     Attention(Box<channel_attention::Args>),
     Export(export::Args),
@@ -70,7 +73,6 @@ enum Command {
     Plan(study::plan::Args),
     Cell(study::cell::Args),
     Sweep(study::sweep::Args),
-    Report(study::report::Args),
     New(new::Args),
     Synth(synth::Args),
     Completions(help::completions::Args),
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Finetune(args) => finetune::run(*args),
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),
+        Command::Report(args) => report::run(*args),
         Command::Fisher(args) => fisher::run(*args),
         Command::Attention(args) => channel_attention::run(*args),
         Command::Export(args) => export::run(args),
@@ -99,7 +102,6 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => study::plan::run(args),
         Command::Cell(args) => study::cell::run(args),
         Command::Sweep(args) => study::sweep::run(args),
-        Command::Report(args) => study::report::run(args),
         Command::New(args) => new::run(args),
         Command::Synth(args) => synth::run(args),
         Command::Completions(args) => help::completions::run(args),

@@ -1,11 +1,18 @@
-//! `spgraph predict`: classes of single images.
+//! `spgraph predict`: classes of images.
 
+use super::choice::choice;
 use super::engine_args::EngineArgs;
-use super::output;
+use super::result_files::{self, Place, Target};
 use super::subject_args::{SubjectArgs, warn_if_assumed};
+use super::{interrupt, output, progress};
+use spgraph::Field;
+use spgraph::data::{BadImages, find_images};
 use spgraph::engine;
-use spgraph::report::{Align, Table};
-use spgraph::train::{Classifier, Subject, predict};
+use spgraph::error::Error;
+use spgraph::report::{features_npz, features_safetensors, predictions_csv, predictions_text};
+use spgraph::storage::files::OutputFile;
+use spgraph::train::{Classifier, Predictions, Subject, predict_files};
+use std::io::BufRead;
 use std::path::PathBuf;
 
 /// Classify images
@@ -13,37 +20,119 @@ use std::path::PathBuf;
 pub struct Args {
     /// A run of `finetune`, a bundle of `rewrite`, or an ONNX model
     subject: PathBuf,
-    /// Image files
+    /// Image files, folders with everything below them, patterns such as 'photos/**/*.jpg', or - for a list of paths from stdin
     #[arg(required = true)]
     images: Vec<PathBuf>,
     /// Classes to show for each image
     #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top: u16,
-    /// Results as JSON
-    #[arg(long)]
-    json: bool,
+    /// What becomes of images that cannot be read: the first one is an error, or they are left out and counted [default: left out, and exit code 1]
+    #[arg(long, value_parser = choice::<BadImages>(&["refuse", "skip"]))]
+    on_bad_image: Option<BadImages>,
+    /// Results as JSON, to stdout or into a file
+    #[arg(long, value_name = "FILE|-", num_args = 0..=1, default_missing_value = "-", value_parser = result_files::json_target, help_heading = "Results")]
+    json: Option<Target>,
+    /// A line for each image and class, to stdout or into a file
+    #[arg(long, value_name = "FILE|-", value_parser = result_files::csv_target, help_heading = "Results")]
+    csv: Option<Target>,
+    /// What enters the classifier, a row for each image, as arrays
+    #[arg(long, value_name = "FILE.safetensors|FILE.npz", help_heading = "Results")]
+    features: Option<PathBuf>,
+    /// Replace files that are there
+    #[arg(long, help_heading = "Results")]
+    force: bool,
     #[command(flatten)]
     weights: SubjectArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
 
+/// A kind of file for features.
+type Writer = fn(&Predictions) -> spgraph::error::Result<Vec<u8>>;
+
+fn features_place(args: &Args) -> Result<Option<(Place, Writer)>, Error> {
+    let Some(path) = &args.features else { return Ok(None) };
+    let writer: Writer = match path.extension().and_then(|e| e.to_str()) {
+        Some("npz") => features_npz,
+        Some("safetensors") => features_safetensors,
+        _ => return Err(Error::option(Field::FEATURES, ": give a file whose name ends in .safetensors or .npz")),
+    };
+    Ok(Some((Place::File(Box::new(OutputFile::create(path, args.force)?)), writer)))
+}
+
+/// What is asked for, with the lines of stdin in the place of `-`.
+fn asked(args: &Args) -> anyhow::Result<Vec<PathBuf>> {
+    let mut given = vec![];
+    for path in &args.images {
+        if path.as_os_str() != "-" {
+            given.push(path.clone());
+            continue;
+        }
+        for line in std::io::stdin().lock().split(b'\n') {
+            let line = line.map_err(Error::io("cannot read", "stdin"))?;
+            let line = line.strip_suffix(b"\r").unwrap_or(&line);
+            if !line.is_empty() {
+                given.push(path_of(line));
+            }
+        }
+    }
+    let found = find_images(&given)?;
+    if found.is_empty() {
+        return Err(Error::usage("no images were given: stdin had no lines").into());
+    }
+    Ok(found)
+}
+
+#[cfg(unix)]
+fn path_of(line: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(line).into()
+}
+
+#[cfg(not(unix))]
+fn path_of(line: &[u8]) -> PathBuf {
+    String::from_utf8_lossy(line).into_owned().into()
+}
+
 pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = Subject::open(&args.subject)?;
-    let options = args.weights.options(None)?;
+    let mut options = args.weights.options(None)?;
+    options.features = args.features.is_some();
+    let taken = result_files::one_stdout(&[args.json.as_ref(), args.csv.as_ref()])?;
+    let images = asked(&args)?;
+    let features = features_place(&args)?;
+    let (json, csv) = (result_files::open(args.json.as_ref(), args.force)?, result_files::open(args.csv.as_ref(), args.force)?);
     let engine = engine::open(&args.engine.options())?;
     let mut classifier = Classifier::open(&subject, &options, engine.as_ref())?;
     warn_if_assumed(&classifier);
-    let predictions = predict(&mut classifier, &args.images, args.top.into())?;
-    if args.json {
-        return output::print_json(&predictions);
-    }
-    let mut table = Table::new([("image", Align::Left), ("class", Align::Left), ("probability", Align::Right)]);
-    for p in &predictions {
-        for (i, g) in p.guesses.iter().enumerate() {
-            let image = if i == 0 { p.image.display().to_string() } else { String::new() };
-            table.row([image, g.class.clone(), format!("{:.4}", g.probability)]);
+    let stop = interrupt::finish_the_step();
+    let mut bar = progress::Counter::new("classifying");
+    let refuse = args.on_bad_image == Some(BadImages::Refuse);
+    let mut heard = |error: Option<Error>, done: usize| {
+        match error {
+            Some(error) if refuse => return Err(error),
+            Some(_) if images.len() == 1 => {}
+            Some(error) => bar.say(&format!("left out: {error}")),
+            None => bar.at(done as u64, images.len() as u64),
         }
+        Ok(())
+    };
+    let found = predict_files(&mut classifier, &images, args.top.into(), stop, &mut heard);
+    bar.finish();
+    let found = found?;
+    features.map(|(place, write)| place.write(&write(&found)?)).transpose()?;
+    csv.map(|place| place.write(&predictions_csv(&found)?)).transpose()?;
+    json.map(|place| place.write_json(&found.predictions)).transpose()?;
+    if !taken && !found.predictions.is_empty() {
+        output::print(&predictions_text(&found))?;
     }
-    output::print(&table.to_string())
+    match found.unread.len() {
+        0 => Ok(()),
+        n if args.on_bad_image.is_some() => {
+            output::note(&format!("note: {n} of {} images could not be read and were left out", images.len()));
+            Ok(())
+        }
+        1 if images.len() == 1 => Err(Error::data(found.unread[0].error.clone()).into()),
+        n => Err(Error::data(format!("{n} of {} images could not be read; the others are done", images.len())).into()),
+    }
 }

@@ -1,8 +1,10 @@
 //! Progress of a run: a bar on a terminal, plain lines elsewhere, or JSON lines. No colours at all, so that NO_COLOR has
 //! nothing to forbid.
 
+use super::figures::{EpochSums, figures};
 use super::output::{self, percent};
 use super::talk::{self, Log};
+use console::Term;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use spgraph::train::{EpochRecord, Outline, Progress, Record, Silent, StepRecord, ValidationRecord};
 use std::collections::VecDeque;
@@ -14,11 +16,14 @@ use std::time::{Duration, Instant};
 const LINE_GAP: Duration = Duration::from_secs(5);
 /// Steps whose figures are averaged.
 const WINDOW: usize = 50;
+/// Columns of the bar itself, and below how many columns in all there is none.
+const BAR: usize = 20;
+const NARROW: usize = 72;
 
 /// The watcher of a run, for the way to log that was asked for.
 pub fn watcher() -> Box<dyn Progress> {
     let log = match talk::log() {
-        Log::Auto if std::io::stderr().is_terminal() => Log::Bar,
+        Log::Auto if can_draw() => Log::Bar,
         Log::Auto => Log::Lines,
         other => other,
     };
@@ -33,15 +38,35 @@ pub fn watcher() -> Box<dyn Progress> {
 /// The bar of other work, where one is wanted.
 fn wanted_bar() -> Option<ProgressBar> {
     let wanted = match talk::log() {
-        Log::Auto => std::io::stderr().is_terminal(),
+        Log::Auto => can_draw(),
         log => log == Log::Bar,
     };
     wanted.then(bar)
 }
 
+/// A terminal that can move its cursor: others would show one bar below the other.
+fn can_draw() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Columns of the terminal.
+fn columns() -> usize {
+    Term::stderr().size_checked().map_or(80, |(_, columns)| columns.into())
+}
+
+/// Columns that the bar leaves for figures.
+fn room(bar: &ProgressBar) -> usize {
+    let digits = |n: u64| n.checked_ilog10().unwrap_or(0) as usize + 1;
+    let drawn = if columns() < NARROW { 0 } else { BAR + 1 };
+    let (position, length) = (digits(bar.position()), digits(bar.length().unwrap_or(0)));
+    // `12/600 ETA 3m `, of which the time takes up to seven signs.
+    columns().saturating_sub(drawn + position + 1 + length + 5 + 7 + 2)
+}
+
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:20} {pos}/{len} ETA {eta} {wide_msg}");
+    let template = if columns() < NARROW { "{pos}/{len} ETA {eta} {wide_msg}" } else { "{bar:20} {pos}/{len} ETA {eta} {wide_msg}" };
+    let style = ProgressStyle::with_template(template);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
     bar
 }
@@ -84,6 +109,12 @@ struct Display {
     recent: VecDeque<StepRecord>,
     started: Option<Instant>,
     last_line: Option<Instant>,
+    /// Steps in an epoch.
+    per_epoch: u64,
+    epoch: EpochSums,
+    /// Whether an epoch is at its end and not told yet.
+    ended: bool,
+    last_epoch: Option<Instant>,
 }
 
 impl Display {
@@ -94,26 +125,17 @@ impl Display {
         }
     }
 
-    /// Means over the last steps.
+    /// Means over the last steps, as many as fit beside the bar.
     fn figures(&self) -> String {
-        let count = self.recent.len().max(1) as f64;
-        let mean = |f: fn(&StepRecord) -> f64| self.recent.iter().map(f).sum::<f64>() / count;
-        let images = self.recent.iter().map(|r| r.images).sum::<usize>() as f64;
-        let seconds = self.recent.iter().map(|r| r.seconds).sum::<f64>().max(1e-9);
-        let wait = self.recent.iter().map(|r| r.wait).sum::<f64>();
-        let correct = self.recent.iter().map(|r| r.correct).sum::<u64>() as f64;
-        let last = self.recent.back();
-        format!(
-            "epoch {} loss {:.4} (data {:.4} penalty {:.4}) accuracy {} lr {:.3e} {:.0} images/s wait {:.0} %",
-            last.map_or(0, |r| r.epoch),
-            mean(|r| r.loss),
-            mean(|r| r.data_loss),
-            mean(|r| r.penalty),
-            percent(correct / images.max(1.0)),
-            last.map_or(0.0, |r| r.lr),
-            images / seconds,
-            100.0 * wait / seconds
-        )
+        figures(&self.recent, self.bar.as_ref().map(|bar| room(bar)))
+    }
+
+    /// The line of an epoch that was not validated.
+    fn tell_epoch(&mut self, due: bool) {
+        if std::mem::take(&mut self.ended) && due {
+            self.last_epoch = Some(Instant::now());
+            self.say(&self.epoch.text());
+        }
     }
 
     fn remaining(&self, step: u64) -> Duration {
@@ -156,10 +178,15 @@ impl Progress for Display {
             self.say(&format!("resume  after step {}", o.done));
         }
         (self.total, self.done, self.last_line) = (o.steps, o.done, None);
+        self.per_epoch = o.steps_per_epoch as u64;
         self.started = Some(Instant::now());
     }
 
     fn step(&mut self, record: &StepRecord) {
+        // Epochs that are over in no time are told now and then.
+        self.tell_epoch(self.last_epoch.or(self.started).is_some_and(|at| at.elapsed() >= LINE_GAP));
+        self.epoch.add(record);
+        self.ended = record.step == self.total || (self.per_epoch > 0 && record.step.is_multiple_of(self.per_epoch));
         if self.recent.len() >= WINDOW {
             self.recent.pop_front();
         }
@@ -182,7 +209,12 @@ impl Progress for Display {
 
     fn validation(&mut self, r: &ValidationRecord) {
         let best = if r.best { ", the best so far" } else { "" };
-        self.say(&format!("validation after epoch {}: accuracy {}, loss {:.4}{best}", r.epoch, percent(r.accuracy), r.loss));
+        let found = format!("validation loss {:.4} accuracy {}{best}", r.loss, percent(r.accuracy));
+        match std::mem::take(&mut self.ended) {
+            true => self.say(&format!("{}; {found}", self.epoch.text())),
+            // A run that goes on with a validation has not seen the epoch.
+            false => self.say(&format!("epoch {}: {found}", r.epoch)),
+        }
     }
 
     fn checkpoint(&mut self, step: u64, path: &Path) {
@@ -194,6 +226,7 @@ impl Progress for Display {
     }
 
     fn finish(&mut self) {
+        self.tell_epoch(true);
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -212,6 +245,14 @@ impl Counter {
             bar.set_message(what);
         }
         Counter { bar }
+    }
+
+    /// A line of its own.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::note(text)),
+            None => output::note(text),
+        }
     }
 
     pub fn at(&mut self, done: u64, total: u64) {

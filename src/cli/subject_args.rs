@@ -108,6 +108,7 @@ impl SubjectArgs {
             input_shape: self.input_shape.as_ref().map(|s| s.0.clone()),
             images: self.preprocessing.images(),
             batch: self.batch.map(usize::from),
+            features: false,
         })
     }
 }

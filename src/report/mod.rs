@@ -6,7 +6,9 @@ mod explanation;
 pub mod html;
 mod inspection;
 mod memory;
+mod prediction;
 mod profile;
+mod run;
 mod table;
 
 pub use doctor::{Doctor, Finding, Folder};
@@ -17,5 +19,7 @@ pub use inspection::{
     inspect_bundle, inspect_run,
 };
 pub use memory::{Category, LiveValue, MemoryPlan, check_memory, plan_memory};
+pub use prediction::{features_npz, features_safetensors, predictions_csv, predictions_text};
 pub use profile::{LayerTime, OperatorTime, Profile};
+pub use run::{run_report, write_run_report};
 pub use table::{Align, Table};

@@ -6,6 +6,7 @@ mod backward;
 mod channel_attention;
 mod decide;
 mod disguise;
+mod features;
 mod fisher;
 mod freezing;
 mod graphs;
@@ -32,6 +33,7 @@ mod training_graph;
 mod transplant;
 mod update;
 
+pub use features::show_features;
 pub use head::{Head, head_behind};
 pub use head_step::head_step;
 pub use outputs::{choose, find_head, softmax_output};

@@ -88,6 +88,21 @@ impl RunFolder {
         weights.into_iter().chain(texts).collect()
     }
 
+    /// How good the best state is on the validation images.
+    pub fn evaluation(&self) -> PathBuf {
+        self.0.join("evaluation.json")
+    }
+
+    /// What was assumed, noticed or left out before the first step.
+    pub fn notes(&self) -> PathBuf {
+        self.0.join("notes.json")
+    }
+
+    /// A page to look at.
+    pub fn report(&self) -> PathBuf {
+        self.0.join("report.html")
+    }
+
     /// Whether a run is in it.
     pub fn is_run(&self) -> bool {
         self.record().is_file()

@@ -1,7 +1,7 @@
 //! A network that is ready to classify images: graph, weights, preprocessing, class names.
 
 use super::readout::{Readout, Scores};
-use super::tuned::{RunState, Subject, transplanted_state};
+use super::tuned::{RunState, Subject, model_with_features, transplanted_state, with_features};
 use crate::bundle::manifest::{Port, Preprocessing, State};
 use crate::bundle::{Bundle, ClassNames, Images, Prepared, read_metadata};
 use crate::data::{KnownClasses, Recipe, as_input};
@@ -12,7 +12,7 @@ use crate::ir::{DType, Tensor};
 use crate::loss;
 use crate::onnx::{self, pb};
 use crate::storage::temporaries::Scratch;
-use ndarray::Ix2;
+use ndarray::{Array2, Ix2};
 use std::path::{Path, PathBuf};
 
 /// What a caller may set instead of what the bundle, the run or the model says.
@@ -32,6 +32,8 @@ pub struct ClassifierOptions {
     pub images: Images,
     /// Images per call where the model leaves it open.
     pub batch: Option<usize>,
+    /// Also give what enters the classifier.
+    pub features: bool,
 }
 
 /// A loaded network.
@@ -50,6 +52,8 @@ pub struct Classifier {
     learnt: bool,
     batch: Option<usize>,
     asked_batch: Option<usize>,
+    /// Whether the last output is what enters the classifier.
+    features: bool,
     /// Holds the file of a transplanted network.
     _folder: Option<Scratch>,
 }
@@ -62,20 +66,33 @@ impl Classifier {
             (None, Subject::Model(_)) if options.head_from.is_some() => {
                 Err(Error::option(Field::HEAD_FROM, " needs a run or a bundle, not an ONNX model"))
             }
+            (None, Subject::Model(path)) if options.features => {
+                let model = model_with_features(onnx::read(path)?, options.output.as_deref(), options.input_shape.as_deref())?;
+                Classifier::in_memory(&model, options, engine)
+            }
             (None, Subject::Model(path)) => Classifier::load(path, None, options, engine),
             (None, _) => Err(Error::usage("there is no model to load")),
         }
     }
 
+    /// Loads a model that is in no file yet.
+    fn in_memory(model: &pb::ModelProto, options: &ClassifierOptions, engine: &dyn Engine) -> Result<Classifier> {
+        let folder = Scratch::new()?;
+        let path = folder.path().join("model.onnx");
+        onnx::write(&path, model)?;
+        let mut classifier = Classifier::load(&path, None, options, engine)?;
+        classifier._folder = Some(folder);
+        classifier.features = options.features && options.head_from.is_none();
+        Ok(classifier)
+    }
+
     /// Loads a bundle's network with `state`, in the manifest's order.
     pub fn of_state(bundle: &Bundle, state: &[Tensor], options: &ClassifierOptions, engine: &dyn Engine) -> Result<Classifier> {
         if let Some(donor) = &options.head_from {
-            let folder = Scratch::new()?;
-            let path = folder.path().join("model.onnx");
-            onnx::write(&path, &transplanted_state(bundle, state, donor)?)?;
-            let mut classifier = Classifier::load(&path, None, options, engine)?;
-            classifier._folder = Some(folder);
-            return Ok(classifier);
+            return Classifier::in_memory(&transplanted_state(bundle, state, donor)?, options, engine);
+        }
+        if options.features {
+            return Classifier::in_memory(&with_features(bundle, state)?, options, engine);
         }
         let mut classifier = Classifier::load(&bundle.eval(), Some(bundle), options, engine)?;
         classifier.learnt = !bundle.manifest.has_new_head();
@@ -139,6 +156,7 @@ impl Classifier {
             learnt: true,
             batch,
             asked_batch: options.batch,
+            features: false,
             _folder: None,
         })
     }
@@ -197,9 +215,9 @@ impl Classifier {
         self.batch
     }
 
-    /// The number of images for each of the calls that `images` take.
-    pub(super) fn batch_for(&self, images: usize) -> usize {
-        self.batch.unwrap_or_else(|| self.asked_batch.unwrap_or(1).min(images)).max(1)
+    /// The number of images for each of the calls that `images` take; `usual` where neither the network nor anybody says it.
+    pub(super) fn batch_for(&self, images: usize, usual: usize) -> usize {
+        self.batch.unwrap_or_else(|| self.asked_batch.unwrap_or(usual).min(images)).max(1)
     }
 
     /// What had to be assumed about the network's output, for people.
@@ -219,6 +237,11 @@ impl Classifier {
 
     /// What the network gives for a batch in its layout. Fails where that are no scores of classes.
     pub fn scores(&mut self, data: &Tensor) -> Result<Scores> {
+        Ok(self.scores_and_features(data)?.0)
+    }
+
+    /// The same, with what enters the classifier, one row for each image, where [`ClassifierOptions::features`] asked for it.
+    pub(super) fn scores_and_features(&mut self, data: &Tensor) -> Result<(Scores, Option<Array2<f64>>)> {
         let data = as_input(data, self.input.dtype)?;
         let mut feeds: Vec<(&str, &Tensor)> = vec![(self.input.name.as_str(), &data)];
         feeds.extend(self.state.iter().map(|(name, tensor)| (name.as_str(), tensor)));
@@ -234,10 +257,19 @@ impl Classifier {
             )));
         }
         self.outputs = Some(loss::class_count(scores));
-        let floats = if given.dtype().is_float() { given.cast(DType::F64)? } else { given.clone() };
-        let given = floats.reshaped(vec![rows, scores])?.floats::<Ix2>()?.into_owned();
-        Ok(self.readout.read(given))
+        let given = matrix(given, rows, scores)?;
+        let features = match results.last().filter(|_| self.features) {
+            Some(tensor) => Some(matrix(tensor, rows, tensor.count().checked_div(rows).unwrap_or(0))?),
+            None => None,
+        };
+        Ok((self.readout.read(given), features))
     }
+}
+
+/// A tensor as rows of numbers.
+fn matrix(tensor: &Tensor, rows: usize, columns: usize) -> Result<Array2<f64>> {
+    let floats = if tensor.dtype().is_float() { tensor.cast(DType::F64)? } else { tensor.clone() };
+    Ok(floats.reshaped(vec![rows, columns])?.floats::<Ix2>()?.into_owned())
 }
 
 /// Declared sizes; -1 where one is open.

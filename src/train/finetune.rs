@@ -21,6 +21,7 @@ use crate::bundle::{Bundle, Setting};
 use crate::data::{Batch, ImageDataset, Loader};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::storage::files::write_json;
 use crate::storage::lock::Lock;
 use crate::storage::notices;
 use crate::storage::run_folder::RunFolder;
@@ -39,11 +40,10 @@ const CHECKPOINT_GAP: Duration = Duration::from_secs(60);
 /// checkpoint is written, and the error is [`Error::Interrupted`]. A loss that is no number is [`Error::Training`].
 pub fn finetune(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunResult> {
     let prepared = prepare(options, progress, stop)?;
-    for note in prepared.notes.iter().chain(&notices::take()) {
-        progress.note(note);
-    }
+    let notes: Vec<String> = prepared.notes.iter().cloned().chain(notices::take()).collect();
+    notes.iter().for_each(|note| progress.note(note));
     let mut trainer = Trainer::new(options, prepared, progress, stop)?;
-    let result = trainer.run(progress, stop);
+    let result = write_json(&trainer.folder.notes(), true, &notes).and_then(|()| trainer.run(progress, stop));
     progress.finish();
     if let Err(error) = &result {
         if let Some(note) = trainer.give_back() {

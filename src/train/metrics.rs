@@ -1,5 +1,6 @@
 //! `metrics.jsonl`: one line for each step, end of an epoch and validation.
 
+use super::record_files::RecordFiles;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -148,6 +149,8 @@ impl Record {
 pub(super) struct Metrics {
     path: PathBuf,
     out: File,
+    /// The same for others to read.
+    beside: RecordFiles,
 }
 
 impl Metrics {
@@ -167,13 +170,15 @@ impl Metrics {
         }
         crate::storage::files::write_whole(path, true, text.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path).map_err(Error::io("cannot write", path))?;
-        Ok((Metrics { path: path.to_path_buf(), out: file }, kept))
+        let beside = RecordFiles::open(crate::storage::files::parent(path), &kept)?;
+        Ok((Metrics { path: path.to_path_buf(), out: file, beside }, kept))
     }
 
     /// Adds a line, at once on disk.
     pub fn push(&mut self, record: &Record) -> Result<()> {
         let line = line(record)?;
-        self.out.write_all(line.as_bytes()).map_err(Error::io("cannot write", &self.path))
+        self.out.write_all(line.as_bytes()).map_err(Error::io("cannot write", &self.path))?;
+        self.beside.push(record)
     }
 }
 

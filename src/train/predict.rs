@@ -1,10 +1,16 @@
-//! Classes of single images.
+//! Classes of single images, and what their features are.
 
 use super::classifier::Classifier;
-use crate::data::{empty_batch, images_of, load_image};
+use super::readout::Scores;
+use crate::data::{Recipe, empty_batch, images_of, load_image};
 use crate::error::{Error, Result};
+use ndarray::Array3;
+use rayon::prelude::*;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 
 /// One possible class of an image.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,30 +30,126 @@ pub struct Prediction {
     pub image: PathBuf,
     /// Best first.
     pub guesses: Vec<Guess>,
+    /// What enters the classifier, where it was asked for.
+    #[serde(skip)]
+    pub features: Vec<f32>,
 }
 
-/// Classifies image files; at most `top` classes for each.
+/// An image that could not be read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Unread {
+    /// The file.
+    pub image: PathBuf,
+    /// Why.
+    pub error: String,
+}
+
+/// What became of images.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Predictions {
+    /// Of those that could be read, in order.
+    pub predictions: Vec<Prediction>,
+    /// The others.
+    pub unread: Vec<Unread>,
+}
+
+/// Images per call where the network leaves it open.
+const BATCH: usize = 32;
+
+/// Classifies image files; at most `top` classes for each. The first one that cannot be read is an error.
 pub fn predict(classifier: &mut Classifier, images: &[PathBuf], top: usize) -> Result<Vec<Prediction>> {
+    let found = predict_files(classifier, images, top, &AtomicBool::new(false), &mut |error, _| error.map_or(Ok(()), Err))?;
+    Ok(found.predictions)
+}
+
+/// As [`predict`], for many images: they are read on all cores while the network runs. `heard` is told of each image that cannot be read, and of how many
+/// images are done; where it gives an error the work ends with it.
+pub fn predict_files(
+    classifier: &mut Classifier,
+    images: &[PathBuf],
+    top: usize,
+    stop: &AtomicBool,
+    heard: &mut dyn FnMut(Option<Error>, usize) -> Result<()>,
+) -> Result<Predictions> {
     let recipe = classifier.recipe()?;
-    let batch = classifier.batch_for(images.len());
-    let mut predictions = vec![];
-    for chunk in images.chunks(batch) {
-        // A network for a fixed number of images gets zeros for those that are missing.
-        let mut values = empty_batch(batch, recipe.shape(), recipe.layout());
-        for (path, mut image) in chunk.iter().zip(images_of(&mut values, recipe.layout())) {
-            if path.is_dir() {
-                return Err(Error::data(format!("{} is a folder; give the image files in it", path.display())));
+    let batch = classifier.batch_for(images.len(), BATCH);
+    let mut found = Predictions::default();
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(2);
+        let recipe = &recipe;
+        scope.spawn(move || {
+            for chunk in images.chunks(batch) {
+                let read: Vec<(PathBuf, Result<Array3<f32>>)> =
+                    chunk.par_iter().map(|path| (path.clone(), prepared(recipe, path))).collect();
+                // Nobody listens any more when the work has ended.
+                if sender.send(read).is_err() {
+                    return;
+                }
             }
-            image.assign(&recipe.evaluate(&load_image(path)?)?);
+        });
+        let mut done = 0;
+        for read in receiver {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted("prediction was stopped; nothing was written".into()));
+            }
+            done += read.len();
+            let mut good = vec![];
+            for (path, image) in read {
+                match image {
+                    Ok(image) => good.push((path, image)),
+                    Err(error) => {
+                        found.unread.push(Unread { image: path, error: error.to_string() });
+                        heard(Some(error), done)?;
+                    }
+                }
+            }
+            run(classifier, recipe, &good, batch, top, &mut found.predictions)?;
+            heard(None, done)?;
         }
-        let scores = classifier.scores(&values.into())?;
-        for (image, path) in chunk.iter().enumerate() {
-            let (row, probabilities) = (scores.ranking(image), scores.probabilities(image));
-            let mut order: Vec<usize> = (0..row.len()).collect();
-            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-            let guess = |label: usize| Guess { class: classifier.class_name(label), label, probability: probabilities[label] };
-            predictions.push(Prediction { image: path.clone(), guesses: order.into_iter().take(top).map(guess).collect() });
-        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// A decoder that panics on a damaged file has not read it.
+fn prepared(recipe: &Recipe, path: &Path) -> Result<Array3<f32>> {
+    let crashed = |_| Err(Error::data(format!("the decoder crashed on {}. Convert or remove it", path.display())));
+    let prepare = || {
+        let image = load_image(path)?;
+        recipe.evaluate(&image).map_err(|e| Error::data(format!("{}: {e}", path.display())))
+    };
+    catch_unwind(std::panic::AssertUnwindSafe(prepare)).unwrap_or_else(crashed)
+}
+
+fn run(
+    classifier: &mut Classifier,
+    recipe: &Recipe,
+    images: &[(PathBuf, Array3<f32>)],
+    batch: usize,
+    top: usize,
+    predictions: &mut Vec<Prediction>,
+) -> Result<()> {
+    if images.is_empty() {
+        return Ok(());
     }
-    Ok(predictions)
+    // A network for a fixed number of images gets zeros for those that are missing.
+    let rows = if classifier.fixed_batch().is_some() { batch } else { images.len() };
+    let mut values = empty_batch(rows, recipe.shape(), recipe.layout());
+    for ((_, image), mut place) in images.iter().zip(images_of(&mut values, recipe.layout())) {
+        place.assign(image);
+    }
+    let (scores, features) = classifier.scores_and_features(&values.into())?;
+    for (row, (path, _)) in images.iter().enumerate() {
+        let features = features.as_ref().map_or(vec![], |f| f.row(row).iter().map(|v| *v as f32).collect());
+        predictions.push(Prediction { image: path.clone(), guesses: guesses(classifier, &scores, row, top), features });
+    }
+    Ok(())
+}
+
+fn guesses(classifier: &Classifier, scores: &Scores, row: usize, top: usize) -> Vec<Guess> {
+    let (ranking, probabilities) = (scores.ranking(row), scores.probabilities(row));
+    let mut order: Vec<usize> = (0..ranking.len()).collect();
+    order.sort_by(|&a, &b| ranking[b].total_cmp(&ranking[a]).then(a.cmp(&b)));
+    let guess = |label: usize| Guess { class: classifier.class_name(label), label, probability: probabilities[label] };
+    order.into_iter().take(top).map(guess).collect()
 }

@@ -154,6 +154,26 @@ pub(super) fn export(bundle: &Bundle, state: &[Tensor], path: &Path, force: bool
     onnx::write_checked(out, &bundle::tuned(bundle, state)?, |file| export_check::check(bundle, state, file))
 }
 
+/// A bundle's network with `state`, in the manifest's order, and with what enters its classifier as one more output, the last.
+pub(super) fn with_features(bundle: &Bundle, state: &[Tensor]) -> Result<pb::ModelProto> {
+    let output = bundle.manifest.prediction.as_ref().map(|p| p.output.as_str());
+    let source = in_memory(bundle, bundle::tuned(bundle, state)?);
+    model_with_features(source, output, Some(&image_shape(&bundle.manifest)?))
+}
+
+/// The same for a model.
+pub(super) fn model_with_features(mut source: SourceModel, output: Option<&str>, input_shape: Option<&[usize]>) -> Result<pb::ModelProto> {
+    rewrite::show_features(&mut source, output, input_shape)?;
+    onnx::inline_external(&mut source.proto, &onnx::ExternalData::new(&source.dir))?;
+    Ok(source.proto)
+}
+
+/// A model that is in no file.
+fn in_memory(bundle: &Bundle, proto: pb::ModelProto) -> SourceModel {
+    let dir = bundle.dir.clone();
+    SourceModel { proto, path: bundle.template(), external: onnx::ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 }
+}
+
 /// The tuned network under the classifier of the model `donor`: it shows what the tuned features still know of the donor's task.
 pub fn transplanted(subject: &Subject, which: RunState, donor: &Path) -> Result<pb::ModelProto> {
     let bundle = subject.bundle().ok_or_else(|| Error::option(Field::HEAD_FROM, " needs a run or a bundle, not an ONNX model"))?;
@@ -163,10 +183,7 @@ pub fn transplanted(subject: &Subject, which: RunState, donor: &Path) -> Result<
 /// The same for a bundle's network with any `state`, in the manifest's order.
 pub fn transplanted_state(bundle: &Bundle, state: &[Tensor], donor: &Path) -> Result<pb::ModelProto> {
     let donor = onnx::read(donor)?;
-    let proto = bundle::tuned(bundle, state)?;
-    let dir = bundle.dir.clone();
-    let mut target =
-        SourceModel { proto, path: bundle.template(), external: onnx::ExternalData::new(&dir), dir, sha256: String::new(), bytes: 0 };
+    let mut target = in_memory(bundle, bundle::tuned(bundle, state)?);
     let output = bundle.manifest.prediction.as_ref().map(|p| p.output.as_str());
     rewrite::transplant(&mut target, &donor, &image_shape(&bundle.manifest)?, output)?;
     bundle::adopt_class_names(&mut target.proto, donor.proto);

@@ -44,7 +44,18 @@ fn a_run_is_written_and_repeats_itself() {
         assert!(first.out.contains("wrote       a\n") && first.out.contains("spgraph export a -o tuned.onnx"), "{}", first.out);
         assert_eq!(
             names(&lab.path("a")),
-            ["bundle", "manifest.json", "metrics.jsonl", "optimizer.safetensors", "run.json", "state.safetensors"]
+            [
+                "bundle",
+                "events.out.tfevents.spgraph",
+                "manifest.json",
+                "metrics.csv",
+                "metrics.jsonl",
+                "notes.json",
+                "optimizer.safetensors",
+                "report.html",
+                "run.json",
+                "state.safetensors"
+            ]
         );
 
         let steps: Vec<Value> = metrics(&lab.path("a")).into_iter().filter(|r| r["kind"] == "step").collect();

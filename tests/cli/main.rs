@@ -23,6 +23,7 @@ mod own_inputs;
 mod penalties;
 mod results;
 mod rewrite;
+mod run_files;
 mod study;
 mod support;
 mod usage;

@@ -16,7 +16,7 @@ use super::{interrupt, output};
 use spgraph::bundle::Bundle;
 use spgraph::engine::{Device, EngineChoice, Kernels};
 use spgraph::error::Error;
-use spgraph::report;
+use spgraph::report::{self, write_run_report};
 use spgraph::train::{Existing, FinetuneOptions, Run, RunRecord, RunResult, Training, finetune};
 use std::path::PathBuf;
 
@@ -69,6 +69,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     check_memory(&options, args.force_memory)?;
     let mut progress = progress::watcher();
     let result = finetune(&options, progress.as_mut(), stop)?;
+    // The weights are there: a page that cannot be written is no reason to call the run failed.
+    if let Err(error) = write_run_report(&result.path, None) {
+        output::note(&format!("note: the run is complete, but its page is not: {error}. `spgraph report` writes it again"));
+    }
     if talk::log() == Log::Jsonl { Ok(()) } else { output::print_done(&summary(&result), &result.path) }
 }
 
@@ -143,6 +147,7 @@ fn summary(result: &RunResult) -> String {
          training    loss {:.4} (data {:.4}, penalty {:.4}), accuracy {} in the last epoch\n{best}\
          distance    {:.4} from the starting point ({} of its norm)\n{unmoved}\
          wrote       {path}\n\
+         look at     {path}/report.html\n\
          next        spgraph eval {path} --data FOLDER\n            spgraph export {path} -o tuned.onnx\n",
         r.steps,
         r.seconds,

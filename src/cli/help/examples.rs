@@ -24,6 +24,14 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("eval", &[("spgraph eval birds --data test", "a run"), ("spgraph eval model.onnx --data test --json", "any ONNX classifier")]),
     ("predict", &[("spgraph predict birds bird.jpg --top 3", "the three likeliest classes")]),
+    (
+        "report",
+        &[
+            ("spgraph report checked", "the page of a run, checked/report.html, again"),
+            ("spgraph report birds --data test", "with what the run makes of other images"),
+            ("spgraph report results", "of a study: tables, figures, and results/report/report.html"),
+        ],
+    ),
     ("export", &[("spgraph export birds -o birds.onnx", "the tuned network, as an ONNX model like the one that it came from")]),
     ("interpolate", &[("spgraph interpolate birds --to 0.5 -o between.onnx", "halfway between the starting point and the tuned weights")]),
     (
@@ -51,7 +59,6 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("cell", &[("spgraph plan study.toml --names | head -n 1 | xargs spgraph cell study.toml", "the first cell")]),
     ("sweep", &[("spgraph sweep study.toml", "what is missing, as many at a time as there are cores")]),
-    ("report", &[("spgraph report results", "tables, figures, and results/report/report.html")]),
     ("new", &[("spgraph new resnet20 --classes 10 -o fresh.onnx", "to try things with")]),
     ("synth", &[("spgraph synth --task source --per-class 2 -o drawn", "ten classes of drawn shapes")]),
     (

@@ -1,24 +1,19 @@
-//! `spgraph report`: tables and figures of a folder of results.
+//! `spgraph report RESULTS`: tables and figures of a study's results. It need not be complete: what is not run has no number.
 
 use super::super::output;
 use spgraph::evaluation::{Plan, Study, read_all, write_collected, write_report};
 use std::path::PathBuf;
 
-/// Make tables and figures of a study's results: Markdown, CSV, SVG and one HTML page
-#[derive(clap::Args)]
-#[command(after_help = "A study need not be complete: what is not run has no number.")]
+/// What is asked of it.
 pub struct Args {
-    /// The folder of results, or a file of --collect
-    results: PathBuf,
-    /// Only records of this study: where it was changed, a folder also holds those of before
-    #[arg(long, value_name = "FILE")]
-    study: Option<PathBuf>,
-    /// Folder for the report [default: RESULTS/report]
-    #[arg(short, long, value_name = "FOLDER")]
-    out: Option<PathBuf>,
-    /// Also write all records into one small file, which can be reported again
-    #[arg(long, value_name = "FILE")]
-    collect: Option<PathBuf>,
+    /// The folder of results, or a file of `--collect`.
+    pub results: PathBuf,
+    /// Only records of this study.
+    pub study: Option<PathBuf>,
+    /// Folder for the report.
+    pub out: Option<PathBuf>,
+    /// All records in one file.
+    pub collect: Option<PathBuf>,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {

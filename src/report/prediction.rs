@@ -1,0 +1,86 @@
+//! Predictions as a table, and features as arrays.
+
+use super::evaluation::table_bytes;
+use super::table::{Align, Table};
+use crate::error::{Error, Result};
+use crate::train::{Prediction, Predictions};
+use npyz::WriterBuilder;
+use npyz::npz::NpzWriter;
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::HashMap;
+use std::io::Cursor;
+
+/// For a terminal.
+pub fn predictions_text(found: &Predictions) -> String {
+    let mut table = Table::new([("image", Align::Left), ("class", Align::Left), ("probability", Align::Right)]);
+    for p in &found.predictions {
+        for (i, g) in p.guesses.iter().enumerate() {
+            let image = if i == 0 { p.image.display().to_string() } else { String::new() };
+            table.row([image, g.class.clone(), format!("{:.4}", g.probability)]);
+        }
+    }
+    table.to_string()
+}
+
+/// A line for each image and guess: its file, which guess it is, the class and its probability. Images that could not be read have a line with the reason.
+pub fn predictions_csv(found: &Predictions) -> Result<Vec<u8>> {
+    let head = ["image", "rank", "label", "class", "probability", "error"].map(String::from).to_vec();
+    let lines = |p: &Prediction| {
+        let image = p.image.display().to_string();
+        let line = move |(i, g): (usize, &crate::train::Guess)| {
+            vec![image.clone(), (i + 1).to_string(), g.label.to_string(), g.class.clone(), g.probability.to_string(), String::new()]
+        };
+        p.guesses.iter().enumerate().map(line).collect::<Vec<_>>()
+    };
+    let unread = found.unread.iter().map(|u| {
+        let empty = String::new;
+        vec![u.image.display().to_string(), empty(), empty(), empty(), empty(), u.error.clone()]
+    });
+    table_bytes(std::iter::once(head).chain(found.predictions.iter().flat_map(lines)).chain(unread))
+}
+
+/// The names and the features of images.
+struct Features {
+    images: Vec<String>,
+    width: usize,
+    values: Vec<f32>,
+}
+
+fn features(found: &Predictions) -> Result<Features> {
+    let width = found.predictions.first().map_or(0, |p| p.features.len());
+    if found.predictions.iter().any(|p| p.features.len() != width) {
+        return Err(Error::internal("images have different numbers of features"));
+    }
+    Ok(Features {
+        images: found.predictions.iter().map(|p| p.image.display().to_string()).collect(),
+        width,
+        values: found.predictions.iter().flat_map(|p| p.features.iter().copied()).collect(),
+    })
+}
+
+/// `features`, images × features, as safetensors; the metadata `images` is the list of files as JSON.
+pub fn features_safetensors(found: &Predictions) -> Result<Vec<u8>> {
+    let all = features(found)?;
+    let failed = |why: String| Error::internal(format!("features cannot be written: {why}"));
+    let bytes: Vec<u8> = all.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, vec![all.images.len(), all.width], &bytes).map_err(|e| failed(e.to_string()))?;
+    let names = serde_json::to_string(&all.images).map_err(|e| failed(e.to_string()))?;
+    safetensors::serialize([("features", view)], Some(HashMap::from([("images".to_string(), names)]))).map_err(|e| failed(e.to_string()))
+}
+
+/// `features`, images × features, and `images`, their files in UTF-8 as bytes, for numpy.
+pub fn features_npz(found: &Predictions) -> Result<Vec<u8>> {
+    let all = features(found)?;
+    let failed = |e: std::io::Error| Error::internal(format!("features cannot be written: {e}"));
+    let mut npz = NpzWriter::new(Cursor::new(vec![]));
+    let shape = [all.images.len() as u64, all.width as u64];
+    let mut out = npz.array("features", Default::default()).map_err(failed)?.default_dtype().shape(&shape).begin_nd().map_err(failed)?;
+    out.extend(all.values).and_then(|()| out.finish()).map_err(failed)?;
+    let longest = all.images.iter().map(String::len).max().unwrap_or(0).max(1);
+    let kind: npyz::TypeStr = format!("|S{longest}").parse().map_err(|e| Error::internal(format!("names cannot be written: {e}")))?;
+    let names = npz.array::<[u8]>("images", Default::default()).map_err(failed)?;
+    let mut out = names.dtype(npyz::DType::Plain(kind)).shape(&shape[..1]).begin_nd().map_err(failed)?;
+    all.images.iter().try_for_each(|name| out.push(name.as_bytes())).and_then(|()| out.finish()).map_err(failed)?;
+    let done = npz.zip_writer().finish().map_err(|e| Error::internal(format!("features cannot be written: {e}")))?;
+    Ok(done.into_inner())
+}
