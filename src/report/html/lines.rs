@@ -1,11 +1,15 @@
 //! Lines over two axes.
 
-use super::colours::{GRID, INK, PAPER, SERIES};
+use super::colours::{GRID, INK, SERIES};
 use super::svg::{Canvas, SCALE, Svg, failed};
 use super::text::number;
 use crate::error::Result;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+/// Height of the row with the lines' names.
+const LEGEND: u32 = 24;
 
 /// A place on a line.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,9 +124,10 @@ impl LineChart {
         X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
         let s = SCALE;
+        let legend = if series.iter().filter(|s| !s.name.is_empty()).count() > 1 { LEGEND } else { 0 };
         let font = ("sans-serif", 16 * s).into_font().color(&INK.light);
         let mut chart = ChartBuilder::on(canvas)
-            .margin_top(8 * s)
+            .margin_top((8 + legend) * s)
             .margin_right(20 * s)
             .margin_left(4 * s)
             .x_label_area_size(44 * s)
@@ -148,30 +153,30 @@ impl LineChart {
         for (line, colour) in series.iter().zip(SERIES.iter().cycle()) {
             let style = colour.light.stroke_width(2 * s);
             let places = line.points.iter().map(|p| (p.x, p.y));
-            let drawn = chart.draw_series(LineSeries::new(places.clone(), style)).map_err(failed)?;
-            if !line.name.is_empty() {
-                let (from, to) = (0, 20 * s as i32);
-                drawn.label(&line.name).legend(move |(x, y)| PathElement::new([(x + from, y), (x + to, y)], style));
-            }
+            chart.draw_series(LineSeries::new(places.clone(), style)).map_err(failed)?;
             if line.marks {
                 chart.draw_series(places.map(|place| Circle::new(place, 4 * s, colour.light.filled()))).map_err(failed)?;
             }
             let bars = line.points.iter().filter(|p| p.error > 0.0);
             chart.draw_series(bars.map(|p| PathElement::new([(p.x, p.y - p.error), (p.x, p.y + p.error)], style))).map_err(failed)?;
         }
-        if series.iter().filter(|s| !s.name.is_empty()).count() > 1 {
-            chart
-                .configure_series_labels()
-                .background_style(PAPER.light.mix(0.85))
-                .border_style(GRID.light.stroke_width(s))
-                .label_font(font)
-                .legend_area_size(26 * s)
-                .margin(8 * s)
-                .draw()
-                .map_err(failed)?;
-        }
-        Ok(())
+        if legend > 0 { legend_row(canvas, series) } else { Ok(()) }
     }
+}
+
+/// The lines' names above the plot, where they cover nothing.
+fn legend_row(canvas: &Canvas, series: &[Series]) -> Result<()> {
+    let s = SCALE as i32;
+    let style = ("sans-serif", 16 * SCALE).into_font().color(&INK.light).pos(Pos::new(HPos::Left, VPos::Center));
+    let mut x = 74;
+    for (line, colour) in series.iter().zip(SERIES.iter().cycle()).filter(|(line, _)| !line.name.is_empty()) {
+        let middle = LEGEND as i32 / 2 * s;
+        let stroke = PathElement::new([(x * s, middle), ((x + 20) * s, middle)], colour.light.stroke_width(3 * SCALE));
+        canvas.draw(&stroke).map_err(failed)?;
+        canvas.draw(&Text::new(line.name.clone(), ((x + 26) * s, middle), style.clone())).map_err(failed)?;
+        x += 26 + line.name.chars().count() as i32 * 8 + 18;
+    }
+    Ok(())
 }
 
 /// A number at an axis: without the zeros that a fixed number of digits would give.

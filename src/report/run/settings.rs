@@ -1,7 +1,7 @@
 //! What was decided, by whom and why, and everything that repeats the run.
 
 use super::RunData;
-use crate::report::html::{HtmlTable, Page};
+use crate::report::html::{HtmlTable, Page, number};
 use crate::report::table::Align;
 use serde_json::Value;
 
@@ -14,6 +14,11 @@ pub fn decisions(run: &RunData) -> String {
     let source = &m.source;
     table.row(["network", &format!("{}, opset {}, written by {}; SHA-256 {}", source.file, source.opset, source.producer, source.sha256)]);
     table.row(["penalty", &words(&penalty)]);
+    let scalars = m.scalars.iter().map(|s| {
+        let value = record.training.scalars.get(&s.meaning).copied();
+        format!("{} {}{}", s.meaning, number(value.unwrap_or(s.default)), if value.is_some() { " (as asked)" } else { "" })
+    });
+    table.row(["strengths and rate", &scalars.collect::<Vec<_>>().join(", ")]);
     table.row(["optimizer", &words(&optimizer)]);
     table.row(["batch norm", &words(&serde_json::to_value(m.batch_norm).unwrap_or_default())]);
     table.row(["images", &words(&serde_json::to_value(&m.preprocessing).unwrap_or_default())]);
@@ -47,6 +52,7 @@ fn words(value: &Value) -> String {
         }
         Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(", "),
         Value::String(text) => text.clone(),
+        Value::Number(n) if n.is_f64() => number(n.as_f64().unwrap_or(0.0)),
         other => other.to_string(),
     }
 }
