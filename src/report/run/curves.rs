@@ -39,13 +39,24 @@ pub fn curves(run: &RunData) -> Result<String> {
         ..chart("Share of images told right", "accuracy", vec![right, held_out("validation", "accuracy")])
     };
     let rate = LineChart { size: Some((720, 180)), ..chart("Learning rate over the steps", "learning rate", vec![line("", "lr")]) };
+    let moved = run.of("epoch").filter_map(|line| Some((line["step"].as_f64()?, line["distance"]["relative"].as_f64()?)));
+    let moved = Series::new("", moved).marked();
+    let distance = match moved.points.len() {
+        0 | 1 => String::new(),
+        _ => {
+            let plot = chart("Distance from the starting point over the steps", "‖w − w⁰‖ / ‖w⁰‖", vec![moved]);
+            let plot = LineChart { size: Some((720, 220)), ..plot };
+            Page::figure(&plot.svg()?, "The distance of all parameters with a starting point from it, of its norm.")
+        }
+    };
     Ok(Page::figure(
         &loss.svg()?,
         &format!("What is minimised, and its two parts: the loss on the images, and the penalty with its strengths. {epochs}"),
     ) + &Page::figure(
         &accuracy.svg()?,
         "Share of images told right: of training images as they passed (augmented, before the step that they are part of).",
-    ) + &Page::figure(&rate.svg()?, "The learning rate."))
+    ) + &Page::figure(&rate.svg()?, "The learning rate.")
+        + &distance)
 }
 
 /// Of single batches the accuracy jumps: a point for each epoch, where there are some.
