@@ -36,16 +36,16 @@ pub struct Args {
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top: Option<u16>,
     /// All results as JSON, to stdout or into a file
-    #[arg(long, value_name = "FILE|-", num_args = 0..=1, default_missing_value = "-", value_parser = result_files::json_target, help_heading = "Results")]
+    #[arg(long, value_name = "FILE|-", num_args = 0..=1, default_missing_value = "-", value_parser = result_files::json_target)]
     json: Option<Target>,
     /// A line for each image: class, prediction, probability, loss
-    #[arg(long, value_name = "FILE|-", value_parser = result_files::csv_target, help_heading = "Results")]
+    #[arg(long, value_name = "FILE|-", value_parser = result_files::csv_target)]
     csv: Option<Target>,
     /// The confusion matrix, as a table or as a plot
-    #[arg(long, value_name = "FILE.csv|FILE.svg", help_heading = "Results")]
+    #[arg(long, value_name = "FILE.csv|FILE.svg")]
     confusion: Option<PathBuf>,
     /// Replace files that are there
-    #[arg(long, help_heading = "Results")]
+    #[arg(long)]
     force: bool,
     #[command(flatten)]
     workers: Workers,

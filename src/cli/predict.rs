@@ -30,16 +30,16 @@ pub struct Args {
     #[arg(long, value_parser = choice::<BadImages>(&["refuse", "skip"]))]
     on_bad_image: Option<BadImages>,
     /// Results as JSON, to stdout or into a file
-    #[arg(long, value_name = "FILE|-", num_args = 0..=1, default_missing_value = "-", value_parser = result_files::json_target, help_heading = "Results")]
+    #[arg(long, value_name = "FILE|-", num_args = 0..=1, default_missing_value = "-", value_parser = result_files::json_target)]
     json: Option<Target>,
     /// A line for each image and class, to stdout or into a file
-    #[arg(long, value_name = "FILE|-", value_parser = result_files::csv_target, help_heading = "Results")]
+    #[arg(long, value_name = "FILE|-", value_parser = result_files::csv_target)]
     csv: Option<Target>,
     /// What enters the classifier, a row for each image, as arrays
-    #[arg(long, value_name = "FILE.safetensors|FILE.npz", help_heading = "Results")]
+    #[arg(long, value_name = "FILE.safetensors|FILE.npz")]
     features: Option<PathBuf>,
     /// Replace files that are there
-    #[arg(long, help_heading = "Results")]
+    #[arg(long)]
     force: bool,
     #[command(flatten)]
     weights: SubjectArgs,
