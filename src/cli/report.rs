@@ -2,7 +2,7 @@
 
 use super::engine_args::EngineArgs;
 use super::workers::Workers;
-use super::{interrupt, output, progress, study};
+use super::{interrupt, output, progress, study as studies};
 use spgraph::engine;
 use spgraph::error::Error;
 use spgraph::report::write_run_report;
@@ -17,6 +17,9 @@ pub struct Args {
     /// A run of `finetune`, a folder of results, or a file of --collect
     #[arg(value_name = "RUN|RESULTS")]
     subject: PathBuf,
+    /// Of results: only records of this study: where it was changed, a folder also holds those of before
+    #[arg(long, value_name = "FILE")]
+    study: Option<PathBuf>,
     /// Of results: folder for the report [default: RESULTS/report]
     #[arg(short, long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -35,10 +38,13 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let is_run = RunFolder::new(&args.subject).is_run();
     match (is_run, &args.data) {
-        (false, None) => return study::report::run(&args.subject, args.out, args.collect),
+        (false, None) => {
+            let Args { subject: results, study, out, collect, .. } = args;
+            return studies::report::run(studies::report::Args { results, study, out, collect });
+        }
         (false, Some(_)) => return Err(Error::usage(format!("{} is no run: --data is for runs", args.subject.display())).into()),
-        (true, _) if args.out.is_some() || args.collect.is_some() => {
-            return Err(Error::usage("--out and --collect are for results of a study; a run's page lies in its folder").into());
+        (true, _) if args.out.is_some() || args.collect.is_some() || args.study.is_some() => {
+            return Err(Error::usage("--study, --out and --collect are for results of a study; a run's page lies in its folder").into());
         }
         _ => {}
     }
