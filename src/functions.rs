@@ -62,13 +62,16 @@ pub static FUNCTIONS: &[&Function] = &[
     // Losses and regularizers
     &binary_cross_entropy::BINARY_CROSS_ENTROPY,
     &binary_cross_entropy::MULTI_LABEL,
+    &binary_cross_entropy::WEIGHTED,
     &bss::PENALTY,
     &cross_entropy::CROSS_ENTROPY,
+    &cross_entropy::WEIGHTED,
     &delta::PENALTY,
     &loss::ROW_COUNT,
     &loss::ROW_SHARES,
     &lwf::PENALTY,
     &mean_squared_error::MEAN_SQUARED_ERROR,
+    &mean_squared_error::WEIGHTED,
     // Penalties
     &gl_sp::PENALTY,
     &gl_sp::PROX,

@@ -123,3 +123,14 @@ fn every_image_counts_once_in_an_epoch() {
         assert!(seen.iter().all(|&n| n == 1), "{count} images in batches of {batch}: {seen:?}");
     }
 }
+
+#[test]
+fn a_balanced_epoch_goes_on_in_its_middle() {
+    let options = LoaderOptions { balanced: true, threads: 1, ..LoaderOptions::training(4, 7) };
+    let loader = Loader::new(array(30, 3), options.clone()).unwrap();
+    let whole: Vec<Vec<usize>> = loader.stream(0, 0, Some(3)).unwrap().map(|b| b.unwrap().indices).collect();
+    let rest: Vec<Vec<usize>> = loader.stream(1, 2, Some(2)).unwrap().map(|b| b.unwrap().indices).collect();
+    assert_eq!(whole[loader.batches_per_epoch() + 2..], rest);
+    let threads = Loader::new(array(30, 3), LoaderOptions { threads: 3, ..options }).unwrap();
+    assert_eq!(whole, threads.stream(0, 0, Some(3)).unwrap().map(|b| b.unwrap().indices).collect::<Vec<_>>());
+}

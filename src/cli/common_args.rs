@@ -6,6 +6,22 @@ use spgraph::error::Error;
 use spgraph::import::BatchSize;
 use std::path::PathBuf;
 
+/// A learning rate.
+#[derive(Clone, Copy)]
+pub enum RateArg {
+    /// That one.
+    Value(f64),
+    /// The one that a range test finds.
+    Auto,
+}
+
+fn parse_rate(text: &str) -> Result<RateArg, String> {
+    match text {
+        "auto" => Ok(RateArg::Auto),
+        _ => text.parse().map(RateArg::Value).map_err(|_| "give a number such as 0.01, or auto".into()),
+    }
+}
+
 #[derive(clap::Args)]
 #[command(next_help_heading = "Training")]
 pub struct CommonArgs {
@@ -24,9 +40,10 @@ pub struct CommonArgs {
     /// bundle, with its strength, one that it has. The default strengths are 0.01 for delta, 0.001 for bss, 4 for lwf.
     #[arg(long, value_name = "KIND[=STRENGTH]", value_parser = parse_regularizer, help_heading = "Penalty")]
     pub regularizer: Vec<RegularizerArg>,
-    /// Learning rate [default: a bundle's own; 0.01 for sgd, 0.0001 for adamw, 1 for lars]
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
-    pub lr: Option<f64>,
+    /// Learning rate, or `auto` for that which a range test finds before the first step [default: a bundle's own; 0.01 for sgd, 0.0001 for adamw, 1
+    /// for lars]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, value_parser = parse_rate)]
+    pub lr: Option<RateArg>,
     /// Images per step, or `dynamic` [default: a bundle's own, or 32]
     #[arg(long, value_name = "N")]
     pub batch: Option<BatchSize>,

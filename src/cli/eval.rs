@@ -101,6 +101,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let inputs = subject.inputs().with_data([&args.data]);
     let targets = [args.json.as_ref(), args.csv.as_ref()].into_iter().flatten().filter_map(Target::path);
     targets.chain(args.confusion.as_deref()).try_for_each(|path| inputs.check_file(path))?;
+    args.weights.say_state(&subject);
     let options = args.weights.options(args.head_from.clone())?;
     let places = Places::open(&args)?;
     let engine = engine::open(&args.engine.options())?;

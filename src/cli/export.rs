@@ -1,7 +1,7 @@
 //! `spgraph export`: the tuned inference model.
 
 use super::output;
-use super::subject_args::StateArg;
+use super::subject_args::{StateArg, say_state, usual_or};
 use spgraph::train::{Subject, export_tuned};
 use std::path::PathBuf;
 
@@ -13,9 +13,9 @@ pub struct Args {
     /// The model to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Which state of a run
-    #[arg(long, value_enum, default_value = "final")]
-    state: StateArg,
+    /// Which state of a run [default: best where it had validation images, else final]
+    #[arg(long, value_enum)]
+    state: Option<StateArg>,
     /// Replace a file that is there
     #[arg(long)]
     force: bool,
@@ -23,7 +23,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = Subject::open(&args.subject)?;
-    let agreement = export_tuned(&subject, args.state.into(), &args.output, args.force)?;
+    say_state(&subject, args.state);
+    let agreement = export_tuned(&subject, usual_or(args.state), &args.output, args.force)?;
     output::print_written(&args.output)?;
     output::print_agreement(&agreement)
 }

@@ -25,6 +25,7 @@ pub fn flag(field: Field) -> String {
         Field::OUTPUT => "-o".into(),
         Field::PREDICTION => "--output".into(),
         Field::CHECKPOINT_STATE => "--state checkpoint".into(),
+        Field::FINAL_STATE => "--state final".into(),
         // The command line has no groups of options.
         field => {
             let name = field.name();

@@ -96,6 +96,7 @@ fn path_of(line: &[u8]) -> PathBuf {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = Subject::open(&args.subject)?;
+    args.weights.say_state(&subject);
     let mut options = args.weights.options(None)?;
     options.features = args.features.is_some();
     let taken = result_files::one_stdout(&[args.json.as_ref(), args.csv.as_ref()])?;

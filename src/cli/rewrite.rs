@@ -1,6 +1,6 @@
 //! `spgraph rewrite`: a model becomes a bundle of training graphs.
 
-use super::common_args::CommonArgs;
+use super::common_args::{CommonArgs, RateArg};
 use super::flags::with_flags;
 use super::rewriting::RewritingArgs;
 use super::{output, rewrite_text};
@@ -60,6 +60,9 @@ fn options(args: &Args) -> anyhow::Result<Options> {
     if let Some(folder) = &args.class_names_from {
         let known = KnownClasses { learnt: options.head == HeadOption::Keep, ..KnownClasses::default() };
         options.classes = ImageFolder::open_for(folder, &known)?.classes().to_vec();
+    }
+    if matches!(args.common.lr, Some(RateArg::Auto)) {
+        return Err(Error::usage("--lr auto is a training's, whose images the rate is found with: give it to `spgraph finetune`").into());
     }
     Ok(options)
 }

@@ -5,7 +5,7 @@ use super::flags::with_flags;
 use super::output::note;
 use clap::ValueEnum;
 use spgraph::bundle::{ChannelOrder, Images, Layout, read_class_names};
-use spgraph::train::{Classifier, ClassifierOptions, RunState};
+use spgraph::train::{Classifier, ClassifierOptions, RunState, Subject};
 use std::path::{Path, PathBuf};
 
 /// One of a run's states.
@@ -35,11 +35,23 @@ impl From<StateArg> for RunState {
     }
 }
 
+/// The state that is asked for, or the usual one.
+pub fn usual_or(state: Option<StateArg>) -> RunState {
+    state.map_or(RunState::Usual, RunState::from)
+}
+
+/// Says which state is taken where nobody asked for one.
+pub fn say_state(subject: &Subject, state: Option<StateArg>) {
+    if let Some(text) = subject.usual().filter(|_| state.is_none()) {
+        note(&format!("note: {}", with_flags(&text)));
+    }
+}
+
 #[derive(clap::Args)]
 pub struct SubjectArgs {
-    /// Which state of a run
-    #[arg(long, value_enum, default_value = "final")]
-    state: StateArg,
+    /// Which state of a run [default: best where it had validation images, else final]
+    #[arg(long, value_enum)]
+    state: Option<StateArg>,
     /// File with the class names by label: one on each line, or a list or object in JSON
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
@@ -99,9 +111,14 @@ pub fn class_names(file: Option<&Path>) -> anyhow::Result<Vec<String>> {
 }
 
 impl SubjectArgs {
+    /// Says which state of a run is taken where nobody asked for one.
+    pub fn say_state(&self, subject: &Subject) {
+        say_state(subject, self.state);
+    }
+
     pub fn options(&self, head_from: Option<PathBuf>) -> anyhow::Result<ClassifierOptions> {
         Ok(ClassifierOptions {
-            which: self.state.into(),
+            which: usual_or(self.state),
             head_from,
             classes: class_names(self.class_names.as_deref())?,
             output: self.output.clone(),

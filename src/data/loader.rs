@@ -2,6 +2,7 @@
 
 use crate::bundle::Layout;
 use crate::data::augment::{Mixed, Moment};
+use crate::data::balance::balanced;
 use crate::data::dataset::Dataset;
 use crate::data::preprocess::{empty_batch, images_of};
 use crate::data::random::{Purpose, Random};
@@ -43,6 +44,8 @@ pub struct LoaderOptions {
     pub ignore_padding: bool,
     /// A new order for each epoch; otherwise that of the data set.
     pub shuffle: bool,
+    /// With `shuffle`: every class comes equally often in an epoch, so that samples of small classes come several times.
+    pub balanced: bool,
     /// Decides order and augmentation.
     pub seed: u64,
     /// Threads that decode and augment; 0 for one per core. Without influence on the batches.
@@ -54,12 +57,12 @@ pub struct LoaderOptions {
 impl LoaderOptions {
     /// Shuffled, without the incomplete batch.
     pub fn training(batch: usize, seed: u64) -> LoaderOptions {
-        LoaderOptions { batch, last: Last::Drop, ignore_padding: false, shuffle: true, seed, threads: 0, prefetch: 3 }
+        LoaderOptions { batch, last: Last::Drop, ignore_padding: false, shuffle: true, balanced: false, seed, threads: 0, prefetch: 3 }
     }
 
     /// In order, every sample once, the last batch filled up with ignored rows.
     pub fn evaluation(batch: usize) -> LoaderOptions {
-        LoaderOptions { batch, last: Last::Pad, ignore_padding: true, shuffle: false, seed: 0, threads: 0, prefetch: 3 }
+        LoaderOptions { batch, last: Last::Pad, ignore_padding: true, shuffle: false, balanced: false, seed: 0, threads: 0, prefetch: 3 }
     }
 }
 
@@ -92,6 +95,8 @@ pub struct Loader {
 struct Shared {
     dataset: Arc<dyn Dataset>,
     options: LoaderOptions,
+    /// Where classes are balanced: the samples of each.
+    classes: Vec<Vec<usize>>,
     pool: rayon::ThreadPool,
 }
 
@@ -117,7 +122,8 @@ impl Loader {
             .thread_name(|i| format!("spgraph-data-{i}"))
             .build()
             .map_err(|e| Error::data(format!("cannot start {} threads for loading data: {e}", options.threads)))?;
-        Ok(Loader { shared: Arc::new(Shared { dataset, options, pool }) })
+        let classes = if options.balanced { by_class(dataset.as_ref()) } else { vec![] };
+        Ok(Loader { shared: Arc::new(Shared { dataset, options, classes, pool }) })
     }
 
     /// Batches in one pass over the samples.
@@ -166,6 +172,9 @@ impl Shared {
     }
 
     fn order(&self, epoch: u64) -> Vec<usize> {
+        if self.options.shuffle && self.options.balanced {
+            return balanced(&self.classes, self.options.seed, epoch);
+        }
         let mut order: Vec<usize> = (0..self.dataset.len()).collect();
         if self.options.shuffle {
             Random::new(Purpose::Shuffle, self.options.seed, epoch, 0).shuffle(&mut order);
@@ -230,6 +239,19 @@ impl Shared {
             )))
         })
     }
+}
+
+/// The samples of each class.
+fn by_class(dataset: &dyn Dataset) -> Vec<Vec<usize>> {
+    let mut classes: Vec<Vec<usize>> = vec![];
+    for index in 0..dataset.len() {
+        let Ok(label) = usize::try_from(dataset.label(index)) else { continue };
+        if classes.len() <= label {
+            classes.resize(label + 1, vec![]);
+        }
+        classes[label].push(index);
+    }
+    classes
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

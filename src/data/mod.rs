@@ -1,6 +1,7 @@
 //! Training and evaluation data: image folders, arrays, augmentation, shuffling, batching, prefetch.
 
 pub mod augment;
+mod balance;
 mod check;
 mod completeness;
 mod dataset;

@@ -11,6 +11,7 @@ pub(crate) enum Purpose {
     Split = 3,
     Synth = 4,
     Fisher = 5,
+    Balance = 64,
     Mix = 6,
 }
 

@@ -100,6 +100,11 @@ fn of_losses(graph: &mut Graph) {
     let mut b = Builder::new(graph);
     for loss in loss::LOSSES {
         loss.add(&mut b, logits, target, 0.1).unwrap();
+        let weighted = |b: &mut Builder, [z, t]: [ValueId; 2]| {
+            let weights = b.constant(Tensor::from_f32(&[5], &[1.0, 2.0, 3.0, 4.0, 5.0]));
+            loss.weighted(b, [z, t, weights], 0.1).map(|found| [found.value, found.gradient, found.correct])
+        };
+        b.call(loss.functions()[1], [logits, target], Attrs::new(), weighted).unwrap();
     }
     loss::multi_label(&mut b, logits, source).unwrap();
     loss::count(&mut b, target, loss::LOSSES[0]).unwrap();

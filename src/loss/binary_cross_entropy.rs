@@ -11,6 +11,7 @@
 //! The second form loses no digits at large logits. Rows of padding (target −1) count neither in the sum nor in `n`. The same as PyTorch's
 //! `binary_cross_entropy_with_logits(z, y)` over the rows that count.
 
+use super::class_weights::row_weights;
 use super::targets::{Given, Targets, asked};
 use super::{Activation, DataLoss, Loss, SoftTargets};
 use crate::ir::{Attr, Attrs, DType, Dim, ValueId};
@@ -20,6 +21,9 @@ use crate::ops::blocks::{Expr, formula};
 /// `(logits, target) → loss, dlogits, number of right answers`.
 pub const BINARY_CROSS_ENTROPY: Function = Function::new("SigmoidCrossEntropy");
 
+/// `(logits, target) → loss, dlogits, number of right answers`, with weights of the classes in its body.
+pub const WEIGHTED: Function = Function::new("WeightedSigmoidCrossEntropy");
+
 /// `(logits, targets) → loss, dlogits, number of right answers`.
 pub const MULTI_LABEL: Function = Function::new("MultiLabelCrossEntropy");
 
@@ -28,7 +32,11 @@ pub struct BinaryCrossEntropy;
 
 /// The mean over rows that count and scores, and its gradient.
 fn terms<'f>(z: Expr<'f>, y: Expr<'f>, counts: Expr<'f>, scores: usize) -> [Expr<'f>; 2] {
-    let share = counts.sum(&[0, 1], true).max(1.0) * scores as f64;
+    weighed(z, y, counts, counts.sum(&[0, 1], true).max(1.0) * scores as f64)
+}
+
+/// The sum of rows with weights by `share`, and its gradient.
+fn weighed<'f>(z: Expr<'f>, y: Expr<'f>, counts: Expr<'f>, share: Expr<'f>) -> [Expr<'f>; 2] {
     let tail = ((-z.abs()).exp() + 1.0).with(|b, v| b.op("Log", &[v], Attrs::new()));
     let each = z.relu() - z * y + tail;
     let loss = ((each * counts).sum(&[0, 1], true) / share).reshape(&[]);
@@ -94,6 +102,24 @@ impl DataLoss for BinaryCrossEntropy {
             [loss, gradient, given.correct(z, target, rows, scores, 0.0)]
         });
         let [value, gradient, correct] = b.call(&BINARY_CROSS_ENTROPY, [logits, target], attributes, rule)?;
+        Ok(Loss { value, gradient, correct })
+    }
+
+    fn functions(&self) -> [&'static Function; 2] {
+        [&BINARY_CROSS_ENTROPY, &WEIGHTED]
+    }
+
+    fn weighted(&self, b: &mut Builder, inputs: [ValueId; 3], label_smoothing: f64) -> Rule<Loss> {
+        let &[rows, Dim::Known(scores)] = b.shape(inputs[0]) else {
+            return Err(format!("the loss needs logits of shape [N, classes], these are {}", b.ty(inputs[0])));
+        };
+        let dtype = b.dtype(inputs[0]);
+        let [value, gradient, correct] = b.formula(inputs, |[z, target, weights]| {
+            let found = row_weights(target, weights, rows, super::class_count(scores), dtype);
+            let y = Given::Labels.targets(target, rows, scores, dtype, label_smoothing).scores;
+            let [loss, gradient] = weighed(z, y, found.rows, found.sum * scores as f64);
+            [loss, gradient, Given::Labels.correct(z, target, rows, scores, 0.0)]
+        })?;
         Ok(Loss { value, gradient, correct })
     }
 

@@ -5,6 +5,7 @@
 //! sum nor in `n`. The same as PyTorch's `cross_entropy(z, target, ignore_index=-1, label_smoothing=ε)`; probabilities `y` stand in the place of the one-hot
 //! vectors, as in PyTorch, and rows of zeros are padding.
 
+use super::class_weights::row_weights;
 use super::targets::{Given, Targets};
 use super::{Activation, DataLoss, Loss, SoftTargets};
 use crate::ir::{Attr, Dim, ValueId};
@@ -13,6 +14,9 @@ use crate::ops::blocks::formula;
 
 /// `(logits, target) → loss, dlogits, number of right answers`.
 pub const CROSS_ENTROPY: Function = Function::new("SoftmaxCrossEntropy");
+
+/// `(logits, target) → loss, dlogits, number of right answers`, with weights of the classes in its body.
+pub const WEIGHTED: Function = Function::new("WeightedSoftmaxCrossEntropy");
 
 /// `logits` is `[N, K]`, `target` int64 `[N]` or of the logits' type `[N, K]`.
 pub fn cross_entropy(b: &mut Builder, logits: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss> {
@@ -65,6 +69,28 @@ impl DataLoss for CrossEntropy {
 
     fn add(&self, b: &mut Builder, logits: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss> {
         cross_entropy(b, logits, target, label_smoothing)
+    }
+
+    fn functions(&self) -> [&'static Function; 2] {
+        [&CROSS_ENTROPY, &WEIGHTED]
+    }
+
+    /// `−Σ_rows Σ_k w_k·q_k·log p_k / Σ_rows w_target`, also of smoothed labels.
+    fn weighted(&self, b: &mut Builder, inputs: [ValueId; 3], label_smoothing: f64) -> Rule<Loss> {
+        let &[rows, Dim::Known(classes)] = b.shape(inputs[0]) else {
+            return Err(format!("the loss needs logits of shape [N, classes], these are {}", b.ty(inputs[0])));
+        };
+        let dtype = b.dtype(inputs[0]);
+        let [value, gradient, correct] = b.formula(inputs, |[z, target, weights]| {
+            let log_p = z.log_softmax(1);
+            let share = row_weights(target, weights, rows, classes, dtype).sum;
+            let q =
+                Given::Labels.targets(target, rows, classes, dtype, label_smoothing).scores * weights.reshape(&[1.into(), classes.into()]);
+            let loss = (-((q * log_p).sum(&[0, 1], true) / share)).reshape(&[]);
+            let gradient = (log_p.exp() * q.sum(&[1], true) - q) / share;
+            [loss, gradient, Given::Labels.correct(z, target, rows, classes, 0.0)]
+        })?;
+        Ok(Loss { value, gradient, correct })
     }
 
     fn value(&self, activation: Activation, given: &[f64], label: usize) -> f64 {

@@ -9,6 +9,7 @@
 //!
 //! Rows of padding (target −1) count neither in the sum nor in `n`. The same as PyTorch's `mse_loss(o, y)` over the rows that count.
 
+use super::class_weights::row_weights;
 use super::targets::{Given, Targets, asked};
 use super::{Activation, DataLoss, Loss, SoftTargets};
 use crate::ir::{Attr, Dim, ValueId};
@@ -17,6 +18,9 @@ use crate::ops::blocks::formula;
 
 /// `(outputs, target) → loss, doutputs, number of right answers`.
 pub const MEAN_SQUARED_ERROR: Function = Function::new("MeanSquaredError");
+
+/// `(outputs, target) → loss, doutputs, number of right answers`, with weights of the classes in its body.
+pub const WEIGHTED: Function = Function::new("WeightedMeanSquaredError");
 
 /// The row of the table.
 pub struct MeanSquaredError;
@@ -58,6 +62,25 @@ impl DataLoss for MeanSquaredError {
             [loss, gap * 2.0 / share, given.correct(o, target, rows, scores, 0.5)]
         });
         let [value, gradient, correct] = b.call(&MEAN_SQUARED_ERROR, [outputs, target], attributes, rule)?;
+        Ok(Loss { value, gradient, correct })
+    }
+
+    fn functions(&self) -> [&'static Function; 2] {
+        [&MEAN_SQUARED_ERROR, &WEIGHTED]
+    }
+
+    fn weighted(&self, b: &mut Builder, inputs: [ValueId; 3], label_smoothing: f64) -> Rule<Loss> {
+        let &[rows, Dim::Known(scores)] = b.shape(inputs[0]) else {
+            return Err(format!("the loss needs outputs of shape [N, classes], these are {}", b.ty(inputs[0])));
+        };
+        let dtype = b.dtype(inputs[0]);
+        let [value, gradient, correct] = b.formula(inputs, |[o, target, weights]| {
+            let found = row_weights(target, weights, rows, super::class_count(scores), dtype);
+            let share = found.sum * scores as f64;
+            let gap = o - Given::Labels.targets(target, rows, scores, dtype, label_smoothing).scores;
+            let loss = ((gap.square() * found.rows).sum(&[0, 1], true) / share).reshape(&[]);
+            [loss, gap * found.rows * 2.0 / share, Given::Labels.correct(o, target, rows, scores, 0.5)]
+        })?;
         Ok(Loss { value, gradient, correct })
     }
 

@@ -4,6 +4,7 @@
 mod activation;
 pub(crate) mod binary_cross_entropy;
 pub(crate) mod bss;
+mod class_weights;
 pub(crate) mod cross_entropy;
 pub(crate) mod delta;
 pub(crate) mod lwf;
@@ -81,6 +82,13 @@ pub trait DataLoss: Sync {
     /// Adds it to a graph. `scores` is `[N, K]`; `target` int64 `[N]`, −1 for padding, or soft targets, of the scores' type and shape; `label_smoothing` is what is taken from the right class
     /// and given to all alike.
     fn add(&self, b: &mut Builder, scores: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss>;
+
+    /// The function that [`DataLoss::add`] calls, and the one with weights of the classes.
+    fn functions(&self) -> [&'static Function; 2];
+
+    /// The body of the second one: `inputs` are those of [`DataLoss::add`] and the weight of each class, `[K]`. An image weighs what its class weighs, and
+    /// the mean is a weighted one, as in PyTorch's `CrossEntropyLoss(weight=…)`.
+    fn weighted(&self, b: &mut Builder, inputs: [ValueId; 3], label_smoothing: f64) -> Rule<Loss>;
 
     /// The loss of one image for which the network gives `given`, without label smoothing.
     fn value(&self, activation: Activation, given: &[f64], label: usize) -> f64;

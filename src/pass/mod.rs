@@ -4,6 +4,7 @@
 mod alternatives;
 mod batch_norm;
 mod batch_size;
+mod class_weights;
 mod equal;
 mod fix_values;
 mod fusion;
@@ -22,6 +23,7 @@ mod types;
 pub use alternatives::{Alternatives, NewerOperators};
 pub use batch_norm::train_batch_norm;
 pub use batch_size::FixBatch;
+pub use class_weights::ClassWeights;
 pub use fix_values::FixValues;
 pub use fusion::FuseKernels;
 pub use in_place::{UpdateInPlace, shared_buffers};

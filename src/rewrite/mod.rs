@@ -35,7 +35,7 @@ mod update;
 
 pub use features::show_features;
 pub use head::{Head, head_behind};
-pub use head_step::head_step;
+pub use head_step::{head_step, weighted_step};
 pub use outputs::{choose, find_head, softmax_output};
 pub use plan::{Plan, Planned, Strength};
 pub use prediction::Prediction;

@@ -41,6 +41,16 @@ impl RunFolder {
         self.0.join("metrics.jsonl")
     }
 
+    /// The steps of the test that found the learning rate.
+    pub fn rates(&self) -> PathBuf {
+        self.0.join("lr_find.csv")
+    }
+
+    /// The same as a picture.
+    pub fn rates_plot(&self) -> PathBuf {
+        self.0.join("lr_find.svg")
+    }
+
     /// The state after the last step.
     pub fn state(&self) -> PathBuf {
         self.0.join("state.safetensors")

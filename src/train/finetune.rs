@@ -9,6 +9,7 @@ use super::checkpoint::Checkpoint;
 use super::classifier::Classifier;
 use super::early_stopping::Patience;
 use super::head_first;
+use super::made_step;
 use super::metrics::{Metrics, Record, StepRecord};
 use super::options::FinetuneOptions;
 use super::progress::Progress;
@@ -92,6 +93,8 @@ struct Trainer {
 struct Parts {
     bundle: Bundle,
     scalars: Scalars,
+    /// Of the classes in the loss, by label.
+    weights: Option<Vec<f64>>,
     workers: usize,
     keep_optimizer: bool,
 }
@@ -166,7 +169,7 @@ impl Trainer {
         let mut state = self.state()?;
         let bundle = &self.prepared.bundle;
         head_first::restart(&bundle.manifest.state, &mut state)?;
-        self.step = TrainingStep::load(self.engine.as_ref(), bundle, state)?;
+        self.step = made_step::load(self.engine.as_ref(), bundle, self.prepared.weights.as_deref(), state)?;
         Ok(())
     }
 

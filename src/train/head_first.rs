@@ -7,35 +7,22 @@
 //! of the learning rate counts from there. In the first phase the rate is constant.
 
 use super::averages::averages;
+use super::made_step::load_made;
 use super::step::{TrainingStep, state_ports};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::{Role, State};
 use crate::engine::{Engine, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::onnx::{self, ExternalWriter, INLINE_LIMIT};
 use crate::rewrite::head_step;
-use crate::storage::temporaries::Scratch;
 
-/// Loads the step of the first phase, with `state` in the manifest's order.
-pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>) -> Result<TrainingStep> {
+/// Loads the step of the first phase, with `state` in the manifest's order and weights of the classes, where there are some.
+pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, weights: Option<&[f64]>, state: Vec<Tensor>) -> Result<TrainingStep> {
+    let (model, live) = head_step(bundle, weights, &state)?;
     let states = &bundle.manifest.state;
-    let (mut model, live) = head_step(bundle, &state)?;
-    let folder = Scratch::new()?;
-    let path = folder.path().join("head_step.onnx");
-    // A protobuf file cannot be larger than 2 GB.
-    let bytes: usize = model.graph.iter().flat_map(|g| &g.initializer).map(|t| t.raw_data.as_ref().map_or(0, |d| d.len())).sum();
-    if bytes as u64 > INLINE_LIMIT {
-        let mut weights = ExternalWriter::create(folder.path().join("weights.bin"))?;
-        onnx::write_external(&path, &mut model, &mut weights)?;
-        weights.finish()?;
-    } else {
-        onnx::write(&path, &model)?;
-    }
-    drop(model);
     let ports = state_ports(states.iter().zip(&live).filter(|(_, live)| **live).map(|(s, _)| s));
     let moving = state.iter().zip(&live).filter(|(_, live)| **live).map(|(t, _)| t.clone()).collect();
-    let inner = engine.load_step(&path, &ports, moving)?;
+    let inner = load_made(engine, model, &ports, moving)?;
     Ok(TrainingStep::of(Box::new(HeadStepper { inner, live, state }), &bundle.manifest))
 }
 

@@ -1,6 +1,7 @@
 //! What a user can ask of a fine-tuning run.
 
 use super::changes::{self, Change};
+use super::class_balance::{ClassWeights, Sampling};
 use super::early_stopping::EarlyStopping;
 use super::length::{Length, Stretch};
 use super::scalars::Scalars;
@@ -116,6 +117,15 @@ pub struct Training {
     /// Values for the step's scalar inputs instead of the bundle's defaults.
     #[serde(with = "settings_text")]
     pub scalars: BTreeMap<Setting, f64>,
+    /// The learning rate is found by a range test before the first step; where it is found, it is in `scalars` and this is false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub find_lr: bool,
+    /// Which images an epoch has.
+    #[serde(default, skip_serializing_if = "Sampling::is_usual")]
+    pub sampling: Sampling,
+    /// What images of each class weigh in the loss.
+    #[serde(default, skip_serializing_if = "ClassWeights::is_none")]
+    pub class_weights: ClassWeights,
     /// The learning rate over time.
     #[serde(with = "schedule_text")]
     pub schedule: Schedule,
@@ -192,6 +202,9 @@ impl Training {
             batch: None,
             drop_last: false,
             scalars: BTreeMap::new(),
+            find_lr: false,
+            sampling: Sampling::Shuffle,
+            class_weights: ClassWeights::None,
             schedule: Schedule::default(),
             warmup: None,
             early_stopping: EarlyStopping::default(),

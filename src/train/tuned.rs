@@ -32,8 +32,10 @@ pub enum Subject {
 /// One of a run's states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RunState {
-    /// After the last step.
+    /// The best by validation of a run that had validation images, else that after the last step.
     #[default]
+    Usual,
+    /// After the last step.
     Final,
     /// The best by validation.
     Best,
@@ -86,8 +88,38 @@ impl Subject {
         }
     }
 
+    /// What `which` comes to here: never [`RunState::Usual`].
+    pub fn which(&self, which: RunState) -> RunState {
+        match (which, self) {
+            // A run that did not come to its end has a best state as well, but the better ones may be still to come.
+            (RunState::Usual, Subject::Run(run)) if run.folder.state().is_file() && run.folder.best().is_file() => RunState::Best,
+            (RunState::Usual, _) => RunState::Final,
+            (other, _) => other,
+        }
+    }
+
+    /// Which state is taken where nobody says, and why; `None` where there is one only.
+    pub fn usual(&self) -> Option<String> {
+        let Subject::Run(run) = self else { return None };
+        match self.which(RunState::Usual) {
+            RunState::Best => {
+                let results = run.record.results.as_ref();
+                let best = results.and_then(|r| Some((r.steps, r.best.as_ref()?)));
+                if best.is_some_and(|(steps, best)| best.step == steps) {
+                    return None;
+                }
+                let at = best.map_or(String::new(), |(steps, best)| {
+                    format!(", that after step {} of {steps}, with an accuracy of {:.2} %", best.step, 100.0 * best.accuracy)
+                });
+                Some(format!("the state that validation found best{at}; {} takes the last one", Field::FINAL_STATE))
+            }
+            _ => None,
+        }
+    }
+
     /// The state, in the manifest's order; zeros for the optimizer's. A bundle has its start only.
     pub fn state(&self, which: RunState) -> Result<Vec<Tensor>> {
+        let which = self.which(which);
         if let (RunState::Ema, Some(bundle)) = (which, self.bundle())
             && !bundle.manifest.state.iter().any(|s| s.role == Role::Ema)
         {
@@ -102,7 +134,7 @@ impl Subject {
         let start = start_state(&run.bundle)?;
         let path = match which {
             RunState::Start => return Ok(start),
-            RunState::Final | RunState::Ema => run.folder.state(),
+            RunState::Usual | RunState::Final | RunState::Ema => run.folder.state(),
             RunState::Best => run.folder.best(),
             RunState::Checkpoint => run.folder.checkpoint(),
         };

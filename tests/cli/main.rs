@@ -20,6 +20,7 @@ mod libraries;
 mod models;
 mod outputs;
 mod own_inputs;
+mod pace;
 mod penalties;
 mod results;
 mod rewrite;

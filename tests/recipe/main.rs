@@ -97,7 +97,7 @@ impl Trained {
     fn head(model: &[u8], options: &Options) -> HeadTrained {
         let (work, bundle) = bundle(model, options);
         let (m, start) = (&bundle.manifest, start_state(&bundle).unwrap());
-        let (graph, live) = head_step(&bundle, &start).unwrap();
+        let (graph, live) = head_step(&bundle, None, &start).unwrap();
         let path = work.path().join("head.onnx");
         onnx::write(&path, &graph).unwrap();
         let live = |at: usize| live[at];

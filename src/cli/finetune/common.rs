@@ -1,6 +1,6 @@
 //! What the options that rewriting and training have in common mean for a bundle, where everything but numbers is decided already.
 
-use crate::cli::common_args::CommonArgs;
+use crate::cli::common_args::{CommonArgs, RateArg};
 use crate::cli::numbers::{RegularizerArg, StrengthArg};
 use spgraph::bundle::Setting;
 use spgraph::error::Error;
@@ -21,8 +21,13 @@ pub fn set(args: &CommonArgs, training: &mut Training) -> Result<(), Error> {
     if let Some(beta) = args.beta {
         training.scalars.insert(Setting::Beta, beta);
     }
-    if let Some(lr) = args.lr {
-        training.scalars.insert(Setting::LearningRate, lr);
+    match args.lr {
+        Some(RateArg::Value(lr)) => {
+            training.scalars.insert(Setting::LearningRate, lr);
+            training.find_lr = false;
+        }
+        Some(RateArg::Auto) => training.find_lr = true,
+        None => {}
     }
     match args.batch {
         Some(BatchSize::Fixed(n)) => training.batch = Some(n),

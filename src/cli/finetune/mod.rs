@@ -2,6 +2,7 @@
 //! [`Training`].
 
 mod augment;
+mod balance;
 mod common;
 mod data;
 mod length;
@@ -53,6 +54,8 @@ pub struct Args {
     workers: Workers,
     #[command(flatten)]
     data: data::DataArgs,
+    #[command(flatten)]
+    balance: balance::BalanceArgs,
     #[command(flatten)]
     length: length::LengthArgs,
     #[command(flatten)]
@@ -106,6 +109,7 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
         (bundle, Training::new(data), args.engine.options())
     };
     args.data.set(&mut training)?;
+    args.balance.set(&mut training)?;
     args.length.set(&mut training);
     common::set(&args.common, &mut training)?;
     args.augment.set(&mut training)?;

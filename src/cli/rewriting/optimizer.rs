@@ -1,6 +1,6 @@
 //! How parameters follow their gradients.
 
-use crate::cli::common_args::CommonArgs;
+use crate::cli::common_args::{CommonArgs, RateArg};
 use crate::cli::flags::flag;
 use crate::cli::numbers::parse_factor;
 use crate::cli::settings::{given, homeless, homes, set};
@@ -92,7 +92,9 @@ impl OptimizerArgs {
             spd: self.spd.or(before.spd),
             ema: self.ema.or(before.ema),
         };
-        options.lr = common.lr.or(options.lr);
+        if let Some(RateArg::Value(lr)) = common.lr {
+            options.lr = Some(lr);
+        }
         if !self.lr_mult.is_empty() {
             options.lr_mult = self.lr_mult.clone();
         }

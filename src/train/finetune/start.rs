@@ -11,18 +11,21 @@ use crate::storage::files::write_sealed_json;
 use crate::storage::folders::OutputDir;
 use crate::storage::lock::Lock;
 use crate::storage::run_folder::RunFolder;
+use crate::train::class_balance::Sampling;
 use crate::train::classifier::{Classifier, ClassifierOptions};
 use crate::train::continuation::{Asked, continued};
 use crate::train::early_stopping::Patience;
 use crate::train::head_first;
+use crate::train::made_step;
 use crate::train::metrics::{Metrics, Record};
 use crate::train::options::{FinetuneOptions, Training};
 use crate::train::progress::{Outline, Progress};
+use crate::train::range_plot;
+use crate::train::range_test::range_test;
 use crate::train::run::RunRecord;
 use crate::train::run_bundle;
 use crate::train::scalars::Scalars;
 use crate::train::setup::{Place, RunPlan};
-use crate::train::step::TrainingStep;
 use crate::train::watch::Watch;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,7 +37,7 @@ impl Trainer {
         let RunPlan {
             bundle,
             training,
-            scalars,
+            mut scalars,
             pace,
             recipe,
             images,
@@ -56,16 +59,31 @@ impl Trainer {
                 Some((classifier, Arc::new(ImageDataset::new(folder, recipe.clone(), Augment::NONE, ImageDataset::CACHE))))
             }
         };
+        let weights = training.class_weights.by_label(images.classes(), &images.class_counts())?;
         let dataset = ImageDataset::new(images, recipe, training.augment.clone(), ImageDataset::CACHE);
         let loader_options = LoaderOptions {
             last: pace.last,
             ignore_padding: true,
             threads: options.workers,
+            balanced: training.sampling == Sampling::Balanced,
             ..LoaderOptions::training(pace.batch, training.seed)
         };
         let loader = Loader::new(Arc::new(dataset), loader_options)?;
         let per_epoch = loader.batches_per_epoch();
+        let mut rates = None;
         let training = match &before {
+            None if training.find_lr => {
+                let test = {
+                    let mut step = made_step::load(engine.as_ref(), &bundle, weights.as_deref(), state.clone())?;
+                    range_test(&mut step, &loader, &scalars, stop)?
+                };
+                progress.note(&test.summary());
+                scalars.set(&Setting::LearningRate, test.suggestion)?;
+                let mut training = Training { find_lr: false, ..training };
+                training.scalars.insert(Setting::LearningRate, test.suggestion);
+                rates = Some(test);
+                training
+            }
             None => training,
             Some(before) => {
                 let lr = scalars.get(&Setting::LearningRate).unwrap_or(0.0);
@@ -80,8 +98,8 @@ impl Trainer {
             head_first::restart(&bundle.manifest.state, &mut state)?;
         }
         let step = match at.step < head_steps {
-            true => head_first::load(engine.as_ref(), &bundle, state)?,
-            false => TrainingStep::load(engine.as_ref(), &bundle, state)?,
+            true => head_first::load(engine.as_ref(), &bundle, weights.as_deref(), state)?,
+            false => made_step::load(engine.as_ref(), &bundle, weights.as_deref(), state)?,
         };
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("stopped before the first step; nothing was written".into()));
@@ -126,9 +144,12 @@ impl Trainer {
         };
         (at.run, at.bundle) = (record.id.clone(), Some(record.bundle.sha256.clone()));
         record.write(&folder)?;
+        if let Some(test) = &rates {
+            range_plot::write(test, &folder)?;
+        }
         let (metrics, past) = Metrics::open(&folder.metrics(), at.step, at.validated)?;
         let mut trainer = Trainer {
-            prepared: Parts { bundle, scalars, workers: options.workers, keep_optimizer: options.keep_optimizer },
+            prepared: Parts { bundle, scalars, weights, workers: options.workers, keep_optimizer: options.keep_optimizer },
             folder,
             record,
             engine,

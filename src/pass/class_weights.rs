@@ -1,0 +1,58 @@
+//! The data loss of a step by the same one with weights of the classes.
+
+use super::Pass;
+use crate::error::{Error, Result};
+use crate::ir::{Domain, Graph, Tensor};
+use crate::loss::{DataLoss, LOSSES};
+use crate::operator::Builder;
+use std::sync::Arc;
+
+/// Gives the data loss of a step weights of the classes, as a constant of its body.
+pub struct ClassWeights {
+    /// By label.
+    pub weights: Vec<f64>,
+}
+
+impl ClassWeights {
+    /// The node of the one loss on labels that the graph has, and which it is.
+    pub fn place(graph: &Graph) -> Option<(usize, &'static dyn DataLoss)> {
+        let mut found = graph.nodes.iter().enumerate().filter(|(_, n)| n.domain == Domain::Function).filter_map(|(at, node)| {
+            let labels = node.inputs.get(1).copied().flatten().is_some_and(|target| !graph.ty(target).dtype.is_float());
+            let loss = LOSSES.iter().filter(|_| labels).find(|loss| loss.functions()[0].name == node.op_type)?;
+            Some((at, *loss))
+        });
+        let first = found.next()?;
+        found.next().is_none().then_some(first)
+    }
+}
+
+impl Pass for ClassWeights {
+    fn name(&self) -> &'static str {
+        "class weights"
+    }
+
+    fn requires(&self, graph: &Graph) -> Result<(), String> {
+        ClassWeights::place(graph).map(|_| ()).ok_or_else(|| "there is no single loss on labels".into())
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<()> {
+        let wrong = |why: String| Error::internal(format!("class weights: {why}"));
+        let (at, loss) = ClassWeights::place(graph).ok_or_else(|| wrong("there is no single loss on labels".into()))?;
+        let node = &graph.nodes[at];
+        let inputs = node.inputs.iter().copied().collect::<Option<Vec<_>>>().unwrap_or_default();
+        let &[scores, target] = &inputs[..] else { return Err(wrong("the loss has other inputs than scores and labels".into())) };
+        let smoothing = node.float("label_smoothing", 0.0) as f64;
+        let [_, weighted] = loss.functions();
+        let tensor = Tensor::from_floats(graph.ty(scores).dtype, &[self.weights.len()], &self.weights);
+        let (mut body, arguments) = graph.inner(weighted.name, &[scores, target]);
+        let &[z, t] = &arguments[..] else { return Err(wrong("a body has other inputs than its call".into())) };
+        let mut b = Builder::new(&mut body);
+        let weights = b.constant(tensor);
+        let found = loss.weighted(&mut b, [z, t, weights], smoothing).map_err(wrong)?;
+        body.outputs = vec![found.value, found.gradient, found.correct];
+        let node = &mut graph.nodes[at];
+        node.op_type = weighted.name.into();
+        node.body = Some(Arc::new(body));
+        Ok(())
+    }
+}
