@@ -12,7 +12,7 @@
 
 mod graph;
 
-use crate::data::{Augment, ImageDataset, ImageFolder, KnownClasses, Loader, LoaderOptions, Recipe, as_input};
+use crate::data::{Augment, ImageDataset, ImageFolder, KnownClasses, Loader, LoaderOptions, Recipe, TargetKind, as_input};
 use crate::engine::{self, EngineOptions, Session};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -151,7 +151,10 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
     }
 
     let count = Some(loss::class_count(tail.scores()));
-    let images = ImageFolder::open_for(&options.data, &KnownClasses { names: &m.classes, count, learnt: !m.has_new_head() })?;
+    let images = ImageFolder::open_for(
+        &options.data,
+        &KnownClasses { names: &m.classes, count, learnt: !m.has_new_head(), targets: Some(TargetKind::Class) },
+    )?;
     let recipe = Recipe::new(&m.preprocessing, &m.data.input.shape)?;
     let dataset = ImageDataset::new(images, recipe, Augment::NONE, 0);
     let loader_options =

@@ -1,14 +1,12 @@
 //! Reading every image once, before anything depends on them.
 
-use super::decode::load_image;
 use super::image_set::ImageSet;
 use super::listing::few;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::panic::catch_unwind;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What becomes of images that cannot be read.
@@ -52,8 +50,7 @@ pub fn check_images(
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("stopped while the images were checked; nothing was written".into()));
         }
-        let results: Vec<Result<()>> =
-            pool.install(|| (start..end).into_par_iter().map(|i| readable(&folder.path(i).unwrap_or_default())).collect());
+        let results: Vec<Result<()>> = pool.install(|| (start..end).into_par_iter().map(|i| readable(&folder, i)).collect());
         for (i, result) in results.into_iter().enumerate() {
             match result {
                 Ok(()) => kept.push(start + i),
@@ -85,7 +82,10 @@ pub fn check_images(
 }
 
 /// A decoder that panics on a damaged file has not read it.
-fn readable(path: &Path) -> Result<()> {
-    let crashed = |_| Err(Error::data(format!("the decoder crashed on {}. Convert or remove it", path.display())));
-    catch_unwind(|| load_image(path).map(drop)).unwrap_or_else(crashed)
+fn readable(images: &ImageSet, index: usize) -> Result<()> {
+    if images.is_ready() {
+        return Ok(());
+    }
+    let crashed = |_| Err(Error::data(format!("the decoder crashed on {}. Convert or remove it", images.name(index))));
+    catch_unwind(AssertUnwindSafe(|| images.load(index).map(drop))).unwrap_or_else(crashed)
 }

@@ -2,7 +2,6 @@
 
 use crate::bundle::Layout;
 use crate::data::augment::{Augment, Mixing, Moment};
-use crate::data::decode::load_image;
 use crate::data::image_set::ImageSet;
 use crate::data::preprocess::Recipe;
 use crate::error::{Error, Result};
@@ -38,6 +37,14 @@ pub trait Dataset: Send + Sync {
 
     /// The label of a sample below [`Dataset::len`].
     fn label(&self, index: usize) -> i64;
+
+    /// How many numbers a sample has as its target, where it has no label.
+    fn target_columns(&self) -> Option<usize> {
+        None
+    }
+
+    /// Writes the numbers of a sample below [`Dataset::len`] that has no label to a row of [`Dataset::target_columns`].
+    fn target_row(&self, _index: usize, _row: &mut [f32]) {}
 
     /// What to call a sample in a message, such as its file name.
     fn name(&self, index: usize) -> String;
@@ -78,12 +85,11 @@ impl ImageDataset {
     }
 
     fn prepare(&self, index: usize) -> Result<RgbImage> {
-        let path = self.folder.path(index).ok_or_else(|| missing(index, self.folder.len()))?;
-        let image = load_image(&path)?;
+        let image = self.folder.load(index)?;
         if !self.augment.wants_resized() {
             return Ok(image);
         }
-        self.recipe.resized(&image).map_err(|e| Error::data(format!("{}: {e}", path.display())))
+        self.recipe.resized(&image).map_err(|e| Error::data(format!("{}: {e}", self.folder.name(index))))
     }
 
     /// Keeps the image if there is room for it.
@@ -118,6 +124,14 @@ impl Dataset for ImageDataset {
         self.folder.label(index).map_or(-1, |label| label as i64)
     }
 
+    fn target_columns(&self) -> Option<usize> {
+        self.folder.target_columns()
+    }
+
+    fn target_row(&self, index: usize, row: &mut [f32]) {
+        self.folder.target_row(index, row);
+    }
+
     fn name(&self, index: usize) -> String {
         self.folder.name(index)
     }
@@ -126,7 +140,12 @@ impl Dataset for ImageDataset {
         self.augment.mixing()
     }
 
-    fn image(&self, index: usize, moment: Moment, out: ArrayViewMut3<f32>) -> Result<()> {
+    fn image(&self, index: usize, moment: Moment, mut out: ArrayViewMut3<f32>) -> Result<()> {
+        if let Some(values) = self.folder.values(index) {
+            self.folder.check_ready(&self.recipe, !self.augment.is_none())?;
+            out.assign(&values);
+            return Ok(());
+        }
         let slot = self.cache.get(index);
         if let Some(image) = slot.and_then(|slot| slot.get()) {
             return self.augment.apply(&self.recipe, image, moment, index, out);

@@ -17,6 +17,9 @@ const PEEK: u64 = 16 << 10;
 pub(super) fn groups(sets: &[&ImageSet]) -> Vec<Vec<(usize, usize)>> {
     let all: Vec<(usize, usize)> = sets.iter().enumerate().flat_map(|(s, set)| (0..set.len()).map(move |i| (s, i))).collect();
     let path = |&(s, i): &(usize, usize)| -> Option<PathBuf> { sets.get(s)?.path(i) };
+    let hash = |&(s, i): &(usize, usize)| sets.get(s).and_then(|set| set.content_hash(i));
+    let hashes: Vec<Option<[u8; 32]>> = all.par_iter().map(hash).collect();
+    let in_memory = alike(all.iter().copied().zip(hashes));
     let sizes: Vec<Option<u64>> = all.par_iter().map(|at| Some(std::fs::metadata(path(at)?).ok()?.len())).collect();
     let same_size = alike(all.into_iter().zip(sizes));
     let middle = |at: &(usize, usize)| {
@@ -35,6 +38,7 @@ pub(super) fn groups(sets: &[&ImageSet]) -> Vec<Vec<(usize, usize)>> {
         Some(hasher.finalize())
     };
     let mut same = refine(refine(same_size, middle), whole);
+    same.extend(in_memory);
     same.sort();
     same
 }

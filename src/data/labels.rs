@@ -1,6 +1,7 @@
 //! Which label each class folder has.
 
 use super::listing::{few, quoted};
+use super::targets::TargetKind;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ pub struct KnownClasses<'a> {
     pub count: Option<usize>,
     /// Whether the network has learnt them already, so that their order is fixed. A new head takes the folders as they come.
     pub learnt: bool,
+    /// What the loss takes; `None` where whatever there is will do.
+    pub targets: Option<TargetKind>,
 }
 
 /// The label of each folder.
@@ -31,8 +34,38 @@ pub(super) struct Labels {
     pub assumed: Option<String>,
 }
 
-/// Finds the labels of `folders`, sorted names of the folders in `dir`. Fails where they do not fit the network's classes.
-pub(super) fn assign(dir: &Path, folders: &[String], known: &KnownClasses) -> Result<Labels> {
+/// Where names of classes come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// A folder, or a list or arrays.
+    pub path: &'a Path,
+    /// What they are called there: `folders`, or `labels`.
+    pub noun: &'static str,
+}
+
+impl<'a> Place<'a> {
+    /// Folders in a folder.
+    pub fn folder(path: &'a Path) -> Place<'a> {
+        Place { path, noun: "folders" }
+    }
+
+    /// Labels in a file.
+    pub fn file(path: &'a Path) -> Place<'a> {
+        Place { path, noun: "labels" }
+    }
+
+    fn display(&self) -> std::path::Display<'a> {
+        self.path.display()
+    }
+
+    /// `class folders`, `labels`
+    fn classes(&self) -> &'static str {
+        if self.noun == "folders" { "class folders" } else { self.noun }
+    }
+}
+
+/// Finds the labels of `folders`, sorted names of the folders (or labels) in `dir`. Fails where they do not fit the network's classes.
+pub(super) fn assign(dir: Place, folders: &[String], known: &KnownClasses) -> Result<Labels> {
     if !known.names.is_empty() {
         return by_name(dir, folders, known.names);
     }
@@ -50,8 +83,9 @@ pub(super) fn assign(dir: &Path, folders: &[String], known: &KnownClasses) -> Re
             check_count(dir, folders.len(), known)?;
             let assumed = learnt.then(|| {
                 format!(
-                    "labels assumed: {}, the folders of {} in sorted order, since nothing names the network's classes ({} does)",
+                    "labels assumed: {}, the {} of {} in sorted order, since nothing names the network's classes ({} does)",
                     mapping(folders.iter().enumerate()),
+                    dir.noun,
                     dir.display(),
                     Field::CLASS_NAMES
                 )
@@ -73,25 +107,30 @@ fn numbers(folders: &[String]) -> Option<Vec<usize>> {
 }
 
 /// Without names there must be one folder for each class, for nothing else says which label a folder has.
-fn check_count(dir: &Path, found: usize, known: &KnownClasses) -> Result<()> {
+fn check_count(dir: Place, found: usize, known: &KnownClasses) -> Result<()> {
     let Some(classes) = known.count.filter(|&n| n != found) else { return Ok(()) };
     let (head, names) = (Field::CLASSES, Field::CLASS_NAMES);
     let way = if found > classes {
-        format!(": labels would lie outside its head. Rewrite the model with {head} {found}, or remove folders")
+        format!(": labels would lie outside its head. Rewrite the model with {head} {found}, or remove {}", dir.noun)
     } else {
         format!(
-            ", and nothing says which of them the folders are. Rewrite the model with {head} {found} for a new head, or name the classes with {names}"
+            ", and nothing says which of them the {} are. Rewrite the model with {head} {found} for a new head, or name the classes with {names}",
+            dir.noun
         )
     };
-    Err(Error::data(format!("{} has {found} class folders, but the network has {classes} classes{way}", dir.display())))
+    Err(Error::data(format!("{} has {found} {}, but the network has {classes} classes{way}", dir.display(), dir.classes())))
 }
 
 /// Folders called 0, 1, 2, … for a network that has learnt its labels: the numbers are the labels, whatever their order as text.
-fn by_number(dir: &Path, folders: &[String], numbers: &[usize], count: Option<usize>) -> Result<Labels> {
+fn by_number(dir: Place, folders: &[String], numbers: &[usize], count: Option<usize>) -> Result<Labels> {
     let mut seen: HashMap<usize, &String> = HashMap::new();
     for (name, &number) in folders.iter().zip(numbers) {
         if let Some(other) = seen.insert(number, name) {
-            return Err(Error::data(format!("{} has the folders `{other}` and `{name}`, which are one number. Join them", dir.display())));
+            return Err(Error::data(format!(
+                "{} has the {} `{other}` and `{name}`, which are one number. Join them",
+                dir.display(),
+                dir.noun
+            )));
         }
     }
     let (least, most) = (numbers.iter().min().copied().unwrap_or(0), numbers.iter().max().copied().unwrap_or(0));
@@ -99,10 +138,12 @@ fn by_number(dir: &Path, folders: &[String], numbers: &[usize], count: Option<us
     if most >= count {
         let from_one = if least == 1 && most == count { ", so they seem to be counted from 1" } else { "" };
         return Err(Error::data(format!(
-            "{} has class folders with the numbers {least} to {most}{from_one}, and the network has {count} classes, whose labels are 0 to {}. Rename \
-             the folders to the network's labels, name its classes by label with {}, or rewrite the model with {} {} for a new head",
+            "{} has {} with the numbers {least} to {most}{from_one}, and the network has {count} classes, whose labels are 0 to {}. Rename \
+             the {} to the network's labels, name its classes by label with {}, or rewrite the model with {} {} for a new head",
             dir.display(),
+            dir.classes(),
             count.saturating_sub(1),
+            dir.noun,
             Field::CLASS_NAMES,
             Field::CLASSES,
             folders.len()
@@ -111,10 +152,11 @@ fn by_number(dir: &Path, folders: &[String], numbers: &[usize], count: Option<us
     let classes = (0..count).map(|label| seen.get(&label).map_or_else(|| label.to_string(), |name| name.to_string()));
     let gaps = match count - folders.len() {
         0 => String::new(),
-        n => format!(", and {n} of the {count} classes have no folder"),
+        n => format!(", and {n} of the {count} classes have no {}", dir.noun.trim_end_matches('s')),
     };
     let assumed = format!(
-        "labels assumed: the numbers by which the folders of {} are called ({least} to {most}){gaps}, since nothing names the network's classes ({} does)",
+        "labels assumed: the numbers by which the {} of {} are called ({least} to {most}){gaps}, since nothing names the network's classes ({} does)",
+        dir.noun,
         dir.display(),
         Field::CLASS_NAMES
     );
@@ -126,7 +168,7 @@ fn plain(name: &str) -> String {
     name.trim().chars().map(|c| if matches!(c, ' ' | '-' | '/' | '\\' | ':') { '_' } else { c }).collect::<String>().to_lowercase()
 }
 
-fn by_name(dir: &Path, folders: &[String], names: &[String]) -> Result<Labels> {
+fn by_name(dir: Place, folders: &[String], names: &[String]) -> Result<Labels> {
     let labels_of = |key: &dyn Fn(&str) -> String| {
         let mut found: HashMap<String, Vec<usize>> = HashMap::new();
         names.iter().enumerate().for_each(|(label, name)| found.entry(key(name)).or_default().push(label));
@@ -147,10 +189,10 @@ fn by_name(dir: &Path, folders: &[String], names: &[String]) -> Result<Labels> {
             Some(several) if !several.is_empty() => {
                 let shown = several.iter().map(usize::to_string).collect::<Vec<_>>().join(" and ");
                 return Err(Error::data(format!(
-                    "the list of classes has `{}` twice, as the labels {shown}, so nothing says which one the folder {} is. Every label needs a name of its \
+                    "the list of classes has `{}` twice, as the labels {shown}, so nothing says which one `{folder}` in {} is. Every label needs a name of its \
                      own: give other names with {}",
                     names[several[0]],
-                    dir.join(folder).display(),
+                    dir.display(),
                     Field::CLASS_NAMES
                 )));
             }
@@ -162,8 +204,9 @@ fn by_name(dir: &Path, folders: &[String], names: &[String]) -> Result<Labels> {
         if let Some(other) = given.insert(label, folder).filter(|_| unknown.is_empty()) {
             let shown = &names[label];
             return Err(Error::data(format!(
-                "{} has the folders `{other}` and `{folder}` for one class, `{shown}`. Join them",
-                dir.display()
+                "{} has the {} `{other}` and `{folder}` for one class, `{shown}`. Join them",
+                dir.display(),
+                dir.noun
             )));
         }
     }
@@ -174,15 +217,17 @@ fn by_name(dir: &Path, folders: &[String], names: &[String]) -> Result<Labels> {
     if let Some(numbers) = numbers(folders).filter(|_| labels.is_empty()) {
         let by_number = by_number(dir, folders, &numbers, Some(names.len()))?;
         let shown = mapping(numbers.iter().map(|&n| (n, &names[n])));
-        let assumed = format!("labels assumed: the numbers by which the folders of {} are called: {shown}", dir.display());
+        let assumed = format!("labels assumed: the numbers by which the {} of {} are called: {shown}", dir.noun, dir.display());
         return Ok(Labels { classes: names.to_vec(), assumed: Some(assumed), ..by_number });
     }
     Err(Error::data(format!(
-        "{} has class folders that the model does not know: {}. Its classes are {}. Rename or remove the folders, give other names by label with {}, or \
+        "{} has {} that the model does not know: {}. Its classes are {}. Rename or remove the {}, give other names by label with {}, or \
          make the model's head for these classes",
         dir.display(),
+        dir.classes(),
         few(&unknown),
         few(&quoted(names)),
+        dir.noun,
         Field::CLASS_NAMES
     )))
 }

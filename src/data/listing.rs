@@ -86,7 +86,6 @@ impl Listing {
     ///
     /// Fails when `dir` is missing or has no class folders, when one of them has no images, and when links lead in a circle or nowhere.
     pub fn read(dir: &Path) -> Result<Listing> {
-        check_is_folder(dir)?;
         let root = dir.to_path_buf();
         let mut listing = Listing { root, folders: vec![], files: Files::default(), classes: vec![], skipped: Skipped::default() };
         let (mut loose, mut empty, mut visited) = (0, vec![], Default::default());
@@ -144,15 +143,6 @@ impl Listing {
     }
 }
 
-/// Fails where `dir` is none.
-pub(super) fn check_is_folder(dir: &Path) -> Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let what = if dir.exists() { "is not a folder" } else { "does not exist" };
-    Err(Error::data(format!("the image folder {} {what}. Give the folder that holds one sub-folder of images per class", dir.display())))
-}
-
 /// The first ten, so that a message stays readable.
 pub(super) fn few(items: &[String]) -> String {
     let mut text = items.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
@@ -194,12 +184,21 @@ impl Entry {
 
     /// In lower case, empty for none.
     pub fn ending(&self) -> String {
-        self.path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+        ending(&self.path)
     }
 
     fn is_image(&self) -> bool {
-        EXTENSIONS.contains(&self.ending().as_str())
+        is_image_name(&self.path)
     }
+}
+
+fn ending(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// Whether a file of that name counts as an image.
+pub(super) fn is_image_name(path: &Path) -> bool {
+    EXTENSIONS.contains(&ending(path).as_str())
 }
 
 /// What a folder has that is not hidden, sorted by name.

@@ -8,7 +8,7 @@ use crate::data::preprocess::{empty_batch, images_of};
 use crate::data::random::{Purpose, Random};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use ndarray::ArrayViewMut3;
+use ndarray::{Array2, ArrayViewMut3};
 use rayon::prelude::*;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -71,7 +71,7 @@ impl LoaderOptions {
 pub struct Batch {
     /// R×C×H×W or R×H×W×C, as the network takes it; F32.
     pub data: Tensor,
-    /// R labels, I64.
+    /// R labels, I64; or R rows of numbers, F32.
     pub target: Tensor,
     /// How images were mixed, where they were: their own labels are still in `target`.
     pub mixed: Option<Mixed>,
@@ -213,20 +213,26 @@ impl Shared {
         let channels_last = self.dataset.layout() == Layout::Nhwc;
         let key = (self.options.seed, epoch, number as u64);
         let mixed = self.dataset.mixing().map(|mixing| mixing.apply(&mut data, valid, channels_last, key));
-        let label = |(row, &index): (usize, &usize)| {
-            if row >= valid && self.options.ignore_padding { IGNORED } else { self.dataset.label(index) }
-        };
-        let target: Vec<i64> = indices.iter().enumerate().map(label).collect();
-        Ok(Batch {
-            data: data.into(),
-            target: Tensor::from_vec(&[indices.len()], target),
-            mixed,
-            valid,
-            indices,
-            epoch,
-            number,
-            wait: Duration::ZERO,
-        })
+        let target = self.target(&indices, valid);
+        Ok(Batch { data: data.into(), target, mixed, valid, indices, epoch, number, wait: Duration::ZERO })
+    }
+
+    /// Labels `[R]`, or numbers `[R, K]` where samples have those.
+    fn target(&self, indices: &[usize], valid: usize) -> Tensor {
+        let padding = |row: usize| row >= valid && self.options.ignore_padding;
+        if let Some(columns) = self.dataset.target_columns() {
+            let mut values = Array2::zeros([indices.len(), columns]);
+            for (row, (mut target, &index)) in values.outer_iter_mut().zip(indices).enumerate() {
+                match target.as_slice_mut() {
+                    _ if padding(row) => target.fill(IGNORED as f32),
+                    Some(target) => self.dataset.target_row(index, target),
+                    None => {}
+                }
+            }
+            return values.into();
+        }
+        let label = |(row, &index)| if padding(row) { IGNORED } else { self.dataset.label(index) };
+        Tensor::from_vec(&[indices.len()], indices.iter().enumerate().map(label).collect::<Vec<i64>>())
     }
 
     /// A decoder that panics on a damaged file must not look like the end of the data.

@@ -1,24 +1,32 @@
 //! Training and evaluation data: image folders, arrays, augmentation, shuffling, batching, prefetch.
 
+mod array_file;
+mod array_set;
 pub mod augment;
 mod balance;
 mod check;
 mod completeness;
+mod csv_list;
 mod dataset;
 mod decode;
 mod files;
 mod found;
+mod given;
 pub mod grid;
 mod identical;
 mod image_set;
 mod labels;
 mod listing;
 mod loader;
+mod memory;
+mod opening;
 mod parts;
+mod pixels;
 mod preprocess;
 mod random;
 mod split;
 pub mod synth;
+mod targets;
 mod ten_crop;
 
 pub use crate::bundle::MAX_SIDE;
@@ -37,4 +45,5 @@ pub use preprocess::{Recipe, Region, as_input, resize, resize_shorter};
 pub(crate) use preprocess::{empty_batch, images_of};
 pub(crate) use random::{Purpose, Random};
 pub use split::{Split, split};
+pub use targets::{TargetKind, Targets};
 pub use ten_crop::TenCrops;

@@ -4,7 +4,9 @@ use super::identical;
 use super::image_set::ImageSet;
 use super::listing::{few, quoted};
 use super::random::{Purpose, Random};
+use super::targets::Targets;
 use crate::error::{Error, Result};
+use std::collections::BTreeMap;
 
 /// The two parts, which have no image in common.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,20 +34,19 @@ pub fn split(images: &ImageSet, fraction: f64, seed: u64) -> Result<Split> {
             "cannot use {fraction} of the images for validation. Give a fraction between 0 and 1, such as 0.2"
         )));
     }
-    let mut by_class = vec![Vec::new(); images.classes().len()];
-    (0..images.len()).for_each(|i| by_class[images.label(i).unwrap_or(0)].push(i));
+    let strata = strata(images);
     let mut draw = Draw::new(images);
     let (mut single, mut undivided) = (vec![], vec![]);
-    for (label, mut members) in by_class.into_iter().enumerate() {
+    for (label, (name, mut members)) in strata.into_iter().enumerate() {
         match members.len() {
             0 => continue,
-            1 => single.push(images.classes()[label].clone()),
+            1 => single.push(name.clone()),
             _ => {}
         }
         Random::new(Purpose::Split, seed, label as u64, 0).shuffle(&mut members);
         let wanted = ((members.len() as f64 * fraction).round() as usize).max(1).min(members.len() - 1);
         if draw.class(&members, wanted) == 0 && members.len() > 1 {
-            undivided.push(images.classes()[label].clone());
+            undivided.push(name);
         }
     }
     let notes = draw.notes(&single, &undivided);
@@ -60,6 +61,29 @@ pub fn split(images: &ImageSet, fraction: f64, seed: u64) -> Result<Split> {
     Ok(Split { training: images.subset(&training)?, validation: images.subset(&validation)?, notes })
 }
 
+/// Images that are split by themselves, with a name: those of a class; those with the same classes, and together those of combinations that are there
+/// once; all, where targets are numbers.
+fn strata(images: &ImageSet) -> Vec<(String, Vec<usize>)> {
+    match images.targets() {
+        Targets::Classes(labels) => {
+            let mut strata: Vec<(String, Vec<usize>)> = images.classes().iter().map(|name| (name.clone(), vec![])).collect();
+            labels.iter().enumerate().for_each(|(i, &label)| strata[label as usize].1.push(i));
+            strata
+        }
+        Targets::Several(labels) => {
+            let mut by_combination: BTreeMap<&[u32], Vec<usize>> = BTreeMap::new();
+            labels.iter().enumerate().for_each(|(i, labels)| by_combination.entry(labels).or_default().push(i));
+            let (single, several): (Vec<_>, Vec<_>) = by_combination.into_iter().partition(|(_, members)| members.len() == 1);
+            let name =
+                |labels: &[u32]| labels.iter().filter_map(|&l| images.classes().get(l as usize)).cloned().collect::<Vec<_>>().join("+");
+            let mut strata: Vec<(String, Vec<usize>)> = several.into_iter().map(|(labels, members)| (name(labels), members)).collect();
+            strata.push(("single combinations".into(), single.into_iter().flat_map(|(_, members)| members).collect()));
+            strata
+        }
+        Targets::Numbers(_) => vec![("all".into(), (0..images.len()).collect())],
+    }
+}
+
 /// Which images are held out.
 struct Draw {
     held_out: Vec<bool>,
@@ -70,6 +94,14 @@ struct Draw {
     decided: Vec<Option<bool>>,
 }
 
+fn same_target(images: &ImageSet, a: usize, b: usize) -> bool {
+    match images.targets() {
+        Targets::Classes(of) => of[a] == of[b],
+        Targets::Several(of) => of[a] == of[b],
+        Targets::Numbers(of) => of.row(a) == of.row(b),
+    }
+}
+
 impl Draw {
     fn new(images: &ImageSet) -> Draw {
         let groups: Vec<Vec<usize>> =
@@ -77,7 +109,7 @@ impl Draw {
         let mut group = vec![None; images.len()];
         groups.iter().enumerate().for_each(|(g, members)| members.iter().for_each(|&i| group[i] = Some(g)));
         // A picture with two labels teaches nothing about validation, and one class may need it.
-        let one_class = |members: &Vec<usize>| members.windows(2).all(|pair| images.label(pair[0]) == images.label(pair[1]));
+        let one_class = |members: &Vec<usize>| members.windows(2).all(|pair| same_target(images, pair[0], pair[1]));
         let decided = groups.iter().map(|members| if one_class(members) { None } else { Some(false) }).collect();
         Draw { held_out: vec![false; images.len()], group, decided, groups }
     }

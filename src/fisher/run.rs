@@ -9,7 +9,7 @@ use super::subject::{FisherSubject, look, network};
 use super::summary::Summary;
 use crate::bundle::manifest::Preprocessing;
 use crate::bundle::{ClassNames, Prepared, read_metadata};
-use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, KnownClasses, Recipe};
+use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, KnownClasses, Recipe, TargetKind};
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -95,7 +95,10 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     let folder = match mode {
         Mode::Empirical => {
             let names = classes.choose(&options.classes, Some(subject.classes), &options.model)?;
-            ImageFolder::open_for(&options.data, &KnownClasses { names: &names, count: Some(subject.classes), learnt: true })?
+            ImageFolder::open_for(
+                &options.data,
+                &KnownClasses { names: &names, count: Some(subject.classes), learnt: true, targets: Some(TargetKind::Class) },
+            )?
         }
         _ => ImageFolder::open(&options.data, None)?,
     };

@@ -4,7 +4,7 @@ use super::readout::{Readout, Scores};
 use super::tuned::{RunState, Subject, model_with_features, transplanted_state, with_features};
 use crate::bundle::manifest::{Port, Preprocessing, State};
 use crate::bundle::{Bundle, ClassNames, Images, Prepared, read_metadata};
-use crate::data::{KnownClasses, Recipe, as_input};
+use crate::data::{KnownClasses, Recipe, TargetKind, as_input};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -175,7 +175,7 @@ impl Classifier {
 
     /// What is known of its classes.
     pub(super) fn known_classes(&self) -> KnownClasses<'_> {
-        KnownClasses { names: &self.classes, count: self.outputs, learnt: self.learnt }
+        KnownClasses { names: &self.classes, count: self.outputs, learnt: self.learnt, targets: Some(TargetKind::Class) }
     }
 
     /// Replaces names by the folder's where there are none.

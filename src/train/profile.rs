@@ -5,7 +5,7 @@ use super::scalars::Scalars;
 use super::step::TrainingStep;
 use crate::bundle::manifest::Manifest;
 use crate::bundle::{Bundle, Setting};
-use crate::data::{Augment, ImageDataset, ImageFolder, KnownClasses, Loader, LoaderOptions, Recipe};
+use crate::data::{Augment, ImageDataset, ImageFolder, KnownClasses, Loader, LoaderOptions, Recipe, TargetKind};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
@@ -39,7 +39,12 @@ pub fn batch_size(manifest: &Manifest, wish: Option<usize>) -> Result<usize> {
 /// The folder's first batch, prepared as for evaluation.
 fn read(bundle: &Bundle, folder: &Path, batch: usize) -> Result<(Tensor, Tensor)> {
     let manifest = &bundle.manifest;
-    let known = KnownClasses { names: &manifest.classes, count: bundle.class_count()?, learnt: !manifest.has_new_head() };
+    let known = KnownClasses {
+        names: &manifest.classes,
+        count: bundle.class_count()?,
+        learnt: !manifest.has_new_head(),
+        targets: Some(TargetKind::Class),
+    };
     let images = ImageFolder::open_for(folder, &known)?;
     let recipe = Recipe::new(&manifest.preprocessing, &manifest.data.input.shape)?;
     let options = LoaderOptions { last: crate::data::Last::Pad, ..LoaderOptions::evaluation(batch) };

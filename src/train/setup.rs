@@ -12,7 +12,7 @@ use super::run_images::RunImages;
 use super::scalars::Scalars;
 use super::targets;
 use crate::bundle::{Bundle, ClassNames, start_state};
-use crate::data::{ImageSet, KnownClasses, Recipe};
+use crate::data::{ImageSet, KnownClasses, Recipe, TargetKind};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
@@ -73,7 +73,7 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     let count = bundle.class_count()?;
     let names =
         ClassNames { names: bundle.manifest.classes.clone(), ..ClassNames::default() }.choose(&training.classes, count, &options.bundle)?;
-    let known = KnownClasses { names: &names, count, learnt: !bundle.manifest.has_new_head() };
+    let known = KnownClasses { names: &names, count, learnt: !bundle.manifest.has_new_head(), targets: Some(TargetKind::Class) };
     let RunImages { training: images, validation, test, skipped, notes: told } =
         RunImages::open(&training, &known, options.workers, stop, &mut |done, total| progress.checking(done, total))?;
     notes.extend(told);
@@ -81,6 +81,10 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     let recipe = Recipe::new(&bundle.manifest.preprocessing, &bundle.manifest.data.input.shape)?;
     training.early_stopping.check(validation.is_some())?;
     let pace = decide(&mut training, &bundle.manifest, images.len(), &mut notes)?;
+    images.check_ready(&recipe, !training.augment.is_none())?;
+    for held_out in [&validation, &test].into_iter().flatten() {
+        held_out.check_ready(&recipe, false)?;
+    }
     let reference = BundleReference::to(&bundle)?;
     let sha256 = folders::fingerprint(&images);
     let held_out = validation.as_ref().map_or(0, ImageSet::len);

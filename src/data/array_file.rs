@@ -1,0 +1,245 @@
+//! Files of named arrays: `.npz` of NumPy, and safetensors. Nothing in them is ever executed: arrays of Python objects are refused.
+
+use crate::error::{Error, Result};
+use npyz::npz::NpzArchive;
+use npyz::{DType, NpyHeader, Order, TypeChar};
+use safetensors::{Dtype, SafeTensors};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// What an array's elements are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bool,
+    Unsigned,
+    Signed,
+    Float,
+}
+
+/// Numbers in the order of the last axis first.
+pub(super) struct Array {
+    pub shape: Vec<usize>,
+    pub kind: Kind,
+    /// Bytes of an element.
+    size: usize,
+    big_endian: bool,
+    bytes: Vec<u8>,
+}
+
+impl Array {
+    /// `uint8 [60, 28, 28]`
+    pub fn shown(&self) -> String {
+        let name = match self.kind {
+            Kind::Bool => "bool".to_string(),
+            Kind::Unsigned => format!("uint{}", 8 * self.size),
+            Kind::Signed => format!("int{}", 8 * self.size),
+            Kind::Float => format!("float{}", 8 * self.size),
+        };
+        format!("{name} {:?}", self.shape)
+    }
+
+    /// Whether the elements are bytes.
+    pub fn is_bytes(&self) -> bool {
+        self.kind == Kind::Unsigned && self.size == 1
+    }
+
+    /// The elements as they are stored.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The elements as numbers; of 64-bit integers the lowest digits may be lost.
+    pub fn to_f64(&self) -> Vec<f64> {
+        self.bytes.chunks_exact(self.size.max(1)).map(|element| self.number(element)).collect()
+    }
+
+    /// The elements as float32.
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.bytes.chunks_exact(self.size.max(1)).map(|element| self.number(element) as f32).collect()
+    }
+
+    fn number(&self, element: &[u8]) -> f64 {
+        let mut little = [0u8; 8];
+        for (i, to) in little.iter_mut().take(element.len()).enumerate() {
+            *to = element[if self.big_endian { element.len() - 1 - i } else { i }];
+        }
+        let bits = u64::from_le_bytes(little);
+        let unused = 64 - 8 * self.size.clamp(1, 8) as u32;
+        match (self.kind, self.size) {
+            (Kind::Float, 2) => half::f16::from_bits(bits as u16).to_f64(),
+            (Kind::Float, 4) => f32::from_bits(bits as u32).into(),
+            (Kind::Float, _) => f64::from_bits(bits),
+            (Kind::Signed, _) => (((bits << unused) as i64) >> unused) as f64,
+            (Kind::Bool | Kind::Unsigned, _) => bits as f64,
+        }
+    }
+}
+
+/// A file of arrays.
+pub(super) struct ArrayFile {
+    path: PathBuf,
+    names: Vec<String>,
+    content: Content,
+}
+
+enum Content {
+    Npz(Box<NpzArchive<BufReader<File>>>),
+    Safetensors(Vec<u8>),
+}
+
+impl ArrayFile {
+    /// Opens a file that begins with `start`; `None` where it is none of arrays.
+    pub fn open(path: &Path, start: &[u8]) -> Result<Option<ArrayFile>> {
+        let damaged = |e: &dyn std::fmt::Display| cannot_read(path, &format!("it is damaged, or was cut off: {e}"));
+        let open = || File::open(path).map_err(Error::io("cannot open", path));
+        if start.starts_with(b"PK") {
+            let archive = careful(path, || NpzArchive::new(BufReader::new(open()?)).map_err(|e| damaged(&e)))?;
+            let names: Vec<String> = archive.array_names().map(str::to_string).collect();
+            return ArrayFile { path: path.into(), names, content: Content::Npz(Box::new(archive)) }.named();
+        }
+        if start.starts_with(b"\x93NUMPY") {
+            return Err(cannot_read(path, "it is one NumPy array. Save images and labels together: np.savez(FILE, images=x, labels=y)"));
+        }
+        // The length of a JSON header, and the header.
+        let header = start.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
+        if start.get(8) != Some(&b'{') || header.is_none_or(|length| length > 100 << 20) {
+            return Ok(None);
+        }
+        let length = open()?.metadata().map_err(Error::io("cannot read", path))?.len();
+        check_room(path, length)?;
+        let bytes = std::fs::read(path).map_err(Error::io("cannot read", path))?;
+        let names = {
+            let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
+            file.names().iter().map(|name| name.to_string()).collect()
+        };
+        ArrayFile { path: path.into(), names, content: Content::Safetensors(bytes) }.named()
+    }
+
+    fn named(mut self) -> Result<Option<ArrayFile>> {
+        self.names.sort();
+        Ok(Some(self))
+    }
+
+    /// Names of the arrays, sorted.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Reads an array.
+    pub fn read(&mut self, name: &str) -> Result<Array> {
+        let path = self.path.clone();
+        let fail = |why: String| cannot_read(&path, &format!("its array `{name}` {why}"));
+        match &mut self.content {
+            Content::Npz(archive) => careful(&path, || read_npy(archive, &path, name)),
+            Content::Safetensors(bytes) => {
+                let file = SafeTensors::deserialize(bytes).map_err(|e| fail(format!("is damaged: {e}")))?;
+                let view = file.tensor(name).map_err(|e| fail(format!("is damaged: {e}")))?;
+                let (kind, size) = match view.dtype() {
+                    Dtype::BOOL => (Kind::Bool, 1),
+                    Dtype::U8 => (Kind::Unsigned, 1),
+                    Dtype::U16 => (Kind::Unsigned, 2),
+                    Dtype::U32 => (Kind::Unsigned, 4),
+                    Dtype::U64 => (Kind::Unsigned, 8),
+                    Dtype::I8 => (Kind::Signed, 1),
+                    Dtype::I16 => (Kind::Signed, 2),
+                    Dtype::I32 => (Kind::Signed, 4),
+                    Dtype::I64 => (Kind::Signed, 8),
+                    Dtype::F16 => (Kind::Float, 2),
+                    Dtype::F32 => (Kind::Float, 4),
+                    Dtype::F64 => (Kind::Float, 8),
+                    other => return Err(fail(format!("has elements of the type {other:?}, which are not read"))),
+                };
+                Ok(Array { shape: view.shape().to_vec(), kind, size, big_endian: false, bytes: view.data().to_vec() })
+            }
+        }
+    }
+}
+
+fn read_npy(archive: &mut NpzArchive<BufReader<File>>, path: &Path, name: &str) -> Result<Array> {
+    let fail = |why: String| cannot_read(path, &format!("its array `{name}` {why}"));
+    let damaged = |e: &dyn std::fmt::Display| fail(format!("is damaged, or was cut off: {e}"));
+    let mut entry = archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(name)).map_err(|e| damaged(&e))?;
+    let header = NpyHeader::from_reader(&mut entry).map_err(|e| damaged(&e))?;
+    if header.uses_pickled_array() {
+        return Err(fail(
+            "holds Python objects, which could run anything when they are read. Save numbers: np.asarray(x, dtype='uint8')".into(),
+        ));
+    }
+    let DType::Plain(element) = header.dtype() else {
+        return Err(fail("has elements of several fields. Save one array for each".into()));
+    };
+    let size = element.num_bytes().unwrap_or(0);
+    let kind = match element.type_char() {
+        TypeChar::Bool => Kind::Bool,
+        TypeChar::Uint => Kind::Unsigned,
+        TypeChar::Int => Kind::Signed,
+        TypeChar::Float if matches!(size, 2 | 4 | 8) => Kind::Float,
+        TypeChar::UnicodeStr | TypeChar::ByteStr => {
+            return Err(fail("holds texts. Save numbers, such as those of np.unique(labels, return_inverse=True)".into()));
+        }
+        _ => return Err(fail(format!("has elements of the type {element}, which are not read"))),
+    };
+    let shape: Option<Vec<usize>> = header.shape().iter().map(|&d| usize::try_from(d).ok()).collect();
+    let count = shape.as_ref().and_then(|s| s.iter().try_fold(size, |n, &d| n.checked_mul(d)));
+    let Some((shape, bytes)) = shape.zip(count) else { return Err(fail(format!("claims to have the shape {:?}", header.shape()))) };
+    check_room(path, bytes as u64)?;
+    let mut content = vec![];
+    entry.by_ref().take(bytes as u64 + 1).read_to_end(&mut content).map_err(|e| damaged(&e))?;
+    if content.len() != bytes {
+        let (has, shape) = (content.len(), header.shape());
+        return Err(fail(format!("has {has} bytes, and its shape {shape:?} needs {bytes}: it was cut off, or belongs to another file")));
+    }
+    if header.order() == Order::Fortran {
+        content = last_axis_first(&content, &shape, size);
+    }
+    let big_endian = element.endianness() == npyz::Endianness::Big;
+    Ok(Array { shape, kind, size, big_endian, bytes: content })
+}
+
+/// From the order of the first axis first.
+fn last_axis_first(content: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
+    let mut strides = vec![size; shape.len()];
+    for axis in 1..shape.len() {
+        strides[axis] = strides[axis - 1] * shape[axis - 1];
+    }
+    let mut out = Vec::with_capacity(content.len());
+    let mut at = vec![0; shape.len()];
+    while out.len() < content.len() {
+        let start: usize = at.iter().zip(&strides).map(|(i, stride)| i * stride).sum();
+        out.extend_from_slice(&content[start..start + size]);
+        for axis in (0..shape.len()).rev() {
+            at[axis] += 1;
+            if at[axis] < shape[axis] {
+                break;
+            }
+            at[axis] = 0;
+        }
+    }
+    out
+}
+
+/// Arrays are held in memory, and files may claim any size.
+fn check_room(path: &Path, bytes: u64) -> Result<()> {
+    match super::memory::available() {
+        Some(free) if bytes > free / 2 => Err(cannot_read(
+            path,
+            &format!(
+                "{} MB of arrays would take more than half of the memory that is free, {} MB. Save images as files in folders",
+                bytes >> 20,
+                free >> 20
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The reader of foreign bytes may panic on what does not hold together.
+fn careful<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(cannot_read(path, "it is damaged: its header does not hold together")))
+}
+
+pub(super) fn cannot_read(path: &Path, why: &str) -> Error {
+    Error::data(format!("{} cannot be used as images: {why}", path.display()))
+}

@@ -1,0 +1,151 @@
+//! CSV files of paths and labels.
+
+use crate::support::{png, refusal, refusal_for, relative, tree, write};
+use spgraph::data::{ImageSet, KnownClasses, TargetKind, Targets};
+
+const FILES: [&str; 4] = ["img/a 1.png", "img/b,2.png", "img/c.png", "d.png"];
+
+/// Opens `list.csv` with that content beside the four images.
+fn open(text: &str, targets: Option<TargetKind>) -> spgraph::Result<(ImageSet, Vec<String>)> {
+    let dir = tree(&FILES);
+    write(dir.path(), "list.csv", text.as_bytes());
+    let set = ImageSet::open_for(&dir.path().join("list.csv"), &KnownClasses { targets, ..KnownClasses::default() })?;
+    let names = relative(&set, dir.path());
+    Ok((set, names))
+}
+
+fn labels(set: &ImageSet) -> Vec<usize> {
+    (0..set.len()).map(|i| set.label(i).unwrap()).collect()
+}
+
+#[test]
+fn every_way_to_write_a_list_says_the_same() {
+    let rows = "img/a 1.png,cat\n\"img/b,2.png\",dog\nimg/c.png,cat\nd.png,\"bird\"\n";
+    for text in [
+        rows.to_string(),
+        format!("path,label\n{rows}"),
+        format!("\u{feff}filename,class\n{rows}"),
+        rows.replace('\n', "\r\n"),
+        rows.replace('\n', "\n\n\n"),
+        rows.trim_end().to_string(),
+        rows.replace(",cat", " , cat ").replace(",dog", ",  dog"),
+        rows.replace(",cat", ";cat").replace(",dog", ";dog").replace(",\"bird", ";\"bird"),
+        rows.replace(",cat", "\tcat").replace(",dog", "\tdog").replace(",\"bird", "\t\"bird"),
+        rows.lines().rev().collect::<Vec<_>>().join("\n"),
+    ] {
+        let (set, names) = open(&text, Some(TargetKind::Class)).unwrap_or_else(|e| panic!("{text:?}: {e}"));
+        assert_eq!(set.classes(), ["bird", "cat", "dog"], "{text:?}");
+        assert_eq!(
+            (names, labels(&set)),
+            (["d.png", "img/a 1.png", "img/c.png", "img/b,2.png"].map(String::from).to_vec(), vec![0, 1, 1, 2])
+        );
+    }
+}
+
+#[test]
+fn known_classes_decide_the_labels() {
+    let dir = tree(&FILES);
+    write(dir.path(), "list.csv", b"d.png,dog\nimg/c.png,Cat");
+    let names = ["dog".to_string(), "cat".to_string()];
+    let set = ImageSet::open(&dir.path().join("list.csv"), Some(&names)).unwrap();
+    assert_eq!((labels(&set), set.classes()), (vec![0, 1], &names[..]));
+    write(dir.path(), "list.csv", b"d.png,dog\nimg/c.png,mouse");
+    let text = refusal_for(&dir.path().join("list.csv"), &KnownClasses { names: &names, ..KnownClasses::default() });
+    assert!(text.contains("has labels that the model does not know: `mouse`"), "{text}");
+}
+
+/// Each fault by itself and all together: counted, with lines.
+#[test]
+fn faults_are_counted_with_their_lines() {
+    let faults = [
+        ("gone.png,a\n", "1 files are missing (line 2: "),
+        ("img,a\n", "1 paths are no regular files (line 2: "),
+        ("d.png,\n", "1 lines have an empty label (line 2)"),
+        (",a\n", "1 lines have no path (line 2: `,a`)"),
+        ("img/c.png\n", "1 lines have no label (line 2: `img/c.png`)"),
+        ("d.png,a\nd.png,a\n", "1 paths are there twice (lines 2 and 3: "),
+        ("d.png,a\nimg/../d.png,b\n", "1 paths are there twice with different labels (lines 2 and 3: "),
+    ];
+    for (row, part) in faults {
+        let text = open(&format!("img/a 1.png,a\n{row}"), Some(TargetKind::Class)).unwrap_err().to_string();
+        assert!(text.contains(part) && text.contains("list.csv cannot be used"), "{row}: {text}");
+    }
+    let all = "a.png,x\nb.png,x\nc.png,x\nd.png,x\nd.png,y\n";
+    let text = open(all, Some(TargetKind::Class)).unwrap_err().to_string();
+    assert!(text.contains("3 files are missing") && text.contains("1 paths are there twice with different labels"), "{text}");
+    let missing: String = (0..25).map(|i| format!("{i}.png,x\n")).collect();
+    assert!(open(&missing, Some(TargetKind::Class)).unwrap_err().to_string().contains("25 files are missing"));
+}
+
+#[test]
+fn what_is_no_list_is_refused() {
+    let dir = tree(&["one.png"]);
+    for (content, part) in [
+        (&b""[..], "names no images"),
+        (b"path,label\n", "names no images"),
+        (b"\xff\xfep\0a\0", "no list of images"),
+        (b"one.png,caf\xe9\n", "1 labels are no UTF-8 (line 1)"),
+        (b"\x00\x01\x02binary", "no list of images"),
+    ] {
+        write(dir.path(), "list.csv", content);
+        let text = refusal(&dir.path().join("list.csv"));
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(refusal(&dir.path().join("one.png")).contains("is not a folder but one image"));
+    write(dir.path(), "list.csv", &png(1));
+    assert!(refusal(&dir.path().join("list.csv")).contains("one image"), "the content decides");
+}
+
+#[test]
+fn several_labels_are_classes_or_marks() {
+    let text = "d.png,cat,dog\nimg/c.png,dog\nimg/a 1.png,\n";
+    let (set, names) = open(text, Some(TargetKind::Several)).unwrap();
+    assert_eq!((set.classes(), names.len(), set.class_counts()), (&["cat".to_string(), "dog".to_string()][..], 3, vec![1, 2]));
+    let mut row = [9.0; 2];
+    let rows: Vec<[f32; 2]> = (0..3)
+        .map(|i| {
+            set.target_row(i, &mut row);
+            row
+        })
+        .collect();
+    assert_eq!(rows, [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]], "{names:?}");
+    let (marks, _) = open("image,dog,cat\nd.png,1,1\nimg/c.png,1,0\nimg/a 1.png,0,0\n", Some(TargetKind::Several)).unwrap();
+    assert_eq!((marks.classes()[0].as_str(), marks.class_counts()), ("dog", vec![2, 1]));
+    let text = open("d.png,cat,dog\nimg/c.png,dog\nimg/a 1.png,a,b\n", Some(TargetKind::Class)).unwrap_err().to_string();
+    assert!(text.contains("2 of 3 rows") && text.contains("line 1, line 3") && text.contains("bce"), "{text}");
+    assert!(open("d.png,a,a\n", Some(TargetKind::Several)).unwrap_err().to_string().contains("one label twice"));
+}
+
+#[test]
+fn numbers_are_numbers_where_the_loss_takes_them() {
+    let two = Some(TargetKind::Numbers(2));
+    let (set, _) = open("d.png,0.5,-1e2\nimg/c.png,3,4\n", two).unwrap();
+    assert_eq!(*set.targets(), Targets::Numbers(ndarray::array![[0.5, -100.0], [3.0, 4.0]]));
+    assert!(set.classes().is_empty() && set.label(0).is_none());
+    for (text, part) in [
+        ("d.png,1,2\nimg/c.png,3,nan\n", "1 lines have values that are no numbers (line 2: 3,nan)"),
+        ("d.png,1,2\nimg/c.png,3\n", "gives 2 numbers for each image, and not all lines"),
+        ("d.png,1,2\nimg/c.png,3,x\n", "(line 2: 3,x)"),
+        ("d.png,1,2,3\nimg/c.png,3,4,5\n", "gives 2 numbers"),
+    ] {
+        let found = open(text, two).unwrap_err().to_string();
+        assert!(found.contains(part), "{text}: {found}");
+    }
+    // Names in one column are classes for that loss, too.
+    assert_eq!(open("d.png,x\nimg/c.png,y\n", two).unwrap().0.classes(), ["x", "y"]);
+    let text = open("d.png,0.5\n", None).unwrap().0;
+    assert_eq!(text.target_columns(), Some(1));
+}
+
+#[cfg(unix)]
+#[test]
+fn names_that_are_no_utf8_are_found() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.png");
+    std::fs::write(dir.path().join(name), png(1)).unwrap();
+    write(dir.path(), "list.csv", b"caf\xe9.png,coffee\n");
+    let set = ImageSet::open(&dir.path().join("list.csv"), None).unwrap();
+    assert_eq!(set.path(0).unwrap(), dir.path().join(name));
+    set.load(0).unwrap();
+}
