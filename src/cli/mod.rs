@@ -4,6 +4,7 @@
 mod channel_attention;
 mod choice;
 mod common_args;
+mod data;
 mod doctor;
 mod engine_args;
 mod eval;
@@ -58,6 +59,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Inspect(inspect::Args),
+    Data(Box<data::Args>),
     Rewrite(Box<rewrite::Args>),
     Finetune(Box<finetune::Args>),
     Eval(Box<eval::Args>),
@@ -87,6 +89,7 @@ pub fn main() -> ExitCode {
     interrupt::install();
     let result = match cli.command {
         Command::Inspect(args) => inspect::run(args),
+        Command::Data(args) => data::run(*args),
         Command::Rewrite(args) => rewrite::run(*args),
         Command::Finetune(args) => finetune::run(*args),
         Command::Eval(args) => eval::run(*args),

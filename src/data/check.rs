@@ -40,28 +40,20 @@ pub fn check_images(
     stop: &AtomicBool,
     done: &mut dyn FnMut(usize, usize),
 ) -> Result<(ImageSet, Vec<String>)> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|e| Error::data(format!("cannot start {threads} threads for checking images: {e}")))?;
     let (mut kept, mut reasons) = (vec![], vec![]);
-    for start in (0..folder.len()).step_by(CHUNK) {
-        let end = folder.len().min(start + CHUNK);
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted("stopped while the images were checked; nothing was written".into()));
+    read_all(&folder, threads, stop, done, |index, result| match result {
+        Ok(_) => {
+            kept.push(index);
+            Ok(())
         }
-        let results: Vec<Result<()>> = pool.install(|| (start..end).into_par_iter().map(|i| readable(&folder, i)).collect());
-        for (i, result) in results.into_iter().enumerate() {
-            match result {
-                Ok(()) => kept.push(start + i),
-                Err(error) if bad.is_refuse() => {
-                    return Err(Error::data(format!("{error}. To leave out all images that cannot be read: {} skip", Field::BAD_IMAGES)));
-                }
-                Err(error) => reasons.push(error.to_string()),
-            }
+        Err(error) if bad.is_refuse() => {
+            Err(Error::data(format!("{error}. To leave out all images that cannot be read: {} skip", Field::BAD_IMAGES)))
         }
-        done(end, folder.len());
-    }
+        Err(error) => {
+            reasons.push(error.to_string());
+            Ok(())
+        }
+    })?;
     if reasons.is_empty() {
         return Ok((folder, vec![]));
     }
@@ -81,11 +73,36 @@ pub fn check_images(
     Ok((left, vec![note]))
 }
 
+/// Reads every image with `threads` threads, and gives `seen` its number with its columns and rows, or why it cannot be read; in order.
+pub(super) fn read_all(
+    images: &ImageSet,
+    threads: usize,
+    stop: &AtomicBool,
+    done: &mut dyn FnMut(usize, usize),
+    mut seen: impl FnMut(usize, Result<(u32, u32)>) -> Result<()>,
+) -> Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::data(format!("cannot start {threads} threads for checking images: {e}")))?;
+    for start in (0..images.len()).step_by(CHUNK) {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted("stopped while the images were checked; nothing was written".into()));
+        }
+        let end = images.len().min(start + CHUNK);
+        let results: Vec<Result<(u32, u32)>> = pool.install(|| (start..end).into_par_iter().map(|i| readable(images, i)).collect());
+        results.into_iter().enumerate().try_for_each(|(i, result)| seen(start + i, result))?;
+        done(end, images.len());
+    }
+    Ok(())
+}
+
 /// A decoder that panics on a damaged file has not read it.
-fn readable(images: &ImageSet, index: usize) -> Result<()> {
-    if images.is_ready() {
-        return Ok(());
+fn readable(images: &ImageSet, index: usize) -> Result<(u32, u32)> {
+    if let Some(values) = images.values(index) {
+        let (_, height, width) = values.dim();
+        return Ok((width as u32, height as u32));
     }
     let crashed = |_| Err(Error::data(format!("the decoder crashed on {}. Convert or remove it", images.name(index))));
-    catch_unwind(AssertUnwindSafe(|| images.load(index).map(drop))).unwrap_or_else(crashed)
+    catch_unwind(AssertUnwindSafe(|| images.load(index).map(|image| image.dimensions()))).unwrap_or_else(crashed)
 }

@@ -2,7 +2,6 @@
 
 use super::augment::Moment;
 use super::dataset::Dataset;
-use super::decode::load_image;
 use super::image_set::ImageSet;
 use super::preprocess::{Recipe, Region};
 use crate::bundle::Layout;
@@ -64,8 +63,7 @@ impl TenCrops {
         };
         let name = || self.name(image * TenCrops::VIEWS);
         slot.get_or_init(|| {
-            let path = self.folder.path(image).ok_or_else(|| format!("there is no image {image}"))?;
-            let whole = load_image(&path).map_err(|e| e.to_string())?;
+            let whole = self.folder.load(image).map_err(|e| e.to_string())?;
             self.recipe.resized(&whole).map_err(|e| format!("{}: {e}", name()))
         });
         Ok(slot)

@@ -174,7 +174,7 @@ impl Classifier {
     }
 
     /// What is known of its classes.
-    pub(super) fn known_classes(&self) -> KnownClasses<'_> {
+    pub fn known_classes(&self) -> KnownClasses<'_> {
         KnownClasses { names: &self.classes, count: self.outputs, learnt: self.learnt, targets: Some(TargetKind::Class) }
     }
 

@@ -5,3 +5,4 @@ mod lists;
 mod parts;
 mod splits;
 mod support;
+mod surveys;

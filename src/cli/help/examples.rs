@@ -8,6 +8,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[("spgraph inspect model.onnx", "can it be fine-tuned, and how?"), ("spgraph inspect model.onnx --json", "for a program")],
     ),
     (
+        "data",
+        &[
+            ("spgraph data photos", "counts, sizes, unreadable and duplicate images"),
+            ("spgraph data photos --show seen.png --augment flip-crop", "and a picture of what a network would see"),
+        ],
+    ),
+    (
         "rewrite",
         &[
             ("spgraph rewrite model.onnx --classes 3 --batch 8 -o birds.spgraph", "a new head for 3 classes; L2-SP on everything else"),
