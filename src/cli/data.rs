@@ -1,13 +1,12 @@
 //! `spgraph data`: what a data set holds, before anything is trained on it.
 
-use super::engine_args::EngineArgs;
 use super::output::size;
 use super::subject_args::{SubjectArgs, warn_if_assumed};
 use super::workers::Workers;
 use super::{interrupt, output, progress};
 use spgraph::bundle::manifest::Preprocessing;
 use spgraph::data::{Augment, ImageSet, KnownClasses, Recipe, Survey, contact_sheet, survey};
-use spgraph::engine;
+use spgraph::engine::{self, EngineOptions};
 use spgraph::error::Error;
 use spgraph::report::{Align, Table};
 use spgraph::storage::files::OutputFile;
@@ -16,8 +15,9 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 /// Look at images before training: counts, sizes, unreadable and duplicate files, what would be assumed
+///
+/// Ends with exit code 1 where training would be refused.
 #[derive(clap::Args)]
-#[command(after_help = "Ends with exit code 1 where training would be refused.")]
 pub struct Args {
     /// What would be given to --data: a folder with one sub-folder per class, or with train, val and test; a CSV of path,label; a .npz or safetensors file
     data: PathBuf,
@@ -43,8 +43,6 @@ pub struct Args {
     weights: SubjectArgs,
     #[command(flatten)]
     workers: Workers,
-    #[command(flatten)]
-    engine: EngineArgs,
 }
 
 /// ImageNet's, where nobody says otherwise.
@@ -57,7 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let classifier = match &args.subject {
         None => None,
         Some(path) => {
-            let engine = engine::open(&args.engine.options())?;
+            let engine = engine::open(&EngineOptions::default())?;
             let classifier = Classifier::open(&Subject::open(path)?, &args.weights.options(None)?, engine.as_ref())?;
             warn_if_assumed(&classifier);
             Some(classifier)

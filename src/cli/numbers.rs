@@ -53,3 +53,21 @@ pub fn parse_shape(text: &str) -> Result<ShapeArg, String> {
         _ => Err("give positive sizes with x between them, such as 3x224x224".into()),
     }
 }
+
+/// `2GB`, `500MB`, `1.5G`, `0`: bytes.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let lower = text.trim().to_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match lower.get(digits.len()..).unwrap_or_default() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        _ => return Err("give a size such as 2GB or 500MB".into()),
+    };
+    match digits.trim().parse::<f64>() {
+        Ok(number) if number >= 0.0 && number.is_finite() => Ok((number * factor) as u64),
+        _ => Err("give a size such as 2GB or 500MB".into()),
+    }
+}

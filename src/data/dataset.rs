@@ -2,13 +2,12 @@
 
 use crate::bundle::Layout;
 use crate::data::augment::{Augment, Mixing, Moment};
+use crate::data::cache::{Cache, CacheOptions};
 use crate::data::image_set::ImageSet;
 use crate::data::preprocess::Recipe;
 use crate::error::{Error, Result};
 use image::RgbImage;
 use ndarray::{Array4, ArrayViewMut3, Axis};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Numbered samples, each with a label and the C×H×W values that enter the network.
 ///
@@ -46,6 +45,11 @@ pub trait Dataset: Send + Sync {
     /// Writes the numbers of a sample below [`Dataset::len`] that has no label to a row of [`Dataset::target_columns`].
     fn target_row(&self, _index: usize, _row: &mut [f32]) {}
 
+    /// What the user should hear since this was last asked for.
+    fn notes(&self) -> Vec<String> {
+        vec![]
+    }
+
     /// What to call a sample in a message, such as its file name.
     fn name(&self, index: usize) -> String;
 
@@ -63,9 +67,7 @@ pub struct ImageDataset {
     folder: ImageSet,
     recipe: Recipe,
     augment: Augment,
-    cache: Vec<OnceLock<RgbImage>>,
-    /// Bytes that the cache may still take.
-    room: AtomicUsize,
+    cache: Cache,
 }
 
 impl ImageDataset {
@@ -75,8 +77,13 @@ impl ImageDataset {
     /// Images are decoded (and, unless the augmentation works on originals, resized) once and then kept, until they
     /// take `cache_bytes` together; what doesn't fit is read from its file each time. 0 for no cache.
     pub fn new(folder: ImageSet, recipe: Recipe, augment: Augment, cache_bytes: usize) -> ImageDataset {
-        let cache = if cache_bytes == 0 { vec![] } else { (0..folder.len()).map(|_| OnceLock::new()).collect() };
-        ImageDataset { folder, recipe, augment, cache, room: AtomicUsize::new(cache_bytes) }
+        ImageDataset { cache: Cache::in_memory(folder.len(), cache_bytes), folder, recipe, augment }
+    }
+
+    /// As [`ImageDataset::new`], kept as `options` say. Fails where a cache folder cannot be made.
+    pub fn cached(folder: ImageSet, recipe: Recipe, augment: Augment, options: &CacheOptions) -> Result<ImageDataset> {
+        let treatment = if augment.wants_resized() { recipe.resizing() } else { "as decoded".into() };
+        Ok(ImageDataset { cache: Cache::new(folder.len(), treatment, options)?, folder, recipe, augment })
     }
 
     /// The image files.
@@ -90,16 +97,6 @@ impl ImageDataset {
             return Ok(image);
         }
         self.recipe.resized(&image).map_err(|e| Error::data(format!("{}: {e}", self.folder.name(index))))
-    }
-
-    /// Keeps the image if there is room for it.
-    fn keep(&self, slot: &OnceLock<RgbImage>, image: &RgbImage) {
-        let size = image.as_raw().len();
-        let taken = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(size));
-        if taken.is_ok() && slot.set(image.clone()).is_err() {
-            // Another thread was faster.
-            self.room.fetch_add(size, Ordering::Relaxed);
-        }
     }
 }
 
@@ -136,6 +133,10 @@ impl Dataset for ImageDataset {
         self.folder.name(index)
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.cache.notes()
+    }
+
     fn mixing(&self) -> Option<Mixing> {
         self.augment.mixing()
     }
@@ -146,14 +147,10 @@ impl Dataset for ImageDataset {
             out.assign(&values);
             return Ok(());
         }
-        let slot = self.cache.get(index);
-        if let Some(image) = slot.and_then(|slot| slot.get()) {
+        if let Some(image) = self.cache.get(index) {
             return self.augment.apply(&self.recipe, image, moment, index, out);
         }
-        let image = self.prepare(index)?;
-        if let Some(slot) = slot {
-            self.keep(slot, &image);
-        }
+        let image = self.cache.prepared(&self.folder, index, || self.prepare(index))?;
         self.augment.apply(&self.recipe, &image, moment, index, out)
     }
 }

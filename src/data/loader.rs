@@ -83,6 +83,8 @@ pub struct Batch {
     pub epoch: u64,
     /// Place in the epoch, from 0.
     pub number: usize,
+    /// What the user should hear, such as that a cache is full.
+    pub notes: Vec<String>,
     /// How long the consumer waited for it: the time that loading costs beyond what the prefetch hides.
     pub wait: Duration,
 }
@@ -214,7 +216,8 @@ impl Shared {
         let key = (self.options.seed, epoch, number as u64);
         let mixed = self.dataset.mixing().map(|mixing| mixing.apply(&mut data, valid, channels_last, key));
         let target = self.target(&indices, valid);
-        Ok(Batch { data: data.into(), target, mixed, valid, indices, epoch, number, wait: Duration::ZERO })
+        let notes = self.dataset.notes();
+        Ok(Batch { data: data.into(), target, mixed, valid, indices, epoch, number, notes, wait: Duration::ZERO })
     }
 
     /// Labels `[R]`, or numbers `[R, K]` where samples have those.

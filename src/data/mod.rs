@@ -4,6 +4,7 @@ mod array_file;
 mod array_set;
 pub mod augment;
 mod balance;
+mod cache;
 mod check;
 mod completeness;
 mod csv_list;
@@ -33,6 +34,7 @@ mod ten_crop;
 
 pub use crate::bundle::MAX_SIDE;
 pub use augment::{Augment, Moment};
+pub use cache::CacheOptions;
 pub use check::{BadImages, check_images};
 pub use dataset::{ArrayDataset, Dataset, ImageDataset};
 pub use decode::{MAX_PIXELS, load_image};

@@ -130,6 +130,11 @@ impl Recipe {
         resize_shorter(image, self.resize, self.width, self.height)
     }
 
+    /// What [`Recipe::resized`] does, for those who keep its results.
+    pub(crate) fn resizing(&self) -> String {
+        format!("shorter side {}, at least {}x{}", self.resize, self.width, self.height)
+    }
+
     /// The central crop of an image from [`Recipe::resized`], normalised, as C×H×W values in `out`.
     pub fn central(&self, resized: &RgbImage, out: ArrayViewMut3<f32>) -> Result<()> {
         let Region { left, top, width, height } = Region::central(resized, self.width, self.height);

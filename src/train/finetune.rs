@@ -152,6 +152,7 @@ impl Trainer {
             resumed = false;
             let start = Instant::now();
             let batch = stream.next().ok_or_else(|| Error::data("the images ended too early"))??;
+            batch.notes.iter().for_each(|note| progress.note(note));
             let record = self.step(&batch, start)?;
             self.metrics.push(&Record::Step(record.clone()))?;
             progress.step(&record);

@@ -8,7 +8,7 @@ use super::scalars::Scalars;
 use super::schedule::{Schedule, Span};
 use crate::bundle::Setting;
 use crate::bundle::manifest::{Manifest, Role};
-use crate::data::{Augment, BadImages};
+use crate::data::{Augment, BadImages, CacheOptions};
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -42,6 +42,8 @@ pub struct FinetuneOptions {
     pub engine: EngineOptions,
     /// Threads that load images; 0 for one per core.
     pub workers: usize,
+    /// Where decoded images are kept; without influence on the result.
+    pub cache: CacheOptions,
     /// Write a checkpoint after so many steps. `None`: at the end of an epoch, at most once a minute.
     pub checkpoint_every: Option<u64>,
     /// So much longer than the run that is resumed; `None`: as long as `training` says.
@@ -63,6 +65,7 @@ impl FinetuneOptions {
             existing: Existing::Refuse,
             engine: EngineOptions::default(),
             workers: 0,
+            cache: CacheOptions::default(),
             checkpoint_every: None,
             more: None,
             keep_optimizer: true,

@@ -1,7 +1,8 @@
 //! Which images, and which of them are held out.
 
 use crate::cli::choice::choice;
-use spgraph::data::BadImages;
+use crate::cli::numbers::parse_size;
+use spgraph::data::{BadImages, CacheOptions};
 use spgraph::error::Error;
 use spgraph::train::{Training, Validation};
 use std::path::PathBuf;
@@ -26,9 +27,28 @@ pub struct DataArgs {
     /// and counted [default: refuse]
     #[arg(long, value_parser = choice::<BadImages>(&["refuse", "skip"]))]
     on_bad_image: Option<BadImages>,
+    /// Memory for decoded images, such as 2GB or 500MB; 0 for none [default: a quarter of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    cache: Option<u64>,
+    /// Folder for decoded images, which further runs read; may be shared, and removed at any time
+    #[arg(long, value_name = "FOLDER")]
+    cache_dir: Option<PathBuf>,
+    /// How large the folder may become [default: 20GB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "cache_dir")]
+    cache_dir_limit: Option<u64>,
 }
 
 impl DataArgs {
+    /// Where decoded images are kept.
+    pub fn cache(&self) -> CacheOptions {
+        let usual = CacheOptions::default();
+        CacheOptions {
+            memory: self.cache,
+            folder: self.cache_dir.clone(),
+            folder_bytes: self.cache_dir_limit.unwrap_or(usual.folder_bytes),
+        }
+    }
+
     /// The folder, which a new run needs.
     pub fn required(&self) -> Result<PathBuf, Error> {
         self.data

@@ -123,6 +123,7 @@ fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
         },
         engine,
         workers: args.workers.count(),
+        cache: args.data.cache(),
         checkpoint_every: args.checkpoint_every,
         more: args.length.more(),
         keep_optimizer: !args.discard_optimizer,

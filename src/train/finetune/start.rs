@@ -56,11 +56,11 @@ impl Trainer {
             None => None,
             Some(folder) => {
                 let classifier = Classifier::load(&bundle.eval(), Some(&bundle), &ClassifierOptions::default(), engine.as_ref())?;
-                Some((classifier, Arc::new(ImageDataset::new(folder, recipe.clone(), Augment::NONE, ImageDataset::CACHE))))
+                Some((classifier, Arc::new(ImageDataset::cached(folder, recipe.clone(), Augment::NONE, &options.cache)?)))
             }
         };
         let weights = training.class_weights.by_label(images.classes(), &images.class_counts())?;
-        let dataset = ImageDataset::new(images, recipe, training.augment.clone(), ImageDataset::CACHE);
+        let dataset = ImageDataset::cached(images, recipe, training.augment.clone(), &options.cache)?;
         let loader_options = LoaderOptions {
             last: pace.last,
             ignore_padding: true,

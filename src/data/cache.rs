@@ -1,0 +1,214 @@
+//! Decoded images that are kept: in memory for the epochs of a run, in a folder for further runs as well.
+//!
+//! What is kept has the same bits as what is decoded again, so that a cache changes times only. A folder may be shared by several processes. Its
+//! entries are found by the file's path, size and time of change, and by what was done to the image; each carries a hash of its pixels, and one that
+//! does not fit is decoded again. When nothing can be written any more, the work goes on without.
+
+use super::image_set::ImageSet;
+use super::memory::available;
+use crate::error::{Error, Result};
+use image::RgbImage;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// Marks the entries of a cache folder, and their version.
+const MAGIC: &[u8; 8] = b"spgrgb01";
+/// Behind the magic: columns and rows, each of four bytes, and the hash of the pixels.
+const HEADER: usize = 8 + 4 + 4 + 32;
+/// Of the memory that is free, a run's images may take a quarter.
+const SHARE: u64 = 4;
+/// Where the system does not say how much is free.
+const OTHERWISE: u64 = 512 << 20;
+
+/// Where decoded images are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheOptions {
+    /// Most bytes in memory; `None` for a quarter of what is free at the start.
+    pub memory: Option<u64>,
+    /// A folder for further runs as well.
+    pub folder: Option<PathBuf>,
+    /// Most bytes in the folder; what is there when a run starts counts, and nothing is ever removed.
+    pub folder_bytes: u64,
+}
+
+impl Default for CacheOptions {
+    fn default() -> CacheOptions {
+        CacheOptions { memory: None, folder: None, folder_bytes: 20 << 30 }
+    }
+}
+
+impl CacheOptions {
+    fn memory_bytes(&self) -> u64 {
+        self.memory.unwrap_or_else(|| available().map_or(OTHERWISE, |free| free / SHARE))
+    }
+}
+
+/// The images of one set.
+pub(super) struct Cache {
+    images: Vec<OnceLock<RgbImage>>,
+    /// Bytes that may still be taken.
+    room: AtomicUsize,
+    folder: Option<Folder>,
+}
+
+impl Cache {
+    /// In memory only, for `len` images.
+    pub fn in_memory(len: usize, bytes: usize) -> Cache {
+        let images = if bytes == 0 { vec![] } else { (0..len).map(|_| OnceLock::new()).collect() };
+        Cache { images, room: AtomicUsize::new(bytes), folder: None }
+    }
+
+    /// For images to which `treatment` was done. Fails where the folder cannot be made.
+    pub fn new(len: usize, treatment: String, options: &CacheOptions) -> Result<Cache> {
+        let memory = usize::try_from(options.memory_bytes()).unwrap_or(usize::MAX);
+        let folder = options.folder.as_ref().map(|path| Folder::open(path, treatment, options.folder_bytes)).transpose()?;
+        Ok(Cache { folder, ..Cache::in_memory(len, memory) })
+    }
+
+    /// An image that is kept in memory.
+    pub fn get(&self, index: usize) -> Option<&RgbImage> {
+        self.images.get(index)?.get()
+    }
+
+    /// An image from the folder, or else made anew and put there; kept in memory where there is room.
+    pub fn prepared(&self, set: &ImageSet, index: usize, make: impl FnOnce() -> Result<RgbImage>) -> Result<RgbImage> {
+        let entry = self.folder.as_ref().and_then(|folder| folder.entry(&set.path(index)?));
+        let image = match self.folder.as_ref().zip(entry) {
+            None => make()?,
+            Some((folder, entry)) => match folder.read(&entry) {
+                Some(image) => image,
+                None => {
+                    let image = make()?;
+                    folder.write(&entry, &image);
+                    image
+                }
+            },
+        };
+        self.keep(index, &image);
+        Ok(image)
+    }
+
+    fn keep(&self, index: usize, image: &RgbImage) {
+        let Some(slot) = self.images.get(index) else { return };
+        let size = image.as_raw().len();
+        let taken = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(size));
+        if taken.is_ok() && slot.set(image.clone()).is_err() {
+            // Another thread was faster.
+            self.room.fetch_add(size, Ordering::Relaxed);
+        }
+    }
+
+    /// What the user should hear since it was last asked for.
+    pub fn notes(&self) -> Vec<String> {
+        self.folder
+            .as_ref()
+            .map_or_else(Vec::new, |folder| std::mem::take(&mut *folder.notes.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// Entries on the disk.
+struct Folder {
+    path: PathBuf,
+    treatment: String,
+    limit: u64,
+    used: AtomicU64,
+    /// Whether nothing is written any more.
+    closed: AtomicBool,
+    damage_told: AtomicBool,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Folder {
+    fn open(path: &Path, treatment: String, limit: u64) -> Result<Folder> {
+        std::fs::create_dir_all(path).map_err(Error::io("cannot make the cache folder", path))?;
+        let used = AtomicU64::new(size_below(path));
+        let treatment = format!("{} {treatment}", env!("CARGO_PKG_VERSION"));
+        let (closed, damage_told, notes) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
+        Ok(Folder { path: path.to_path_buf(), treatment, limit, used, closed, damage_told, notes })
+    }
+
+    /// The file for an image; `None` where that is not there.
+    fn entry(&self, image: &Path) -> Option<PathBuf> {
+        let found = std::fs::metadata(image).ok()?;
+        let changed = found.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(std::path::absolute(image).ok()?.as_os_str().as_encoded_bytes());
+        hasher.update(&found.len().to_le_bytes()).update(&changed.as_nanos().to_le_bytes()).update(self.treatment.as_bytes());
+        let name = hasher.finalize().to_hex();
+        Some(self.path.join(name.get(..2)?).join(format!("{}.rgb", name.get(2..)?)))
+    }
+
+    fn tell(&self, text: String) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    fn read(&self, entry: &Path) -> Option<RgbImage> {
+        let content = std::fs::read(entry).ok()?;
+        let image = decode(content);
+        if image.is_none() && !self.damage_told.swap(true, Ordering::Relaxed) {
+            self.tell(format!(
+                "the cache folder {} has damaged entries, such as {}: their images are decoded again",
+                self.path.display(),
+                entry.display()
+            ));
+        }
+        image
+    }
+
+    fn write(&self, entry: &Path, image: &RgbImage) {
+        let size = (HEADER + image.as_raw().len()) as u64;
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.used.fetch_add(size, Ordering::Relaxed) + size > self.limit {
+            self.close(format!("has reached its limit of {} MB", self.limit >> 20));
+        } else if let Err(error) = put(&self.path, entry, image) {
+            self.close(format!("cannot be written to: {error}"));
+        }
+    }
+
+    fn close(&self, why: String) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.tell(format!("the cache folder {} {why}; further images are decoded each time", self.path.display()));
+        }
+    }
+}
+
+/// Whole or not at all: other processes read meanwhile.
+fn put(folder: &Path, entry: &Path, image: &RgbImage) -> std::io::Result<()> {
+    if let Some(parent) = entry.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut file = tempfile::Builder::new().prefix(".spgraph-").tempfile_in(folder)?;
+    file.write_all(MAGIC)?;
+    file.write_all(&image.width().to_le_bytes())?;
+    file.write_all(&image.height().to_le_bytes())?;
+    file.write_all(blake3::hash(image.as_raw()).as_bytes())?;
+    file.write_all(image.as_raw())?;
+    file.flush()?;
+    file.persist(entry).map_err(|e| e.error)?;
+    Ok(())
+}
+
+fn decode(mut content: Vec<u8>) -> Option<RgbImage> {
+    let header = content.get(..HEADER)?;
+    let number = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?));
+    let (width, height) = (number(8)?, number(12)?);
+    let hash: [u8; 32] = header.get(16..HEADER)?.try_into().ok()?;
+    let size = u64::from(width).checked_mul(u64::from(height))?.checked_mul(3)?;
+    let fits = header.starts_with(MAGIC) && size == (content.len() - HEADER) as u64 && blake3::hash(content.get(HEADER..)?) == hash;
+    if !fits {
+        return None;
+    }
+    content.drain(..HEADER);
+    RgbImage::from_raw(width, height, content)
+}
+
+/// Bytes of the entries in a cache folder.
+fn size_below(path: &Path) -> u64 {
+    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let files = entries(path).flat_map(|folder| entries(&folder.path()));
+    files.filter_map(|file| file.metadata().ok()).map(|found| found.len()).sum()
+}
