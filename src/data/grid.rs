@@ -158,6 +158,7 @@ mod tests {
             indices: vec![],
             epoch: 0,
             number: 0,
+            notes: vec![],
             wait: Default::default(),
         }
     }

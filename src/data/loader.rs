@@ -8,6 +8,7 @@ use crate::data::preprocess::{empty_batch, images_of};
 use crate::data::random::{Purpose, Random};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
+use crate::loss::PADDING;
 use ndarray::{Array2, ArrayViewMut3};
 use rayon::prelude::*;
 use std::any::Any;
@@ -227,7 +228,7 @@ impl Shared {
             let mut values = Array2::zeros([indices.len(), columns]);
             for (row, (mut target, &index)) in values.outer_iter_mut().zip(indices).enumerate() {
                 match target.as_slice_mut() {
-                    _ if padding(row) => target.fill(IGNORED as f32),
+                    _ if padding(row) => target.fill(PADDING as f32),
                     Some(target) => self.dataset.target_row(index, target),
                     None => {}
                 }

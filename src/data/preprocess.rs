@@ -148,25 +148,6 @@ impl Recipe {
         Ok(out)
     }
 
-    /// The picture of normalised C×H×W values: what [`Recipe::evaluate`] and augmentation give, for people.
-    pub fn picture(&self, values: ArrayView3<f32>) -> RgbImage {
-        let (channels, height, width) = values.dim();
-        let pixel = |x: u32, y: u32| {
-            let of = |colour: usize| {
-                let channel = match channels {
-                    1 => 0,
-                    n if self.channels == ChannelOrder::Bgr => n.saturating_sub(colour + 1),
-                    _ => colour,
-                };
-                let value = values.get([channel, y as usize, x as usize]).copied().unwrap_or(0.0);
-                let (mean, std) = (self.mean.get(channel).unwrap_or(&0.0), self.std.get(channel).unwrap_or(&1.0));
-                ((value * std + mean) / self.scale * 255.0).round() as u8
-            };
-            image::Rgb([of(0), of(1), of(2)])
-        };
-        RgbImage::from_fn(width as u32, height as u32, pixel)
-    }
-
     /// RGB planes of 0…1 values, 3×H×W → normalised C×H×W values, channels in the network's order.
     pub(crate) fn finish(&self, planes: ArrayView3<f32>, mut out: ArrayViewMut3<f32>) -> Result<()> {
         let [_, height, width] = self.shape();

@@ -36,7 +36,7 @@ pub fn contact_sheet(
             let mut values = Array3::zeros(recipe.shape());
             let moment = Moment { seed, epoch: column.saturating_sub(1) as u64 };
             if column == 0 { &plain } else { &changed }.image(index, moment, values.view_mut())?;
-            imageops::replace(&mut sheet, &recipe.picture(values.view()), place(column, width).into(), place(row, height).into());
+            imageops::replace(&mut sheet, &recipe.picture(values.view())?, place(column, width).into(), place(row, height).into());
         }
     }
     Ok(sheet)

@@ -2,7 +2,8 @@
 
 use super::options::{Training, Validation};
 use crate::data::{BadImages, ImageSet, KnownClasses, Part, check_images, shared, split};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::field::Field;
 use std::sync::atomic::AtomicBool;
 
 /// Images of the three kinds, all of them readable.
@@ -71,6 +72,23 @@ impl RunImages {
             }
             _ => (images, own_part),
         };
-        Ok(RunImages { training: images, validation, test, skipped, notes })
+        let mut found = RunImages { training: images, validation, test, skipped, notes };
+        found.leave_unjudged(training)?;
+        Ok(found)
+    }
+
+    /// Accuracy is of images with one class each: others are trained on, and not evaluated. Fails where an evaluation was asked for.
+    fn leave_unjudged(&mut self, training: &Training) -> Result<()> {
+        if self.training.target_columns().is_none() {
+            return Ok(());
+        }
+        let why = "images with several classes or with numbers as their targets are trained on, but not evaluated yet";
+        if training.validation != Validation::None || training.test.is_some() {
+            return Err(Error::option(Field::VALIDATION, format!(": {why}. Leave it away")));
+        }
+        if self.validation.take().is_some() | self.test.take().is_some() {
+            self.notes.push(format!("{why}: the validation and test images are left aside"));
+        }
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use super::run_images::RunImages;
 use super::scalars::Scalars;
 use super::targets;
 use crate::bundle::{Bundle, ClassNames, start_state};
-use crate::data::{ImageSet, KnownClasses, Recipe, TargetKind};
+use crate::data::{ImageSet, KnownClasses, Recipe};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
@@ -73,7 +73,8 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     let count = bundle.class_count()?;
     let names =
         ClassNames { names: bundle.manifest.classes.clone(), ..ClassNames::default() }.choose(&training.classes, count, &options.bundle)?;
-    let known = KnownClasses { names: &names, count, learnt: !bundle.manifest.has_new_head(), targets: Some(TargetKind::Class) };
+    let known =
+        KnownClasses { names: &names, count, learnt: !bundle.manifest.has_new_head(), targets: Some(targets::kind(&bundle.manifest)) };
     let RunImages { training: images, validation, test, skipped, notes: told } =
         RunImages::open(&training, &known, options.workers, stop, &mut |done, total| progress.checking(done, total))?;
     notes.extend(told);

@@ -1,7 +1,7 @@
 //! What a step's targets are: labels, or soft targets, a number for every score.
 
 use crate::bundle::manifest::{Manifest, Port};
-use crate::data::{Augment, Batch};
+use crate::data::{Augment, Batch, TargetKind};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
@@ -19,6 +19,16 @@ pub(super) fn check(augment: &Augment, manifest: &Manifest) -> Result<()> {
         mixing.join("+"),
         Field::SOFT_TARGETS
     )))
+}
+
+/// What images may have as their target for the bundle's step.
+pub(super) fn kind(manifest: &Manifest) -> TargetKind {
+    let targets = Targets::new(manifest);
+    match (targets.scores(), targets.kind) {
+        (Some(_), SoftTargets::Each) => TargetKind::Several,
+        (Some(scores), SoftTargets::Numbers) => TargetKind::Numbers(scores),
+        _ => TargetKind::Class,
+    }
 }
 
 /// The target that a step takes, and how it reads one.
@@ -165,6 +175,7 @@ mod tests {
             indices: vec![],
             epoch: 0,
             number: 0,
+            notes: vec![],
             wait: Default::default(),
         }
     }
