@@ -115,6 +115,10 @@ fields! {
     CONFUSION "confusion",
     FEATURES "features",
     TO "to",
+    SOFTMAX "softmax",
+    LABELS "labels",
+    TOP "top",
+    PREPROCESS "preprocess",
     OUTPUT "output",
 }
 

@@ -1,6 +1,7 @@
 //! The bundle on disk: what `spgraph rewrite` writes and everything after it reads.
 
 mod class_names;
+mod deploy;
 mod export;
 mod format1;
 mod image_metadata;
@@ -15,6 +16,7 @@ mod preprocessing;
 mod rewriting;
 
 pub use class_names::{CLASSES_KEY, ClassNames, read_class_names};
+pub use deploy::{Deployment, PROVENANCE_KEY, Provenance, deploy, sign};
 pub use export::{template, tuned};
 pub use image_metadata::PREPROCESSING_KEY;
 pub use meaning::{Meaning, Measure, Setting};

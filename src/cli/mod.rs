@@ -6,6 +6,7 @@ mod choice;
 mod common_args;
 mod data;
 mod doctor;
+mod drift;
 mod engine_args;
 mod eval;
 mod export;
@@ -67,7 +68,8 @@ enum Command {
     Report(Box<report::Args>),
     Fisher(Box<fisher::Args>),
     Attention(Box<channel_attention::Args>),
-    Export(export::Args),
+    Export(Box<export::Args>),
+    Drift(drift::Args),
     Interpolate(interpolate::Args),
     Profile(profile::Args),
     Runtime(runtime::Args),
@@ -97,7 +99,8 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(*args),
         Command::Fisher(args) => fisher::run(*args),
         Command::Attention(args) => channel_attention::run(*args),
-        Command::Export(args) => export::run(args),
+        Command::Export(args) => export::run(*args),
+        Command::Drift(args) => drift::run(args),
         Command::Interpolate(args) => interpolate::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Runtime(args) => runtime::run(args),

@@ -120,6 +120,11 @@ impl Recipe {
         [self.channels(), self.height as usize, self.width as usize]
     }
 
+    /// What one of 256 levels of a channel is in the network's input.
+    pub(crate) fn level(&self, channel: usize) -> f64 {
+        f64::from(self.scale) / 255.0 / self.std.get(channel).copied().map_or(1.0, f64::from)
+    }
+
     /// Where the channels stand in the network's input.
     pub fn layout(&self) -> Layout {
         self.layout

@@ -1,6 +1,7 @@
 //! Reports for people: aligned text tables, what is inside a model, where a training step spends its time and what takes its memory; and pages to look at.
 
 mod doctor;
+mod drift;
 mod evaluation;
 mod explanation;
 pub mod html;
@@ -12,6 +13,7 @@ mod run;
 mod table;
 
 pub use doctor::{Doctor, Finding, Folder};
+pub use drift::{Drift, LayerDrift, drift};
 pub use evaluation::{answers_csv, confusion_csv, confusion_plot, evaluation_text};
 pub use explanation::explanation;
 pub use inspection::{

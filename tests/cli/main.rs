@@ -5,6 +5,7 @@ mod bad_data;
 mod bad_models;
 mod continuing;
 mod conventions;
+mod deploy;
 mod device;
 mod doctor;
 mod evaluate;

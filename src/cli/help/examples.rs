@@ -39,7 +39,20 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("spgraph report results", "of a study: tables, figures, and results/report/report.html"),
         ],
     ),
-    ("export", &[("spgraph export birds -o birds.onnx", "the tuned network, as an ONNX model like the one that it came from")]),
+    (
+        "export",
+        &[
+            ("spgraph export birds -o birds.onnx", "the tuned network, as an ONNX model like the one that it came from"),
+            ("spgraph export birds -o app.onnx --preprocess --softmax --top 3", "a file that takes decoded images and tells classes"),
+        ],
+    ),
+    (
+        "drift",
+        &[
+            ("spgraph drift model.onnx birds.onnx", "what training changed, layer by layer"),
+            ("spgraph drift birds.spgraph birds --format csv > drift.csv", "from the starting point to a run"),
+        ],
+    ),
     ("interpolate", &[("spgraph interpolate birds --to 0.5 -o between.onnx", "halfway between the starting point and the tuned weights")]),
     (
         "fisher",
@@ -56,6 +69,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("profile", &[("spgraph profile birds.spgraph --steps 2", "where a step spends its time")]),
+    ("doctor", &[("spgraph doctor", "the machine, the libraries, and what is missing")]),
     ("runtime", &[("spgraph runtime", "which ONNX Runtime is used, and why"), ("spgraph runtime install", "put one into spgraph's cache")]),
     (
         "plan",
