@@ -1,7 +1,7 @@
 //! Preprocessing as a graph: what `spgraph predict` does to a decoded image, for images of any size.
 //!
 //! ONNX's `Resize` shrinks like Pillow only from opset 18 on, with `antialias`, which few runtimes have. So the two passes of Pillow's filter are two
-//! matrix products here, with the weights of each row and column computed from the image's size, and each pass rounded to whole numbers as Pillow does.
+//! matrix products here, with the weights of each row and column computed from the image's size, and each pass rounded to whole numbers.
 
 use super::nodes::{Attr, Nodes};
 use crate::bundle::manifest::Manifest;
@@ -47,9 +47,10 @@ pub fn add(n: &mut Nodes, graph: &mut pb::GraphProto, manifest: &Manifest) -> Re
         let up = n.op("Add", &[x, &half], &[]);
         n.op("Floor", &[&up], &[])
     };
-    let x = n.op("MatMul", &[&x, &columns], &[]);
-    let x = rounded(n, &x);
+    // The resizer of `data` shrinks bytes vertically first.
     let x = n.op("MatMul", &[&rows, &x], &[]);
+    let x = rounded(n, &x);
+    let x = n.op("MatMul", &[&x, &columns], &[]);
     let mut x = rounded(n, &x);
 
     let white = n.constant(&Tensor::from_f32(&[], &[255.0]));
