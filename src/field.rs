@@ -76,6 +76,7 @@ fields! {
     THREADS "engine.threads",
     ORT_LIB "engine.ort_lib",
     KERNELS "engine.kernels",
+    DATA "data",
     LENGTH "length",
     EPOCHS "length.epochs",
     STEPS "length.steps",

@@ -2,7 +2,8 @@
 //! looks for the loss or the learning rate looks for the meaning.
 
 use crate::error::{Error, Result};
-use crate::loss;
+use crate::loss::{self, Regularizer};
+use crate::nearest::hint;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -46,9 +47,18 @@ impl FromStr for Setting {
             ("alpha", _) => Setting::Alpha,
             ("beta", _) => Setting::Beta,
             (_, Some(pattern)) => Setting::AlphaOf(pattern.into()),
-            _ => Setting::Regularizer(loss::find(text)?.kind().into()),
+            _ => Setting::Regularizer(loss::find(text).map_err(|_| unheard(text))?.kind().into()),
         })
     }
+}
+
+fn unheard(text: &str) -> Error {
+    let names = [&["lr", "alpha", "beta"], Regularizer::KINDS].concat();
+    Error::usage(format!(
+        "there is no number `{text}` in a step; there may be {} and alpha:PATTERN{}",
+        names.join(", "),
+        hint(text, &names)
+    ))
 }
 
 /// A scalar output.

@@ -231,6 +231,15 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The files that the rewriting reads besides the model, to be named otherwise.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let attention = self.regularizers.iter_mut().filter_map(|r| match r {
+            Regularizer::Delta(delta) => delta.attention.as_mut(),
+            _ => None,
+        });
+        [&mut self.fisher, &mut self.head_map].into_iter().filter_map(|f| f.as_mut()).chain(attention)
+    }
+
     /// The files that the rewriting reads besides the model.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let attention = self.regularizers.iter().filter_map(|r| match r.reads() {

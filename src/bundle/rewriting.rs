@@ -53,7 +53,8 @@ impl Rewriting {
     }
 }
 
-fn hash(path: &Path) -> Result<String> {
+/// SHA-256 of a file, in hexadecimal.
+pub fn hash(path: &Path) -> Result<String> {
     let failed = |e| Error::io("cannot read", path)(e);
     let (mut file, _) = regular::open(path).map_err(failed)?;
     let mut hash = Sha256::new();

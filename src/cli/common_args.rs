@@ -22,7 +22,7 @@ fn parse_rate(text: &str) -> Result<RateArg, String> {
     }
 }
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 #[command(next_help_heading = "Training")]
 pub struct CommonArgs {
     /// Strength of the penalty on parameters that have a starting point [default: a bundle's own, or the penalty's]

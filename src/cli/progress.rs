@@ -2,10 +2,13 @@
 //! nothing to forbid.
 
 use super::figures::{EpochSums, figures};
+use super::flags::with_flags;
 use super::output::{self, percent};
+use super::rewrite_text;
 use super::talk::{self, Log};
 use console::Term;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use spgraph::artifact::Made;
 use spgraph::train::{EpochRecord, Outline, Progress, Record, Silent, StepRecord, ValidationRecord};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
@@ -219,6 +222,23 @@ impl Progress for Display {
 
     fn checkpoint(&mut self, step: u64, path: &Path) {
         self.say(&format!("checkpoint of step {step}: {}", path.display()));
+    }
+
+    fn rewritten(&mut self, made: &Made) {
+        let text = with_flags(&rewrite_text::decisions(made));
+        // Nobody reads it: no reason not to train.
+        let _ = match &self.bar {
+            Some(bar) => bar.suspend(|| output::print(&text)),
+            None => output::print(&text),
+        };
+    }
+
+    fn testing(&mut self, done: usize, images: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(images as u64);
+            bar.set_position(done as u64);
+            bar.set_message("test images");
+        }
     }
 
     fn note(&mut self, text: &str) {

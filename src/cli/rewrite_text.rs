@@ -27,6 +27,17 @@ fn not_trained(fixed: &[FixedConstant]) -> BTreeMap<&'static str, String> {
 
 /// What was decided, and what was written.
 pub fn text(made: &Made) -> String {
+    let mut out = decisions(made);
+    out.push_str(&format!("wrote       {}\n", made.path.display()));
+    for (name, bytes) in &made.files {
+        out.push_str(&format!("            {name:14} {:>9}\n", output::size(*bytes)));
+    }
+    out.push_str(&format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN\n", made.path.display()));
+    out
+}
+
+/// What was decided.
+pub fn decisions(made: &Made) -> String {
     let mut out = String::new();
     let mut line = |text: String| {
         out.push_str(&text);
@@ -133,10 +144,5 @@ pub fn text(made: &Made) -> String {
         m.scalar(&Setting::LearningRate).map_or(String::new(), |s| s.default.to_string()),
         if multiplied == 0 { String::new() } else { format!(", multiplied for {multiplied} tensors") }
     ));
-    line(format!("wrote       {}", made.path.display()));
-    for (name, bytes) in &made.files {
-        line(format!("            {name:14} {:>9}", output::size(*bytes)));
-    }
-    line(format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN", made.path.display()));
     out
 }

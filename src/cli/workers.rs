@@ -4,13 +4,18 @@
 #[command(next_help_heading = "Engine")]
 pub struct Workers {
     /// Threads that load images [default: one per core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    workers: u16,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1024))]
+    workers: Option<u16>,
 }
 
 impl Workers {
+    /// What was given.
+    pub fn given(&self) -> Option<usize> {
+        self.workers.map(usize::from)
+    }
+
     /// 0 for one per core.
     pub fn count(&self) -> usize {
-        self.workers.into()
+        self.given().unwrap_or(0)
     }
 }

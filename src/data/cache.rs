@@ -8,6 +8,7 @@ use super::image_set::ImageSet;
 use super::memory::available;
 use crate::error::{Error, Result};
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -23,7 +24,8 @@ const SHARE: u64 = 4;
 const OTHERWISE: u64 = 512 << 20;
 
 /// Where decoded images are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct CacheOptions {
     /// Most bytes in memory; `None` for a quarter of what is free at the start.
     pub memory: Option<u64>,

@@ -30,7 +30,7 @@ impl Part {
     }
 
     /// The part for which a folder or array of that name is.
-    pub(super) fn called(name: &str) -> Option<Part> {
+    pub fn called(name: &str) -> Option<Part> {
         let name = name.to_lowercase();
         Part::ALL.into_iter().find(|part| part.names().contains(&name.as_str()))
     }

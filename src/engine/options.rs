@@ -72,6 +72,7 @@ impl Kernels {
 
 /// Which runtime, and how it is to run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct EngineOptions {
     /// The runtime.
     pub choice: EngineChoice,

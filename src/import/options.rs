@@ -48,7 +48,7 @@ impl Serialize for BatchSize {
 impl<'de> Deserialize<'de> for BatchSize {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<BatchSize, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "a number of images per step, or \"dynamic\", is needed")]
         enum Written {
             Number(usize),
             Text(String),

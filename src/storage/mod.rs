@@ -17,3 +17,4 @@ pub mod run_folder;
 pub mod seal;
 pub mod temporaries;
 pub mod tensor_file;
+pub mod toml_file;

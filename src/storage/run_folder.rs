@@ -113,6 +113,11 @@ impl RunFolder {
         self.0.join("report.html")
     }
 
+    /// What the evaluation on the test images gave, where there are any.
+    pub fn test(&self) -> PathBuf {
+        self.0.join("test.json")
+    }
+
     /// Whether a run is in it.
     pub fn is_run(&self) -> bool {
         self.record().is_file()

@@ -59,9 +59,9 @@ fn provenance(subject: &Subject, which: RunState) -> Result<Provenance> {
     };
     let values = manifest.scalars.iter().filter_map(|s| Some((s.meaning.to_string(), scalars.get(&s.meaning)?)));
     let results = run.and_then(|run| run.record.results.as_ref());
-    let steps = match which {
+    let steps = match subject.which(which) {
         RunState::Start => Some(0),
-        RunState::Final | RunState::Ema => results.map(|r| r.steps),
+        RunState::Usual | RunState::Final | RunState::Ema => results.map(|r| r.steps),
         RunState::Best => results.and_then(|r| r.best.as_ref()).map(|b| b.step),
         RunState::Checkpoint => None,
     };

@@ -52,6 +52,10 @@ pub struct FinetuneOptions {
     pub keep_optimizer: bool,
     /// Note the contents of the images when a run begins, however many they are, and compare them when it is resumed.
     pub verify_data: bool,
+    /// The model that the bundle was just made of, where the whole of it is one run: its configuration begins with the model then.
+    pub model: Option<PathBuf>,
+    /// What the run is called, for its configuration.
+    pub name: Option<String>,
     /// What decides the result.
     pub training: Training,
 }
@@ -70,6 +74,8 @@ impl FinetuneOptions {
             more: None,
             keep_optimizer: true,
             verify_data: false,
+            model: None,
+            name: None,
             training: Training::new(data),
         }
     }
@@ -90,6 +96,7 @@ pub enum Validation {
 
 /// Everything that decides the result of a run, besides bundle and engine. A run that is resumed must have the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Training {
     /// The image folder.
     pub data: PathBuf,
@@ -97,7 +104,6 @@ pub struct Training {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
     /// What becomes of images that cannot be read.
-    #[serde(default, skip_serializing_if = "BadImages::is_refuse")]
     pub bad_images: BadImages,
     /// Images held out.
     pub validation: Validation,
@@ -187,6 +193,13 @@ mod settings_text {
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Setting, f64>, D::Error> {
         let texts = BTreeMap::<String, f64>::deserialize(from)?;
         texts.into_iter().map(|(text, value)| Ok((text.parse().map_err(serde::de::Error::custom)?, value))).collect()
+    }
+}
+
+impl Default for Training {
+    /// Without images, which have to be named.
+    fn default() -> Self {
+        Training::new("")
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a caller can watch of a run.
 
 use super::metrics::{EpochRecord, StepRecord, ValidationRecord};
+use crate::artifact::Made;
 use std::path::Path;
 
 /// What is known before the first step.
@@ -30,6 +31,8 @@ pub struct Outline {
 
 /// Is told what happens; every method does nothing unless it is written.
 pub trait Progress {
+    /// A model became the bundle that is trained.
+    fn rewritten(&mut self, _: &Made) {}
     /// Every image is read once before the first step; so many of them were.
     fn checking(&mut self, _done: usize, _images: usize) {}
     /// The first step is about to run.
@@ -44,6 +47,8 @@ pub trait Progress {
     fn validation(&mut self, _: &ValidationRecord) {}
     /// A checkpoint of that step was written.
     fn checkpoint(&mut self, _step: u64, _: &Path) {}
+    /// The finished network is evaluated on the test images; so many of them were.
+    fn testing(&mut self, _done: usize, _images: usize) {}
     /// Something that the user should know and that is no error.
     fn note(&mut self, _: &str) {}
     /// Nothing more comes.

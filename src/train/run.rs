@@ -9,6 +9,7 @@ use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::storage::files::write_sealed_json;
+use crate::storage::pending_outputs::final_name;
 use crate::storage::run_folder::{BUNDLE, RECORD, RunFolder};
 use crate::storage::{regular, seal};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,9 @@ pub struct Images {
     pub training: usize,
     /// Those that are held out.
     pub validation: usize,
+    /// Images that nothing is chosen by.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub test: usize,
     /// Images that could not be read and were left out.
     #[serde(default, skip_serializing_if = "is_none")]
     pub skipped: usize,
@@ -238,7 +242,13 @@ fn locate(run: &Path, reference: &BundleReference) -> Result<PathBuf> {
 impl BundleReference {
     /// For a bundle that the run's folder gets.
     pub(super) fn to(bundle: &Bundle) -> Result<BundleReference> {
-        let absolute = bundle.dir.canonicalize().map_err(Error::io("cannot find the bundle", &bundle.dir))?;
+        // A bundle that was made for this run alone has no other name than the one in it.
+        let named = final_name(&bundle.dir);
+        let absolute = match named == bundle.dir {
+            true => named.canonicalize(),
+            false => std::path::absolute(&named),
+        };
+        let absolute = absolute.map_err(Error::io("cannot find the bundle", &bundle.dir))?;
         Ok(BundleReference { relative: Some(BUNDLE.into()), absolute, sha256: fingerprint(bundle)? })
     }
 }

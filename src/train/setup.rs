@@ -19,6 +19,7 @@ use crate::ir::Tensor;
 use crate::storage::folders::OutputDir;
 use crate::storage::inputs::Inputs;
 use crate::storage::lock::Lock;
+use crate::storage::pending_outputs::final_name;
 use crate::storage::run_folder::{RECORD, RunFolder};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -33,9 +34,6 @@ pub(super) struct RunPlan {
     pub recipe: Recipe,
     pub images: ImageSet,
     pub validation: Option<ImageSet>,
-    /// For the evaluation of the finished network, and nothing else.
-    #[allow(dead_code)]
-    pub test: Option<ImageSet>,
     pub reference: BundleReference,
     /// The run that goes on.
     pub before: Option<RunRecord>,
@@ -71,8 +69,11 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     }
     let mut notes = vec![];
     let count = bundle.class_count()?;
-    let names =
-        ClassNames { names: bundle.manifest.classes.clone(), ..ClassNames::default() }.choose(&training.classes, count, &options.bundle)?;
+    let names = ClassNames { names: bundle.manifest.classes.clone(), ..ClassNames::default() }.choose(
+        &training.classes,
+        count,
+        &final_name(&options.bundle),
+    )?;
     let known =
         KnownClasses { names: &names, count, learnt: !bundle.manifest.has_new_head(), targets: Some(targets::kind(&bundle.manifest)) };
     let RunImages { training: images, validation, test, skipped, notes: told } =
@@ -88,8 +89,9 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     }
     let reference = BundleReference::to(&bundle)?;
     let sha256 = folders::fingerprint(&images);
-    let held_out = validation.as_ref().map_or(0, ImageSet::len);
-    let mut counts = Images { training: images.len(), validation: held_out, skipped, sha256, stamps: None, contents: None };
+    let held_out = |set: &Option<ImageSet>| set.as_ref().map_or(0, ImageSet::len);
+    let (validated, tested) = (held_out(&validation), held_out(&test));
+    let mut counts = Images { training: images.len(), validation: validated, test: tested, skipped, sha256, stamps: None, contents: None };
     let sets: Vec<&ImageSet> = std::iter::once(&images).chain(&validation).collect();
     let fresh = Checkpoint::new(0, 1, training.seed);
     let folder = RunFolder::new(&options.output);
@@ -125,24 +127,7 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     };
     // Where a run keeps no bundle itself, it still names its own.
     let reference = before.as_ref().map_or(reference, |before| before.bundle.clone());
-    Ok(RunPlan {
-        bundle,
-        training,
-        scalars,
-        pace,
-        recipe,
-        images,
-        validation,
-        test,
-        reference,
-        before,
-        counts,
-        place,
-        lock,
-        state,
-        at,
-        notes,
-    })
+    Ok(RunPlan { bundle, training, scalars, pace, recipe, images, validation, reference, before, counts, place, lock, state, at, notes })
 }
 
 /// With full paths, so that a run can be resumed from another folder.

@@ -11,7 +11,7 @@ fn rates(lab: &Lab, run: &str) -> Vec<f64> {
 
 #[test]
 fn five_epochs_and_five_more_are_ten() {
-    let usual = ["--schedule", "constant", "--augment", "flip-crop:2+color:0.2", "--val-split", "0.25", "--log", "none"];
+    let usual = ["--schedule", "constant", "--warmup", "0", "--augment", "flip-crop:2+color:0.2", "--val-split", "0.25", "--log", "none"];
     for engine in ENGINES {
         let lab = Lab::new();
         let with = |run, length: [&'static str; 2]| lab.run(&[&train(engine, run, &usual)[..], &length].concat()).ok();
@@ -127,6 +127,8 @@ fn a_run_of_an_older_version_names_its_bundle() {
     std::fs::remove_dir_all(lab.path("run/bundle")).unwrap();
     std::fs::remove_file(lab.path("run/optimizer.safetensors")).unwrap();
     let mut old: Value = record(&lab.path("run"));
+    // Without the hash that older records lack.
+    old.as_object_mut().unwrap().retain(|key, _| key != "blake3" && key != "sealed");
     old["bundle"]["relative"] = "../b".into();
     old["bundle"]["absolute"] = "/nowhere".into();
     lab.write("run/run.json", old.to_string());

@@ -46,6 +46,7 @@ fn a_run_is_written_and_repeats_itself() {
             names(&lab.path("a")),
             [
                 "bundle",
+                "config.toml",
                 "events.out.tfevents.spgraph",
                 "manifest.json",
                 "metrics.csv",

@@ -3,6 +3,7 @@
 
 mod bad_data;
 mod bad_models;
+mod config;
 mod continuing;
 mod conventions;
 mod deploy;
@@ -19,6 +20,7 @@ mod keep;
 mod labels;
 mod libraries;
 mod models;
+mod one_command;
 mod outputs;
 mod own_inputs;
 mod pace;

@@ -33,7 +33,6 @@ fn the_parser_names_what_it_does_not_know() {
     parser_refuses(&lab, &["new", "resnet20", "--classes", "2", "--input", "3x0x8", "-o", "x"], &["3x0x8"]);
     parser_refuses(&lab, &["synth", "--task", "target-c", "-o", "x"], &["target-c", "target-b"]);
     let bundle = shared().bundle.as_str();
-    parser_refuses(&lab, &["finetune", bundle], &["--output"]);
     parser_refuses(&lab, &["finetune", bundle, "-o", "r", "--engine", "steam"], &["steam", "auto, tract, ort"]);
     parser_refuses(&lab, &["finetune", bundle, "-o", "r", "--device", "tpu"], &["tpu", "cpu, cuda"]);
     parser_refuses(&lab, &["finetune", bundle, "-o", "r", "--schedule", "stairs"], &["stairs", "constant, step, step:FACTOR"]);
@@ -84,7 +83,7 @@ fn options_that_make_no_sense_are_refused() {
     let train = |more: &[&str], parts: &[&str]| {
         lab.refuses(&[&["finetune", bundle, "-o", "r", "--data", data, "--engine", "tract"], more].concat(), 2, parts);
     };
-    lab.refuses(&["finetune", "-o", "r", "--data", data, "--steps", "1"], 2, &["give the bundle"]);
+    lab.refuses(&["finetune", "-o", "r", "--data", data, "--steps", "1"], 2, &["give what to train"]);
     lab.refuses(&["finetune", bundle, "-o", "r", "--steps", "1"], 2, &["--data is missing"]);
     train(&["--steps", "0"], &["0 steps"]);
     train(&["--epochs", "0"], &["0 steps"]);

@@ -44,3 +44,29 @@ pub fn set(args: &CommonArgs, training: &mut Training) -> Result<(), Error> {
     training.seed = args.seed.unwrap_or(training.seed);
     Ok(())
 }
+
+/// For a model its bundle gets the numbers; what is left is the run's. Flags go over a configuration that gives the run other numbers than the bundle.
+pub fn set_for_model(args: &CommonArgs, training: &mut Training) -> Result<(), Error> {
+    let scalars = &mut training.scalars;
+    if let Some(rate) = args.lr {
+        scalars.remove(&Setting::LearningRate);
+        training.find_lr = matches!(rate, RateArg::Auto);
+    }
+    if !args.alpha.is_empty() {
+        scalars.retain(|setting, _| !matches!(setting, Setting::Alpha | Setting::AlphaOf(_)));
+    }
+    if args.beta.is_some() {
+        scalars.remove(&Setting::Beta);
+    }
+    if !args.regularizer.is_empty() {
+        scalars.retain(|setting, _| !matches!(setting, Setting::Regularizer(_)));
+    }
+    if args.batch.is_some() {
+        training.batch = None;
+    }
+    if args.class_names.is_some() {
+        training.classes.clear();
+    }
+    training.seed = args.seed.unwrap_or(training.seed);
+    Ok(())
+}

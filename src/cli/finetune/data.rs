@@ -39,13 +39,12 @@ pub struct DataArgs {
 }
 
 impl DataArgs {
-    /// Where decoded images are kept.
-    pub fn cache(&self) -> CacheOptions {
-        let usual = CacheOptions::default();
+    /// Where decoded images are kept: `before` where nothing is given.
+    pub fn cache_over(&self, before: CacheOptions) -> CacheOptions {
         CacheOptions {
-            memory: self.cache,
-            folder: self.cache_dir.clone(),
-            folder_bytes: self.cache_dir_limit.unwrap_or(usual.folder_bytes),
+            memory: self.cache.or(before.memory),
+            folder: self.cache_dir.clone().or(before.folder),
+            folder_bytes: self.cache_dir_limit.unwrap_or(before.folder_bytes),
         }
     }
 

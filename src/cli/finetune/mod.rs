@@ -1,36 +1,47 @@
-//! `spgraph finetune`: trains a bundle on an image folder. Each group of options is a file: its flags, and what they set in
-//! [`Training`].
+//! `spgraph finetune`: from a model or a bundle to a tuned model. Each group of options is a file: its flags, and what they set in
+//! [`Configuration`].
 
 mod augment;
 mod balance;
 mod common;
 mod data;
 mod length;
+mod summary;
 
 use super::common_args::CommonArgs;
 use super::engine_args::EngineArgs;
-use super::output::percent;
 use super::progress;
+use super::rewriting::RewritingArgs;
 use super::talk::{self, Log};
 use super::workers::Workers;
 use super::{interrupt, output};
-use spgraph::bundle::Bundle;
+use spgraph::bundle::{Bundle, HeadOption};
 use spgraph::engine::{Device, EngineChoice, Kernels};
 use spgraph::error::Error;
 use spgraph::report::{self, write_run_report};
-use spgraph::train::{Existing, FinetuneOptions, Run, RunRecord, RunResult, Training, finetune};
+use spgraph::train::job::{self, Job};
+use spgraph::train::{Configuration, Existing, FinetuneOptions};
 use std::path::PathBuf;
 
-/// Fine-tune a bundle on an image folder
+/// Fine-tune a model, or a bundle of `spgraph rewrite`, on an image folder
 #[derive(clap::Args)]
 #[command(after_help = "Ctrl-C finishes the step, writes a checkpoint and exits with code 130; `spgraph finetune --resume -o RUN` goes \
-    on from there and ends with the same weights as an uninterrupted run.")]
+    on from there and ends with the same weights as an uninterrupted run. Every run has a config.toml with all that was asked, defaults included: \
+    `spgraph finetune --config RUN/config.toml` runs it again.")]
 pub struct Args {
-    /// The bundle of `spgraph rewrite`; not needed with --resume
-    bundle: Option<PathBuf>,
-    /// Folder for the run
-    #[arg(short, long, value_name = "RUN")]
-    output: PathBuf,
+    /// An ONNX model, which is rewritten first (with a new head for the classes of the images), or a bundle of `spgraph rewrite`, whose rewriting is decided;
+    /// not needed with --resume or --config
+    #[arg(value_name = "MODEL|BUNDLE")]
+    subject: Option<PathBuf>,
+    /// Folder for the run [default: a new one in runs/, called as the model and the images]
+    #[arg(short = 'o', long = "out", value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// What the run is called in runs/; with -2, -3, … behind where there is one
+    #[arg(long, value_name = "NAME", conflicts_with = "out")]
+    name: Option<String>,
+    /// Take options from a TOML file, such as the config.toml of a run; flags go over it
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    config: Option<PathBuf>,
     /// Write a checkpoint after so many steps [default: at the end of an epoch, at most once a minute]
     #[arg(long, value_name = "STEPS")]
     checkpoint_every: Option<u64>,
@@ -40,8 +51,8 @@ pub struct Args {
     /// Replace the run that is there
     #[arg(long, conflicts_with = "resume")]
     force: bool,
-    /// Go on with the run in RUN from its last checkpoint
-    #[arg(long)]
+    /// Go on with the run in RUN: from its last checkpoint, or with --epochs +N from its end
+    #[arg(long, requires = "out")]
     resume: bool,
     /// Train even where a step is predicted to take more memory than the machine has
     #[arg(long)]
@@ -63,24 +74,34 @@ pub struct Args {
     #[command(flatten)]
     augment: augment::AugmentArgs,
     #[command(flatten)]
+    rewriting: RewritingArgs,
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let options = options(&args)?;
+    let job = Job {
+        configuration: configuration(&args)?,
+        output: args.out.clone(),
+        existing: match (args.resume, args.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Replace,
+            _ => Existing::Refuse,
+        },
+        more: args.length.more(),
+    };
     let stop = interrupt::finish_the_step();
-    check_memory(&options, args.force_memory)?;
     let mut progress = progress::watcher();
-    let result = finetune(&options, progress.as_mut(), stop)?;
+    let result = job::run(&job, &|options| check_memory(options, args.force_memory), progress.as_mut(), stop)?;
     // The weights are there: a page that cannot be written is no reason to call the run failed.
-    if let Err(error) = write_run_report(&result.path, None) {
+    if let Err(error) = write_run_report(&result.run.path, None) {
         output::note(&format!("note: the run is complete, but its page is not: {error}. `spgraph report` writes it again"));
     }
-    if talk::log() == Log::Jsonl { Ok(()) } else { output::print_done(&summary(&result), &result.path) }
+    if talk::log() == Log::Jsonl { Ok(()) } else { output::print_done(&summary::text(&result), &result.run.path) }
 }
 
 /// Fails where a step would not fit into memory.
-fn check_memory(options: &FinetuneOptions, force: bool) -> anyhow::Result<()> {
+fn check_memory(options: &FinetuneOptions, force: bool) -> Result<(), Error> {
     // On other devices the prediction says nothing.
     if options.engine.device != Device::Cpu {
         return Ok(());
@@ -88,81 +109,59 @@ fn check_memory(options: &FinetuneOptions, force: bool) -> anyhow::Result<()> {
     let bundle = Bundle::open(&options.bundle)?;
     let kernels = if options.engine.choice == EngineChoice::Tract { Kernels::Standard } else { options.engine.kernels };
     let batch = options.training.batch(&bundle.manifest)?;
-    Ok(report::check_memory(&bundle, batch, kernels, force)?)
+    report::check_memory(&bundle, batch, kernels, force)
 }
 
-/// From the arguments; what a resumed run's arguments leave out is as it was.
-fn options(args: &Args) -> anyhow::Result<FinetuneOptions> {
-    let (bundle, mut training, engine) = if args.resume {
-        let record = RunRecord::read(&args.output)?;
-        let bundle = match &args.bundle {
-            Some(dir) => dir.clone(),
-            None => Run::open(&args.output)?.bundle.dir,
-        };
-        (bundle, record.training, args.engine.options_over(record.engine_options))
-    } else {
-        let bundle = args.bundle.clone().ok_or_else(|| Error::usage("give the bundle to train, a folder that `spgraph rewrite` wrote"))?;
-        let data = args.data.required()?;
+/// From the arguments; what they leave out is as in the configuration, or as it was in a run that goes on.
+fn configuration(args: &Args) -> anyhow::Result<Configuration> {
+    let mut asked = match (&args.config, &args.out) {
+        (Some(file), _) => Configuration::read(file)?,
+        (None, Some(dir)) if args.resume => Configuration::of_run(dir)?,
+        _ => Configuration::default(),
+    };
+    if let Some(subject) = &args.subject {
+        asked.set_subject(subject)?;
+    }
+    if let Some(name) = &args.name {
+        asked.name = Some(name.clone());
+    }
+    asked.engine = args.engine.options_over(asked.engine);
+    asked.execution.workers = args.workers.given().unwrap_or(asked.execution.workers);
+    asked.execution.checkpoint_every = args.checkpoint_every.or(asked.execution.checkpoint_every);
+    asked.execution.cache = args.data.cache_over(asked.execution.cache);
+    asked.execution.verify_data |= args.verify_data;
+    asked.execution.keep_optimizer &= !args.discard_optimizer;
+    if !args.resume {
+        if asked.model.is_none() && asked.bundle.is_none() {
+            return Err(Error::usage("give what to train: an ONNX model, or a bundle, a folder that `spgraph rewrite` wrote").into());
+        }
+        if asked.training.data.as_os_str().is_empty() {
+            args.data.required()?;
+        }
         if args.length.more().is_some() {
             return Err(Error::usage("+N is so much more than a run has: give --resume and -o with that run, or a number without +").into());
         }
-        (bundle, Training::new(data), args.engine.options())
-    };
-    args.data.set(&mut training)?;
-    args.balance.set(&mut training)?;
-    args.length.set(&mut training);
-    common::set(&args.common, &mut training)?;
-    args.augment.set(&mut training)?;
-    Ok(FinetuneOptions {
-        bundle,
-        output: args.output.clone(),
-        existing: match (args.resume, args.force) {
-            (true, _) => Existing::Resume,
-            (_, true) => Existing::Replace,
-            _ => Existing::Refuse,
-        },
-        engine,
-        workers: args.workers.count(),
-        cache: args.data.cache(),
-        checkpoint_every: args.checkpoint_every,
-        more: args.length.more(),
-        keep_optimizer: !args.discard_optimizer,
-        verify_data: args.verify_data,
-        training,
-    })
-}
-
-fn summary(result: &RunResult) -> String {
-    let r = &result.results;
-    let path = result.path.display();
-    let best = r
-        .best
-        .as_ref()
-        .map_or(String::new(), |b| format!("validation  best {} after step {} (--state best)\n", percent(b.accuracy), b.step));
-    let still = &r.distance.unmoved;
-    let unmoved = match still.elements {
-        0 => String::new(),
-        n => format!(
-            "unmoved     {} of {} shared elements are exactly at their start, and {} of {} channels as a whole\n",
-            n, still.of_elements, still.channels, still.of_channels
-        ),
-    };
-    format!(
-        "steps       {} in {:.1} s, {:.0} images/s, {:.1} % of it waiting for images\n\
-         training    loss {:.4} (data {:.4}, penalty {:.4}), accuracy {} in the last epoch\n{best}\
-         distance    {:.4} from the starting point ({} of its norm)\n{unmoved}\
-         wrote       {path}\n\
-         look at     {path}/report.html\n\
-         next        spgraph eval {path} --data FOLDER\n            spgraph export {path} -o tuned.onnx\n",
-        r.steps,
-        r.seconds,
-        r.images_per_second,
-        100.0 * r.wait,
-        r.loss,
-        r.data_loss,
-        r.penalty,
-        percent(r.accuracy),
-        r.distance.total,
-        percent(r.distance.relative),
-    )
+    }
+    args.data.set(&mut asked.training)?;
+    args.balance.set(&mut asked.training)?;
+    args.length.set(&mut asked.training);
+    args.augment.set(&mut asked.training)?;
+    match asked.model.is_some() {
+        true => {
+            args.rewriting.set(&args.common, &mut asked.rewriting)?;
+            asked.head_given |= args.rewriting.head.given();
+            if args.rewriting.head.head.is_some() {
+                asked.rewriting.head = HeadOption::Keep;
+            } else if !asked.head_given {
+                // For the classes of the images, which are counted when they are looked at.
+                asked.rewriting.head = HeadOption::Classes(0);
+            }
+            common::set_for_model(&args.common, &mut asked.training)?;
+        }
+        false => {
+            args.rewriting.set(&CommonArgs::default(), &mut asked.rewriting)?;
+            common::set(&args.common, &mut asked.training)?;
+        }
+    }
+    Ok(asked)
 }

@@ -21,6 +21,11 @@ pub struct HeadArgs {
 }
 
 impl HeadArgs {
+    /// Whether they say what becomes of the head.
+    pub fn given(&self) -> bool {
+        self.classes.is_some() || self.head.is_some()
+    }
+
     pub fn set(&self, options: &mut Options) {
         if let Some(classes) = self.classes {
             options.head = HeadOption::Classes(classes);

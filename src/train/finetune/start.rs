@@ -13,6 +13,7 @@ use crate::storage::lock::Lock;
 use crate::storage::run_folder::RunFolder;
 use crate::train::class_balance::Sampling;
 use crate::train::classifier::{Classifier, ClassifierOptions};
+use crate::train::configuration::Configuration;
 use crate::train::continuation::{Asked, continued};
 use crate::train::early_stopping::Patience;
 use crate::train::head_first;
@@ -35,7 +36,7 @@ use std::time::Instant;
 impl Trainer {
     pub(super) fn new(options: &FinetuneOptions, prepared: RunPlan, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
         let RunPlan {
-            bundle,
+            mut bundle,
             training,
             mut scalars,
             pace,
@@ -127,6 +128,7 @@ impl Trainer {
         });
         let engine_options = EngineOptions { choice: engine.kind(), ..options.engine.clone() };
         let mut record = RunRecord::new(reference, engine.describe(), engine_options, training, counts);
+        let configuration = Configuration::resolved(options, &bundle.manifest, &record)?;
         let (folder, lock, replaced) = match place {
             Place::Resumed(folder) => {
                 record.id = RunRecord::read(folder.path())?.id;
@@ -138,6 +140,7 @@ impl Trainer {
                 let unfinished = RunFolder::new(out.path());
                 write_sealed_json(&unfinished.manifest(), true, &bundle.manifest)?;
                 record.write(&unfinished)?;
+                configuration.write(&unfinished)?;
                 run_bundle::keep(&bundle, &unfinished.bundle())?;
                 put_in_place(out, &RunFolder::new(&options.output), lock)?
             }
@@ -146,6 +149,11 @@ impl Trainer {
         record.write(&folder)?;
         if let Some(test) = &rates {
             range_plot::write(test, &folder)?;
+        }
+        configuration.write(&folder)?;
+        // From here on the run needs nothing but its own folder and the images.
+        if folder.bundle().is_dir() {
+            bundle.dir = folder.bundle();
         }
         let (metrics, past) = Metrics::open(&folder.metrics(), at.step, at.validated)?;
         let mut trainer = Trainer {

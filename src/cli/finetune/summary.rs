@@ -1,0 +1,63 @@
+//! What is said of a run at its end.
+
+use crate::cli::output::percent;
+use spgraph::train::RunState;
+use spgraph::train::job::JobResult;
+
+/// What came out, and what can be done with it.
+pub fn text(result: &JobResult) -> String {
+    let r = &result.run.results;
+    let path = result.run.path.display();
+    let best = r
+        .best
+        .as_ref()
+        .map_or(String::new(), |b| format!("validation  best {} after step {} (--state best)\n", percent(b.accuracy), b.step));
+    let test = result.test.as_ref().map_or(String::new(), |found| {
+        format!(
+            "test        accuracy {}, loss {:.4}, {} images that nothing was chosen by\n",
+            percent(found.accuracy),
+            found.loss,
+            found.images
+        )
+    });
+    let (exported, next) = match &result.exported {
+        None => (String::new(), format!("            spgraph export {path} -o tuned.onnx\n")),
+        Some(exported) => {
+            let state = match (exported.state, &r.best) {
+                (RunState::Best, Some(best)) => format!("the best by validation, after step {}", best.step),
+                _ => "the state after the last step".into(),
+            };
+            let file = exported.path.display();
+            (format!("            {file}: {state}\n"), format!("            spgraph predict {file} IMAGE\n"))
+        }
+    };
+    let still = &r.distance.unmoved;
+    let unmoved = match still.elements {
+        0 => String::new(),
+        n => format!(
+            "unmoved     {} of {} shared elements are exactly at their start, and {} of {} channels as a whole\n",
+            n, still.of_elements, still.channels, still.of_channels
+        ),
+    };
+    format!(
+        "steps       {} in {:.1} s, {:.0} images/s, {:.1} % of it waiting for images\n\
+         training    loss {:.4} (data {:.4}, penalty {:.4}), accuracy {} in the last epoch\n{best}\
+         distance    {:.4} from the starting point ({} of its norm)\n{unmoved}\
+         {}wrote       {path}\n{exported}\
+         look at     {path}/report.html\n\
+         next        spgraph eval {path} --data FOLDER\n{next}\
+         again       spgraph finetune --config {path}/config.toml\n\
+         longer      spgraph finetune --resume -o {path} --epochs +5\n",
+        r.steps,
+        r.seconds,
+        r.images_per_second,
+        100.0 * r.wait,
+        r.loss,
+        r.data_loss,
+        r.penalty,
+        percent(r.accuracy),
+        r.distance.total,
+        percent(r.distance.relative),
+        test,
+    )
+}

@@ -1,0 +1,232 @@
+//! From a model or a bundle to a tuned model, in one go: rewriting, checks, training, evaluation, export, all in the folder of one run.
+
+use super::changes::{self, Change};
+use super::configuration::{Configuration, decided};
+use super::evaluate::Evaluation;
+use super::export_check::Agreement;
+use super::final_test::final_test;
+use super::finetune::finetune;
+use super::length::Length;
+use super::numbered::Numbered;
+pub use super::numbered::RUNS;
+use super::options::{Existing, FinetuneOptions};
+use super::progress::Progress;
+use super::run::{Run, RunRecord, RunResult};
+use super::tuned::{RunState, Subject, export_tuned};
+use crate::artifact::make_bundle;
+use crate::bundle::{HeadOption, hash};
+use crate::data::{ImageSet, KnownClasses, Part};
+use crate::error::{Error, Result};
+use crate::field::Field;
+use crate::storage::folders::OutputDir;
+use crate::storage::run_folder::RunFolder;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// Asked before a training begins, and able to refuse it.
+pub type Check<'a> = &'a dyn Fn(&FinetuneOptions) -> Result<()>;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// What to do.
+    pub configuration: Configuration,
+    /// The run's folder; `None`: a new one in [`RUNS`].
+    pub output: Option<PathBuf>,
+    /// What becomes of a run that is there.
+    pub existing: Existing,
+    /// So much longer than the run that is resumed.
+    pub more: Option<Length>,
+}
+
+/// The tuned model in the run's folder.
+#[derive(Debug, Clone)]
+pub struct Exported {
+    /// The file.
+    pub path: PathBuf,
+    /// The state that it has.
+    pub state: RunState,
+    /// How it was checked.
+    pub agreement: Agreement,
+}
+
+/// What came out.
+#[derive(Debug, Clone)]
+pub struct JobResult {
+    /// The run.
+    pub run: RunResult,
+    /// On the images that nothing was chosen by, where there are any.
+    pub test: Option<Evaluation>,
+    /// Of a job that began with a model.
+    pub exported: Option<Exported>,
+}
+
+/// Does it. What is not right is refused before anything is written.
+///
+/// `check` is asked before every training, of a bundle that is there, whether it may begin.
+pub fn run(job: &Job, check: Check, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<JobResult> {
+    let mut configuration = job.configuration.clone();
+    if configuration.training.data.as_os_str().is_empty() {
+        return Err(Error::option(Field::DATA, " is missing: give the folder of training images, with one sub-folder per class"));
+    }
+    if job.existing == Existing::Resume {
+        return resume(job, configuration, check, progress, stop);
+    }
+    let place = Numbered::choose(job.output.as_deref(), || name(&configuration))?;
+    let path = place.path().to_path_buf();
+    let result = match configuration.checked_model()?.map(Path::to_path_buf) {
+        None => {
+            let missing = || Error::usage("give what to train: an ONNX model, or a bundle that `spgraph rewrite` wrote");
+            let bundle = configuration.checked_bundle()?.ok_or_else(missing)?.to_path_buf();
+            let options = options(job, &configuration, bundle, path);
+            check(&options)?;
+            finetune(&options, progress, stop)?
+        }
+        Some(model) => {
+            decide_head(&mut configuration)?;
+            configuration.rewriting.soft_targets |= configuration.training.augment.needs_soft_targets();
+            // The run takes its files from there; what is left goes with the folder, which never gets its name.
+            let mut beside = path.file_name().unwrap_or_default().to_os_string();
+            beside.push(format!(".bundle-{}", std::process::id()));
+            let scratch = OutputDir::create(path.with_file_name(beside), false)?;
+            let made = make_bundle(&model, &scratch.path().join("bundle"), &configuration.rewriting, false)?;
+            progress.rewritten(&made);
+            // The bundle that the run's own configuration gives, down to its manifest.
+            let options_of_run = decided(&configuration.rewriting, &made.product.manifest);
+            let mut bundle = made.path.clone();
+            drop(made);
+            if options_of_run != configuration.rewriting {
+                bundle = make_bundle(&model, &scratch.path().join("decided"), &options_of_run, false)?.path;
+                configuration.rewriting = options_of_run;
+            }
+            let options = FinetuneOptions { model: Some(model), ..options(job, &configuration, bundle, path) };
+            check(&options)?;
+            finetune(&options, progress, stop)?
+        }
+    };
+    drop(place);
+    finish(result, &configuration, progress, stop)
+}
+
+/// Goes on with a run.
+fn resume(job: &Job, configuration: Configuration, check: Check, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<JobResult> {
+    let dir = job.output.clone().ok_or_else(|| Error::option(Field::OUTPUT, " is missing: give the run to go on with"))?;
+    let before = Configuration::of_run(&dir)?;
+    let run = Run::open(&dir)?;
+    if let Some(model) = &configuration.model
+        && configuration.model != before.model
+        && hash(model)? != run.bundle.manifest.source.sha256
+    {
+        let (shown, model) = (dir.display(), model.display());
+        return Err(Error::usage(format!(
+            "the run {shown} cannot be resumed with {model}: it was made of another model. It needs none to go on"
+        )));
+    }
+    let changes = changes::between(&before.rewriting, &configuration.rewriting)?;
+    if !changes.is_empty() {
+        let changes: Vec<String> = changes.iter().map(Change::to_string).collect();
+        return Err(Error::usage(format!(
+            "the run {} cannot be resumed with another rewriting ({}). Leave these away to go on as before, or start another run with them, without {}",
+            dir.display(),
+            changes.join("; "),
+            Field::RESUME
+        )));
+    }
+    let given = configuration.bundle.clone().filter(|bundle| Some(bundle) != before.bundle.as_ref());
+    let bundle = given.unwrap_or(run.bundle.dir);
+    let options = FinetuneOptions { model: before.model.clone(), ..options(job, &configuration, bundle, dir) };
+    check(&options)?;
+    let result = finetune(&options, progress, stop)?;
+    finish(result, &before, progress, stop)
+}
+
+fn options(job: &Job, configuration: &Configuration, bundle: PathBuf, output: PathBuf) -> FinetuneOptions {
+    FinetuneOptions {
+        bundle,
+        output,
+        existing: job.existing,
+        engine: configuration.engine.clone(),
+        workers: configuration.execution.workers,
+        checkpoint_every: configuration.execution.checkpoint_every,
+        more: job.more,
+        keep_optimizer: configuration.execution.keep_optimizer,
+        verify_data: configuration.execution.verify_data,
+        cache: configuration.execution.cache.clone(),
+        model: None,
+        name: configuration.name.clone(),
+        training: configuration.training.clone(),
+    }
+}
+
+/// A new head for the classes of the images, unless somebody said what becomes of it.
+fn decide_head(configuration: &mut Configuration) -> Result<()> {
+    let Configuration { rewriting, training, head_given, .. } = configuration;
+    if *head_given && rewriting.head == HeadOption::Keep {
+        return Ok(());
+    }
+    let names = if rewriting.classes.is_empty() { training.classes.clone() } else { rewriting.classes.clone() };
+    let known = KnownClasses { names: &names, ..KnownClasses::default() };
+    let found = ImageSet::open_for(&training.data, &known)?.classes().to_vec();
+    if found.len() < 2 && !*head_given {
+        let data = training.data.display();
+        return Err(Error::data(format!(
+            "{data} has images of one class only, {}: there is nothing to tell apart. Add a folder of others",
+            found.join("")
+        )));
+    }
+    match rewriting.head {
+        HeadOption::Classes(asked) if *head_given && asked != found.len() => {
+            // More classes than there are images of are somebody's plan, and need their names.
+            if asked < found.len() || names.is_empty() {
+                return Err(Error::option(
+                    Field::CLASSES,
+                    format!(
+                        " {asked} does not fit {}, which has images of {} classes. Leave it away to have a head for these, or name all classes with {}",
+                        training.data.display(),
+                        found.len(),
+                        Field::CLASS_NAMES
+                    ),
+                ));
+            }
+        }
+        _ => rewriting.head = HeadOption::Classes(found.len()),
+    }
+    if rewriting.classes.is_empty() {
+        rewriting.classes = found;
+    }
+    Ok(())
+}
+
+/// What a run is called that nobody gave a name: `resnet18-photos`, or as its bundle.
+fn name(configuration: &Configuration) -> String {
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    if let Some(name) = &configuration.name {
+        return name.clone();
+    }
+    let subject = configuration.model.as_deref().or(configuration.bundle.as_deref()).and_then(stem).unwrap_or_else(|| "run".into());
+    if configuration.model.is_none() {
+        return subject;
+    }
+    let data = std::path::absolute(&configuration.training.data).unwrap_or_else(|_| configuration.training.data.clone());
+    let folder = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let own = folder(&data).filter(|name| Part::called(name).is_none()).or_else(|| data.parent().and_then(folder));
+    own.map_or(subject.clone(), |data| format!("{subject}-{data}"))
+}
+
+/// Evaluates and exports what a run came to.
+fn finish(run: RunResult, configuration: &Configuration, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<JobResult> {
+    let folder = RunFolder::new(&run.path);
+    let state = if folder.best().is_file() { RunState::Best } else { RunState::Final };
+    let record = RunRecord::read(&run.path)?;
+    let subject = Subject::open(&run.path)?;
+    let test = final_test(&subject, state, &record, configuration.execution.workers, stop, progress)?;
+    let exported = match configuration.model {
+        None => None,
+        Some(_) => {
+            let path = folder.tuned();
+            let agreement = export_tuned(&subject, state, &path, true)?;
+            Some(Exported { path, state, agreement })
+        }
+    };
+    Ok(JobResult { run, test, exported })
+}
