@@ -133,7 +133,14 @@ fn culprit<'a, T: DeserializeOwned>(text: &str, message: &str, span: &Range<usiz
         T::deserialize(Value::Table(table)).err().is_none_or(|e| e.message().trim() != message)
     };
     let named = all.iter().filter(within).find(|e| message.starts_with("unknown field") && quoted(message).first() == Some(&e.key()));
-    exact.or(named).or_else(|| all.iter().filter(within).filter(|e| e.leaf).find(other)).or_else(|| all.iter().find(|e| e.value == *span))
+    // What the message says it found, in the quotes of text and numbers alike.
+    let shows = |entry: &&Entry| {
+        let written = text.get(entry.value.clone()).unwrap_or_default().trim_matches(['\'', '"']);
+        !written.is_empty() && [format!("\"{written}\""), format!("`{written}`")].iter().any(|shown| message.contains(shown))
+    };
+    let leaves = || all.iter().filter(within).filter(|e| e.leaf);
+    let shown = || leaves().filter(shows).find(other);
+    exact.or(named).or_else(shown).or_else(|| leaves().find(other)).or_else(|| all.iter().find(|e| e.value == *span))
 }
 
 fn remove(table: &mut Table, way: &[String]) {

@@ -136,8 +136,9 @@ mod tests {
         assert_eq!(stops(&loss, &values), None);
         let demanding = EarlyStopping { min_delta: 0.15, ..loss };
         assert_eq!(stops(&demanding, &values), Some(6), "0.8 is 0.2 below 1, 0.1 far below 0.8, and 0 not far enough below 0.1");
-        assert_eq!(stops(&EarlyStopping { min_delta: 0.15, ..accuracy }, &values), Some(2), "0.1 above 0.5 is no gain");
-        // Small gains add up to one.
+        assert_eq!(stops(&EarlyStopping { min_delta: 0.15, ..accuracy }, &values), Some(2), "0.6 is not far enough above 0.5");
+        // Small gains add up to one: each is measured from the last that counted.
         assert_eq!(stops(&EarlyStopping { min_delta: 0.15, ..accuracy }, &[(0.5, 1.0), (0.6, 1.0), (0.66, 1.0), (0.7, 1.0)]), None);
+        assert_eq!(stops(&EarlyStopping { min_delta: 0.15, ..accuracy }, &[(0.5, 1.0), (0.6, 1.0), (0.64, 1.0), (0.7, 1.0)]), Some(2));
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::field::Field;
+use crate::nearest::hint;
 use std::fmt;
 use std::str::FromStr;
 
@@ -115,10 +116,11 @@ impl FromStr for Schedule {
     /// Reads what `Display` writes; `step:FACTOR` and `step@MILESTONES` leave the other as it is usually.
     fn from_str(text: &str) -> Result<Schedule> {
         let wrong = |why: &str| {
+            let end = if why.ends_with('?') { "" } else { "." };
             Error::option(
                 Field::SCHEDULE,
                 format!(
-                    " '{text}': {why}. Write constant, step, step:FACTOR@MILESTONES such as step:0.1@0.5,0.75 (shares of the steps) or step:0.1@30e,60e (epochs), cosine, or cosine:FLOOR such as cosine:0.01"
+                    " '{text}': {why}{end} Write constant, step, step:FACTOR@MILESTONES such as step:0.1@0.5,0.75 (shares of the steps) or step:0.1@30e,60e (epochs), cosine, or cosine:FLOOR such as cosine:0.01"
                 ),
             )
         };
@@ -146,7 +148,7 @@ impl FromStr for Schedule {
                 at: milestones.unwrap_or("0.6666666666666666").split(',').map(milestone).collect::<Result<_>>()?,
             }),
             ("constant" | "cosine", ..) => Err(wrong(&format!("{name} takes no such value"))),
-            _ => Err(wrong("there is no such schedule")),
+            (other, ..) => Err(wrong(&format!("there is no such schedule{}", hint(other, &["constant", "step", "cosine"])))),
         }
     }
 }

@@ -124,7 +124,6 @@ fn damaged_bundles_and_runs_are_refused() {
         lab.refuses(&["finetune", bundle, "--data", &shared().images, "--steps", "2", "--engine", engine, "-o", "new"], 1, parts);
     };
     train("nowhere", "tract", &["nowhere does not exist", "spgraph rewrite"]);
-    train(&shared().model, "tract", &["is no folder", "spgraph rewrite"]);
     train(&shared().images, "tract", &["no manifest.json", "spgraph rewrite"]);
     copy(&shared().bundle, "b");
     std::fs::remove_file(lab.path("b/eval.onnx")).unwrap();

@@ -155,8 +155,8 @@ fn values_get_the_right_name() {
         tip(&lab, &["rewrite", model, option, value, "-o", "b"], meant);
     }
     for (option, value, meant) in [
-        ("--schedule", "cos", "'cosine'"),
-        ("--schedule", "StepLR", "'step'"),
+        ("--schedule", "cos", "`cosine`"),
+        ("--schedule", "StepLR", "`step`"),
         ("--engine", "onnxruntime", "'ort'"),
         ("--device", "gpu", "'cuda'"),
     ] {
