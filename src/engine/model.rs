@@ -31,6 +31,11 @@ pub(super) struct Given {
     pub files: Vec<(String, Bytes)>,
 }
 
+/// What is wrong with a model's external data, with the model's name.
+pub(super) fn in_model(path: &Path) -> impl Fn(Error) -> Error {
+    move |error| Error::model(format!("{}: {error}", path.display()))
+}
+
 impl Given {
     /// The model as it was read.
     pub fn as_read(file: &ModelFile, bytes: Bytes) -> Result<Given> {

@@ -92,7 +92,9 @@ impl Configuration {
         let path = RunFolder::new(dir).configuration();
         // Older runs have none.
         let found = if path.is_file() { Configuration::read(&path)? } else { Configuration::default() };
-        Ok(Configuration { training: record.training, engine: record.engine_options, ..found })
+        // Contents are compared when that is asked for.
+        let execution = Execution { verify_data: false, ..found.execution };
+        Ok(Configuration { training: record.training, engine: record.engine_options, execution, ..found })
     }
 
     /// Takes the model or bundle at `path` instead of the one that is named.
@@ -207,13 +209,14 @@ impl Configuration {
 
     /// Every path in it.
     fn each_path(&mut self, mut change: impl FnMut(&mut PathBuf)) {
-        let Configuration { model, bundle, rewriting, training, engine, .. } = self;
+        let Configuration { model, bundle, rewriting, training, engine, execution, .. } = self;
         let validation = match &mut training.validation {
             Validation::Folder(folder) => Some(folder),
             _ => None,
         };
         let data = Some(&mut training.data).filter(|data| !data.as_os_str().is_empty());
-        let own = [model.as_mut(), bundle.as_mut(), data, training.test.as_mut(), validation, engine.ort_lib.as_mut()];
+        let cache = execution.cache.folder.as_mut();
+        let own = [model.as_mut(), bundle.as_mut(), data, training.test.as_mut(), validation, engine.ort_lib.as_mut(), cache];
         own.into_iter().flatten().chain(rewriting.files_mut()).for_each(|path| change(path));
     }
 }

@@ -26,6 +26,7 @@ pub fn export_deployed(subject: &Subject, which: RunState, asked: &Deployment, p
     let bundle = subject.bundle().ok_or_else(|| {
         Error::usage("this is an ONNX model already; give a run of `spgraph finetune` or a bundle of `spgraph rewrite`".to_string())
     })?;
+    subject.inputs().check_file(path)?;
     let state = subject.state(which)?;
     let mut model = bundle::tuned(bundle, &state)?;
     bundle::sign(&mut model, &provenance(subject, which)?)?;

@@ -13,7 +13,7 @@ use super::made_step;
 use super::metrics::{Metrics, Record, StepRecord};
 use super::options::FinetuneOptions;
 use super::progress::Progress;
-use super::run::{RunRecord, RunResult, Status};
+use super::run::{Notes, RunRecord, RunResult, Status};
 use super::scalars::Scalars;
 use super::setup::prepare;
 use super::step::TrainingStep;
@@ -22,7 +22,7 @@ use crate::bundle::{Bundle, Setting};
 use crate::data::{Batch, ImageDataset, Loader};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::storage::files::write_json;
+use crate::storage::files::write_sealed_json;
 use crate::storage::lock::Lock;
 use crate::storage::notices;
 use crate::storage::run_folder::RunFolder;
@@ -44,7 +44,7 @@ pub fn finetune(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &A
     let notes: Vec<String> = prepared.notes.iter().cloned().chain(notices::take()).collect();
     notes.iter().for_each(|note| progress.note(note));
     let mut trainer = Trainer::new(options, prepared, progress, stop)?;
-    let result = write_json(&trainer.folder.notes(), true, &notes).and_then(|()| trainer.run(progress, stop));
+    let result = write_sealed_json(&trainer.folder.notes(), true, &Notes { notes }).and_then(|()| trainer.run(progress, stop));
     progress.finish();
     if let Err(error) = &result {
         if let Some(note) = trainer.give_back() {

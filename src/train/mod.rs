@@ -68,7 +68,7 @@ pub use profile::{batch_size, profile, random_batch};
 pub use progress::{Outline, Progress, Silent};
 pub use range_test::{RangePoint, RangeTest};
 pub use readout::Scores;
-pub use run::{Best, BundleReference, Images as RunImages, Results, Run, RunRecord, RunResult, Status};
+pub use run::{Best, BundleReference, Images as RunImages, Notes, Results, Run, RunRecord, RunResult, Status};
 pub use scalars::Scalars;
 pub use schedule::{Milestone, Schedule, Span};
 pub use split_step::{Contribution, LocalMean, Reduce, SplitStep};

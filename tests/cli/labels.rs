@@ -135,7 +135,7 @@ fn names_come_from_the_model_s_metadata() {
     lab.run(&["export", "new", "-o", "new.onnx"]).ok();
     let exported = onnx::read(lab.path("new.onnx")).unwrap().proto;
     let keys: Vec<&str> = exported.metadata_props.iter().map(|p| p.key()).collect();
-    assert_eq!(keys, ["author", "spgraph.prediction", "spgraph.preprocessing"]);
+    assert_eq!(keys, ["author", "spgraph.prediction", "spgraph.preprocessing", "spgraph.provenance"]);
 }
 
 #[test]

@@ -40,7 +40,20 @@ fn a_model_and_a_folder_are_enough() {
     let run = lab.path("runs/net-photos");
     assert_eq!(
         names(&run),
-        ["bundle", "config.toml", "manifest.json", "metrics.jsonl", "optimizer.safetensors", "run.json", "state.safetensors", "tuned.onnx"]
+        [
+            "bundle",
+            "config.toml",
+            "events.out.tfevents.spgraph",
+            "manifest.json",
+            "metrics.csv",
+            "metrics.jsonl",
+            "notes.json",
+            "optimizer.safetensors",
+            "report.html",
+            "run.json",
+            "state.safetensors",
+            "tuned.onnx"
+        ]
     );
     assert_eq!(names(&lab.path("runs")), ["net-photos"], "nothing is left over");
     // The exported file is the run.

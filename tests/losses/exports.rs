@@ -7,6 +7,7 @@ use spgraph::bundle::{Bundle, Options};
 use spgraph::engine::EngineChoice;
 use spgraph::ir::{DType, Tensor};
 use spgraph::onnx::{self, pb, to_proto};
+use spgraph::storage::seal;
 use spgraph::train::{RunState, Subject, export_tuned};
 use std::path::Path;
 
@@ -96,10 +97,19 @@ fn a_network_exported_in_training_mode_comes_out_for_inference() {
 }
 
 /// Of a bundle whose template is not what was trained there is no export.
+/// As a bundle of an older version, whose files have no hashes: what is changed in it gets as far as the check of the export.
+fn without_hashes(dir: &Path) {
+    let path = dir.join("manifest.json");
+    let mut value = seal::from_json(&std::fs::read_to_string(&path).unwrap()).unwrap().value;
+    value.as_object_mut().unwrap().remove("files").unwrap();
+    std::fs::write(&path, value.to_string()).unwrap();
+}
+
 #[test]
 fn an_export_that_gives_something_else_is_refused() {
     let work = tempfile::tempdir().unwrap();
     let bundle = bundle(&net(17, Norm::Inference, None), work.path());
+    without_hashes(&bundle.dir);
     let whole = onnx::read(bundle.template()).unwrap().proto;
     let graph = |model: &mut pb::ModelProto| model.graph.take().unwrap();
     type Change = fn(&mut pb::GraphProto);
@@ -161,6 +171,7 @@ fn an_export_that_gives_something_else_is_refused() {
 fn a_runtime_that_cannot_load_the_file_is_named() {
     let work = tempfile::tempdir().unwrap();
     let bundle = bundle(&net(17, Norm::None, None), work.path());
+    without_hashes(&bundle.dir);
     let mut model = onnx::read(bundle.template()).unwrap().proto;
     // An operator that only ONNX Runtime has, which does nothing here.
     let graph = model.graph.as_mut().unwrap();

@@ -36,7 +36,6 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("spgraph report checked", "the page of a run, checked/report.html, again"),
             ("spgraph report birds --data test", "with what the run makes of other images"),
-            ("spgraph report results", "of a study: tables, figures, and results/report/report.html"),
         ],
     ),
     (
@@ -79,7 +78,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("cell", &[("spgraph plan study.toml --names | head -n 1 | xargs spgraph cell study.toml", "the first cell")]),
-    ("sweep", &[("spgraph sweep study.toml", "what is missing, as many at a time as there are cores")]),
+    (
+        "sweep",
+        &[
+            ("spgraph sweep study.toml", "what is missing, as many at a time as there are cores"),
+            ("spgraph report results", "its tables and figures, and results/report/report.html"),
+        ],
+    ),
     ("new", &[("spgraph new resnet20 --classes 10 -o fresh.onnx", "to try things with")]),
     ("synth", &[("spgraph synth --task source --per-class 2 -o drawn", "ten classes of drawn shapes")]),
     (

@@ -133,8 +133,10 @@ impl OrtEngine {
             None => None,
         };
         let (given, native) = match native {
-            Some((isa, Prepared { graph, in_place })) => (Given::of(emitted(&graph, &file)?, &file.external)?, Some((isa, in_place))),
-            None => (Given::as_read(&file, bytes)?, None),
+            Some((isa, Prepared { graph, in_place })) => {
+                (Given::of(emitted(&graph, &file)?, &file.external).map_err(in_model(model))?, Some((isa, in_place)))
+            }
+            None => (Given::as_read(&file, bytes).map_err(in_model(model))?, None),
         };
         drop(file);
         let commit = || {

@@ -1,6 +1,6 @@
 //! A model file in tract: read, and prepared for each shape of its inputs that is met.
 
-use super::super::model::{read_model, without_functions};
+use super::super::model::{in_model, read_model, without_functions};
 use super::super::signature::{PortDim, Signature, graph_of, one_paragraph};
 use super::strides::keep_strides;
 use super::values::datum_type;
@@ -55,8 +55,8 @@ impl Model {
         let external = file.external.clone();
         let mut proto = without_functions(file, PASSES)?;
         // It opens no file itself, so that it sees what was checked and nothing else.
-        onnx::inline_inner(&mut proto, &external)?;
-        onnx::inline_external(&mut proto, &external)?;
+        onnx::inline_inner(&mut proto, &external).map_err(in_model(path))?;
+        onnx::inline_external(&mut proto, &external).map_err(in_model(path))?;
         let graph = graph_of(&proto, path)?;
         check_outputs_exist(graph, path)?;
         let signature = Signature::from_graph(graph, path)?;

@@ -10,7 +10,8 @@ use crate::bundle::manifest::Manifest;
 use crate::error::{Error, Result};
 use crate::storage::files::write_whole;
 use crate::storage::run_folder::RunFolder;
-use crate::train::{Evaluation, RunRecord};
+use crate::storage::seal;
+use crate::train::{Evaluation, Notes, RunRecord};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ impl RunData {
             lines: text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
             evaluation: json(&folder.evaluation())?,
             evaluated: "the validation images, with the weights that are the best on them".into(),
-            notes: json(&folder.notes())?.unwrap_or_default(),
+            notes: json::<Notes>(&folder.notes())?.unwrap_or_default().notes,
             folder,
         })
     }
@@ -58,12 +59,12 @@ impl RunData {
 
 /// The value in a file, where there is one.
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("cannot read", path)(e)),
-    };
-    serde_json::from_str(&text).map(Some).map_err(|e| Error::model(format!("{} is damaged: {e}. Remove it", path.display())))
+    let damaged = |why: String| Error::model(format!("{} is damaged: {why}. Remove it", path.display()));
+    if !path.exists() {
+        return Ok(None);
+    }
+    let value = seal::read_json(path, "cannot read", damaged)?.value;
+    serde_json::from_value(value).map(Some).map_err(|e| damaged(e.to_string()))
 }
 
 /// The page of the run in `dir`. `other` is an evaluation to show in the place of the run's own, and what it is one of.

@@ -2,7 +2,7 @@
 
 use super::Trainer;
 use crate::error::{Error, Result};
-use crate::storage::files::write_json;
+use crate::storage::files::write_sealed_json;
 use crate::train::evaluate::evaluate;
 use crate::train::metrics::{Record, ValidationRecord};
 use crate::train::progress::Progress;
@@ -24,7 +24,7 @@ impl Trainer {
         let best = self.at.best.as_ref().is_none_or(|b| stopping.better((found.accuracy, found.loss), (b.accuracy, b.loss)));
         if best {
             self.save_model(self.folder.best(), &state)?;
-            write_json(&self.folder.evaluation(), true, &found)?;
+            write_sealed_json(&self.folder.evaluation(), true, &found)?;
             self.forget_replaced()?;
             self.at.best = Some(Best { step: self.at.step, accuracy: found.accuracy, loss: found.loss });
         }
