@@ -18,7 +18,7 @@ use self::environment::{environment, preload_cuda_libraries};
 use self::explain::explain;
 use self::stepper::OrtStepper;
 use self::values::{output, to_ort};
-use super::model::{Given, WRITTEN_OUT, emitted, read_bytes, read_model, understood, without_functions};
+use super::model::{Given, WRITTEN_OUT, emitted, in_model, read_bytes, read_model, understood, without_functions};
 use super::native::{self, Prepared};
 use super::options::{Device, EngineChoice, EngineOptions, description};
 use super::session::{Engine, EngineEntry, Opened, Session, Stepper};
