@@ -15,6 +15,7 @@ use spgraph::engine::{EngineChoice, EngineOptions};
 use spgraph::fisher::{self, BatchLayout, Estimate, EstimatePlan, Estimator, FisherOptions, Mode, Progress, Silent, fisher};
 use spgraph::import::Network;
 use spgraph::onnx;
+use spgraph::storage::seal;
 use spgraph::train::Existing;
 use spgraph::zoo::{self, Arch};
 use std::collections::HashMap;
@@ -391,6 +392,12 @@ fn damaged_files_are_refused() {
         let mut bytes = good.clone();
         let end = bytes.len() - 4;
         bytes[end..].copy_from_slice(&value.to_le_bytes());
+        assert!(reason(&bytes).contains("hash"));
+        // With a hash that fits.
+        let mark = br#"blake3\":\""#;
+        let at = bytes.windows(mark.len()).position(|w| w == mark).unwrap() + mark.len();
+        bytes[at..at + seal::DIGITS].copy_from_slice(&seal::ZEROS);
+        assert!(seal::set(&mut bytes, at));
         let message = reason(&bytes);
         assert!(message.contains(&format!("the first is {shown}")), "{message}");
     }

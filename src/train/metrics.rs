@@ -1,11 +1,6 @@
 //! `metrics.jsonl`: one line for each step, end of an epoch and validation.
 
-use super::record_files::RecordFiles;
-use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
 
 /// One training step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,54 +131,11 @@ pub enum Record {
 }
 
 impl Record {
-    fn step(&self) -> u64 {
+    pub(super) fn step(&self) -> u64 {
         match self {
             Record::Step(r) => r.step,
             Record::Validation(r) => r.step,
             Record::Epoch(r) => r.step,
         }
     }
-}
-
-/// The file, open for more lines.
-pub(super) struct Metrics {
-    path: PathBuf,
-    out: File,
-    /// The same for others to read.
-    beside: RecordFiles,
-}
-
-impl Metrics {
-    /// Opens the file; lines after step `done` go, for those steps are done again. Gives the lines that stay.
-    pub fn open(path: &Path, done: u64, validated: u64) -> Result<(Metrics, Vec<Record>)> {
-        let kept: Vec<Record> = match std::fs::read_to_string(path) {
-            // A process that was killed may have left half a line.
-            Ok(text) => text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => vec![],
-            Err(e) => return Err(Error::io("cannot read", path)(e)),
-        };
-        let stays = |r: &Record| r.step() <= if matches!(r, Record::Validation(_)) { validated } else { done };
-        let kept: Vec<Record> = kept.into_iter().filter(stays).collect();
-        let mut text = String::new();
-        for record in &kept {
-            text.push_str(&line(record)?);
-        }
-        crate::storage::files::write_whole(path, true, text.as_bytes())?;
-        let file = OpenOptions::new().append(true).open(path).map_err(Error::io("cannot write", path))?;
-        let beside = RecordFiles::open(crate::storage::files::parent(path), &kept)?;
-        Ok((Metrics { path: path.to_path_buf(), out: file, beside }, kept))
-    }
-
-    /// Adds a line, at once on disk.
-    pub fn push(&mut self, record: &Record) -> Result<()> {
-        let line = line(record)?;
-        self.out.write_all(line.as_bytes()).map_err(Error::io("cannot write", &self.path))?;
-        self.beside.push(record)
-    }
-}
-
-fn line(record: &Record) -> Result<String> {
-    let mut text = serde_json::to_string(record).map_err(|e| Error::training(format!("cannot write metrics: {e}")))?;
-    text.push('\n');
-    Ok(text)
 }

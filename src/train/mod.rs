@@ -26,6 +26,7 @@ mod length;
 mod made_step;
 pub mod measures;
 mod metrics;
+mod metrics_file;
 mod numbered;
 mod options;
 mod predict;
