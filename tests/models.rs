@@ -64,6 +64,8 @@ fn it_knows_its_task_and_learns_another() {
         make_bundle(&source(), &bundle, &options, false).unwrap();
         let mut options = FinetuneOptions::new(&bundle, &train, &run);
         options.training.length = Length::Steps(80);
+        // Eighty steps are too few to begin slowly.
+        options.training.warmup = Some(0);
         let result = finetune(&options, &mut Silent, &AtomicBool::new(false)).unwrap();
         let learnt = accuracy(&run, &test);
         // One in six by chance.

@@ -145,7 +145,8 @@ fn every_flipped_bit_is_noticed() {
             let commands: &[&[&str]] = match (folder, name.as_str()) {
                 ("run", "optimizer.safetensors") => &[&["finetune", "--resume", "-o", "run", "--steps", "+1"]],
                 ("run", "best.safetensors") => &[&["export", "run", "--state", "best", "-o", "x.onnx"]],
-                ("run", "state.safetensors" | "run.json" | "manifest.json") => &[&["export", "run", "-o", "x.onnx"]],
+                ("run", "state.safetensors") => &[&["export", "run", "--state", "final", "-o", "x.onnx"]],
+                ("run", "run.json" | "manifest.json") => &[&["export", "run", "-o", "x.onnx"]],
                 ("run", "evaluation.json" | "notes.json") => &[&["report", "run"]],
                 ("b", "step.onnx") => &[&["inspect", "b", "--memory"]],
                 ("b", "grad.onnx" | "apply.onnx") => &[&["inspect", &file]],

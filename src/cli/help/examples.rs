@@ -25,7 +25,8 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     (
         "finetune",
         &[
-            ("spgraph finetune birds.spgraph --data photos --epochs 2 -o birds", "train, into the new folder `birds`"),
+            ("spgraph finetune model.onnx --data photos --epochs 2", "from a model to a tuned one, into a new folder in `runs`"),
+            ("spgraph finetune birds.spgraph --data photos --epochs 2 -o birds", "train a bundle, into the new folder `birds`"),
             ("spgraph finetune birds.spgraph --data photos --epochs 2 --val-split 0.25 -o checked", "with a quarter held out"),
         ],
     ),
