@@ -19,7 +19,7 @@ impl Lab {
     fn new(soft_targets: bool, loss: Option<&str>) -> Lab {
         let lab = Lab { dir: tempfile::tempdir().unwrap() };
         let arch = "resnet20".parse().unwrap();
-        onnx::write(&lab.at("m.onnx"), &zoo::build(arch, 3, [3, 16, 16], 0).unwrap()).unwrap();
+        onnx::write(lab.at("m.onnx"), &zoo::build(arch, 3, [3, 16, 16], 0).unwrap()).unwrap();
         write(&SynthOptions { size: 16, ..SynthOptions::new("target-b".parse::<Task>().unwrap(), 7, 0) }, &lab.at("images")).unwrap();
         let options = Options {
             head: HeadOption::Classes(5),

@@ -130,7 +130,7 @@ impl Display {
 
     /// Means over the last steps, as many as fit beside the bar.
     fn figures(&self) -> String {
-        figures(&self.recent, self.bar.as_ref().map(|bar| room(bar)))
+        figures(&self.recent, self.bar.as_ref().map(room))
     }
 
     /// The line of an epoch that was not validated.

@@ -90,7 +90,7 @@ pub(super) fn parts(dir: &Path, classes: &[String]) -> Result<Option<Parts>> {
     }
     let shapes = called.iter().map(|e| Shape::of(&e.path)).collect::<Result<Vec<_>>>()?;
     let nested = shapes.iter().all(|s| s.folders && !s.images);
-    if !nested && !others.is_empty() || !nested && called.len() == 1 {
+    if !nested && (!others.is_empty() || called.len() == 1) {
         return Ok(None);
     }
     if !nested {

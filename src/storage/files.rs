@@ -191,7 +191,7 @@ pub fn write_json(path: &Path, force: bool, value: &impl Serialize) -> Result<()
     write_whole(path, force, text.as_bytes())
 }
 
-/// [`write_json`] with the file's own hash in it (see [`seal`](super::seal)).
+/// [`write_json`] with the file's own hash in it (see [`super::seal`]).
 pub fn write_sealed_json(path: &Path, force: bool, value: &impl Serialize) -> Result<()> {
     let text = seal::to_json(value).map_err(|why| Error::data(format!("cannot write {}: {why}", path.display())))?;
     write_whole(path, force, text.as_bytes())

@@ -208,7 +208,7 @@ impl Configuration {
     }
 
     /// Every path in it.
-    fn each_path(&mut self, mut change: impl FnMut(&mut PathBuf)) {
+    fn each_path(&mut self, change: impl FnMut(&mut PathBuf)) {
         let Configuration { model, bundle, rewriting, training, engine, execution, .. } = self;
         let validation = match &mut training.validation {
             Validation::Folder(folder) => Some(folder),
@@ -217,7 +217,7 @@ impl Configuration {
         let data = Some(&mut training.data).filter(|data| !data.as_os_str().is_empty());
         let cache = execution.cache.folder.as_mut();
         let own = [model.as_mut(), bundle.as_mut(), data, training.test.as_mut(), validation, engine.ort_lib.as_mut(), cache];
-        own.into_iter().flatten().chain(rewriting.files_mut()).for_each(|path| change(path));
+        own.into_iter().flatten().chain(rewriting.files_mut()).for_each(change);
     }
 }
 

@@ -11,9 +11,9 @@ pub struct Rise {
     pub noticed: u64,
     /// The step at which it was highest.
     pub step: u64,
-    /// The highest mean of [`WINDOW`] data losses in a row.
+    /// The highest mean of five data losses in a row.
     pub highest: f64,
-    /// What the run began with: the median of the first [`WINDOW`] data losses, or what a network that knows nothing has where that is more.
+    /// What the run began with: the median of the first five data losses, or what a network that knows nothing has where that is more.
     pub start: f64,
 }
 

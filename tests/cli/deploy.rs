@@ -76,7 +76,7 @@ fn what_is_not_asked_for_changes_nothing_and_where_it_comes_from_is_written() {
     assert_eq!(provenance["source_sha256"], source["sha256"]);
     // The opset stays.
     lab.run(&["export", &shared().run, "-o", "c.onnx", "--preprocess", "--softmax"]).ok();
-    let opset = |name: &str| onnx::open(&lab.path(name)).unwrap().proto.opset_import[0].version();
+    let opset = |name: &str| onnx::open(lab.path(name)).unwrap().proto.opset_import[0].version();
     assert_eq!(opset("a.onnx"), opset("c.onnx"));
     // Probabilities are read as such.
     lab.run(&["export", &shared().run, "-o", "p.onnx", "--softmax"]).ok();

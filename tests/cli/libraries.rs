@@ -67,7 +67,7 @@ fn nothing_in_the_current_folder_is_run() {
         command.env(name, &value);
         Outcome::of(command.output().unwrap()).ok();
     }
-    assert_eq!(names(&lab.path("touched")), [String::new(); 0]);
+    assert!(names(&lab.path("touched")).is_empty(), "{:?}", names(&lab.path("touched")));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn nothing_is_written_outside_and_nobody_is_called() {
             std::fs::remove_file(lab.path("trace")).unwrap();
         }
         for dir in ["home", "tmp"] {
-            assert_eq!(names(&lab.path(dir)), [String::new(); 0], "{args:?} left something in {dir}");
+            assert!(names(&lab.path(dir)).is_empty(), "{args:?} left something in {dir}");
         }
     }
     assert_eq!(names(lab.0.path()), ["b", "elsewhere", "home", "r", "tmp"]);

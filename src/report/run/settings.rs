@@ -10,7 +10,7 @@ pub fn decisions(run: &RunData) -> String {
     let (m, record) = (&run.manifest, &run.record);
     let mut table = HtmlTable::new("Choices", [("what", Align::Left), ("as it was", Align::Left)]);
     let penalty = serde_json::to_value(&m.penalty).unwrap_or_default();
-    let optimizer = serde_json::to_value(&m.optimizer).unwrap_or_default();
+    let optimizer = serde_json::to_value(m.optimizer).unwrap_or_default();
     let source = &m.source;
     table.row(["network", &format!("{}, opset {}, written by {}; SHA-256 {}", source.file, source.opset, source.producer, source.sha256)]);
     table.row(["penalty", &words(&penalty)]);
