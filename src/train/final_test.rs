@@ -4,6 +4,7 @@ use super::classifier::{Classifier, ClassifierOptions};
 use super::evaluate::{Evaluation, EvaluationOptions, evaluate_folder};
 use super::progress::Progress;
 use super::run::RunRecord;
+use super::targets;
 use super::tuned::{RunState, Subject};
 use crate::data::{ImageSet, KnownClasses, Part};
 use crate::engine;
@@ -22,8 +23,13 @@ pub(super) fn final_test(
     progress: &mut dyn Progress,
 ) -> Result<Option<Evaluation>> {
     let (Some(bundle), training) = (subject.bundle(), &record.training) else { return Ok(None) };
-    let known = KnownClasses { names: &bundle.manifest.classes, ..KnownClasses::default() };
+    let kind = Some(targets::kind(&bundle.manifest));
+    let known = KnownClasses { names: &bundle.manifest.classes, targets: kind, ..KnownClasses::default() };
     let images = ImageSet::open_for(&training.data, &known)?;
+    // Several classes or numbers for each image are trained on, and not evaluated.
+    if images.target_columns().is_some() {
+        return Ok(None);
+    }
     let test = match &training.test {
         Some(dir) => Some(images.beside(dir, Part::Test)?),
         None => images.other_part(&training.data, Part::Test)?,
