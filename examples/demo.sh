@@ -27,7 +27,7 @@ run() { # run PENALTY SEED SHOW: rewrite, fine-tune, evaluate; appends to result
     local penalty=$1 seed=$2 run=$out/$1-$2 do=$3
     $do rewrite "$model" --penalty "$penalty" --classes 6 --class-names-from "$out/train" --batch-norm frozen --batch 20 \
         --seed "$seed" -o "$run.spgraph" --force
-    $do finetune "$run.spgraph" --data "$out/train" --steps 600 --lr 0.003 --augment flip-crop:4 --seed "$seed" -o "$run" --force
+    $do finetune "$run.spgraph" --data "$out/train" --steps 600 --lr 0.003 --warmup 0 --augment flip-crop:4 --seed "$seed" -o "$run" --force
     if [ "$do" = show ]; then
         show eval "$run" --data "$out/test"
         show export "$run" -o "$run.onnx" --force
