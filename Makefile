@@ -8,7 +8,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: compare-bundles coverage eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
+.PHONY: deny sbom compare-bundles coverage eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ $(VENV)/.installed: tests/python/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make setup: $(PYTHON) must be Python 3.11 or newer; name another with PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' || { echo "make setup: $(PYTHON) has no venv module. Install it (Debian, Ubuntu: apt-get install python3-venv), or name another with PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 runtime: build ## Install the pinned ONNX Runtime library into spgraph's cache (does nothing when it is there)
@@ -129,6 +129,14 @@ coverage: build ## Compare networks of torchvision and timm with PyTorch; docs/n
 	@test "$(COVERAGE_PYTHON)" != .venv-coverage/bin/python || test -x $(COVERAGE_PYTHON) || { \
 		$(PYTHON) -m venv .venv-coverage && .venv-coverage/bin/python -m pip install --quiet --disable-pip-version-check -r tests/coverage/requirements.txt; }
 	$(COVERAGE_PYTHON) tests/coverage/run.py $(COVERAGE_ARGS)
+
+deny: ## Hold the dependencies to deny.toml with cargo-deny, known advisories included (needs the network; installs cargo-deny where it is missing)
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check
+
+sbom: setup ## Write the list of what spgraph is built from, target/sbom.cdx.json
+	@mkdir -p target
+	$(VENV)/bin/python tests/sbom.py target/sbom.cdx.json
 
 clean: ## Remove what was built, .venv too
 	rm -rf target $(VENV) .venv-plot
