@@ -43,8 +43,11 @@ fn every_licence_is_one_that_is_allowed() {
     let allowed: Vec<Licensee> =
         deny["licenses"]["allow"].as_array().unwrap().iter().map(|l| Licensee::parse(l.as_str().unwrap()).unwrap()).collect();
     let cargo = std::env::var("CARGO").unwrap_or("cargo".into());
-    let output =
-        Command::new(cargo).args(["metadata", "--format-version", "1", "--locked"]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();

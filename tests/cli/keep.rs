@@ -8,7 +8,12 @@ use std::process::{Child, Stdio};
 
 /// Starts a long run in `run` and waits until it has done so many steps.
 fn started(lab: &Lab, more: &[&str], steps: usize) -> Child {
-    let args = [&train("tract", "run", &["--steps", "400", "--log", "jsonl"])[..], more].concat();
+    started_for(lab, "400", more, steps)
+}
+
+/// A run of that length, which has done so many steps.
+fn started_for(lab: &Lab, length: &str, more: &[&str], steps: usize) -> Child {
+    let args = [&train("tract", "run", &["--steps", length, "--log", "jsonl"])[..], more].concat();
     let mut child = lab.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for line in lines.map_while(Result::ok).filter(|line| line.contains("\"kind\":\"step\"")).take(steps) {
@@ -178,7 +183,8 @@ fn every_flipped_bit_is_noticed() {
 fn sigterm_and_sighup_are_as_ctrl_c() {
     for number in [libc::SIGTERM, libc::SIGHUP] {
         let lab = Lab::new();
-        let child = started(&lab, &[], 3);
+        // Long enough that a busy machine does not see its end first.
+        let child = started_for(&lab, "50000", &[], 3);
         signal(&child, number);
         let outcome = Outcome::of(child.wait_with_output().unwrap());
         outcome.refused(143, &["stopped after step", "--resume"]);
