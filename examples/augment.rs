@@ -23,7 +23,7 @@ fn main() -> anyhow::Result<()> {
     let data = ImageDataset::new(images.clone(), recipe.clone(), augment.clone(), 0);
     let loader = Loader::new(Arc::new(data), LoaderOptions::training(images.len().min(16), 0))?;
     if let Some(batch) = loader.start(0, 0)?.next() {
-        grid::save(&grid::cells(&recipe, &batch?, &classes)?, 8, Path::new(picture))?;
+        std::fs::write(picture, grid::png(&grid::cells(&recipe, &batch?, &classes)?, 8)?)?;
         println!("{augment} in {picture}");
     }
 

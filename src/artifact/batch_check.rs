@@ -4,16 +4,17 @@
 //! that is right is seen here: two images together must give what each gives by itself. A network that can be read for one batch size only
 //! shows nothing of the batch in its shapes; there an image must give the same in another place among other images.
 
+use super::noise::noise;
 use crate::bundle::Meaning;
 use crate::emit::{self, Dialect};
 use crate::engine::{self, EngineOptions, Session};
 use crate::error::{Error, Result};
-use crate::ir::{DType, Tensor, TensorType};
+use crate::ir::{Tensor, TensorType};
 use crate::onnx;
 use crate::rewrite::Product;
 use crate::storage::temporaries::Scratch;
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 
 /// Norm-relative difference that float32 may make between two orders of summation.
 const TOLERANCE: f64 = 1e-3;
@@ -73,19 +74,13 @@ fn joined(images: &[Tensor], order: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_floats(images[0].dtype(), &shape, &values.concat()))
 }
 
-/// Standard normal noise, about what normalised images are; from 0 to 255 where the network takes pixels as they are.
+/// An image of noise.
 fn image(product: &Product, random: &mut ChaCha8Rng) -> Result<Tensor> {
     let graph = &product.evaluation.graph;
     let at = product.evaluation.inputs.iter().position(|m| *m == Meaning::Data);
     let ty: &TensorType = graph.ty(graph.inputs[at.ok_or_else(|| Error::internal("the network for evaluation takes no images"))?]);
     let shape: Vec<usize> = std::iter::once(1).chain(ty.shape.iter().skip(1).map(|d| d.known().unwrap_or(1))).collect();
-    let mut uniform = || (random.next_u32() as f64 + 0.5) / 4_294_967_296.0;
-    let values: Vec<f64> =
-        (0..shape.iter().product()).map(|_| (-2.0 * f64::ln(uniform())).sqrt() * (std::f64::consts::TAU * uniform()).cos()).collect();
-    let p = &product.manifest.preprocessing;
-    let raw = ty.dtype == DType::U8 || (p.scale == 255 && p.mean.iter().all(|&m| m == 0.0));
-    let values: Vec<f64> = if raw { values.iter().map(|v| (128.0 + 64.0 * v).round().clamp(0.0, 255.0)).collect() } else { values };
-    Ok(Tensor::from_floats(ty.dtype, &shape, &values))
+    Ok(noise(ty.dtype, &shape, &product.manifest.preprocessing, random))
 }
 
 /// The network's first output for these images, from the state at the start.

@@ -2,8 +2,10 @@
 
 mod batch_check;
 mod bundle;
+mod noise;
 
 pub use bundle::BundleArtifact;
+pub(crate) use noise::noise;
 
 use crate::bundle::Options;
 use crate::error::Result;

@@ -27,7 +27,7 @@ pub fn template(source: SourceModel, network: &Graph, names: &[&str], split: &[S
             }
         }
         for name in names {
-            if let Some(t) = tensor_slot(graph, name) {
+            if let Some(t) = onnx::tensor_slot(graph, name) {
                 *t = pb::TensorProto { name: t.name.clone(), dims: t.dims.clone(), data_type: t.data_type, ..Default::default() };
             }
         }
@@ -38,29 +38,6 @@ pub fn template(source: SourceModel, network: &Graph, names: &[&str], split: &[S
         model.metadata_props.push(pb::StringStringEntryProto { key: Some(SPLIT_KEY.into()), value: Some(text) });
     }
     Ok(model)
-}
-
-/// The place of the tensor of that name: an initializer, or the value of a Constant node, which may have written it as numbers.
-fn tensor_slot<'a>(graph: &'a mut pb::GraphProto, name: &str) -> Option<&'a mut pb::TensorProto> {
-    if let Some(i) = graph.initializer.iter().position(|t| t.name() == name) {
-        return graph.initializer.get_mut(i);
-    }
-    let constant = graph.node.iter_mut().find(|n| n.op_type() == "Constant" && n.output.iter().any(|o| o == name))?;
-    for a in &mut constant.attribute {
-        let (dims, numbers) = match a.name() {
-            "value_float" => (vec![], vec![a.f()]),
-            "value_floats" => (vec![a.floats.len() as i64], std::mem::take(&mut a.floats)),
-            _ => continue,
-        };
-        let value = pb::TensorProto { dims, data_type: Some(crate::ir::DType::F32.onnx()), float_data: numbers, ..Default::default() };
-        *a = pb::AttributeProto {
-            name: Some("value".into()),
-            r#type: Some(pb::attribute_proto::AttributeType::Tensor as i32),
-            t: Some(value),
-            ..Default::default()
-        };
-    }
-    constant.attribute.iter_mut().find(|a| a.name() == "value")?.t.as_mut()
 }
 
 /// The inference model with `state` (in the manifest's order), with the manifest's classes and preprocessing in its metadata.
@@ -78,7 +55,7 @@ pub fn tuned(bundle: &Bundle, state: &[Tensor]) -> Result<pb::ModelProto> {
         if split.iter().any(|s| s.name == **name) {
             continue;
         }
-        let slot = tensor_slot(&mut graph, name)
+        let slot = onnx::tensor_slot(&mut graph, name)
             .ok_or_else(|| Error::model(format!("template.onnx has no place for `{name}`: run `spgraph rewrite` again")))?;
         let kept = slot.name.clone();
         *slot = to_proto(kept.clone().unwrap_or_default(), &half::narrowed(tensor, slot.data_type(), name)?);

@@ -25,4 +25,4 @@ pub use open::{Bundle, start_name, start_state};
 pub use options::{ByPattern, HeadOption, Options, Penalize, PenaltyOption, PenaltyStep};
 pub use prediction::PredictionPort;
 pub use preprocessing::{ChannelOrder, Images, Layout, MAX_SIDE, Prepared, Preprocessing};
-pub use rewriting::{InputFile, Rewriting, hash};
+pub use rewriting::{InputFile, Rewriting};

@@ -120,7 +120,7 @@ pub fn start_name(name: &str) -> String {
 /// The state at the start, in the manifest's order: the constants that `init.onnx` gives on, and zeros for what it makes.
 pub fn start_state(bundle: &Bundle) -> Result<Vec<Tensor>> {
     let needed = bundle.manifest.state.iter().map(|s| s.shape.iter().product::<usize>() as u64 * s.dtype.size() as u64).sum::<u64>();
-    if let Some(memory) = machine::memory().filter(|&memory| needed > memory) {
+    if let Some(memory) = machine::memory_limit().filter(|&memory| needed > memory) {
         let (shown, gib) = (bundle.dir.display(), |bytes: u64| bytes as f64 / (1u64 << 30) as f64);
         return Err(Error::model(format!(
             "by its manifest.json the state of {shown} takes {:.1} GiB, and this machine has {:.1}",

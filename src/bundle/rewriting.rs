@@ -2,10 +2,8 @@
 
 use super::options::Options;
 use crate::error::{Error, Result};
-use crate::storage::regular;
+use crate::storage::sha256;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The options of a rewriting and what it read besides the model.
@@ -30,7 +28,7 @@ pub struct InputFile {
 impl Rewriting {
     /// Records the options, with the hashes of the files that they name.
     pub fn of(options: &Options) -> Result<Rewriting> {
-        let file = |path: &Path| Ok(InputFile { path: path.to_path_buf(), sha256: hash(path)? });
+        let file = |path: &Path| Ok(InputFile { path: path.to_path_buf(), sha256: sha256::of_file(path)? });
         Ok(Rewriting { options: options.clone(), files: options.files().map(file).collect::<Result<_>>()? })
     }
 
@@ -38,7 +36,7 @@ impl Rewriting {
     pub fn check(&self, model: &Path, sha256: &str) -> Result<()> {
         let source = InputFile { path: model.to_path_buf(), sha256: sha256.into() };
         for InputFile { path, sha256 } in std::iter::once(&source).chain(&self.files) {
-            let found = hash(path)?;
+            let found = sha256::of_file(path)?;
             if found != *sha256 {
                 let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_string();
                 return Err(Error::model(format!(
@@ -51,19 +49,4 @@ impl Rewriting {
         }
         Ok(())
     }
-}
-
-/// SHA-256 of a file, in hexadecimal.
-pub fn hash(path: &Path) -> Result<String> {
-    let failed = |e| Error::io("cannot read", path)(e);
-    let (mut file, _) = regular::open(path).map_err(failed)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => break,
-            n => hash.update(&buffer[..n]),
-        }
-    }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }

@@ -5,13 +5,12 @@ use super::subject_args::{SubjectArgs, warn_if_assumed};
 use super::workers::Workers;
 use super::{interrupt, output, progress};
 use spgraph::bundle::manifest::Preprocessing;
-use spgraph::data::{Augment, ImageSet, KnownClasses, Recipe, Survey, contact_sheet, survey};
+use spgraph::data::{Augment, ImageSet, KnownClasses, Recipe, Survey, contact_sheet, grid, survey};
 use spgraph::engine::{self, EngineOptions};
 use spgraph::error::Error;
 use spgraph::report::{Align, Table};
 use spgraph::storage::files::OutputFile;
 use spgraph::train::{Classifier, Subject};
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 /// Look at images before training: counts, sizes, unreadable and duplicate files, what would be assumed
@@ -84,10 +83,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 fn write_sheet(images: &ImageSet, recipe: &Recipe, args: &Args, mut out: OutputFile, path: &Path) -> anyhow::Result<()> {
     let augment = args.augment.clone().unwrap_or(Augment::NONE);
-    let sheet = contact_sheet(images, recipe, &augment, args.seed, (8, 8))?;
-    let mut bytes = Cursor::new(vec![]);
-    sheet.write_to(&mut bytes, image::ImageFormat::Png)?;
-    std::io::Write::write_all(&mut out, bytes.get_ref()).map_err(Error::io("cannot write", path))?;
+    let columns = if augment.is_none() { 1 } else { 8 };
+    let picture = grid::png(&contact_sheet(images, recipe, &augment, args.seed, (8, columns))?, columns)?;
+    std::io::Write::write_all(&mut out, &picture).map_err(Error::io("cannot write", path))?;
     out.commit()?;
     if args.json { Ok(()) } else { output::print_written(path) }
 }

@@ -1,6 +1,7 @@
 //! Files of named arrays: `.npz` of NumPy, and safetensors. Nothing in them is ever executed: arrays of Python objects are refused.
 
 use crate::error::{Error, Result};
+use crate::storage::machine;
 use npyz::npz::NpzArchive;
 use npyz::{DType, NpyHeader, Order, TypeChar};
 use safetensors::{Dtype, SafeTensors};
@@ -222,7 +223,7 @@ fn last_axis_first(content: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
 
 /// Arrays are held in memory, and files may claim any size.
 fn check_room(path: &Path, bytes: u64) -> Result<()> {
-    match super::memory::available() {
+    match machine::memory_available() {
         Some(free) if bytes > free / 2 => Err(cannot_read(
             path,
             &format!(

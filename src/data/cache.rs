@@ -5,8 +5,8 @@
 //! does not fit is decoded again. When nothing can be written any more, the work goes on without.
 
 use super::image_set::ImageSet;
-use super::memory::available;
 use crate::error::{Error, Result};
+use crate::storage::machine::memory_available;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -43,7 +43,7 @@ impl Default for CacheOptions {
 
 impl CacheOptions {
     fn memory_bytes(&self) -> u64 {
-        self.memory.unwrap_or_else(|| available().map_or(OTHERWISE, |free| free / SHARE))
+        self.memory.unwrap_or_else(|| memory_available().map_or(OTHERWISE, |free| free / SHARE))
     }
 }
 

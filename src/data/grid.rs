@@ -8,7 +8,6 @@ use crate::ir::Tensor;
 use font8x8::UnicodeFonts;
 use image::{Rgb, RgbImage, imageops};
 use ndarray::ArrayView4;
-use std::path::Path;
 
 /// Pixels along the side of a letter.
 const LETTER: u32 = 8;
@@ -129,16 +128,16 @@ fn write(image: &mut RgbImage, text: &str, left: u32, top: u32) {
     }
 }
 
-/// Writes a grid as PNG. Fails where the file cannot be written.
-pub fn save(cells: &[Cell], columns: usize, path: &Path) -> Result<()> {
+/// A grid as the bytes of a PNG. Fails where there is no image.
+pub fn png(cells: &[Cell], columns: usize) -> Result<Vec<u8>> {
     if cells.is_empty() {
         return Err(Error::data("there is no image to show"));
     }
     let mut bytes = std::io::Cursor::new(vec![]);
     picture(cells, columns)
         .write_to(&mut bytes, image::ImageFormat::Png)
-        .map_err(|e| Error::data(format!("cannot draw {}: {e}", path.display())))?;
-    crate::storage::files::write_whole(path, true, bytes.get_ref())
+        .map_err(|e| Error::data(format!("cannot draw the images: {e}")))?;
+    Ok(bytes.into_inner())
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ mod image_set;
 mod labels;
 mod listing;
 mod loader;
-mod memory;
 mod opening;
 mod parts;
 mod pixels;

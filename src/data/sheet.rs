@@ -1,43 +1,38 @@
-//! A picture of what a network sees.
+//! Some images of a set as a network sees them.
 
-use super::augment::{Augment, Moment};
-use super::dataset::{Dataset, ImageDataset};
+use super::augment::Augment;
+use super::dataset::ImageDataset;
+use super::grid::{Cell, cells};
 use super::image_set::ImageSet;
+use super::loader::{Last, Loader, LoaderOptions};
 use super::preprocess::Recipe;
 use crate::error::{Error, Result};
-use image::{Rgb, RgbImage, imageops};
-use ndarray::Array3;
+use std::sync::Arc;
 
-/// Space between pictures, in pixels.
-const GAP: u32 = 2;
-
-/// Some of the images, one a row, evenly over all of them: first as in evaluation, then as the network sees them in the first epochs of a run with
-/// that seed. Fails for inputs that are no images, and for an image that cannot be read.
+/// `rows` of the images, evenly over all of them: each first as in evaluation, then, where anything is changed, as in the first epochs of a run;
+/// `columns` cells a row. Mixed images are mixed with each other. Fails for inputs that are no images, and for an image that cannot be read.
 pub fn contact_sheet(
     images: &ImageSet,
     recipe: &Recipe,
     augment: &Augment,
     seed: u64,
     (rows, columns): (usize, usize),
-) -> Result<RgbImage> {
+) -> Result<Vec<Cell>> {
     if images.is_ready() {
         return Err(Error::data(format!("{} holds floats, which are no images that could be shown", images.root().display())));
     }
     let rows = rows.clamp(1, images.len().max(1));
-    let columns = if augment.is_none() { 1 } else { columns.max(2) };
     let picked: Vec<usize> = (0..rows).map(|row| row * images.len() / rows).collect();
-    let plain = ImageDataset::new(images.clone(), recipe.clone(), Augment::NONE, 0);
-    let changed = ImageDataset::new(images.clone(), recipe.clone(), augment.clone(), 0);
-    let [_, height, width] = recipe.shape();
-    let place = |number: usize, size: usize| number as u32 * (size as u32 + GAP) + GAP;
-    let mut sheet = RgbImage::from_pixel(place(columns, width), place(rows, height), Rgb([128; 3]));
-    for (row, &index) in picked.iter().enumerate() {
-        for column in 0..columns {
-            let mut values = Array3::zeros(recipe.shape());
-            let moment = Moment { seed, epoch: column.saturating_sub(1) as u64 };
-            if column == 0 { &plain } else { &changed }.image(index, moment, values.view_mut())?;
-            imageops::replace(&mut sheet, &recipe.picture(values.view())?, place(column, width).into(), place(row, height).into());
-        }
+    let picked = images.subset(&picked)?;
+    let options = LoaderOptions { shuffle: false, last: Last::Short, ..LoaderOptions::training(rows, seed) };
+    let batches = |augment: &Augment, epochs: u64| -> Result<Vec<Vec<Cell>>> {
+        let loader = Loader::new(Arc::new(ImageDataset::new(picked.clone(), recipe.clone(), augment.clone(), 0)), options.clone())?;
+        loader.stream(0, 0, Some(epochs))?.map(|batch| cells(recipe, &batch?, picked.classes())).collect()
+    };
+    let changed = if augment.is_none() { 0 } else { columns.max(2) as u64 - 1 };
+    let mut seen = batches(&Augment::NONE, 1)?;
+    if changed > 0 {
+        seen.extend(batches(augment, changed)?);
     }
-    Ok(sheet)
+    Ok((0..rows).flat_map(|row| seen.iter().filter_map(move |column| column.get(row).cloned())).collect())
 }

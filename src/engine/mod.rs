@@ -12,7 +12,7 @@ mod session;
 mod signature;
 mod tract;
 
-pub use self::machine::{Machine, memory_available};
+pub use self::machine::Machine;
 pub use self::options::{Device, EngineChoice, EngineOptions, Kernels};
 pub use self::ort::{Candidate, Origin, OrtEngine, Owner, cache_dir, discover, install};
 pub use self::runtime_graph::{RuntimeGraph, runtime_graph};

@@ -3,8 +3,8 @@
 use super::method::Method;
 use super::study::{FisherPlan, Pair, Source, Study, Target, Variant};
 use crate::error::{Error, Result};
+use crate::storage::sha256;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// What a cell is for.
@@ -134,7 +134,7 @@ impl<'a> Request<'a> {
     /// The file with its result: the name, and a mark that changes with everything that decides the result.
     pub fn file(&self) -> String {
         let text = serde_json::to_string(self).unwrap_or_default();
-        let mark: String = Sha256::digest(text.as_bytes()).iter().take(4).map(|b| format!("{b:02x}")).collect();
+        let mark = sha256::mark(&text, 4);
         format!("{}.{mark}.json", self.cell.name())
     }
 

@@ -8,6 +8,7 @@ use super::study::{Images, Target};
 use crate::data::ImageFolder;
 use crate::data::synth::{SynthOptions, write};
 use crate::error::{Error, Result};
+use crate::storage::sha256;
 use crate::storage::temporaries::Scratch;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -113,7 +114,7 @@ impl ImageFolders<'_> {
 
     /// A folder with some of the images of `whole`, as links where the file system has them.
     fn linked(&self, whole: &Path, name: &str, choose: &Choice) -> Result<PathBuf> {
-        let mark: String = Sha256::digest(whole.to_string_lossy().as_bytes()).iter().take(3).map(|b| format!("{b:02x}")).collect();
+        let mark = sha256::mark(&whole.to_string_lossy(), 3);
         let stem = whole.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let dir = self.place.join(format!("{stem}-{mark}")).join(name);
         made_once(&dir, |dir| link_chosen(whole, dir, choose))?;

@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::fisher::{self, FisherOptions};
 use crate::import::BatchSize;
 use crate::storage::files::write_json;
+use crate::storage::sha256;
 use crate::train::{Classifier, ClassifierOptions, EvaluationOptions, evaluate_folder};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -33,7 +33,7 @@ pub struct Workspace<'a> {
 
 /// A short mark of what something is made of.
 pub(super) fn mark(of: &str) -> String {
-    Sha256::digest(of.as_bytes()).iter().take(6).map(|b| format!("{b:02x}")).collect()
+    sha256::mark(of, 6)
 }
 
 impl Workspace<'_> {

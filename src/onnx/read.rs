@@ -6,7 +6,7 @@ use super::order::put_in_order;
 use super::{pb, sniff, tensor, whole};
 use crate::error::{Error, Result};
 use crate::ir;
-use crate::storage::{files, listed, regular};
+use crate::storage::{files, listed, regular, sha256};
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -155,7 +155,7 @@ fn read_hashed(file: &mut File, length: u64) -> std::io::Result<(Bytes, String)>
         drop(send);
         hasher.join().map_err(|_| std::io::Error::other("hashing failed"))
     })?;
-    Ok((data.into(), digest.iter().map(|b| format!("{b:02x}")).collect()))
+    Ok((data.into(), sha256::hexadecimal(&digest)))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::{Imported, Network, Parameter, start_of};
 use crate::ir::{DType, Dim, Graph, Node, Tensor, TensorType, ValueId};
-use crate::onnx::{SourceModel, pb, to_proto};
+use crate::onnx::{self, SourceModel, pb, to_proto};
 use crate::operator::{Meaning, ParameterKind};
 use rand::{RngExt, SeedableRng};
 
@@ -163,20 +163,14 @@ pub fn spliced(
 /// Overwrites the initializer, or the Constant node's value, of that name.
 pub(super) fn store(source: &mut SourceModel, name: &str, tensor: &Tensor) -> bool {
     let Some(graph) = source.proto.graph.as_mut() else { return false };
-    if let Some(slot) = graph.initializer.iter_mut().find(|t| t.name() == name) {
-        *slot = to_proto(name, &as_there(slot, tensor));
-        // Up to IR version 3 the initializer is also declared as an input, with its old shape.
-        for input in graph.input.iter_mut().filter(|i| i.name() == name) {
-            *input = crate::emit::value_info(
-                name,
-                &TensorType { dtype: DType::from_onnx(slot.data_type()).unwrap_or(tensor.dtype()), ..tensor.ty() },
-            );
-        }
-        return true;
+    let Some(slot) = onnx::tensor_slot(graph, name) else { return false };
+    let dtype = DType::from_onnx(slot.data_type()).unwrap_or(tensor.dtype());
+    *slot = to_proto(&slot.name().to_string(), &as_there(slot, tensor));
+    // Up to IR version 3 an initializer is also declared as an input, with its old shape.
+    for input in graph.input.iter_mut().filter(|i| i.name() == name) {
+        *input = crate::emit::value_info(name, &TensorType { dtype, ..tensor.ty() });
     }
-    let constant = graph.node.iter_mut().find(|n| n.op_type() == "Constant" && n.output.iter().any(|o| o == name));
-    let value = constant.and_then(|n| n.attribute.iter_mut().find(|a| a.name() == "value"));
-    value.map(|a| a.t = Some(to_proto("", &a.t.as_ref().map_or_else(|| tensor.clone(), |slot| as_there(slot, tensor))))).is_some()
+    true
 }
 
 /// The tensor in the half precision of the place where it goes.

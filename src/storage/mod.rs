@@ -15,6 +15,7 @@ pub mod pending_outputs;
 pub mod regular;
 pub mod run_folder;
 pub mod seal;
+pub mod sha256;
 pub mod temporaries;
 pub mod tensor_file;
 pub mod toml_file;

@@ -4,12 +4,13 @@
 use super::options::{FinetuneOptions, Training, Validation};
 use super::run::{RunRecord, fingerprint};
 use crate::bundle::manifest::{BatchNormMode, Manifest};
-use crate::bundle::{Bundle, HeadOption, Images, Options, Setting, hash};
+use crate::bundle::{Bundle, HeadOption, Images, Options, Setting};
 use crate::data::CacheOptions;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::storage::files::{parent, write_whole};
 use crate::storage::run_folder::RunFolder;
+use crate::storage::sha256;
 use crate::storage::toml_file;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -128,7 +129,7 @@ impl Configuration {
             )));
         }
         if let Some(asked) = asked {
-            let found = hash(model)?;
+            let found = sha256::of_file(model)?;
             if found != asked {
                 return Err(Error::model(format!(
                     "{shown} is not the model that the configuration was made for: its SHA-256 is {}…, not {}…. Give the path of that model, or take \

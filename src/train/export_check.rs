@@ -3,6 +3,7 @@
 //! The run's network (`eval.onnx` with the run's state) is computed once, by the runtime that evaluation takes; the exported file by every runtime
 //! that is there, loaded as anyone would load it, at the same time. Both see the same images: standard normal noise, about what normalised images are.
 
+use crate::artifact::noise;
 use crate::bundle::Bundle;
 use crate::engine::{self, EngineChoice, EngineEntry, EngineOptions, GraphPort, Kernels, PortDim};
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::ir::{DType, Tensor};
 use crate::onnx::{self, half, pb};
 use crate::storage::temporaries::Scratch;
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 use std::path::Path;
 
 /// Norm-relative difference that the orders of summation of two runtimes may make in float32, from the first layer to the last: some thousand
@@ -130,21 +131,14 @@ fn batch(network: &pb::GraphProto, exported: &pb::GraphProto) -> Result<Counts> 
     })
 }
 
-/// Standard normal noise; of a network that takes bytes any bytes.
+/// Images of noise.
 fn images(bundle: &Bundle, count: usize, dtype: DType) -> Result<Tensor> {
     let port = &bundle.manifest.data.input;
     let sizes = port.shape.iter().skip(1).map(|&d| usize::try_from(d));
     let sizes =
         sizes.collect::<std::result::Result<Vec<_>, _>>().map_err(|_| Error::model("the images of the bundle have no fixed size"))?;
     let shape = [vec![count], sizes].concat();
-    let mut random = ChaCha8Rng::seed_from_u64(0);
-    let mut uniform = || (random.next_u32() as f64 + 0.5) / 4_294_967_296.0;
-    let mut value = || match port.dtype.is_float() {
-        true => (-2.0 * f64::ln(uniform())).sqrt() * (std::f64::consts::TAU * uniform()).cos(),
-        false => (uniform() * 256.0).floor(),
-    };
-    let values: Vec<f64> = (0..shape.iter().product()).map(|_| value()).collect();
-    let images = Tensor::from_floats(DType::F64, &shape, &values);
+    let images = noise(port.dtype, &shape, &bundle.manifest.preprocessing, &mut ChaCha8Rng::seed_from_u64(0)).cast(DType::F64)?;
     // What a coarser type cannot hold neither of the two sees.
     Ok(if dtype.is_float() && port.dtype.is_float() { images.cast(dtype)?.cast(DType::F64)? } else { images })
 }

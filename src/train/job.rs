@@ -14,12 +14,13 @@ use super::progress::Progress;
 use super::run::{Run, RunRecord, RunResult};
 use super::tuned::{RunState, Subject, export_tuned};
 use crate::artifact::make_bundle;
-use crate::bundle::{HeadOption, hash};
+use crate::bundle::HeadOption;
 use crate::data::{ImageSet, KnownClasses, Part};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::storage::folders::OutputDir;
 use crate::storage::run_folder::RunFolder;
+use crate::storage::sha256;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -115,7 +116,7 @@ fn resume(job: &Job, configuration: Configuration, check: Check, progress: &mut 
     let run = Run::open(&dir)?;
     if let Some(model) = &configuration.model
         && configuration.model != before.model
-        && hash(model)? != run.bundle.manifest.source.sha256
+        && sha256::of_file(model)? != run.bundle.manifest.source.sha256
     {
         let (shown, model) = (dir.display(), model.display());
         return Err(Error::usage(format!(

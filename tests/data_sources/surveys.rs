@@ -79,9 +79,14 @@ fn what_the_network_sees_has_the_images_colours() {
         let preprocessing = Preprocessing { resize: 8, channels, ..Preprocessing::default() };
         let recipe = Recipe::new(&preprocessing, &[1, 3, 8, 8]).unwrap();
         let plain = contact_sheet(&set, &recipe, &Augment::NONE, 0, (8, 8)).unwrap();
-        assert_eq!(plain.dimensions(), (12, 22), "two images, one below the other");
-        assert_eq!((plain.get_pixel(5, 5).0, plain.get_pixel(5, 15).0), ([250, 10, 30], [20, 200, 90]));
+        let colours: Vec<[u8; 3]> = plain.iter().map(|cell| cell.image.get_pixel(5, 5).0).collect();
+        assert_eq!((colours, plain[0].label.as_str()), (vec![[250, 10, 30], [20, 200, 90]], "a"));
         let changed = contact_sheet(&set, &recipe, &"flip-crop:2".parse().unwrap(), 0, (1, 4)).unwrap();
-        assert_eq!((changed.dimensions(), changed.get_pixel(35, 5).0), ((42, 12), [250, 10, 30]));
+        assert_eq!((changed.len(), changed[3].image.get_pixel(5, 5).0), (4, [250, 10, 30]));
+        // Mixed with each other, after the plain one of each row.
+        let mixed = contact_sheet(&set, &recipe, &"mixup:1".parse().unwrap(), 0, (2, 3)).unwrap();
+        let [r, g, b] = mixed[1].image.get_pixel(4, 4).0;
+        assert!((20..=250).contains(&r) && (10..=200).contains(&g) && (30..=90).contains(&b), "{r} {g} {b}");
+        assert_eq!((mixed.len(), mixed[3].image.get_pixel(5, 5).0), (6, [20, 200, 90]));
     }
 }

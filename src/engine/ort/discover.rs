@@ -9,6 +9,7 @@ use super::probe::probe;
 use super::python::package_folders;
 use crate::error::{Error, Result};
 use crate::field::Field;
+use crate::storage::sha256;
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -232,9 +233,9 @@ fn refusal(candidate: &mut Candidate, options: &EngineOptions) -> Option<String>
     if let Err(reason) = library::check_format(&candidate.path) {
         return Some(reason);
     }
-    let hash = match library::sha256(&candidate.path) {
+    let hash = match sha256::of_file(&candidate.path) {
         Ok(hash) => hash,
-        Err(e) => return Some(format!("it cannot be read: {e}")),
+        Err(e) => return Some(e.to_string()),
     };
     let pinned = library::pinned_version(&hash);
     candidate.pinned = pinned.is_some();

@@ -3,7 +3,8 @@
 use super::super::signature::one_paragraph;
 use crate::error::{Error, Result};
 use crate::field::Field;
-use sha2::{Digest, Sha256};
+use crate::storage::sha256;
+use crate::storage::temporaries::Scratch;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -57,10 +58,7 @@ pub fn install(python: &str) -> Result<PathBuf> {
     let parent = target_dir.parent().unwrap_or(&target_dir);
     std::fs::create_dir_all(parent).map_err(Error::io("cannot create the cache folder", parent))?;
     // Beside the target, so that the last step is a rename within one file system.
-    let work = tempfile::Builder::new()
-        .prefix(".install-")
-        .tempdir_in(parent)
-        .map_err(Error::io("cannot create a temporary folder in", parent))?;
+    let work = Scratch::within(parent)?;
 
     let wheel = download(python, platform, work.path())?;
     check_hash(&wheel, hash)?;
@@ -107,8 +105,7 @@ fn download(python: &str, platform: &str, dir: &Path) -> Result<PathBuf> {
 }
 
 fn check_hash(wheel: &Path, wanted: &str) -> Result<()> {
-    let bytes = std::fs::read(wheel).map_err(Error::io("cannot read", wheel))?;
-    let found: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    let found = sha256::of_file(wheel)?;
     if found == wanted {
         return Ok(());
     }

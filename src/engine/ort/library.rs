@@ -6,10 +6,8 @@ use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, ReadCache};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 /// SHA-256 of ONNX Runtime's library in the releases that spgraph was tested with, and their version.
@@ -21,20 +19,6 @@ const PINNED: [(&str, &str); 2] = [
 /// The version of a library with that hash, where it is one of the pinned ones.
 pub(super) fn pinned_version(sha256: &str) -> Option<&'static str> {
     PINNED.iter().find(|(hash, _)| *hash == sha256).map(|(_, version)| *version)
-}
-
-/// SHA-256 of the file, in hexadecimal.
-pub(super) fn sha256(path: &Path) -> io::Result<String> {
-    let (mut file, mut hash, mut part) = (File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut part) {
-            Ok(0) => break,
-            Ok(n) => hash.update(part.get(..n).unwrap_or_default()),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// Whose a file is.
