@@ -198,6 +198,10 @@ pub struct State {
     /// Where gradients are clipped: the value in `step.onnx` with the squared norm of its gradient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_square: Option<String>,
+    /// Trained parameters: the value in `step.onnx` that the optimizer takes for the gradient, of loss and penalty and clipped; none in bundles of older
+    /// versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_gradient: Option<String>,
 }
 
 fn one() -> f64 {

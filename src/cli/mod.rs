@@ -4,6 +4,7 @@
 mod channel_attention;
 mod choice;
 mod common_args;
+mod convert;
 mod data;
 mod doctor;
 mod drift;
@@ -62,6 +63,7 @@ enum Command {
     Inspect(inspect::Args),
     Data(Box<data::Args>),
     Rewrite(Box<rewrite::Args>),
+    Convert(convert::Args),
     Finetune(Box<finetune::Args>),
     Eval(Box<eval::Args>),
     Predict(Box<predict::Args>),
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Data(args) => data::run(*args),
         Command::Rewrite(args) => rewrite::run(*args),
+        Command::Convert(args) => convert::run(args),
         Command::Finetune(args) => finetune::run(*args),
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),

@@ -1,10 +1,11 @@
-//! `spgraph rewrite`: a model becomes a bundle of training graphs.
+//! `spgraph rewrite`: a model becomes a bundle of training graphs, or another artifact.
 
+use super::choice::artifacts;
 use super::common_args::{CommonArgs, RateArg};
 use super::flags::with_flags;
 use super::rewriting::RewritingArgs;
 use super::{output, rewrite_text};
-use spgraph::artifact::make_bundle;
+use spgraph::artifact::{Artifact, make};
 use spgraph::bundle::manifest::Manifest;
 use spgraph::bundle::{HeadOption, Options};
 use spgraph::data::{ImageFolder, KnownClasses};
@@ -17,7 +18,10 @@ use std::path::PathBuf;
 pub struct Args {
     /// The pretrained model
     model: PathBuf,
-    /// Folder for the bundle [default: the model's name with `.spgraph`]
+    /// What to make of it: docs/artifacts.md says whom each is for
+    #[arg(long, value_name = "KIND", default_value = "bundle", value_parser = artifacts(), help_heading = "Training graphs")]
+    artifact: &'static dyn Artifact,
+    /// Folder for the bundle [default: the model's name with `.spgraph`]; artifacts that are one model also take a name with `.onnx`
     #[arg(short = 'o', long = "out", value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Replace the bundle that is there
@@ -43,7 +47,7 @@ fn destination(args: &Args) -> Result<PathBuf, Error> {
     let beside = || {
         args.model.file_stem().map(|stem| {
             let mut name = stem.to_os_string();
-            name.push(".spgraph");
+            name.push(if args.artifact.name() == "bundle" { ".spgraph".to_string() } else { format!(".{}", args.artifact.name()) });
             PathBuf::from(name)
         })
     };
@@ -76,8 +80,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         options = Manifest::read(path)?.options_again(&args.model)?.clone();
     }
-    let made = make_bundle(&args.model, &output, &options, args.force)?;
+    let made = make(args.artifact, &args.model, &output, &options, args.force)?;
     let product = &made.product;
     let explained = if args.explain { format!("{}\n", explanation(&product.plan, &product.manifest)) } else { String::new() };
-    output::print_done(&with_flags(&format!("{explained}{}", rewrite_text::text(&made))), &made.path)
+    output::print_done(&with_flags(&format!("{explained}{}", rewrite_text::text(&made, args.artifact))), &made.path)
 }

@@ -3,7 +3,7 @@
 use super::flags::flag;
 use super::output;
 use spgraph::Field;
-use spgraph::artifact::Made;
+use spgraph::artifact::{Artifact, Made};
 use spgraph::bundle::manifest::{BatchNormMode, Role, Scalar};
 use spgraph::bundle::{HeadOption, PenaltyStep, Setting};
 use spgraph::import::FixedConstant;
@@ -11,6 +11,7 @@ use spgraph::loss::Activation;
 use spgraph::onnx::half;
 use spgraph::rewrite::Product;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Reasons why constants are taken for no parameters, each with the first names and the count.
 fn not_trained(fixed: &[FixedConstant]) -> BTreeMap<&'static str, String> {
@@ -26,13 +27,21 @@ fn not_trained(fixed: &[FixedConstant]) -> BTreeMap<&'static str, String> {
 }
 
 /// What was decided, and what was written.
-pub fn text(made: &Made) -> String {
+pub fn text(made: &Made, artifact: &dyn Artifact) -> String {
     let mut out = decisions(made);
-    out.push_str(&format!("wrote       {}\n", made.path.display()));
-    for (name, bytes) in &made.files {
+    out.push_str(&written(&made.path, &made.files));
+    if artifact.name() == "bundle" {
+        out.push_str(&format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN\n", made.path.display()));
+    }
+    out
+}
+
+/// The files of an artifact.
+pub fn written(path: &Path, files: &[(String, u64)]) -> String {
+    let mut out = format!("wrote       {}\n", path.display());
+    for (name, bytes) in files {
         out.push_str(&format!("            {name:14} {:>9}\n", output::size(*bytes)));
     }
-    out.push_str(&format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN\n", made.path.display()));
     out
 }
 

@@ -80,6 +80,7 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
             input: value,
             next: value,
             gradient_square: None,
+            update_gradient: None,
         });
     }
     let wanted: Vec<ValueId> = parameters.iter().map(|p| p.input).collect();
@@ -116,6 +117,7 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
                 input: running,
                 next,
                 gradient_square: None,
+                update_gradient: None,
             });
         }
     }

@@ -167,6 +167,7 @@ fn state(s: &StateTensor, step: &Step, gradients: &TrainingGraph, options: &Opti
         of: s.of.clone(),
         gradient,
         gradient_square: s.gradient_square.map(|v| graph.name_of(v).to_string()),
+        update_gradient: s.update_gradient.map(|v| graph.name_of(v).to_string()),
     })
 }
 

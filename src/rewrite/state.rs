@@ -31,6 +31,8 @@ pub struct StateTensor {
     pub next: ValueId,
     /// Where gradients are clipped: the squared norm of its gradient.
     pub gradient_square: Option<ValueId>,
+    /// Of a trained parameter: what the optimizer takes for its gradient.
+    pub update_gradient: Option<ValueId>,
 }
 
 /// For `map_err` on a rule: a part of the graph that spgraph itself writes could not be built.

@@ -117,6 +117,7 @@ fn optimize(
     let all = Common { optimizer, lr, shared };
     let mut averages = vec![];
     for ((p, &gradient), pull) in parameters.iter_mut().zip(&gradients).zip(pulls) {
+        p.update_gradient = Some(gradient);
         let mut own: Vec<StateTensor> = vec![];
         for kind in optimizer.rule.state() {
             own.push(extra(graph, Some(p), Role::Optimizer, kind, p.ty.clone()));
@@ -158,6 +159,7 @@ fn extra(graph: &mut Graph, of: Option<&StateTensor>, role: Role, kind: &str, ty
         input,
         next: input,
         gradient_square: None,
+        update_gradient: None,
     }
 }
 

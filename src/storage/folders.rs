@@ -123,6 +123,12 @@ fn may_replace(dest: &Path, force: bool, marker: &str) -> Result<bool> {
     if !force {
         return Err(Error::usage(format!("{shown} exists already; {} replaces it", Field::FORCE)));
     }
+    // A bundle has models that are markers of other folders.
+    if ![MARKER, RECORD].contains(&marker) && is_ours(&dest.join(MARKER)) {
+        return Err(Error::usage(format!(
+            "{shown} is a bundle, and is not replaced by something else: give another name, or remove it yourself"
+        )));
+    }
     // Runs may have been put into their bundle's folder.
     let own = |e: &fs::DirEntry| marker == RECORD && e.file_name() == BUNDLE && is_ours(&e.path().join(MARKER));
     if let Some(folder) = entries.iter().find(|e| e.file_type().is_ok_and(|t| t.is_dir()) && !own(e)) {
@@ -135,12 +141,13 @@ fn may_replace(dest: &Path, force: bool, marker: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether spgraph wrote this JSON file: all of its folders have one that names it in the first lines.
+/// Whether spgraph wrote this file: a JSON that names it in the first lines, or a model whose first fields are ONNX's version and spgraph as the producer.
 fn is_ours(marker: &Path) -> bool {
     let mut head = vec![];
     let read = fs::File::open(marker).and_then(|f| f.take(4096).read_to_end(&mut head));
     let name = b"\"spgraph\":";
-    read.is_ok() && head.windows(name.len()).any(|w| w == name)
+    let producer = matches!(head[..], [8, _, 0x12, 7, b's', b'p', b'g', b'r', b'a', b'p', b'h', ..]);
+    read.is_ok() && (producer || head.windows(name.len()).any(|w| w == name))
 }
 
 #[cfg(test)]

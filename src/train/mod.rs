@@ -34,6 +34,7 @@ mod profile;
 mod progress;
 mod range_plot;
 mod range_test;
+mod reached;
 mod readout;
 mod record_files;
 mod run;
@@ -68,6 +69,7 @@ pub use predict::{Guess, Prediction, Predictions, Unread, predict, predict_files
 pub use profile::{batch_size, profile, random_batch};
 pub use progress::{Outline, Progress, Silent};
 pub use range_test::{RangePoint, RangeTest};
+pub use reached::{Reached, reached};
 pub use readout::Scores;
 pub use run::{Best, BundleReference, Images as RunImages, Notes, Results, Run, RunRecord, RunResult, Status};
 pub use scalars::Scalars;

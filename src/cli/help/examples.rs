@@ -19,6 +19,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("spgraph rewrite model.onnx --classes 3 --batch 8 -o birds.spgraph", "a new head for 3 classes; L2-SP on everything else"),
             ("spgraph rewrite model.onnx --classes 3 --freeze-stages 2 -o late.spgraph", "the first layers stay as they are"),
+            ("spgraph rewrite model.onnx --artifact single -o one.onnx", "one file, with its start inside"),
             ("spgraph rewrite model.onnx --alpha 0.01 --explain -o kept.spgraph", "the old classes, with a table of every parameter"),
         ],
     ),
@@ -28,6 +29,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("spgraph finetune model.onnx --data photos --epochs 2", "from a model to a tuned one, into a new folder in `runs`"),
             ("spgraph finetune birds.spgraph --data photos --epochs 2 -o birds", "train a bundle, into the new folder `birds`"),
             ("spgraph finetune birds.spgraph --data photos --epochs 2 --val-split 0.25 -o checked", "with a quarter held out"),
+        ],
+    ),
+    (
+        "convert",
+        &[
+            ("spgraph convert birds.spgraph --to single -o step.onnx", "a bundle as one file, for a runtime of your own"),
+            ("spgraph convert birds --to single -o birds.single", "what the run `birds` has reached, to go on from there"),
         ],
     ),
     ("eval", &[("spgraph eval birds --data test", "a run"), ("spgraph eval model.onnx --data test --json", "any ONNX classifier")]),

@@ -15,6 +15,7 @@ const COMMON: &[(&str, &[&str])] = &[
         &[
             "output",
             "out",
+            "artifact",
             "force",
             "classes",
             "class_names_from",
