@@ -8,7 +8,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: deny sbom compare-bundles coverage eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
+.PHONY: deny sbom compare-bundles coverage wheel test-wheel eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,17 @@ python-test: setup build ## Run the Python tests (PYTEST_ARGS="-q -k NAME" choos
 	$(VENV)/bin/python -m pytest tests/python $(PYTEST_ARGS)
 
 check: format lint docs test sanitize ## Everything that has to pass: format, lints, documentation, tests
+
+wheel: ## Build the Python wheel, target/wheels: the program and the module (fetches maturin)
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir target/wheels .
+
+WHEEL_VENV := .venv-wheel
+
+test-wheel: wheel ## Install the wheel in a fresh environment and train with it, without SPGRAPH (fetches its dependencies)
+	rm -rf $(WHEEL_VENV)
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location "$$(ls -t target/wheels/spgraph-*.whl | head -n 1)[images]"
+	env -u SPGRAPH -u PYTHONPATH $(WHEEL_VENV)/bin/python tests/wheel.py models/resnet20-source.onnx
 
 SANITIZER_HOST := x86_64-unknown-linux-gnu
 

@@ -10,7 +10,7 @@ use spgraph::engine::{self, EngineOptions};
 use spgraph::error::Error;
 use spgraph::report::{Align, Table};
 use spgraph::storage::files::OutputFile;
-use spgraph::train::{Classifier, Subject};
+use spgraph::train::Classifier;
 use std::path::{Path, PathBuf};
 
 /// Look at images before training: counts, sizes, unreadable and duplicate files, what would be assumed
@@ -55,7 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         None => None,
         Some(path) => {
             let engine = engine::open(&EngineOptions::default())?;
-            let classifier = Classifier::open(&Subject::open(path)?, &args.weights.options(None)?, engine.as_ref())?;
+            let classifier = Classifier::open(&args.weights.open(path)?, &args.weights.options(None)?, engine.as_ref())?;
             warn_if_assumed(&classifier);
             Some(classifier)
         }

@@ -12,7 +12,7 @@ use spgraph::engine;
 use spgraph::error::Error;
 use spgraph::report::{answers_csv, confusion_csv, confusion_plot, evaluation_text};
 use spgraph::storage::files::OutputFile;
-use spgraph::train::{Classifier, Evaluation, EvaluationOptions, Subject, evaluate_folder};
+use spgraph::train::{Classifier, Evaluation, EvaluationOptions, evaluate_folder};
 use std::path::PathBuf;
 
 /// Measure accuracy, loss, precision, recall and calibration on an image folder
@@ -97,7 +97,7 @@ impl Places {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let subject = Subject::open(&args.subject)?;
+    let subject = args.weights.open(&args.subject)?;
     let inputs = subject.inputs().with_data([&args.data]);
     let targets = [args.json.as_ref(), args.csv.as_ref()].into_iter().flatten().filter_map(Target::path);
     targets.chain(args.confusion.as_deref()).try_for_each(|path| inputs.check_file(path))?;

@@ -16,6 +16,9 @@ pub struct Args {
     /// The model to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Safetensors file with the weights that another runtime gave the bundle
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     /// Which state of a run [default: best where it had validation images, else final]
     #[arg(long, value_enum)]
     state: Option<StateArg>,
@@ -37,7 +40,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let subject = Subject::open(&args.subject)?;
+    let subject = Subject::with_weights(&args.subject, args.weights.as_deref())?;
     say_state(&subject, args.state);
     let asked = Deployment { preprocess: args.preprocess, softmax: args.softmax, labels: args.labels, top: args.top };
     let exported = export_deployed(&subject, usual_or(args.state), &asked, &args.output, args.force)?;

@@ -11,7 +11,7 @@ use spgraph::engine;
 use spgraph::error::Error;
 use spgraph::report::{features_npz, features_safetensors, predictions_csv, predictions_text};
 use spgraph::storage::files::OutputFile;
-use spgraph::train::{Classifier, Predictions, Subject, predict_files};
+use spgraph::train::{Classifier, Predictions, predict_files};
 use std::io::BufRead;
 use std::path::PathBuf;
 
@@ -95,7 +95,7 @@ fn path_of(line: &[u8]) -> PathBuf {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let subject = Subject::open(&args.subject)?;
+    let subject = args.weights.open(&args.subject)?;
     args.weights.say_state(&subject);
     let mut options = args.weights.options(None)?;
     options.features = args.features.is_some();

@@ -49,6 +49,9 @@ pub fn say_state(subject: &Subject, state: Option<StateArg>) {
 
 #[derive(clap::Args)]
 pub struct SubjectArgs {
+    /// Safetensors file with the weights that another runtime gave the bundle
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     /// Which state of a run [default: best where it had validation images, else final]
     #[arg(long, value_enum)]
     state: Option<StateArg>,
@@ -111,6 +114,11 @@ pub fn class_names(file: Option<&Path>) -> anyhow::Result<Vec<String>> {
 }
 
 impl SubjectArgs {
+    /// What is at `path`, with the weights that are given.
+    pub fn open(&self, path: &Path) -> spgraph::Result<Subject> {
+        Subject::with_weights(path, self.weights.as_deref())
+    }
+
     /// Says which state of a run is taken where nobody asked for one.
     pub fn say_state(&self, subject: &Subject) {
         say_state(subject, self.state);

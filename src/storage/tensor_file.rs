@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
 use crate::storage::files::write_whole;
 use crate::storage::{regular, seal};
+use bytes::Bytes;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -106,7 +107,21 @@ pub fn read<H: DeserializeOwned>(
     }
     // Not by way of `header`, where a float32 would be rounded twice.
     let header = serde_json::from_str(text).map_err(|e| refused(e.to_string()))?;
-    let file = SafeTensors::deserialize(&data).map_err(|e| refused(e.to_string()))?;
+    Ok((header, tensors_of(&data, refused)?))
+}
+
+/// Reads a safetensors file of anybody: its metadata and its tensors by name. `refused` makes the error for what is no such file.
+pub fn read_plain(path: &Path, refused: impl Fn(String) -> Error) -> Result<(HashMap<String, String>, HashMap<String, Tensor>)> {
+    let data = regular::read(path).map_err(Error::io("cannot read", path))?;
+    if is_sealed(&data) {
+        seal::check(&data, PLACE).map_err(&refused)?;
+    }
+    let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|e| refused(format!("it is no safetensors file ({e})")))?;
+    Ok((metadata.metadata().clone().unwrap_or_default(), tensors_of(&data, refused)?))
+}
+
+fn tensors_of(data: &Bytes, refused: impl Fn(String) -> Error) -> Result<HashMap<String, Tensor>> {
+    let file = SafeTensors::deserialize(data).map_err(|e| refused(e.to_string()))?;
     let mut tensors = HashMap::new();
     for (name, view) in file.tensors() {
         let dtype = TYPES.iter().find(|t| t.1 == view.dtype()).map(|t| t.0);
@@ -114,5 +129,5 @@ pub fn read<H: DeserializeOwned>(
             dtype.ok_or_else(|| refused(format!("`{name}` has elements of type {:?}, which spgraph does not know", view.dtype())))?;
         tensors.insert(name, Tensor::new(dtype, view.shape().to_vec(), data.slice_ref(view.data()))?);
     }
-    Ok((header, tensors))
+    Ok(tensors)
 }

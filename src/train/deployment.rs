@@ -72,7 +72,7 @@ fn provenance(subject: &Subject, which: RunState) -> Result<Provenance> {
         source_sha256: manifest.source.sha256.clone(),
         penalty: manifest.penalty.kind.clone(),
         strengths: values.collect::<BTreeMap<_, _>>(),
-        steps: if run.is_none() { Some(0) } else { steps },
+        steps: if let Subject::Bundle(_) = subject { Some(0) } else { steps },
         data_sha256: run.map(|run| run.record.images.sha256.clone()),
     })
 }

@@ -23,11 +23,11 @@ pub fn interpolated(subject: &Subject, which: RunState, to: f64) -> Result<Vec<T
     if !(0.0..=1.0).contains(&to) {
         return Err(Error::option(Field::TO, format!(" {to} is not between 0 (the starting point) and 1 (the tuned weights)")));
     }
-    let Subject::Run(run) = subject else {
+    let (Subject::Run(_) | Subject::Trained(_), Some(bundle)) = (subject, subject.bundle()) else {
         return Err(Error::usage("only a run of `spgraph finetune` has weights away from its starting point: give its folder"));
     };
     let (start, tuned) = (subject.state(RunState::Start)?, subject.state(which)?);
-    let states = run.bundle.manifest.state.iter().zip(start.iter().zip(&tuned));
+    let states = bundle.manifest.state.iter().zip(start.iter().zip(&tuned));
     let between = states.map(|(s, (start, tuned))| match s.role {
         Role::Shared | Role::Buffer => between(start, tuned, to),
         _ => Ok(tuned.clone()),

@@ -46,6 +46,7 @@ mod setup;
 mod split_step;
 mod step;
 mod targets;
+mod trained_elsewhere;
 mod tuned;
 mod watch;
 
@@ -76,5 +77,6 @@ pub use scalars::Scalars;
 pub use schedule::{Milestone, Schedule, Span};
 pub use split_step::{Contribution, LocalMean, Reduce, SplitStep};
 pub use step::{StepResult, TrainingStep};
+pub use trained_elsewhere::TrainedElsewhere;
 pub use tuned::{RunState, Subject, export_tuned, transplanted, transplanted_state};
 pub use watch::Rise;

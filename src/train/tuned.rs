@@ -5,7 +5,8 @@ use super::checkpoint::read_state;
 use super::export_check::{self, Agreement};
 use super::options::image_shape;
 use super::run::Run;
-use crate::bundle::manifest::Role;
+use super::trained_elsewhere::TrainedElsewhere;
+use crate::bundle::manifest::{Role, State};
 use crate::bundle::{self, Bundle, start_state};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -25,6 +26,8 @@ pub enum Subject {
     Bundle(Box<Bundle>),
     /// A run.
     Run(Box<Run>),
+    /// A bundle with the weights that another runtime gave it.
+    Trained(Box<TrainedElsewhere>),
     /// An ONNX file.
     Model(PathBuf),
 }
@@ -70,11 +73,23 @@ impl Subject {
         Ok(Subject::Model(path.to_path_buf()))
     }
 
+    /// What is at `path`; with `weights`, the bundle there with the weights in that safetensors file.
+    pub fn with_weights(path: &Path, weights: Option<&Path>) -> Result<Subject> {
+        match (weights, Subject::open(path)?) {
+            (None, subject) => Ok(subject),
+            (Some(weights), Subject::Bundle(bundle)) => Ok(Subject::Trained(Box::new(TrainedElsewhere::of(*bundle, weights)?))),
+            (Some(_), _) => {
+                Err(Error::option(Field::WEIGHTS, format!(" are those of a bundle of `spgraph rewrite`, and {} is none", path.display())))
+            }
+        }
+    }
+
     /// The bundle behind it; `None` for a plain model.
     pub fn bundle(&self) -> Option<&Bundle> {
         match self {
             Subject::Bundle(bundle) => Some(bundle),
             Subject::Run(run) => Some(&run.bundle),
+            Subject::Trained(trained) => Some(&trained.bundle),
             Subject::Model(_) => None,
         }
     }
@@ -84,6 +99,7 @@ impl Subject {
         match self {
             Subject::Model(path) => Inputs::new([path]),
             Subject::Bundle(bundle) => Inputs::new(bundle.files()),
+            Subject::Trained(trained) => Inputs::new(trained.bundle.files().into_iter().chain([trained.weights.clone()])),
             Subject::Run(run) => Inputs::new(run.folder.files().into_iter().chain(run.bundle.files())),
         }
     }
@@ -129,6 +145,16 @@ impl Subject {
         let run = match self {
             Subject::Model(path) => return Err(Error::usage(format!("{} is a model, neither a run nor a bundle", path.display()))),
             Subject::Bundle(bundle) => return start_state(bundle),
+            Subject::Trained(trained) => {
+                return match which {
+                    RunState::Start => start_state(&trained.bundle),
+                    RunState::Best | RunState::Checkpoint => {
+                        Err(Error::usage(format!("{} holds one state; only a run has others", trained.weights.display())))
+                    }
+                    RunState::Usual | RunState::Final => trained.state(),
+                    RunState::Ema => averaged(trained.state()?, &trained.bundle.manifest.state),
+                };
+            }
             Subject::Run(run) => run,
         };
         let start = start_state(&run.bundle)?;
@@ -157,13 +183,16 @@ impl Subject {
         let mut state = start;
         let kept = manifest.state.iter().zip(&mut state).filter(|(s, _)| s.role != Role::Optimizer);
         kept.zip(tensors).for_each(|((_, value), tensor)| *value = tensor);
-        if which == RunState::Ema {
-            for (average, parameter) in averages(&manifest.state)? {
-                state[parameter] = state[average].clone();
-            }
-        }
-        Ok(state)
+        if which == RunState::Ema { averaged(state, &manifest.state) } else { Ok(state) }
     }
+}
+
+/// The state with the moving averages in the place of the weights.
+fn averaged(mut state: Vec<Tensor>, states: &[State]) -> Result<Vec<Tensor>> {
+    for (average, parameter) in averages(states)? {
+        state[parameter] = state[average].clone();
+    }
+    Ok(state)
 }
 
 fn name_of(path: &Path) -> String {

@@ -1,0 +1,194 @@
+"""Training a bundle with onnxruntime."""
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import onnxruntime
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from .binary import Error
+from .bundle import Bundle
+from .commands import export, interpolate
+
+PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What a step gave: the loss (data loss + penalty), of the weights before the step, and how many images were right (None where the loss has no classes)."""
+
+    loss: float
+    data_loss: float
+    penalty: float
+    correct: int | None
+    images: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The share of images whose class was found."""
+
+    accuracy: float
+    images: int
+
+
+class Trainer:
+    """Trains `bundle`, whose state stays on the device from step to step.
+
+    `device`: "cpu" or "cuda" (which needs onnxruntime-gpu, and is never replaced by the CPU), or a list of onnxruntime's providers. `scalars` replace the
+    bundle's own values: `lr=0.01`, `alpha=0.1`, `beta=0.01`. `options` go to onnxruntime: threads, and libraries of operators.
+    """
+
+    def __init__(self, bundle: Bundle | str | os.PathLike[str], *, device: str | list = "cpu", options: onnxruntime.SessionOptions | None = None, **scalars: float):
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
+        if isinstance(device, str) and device not in PROVIDERS:
+            raise Error(f"there is no device {device}; there are {', '.join(PROVIDERS)}, or give a list of onnxruntime's providers")
+        self.providers, self.options, self._eval = PROVIDERS[device] if isinstance(device, str) else device, options, None
+        self._device = "cuda" if "CUDAExecutionProvider" in self.providers else "cpu"
+        if self._device == "cuda" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise Error(f"onnxruntime {onnxruntime.__version__} has no CUDA provider; install onnxruntime-gpu, or take device=\"cpu\"")
+        self.scalars = {name: s["default"] for name, s in self.bundle.scalars.items()}
+        self.scalars |= self._known(scalars)
+        self.session = self.bundle.session("step", self.providers, options)
+        self.steps = 0
+        self._set(self.bundle.start())
+
+    def _known(self, scalars: dict[str, float]) -> dict[str, float]:
+        for name in scalars:
+            if name not in self.bundle.scalars:
+                raise Error(f"the bundle has no scalar `{name}`; it has {', '.join(self.bundle.scalars)}")
+        return scalars
+
+    def _set(self, tensors: dict[str, np.ndarray]) -> None:
+        on_device = onnxruntime.OrtValue.ortvalue_from_numpy
+        self._state = {s["name"]: on_device(np.ascontiguousarray(tensors[s["name"]]), self._device, 0) for s in self.bundle.state}
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """Every tensor of the state by name: weights, BatchNorm's statistics, the optimizer's."""
+        return {name: value.numpy() for name, value in self._state.items()}
+
+    @state.setter
+    def state(self, tensors: dict[str, np.ndarray]) -> None:
+        self.bundle.check_state(tensors, "the state")
+        self._set(tensors)
+
+    def step(self, images: object, labels: object, **scalars: float) -> Step:
+        """One step on images `[N, …]` (normalised; arrays, or tensors of torch on the CPU) and labels `[N]`. `scalars` are for this step alone.
+
+        Raises `Error` for wrong shapes, types or labels, and where the loss is no number; the state is then what it was.
+        """
+        images = self.bundle.check_images(images)
+        labels = self.bundle.check_labels(labels, len(images))
+        feeds = {self.bundle.input["name"]: images, self.bundle.target["name"]: labels}
+        feeds |= {name: np.array(value, self.bundle.manifest["precision"]) for name, value in (self.scalars | self._known(scalars)).items()}
+        binding = self.session.io_binding()
+        for name, value in feeds.items():
+            binding.bind_cpu_input(name, value)
+        for s in self.bundle.state:
+            binding.bind_ortvalue_input(s["input"], self._state[s["name"]])
+        for meaning, name in self.bundle.outputs.items():
+            binding.bind_output(name, "cpu")
+        for s in self.bundle.state:
+            binding.bind_output(s["output"], self._device)
+        self.session.run_with_iobinding(binding)
+        found = binding.get_outputs()
+        values = {meaning: float(value.numpy()) for meaning, value in zip(self.bundle.outputs, found)}
+        if not np.isfinite(values["loss"]):
+            raise Error(f"the loss of step {self.steps + 1} is {values['loss']}: lower `lr`, or look at the images; the state is that before this step")
+        self._state = {s["name"]: value for s, value in zip(self.bundle.state, found[len(self.bundle.outputs) :])}
+        self.steps += 1
+        correct = int(values["correct"]) if "correct" in values else None
+        return Step(values["loss"], values.get("data-loss", values["loss"]), values.get("penalty", 0.0), correct, len(images))
+
+    def fit(self, loader: Iterable, epochs: int = 1, *, schedule: Callable[[int], float] | None = None, log: Callable[[int, Step], None] | None = None) -> int:
+        """Passes over `loader` (an `ImageFolder`, a DataLoader of torch, a list of pairs): batches that a fixed batch size does not allow are left out, and counted in what is returned.
+
+        `schedule(step)` is the learning rate of a step, counted from 0; `log(step, result)` is called after each.
+        """
+        rate = next((name for name, s in self.bundle.scalars.items() if s["meaning"] == "learning-rate"), "lr")
+        left_out, before = 0, self.steps
+        for _ in range(epochs):
+            for images, labels in loader:
+                if self.bundle.batch and len(images) < self.bundle.batch:
+                    left_out += len(images)
+                    continue
+                result = self.step(images, labels, **({rate: schedule(self.steps)} if schedule else {}))
+                if log:
+                    log(self.steps, result)
+        if self.steps == before:
+            raise Error(f"there was no batch of {self.bundle.batch or 'any'} images to train on: rewrite with a smaller `batch`, or \"dynamic\"")
+        return left_out
+
+    def predict(self, images: object) -> np.ndarray:
+        """The network's output `[N, …]` for images `[N, …]`, of any number."""
+        self._eval = self._eval or self.bundle.session("eval", self.providers, self.options)
+        images = np.asarray(images)
+        batch, parts = self.bundle.batch or len(images), []
+        wanted = self.bundle.manifest.get("prediction", {}).get("output", self._eval.get_outputs()[0].name)
+        taken = {i.name for i in self._eval.get_inputs()}
+        weights = {s["input"]: self._state[s["name"]].numpy() for s in self.bundle.state if s["input"] in taken}
+        for first in range(0, len(images), batch):
+            part = images[first : first + batch]
+            fill = np.repeat(part[-1:], batch - len(part), axis=0)
+            feed = self.bundle.check_images(np.concatenate([part, fill]) if len(fill) else part)
+            parts.append(self._eval.run([wanted], weights | {self.bundle.input["name"]: feed})[0][: len(part)])
+        return np.concatenate(parts)
+
+    def evaluate(self, loader: Iterable) -> Evaluation:
+        """The accuracy on batches of images and labels."""
+        right = count = 0
+        for images, labels in loader:
+            right += int((self.predict(images).argmax(axis=1) == np.asarray(labels)).sum())
+            count += len(labels)
+        return Evaluation(right / max(count, 1), count)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the whole state, whole or not at all, as safetensors, from which training goes on to the same bits, and which `spgraph export --weights` takes."""
+        path = pathlib.Path(path)
+        tensors = {name: np.ascontiguousarray(value) for name, value in self.state.items()}
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            save_file(tensors, temporary, {"bundle": self.bundle.sha256, "steps": str(self.steps)})
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def load(self, path: str | os.PathLike[str], *, fresh_optimizer: bool = False) -> None:
+        """Goes on from what `save` wrote. With `fresh_optimizer`, takes the weights alone, also those of a run of `spgraph finetune` (state.safetensors).
+
+        Raises `Error` for a file of another bundle; the state is then what it was.
+        """
+        try:
+            with safe_open(str(path), "np") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except (OSError, SafetensorError) as error:
+            raise Error(f"cannot read {path}: {error}") from None
+        if metadata.get("bundle", self.bundle.sha256) != self.bundle.sha256:
+            raise Error(f"{path} is of another bundle than {self.bundle.folder}: open that one, or start anew")
+        roles = ("shared", "new", "buffer", "ema")
+        if not fresh_optimizer and any(s["name"] not in tensors for s in self.bundle.named("optimizer")):
+            raise Error(f"{path} lacks the optimizer's state; fresh_optimizer=True takes its weights alone")
+        self.bundle.check_state(tensors, path, roles if fresh_optimizer else (*roles, "optimizer"))
+        if fresh_optimizer:
+            start = self.bundle.start()
+            tensors |= {s["name"]: start[s["name"]] for s in self.bundle.named("optimizer")}
+        self._set(tensors)
+        self.steps = int(metadata.get("steps", 0))
+
+    def export(self, path: str | os.PathLike[str], *, force: bool = False, **options: object) -> pathlib.Path:
+        """See `spgraph.export`."""
+        return export(self, path, force=force, **options)
+
+    def interpolate(self, path: str | os.PathLike[str], to: float, *, force: bool = False) -> pathlib.Path:
+        """See `spgraph.interpolate`."""
+        return interpolate(self, path, to, force=force)
