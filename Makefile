@@ -65,6 +65,12 @@ else
 	@echo "make sanitize: only for Linux on x86-64; skipped"
 endif
 
+STRESS_MINUTES ?= 10
+.PHONY: fuzz
+
+fuzz: ## Give every reader damaged files for STRESS_MINUTES (10), other ones each time (FUZZ_TARGET=NAME chooses; tests/fuzz/main.rs has more)
+	STRESS_MINUTES=$(STRESS_MINUTES) $(CARGO) test --release --test fuzz -- --nocapture
+
 format: ## Check the formatting
 	$(CARGO) fmt --check
 

@@ -180,13 +180,13 @@ fn names_of(value: &Literal) -> Option<Vec<String>> {
 
 /// Labels without a name are called by their number.
 fn by_label(pairs: Vec<(usize, String)>) -> Option<Vec<String>> {
-    let count = pairs.iter().map(|(label, _)| label + 1).max().unwrap_or(0);
-    if count > MOST {
-        return None;
-    }
+    let count = match pairs.iter().map(|(label, _)| *label).max() {
+        Some(last) => last.checked_add(1).filter(|&count| count <= MOST)?,
+        None => 0,
+    };
     let mut names = vec![None; count];
     for (label, name) in pairs {
-        if names[label].replace(name).is_some() {
+        if names.get_mut(label)?.replace(name).is_some() {
             return None;
         }
     }
@@ -235,6 +235,14 @@ mod tests {
         }
         for unclear in ["{0: 'cat', 1: 'dog'", "{0: 'cat', 0: 'dog'}", "[['a'], ['b']]", "{'a': 'b'}"] {
             assert!(found(&[("names", unclear)]).1.unwrap().contains("`names`"), "{unclear}");
+        }
+        // Labels that no number of names reaches.
+        for label in [usize::MAX, usize::MAX - 1, i64::MAX as usize, MOST, MOST + 1] {
+            for unclear in
+                [format!("{{0: 'cat', {label}: 'dog'}}"), format!("{{'cat': {label}}}"), format!("[{{'id': {label}, 'name': 'cat'}}]")]
+            {
+                assert!(found(&[("names", &unclear)]).1.unwrap().contains("`names`"), "{unclear}");
+            }
         }
         assert!(found(&[("names", "['a', 'b']"), ("classes", "['b', 'a']")]).1.unwrap().contains("different"));
     }
