@@ -8,7 +8,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: deny sbom compare-bundles coverage wheel test-wheel eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
+.PHONY: deny sbom compare-bundles coverage wheel test-wheel test-node test-web eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,12 @@ test-wheel: wheel ## Install the wheel in a fresh environment and train with it,
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location "$$(ls -t target/wheels/spgraph-*.whl | head -n 1)[images]"
 	env -u SPGRAPH -u PYTHONPATH $(WHEEL_VENV)/bin/python tests/wheel.py models/resnet20-source.onnx
+
+test-node: runtime ## Fine-tune in Node and compare with finetune (needs Node 20; fetches onnxruntime-node and sharp)
+	cd examples/node && npm install --ignore-scripts --no-audit --no-fund --silent && npm test
+
+test-web: runtime ## Drive the page of examples/web in Chromium (needs Node 20; CHROMIUM names it; SHOTS=FOLDER keeps screenshots; WEBGPU=swiftshader)
+	cd examples/web && npm install --ignore-scripts --no-audit --no-fund --silent && npm test
 
 SANITIZER_HOST := x86_64-unknown-linux-gnu
 

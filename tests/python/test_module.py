@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 sys.path.insert(0, str(ROOT / "python"))
 import spgraph  # noqa: E402
+from spgraph.images import resized  # noqa: E402
 
 SOURCE = ROOT / "models" / "resnet20-source.onnx"
 STEPS, BATCH = 10, 12
@@ -29,7 +30,7 @@ def the_binary():
 def work(tmp_path_factory):
     """Images, a bundle, and what `finetune` makes of them in ten steps, each of other images."""
     folder = tmp_path_factory.mktemp("module")
-    program("synth", "--task", "target-a", "--per-class", 10, "-o", folder / "images")
+    program("synth", "--task", "target-a", "--per-class", 10, "--size", 50, "-o", folder / "images")
     bundle = spgraph.rewrite(SOURCE, folder / "bundle", classes=folder / "images", batch=BATCH)
     options = ("--steps", STEPS, "--schedule", "constant", "--warmup", 0, "--lr", 0.01, "--threads", 1)
     program("finetune", bundle.folder, "--data", folder / "images", *options, "-o", folder / "run")
@@ -50,7 +51,7 @@ def data(bundle, work):
 
 
 def normalised(path):
-    """A PNG of 32×32 RGB as C×H×W, with the bundle's statistics."""
+    """A square PNG of RGB as C×32×32, with the bundle's statistics."""
     import struct
     import zlib
 
@@ -72,7 +73,7 @@ def normalised(path):
             row.append((value + (0, a, b, (a + b) // 2, paeth)[line[0]]) & 255)
         rows.append(row)
         above = row
-    pixels = np.array(rows, np.float32).reshape(height, width, 3) / np.float32(255)
+    pixels = resized(np.array(rows, np.uint8).reshape(height, width, 3), (32, 32)) / np.float32(255)
     return ((pixels - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])).transpose(2, 0, 1)
 
 
