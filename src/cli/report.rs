@@ -14,9 +14,9 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = "A study need not be complete: what is not run has no number.")]
 pub struct Args {
-    /// A run of `finetune`, a folder of results, or a file of --collect
-    #[arg(value_name = "RUN|RESULTS")]
-    subject: PathBuf,
+    /// A run of `finetune`; or folders of results, or files of --collect, several for one report of them all
+    #[arg(value_name = "RUN|RESULTS", required = true)]
+    subjects: Vec<PathBuf>,
     /// Of results: only records of this study: where it was changed, a folder also holds those of before
     #[arg(long, value_name = "FILE")]
     study: Option<PathBuf>,
@@ -36,13 +36,14 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let is_run = RunFolder::new(&args.subject).is_run();
+    let path = one(&args.subjects)?;
+    let is_run = RunFolder::new(&path).is_run();
     match (is_run, &args.data) {
         (false, None) => {
-            let Args { subject: results, study, out, collect, .. } = args;
+            let Args { subjects: results, study, out, collect, .. } = args;
             return studies::report::run(studies::report::Args { results, study, out, collect });
         }
-        (false, Some(_)) => return Err(Error::usage(format!("{} is no run: --data is for runs", args.subject.display())).into()),
+        (false, Some(_)) => return Err(Error::usage(format!("{} is no run: --data is for runs", path.display())).into()),
         (true, _) if args.out.is_some() || args.collect.is_some() || args.study.is_some() => {
             return Err(Error::usage("--study, --out and --collect are for results of a study; a run's page lies in its folder").into());
         }
@@ -51,9 +52,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let other = match &args.data {
         None => None,
         Some(data) => {
-            let subject = Subject::open(&args.subject)?;
+            let subject = Subject::open(&path)?;
             let engine = engine::open(&args.engine.options())?;
-            let best = RunFolder::new(&args.subject).best().is_file();
+            let best = RunFolder::new(&path).best().is_file();
             let which = if best { RunState::Best } else { RunState::Final };
             let mut classifier = Classifier::open(&subject, &ClassifierOptions { which, ..ClassifierOptions::default() }, engine.as_ref())?;
             let stop = interrupt::finish_the_step();
@@ -66,5 +67,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Some((found?, format!("{}, with {weights}", data.display())))
         }
     };
-    output::print_written(&write_run_report(&args.subject, other)?)
+    output::print_written(&write_run_report(&path, other)?)
+}
+
+/// What decides whether it is a run or results: the first, since a run comes alone.
+fn one(subjects: &[PathBuf]) -> Result<PathBuf, Error> {
+    let run = subjects.iter().find(|s| RunFolder::new(s.as_path()).is_run());
+    match (run, subjects) {
+        (Some(run), [_, _, ..]) => {
+            Err(Error::usage(format!("{} is a run, and a run's page is made by itself: give one at a time", run.display())))
+        }
+        (_, [first, ..]) => Ok(first.clone()),
+        (_, []) => Err(Error::usage("name a run, or results of a study")),
+    }
 }

@@ -110,9 +110,39 @@ fn a_sweep_is_stopped_and_goes_on_and_is_reported() {
     let table = "accuracy-net-shapes.csv";
     assert_eq!(std::fs::read_to_string(lab.path("again").join(table)).unwrap(), read(table));
     assert_eq!(read("cells.csv").lines().count(), 1 + planned.len());
+    several_results_make_one_report(&lab);
     let cells = csv_rows(&report.join("cells.csv"));
     assert!(cells.iter().all(|row| row["failed"].is_empty() && row["accuracy"].parse::<f64>().unwrap() <= 1.0));
     assert!(cells.iter().filter(|r| r["phase"] == "final").all(|r| !r["source_after"].is_empty() && r["rate"] == "0.01"));
+}
+
+/// Of two studies with other targets, and with `wise-ft` told as `none`, so that there is what the family is measured against.
+fn several_results_make_one_report(lab: &Lab) {
+    let records = std::fs::read_to_string(lab.path("records.json")).unwrap().replace("wise-ft", "none");
+    lab.write("shapes.json", &records);
+    lab.write("forms.json", records.replace("\"shapes\"", "\"forms\""));
+    lab.run(&["report", "shapes.json", "forms.json", "-o", "both"]).ok();
+    let accuracy: BTreeMap<(String, String, String), f64> = csv_rows(&lab.path("both/cells.csv"))
+        .into_iter()
+        .filter(|row| row["phase"] == "final" && row["variant"].is_empty())
+        .map(|row| ((row["target"].clone(), row["method"].clone(), row["seed"].clone()), 100.0 * row["accuracy"].parse::<f64>().unwrap()))
+        .collect();
+    let table = csv_rows(&lab.path("both/family-target.csv"));
+    assert_eq!(table.iter().map(|row| row["method"].as_str()).collect::<Vec<_>>(), ["l2", "l2-sp"]);
+    for row in &table {
+        for target in ["shapes", "forms"] {
+            let at = |method: &str, seed: &str| accuracy[&(target.into(), method.into(), seed.into())];
+            let mean = ["0", "1"].iter().map(|seed| at(&row["method"], seed) - at("none", seed)).sum::<f64>() / 2.0;
+            let shown = &row[&format!("net → {target}, 2")];
+            assert!(shown.starts_with(&format!("{mean:+.2} (")), "{target}: {mean} is shown as {shown}");
+        }
+    }
+    // Of one place it would say again what the first table says.
+    lab.run(&["report", "shapes.json", "-o", "one"]).ok();
+    assert!(lab.path("one/family.csv").is_file() && !lab.path("one/family-target.csv").exists());
+    // The same cells twice are no two seeds, and several results have no folder of their own.
+    lab.run(&["report", "shapes.json", "shapes.json", "-o", "twice"]).refused(2, &["two records of"]);
+    lab.run(&["report", "shapes.json", "forms.json"]).refused(2, &["--out"]);
 }
 
 fn csv_rows(path: &Path) -> Vec<BTreeMap<String, String>> {

@@ -1,13 +1,14 @@
 //! `spgraph report RESULTS`: tables and figures of a study's results. It need not be complete: what is not run has no number.
 
 use super::super::output;
+use spgraph::error::Error;
 use spgraph::evaluation::{Plan, Study, read_all, write_collected, write_report};
 use std::path::PathBuf;
 
 /// What is asked of it.
 pub struct Args {
-    /// The folder of results, or a file of `--collect`.
-    pub results: PathBuf,
+    /// Folders of results, or files of `--collect`: at least one.
+    pub results: Vec<PathBuf>,
     /// Only records of this study.
     pub study: Option<PathBuf>,
     /// Folder for the report.
@@ -17,12 +18,18 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let records = match &args.study {
-        Some(study) => Plan::of(&Study::read(study)?)?.records(&args.results)?,
-        None => read_all(&args.results)?,
+    let study = args.study.as_deref().map(Study::read).transpose()?;
+    let read = |results: &PathBuf| match &study {
+        Some(study) => Plan::of(study)?.records(results),
+        None => read_all(results),
     };
-    let beside = || if args.results.is_file() { args.results.with_extension("report") } else { args.results.join("report") };
-    let out = args.out.clone().unwrap_or_else(beside);
+    let records = args.results.iter().map(read).collect::<Result<Vec<_>, Error>>()?.concat();
+    let out = match (args.out, &args.results[..]) {
+        (Some(out), _) => out,
+        (None, [only]) if only.is_file() => only.with_extension("report"),
+        (None, [only]) => only.join("report"),
+        _ => return Err(Error::usage("a report of several results belongs to none of their folders: name one with --out").into()),
+    };
     if let Some(path) = &args.collect {
         write_collected(path, &records)?;
         output::note(&format!("records in {}", path.display()));

@@ -2,6 +2,7 @@
 
 mod claims;
 mod collection;
+mod family;
 mod figures;
 mod sheet;
 mod tables;
@@ -73,7 +74,7 @@ pub fn write_report(records: Vec<CellResult>, out: &Path) -> Result<ReportFiles>
         page.section(heading, markup);
         Ok(())
     };
-    tell(&tables::family(&all).into_iter().collect::<Vec<_>>(), &[], "The family")?;
+    tell(&family::family(&all), &[], "The family")?;
     for pair in all.pairs() {
         let name = format!("{} → {}", pair.0, pair.1);
         tell(&claims::claims(&all, &pair).into_iter().collect::<Vec<_>>(), &[], &format!("{name}: the paper's claims"))?;

@@ -1,11 +1,11 @@
 //! The tables of a report.
 
-use super::collection::{Collection, Measure, PairName, Place, drift, source, step_time, target};
+use super::collection::{Collection, Measure, PairName, Place, drift, source, target};
 use super::sheet::Sheet;
 use crate::evaluation::cell::Settings;
 use crate::evaluation::method;
 use crate::evaluation::selection::choose;
-use crate::evaluation::statistics::{Comparison, Summary, compare, summary};
+use crate::evaluation::statistics::{Comparison, Summary, summary};
 
 /// `84.2 ± 0.6`, with the number of seeds where it is not `usual`.
 pub(super) fn shown(found: Option<Summary>, usual: usize) -> String {
@@ -21,7 +21,7 @@ pub(super) fn p(value: f64) -> String {
     if value < 0.001 { "< 0.001".into() } else { format!("{value:.3}") }
 }
 
-fn signed(value: f64) -> String {
+pub(super) fn signed(value: f64) -> String {
     format!("{value:+.2}")
 }
 
@@ -187,53 +187,4 @@ pub(super) fn chosen(all: &Collection, pair: &PairName) -> Option<Sheet> {
         sheet.rows.push(std::iter::once(method.to_string()).chain(numbers).collect());
     }
     (!sheet.rows.is_empty()).then_some(sheet)
-}
-
-/// Which of the family is worth using: against plain training, over all pairs, numbers of images and seeds.
-pub(super) fn family(all: &Collection) -> Option<Sheet> {
-    let columns = ["method", "worth using", "target", "95 % interval", "source left", "95 % interval", "drift", "step time", "cells"];
-    let note = "Against `none`, over all pairs, numbers of images and seeds: mean differences in percentage points with Student's intervals (cells of one pair share test images: the intervals are rather too narrow); drift in per cent of the weights' norm; step time as the median ratio, by the clock. Worth using: where an interval lies above 0, unless the other lies below.";
-    let mut sheet = Sheet::new("family", "Which of the family is worth using", note, columns.map(String::from).to_vec());
-    let pairs = all.pairs();
-    let places: Vec<(&PairName, usize)> = pairs.iter().flat_map(|pair| all.images(pair).into_iter().map(move |n| (pair, n))).collect();
-    let gather = |method: &str, measure: Measure| -> Vec<(f64, f64)> {
-        let of = |&(pair, images): &(&PairName, usize)| {
-            let place = |method| Place { pair, images, method, variant: None };
-            all.paired(place(method), place("none"), measure)
-        };
-        places.iter().flat_map(of).collect()
-    };
-    for method in all.methods() {
-        let drifts: Vec<f64> = gather(method, drift).into_iter().map(|d| d.0).collect();
-        let moved = summary(&drifts).map_or("–".into(), |s| format!("{:.1}", s.mean));
-        let mut ratios: Vec<f64> = gather(method, step_time).into_iter().map(|(a, b)| a / b).collect();
-        ratios.sort_by(f64::total_cmp);
-        let time = ratios.get(ratios.len() / 2).map_or("–".into(), |r| format!("{r:.2}"));
-        let pairs = gather(method, target);
-        let (on_target, on_source) = (compare(&pairs), compare(&gather(method, source)));
-        let numbers = |c: &Option<Comparison>| c.as_ref().map_or(["–".into(), "–".into()], |c| [signed(c.difference), interval(c)]);
-        let worth = if method == "none" { "the reference".into() } else { verdict(on_target.as_ref(), on_source.as_ref()) };
-        let [t, t_interval] = numbers(&on_target);
-        let [s, s_interval] = numbers(&on_source);
-        sheet.rows.push(vec![method.into(), worth, t, t_interval, s, s_interval, moved, time, pairs.len().to_string()]);
-    }
-    (sheet.rows.len() > 1).then_some(sheet)
-}
-
-fn verdict(on_target: Option<&Comparison>, on_source: Option<&Comparison>) -> String {
-    let way = |c: Option<&Comparison>| match c {
-        Some(c) if c.interval[0] > 0.0 => 1,
-        Some(c) if c.interval[1] < 0.0 => -1,
-        _ => 0,
-    };
-    match (way(on_target), way(on_source)) {
-        (1, 1) => "yes, for both",
-        (1, 0) => "yes, for the target",
-        (0, 1) => "yes, for the source",
-        (1, -1) => "for the target, at the source's cost",
-        (-1, 1) => "for the source, at the target's cost",
-        (0, 0) => "not told apart",
-        _ => "no",
-    }
-    .into()
 }
