@@ -2,6 +2,7 @@
 
 CARGO ?= cargo
 PYTHON ?= python3
+PYTHON311 ?= python3.11
 PYTEST_ARGS ?= -q
 VENV := .venv
 BINARY := target/release/spgraph
@@ -145,6 +146,16 @@ eval-data: ## Networks and images for eval-real, from a folder of archives (DATA
 
 eval-real: runtime eval-data ## The same on real networks and photographs: hours (DATA=FOLDER as for eval-data)
 	$(call run_study,evaluation/real.toml,real,--base $(EVAL_DATA))
+
+ORT_TRAINING_PYTHON ?= .venv-ort-training/bin/python
+ORT_TRAINING_OUT ?= out/ort-training
+
+.PHONY: test-ort-training
+test-ort-training: build ## ONNX Runtime's training API trains the artifact made for it (Python 3.11: PYTHON311=python3.11; ORT_TRAINING_PYTHON names an environment)
+	@test "$(ORT_TRAINING_PYTHON)" != .venv-ort-training/bin/python || test -x $(ORT_TRAINING_PYTHON) || { \
+		$(PYTHON311) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make test-ort-training: $(PYTHON311) must be Python 3.11; name another with PYTHON311=..." >&2; exit 1; }; \
+		$(PYTHON311) -m venv .venv-ort-training && .venv-ort-training/bin/python -m pip install --quiet --disable-pip-version-check -r tests/ort_training/requirements.txt; }
+	$(ORT_TRAINING_PYTHON) tests/ort_training/train.py $(BINARY) models/resnet20-source.onnx $(ORT_TRAINING_OUT)
 
 COVERAGE_PYTHON ?= .venv-coverage/bin/python
 

@@ -3,15 +3,22 @@
 mod batch_check;
 mod bundle;
 mod files;
+mod flatbuffer;
 mod init;
 mod models;
 mod noise;
+mod ort_checkpoint;
+mod ort_optimizer;
+mod ort_training;
 mod single;
 mod training_info;
 
 pub use bundle::BundleArtifact;
 pub use models::Models;
 pub(crate) use noise::noise;
+pub use ort_checkpoint::{Moments, OrtCheckpoint};
+pub use ort_optimizer::state_of;
+pub use ort_training::OrtTrainingArtifact;
 pub use single::SingleArtifact;
 pub use training_info::TrainingInfoArtifact;
 
@@ -45,7 +52,7 @@ pub trait Artifact: Sync {
 }
 
 /// Every artifact.
-pub static ARTIFACTS: &[&dyn Artifact] = &[&BundleArtifact, &SingleArtifact, &TrainingInfoArtifact];
+pub static ARTIFACTS: &[&dyn Artifact] = &[&BundleArtifact, &SingleArtifact, &TrainingInfoArtifact, &OrtTrainingArtifact];
 
 /// The artifact of that name.
 pub fn find(name: &str) -> Result<&'static dyn Artifact> {
@@ -91,7 +98,14 @@ pub fn convert(
     force: bool,
 ) -> Result<(PathBuf, Vec<(String, u64)>)> {
     let place = Place::take(artifact, output, reads, force)?;
-    place.fill(artifact, &Models::open(bundle, state)?)
+    let models = Models::open(bundle, state)?;
+    if artifact.name() == BundleArtifact.name() && models.manifest.rewriting.is_none() && !models.starts.is_empty() {
+        return Err(Error::usage(
+            "the starting point of this bundle is an input, whose first value is where the bundle starts: a bundle that starts elsewhere would lose it. \
+             Take another artifact",
+        ));
+    }
+    place.fill(artifact, &models)
 }
 
 /// Where an artifact goes.

@@ -1,12 +1,12 @@
 //! A training as ONNX models, before it is arranged into files: made of a rewriting's product, or read from a bundle.
 
 use super::init::starts;
-use crate::bundle::manifest::{Manifest, Role};
-use crate::bundle::{Bundle, start_state, template};
+use crate::bundle::manifest::{Manifest, Role, Scalar};
+use crate::bundle::{Bundle, start_feeds, start_state, template};
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::onnx::{self, ExternalData, pb};
+use crate::onnx::{self, ExternalData, pb, to_proto};
 use crate::rewrite::Product;
 use std::path::Path;
 
@@ -25,8 +25,8 @@ pub struct Models {
     pub template: pb::ModelProto,
     /// In the manifest's order. `None` is zero, or for an average the value of its parameter.
     pub state: Vec<Option<Tensor>>,
-    /// The starting point where the step takes it as inputs, in the manifest's order; else empty.
-    pub starts: Vec<Tensor>,
+    /// The starting point where the step takes it as inputs, by their names; else empty.
+    pub starts: Vec<(String, Tensor)>,
     /// Whether weights lie in a file of their own.
     pub external: bool,
 }
@@ -50,7 +50,7 @@ impl Models {
             evaluation: emit::model(&product.evaluation.graph, Dialect::Inlined)?,
             template: template(product.source.clone(), &product.evaluation.graph, &names, &product.plan.split)?,
             state: product.state.iter().map(|s| s.start.clone()).collect(),
-            starts: vec![],
+            starts: manifest.state.iter().zip(&product.state).filter_map(|(s, t)| Some((s.start.clone()?, t.start.clone()?))).collect(),
             external: options.external_data,
             manifest: manifest.clone(),
         })
@@ -87,7 +87,7 @@ impl Models {
             evaluation: read(&bundle.eval())?,
             template: read(&bundle.template())?,
             state,
-            starts: vec![],
+            starts: start_feeds(bundle)?,
             external: bundle.dir.join(Bundle::WEIGHTS).is_file(),
             manifest,
         })
@@ -98,7 +98,13 @@ impl Models {
         starts(&self.manifest.state, &self.state)
     }
 
-    /// The tensor of each state, by the manifest's order, under another reading of the same names.
+    /// The scalars, and the starting point where it is an input, as defaults of these inputs.
+    pub(super) fn defaults(&self) -> Vec<pb::TensorProto> {
+        let number = |s: &Scalar| to_proto(&s.name, &Tensor::from_floats(self.manifest.precision, &[], &[s.default]));
+        self.manifest.scalars.iter().map(number).chain(self.starts.iter().map(|(name, tensor)| to_proto(name, tensor))).collect()
+    }
+
+    /// A model's graph.
     pub(super) fn graph(model: &mut pb::ModelProto) -> Result<&mut pb::GraphProto> {
         model.graph.as_mut().ok_or_else(|| Error::internal("a model of the training has no graph"))
     }

@@ -6,7 +6,6 @@ use super::files::Files;
 use super::models::{Models, manifest_entry};
 use crate::bundle::Bundle;
 use crate::error::Result;
-use crate::ir::Tensor;
 use crate::onnx::{pb, to_proto};
 use std::path::Path;
 
@@ -38,10 +37,9 @@ fn single(models: &Models) -> Result<pb::ModelProto> {
     let manifest = &models.manifest;
     let mut model = models.step.clone();
     let graph = Models::graph(&mut model)?;
-    let scalars = manifest.scalars.iter().map(|s| to_proto(&s.name, &Tensor::from_floats(manifest.precision, &[], &[s.default])));
     let state = models.whole_state()?;
     let state = manifest.state.iter().zip(&state).map(|(s, tensor)| to_proto(&s.input, tensor));
-    graph.initializer.extend(scalars.chain(state));
+    graph.initializer.extend(models.defaults().into_iter().chain(state));
     model.metadata_props.push(manifest_entry(manifest)?);
     Ok(model)
 }

@@ -6,7 +6,7 @@ use super::files::Files;
 use super::models::{Models, manifest_entry};
 use crate::bundle::manifest::{Manifest, Role, State};
 use crate::error::{Error, Result};
-use crate::ir::{Graph, Tensor, TensorType};
+use crate::ir::{Graph, TensorType};
 use crate::onnx::{pb, to_proto};
 use crate::operator::Builder;
 use std::collections::{HashMap, HashSet};
@@ -69,11 +69,9 @@ fn model(models: &Models) -> Result<pb::ModelProto> {
     names.rename(&mut algorithm);
     let optimizer: HashSet<String> = outside.iter().map(|(s, _)| names.of_algorithm(&s.input)).collect();
     algorithm.input.retain(|i| !names.is_network(i.name()) && !optimizer.contains(i.name()));
-    let scalars = models.manifest.scalars.iter();
-    let scalars =
-        scalars.map(|s| to_proto(names.of_algorithm(&s.name), &Tensor::from_floats(models.manifest.precision, &[], &[s.default])));
+    let defaults = models.defaults().into_iter().map(|t| pb::TensorProto { name: Some(names.of_algorithm(t.name())), ..t });
     let own: Vec<pb::TensorProto> =
-        scalars.chain(outside.iter().map(|(s, tensor)| to_proto(names.of_algorithm(&s.input), tensor))).collect();
+        defaults.chain(outside.iter().map(|(s, tensor)| to_proto(names.of_algorithm(&s.input), tensor))).collect();
     algorithm.initializer.extend(own);
     algorithm.name = Some("algorithm".into());
     drop(known);
@@ -176,7 +174,12 @@ impl Names {
         new(&mut manifest.data.target.name);
         manifest.scalars.iter_mut().map(|s| &mut s.name).chain(manifest.outputs.iter_mut().map(|o| &mut o.name)).for_each(new);
         for s in &mut manifest.state {
-            [&mut s.input, &mut s.output].into_iter().chain(&mut s.gradient_square).chain(&mut s.update_gradient).for_each(new);
+            [&mut s.input, &mut s.output]
+                .into_iter()
+                .chain(&mut s.gradient_square)
+                .chain(&mut s.update_gradient)
+                .chain(&mut s.start)
+                .for_each(new);
             s.gradient = None;
         }
         manifest.split = None;

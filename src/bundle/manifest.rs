@@ -195,6 +195,9 @@ pub struct State {
     /// Split bundles: the output of `grad.onnx` and input of `apply.onnx` with its gradient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient: Option<String>,
+    /// Where the starting point is an input: its name in the graphs that read it, with the tensor's own type and shape. `init.onnx` has its first value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// Where gradients are clipped: the value in `step.onnx` with the squared norm of its gradient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_square: Option<String>,
@@ -244,6 +247,11 @@ impl Manifest {
     /// The state tensors that a finished run keeps: all but the optimizer's.
     pub fn kept_state(&self) -> impl Iterator<Item = &State> {
         self.state.iter().filter(|s| s.role != Role::Optimizer)
+    }
+
+    /// The state tensors whose starting point is an input, with its name.
+    pub fn start_inputs(&self) -> impl Iterator<Item = (&State, &str)> {
+        self.state.iter().filter_map(|s| Some((s, s.start.as_deref()?)))
     }
 
     /// Whether the classifier was replaced by a new one.

@@ -106,6 +106,8 @@ pub enum Meaning {
     Measure(Measure),
     /// The current value of the state tensor of that name, an input.
     State(String),
+    /// The starting point of the state tensor of that name, an input.
+    Start(String),
     /// The next value of the state tensor of that name, an output.
     Next(String),
     /// One of the network's own outputs.

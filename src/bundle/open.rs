@@ -117,6 +117,16 @@ pub fn start_name(name: &str) -> String {
     format!("{name}.start")
 }
 
+/// The bundle's starting point where the step takes it as inputs, by their names; else nothing.
+pub fn start_feeds(bundle: &Bundle) -> Result<Vec<(String, Tensor)>> {
+    if bundle.manifest.start_inputs().next().is_none() {
+        return Ok(vec![]);
+    }
+    let start = start_state(bundle)?;
+    let named = bundle.manifest.state.iter().zip(start);
+    Ok(named.filter_map(|(s, tensor)| Some((s.start.clone()?, tensor))).collect())
+}
+
 /// The state at the start, in the manifest's order: the constants that `init.onnx` gives on, and zeros for what it makes.
 pub fn start_state(bundle: &Bundle) -> Result<Vec<Tensor>> {
     let needed = bundle.manifest.state.iter().map(|s| s.shape.iter().product::<usize>() as u64 * s.dtype.size() as u64).sum::<u64>();

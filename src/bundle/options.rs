@@ -104,6 +104,24 @@ pub enum BatchNormMode {
     Frozen,
 }
 
+/// How the starting point enters a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartForm {
+    /// As constants.
+    #[default]
+    Constant,
+    /// As inputs, so that another one can be given in every step: a server's weights, a moving anchor.
+    Input,
+}
+
+impl StartForm {
+    /// Whether it is the usual one.
+    pub fn is_constant(&self) -> bool {
+        *self == StartForm::Constant
+    }
+}
+
 /// A number for the parameters that a glob pattern matches, by name or alias.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -179,6 +197,9 @@ pub struct Options {
     pub split: bool,
     /// How functions of spgraph's own domain are written.
     pub dialect: Dialect,
+    /// How the starting point enters the step.
+    #[serde(skip_serializing_if = "StartForm::is_constant")]
+    pub start: StartForm,
     /// Whether parameters that the exporter had merged, since their values were equal, stay one.
     pub keep_ties: bool,
     /// Seed of a new head's weights.
@@ -222,6 +243,7 @@ impl Default for Options {
             external_data: false,
             split: false,
             dialect: Dialect::Functions,
+            start: StartForm::Constant,
             keep_ties: false,
             seed: 0,
             classes: vec![],

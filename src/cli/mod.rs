@@ -15,10 +15,13 @@ mod figures;
 mod finetune;
 mod fisher;
 mod flags;
+mod grad;
 mod help;
+mod import_checkpoint;
 mod inspect;
 mod interpolate;
 mod interrupt;
+mod lower;
 mod new;
 mod numbers;
 mod output;
@@ -64,6 +67,9 @@ enum Command {
     Data(Box<data::Args>),
     Rewrite(Box<rewrite::Args>),
     Convert(convert::Args),
+    ImportCheckpoint(import_checkpoint::Args),
+    Grad(grad::Args),
+    Lower(lower::Args),
     Finetune(Box<finetune::Args>),
     Eval(Box<eval::Args>),
     Predict(Box<predict::Args>),
@@ -96,6 +102,9 @@ pub fn main() -> ExitCode {
         Command::Data(args) => data::run(*args),
         Command::Rewrite(args) => rewrite::run(*args),
         Command::Convert(args) => convert::run(args),
+        Command::ImportCheckpoint(args) => import_checkpoint::run(args),
+        Command::Grad(args) => grad::run(args),
+        Command::Lower(args) => lower::run(args),
         Command::Finetune(args) => finetune::run(*args),
         Command::Eval(args) => eval::run(*args),
         Command::Predict(args) => predict::run(*args),

@@ -13,6 +13,11 @@ pub fn print_done(text: &str, written: &Path) -> anyhow::Result<()> {
     if quiet() { print(&format!("{}\n", written.display())) } else { print(text) }
 }
 
+/// Whether only results are wanted.
+pub fn is_quiet() -> bool {
+    quiet()
+}
+
 /// Results, to stdout. A reader that has left, such as `head`, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
     print_bytes(text.as_bytes())

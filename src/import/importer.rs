@@ -148,6 +148,22 @@ impl Importer {
         }
     }
 
+    /// Takes what `lower` makes of a node that is in no table, or takes note of why not.
+    pub fn preview(
+        &mut self,
+        index: usize,
+        node: &pb::NodeProto,
+        lower: impl Fn(&mut Graph, &HashMap<String, ValueId>, usize, &pb::NodeProto) -> std::result::Result<Vec<ValueId>, String>,
+    ) {
+        if self.refusals.concern(node) {
+            return;
+        }
+        match lower(&mut self.graph, &self.values, index, node) {
+            Ok(results) => self.values.extend(node.output.iter().cloned().zip(results).filter(|(name, _)| !name.is_empty())),
+            Err(reason) => self.refusals.refuse(node, reason),
+        }
+    }
+
     fn place(
         &mut self,
         index: usize,

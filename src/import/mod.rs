@@ -2,16 +2,19 @@
 
 mod importer;
 mod input;
+mod lowered;
 mod names;
 mod network;
 mod options;
 mod parameters;
+mod preview_training;
 mod refusals;
 mod signature;
 mod ties;
 
 pub use importer::node_name;
 pub use input::declared_type;
+pub use lowered::{Lowering, lowered};
 pub use network::Network;
 pub use options::{BatchSize, ImportOptions};
 pub use parameters::{FixedConstant, FixedReason, Parameter};

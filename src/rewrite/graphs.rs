@@ -3,11 +3,12 @@
 use super::backward::Backward;
 use super::penalty_term::Penalties;
 use super::resolve::Recipe;
+use super::start_input;
 use super::state::{StateTensor, failed};
 use super::training_graph::TrainingGraph;
 use super::update::updates;
 use crate::bundle::manifest::Scalar;
-use crate::bundle::{Meaning, Measure};
+use crate::bundle::{Meaning, Measure, Options, StartForm};
 use crate::error::{Error, Result};
 use crate::import::Imported;
 use crate::ir::{Graph, ValueId};
@@ -47,6 +48,11 @@ impl Ports {
         state.for_each(|s| self.push(s.next, Meaning::Next(s.name.clone())));
     }
 
+    /// The starting points, where they are inputs.
+    fn starts(&mut self, starts: &[(String, ValueId)]) {
+        starts.iter().for_each(|(name, value)| self.push(*value, Meaning::Start(name.clone())));
+    }
+
     fn gradients(&mut self, parameters: &[StateTensor], gradients: &[ValueId]) {
         parameters.iter().zip(gradients).for_each(|(p, &g)| self.push(g, Meaning::Gradient(p.name.clone())));
     }
@@ -82,6 +88,7 @@ pub(super) fn step(back: Backward, recipe: &Recipe, penalties: Option<&Penalties
     inputs.push(target, Meaning::Target);
     inputs.settings(scalars.iter());
     inputs.state(state.iter());
+    inputs.starts(&starts(&mut graph, recipe.options, &state));
     let results = [(Measure::Loss, total), (Measure::DataLoss, loss.value), (Measure::Penalty, penalty), (Measure::Correct, loss.correct)];
     for (meaning, value) in results {
         outputs.measure(&mut graph, value, meaning, meaning.name());
@@ -90,9 +97,17 @@ pub(super) fn step(back: Backward, recipe: &Recipe, penalties: Option<&Penalties
     Ok(Step { graph: whole(graph, "step", inputs, outputs)?, state, scalars: scalars.into_iter().map(|s| s.0).collect() })
 }
 
+/// The starting points as inputs, where that is asked for.
+fn starts(graph: &mut Graph, options: &Options, state: &[StateTensor]) -> Vec<(String, ValueId)> {
+    match options.start {
+        StartForm::Constant => vec![],
+        StartForm::Input => start_input::inputs(graph, state),
+    }
+}
+
 /// State and batch → data loss, correct, count, gradients, next statistics. With regularizers also their strengths → their sum; the
 /// gradients are those of both.
-pub(super) fn gradients(back: &Backward) -> Result<TrainingGraph> {
+pub(super) fn gradients(back: &Backward, options: &Options) -> Result<TrainingGraph> {
     let mut graph = back.graph.clone();
     let mut b = Builder::new(&mut graph);
     b.scope("loss");
@@ -102,6 +117,8 @@ pub(super) fn gradients(back: &Backward) -> Result<TrainingGraph> {
     inputs.push(back.target, Meaning::Target);
     inputs.settings(back.regularizers.scalars.iter());
     inputs.state(back.parameters.iter().chain(&back.buffers));
+    let moving: Vec<StateTensor> = back.parameters.iter().chain(&back.buffers).cloned().collect();
+    inputs.starts(&starts(&mut graph, options, &moving));
     // Here it is the only loss.
     outputs.measure(&mut graph, back.loss.value, Measure::DataLoss, Measure::Loss.name());
     let others =
@@ -135,6 +152,7 @@ pub(super) fn update(back: &Backward, recipe: &Recipe, penalties: Option<&Penalt
     inputs.settings(updates.scalars.iter());
     let state = || updates.parameters.iter().chain(&updates.optimizer);
     inputs.state(state());
+    inputs.starts(&starts(&mut graph, recipe.options, &updates.parameters));
     outputs.measure(&mut graph, updates.penalty, Measure::Penalty, Measure::Penalty.name());
     outputs.next(state());
     whole(graph, "apply", inputs, outputs)

@@ -6,6 +6,7 @@ use super::graphs::{self, Step};
 use super::penalty_term::Penalties;
 use super::plan::Plan;
 use super::resolve::{Recipe, resolve};
+use super::start_input;
 use super::state::StateTensor;
 use super::training_graph::TrainingGraph;
 use crate::bundle::manifest::{self, DataPorts, FORMAT, Manifest, Port, Role, Source, SplitOutputs, State};
@@ -50,6 +51,10 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
     let Decided { plan, replaced, imported } = decide(&original, &recipe)?;
     let penalties = Penalties::new(&recipe, &plan, &imported, &original.source().sha256)?;
     let back = backward(&imported, &original, options, &plan)?;
+    if !options.start.is_constant() {
+        start_input::check(&imported.graph, &back.parameters)?;
+        start_input::check(&imported.graph, &back.buffers)?;
+    }
     drop(imported);
     let opset = original.base().opset;
     let network = replaced.unwrap_or(original);
@@ -62,7 +67,7 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
             .map_err(|e| Error::option(Field::PREPROCESSING, format!(" does not fit {}: {e}", model.display())))?;
     }
     let regularizers = back.regularizers.manifest.clone();
-    let gradients = graphs::gradients(&back)?;
+    let gradients = graphs::gradients(&back, options)?;
     let update = graphs::update(&back, &recipe, penalties.as_ref())?;
     let step = graphs::step(back, &recipe, penalties.as_ref())?;
     let evaluation = graphs::evaluation(network.base(), &step.state)?;
@@ -166,6 +171,7 @@ fn state(s: &StateTensor, step: &Step, gradients: &TrainingGraph, options: &Opti
         lr_mult: s.lr_mult,
         of: s.of.clone(),
         gradient,
+        start: step.graph.input(&Meaning::Start(s.name.clone())).map(String::from),
         gradient_square: s.gradient_square.map(|v| graph.name_of(v).to_string()),
         update_gradient: s.update_gradient.map(|v| graph.name_of(v).to_string()),
     })

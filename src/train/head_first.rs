@@ -23,7 +23,7 @@ pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, weights: Option<&[f64]>
     let ports = state_ports(states.iter().zip(&live).filter(|(_, live)| **live).map(|(s, _)| s));
     let moving = state.iter().zip(&live).filter(|(_, live)| **live).map(|(t, _)| t.clone()).collect();
     let inner = load_made(engine, model, &ports, moving)?;
-    Ok(TrainingStep::of(Box::new(HeadStepper { inner, live, state }), &bundle.manifest))
+    TrainingStep::of(Box::new(HeadStepper { inner, live, state }), bundle)
 }
 
 /// The state with which the second phase starts, from that with which the first one ended.

@@ -35,5 +35,5 @@ pub(super) fn load_made(
 pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, weights: Option<&[f64]>, state: Vec<Tensor>) -> Result<TrainingStep> {
     let Some(weights) = weights else { return TrainingStep::load(engine, bundle, state) };
     let stepper = load_made(engine, weighted_step(bundle, weights)?, &state_ports(&bundle.manifest.state), state)?;
-    Ok(TrainingStep::of(stepper, &bundle.manifest))
+    TrainingStep::of(stepper, bundle)
 }

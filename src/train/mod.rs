@@ -20,6 +20,7 @@ mod finetune;
 mod folders;
 mod head_first;
 mod image_stamps;
+mod imported;
 mod interpolate;
 pub mod job;
 mod length;
@@ -61,6 +62,7 @@ pub use evaluate::{Answer, Evaluation, EvaluationOptions, TopK, evaluate, evalua
 pub use export_check::Agreement;
 pub use finetune::finetune;
 pub(crate) use folders::fingerprint as folder_fingerprint;
+pub use imported::import_checkpoint;
 pub use interpolate::{export_interpolated, interpolated};
 pub use length::{Length, Stretch};
 pub use measures::ClassResult;

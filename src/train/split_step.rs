@@ -123,7 +123,7 @@ impl<R: Reduce> SplitStep<R> {
             return Err(Error::training(format!("{} state tensors were given for {} in the bundle", state.len(), states.len())));
         }
         let (grad, apply) = (Half(engine.load(&bundle.grad())?), Half(engine.load(&bundle.apply())?));
-        Ok(SplitStep { grad, reduce, apply, feeds: Feeds::new(&bundle.manifest), outputs, states, state })
+        Ok(SplitStep { grad, reduce, apply, feeds: Feeds::new(bundle)?, outputs, states, state })
     }
 
     /// Computes the gradients of a part of the batch.

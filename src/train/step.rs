@@ -2,8 +2,8 @@
 
 use super::scalars::Scalars;
 use super::targets::Targets;
-use crate::bundle::manifest::{Manifest, Output, Port, Scalar, State, output_of};
-use crate::bundle::{Bundle, Measure, start_state};
+use crate::bundle::manifest::{Output, Port, Scalar, State, output_of};
+use crate::bundle::{Bundle, Measure, start_feeds, start_state};
 use crate::data::{Batch, as_input};
 use crate::engine::{Engine, StatePort, Stepper};
 use crate::error::{Error, Result};
@@ -33,12 +33,12 @@ impl TrainingStep {
     /// Loads the bundle's step with `state` in the manifest's order.
     pub fn load(engine: &dyn Engine, bundle: &Bundle, state: Vec<Tensor>) -> Result<TrainingStep> {
         let stepper = engine.load_step(&bundle.step(), &state_ports(&bundle.manifest.state), state)?;
-        Ok(TrainingStep::of(stepper, &bundle.manifest))
+        TrainingStep::of(stepper, bundle)
     }
 
-    /// A step that is loaded already, with the manifest's ports but for its state.
-    pub(super) fn of(stepper: Box<dyn Stepper>, manifest: &Manifest) -> TrainingStep {
-        TrainingStep { stepper, feeds: Feeds::new(manifest), outputs: manifest.outputs.clone() }
+    /// A step that is loaded already, with the bundle's ports but for its state.
+    pub(super) fn of(stepper: Box<dyn Stepper>, bundle: &Bundle) -> Result<TrainingStep> {
+        Ok(TrainingStep { stepper, feeds: Feeds::new(bundle)?, outputs: bundle.manifest.outputs.clone() })
     }
 
     /// Runs one step on a batch of a loader, whose images may be mixed.
@@ -73,7 +73,7 @@ impl TrainingStep {
         scalars: &Scalars,
         steps: usize,
     ) -> Result<String> {
-        let feeds = Feeds::new(&bundle.manifest).of_batch(data, target, scalars)?;
+        let feeds = Feeds::new(bundle)?.of_batch(data, target, scalars)?;
         engine.profile(&bundle.step(), &state_ports(&bundle.manifest.state), start_state(bundle)?, &borrowed(&feeds), steps)
     }
 }
@@ -90,19 +90,23 @@ pub(super) struct Feeds {
     /// The scalar inputs with their meaning.
     scalars: Vec<Scalar>,
     precision: DType,
+    /// The bundle's starting point, where the step takes it as inputs.
+    starts: Vec<(String, Tensor)>,
 }
 
 impl Feeds {
-    pub fn new(manifest: &Manifest) -> Feeds {
-        Feeds {
+    pub fn new(bundle: &Bundle) -> Result<Feeds> {
+        let manifest = &bundle.manifest;
+        Ok(Feeds {
             data: manifest.data.input.clone(),
             target: Targets::new(manifest),
             scalars: manifest.scalars.clone(),
             precision: manifest.precision,
-        }
+            starts: start_feeds(bundle)?,
+        })
     }
 
-    /// A batch and all scalars, by the names of their inputs.
+    /// A batch, all scalars and the starting point where that is an input, by the names of their inputs.
     pub fn of_batch(&self, data: &Tensor, target: &Tensor, scalars: &Scalars) -> Result<Vec<(String, Tensor)>> {
         // Images are loaded as float32.
         let data = as_input(data, self.data.dtype)?;
@@ -111,14 +115,14 @@ impl Feeds {
         Ok(feeds)
     }
 
-    /// All scalars, by the names of their inputs.
+    /// All scalars, and the starting point where that is an input, by the names of their inputs.
     pub fn of_scalars(&self, scalars: &Scalars) -> Result<Vec<(String, Tensor)>> {
         let feed = |s: &Scalar| {
             let value = scalars.get(&s.meaning);
             let value = value.ok_or_else(|| Error::usage(format!("the step needs a value for `{}`", s.meaning)))?;
             Ok((s.name.clone(), Tensor::from_floats(self.precision, &[], &[value])))
         };
-        self.scalars.iter().map(feed).collect()
+        self.scalars.iter().map(feed).chain(self.starts.iter().cloned().map(Ok)).collect()
     }
 }
 

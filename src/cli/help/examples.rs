@@ -38,6 +38,21 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("spgraph convert birds --to single -o birds.single", "what the run `birds` has reached, to go on from there"),
         ],
     ),
+    (
+        "import-checkpoint",
+        &[
+            ("spgraph convert birds.spgraph --to ort-training -o birds.ort", "what ONNX Runtime's training API loads, with a checkpoint"),
+            ("spgraph import-checkpoint birds.spgraph birds.ort/checkpoint -o trained", "a checkpoint, trained there, as a run"),
+        ],
+    ),
+    (
+        "grad",
+        &[
+            ("spgraph grad model.onnx --wrt input --of logits -o saliency.onnx", "what each pixel does to scores that you weigh"),
+            ("spgraph grad model.onnx --wrt 'params:fc.*' --of logits,scalar -o fc.onnx", "of their sum, for a layer's parameters"),
+        ],
+    ),
+    ("lower", &[("spgraph lower saliency.onnx -o plain.onnx", "preview operators for training, where a model has some, as standard ones")]),
     ("eval", &[("spgraph eval birds --data test", "a run"), ("spgraph eval model.onnx --data test --json", "any ONNX classifier")]),
     ("predict", &[("spgraph predict birds bird.jpg --top 3", "the three likeliest classes")]),
     (

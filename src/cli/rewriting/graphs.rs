@@ -1,7 +1,7 @@
 //! In which form the training graphs are written.
 
 use crate::cli::choice::choice;
-use spgraph::bundle::Options;
+use spgraph::bundle::{Options, StartForm};
 use spgraph::emit::Dialect;
 
 #[derive(clap::Args)]
@@ -16,12 +16,16 @@ pub struct GraphArgs {
     /// Gradients as model-local functions, or written out in standard operators [default: functions]
     #[arg(long, value_parser = choice::<Dialect>(&["functions", "inlined"]))]
     dialect: Option<Dialect>,
+    /// The starting point as constants of the step, or as inputs, so that each step can be given another: FedProx, a moving anchor [default: constant]
+    #[arg(long, value_parser = choice::<StartForm>(&["constant", "input"]))]
+    start: Option<StartForm>,
 }
 
 impl GraphArgs {
     pub fn set(&self, options: &mut Options) {
         options.external_data |= self.external_data;
         options.split |= self.split;
+        options.start = self.start.unwrap_or(options.start);
         options.dialect = self.dialect.unwrap_or(options.dialect);
     }
 }
