@@ -9,7 +9,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: deny sbom compare-bundles coverage wheel test-wheel test-node test-web eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
+.PHONY: deny sbom compare-bundles coverage wheel test-wheel test-node test-web test-openvino test-flower eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,19 @@ test-node: runtime ## Fine-tune in Node and compare with finetune (needs Node 20
 
 test-web: runtime ## Drive the page of examples/web in Chromium (needs Node 20; CHROMIUM names it; SHOTS=FOLDER keeps screenshots; WEBGPU=swiftshader)
 	cd examples/web && npm install --ignore-scripts --no-audit --no-fund --silent && npm test
+
+# runtime_test NAME PACKAGES: tests/runtimes/NAME_test.py in an environment of its own.
+define runtime_test
+	test -x .venv-$(1)/bin/python || $(PYTHON) -m venv .venv-$(1)
+	.venv-$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
+	.venv-$(1)/bin/python tests/runtimes/$(1)_test.py
+endef
+
+test-openvino: runtime ## Fine-tune with OpenVINO and compare with finetune (fetches it: 60 MB)
+	$(call runtime_test,openvino,openvino==2026.4.1 onnxruntime==1.32.0 safetensors pillow)
+
+test-flower: runtime ## Two rounds of four clients in Flower, FedAvg and FedProx, beside a loop of numpy (fetches Flower and Ray: 500 MB)
+	$(call runtime_test,flower,"flwr[simulation]==1.42.0" onnxruntime==1.32.0 safetensors pillow)
 
 SANITIZER_HOST := x86_64-unknown-linux-gnu
 

@@ -73,15 +73,17 @@ class Bundle:
         return dict(zip((o.name for o in session.get_outputs()), session.run(None, {})))
 
     def check_state(self, tensors: dict[str, np.ndarray], source: object, roles: tuple[str, ...] = ("shared", "new", "buffer", "optimizer", "ema")) -> None:
-        """Raises `Error` unless `tensors` has each tensor of those roles, in its shape and type, and nothing that the bundle lacks."""
+        """Raises `Error` unless `tensors` has each tensor of those roles, all that it has in their shape and type, and nothing that the bundle lacks."""
         refused = f"{source} does not belong to {self.folder}: "
         unknown = sorted(tensors.keys() - {s["name"] for s in self.state})
         if unknown:
             raise Error(refused + f"it has `{unknown[0]}`, which the bundle has not")
-        for s in self.named(*roles):
-            if s["name"] not in tensors:
-                raise Error(refused + f"it lacks `{s['name']}`")
-            t = tensors[s["name"]]
+        for s in self.state:
+            t = tensors.get(s["name"])
+            if t is None:
+                if s["role"] in roles:
+                    raise Error(refused + f"it lacks `{s['name']}`")
+                continue
             if list(t.shape) != s["shape"] or t.dtype != s["dtype"]:
                 raise Error(refused + f"`{s['name']}` is {t.dtype} {list(t.shape)}, and has to be {s['dtype']} {s['shape']}")
 

@@ -57,7 +57,10 @@ class Trainer:
         self.scalars |= self._known(scalars)
         self.session = self.bundle.session("step", self.providers, options)
         self.steps = 0
-        self._set(self.bundle.start())
+        start = self.bundle.start()
+        self._set(start)
+        self._anchors: dict[str, onnxruntime.OrtValue] = {}
+        self.anchor(start)
 
     def _known(self, scalars: dict[str, float]) -> dict[str, float]:
         for name in scalars:
@@ -72,12 +75,20 @@ class Trainer:
     @property
     def state(self) -> dict[str, np.ndarray]:
         """Every tensor of the state by name: weights, BatchNorm's statistics, the optimizer's."""
-        return {name: value.numpy() for name, value in self._state.items()}
+        # Copies: what `numpy` gives is onnxruntime's own memory, which the next step may free.
+        return {name: value.numpy().copy() for name, value in self._state.items()}
 
     @state.setter
     def state(self, tensors: dict[str, np.ndarray]) -> None:
         self.bundle.check_state(tensors, "the state")
         self._set(tensors)
+
+    def anchor(self, tensors: dict[str, np.ndarray] | None = None) -> None:
+        """Moves the starting point, towards which the penalty pulls, to these tensors by name, or to the present weights. For a bundle of `rewrite(..., start="input")`; in others the starting point is a constant, and nothing happens."""
+        tensors = self.state if tensors is None else tensors
+        moved = {s["start"]: s for s in self.bundle.state if s.get("start")}
+        self.bundle.check_state({s["name"]: tensors[s["name"]] for s in moved.values() if s["name"] in tensors}, "the starting point", ())
+        self._anchors |= {name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tensors[s["name"]]), self._device, 0) for name, s in moved.items() if s["name"] in tensors}
 
     def step(self, images: object, labels: object, **scalars: float) -> Step:
         """One step on images `[N, …]` (normalised; arrays, or tensors of torch on the CPU) and labels `[N]`. `scalars` are for this step alone.
@@ -93,6 +104,8 @@ class Trainer:
             binding.bind_cpu_input(name, value)
         for s in self.bundle.state:
             binding.bind_ortvalue_input(s["input"], self._state[s["name"]])
+        for name, value in self._anchors.items():
+            binding.bind_ortvalue_input(name, value)
         for meaning, name in self.bundle.outputs.items():
             binding.bind_output(name, "cpu")
         for s in self.bundle.state:

@@ -93,6 +93,17 @@ def test_the_weights_are_those_of_finetune(bundle, work):
     assert mismatches({n: t for n, t in trainer.state.items() if n in expected}, expected, 1e-4) == []
 
 
+def test_a_state_that_was_taken_stays_what_it_was(bundle, work):
+    trainer, _ = trained(bundle, work, 1)
+    taken = trainer.state
+    kept = {name: tensor.copy() for name, tensor in taken.items()}
+    for batch in data(bundle, work)[1:4]:
+        trainer.step(*batch)
+    for name, tensor in kept.items():
+        np.testing.assert_array_equal(taken[name], tensor)
+    assert not np.array_equal(trainer.state["conv1.weight"], kept["conv1.weight"])
+
+
 def test_exports_are_those_of_the_run(bundle, work, tmp_path):
     """The file that comes from the module's state has the same nodes as the run's, and weights within 1e-4."""
     trainer, _ = trained(bundle, work)

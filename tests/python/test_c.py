@@ -1,0 +1,62 @@
+"""examples/c, compiled against the library of the Python package, trains to the weights of `spgraph finetune`."""
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import c_header
+import onnxruntime
+import pytest
+from harness import ROOT, mismatches, spgraph as program
+from safetensors.numpy import load_file
+from test_module import STEPS, data, spgraph, the_binary, work  # noqa: F401
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None or sys.platform != "linux", reason="no C compiler, or not Linux")
+
+
+@pytest.fixture(scope="module")
+def binary(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("c")
+    (library,) = (pathlib.Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (folder / name).symlink_to(library)
+    c_header.write(ROOT, folder / "onnxruntime_c_api.h")
+    command = ["cc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", ROOT / "examples" / "c" / "finetune.c", f"-I{folder}", f"-L{folder}", f"-Wl,-rpath,{folder}", "-lonnxruntime", "-o", folder / "finetune"]
+    subprocess.run(command, check=True)
+    return folder / "finetune"
+
+
+@pytest.fixture
+def batch_file(work, tmp_path):  # noqa: F811
+    given = data(spgraph.Bundle(work / "bundle"), work)
+    path = tmp_path / "batches"
+    path.write_bytes(b"".join(x.astype("<f4").tobytes() for x, _ in given) + b"".join(y.astype("<i8").tobytes() for _, y in given))
+    return path
+
+
+def run(*arguments):
+    return subprocess.run([str(a) for a in arguments], capture_output=True, text=True)
+
+
+def test_the_weights_are_those_of_finetune(binary, work, batch_file, tmp_path):  # noqa: F811
+    done = run(binary, work / "bundle", batch_file, STEPS, 0.01, tmp_path / "weights")
+    assert done.returncode == 0, done.stderr
+    expected, found = load_file(work / "run" / "state.safetensors"), load_file(tmp_path / "weights")
+    assert mismatches({n: found[n] for n in expected}, expected, 1e-4) == []
+    program("export", work / "bundle", "--weights", tmp_path / "weights", "-o", tmp_path / "tuned.onnx")
+    assert (tmp_path / "tuned.onnx").exists()
+
+
+def test_what_does_not_fit_is_refused(binary, work, batch_file, tmp_path):  # noqa: F811
+    shutil.copytree(work / "bundle", tmp_path / "other")
+    manifest = tmp_path / "other" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 3'))
+    cases = [
+        ((work / "nothing", batch_file, STEPS), "manifest.json"),
+        ((tmp_path / "other", batch_file, STEPS), "another format"),
+        ((work / "bundle", batch_file, STEPS + 1), "its size"),
+    ]
+    for arguments, said in cases:
+        done = run(binary, *arguments, 0.01, tmp_path / "weights")
+        assert done.returncode == 1 and said in done.stderr, done
+    assert not (tmp_path / "weights").exists()
