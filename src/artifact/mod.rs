@@ -22,7 +22,8 @@ pub use ort_training::OrtTrainingArtifact;
 pub use single::SingleArtifact;
 pub use training_info::TrainingInfoArtifact;
 
-use crate::bundle::{Bundle, Options};
+use crate::bundle::manifest::Manifest;
+use crate::bundle::{Bundle, Options, Rewriting};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
 use crate::nearest::hint;
@@ -33,6 +34,9 @@ use crate::storage::inputs::Inputs;
 use crate::storage::temporaries::Scratch;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+
+/// The options with what the network decided, for the record.
+pub type Decided<'a> = &'a dyn Fn(&Manifest) -> Option<Options>;
 
 /// A kind of output: a folder, or where all of it is one model, a file.
 pub trait Artifact: Sync {
@@ -77,9 +81,23 @@ pub struct Made {
 ///
 /// What import had to assume of the model is checked before anything is written, by running it.
 pub fn make(artifact: &dyn Artifact, model: &Path, output: &Path, options: &Options, force: bool) -> Result<Made> {
+    make_decided(artifact, model, output, (options, &|_| None), force)
+}
+
+/// As [`make`]. The manifest records what `decided` makes of the options once the network is known; that must lead to the same product.
+fn make_decided(
+    artifact: &dyn Artifact,
+    model: &Path,
+    output: &Path,
+    (options, decided): (&Options, Decided),
+    force: bool,
+) -> Result<Made> {
     let reads = Inputs::new(std::iter::once(model).chain(options.files()));
     let place = Place::take(artifact, output, &reads, force)?;
-    let product = rewrite(model, options)?;
+    let mut product = rewrite(model, options)?;
+    if let Some(options) = decided(&product.manifest) {
+        product.manifest.rewriting = Some(Rewriting::of(&options)?);
+    }
     // Where the model's weights lie is only known now.
     place.check(output, &Inputs::new(product.source.external.paths()))?;
     batch_check::check(&product)?;
@@ -174,6 +192,11 @@ pub fn check(product: &Product) -> Result<()> {
 /// [`make`] for the bundle.
 pub fn make_bundle(model: &Path, output: &Path, options: &Options, force: bool) -> Result<Made> {
     make(&BundleArtifact, model, output, options, force)
+}
+
+/// [`make_bundle`], with a record of what `decided` makes of the options once the network is known; that must lead to the same product.
+pub fn make_decided_bundle(model: &Path, output: &Path, options: &Options, decided: Decided) -> Result<Made> {
+    make_decided(&BundleArtifact, model, output, (options, decided), false)
 }
 
 #[cfg(test)]

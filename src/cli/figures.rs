@@ -18,12 +18,12 @@ pub fn figures(recent: &VecDeque<StepRecord>, room: Option<usize>) -> String {
     let images = recent.iter().map(|r| r.images).sum::<usize>() as f64;
     let seconds = recent.iter().map(|r| r.seconds).sum::<f64>().max(1e-9);
     let wait = recent.iter().map(|r| r.wait).sum::<f64>();
-    let correct = recent.iter().map(|r| r.correct).sum::<u64>() as f64;
+    let correct = recent.iter().map(|r| Some(r.correct? as f64)).sum::<Option<f64>>();
     let last = recent.back();
     let part = |place, text: String| Part { text, place };
     let by_worth = [
         part(1, format!("loss {:.4}", mean(|r| r.loss))),
-        part(3, format!("accuracy {}", percent(correct / images.max(1.0)))),
+        part(3, correct.map_or(String::new(), |correct| format!("accuracy {}", percent(correct / images.max(1.0))))),
         part(0, format!("epoch {}", last.map_or(0, |r| r.epoch))),
         part(5, format!("{:.0} images/s", images / seconds)),
         part(2, format!("(data {:.4} penalty {:.4})", mean(|r| r.data_loss), mean(|r| r.penalty))),
@@ -37,7 +37,7 @@ pub fn figures(recent: &VecDeque<StepRecord>, room: Option<usize>) -> String {
 fn fitting<const N: usize>(by_worth: [Part; N], room: Option<usize>) -> String {
     let mut kept: Vec<Part> = vec![];
     let mut length = 0;
-    for part in by_worth {
+    for part in by_worth.into_iter().filter(|part| !part.text.is_empty()) {
         length += part.text.chars().count() + usize::from(!kept.is_empty());
         if room.is_some_and(|room| length > room) {
             break;
@@ -53,7 +53,8 @@ fn fitting<const N: usize>(by_worth: [Part; N], room: Option<usize>) -> String {
 pub struct EpochSums {
     epoch: u64,
     images: usize,
-    correct: u64,
+    /// `None` where no answer can be right.
+    correct: Option<u64>,
     /// Weighed by images.
     losses: [f64; 3],
 }
@@ -61,10 +62,10 @@ pub struct EpochSums {
 impl EpochSums {
     pub fn add(&mut self, r: &StepRecord) {
         if r.epoch != self.epoch {
-            *self = EpochSums { epoch: r.epoch, ..EpochSums::default() };
+            *self = EpochSums { epoch: r.epoch, correct: Some(0), ..EpochSums::default() };
         }
         self.images += r.images;
-        self.correct += r.correct;
+        self.correct = self.correct.zip(r.correct).map(|(sum, more)| sum + more);
         for (sum, value) in self.losses.iter_mut().zip([r.loss, r.data_loss, r.penalty]) {
             *sum += value * r.images as f64;
         }
@@ -74,8 +75,8 @@ impl EpochSums {
     pub fn text(&self) -> String {
         let all = self.images.max(1) as f64;
         let [loss, data, penalty] = self.losses.map(|sum| sum / all);
-        let accuracy = percent(self.correct as f64 / all);
-        format!("epoch {}: training loss {loss:.4} (data {data:.4} penalty {penalty:.4}) accuracy {accuracy}", self.epoch)
+        let accuracy = self.correct.map_or(String::new(), |correct| format!(" accuracy {}", percent(correct as f64 / all)));
+        format!("epoch {}: training loss {loss:.4} (data {data:.4} penalty {penalty:.4}){accuracy}", self.epoch)
     }
 }
 
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     fn record(step: u64, epoch: u64) -> StepRecord {
-        StepRecord { step, epoch, lr: 0.01, loss: 0.5, data_loss: 0.4, penalty: 0.1, correct: 3, images: 4, seconds: 0.1, wait: 0.0 }
+        StepRecord { step, epoch, lr: 0.01, loss: 0.5, data_loss: 0.4, penalty: 0.1, correct: Some(3), images: 4, seconds: 0.1, wait: 0.0 }
     }
 
     #[test]
@@ -107,7 +108,7 @@ mod tests {
         let mut sums = EpochSums::default();
         sums.add(&record(1, 1));
         sums.add(&record(2, 2));
-        sums.add(&StepRecord { images: 12, loss: 0.1, correct: 12, ..record(3, 2) });
+        sums.add(&StepRecord { images: 12, loss: 0.1, correct: Some(12), ..record(3, 2) });
         assert_eq!(sums.text(), "epoch 2: training loss 0.2000 (data 0.4000 penalty 0.1000) accuracy 93.75 %");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::figures::{EpochSums, figures};
 use super::flags::with_flags;
-use super::output::{self, percent};
+use super::output;
 use super::rewrite_text;
 use super::talk::{self, Log};
 use console::Term;
@@ -171,10 +171,11 @@ impl Progress for Display {
             bar.reset_eta();
         }
         let validation = if o.validation > 0 { format!(", {} for validation", o.validation) } else { String::new() };
+        let classes = if o.classes > 0 { format!(" of {} classes", o.classes) } else { String::new() };
         self.say(&format!("engine  {} ({})", o.engine, o.origin));
         self.say(&format!(
-            "data    {} images of {} classes{validation}; {} steps of {} images, {} per epoch",
-            o.images, o.classes, o.steps, o.batch, o.steps_per_epoch
+            "data    {} images{classes}{validation}; {} steps of {} images, {} per epoch",
+            o.images, o.steps, o.batch, o.steps_per_epoch
         ));
         self.say(&format!("rate    {}", o.rate));
         if o.done > 0 {
@@ -212,7 +213,7 @@ impl Progress for Display {
 
     fn validation(&mut self, r: &ValidationRecord) {
         let best = if r.best { ", the best so far" } else { "" };
-        let found = format!("validation loss {:.4} accuracy {}{best}", r.loss, percent(r.accuracy));
+        let found = format!("validation loss {:.4} {}{best}", r.loss, r.headline());
         match std::mem::take(&mut self.ended) {
             true => self.say(&format!("{}; {found}", self.epoch.text())),
             // A run that goes on with a validation has not seen the epoch.

@@ -97,11 +97,8 @@ fn images_of(path: &Path, name: &str, array: Array) -> Result<(Store, Vec<String
         (false, false) => return Err(fail("has no axis of 1, 3 or 4 channels behind the first or at the end")),
     };
     let [count, channels, height, width] = if planes { shape } else { [shape[0], shape[3], shape[1], shape[2]] };
-    if count == 0 || height == 0 || width == 0 {
-        return Err(fail("is empty"));
-    }
-    if u32::try_from(count).is_err() || height.max(width) > MAX_SIDE as usize {
-        return Err(fail("is too large"));
+    if let Some(why) = misfit(count, height, width) {
+        return Err(fail(why));
     }
     if array.is_bytes() {
         return Ok((Store::Pixels(PixelArray { bytes: array.into_bytes(), count, height, width, channels, planes }), notes));
@@ -131,6 +128,14 @@ fn images_of(path: &Path, name: &str, array: Array) -> Result<(Store, Vec<String
     Ok((Store::Values(values), notes))
 }
 
+/// Why an array of that size cannot be one of images, where it cannot.
+pub(super) fn misfit(count: usize, height: usize, width: usize) -> Option<&'static str> {
+    if count == 0 || height == 0 || width == 0 {
+        return Some("is empty");
+    }
+    (u32::try_from(count).is_err() || height.max(width) > MAX_SIDE as usize).then_some("is too large")
+}
+
 fn labels_of(path: &Path, name: &str, array: &Array, images: usize, kind: Option<TargetKind>) -> Result<Given> {
     let shown = array.shown();
     let fail = |why: String| cannot_read(path, &format!("its array `{name}`, {shown}, {why}"));
@@ -153,7 +158,8 @@ fn labels_of(path: &Path, name: &str, array: &Array, images: usize, kind: Option
         return Err(fail(format!("has {} labels that are no numbers: {}", no_numbers.len(), few(&no_numbers))));
     }
     let marks = numbers.iter().all(|&v| v == 0.0 || v == 1.0);
-    let regression = matches!(kind, Some(TargetKind::Numbers(k)) if k == columns) || (array.kind == Kind::Float && !(columns > 1 && marks));
+    let regression = matches!(kind, Some(TargetKind::Numbers(k)) if k == columns || k == TargetKind::ANY)
+        || (array.kind == Kind::Float && !(columns > 1 && marks));
     if regression && !matches!(kind, Some(TargetKind::Class | TargetKind::Several)) {
         return Ok(Given::Numbers(numbers.mapv(|v| v as f32)));
     }

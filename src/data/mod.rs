@@ -19,6 +19,7 @@ mod image_set;
 mod labels;
 mod listing;
 mod loader;
+mod memory_set;
 mod opening;
 mod parts;
 mod pixels;

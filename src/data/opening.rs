@@ -222,7 +222,7 @@ fn given_of(path: &Path, list: &List, known: &KnownClasses) -> Result<Given> {
     let numbers = uniform
         && all(&number)
         && match known.targets {
-            Some(TargetKind::Numbers(wanted)) => columns == wanted,
+            Some(TargetKind::Numbers(wanted)) => columns == wanted || wanted == TargetKind::ANY,
             Some(_) => false,
             // Whole numbers in one column are as likely the names of classes.
             None => all(&|t| t.contains(['.', 'e', 'E', 'n', 'N'])),
@@ -240,6 +240,7 @@ fn given_of(path: &Path, list: &List, known: &KnownClasses) -> Result<Given> {
         return Ok(Given::Numbers(values));
     }
     if let Some(TargetKind::Numbers(wanted)) = known.targets.filter(|_| columns > 1 || !uniform) {
+        let wanted = if wanted == TargetKind::ANY { columns } else { wanted };
         let wrong = (0..list.labels.len()).find(|&i| list.labels[i].len() != wanted || !list.labels[i].iter().all(|t| number(t)));
         let shown = wrong.map_or(String::new(), |i| format!(" (line {}: {})", line(i), list.labels[i].join(",")));
         return Err(Error::data(format!(

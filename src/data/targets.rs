@@ -21,8 +21,13 @@ pub enum TargetKind {
     Class,
     /// Some of the classes; one of them will do.
     Several,
-    /// So many numbers; where there is one column of classes, the class.
+    /// So many numbers, or [`TargetKind::ANY`]; where there is one column of classes, the class.
     Numbers(usize),
+}
+
+impl TargetKind {
+    /// However many there are.
+    pub const ANY: usize = 0;
 }
 
 impl Targets {

@@ -124,8 +124,12 @@ impl DataLoss for BinaryCrossEntropy {
     }
 
     fn value(&self, activation: Activation, given: &[f64], label: usize) -> f64 {
-        let each = given.iter().enumerate().map(|(k, &v)| {
-            let y = asked(given.len(), label, k);
+        let targets: Vec<f64> = (0..given.len()).map(|k| asked(given.len(), label, k)).collect();
+        self.soft_value(activation, given, &targets)
+    }
+
+    fn soft_value(&self, activation: Activation, given: &[f64], targets: &[f64]) -> f64 {
+        let each = given.iter().zip(targets).map(|(&v, &y)| {
             match activation {
                 // Where the float of a probability is 1, its loss is as large as PyTorch's binary_cross_entropy lets it be.
                 Activation::Sigmoid => -(y * v.ln().max(-100.0) + (1.0 - y) * (1.0 - v).ln().max(-100.0)),

@@ -101,6 +101,11 @@ impl DataLoss for CrossEntropy {
         }
     }
 
+    fn soft_value(&self, activation: Activation, given: &[f64], targets: &[f64]) -> f64 {
+        let each = targets.iter().enumerate().take(given.len()).filter(|(_, y)| **y != 0.0);
+        each.map(|(label, y)| y * self.value(activation, given, label)).sum()
+    }
+
     fn probabilities(&self, activation: Activation, given: &[f64]) -> Vec<f64> {
         let all = log_sum_exp(given);
         let probability = |&v: &f64| match activation {

@@ -84,8 +84,13 @@ impl DataLoss for MeanSquaredError {
         Ok(Loss { value, gradient, correct })
     }
 
-    fn value(&self, _: Activation, given: &[f64], label: usize) -> f64 {
-        let each = given.iter().enumerate().map(|(k, v)| (v - asked(given.len(), label, k)).powi(2));
+    fn value(&self, activation: Activation, given: &[f64], label: usize) -> f64 {
+        let targets: Vec<f64> = (0..given.len()).map(|k| asked(given.len(), label, k)).collect();
+        self.soft_value(activation, given, &targets)
+    }
+
+    fn soft_value(&self, _: Activation, given: &[f64], targets: &[f64]) -> f64 {
+        let each = given.iter().zip(targets).map(|(v, y)| (v - y).powi(2));
         each.sum::<f64>() / given.len().max(1) as f64
     }
 

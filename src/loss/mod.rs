@@ -93,6 +93,9 @@ pub trait DataLoss: Sync {
     /// The loss of one image for which the network gives `given`, without label smoothing.
     fn value(&self, activation: Activation, given: &[f64], label: usize) -> f64;
 
+    /// The same with a number for every score in the place of a label, see [`DataLoss::soft_targets`].
+    fn soft_value(&self, activation: Activation, given: &[f64], targets: &[f64]) -> f64;
+
     /// What the network says with `given` about each class; of a single score about two classes, of which it stands for the second.
     fn probabilities(&self, activation: Activation, given: &[f64]) -> Vec<f64>;
 }

@@ -31,6 +31,19 @@ fn by_f1(classes: &[ClassResult]) -> Vec<&ClassResult> {
 
 /// For a terminal. `speed` says what it ran on.
 pub fn evaluation_text(found: &Evaluation, speed: &str) -> String {
+    let rate = found.images as f64 / found.seconds.max(1e-9);
+    let speed = format!("speed        {rate:.0} images/s, {speed}\n");
+    let views = if found.views > 1 { format!(" (averaged over {} views)", found.views) } else { String::new() };
+    if let Some(r) = &found.regression {
+        let r2 = r.r2.map_or("not defined, for the targets are all the same".into(), |r2| format!("{r2:.4}"));
+        return format!(
+            "images       {}{views}\nRMSE         {:.4}\nMAE          {:.4}\nR2           {r2}\nloss         {:.4}, {}\n{speed}",
+            found.images, r.rmse, r.mae, found.loss, found.loss_name
+        );
+    }
+    if found.several {
+        return several_text(found, &views) + &speed;
+    }
     let headings = ["class", "images", "correct", "recall", "precision", "F1"];
     let mut table = Table::new(headings.into_iter().zip([Align::Left].into_iter().chain(std::iter::repeat(Align::Right))));
     let all: Vec<&ClassResult> = found.classes.iter().collect();
@@ -79,9 +92,33 @@ pub fn evaluation_text(found: &Evaluation, speed: &str) -> String {
     if !confused.is_empty() {
         out.push_str(&format!("confused     {}\n", confused.join(", ")));
     }
-    let rate = found.images as f64 / found.seconds.max(1e-9);
-    out.push_str(&format!("speed        {rate:.0} images/s, {speed}\n"));
-    out
+    out + &speed
+}
+
+/// Of images with several classes each.
+fn several_text(found: &Evaluation, views: &str) -> String {
+    let headings = ["class", "images", "found", "recall", "precision", "F1", "AP"];
+    let mut table = Table::new(headings.into_iter().zip([Align::Left].into_iter().chain(std::iter::repeat(Align::Right))));
+    let all: Vec<&ClassResult> = found.classes.iter().collect();
+    let (shown, more) = if all.len() <= LINES { (all, String::new()) } else { worst(found) };
+    for c in shown {
+        let counts = [c.images.to_string(), c.correct.to_string()];
+        let shares = [c.recall, c.precision, c.f1, c.average_precision].map(share);
+        table.row(std::iter::once(c.name.clone()).chain(counts).chain(shares));
+    }
+    let plain = found.averages.plain;
+    format!(
+        "{table}{more}\nimages       {}{views}\nmean AP      {}\naverages     recall {}, precision {}, F1 {}\nall right    {} (exactly their classes have a probability of a half or more)\n\
+         loss         {:.4}, {}\n",
+        found.images,
+        share(found.mean_average_precision),
+        percent(plain.recall),
+        percent(plain.precision),
+        percent(plain.f1),
+        percent(found.accuracy),
+        found.loss,
+        found.loss_name
+    )
 }
 
 fn worst(found: &Evaluation) -> (Vec<&ClassResult>, String) {
@@ -108,6 +145,9 @@ pub(crate) fn table_bytes(rows: impl IntoIterator<Item = Vec<String>>) -> Result
 
 /// A line for each image: its file, the right class, what was said and how surely.
 pub fn answers_csv(found: &Evaluation) -> Result<Vec<u8>> {
+    if found.regression.is_some() || found.several {
+        return readings_csv(found);
+    }
     let headings =
         ["image", "label", "class", "prediction", "predicted_class", "correct", "probability", "label_probability", "rank", "loss"];
     let rows = found.answers.iter().map(|a| {
@@ -127,8 +167,30 @@ pub fn answers_csv(found: &Evaluation) -> Result<Vec<u8>> {
     table_bytes(std::iter::once(headings.map(String::from).to_vec()).chain(rows))
 }
 
+/// A line for each image: its file, its loss, and for each class or number what is right and what was said.
+fn readings_csv(found: &Evaluation) -> Result<Vec<u8>> {
+    let columns = found.readings.first().map_or(0, |r| r.targets.len());
+    let named = |k: usize| found.classes.get(k).map_or_else(|| k.to_string(), |c| c.name.clone());
+    let heads = (0..columns).map(|k| format!("target {}", named(k))).chain((0..columns).map(|k| format!("output {}", named(k))));
+    let head: Vec<String> = ["image", "loss"].map(String::from).into_iter().chain(heads).collect();
+    let rows = found.readings.iter().map(|r| {
+        let numbers = r.targets.iter().chain(&r.outputs).map(f64::to_string);
+        [r.image.clone(), r.loss.to_string()].into_iter().chain(numbers).collect::<Vec<_>>()
+    });
+    table_bytes(std::iter::once(head).chain(rows))
+}
+
+/// Fails where answers are no single classes.
+fn one_class_each(found: &Evaluation) -> Result<()> {
+    match found.regression.is_some() || found.several {
+        true => Err(Error::usage("a confusion matrix is of images with one class each, and these have several, or numbers")),
+        false => Ok(()),
+    }
+}
+
 /// The confusion matrix with its zeros: rows are right classes, columns what was said.
 pub fn confusion_csv(found: &Evaluation) -> Result<Vec<u8>> {
+    one_class_each(found)?;
     let names = || found.classes.iter().map(|c| c.name.clone());
     let head: Vec<String> = std::iter::once("class".to_string()).chain(names()).collect();
     let count = found.classes.len();
@@ -140,6 +202,7 @@ pub fn confusion_csv(found: &Evaluation) -> Result<Vec<u8>> {
 
 /// The confusion matrix for a plot. Fails for more classes than a plot can show.
 pub fn confusion_plot(found: &Evaluation) -> Result<Matrix> {
+    one_class_each(found)?;
     let count = found.classes.len();
     if count > MOST_PLOTTED {
         return Err(Error::usage(format!(

@@ -12,6 +12,14 @@ use std::io::Cursor;
 
 /// For a terminal.
 pub fn predictions_text(found: &Predictions) -> String {
+    if found.predictions.iter().any(|p| !p.numbers.is_empty()) {
+        let mut table = Table::new([("image", Align::Left), ("numbers", Align::Right)]);
+        for p in &found.predictions {
+            let numbers: Vec<String> = p.numbers.iter().map(|v| format!("{v:.4}")).collect();
+            table.row([p.image.display().to_string(), numbers.join("  ")]);
+        }
+        return table.to_string();
+    }
     let mut table = Table::new([("image", Align::Left), ("class", Align::Left), ("probability", Align::Right)]);
     for p in &found.predictions {
         for (i, g) in p.guesses.iter().enumerate() {
@@ -24,6 +32,18 @@ pub fn predictions_text(found: &Predictions) -> String {
 
 /// A line for each image and guess: its file, which guess it is, the class and its probability. Images that could not be read have a line with the reason.
 pub fn predictions_csv(found: &Predictions) -> Result<Vec<u8>> {
+    if let Some(columns) = found.predictions.iter().map(|p| p.numbers.len()).max().filter(|&n| n > 0) {
+        let head = std::iter::once("image".to_string()).chain((0..columns).map(|k| k.to_string())).chain(["error".to_string()]).collect();
+        let lines = found.predictions.iter().map(|p| {
+            let numbers = p.numbers.iter().map(f64::to_string);
+            std::iter::once(p.image.display().to_string()).chain(numbers).chain([String::new()]).collect()
+        });
+        let unread = found
+            .unread
+            .iter()
+            .map(|u| std::iter::once(u.image.display().to_string()).chain(vec![String::new(); columns]).chain([u.error.clone()]).collect());
+        return table_bytes(std::iter::once(head).chain(lines).chain(unread));
+    }
     let head = ["image", "rank", "label", "class", "probability", "error"].map(String::from).to_vec();
     let lines = |p: &Prediction| {
         let image = p.image.display().to_string();

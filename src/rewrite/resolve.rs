@@ -83,6 +83,8 @@ fn sizes(options: &Options) -> Result<()> {
         HeadOption::Classes(n) if n > MOST => {
             Err(Error::option(Field::CLASSES, format!(" {n} is not possible: give at most {MOST} classes")))
         }
+        // One number is no class, and can be learnt.
+        HeadOption::Classes(1) if options.loss.as_deref() == Some("mse") => Ok(()),
         HeadOption::Classes(n) if n < 2 => Err(Error::option(Field::CLASSES, format!(" {n}: a classifier needs at least 2 classes"))),
         HeadOption::Classes(n) if !options.classes.is_empty() && options.classes.len() != n => {
             let names = options.classes.len();

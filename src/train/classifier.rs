@@ -1,6 +1,7 @@
 //! A network that is ready to classify images: graph, weights, preprocessing, class names.
 
 use super::readout::{Readout, Scores};
+use super::targets;
 use super::tuned::{RunState, Subject, model_with_features, transplanted_state, with_features};
 use crate::bundle::manifest::{Port, Preprocessing, State};
 use crate::bundle::{Bundle, ClassNames, Images, Prepared, read_metadata};
@@ -48,6 +49,8 @@ pub struct Classifier {
     preprocessing: Preprocessing,
     /// What of the preprocessing nobody said.
     assumed: Vec<Field>,
+    /// What images may have as their target; `None` where whatever there is will do.
+    targets: Option<TargetKind>,
     /// Whether the labels are those that the network was first trained with.
     learnt: bool,
     batch: Option<usize>,
@@ -138,6 +141,13 @@ impl Classifier {
         let declared = shape_of(output).and_then(|s| s.get(1).copied()).and_then(|n| usize::try_from(n).ok());
         let outputs = readout.scores.or(declared).map(loss::class_count);
         let classes = classes.choose(&options.classes, outputs, path)?;
+        let targets = match (readout.loss_kind(), bundle.map(|b| targets::kind(&b.manifest))) {
+            ("bce", Some(TargetKind::Several)) => Some(TargetKind::Several),
+            ("bce", _) => None,
+            ("mse", Some(kind @ TargetKind::Numbers(_))) => Some(kind),
+            ("mse", _) => readout.scores.or(declared).map(TargetKind::Numbers),
+            _ => Some(TargetKind::Class),
+        };
         let batch = input.shape.first().and_then(|&n| usize::try_from(n).ok());
         if let (Some(own), Some(asked)) = (batch, options.batch)
             && own != asked
@@ -153,6 +163,7 @@ impl Classifier {
             classes,
             preprocessing,
             assumed,
+            targets,
             learnt: true,
             batch,
             asked_batch: options.batch,
@@ -175,7 +186,7 @@ impl Classifier {
 
     /// What is known of its classes.
     pub fn known_classes(&self) -> KnownClasses<'_> {
-        KnownClasses { names: &self.classes, count: self.outputs, learnt: self.learnt, targets: Some(TargetKind::Class) }
+        KnownClasses { names: &self.classes, count: self.outputs, learnt: self.learnt, targets: self.targets }
     }
 
     /// Replaces names by the folder's where there are none.
@@ -228,6 +239,11 @@ impl Classifier {
     /// What the network's loss is, for people.
     pub fn loss_name(&self) -> &'static str {
         self.readout.loss_name()
+    }
+
+    /// Whether it was trained on numbers, so that there are no classes to name.
+    pub fn gives_numbers(&self) -> bool {
+        self.loss_kind() == "mse" && self.classes.is_empty()
     }
 
     /// The name of that loss.

@@ -5,7 +5,7 @@ use super::options::{FinetuneOptions, Training, Validation};
 use super::run::{RunRecord, fingerprint};
 use crate::bundle::manifest::{BatchNormMode, Manifest};
 use crate::bundle::{Bundle, HeadOption, Images, Options, Setting};
-use crate::data::CacheOptions;
+use crate::data::{CacheOptions, ImageSet};
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::storage::files::{parent, write_whole};
@@ -215,7 +215,7 @@ impl Configuration {
             Validation::Folder(folder) => Some(folder),
             _ => None,
         };
-        let data = Some(&mut training.data).filter(|data| !data.as_os_str().is_empty());
+        let data = Some(&mut training.data).filter(|data| !data.as_os_str().is_empty() && !ImageSet::is_in_memory(data));
         let cache = execution.cache.folder.as_mut();
         let own = [model.as_mut(), bundle.as_mut(), data, training.test.as_mut(), validation, engine.ort_lib.as_mut(), cache];
         own.into_iter().flatten().chain(rewriting.files_mut()).for_each(change);
@@ -231,6 +231,8 @@ pub(super) fn decided(options: &Options, manifest: &Manifest) -> Options {
         beta: scalar(Setting::Beta).or(options.beta),
         lr: scalar(Setting::LearningRate).or(options.lr),
         head: match (options.head.clone(), manifest.class_count) {
+            // A single number, which is no class.
+            (HeadOption::Classes(1), _) => HeadOption::Classes(1),
             (HeadOption::Classes(_), Some(count)) => HeadOption::Classes(count),
             (head, _) => head,
         },

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Criterion {
-    /// The higher the better; of equal ones the lower loss.
+    /// The higher the better; of equal ones the lower loss. Of images with several classes each it is the mean average precision, of numbers the RMSE.
     #[default]
     Accuracy,
     /// The lower the better.
@@ -72,7 +72,7 @@ impl EarlyStopping {
         Ok(())
     }
 
-    /// How much better `(accuracy, loss)` is than another by the criterion alone.
+    /// How much better `(score, loss)` is than another by the criterion alone.
     fn gain(&self, (accuracy, loss): (f64, f64), over: (f64, f64)) -> f64 {
         match self.criterion {
             Criterion::Accuracy => accuracy - over.0,
@@ -99,7 +99,7 @@ pub(super) struct Patience {
 impl Patience {
     /// Hears of a validation.
     pub fn hear(&mut self, stopping: &EarlyStopping, record: &ValidationRecord) {
-        let found = (record.accuracy, record.loss);
+        let found = (record.headline().score(), record.loss);
         if self.mark.is_none_or(|mark| stopping.gain(found, mark) > stopping.min_delta) {
             (self.mark, self.waited) = (Some(found), 0);
         } else {
@@ -121,7 +121,7 @@ mod tests {
         let mut patience = Patience::default();
         (0..values.len()).find(|&i| {
             let (accuracy, loss) = values[i];
-            let record = ValidationRecord { step: 0, epoch: 0, accuracy, loss, images: 1, seconds: 0.0, best: false };
+            let record = ValidationRecord { step: 0, epoch: 0, accuracy, measure: None, loss, images: 1, seconds: 0.0, best: false };
             patience.hear(stopping, &record);
             patience.is_over(stopping)
         })

@@ -1,103 +1,17 @@
 //! What a network's answers are worth over an image folder.
 
 use super::classifier::Classifier;
+use super::evaluate_soft::SoftTally;
+use super::evaluation::{Answer, Evaluation, MISTAKES, MOST_SCORES, TopK};
 use super::measures::{Averages, Calibration, ClassResult, Confusion, brier, mean_average_precision};
 use super::readout::Scores;
 use crate::data::{Augment, BadImages, Dataset, ImageDataset, ImageSet, Last, Loader, LoaderOptions, Part, TenCrops, check_images};
 use crate::error::{Error, Result};
 use crate::field::Field;
-use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// The answer for one image.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
-    /// The image file, or what else it is called.
-    pub image: String,
-    /// The right class.
-    pub label: usize,
-    /// The class with the highest score.
-    pub prediction: usize,
-    /// The probability of that class.
-    pub probability: f64,
-    /// The probability of the right class.
-    pub label_probability: f64,
-    /// How many classes have higher scores than the right one.
-    pub rank: usize,
-    /// The network's loss for the image.
-    pub loss: f64,
-}
-
-/// How often the right class is among the first.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct TopK {
-    /// Among so many.
-    pub k: usize,
-    /// The share of images.
-    pub accuracy: f64,
-}
-
-/// Results over all images.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// Images of all classes.
-    pub images: usize,
-    /// Share of images whose class has the highest score.
-    pub accuracy: f64,
-    /// Share of images whose class is among the five highest; for 6 classes and more.
-    pub top5: Option<f64>,
-    /// What was asked for beside these.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub top: Vec<TopK>,
-    /// The mean of the network's own loss.
-    pub loss: f64,
-    /// What that is, in a few words.
-    pub loss_name: String,
-    /// Views of each image, whose probabilities were averaged.
-    #[serde(default = "one")]
-    pub views: usize,
-    /// Over classes.
-    #[serde(default)]
-    pub averages: Averages,
-    /// Whether the network is as often right as it says; `None` where what it gives are no probabilities.
-    #[serde(default)]
-    pub calibration: Option<Calibration>,
-    /// Mean average precision, of networks with a probability for each class by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mean_average_precision: Option<f64>,
-    /// By label; classes without images too.
-    pub classes: Vec<ClassResult>,
-    /// Which class was taken for which; cells with images.
-    #[serde(default)]
-    pub confusion: Confusion,
-    /// The wrong answers with the highest losses, worst first.
-    #[serde(default)]
-    pub mistakes: Vec<Answer>,
-    /// Time of the whole evaluation.
-    pub seconds: f64,
-    /// For each image, in order. Not part of files.
-    #[serde(skip)]
-    pub answers: Vec<Answer>,
-}
-
-fn one() -> usize {
-    1
-}
-
-impl Evaluation {
-    /// Share of images whose class is among the `k` highest.
-    pub fn top(&self, k: usize) -> f64 {
-        self.answers.iter().filter(|a| a.rank < k).count() as f64 / self.answers.len().max(1) as f64
-    }
-}
-
-/// Wrong answers that are told.
-const MISTAKES: usize = 24;
-/// Scores that are kept for the mean average precision, at most.
-const MOST_SCORES: usize = 20_000_000;
 
 /// Images per call where the network leaves it open.
 const BATCH: usize = 32;
@@ -155,7 +69,7 @@ pub fn evaluate_folder(
     };
     let mut found = evaluate(classifier, dataset, options.batch, options.workers, stop, done)?;
     // A network may not say before it runs how many classes it has, and labels that were found without that may be wrong.
-    if found.classes.len() != classes {
+    if found.classes.len() != classes && found.regression.is_none() {
         return Err(Error::data(format!(
             "{} gives {classes} classes, and the network has {}. Name its classes by label with {}",
             dir.display(),
@@ -186,6 +100,9 @@ pub fn evaluate(
     let views = dataset.views().max(1);
     let total = dataset.len() / views;
     let loader = Loader::new(dataset.clone(), options)?;
+    if dataset.target_columns().is_some() {
+        return evaluate_soft(classifier, dataset.as_ref(), &loader, stop, done);
+    }
     let mut tally = Tally { keep_scores: classifier.loss_kind() == "bce", ..Tally::default() };
     // The views of an image may lie in two batches.
     let mut open: Vec<Vec<f64>> = vec![];
@@ -211,6 +128,41 @@ pub fn evaluate(
     }
     let seconds = start.elapsed().as_secs_f64();
     Ok(tally.finish(classifier, views, seconds))
+}
+
+/// The same for images with several classes or numbers.
+fn evaluate_soft(
+    classifier: &mut Classifier,
+    dataset: &dyn Dataset,
+    loader: &Loader,
+    stop: &AtomicBool,
+    done: &mut dyn FnMut(usize, usize),
+) -> Result<Evaluation> {
+    let start = Instant::now();
+    let views = dataset.views().max(1);
+    let total = dataset.len() / views;
+    let mut tally = SoftTally::new(classifier.loss_kind(), dataset.target_columns().unwrap_or(0))?;
+    let mut open: Vec<Vec<f64>> = vec![];
+    for batch in loader.start(0, 0)? {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted("evaluation was stopped; nothing was written".into()));
+        }
+        let batch = batch?;
+        let scores = classifier.scores(&batch.data)?;
+        for (row, &index) in batch.indices.iter().enumerate().take(batch.valid) {
+            if views == 1 {
+                tally.add(&scores, row, dataset, index)?;
+                continue;
+            }
+            open.push(if tally.is_regression() { scores.numbers(row) } else { scores.outputs(row) });
+            if open.len() == views {
+                tally.add(&scores.of_mean(mean(&open))?, 0, dataset, index)?;
+                open.clear();
+            }
+        }
+        done(tally.len(), total);
+    }
+    Ok(tally.finish(classifier, views, start.elapsed().as_secs_f64()))
 }
 
 /// Of vectors of one length.
@@ -273,6 +225,10 @@ impl Tally {
             views,
             averages: Averages::of(&classes),
             calibration: Calibration::of(&self.confidences, Calibration::BINS),
+            regression: None,
+            several: false,
+            worst: vec![],
+            readings: vec![],
             mean_average_precision: if self.keep_scores { mean_average_precision(&self.scores, &positive) } else { None },
             classes,
             confusion: self.confusion,

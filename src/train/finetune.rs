@@ -20,7 +20,7 @@ use super::setup::prepare;
 use super::step::TrainingStep;
 use super::watch::Watch;
 use crate::bundle::{Bundle, Setting};
-use crate::data::{Batch, ImageDataset, Loader};
+use crate::data::{Batch, ImageDataset, ImageSet, Loader};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::storage::files::write_sealed_json;
@@ -41,7 +41,17 @@ const CHECKPOINT_GAP: Duration = Duration::from_secs(60);
 /// interrupted run that is resumed ends with the same bits. When `stop` becomes true the current step is finished, a
 /// checkpoint is written, and the error is [`Error::Interrupted`]. A loss that is no number is [`Error::Training`].
 pub fn finetune(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunResult> {
-    let prepared = prepare(options, progress, stop)?;
+    finetune_opened(options, Bundle::open(&options.bundle)?, progress, stop)
+}
+
+/// As [`finetune`], with the bundle of the options, opened.
+pub(super) fn finetune_opened(
+    options: &FinetuneOptions,
+    bundle: Bundle,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+) -> Result<RunResult> {
+    let prepared = prepare(options, bundle, progress, stop)?;
     let notes: Vec<String> = prepared.notes.iter().cloned().chain(notices::take()).collect();
     notes.iter().for_each(|note| progress.note(note));
     let mut trainer = Trainer::new(options, prepared, progress, stop)?;
@@ -98,6 +108,10 @@ struct Parts {
     weights: Option<Vec<f64>>,
     workers: usize,
     keep_optimizer: bool,
+    /// Whether an answer can be right: not where the targets are numbers.
+    judged: bool,
+    /// The images that nothing is chosen by.
+    test: Option<ImageSet>,
 }
 
 impl Trainer {
@@ -190,7 +204,7 @@ impl Trainer {
             loss: found.loss,
             data_loss: found.data_loss,
             penalty: found.penalty,
-            correct: found.correct,
+            correct: self.prepared.judged.then_some(found.correct),
             images: batch.valid,
             seconds: start.elapsed().as_secs_f64(),
             wait: batch.wait.as_secs_f64(),

@@ -2,20 +2,22 @@
 
 use super::changes::{self, Change};
 use super::configuration::{Configuration, decided};
-use super::evaluate::Evaluation;
+use super::evaluation::Evaluation;
 use super::export_check::Agreement;
 use super::final_test::final_test;
-use super::finetune::finetune;
+use super::finetune::finetune_opened;
+use super::given_images::GivenImages;
 use super::length::Length;
 use super::numbered::Numbered;
 pub use super::numbered::RUNS;
-use super::options::{Existing, FinetuneOptions};
+use super::options::{Existing, FinetuneOptions, Training};
 use super::progress::Progress;
 use super::run::{Run, RunRecord, RunResult};
 use super::tuned::{RunState, Subject, export_tuned};
-use crate::artifact::make_bundle;
-use crate::bundle::HeadOption;
-use crate::data::{ImageSet, KnownClasses, Part};
+use crate::artifact::make_decided_bundle;
+use crate::bundle::manifest::Manifest;
+use crate::bundle::{Bundle, HeadOption};
+use crate::data::{ImageSet, KnownClasses, Part, TargetKind};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::storage::folders::OutputDir;
@@ -24,8 +26,8 @@ use crate::storage::sha256;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// Asked before a training begins, and able to refuse it.
-pub type Check<'a> = &'a dyn Fn(&FinetuneOptions) -> Result<()>;
+/// Asked before a training begins, with its bundle, and able to refuse it.
+pub type Check<'a> = &'a dyn Fn(&FinetuneOptions, &Bundle) -> Result<()>;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -38,6 +40,15 @@ pub struct Job {
     pub existing: Existing,
     /// So much longer than the run that is resumed.
     pub more: Option<Length>,
+    /// Images in memory, in the place of those that the configuration names.
+    pub images: GivenImages,
+}
+
+/// A training with its bundle, once that may begin.
+fn train(options: &FinetuneOptions, check: Check, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunResult> {
+    let bundle = Bundle::open(&options.bundle)?;
+    check(options, &bundle)?;
+    finetune_opened(options, bundle, progress, stop)
 }
 
 /// The tuned model in the run's folder.
@@ -67,6 +78,9 @@ pub struct JobResult {
 /// `check` is asked before every training, of a bundle that is there, whether it may begin.
 pub fn run(job: &Job, check: Check, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<JobResult> {
     let mut configuration = job.configuration.clone();
+    if job.images.training.is_some() {
+        configuration.training.data = ImageSet::IN_MEMORY.into();
+    }
     if configuration.training.data.as_os_str().is_empty() {
         return Err(Error::option(Field::DATA, " is missing: give the folder of training images, with one sub-folder per class"));
     }
@@ -80,29 +94,26 @@ pub fn run(job: &Job, check: Check, progress: &mut dyn Progress, stop: &AtomicBo
             let missing = || Error::usage("give what to train: an ONNX model, or a bundle that `spgraph rewrite` wrote");
             let bundle = configuration.checked_bundle()?.ok_or_else(missing)?.to_path_buf();
             let options = options(job, &configuration, bundle, path);
-            check(&options)?;
-            finetune(&options, progress, stop)?
+            train(&options, check, progress, stop)?
         }
         Some(model) => {
-            decide_head(&mut configuration)?;
+            let listed = decide_head(&mut configuration, job.images.training.as_ref())?;
             configuration.rewriting.soft_targets |= configuration.training.augment.needs_soft_targets();
             // The run takes its files from there; what is left goes with the folder, which never gets its name.
             let mut beside = path.file_name().unwrap_or_default().to_os_string();
             beside.push(format!(".bundle-{}", std::process::id()));
             let scratch = OutputDir::create(path.with_file_name(beside), false)?;
-            let made = make_bundle(&model, &scratch.path().join("bundle"), &configuration.rewriting, false)?;
-            progress.rewritten(&made);
             // The bundle that the run's own configuration gives, down to its manifest.
-            let options_of_run = decided(&configuration.rewriting, &made.product.manifest);
-            let mut bundle = made.path.clone();
+            let asked = configuration.rewriting.clone();
+            let record = |manifest: &Manifest| Some(decided(&asked, manifest));
+            let made = make_decided_bundle(&model, &scratch.path().join("bundle"), &asked, &record)?;
+            progress.rewritten(&made);
+            configuration.rewriting = decided(&asked, &made.product.manifest);
+            let bundle = made.path.clone();
             drop(made);
-            if options_of_run != configuration.rewriting {
-                bundle = make_bundle(&model, &scratch.path().join("decided"), &options_of_run, false)?.path;
-                configuration.rewriting = options_of_run;
-            }
-            let options = FinetuneOptions { model: Some(model), ..options(job, &configuration, bundle, path) };
-            check(&options)?;
-            finetune(&options, progress, stop)?
+            let mut options = FinetuneOptions { model: Some(model), ..options(job, &configuration, bundle, path) };
+            options.images.training = options.images.training.or(listed);
+            train(&options, check, progress, stop)?
         }
     };
     drop(place);
@@ -136,8 +147,7 @@ fn resume(job: &Job, configuration: Configuration, check: Check, progress: &mut 
     let given = configuration.bundle.clone().filter(|bundle| Some(bundle) != before.bundle.as_ref());
     let bundle = given.unwrap_or(run.bundle.dir);
     let options = FinetuneOptions { model: before.model.clone(), ..options(job, &configuration, bundle, dir) };
-    check(&options)?;
-    let result = finetune(&options, progress, stop)?;
+    let result = train(&options, check, progress, stop)?;
     finish(result, &before, progress, stop)
 }
 
@@ -155,47 +165,70 @@ fn options(job: &Job, configuration: &Configuration, bundle: PathBuf, output: Pa
         cache: configuration.execution.cache.clone(),
         model: None,
         name: configuration.name.clone(),
+        images: job.images.clone(),
         training: configuration.training.clone(),
     }
 }
 
-/// A new head for the classes of the images, unless somebody said what becomes of it.
-fn decide_head(configuration: &mut Configuration) -> Result<()> {
-    let Configuration { rewriting, training, head_given, .. } = configuration;
-    if *head_given && rewriting.head == HeadOption::Keep {
-        return Ok(());
+/// What images have as their target, for the loss that was asked for.
+fn listed(training: &Training, loss: Option<&str>, known: &KnownClasses) -> Result<ImageSet> {
+    let open = |targets| ImageSet::open_for(&training.data, &KnownClasses { targets, ..*known });
+    match loss {
+        Some("bce") => open(None),
+        // Whole numbers are as likely the names of classes, but not for this loss.
+        Some("mse") => open(Some(TargetKind::Numbers(TargetKind::ANY))),
+        _ => open(Some(TargetKind::Class)),
     }
+}
+
+/// A new head for the classes or numbers of the images, unless somebody said what becomes of it. Gives the images, where they were looked at.
+fn decide_head(configuration: &mut Configuration, given: Option<&ImageSet>) -> Result<Option<ImageSet>> {
+    let Configuration { rewriting, training, head_given, .. } = configuration;
     let names = if rewriting.classes.is_empty() { training.classes.clone() } else { rewriting.classes.clone() };
     let known = KnownClasses { names: &names, ..KnownClasses::default() };
-    let found = ImageSet::open_for(&training.data, &known)?.classes().to_vec();
-    if found.len() < 2 && !*head_given {
-        let data = training.data.display();
+    if *head_given && rewriting.head == HeadOption::Keep {
+        // Its classes are known when it was read.
+        let loss = rewriting.loss.as_deref();
+        rewriting.soft_targets |= match given {
+            Some(images) => images.target_columns().is_some(),
+            None => matches!(loss, Some("bce" | "mse")) && listed(training, loss, &known)?.target_columns().is_some(),
+        };
+        return Ok(None);
+    }
+    let images = match given {
+        Some(images) => images.clone(),
+        None => listed(training, rewriting.loss.as_deref(), &known)?,
+    };
+    let found = images.classes().to_vec();
+    let (shown, scores) = (training.data.display(), images.target_columns().unwrap_or(found.len()));
+    // Each image has a number for every score then.
+    rewriting.soft_targets |= images.target_columns().is_some();
+    if scores < 2 && !*head_given && !matches!(images.target_kind(), TargetKind::Numbers(_)) {
         return Err(Error::data(format!(
-            "{data} has images of one class only, {}: there is nothing to tell apart. Add a folder of others",
+            "{shown} has images of one class only, {}: there is nothing to tell apart. Add a folder of others",
             found.join("")
         )));
     }
     match rewriting.head {
-        HeadOption::Classes(asked) if *head_given && asked != found.len() => {
+        HeadOption::Classes(asked) if *head_given && asked != scores => {
             // More classes than there are images of are somebody's plan, and need their names.
-            if asked < found.len() || names.is_empty() {
+            if asked < scores || names.is_empty() {
                 return Err(Error::option(
                     Field::CLASSES,
                     format!(
-                        " {asked} does not fit {}, which has images of {} classes. Leave it away to have a head for these, or name all classes with {}",
-                        training.data.display(),
-                        found.len(),
+                        " {asked} does not fit {shown}, which has images of {scores} classes. Leave it away to have a head for these, or name all classes with {}",
                         Field::CLASS_NAMES
                     ),
                 ));
             }
         }
-        _ => rewriting.head = HeadOption::Classes(found.len()),
+        _ => rewriting.head = HeadOption::Classes(scores),
     }
     if rewriting.classes.is_empty() {
         rewriting.classes = found;
     }
-    Ok(())
+    // Where the head has other classes than there are images of, these are numbered anew.
+    Ok(Some(images).filter(|images| rewriting.classes == images.classes()))
 }
 
 /// What a run is called that nobody gave a name: `resnet18-photos`, or as its bundle.
@@ -220,7 +253,11 @@ fn finish(run: RunResult, configuration: &Configuration, progress: &mut dyn Prog
     let state = if folder.best().is_file() { RunState::Best } else { RunState::Final };
     let record = RunRecord::read(&run.path)?;
     let subject = Subject::open(&run.path)?;
-    let test = final_test(&subject, state, &record, configuration.execution.workers, stop, progress)?;
+    let mut run = run;
+    let test = match run.test.take() {
+        Some(images) => Some(final_test(&subject, state, (&record, images), configuration.execution.workers, stop, progress)?),
+        None => None,
+    };
     let exported = match configuration.model {
         None => None,
         Some(_) => {

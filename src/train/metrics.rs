@@ -1,5 +1,6 @@
 //! `metrics.jsonl`: one line for each step, end of an epoch and validation.
 
+use super::measures::{Headline, defined};
 use serde::{Deserialize, Serialize};
 
 /// One training step.
@@ -17,14 +18,22 @@ pub struct StepRecord {
     pub data_loss: f64,
     /// Penalty and regularizers, with their strengths.
     pub penalty: f64,
-    /// Right answers in the batch, and its images.
-    pub correct: u64,
+    /// Right answers in the batch; `None` where the targets are numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correct: Option<u64>,
     /// Images in the batch.
     pub images: usize,
     /// Time of the whole step, and how much of it was spent waiting for images.
     pub seconds: f64,
     /// Seconds of it spent waiting for images.
     pub wait: f64,
+}
+
+impl ValidationRecord {
+    /// What comes first.
+    pub fn headline(&self) -> Headline {
+        self.measure.unwrap_or(Headline::Accuracy(self.accuracy))
+    }
 }
 
 /// One pass over the validation images.
@@ -34,9 +43,13 @@ pub struct ValidationRecord {
     pub step: u64,
     /// From 1.
     pub epoch: u64,
-    /// Share of images told right.
+    /// Share of images told right; of several classes all of them. No number where targets are.
+    #[serde(default = "defined::none", skip_serializing_if = "defined::is_none")]
     pub accuracy: f64,
-    /// Mean cross-entropy.
+    /// What comes first where that is not the accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Headline>,
+    /// The mean of the network's own loss.
     pub loss: f64,
     /// Images of the validation.
     pub images: usize,
@@ -62,7 +75,8 @@ pub struct EpochRecord {
     pub data_loss: f64,
     /// The mean penalty, regularizers included.
     pub penalty: f64,
-    /// Share of training images told right, before the step that each of them was part of.
+    /// Share of training images told right, before the step that each of them was part of; of several classes all of them. No number where targets are.
+    #[serde(default = "defined::none", skip_serializing_if = "defined::is_none")]
     pub accuracy: f64,
     /// Images of those steps.
     pub images: usize,
@@ -109,7 +123,7 @@ impl Means {
             sums.loss += images * step.loss;
             sums.data_loss += images * step.data_loss;
             sums.penalty += images * step.penalty;
-            sums.accuracy += step.correct as f64;
+            sums.accuracy += step.correct.map_or(f64::NAN, |correct| correct as f64);
             sums.images += step.images;
             sums.seconds += step.seconds;
         }

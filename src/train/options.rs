@@ -3,6 +3,7 @@
 use super::changes::{self, Change};
 use super::class_balance::{ClassWeights, Sampling};
 use super::early_stopping::EarlyStopping;
+use super::given_images::GivenImages;
 use super::length::{Length, Stretch};
 use super::scalars::Scalars;
 use super::schedule::{Schedule, Span};
@@ -56,6 +57,8 @@ pub struct FinetuneOptions {
     pub model: Option<PathBuf>,
     /// What the run is called, for its configuration.
     pub name: Option<String>,
+    /// Images that are in memory or listed already, in the place of those that `training` names.
+    pub images: GivenImages,
     /// What decides the result.
     pub training: Training,
 }
@@ -76,6 +79,7 @@ impl FinetuneOptions {
             verify_data: false,
             model: None,
             name: None,
+            images: GivenImages::default(),
             training: Training::new(data),
         }
     }

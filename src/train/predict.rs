@@ -2,7 +2,7 @@
 
 use super::classifier::Classifier;
 use super::readout::Scores;
-use crate::data::{Recipe, empty_batch, images_of, load_image};
+use crate::data::{ImageSet, Recipe, empty_batch, images_of, load_image};
 use crate::error::{Error, Result};
 use ndarray::Array3;
 use rayon::prelude::*;
@@ -28,8 +28,11 @@ pub struct Guess {
 pub struct Prediction {
     /// The image file.
     pub image: PathBuf,
-    /// Best first.
+    /// Best first; none of a network that gives numbers.
     pub guesses: Vec<Guess>,
+    /// Of a network that gives numbers: those.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<f64>,
     /// What enters the classifier, where it was asked for.
     #[serde(skip)]
     pub features: Vec<f32>,
@@ -111,6 +114,27 @@ pub fn predict_files(
     Ok(found)
 }
 
+/// As [`predict`], for images in memory.
+pub fn predict_images(classifier: &mut Classifier, images: &ImageSet, top: usize) -> Result<Vec<Prediction>> {
+    let recipe = classifier.recipe()?;
+    images.check_ready(&recipe, false)?;
+    let batch = classifier.batch_for(images.len(), BATCH);
+    let mut predictions = vec![];
+    let all: Vec<usize> = (0..images.len()).collect();
+    for chunk in all.chunks(batch) {
+        let one = |&i: &usize| {
+            let values = match images.values(i) {
+                Some(values) => values.to_owned(),
+                None => recipe.evaluate(&images.load(i)?)?,
+            };
+            Ok((PathBuf::from(images.name(i)), values))
+        };
+        let read: Vec<(PathBuf, Array3<f32>)> = chunk.par_iter().map(one).collect::<Result<_>>()?;
+        run(classifier, &recipe, &read, batch, top, &mut predictions)?;
+    }
+    Ok(predictions)
+}
+
 /// A decoder that panics on a damaged file has not read it.
 fn prepared(recipe: &Recipe, path: &Path) -> Result<Array3<f32>> {
     let crashed = |_| Err(Error::data(format!("the decoder crashed on {}. Convert or remove it", path.display())));
@@ -141,7 +165,11 @@ fn run(
     let (scores, features) = classifier.scores_and_features(&values.into())?;
     for (row, (path, _)) in images.iter().enumerate() {
         let features = features.as_ref().map_or(vec![], |f| f.row(row).iter().map(|v| *v as f32).collect());
-        predictions.push(Prediction { image: path.clone(), guesses: guesses(classifier, &scores, row, top), features });
+        let (numbers, guesses) = match classifier.gives_numbers() {
+            true => (scores.numbers(row), vec![]),
+            false => (vec![], guesses(classifier, &scores, row, top)),
+        };
+        predictions.push(Prediction { image: path.clone(), guesses, numbers, features });
     }
     Ok(())
 }

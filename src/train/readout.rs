@@ -75,6 +75,16 @@ impl Scores {
         self.loss.value(self.activation, &self.row(image).to_vec(), label)
     }
 
+    /// The network's loss for that image with a number for every score as its target.
+    pub fn soft_loss(&self, image: usize, targets: &[f64]) -> f64 {
+        self.loss.soft_value(self.activation, &self.row(image).to_vec(), targets)
+    }
+
+    /// What the network gives out for that image.
+    pub(super) fn numbers(&self, image: usize) -> Vec<f64> {
+        self.row(image).to_vec()
+    }
+
     fn row(&self, image: usize) -> ArrayView1<'_, f64> {
         self.given.row(image)
     }

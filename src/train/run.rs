@@ -1,10 +1,12 @@
 //! The run folder: what was asked, where the bundle is, and what came out.
 
 use super::distance::Distance;
+use super::measures::{Headline, defined};
 use super::options::Training;
 use super::watch::Rise;
 use crate::bundle::Bundle;
 use crate::bundle::manifest::Manifest;
+use crate::data::ImageSet;
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -49,10 +51,21 @@ pub struct BundleReference {
 pub struct Best {
     /// The step after which it was.
     pub step: u64,
-    /// Share of images told right.
+    /// Share of images told right; of several classes all of them. No number where targets are.
+    #[serde(default = "defined::none", skip_serializing_if = "defined::is_none")]
     pub accuracy: f64,
-    /// Mean cross-entropy.
+    /// What comes first where that is not the accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Headline>,
+    /// The mean of the network's own loss.
     pub loss: f64,
+}
+
+impl Best {
+    /// What comes first.
+    pub fn headline(&self) -> Headline {
+        self.measure.unwrap_or(Headline::Accuracy(self.accuracy))
+    }
 }
 
 /// The training images.
@@ -93,7 +106,8 @@ pub struct Results {
     pub data_loss: f64,
     /// The mean penalty.
     pub penalty: f64,
-    /// Share of training images told right in the last epoch.
+    /// Share of training images told right in the last epoch. No number where targets are.
+    #[serde(default = "defined::none", skip_serializing_if = "defined::is_none")]
     pub accuracy: f64,
     /// The best validation.
     pub best: Option<Best>,
@@ -157,6 +171,8 @@ pub struct RunResult {
     pub path: PathBuf,
     /// What came out.
     pub results: Results,
+    /// The images that nothing was chosen by.
+    pub(super) test: Option<ImageSet>,
 }
 
 impl RunRecord {

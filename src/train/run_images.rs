@@ -1,9 +1,10 @@
 //! The images of a run: what it learns from, what its choices are made by, and what it is judged by in the end.
 
+use super::given_images::GivenImages;
 use super::options::{Training, Validation};
 use crate::data::{BadImages, ImageSet, KnownClasses, Part, check_images, shared, split};
 use crate::error::{Error, Result};
-use crate::field::Field;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 /// Images of the three kinds, all of them readable.
@@ -39,25 +40,40 @@ impl Check<'_> {
 }
 
 impl RunImages {
-    /// Finds what `training` names. Where its folder is divided into parts, those that it does not name otherwise are taken from there.
+    /// Takes what is `given`, and finds what `training` names. Where its folder is divided into parts, those that it does not name otherwise are taken from there.
     pub fn open(
         training: &Training,
+        given: &GivenImages,
         known: &KnownClasses,
         workers: usize,
         stop: &AtomicBool,
         done: &mut dyn FnMut(usize, usize),
     ) -> Result<RunImages> {
         let mut check = Check { bad: training.bad_images, workers, stop, done, skipped: 0, notes: vec![] };
-        let images = check.readable(ImageSet::open_for(&training.data, known)?)?;
+        let memory = ImageSet::is_in_memory(&training.data);
+        let images = match &given.training {
+            Some(images) => images.clone().for_network(known)?,
+            None if memory => return Err(Error::data("the run's images were in memory, and are not there: give the same again")),
+            None => ImageSet::open_for(&training.data, known)?,
+        };
+        let images = check.readable(images)?;
+        let part = |given: &Option<ImageSet>, named: Option<&PathBuf>, part: Part| -> Result<Option<ImageSet>> {
+            match (given, named) {
+                (Some(given), _) => {
+                    let known = KnownClasses { names: images.classes(), targets: Some(images.target_kind()), ..KnownClasses::default() };
+                    given.clone().for_network(&known).map(Some)
+                }
+                (None, Some(path)) => images.beside(path, part).map(Some),
+                (None, None) if memory => Ok(None),
+                (None, None) => images.other_part(&training.data, part),
+            }
+        };
         let own_part = match &training.validation {
-            Validation::Folder(dir) => Some(images.beside(dir, Part::Validation)?),
-            Validation::None => images.other_part(&training.data, Part::Validation)?,
+            Validation::Folder(dir) => part(&given.validation, Some(dir), Part::Validation)?,
+            Validation::None => part(&given.validation, None, Part::Validation)?,
             Validation::Split(_) => None,
         };
-        let test = match &training.test {
-            Some(dir) => Some(images.beside(dir, Part::Test)?),
-            None => images.other_part(&training.data, Part::Test)?,
-        };
+        let test = part(&given.test, training.test.as_ref(), Part::Test)?;
         let own_part = own_part.map(|part| check.readable(part)).transpose()?;
         let test = test.map(|part| check.readable(part)).transpose()?;
         let Check { skipped, mut notes, .. } = check;
@@ -72,23 +88,6 @@ impl RunImages {
             }
             _ => (images, own_part),
         };
-        let mut found = RunImages { training: images, validation, test, skipped, notes };
-        found.leave_unjudged(training)?;
-        Ok(found)
-    }
-
-    /// Accuracy is of images with one class each: others are trained on, and not evaluated. Fails where an evaluation was asked for.
-    fn leave_unjudged(&mut self, training: &Training) -> Result<()> {
-        if self.training.target_columns().is_none() {
-            return Ok(());
-        }
-        let why = "images with several classes or with numbers as their targets are trained on, but not evaluated yet";
-        if training.validation != Validation::None || training.test.is_some() {
-            return Err(Error::option(Field::VALIDATION, format!(": {why}. Leave it away")));
-        }
-        if self.validation.take().is_some() | self.test.take().is_some() {
-            self.notes.push(format!("{why}: the validation and test images are left aside"));
-        }
-        Ok(())
+        Ok(RunImages { training: images, validation, test, skipped, notes })
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct RunPlan {
     pub recipe: Recipe,
     pub images: ImageSet,
     pub validation: Option<ImageSet>,
+    pub test: Option<ImageSet>,
     pub reference: BundleReference,
     /// The run that goes on.
     pub before: Option<RunRecord>,
@@ -53,8 +54,8 @@ pub(super) enum Place {
     Resumed(RunFolder),
 }
 
-pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunPlan> {
-    let mut bundle = Bundle::open(&options.bundle)?;
+/// `bundle` is that of the options, opened.
+pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunPlan> {
     let mut training = absolute(&options.training)?;
     if options.existing != Existing::Resume {
         let validation = if let Validation::Folder(dir) = &training.validation { Some(dir) } else { None };
@@ -77,7 +78,7 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     let known =
         KnownClasses { names: &names, count, learnt: !bundle.manifest.has_new_head(), targets: Some(targets::kind(&bundle.manifest)) };
     let RunImages { training: images, validation, test, skipped, notes: told } =
-        RunImages::open(&training, &known, options.workers, stop, &mut |done, total| progress.checking(done, total))?;
+        RunImages::open(&training, &options.images, &known, options.workers, stop, &mut |done, total| progress.checking(done, total))?;
     notes.extend(told);
     bundle.manifest.classes = images.classes().to_vec();
     let recipe = Recipe::new(&bundle.manifest.preprocessing, &bundle.manifest.data.input.shape)?;
@@ -127,12 +128,32 @@ pub(super) fn prepare(options: &FinetuneOptions, progress: &mut dyn Progress, st
     };
     // Where a run keeps no bundle itself, it still names its own.
     let reference = before.as_ref().map_or(reference, |before| before.bundle.clone());
-    Ok(RunPlan { bundle, training, scalars, pace, recipe, images, validation, reference, before, counts, place, lock, state, at, notes })
+    Ok(RunPlan {
+        bundle,
+        training,
+        scalars,
+        pace,
+        recipe,
+        images,
+        validation,
+        test,
+        reference,
+        before,
+        counts,
+        place,
+        lock,
+        state,
+        at,
+        notes,
+    })
 }
 
 /// With full paths, so that a run can be resumed from another folder.
 fn absolute(training: &Training) -> Result<Training> {
-    let full = |p: &Path| std::path::absolute(p).map_err(Error::io("cannot find", p));
+    let full = |p: &Path| match ImageSet::is_in_memory(p) {
+        true => Ok(p.to_path_buf()),
+        false => std::path::absolute(p).map_err(Error::io("cannot find", p)),
+    };
     let validation = match &training.validation {
         Validation::Folder(dir) => Validation::Folder(full(dir)?),
         other => other.clone(),

@@ -124,9 +124,8 @@ impl Subject {
                 if best.is_some_and(|(steps, best)| best.step == steps) {
                     return None;
                 }
-                let at = best.map_or(String::new(), |(steps, best)| {
-                    format!(", that after step {} of {steps}, with an accuracy of {:.2} %", best.step, 100.0 * best.accuracy)
-                });
+                let at =
+                    best.map_or(String::new(), |(steps, best)| format!(", that after step {} of {steps}, {}", best.step, best.headline()));
                 Some(format!("the state that validation found best{at}; {} takes the last one", Field::FINAL_STATE))
             }
             _ => None,
@@ -210,6 +209,12 @@ pub fn export_tuned(subject: &Subject, which: RunState, path: &Path, force: bool
 }
 
 /// Writes the inference model with `state` (in the manifest's order) to `path`, once it was run beside the bundle's network.
+pub fn export_state(bundle: &Bundle, state: &[Tensor], path: &Path, force: bool) -> Result<Agreement> {
+    Inputs::new(bundle.files()).check_file(path)?;
+    export(bundle, state, path, force)
+}
+
+/// The same, where the place of the file is known to be nobody else's.
 pub(super) fn export(bundle: &Bundle, state: &[Tensor], path: &Path, force: bool) -> Result<Agreement> {
     let out = OutputFile::create(path, force)?;
     onnx::write_checked(out, &bundle::tuned(bundle, state)?, |file| export_check::check(bundle, state, file))

@@ -53,7 +53,11 @@ impl Watch {
             return None;
         }
         let now = self.recent.iter().sum::<f64>() / WINDOW as f64;
-        let start = *self.start.get_or_insert_with(|| median(&self.recent).max(self.ignorance));
+        let Some(start) = self.start else {
+            // The start is no rise over itself, however far the first steps lie apart.
+            self.start = Some(median(&self.recent).max(self.ignorance));
+            return None;
+        };
         match &mut self.rise {
             Some(rise) if now > rise.highest => (rise.step, rise.highest) = (record.step, now),
             Some(_) => {}
@@ -89,7 +93,7 @@ mod tests {
                 loss: data_loss,
                 data_loss,
                 penalty,
-                correct: 0,
+                correct: None,
                 images: 1,
                 seconds,
                 wait: 0.0,

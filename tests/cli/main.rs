@@ -28,6 +28,7 @@ mod penalties;
 mod results;
 mod rewrite;
 mod run_files;
+mod several;
 mod study;
 mod support;
 mod usage;

@@ -34,6 +34,7 @@ const STAGES: &[&[&str]] = &[
     &["fisher", "channel_attention"],
     &["report"],
     &["evaluation"],
+    &["prelude"],
     &["cli", "main"],
 ];
 

@@ -20,7 +20,7 @@ use spgraph::engine::{Device, EngineChoice, Kernels};
 use spgraph::error::Error;
 use spgraph::report::{self, write_run_report};
 use spgraph::train::job::{self, Job};
-use spgraph::train::{Configuration, Existing, FinetuneOptions};
+use spgraph::train::{Configuration, Existing, FinetuneOptions, GivenImages};
 use std::path::PathBuf;
 
 /// Fine-tune a model, or a bundle of `spgraph rewrite`, on an image folder
@@ -89,10 +89,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             _ => Existing::Refuse,
         },
         more: args.length.more(),
+        images: GivenImages::default(),
     };
     let stop = interrupt::finish_the_step();
     let mut progress = progress::watcher();
-    let result = job::run(&job, &|options| check_memory(options, args.force_memory), progress.as_mut(), stop)?;
+    let result = job::run(&job, &|options, bundle| check_memory(options, bundle, args.force_memory), progress.as_mut(), stop)?;
     // The weights are there: a page that cannot be written is no reason to call the run failed.
     if let Err(error) = write_run_report(&result.run.path, None) {
         output::note(&format!("note: the run is complete, but its page is not: {error}. `spgraph report` writes it again"));
@@ -101,15 +102,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Fails where a step would not fit into memory.
-fn check_memory(options: &FinetuneOptions, force: bool) -> Result<(), Error> {
+fn check_memory(options: &FinetuneOptions, bundle: &Bundle, force: bool) -> Result<(), Error> {
     // On other devices the prediction says nothing.
     if options.engine.device != Device::Cpu {
         return Ok(());
     }
-    let bundle = Bundle::open(&options.bundle)?;
     let kernels = if options.engine.choice == EngineChoice::Tract { Kernels::Standard } else { options.engine.kernels };
     let batch = options.training.batch(&bundle.manifest)?;
-    report::check_memory(&bundle, batch, kernels, force)
+    report::check_memory(bundle, batch, kernels, force)
 }
 
 /// From the arguments; what they leave out is as in the configuration, or as it was in a run that goes on.

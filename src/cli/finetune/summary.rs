@@ -8,17 +8,12 @@ use spgraph::train::job::JobResult;
 pub fn text(result: &JobResult) -> String {
     let r = &result.run.results;
     let path = result.run.path.display();
-    let best = r
-        .best
-        .as_ref()
-        .map_or(String::new(), |b| format!("validation  best {} after step {} (--state best)\n", percent(b.accuracy), b.step));
+    let best = r.best.as_ref().map_or(String::new(), |b| {
+        let other = if b.step == r.steps { "" } else { "; `--state final` takes the last" };
+        format!("validation  {}, the best, after step {}: what eval, predict and export take{other}\n", b.headline(), b.step)
+    });
     let test = result.test.as_ref().map_or(String::new(), |found| {
-        format!(
-            "test        accuracy {}, loss {:.4}, {} images that nothing was chosen by\n",
-            percent(found.accuracy),
-            found.loss,
-            found.images
-        )
+        format!("test        {}, loss {:.4}, {} images that nothing was chosen by\n", found.headline(), found.loss, found.images)
     });
     let (exported, next) = match &result.exported {
         None => (String::new(), format!("            spgraph export {path} -o tuned.onnx\n")),
@@ -41,7 +36,7 @@ pub fn text(result: &JobResult) -> String {
     };
     format!(
         "steps       {} in {:.1} s, {:.0} images/s, {:.1} % of it waiting for images\n\
-         training    loss {:.4} (data {:.4}, penalty {:.4}), accuracy {} in the last epoch\n{best}\
+         training    loss {:.4} (data {:.4}, penalty {:.4}){} in the last epoch\n{best}\
          distance    {:.4} from the starting point ({} of its norm)\n{unmoved}\
          {}wrote       {path}\n{exported}\
          look at     {path}/report.html\n\
@@ -55,7 +50,7 @@ pub fn text(result: &JobResult) -> String {
         r.loss,
         r.data_loss,
         r.penalty,
-        percent(r.accuracy),
+        if r.accuracy.is_nan() { String::new() } else { format!(", accuracy {}", percent(r.accuracy)) },
         r.distance.total,
         percent(r.distance.relative),
         test,

@@ -59,10 +59,10 @@ impl Commands {
         let classes = if options.head == HeadOption::Keep { "" } else { " --classes N" };
         let bundle = format!("{}.spgraph", path.file_stem().unwrap_or_default().to_string_lossy());
         let bundle = quoted(Path::new(&bundle));
-        let rewrite = (format!("spgraph rewrite {model}{classes}{flags} -o {bundle}"), "makes the training graph");
         let train =
-            (format!("spgraph finetune {bundle} --data FOLDER --epochs 10 -o RUN"), "trains it on FOLDER, with a sub-folder per class");
-        Commands::new(if found.verdict.images { vec![rewrite, train] } else { vec![rewrite] })
+            (format!("spgraph finetune {model} --data FOLDER{flags}"), "trains it on FOLDER, with a sub-folder per class, and exports it");
+        let rewrite = (format!("spgraph rewrite {model}{classes}{flags} -o {bundle}"), "makes the training graph alone");
+        Commands::new(if found.verdict.images { vec![train, rewrite] } else { vec![rewrite] })
     }
 
     /// For a bundle.

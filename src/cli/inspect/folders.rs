@@ -62,6 +62,11 @@ pub fn bundle(found: &BundleInspection, next: &Commands) -> String {
     )
 }
 
+/// Where answers can be right.
+fn accuracy(share: f64) -> String {
+    if share.is_nan() { String::new() } else { format!(", accuracy {}", percent(share)) }
+}
+
 /// A run.
 pub fn run(found: &RunInspection, next: &Commands) -> String {
     let status = match (found.status, found.resumable) {
@@ -73,18 +78,18 @@ pub fn run(found: &RunInspection, next: &Commands) -> String {
     let mut results = String::new();
     if let Some(r) = &found.results {
         results.push_str(&format!(
-            "training    loss {:.4} (data {:.4}, penalty {:.4}), accuracy {} in the last epoch\ndistance    {:.4} from the starting point ({} of its \
+            "training    loss {:.4} (data {:.4}, penalty {:.4}){} in the last epoch\ndistance    {:.4} from the starting point ({} of its \
              norm)\n",
             r.loss,
             r.data_loss,
             r.penalty,
-            percent(r.accuracy),
+            accuracy(r.accuracy),
             r.distance.total,
             percent(r.distance.relative)
         ));
     }
     if let Some(best) = &found.best {
-        results.push_str(&format!("validation  best {} after step {}\n", percent(best.accuracy), best.step));
+        results.push_str(&format!("validation  best {} after step {}\n", best.headline(), best.step));
     }
     let bundle = found.bundle.as_ref().map_or("not found".to_string(), |dir| dir.display().to_string());
     format!(

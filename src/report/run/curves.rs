@@ -34,7 +34,7 @@ pub fn curves(run: &RunData) -> Result<String> {
         vec![line("loss", "loss"), line("data loss", "data_loss"), line("penalty", "penalty"), held_out("validation", "loss")],
     );
     let right = Series::new("training", steps.iter().filter_map(|s| accuracy(s))).thinned(POINTS.min(per_epoch_points(&steps, per_epoch)));
-    let accuracy = LineChart {
+    let shares = LineChart {
         y_range: Some((0.0, 1.0)),
         ..chart("Share of images told right", "accuracy", vec![right, held_out("validation", "accuracy")])
     };
@@ -49,13 +49,18 @@ pub fn curves(run: &RunData) -> Result<String> {
             Page::figure(&plot.svg()?, "The distance of all parameters with a starting point from it, of its norm.")
         }
     };
+    let accuracy = match steps.iter().any(|s| accuracy(s).is_some()) {
+        false => String::new(),
+        true => Page::figure(
+            &shares.svg()?,
+            "Share of images told right: of training images as they passed (augmented, before the step that they are part of).",
+        ),
+    };
     Ok(Page::figure(
         &loss.svg()?,
         &format!("What is minimised, and its two parts: the loss on the images, and the penalty with its strengths. {epochs}"),
-    ) + &Page::figure(
-        &accuracy.svg()?,
-        "Share of images told right: of training images as they passed (augmented, before the step that they are part of).",
-    ) + &Page::figure(&rate.svg()?, "The learning rate.")
+    ) + &accuracy
+        + &Page::figure(&rate.svg()?, "The learning rate.")
         + &distance)
 }
 

@@ -24,7 +24,9 @@ struct RunData {
     lines: Vec<Value>,
     /// Of the best state on the validation images, or of another one on other images.
     evaluation: Option<Evaluation>,
-    /// What that is an evaluation of.
+    /// On the images that nothing was chosen by.
+    tested: Option<Evaluation>,
+    /// What `evaluation` is one of.
     evaluated: String,
     notes: Vec<String>,
 }
@@ -39,6 +41,7 @@ impl RunData {
             // A process that was killed may have left half a line.
             lines: text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
             evaluation: json(&folder.evaluation())?,
+            tested: json(&folder.test())?,
             evaluated: "the validation images, with the weights that are the best on them".into(),
             notes: json::<Notes>(&folder.notes())?.unwrap_or_default().notes,
             folder,
@@ -78,10 +81,21 @@ pub fn run_report(dir: &Path, other: Option<(Evaluation, String)>) -> Result<Str
     page.section("Curves", curves::curves(&run)?);
     if let Some(found) = &run.evaluation {
         let whose = Page::paragraph(&format!("{} images: {}.", found.images, run.evaluated));
-        page.section("Classes", whose + &outcome::classes(found)?);
-        page.section("Confusion", outcome::confusion(found)?);
-        page.section("Worst mistakes", pictures::mistakes(found));
-        page.section("Calibration", outcome::calibration(found)?);
+        if let Some(numbers) = &found.regression {
+            page.section("Numbers", whose + &outcome::numbers(numbers));
+            page.section("Worst images", pictures::readings(found));
+        } else if found.several {
+            page.section("Classes", whose + &outcome::several(found));
+            page.section("Worst mistakes", pictures::readings(found));
+        } else {
+            page.section("Classes", whose + &outcome::classes(found)?);
+            page.section("Confusion", outcome::confusion(found)?);
+            page.section("Worst mistakes", pictures::mistakes(found));
+            page.section("Calibration", outcome::calibration(found)?);
+        }
+    }
+    if let Some(found) = &run.tested {
+        page.section("Test images", outcome::tested(found)?);
     }
     page.section("Distance from the starting point", outcome::drift(&run)?);
     page.section("What was decided", settings::decisions(&run));

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::report::confusion_plot;
 use crate::report::html::{Bar, BarChart, HtmlTable, LineChart, Page, Series, escape, number};
 use crate::report::table::Align;
-use crate::train::{Evaluation, Status};
+use crate::train::{Evaluation, Regression, Status};
 
 /// Classes that a matrix shows; of more there is a list of what is confused most.
 const MATRIX: usize = 40;
@@ -41,20 +41,31 @@ pub fn headline(run: &RunData) -> String {
     };
     let classes = run.manifest.classes.len();
     let mut out = Page::paragraph(&format!(
-        "{} on {} training images of {classes} classes in {}, {status}.",
+        "{} on {} training images{} in {}, {status}.",
         run.manifest.source.file,
         record.images.training,
+        if classes > 0 { format!(" of {classes} classes") } else { String::new() },
         record.training.data.display()
     ));
     let mut cards: Vec<(String, String)> = vec![];
     if let Some(found) = &run.evaluation {
-        cards.push((percent(found.accuracy), format!("accuracy on {} held-out images", found.images)));
+        let first = found.headline();
+        cards.push((first.figure(), format!("{} on {} held-out images", first.name(), found.images)));
         cards.extend(found.top5.map(|t| (percent(t), "among the first five".to_string())));
-        cards.push((percent(found.averages.plain.f1), "F1, mean over the classes".into()));
+        match &found.regression {
+            Some(numbers) => cards.extend(numbers.r2.map(|r2| (number(r2), "R², share of the variance".to_string()))),
+            None => cards.push((percent(found.averages.plain.f1), "F1, mean over the classes".into())),
+        }
         cards.extend(found.calibration.as_ref().map(|c| (percent(c.ece), "calibration error".to_string())));
     }
+    if let Some(found) = &run.tested {
+        let first = found.headline();
+        cards.push((first.figure(), format!("{} on {} test images that nothing was chosen by", first.name(), found.images)));
+    }
     if let Some(r) = &record.results {
-        cards.push((percent(r.accuracy), "training accuracy in the last epoch".into()));
+        if !r.accuracy.is_nan() {
+            cards.push((percent(r.accuracy), "training accuracy in the last epoch".into()));
+        }
         cards.push((number(r.data_loss), format!("data loss, and {} penalty", number(r.penalty))));
         cards.push((percent(r.distance.relative), "distance from the start, of its norm".into()));
         cards.push((r.steps.to_string(), "steps".into()));
@@ -64,7 +75,7 @@ pub fn headline(run: &RunData) -> String {
     if !cards.is_empty() {
         out.push_str(&format!("<ul class=\"cards\">{}</ul>\n", cards.iter().map(card).collect::<String>()));
     }
-    if run.evaluation.is_none() {
+    if run.evaluation.is_none() && run.tested.is_none() {
         out.push_str(&Page::paragraph(
             "No images were held out, so nothing here says how good the network is on new images: evaluate it on images that it has not seen, or train \
              with a validation set.",
@@ -84,6 +95,48 @@ pub fn headline(run: &RunData) -> String {
 fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+=@%,:".contains(c);
     if path.chars().all(plain) { path.to_string() } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
+/// What the finished network is worth on images that nothing was chosen by.
+pub fn tested(found: &Evaluation) -> Result<String> {
+    let first = found.headline();
+    let words = Page::paragraph(&format!("{} images that nothing was chosen by: {first}, loss {:.4}.", found.images, found.loss));
+    Ok(words
+        + &match &found.regression {
+            Some(numbers) => self::numbers(numbers),
+            None if found.several => several(found),
+            None => classes(found)?,
+        })
+}
+
+/// How far numbers are from the right ones.
+pub fn numbers(found: &Regression) -> String {
+    let r2 = found.r2.map_or("not defined, for the targets are all the same".into(), number);
+    Page::paragraph(&format!("Root of the mean squared error {}, mean absolute error {}, R² {r2}.", number(found.rmse), number(found.mae)))
+}
+
+/// Of images with several classes each.
+pub fn several(found: &Evaluation) -> String {
+    let numbers = ["images", "average precision", "precision", "recall", "F1"].map(|name| (name, Align::Right));
+    let mut table = HtmlTable::new("Each class by itself", std::iter::once(("class", Align::Left)).chain(numbers));
+    let mut sorted: Vec<_> = found.classes.iter().collect();
+    sorted.sort_by(|a, b| {
+        a.average_precision.unwrap_or(2.0).total_cmp(&b.average_precision.unwrap_or(2.0)).then_with(|| a.name.cmp(&b.name))
+    });
+    for c in &sorted {
+        let shares = [c.average_precision, c.precision, c.recall, c.f1].map(share);
+        table.row([c.name.clone(), c.images.to_string()].into_iter().chain(shares));
+    }
+    let words = Page::paragraph(&format!(
+        "Mean average precision {}. Of {} images exactly their classes have a probability of a half or more, which is where precision, recall and F1 draw the line. \
+         The class with the lowest average precision comes first.",
+        share(found.mean_average_precision),
+        percent(found.accuracy)
+    ));
+    match sorted.len() {
+        0..=60 => words + &table.markup(),
+        n => words + &Page::folded(&format!("All {n} classes"), &table.markup()),
+    }
 }
 
 /// Precision, recall and F1 of each class.

@@ -149,7 +149,7 @@ impl Trainer {
         if !self.prepared.keep_optimizer {
             remove(&self.folder.optimizer())?;
         }
-        Ok(RunResult { path: self.folder.path().to_path_buf(), results })
+        Ok(RunResult { path: self.folder.path().to_path_buf(), results, test: self.prepared.test.take() })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Parts, Trainer};
 use crate::bundle::Setting;
 use crate::bundle::manifest::Manifest;
-use crate::data::{Augment, ImageDataset, Loader, LoaderOptions};
+use crate::data::{Augment, ImageDataset, Loader, LoaderOptions, Targets};
 use crate::engine::{self, EngineOptions};
 use crate::error::{Error, Result};
 use crate::loss;
@@ -44,6 +44,7 @@ impl Trainer {
             recipe,
             images,
             validation,
+            test,
             reference,
             before,
             counts,
@@ -61,6 +62,7 @@ impl Trainer {
                 Some((classifier, Arc::new(ImageDataset::cached(folder, recipe.clone(), Augment::NONE, &options.cache)?)))
             }
         };
+        let judged = !matches!(images.targets(), Targets::Numbers(_));
         let weights = training.class_weights.by_label(images.classes(), &images.class_counts())?;
         let dataset = ImageDataset::cached(images, recipe, training.augment.clone(), &options.cache)?;
         let loader_options = LoaderOptions {
@@ -158,7 +160,7 @@ impl Trainer {
         }
         let (metrics, past) = Metrics::open(&folder.metrics(), at.step, at.validated)?;
         let mut trainer = Trainer {
-            prepared: Parts { bundle, scalars, weights, workers: options.workers, keep_optimizer: options.keep_optimizer },
+            prepared: Parts { bundle, scalars, weights, workers: options.workers, keep_optimizer: options.keep_optimizer, judged, test },
             folder,
             record,
             engine,

@@ -4,6 +4,7 @@ use super::Trainer;
 use crate::error::{Error, Result};
 use crate::storage::files::write_sealed_json;
 use crate::train::evaluate::evaluate;
+use crate::train::measures::Headline;
 use crate::train::metrics::{Record, ValidationRecord};
 use crate::train::progress::Progress;
 use crate::train::run::Best;
@@ -21,18 +22,21 @@ impl Trainer {
             other => other?,
         };
         let stopping = self.record.training.early_stopping;
-        let best = self.at.best.as_ref().is_none_or(|b| stopping.better((found.accuracy, found.loss), (b.accuracy, b.loss)));
+        let headline = found.headline();
+        let best = self.at.best.as_ref().is_none_or(|b| stopping.better((headline.score(), found.loss), (b.headline().score(), b.loss)));
+        let measure = Some(headline).filter(|headline| !matches!(headline, Headline::Accuracy(_)));
         if best {
             self.save_model(self.folder.best(), &state)?;
             write_sealed_json(&self.folder.evaluation(), true, &found)?;
             self.forget_replaced()?;
-            self.at.best = Some(Best { step: self.at.step, accuracy: found.accuracy, loss: found.loss });
+            self.at.best = Some(Best { step: self.at.step, accuracy: found.accuracy, measure, loss: found.loss });
         }
         self.at.validated = self.at.step;
         let record = ValidationRecord {
             step: self.at.step,
             epoch: self.at.epoch,
             accuracy: found.accuracy,
+            measure,
             loss: found.loss,
             images: found.images,
             seconds: found.seconds,

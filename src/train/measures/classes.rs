@@ -24,6 +24,9 @@ pub struct ClassResult {
     /// The harmonic mean of both, `2·correct / (images + predicted)`; `None` where the class does not occur at all.
     #[serde(default)]
     pub f1: Option<f64>,
+    /// Where images have several classes: how well the class's score puts its images before the others. `None` where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average_precision: Option<f64>,
 }
 
 /// Means over classes.
@@ -65,6 +68,7 @@ impl ClassResult {
             precision: ratio(correct, predicted),
             recall: ratio(correct, images),
             f1: ratio(2 * correct, images + predicted),
+            average_precision: None,
         }
     }
 
