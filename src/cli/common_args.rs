@@ -22,6 +22,22 @@ fn parse_rate(text: &str) -> Result<RateArg, String> {
     }
 }
 
+/// Images per step.
+#[derive(Clone, Copy)]
+pub enum BatchArg {
+    /// That many, or any number.
+    Value(BatchSize),
+    /// As many as fit into memory.
+    Auto,
+}
+
+fn parse_batch(text: &str) -> Result<BatchArg, String> {
+    match text {
+        "auto" => Ok(BatchArg::Auto),
+        _ => text.parse().map(BatchArg::Value).map_err(|_| "give a number of images, `dynamic` or `auto`".into()),
+    }
+}
+
 #[derive(Default, clap::Args)]
 #[command(next_help_heading = "Training")]
 pub struct CommonArgs {
@@ -44,9 +60,10 @@ pub struct CommonArgs {
     /// for lars]
     #[arg(long, value_name = "RATE", allow_negative_numbers = true, value_parser = parse_rate)]
     pub lr: Option<RateArg>,
-    /// Images per step, or `dynamic` [default: a bundle's own, or 32]
-    #[arg(long, value_name = "N")]
-    pub batch: Option<BatchSize>,
+    /// Images per step, or `dynamic`, or `auto` for 32 or the largest half of it whose step is predicted to fit into the free memory [default: a
+    /// bundle's own, or 32]
+    #[arg(long, value_name = "N", value_parser = parse_batch)]
+    pub batch: Option<BatchArg>,
     /// Seed of a new head's weights, of the order of the images, their changes and the split [default: 0]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

@@ -1,7 +1,7 @@
 //! `spgraph rewrite`: a model becomes a bundle of training graphs, or another artifact.
 
 use super::choice::artifacts;
-use super::common_args::{CommonArgs, RateArg};
+use super::common_args::{BatchArg, CommonArgs, RateArg};
 use super::flags::with_flags;
 use super::rewriting::RewritingArgs;
 use super::{output, rewrite_text};
@@ -9,8 +9,10 @@ use spgraph::artifact::{Artifact, make};
 use spgraph::bundle::manifest::Manifest;
 use spgraph::bundle::{HeadOption, Options};
 use spgraph::data::{ImageFolder, KnownClasses};
+use spgraph::engine::Kernels;
 use spgraph::error::Error;
-use spgraph::report::explanation;
+use spgraph::import::BatchSize;
+use spgraph::report::{explanation, fitting_batch};
 use std::path::PathBuf;
 
 /// Rewrite a pretrained ONNX model into a training bundle
@@ -67,6 +69,9 @@ fn options(args: &Args) -> anyhow::Result<Options> {
     }
     if matches!(args.common.lr, Some(RateArg::Auto)) {
         return Err(Error::usage("--lr auto is a training's, whose images the rate is found with: give it to `spgraph finetune`").into());
+    }
+    if matches!(args.common.batch, Some(BatchArg::Auto)) {
+        options.batch = BatchSize::Fixed(fitting_batch(&args.model, &options, Kernels::Auto)?);
     }
     Ok(options)
 }

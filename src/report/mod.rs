@@ -4,6 +4,7 @@ mod doctor;
 mod drift;
 mod evaluation;
 mod explanation;
+mod fitting;
 pub mod html;
 mod inspection;
 mod memory;
@@ -16,6 +17,7 @@ pub use doctor::{Doctor, Finding, Folder};
 pub use drift::{Drift, LayerDrift, drift};
 pub use evaluation::{answers_csv, confusion_csv, confusion_plot, evaluation_text};
 pub use explanation::explanation;
+pub use fitting::fitting_batch;
 pub use inspection::{
     BundleInspection, FileState, HeadInfo, InputInfo, Inspection, OperatorInfo, ParameterInfo, RunInspection, StepMemory, Verdict, inspect,
     inspect_bundle, inspect_run,

@@ -3,11 +3,10 @@
 use super::deployment_check;
 use super::export_check::{self, Agreement};
 use super::scalars::Scalars;
-use super::tuned::{RunState, Subject};
+use super::tuned::{RunState, Subject, place};
 use crate::bundle::{self, Deployment, Provenance};
 use crate::error::{Error, Result};
 use crate::onnx;
-use crate::storage::files::OutputFile;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -26,17 +25,15 @@ pub fn export_deployed(subject: &Subject, which: RunState, asked: &Deployment, p
     let bundle = subject.bundle().ok_or_else(|| {
         Error::usage("this is an ONNX model already; give a run of `spgraph finetune` or a bundle of `spgraph rewrite`".to_string())
     })?;
-    subject.inputs().check_file(path)?;
+    let out = place(&subject.inputs(), path, force)?;
     let state = subject.state(which)?;
     let mut model = bundle::tuned(bundle, &state)?;
     bundle::sign(&mut model, &provenance(subject, which)?)?;
     if !asked.changes_graph() {
         bundle::deploy(&mut model, bundle, asked)?;
-        let out = OutputFile::create(path, force)?;
         let agreement = onnx::write_checked(out, &model, |file| export_check::check(bundle, &state, file))?;
         return Ok(Exported { agreement, pixels: None });
     }
-    let out = OutputFile::create(path, force)?;
     let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
     let plain = folder.path().join("plain.onnx");
     onnx::write(&plain, &model)?;

@@ -4,6 +4,7 @@ mod recording;
 mod saving;
 mod start;
 mod validation;
+mod writing;
 
 use super::checkpoint::Checkpoint;
 use super::classifier::Classifier;
@@ -31,6 +32,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use writing::Writing;
 
 /// Checkpoints at ends of epochs are at least this far apart.
 const CHECKPOINT_GAP: Duration = Duration::from_secs(60);
@@ -58,6 +60,8 @@ pub(super) fn finetune_opened(
     let result = write_sealed_json(&trainer.folder.notes(), true, &Notes { notes }).and_then(|()| trainer.run(progress, stop));
     progress.finish();
     if let Err(error) = &result {
+        // Whether that one is whole decides what is left of the run; the first error is the one to report.
+        let _ = trainer.end_checkpoint(progress);
         if let Some(note) = trainer.give_back() {
             progress.note(&note);
             return result;
@@ -94,6 +98,8 @@ struct Trainer {
     images: u64,
     checkpoint_every: Option<u64>,
     saved: (u64, Instant),
+    /// The last checkpoint, until it is known to be whole. Lies before the lock, which is given back after it.
+    writing: Option<Writing>,
     /// The run that had this one's name, until this one has written weights.
     replaced: Option<RunFolder>,
     /// Nobody else writes into the folder.
@@ -158,8 +164,11 @@ impl Trainer {
                 Some(every) => step.is_multiple_of(every),
                 None => epoch_ended && self.saved.1.elapsed() >= CHECKPOINT_GAP,
             };
+            if self.writing.as_ref().is_some_and(Writing::is_over) {
+                self.end_checkpoint(progress)?;
+            }
             if due && step > self.saved.0 {
-                self.save_checkpoint(progress)?;
+                self.begin_checkpoint(progress)?;
             }
             if step > 0 && step == self.head_steps && !resumed {
                 self.train_everything()?;

@@ -2,7 +2,7 @@
 //! models* (WiSE-FT, CVPR 2022).
 
 use super::export_check::Agreement;
-use super::tuned::{RunState, Subject, export};
+use super::tuned::{RunState, Subject, export, place};
 use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -12,10 +12,10 @@ use std::path::Path;
 /// Writes the inference model with the weights at `to`, from 0 for the starting point to 1 for the tuned ones. BatchNorm's statistics
 /// go along; a new head has no starting point and stays as it was trained.
 pub fn export_interpolated(subject: &Subject, which: RunState, to: f64, path: &Path, force: bool) -> Result<Agreement> {
-    subject.inputs().check_file(path)?;
+    let out = place(&subject.inputs(), path, force)?;
     let state = interpolated(subject, which, to)?;
     let bundle = subject.bundle().ok_or_else(|| Error::internal("weights between those of a run and its start, without a run"))?;
-    export(bundle, &state, path, force)
+    export(bundle, &state, out)
 }
 
 /// The state with the weights at `to`, in the manifest's order.

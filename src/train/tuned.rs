@@ -204,19 +204,23 @@ pub fn export_tuned(subject: &Subject, which: RunState, path: &Path, force: bool
     let bundle = subject.bundle().ok_or_else(|| {
         Error::usage("this is an ONNX model already; give a run of `spgraph finetune` or a bundle of `spgraph rewrite`".to_string())
     })?;
-    subject.inputs().check_file(path)?;
-    export(bundle, &subject.state(which)?, path, force)
+    let out = place(&subject.inputs(), path, force)?;
+    export(bundle, &subject.state(which)?, out)
 }
 
 /// Writes the inference model with `state` (in the manifest's order) to `path`, once it was run beside the bundle's network.
 pub fn export_state(bundle: &Bundle, state: &[Tensor], path: &Path, force: bool) -> Result<Agreement> {
-    Inputs::new(bundle.files()).check_file(path)?;
-    export(bundle, state, path, force)
+    export(bundle, state, place(&Inputs::new(bundle.files()), path, force)?)
 }
 
-/// The same, where the place of the file is known to be nobody else's.
-pub(super) fn export(bundle: &Bundle, state: &[Tensor], path: &Path, force: bool) -> Result<Agreement> {
-    let out = OutputFile::create(path, force)?;
+/// Where an export goes: never over what it is made of.
+pub(super) fn place(reads: &Inputs, path: &Path, force: bool) -> Result<OutputFile> {
+    reads.check_file(path)?;
+    OutputFile::create(path, force)
+}
+
+/// The same into a file that has its [`place`].
+pub(super) fn export(bundle: &Bundle, state: &[Tensor], out: OutputFile) -> Result<Agreement> {
     onnx::write_checked(out, &bundle::tuned(bundle, state)?, |file| export_check::check(bundle, state, file))
 }
 

@@ -1,12 +1,15 @@
 //! The command line as a user meets it: what it prints, what it leaves behind, and how it refuses.
 #![cfg(unix)]
 
+mod annoyances;
 mod bad_data;
 mod bad_models;
+mod comparison;
 mod config;
 mod continuing;
 mod conventions;
 mod deploy;
+mod deployed;
 mod device;
 mod doctor;
 mod evaluate;

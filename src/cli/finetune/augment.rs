@@ -1,7 +1,7 @@
 //! Random changes to images.
 
 use spgraph::data::Augment;
-use spgraph::data::augment::{Color, Operation};
+use spgraph::data::augment::{self, Color, Operation};
 use spgraph::error::Error;
 use spgraph::train::Training;
 
@@ -9,11 +9,20 @@ use spgraph::train::Training;
 #[command(next_help_heading = "Augmentation")]
 pub struct AugmentArgs {
     /// Random changes to images: none, light, standard, strong, or operations joined by +, such as flip-crop:4+color:0.25+erase:0.1 (docs/augmentation.md) [default: none]
-    #[arg(long, value_name = "RECIPE", value_parser = parse_augment)]
+    #[arg(long, value_name = "RECIPE", value_parser = parse_augment, long_help = long_help())]
     augment: Option<Augment>,
     /// Random brightness, contrast and saturation: +color in the recipe
     #[arg(long, value_name = "STRENGTH", num_args = 0..=1, default_missing_value = "0.25", allow_negative_numbers = true)]
     color: Option<f32>,
+}
+
+/// With all that can be joined.
+fn long_help() -> String {
+    format!(
+        "Random changes to images: none, one of the policies light, standard and strong, or operations joined by +, each with its parameters, such as \
+         flip-crop:4+color:0.25+erase:0.1 or rotate:degrees=10 (docs/augmentation.md) [default: none]\n\n{}",
+        augment::list()
+    )
 }
 
 fn parse_augment(text: &str) -> Result<Augment, String> {

@@ -1,6 +1,6 @@
 //! What the options that rewriting and training have in common mean for a bundle, where everything but numbers is decided already.
 
-use crate::cli::common_args::{CommonArgs, RateArg};
+use crate::cli::common_args::{BatchArg, CommonArgs, RateArg};
 use crate::cli::numbers::{RegularizerArg, StrengthArg};
 use spgraph::bundle::Setting;
 use spgraph::error::Error;
@@ -30,8 +30,13 @@ pub fn set(args: &CommonArgs, training: &mut Training) -> Result<(), Error> {
         None => {}
     }
     match args.batch {
-        Some(BatchSize::Fixed(n)) => training.batch = Some(n),
-        Some(BatchSize::Dynamic) => {
+        Some(BatchArg::Value(BatchSize::Fixed(n))) => training.batch = Some(n),
+        Some(BatchArg::Auto) => {
+            return Err(Error::usage(
+                "--batch auto is for a model, whose step is made for it: of a bundle give the number of images per step",
+            ));
+        }
+        Some(BatchArg::Value(BatchSize::Dynamic)) => {
             return Err(Error::usage(
                 "--batch dynamic is for a model: of a bundle that leaves it open, give the number of images per step",
             ));

@@ -8,7 +8,7 @@ mod data;
 mod length;
 mod summary;
 
-use super::common_args::CommonArgs;
+use super::common_args::{BatchArg, CommonArgs};
 use super::engine_args::EngineArgs;
 use super::progress;
 use super::rewriting::RewritingArgs;
@@ -18,6 +18,7 @@ use super::{interrupt, output};
 use spgraph::bundle::{Bundle, HeadOption};
 use spgraph::engine::{Device, EngineChoice, Kernels};
 use spgraph::error::Error;
+use spgraph::import::BatchSize;
 use spgraph::report::{self, write_run_report};
 use spgraph::train::job::{self, Job};
 use spgraph::train::{Configuration, Existing, FinetuneOptions, GivenImages};
@@ -157,6 +158,9 @@ fn configuration(args: &Args) -> anyhow::Result<Configuration> {
                 asked.rewriting.head = HeadOption::Classes(0);
             }
             common::set_for_model(&args.common, &mut asked.training)?;
+            if let (Some(model), Some(BatchArg::Auto)) = (&asked.model, args.common.batch) {
+                asked.rewriting.batch = BatchSize::Fixed(report::fitting_batch(model, &asked.rewriting, asked.engine.kernels)?);
+            }
         }
         false => {
             args.rewriting.set(&CommonArgs::default(), &mut asked.rewriting)?;

@@ -9,7 +9,7 @@ mod optimizer;
 mod penalty;
 mod regularizers;
 
-use super::common_args::CommonArgs;
+use super::common_args::{BatchArg, CommonArgs};
 use super::subject_args::PreprocessingArgs;
 use spgraph::bundle::{Images, Options};
 
@@ -45,7 +45,9 @@ impl RewritingArgs {
         self.graphs.set(options);
         let images = self.preprocessing.images().or(&options.preprocessing.take().unwrap_or_default());
         options.preprocessing = Some(images).filter(|images| *images != Images::default());
-        options.batch = common.batch.unwrap_or(options.batch);
+        if let Some(BatchArg::Value(batch)) = common.batch {
+            options.batch = batch;
+        }
         options.seed = common.seed.unwrap_or(options.seed);
         if let Some(names) = common.class_names()? {
             options.classes = names;

@@ -4,6 +4,7 @@ use super::super::options::{Device, EngineOptions};
 use super::super::session::Opened;
 use super::environment::is_loaded;
 use super::install::cache_dir;
+use super::learnt::Learnt;
 use super::library::{self, Owner};
 use super::probe::probe;
 use super::python::package_folders;
@@ -216,6 +217,10 @@ fn judge(candidates: &mut [Candidate], options: &EngineOptions) {
     }
 }
 
+static HASHES: Learnt<Result<String, String>> = Learnt::new();
+/// Versions, or why there is none.
+static PROBES: Learnt<Result<String, String>> = Learnt::new();
+
 /// Why the candidate cannot be used, if so. Learns its hash and its version on the way.
 fn refusal(candidate: &mut Candidate, options: &EngineOptions) -> Option<String> {
     if candidate.origin == Origin::Environment && !candidate.path.is_absolute() {
@@ -233,9 +238,9 @@ fn refusal(candidate: &mut Candidate, options: &EngineOptions) -> Option<String>
     if let Err(reason) = library::check_format(&candidate.path) {
         return Some(reason);
     }
-    let hash = match sha256::of_file(&candidate.path) {
+    let hash = match HASHES.of(&candidate.path, |path| sha256::of_file(path).map_err(|e| e.to_string())) {
         Ok(hash) => hash,
-        Err(e) => return Some(e.to_string()),
+        Err(why) => return Some(why),
     };
     let pinned = library::pinned_version(&hash);
     candidate.pinned = pinned.is_some();
@@ -249,7 +254,7 @@ fn refusal(candidate: &mut Candidate, options: &EngineOptions) -> Option<String>
         Some(version) => candidate.version = Some(version.into()),
         // A second ONNX Runtime in one process is asking for trouble, so once one is loaded no other is opened.
         None if is_loaded() && candidate.version.is_some() => {}
-        None => match probe(&candidate.path) {
+        None => match PROBES.of(&candidate.path, probe) {
             Ok(version) => candidate.version = Some(version),
             Err(reason) => return Some(reason),
         },

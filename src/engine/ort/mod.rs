@@ -4,6 +4,7 @@ mod discover;
 mod environment;
 mod explain;
 mod install;
+mod learnt;
 mod library;
 mod probe;
 mod python;

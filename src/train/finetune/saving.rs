@@ -1,6 +1,7 @@
 //! What a run writes besides its metrics: checkpoints, weights, and its results.
 
 use super::Trainer;
+use super::writing::Writing;
 use crate::bundle::manifest::Role;
 use crate::bundle::start_state;
 use crate::error::{Error, Result};
@@ -17,7 +18,11 @@ use std::time::Instant;
 
 impl Trainer {
     /// The error for numbers that are none.
-    pub(super) fn diverged(&self, what: &str, lr: f64) -> Error {
+    pub(super) fn diverged(&mut self, what: &str, lr: f64) -> Error {
+        // The last one has to be whole before anything is said of it.
+        if let Some(writing) = self.writing.take() {
+            let _ = writing.end();
+        }
         let path = self.folder.checkpoint();
         let kept = match path.is_file() {
             true => format!("The checkpoint of step {}, {}, is unharmed", self.saved.0, path.display()),
@@ -38,20 +43,35 @@ impl Trainer {
     /// The current state, all of it numbers.
     pub(super) fn state(&mut self) -> Result<Vec<Tensor>> {
         let state = self.step.state()?;
-        match not_finite(&self.prepared.bundle.manifest.state, &state)? {
+        match not_finite(&self.prepared.bundle.manifest.state, &state)?.map(String::from) {
             Some(name) => Err(self.diverged(&format!("`{name}` has values that are no numbers after step {}", self.at.step), self.lr())),
             None => Ok(state),
         }
     }
 
-    pub(super) fn save_checkpoint(&mut self, progress: &mut dyn Progress) -> Result<()> {
+    /// Begins to write a checkpoint; the training goes on meanwhile. One that is not whole yet is waited for.
+    pub(super) fn begin_checkpoint(&mut self, progress: &mut dyn Progress) -> Result<()> {
+        self.end_checkpoint(progress)?;
         let state = self.state()?;
-        let path = self.folder.checkpoint();
-        checkpoint::write_last(&self.folder, &self.at, self.prepared.bundle.manifest.state.iter().zip(&state))?;
-        self.forget_replaced()?;
+        self.writing = Some(Writing::begin(&self.folder, &self.at, &self.prepared.bundle.manifest.state, state)?);
         self.saved = (self.at.step, Instant::now());
-        progress.checkpoint(self.at.step, &path);
         Ok(())
+    }
+
+    /// Waits until the checkpoint that was begun is whole.
+    pub(super) fn end_checkpoint(&mut self, progress: &mut dyn Progress) -> Result<()> {
+        let Some(writing) = self.writing.take() else { return Ok(()) };
+        let step = writing.step;
+        writing.end()?;
+        self.forget_replaced()?;
+        progress.checkpoint(step, &self.folder.checkpoint());
+        Ok(())
+    }
+
+    /// Writes a whole checkpoint.
+    pub(super) fn save_checkpoint(&mut self, progress: &mut dyn Progress) -> Result<()> {
+        self.begin_checkpoint(progress)?;
+        self.end_checkpoint(progress)
     }
 
     /// Writes a checkpoint and says how to go on.
@@ -112,6 +132,7 @@ impl Trainer {
         if self.folder.optimizer().is_file() && self.saved.0 < self.at.step {
             self.save_checkpoint(progress)?;
         }
+        self.end_checkpoint(progress)?;
         let state = self.state()?;
         let bundle = &self.prepared.bundle;
         self.save_model(self.folder.state(), &state)?;

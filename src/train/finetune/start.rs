@@ -180,6 +180,7 @@ impl Trainer {
             images: 0,
             checkpoint_every: options.checkpoint_every,
             saved: (at.step, Instant::now()),
+            writing: None,
             at,
             replaced,
             _lock: lock,

@@ -1,0 +1,40 @@
+//! What a run does once, and what it says of what can be chosen.
+
+use crate::support::{Lab, fixture, shared};
+use spgraph::data::augment::OPERATIONS;
+
+/// A run makes its bundle once, with a record of everything that was decided: who makes it again from that record gets the same files.
+#[test]
+fn the_bundle_of_a_run_is_what_its_record_says() {
+    let lab = Lab::new();
+    let model = fixture("basic.bn.onnx");
+    let args = ["finetune", &model, "--data", &shared().images, "--steps", "1", "--batch", "4", "--penalty", "l1-sp", "--engine", "tract"];
+    lab.run(&[&args[..], &["-o", "run"]].concat()).ok();
+    lab.run(&["rewrite", &model, "--from-manifest", "run/bundle/manifest.json", "-o", "again"]).ok();
+    for name in ["manifest.json", "init.onnx", "step.onnx", "eval.onnx", "template.onnx"] {
+        let read = |dir: &str| std::fs::read(lab.path(dir).join(name)).unwrap();
+        assert!(read("run/bundle") == read("again"), "{name}");
+    }
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(lab.path("again/manifest.json")).unwrap()).unwrap();
+    let options = &manifest["rewriting"]["options"];
+    assert!(options["alpha"].is_number() && options["lr"].is_number() && options["preprocessing"].is_object(), "{options}");
+}
+
+#[test]
+fn help_lists_the_changes_to_images() {
+    let text = Lab::new().run(&["finetune", "--help"]).ok();
+    for operation in OPERATIONS {
+        let operation = operation();
+        assert!(text.contains(operation.name()) && text.contains(operation.meaning()), "{}", operation.name());
+    }
+}
+
+#[test]
+fn the_batch_follows_the_memory() {
+    let lab = Lab::new();
+    let model = fixture("basic.bn.onnx");
+    let said = lab.run(&["rewrite", &model, "--classes", "3", "--batch", "auto", "-o", "b"]).ok();
+    assert!(said.contains("float32 32x3"), "a small network has what it wants: {said}");
+    lab.refuses(&["finetune", "b", "--data", &shared().images, "--batch", "auto"], 2, &["--batch auto", "for a model"]);
+    lab.refuses(&["rewrite", &model, "--batch", "many", "-o", "c"], 2, &["dynamic", "auto"]);
+}
