@@ -1,11 +1,12 @@
 //! What an export has besides the network, run beside spgraph's own: its preprocessing beside that of `predict`, its outputs beside the plain network's.
 
+use super::export_check::ROUNDINGS;
 use crate::bundle::{Bundle, Deployment};
 use crate::data::Recipe;
 use crate::engine::{self, EngineChoice, EngineOptions, Kernels, Session};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor};
-use crate::onnx::{self, pb};
+use crate::onnx::{self, half, pb};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::path::Path;
@@ -38,6 +39,8 @@ pub(super) fn check(bundle: &Bundle, asked: &Deployment, model: &pb::ModelProto,
     let (mut deployed, mut network) = (engine.load(&path)?, engine.load(plain)?);
     let recipe = Recipe::new(&bundle.manifest.preprocessing, &bundle.manifest.data.input.shape)?;
     let side = recipe.resize.max(8);
+    // Half precision rounds more coarsely, here as in the export itself.
+    let tolerance = TOLERANCE.max(ROUNDINGS * half::coarseness(model));
     let mut largest = None;
     for (seed, (height, width)) in [(side * 3 / 2 + 1, side + 3), (side / 2 + 1, side), (side, side * 2 + 5)].into_iter().enumerate() {
         let (mut found, entered) = if asked.preprocess {
@@ -64,7 +67,7 @@ pub(super) fn check(bundle: &Bundle, asked: &Deployment, model: &pb::ModelProto,
         let expected = network.run(&[(input.as_str(), &entered)])?;
         let port = bundle.manifest.prediction.as_ref().map(|p| p.output.as_str());
         let place = network.signature().outputs.iter().position(|o| Some(o.name.as_str()) == port).unwrap_or(0);
-        outputs(&mut found, &expected, place, asked, bundle).map_err(wrong)?;
+        outputs(&mut found, &expected, place, (asked, tolerance), bundle).map_err(wrong)?;
     }
     Ok(largest)
 }
@@ -125,7 +128,13 @@ fn pixels(recipe: &Recipe, image: &image::RgbImage, entered: &Tensor) -> Result<
 }
 
 /// Compares outputs; those that were added come last.
-fn outputs(found: &mut [Tensor], expected: &[Tensor], place: usize, asked: &Deployment, bundle: &Bundle) -> Result<(), String> {
+fn outputs(
+    found: &mut [Tensor],
+    expected: &[Tensor],
+    place: usize,
+    (asked, tolerance): (&Deployment, f64),
+    bundle: &Bundle,
+) -> Result<(), String> {
     let values = |t: &Tensor| t.to_f64().map_err(|e| e.to_string());
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         let (found, mut expected) = (values(found)?, values(expected)?);
@@ -135,7 +144,7 @@ fn outputs(found: &mut [Tensor], expected: &[Tensor], place: usize, asked: &Depl
         let norm = expected.iter().map(|v| v * v).sum::<f64>().sqrt();
         let difference = found.iter().zip(&expected).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
         // A comparison that holds for no NaN.
-        let same = found.len() == expected.len() && difference <= TOLERANCE * norm;
+        let same = found.len() == expected.len() && difference <= tolerance * norm;
         if !same {
             return Err(format!("output {index} differs by {:.1e} of its norm", difference / norm.max(f64::MIN_POSITIVE)));
         }

@@ -20,7 +20,7 @@ use std::path::Path;
 const TOLERANCE: f64 = 1e-4;
 
 /// Weights and results in half precision are rounded once in each layer: as many times the error of one number.
-const ROUNDINGS: f64 = 32.0;
+pub(super) const ROUNDINGS: f64 = 32.0;
 
 /// How an exported file agrees with the network that it was made of.
 #[derive(Debug, Clone, PartialEq)]
