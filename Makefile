@@ -9,7 +9,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: deny sbom compare-bundles coverage wheel test-wheel test-node test-web test-openvino test-flower eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
+.PHONY: deny sbom compare-bundles coverage wheel test-wheel test-node test-web test-openvino test-flower ops eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ test-openvino: runtime ## Fine-tune with OpenVINO and compare with finetune (fet
 
 test-flower: runtime ## Two rounds of four clients in Flower, FedAvg and FedProx, beside a loop of numpy (fetches Flower and Ray: 500 MB)
 	$(call runtime_test,flower,"flwr[simulation]==1.42.0" onnxruntime==1.32.0 safetensors pillow)
+
+ops: ## Build spgraph's own operators as a library for ONNX Runtime in other programs
+	$(CARGO) build --release --example spgraph_ops
 
 SANITIZER_HOST := x86_64-unknown-linux-gnu
 

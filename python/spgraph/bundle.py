@@ -58,14 +58,15 @@ class Bundle:
         """The state of those roles: shared, new, buffer, optimizer, ema."""
         return [s for s in self.state if s["role"] in roles]
 
-    def session(self, name: str, providers: list, options: onnxruntime.SessionOptions | None = None) -> onnxruntime.InferenceSession:
-        """`step`, `init` or `eval` in onnxruntime. Raises `Error` where this onnxruntime cannot run it."""
+    def session(self, name: str | os.PathLike[str], providers: list, options: onnxruntime.SessionOptions | None = None) -> onnxruntime.InferenceSession:
+        """`step`, `init` or `eval` in onnxruntime, or another file of the step. Raises `Error` where this onnxruntime cannot run it."""
+        path = self.folder / f"{name}.onnx" if name in ("step", "init", "eval") else pathlib.Path(name)
         options = options or onnxruntime.SessionOptions()
         options.log_severity_level = max(options.log_severity_level, 3)
         try:
-            return onnxruntime.InferenceSession(str(self.folder / f"{name}.onnx"), options, providers=providers)
+            return onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions have no common class
-            raise Error(f"onnxruntime {onnxruntime.__version__} cannot run {self.folder / name}.onnx: {error}. A newer onnxruntime may; a bundle in standard operators only is made with `dialect=\"inlined\"`") from None
+            raise Error(f"onnxruntime {onnxruntime.__version__} cannot run {path}: {error}. A newer onnxruntime may; a bundle in standard operators only is made with `dialect=\"inlined\"`") from None
 
     def start(self) -> dict[str, np.ndarray]:
         """Every tensor of the state at its start, by name."""

@@ -42,10 +42,11 @@ class Trainer:
     """Trains `bundle`, whose state stays on the device from step to step.
 
     `device`: "cpu" or "cuda" (which needs onnxruntime-gpu, and is never replaced by the CPU), or a list of onnxruntime's providers. `scalars` replace the
-    bundle's own values: `lr=0.01`, `alpha=0.1`, `beta=0.01`. `options` go to onnxruntime: threads, and libraries of operators.
+    bundle's own values: `lr=0.01`, `alpha=0.1`, `beta=0.01`. `options` go to onnxruntime: threads, and libraries of operators. `step`: another form of
+    the bundle's step, such as `spgraph convert BUNDLE --to native -o FILE` makes, for `options` in which `libspgraph_ops` is registered.
     """
 
-    def __init__(self, bundle: Bundle | str | os.PathLike[str], *, device: str | list = "cpu", options: onnxruntime.SessionOptions | None = None, **scalars: float):
+    def __init__(self, bundle: Bundle | str | os.PathLike[str], *, device: str | list = "cpu", options: onnxruntime.SessionOptions | None = None, step: str | os.PathLike[str] | None = None, **scalars: float):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         if isinstance(device, str) and device not in PROVIDERS:
             raise Error(f"there is no device {device}; there are {', '.join(PROVIDERS)}, or give a list of onnxruntime's providers")
@@ -55,7 +56,7 @@ class Trainer:
             raise Error(f"onnxruntime {onnxruntime.__version__} has no CUDA provider; install onnxruntime-gpu, or take device=\"cpu\"")
         self.scalars = {name: s["default"] for name, s in self.bundle.scalars.items()}
         self.scalars |= self._known(scalars)
-        self.session = self.bundle.session("step", self.providers, options)
+        self.session = self.bundle.session("step" if step is None else step, self.providers, options)
         self.steps = 0
         start = self.bundle.start()
         self._set(start)

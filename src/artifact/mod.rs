@@ -6,6 +6,7 @@ mod files;
 mod flatbuffer;
 mod init;
 mod models;
+mod native;
 mod noise;
 mod ort_checkpoint;
 mod ort_optimizer;
@@ -15,6 +16,7 @@ mod training_info;
 
 pub use bundle::BundleArtifact;
 pub use models::Models;
+pub use native::NativeArtifact;
 pub(crate) use noise::noise;
 pub use ort_checkpoint::{Moments, OrtCheckpoint};
 pub use ort_optimizer::state_of;
@@ -56,7 +58,7 @@ pub trait Artifact: Sync {
 }
 
 /// Every artifact.
-pub static ARTIFACTS: &[&dyn Artifact] = &[&BundleArtifact, &SingleArtifact, &TrainingInfoArtifact, &OrtTrainingArtifact];
+pub static ARTIFACTS: &[&dyn Artifact] = &[&BundleArtifact, &SingleArtifact, &TrainingInfoArtifact, &OrtTrainingArtifact, &NativeArtifact];
 
 /// The artifact of that name.
 pub fn find(name: &str) -> Result<&'static dyn Artifact> {

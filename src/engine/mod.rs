@@ -13,9 +13,10 @@ mod signature;
 mod tract;
 
 pub use self::machine::Machine;
+pub use self::native::register as register_native_operators;
 pub use self::options::{Device, EngineChoice, EngineOptions, Kernels};
 pub use self::ort::{Candidate, Origin, OrtEngine, Owner, cache_dir, discover, install};
-pub use self::runtime_graph::{RuntimeGraph, runtime_graph};
+pub use self::runtime_graph::{RuntimeGraph, runtime_graph, with_native_operators};
 pub use self::session::{Engine, EngineEntry, Opened, Session, Stepper};
 pub use self::signature::{GraphPort, PortDim, Signature, StatePort};
 

@@ -1,11 +1,13 @@
 //! A graph as ONNX Runtime works through it on the CPU, for who wants to know what that takes.
 
-use super::model::WRITTEN_OUT;
+use super::model::{WRITTEN_OUT, emitted, understood};
 use super::native::{self, Prepared};
 use super::options::Kernels;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::Graph;
+use crate::onnx::{ExternalData, ModelFile, pb};
 use crate::pass;
+use std::path::Path;
 
 /// What ONNX Runtime runs in a graph's place.
 pub struct RuntimeGraph {
@@ -26,4 +28,16 @@ pub fn runtime_graph(mut graph: Graph, kernels: Kernels) -> Result<RuntimeGraph>
     }
     pass::apply(&mut graph, WRITTEN_OUT)?;
     Ok(RuntimeGraph { graph, in_place: vec![], kernels: "standard".into() })
+}
+
+/// The model, whose external data lies in `dir`, with native operators where they cover it, for sessions that
+/// [`register_native_operators`](super::register_native_operators) gave them to. Fails where they cover nothing.
+pub fn with_native_operators(model: &pb::ModelProto, dir: &Path) -> Result<pb::ModelProto> {
+    let file = ModelFile { proto: model.clone(), path: dir.join("step.onnx"), external: ExternalData::new(dir) };
+    let none = || Error::model("no native operator covers anything of this network, so it would gain nothing: use the bundle as it is");
+    let graph = understood(&file).ok_or_else(none)?;
+    let Prepared { graph, .. } = native::prepare(graph, false)?.ok_or_else(none)?;
+    let mut made = emitted(&graph, &file)?;
+    made.metadata_props = model.metadata_props.clone();
+    Ok(made)
 }

@@ -6,9 +6,11 @@
 
 // The one purpose of this folder is arithmetic on raw buffers; each unsafe block says why it is sound.
 mod compute;
+mod library;
 mod ops;
 
 pub use self::compute::Isa;
+pub use self::library::register;
 
 use crate::error::{Error, Result};
 use crate::ir::{Domain, Graph};
