@@ -75,7 +75,7 @@ impl Graph {
         let graph = proto.graph.as_ref().ok_or("no graph")?;
         let named = |ports: &[tract_onnx::pb::ValueInfoProto]| ports.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
         let (inputs, outputs) = (named(&graph.input), named(&graph.output));
-        let model = tract_onnx::onnx().model_for_path(path)?.with_output_names(&outputs)?;
+        let model = tract_onnx::onnx().model_for_path(path)?;
         Ok(Graph { plan: model.into_optimized()?.into_runnable()?, inputs, outputs })
     }
 
