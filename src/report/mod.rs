@@ -7,6 +7,7 @@ mod explanation;
 mod fitting;
 pub mod html;
 mod inspection;
+mod kernels;
 mod memory;
 mod prediction;
 mod profile;
@@ -22,6 +23,7 @@ pub use inspection::{
     BundleInspection, FileState, HeadInfo, InputInfo, Inspection, OperatorInfo, ParameterInfo, RunInspection, StepMemory, Verdict, inspect,
     inspect_bundle, inspect_run,
 };
+pub use kernels::{KernelPlan, StandardOperator, plan_kernels};
 pub use memory::{Category, LiveValue, MemoryPlan, check_memory, plan_memory};
 pub use prediction::{features_npz, features_safetensors, predictions_csv, predictions_text};
 pub use profile::{LayerTime, OperatorTime, Profile};

@@ -1,7 +1,9 @@
-//! `spgraph inspect`: what a model, a bundle or a run is, whether it can be used, and with which command; or how much memory a bundle's step takes.
+//! `spgraph inspect`: what a model, a bundle or a run is, whether it can be used, and with which command; or how much memory a bundle's step takes,
+//! and whose kernels compute it.
 
 mod commands;
 mod folders;
+mod kernels;
 mod memory;
 mod model;
 
@@ -13,7 +15,7 @@ use serde::Serialize;
 use spgraph::bundle::Bundle;
 use spgraph::engine::Kernels;
 use spgraph::error::Error;
-use spgraph::report::{Verdict, inspect, inspect_bundle, inspect_run, plan_memory};
+use spgraph::report::{Verdict, inspect, inspect_bundle, inspect_run, plan_kernels, plan_memory};
 use spgraph::storage::run_folder::RunFolder;
 use std::path::PathBuf;
 
@@ -25,14 +27,21 @@ pub struct Args {
     /// An ONNX model, a bundle of `rewrite`, or a run of `finetune`
     path: PathBuf,
     /// Predict the peak memory of a training step of a bundle, and what takes it
-    #[arg(long, conflicts_with = "input_shape")]
+    #[arg(long, group = "step", conflicts_with = "input_shape")]
     memory: bool,
-    /// With --memory: images per step where the bundle leaves it open [default: 16]
-    #[arg(long, requires = "memory", value_parser = clap::value_parser!(u16).range(1..))]
+    /// With --memory or --kernels: images per step where the bundle leaves it open [default: 16]
+    #[arg(long, requires = "step", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
-    /// With --memory: whose kernels compute the step
-    #[arg(long, value_parser = choice::<Kernels>(&["auto", "native", "standard"]), default_value = "auto", requires = "memory")]
-    kernels: Kernels,
+    /// What native kernels compute of a bundle's step, what is left to ONNX Runtime's own and how much it moves; with --memory: whose kernels to predict for
+    #[arg(
+        long,
+        group = "step",
+        value_parser = choice::<Kernels>(&["auto", "native", "standard"]),
+        num_args = 0..=1,
+        default_missing_value = "auto",
+        conflicts_with = "input_shape"
+    )]
+    kernels: Option<Kernels>,
     /// Sizes of a model's input after the batch, which it leaves open or in the place of its own: 3x224x224
     #[arg(long, value_name = "CxHxW", value_parser = super::numbers::parse_shape)]
     input_shape: Option<super::numbers::ShapeArg>,
@@ -53,10 +62,14 @@ struct Shown<T> {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let path = &args.path;
+    let (name, batch) = (path.display().to_string(), args.batch.map(usize::from));
     if args.memory {
-        let plan = plan_memory(&Bundle::open(path)?, args.batch.map(usize::from), args.kernels)?;
-        let name = path.display().to_string();
+        let plan = plan_memory(&Bundle::open(path)?, batch, args.kernels.unwrap_or_default())?;
         return if args.json { output::print_json(&plan) } else { output::print(&memory::text(&plan, &name)) };
+    }
+    if let Some(kernels) = args.kernels {
+        let plan = plan_kernels(&Bundle::open(path)?, batch, kernels)?;
+        return if args.json { output::print_json(&plan) } else { output::print(&kernels::text(&plan, &name)) };
     }
     if path.is_dir() && args.input_shape.is_some() {
         return Err(Error::usage("--input-shape is for models: a bundle and a run have their sizes").into());

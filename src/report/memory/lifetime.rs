@@ -41,7 +41,7 @@ pub(super) struct Lifetimes {
     pub workspace: u64,
 }
 
-pub(super) fn bytes(ty: &TensorType) -> u64 {
+pub fn bytes(ty: &TensorType) -> u64 {
     let elements = ty.shape.iter().fold(1u64, |n, d| match d {
         Dim::Known(d) => n.saturating_mul(*d as u64),
         Dim::Batch(_) => n,

@@ -2,7 +2,8 @@
 
 mod lifetime;
 
-use self::lifetime::{Lifetimes, bytes, lifetimes};
+use self::lifetime::{Lifetimes, lifetimes};
+pub(super) use self::lifetime::bytes;
 use super::profile::{Part, origin};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::Manifest;
@@ -82,15 +83,24 @@ pub fn plan_memory(bundle: &Bundle, batch: Option<usize>, kernels: Kernels) -> R
 
 /// The same for a step that is not on disk, with the manifest that belongs to it.
 pub(super) fn plan_emitted(step: &ModelFile, manifest: &Manifest, batch: Option<usize>, kernels: Kernels) -> Result<MemoryPlan> {
-    let batch = batch_size(manifest, batch)?;
-    let graph = runtime_graph(emit::read(step, Some(batch))?, kernels)?;
+    let (batch, graph) = as_it_runs(step, manifest, batch, kernels)?;
     let state: HashSet<&str> = manifest.state.iter().map(|s| s.input.as_str()).collect();
     plan(graph, &state, batch).ok_or_else(|| Error::model(format!("{} computes nothing", step.path.display())))
 }
 
+/// The batch size, and the bundle's step as ONNX Runtime runs it with these kernels.
+pub(super) fn step_as_it_runs(bundle: &Bundle, batch: Option<usize>, kernels: Kernels) -> Result<(usize, RuntimeGraph)> {
+    as_it_runs(&onnx::open(bundle.step())?, &bundle.manifest, batch, kernels)
+}
+
+fn as_it_runs(step: &ModelFile, manifest: &Manifest, batch: Option<usize>, kernels: Kernels) -> Result<(usize, RuntimeGraph)> {
+    let batch = batch_size(manifest, batch)?;
+    Ok((batch, runtime_graph(emit::read(step, Some(batch))?, kernels)?))
+}
+
 /// Fails where the step would not fit the memory that this machine has, unless `force`. What cannot be predicted is left to the step itself.
 pub fn check_memory(bundle: &Bundle, batch: usize, kernels: Kernels, force: bool) -> Result<()> {
-    let Some(memory) = machine::memory() else { return Ok(()) };
+    let Some(memory) = machine::memory_limit() else { return Ok(()) };
     let Ok(plan) = plan_memory(bundle, Some(batch), kernels) else { return Ok(()) };
     if force || plan.peak_bytes <= memory {
         return Ok(());
