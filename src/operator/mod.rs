@@ -15,7 +15,7 @@ pub use function::Function;
 pub use import::Import;
 pub use per_sample::{PerSample, Samples};
 
-use crate::ir::{DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId, product};
+use crate::ir::{Attr, Attrs, DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId, product};
 use crate::onnx::pb;
 
 /// What a rule gives back: its result, or the reason why it cannot handle this node.
@@ -142,9 +142,34 @@ pub trait Operator: Sync {
         None
     }
 
+    /// What the node has to be where its images, all that it reads and gives of tensors of four axes, lie with their axes in another order: axis `i`
+    /// of what lies there is axis `order[i]` of the image. `None` where it cannot work on them so.
+    fn reordered(&self, _: &View, _order: &[usize]) -> Option<Reordered> {
+        None
+    }
+
     /// The operator's row of docs/operators.md: what is covered, conventions at kinks.
     fn notes(&self) -> &'static str {
         ""
+    }
+}
+
+/// How a node works on images whose axes lie in another order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reordered {
+    /// All of its attributes.
+    pub attrs: Attrs,
+    /// Constants in the place of some of its inputs.
+    pub constants: Vec<(usize, Tensor)>,
+}
+
+impl Reordered {
+    /// Of an operator with an attribute `axis`, which is not negative.
+    pub fn along(n: &View, order: &[usize]) -> Option<Reordered> {
+        let here = usize::try_from(n.node.int("axis", 0)).ok()?;
+        let mut attrs = n.node.attrs.clone();
+        attrs.insert("axis".into(), Attr::Int(order.iter().position(|&a| a == here)? as i64));
+        Some(Reordered { attrs, constants: vec![] })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::blocks::strided::spread_out;
 use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
+use crate::operator::{Builder, Grad, Import, Known, Operator, Reordered, Rule, View, axis, fold};
 
 /// Every `step`-th element from `start` up to, not including, `end`, along some axes; with a negative step backwards.
 /// The gradient is spread out with zeros: by padding every element of `dy` to `|step|`, and then at both ends.
@@ -134,6 +134,12 @@ impl Operator for Slice {
             ty.shape[p.axis] = Dim::Known(p.count);
         }
         Ok(vec![ty])
+    }
+
+    fn reordered(&self, n: &View, order: &[usize]) -> Option<Reordered> {
+        let axes = n.ints(3)?.into_iter().map(|a| order.iter().position(|&o| i64::try_from(o) == Ok(a)).map(|at| at as i64));
+        let axes: Vec<i64> = axes.collect::<Option<_>>()?;
+        Some(Reordered { attrs: n.node.attrs.clone(), constants: vec![(3, Tensor::from_i64(&[axes.len()], &axes))] })
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {

@@ -1,6 +1,6 @@
 //! What passes know of native operators: rows of data, which the engine that has the kernels fills in.
 
-use crate::ir::{DType, Domain, Graph, Layout, Node, TensorType};
+use crate::ir::{DType, Dim, Domain, Graph, Layout, Node, TensorType};
 use crate::operator::{Function, View};
 
 /// One native operator.
@@ -45,6 +45,8 @@ pub enum Port {
     Plain,
     /// Any other tensor, which may be left out.
     OptionalPlain,
+    /// A tensor of any kind, which may be left out and lies as the first output does, where that makes a difference.
+    Alike,
     /// Any number of tensors, the last inputs, which need only be there before the operator runs.
     Others,
 }
@@ -57,7 +59,7 @@ impl Port {
 
     /// Whether it may be left out.
     pub fn is_optional(self) -> bool {
-        matches!(self, Port::OptionalImage | Port::OptionalPlain)
+        matches!(self, Port::OptionalImage | Port::OptionalPlain | Port::Alike)
     }
 }
 
@@ -74,6 +76,8 @@ pub struct Extras {
     pub channel_sums: Option<(usize, usize)>,
     /// Quadratic penalties on the first input that it can add to its gradient.
     pub penalties: Option<Penalties>,
+    /// With the attribute [`SIZE`], it is told how high and wide the first output is, an image which no input is as large as.
+    pub sized: bool,
     /// Pairs of an input and an output that may have the same buffer, where the attribute `replaces` says so. It is there where
     /// everybody else who reads the input is known to be through.
     pub replaces: &'static [(usize, usize)],
@@ -81,7 +85,8 @@ pub struct Extras {
 
 impl Extras {
     /// Of a kernel that does its own work alone.
-    pub const NONE: Extras = Extras { rectifies: false, addend: None, mask: None, channel_sums: None, penalties: None, replaces: &[] };
+    pub const NONE: Extras =
+        Extras { rectifies: false, addend: None, mask: None, channel_sums: None, penalties: None, sized: false, replaces: &[] };
 }
 
 /// How a kernel adds a penalty: one of the functions `(w, …, strength) → value, gradient` with its first input.
@@ -99,6 +104,8 @@ pub struct Penalties {
 
 /// The attribute of a kernel that rectifies its first output.
 pub const RECTIFIED: &str = "relu";
+/// The attribute with height and width of a kernel's first output.
+pub const SIZE: &str = "image_size";
 /// The attribute of a kernel whose outputs may have its inputs' buffers.
 pub const REPLACES: &str = "replaces";
 
@@ -145,6 +152,11 @@ pub fn is_image(ty: &TensorType) -> bool {
     ty.dtype == DType::F32 && ty.rank() == 4
 }
 
+/// Whether a tensor lies alike in both layouts, since it has no places.
+fn lies_alike(ty: &TensorType) -> bool {
+    ty.shape.iter().skip(2).all(|&d| d == Dim::Known(1))
+}
+
 /// The kernel of a native node.
 pub fn of<'k>(kernels: &[&'k Kernel], node: &Node) -> Option<&'k Kernel> {
     kernels.iter().copied().find(|k| node.is_of(Domain::Native, k.name))
@@ -160,7 +172,12 @@ pub fn verify_layouts(graph: &Graph, kernels: &[&Kernel]) -> Result<(), String> 
         }
         let inputs = kernel.inputs[..placed].iter().zip(&node.inputs).filter_map(|(&port, v)| Some((port, (*v)?)));
         for (port, value) in inputs.chain(kernel.outputs.iter().copied().zip(node.outputs.iter().copied())) {
-            if port.is_image() != (graph.value(value).layout == Layout::ChannelsLast) {
+            let (here, first) = (graph.value(value).layout, node.outputs.first().map(|&o| graph.value(o).layout));
+            let right = match port {
+                Port::Alike => Some(here) == first || lies_alike(graph.ty(value)),
+                _ => port.is_image() == (here == Layout::ChannelsLast),
+            };
+            if !right {
                 return Err(format!("node `{}` has `{}` in another layout than its kernel", node.name, graph.name_of(value)));
             }
         }

@@ -1,13 +1,16 @@
 //! Images with their channels last from end to end, between kernels that want them so.
 
 use super::Pass;
-use super::kernel::{self, Kernel, Port, TO_CHANNELS_FIRST, TO_CHANNELS_LAST, is_image};
+use super::kernel::{self, Kernel, Port, SIZE, TO_CHANNELS_FIRST, TO_CHANNELS_LAST, is_image};
 use crate::error::{Error, Result};
 use crate::functions;
-use crate::ir::{Becomes, DType, Dim, Domain, Graph, Layout, Node, Rebuild, TensorType, ValueId};
-use crate::operator::View;
+use crate::ir::{Attr, Becomes, DType, Dim, Domain, Graph, Layout, Node, Rebuild, TensorType, ValueId};
+use crate::operator::{Reordered, View};
 use crate::ops::table;
 use std::collections::{HashMap, HashSet};
+
+/// Which of an image's axes stand where when its channels are last.
+const CHANNELS_LAST: [usize; 4] = [0, 2, 3, 1];
 
 /// Puts kernels in the place of what they cover, with images that lie with their channels last between them. Operators that work
 /// element by element take part where all they read are images; everything else gets its images as ONNX has them.
@@ -39,6 +42,8 @@ impl Pass for ChannelsLast<'_> {
                 layouts.native(r, node, kernel)
             } else if layouts.takes_part(r.source(), node) {
                 layouts.elementwise(r, node)
+            } else if let Some(reordered) = layouts.reordered(&view) {
+                layouts.along_axes(r, node, reordered)
             } else {
                 node.used().try_for_each(|v| layouts.channels_first(r, v).map(drop))?;
                 Ok(Becomes::Itself)
@@ -53,8 +58,9 @@ impl Pass for ChannelsLast<'_> {
 
     fn ensures(&self, graph: &Graph) -> Result<(), String> {
         for node in graph.nodes.iter().filter(|n| n.domain != Domain::Native) {
-            let layout = node.outputs.first().filter(|_| is_elementwise(node)).map_or(Layout::Onnx, |&o| graph.value(o).layout);
-            let differs = |v: &ValueId| graph.value(*v).layout != layout && !is_number(graph.ty(*v));
+            let goes_along = is_elementwise(node) || reordered(&View { graph, node }).is_some();
+            let layout = node.outputs.first().filter(|_| goes_along).map_or(Layout::Onnx, |&o| graph.value(o).layout);
+            let differs = |v: &ValueId| is_image(graph.ty(*v)) && graph.value(*v).layout != layout && !is_number(graph.ty(*v));
             if let Some(v) = node.used().chain(node.outputs.iter().copied()).find(differs) {
                 return Err(format!("node `{}` meets `{}` in a layout that is not its own", node.name, graph.name_of(v)));
             }
@@ -73,6 +79,17 @@ fn is_elementwise(node: &Node) -> bool {
         Domain::Function => functions::find(&node.op_type).is_some_and(|f| f.elementwise),
         Domain::Alternative | Domain::Native => false,
     }
+}
+
+/// What the node is on images with their channels last.
+fn reordered(n: &View) -> Option<Reordered> {
+    let operator = table::find(&n.node.op_type).filter(|_| n.node.domain == Domain::Onnx)?;
+    operator.reordered(n, &CHANNELS_LAST)
+}
+
+/// Height and width of an image.
+fn places(ty: &TensorType) -> Option<Vec<i64>> {
+    ty.shape.iter().skip(2).map(|d| d.known().and_then(|n| i64::try_from(n).ok())).collect()
 }
 
 /// A single number, which has no layout.
@@ -105,6 +122,27 @@ impl Layouts {
             && node.used().any(|v| self.last.contains_key(&v))
             && (node.domain == Domain::Function || node.used().all(fits))
             && node.outputs.iter().all(|&o| is_image(graph.ty(o)))
+    }
+
+    /// How the node works on its images with their channels last, where all tensors of its are such images or settings, and one lies so already.
+    fn reordered(&self, n: &View) -> Option<Reordered> {
+        let mut images = n.node.used().filter(|&v| is_image(n.graph.ty(v))).peekable();
+        images.peek()?;
+        let all = images.all(|v| self.images.contains(&v)) && n.node.outputs.iter().all(|&o| is_image(n.graph.ty(o)));
+        let settings = |v: ValueId| is_image(n.graph.ty(v)) || !n.graph.ty(v).dtype.is_float();
+        let fits = all && n.node.used().all(settings) && n.node.used().any(|v| self.last.contains_key(&v));
+        if fits { reordered(n) } else { None }
+    }
+
+    /// The same node along the axes where those of its images lie.
+    fn along_axes(&mut self, r: &mut Rebuild, node: &Node, reordered: Reordered) -> Rule<Becomes> {
+        let source = r.source();
+        let mut inputs = self.inputs(r, &node.inputs, |i| node.inputs[i].is_some_and(|v| is_image(source.ty(v))))?;
+        for (i, tensor) in reordered.constants {
+            let name = r.graph.fresh(&format!("{}/reordered", node.name));
+            inputs[i] = Some(r.graph.constant_as(&name, tensor));
+        }
+        Ok(self.give(r, Node { inputs, attrs: reordered.attrs, ..node.clone() }, node, |_| true))
     }
 
     /// The image with its channels last, for which a node is added where it is missing.
@@ -142,7 +180,12 @@ impl Layouts {
             // ONNX Runtime asks for all that come before those, empty ones too.
             inputs.resize(kernel.inputs.len() - 1, None);
         }
-        let put = Node { domain: Domain::Native, ..Node::new(&node.name, kernel.name, inputs, node.attrs.clone()) };
+        let mut put = Node { domain: Domain::Native, ..Node::new(&node.name, kernel.name, inputs, node.attrs.clone()) };
+        if kernel.extras.sized
+            && let Some(size) = node.outputs.first().and_then(|&o| places(r.source().ty(o)))
+        {
+            put.attrs.insert(SIZE.into(), Attr::Ints(size));
+        }
         Ok(self.give(r, put, node, |i| kernel.outputs.get(i).is_some_and(|p| p.is_image())))
     }
 

@@ -14,7 +14,7 @@ pub use self::library::register;
 
 use crate::error::{Error, Result};
 use crate::ir::{Domain, Graph};
-use crate::pass::{self, ChannelsLast, FuseKernels, Inline, Pass, RestoreOperators, UpdateInPlace, shared_buffers};
+use crate::pass::{self, ChannelsLast, FuseExpressions, FuseKernels, Inline, Pass, RestoreOperators, UpdateInPlace, shared_buffers};
 use ort::operator::OperatorDomain;
 
 /// Chooses which instructions the kernels use.
@@ -69,9 +69,11 @@ pub fn prepare(mut graph: Graph, inlined: bool) -> Result<Option<Prepared>> {
         // Kernels in the place of what they cover.
         &ChannelsLast { kernels: &kernels },
     ];
-    let finishing: [&dyn Pass; 2] = [
+    let finishing: [&dyn Pass; 3] = [
         // What follows a kernel goes into it.
         &FuseKernels { kernels: &kernels },
+        // What is left and works on single elements.
+        &FuseExpressions { kernel: &ops::ELEMENTWISE.kernel, kernels: &kernels, instructions: ops::INSTRUCTIONS },
         // After all fusions, which change who reads a parameter.
         &UpdateInPlace { kernels: &kernels },
     ];

@@ -2,8 +2,8 @@
 
 mod lifetime;
 
-use self::lifetime::{Lifetimes, lifetimes};
 pub(super) use self::lifetime::bytes;
+use self::lifetime::{Lifetimes, lifetimes};
 use super::profile::{Part, origin};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::Manifest;

@@ -133,8 +133,8 @@ pub fn max_pool_grad(cores: &Cores, window: &ConvGeometry, x: &[f32], y: &[f32],
     by_image(cores, window, &|n, first, count| max_pool_grad_of(isa, window, Pooled { x, y, dy }, n, first, count, out));
 }
 
-/// The mean over the pixels of every image: `[N, C]`.
-pub fn global_average(cores: &Cores, images: usize, channels: usize, x: &[f32], y: &mut [f32]) {
+/// The sum over the pixels of every image, divided by a number: `[N, C]`.
+pub fn pixel_sums(cores: &Cores, (images, channels): (usize, usize), divisor: f32, x: &[f32], y: &mut [f32]) {
     let pixels = x.len() / (images * channels).max(1);
     let out = DisjointSlice::new(y);
     cores.run(images, &|n| {
@@ -144,6 +144,16 @@ pub fn global_average(cores: &Cores, images: usize, channels: usize, x: &[f32], 
         for row in x[n * pixels * channels..][..pixels * channels].chunks_exact(channels) {
             to.iter_mut().zip(row).for_each(|(to, v)| *to += v);
         }
-        to.iter_mut().for_each(|v| *v /= pixels as f32);
+        to.iter_mut().for_each(|v| *v /= divisor);
+    });
+}
+
+/// Images of so many pixels, each of which is that row of channels: `[N, C]` → `[N, pixels, C]`.
+pub fn spread_rows(cores: &Cores, (images, channels): (usize, usize), pixels: usize, x: &[f32], y: &mut [f32]) {
+    let out = DisjointSlice::new(y);
+    cores.run(images, &|n| {
+        // SAFETY: every task has its own image.
+        let to = unsafe { out.part(n * pixels * channels, pixels * channels) };
+        to.chunks_exact_mut(channels).for_each(|to| to.copy_from_slice(&x[n * channels..][..channels]));
     });
 }

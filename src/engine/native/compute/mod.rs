@@ -7,6 +7,7 @@ mod conv;
 mod cores;
 mod depthwise;
 mod disjoint_slice;
+mod expression;
 mod gather;
 pub mod images;
 mod isa;
@@ -24,6 +25,7 @@ mod winograd;
 
 pub use self::conv::ConvPlan;
 pub use self::cores::{Cores, Threads};
+pub use self::expression::{Expression, Operand, Operation, Source, Step};
 pub use self::gather::ConvGeometry;
 pub use self::isa::Isa;
 pub use self::product::Epilogue;

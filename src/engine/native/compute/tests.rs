@@ -1,6 +1,6 @@
 //! The kernels against their definitions, computed in float64 one element at a time.
 
-use super::images::{global_average, max_pool, max_pool_grad, transposed};
+use super::images::{max_pool, max_pool_grad, pixel_sums, spread_rows, transposed};
 use super::norm::{Affine, affine, column_sums, cotangent_sums, moments};
 use super::update::{Pull, Step, update};
 use super::{ConvGeometry, ConvPlan, Cores, Epilogue, Isa, Threads};
@@ -293,9 +293,12 @@ fn pooling() {
     }
     let x = numbers(2 * 12 * 5, 3);
     let mut y = vec![0.0; 2 * 5];
-    global_average(&cores(2, Isa::best()), 2, 5, &x, &mut y);
+    pixel_sums(&cores(2, Isa::best()), (2, 5), 12.0, &x, &mut y);
     let expected: Vec<f64> = (0..10).map(|i| (0..12).map(|p| x[(i / 5 * 12 + p) * 5 + i % 5] as f64).sum::<f64>() / 12.0).collect();
     close("means", &y, &expected, 1e-6);
+    let mut spread = vec![0.0; x.len()];
+    spread_rows(&cores(2, Isa::best()), (2, 5), 12, &y, &mut spread);
+    assert!((0..x.len()).all(|i| spread[i] == y[i / 60 * 5 + i % 5]));
 }
 
 #[test]

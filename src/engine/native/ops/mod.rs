@@ -12,16 +12,20 @@ mod channel_sum;
 mod conv;
 mod conv_input_grad;
 mod conv_weight_grad;
+mod elementwise;
 mod global_average_pool;
 mod layout;
 mod max_pool;
 mod max_pool_grad;
 mod native;
+mod pixel_sum;
 mod ports;
 mod register;
 mod sgd_update;
+mod spread_pixel;
 mod window;
 
+pub use self::elementwise::{ELEMENTWISE, INSTRUCTIONS};
 pub use self::register::domain;
 
 use self::native::Native;
@@ -38,12 +42,16 @@ pub static TABLE: &[Native] = &[
     conv::CONV,
     conv_input_grad::CONV_INPUT_GRAD,
     conv_weight_grad::CONV_WEIGHT_GRAD,
+    elementwise::ELEMENTWISE,
     global_average_pool::GLOBAL_AVERAGE_POOL,
     layout::TO_FIRST,
     layout::TO_LAST,
     max_pool::MAX_POOL,
     max_pool_grad::MAX_POOL_GRAD,
+    pixel_sum::PIXEL_MEAN,
+    pixel_sum::PIXEL_SUM,
     sgd_update::SGD_UPDATE,
+    spread_pixel::SPREAD_PIXEL,
 ];
 
 /// The table as passes know it.
@@ -66,7 +74,7 @@ mod tests {
             let exists = match kernel.replaces {
                 Replaces::Operator(name) => table::find(name).is_some(),
                 Replaces::Function(function) => functions::find(function.name) == Some(function),
-                Replaces::Nothing => kernel.name.starts_with("ToChannels"),
+                Replaces::Nothing => kernel.name.starts_with("ToChannels") || kernel.name == "Elementwise",
             };
             assert!(exists, "{} replaces {:?}, which is in no table", kernel.name, kernel.replaces);
             for function in kernel.extras.penalties.iter().flat_map(|p| p.functions) {

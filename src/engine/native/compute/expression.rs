@@ -1,0 +1,514 @@
+//! Expressions over single elements: any number of operations in one pass over memory.
+//!
+//! A block of elements goes through all operations before the next begins, so that what lies between them never leaves the first-level cache. No
+//! operation is contracted with another: the results have the same bits with any instructions.
+
+use super::disjoint_slice::DisjointSlice;
+use super::lanes::{Lanes, for_isa};
+use super::{Cores, Isa};
+
+/// Elements that go through the operations together.
+const BLOCK: usize = 256;
+/// Elements of a task.
+const TASK: usize = 64 * BLOCK;
+
+/// What one step computes of up to three operands. A truth is 1, anything false 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Operation {
+    Same,
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Max,
+    Min,
+    Neg,
+    Abs,
+    Sqrt,
+    Reciprocal,
+    Exp,
+    Relu,
+    LeakyRelu,
+    /// The first operand, not below the second, not above the third.
+    Clip,
+    Sigmoid,
+    /// `max(0, min(1, a·b + c))`.
+    HardSigmoid,
+    HardSwish,
+    Greater,
+    Less,
+    GreaterOrEqual,
+    LessOrEqual,
+    And,
+    Or,
+    Not,
+    /// The second operand where the first is true, elsewhere the third.
+    Where,
+}
+
+impl Operation {
+    /// All of them; a place in it is the operation's number.
+    pub const ALL: [Operation; 26] = {
+        use Operation::*;
+        [
+            Same,
+            Add,
+            Sub,
+            Mul,
+            Div,
+            Max,
+            Min,
+            Neg,
+            Abs,
+            Sqrt,
+            Reciprocal,
+            Exp,
+            Relu,
+            LeakyRelu,
+            Clip,
+            Sigmoid,
+            HardSigmoid,
+            HardSwish,
+            Greater,
+            Less,
+            GreaterOrEqual,
+            LessOrEqual,
+            And,
+            Or,
+            Not,
+            Where,
+        ]
+    };
+}
+
+/// Where an operand comes from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Source {
+    /// A tensor that is read.
+    Input(usize),
+    /// A number of the expression.
+    Constant(f32),
+    /// What an earlier step gave.
+    Step(usize),
+}
+
+/// An operation and what it reads; operands that it does not have are ignored.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// What is computed.
+    pub operation: Operation,
+    /// Of what.
+    pub operands: [Source; 3],
+}
+
+/// Steps in an order in which each finds its operands.
+#[derive(Debug, Clone)]
+pub struct Expression {
+    steps: Vec<Step>,
+    /// The steps whose results are written.
+    outputs: Vec<usize>,
+    /// The register of each step's result.
+    registers: Vec<usize>,
+    /// How many registers there are.
+    width: usize,
+}
+
+/// A tensor that an expression reads.
+#[derive(Debug, Clone, Copy)]
+pub enum Operand<'a> {
+    /// As many elements as are computed.
+    Whole(&'a [f32]),
+    /// One number for all.
+    Number(f32),
+    /// A number for each of the last axis, for each image or for all.
+    Channels(&'a [f32]),
+}
+
+impl Expression {
+    /// Fails where a step reads what is not there yet, or an output is no step.
+    pub fn new(steps: Vec<Step>, outputs: Vec<usize>, inputs: usize) -> Result<Expression, String> {
+        let early = |at: usize, source: &Source| match *source {
+            Source::Input(i) => i >= inputs,
+            Source::Step(s) => s >= at,
+            Source::Constant(_) => false,
+        };
+        if steps.iter().enumerate().any(|(at, step)| step.operands.iter().any(|o| early(at, o))) {
+            return Err("a step of an expression reads what is not there".into());
+        }
+        if outputs.is_empty() || outputs.iter().any(|&o| o >= steps.len()) {
+            return Err("an output of an expression is none of its steps".into());
+        }
+        let mut last: Vec<usize> = (0..steps.len()).collect();
+        for (at, step) in steps.iter().enumerate() {
+            for source in step.operands {
+                if let Source::Step(s) = source {
+                    last[s] = at;
+                }
+            }
+        }
+        outputs.iter().for_each(|&o| last[o] = steps.len());
+        // A register is free again behind the step that reads it last: a step never writes over what it reads.
+        let (mut busy, mut registers): (Vec<usize>, Vec<usize>) = (vec![], vec![]);
+        for (at, &end) in last.iter().enumerate() {
+            let register = busy.iter().position(|&until| until < at).unwrap_or(busy.len());
+            busy.resize(busy.len().max(register + 1), 0);
+            busy[register] = end;
+            registers.push(register);
+        }
+        Ok(Expression { steps, outputs, registers, width: busy.len() })
+    }
+
+    /// How many tensors it writes.
+    pub fn outputs(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// Computes the outputs, images of `size` elements and `channels` the last axis; every output has as many elements as all images.
+    pub fn compute(&self, cores: &Cores, (size, channels): (usize, usize), inputs: &[Operand], outputs: Vec<&mut [f32]>) {
+        let total = outputs.first().map_or(0, |o| o.len());
+        let sound = |operand: &Operand| match operand {
+            Operand::Whole(x) => x.len() == total,
+            Operand::Number(_) => true,
+            Operand::Channels(x) => channels > 0 && size % channels == 0 && (x.len() == channels || x.len() * size == total * channels),
+        };
+        assert!(size > 0 && total % size == 0 && outputs.len() == self.outputs.len() && outputs.iter().all(|o| o.len() == total));
+        assert!(inputs.iter().all(sound));
+        let outputs: Vec<DisjointSlice> = outputs.into_iter().map(DisjointSlice::new).collect();
+        // A task lies within one image, so that it has one row of channels.
+        let parts = size.div_ceil(TASK);
+        let isa = cores.isa();
+        cores.run(total / size * parts, &|task| {
+            let (image, part) = (task / parts, task % parts * TASK);
+            let mut bench = Bench::new(self, inputs.len());
+            for start in (part..size.min(part + TASK)).step_by(BLOCK) {
+                let count = BLOCK.min(size - start);
+                bench.load(inputs, Place { image, start, at: image * size + start, count, channels });
+                bench.run(isa, self, inputs, image * size + start, count);
+                for (&step, output) in self.outputs.iter().zip(&outputs) {
+                    // SAFETY: every block of every task is another part of the output.
+                    let to = unsafe { output.part(image * size + start, count) };
+                    to.copy_from_slice(&bench.registers[self.registers[step]][..count]);
+                }
+            }
+        });
+    }
+}
+
+/// A block.
+struct Place {
+    image: usize,
+    /// Its first element in the image.
+    start: usize,
+    /// And in all images.
+    at: usize,
+    count: usize,
+    channels: usize,
+}
+
+/// The registers of a task.
+struct Bench {
+    registers: Vec<Vec<f32>>,
+    /// For inputs that are not read where they are.
+    spread: Vec<Vec<f32>>,
+    /// For the constants of the step at hand.
+    constants: [Vec<f32>; 3],
+}
+
+impl Bench {
+    fn new(expression: &Expression, inputs: usize) -> Bench {
+        let block = || vec![0.0; BLOCK];
+        Bench {
+            registers: (0..expression.width).map(|_| block()).collect(),
+            spread: vec![vec![]; inputs],
+            constants: std::array::from_fn(|_| block()),
+        }
+    }
+
+    /// Lays out what is shorter than a block.
+    fn load(&mut self, inputs: &[Operand], place: Place) {
+        for (input, spread) in inputs.iter().zip(&mut self.spread) {
+            match *input {
+                Operand::Whole(_) => {}
+                Operand::Number(value) if spread.is_empty() => *spread = vec![value; BLOCK],
+                Operand::Number(_) => {}
+                Operand::Channels(rows) => {
+                    spread.resize(BLOCK, 0.0);
+                    let row = if rows.len() == place.channels { rows } else { &rows[place.image * place.channels..][..place.channels] };
+                    let (mut done, mut channel) = (0, place.start % place.channels);
+                    while done < place.count {
+                        let n = (place.channels - channel).min(place.count - done);
+                        spread[done..done + n].copy_from_slice(&row[channel..channel + n]);
+                        (done, channel) = (done + n, 0);
+                    }
+                }
+            }
+        }
+        debug_assert!(place.at >= place.start);
+    }
+
+    fn run(&mut self, isa: Isa, expression: &Expression, inputs: &[Operand], at: usize, count: usize) {
+        for (number, step) in expression.steps.iter().enumerate() {
+            let own = expression.registers[number];
+            let mut result = std::mem::take(&mut self.registers[own]);
+            for (source, constant) in step.operands.iter().zip(&mut self.constants) {
+                if let Source::Constant(value) = *source {
+                    constant.fill(value);
+                }
+            }
+            let read = |i: usize| -> &[f32] {
+                match step.operands[i] {
+                    Source::Constant(_) => &self.constants[i][..count],
+                    Source::Step(s) => &self.registers[expression.registers[s]][..count],
+                    Source::Input(k) => match inputs[k] {
+                        Operand::Whole(x) => &x[at..at + count],
+                        Operand::Number(_) | Operand::Channels(_) => &self.spread[k][..count],
+                    },
+                }
+            };
+            step_of(isa, step.operation, [read(0), read(1), read(2)], &mut result[..count]);
+            self.registers[own] = result;
+        }
+    }
+}
+
+for_isa! {
+    /// One operation on a block.
+    fn step_of<V>(isa, operation: Operation, operands: [&[f32]; 3], to: &mut [f32]) {
+        let _ = isa;
+        let [a, b, c] = operands;
+        macro_rules! each {
+            (|$x:ident| $result:expr) => { to.iter_mut().zip(a).for_each(|(to, &$x)| *to = $result) };
+            (|$x:ident, $y:ident| $result:expr) => { to.iter_mut().zip(a).zip(b).for_each(|((to, &$x), &$y)| *to = $result) };
+            (|$x:ident, $y:ident, $z:ident| $result:expr) => {
+                to.iter_mut().zip(a).zip(b).zip(c).for_each(|(((to, &$x), &$y), &$z)| *to = $result)
+            };
+        }
+        match operation {
+            Operation::Same => to.copy_from_slice(a),
+            Operation::Add => each!(|x, y| x + y),
+            Operation::Sub => each!(|x, y| x - y),
+            Operation::Mul => each!(|x, y| x * y),
+            Operation::Div => each!(|x, y| x / y),
+            Operation::Max => each!(|x, y| if x > y || x != x { x } else { y }),
+            Operation::Min => each!(|x, y| if x < y || x != x { x } else { y }),
+            Operation::Neg => each!(|x| -x),
+            Operation::Abs => each!(|x| x.abs()),
+            Operation::Sqrt => each!(|x| x.sqrt()),
+            Operation::Reciprocal => each!(|x| 1.0 / x),
+            Operation::Exp => each!(|x| exp(x)),
+            Operation::Relu => each!(|x| if x < 0.0 { 0.0 } else { x }),
+            Operation::LeakyRelu => each!(|x, y| if x < 0.0 { x * y } else { x }),
+            Operation::Clip => each!(|x, y, z| at_most(at_least(x, y), z)),
+            Operation::Sigmoid => each!(|x| 1.0 / (1.0 + exp(-x))),
+            Operation::HardSigmoid => each!(|x, y, z| at_least(at_most(x * y + z, 1.0), 0.0)),
+            Operation::HardSwish => each!(|x| x * at_least(at_most(x * (1.0 / 6.0) + 0.5, 1.0), 0.0)),
+            Operation::Greater => each!(|x, y| truth(x > y)),
+            Operation::Less => each!(|x, y| truth(x < y)),
+            Operation::GreaterOrEqual => each!(|x, y| truth(x >= y)),
+            Operation::LessOrEqual => each!(|x, y| truth(x <= y)),
+            Operation::And => each!(|x, y| x * y),
+            Operation::Or => each!(|x, y| if x > y { x } else { y }),
+            Operation::Not => each!(|x| 1.0 - x),
+            Operation::Where => each!(|x, y, z| if x != 0.0 { y } else { z }),
+        }
+    }
+}
+
+#[inline(always)]
+fn truth(is: bool) -> f32 {
+    if is { 1.0 } else { 0.0 }
+}
+
+/// A NaN stays one.
+#[inline(always)]
+fn at_least(x: f32, low: f32) -> f32 {
+    if x < low { low } else { x }
+}
+
+#[inline(always)]
+fn at_most(x: f32, high: f32) -> f32 {
+    if x > high { high } else { x }
+}
+
+/// The exponential, within 1.5 units in the last place: `2ⁿ·eʳ` with |r| ≤ ln 2 / 2, and eʳ by its Taylor polynomial of degree 7, whose rest is
+/// below 2⁻²⁷ there. Results below the smallest normal number are 0.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    // ln 2 in two parts, the first with so few digits that n times it is exact.
+    const HIGH: f32 = 0.693_359_4;
+    const LOW: f32 = -2.121_944_4e-4;
+    // Adding it rounds to the nearest whole number.
+    const ROUND: f32 = 12_582_912.0;
+    let bounded = at_most(at_least(x, -87.5), 89.0);
+    let n = (bounded * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let r = (bounded - n * HIGH) - n * LOW;
+    let mut p = 1.0 / 5040.0;
+    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
+        p = p * r + c;
+    }
+    let value = (r * r * p + r) + 1.0;
+    // In two factors, since 2¹²⁸ is no float.
+    let scale = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+    let whole = n as i32;
+    let half = whole >> 1;
+    let scaled = value * scale(half) * scale(whole - half);
+    let scaled = if x < -87.336_55 { 0.0 } else { scaled };
+    if x > 88.722_84 { f32::INFINITY } else { scaled }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cores::Threads;
+    use super::*;
+
+    struct Alone;
+
+    impl Threads for Alone {
+        fn lend(&self, _: usize, _: &(dyn Fn() + Sync)) {}
+    }
+
+    fn step(operation: Operation, operands: &[Source]) -> Step {
+        let at = |i: usize| operands.get(i).copied().unwrap_or(Source::Constant(0.0));
+        Step { operation, operands: [at(0), at(1), at(2)] }
+    }
+
+    fn run(isa: Isa, e: &Expression, size: (usize, usize), inputs: &[Operand], total: usize) -> Vec<Vec<f32>> {
+        let mut outputs = vec![vec![f32::NAN; total]; e.outputs.len()];
+        e.compute(&Cores::new(&Alone, 2, isa), size, inputs, outputs.iter_mut().map(Vec::as_mut_slice).collect());
+        outputs
+    }
+
+    /// From −100 to 100, the ends of what floats have, and what is no number.
+    fn samples() -> Vec<f32> {
+        let mut all: Vec<f32> = (0..20_001).map(|i| (i as f32 - 10_000.0) * 0.01).collect();
+        all.extend([0.0, -0.0, 1e-30, -1e-30, 88.7, 88.8, -87.3, -87.4, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
+        all
+    }
+
+    /// The definition in double precision, and how far from it a result may be, relative to it.
+    fn defined(operation: Operation, x: f64, y: f64, z: f64) -> (f64, f64) {
+        let truth = |is: bool| (f64::from(u8::from(is)), 0.0);
+        let bounded = |v: f64, low: f64, high: f64| if v.is_nan() { v } else { v.max(low).min(high) };
+        match operation {
+            Operation::Same => (x, 0.0),
+            Operation::Add => (x + y, 6e-8),
+            Operation::Sub => (x - y, 6e-8),
+            Operation::Mul => (x * y, 6e-8),
+            Operation::Div => (x / y, 6e-8),
+            Operation::Max => (if x.is_nan() || y.is_nan() { f64::NAN } else { x.max(y) }, 0.0),
+            Operation::Min => (if x.is_nan() || y.is_nan() { f64::NAN } else { x.min(y) }, 0.0),
+            Operation::Neg => (-x, 0.0),
+            Operation::Abs => (x.abs(), 0.0),
+            Operation::Sqrt => (x.sqrt(), 6e-8),
+            Operation::Reciprocal => (1.0 / x, 6e-8),
+            Operation::Exp => (x.exp(), 1.8e-7),
+            Operation::Relu => (if x < 0.0 { 0.0 } else { x }, 0.0),
+            Operation::LeakyRelu => (if x < 0.0 { x * y } else { x }, 6e-8),
+            Operation::Clip => (bounded(x, y, z), 0.0),
+            Operation::Sigmoid => (1.0 / (1.0 + (-x).exp()), 3e-7),
+            Operation::HardSigmoid => (bounded(x * y + z, 0.0, 1.0), 2e-7),
+            Operation::HardSwish => (x * bounded(x / 6.0 + 0.5, 0.0, 1.0), 2e-7),
+            Operation::Greater => truth(x > y),
+            Operation::Less => truth(x < y),
+            Operation::GreaterOrEqual => truth(x >= y),
+            Operation::LessOrEqual => truth(x <= y),
+            Operation::And => truth(x != 0.0 && y != 0.0),
+            Operation::Or => truth(x != 0.0 || y != 0.0),
+            Operation::Not => truth(x == 0.0),
+            Operation::Where => (if x != 0.0 { y } else { z }, 0.0),
+        }
+    }
+
+    #[test]
+    fn every_operation_is_its_definition_with_any_instructions() {
+        let inside = [Source::Input(0), Source::Input(1), Source::Input(2)];
+        for operation in Operation::ALL {
+            let logical = matches!(operation, Operation::And | Operation::Or | Operation::Not);
+            let x: Vec<f32> = samples().into_iter().map(|v| if logical { truth(v > 0.0) } else { v }).collect();
+            let (y, z): (Vec<f32>, Vec<f32>) = match operation {
+                Operation::Clip => (vec![-1.5; x.len()], vec![6.0; x.len()]),
+                Operation::HardSigmoid => (vec![0.2; x.len()], vec![0.5; x.len()]),
+                _ => (x.iter().rev().copied().collect(), x.iter().map(|v| v * 0.5).collect()),
+            };
+            let e = Expression::new(vec![step(operation, &inside)], vec![0], 3).unwrap();
+            let inputs = [Operand::Whole(&x), Operand::Whole(&y), Operand::Whole(&z)];
+            let first = run(Isa::Portable, &e, (x.len(), 1), &inputs, x.len()).remove(0);
+            for isa in Isa::available() {
+                let other = run(isa, &e, (x.len(), 1), &inputs, x.len()).remove(0);
+                let same = first.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan());
+                assert!(same, "{operation:?} has other bits with {}", isa.name());
+            }
+            for i in 0..x.len() {
+                let (right, bound) = defined(operation, x[i].into(), y[i].into(), z[i].into());
+                let (found, tiny) = (f64::from(first[i]), f64::from(f32::MIN_POSITIVE));
+                let overflows = right.abs() > f64::from(f32::MAX) && found.is_infinite() && found.signum() == right.signum();
+                // Products and sums that cancel have the rounding of what they were made of.
+                let scale = match operation {
+                    Operation::HardSigmoid | Operation::HardSwish => right.abs().max(1.0),
+                    _ => right.abs(),
+                };
+                let near = (found - right).abs() <= bound * scale + tiny || found == right;
+                assert!(
+                    near || overflows || found.is_nan() && right.is_nan(),
+                    "{operation:?}({}, {}, {}): {found} for {right}",
+                    x[i],
+                    y[i],
+                    z[i]
+                );
+            }
+        }
+    }
+
+    /// `(a + gate)·2`, and `a + gate` itself, over images whose size fills no block, on a channel row for each and for all.
+    #[test]
+    fn numbers_and_channels_go_along() {
+        for (images, pixels, channels) in [(3, 7, 5), (2, 300, 3), (1, 1, 1), (2, 9, 512), (2, 3000, 7)] {
+            let size = pixels * channels;
+            let a: Vec<f32> = (0..images * size).map(|i| (i % 97) as f32 * 0.25 - 7.0).collect();
+            for rows in [1, images] {
+                let gate: Vec<f32> = (0..rows * channels).map(|i| i as f32 * 0.5).collect();
+                let steps = vec![
+                    step(Operation::Add, &[Source::Input(0), Source::Input(1)]),
+                    step(Operation::Mul, &[Source::Step(0), Source::Constant(2.0)]),
+                    step(Operation::Mul, &[Source::Step(1), Source::Input(2)]),
+                ];
+                let e = Expression::new(steps, vec![2, 0], 3).unwrap();
+                let inputs = [Operand::Whole(&a), Operand::Channels(&gate), Operand::Number(0.5)];
+                for isa in Isa::available() {
+                    let found = run(isa, &e, (size, channels), &inputs, images * size);
+                    for (i, v) in a.iter().enumerate() {
+                        let row = if rows == 1 { 0 } else { i / size };
+                        let right = v + gate[row * channels + i % channels];
+                        assert_eq!((found[0][i], found[1][i]), (right, right), "{images} {pixels} {channels}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_register_is_not_used_again_while_it_is_read() {
+        // x, 2x, 3x, …: every step reads the one before and the input; the sum of all reads them at the end.
+        let mut steps = vec![step(Operation::Same, &[Source::Input(0)])];
+        for i in 1..10 {
+            steps.push(step(Operation::Add, &[Source::Step(i - 1), Source::Input(0)]));
+        }
+        for i in 1..10 {
+            let before = if i == 1 { Source::Step(0) } else { Source::Step(8 + i) };
+            steps.push(step(Operation::Add, &[before, Source::Step(i)]));
+        }
+        let last = steps.len() - 1;
+        let e = Expression::new(steps, vec![last], 1).unwrap();
+        assert_eq!(run(Isa::Portable, &e, (3, 1), &[Operand::Whole(&[1.0, 2.0, -1.0])], 3)[0], [55.0, 110.0, -55.0]);
+        assert!(e.width <= 11);
+    }
+
+    #[test]
+    fn what_holds_no_water_is_refused() {
+        assert!(Expression::new(vec![step(Operation::Same, &[Source::Step(0)])], vec![0], 1).is_err());
+        assert!(Expression::new(vec![step(Operation::Same, &[Source::Input(1)])], vec![0], 1).is_err());
+        assert!(Expression::new(vec![step(Operation::Same, &[Source::Input(0)])], vec![1], 1).is_err());
+        assert!(Expression::new(vec![], vec![], 1).is_err());
+    }
+}

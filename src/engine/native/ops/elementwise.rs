@@ -1,0 +1,161 @@
+//! Any expression over single elements, in one pass over memory.
+
+use super::super::compute::{Cores, Expression, Operand, Operation, Source, Step};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs, Tensor};
+use crate::ir::DType;
+use crate::operator::View;
+use crate::pass::{CONSTANT, CONSTANTS, Extras, Instruction, Kernel, Port, RESULTS, Replaces, STEP, STEPS};
+use ort::operator::KernelContext;
+use ort::{Error, Result};
+
+/// Tensors that an expression can read.
+const INPUTS: usize = 8;
+/// And write.
+const OUTPUTS: usize = 4;
+
+/// `(…) → …`, tensors of one shape, channels of such images and numbers; the attributes are the expression.
+pub const ELEMENTWISE: Native = Native {
+    kernel: Kernel {
+        name: "Elementwise",
+        replaces: Replaces::Nothing,
+        covers: |_| false,
+        inputs: &[Port::Alike; INPUTS],
+        outputs: &[Port::Alike; OUTPUTS],
+        extras: Extras::NONE,
+    },
+    create: |attributes| Ok(Box::new(Elementwise { expression: read(attributes)? })),
+};
+
+const fn plain(operator: &'static str, operation: Operation, inputs: &'static [Option<f32>]) -> Instruction {
+    Instruction { operator, code: operation as i64, inputs, attributes: &[], folds: false, covers: |_| true }
+}
+
+const fn folding(operator: &'static str, operation: Operation) -> Instruction {
+    Instruction { folds: true, ..plain(operator, operation, &[]) }
+}
+
+const ONE: &[Option<f32>] = &[None];
+const TWO: &[Option<f32>] = &[None, None];
+
+/// Which operators an expression can compute.
+pub static INSTRUCTIONS: &[Instruction] = &[
+    plain("Identity", Operation::Same, ONE),
+    Instruction { covers: keeps_values, ..plain("Cast", Operation::Same, ONE) },
+    plain("Add", Operation::Add, TWO),
+    plain("Sub", Operation::Sub, TWO),
+    plain("Mul", Operation::Mul, TWO),
+    plain("Div", Operation::Div, TWO),
+    folding("Sum", Operation::Add),
+    folding("Max", Operation::Max),
+    folding("Min", Operation::Min),
+    plain("Neg", Operation::Neg, ONE),
+    plain("Abs", Operation::Abs, ONE),
+    plain("Sqrt", Operation::Sqrt, ONE),
+    plain("Reciprocal", Operation::Reciprocal, ONE),
+    plain("Exp", Operation::Exp, ONE),
+    plain("Relu", Operation::Relu, ONE),
+    Instruction { attributes: &[("alpha", 0.01)], ..plain("LeakyRelu", Operation::LeakyRelu, ONE) },
+    plain("Clip", Operation::Clip, &[None, Some(f32::NEG_INFINITY), Some(f32::INFINITY)]),
+    plain("Sigmoid", Operation::Sigmoid, ONE),
+    Instruction { attributes: &[("alpha", 0.2), ("beta", 0.5)], ..plain("HardSigmoid", Operation::HardSigmoid, ONE) },
+    plain("HardSwish", Operation::HardSwish, ONE),
+    plain("Greater", Operation::Greater, TWO),
+    plain("Less", Operation::Less, TWO),
+    plain("GreaterOrEqual", Operation::GreaterOrEqual, TWO),
+    plain("LessOrEqual", Operation::LessOrEqual, TWO),
+    plain("And", Operation::And, TWO),
+    plain("Or", Operation::Or, TWO),
+    plain("Not", Operation::Not, ONE),
+    plain("Where", Operation::Where, &[None, None, None]),
+];
+
+/// Truths are numbers in an expression, so that what casts them to floats does nothing.
+fn keeps_values(n: &View) -> bool {
+    let to = DType::from_onnx(n.node.int("to", 0) as i32);
+    n.ty(0).is_ok_and(|from| matches!((from.dtype, to), (DType::F32 | DType::Bool, Some(DType::F32)) | (DType::Bool, Some(DType::Bool))))
+}
+
+struct Elementwise {
+    expression: Expression,
+}
+
+fn read(attributes: &KernelContext) -> Result<Expression> {
+    let constants = attributes.get::<Vec<f32>>(CONSTANTS).unwrap_or_default();
+    let numbers = attributes.get::<Vec<i64>>(STEPS).unwrap_or_default();
+    let source = |operand: i64| -> Option<Source> {
+        Some(match operand {
+            STEP.. => Source::Step((operand - STEP) as usize),
+            CONSTANT.. => Source::Constant(*constants.get((operand - CONSTANT) as usize)?),
+            0.. => Source::Input(operand as usize),
+            _ => return None,
+        })
+    };
+    let step = |numbers: &[i64]| -> Option<Step> {
+        let [operation, a, b, c] = numbers[..] else { return None };
+        let operation = *Operation::ALL.get(usize::try_from(operation).ok()?)?;
+        Some(Step { operation, operands: [source(a)?, source(b)?, source(c)?] })
+    };
+    let steps: Option<Vec<Step>> = numbers.chunks(4).map(step).collect();
+    let results: Option<Vec<usize>> =
+        attributes.get::<Vec<i64>>(RESULTS).unwrap_or_default().into_iter().map(|i| usize::try_from(i).ok()).collect();
+    match (steps, results) {
+        (Some(steps), Some(results)) => Expression::new(steps, results, INPUTS).map_err(Error::new),
+        _ => Err(Error::new("an expression has a step that is none")),
+    }
+}
+
+impl Compute for Elementwise {
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let inputs: Vec<Option<Tensor>> = inputs.all::<INPUTS>().into_iter().map(|input| input.optional()).collect::<Result<_>>()?;
+        let inputs: Vec<Tensor> = inputs.into_iter().flatten().collect();
+        let Some(largest) = inputs.iter().max_by_key(|x| x.data.len()) else { return Err(Error::new("an expression reads nothing")) };
+        let shape = largest.shape.clone();
+        let (total, channels) = (largest.data.len(), shape.last().copied().unwrap_or(1));
+        let size = total / shape.first().copied().unwrap_or(1).max(1);
+        let mut results = vec![];
+        for output in outputs.all::<OUTPUTS>().into_iter().take(self.expression.outputs()) {
+            results.push(output.make(&shape)?);
+        }
+        if total == 0 {
+            return Ok(());
+        }
+        let operand = |x: &Tensor<'_>| match x.data.len() {
+            n if n == total => Ok(None),
+            1 => Ok(Some(true)),
+            n if n == channels || n * size == total * channels => Ok(Some(false)),
+            _ => Err(Error::new(format!("an expression over {shape:?} cannot read {:?}", x.shape))),
+        };
+        let operands: Vec<Operand> = inputs
+            .iter()
+            .map(|x| {
+                Ok(match operand(x)? {
+                    None => Operand::Whole(x.data),
+                    Some(true) => Operand::Number(x.data[0]),
+                    Some(false) => Operand::Channels(x.data),
+                })
+            })
+            .collect::<Result<_>>()?;
+        self.expression.compute(cores, (size, channels), &operands, results);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::table;
+
+    /// A renamed operator would silently be left to the runtime, and a number stand for another operation.
+    #[test]
+    fn every_instruction_is_an_operator_that_works_on_elements() {
+        for instruction in INSTRUCTIONS {
+            assert!(table::find(instruction.operator).is_some(), "{}", instruction.operator);
+            let operands = instruction.inputs.len() + instruction.attributes.len();
+            assert!(operands <= 3 && (instruction.folds == (operands == 0)), "{}", instruction.operator);
+        }
+        for (number, operation) in Operation::ALL.iter().enumerate() {
+            assert_eq!(*operation as usize, number);
+        }
+    }
+}

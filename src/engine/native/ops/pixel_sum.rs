@@ -1,0 +1,51 @@
+//! Sums and means over an image's pixels, channel by channel: the gradient of a gate, and a pooling in another spelling.
+
+use super::super::compute::{Cores, images};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use crate::operator::View;
+use crate::pass::{Extras, Kernel, Port, Replaces};
+use ort::Result;
+use ort::operator::KernelContext;
+
+/// `x → sums`, `[N, C, 1, 1]`, or `[N, C]` without `keepdims`.
+pub const PIXEL_SUM: Native = Native { kernel: row("PixelSum", "ReduceSum"), create: |a| Ok(Box::new(PixelSum::new(a, false))) };
+
+/// `x → means`, likewise.
+pub const PIXEL_MEAN: Native = Native { kernel: row("PixelMean", "ReduceMean"), create: |a| Ok(Box::new(PixelSum::new(a, true))) };
+
+const fn row(name: &'static str, operator: &'static str) -> Kernel {
+    Kernel { name, replaces: Replaces::Operator(operator), covers, inputs: &[Port::Image], outputs: &[Port::Plain], extras: Extras::NONE }
+}
+
+/// Over height and width, in any spelling.
+fn covers(n: &View) -> bool {
+    let axes = n.ints(1).unwrap_or_else(|| n.node.ints("axes").to_vec());
+    let mut axes: Vec<i64> = axes.into_iter().map(|a| if a < 0 { a + 4 } else { a }).collect();
+    axes.sort_unstable();
+    axes == [2, 3]
+}
+
+struct PixelSum {
+    keeps: bool,
+    mean: bool,
+}
+
+impl PixelSum {
+    fn new(attributes: &KernelContext, mean: bool) -> PixelSum {
+        PixelSum { keeps: attributes.get::<i64>("keepdims").unwrap_or(1) != 0, mean }
+    }
+}
+
+impl Compute for PixelSum {
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x] = inputs.all();
+        let [y] = outputs.all();
+        let x = x.get()?;
+        let [n, height, width, channels] = x.image()?;
+        let divisor = if self.mean { (height * width) as f32 } else { 1.0 };
+        let y = if self.keeps { y.make(&[n, channels, 1, 1])? } else { y.make(&[n, channels])? };
+        images::pixel_sums(cores, (n, channels), divisor, x.data, y);
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! One pixel for a whole image: the gradient of a mean over pixels.
+
+use super::super::compute::{Cores, images};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use crate::ir::Dim;
+use crate::operator::View;
+use crate::pass::{Extras, Kernel, Port, Replaces, SIZE};
+use ort::{Error, Result};
+
+/// `x → y`, from `[N, C, 1, 1]` to `[N, C, H, W]`.
+pub const SPREAD_PIXEL: Native = Native {
+    kernel: Kernel {
+        // Not ONNX's name: a rewriting of ONNX Runtime looks at names without their domains.
+        name: "SpreadPixel",
+        replaces: Replaces::Operator("Expand"),
+        covers,
+        inputs: &[Port::Plain],
+        outputs: &[Port::Image],
+        extras: Extras { sized: true, ..Extras::NONE },
+    },
+    create: |attributes| Ok(Box::new(SpreadPixel { size: attributes.get::<Vec<i64>>(SIZE).unwrap_or_default() })),
+};
+
+/// Along height and width alone.
+fn covers(n: &View) -> bool {
+    let (Ok(x), [y]) = (n.ty(0), &n.node.outputs[..]) else { return false };
+    let y = n.graph.ty(*y);
+    let one = Dim::Known(1);
+    let [channels_of_x, channels_of_y] = [x, y].map(|ty| ty.shape.get(..2));
+    x.rank() == 4
+        && y.rank() == 4
+        && channels_of_x == channels_of_y
+        && x.shape[2..] == [one, one]
+        && y.shape[2..].iter().all(|d| d.known().is_some())
+}
+
+struct SpreadPixel {
+    size: Vec<i64>,
+}
+
+impl Compute for SpreadPixel {
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x] = inputs.all();
+        let [y] = outputs.all();
+        let x = x.get()?;
+        let ([n, channels, ..], [height, width]) = (&x.shape[..], &self.size[..]) else {
+            return Err(Error::new(format!("an image of {:?} cannot be made of {:?}", self.size, x.shape)));
+        };
+        let [height, width] = [*height, *width].map(|d| usize::try_from(d).unwrap_or(0));
+        let y = y.make(&[*n, height, width, *channels])?;
+        images::spread_rows(cores, (*n, *channels), height * width, x.data, y);
+        Ok(())
+    }
+}

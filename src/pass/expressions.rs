@@ -1,0 +1,312 @@
+//! What works on single elements, as one expression wherever it meets.
+
+use super::Pass;
+use super::kernel::{self, Kernel};
+use crate::error::{Error, Result};
+use crate::ir::{Attr, Attrs, DType, Dim, Domain, Graph, Layout, Node, Readers, TensorType, ValueId};
+use crate::operator::View;
+use std::collections::HashMap;
+
+/// The attribute of an expression with its steps: for each the operation's number and three operands.
+pub const STEPS: &str = "steps";
+/// The attribute with the numbers that steps read.
+pub const CONSTANTS: &str = "constants";
+/// The attribute with the steps whose results are the outputs.
+pub const RESULTS: &str = "results";
+/// An operand from here on is a constant, below it an input.
+pub const CONSTANT: i64 = 1 << 16;
+/// An operand from here on is what a step gave.
+pub const STEP: i64 = 1 << 32;
+
+/// Steps of one expression; more would not fit the registers of a processor's first-level cache.
+const LONGEST: usize = 64;
+
+/// An operator of ONNX as steps of an expression can compute it.
+#[derive(Debug, Clone, Copy)]
+pub struct Instruction {
+    /// Its name.
+    pub operator: &'static str,
+    /// The operation's number.
+    pub code: i64,
+    /// Its inputs; a number stands for one that may be left out.
+    pub inputs: &'static [Option<f32>],
+    /// Attributes that are operands behind the inputs, with their defaults.
+    pub attributes: &'static [(&'static str, f32)],
+    /// Whether it takes any number of inputs, of which each meets the result of those before.
+    pub folds: bool,
+    /// Whether it computes what the node asks for.
+    pub covers: fn(&View) -> bool,
+}
+
+/// Puts one node of the kernel in the place of nodes that work on the elements of tensors of one shape and layout and read each other, so that
+/// memory is gone through once. What others read of it between its first and last node stays where it is.
+pub struct FuseExpressions<'k> {
+    /// Computes expressions.
+    pub kernel: &'k Kernel,
+    /// Every native operator that there is.
+    pub kernels: &'k [&'static Kernel],
+    /// What it can compute.
+    pub instructions: &'k [Instruction],
+}
+
+impl Pass for FuseExpressions<'_> {
+    fn name(&self) -> &'static str {
+        "fuse expressions"
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<()> {
+        let mut nodes: Vec<Option<Node>> = graph.nodes.iter().cloned().map(Some).collect();
+        for group in self.groups(graph) {
+            let Some(fused) = group.finished(graph, self) else { continue };
+            group.members.iter().for_each(|&m| nodes[m] = None);
+            nodes[group.last()] = Some(fused);
+        }
+        graph.replace_nodes(nodes.into_iter().flatten().collect()).map_err(Error::internal)
+    }
+
+    fn ensures(&self, graph: &Graph) -> Result<(), String> {
+        kernel::verify_layouts(graph, self.kernels)
+    }
+}
+
+impl FuseExpressions<'_> {
+    /// Nodes that can be computed together, in the place of the last of them.
+    fn groups(&self, graph: &Graph) -> Vec<Group> {
+        let readers = graph.readers();
+        let mut groups: Vec<Option<Group>> = vec![];
+        let mut home: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+        for (at, node) in graph.nodes.iter().enumerate() {
+            let Some(mut own) = Group::of(graph, at, self) else { continue };
+            for before in node.used().filter_map(|v| graph.value(v).producer) {
+                let Some(other) = home[before].and_then(|h| groups[h].as_ref()) else { continue };
+                if let Some(joined) = own.joined(other, graph, &readers, self) {
+                    groups[home[before].unwrap_or_default()] = None;
+                    own = joined;
+                }
+            }
+            own.members.iter().for_each(|&m| home[m] = Some(groups.len()));
+            groups.push(Some(own));
+        }
+        groups.into_iter().flatten().collect()
+    }
+
+    fn instruction(&self, graph: &Graph, node: &Node) -> Option<&Instruction> {
+        let named = self.instructions.iter().find(|i| node.is(i.operator))?;
+        (named.covers)(&View { graph, node }).then_some(named)
+    }
+}
+
+/// Nodes, by their places in ascending order.
+#[derive(Clone)]
+struct Group {
+    members: Vec<usize>,
+}
+
+impl Group {
+    /// A node alone, where an expression can compute it.
+    fn of(graph: &Graph, at: usize, pass: &FuseExpressions) -> Option<Group> {
+        let node = &graph.nodes[at];
+        let [output] = node.outputs[..] else { return None };
+        let ty = graph.ty(output);
+        let fits = ty.rank() == 4 && matches!(ty.dtype, DType::F32 | DType::Bool) && ty.dims().is_some();
+        let group = Group { members: vec![at] };
+        (fits && group.program(graph, pass).is_some()).then_some(group)
+    }
+
+    fn last(&self) -> usize {
+        self.members[self.members.len() - 1]
+    }
+
+    /// Both, where they can be computed in the place of the later one's last node.
+    fn joined(&self, other: &Group, graph: &Graph, readers: &Readers, pass: &FuseExpressions) -> Option<Group> {
+        let of = |group: &Group| graph.nodes[group.members[0]].outputs[0];
+        let (a, b) = (of(self), of(other));
+        if graph.ty(a).shape != graph.ty(b).shape || graph.value(a).layout != graph.value(b).layout {
+            return None;
+        }
+        let mut members: Vec<usize> = self.members.iter().chain(&other.members).copied().collect();
+        members.sort_unstable();
+        members.dedup();
+        let joined = Group { members };
+        let waits = |&m: &usize| {
+            let mut others = readers.of(graph.nodes[m].outputs[0]).iter();
+            others.all(|r| *r > joined.last() || joined.members.binary_search(r).is_ok())
+        };
+        let fits = |p: &Program| {
+            p.inputs.len() <= pass.kernel.inputs.len()
+                && p.steps.len() <= LONGEST
+                && joined.results(graph, readers).len() <= pass.kernel.outputs.len()
+        };
+        (joined.members.iter().all(waits) && joined.program(graph, pass).is_some_and(|p| fits(&p))).then_some(joined)
+    }
+
+    /// Values that others read.
+    fn results(&self, graph: &Graph, readers: &Readers) -> Vec<ValueId> {
+        let outside = |v: ValueId| readers.is_output(v) || readers.of(v).iter().any(|r| self.members.binary_search(r).is_err());
+        self.members.iter().map(|&m| graph.nodes[m].outputs[0]).filter(|&v| outside(v)).collect()
+    }
+
+    /// All steps.
+    fn program(&self, graph: &Graph, pass: &FuseExpressions) -> Option<Program> {
+        let mut program = Program {
+            whole: graph.nodes[self.members[0]].outputs[0],
+            inputs: vec![],
+            constants: vec![],
+            steps: vec![],
+            known: HashMap::new(),
+        };
+        for &m in &self.members {
+            program.add(graph, &graph.nodes[m], pass)?;
+        }
+        // Something has to say how large the result is.
+        let image = graph.ty(program.whole);
+        program.inputs.iter().any(|&v| graph.ty(v).shape == image.shape).then_some(program)
+    }
+
+    /// The node for all; `None` where nothing would be gained, or where others read a truth, which kernels cannot give.
+    fn finished(&self, graph: &Graph, pass: &FuseExpressions) -> Option<Node> {
+        let program = self.program(graph, pass)?;
+        let results = self.results(graph, &graph.readers());
+        let floats = results.iter().all(|&v| graph.ty(v).dtype == DType::F32);
+        let steps: Option<Vec<i64>> = results.iter().map(|v| program.known.get(v)?.checked_sub(STEP)).collect();
+        let steps = steps.filter(|s| floats && !s.is_empty() && s.iter().all(|s| *s >= 0) && program.steps.len() > 1)?;
+        let attrs = Attrs::from([
+            (STEPS.to_string(), Attr::Ints(program.steps.concat())),
+            (CONSTANTS.to_string(), Attr::Floats(program.constants)),
+            (RESULTS.to_string(), Attr::Ints(steps)),
+        ]);
+        let name = graph.nodes[self.last()].name.clone();
+        let inputs = program.inputs.into_iter().map(Some).collect();
+        Some(Node { domain: Domain::Native, outputs: results, ..Node::new(name, pass.kernel.name, inputs, attrs) })
+    }
+}
+
+/// Steps under construction.
+struct Program {
+    /// A value of the shape and layout of all that is computed.
+    whole: ValueId,
+    inputs: Vec<ValueId>,
+    constants: Vec<f32>,
+    steps: Vec<[i64; 4]>,
+    /// The operands that stand for values of the graph.
+    known: HashMap<ValueId, i64>,
+}
+
+impl Program {
+    /// What the node computes of values of the graph.
+    fn add(&mut self, graph: &Graph, node: &Node, pass: &FuseExpressions) -> Option<()> {
+        let operands = node.inputs.iter().map(|v| v.map(|v| self.outer(graph, v)).map_or(Some(None), |o| o.map(Some)));
+        let operands: Vec<Option<i64>> = operands.collect::<Option<_>>()?;
+        let results = self.compute(graph, node, &operands, pass)?;
+        self.known.extend(node.outputs.iter().copied().zip(results));
+        Some(())
+    }
+
+    /// The operand for a value of the graph: what was computed, a constant, or a tensor that can be read element by element.
+    fn outer(&mut self, graph: &Graph, v: ValueId) -> Option<i64> {
+        if let Some(&known) = self.known.get(&v) {
+            return Some(known);
+        }
+        let ty = graph.ty(v);
+        let operand = match number(graph, v) {
+            Some(value) => self.constant(value),
+            None if ty.dtype == DType::F32 && self.is_read(graph, v) => {
+                let at = self.inputs.iter().position(|i| *i == v).unwrap_or(self.inputs.len());
+                self.inputs.resize(self.inputs.len().max(at + 1), v);
+                at as i64
+            }
+            None => return None,
+        };
+        self.known.insert(v, operand);
+        Some(operand)
+    }
+
+    /// Whether a tensor has an element for each of the result, one for all, or one for each channel.
+    fn is_read(&self, graph: &Graph, v: ValueId) -> bool {
+        let (whole, ty) = (graph.ty(self.whole), graph.ty(v));
+        let last = graph.value(self.whole).layout == Layout::ChannelsLast;
+        let alike = ty.shape == whole.shape && graph.value(v).layout == graph.value(self.whole).layout;
+        alike || is_one(ty) || last && is_gate(ty, whole)
+    }
+
+    fn constant(&mut self, value: f32) -> i64 {
+        let at = self.constants.iter().position(|c| c.to_bits() == value.to_bits()).unwrap_or(self.constants.len());
+        self.constants.resize(self.constants.len().max(at + 1), value);
+        CONSTANT + at as i64
+    }
+
+    /// Adds the steps of a node, whose inputs are those operands; gives what stands for its outputs.
+    fn compute(&mut self, graph: &Graph, node: &Node, inputs: &[Option<i64>], pass: &FuseExpressions) -> Option<Vec<i64>> {
+        match &node.body {
+            Some(body) => self.call(body, inputs, pass),
+            None => {
+                let instruction = pass.instruction(graph, node)?;
+                self.instruct(instruction, node, inputs).map(|operand| vec![operand])
+            }
+        }
+    }
+
+    fn call(&mut self, body: &Graph, inputs: &[Option<i64>], pass: &FuseExpressions) -> Option<Vec<i64>> {
+        let mut place: HashMap<ValueId, i64> = body.inputs.iter().zip(inputs).filter_map(|(v, o)| Some((*v, (*o)?))).collect();
+        for node in body.live().nodes {
+            let operand = |v: &Option<ValueId>| match v {
+                None => Some(None),
+                Some(v) => place.get(v).copied().or_else(|| number(body, *v).map(|value| self.constant(value))).map(Some),
+            };
+            let operands: Vec<Option<i64>> = match node.outputs[..] {
+                // A number that a node gives, as it is.
+                [o] if number(body, o).is_some() => continue,
+                _ => node.inputs.iter().map(operand).collect::<Option<_>>()?,
+            };
+            if !node.outputs.iter().all(|&o| matches!(body.ty(o).dtype, DType::F32 | DType::Bool)) {
+                return None;
+            }
+            let results = self.compute(body, node, &operands, pass)?;
+            place.extend(node.outputs.iter().copied().zip(results));
+        }
+        body.outputs.iter().map(|o| place.get(o).copied()).collect()
+    }
+
+    fn instruct(&mut self, instruction: &Instruction, node: &Node, inputs: &[Option<i64>]) -> Option<i64> {
+        if instruction.folds {
+            let all: Vec<i64> = inputs.iter().copied().collect::<Option<_>>()?;
+            let (first, rest) = all.split_first()?;
+            return Some(rest.iter().fold(*first, |before, next| self.step(instruction.code, [before, *next, *next])));
+        }
+        let mut operands = vec![];
+        for (i, otherwise) in instruction.inputs.iter().enumerate() {
+            let given = inputs.get(i).copied().flatten();
+            operands.push(given.or_else(|| otherwise.map(|value| self.constant(value)))?);
+        }
+        for (name, otherwise) in instruction.attributes {
+            operands.push(self.constant(node.float(name, *otherwise)));
+        }
+        let first = *operands.first()?;
+        (inputs.len() <= instruction.inputs.len()).then(|| {
+            let at = |i: usize| operands.get(i).copied().unwrap_or(first);
+            self.step(instruction.code, [at(0), at(1), at(2)])
+        })
+    }
+
+    fn step(&mut self, code: i64, [a, b, c]: [i64; 3]) -> i64 {
+        self.steps.push([code, a, b, c]);
+        STEP + self.steps.len() as i64 - 1
+    }
+}
+
+/// The number that a value is known to be.
+fn number(graph: &Graph, v: ValueId) -> Option<f32> {
+    let tensor = graph.value(v).constant.as_ref().filter(|t| t.dtype() == DType::F32 && t.count() == 1)?;
+    tensor.to_f32().ok()?.first().copied()
+}
+
+fn is_one(ty: &TensorType) -> bool {
+    ty.shape.iter().all(|&d| d == Dim::Known(1))
+}
+
+/// Whether a tensor has one number for each channel of an image, of each or of all images. It lies alike in both layouts.
+fn is_gate(ty: &TensorType, image: &TensorType) -> bool {
+    let [n, c, h, w] = ty.shape[..] else { return false };
+    let one = Dim::Known(1);
+    c == image.shape[1] && [h, w] == [one, one] && (n == image.shape[0] || n == one)
+}
