@@ -133,6 +133,52 @@ pub fn max_pool_grad(cores: &Cores, window: &ConvGeometry, x: &[f32], y: &[f32],
     by_image(cores, window, &|n, first, count| max_pool_grad_of(isa, window, Pooled { x, y, dy }, n, first, count, out));
 }
 
+/// What a mean over a window divides by: all of its places, or those within the image.
+fn shares(window: &ConvGeometry, at: usize, pads_count: bool) -> f32 {
+    (if pads_count { window.taps() } else { pixels(window, at).count() }) as f32
+}
+
+/// The mean of every window, whose places in the padding are zeros or left out; `window.features` is not used.
+pub fn average_pool(cores: &Cores, window: &ConvGeometry, pads_count: bool, x: &[f32], y: &mut [f32]) {
+    let channels = window.channels;
+    let out = DisjointSlice::new(y);
+    by_image(cores, window, &|n, first, count| {
+        for at in 0..window.output_pixels() {
+            // SAFETY: every task has its own image and channels.
+            let to = unsafe { out.part((n * window.output_pixels() + at) * channels + first, count) };
+            to.fill(0.0);
+            for pixel in pixels(window, at) {
+                let from = &x[(n * window.input_pixels() + pixel) * channels + first..][..count];
+                to.iter_mut().zip(from).for_each(|(to, v)| *to += v);
+            }
+            let shares = shares(window, at, pads_count);
+            to.iter_mut().for_each(|to| *to /= shares);
+        }
+    });
+}
+
+/// The gradient of that: every window gives each of its places the same share.
+pub fn average_pool_grad(cores: &Cores, window: &ConvGeometry, pads_count: bool, dy: &[f32], dx: &mut [f32]) {
+    let channels = window.channels;
+    let out = DisjointSlice::new(dx);
+    by_image(cores, window, &|n, first, count| {
+        let place = |pixel: usize| (n * window.input_pixels() + pixel) * channels + first;
+        for pixel in 0..window.input_pixels() {
+            // SAFETY: every task has its own image and channels.
+            unsafe { out.part(place(pixel), count) }.fill(0.0);
+        }
+        for at in 0..window.output_pixels() {
+            let from = &dy[(n * window.output_pixels() + at) * channels + first..][..count];
+            let shares = shares(window, at, pads_count);
+            for pixel in pixels(window, at) {
+                // SAFETY: as above.
+                let to = unsafe { out.part(place(pixel), count) };
+                to.iter_mut().zip(from).for_each(|(to, v)| *to += v / shares);
+            }
+        }
+    });
+}
+
 /// The sum over the pixels of every image, divided by a number: `[N, C]`.
 pub fn pixel_sums(cores: &Cores, (images, channels): (usize, usize), divisor: f32, x: &[f32], y: &mut [f32]) {
     let pixels = x.len() / (images * channels).max(1);

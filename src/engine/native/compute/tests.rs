@@ -1,6 +1,6 @@
 //! The kernels against their definitions, computed in float64 one element at a time.
 
-use super::images::{max_pool, max_pool_grad, pixel_sums, spread_rows, transposed};
+use super::images::{average_pool, average_pool_grad, max_pool, max_pool_grad, pixel_sums, spread_rows, transposed};
 use super::norm::{Affine, affine, column_sums, cotangent_sums, moments};
 use super::update::{Pull, Step, update};
 use super::{ConvGeometry, ConvPlan, Cores, Epilogue, Isa, Threads};
@@ -290,6 +290,32 @@ fn pooling() {
             expected[best] += dy[o] as f64;
         }
         close("gradient of the largest", &dx, &expected, 1e-6);
+
+        for pads_count in [false, true] {
+            average_pool(&cores(2, isa), window, pads_count, &x, &mut y);
+            average_pool_grad(&cores(2, isa), window, pads_count, &dy, &mut dx);
+            let (mut means, mut shares) = (vec![0.0; outputs], vec![0.0; x.len()]);
+            for o in 0..outputs {
+                let (c, pixel) = (o % window.channels, o / window.channels);
+                let (n, at) = (pixel / window.output_pixels(), pixel % window.output_pixels());
+                let start = [at / window.output[1] * window.strides[0], at % window.output[1] * window.strides[1]];
+                let mut places = vec![];
+                for iy in start[0]..start[0] + window.kernel[0] {
+                    for ix in start[1]..start[1] + window.kernel[1] {
+                        let [iy, ix] = [iy as isize - window.pads[0] as isize, ix as isize - window.pads[1] as isize];
+                        if (0..window.input[0] as isize).contains(&iy) && (0..window.input[1] as isize).contains(&ix) {
+                            let pixel = n * window.input_pixels() + iy as usize * window.input[1] + ix as usize;
+                            places.push(pixel * window.channels + c);
+                        }
+                    }
+                }
+                let divisor = if pads_count { window.kernel[0] * window.kernel[1] } else { places.len() } as f64;
+                means[o] = places.iter().map(|&i| x[i] as f64).sum::<f64>() / divisor;
+                places.iter().for_each(|&i| shares[i] += dy[o] as f64 / divisor);
+            }
+            close("means of windows", &y, &means, 1e-6);
+            close("shares of windows", &dx, &shares, 1e-6);
+        }
     }
     let x = numbers(2 * 12 * 5, 3);
     let mut y = vec![0.0; 2 * 5];

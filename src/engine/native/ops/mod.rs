@@ -3,6 +3,8 @@
 //! Each is a row of [`TABLE`]: which node of a graph it takes the place of, which of the node's tensors are images (they come and
 //! go as `[N, H, W, C]`), what it can do besides, and what it computes. The passes of [`crate::pass`] put them into a graph by what the rows say.
 
+mod average_pool;
+mod average_pool_grad;
 mod batch_norm;
 mod batch_norm_frozen_affine_grad;
 mod batch_norm_frozen_input_grad;
@@ -33,6 +35,8 @@ use crate::pass::Kernel;
 
 /// Every native operator.
 pub static TABLE: &[Native] = &[
+    average_pool::AVERAGE_POOL,
+    average_pool_grad::AVERAGE_POOL_GRAD,
     batch_norm::BATCH_NORM,
     batch_norm_frozen_affine_grad::BATCH_NORM_FROZEN_AFFINE_GRAD,
     batch_norm_frozen_input_grad::BATCH_NORM_FROZEN_INPUT_GRAD,

@@ -1,0 +1,54 @@
+//! The mean of each window.
+
+use super::super::compute::{Cores, images};
+use super::native::{Compute, Native};
+use super::ports::{Inputs, Outputs};
+use super::window::{Window, is_plain};
+use crate::operator::View;
+use crate::pass::{Extras, Kernel, Port, Replaces};
+use ort::Result;
+use ort::operator::KernelContext;
+
+/// `x → y`; attributes of `AveragePool`.
+pub const AVERAGE_POOL: Native = Native {
+    kernel: Kernel {
+        name: "AveragePool",
+        replaces: Replaces::Operator("AveragePool"),
+        covers,
+        inputs: &[Port::Image],
+        outputs: &[Port::Image],
+        extras: Extras::NONE,
+    },
+    create: |attributes| {
+        let (window, pads) = (Window::read(attributes)?, super::conv::pads(attributes));
+        Ok(Box::new(AveragePool { window, pads, pads_count: pads_count(attributes) }))
+    },
+};
+
+/// Windows over images that are counted down.
+pub fn covers(n: &View) -> bool {
+    is_plain(n.node) && n.node.int("ceil_mode", 0) == 0
+}
+
+/// Whether zeros of the padding are among those that the mean is of.
+pub fn pads_count(attributes: &KernelContext) -> bool {
+    super::conv::is_set(attributes, "count_include_pad")
+}
+
+struct AveragePool {
+    window: Window,
+    pads: [usize; 4],
+    pads_count: bool,
+}
+
+impl Compute for AveragePool {
+    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let [x] = inputs.all();
+        let [y] = outputs.all();
+        let x = x.get()?;
+        let input = x.image()?;
+        let output = self.window.output(input, self.pads, input[3])?;
+        images::average_pool(cores, &self.window.conv(input, output), self.pads_count, x.data, y.make(&output)?);
+        Ok(())
+    }
+}
