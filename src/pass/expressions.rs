@@ -32,6 +32,8 @@ pub struct Instruction {
     pub inputs: &'static [Option<f32>],
     /// Attributes that are operands behind the inputs, with their defaults.
     pub attributes: &'static [(&'static str, f32)],
+    /// Whether it gives its input as it is.
+    pub passes: bool,
     /// Whether it takes any number of inputs, of which each meets the result of those before.
     pub folds: bool,
     /// Whether it computes what the node asks for.
@@ -132,12 +134,8 @@ impl Group {
             let mut others = readers.of(graph.nodes[m].outputs[0]).iter();
             others.all(|r| *r > joined.last() || joined.members.binary_search(r).is_ok())
         };
-        let fits = |p: &Program| {
-            p.inputs.len() <= pass.kernel.inputs.len()
-                && p.steps.len() <= LONGEST
-                && joined.results(graph, readers).len() <= pass.kernel.outputs.len()
-        };
-        (joined.members.iter().all(waits) && joined.program(graph, pass).is_some_and(|p| fits(&p))).then_some(joined)
+        let few = joined.results(graph, readers).len() <= pass.kernel.outputs.len();
+        (few && joined.members.iter().all(waits) && joined.program(graph, pass).is_some()).then_some(joined)
     }
 
     /// Values that others read.
@@ -146,7 +144,7 @@ impl Group {
         self.members.iter().map(|&m| graph.nodes[m].outputs[0]).filter(|&v| outside(v)).collect()
     }
 
-    /// All steps.
+    /// All steps; `None` where the kernel cannot compute one, or not so many.
     fn program(&self, graph: &Graph, pass: &FuseExpressions) -> Option<Program> {
         let mut program = Program {
             whole: graph.nodes[self.members[0]].outputs[0],
@@ -160,7 +158,8 @@ impl Group {
         }
         // Something has to say how large the result is.
         let image = graph.ty(program.whole);
-        program.inputs.iter().any(|&v| graph.ty(v).shape == image.shape).then_some(program)
+        let sized = program.inputs.iter().any(|&v| graph.ty(v).shape == image.shape);
+        (sized && program.inputs.len() <= pass.kernel.inputs.len() && program.steps.len() <= LONGEST).then_some(program)
     }
 
     /// The node for all; `None` where nothing would be gained, or where others read a truth, which kernels cannot give.
@@ -268,6 +267,9 @@ impl Program {
     }
 
     fn instruct(&mut self, instruction: &Instruction, node: &Node, inputs: &[Option<i64>]) -> Option<i64> {
+        if instruction.passes {
+            return inputs.first().copied().flatten();
+        }
         if instruction.folds {
             let all: Vec<i64> = inputs.iter().copied().collect::<Option<_>>()?;
             let (first, rest) = all.split_first()?;

@@ -1,8 +1,11 @@
 //! The passes that put native kernels into a graph, with a table of a few kernels.
 
-use super::{ChannelsLast, Extras, FuseKernels, Kernel, Penalties, Port, Replaces, TO_CHANNELS_FIRST, TO_CHANNELS_LAST, UpdateInPlace};
+use super::{
+    ChannelsLast, Extras, FuseExpressions, FuseKernels, Instruction, Kernel, Penalties, Port, Replaces, TO_CHANNELS_FIRST,
+    TO_CHANNELS_LAST, UpdateInPlace,
+};
 use super::{Pass, apply_verified, shared_buffers};
-use crate::ir::{DType, Domain, Graph, Node, Tensor, TensorType, ValueId};
+use crate::ir::{Attr, DType, Domain, Graph, Node, Tensor, TensorType, ValueId};
 use crate::ops::conv;
 use crate::optim::sgd;
 use crate::penalty::l2;
@@ -56,7 +59,27 @@ const UPDATE: Kernel = Kernel {
     },
 };
 
-const KERNELS: &[&Kernel] = &[&CONV, &INPUT_GRAD, &WEIGHT_GRAD, &SUMS, &UPDATE, &TO_CHANNELS_LAST, &TO_CHANNELS_FIRST];
+const EXPRESSION: Kernel = Kernel {
+    name: "Expression",
+    replaces: Replaces::Nothing,
+    covers: |_| false,
+    inputs: &[Port::Alike; 3],
+    outputs: &[Port::Alike; 2],
+    extras: Extras::NONE,
+};
+
+const fn instruction(operator: &'static str, inputs: &'static [Option<f32>]) -> Instruction {
+    Instruction { operator, code: 1, inputs, attributes: &[], passes: false, folds: false, covers: |_| true }
+}
+
+const INSTRUCTIONS: &[Instruction] = &[
+    instruction("Mul", &[None, None]),
+    instruction("Sigmoid", &[None]),
+    Instruction { folds: true, ..instruction("Sum", &[]) },
+    Instruction { passes: true, ..instruction("Identity", &[None]) },
+];
+
+const KERNELS: &[&Kernel] = &[&EXPRESSION, &CONV, &INPUT_GRAD, &WEIGHT_GRAD, &SUMS, &UPDATE, &TO_CHANNELS_LAST, &TO_CHANNELS_FIRST];
 
 /// Values that begin with `w` are weights, with `n` numbers, with `v` vectors; all others are images.
 fn ty(name: &str) -> TensorType {
@@ -231,4 +254,62 @@ fn updates_in_place_wait_for_readers() {
         let pairs: Vec<_> = shared_buffers(&g, KERNELS).into_iter().map(|(a, b)| (g.name_of(a), g.name_of(b))).collect();
         assert_eq!(pairs, if expected.is_some() { vec![("w", "wn")] } else { vec![] });
     }
+}
+
+/// What meets is one expression, unless somebody between its nodes waits for a part of it, or it would have too many inputs or results.
+#[test]
+fn elements_are_worked_on_together() {
+    let cases: &[(&[&str], &[&str], &[&str])] = &[
+        (
+            &["a = Conv(x, w)", "b = Sigmoid(a)", "c = Mul(a, b)", "d = Mul(c, n)", "e = Conv(d, w)"],
+            &["e"],
+            &["a' = .Conv(x', w)", "d' = .Expression(a', n, constants, results, steps)", "e' = .Conv(d', w)"],
+        ),
+        // Two results.
+        (
+            &["a = Conv(x, w)", "b = Sigmoid(a)", "c = Mul(a, b)", "e = Conv(c, w)"],
+            &["e", "b"],
+            &["a' = .Conv(x', w)", "b', c' = .Expression(a', constants, results, steps)", "e' = .Conv(c', w)"],
+        ),
+        // A name alone is no step, and a single step no gain.
+        (
+            &["a = Conv(x, w)", "b = Sigmoid(a)", "c = Identity(b)", "e = Conv(c, w)"],
+            &["e"],
+            &["a' = .Conv(x', w)", "b' = Sigmoid(a')", "c' = Identity(b')", "e' = .Conv(c', w)"],
+        ),
+        // The convolution between them needs the first.
+        (
+            &["a = Conv(x, w)", "b = Sigmoid(a)", "c = Conv(b, w)", "d = Mul(b, c)"],
+            &["d"],
+            &["a' = .Conv(x', w)", "b' = Sigmoid(a')", "c' = .Conv(b', w)", "d' = Mul(b', c')"],
+        ),
+        // More than it can read at once.
+        (
+            &["a = Conv(x, w)", "s = Sum(a, x, y, z)", "d = Mul(s, s)"],
+            &["d"],
+            &["a' = .Conv(x', w)", "s' = Sum(a', x', y', z')", "d' = Mul(s', s')"],
+        ),
+    ];
+    for (lines, outputs, expected) in cases {
+        let mut g = graph(lines, outputs);
+        let fuse = FuseExpressions { kernel: &EXPRESSION, kernels: KERNELS, instructions: INSTRUCTIONS };
+        apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }, &fuse]).unwrap();
+        let found: Vec<String> = text(&g).into_iter().filter(|line| !line.contains(".ToChannels")).collect();
+        assert_eq!(found, *expected, "of {lines:?}");
+    }
+}
+
+/// An operator along an axis follows the axis where its images lie so, and stays where one is no image.
+#[test]
+fn axes_go_along() {
+    let joined = |second: &str| {
+        let mut g = graph(&["a = Conv(x, w)", &format!("c = Concat(a, {second})"), "d = Conv(c, w)"], &["d"]);
+        let concat = g.nodes.iter_mut().find(|n| n.is("Concat")).unwrap();
+        concat.attrs.insert("axis".into(), Attr::Int(1));
+        apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }]).unwrap();
+        let concat = g.nodes.iter().find(|n| n.is("Concat")).unwrap();
+        (concat.int("axis", 0), text(&g).iter().filter(|line| line.contains(".ToChannels")).count())
+    };
+    assert_eq!(joined("x"), (3, 2));
+    assert_eq!(joined("a"), (3, 2));
 }

@@ -83,12 +83,12 @@ impl Operation {
 }
 
 /// Where an operand comes from.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// A tensor that is read.
     Input(usize),
-    /// A number of the expression.
-    Constant(f32),
+    /// A number of the expression, by its place among them.
+    Constant(usize),
     /// What an earlier step gave.
     Step(usize),
 }
@@ -105,6 +105,7 @@ pub struct Step {
 /// Steps in an order in which each finds its operands.
 #[derive(Debug, Clone)]
 pub struct Expression {
+    constants: Vec<f32>,
     steps: Vec<Step>,
     /// The steps whose results are written.
     outputs: Vec<usize>,
@@ -127,11 +128,11 @@ pub enum Operand<'a> {
 
 impl Expression {
     /// Fails where a step reads what is not there yet, or an output is no step.
-    pub fn new(steps: Vec<Step>, outputs: Vec<usize>, inputs: usize) -> Result<Expression, String> {
+    pub fn new(constants: Vec<f32>, steps: Vec<Step>, outputs: Vec<usize>, inputs: usize) -> Result<Expression, String> {
         let early = |at: usize, source: &Source| match *source {
             Source::Input(i) => i >= inputs,
             Source::Step(s) => s >= at,
-            Source::Constant(_) => false,
+            Source::Constant(k) => k >= constants.len(),
         };
         if steps.iter().enumerate().any(|(at, step)| step.operands.iter().any(|o| early(at, o))) {
             return Err("a step of an expression reads what is not there".into());
@@ -156,7 +157,7 @@ impl Expression {
             busy[register] = end;
             registers.push(register);
         }
-        Ok(Expression { steps, outputs, registers, width: busy.len() })
+        Ok(Expression { constants, steps, outputs, registers, width: busy.len() })
     }
 
     /// How many tensors it writes.
@@ -211,8 +212,8 @@ struct Bench {
     registers: Vec<Vec<f32>>,
     /// For inputs that are not read where they are.
     spread: Vec<Vec<f32>>,
-    /// For the constants of the step at hand.
-    constants: [Vec<f32>; 3],
+    /// The constants, one after the other as steps read them.
+    constants: Vec<Vec<f32>>,
 }
 
 impl Bench {
@@ -221,7 +222,7 @@ impl Bench {
         Bench {
             registers: (0..expression.width).map(|_| block()).collect(),
             spread: vec![vec![]; inputs],
-            constants: std::array::from_fn(|_| block()),
+            constants: expression.constants.iter().map(|&value| vec![value; BLOCK]).collect(),
         }
     }
 
@@ -251,14 +252,9 @@ impl Bench {
         for (number, step) in expression.steps.iter().enumerate() {
             let own = expression.registers[number];
             let mut result = std::mem::take(&mut self.registers[own]);
-            for (source, constant) in step.operands.iter().zip(&mut self.constants) {
-                if let Source::Constant(value) = *source {
-                    constant.fill(value);
-                }
-            }
             let read = |i: usize| -> &[f32] {
                 match step.operands[i] {
-                    Source::Constant(_) => &self.constants[i][..count],
+                    Source::Constant(k) => &self.constants[k][..count],
                     Source::Step(s) => &self.registers[expression.registers[s]][..count],
                     Source::Input(k) => match inputs[k] {
                         Operand::Whole(x) => &x[at..at + count],
@@ -369,7 +365,7 @@ mod tests {
     }
 
     fn step(operation: Operation, operands: &[Source]) -> Step {
-        let at = |i: usize| operands.get(i).copied().unwrap_or(Source::Constant(0.0));
+        let at = |i: usize| operands.get(i).or(operands.first()).copied().unwrap_or(Source::Input(0));
         Step { operation, operands: [at(0), at(1), at(2)] }
     }
 
@@ -431,7 +427,7 @@ mod tests {
                 Operation::HardSigmoid => (vec![0.2; x.len()], vec![0.5; x.len()]),
                 _ => (x.iter().rev().copied().collect(), x.iter().map(|v| v * 0.5).collect()),
             };
-            let e = Expression::new(vec![step(operation, &inside)], vec![0], 3).unwrap();
+            let e = Expression::new(vec![], vec![step(operation, &inside)], vec![0], 3).unwrap();
             let inputs = [Operand::Whole(&x), Operand::Whole(&y), Operand::Whole(&z)];
             let first = run(Isa::Portable, &e, (x.len(), 1), &inputs, x.len()).remove(0);
             for isa in Isa::available() {
@@ -470,10 +466,10 @@ mod tests {
                 let gate: Vec<f32> = (0..rows * channels).map(|i| i as f32 * 0.5).collect();
                 let steps = vec![
                     step(Operation::Add, &[Source::Input(0), Source::Input(1)]),
-                    step(Operation::Mul, &[Source::Step(0), Source::Constant(2.0)]),
+                    step(Operation::Mul, &[Source::Step(0), Source::Constant(0)]),
                     step(Operation::Mul, &[Source::Step(1), Source::Input(2)]),
                 ];
-                let e = Expression::new(steps, vec![2, 0], 3).unwrap();
+                let e = Expression::new(vec![2.0], steps, vec![2, 0], 3).unwrap();
                 let inputs = [Operand::Whole(&a), Operand::Channels(&gate), Operand::Number(0.5)];
                 for isa in Isa::available() {
                     let found = run(isa, &e, (size, channels), &inputs, images * size);
@@ -499,16 +495,17 @@ mod tests {
             steps.push(step(Operation::Add, &[before, Source::Step(i)]));
         }
         let last = steps.len() - 1;
-        let e = Expression::new(steps, vec![last], 1).unwrap();
+        let e = Expression::new(vec![], steps, vec![last], 1).unwrap();
         assert_eq!(run(Isa::Portable, &e, (3, 1), &[Operand::Whole(&[1.0, 2.0, -1.0])], 3)[0], [55.0, 110.0, -55.0]);
         assert!(e.width <= 11);
     }
 
     #[test]
     fn what_holds_no_water_is_refused() {
-        assert!(Expression::new(vec![step(Operation::Same, &[Source::Step(0)])], vec![0], 1).is_err());
-        assert!(Expression::new(vec![step(Operation::Same, &[Source::Input(1)])], vec![0], 1).is_err());
-        assert!(Expression::new(vec![step(Operation::Same, &[Source::Input(0)])], vec![1], 1).is_err());
-        assert!(Expression::new(vec![], vec![], 1).is_err());
+        for source in [Source::Step(0), Source::Input(1), Source::Constant(1)] {
+            assert!(Expression::new(vec![0.5], vec![step(Operation::Same, &[source])], vec![0], 1).is_err(), "{source:?}");
+        }
+        assert!(Expression::new(vec![], vec![step(Operation::Same, &[Source::Input(0)])], vec![1], 1).is_err());
+        assert!(Expression::new(vec![], vec![], vec![], 1).is_err());
     }
 }

@@ -28,7 +28,7 @@ pub const ELEMENTWISE: Native = Native {
 };
 
 const fn plain(operator: &'static str, operation: Operation, inputs: &'static [Option<f32>]) -> Instruction {
-    Instruction { operator, code: operation as i64, inputs, attributes: &[], folds: false, covers: |_| true }
+    Instruction { operator, code: operation as i64, inputs, attributes: &[], passes: false, folds: false, covers: |_| true }
 }
 
 const fn folding(operator: &'static str, operation: Operation) -> Instruction {
@@ -40,8 +40,8 @@ const TWO: &[Option<f32>] = &[None, None];
 
 /// Which operators an expression can compute.
 pub static INSTRUCTIONS: &[Instruction] = &[
-    plain("Identity", Operation::Same, ONE),
-    Instruction { covers: keeps_values, ..plain("Cast", Operation::Same, ONE) },
+    Instruction { passes: true, ..plain("Identity", Operation::Same, ONE) },
+    Instruction { passes: true, covers: keeps_values, ..plain("Cast", Operation::Same, ONE) },
     plain("Add", Operation::Add, TWO),
     plain("Sub", Operation::Sub, TWO),
     plain("Mul", Operation::Mul, TWO),
@@ -86,7 +86,7 @@ fn read(attributes: &KernelContext) -> Result<Expression> {
     let source = |operand: i64| -> Option<Source> {
         Some(match operand {
             STEP.. => Source::Step((operand - STEP) as usize),
-            CONSTANT.. => Source::Constant(*constants.get((operand - CONSTANT) as usize)?),
+            CONSTANT.. => Source::Constant((operand - CONSTANT) as usize),
             0.. => Source::Input(operand as usize),
             _ => return None,
         })
@@ -100,7 +100,7 @@ fn read(attributes: &KernelContext) -> Result<Expression> {
     let results: Option<Vec<usize>> =
         attributes.get::<Vec<i64>>(RESULTS).unwrap_or_default().into_iter().map(|i| usize::try_from(i).ok()).collect();
     match (steps, results) {
-        (Some(steps), Some(results)) => Expression::new(steps, results, INPUTS).map_err(Error::new),
+        (Some(steps), Some(results)) => Expression::new(constants, steps, results, INPUTS).map_err(Error::new),
         _ => Err(Error::new("an expression has a step that is none")),
     }
 }
