@@ -11,6 +11,7 @@ mod noise;
 mod ort_checkpoint;
 mod ort_optimizer;
 mod ort_training;
+mod runtimes;
 mod single;
 mod training_info;
 
@@ -21,6 +22,7 @@ pub(crate) use noise::noise;
 pub use ort_checkpoint::{Moments, OrtCheckpoint};
 pub use ort_optimizer::state_of;
 pub use ort_training::OrtTrainingArtifact;
+pub use runtimes::{RUNTIMES, Runtime, find_runtime};
 pub use single::SingleArtifact;
 pub use training_info::TrainingInfoArtifact;
 
@@ -51,6 +53,11 @@ pub trait Artifact: Sync {
     /// The file that is all of it; `None` where it has several.
     fn file(&self) -> Option<&'static str> {
         None
+    }
+
+    /// What who trains with it has to know, as sentences.
+    fn notes(&self, _: &Manifest) -> Vec<String> {
+        vec![]
     }
 
     /// Writes it into the empty folder `dir`; gives the names of its files.
@@ -103,7 +110,11 @@ fn make_decided(
     // Where the model's weights lie is only known now.
     place.check(output, &Inputs::new(product.source.external.paths()))?;
     batch_check::check(&product)?;
-    let (path, files) = place.fill(artifact, &Models::of(&product)?)?;
+    let models = Models::of(&product)?;
+    if let Some(name) = &options.runtime {
+        find_runtime(name)?.check(&models)?;
+    }
+    let (path, files) = place.fill(artifact, &models)?;
     Ok(Made { files, product, path })
 }
 

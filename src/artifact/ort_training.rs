@@ -37,6 +37,24 @@ impl Artifact for OrtTrainingArtifact {
         TRAINING
     }
 
+    fn notes(&self, manifest: &Manifest) -> Vec<String> {
+        let kept: Vec<&str> = [
+            ("the momentum", matches!(moved(manifest), Ok(Moved::Sgd { momentum, .. }) if momentum > 0.0)),
+            ("the clipping of gradients", manifest.optimizer.clip_norm.is_some()),
+        ]
+        .iter()
+        .filter(|(_, there)| *there)
+        .map(|(what, _)| *what)
+        .collect();
+        match kept.is_empty() {
+            true => vec![],
+            false => vec![format!(
+                "{} is a part of the training model, since the API's optimizers have none: let the optimizer step after every batch, and add up no gradients",
+                kept.join(" and ")
+            )],
+        }
+    }
+
     fn write(&self, models: &Models, dir: &Path) -> Result<Vec<String>> {
         let (training, eval) = (training_model(models)?, eval_model(models)?);
         let checkpoint = checkpoint(models)?;
@@ -109,6 +127,28 @@ impl Fresh {
     }
 }
 
+/// What the training model has besides the step.
+struct Added {
+    fresh: Fresh,
+    nodes: Vec<pb::NodeProto>,
+    constants: Vec<pb::TensorProto>,
+}
+
+impl Added {
+    /// A number that is of the parameter's rank.
+    fn number(&mut self, p: &State, value: f64) -> String {
+        let name = self.fresh.name(&format!("{}.factor", p.input));
+        self.constants.push(to_proto(&name, &Tensor::from_f32(&vec![1; p.shape.len()], &[value as f32])));
+        name
+    }
+
+    fn node(&mut self, p: &State, op: &str, inputs: [&str; 2]) -> String {
+        let output = self.fresh.name(&format!("{}.direction", p.input));
+        self.nodes.push(node(op, &output, &inputs, &output, ""));
+        output
+    }
+}
+
 fn node(op: &str, name: &str, inputs: &[&str], output: &str, domain: &str) -> pb::NodeProto {
     pb::NodeProto {
         name: Some(name.into()),
@@ -127,9 +167,9 @@ fn training_model(models: &Models) -> Result<pb::ModelProto> {
     let mut model = models.step.clone();
     inline_functions(&mut model)?;
     let graph = Models::graph(&mut model)?;
-    let values = graph.node.iter().flat_map(|n| &n.output).cloned();
-    let mut fresh = Fresh(values.chain(graph.input.iter().map(|i| i.name().to_string())).collect());
-    let sized = |number: f32, rank: usize| Tensor::from_f32(&vec![1; rank], &[number]);
+    let values = graph.node.iter().flat_map(|n| n.output.iter().chain(&n.name)).cloned();
+    let named = graph.input.iter().map(|i| i.name().to_string()).chain(graph.initializer.iter().map(|t| t.name().to_string()));
+    let mut fresh = Fresh(values.chain(named).collect());
     let (mut nodes, mut constants, mut buffers, mut flags) = (vec![], vec![], vec![], vec![]);
     let always = fresh.name("always");
     constants.push(to_proto(&always, &Tensor::new(DType::Bool, vec![1], vec![1u8])?));
@@ -139,40 +179,32 @@ fn training_model(models: &Models) -> Result<pb::ModelProto> {
         nodes.push(node("InPlaceAccumulatorV2", &format!("{parameter}_grad.accumulation"), &[to, value, when], &flag, MICROSOFT));
         flags.push(value_info(&flag, &one(DType::Bool)));
     };
-    let mut rules = vec![];
+    let mut added = Added { fresh, nodes: vec![], constants };
     for p in &trained {
         let gradient = p.update_gradient.as_ref().ok_or_else(|| {
-            Error::model("the bundle does not say which values are its gradients: it was written by an older spgraph. Rewrite the model with this one")
+            Error::model(
+                "the bundle does not say which values are its gradients: it was written by an older spgraph. Rewrite the model with this one",
+            )
         })?;
-        let mut compute = |op: &str, inputs: [&str; 2], what: &str| {
-            let output = fresh.name(&format!("{}.{what}", p.input));
-            rules.push(node(op, &output, &inputs, &output, ""));
-            output
-        };
-        let mut number = |value: f64, what: &str| {
-            let name = format!("{}.{what}", p.input);
-            constants.push(to_proto(&name, &sized(value as f32, p.shape.len())));
-            name
-        };
         let mut direction = gradient.clone();
         if let Moved::Sgd { momentum, nesterov } = moved(manifest)?
             && let Some(velocity) = own.iter().find(|s| s.role == Role::Optimizer && s.of.as_ref() == Some(&p.name))
         {
-            let mu = number(momentum, "momentum.factor");
-            let kept = compute("Mul", [&velocity.input, &mu], "momentum.kept");
-            let next = compute("Add", [&kept, gradient], "momentum.moved");
+            let mu = added.number(p, momentum);
+            let kept = added.node(p, "Mul", [&velocity.input, &mu]);
+            let next = added.node(p, "Add", [&kept, gradient]);
             direction = match nesterov {
                 false => next.clone(),
                 true => {
-                    let ahead = compute("Mul", [&next, &mu], "momentum.ahead");
-                    compute("Add", [gradient, &ahead], "direction")
+                    let ahead = added.node(p, "Mul", [&next, &mu]);
+                    added.node(p, "Add", [gradient, &ahead])
                 }
             };
             accumulate(&velocity.input, &next, &always, &velocity.input);
         }
         if p.lr_mult != 1.0 {
-            let factor = number(p.lr_mult, "lr.factor");
-            direction = compute("Mul", [&direction, &factor], "direction.scaled");
+            let factor = added.number(p, p.lr_mult);
+            direction = added.node(p, "Mul", [&direction, &factor]);
         }
         let buffer = format!("{}_grad.accumulation.buffer", p.input);
         accumulate(&buffer, &direction, reset, &p.input);
@@ -184,8 +216,8 @@ fn training_model(models: &Models) -> Result<pb::ModelProto> {
     let loss = output_of(&manifest.outputs, Measure::Loss).ok_or_else(|| Error::internal("the step gives no loss"))?;
     graph.output.retain(|o| o.name() == loss);
     graph.output.extend(flags);
-    graph.node.extend(rules.into_iter().chain(nodes));
-    graph.initializer.extend(models.defaults().into_iter().chain(constants));
+    graph.node.extend(added.nodes.into_iter().chain(nodes));
+    graph.initializer.extend(models.defaults().into_iter().chain(added.constants));
     let user = [&manifest.data.input.name, &manifest.data.target.name];
     graph.input.retain(|i| user.contains(&&i.name().to_string()));
     graph.input.extend(trained.iter().chain(&own).map(|s| port(s)).chain(buffers).chain([value_info(reset, &one(DType::Bool))]));

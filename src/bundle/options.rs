@@ -197,6 +197,9 @@ pub struct Options {
     pub split: bool,
     /// How functions of spgraph's own domain are written.
     pub dialect: Dialect,
+    /// The runtime that the graphs are for: one that lacks an operator is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
     /// How the starting point enters the step.
     #[serde(skip_serializing_if = "StartForm::is_constant")]
     pub start: StartForm,
@@ -243,6 +246,7 @@ impl Default for Options {
             external_data: false,
             split: false,
             dialect: Dialect::Functions,
+            runtime: None,
             start: StartForm::Constant,
             keep_ties: false,
             seed: 0,

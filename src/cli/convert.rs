@@ -24,13 +24,16 @@ pub struct Args {
     /// Which state of a run [default: that after its last step, or of its last checkpoint]
     #[arg(long, value_enum)]
     state: Option<StateArg>,
+    /// Safetensors file with the weights that another runtime gave the bundle
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    weights: Option<PathBuf>,
     /// Replace what is there
     #[arg(long)]
     force: bool,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let subject = Subject::open(&args.subject)?;
+    let subject = Subject::with_weights(&args.subject, args.weights.as_deref())?;
     let Some(bundle) = subject.bundle() else {
         let what = "is a model, neither a bundle nor a run: give it to `spgraph rewrite` with --artifact";
         return Err(Error::usage(format!("{} {what}", args.subject.display())).into());
@@ -40,5 +43,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         output::note("note: the optimizer begins anew: a run keeps its state at its end and in checkpoints, not for this state");
     }
     let (path, files) = artifact::convert(args.to, bundle, reached.state, &subject.inputs(), &args.output, args.force)?;
+    args.to.notes(&bundle.manifest).iter().for_each(|note| output::note(&format!("note: {note}")));
     output::print_done(&rewrite_text::written(&path, &files), &path)
 }

@@ -30,6 +30,9 @@ fn not_trained(fixed: &[FixedConstant]) -> BTreeMap<&'static str, String> {
 pub fn text(made: &Made, artifact: &dyn Artifact) -> String {
     let mut out = decisions(made);
     out.push_str(&written(&made.path, &made.files));
+    for note in artifact.notes(&made.product.manifest) {
+        out.push_str(&format!("note        {note}\n"));
+    }
     if artifact.name() == "bundle" {
         out.push_str(&format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN\n", made.path.display()));
     }
@@ -39,8 +42,9 @@ pub fn text(made: &Made, artifact: &dyn Artifact) -> String {
 /// The files of an artifact.
 pub fn written(path: &Path, files: &[(String, u64)]) -> String {
     let mut out = format!("wrote       {}\n", path.display());
+    let width = files.iter().map(|(name, _)| name.len()).fold(14, usize::max);
     for (name, bytes) in files {
-        out.push_str(&format!("            {name:14} {:>9}\n", output::size(*bytes)));
+        out.push_str(&format!("            {name:width$} {:>9}\n", output::size(*bytes)));
     }
     out
 }

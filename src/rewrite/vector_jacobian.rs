@@ -29,7 +29,7 @@ impl FromStr for Wrt {
             ("input", _) => Ok(Wrt::Input),
             ("params", _) => Ok(Wrt::Parameters(None)),
             (_, Some(("params", pattern))) if !pattern.is_empty() => Ok(Wrt::Parameters(Some(pattern.into()))),
-            _ => Err(Error::option(Field::WRT, format!(" '{text}' is neither `input` nor `params` nor `params:PATTERN`"))),
+            _ => Err(Error::usage(format!("'{text}' is neither `input` nor `params` nor `params:PATTERN`"))),
         }
     }
 }
@@ -50,7 +50,7 @@ impl FromStr for Of {
     fn from_str(text: &str) -> Result<Of> {
         let (name, scalar) = text.strip_suffix(",scalar").map_or((text, false), |name| (name, true));
         match name {
-            "" => Err(Error::option(Field::OF, " needs the name of an output, alone or with `,scalar` behind it")),
+            "" => Err(Error::usage("it needs the name of an output, alone or with `,scalar` behind it")),
             name => Ok(Of { output: Some(name.into()), scalar }),
         }
     }

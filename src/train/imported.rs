@@ -9,7 +9,7 @@ use crate::bundle::manifest::Role;
 use crate::bundle::{Bundle, start_state};
 use crate::engine::EngineOptions;
 use crate::error::Result;
-use crate::storage::files::{write_json, write_sealed_json, write_whole};
+use crate::storage::files::{write_sealed_json, write_whole};
 use crate::storage::folders::OutputDir;
 use crate::storage::inputs::Inputs;
 use crate::storage::run_folder::{RECORD, RunFolder};
@@ -35,10 +35,11 @@ pub fn import_checkpoint(bundle: &Bundle, path: &Path, output: &Path, force: boo
         "trained by ONNX Runtime's training API and imported from {}: spgraph knows neither its images nor its losses",
         path.display()
     );
-    write_json(&folder.notes(), true, &Notes { notes: vec![said] })?;
+    write_sealed_json(&folder.notes(), true, &Notes { notes: vec![said] })?;
     let images = Images { training: 0, validation: 0, test: 0, skipped: 0, sha256: String::new(), stamps: None, contents: None };
+    let training = Training { data: path.to_path_buf(), ..Training::default() };
     let engine = "ONNX Runtime's training API".to_string();
-    let mut record = RunRecord::new(BundleReference::to(bundle)?, engine, EngineOptions::default(), Training::default(), images);
+    let mut record = RunRecord::new(BundleReference::to(bundle)?, engine, EngineOptions::default(), training, images);
     record.status = Status::Complete;
     let name = folder.state().file_name().map(|n| n.to_string_lossy().into_owned());
     record.files.extend(name.zip(tensor_file::stated_hash(&folder.state())?));

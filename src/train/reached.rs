@@ -3,7 +3,7 @@
 use super::checkpoint::read_state;
 use super::continuation::standing;
 use super::tuned::{RunState, Subject};
-use crate::bundle::manifest::Role;
+use crate::bundle::manifest::{Manifest, Role};
 use crate::error::Result;
 use crate::ir::Tensor;
 
@@ -19,7 +19,14 @@ pub struct Reached {
 /// The state after the last step or of the last checkpoint, whichever is later; or the one that is asked for.
 pub fn reached(subject: &Subject, which: Option<RunState>) -> Result<Reached> {
     let known = |state| Ok(Reached { state, optimizer: true });
-    let Subject::Run(run) = subject else { return known(subject.state(which.unwrap_or_default())?) };
+    let run = match subject {
+        Subject::Run(run) => run,
+        Subject::Trained(trained) => {
+            let optimizer = !has_optimizer(&trained.bundle.manifest);
+            return Ok(Reached { state: subject.state(which.unwrap_or_default())?, optimizer });
+        }
+        _ => return known(subject.state(which.unwrap_or_default())?),
+    };
     let manifest = &run.bundle.manifest;
     match which {
         Some(RunState::Start) => return known(subject.state(RunState::Start)?),
@@ -38,5 +45,10 @@ pub fn reached(subject: &Subject, which: Option<RunState>) -> Result<Reached> {
     }
     // Without a state the refusal says what there is.
     let state = subject.state(which.unwrap_or(RunState::Final))?;
-    Ok(Reached { state, optimizer: !manifest.state.iter().any(|s| s.role == Role::Optimizer) })
+    Ok(Reached { state, optimizer: !has_optimizer(manifest) })
+}
+
+/// Whether the optimizer has a state of its own.
+fn has_optimizer(manifest: &Manifest) -> bool {
+    manifest.state.iter().any(|s| s.role == Role::Optimizer)
 }

@@ -89,7 +89,7 @@ fn words_of_other_tools_get_the_right_command() {
         ("test", "'eval'"),
         ("validate", "'eval'"),
         ("evaluate", "'eval'"),
-        ("convert", "'rewrite'"),
+        ("conevrt", "'convert'"),
         ("rewriet", "'rewrite'"),
         ("classify", "'predict'"),
         ("info", "'inspect'"),

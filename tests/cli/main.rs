@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod annoyances;
+mod artifacts;
 mod bad_data;
 mod bad_models;
 mod comparison;

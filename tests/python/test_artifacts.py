@@ -6,6 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
+from safetensors import safe_open
 from harness import ENTRIES, Graph, read_tensors, relative_error, rewrite_fixture, spgraph
 
 OPTIONS = ["--alpha", "0.1"]
@@ -130,3 +131,28 @@ def test_training_info(tmp_path, options):
     network = bundle.graph("eval")({manifest["data"]["input"]["name"]: given[0][0]} | bundle.start())
     (found,) = session.run(None, {session.get_inputs()[0].name: given[0][0]})
     assert relative_error(found, *network.values()) <= 1e-6
+
+
+def test_what_a_run_has_reached(tmp_path):
+    """The state after its last step, momenta included, in every artifact that holds one; and a bundle that starts there."""
+    spgraph("synth", "--task", "target-a", "--per-class", "2", "--size", "16", "-o", tmp_path / "photos")
+    spgraph("new", "resnet20", "--classes", "6", "--input", "3x16x16", "-o", tmp_path / "m.onnx")
+    spgraph("finetune", tmp_path / "m.onnx", "--data", tmp_path / "photos", "--batch", "4", "--steps", "3", "-o", tmp_path / "run", "--val-split", "0")
+    kept = {}
+    for file in ("state", "optimizer"):
+        with safe_open(tmp_path / "run" / f"{file}.safetensors", "np") as tensors:
+            kept |= {name: tensors.get_tensor(name) for name in tensors.keys()}
+    assert any(n.endswith(".momentum") and np.any(t) for n, t in kept.items())
+    for kind in ("single", "training-info"):
+        spgraph("convert", tmp_path / "run", "--to", kind, "-o", tmp_path / f"{kind}.onnx")
+        model = onnx.load(tmp_path / f"{kind}.onnx")
+        graphs = [model.graph, *(i.algorithm for i in model.training_info)]
+        found = {t.name: onnx.numpy_helper.to_array(t) for g in graphs for t in g.initializer}
+        manifest = json.loads(bound(model.metadata_props)["spgraph.manifest"])
+        for s in manifest["state"]:
+            assert np.array_equal(found[s["input"]], kept[s["name"]]), s["name"]
+    spgraph("convert", tmp_path / "run", "--to", "bundle", "-o", tmp_path / "on")
+    start = Graph(tmp_path / "on" / "init.onnx")({})
+    assert start.keys() == kept.keys() and all(np.array_equal(start[n], kept[n]) for n in kept)
+    assert "rewriting" not in json.loads((tmp_path / "on" / "manifest.json").read_text())
+    spgraph("finetune", tmp_path / "on", "--data", tmp_path / "photos", "--steps", "1", "-o", tmp_path / "further")

@@ -20,6 +20,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("spgraph rewrite model.onnx --classes 3 --batch 8 -o birds.spgraph", "a new head for 3 classes; L2-SP on everything else"),
             ("spgraph rewrite model.onnx --classes 3 --freeze-stages 2 -o late.spgraph", "the first layers stay as they are"),
             ("spgraph rewrite model.onnx --artifact single -o one.onnx", "one file, with its start inside"),
+            ("spgraph rewrite model.onnx --for openvino -o openvino.spgraph", "in the form that a runtime reads"),
             ("spgraph rewrite model.onnx --alpha 0.01 --explain -o kept.spgraph", "the old classes, with a table of every parameter"),
         ],
     ),

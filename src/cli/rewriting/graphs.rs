@@ -1,6 +1,7 @@
 //! In which form the training graphs are written.
 
-use crate::cli::choice::choice;
+use crate::cli::choice::{choice, runtimes};
+use spgraph::artifact::Runtime;
 use spgraph::bundle::{Options, StartForm};
 use spgraph::emit::Dialect;
 
@@ -16,6 +17,9 @@ pub struct GraphArgs {
     /// Gradients as model-local functions, or written out in standard operators [default: functions]
     #[arg(long, value_parser = choice::<Dialect>(&["functions", "inlined"]))]
     dialect: Option<Dialect>,
+    /// For this runtime: in the form that it reads or has fast kernels for, and refused where it lacks an operator
+    #[arg(long = "for", value_name = "RUNTIME", value_parser = runtimes(), conflicts_with = "dialect")]
+    runtime: Option<&'static Runtime>,
     /// The starting point as constants of the step, or as inputs, so that each step can be given another: FedProx, a moving anchor [default: constant]
     #[arg(long, value_parser = choice::<StartForm>(&["constant", "input"]))]
     start: Option<StartForm>,
@@ -25,6 +29,10 @@ impl GraphArgs {
     pub fn set(&self, options: &mut Options) {
         options.external_data |= self.external_data;
         options.split |= self.split;
+        if let Some(runtime) = self.runtime {
+            options.runtime = Some(runtime.name.into());
+            options.dialect = runtime.dialect;
+        }
         options.start = self.start.unwrap_or(options.start);
         options.dialect = self.dialect.unwrap_or(options.dialect);
     }
