@@ -1,5 +1,6 @@
 //! Reading every image once, before anything depends on them.
 
+use super::animated;
 use super::image_set::ImageSet;
 use super::listing::few;
 use crate::error::{Error, Result};
@@ -55,7 +56,8 @@ pub fn check_images(
         }
     })?;
     if reasons.is_empty() {
-        return Ok((folder, vec![]));
+        let several = animated::note(&folder);
+        return Ok((folder, several.into_iter().collect()));
     }
     let (before, all) = (folder.class_counts(), folder.len());
     let left = folder.subset(&kept)?;
@@ -70,7 +72,8 @@ pub fn check_images(
     }
     let note =
         format!("{} of the {all} images of {} cannot be read and are left out: {}", reasons.len(), folder.root().display(), few(&reasons));
-    Ok((left, vec![note]))
+    let several = animated::note(&left);
+    Ok((left, std::iter::once(note).chain(several).collect()))
 }
 
 /// Reads every image with `threads` threads, and gives `seen` its number with its columns and rows, or why it cannot be read; in order.

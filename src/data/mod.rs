@@ -1,5 +1,6 @@
 //! Training and evaluation data: image folders, arrays, augmentation, shuffling, batching, prefetch.
 
+mod animated;
 mod array_file;
 mod array_set;
 pub mod augment;

@@ -1,5 +1,6 @@
 //! What a data set holds, before anything is trained on it.
 
+use super::animated;
 use super::check::read_all;
 use super::identical;
 use super::image_set::ImageSet;
@@ -111,7 +112,7 @@ pub fn survey(path: &Path, known: &KnownClasses, threads: usize, stop: &AtomicBo
         classes: training.classes().to_vec(),
         parts: vec![],
         copies: vec![],
-        notes: sets.iter().flat_map(|(_, set)| set.notes()).collect(),
+        notes: sets.iter().flat_map(|(_, set)| set.notes().into_iter().chain(animated::note(set))).collect(),
         warnings: vec![],
         refusals: vec![],
     };

@@ -41,3 +41,28 @@ fn the_batch_follows_the_memory() {
     let many = lab.run(&["rewrite", &model, "--batch", "many", "-o", "c"]);
     assert!(many.code == 2 && many.err.contains("`dynamic` or `auto`"), "{many:?}");
 }
+
+#[test]
+fn of_moving_pictures_the_first_is_taken_and_that_is_said() {
+    let lab = Lab::new();
+    for (class, shade) in [("a", 40), ("b", 200)] {
+        for i in 0..3 {
+            let path = lab.path(&format!("photos/{class}/{i}.png"));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            image::RgbImage::from_pixel(20, 20, image::Rgb([shade, i * 40, 9])).save(path).unwrap();
+        }
+    }
+    let frames = [10, 250].map(|shade| image::Frame::new(image::RgbaImage::from_pixel(20, 20, image::Rgba([shade, 0, 0, 255]))));
+    let mut bytes = vec![];
+    image::codecs::gif::GifEncoder::new(&mut bytes).encode_frames(frames).unwrap();
+    lab.write("photos/a/moves.gif", bytes);
+    let what = "1 of the 7 images of";
+    for args in [
+        vec!["data", "photos"],
+        vec!["finetune", &shared().model, "--data", "photos", "--steps", "1", "--batch", "2", "--engine", "tract", "-o", "run"],
+    ] {
+        let outcome = lab.run(&args);
+        let said = format!("{}{}", outcome.out, outcome.err);
+        assert!(outcome.code == 0 && said.contains(what) && said.contains("the first is taken") && said.contains("moves.gif"), "{said}");
+    }
+}
