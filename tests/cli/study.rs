@@ -105,6 +105,17 @@ fn a_sweep_is_stopped_and_goes_on_and_is_reported() {
     for part in ["what is left of the source task", "the paper's claims", "freeze2", "against l2"] {
         assert!(markdown.contains(part), "no `{part}` in {markdown}");
     }
+    let claims = csv_rows(&report.join("claims-net-shapes.csv"));
+    let told = |words: &str| claims.iter().find(|row| row["claim"].contains(words)).unwrap_or_else(|| panic!("no claim of {words}"));
+    let medians = |method: &str, seed: u64| -> f64 {
+        let found =
+            names(&lab.path("r/cells")).into_iter().find(|n| n.starts_with(&format!("final.net.shapes.2.{method}.seed{seed}."))).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&std::fs::read(lab.path("r/cells").join(found)).unwrap()).unwrap();
+        let layers = record["similarity"].as_array().unwrap();
+        layers.iter().map(|l| l["quartiles"][1].as_f64().unwrap()).sum::<f64>() / layers.len() as f64
+    };
+    let nearer = [0, 1].iter().map(|&seed| 50.0 * (medians("l2-sp", seed) - medians("l2", seed))).sum::<f64>();
+    assert_eq!(told("activations stay nearer")["difference"], format!("{nearer:+.2}"));
     // The collected records make the same tables.
     lab.run(&["report", "records.json", "-o", "again"]).ok();
     let table = "accuracy-net-shapes.csv";

@@ -1,6 +1,6 @@
 //! The paper's claims, each against the records of a pair.
 
-use super::collection::{Collection, Measure, PairName, Place, source, step_time, target};
+use super::collection::{Collection, Measure, PairName, Place, similarity, source, step_time, target};
 use super::sheet::Sheet;
 use super::tables::interval;
 use crate::evaluation::statistics::{Comparison, compare};
@@ -74,7 +74,7 @@ impl Lines<'_> {
 /// One row for each claim and number of images.
 pub(super) fn claims(all: &Collection, pair: &PairName) -> Option<Sheet> {
     let columns = ["claim", "images", "seeds", "difference", "95 % interval", "here"];
-    let note = "Differences seed by seed in percentage points (of time: in per cent), with Student's intervals. A claim of more shows where the interval lies above 0; one of no more agrees unless it does. Freezing is the best of the numbers of stages that were tried, by the same test images.";
+    let note = "Differences seed by seed in percentage points, with Student's intervals; of activations that of the mean over layers of the median R², in hundredths. A claim of more shows where the interval lies above 0; one of no more agrees unless it does. Freezing is the best of the numbers of stages that were tried, by the same test images.";
     let title = format!("{} → {}: the paper's claims", pair.0, pair.1);
     let sheet = Sheet::new(format!("claims-{}-{}", pair.0, pair.1), title, note, columns.map(String::from).to_vec());
     let mut lines = Lines { all, pair, sheet };
@@ -90,6 +90,7 @@ pub(super) fn claims(all: &Collection, pair: &PairName) -> Option<Sheet> {
         lines.against("GL-SP is not above L2-SP", n, ["gl-sp", "l2-sp"], target, Says::NotMore);
         lines.against("L2-SP-Fisher is not above L2-SP on the target", n, ["l2-sp-fisher", "l2-sp"], target, Says::NotMore);
         lines.against("L2-SP keeps more of the source than L2", n, ["l2-sp", "l2"], source, Says::More);
+        lines.against("activations stay nearer to the source's with L2-SP than with L2", n, ["l2-sp", "l2"], similarity, Says::More);
         lines.against("L2-SP-Fisher keeps more of the source than L2-SP", n, ["l2-sp-fisher", "l2-sp"], source, Says::More);
     }
     for &n in &images {

@@ -24,6 +24,12 @@ pub(super) fn drift(r: &CellResult) -> Option<f64> {
     r.failed.is_none().then_some(100.0 * r.drift.relative)
 }
 
+/// How much of the source network's activations the tuned network's still say: the mean over layers of the median R² of their channels, in per cent.
+pub(super) fn similarity(r: &CellResult) -> Option<f64> {
+    let medians = r.similarity.iter().map(|layer| layer.quartiles[1]);
+    (!r.similarity.is_empty()).then(|| 100.0 * medians.sum::<f64>() / r.similarity.len() as f64)
+}
+
 /// Seconds of training for each step.
 pub(super) fn step_time(r: &CellResult) -> Option<f64> {
     (r.seconds.training > 0.0).then(|| r.seconds.training / r.steps.max(1) as f64)
