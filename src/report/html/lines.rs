@@ -94,6 +94,16 @@ fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     }
 }
 
+/// So many places of points are named at a logarithmic axis; of more, its powers of ten are.
+const MOST_PLACES: usize = 8;
+
+fn distinct(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    values
+}
+
 impl LineChart {
     /// Draws it.
     pub fn svg(&self) -> Result<Svg> {
@@ -112,8 +122,15 @@ impl LineChart {
             let room = 0.05 * (high - low);
             (if low >= 0.0 { (low - room).max(0.0) } else { low - room }, high + room)
         });
+        let places = distinct(all().map(|p| p.x));
         Svg::draw(&self.title, width, height, |canvas| match self.log_x {
-            true => self.draw(canvas, &series, (left.max(f64::MIN_POSITIVE)..right).log_scale(), low..high),
+            true => {
+                let axis = (left.max(f64::MIN_POSITIVE)..right).log_scale();
+                match places.len() <= MOST_PLACES {
+                    true => self.draw(canvas, &series, axis.with_key_points(places), low..high),
+                    false => self.draw(canvas, &series, axis, low..high),
+                }
+            }
             false => self.draw(canvas, &series, left..right, low..high),
         })
     }
@@ -207,6 +224,18 @@ mod tests {
                 assert!(text.starts_with("<svg") && text.ends_with("</svg>\n") && text.contains("<title>a &lt;b&gt;</title>"), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn few_places_of_a_logarithmic_axis_are_named() {
+        let labels = |points: &[f64]| {
+            let series = vec![Series::new("", points.iter().map(|&x| (x, 0.5)))];
+            let chart = LineChart { series, log_x: true, y_range: Some((-1.0, -0.5)), ..LineChart::default() };
+            let text = chart.svg().unwrap().file();
+            points.iter().filter(|&&x| text.contains(&format!("\n{}\n", tick(x)))).count()
+        };
+        assert_eq!(labels(&[10.0, 30.0, 100.0]), 3);
+        assert_eq!(labels(&[11.0, 13.0, 15.0, 17.0, 19.0, 21.0, 23.0, 27.0, 29.0]), 0);
     }
 
     #[test]
