@@ -137,7 +137,8 @@ def test_what_a_run_has_reached(tmp_path):
     """The state after its last step, momenta included, in every artifact that holds one; and a bundle that starts there."""
     spgraph("synth", "--task", "target-a", "--per-class", "2", "--size", "16", "-o", tmp_path / "photos")
     spgraph("new", "resnet20", "--classes", "6", "--input", "3x16x16", "-o", tmp_path / "m.onnx")
-    spgraph("finetune", tmp_path / "m.onnx", "--data", tmp_path / "photos", "--batch", "4", "--steps", "3", "-o", tmp_path / "run", "--val-split", "0")
+    spgraph("rewrite", tmp_path / "m.onnx", "--batch", "4", "-o", tmp_path / "b.spgraph")
+    spgraph("finetune", tmp_path / "b.spgraph", "--data", tmp_path / "photos", "--steps", "3", "-o", tmp_path / "run")
     kept = {}
     for file in ("state", "optimizer"):
         with safe_open(tmp_path / "run" / f"{file}.safetensors", "np") as tensors:
