@@ -158,8 +158,10 @@ pub fn write(options: &SynthOptions, dir: &Path) -> Result<Summary> {
         Some(p) if !p.as_os_str().is_empty() => p.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    std::fs::create_dir_all(&parent).map_err(Error::io("cannot create the folder", &parent))?;
-    let temporary = temporaries::folder_in(&parent)?;
+    if !parent.is_dir() {
+        std::fs::create_dir_all(&parent).map_err(Error::io("cannot create the folder", &parent))?;
+    }
+    let temporary = temporaries::folder_in(&parent, dir)?;
     let _unfinished = crate::storage::pending_outputs::PendingOutput::new(temporary.path(), dir);
     // A temporary folder is private; what is moved into place must be readable like any other new folder.
     let root = temporary.path().join("images");

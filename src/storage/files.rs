@@ -40,12 +40,12 @@ pub(super) fn plain(error: io::Error) -> io::Error {
     error.kind().into()
 }
 
-/// Brings a folder's list of names to the disk. Without it, a machine that loses power may come back with a file under its old name, or
-/// with none.
-pub(super) fn sync_folder(dir: &Path) -> Result<()> {
+/// Brings the name of `path` to the disk. Without it, a machine that loses power may come back with a file under its old name, or with none.
+pub(super) fn sync_name(path: &Path) -> Result<()> {
     // Elsewhere folders cannot be opened, and the file system sees to it.
     if cfg!(unix) {
-        fs::File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io("cannot bring to the disk", dir))?;
+        let synced = fs::File::open(parent(path)).and_then(|d| d.sync_all());
+        synced.map_err(Error::io("cannot bring to the disk the name of", path))?;
     }
     Ok(())
 }
@@ -129,7 +129,7 @@ impl OutputFile {
         let old = exchange::exchange(&temporary, &dest).map_err(failed)?;
         fs::rename(&old, previous).map_err(Error::io("cannot write", previous))?;
         let _ = temporary.keep();
-        sync_folder(parent(&dest))
+        sync_name(&dest)
     }
 
     /// [`OutputFile::commit`]; gives the BLAKE3 hash of what was written, where the file began with [`OutputFile::hashed`].
@@ -150,7 +150,7 @@ impl OutputFile {
             // It has its name now: there is nothing left to clean up.
             let _ = temporary.keep();
         }
-        sync_folder(parent(&dest))?;
+        sync_name(&dest)?;
         Ok(hasher.map(|h| h.finalize().to_hex().to_string()))
     }
 }

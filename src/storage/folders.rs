@@ -1,7 +1,7 @@
 //! Folders that appear whole or not at all, as files do.
 
 use super::exchange::{exchange, exchange_keeping, remove, restore};
-use super::files::{parent, plain, resolved, sync_folder};
+use super::files::{parent, plain, resolved, sync_name};
 use super::lock::Lock;
 use super::pending_outputs::PendingOutput;
 use super::run_folder::{BUNDLE, RECORD};
@@ -41,14 +41,16 @@ impl OutputDir {
         restore(&dest);
         let replace = may_replace(&dest, force, marker)?;
         let above = parent(&dest);
-        fs::create_dir_all(above).map_err(Error::io("cannot create", above))?;
+        if !above.is_dir() {
+            fs::create_dir_all(above).map_err(Error::io("cannot create", above))?;
+        }
         temporaries::sweep(above);
         let lock = above.join(lock_name(&dest));
         let busy = |who: &str| Error::usage(format!("{} is being written by {who}: wait for it, or give another name", dest.display()));
         // Before it is there, so that messages never show its name.
         let named = PendingOutput::new(&lock, &dest);
         let _lock = (Lock::take(&lock, busy)?, named);
-        let temporary = builder(0o777).tempdir_in(above).map_err(plain).map_err(Error::io("cannot create a folder in", above))?;
+        let temporary = builder(0o777).tempdir_in(above).map_err(plain).map_err(Error::io("cannot create", &dest))?;
         let pending = PendingOutput::new(temporary.path(), &dest);
         Ok(OutputDir { dest, marker, replace, temporary, pending, _lock })
     }
@@ -79,11 +81,11 @@ impl OutputDir {
         let old = old.map_err(failed)?;
         // It has its name now: there is nothing left to clean up.
         let _ = temporary.keep();
-        sync_folder(parent(&dest))?;
+        let synced = sync_name(&dest);
         if let Some(old) = old {
             remove(&old).map_err(Error::io("cannot remove what was replaced,", &old))?;
         }
-        Ok(dest)
+        synced.map(|()| dest)
     }
 }
 
@@ -115,7 +117,7 @@ fn may_replace(dest: &Path, force: bool, marker: &str) -> Result<bool> {
         return Ok(false);
     }
     // --force must never be able to remove a home directory, nor a web application with a manifest of its own.
-    if !is_ours(&dest.join(marker)) {
+    if !is_ours(&dest.join(marker))? {
         return Err(Error::usage(format!(
             "{shown} is not empty and was not written by spgraph (it has no {marker} of spgraph's): give another name, or remove it yourself"
         )));
@@ -130,7 +132,8 @@ fn may_replace(dest: &Path, force: bool, marker: &str) -> Result<bool> {
         )));
     }
     // Runs may have been put into their bundle's folder.
-    let own = |e: &fs::DirEntry| marker == RECORD && e.file_name() == BUNDLE && is_ours(&e.path().join(MARKER));
+    let own = marker == RECORD && is_ours(&dest.join(BUNDLE).join(MARKER))?;
+    let own = |e: &fs::DirEntry| own && e.file_name() == BUNDLE;
     if let Some(folder) = entries.iter().find(|e| e.file_type().is_ok_and(|t| t.is_dir()) && !own(e)) {
         return Err(Error::usage(format!(
             "{shown} holds the folder {}, so it is not replaced, not even by {}: move that folder elsewhere, or give another name",
@@ -142,12 +145,16 @@ fn may_replace(dest: &Path, force: bool, marker: &str) -> Result<bool> {
 }
 
 /// Whether spgraph wrote this file: a JSON that names it in the first lines, or a model whose first fields are ONNX's version and spgraph as the producer.
-fn is_ours(marker: &Path) -> bool {
+fn is_ours(marker: &Path) -> Result<bool> {
+    // What is no regular file is nothing of spgraph's.
+    if !marker.is_file() {
+        return Ok(false);
+    }
     let mut head = vec![];
-    let read = fs::File::open(marker).and_then(|f| f.take(4096).read_to_end(&mut head));
+    fs::File::open(marker).and_then(|f| f.take(4096).read_to_end(&mut head)).map_err(Error::io("cannot read", marker))?;
     let name = b"\"spgraph\":";
     let producer = matches!(head[..], [8, _, 0x12, 7, b's', b'p', b'g', b'r', b'a', b'p', b'h', ..]);
-    read.is_ok() && (producer || head.windows(name.len()).any(|w| w == name))
+    Ok(producer || head.windows(name.len()).any(|w| w == name))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::storage::notices;
+use crate::storage::pending_outputs::final_name;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => return Err(busy(&holder(&mut file))),
                 Err(TryLockError::Error(e)) => notices::leave(format!(
                     "the file system of {} has no locks ({e}): make sure that no second process writes there",
-                    path.display()
+                    final_name(path).display()
                 )),
             }
             // For people only: that it cannot be written is no reason to stop.

@@ -50,12 +50,21 @@ pub fn remove_all() {
     }
 }
 
-/// The name that a file under construction will have; any other path as it is.
+/// The name that a file under construction will have, in a folder under construction too; any other path as it is.
 pub fn final_name(path: &Path) -> PathBuf {
-    let found = pending().iter().find_map(|(temporary, dest)| match path.strip_prefix(temporary) {
-        Ok(rest) if rest.as_os_str().is_empty() => Some(dest.clone()),
-        Ok(rest) => Some(dest.join(rest)),
-        Err(_) => None,
-    });
-    found.unwrap_or_else(|| path.to_path_buf())
+    let list = pending();
+    let mut name = path.to_path_buf();
+    // As deep as folders under construction lie in each other.
+    for _ in 0..list.len() {
+        let found = list.iter().find_map(|(temporary, dest)| match name.strip_prefix(temporary) {
+            Ok(rest) if rest.as_os_str().is_empty() => Some(dest.clone()),
+            Ok(rest) => Some(dest.join(rest)),
+            Err(_) => None,
+        });
+        match found {
+            Some(found) if found != name => name = found,
+            _ => break,
+        }
+    }
+    name
 }

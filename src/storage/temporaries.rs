@@ -28,6 +28,34 @@ pub(super) fn lock_name(dest: &Path) -> std::ffi::OsString {
     name
 }
 
+/// A name that no other process gets as long as this lives, before there is anything under it.
+#[derive(Debug)]
+pub struct Reserved {
+    _lock: Lock,
+    _pending: PendingOutput,
+}
+
+impl Reserved {
+    /// Takes the name `dest`; `None` where another process has it.
+    pub fn take(dest: &Path) -> Result<Option<Reserved>> {
+        let mut name = dest.file_name().unwrap_or_default().to_os_string();
+        name.push(".reserved");
+        let dest = dest.with_file_name(name);
+        let path = dest.with_file_name(lock_name(&dest));
+        let pending = PendingOutput::new(&path, &dest);
+        let mut busy = false;
+        let taken = Lock::take(&path, |who| {
+            busy = true;
+            Error::usage(format!("{} is held by {who}", dest.display()))
+        });
+        match taken {
+            Ok(lock) => Ok(Some(Reserved { _lock: lock, _pending: pending })),
+            Err(_) if busy => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// After so long what nobody can be asked about is a leftover.
 const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -115,10 +143,10 @@ pub(super) fn builder(mode: u32) -> tempfile::Builder<'static, 'static> {
     b
 }
 
-/// A new folder in `dir` for what will be moved from there when it is whole.
-pub fn folder_in(dir: &Path) -> Result<TempDir> {
+/// A new folder in `dir` for what will be moved from there to `output` when it is whole.
+pub fn folder_in(dir: &Path, output: &Path) -> Result<TempDir> {
     sweep(dir);
-    builder(0o700).tempdir_in(dir).map_err(|e| Error::io("cannot create a temporary folder in", dir)(e.kind().into()))
+    builder(0o700).tempdir_in(dir).map_err(|e| Error::io("cannot create", output)(e.kind().into()))
 }
 
 /// Removes what dead processes left in the folder; only the first time in a process. What cannot be removed stays.
@@ -170,7 +198,7 @@ impl Scratch {
         sweep(place);
         let failed = |e: io::Error| Error::io("cannot create a folder in", place)(e.kind().into());
         let folder = builder(0o700).tempdir_in(place).map_err(failed)?;
-        let _pending = PendingOutput::new(folder.path(), folder.path());
+        let _pending = PendingOutput::new(folder.path(), &place.join("(a temporary folder)"));
         Ok(Scratch { folder, _pending })
     }
 

@@ -11,6 +11,7 @@ use super::length::Length;
 use super::numbered::Numbered;
 pub use super::numbered::RUNS;
 use super::options::{Existing, FinetuneOptions, Training};
+use super::outstanding;
 use super::progress::Progress;
 use super::run::{Run, RunRecord, RunResult};
 use super::tuned::{RunState, Subject, export_tuned};
@@ -143,6 +144,16 @@ fn resume(job: &Job, configuration: Configuration, check: Check, progress: &mut 
             changes.join("; "),
             Field::RESUME
         )));
+    }
+    if job.more.is_none()
+        && configuration.training == before.training
+        && outstanding::is_there(&run.folder, &run.record, before.model.is_some())
+        && let Some(results) = run.record.results.clone()
+    {
+        let _lock = run.folder.lock()?;
+        outstanding::tidy(&run.folder, &run.record)?;
+        progress.note("the training is complete; what was to follow it is done now");
+        return finish(RunResult { path: dir, results }, &before, progress, stop);
     }
     let given = configuration.bundle.clone().filter(|bundle| Some(bundle) != before.bundle.as_ref());
     let bundle = given.unwrap_or(run.bundle.dir);

@@ -33,6 +33,7 @@ mod metrics;
 mod metrics_file;
 mod numbered;
 mod options;
+mod outstanding;
 mod predict;
 mod profile;
 mod progress;

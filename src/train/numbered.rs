@@ -1,6 +1,9 @@
 //! Folders for runs that nobody named a folder for.
 
+use super::run::{RunRecord, Status};
 use crate::error::{Error, Result};
+use crate::storage::run_folder::RunFolder;
+use crate::storage::temporaries::{self, Reserved};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,15 +14,16 @@ pub const RUNS: &str = "runs";
 /// A folder for a run: the one that was named, or a new one that nobody else gets. It goes again unless something was put into it.
 pub(super) struct Numbered {
     path: PathBuf,
-    made: bool,
+    /// Of a folder that nobody named.
+    reserved: Option<Reserved>,
     root: bool,
 }
 
 impl Numbered {
-    /// `named`, or the first of `runs/NAME`, `runs/NAME-2`, … that there is not.
+    /// `named`, or the first of `runs/NAME`, `runs/NAME-2`, … that there is not, or that a process left which was ended before it had anything to keep.
     pub fn choose(named: Option<&Path>, name: impl FnOnce() -> String) -> Result<Numbered> {
         if let Some(path) = named {
-            return Ok(Numbered { path: path.to_path_buf(), made: false, root: false });
+            return Ok(Numbered { path: path.to_path_buf(), reserved: None, root: false });
         }
         let (name, root) = (plain(&name()), Path::new(RUNS));
         let new_root = match fs::create_dir(root) {
@@ -27,13 +31,20 @@ impl Numbered {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => false,
             Err(e) => return Err(Error::io("cannot create", root)(e)),
         };
+        temporaries::sweep(root);
         for number in 1u32.. {
             let path = root.join(if number == 1 { name.clone() } else { format!("{name}-{number}") });
-            // Making it is what reserves it: of two processes one is first.
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Numbered { path, made: true, root: new_root }),
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && is_left(&path) => {}
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
                 Err(e) => return Err(Error::io("cannot create", &path)(e)),
+            }
+            // Of two processes that come so far with one name, one gets it; and what the other has begun meanwhile is no leftover.
+            if let Some(reserved) = Reserved::take(&path)?
+                && is_left(&path)
+            {
+                return Ok(Numbered { path, reserved: Some(reserved), root: new_root });
             }
         }
         Err(Error::usage(format!("there are too many runs called {name}: give the folder yourself")))
@@ -47,10 +58,31 @@ impl Numbered {
 impl Drop for Numbered {
     fn drop(&mut self) {
         // Only empty folders can be removed so.
-        if self.made && fs::remove_dir(&self.path).is_ok() && self.root {
-            let _ = fs::remove_dir(RUNS);
+        if self.reserved.is_some() {
+            let removed = fs::remove_dir(&self.path).is_ok();
+            // Its lock is in the folder above.
+            self.reserved = None;
+            if removed && self.root {
+                let _ = fs::remove_dir(RUNS);
+            }
         }
     }
+}
+
+/// Whether a folder is empty, or holds a run without weights that no process is at and that says nothing.
+fn is_left(path: &Path) -> bool {
+    let folder = RunFolder::new(path);
+    if !folder.is_run() {
+        return fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    }
+    let Ok(record) = RunRecord::read(path) else { return false };
+    // What a run that failed has measured may say why.
+    let worthless = match record.status {
+        Status::Running | Status::Interrupted => true,
+        Status::Failed => fs::metadata(folder.metrics()).is_ok_and(|found| found.len() == 0),
+        Status::Complete => false,
+    };
+    worthless && !folder.has_weights() && !folder.replaced().is_run() && folder.lock().is_ok()
 }
 
 /// Without what would lead elsewhere or is hard to type.

@@ -1,5 +1,6 @@
 //! ONNX Runtime in Python's packages. Nothing of a package is imported, and nothing that lies in the current folder is run.
 
+use crate::storage::temporaries::Scratch;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -34,7 +35,7 @@ fn in_virtual_environment() -> Vec<PathBuf> {
 
 fn of_python3() -> Vec<PathBuf> {
     // Python puts the current folder before all others where it is not isolated; managers of versions read files there.
-    let (Some(python), Ok(empty)) = (in_path("python3"), tempfile::tempdir()) else { return vec![] };
+    let (Some(python), Ok(empty)) = (in_path("python3"), Scratch::new()) else { return vec![] };
     let output =
         Command::new(python).args(["-I", "-c", SCRIPT]).current_dir(empty.path()).stdin(Stdio::null()).stderr(Stdio::null()).output();
     let Ok(output) = output else { return vec![] };
