@@ -190,3 +190,22 @@ sbom: setup ## Write the list of what spgraph is built from, target/sbom.cdx.jso
 
 clean: ## Remove what was built, .venv too
 	rm -rf target $(VENV) .venv-plot
+
+.PHONY: stress flaky
+
+stress: setup build ## Kills at random moments and faults at every system call for STRESS_MINUTES, then make fuzz (STRESS_SEED, STRESS_ONLY="finetune" choose)
+	@library=$$(ls $(CURDIR)/$(VENV)/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.* | head -n 1) && \
+	ORT_DYLIB_PATH="$$library" STRESS_MINUTES=$(STRESS_MINUTES) $(CARGO) test --release --test faults -- --nocapture --test-threads 1
+	$(MAKE) fuzz STRESS_MINUTES=$(STRESS_MINUTES)
+
+FLAKY_RUNS ?= 20
+FLAKY_ARGS ?=
+
+flaky: setup build ## The Rust tests FLAKY_RUNS times in a row, on one thread and on many in turn (FLAKY_ARGS="--lib" chooses)
+	@library=$$(ls $(CURDIR)/$(VENV)/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.* | head -n 1) && \
+	for run in $$(seq $(FLAKY_RUNS)); do \
+		threads=$$(test $$((run % 2)) -eq 0 && echo 1 || echo 16); \
+		ORT_DYLIB_PATH="$$library" $(CARGO) test --release --quiet $(FLAKY_ARGS) -- --test-threads $$threads > target/flaky.log 2>&1 || { \
+			cat target/flaky.log; echo "make flaky: run $$run of $(FLAKY_RUNS), on $$threads threads, failed" >&2; exit 1; }; \
+		echo "run $$run of $(FLAKY_RUNS), on $$threads threads: $$(grep -c '^test result: ok' target/flaky.log) programs passed"; \
+	done

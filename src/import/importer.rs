@@ -2,7 +2,7 @@
 
 use super::names::is_generated;
 use super::options::ImportOptions;
-use super::refusals::{Refusals, foreign, unknown};
+use super::refusals::{FROM_CONSTANTS, Refusals, foreign, unknown};
 use super::signature;
 use super::ties::{Split, Ties};
 use crate::error::{Error, Result};
@@ -230,9 +230,7 @@ impl Importer {
         if from_constants
             && let Some(ty) = types.iter().find(|ty| !ty.dtype.is_float() && !matches!(ty.count(), Some(Dim::Known(0..=TABLE))))
         {
-            return Err(format!(
-                "its result {ty} follows from constants alone and is too large to be computed ahead; export the network with constants folded"
-            ));
+            return Err(format!("its result {ty} {FROM_CONSTANTS}; export the network with constants folded"));
         }
         if outputs.len() > types.len() && outputs[types.len()..].iter().any(|o| !o.is_empty()) {
             return Err(format!("its output {} is not supported", types.len()));

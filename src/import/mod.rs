@@ -18,6 +18,7 @@ pub use lowered::{Lowering, lowered};
 pub use network::Network;
 pub use options::{BatchSize, ImportOptions};
 pub use parameters::{FixedConstant, FixedReason, Parameter};
+pub use refusals::{is_excessive, is_judged};
 pub use ties::Split;
 
 use crate::error::{Error, Result};

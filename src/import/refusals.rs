@@ -2,6 +2,10 @@
 
 use crate::error::Refusal;
 use crate::onnx::pb;
+use crate::operator::Status;
+use crate::operator::fold::TOO_MANY;
+use crate::operator::window::{OUT_OF_RANGE, REACH};
+use crate::ops::table;
 use std::collections::HashSet;
 
 /// The refused nodes so far.
@@ -32,6 +36,19 @@ impl Refusals {
         }
         concerned
     }
+}
+
+/// What is said of constants that grow.
+pub(super) const FROM_CONSTANTS: &str = "follows from constants alone and is too large to be computed ahead";
+
+/// Whether a node is refused for what it would take or for numbers that nothing has, which is the same in any runtime.
+pub fn is_excessive(refusal: &Refusal) -> bool {
+    [FROM_CONSTANTS, REACH, TOO_MANY, OUT_OF_RANGE].iter().any(|said| refusal.reason.contains(said))
+}
+
+/// Whether a node is refused though its operator is supported: what is wrong with it, its rules say.
+pub fn is_judged(refusal: &Refusal) -> bool {
+    table::find(&refusal.op).is_some_and(|operator| !matches!(operator.status(), Status::Refused(_)))
 }
 
 /// What to do with a graph that a runtime has changed for itself.

@@ -3,6 +3,7 @@
 use crate::ir::{Graph, ValueId};
 use crate::onnx::pb::{self, attribute_proto::AttributeType};
 use crate::onnx::schema::{Attribute, Formal, Found, Number, Schema, find};
+use crate::operator::window::OUT_OF_RANGE;
 use std::collections::HashMap;
 
 /// Numbers beyond this are no sizes, axes or counts, and sums of them could overflow. Lists that say "to the end" by the largest number there is are
@@ -80,7 +81,7 @@ fn known(given: &pb::AttributeProto, schema: &Schema) -> Result<(), String> {
     if !ANY_NUMBER.contains(&name)
         && let Some(large) = given.ints.iter().chain(&given.i).find(|v| v.unsigned_abs() > LARGEST)
     {
-        return Err(format!("its attribute `{name}` holds {large}, which is out of range"));
+        return Err(format!("its attribute `{name}` holds {large}, {OUT_OF_RANGE}"));
     }
     Ok(())
 }

@@ -9,6 +9,8 @@ pub(crate) const LIMIT: usize = 1 << 16;
 
 /// Of larger tensors one alone fills the memory.
 const MOST: u64 = 1 << 32;
+/// What is said of more.
+pub(crate) const TOO_MANY: &str = "has more elements than spgraph computes with";
 
 /// What the node's first output, of the type `types[0]`, is known to be. The only way to [`Operator::evaluate`], so that no operator passes the limit.
 pub fn evaluate(operator: &dyn Operator, n: &View, types: &[TensorType]) -> Option<Known> {
@@ -25,7 +27,7 @@ pub fn possible(types: &[TensorType]) -> Rule<()> {
         })
     };
     match types.iter().find(|ty| size(ty).is_none_or(|n| n > MOST)) {
-        Some(ty) => Err(format!("its result {ty} has more elements than spgraph computes with ({MOST})")),
+        Some(ty) => Err(format!("its result {ty} {TOO_MANY} ({MOST})")),
         None => Ok(()),
     }
 }

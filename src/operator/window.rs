@@ -8,6 +8,10 @@ const LIMIT: i64 = 1 << 30;
 
 /// How much longer than twice the image a window may be: dilated windows of small images are.
 const BEYOND: usize = 128;
+/// What is said of numbers that are no sizes.
+pub(crate) const OUT_OF_RANGE: &str = "which is out of range";
+/// What is said of windows far beyond the image.
+pub(crate) const REACH: &str = "reach far beyond the";
 
 /// Windows over the spatial axes, one entry per axis in every list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +31,7 @@ fn numbers(what: &str, list: &[i64], len: usize, least: i64) -> Rule<Vec<usize>>
         return Err(format!("`{what}` has {} entries where {len} are expected", list.len()));
     }
     match list.iter().find(|&&v| !(least..=LIMIT).contains(&v)) {
-        Some(v) => Err(format!("`{what}` holds {v}, which is out of range")),
+        Some(v) => Err(format!("`{what}` holds {v}, {OUT_OF_RANGE}")),
         None => Ok(list.iter().map(|&v| v as usize).collect()),
     }
 }
@@ -79,7 +83,7 @@ impl Window {
         for (i, size) in spatial.iter().enumerate().filter_map(|(i, d)| Some((i, d.known()?))) {
             let (extent, most) = (self.extent(i), size.saturating_mul(2).saturating_add(BEYOND));
             if extent > most {
-                return Err(format!("its windows of {extent} elements reach far beyond the {size} that axis {} has", i + 2));
+                return Err(format!("its windows of {extent} elements {REACH} {size} that axis {} has", i + 2));
             }
         }
         Ok(())

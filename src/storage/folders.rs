@@ -126,7 +126,7 @@ fn may_replace(dest: &Path, force: bool, marker: &str) -> Result<bool> {
         return Err(Error::usage(format!("{shown} exists already; {} replaces it", Field::FORCE)));
     }
     // A bundle has models that are markers of other folders.
-    if ![MARKER, RECORD].contains(&marker) && is_ours(&dest.join(MARKER)) {
+    if ![MARKER, RECORD].contains(&marker) && is_ours(&dest.join(MARKER))? {
         return Err(Error::usage(format!(
             "{shown} is a bundle, and is not replaced by something else: give another name, or remove it yourself"
         )));

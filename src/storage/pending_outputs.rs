@@ -54,17 +54,34 @@ pub fn remove_all() {
 pub fn final_name(path: &Path) -> PathBuf {
     let list = pending();
     let mut name = path.to_path_buf();
-    // As deep as folders under construction lie in each other.
+    // What lies in another one is replaced first: its name begins with that of the other.
     for _ in 0..list.len() {
-        let found = list.iter().find_map(|(temporary, dest)| match name.strip_prefix(temporary) {
-            Ok(rest) if rest.as_os_str().is_empty() => Some(dest.clone()),
-            Ok(rest) => Some(dest.join(rest)),
-            Err(_) => None,
-        });
-        match found {
-            Some(found) if found != name => name = found,
-            _ => break,
+        let inmost =
+            list.iter().filter(|(temporary, _)| name.starts_with(temporary)).max_by_key(|(temporary, _)| temporary.as_os_str().len());
+        let Some((Ok(rest), dest)) = inmost.map(|(temporary, dest)| (name.strip_prefix(temporary), dest)) else { break };
+        let found = if rest.as_os_str().is_empty() { dest.clone() } else { dest.join(rest) };
+        if found == name {
+            break;
         }
+        name = found;
     }
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_unfinished_folders_has_its_final_name() {
+        let at = |name: &str| PathBuf::from("/nowhere").join(name);
+        let _outer = PendingOutput::new(&at(".a"), &at("outer"));
+        let _inner = PendingOutput::new(&at(".a/.b"), &at(".a/inner"));
+        let _file = PendingOutput::new(&at(".a/.b/.c"), &at(".a/.b/file"));
+        for (path, named) in
+            [(".a", "outer"), (".a/x", "outer/x"), (".a/.b/x", "outer/inner/x"), (".a/.b/.c", "outer/inner/file"), (".ab", ".ab")]
+        {
+            assert_eq!(final_name(&at(path)), at(named), "{path}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use crate::field::Field;
 use crate::ir::{DType, Tensor};
 use crate::loss;
 use crate::onnx::{self, pb};
+use crate::storage::machine;
 use crate::storage::temporaries::Scratch;
 use ndarray::{Array2, Ix2};
 use std::path::{Path, PathBuf};
@@ -116,6 +117,11 @@ impl Classifier {
             }
             input.shape.splice(1.., shape.iter().map(|&s| s as i64));
         }
+        let image = input.shape.iter().skip(1).filter(|&&d| d > 0).try_fold(input.dtype.size() as u64, |a, &d| a.checked_mul(d as u64));
+        if image.is_none_or(|bytes| bytes > machine::memory().unwrap_or(u64::MAX)) {
+            let (name, shape) = (&input.name, &input.shape);
+            return Err(Error::model(format!("the input `{name}` of {} is impossibly large: {shape:?}", path.display())));
+        }
         let (classes, images) = match bundle.map(|b| &b.manifest) {
             Some(manifest) => {
                 let names = manifest.classes.clone();
@@ -135,7 +141,7 @@ impl Classifier {
                     format!(" {name} is for plain models: a bundle or run has the output that it trains"),
                 ));
             }
-            (None, name) => Readout::of_model(path, name.as_deref(), options.input_shape.as_deref())?,
+            (None, name) => Readout::of_model(path, name.as_deref(), options.input_shape.as_deref(), engine.kind())?,
         };
         let output = graph.output.get(readout.index).ok_or_else(|| Error::model(format!("{} has no output", path.display())))?;
         let declared = shape_of(output).and_then(|s| s.get(1).copied()).and_then(|n| usize::try_from(n).ok());

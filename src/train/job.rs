@@ -24,6 +24,7 @@ use crate::field::Field;
 use crate::storage::folders::OutputDir;
 use crate::storage::run_folder::RunFolder;
 use crate::storage::sha256;
+use crate::storage::{files, temporaries};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -124,6 +125,8 @@ pub fn run(job: &Job, check: Check, progress: &mut dyn Progress, stop: &AtomicBo
 /// Goes on with a run.
 fn resume(job: &Job, configuration: Configuration, check: Check, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<JobResult> {
     let dir = job.output.clone().ok_or_else(|| Error::option(Field::OUTPUT, " is missing: give the run to go on with"))?;
+    // The process that began it may have been killed while it was making what the run is made of.
+    temporaries::sweep(files::parent(&dir));
     let before = Configuration::of_run(&dir)?;
     let run = Run::open(&dir)?;
     if let Some(model) = &configuration.model

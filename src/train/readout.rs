@@ -2,12 +2,15 @@
 
 use crate::bundle::{Bundle, PredictionPort, read_metadata};
 use crate::emit;
+use crate::engine::EngineChoice;
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::import::{BatchSize, ImportOptions, Network};
+use crate::import::{BatchSize, ImportOptions, Network, is_excessive, is_judged};
+use crate::ir::{Dim, TensorType};
 use crate::loss::{self, Activation, DataLoss};
 use crate::onnx::{self, ModelFile};
 use crate::rewrite::{self, Prediction};
+use crate::storage::machine;
 use ndarray::{Array2, ArrayView1};
 use std::path::Path;
 
@@ -105,15 +108,19 @@ impl Readout {
     }
 
     /// Of a model: as its metadata says, else as its graph does. `output` chooses among several.
-    pub fn of_model(path: &Path, output: Option<&str>, input_shape: Option<&[usize]>) -> Result<Readout> {
+    ///
+    /// Fails for models that `engine` would run though they are wrong, or that ask for more than a machine has.
+    pub fn of_model(path: &Path, output: Option<&str>, input_shape: Option<&[usize]>, engine: EngineChoice) -> Result<Readout> {
         let file = onnx::open(path)?;
         let port = read_metadata(&file.proto)?.prediction;
+        let options = ImportOptions { batch: BatchSize::Fixed(1), input_shape: input_shape.map(<[usize]>::to_vec), keep_ties: true };
+        let network = Network::open(onnx::read(path)?, options);
+        check(path, &network, engine)?;
         if let Some(port) = port.filter(|p| output.is_none_or(|name| name == p.output)) {
             return Readout::named(&file, &port, None);
         }
         let names: Vec<&str> = file.graph()?.output.iter().map(|o| o.name()).collect();
-        let options = ImportOptions { batch: BatchSize::Fixed(1), input_shape: input_shape.map(<[usize]>::to_vec), keep_ties: true };
-        let why = match onnx::read(path).and_then(|source| Network::open(source, options)) {
+        let why = match network {
             Ok(network) => return Ok(Readout::seen(&rewrite::choose(network.base(), output)?)),
             Err(Error::Unsupported(refused)) => match refused.first() {
                 Some(first) => format!("node `{}` ({}): {}", first.node, first.op, first.reason),
@@ -171,6 +178,37 @@ impl Readout {
             if given.rows().into_iter().all(sums) { Activation::Softmax } else { Activation::None }
         });
         Scores { given, activation, loss: self.loss }
+    }
+}
+
+/// Fails for what a runtime should not be asked to do: impossible numbers, and values that the machine's memory does not hold.
+fn check(path: &Path, network: &Result<Network>, engine: EngineChoice) -> Result<()> {
+    let shown = path.display();
+    match network {
+        Ok(network) => {
+            let memory = machine::memory().unwrap_or(u64::MAX);
+            let bytes = |ty: &TensorType| match ty.count() {
+                Some(Dim::Known(n) | Dim::Batch(n)) => n.checked_mul(ty.dtype.size()).map_or(u64::MAX, |n| n as u64),
+                None => 0,
+            };
+            let graph = &network.base().graph;
+            match graph.values.iter().find(|value| bytes(&value.ty) > memory) {
+                Some(value) => Err(Error::model(format!(
+                    "{shown} cannot be run: its value `{}`, {}, is larger than this machine's memory",
+                    value.name, value.ty
+                ))),
+                None => Ok(()),
+            }
+        }
+        // ONNX Runtime holds a model to ONNX itself. tract does not, and would give numbers for what says nothing.
+        Err(Error::Unsupported(refused)) => {
+            match refused.iter().find(|r| is_excessive(r) || (engine == EngineChoice::Tract && is_judged(r))) {
+                Some(refusal) => Err(Error::model(format!("{shown} cannot be run: {refusal}"))),
+                None => Ok(()),
+            }
+        }
+        // What else is wrong a runtime may take another way.
+        Err(_) => Ok(()),
     }
 }
 

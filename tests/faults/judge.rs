@@ -141,12 +141,19 @@ impl Trial {
         if matches!(self.scenario.next, Next::Resume(_)) || self.scenario.command.starts_with("finetune") {
             return Ok(());
         }
-        let top = |name: &Path| name.components().next().map(|c| PathBuf::from(c.as_os_str())).unwrap_or_default();
+        let files = self.scenario.next == Next::Files;
+        let top = |name: &Path| match files {
+            true => name.to_path_buf(),
+            false => name.components().next().map(|c| PathBuf::from(c.as_os_str())).unwrap_or_default(),
+        };
         let mut tops: Vec<PathBuf> = self.old.keys().chain(self.new.keys()).map(|n| top(n)).collect();
         tops.dedup();
         for output in tops {
             let part = |tree: &Tree| -> Tree {
-                tree.iter().filter(|(k, _)| k.starts_with(&output)).map(|(k, v)| (k.clone(), v.clone())).collect()
+                tree.iter()
+                    .filter(|(k, _)| if files { **k == output } else { k.starts_with(&output) })
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect()
             };
             let (mut is, old, new) = (part(found), part(&self.old), part(&self.new));
             if may_leave {
@@ -164,7 +171,7 @@ impl Trial {
     fn next(&self, lab: &Path, found: &Tree) -> Result<(), String> {
         let mut args = self.args.clone();
         match self.scenario.next {
-            Next::Same => {}
+            Next::Same | Next::Files => {}
             Next::Again => {
                 let there = found.iter().any(|(k, _)| self.new.contains_key(k) && k.components().count() == 1);
                 if there && !args.iter().any(|a| a == "--force") {

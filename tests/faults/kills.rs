@@ -51,7 +51,7 @@ pub fn series(way: (&str, &str, &str), until: Instant, most: usize, random: &mut
             let args = if begun { words("finetune --resume -o killed/run", lab.path()) } else { train("killed/run") };
             let mut child = command(lab.path(), &args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
             // A run that has to come to its end once is left alone at last.
-            let wait = length.mul_f64(random.random_range(0.0..1.2)) * if history.len() > 40 { 1000 } else { 1 };
+            let wait = length.mul_f64(random.random_range(0.0..1.2)) * if history.len() > 40 || count.kills >= most { 1000 } else { 1 };
             let ended = wait_for(&mut child, wait);
             if !ended {
                 let gentle = random.random_bool(0.25);

@@ -4,9 +4,15 @@
 //! what to try, and `SPGRAPH_UNDER_TEST` another build of the program.
 #![cfg(target_os = "linux")]
 
+mod bad_inputs;
 mod bite;
+mod external_data;
 mod judge;
 mod kills;
+mod measure;
+#[path = "../cli/models.rs"]
+#[allow(dead_code)]
+mod models;
 mod scenario;
 mod supervisor;
 mod syscalls;
@@ -84,6 +90,6 @@ fn killed_runs_end_as_if_they_were_not() {
     let most = std::env::var("STRESS_KILLS").ok().and_then(|n| n.parse().ok());
     match time() {
         Some(time) => kills::all(time / 2, most.unwrap_or(usize::MAX), &mut random),
-        None => kills::all(Duration::from_secs(120), KILLS * kills::WAYS.len(), &mut random),
+        None => kills::all(Duration::from_secs(600), KILLS * kills::WAYS.len(), &mut random),
     }
 }

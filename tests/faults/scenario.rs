@@ -19,6 +19,8 @@ pub enum Next {
     Again,
     /// The same, with nothing added.
     Same,
+    /// The same; what is written are files that stand for themselves.
+    Files,
     /// Goes on with the run of that name where there is one, or starts it again.
     Resume(&'static str),
 }
@@ -93,7 +95,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     scenario("drift", &[], "drift @b @run --json", Next::Same),
     scenario("inspect", &[], "inspect @run --json", Next::Same),
-    scenario("man", &[], "man out", Next::Same),
+    scenario("man", &["new resnet20 --classes 2 --input 3x16x16 -o out/m.onnx"], "man out", Next::Files),
     scenario("completions", &[], "completions bash", Next::Same),
 ];
 

@@ -7,6 +7,7 @@ use crate::bundle::start_state;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
+use crate::storage::run_folder::RunFolder;
 use crate::storage::{exchange, tensor_file};
 use crate::train::checkpoint::{self, Checkpoint, not_finite};
 use crate::train::distance::Distance;
@@ -120,11 +121,7 @@ impl Trainer {
     /// Brings the run back that this one was to replace, where this one ends without weights. Says so.
     pub(super) fn give_back(&mut self) -> Option<String> {
         let old = self.replaced.take().filter(|_| !self.folder.has_weights())?;
-        let (old, shown) = (old.path(), self.folder.path().display());
-        match exchange::exchange(old, self.folder.path()).and_then(|new| exchange::remove(&new)) {
-            Ok(()) => Some(format!("{shown} is the run that was there before: the new one ended before it wrote any weights")),
-            Err(e) => Some(format!("the run that was in {shown} before is in {} ({e})", old.display())),
-        }
+        Some(bring_back(&old, &self.folder))
     }
 
     pub(super) fn complete(&mut self, progress: &mut dyn Progress) -> Result<RunResult> {
@@ -171,6 +168,15 @@ impl Trainer {
             remove(&self.folder.optimizer())?;
         }
         Ok(RunResult { path: self.folder.path().to_path_buf(), results, test: self.prepared.test.take() })
+    }
+}
+
+/// Gives `old` the name `folder` again, in the place of the run that was to replace it. Says so.
+pub(super) fn bring_back(old: &RunFolder, folder: &RunFolder) -> String {
+    let (old, shown) = (old.path(), folder.path().display());
+    match exchange::exchange(old, folder.path()).and_then(|new| exchange::remove(&new)) {
+        Ok(()) => format!("{shown} is the run that was there before: the new one ended before it wrote any weights"),
+        Err(e) => format!("the run that was in {shown} before is in {} ({e})", old.display()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a plan to a run that can take its first step.
 
+use super::saving::bring_back;
 use super::{Parts, Trainer};
 use crate::bundle::Setting;
 use crate::bundle::manifest::Manifest;
@@ -149,16 +150,23 @@ impl Trainer {
             }
         };
         (at.run, at.bundle) = (record.id.clone(), Some(record.bundle.sha256.clone()));
-        record.write(&folder)?;
-        if let Some(test) = &rates {
-            range_plot::write(test, &folder)?;
-        }
-        configuration.write(&folder)?;
+        let first_files = || {
+            record.write(&folder)?;
+            if let Some(test) = &rates {
+                range_plot::write(test, &folder)?;
+            }
+            configuration.write(&folder)?;
+            Metrics::open(&folder.metrics(), at.step, at.validated)
+        };
+        let (metrics, past) = first_files().inspect_err(|_| {
+            if let Some(old) = replaced.as_ref().filter(|_| !folder.has_weights()) {
+                progress.note(&bring_back(old, &folder));
+            }
+        })?;
         // From here on the run needs nothing but its own folder and the images.
         if folder.bundle().is_dir() {
             bundle.dir = folder.bundle();
         }
-        let (metrics, past) = Metrics::open(&folder.metrics(), at.step, at.validated)?;
         let mut trainer = Trainer {
             prepared: Parts { bundle, scalars, weights, workers: options.workers, keep_optimizer: options.keep_optimizer, judged, test },
             folder,
