@@ -95,7 +95,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     scenario("drift", &[], "drift @b @run --json", Next::Same),
     scenario("inspect", &[], "inspect @run --json", Next::Same),
-    scenario("man", &["new resnet20 --classes 2 --input 3x16x16 -o out/m.onnx"], "man out", Next::Files),
+    scenario("man", &[], "man out", Next::Files),
     scenario("completions", &[], "completions bash", Next::Same),
 ];
 
