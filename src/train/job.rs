@@ -156,7 +156,8 @@ fn resume(job: &Job, configuration: Configuration, check: Check, progress: &mut 
         let _lock = run.folder.lock()?;
         outstanding::tidy(&run.folder, &run.record)?;
         progress.note("the training is complete; what was to follow it is done now");
-        return finish(RunResult { path: dir, results }, &before, progress, stop);
+        let test = outstanding::test_images(&run, &job.images, before.execution.workers, stop, progress)?;
+        return finish(RunResult { path: dir, results, test }, &before, progress, stop);
     }
     let given = configuration.bundle.clone().filter(|bundle| Some(bundle) != before.bundle.as_ref());
     let bundle = given.unwrap_or(run.bundle.dir);

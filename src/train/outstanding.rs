@@ -1,11 +1,17 @@
 //! What is still to do for a run whose training came to its end in a process that was ended before it had done everything else.
 
-use super::run::{RunRecord, Status};
+use super::given_images::GivenImages;
+use super::progress::Progress;
+use super::run::{Run, RunRecord, Status};
+use super::run_images::RunImages;
+use super::targets;
+use crate::data::{ImageSet, KnownClasses};
 use crate::error::{Error, Result};
 use crate::storage::exchange;
 use crate::storage::run_folder::RunFolder;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 /// Whether something is left to do of a complete run: a page, or with `exports` a tuned model, is missing or older than the weights; or there are files
 /// that a complete run has not.
@@ -35,4 +41,26 @@ pub(super) fn tidy(folder: &RunFolder, record: &RunRecord) -> Result<()> {
         exchange::remove(old.path()).map_err(Error::io("cannot remove the run that was replaced,", old.path()))?;
     }
     Ok(())
+}
+
+/// The images that nothing was chosen by, of a run whose training is complete.
+pub(super) fn test_images(
+    run: &Run,
+    given: &GivenImages,
+    workers: usize,
+    stop: &AtomicBool,
+    progress: &mut dyn Progress,
+) -> Result<Option<ImageSet>> {
+    if run.record.images.test == 0 {
+        return Ok(None);
+    }
+    let manifest = &run.bundle.manifest;
+    let known = KnownClasses {
+        names: &manifest.classes,
+        count: run.bundle.class_count()?,
+        learnt: !manifest.has_new_head(),
+        targets: Some(targets::kind(manifest)),
+    };
+    let found = RunImages::open(&run.record.training, given, &known, workers, stop, &mut |done, total| progress.checking(done, total))?;
+    Ok(found.test)
 }
