@@ -276,7 +276,7 @@ fn path(given: &mut Option<ImageSet>, source: Source) -> PathBuf {
             path
         }
         Source::Memory(images) => {
-            *given = Some(images);
+            *given = Some(*images);
             ImageSet::IN_MEMORY.into()
         }
     }

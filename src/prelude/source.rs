@@ -9,12 +9,12 @@ pub enum Source {
     /// A folder with one sub-folder per class, a CSV of paths and labels, a `.npz` or safetensors file.
     Path(PathBuf),
     /// See [`ImageSet::labelled`].
-    Memory(ImageSet),
+    Memory(Box<ImageSet>),
 }
 
 impl From<ImageSet> for Source {
     fn from(images: ImageSet) -> Source {
-        Source::Memory(images)
+        Source::Memory(Box::new(images))
     }
 }
 

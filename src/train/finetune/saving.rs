@@ -54,9 +54,11 @@ impl Trainer {
     pub(super) fn begin_checkpoint(&mut self, progress: &mut dyn Progress) -> Result<()> {
         self.end_checkpoint(progress)?;
         let state = self.state()?;
+        let bytes: usize = state.iter().map(|tensor| tensor.bytes().len()).sum();
         self.writing = Some(Writing::begin(&self.folder, &self.at, &self.prepared.bundle.manifest.state, state)?);
         self.saved = (self.at.step, Instant::now());
-        Ok(())
+        // What is written in no time is as well waited for.
+        if bytes < Writing::WORTH { self.end_checkpoint(progress) } else { Ok(()) }
     }
 
     /// Waits until the checkpoint that was begun is whole.
