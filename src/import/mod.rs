@@ -1,5 +1,6 @@
 //! From an ONNX model to the graph: every node in canonical form, shapes known, shape arithmetic folded, parameters found.
 
+mod element_types;
 mod importer;
 mod input;
 mod lowered;
@@ -66,6 +67,7 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 /// Builds the graph of `source`, of which everything in half precision becomes float32. Fails with every node that is not supported at once.
 pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported> {
     let opset = opset(source)?;
+    element_types::check(source.graph()?, opset)?;
     let wide;
     let source = match half::is_in(&source.proto) {
         true => {

@@ -5,6 +5,7 @@ use crate::onnx::pb::{self, attribute_proto::AttributeType};
 use crate::onnx::schema::{Attribute, Formal, Found, Number, Schema, find};
 use crate::operator::window::OUT_OF_RANGE;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 /// Numbers beyond this are no sizes, axes or counts, and sums of them could overflow. Lists that say "to the end" by the largest number there is are
 /// read by those who expect that.
@@ -36,12 +37,15 @@ pub(super) fn check(node: &pb::NodeProto, schema: &Schema, graph: &Graph, inputs
     if let Some(missing) = schema.attributes.iter().find(|a| a.required && !node.attribute.iter().any(|b| b.name() == a.name)) {
         return Err(format!("its attribute `{}` is missing", missing.name));
     }
+    outputs(node, schema.since)?;
+    lists(node, schema, graph, inputs)?;
     types(schema, graph, inputs)
 }
 
 /// That what is needed is there, and no more than can be.
 fn count(what: &str, there: &[bool], formals: &[Formal]) -> Result<(), String> {
-    let used = there.iter().rposition(|&t| t).map_or(0, |last| last + 1);
+    // Names that are empty count: runtimes refuse too many of them as well.
+    let used = there.len();
     let open = matches!(formals.last().map(|f| f.number), Some(Number::Many(_)));
     let plural = |n: usize| if n == 1 { "" } else { "s" };
     if used > formals.len() && !open {
@@ -84,6 +88,55 @@ fn known(given: &pb::AttributeProto, schema: &Schema) -> Result<(), String> {
         return Err(format!("its attribute `{name}` holds {large}, {OUT_OF_RANGE}"));
     }
     Ok(())
+}
+
+/// How many dimensions an input may have that is a list or a single number, by operator and ONNX's name for it: as runtimes take it, who are more
+/// generous with some.
+fn ranks(op: &str, input: &str) -> Option<RangeInclusive<usize>> {
+    match (op, input) {
+        ("Slice", "starts" | "ends" | "axes" | "steps") | ("Reshape" | "CenterCropPad", "shape") | ("Squeeze", "axes") => Some(1..=1),
+        ("Tile", "repeats") | ("Pad", "pads") | ("Split", "split") => Some(1..=1),
+        (op, "axes") if op.starts_with("Reduce") => Some(1..=1),
+        ("Unsqueeze", "axes") | ("Clip", "min" | "max") | ("CumSum", "axis") | ("Trilu", "k") => Some(0..=1),
+        ("Dropout", "ratio" | "training_mode") => Some(0..=0),
+        _ => None,
+    }
+}
+
+/// That lists are lists, and single numbers are.
+fn lists(node: &pb::NodeProto, schema: &Schema, graph: &Graph, inputs: &[Option<ValueId>]) -> Result<(), String> {
+    for (i, (formal, input)) in schema.inputs.iter().zip(inputs).enumerate() {
+        let (Some(allowed), Some(id)) = (ranks(node.op_type(), formal.name), input) else { continue };
+        let rank = graph.ty(*id).rank();
+        let single = matches!(node.op_type(), "Clip" | "CumSum" | "Trilu" | "Dropout");
+        let count = graph.ty(*id).count().and_then(|dim| dim.known());
+        if single && count.is_some_and(|n| n != 1) {
+            return Err(format!("its input {i} (`{}`) must be a single number", formal.name));
+        }
+        if !allowed.contains(&rank) {
+            let wanted = if *allowed.end() == 0 { "a single number" } else { "a list of numbers" };
+            let shape = match rank {
+                0 => "is a single number".to_string(),
+                1 => "is a list".to_string(),
+                n => format!("has {n} dimensions"),
+            };
+            return Err(format!("its input {i} (`{}`) {shape}, and must be {wanted}", formal.name));
+        }
+    }
+    Ok(())
+}
+
+/// What else an operator demands of its outputs.
+fn outputs(node: &pb::NodeProto, opset: i64) -> Result<(), String> {
+    if node.op_type() != "BatchNormalization" || opset < 14 {
+        return Ok(());
+    }
+    let training = node.attribute.iter().any(|a| a.name() == "training_mode" && a.i() != 0);
+    let (demanded, mode) = if training { (3, "with") } else { (1, "without") };
+    match node.output.len() {
+        n if n == demanded => Ok(()),
+        n => Err(format!("it has {n} output{}, and {mode} `training_mode` it must have {demanded}", if n == 1 { "" } else { "s" })),
+    }
 }
 
 /// That inputs have types that the operator takes, and the same one where it wants that.

@@ -2,7 +2,7 @@
 
 use crate::models::{classifier, node};
 use crate::support::Lab;
-use spgraph::ir::Tensor;
+use spgraph::ir::{DType, Tensor};
 use spgraph::onnx::attributes::{attr_float, attr_int, attr_ints, attr_string};
 use spgraph::onnx::{self, pb, to_proto};
 
@@ -33,6 +33,39 @@ fn opset(version: i64) -> pb::ModelProto {
     model
 }
 
+/// Ones in half precision.
+fn half(name: &str, shape: &[usize]) -> pb::TensorProto {
+    to_proto(name, &Tensor::from_f32(shape, &vec![1.0; shape.iter().product()]).cast(DType::F16).unwrap())
+}
+
+/// The output of another element type than its node computes.
+fn declared(code: i32) -> pb::ModelProto {
+    changed(|g| {
+        if let Some(pb::type_proto::Value::TensorType(tensor)) = g.output[0].r#type.as_mut().and_then(|t| t.value.as_mut()) {
+            tensor.elem_type = Some(code);
+        }
+    })
+}
+
+/// BatchNormalization in the place of Relu.
+fn normalized(training: i64, outputs: &[&str]) -> pb::ModelProto {
+    changed(|g| {
+        let mut norm = node("BatchNormalization", "norm", &["c", "b", "b", "b", "b"], "r");
+        norm.output = std::iter::once("r").chain(outputs[1..].iter().copied()).map(String::from).collect();
+        norm.attribute = vec![attr_int("training_mode", training)];
+        g.node[1] = norm;
+    })
+}
+
+/// Slice in the place of Relu, with starts of that shape.
+fn sliced(shape: &[usize]) -> pb::ModelProto {
+    changed(|g| {
+        g.initializer.push(to_proto("starts", &Tensor::from_i64(shape, &[1])));
+        g.initializer.extend([("ends", 3), ("axes", 1)].map(|(name, v)| to_proto(name, &Tensor::from_i64(&[1], &[v]))));
+        g.node[1] = node("Slice", "part", &["c", "starts", "ends", "axes"], "r");
+    })
+}
+
 fn cases() -> Vec<(&'static str, pb::ModelProto)> {
     let kernel = |n| attr_ints("kernel_shape", [n, n]);
     let integers = || to_proto("b", &Tensor::from_i64(&[3], &[1; 3]));
@@ -53,6 +86,52 @@ fn cases() -> Vec<(&'static str, pb::ModelProto)> {
         ("an input too many", changed(|g| g.node[1].input.push("x".into()))),
         ("no outputs", changed(|g| g.node.push(pb::NodeProto { output: vec![], ..node("Relu", "dead", &["x"], "") }))),
         ("an output too many", changed(|g| g.node[1].output.push("more".into()))),
+        ("an output too many, without a name", changed(|g| g.node[1].output.push(String::new()))),
+        ("an input too many, without a name", changed(|g| g.node[1].input.push(String::new()))),
+        ("a weight of half precision among others", changed(|g| g.initializer[0] = half("k", &[3, 3, 3, 3]))),
+        ("a bias of half precision among others", changed(|g| g.initializer[1] = half("b", &[3]))),
+        ("half precision cast back for one of two", {
+            changed(|g| {
+                let mut cast = node("Cast", "cast", &["k"], "wide");
+                cast.attribute = vec![attr_int("to", 1)];
+                g.initializer[0] = half("k", &[3, 3, 3, 3]);
+                g.initializer[1] = half("b", &[3]);
+                g.node[0].input[1] = "wide".into();
+                g.node.insert(0, cast);
+            })
+        }),
+        ("an output declared as another type", declared(9)),
+        ("an output declared as half precision", declared(10)),
+        ("an output declared as text", declared(8)),
+        ("normalization in training mode with one output", normalized(1, &["n"])),
+        ("normalization in training mode with two outputs", normalized(1, &["n", "m"])),
+        ("normalization in inference with three outputs", normalized(0, &["n", "m", "v"])),
+        ("a share to drop for each channel", {
+            changed(|g| {
+                g.initializer.push(to_proto("share", &Tensor::from_f32(&[1], &[0.5])));
+                g.node[1] = node("Dropout", "drop", &["c", "share"], "r");
+            })
+        }),
+        ("bounds of two numbers", {
+            changed(|g| {
+                g.initializer.push(to_proto("low", &Tensor::from_f32(&[2], &[0.0, 0.5])));
+                g.node[1] = node("Clip", "clip", &["c", "low"], "r");
+            })
+        }),
+        ("a value declared as another type", {
+            changed(|g| g.value_info.push(pb::ValueInfoProto { name: Some("r".into()), ..declared(9).graph.unwrap().output[0].clone() }))
+        }),
+        ("starts with two dimensions", sliced(&[1, 1])),
+        ("starts without dimensions", sliced(&[])),
+        ("axes with two dimensions", {
+            changed(|g| {
+                g.initializer.push(to_proto("axes", &Tensor::from_i64(&[1, 1], &[0])));
+                let (mut more, mut less) = (node("Unsqueeze", "more", &["c", "axes"], "u"), node("Squeeze", "less", &["u", "axes"], "r"));
+                (more.name, less.name) = (Some("more".into()), Some("less".into()));
+                g.node[1] = more;
+                g.node.insert(2, less);
+            })
+        }),
         ("an operator that ONNX does not have", changed(|g| g.node[1].op_type = Some("BatchNormTrain".into()))),
         ("an operator of a later opset", {
             let mut model = changed(|g| g.node[1].op_type = Some("HardSwish".into()));
