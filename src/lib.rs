@@ -22,6 +22,11 @@
 //! (`examples/own_loop.rs`). Everything is an [`Error`] that says what is wrong, where, and what to do; the library never panics on what it is given.
 
 #![deny(missing_docs)]
+// Nothing that is read may end the process.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, clippy::todo, clippy::unimplemented)
+)]
 
 pub mod artifact;
 pub mod bundle;

@@ -56,14 +56,14 @@ impl Reader<'_> {
     /// The next sign that is no space.
     fn peek(&mut self) -> Option<char> {
         while self.signs.get(self.at).is_some_and(|c| c.is_whitespace()) {
-            self.at += 1;
+            self.at = self.at.saturating_add(1);
         }
         self.signs.get(self.at).copied()
     }
 
     fn take(&mut self, sign: char) -> bool {
         let there = self.peek() == Some(sign);
-        self.at += there as usize;
+        self.at = self.at.saturating_add(there.into());
         there
     }
 
@@ -77,17 +77,17 @@ impl Reader<'_> {
             '(' => self.list('(', ')', depth),
             '\'' | '"' => self.text().map(Literal::Text),
             // Python 2 wrote u'…'.
-            'u' if matches!(self.signs.get(self.at + 1), Some('\'' | '"')) => {
-                self.at += 1;
+            'u' if matches!(self.signs.get(self.at.saturating_add(1)), Some('\'' | '"')) => {
+                self.at = self.at.saturating_add(1);
                 self.text().map(Literal::Text)
             }
             _ => {
                 let start = self.at;
                 let part = |c: &char| c.is_alphanumeric() || matches!(c, '.' | '+' | '-' | '_');
                 while self.signs.get(self.at).is_some_and(part) {
-                    self.at += 1;
+                    self.at = self.at.saturating_add(1);
                 }
-                (self.at > start).then(|| Literal::Bare(self.signs[start..self.at].iter().collect()))
+                (self.at > start).then(|| Literal::Bare(self.signs.get(start..self.at).unwrap_or_default().iter().collect()))
             }
         }
     }
@@ -96,7 +96,7 @@ impl Reader<'_> {
         self.take(open);
         let mut items = vec![];
         while !self.take(close) {
-            items.push(self.value(depth + 1)?);
+            items.push(self.value(depth.saturating_add(1))?);
             if !self.take(',') {
                 return self.take(close).then_some(Literal::List(items));
             }
@@ -109,9 +109,9 @@ impl Reader<'_> {
         self.take('{');
         let (mut pairs, mut items) = (vec![], vec![]);
         while !self.take('}') {
-            let key = self.value(depth + 1)?;
+            let key = self.value(depth.saturating_add(1))?;
             match self.take(':') {
-                true => pairs.push((key, self.value(depth + 1)?)),
+                true => pairs.push((key, self.value(depth.saturating_add(1))?)),
                 false => items.push(key),
             }
             if !self.take(',') {
@@ -130,12 +130,12 @@ impl Reader<'_> {
 
     fn text(&mut self) -> Option<String> {
         let quote = *self.signs.get(self.at)?;
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         let mut units: Vec<u16> = vec![];
         let push = |units: &mut Vec<u16>, c: char| units.extend_from_slice(c.encode_utf16(&mut [0; 2]));
         loop {
             let sign = *self.signs.get(self.at)?;
-            self.at += 1;
+            self.at = self.at.saturating_add(1);
             if sign == quote {
                 return String::from_utf16(&units).ok();
             }
@@ -144,7 +144,7 @@ impl Reader<'_> {
                 continue;
             }
             let escape = *self.signs.get(self.at)?;
-            self.at += 1;
+            self.at = self.at.saturating_add(1);
             let length = match escape {
                 'x' => 2,
                 'u' => 4,
@@ -165,8 +165,9 @@ impl Reader<'_> {
                     continue;
                 }
             };
-            let code: String = self.signs.get(self.at..self.at + length)?.iter().collect();
-            self.at += length;
+            let end = self.at.saturating_add(length);
+            let code: String = self.signs.get(self.at..end)?.iter().collect();
+            self.at = end;
             let code = u32::from_str_radix(&code, 16).ok()?;
             match u16::try_from(code) {
                 // JSON writes signs beyond 16 bits as two.

@@ -1,5 +1,8 @@
 //! The bundle on disk: what `spgraph rewrite` writes and everything after it reads.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod class_names;
 mod deploy;
 mod export;

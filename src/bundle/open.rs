@@ -129,7 +129,8 @@ pub fn start_feeds(bundle: &Bundle) -> Result<Vec<(String, Tensor)>> {
 
 /// The state at the start, in the manifest's order: the constants that `init.onnx` gives on, and zeros for what it makes.
 pub fn start_state(bundle: &Bundle) -> Result<Vec<Tensor>> {
-    let needed = bundle.manifest.state.iter().map(|s| s.shape.iter().product::<usize>() as u64 * s.dtype.size() as u64).sum::<u64>();
+    let bytes = |s: &State| s.shape.iter().fold(s.dtype.size() as u64, |product, &n| product.saturating_mul(n as u64));
+    let needed = bundle.manifest.state.iter().map(bytes).fold(0u64, u64::saturating_add);
     if let Some(memory) = machine::memory_limit().filter(|&memory| needed > memory) {
         let (shown, gib) = (bundle.dir.display(), |bytes: u64| bytes as f64 / (1u64 << 30) as f64);
         return Err(Error::model(format!(

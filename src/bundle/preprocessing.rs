@@ -171,7 +171,7 @@ impl Images {
         let [channels, height, width] = layout.sizes(input_shape).unwrap_or([3, 224, 224]);
         // 224 from 256, and in that proportion; small images are taken as they are.
         let side = height.min(width).max(1) as usize;
-        let resize = if side >= 96 { (side * 8).div_ceil(7) } else { side };
+        let resize = if side >= 96 { side.saturating_mul(8).div_ceil(7) } else { side };
         let channels = if channels == 1 { 1 } else { 3 };
         let statistics = |imagenet: &[f32], plain: f32| match (scale, channels) {
             (255, n) => vec![plain; n],

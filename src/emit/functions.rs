@@ -35,7 +35,7 @@ impl Functions {
             return name.clone();
         }
         let count = self.count.entry((call.domain, call.op_type.clone())).or_insert(0);
-        *count += 1;
+        *count = count.saturating_add(1);
         let name = numbered(&call.op_type, *count);
         function.name = Some(name.clone());
         self.by_content.insert(key, name.clone());

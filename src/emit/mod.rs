@@ -1,5 +1,8 @@
 //! From a graph to an ONNX model, in one of two dialects, and from such a model back to the graph.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod functions;
 mod nodes;
 mod read;

@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
             Some(Value::DimParam(symbol)) => {
                 let factor = symbol.strip_suffix('N')?;
                 let factor = if factor.is_empty() { 1 } else { factor.parse().ok()? };
-                Some(self.batch.map_or(Dim::Batch(factor), |batch| Dim::Known(factor * batch)))
+                self.batch.map_or(Some(Dim::Batch(factor)), |batch| Some(Dim::Known(batch.checked_mul(factor)?)))
             }
             None => None,
         };

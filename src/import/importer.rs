@@ -232,7 +232,7 @@ impl Importer {
         {
             return Err(format!("its result {ty} {FROM_CONSTANTS}; export the network with constants folded"));
         }
-        if outputs.len() > types.len() && outputs[types.len()..].iter().any(|o| !o.is_empty()) {
+        if outputs.iter().skip(types.len()).any(|o| !o.is_empty()) {
             return Err(format!("its output {} is not supported", types.len()));
         }
         let named = types

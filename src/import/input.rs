@@ -34,9 +34,9 @@ pub(super) fn resize(source: &mut SourceModel, options: &ImportOptions) -> Optio
             t.shape = Some(pb::TensorShapeProto { dim: std::iter::once(batch).chain(shape.iter().map(|&n| size(n))).collect() });
             "no sizes".to_string()
         }
-        Some(own) if own.dim.len() == shape.len() + 1 => {
+        Some(own) if own.dim.len().checked_sub(1) == Some(shape.len()) => {
             let fixed = |d: &Dimension| if let Some(Value::DimValue(n)) = d.value { Some(n).filter(|&n| n > 0) } else { None };
-            let sizes: Vec<Option<i64>> = own.dim[1..].iter().map(fixed).collect();
+            let sizes: Vec<Option<i64>> = own.dim.iter().skip(1).map(fixed).collect();
             if sizes.iter().zip(shape).all(|(have, &want)| have.is_none_or(|h| h == want as i64)) {
                 return None;
             }
@@ -83,10 +83,10 @@ pub(super) fn declare(
         )));
     }
     let inner: Vec<usize> = match &options.input_shape {
-        Some(shape) if shape.len() + 1 == dims.len() => {
-            for (have, want) in dims[1..].iter().zip(shape) {
+        Some(shape) if dims.len().checked_sub(1) == Some(shape.len()) => {
+            for (have, want) in dims.iter().skip(1).zip(shape) {
                 if have.is_some_and(|h| h != *want) {
-                    let fixed = dims[1..].iter().map(|d| d.map_or("?".into(), |n| n.to_string())).collect::<Vec<_>>().join("x");
+                    let fixed = dims.iter().skip(1).map(|d| d.map_or("?".into(), |n| n.to_string())).collect::<Vec<_>>().join("x");
                     let why = format!(" {} does not fit the input `{name}`, whose fixed sizes are {fixed}", join(shape));
                     return Err(Error::option(Field::INPUT_SHAPE, why));
                 }
@@ -111,7 +111,7 @@ pub(super) fn declare(
     fold::possible(std::slice::from_ref(&ty)).map_err(|_| Error::model(format!("the input `{name}` is impossibly large: {ty}")))?;
     let id = graph.input(name, ty);
     values.insert(name.to_string(), id);
-    Ok((id, dims[0]))
+    Ok((id, dims.first().copied().flatten()))
 }
 
 fn join(shape: &[usize]) -> String {

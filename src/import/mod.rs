@@ -1,5 +1,8 @@
 //! From an ONNX model to the graph: every node in canonical form, shapes known, shape arithmetic folded, parameters found.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod element_types;
 mod importer;
 mod input;

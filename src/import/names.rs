@@ -50,10 +50,9 @@ pub(super) fn layer(node: &str, kind: ParameterKind) -> String {
 /// The name, or with a number behind it where another parameter has it.
 pub(super) fn unique(taken: &mut HashSet<String>, base: String) -> String {
     let mut name = base.clone();
-    let mut count = 1;
+    let mut numbers = 2u64..;
     while !taken.insert(name.clone()) {
-        count += 1;
-        name = format!("{base}_{count}");
+        name = format!("{base}_{}", numbers.next().unwrap_or_default());
     }
     name
 }

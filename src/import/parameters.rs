@@ -95,9 +95,10 @@ pub(super) fn find(graph: &Graph) -> Found {
     let prepared = preparations(graph);
     let (mut found, mut aliases) = (Found::default(), HashSet::new());
     for value in search.order {
-        let Use { enters, kind, node } = search.uses[&value];
+        let Some(&Use { enters, kind, node }) = search.uses.get(&value) else { continue };
+        let Some(node_name) = graph.nodes.get(node).map(|n| n.name.as_str()) else { continue };
         let name = graph.name_of(value).to_string();
-        let alias = if is_generated(&name) { layer(&graph.nodes[node].name, kind) } else { name.clone() };
+        let alias = if is_generated(&name) { layer(node_name, kind) } else { name.clone() };
         let why = match kind.is_of_layer() {
             true if enters == value => None,
             // What a weight is made of may be a mask on it, as pruning leaves.
@@ -133,7 +134,7 @@ impl Search<'_> {
             let view = View { graph: self.graph, node };
             for (i, kind) in self.kinds(&view) {
                 let Some(v) = view.input(i).filter(|_| view.is_fixed(i)) else { continue };
-                if self.live[index] || kind.is_of_layer() {
+                if self.live.get(index).copied().unwrap_or(false) || kind.is_of_layer() {
                     self.follow(v, Use { enters: v, kind, node: index });
                 }
             }
@@ -206,7 +207,8 @@ fn before(view: &View, i: usize, kind: ParameterKind, declared: ParameterKind) -
 /// Nodes before the first layer, which prepare the images: what they compute depends on no parameter of a layer.
 fn preparations(graph: &Graph) -> HashSet<usize> {
     let is_layer = |index: &usize| {
-        let view = View { graph, node: &graph.nodes[*index] };
+        let Some(node) = graph.nodes.get(*index) else { return false };
+        let view = View { graph, node };
         let declared = view.operator().map(|o| o.parameters(&view)).unwrap_or_default();
         declared.into_iter().enumerate().any(|(i, kind)| kind.is_some_and(|k| k.is_of_layer()) && view.is_fixed(i))
     };
@@ -251,6 +253,6 @@ fn same_filter(graph: &Graph, parameter: &Parameter) -> Option<FixedReason> {
     let mut rows = tensor.bytes().chunks_exact(size.max(1));
     let first = rows.next()?;
     let width = tensor.dtype().size();
-    let varied = first.chunks_exact(width).any(|v| v != &first[..width]);
+    let varied = first.chunks_exact(width).any(|v| !first.starts_with(v));
     (*channels > 1 && varied && rows.all(|row| row == first)).then_some(FixedReason::Filter)
 }

@@ -31,7 +31,7 @@ pub(super) struct Ties {
 /// yet. Numbers of formulas are read by many nodes, and what is trained and equal is shared on purpose.
 fn is_fresh(tensor: &Tensor, name: &str) -> bool {
     let numbers = tensor.to_f64().unwrap_or_default();
-    numbers.len() > 1 && numbers.iter().all(|v| *v == numbers[0]) && !is_generated(name)
+    numbers.len() > 1 && numbers.first().is_some_and(|first| numbers.iter().all(|v| v == first)) && !is_generated(name)
 }
 
 impl Ties {
@@ -88,7 +88,7 @@ impl Ties {
                 let copy = graph.constant(&layer(name, kind), tensor);
                 let own = graph.name_of(copy).to_string();
                 self.split.push(Split { name: own, initializer: graph.name_of(input).to_string(), site: Some((name.into(), i)) });
-                inputs[i] = Some(copy);
+                inputs.iter_mut().skip(i).take(1).for_each(|input| *input = Some(copy));
             }
         }
         inputs

@@ -41,7 +41,7 @@ impl<'a> Attributes<'a> {
             if a.name().is_empty() {
                 return Err(Error::model(format!("{} has an attribute without a name", attributes.who())));
             }
-            if node.attribute[..i].iter().any(|b| b.name() == a.name()) {
+            if node.attribute.iter().take(i).any(|b| b.name() == a.name()) {
                 return Err(Error::model(format!("{} has the attribute `{}` twice", attributes.who(), a.name())));
             }
         }
@@ -58,9 +58,9 @@ impl<'a> Attributes<'a> {
 
     /// The attribute `name`, which from now on counts as read.
     fn find(&self, name: &str, kind: AttributeType) -> Result<Option<&'a pb::AttributeProto>> {
-        let Some(i) = self.node.attribute.iter().position(|a| a.name() == name) else { return Ok(None) };
-        self.read[i].set(true);
-        let found = &self.node.attribute[i];
+        let mut each = self.node.attribute.iter().zip(&self.read);
+        let Some((found, read)) = each.find(|(a, _)| a.name() == name) else { return Ok(None) };
+        read.set(true);
         let label = |k: AttributeType| k.as_str_name().to_lowercase();
         if !found.ref_attr_name().is_empty() {
             return Err(Error::model(format!(

@@ -73,7 +73,9 @@ impl ExternalData {
         for proto in model.graph.iter_mut().flat_map(|g| &mut g.initializer) {
             let Some(data) = proto.raw_data.as_ref().filter(|d| !d.is_empty()) else { continue };
             let at = data.as_ptr() as usize;
-            let offset = |file: &Bytes| at.checked_sub(file.as_ptr() as usize).filter(|o| o + data.len() <= file.len());
+            let offset = |file: &Bytes| {
+                at.checked_sub(file.as_ptr() as usize).filter(|o| o.checked_add(data.len()).is_some_and(|end| end <= file.len()))
+            };
             let found = files.iter().find_map(|(location, file)| Some((location, offset(file)?)));
             if let Some((location, offset)) = found {
                 refer_to(proto, &location.to_string_lossy(), offset as u64, data.len());

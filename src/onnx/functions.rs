@@ -80,7 +80,7 @@ impl Inliner<'_> {
                 return Err(Error::model(format!("the model-local function `{}` calls itself, which ONNX does not allow", title(&key))));
             }
             let body = self.instantiate(function, &node)?;
-            self.written += body.len();
+            self.written = self.written.saturating_add(body.len());
             if self.written > LIMIT {
                 return Err(Error::model(format!(
                     "the model-local function `{}` and those that it calls come to more than {LIMIT} nodes when they are written out",
@@ -142,7 +142,7 @@ impl Inliner<'_> {
             return Err(complain(format!("reads `{name}`, which the function does not define")));
         }
         let attributes = Attributes { given: &call.attribute, defaults: &function.attribute_proto };
-        let mut body = Vec::with_capacity(function.node.len() + carried.len());
+        let mut body = Vec::with_capacity(function.node.len().saturating_add(carried.len()));
         for node in &function.node {
             body.push(self.rename_node(node, &prefix, &scope, &attributes));
         }
@@ -257,10 +257,9 @@ impl Inliner<'_> {
     fn fresh(&mut self, prefix: &str, name: &str) -> String {
         let base = format!("{prefix}/{name}");
         let mut fresh = base.clone();
-        let mut count = 0;
+        let mut numbers = 1u64..;
         while !self.taken.insert(fresh.clone()) {
-            count += 1;
-            fresh = format!("{base}_{count}");
+            fresh = format!("{base}_{}", numbers.next().unwrap_or_default());
         }
         fresh
     }

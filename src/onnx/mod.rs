@@ -1,5 +1,8 @@
 //! Reading and writing ONNX files.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 pub mod attributes;
 mod beneath;
 pub mod external;

@@ -29,8 +29,8 @@ pub fn tell_apart(graph: &mut pb::GraphProto) {
 
 /// What lies before each separator of the last part of a path: whoever adds to a node adds no folder.
 fn first_parts(name: &str) -> impl Iterator<Item = &str> {
-    let last = name.rfind('/').map_or(0, |slash| slash + 1);
-    name.char_indices().filter(move |(at, c)| *at > last && SEPARATORS.contains(c)).map(|(at, _)| &name[..at])
+    let last = name.rfind('/').map_or(0, |slash| slash.saturating_add(1));
+    name.char_indices().filter(move |(at, c)| *at > last && SEPARATORS.contains(c)).filter_map(|(at, _)| name.get(..at))
 }
 
 #[cfg(test)]

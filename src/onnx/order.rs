@@ -50,7 +50,7 @@ pub fn put_in_order(graph: &mut pb::GraphProto) -> Result<()> {
         return Ok(());
     }
     let order = sorted(&needs).map_err(|at| {
-        let names: Vec<String> = at.iter().map(|&i| format!("`{}`", label(i, &graph.node[i]))).collect();
+        let names: Vec<String> = at.iter().filter_map(|&i| Some(format!("`{}`", label(i, graph.node.get(i)?)))).collect();
         let circle = match &names[..] {
             [one] => format!("the node {one} needs its own result"),
             _ => format!("the nodes {} need each other's results", names.join(", ")),
@@ -58,7 +58,7 @@ pub fn put_in_order(graph: &mut pb::GraphProto) -> Result<()> {
         Error::model(format!("{circle}: the model is not valid, export it again"))
     })?;
     let mut nodes: Vec<Option<pb::NodeProto>> = std::mem::take(&mut graph.node).into_iter().map(Some).collect();
-    graph.node = order.into_iter().filter_map(|i| nodes[i].take()).collect();
+    graph.node = order.into_iter().filter_map(|i| nodes.get_mut(i)?.take()).collect();
     Ok(())
 }
 
@@ -84,7 +84,7 @@ fn define<'a>(found: &mut HashMap<&'a str, Origin>, graph: &pb::GraphProto, name
     let as_text = |origin: Origin| match origin {
         Origin::Input => "an input".to_string(),
         Origin::Initializer => "an initializer".to_string(),
-        Origin::Node(i) => format!("a result of {}", who(i, &graph.node[i])),
+        Origin::Node(i) => graph.node.get(i).map_or_else(|| "a result".into(), |node| format!("a result of {}", who(i, node))),
     };
     if name.is_empty() {
         return Err(Error::model(format!("the model has {} without a name: it is not valid, export it again", as_text(origin))));
@@ -103,9 +103,9 @@ fn define<'a>(found: &mut HashMap<&'a str, Origin>, graph: &pb::GraphProto, name
 /// Fails where two nodes have one name, by which messages and exports know them.
 fn named_once(graph: &pb::GraphProto) -> Result<()> {
     let mut names = HashMap::new();
-    for (index, node) in graph.node.iter().enumerate().filter(|(_, n)| !n.name().is_empty()) {
-        if let Some(first) = names.insert(node.name(), index) {
-            let ops = (graph.node[first].op_type(), node.op_type());
+    for node in graph.node.iter().filter(|n| !n.name().is_empty()) {
+        if let Some(first) = names.insert(node.name(), node) {
+            let ops = (first.op_type(), node.op_type());
             return Err(Error::model(format!(
                 "two nodes are named `{}` ({} and {}): the model is not valid, export it again",
                 node.name(),
@@ -130,14 +130,15 @@ fn outer_names(graph: &pb::GraphProto) -> Vec<&str> {
 fn sorted(needs: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
     let mut waits: Vec<usize> = needs.iter().map(Vec::len).collect();
     let mut readers: Vec<Vec<usize>> = vec![vec![]; needs.len()];
-    needs.iter().enumerate().for_each(|(i, needed)| needed.iter().for_each(|&n| readers[n].push(i)));
-    let mut ready: BinaryHeap<Reverse<usize>> = (0..needs.len()).filter(|&i| waits[i] == 0).map(Reverse).collect();
+    needs.iter().enumerate().for_each(|(i, needed)| needed.iter().for_each(|&n| readers.get_mut(n).into_iter().for_each(|r| r.push(i))));
+    let mut ready: BinaryHeap<Reverse<usize>> = waits.iter().enumerate().filter(|(_, w)| **w == 0).map(|(i, _)| Reverse(i)).collect();
     let mut order = Vec::with_capacity(needs.len());
     while let Some(Reverse(at)) = ready.pop() {
         order.push(at);
-        for &reader in &readers[at] {
-            waits[reader] -= 1;
-            if waits[reader] == 0 {
+        for &reader in readers.get(at).into_iter().flatten() {
+            let Some(left) = waits.get_mut(reader) else { continue };
+            *left = left.saturating_sub(1);
+            if *left == 0 {
                 ready.push(Reverse(reader));
             }
         }
@@ -152,10 +153,10 @@ fn circle(needs: &[Vec<usize>], waits: &[usize]) -> Vec<usize> {
     let mut path: Vec<usize> = vec![];
     loop {
         if let Some(start) = path.iter().position(|&p| p == at) {
-            return path[start..].iter().copied().take(5).collect();
+            return path.iter().copied().skip(start).take(5).collect();
         }
         path.push(at);
-        match needs[at].iter().find(|&&n| waits[n] > 0) {
+        match needs.get(at).into_iter().flatten().find(|&&n| waits.get(n).is_some_and(|&w| w > 0)) {
             Some(&next) => at = next,
             None => return path,
         }

@@ -2,7 +2,7 @@
 
 /// What `data`, which is no ONNX model, is instead and what to do; `None` where that cannot be told.
 pub(super) fn foreign(data: &[u8]) -> Option<String> {
-    let head = &data[..data.len().min(4096)];
+    let head = data.get(..4096).unwrap_or(data);
     let has = |needle: &[u8]| head.windows(needle.len()).any(|w| w == needle);
     if head.starts_with(b"version https://git-lfs") {
         return Some("it is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository, or download it".into());
@@ -41,7 +41,7 @@ fn is_text(head: &[u8]) -> bool {
     let valid = match std::str::from_utf8(head) {
         Ok(text) => text,
         // The end of the window may cut a character.
-        Err(e) if e.error_len().is_none() => std::str::from_utf8(&head[..e.valid_up_to()]).unwrap_or_default(),
+        Err(e) if e.error_len().is_none() => std::str::from_utf8(head.get(..e.valid_up_to()).unwrap_or_default()).unwrap_or_default(),
         Err(_) => return false,
     };
     !valid.is_empty() && valid.chars().all(|c| !c.is_control() || c.is_ascii_whitespace())

@@ -59,7 +59,8 @@ pub fn tensor_with(proto: &pb::TensorProto, external: &ExternalData) -> Result<T
 
 /// Number of elements in all typed fields together.
 fn typed_length(p: &pb::TensorProto) -> usize {
-    p.float_data.len() + p.double_data.len() + p.int32_data.len() + p.int64_data.len() + p.uint64_data.len() + p.string_data.len()
+    let numbers = [p.float_data.len(), p.double_data.len(), p.int32_data.len(), p.int64_data.len(), p.uint64_data.len()];
+    numbers.iter().fold(p.string_data.len(), |sum, n| sum.saturating_add(*n))
 }
 
 /// Elements of the typed field that belongs to the element type, as ONNX's `TensorProto` documents.
@@ -80,7 +81,7 @@ fn from_typed(p: &pb::TensorProto, dtype: DType, count: usize) -> Result<Bytes, 
     }
     let misfit = |v: &dyn std::fmt::Display| format!("has the element {v}, which is no {dtype}");
     fn gather<T: Copy, const W: usize>(values: &[T], f: impl Fn(T) -> Result<[u8; W], String>) -> Result<Bytes, String> {
-        let mut data = Vec::with_capacity(values.len() * W);
+        let mut data = Vec::with_capacity(values.len().saturating_mul(W));
         for &v in values {
             data.extend_from_slice(&f(v)?);
         }

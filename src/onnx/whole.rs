@@ -26,11 +26,11 @@ pub(super) fn buffer(length: u64) -> std::io::Result<Vec<u8>> {
 fn ask_for_large_pages(data: &[u8]) {
     const LARGE: usize = 1 << 21;
     let whole = data.as_ptr_range();
-    let (start, end) = ((whole.start as usize).next_multiple_of(LARGE), whole.end as usize / LARGE * LARGE);
-    if start < end {
+    let (start, end) = ((whole.start as usize).next_multiple_of(LARGE), whole.end as usize & !(LARGE - 1));
+    if let Some(length) = end.checked_sub(start).filter(|&length| length > 0) {
         // SAFETY: the pages lie inside a buffer of ours; the advice changes no content, and where the system does not take it, nothing
         // is lost.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+        unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_HUGEPAGE) };
     }
 }
 

@@ -127,7 +127,7 @@ unsafe impl BufMut for Stream {
 
     unsafe fn advance_mut(&mut self, count: usize) {
         let scratch = self.scratch;
-        self.push(&scratch[..count]);
+        self.push(scratch.get(..count).unwrap_or(&scratch));
     }
 
     fn put<T: Buf>(&mut self, mut source: T) {
@@ -217,10 +217,10 @@ impl ExternalWriter {
         // Pages for what a runtime would map, cache lines for the rest.
         let alignment: u64 = if data.len() >= 64 << 10 { 4096 } else { 64 };
         let offset = self.length.next_multiple_of(alignment);
-        let gap = (offset - self.length) as usize;
-        self.out.write_all(&[0; 4096][..gap])?;
+        let gap = offset.saturating_sub(self.length) as usize;
+        self.out.write_all([0; 4096].get(..gap).unwrap_or_default())?;
         self.out.write_all(data)?;
-        self.length = offset + data.len() as u64;
+        self.length = offset.saturating_add(data.len() as u64);
         Ok(offset)
     }
 

@@ -159,7 +159,7 @@ impl Write for OutputFile {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let written = self.out.write(data)?;
         if let Some(hasher) = &mut self.hasher {
-            seal::update(hasher, &data[..written]);
+            seal::update(hasher, data.get(..written).unwrap_or(data));
         }
         Ok(written)
     }

@@ -1,6 +1,9 @@
 //! What lies on disk: files and folders that appear whole or not at all, tensors with a JSON header, the files that one command writes
 //! for another, and the folder of a run.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 pub mod channel_attention_file;
 pub mod exchange;
 pub mod files;

@@ -54,7 +54,7 @@ pub fn around(data: &[u8], at: usize) -> Option<String> {
 /// Writes the hash into `data`, which has [`ZEROS`] in its place. False, and nothing done, where it has not.
 pub fn set(data: &mut [u8], at: usize) -> bool {
     let Some(hash) = around(data, at) else { return false };
-    match data.get_mut(at..at + DIGITS) {
+    match data.get_mut(at..at.saturating_add(DIGITS)) {
         Some(place) if *place == ZEROS => place.copy_from_slice(hash.as_bytes()),
         _ => return false,
     }

@@ -33,7 +33,7 @@ pub fn of_file(path: &Path) -> Result<String> {
 
 /// The first `length` bytes of a text's: enough to tell names apart, short enough for a file's name.
 pub fn mark(text: &str, length: usize) -> String {
-    hexadecimal(&Sha256::digest(text.as_bytes())[..length.min(32)])
+    hexadecimal(&Sha256::digest(text.as_bytes()).into_iter().take(length).collect::<Vec<u8>>())
 }
 
 #[cfg(test)]

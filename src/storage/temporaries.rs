@@ -96,7 +96,7 @@ fn short(text: &str) -> u32 {
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything; the 20th field behind it is the time.
-    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     // A zombie writes nothing any more.
     if matches!(fields.next(), Some("Z" | "X")) {
         return None;

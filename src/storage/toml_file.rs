@@ -75,7 +75,7 @@ fn entry(value: &Spanned<DeValue>, way: &[String], at: Range<usize>, found: &mut
 
 /// `line 3: …`
 fn explained<T: DeserializeOwned>(text: &str, error: &toml::de::Error) -> String {
-    let line = |at: usize| text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
+    let line = |at: usize| text.get(..at).map_or(1, |before| before.matches('\n').count().saturating_add(1));
     let message = error.message().trim();
     let mut all = vec![];
     match DeTable::parse(text) {

@@ -26,9 +26,10 @@ pub fn add(n: &mut Nodes, graph: &mut pb::GraphProto, manifest: &Manifest) -> Re
     let initializers: Vec<&str> = graph.initializer.iter().map(|t| t.name()).collect();
     let input = graph.input.iter().position(|i| !initializers.contains(&i.name()));
     let input = input.ok_or_else(|| Error::model("the export has no input"))?;
-    let (name, dtype, batch) = described(&graph.input[input])?;
+    let port = graph.input.get_mut(input).ok_or_else(|| Error::model("the export has no input"))?;
+    let (name, dtype, batch) = described(port)?;
     let images = n.name("images");
-    graph.input[input] = declared(&images, batch);
+    *port = declared(&images, batch);
 
     let size = n.op("Shape", &[&images], &[]);
     let (one, two) = (n.int(1), n.int(2));

@@ -29,7 +29,7 @@ pub fn add(nodes: &mut Nodes, graph: &mut pb::GraphProto, of: &PredictionPort, a
             let name = nodes.name("probabilities");
             let axis = [("axis", Attr::Int(1))];
             nodes.node(op, &[&scores], &[&name], if op == "Softmax" { &axis } else { &[] });
-            graph.output[place].name = Some(name.clone());
+            graph.output.iter_mut().skip(place).take(1).for_each(|output| output.name = Some(name.clone()));
             scores = name;
         }
         read = port(&scores, activation, of);
@@ -40,7 +40,7 @@ pub fn add(nodes: &mut Nodes, graph: &mut pb::GraphProto, of: &PredictionPort, a
                 format!(": the model has opset {}, and from 10 on the likeliest classes can be told. Export the source again", nodes.opset);
             return Err(Error::option(Field::TOP, why));
         }
-        let count = dim(&graph.output[place], 1);
+        let count = graph.output.get(place).and_then(|output| dim(output, 1));
         if k == 0 || count.is_some_and(|n| k as i64 > n) {
             let of = count.map_or(String::new(), |n| format!(" of {n}"));
             return Err(Error::option(Field::TOP, format!(" {k}: give a number of classes from 1 on, and no more than there are{of}")));
@@ -48,7 +48,7 @@ pub fn add(nodes: &mut Nodes, graph: &mut pb::GraphProto, of: &PredictionPort, a
         let number = nodes.constant(&Tensor::from_i64(&[1], &[k as i64]));
         let (values, labels) = (nodes.name("top_scores"), nodes.name("top_labels"));
         nodes.node("TopK", &[&scores, &number], &[&values, &labels], &[("axis", Attr::Int(1))]);
-        let mut shown = graph.output[place].clone();
+        let mut shown = graph.output.get(place).cloned().unwrap_or_default();
         shown.name = Some(values);
         set_dim(&mut shown, 1, k as i64);
         let mut told = shown.clone();
