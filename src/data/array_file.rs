@@ -158,10 +158,27 @@ impl ArrayFile {
     }
 }
 
+/// Bytes in which the length of an array's header stands.
+const NPY_START: u64 = 12;
+/// The longest header that is read; those of arrays of numbers have a hundred bytes.
+const LONGEST_HEADER: u32 = 1 << 16;
+
 fn read_npy(archive: &mut NpzArchive<BufReader<File>>, path: &Path, name: &str) -> Result<Array> {
     let fail = |why: String| cannot_read(path, &format!("its array `{name}` {why}"));
     let damaged = |e: &dyn std::fmt::Display| fail(format!("is damaged, or was cut off: {e}"));
     let mut entry = archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(name)).map_err(|e| damaged(&e))?;
+    let mut start = vec![];
+    entry.by_ref().take(NPY_START).read_to_end(&mut start).map_err(|e| damaged(&e))?;
+    // Who reads the header makes room for as much as it says, whatever there is.
+    let length = match start[..] {
+        [_, _, _, _, _, _, 1, _, a, b, ..] => u16::from_le_bytes([a, b]).into(),
+        [_, _, _, _, _, _, _, _, a, b, c, d, ..] => u32::from_le_bytes([a, b, c, d]),
+        _ => 0,
+    };
+    if length > LONGEST_HEADER {
+        return Err(fail(format!("is damaged: it claims to have a header of {length} bytes")));
+    }
+    let mut entry = start.as_slice().chain(entry);
     let header = NpyHeader::from_reader(&mut entry).map_err(|e| damaged(&e))?;
     if header.uses_pickled_array() {
         return Err(fail(

@@ -142,7 +142,7 @@ impl Importer {
                 None => return self.refusals.refuse(node, format!("its input `{name}` is computed nowhere before it")),
             }
         }
-        let valid = signature::schema(node, self.opset).and_then(|schema| signature::check(node, &schema, &self.graph, &inputs));
+        let valid = signature::check(node, self.opset, &self.graph, &inputs);
         if let Err(reason) = valid.and_then(|()| self.place(index, node, operator, inputs)) {
             self.refusals.refuse(node, reason);
         }

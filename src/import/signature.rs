@@ -15,7 +15,7 @@ const LARGEST: u64 = 1 << 31;
 const ANY_NUMBER: [&str; 4] = ["starts", "ends", "value_int", "value_ints"];
 
 /// The operator as the opset has it.
-pub(super) fn schema(node: &pb::NodeProto, opset: i64) -> Result<Schema, String> {
+fn schema(node: &pb::NodeProto, opset: i64) -> Result<Schema, String> {
     let op = node.op_type();
     match find(op, opset) {
         Found::Here(schema) => Ok(schema),
@@ -26,7 +26,8 @@ pub(super) fn schema(node: &pb::NodeProto, opset: i64) -> Result<Schema, String>
 }
 
 /// Fails with what ONNX does not allow of the node's inputs, outputs and attributes.
-pub(super) fn check(node: &pb::NodeProto, schema: &Schema, graph: &Graph, inputs: &[Option<ValueId>]) -> Result<(), String> {
+pub(super) fn check(node: &pb::NodeProto, opset: i64, graph: &Graph, inputs: &[Option<ValueId>]) -> Result<(), String> {
+    let schema = &schema(node, opset)?;
     let there: Vec<bool> = node.input.iter().map(|n| !n.is_empty()).collect();
     count("input", &there, &schema.inputs)?;
     let there: Vec<bool> = node.output.iter().map(|n| !n.is_empty()).collect();
@@ -37,7 +38,7 @@ pub(super) fn check(node: &pb::NodeProto, schema: &Schema, graph: &Graph, inputs
     if let Some(missing) = schema.attributes.iter().find(|a| a.required && !node.attribute.iter().any(|b| b.name() == a.name)) {
         return Err(format!("its attribute `{}` is missing", missing.name));
     }
-    outputs(node, schema.since)?;
+    more(node, opset)?;
     lists(node, schema, graph, inputs)?;
     types(schema, graph, inputs)
 }
@@ -126,17 +127,33 @@ fn lists(node: &pb::NodeProto, schema: &Schema, graph: &Graph, inputs: &[Option<
     Ok(())
 }
 
-/// What else an operator demands of its outputs.
-fn outputs(node: &pb::NodeProto, opset: i64) -> Result<(), String> {
-    if node.op_type() != "BatchNormalization" || opset < 14 {
-        return Ok(());
+/// What else runtimes demand of an operator.
+fn more(node: &pb::NodeProto, opset: i64) -> Result<(), String> {
+    let attribute = |name: &str| node.attribute.iter().find(|a| a.name() == name);
+    match node.op_type() {
+        "BatchNormalization" => {
+            let training = attribute("training_mode").is_some_and(|a| a.i() != 0);
+            let demanded: &[usize] = match (opset, training) {
+                (..14, _) => &[1, 5],
+                (_, true) => &[3],
+                (_, false) => &[1],
+            };
+            let n = node.output.len();
+            if !demanded.contains(&n) {
+                let demanded: Vec<String> = demanded.iter().map(usize::to_string).collect();
+                let (plural, mode) = (if n == 1 { "" } else { "s" }, if training { " in training mode" } else { "" });
+                return Err(format!("it has {n} output{plural}, and{mode} it must have {}", demanded.join(" or ")));
+            }
+        }
+        "Conv" | "ConvTranspose" => {
+            let auto = attribute("auto_pad").filter(|a| !matches!(a.s(), b"" | b"NOTSET"));
+            if auto.is_some() && attribute("pads").is_some() {
+                return Err("it has both `auto_pad` and `pads`, and runtimes take one of them".into());
+            }
+        }
+        _ => {}
     }
-    let training = node.attribute.iter().any(|a| a.name() == "training_mode" && a.i() != 0);
-    let (demanded, mode) = if training { (3, "with") } else { (1, "without") };
-    match node.output.len() {
-        n if n == demanded => Ok(()),
-        n => Err(format!("it has {n} output{}, and {mode} `training_mode` it must have {demanded}", if n == 1 { "" } else { "s" })),
-    }
+    Ok(())
 }
 
 /// That inputs have types that the operator takes, and the same one where it wants that.

@@ -121,6 +121,7 @@ fn cases() -> Vec<(&'static str, pb::ModelProto)> {
         ("a value declared as another type", {
             changed(|g| g.value_info.push(pb::ValueInfoProto { name: Some("r".into()), ..declared(9).graph.unwrap().output[0].clone() }))
         }),
+        ("padding of two kinds", with(0, &[attr_string("auto_pad", "SAME_UPPER"), attr_ints("pads", [1; 4])])),
         ("starts with two dimensions", sliced(&[1, 1])),
         ("starts without dimensions", sliced(&[])),
         ("axes with two dimensions", {

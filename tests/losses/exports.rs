@@ -69,7 +69,8 @@ fn a_network_exported_in_training_mode_comes_out_for_inference() {
     let (out, plain) = (work.path().join("out.onnx"), work.path().join("plain.onnx"));
     let mut case = 0;
     for opset in [9, 11, 13, 14, 17] {
-        let training = if opset < 14 { [Norm::Training(3), Norm::Training(5)] } else { [Norm::Training(1), Norm::Training(3)] };
+        // With as many outputs as runtimes demand.
+        let training = [Norm::Training(if opset < 14 { 5 } else { 3 }); 2];
         for norm in [&[Norm::None, Norm::Inference][..], &training].concat() {
             // In another order for each opset.
             case += 1;
