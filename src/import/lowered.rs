@@ -58,7 +58,7 @@ pub fn lowered(source: &SourceModel) -> Result<Lowering> {
         }
         importer.preview(index, node, lower);
         match replaced.iter_mut().find(|(op, _)| op == node.op_type()) {
-            Some((_, count)) => *count += 1,
+            Some((_, count)) => *count = count.saturating_add(1),
             None => replaced.push((node.op_type().to_string(), 1)),
         }
     }

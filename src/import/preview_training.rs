@@ -23,7 +23,7 @@ impl Optimizer {
         let all: Option<Vec<ValueId>> = inputs.iter().copied().collect();
         let all = all.ok_or("one of its inputs is left out, and it needs all")?;
         let Some((&[rate, count], tensors)) = all.split_first_chunk::<2>() else { return Err("it has no learning rate and count".into()) };
-        let each = tensors.len() / kinds;
+        let each = tensors.len().checked_div(kinds).unwrap_or_default();
         if each == 0 || !tensors.len().is_multiple_of(kinds) {
             return Err(format!("{op} takes {kinds} tensors for each that it updates, and has {}", tensors.len()));
         }
@@ -36,12 +36,21 @@ impl Optimizer {
             return Err(format!("its count of updates is {}", graph.ty(count)));
         }
         let kinds: Vec<Vec<ValueId>> = tensors.chunks(each).map(<[ValueId]>::to_vec).collect();
-        for i in 0..each {
-            if let Some(odd) = kinds.iter().map(|k| k[i]).find(|&v| graph.ty(v) != graph.ty(kinds[0][i])) {
-                return Err(format!("its input `{}` is {}, where {} belongs", graph.name_of(odd), graph.ty(odd), graph.ty(kinds[0][i])));
+        // Each list is of the same tensors as the first.
+        let (first, further) = kinds.split_first().ok_or("it updates nothing")?;
+        for (&odd, &like) in further.iter().flat_map(|list| list.iter().zip(first)) {
+            if graph.ty(odd) != graph.ty(like) {
+                return Err(format!("its input `{}` is {}, where {} belongs", graph.name_of(odd), graph.ty(odd), graph.ty(like)));
             }
         }
         Ok(Optimizer { rate, count, kinds })
+    }
+
+    /// For each tensor that is updated one of every kind.
+    fn each<const KINDS: usize>(&self) -> Vec<[ValueId; KINDS]> {
+        let count = self.kinds.first().map_or(0, Vec::len);
+        let one = |i: usize| self.kinds.iter().map(|list| list.get(i).copied()).collect::<Option<Vec<ValueId>>>()?.try_into().ok();
+        (0..count).filter_map(one).collect()
     }
 }
 
@@ -125,8 +134,7 @@ fn regularized(b: &mut Builder, decay: f64, x: ValueId, g: ValueId) -> Rule<Valu
 
 fn adam(b: &mut Builder, given: &Optimizer, alpha: f64, beta: f64, decay: f64, decay_after: f64, epsilon: f64) -> Rule<Vec<ValueId>> {
     let mut kinds = [vec![], vec![], vec![]];
-    for i in 0..given.kinds[0].len() {
-        let [x, g, v, h] = [0, 1, 2, 3].map(|kind| given.kinds[kind][i]);
+    for [x, g, v, h] in given.each() {
         let g = regularized(b, decay, x, g)?;
         let v = mixed(b, alpha, v, 1.0 - alpha, g)?;
         let square = op(b, "Mul", [g, g])?;
@@ -158,8 +166,7 @@ fn adam(b: &mut Builder, given: &Optimizer, alpha: f64, beta: f64, decay: f64, d
 
 fn adagrad(b: &mut Builder, given: &Optimizer, decay: f64, decay_factor: f64, epsilon: f64) -> Rule<Vec<ValueId>> {
     let mut kinds = [vec![], vec![]];
-    for i in 0..given.kinds[0].len() {
-        let [x, g, h] = [0, 1, 2].map(|kind| given.kinds[kind][i]);
+    for [x, g, h] in given.each() {
         let (rate, count) = (as_tensor(b, given.rate, x)?, as_tensor(b, given.count, x)?);
         let slower = times(b, decay_factor, count)?;
         let one = b.number(1.0, slower);
@@ -181,8 +188,7 @@ fn adagrad(b: &mut Builder, given: &Optimizer, decay: f64, decay_factor: f64, ep
 
 fn momentum(b: &mut Builder, given: &Optimizer, alpha: f64, beta: f64, decay: f64, nesterov: bool) -> Rule<Vec<ValueId>> {
     let mut kinds = [vec![], vec![]];
-    for i in 0..given.kinds[0].len() {
-        let [x, g, v] = [0, 1, 2].map(|kind| given.kinds[kind][i]);
+    for [x, g, v] in given.each() {
         let rate = as_tensor(b, given.rate, x)?;
         let g = regularized(b, decay, x, g)?;
         let (one, usual) = (b.number(1.0, x), b.number(beta, x));
@@ -214,7 +220,7 @@ pub(super) fn gradient(graph: &mut Graph, xs: &[ValueId], zs: &[ValueId], y: Val
     }
     let (xs, y) = match named == given {
         true => (xs.to_vec(), y),
-        false => (given[..xs.len()].to_vec(), at(graph, &named, y, given)?),
+        false => (given.iter().copied().take(xs.len()).collect(), at(graph, &named, y, given)?),
     };
     let ones = filled(graph, 1.0, y)?;
     let found = grad::backward(graph, &[(y, ones)], &xs).map_err(|e| e.to_string())?;
