@@ -36,13 +36,13 @@ impl Numbered {
             let path = root.join(if number == 1 { name.clone() } else { format!("{name}-{number}") });
             match fs::create_dir(&path) {
                 Ok(()) => {}
-                Err(e) if e.kind() == ErrorKind::AlreadyExists && is_left(&path) => {}
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && is_left(&path)? => {}
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
                 Err(e) => return Err(Error::io("cannot create", &path)(e)),
             }
             // Of two processes that come so far with one name, one gets it; and what the other has begun meanwhile is no leftover.
             if let Some(reserved) = Reserved::take(&path)?
-                && is_left(&path)
+                && is_left(&path)?
             {
                 return Ok(Numbered { path, reserved: Some(reserved), root: new_root });
             }
@@ -70,19 +70,24 @@ impl Drop for Numbered {
 }
 
 /// Whether a folder is empty, or holds a run without weights that no process is at and that says nothing.
-fn is_left(path: &Path) -> bool {
+fn is_left(path: &Path) -> Result<bool> {
     let folder = RunFolder::new(path);
     if !folder.is_run() {
-        return fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+        // Something else than a folder is somebody's.
+        return if path.is_dir() {
+            fs::read_dir(path).map(|mut entries| entries.next().is_none()).map_err(Error::io("cannot read", path))
+        } else {
+            Ok(false)
+        };
     }
-    let Ok(record) = RunRecord::read(path) else { return false };
+    let Ok(record) = RunRecord::read(path) else { return Ok(false) };
     // What a run that failed has measured may say why.
     let worthless = match record.status {
         Status::Running | Status::Interrupted => true,
         Status::Failed => fs::metadata(folder.metrics()).is_ok_and(|found| found.len() == 0),
         Status::Complete => false,
     };
-    worthless && !folder.has_weights() && !folder.replaced().is_run() && folder.lock().is_ok()
+    Ok(worthless && !folder.has_weights() && !folder.replaced().is_run() && folder.lock().is_ok())
 }
 
 /// Without what would lead elsewhere or is hard to type.
