@@ -143,7 +143,7 @@ pub fn convert(
 enum Place {
     Folder(OutputDir),
     /// With the folder in which it is made.
-    File(OutputFile, Scratch),
+    File(Box<OutputFile>, Scratch),
 }
 
 impl Place {
@@ -151,7 +151,7 @@ impl Place {
         let file = artifact.file().is_some() && output.extension().is_some_and(|e| e == "onnx") && !output.is_dir();
         if file {
             reads.check_file(output)?;
-            return Ok(Place::File(OutputFile::create(output, force)?, Scratch::new()?));
+            return Ok(Place::File(Box::new(OutputFile::create(output, force)?), Scratch::new()?));
         }
         reads.check_folder(output)?;
         Ok(Place::Folder(OutputDir::create_marked(output, force, artifact.marker())?))

@@ -165,7 +165,8 @@ pub(super) fn store(source: &mut SourceModel, name: &str, tensor: &Tensor) -> bo
     let Some(graph) = source.proto.graph.as_mut() else { return false };
     let Some(slot) = onnx::tensor_slot(graph, name) else { return false };
     let dtype = DType::from_onnx(slot.data_type()).unwrap_or(tensor.dtype());
-    *slot = to_proto(&slot.name().to_string(), &as_there(slot, tensor));
+    let place = slot.name().to_string();
+    *slot = to_proto(place, &as_there(slot, tensor));
     // Up to IR version 3 an initializer is also declared as an input, with its old shape.
     for input in graph.input.iter_mut().filter(|i| i.name() == name) {
         *input = crate::emit::value_info(name, &TensorType { dtype, ..tensor.ty() });

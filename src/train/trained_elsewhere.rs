@@ -48,10 +48,10 @@ impl TrainedElsewhere {
             ))
         };
         let (metadata, tensors) = tensor_file::read_plain(&self.weights, refused)?;
-        if let Some(trained) = metadata.get("bundle") {
-            if *trained != sha256::of_file(&self.bundle.dir.join("manifest.json"))? {
-                return Err(refused("its metadata name another bundle".into()));
-            }
+        if let Some(trained) = metadata.get("bundle")
+            && *trained != sha256::of_file(&self.bundle.dir.join("manifest.json"))?
+        {
+            return Err(refused("its metadata name another bundle".into()));
         }
         if let Some(name) = tensors.keys().filter(|n| !manifest.state.iter().any(|s| s.name == **n)).min() {
             return Err(refused(format!("it has `{name}`, which the bundle has not")));
