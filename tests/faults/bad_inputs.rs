@@ -218,7 +218,7 @@ fn models_that_ask_for_much_or_say_nonsense() {
         .enumerate()
         .map(|(i, (what, model))| {
             let name = format!("bad{i}.onnx");
-            onnx::write(&lab.path().join(&name), &model).unwrap();
+            onnx::write(lab.path().join(&name), &model).unwrap();
             (what, name)
         })
         .collect();

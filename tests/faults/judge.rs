@@ -77,10 +77,12 @@ impl Trial {
         if let Err(why) = self.old_or_new(&found, fault == Fault::Kill || removal) {
             return wrong(why);
         }
-        if outcome.code == Some(0) && !removal && !matches!(self.scenario.next, Next::Resume(_)) {
-            if let Some(why) = difference(&found, &self.new) {
-                return wrong(format!("it says that all went well, but {why}"));
-            }
+        if outcome.code == Some(0)
+            && !removal
+            && !matches!(self.scenario.next, Next::Resume(_))
+            && let Some(why) = difference(&found, &self.new)
+        {
+            return wrong(format!("it says that all went well, but {why}"));
         }
         if let Err(why) = self.next(lab.path(), &found) {
             return wrong(format!("the next start: {why}"));

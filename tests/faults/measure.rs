@@ -14,7 +14,9 @@ pub struct Measured {
     pub memory: u64,
 }
 
+// `wait4` waits for the child, and gives what it used besides.
 /// Runs the command to its end.
+#[allow(clippy::zombie_processes)]
 pub fn measured(command: &mut Command) -> Measured {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut err = vec![];

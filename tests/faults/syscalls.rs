@@ -74,7 +74,7 @@ pub fn table() -> Vec<Entry> {
     }
     use Target::{Fd, Path};
     let mut calls: Vec<Entry> = vec![
-        (Number { number: libc::SYS_openat as i64, name: "openat" }, |args| opening(args[2]), Path(Some(0), 1)),
+        (Number { number: libc::SYS_openat, name: "openat" }, |args| opening(args[2]), Path(Some(0), 1)),
         // Its flags are in memory, and spgraph only reads so.
         call!(SYS_openat2, Kind::Open, Path(Some(0), 1)),
         call!(SYS_read, Kind::Read, Fd(0)),
@@ -98,7 +98,7 @@ pub fn table() -> Vec<Entry> {
     ];
     #[cfg(target_arch = "x86_64")]
     calls.extend([
-        (Number { number: libc::SYS_open as i64, name: "open" }, (|args| opening(args[1])) as fn(&Args) -> Kind, Path(None, 0)),
+        (Number { number: libc::SYS_open, name: "open" }, (|args| opening(args[1])) as fn(&Args) -> Kind, Path(None, 0)),
         call!(SYS_rename, Kind::Rename, Path(None, 1)),
         call!(SYS_link, Kind::Link, Path(None, 1)),
         call!(SYS_mkdir, Kind::MakeFolder, Path(None, 0)),
