@@ -92,8 +92,25 @@ fn memory_with_the_kernels_that_would_run() {
     assert!(native.1 < standard.1, "{native:?} {standard:?}");
     let chosen = peak(&[]);
     assert!(chosen == native || chosen == standard, "{chosen:?}");
-    let alone = Lab::new().run(&["inspect", &shared().model, "--kernels", "native"]);
-    assert!(alone.code == 2 && alone.err.contains("--memory"), "{}", alone.err);
+}
+
+/// Native kernels compute most of a step of a residual network, and one image is laid out anew for them: the batch.
+#[test]
+fn kernels_of_a_bundle() {
+    let lab = Lab::new();
+    let plan = |kernels: &str| lab.run(&["inspect", &shared().bundle, "--kernels", kernels, "--json"]).json();
+    let (native, standard) = (plan("native"), plan("standard"));
+    let bytes = |plan: &serde_json::Value| {
+        let left = plan["standard"].as_array().unwrap().iter().map(|o| o["bytes"].as_u64().unwrap()).sum::<u64>();
+        (plan["native_bytes"].as_u64().unwrap(), left)
+    };
+    assert!(native["kernels"].as_str().unwrap().starts_with("native ("), "{native}");
+    assert_eq!((&native["layout_changes"], &standard["native"], &standard["kernels"]), (&1.into(), &0.into(), &"standard".into()));
+    let ((by_native, left), (none, all)) = (bytes(&native), bytes(&standard));
+    assert!(by_native > 10 * left && none == 0 && all > by_native + left, "{by_native} {left} {none} {all}");
+    let text = lab.run(&["inspect", &shared().bundle, "--kernels"]).ok();
+    assert!(text.contains("left to ONNX Runtime's own kernels") && text.contains("images laid out anew"), "{text}");
+    lab.refuses(&["inspect", &shared().model, "--kernels", "native"], 1, &["is no folder", "spgraph rewrite"]);
 }
 
 #[test]

@@ -23,11 +23,12 @@ use std::path::PathBuf;
 ///
 /// The exit code is 0 where the verdict is yes, and 1 where it is no. docs/inspect.md describes the JSON.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("step").multiple(true).args(["memory", "kernels"])))]
 pub struct Args {
     /// An ONNX model, a bundle of `rewrite`, or a run of `finetune`
     path: PathBuf,
     /// Predict the peak memory of a training step of a bundle, and what takes it
-    #[arg(long, group = "step", conflicts_with = "input_shape")]
+    #[arg(long, conflicts_with = "input_shape")]
     memory: bool,
     /// With --memory or --kernels: images per step where the bundle leaves it open [default: 16]
     #[arg(long, requires = "step", value_parser = clap::value_parser!(u16).range(1..))]
@@ -35,7 +36,6 @@ pub struct Args {
     /// What native kernels compute of a bundle's step, what is left to ONNX Runtime's own and how much it moves; with --memory: whose kernels to predict for
     #[arg(
         long,
-        group = "step",
         value_parser = choice::<Kernels>(&["auto", "native", "standard"]),
         num_args = 0..=1,
         default_missing_value = "auto",
