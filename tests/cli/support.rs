@@ -83,6 +83,7 @@ impl Lab {
     pub fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = std::process::Command::new(BINARY);
         command.args(args).current_dir(self.0.path());
+        with_signals(&mut command);
         command
     }
 
@@ -101,6 +102,21 @@ impl Lab {
     /// Everything in the folder: relative path and content (folders and links: what they are).
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         files(self.0.path())
+    }
+}
+
+/// What runs the tests may ignore signals, as `nohup` does and a shell in the background, and children would too.
+fn with_signals(command: &mut std::process::Command) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        // SAFETY: between fork and exec nothing but `signal` is called, which may be.
+        unsafe {
+            command.pre_exec(|| {
+                [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP].map(|number| libc::signal(number, libc::SIG_DFL));
+                Ok(())
+            });
+        }
     }
 }
 
