@@ -113,7 +113,9 @@ fn with_signals(command: &mut std::process::Command) {
         // SAFETY: between fork and exec nothing but `signal` is called, which may be.
         unsafe {
             command.pre_exec(|| {
-                [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP].map(|number| libc::signal(number, libc::SIG_DFL));
+                for number in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+                    libc::signal(number, libc::SIG_DFL);
+                }
                 Ok(())
             });
         }
