@@ -59,8 +59,10 @@ fn source(case: &Case, dtype: DType, values: &[Tensor]) -> SourceModel {
             }
         }
     }
+    // What a cast makes of it is declared as that.
+    let to = node.attribute.iter().find(|a| a.name() == "to").and_then(|a| DType::from_onnx(a.i() as i32));
     graph.node = vec![node];
-    let any = TensorType { dtype, shape: vec![] };
+    let any = TensorType { dtype: to.unwrap_or(dtype), shape: vec![] };
     graph.output = case.outputs.iter().filter(|o| !o.is_empty()).map(|o| emit::value_info(o, &any)).collect();
     let opset = pb::OperatorSetIdProto { domain: None, version: Some(case.opset) };
     let proto = pb::ModelProto { ir_version: Some(8), opset_import: vec![opset], graph: Some(graph), ..Default::default() };
