@@ -339,7 +339,10 @@ fn exp(x: f32) -> f32 {
     // Adding it rounds to the nearest whole number.
     const ROUND: f32 = 12_582_912.0;
     let bounded = at_most(at_least(x, -87.5), 89.0);
-    let n = (bounded * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let shifted = bounded * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    // The same number, from the last digits of the sum: a conversion has cases of its own for what is no number.
+    let whole = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let r = (bounded - n * HIGH) - n * LOW;
     let mut p = 1.0 / 5040.0;
     for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
@@ -347,10 +350,9 @@ fn exp(x: f32) -> f32 {
     }
     let value = (r * r * p + r) + 1.0;
     // In two factors, since 2¹²⁸ is no float.
-    let scale = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
-    let whole = n as i32;
+    let scale = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
     let half = whole >> 1;
-    let scaled = value * scale(half) * scale(whole - half);
+    let scaled = value * scale(half) * scale(whole.wrapping_sub(half));
     let scaled = if x < -87.336_55 { 0.0 } else { scaled };
     if x > 88.722_84 { f32::INFINITY } else { scaled }
 }
