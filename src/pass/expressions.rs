@@ -58,8 +58,9 @@ impl Pass for FuseExpressions<'_> {
 
     fn run(&self, graph: &mut Graph) -> Result<()> {
         let mut nodes: Vec<Option<Node>> = graph.nodes.iter().cloned().map(Some).collect();
-        for group in self.groups(graph) {
-            let Some(fused) = group.finished(graph, self) else { continue };
+        let readers = graph.readers();
+        for group in self.groups(graph, &readers) {
+            let Some(fused) = group.finished(graph, &readers, self) else { continue };
             group.members.iter().for_each(|&m| nodes[m] = None);
             nodes[group.last()] = Some(fused);
         }
@@ -73,15 +74,14 @@ impl Pass for FuseExpressions<'_> {
 
 impl FuseExpressions<'_> {
     /// Nodes that can be computed together, in the place of the last of them.
-    fn groups(&self, graph: &Graph) -> Vec<Group> {
-        let readers = graph.readers();
+    fn groups(&self, graph: &Graph, readers: &Readers) -> Vec<Group> {
         let mut groups: Vec<Option<Group>> = vec![];
         let mut home: Vec<Option<usize>> = vec![None; graph.nodes.len()];
         for (at, node) in graph.nodes.iter().enumerate() {
             let Some(mut own) = Group::of(graph, at, self) else { continue };
             for before in node.used().filter_map(|v| graph.value(v).producer) {
                 let Some(other) = home[before].and_then(|h| groups[h].as_ref()) else { continue };
-                if let Some(joined) = own.joined(other, graph, &readers, self) {
+                if let Some(joined) = own.joined(other, graph, readers, self) {
                     groups[home[before].unwrap_or_default()] = None;
                     own = joined;
                 }
@@ -163,9 +163,9 @@ impl Group {
     }
 
     /// The node for all; `None` where nothing would be gained, or where others read a truth, which kernels cannot give.
-    fn finished(&self, graph: &Graph, pass: &FuseExpressions) -> Option<Node> {
+    fn finished(&self, graph: &Graph, readers: &Readers, pass: &FuseExpressions) -> Option<Node> {
         let program = self.program(graph, pass)?;
-        let results = self.results(graph, &graph.readers());
+        let results = self.results(graph, readers);
         let floats = results.iter().all(|&v| graph.ty(v).dtype == DType::F32);
         let steps: Option<Vec<i64>> = results.iter().map(|v| program.known.get(v)?.checked_sub(STEP)).collect();
         let steps = steps.filter(|s| floats && !s.is_empty() && s.iter().all(|s| *s >= 0) && program.steps.len() > 1)?;

@@ -186,7 +186,7 @@ impl Expression {
             let mut bench = Bench::new(self, inputs.len());
             for start in (part..size.min(part + TASK)).step_by(BLOCK) {
                 let count = BLOCK.min(size - start);
-                bench.load(inputs, Place { image, start, at: image * size + start, count, channels });
+                bench.load(inputs, Place { image, start, count, channels });
                 bench.run(isa, self, inputs, image * size + start, count);
                 for (&step, output) in self.outputs.iter().zip(&outputs) {
                     // SAFETY: every block of every task is another part of the output.
@@ -203,8 +203,6 @@ struct Place {
     image: usize,
     /// Its first element in the image.
     start: usize,
-    /// And in all images.
-    at: usize,
     count: usize,
     channels: usize,
 }
@@ -247,7 +245,6 @@ impl Bench {
                 }
             }
         }
-        debug_assert!(place.at >= place.start);
     }
 
     fn run(&mut self, isa: Isa, expression: &Expression, inputs: &[Operand], at: usize, count: usize) {
