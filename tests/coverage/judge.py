@@ -10,17 +10,19 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
 from harness import BINARY, Bundle  # noqa: E402
+from folding import Folding, Unproven, key  # noqa: E402
 from match import Matcher  # noqa: E402
 from networks import BATCH, batch_norms  # noqa: E402
 
 TRIES = 6  # batches: where a rectifier lies on the other side of 0 in float32, another batch decides; a fault is wrong with each
+TRIES_OF_FILE = 4
 TOLERANCE = 2e-4  # norm-relative, for float32
 LENIENT_FROM = 2  # batches, after which three times the smallest error that PyTorch's own float32 made is allowed: deep networks lose digits
 FLOOR = 1e-2  # of the median norm: what is smaller is compared with this
 
 
-def judge(model, mode, reference, folder):
-    """The verdict, with what it rests on."""
+def judge(model, mode, reference, folder, export=None):
+    """The verdict, with what it rests on. `export(module)`: the same kind of file of a network with other weights."""
     begin = time.time()
     command = [BINARY, "rewrite", model, "-o", folder, "--force", "--batch", str(BATCH), "--batch-norm", mode, "--head", "keep", "--penalty", "none"]
     command += ["--split", "--external-data"]
@@ -30,10 +32,10 @@ def judge(model, mode, reference, folder):
         text = done.stderr.strip()
         crashed = done.returncode not in (1, 2) or "panicked" in text
         return dict(verdict="wrong" if crashed else "refused", reason=f"exit code {done.returncode}: {text}" if crashed else text, seconds=seconds)
-    return compare(Bundle(folder), mode, reference) | dict(seconds=seconds)
+    return compare(Bundle(folder), mode, reference, model, export) | dict(seconds=seconds)
 
 
-def compare(bundle, mode, reference):
+def compare(bundle, mode, reference, model, export):
     trained = bundle.named("shared", "new")
     start = bundle.start()
     matcher = Matcher(reference.module, batch_norms(reference.module))
@@ -73,13 +75,39 @@ def compare(bundle, mode, reference):
         worst = sorted(wrong, key=wrong.get, reverse=True)
         lines = [f"{n}: {wrong[n]:.3g} (PyTorch's float32 {doubts.get(n, 0):.2g})" for n in worst[:8]]
         return result | dict(verdict="wrong", kind="gradients", reason=f"{len(wrong)} of {len(links)} gradients differ: " + "; ".join(lines))
-    if untrained:
-        lines = [f"{n} ({size})" for n, size in list(untrained.items())[:8]]
-        reason = f"{len(untrained)} parameters with {sum(untrained.values())} elements are not trained: " + ", ".join(lines)
-        if unmatched:
-            reason += f"; without a counterpart in PyTorch: {', '.join(unmatched[:8])}"
-        return result | dict(verdict="wrong", reason=reason, kind="unmatched" if unmatched else "untrained")
-    return result | dict(verdict="right", extra=unmatched[:20])
+    listed = ", ".join(f"{n} ({size})" for n, size in list(untrained.items())[:8])
+    lack = f"{len(untrained)} parameters with {sum(untrained.values())} elements have no tensor of their own in the file: {listed}"
+    if not unmatched:
+        return result | (dict(verdict="wrong", kind="untrained", reason=f"{lack}, and nothing that is trained stands for them") if untrained else dict(verdict="right"))
+    try:
+        folding = Folding(model, reference, mode)
+        worst = checked(folding, graph, bundle, start, trained, unmatched)
+        result |= dict(extra=unmatched[:20], extra_error=worst)
+        if not untrained:
+            return result | dict(verdict="right")
+        constants, chain = folding.account(untrained, {key(start[n]) for n in trained}, export)
+        named = f"{', '.join(constants[:8])}{', …' if len(constants) > 8 else ''}"
+        return result | dict(verdict="folded", chain=chain, reason=f"{lack}. The exporter folded them into {len(constants)} constants, which are trained: {named}")
+    except Unproven as reason:
+        return result | dict(verdict="wrong", kind="unmatched", reason=f"{lack if untrained else ''}; without a counterpart in PyTorch: {', '.join(unmatched[:8])}; {reason}")
+
+
+def checked(folding, graph, bundle, start, trained, unmatched):
+    """The largest error of the tensors without a counterpart, against PyTorch's gradients of the file; tensors of one value together."""
+    if unknown := folding.unknown(start, unmatched):
+        raise Unproven(f"not in the file: {', '.join(unknown[:8])}")
+    keys = {n: key(start[n]) for n in trained}
+    asked, errors = {keys[n] for n in unmatched}, {}
+    for seed in range(1, TRIES_OF_FILE + 1):
+        images, target = folding.reference.batch(seed, folding.mode)
+        found = bundle.gradients(graph(bundle.feeds(start, images, target)))
+        total = folding.gradients(seed)[1]
+        sums = {k: sum(np.asarray(found[n], np.float64).ravel() for n in trained if keys[n] == k) for k in set(keys.values()) & total.keys()}
+        smallest(errors, {k: e for k, e in distances(sums, {k: total[k] for k in sums}).items() if k in asked})
+        if max(errors.values()) < TOLERANCE:
+            return max(errors.values())
+    worst = [f"{n}: {errors[keys[n]]:.3g}" for n in unmatched if not errors[keys[n]] < TOLERANCE]
+    raise Unproven(f"gradients that differ from PyTorch's of the file: {', '.join(worst[:8])}")
 
 
 def distances(found, wanted):

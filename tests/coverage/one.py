@@ -17,7 +17,9 @@ from judge import judge
 
 def run(name, wanted, folder):
     module, size = networks.build(name)
-    results = judged(module, size, [e for e in exports(module) if e in wanted], folder)
+    have = exports(module)
+    asked = {e if e in have else e.removesuffix("-live") for e in wanted}
+    results = judged(module, size, [e for e in have if e in asked], folder)
     parameters = sum(p.numel() for p in module.parameters())
     return dict(name=name, family=networks.family(name), size=size, parameters=parameters, results=results)
 
@@ -31,11 +33,18 @@ def judged(module, size, wanted, folder):
                 results.append(case | dict(verdict="not exported", reason=failed))
                 continue
             try:
-                results.append(case | judge(path, mode, reference, folder / "bundle"))
+                results.append(case | judge(path, mode, reference, folder / "bundle", lambda other: again(other, size, folder, export)))
             except Exception as error:
                 results.append(case | dict(verdict="wrong", reason=f"the bundle cannot be run: {type(error).__name__}: {str(error)[:600]}"))
             print(results[-1], file=sys.stderr)
     return results
+
+
+def again(module, size, folder, export):
+    """The same export of a network with other weights."""
+    (folder / "again").mkdir(exist_ok=True)
+    [(_, path, failed)] = write(module, size, folder / "again", [export])
+    return path, failed
 
 
 if __name__ == "__main__":

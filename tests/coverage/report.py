@@ -11,7 +11,7 @@ from exports import EXPORTS
 def verdict(result):
     """One for a network: the worst of its files."""
     found = {r["verdict"] for r in result["results"]}
-    return next((v for v in ("wrong", "not run", "refused", "right") if v in found), "not exported")
+    return next((v for v in ("wrong", "not run", "refused", "folded", "right") if v in found), "not exported")
 
 
 def kinds(reason):
@@ -49,13 +49,13 @@ def reasons(results, wanted):
 
 def write(path, results, total, files=()):
     """docs/networks.md. `files`: results of real files, as `files.py` leaves them."""
-    path.write_text("\n".join([*heading(results, total), *table(results), *refusals(results), *failures(results), *real(files)]) + "\n")
+    path.write_text("\n".join([*heading(results, total), *table(results), *refusals(results), *folded(results), *failures(results), *real(files)]) + "\n")
 
 
 def heading(results, total):
     spans = collections.Counter((r["name"].split(":")[0], verdict(r)) for r in results)
     libraries = sorted({library for library, _ in spans}, reverse=True)
-    words = ("right", "refused", "wrong", "not exported", "not run")
+    words = ("right", "folded", "refused", "wrong", "not exported", "not run")
     lines = [
         "# Networks against PyTorch", "",
         "Made by `make coverage` (`tests/coverage`); don't edit it by hand.", "",
@@ -66,8 +66,13 @@ def heading(results, total):
         *(f"- **{name}**: {text}" for name, text in EXPORTS.items()), "",
         "`spgraph rewrite` makes a bundle of each file, ONNX Runtime evaluates it in float32 on three images, and the gradient of **every tensor** is compared with PyTorch's in "
         "float64, in the norm of the tensor. A file is *right* if every gradient agrees to 2e-4 and every parameter that PyTorch trains is trained. A rectifier whose input "
-        "float32 puts on the other side of 0 moves gradients by 1e-3 and more; another batch puts another one there, or none, while a fault stays: up to twelve "
-        "batches are tried, and each tensor's smallest error counts. A network is right if all its files are that PyTorch can write.", "",
+        "float32 puts on the other side of 0 moves gradients by 1e-3 and more; another batch puts another one there, or none, while a fault stays: up to six "
+        "batches are tried, and each tensor's smallest error counts. What a file trains beside PyTorch's parameters (tables, numbers with a name) is compared with PyTorch's gradients "
+        "of the file itself, which it runs in float64 (`tests/coverage/interpret.py`). A network is right if all its files are that PyTorch can write and that were judged.", "",
+        "*Folded* means that the exporter has put parameters together (a gain times a scale, the exponential of a logarithm, a table looked up beforehand), so that the file holds "
+        "none of them by itself, and that everything the file does hold is trained right: PyTorch's gradients of the file itself agree; a second export with these parameters moved "
+        "differs only in constants that are trained; and their change along their gradients is the change of the loss that the parameters' own gradients say, within 2 %.", "",
+        "Judged so far: " + ", ".join(f"{n} networks by {e}" for e, n in judged(results).items()) + ". An empty cell was not judged, or has no such export.", "",
         "| | " + " | ".join(words) + " |", "|---|" + "---:|" * len(words),
     ]  # fmt: skip
     for library in libraries:
@@ -76,7 +81,7 @@ def heading(results, total):
     return lines + [""]
 
 
-MARKS = {"right": "right", "refused": "refused", "wrong": "**wrong**", "not exported": "–", "not run": "not run"}
+MARKS = {"right": "right", "folded": "folded", "refused": "refused", "wrong": "**wrong**", "not exported": "–", "not run": "not run"}
 
 
 def table(results):
@@ -102,6 +107,16 @@ def cell(cases):
 
 def refusals(results):
     return listed(results, "refused", "## Refused, by reason", lambda found: sorted({n.split(":")[1] for n, _ in found}))
+
+
+def judged(results):
+    """Networks by export."""
+    return {e: count for e in EXPORTS if (count := sum(any(r["export"] == e and r["verdict"] not in ("not exported", "not run") for r in result["results"]) for result in results))}
+
+
+def folded(results):
+    cases = [(r["name"].split(":")[1], c) for r in results for c in r["results"] if c["verdict"] == "folded"]
+    return ["## Folded by the exporter", "", *(f"- {n}, {c['export']} ({c['mode']}): {c['reason']}." for n, c in cases), ""] if cases else []
 
 
 def failures(results):

@@ -66,7 +66,7 @@ def run(name, wanted, cache, timeout):
             result = failed(name, f"exit code {done.returncode}: {done.stderr.strip()[-500:]}")
     others = [r for r in before["results"] if r["export"] not in wanted and r["export"] != "all"] if before else []
     result["results"] = sorted(result["results"] + others, key=lambda r: [*EXPORTS, "all"].index(r["export"]))
-    result["asked"] = sorted(set(wanted) | set(before.get("asked", EXPORTS) if before else []))
+    result["asked"] = sorted({r["export"] for r in result["results"]} | set(wanted) | set(before.get("asked", EXPORTS) if before else []))
     (cache / f"{name.replace(':', '.')}.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
 
@@ -81,7 +81,7 @@ def main():
     parser.add_argument("-j", "--jobs", type=int, default=1)
     parser.add_argument("--cache", type=pathlib.Path, default=CACHE)
     parser.add_argument("--again", default="", help="verdicts that are judged anew: refused,wrong,not run,not exported,right")
-    parser.add_argument("--exports", default=",".join(EXPORTS), help="which of %(default)s")
+    parser.add_argument("--exports", default=",".join(EXPORTS), help="which of %(default)s; of a network without BatchNorm the one that is not live")
     parser.add_argument("--timeout", type=int, default=900, help="seconds for a network")
     parser.add_argument("--report", action="store_true", help="only write the report, from what the cache holds")
     options = parser.parse_args()
