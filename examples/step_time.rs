@@ -4,7 +4,7 @@
 //! the process.
 
 use spgraph::bundle::{Bundle, Setting, start_state};
-use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels};
+use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels, Precision};
 use spgraph::train::{Scalars, TrainingStep, batch_size, random_batch};
 use std::path::Path;
 use std::time::Instant;
@@ -15,16 +15,17 @@ fn main() -> anyhow::Result<()> {
     let dir = args.first().ok_or_else(|| anyhow::anyhow!("usage: step_time DIR [STEPS] [THREADS] [tract|native|standard]"))?;
     let steps: usize = args.get(1).map_or(Ok(5), |s| s.parse())?;
     let threads: usize = args.get(2).map_or(Ok(2), |s| s.parse())?;
+    let precision = if args.get(3).is_some_and(|a| a == "bf16") { Precision::Bf16 } else { Precision::Float32 };
     let (choice, kernels) = match args.get(3).map(String::as_str) {
         Some("tract") => (EngineChoice::Tract, Kernels::Auto),
-        Some("native") => (EngineChoice::Ort, Kernels::Native),
+        Some("native" | "bf16") => (EngineChoice::Ort, Kernels::Native),
         Some("standard") => (EngineChoice::Ort, Kernels::Standard),
         None | Some("ort") => (EngineChoice::Ort, Kernels::Auto),
         Some(other) => anyhow::bail!("`{other}` is none of tract, native, standard"),
     };
 
     let bundle = Bundle::open(Path::new(dir))?;
-    let engine = engine::open(&EngineOptions { choice, kernels, threads: Some(threads), ..Default::default() })?;
+    let engine = engine::open(&EngineOptions { choice, kernels, precision, threads: Some(threads), ..Default::default() })?;
     let launched = Instant::now();
     let mut training = TrainingStep::load(engine.as_ref(), &bundle, start_state(&bundle)?)?;
     let load = launched.elapsed();

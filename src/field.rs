@@ -80,6 +80,7 @@ fields! {
     THREADS "engine.threads",
     ORT_LIB "engine.ort_lib",
     KERNELS "engine.kernels",
+    PRECISION "engine.precision",
     DATA "data",
     LENGTH "length",
     EPOCHS "length.epochs",

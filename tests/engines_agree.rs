@@ -11,7 +11,7 @@ use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::BatchNormMode;
 use spgraph::bundle::{Bundle, ByPattern, Options, start_state};
 use spgraph::emit::Dialect;
-use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels};
+use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels, Precision};
 use spgraph::import::BatchSize;
 use spgraph::ir::{DType, Tensor};
 use spgraph::loss::{Delta, Lwf, Regularizer};
@@ -21,9 +21,13 @@ use std::path::Path;
 
 /// Losses and final state of two steps.
 fn two_steps(dir: &Path, choice: EngineChoice, kernels: Kernels) -> (Vec<f64>, Vec<Tensor>) {
+    two_steps_with(dir, &EngineOptions { choice, kernels, threads: Some(1), ..Default::default() })
+}
+
+fn two_steps_with(dir: &Path, options: &EngineOptions) -> (Vec<f64>, Vec<Tensor>) {
     let bundle = Bundle::open(dir).unwrap();
     let m = &bundle.manifest;
-    let engine = engine::open(&EngineOptions { choice, kernels, threads: Some(1), ..Default::default() }).unwrap();
+    let engine = engine::open(options).unwrap();
     let mut training = TrainingStep::load(engine.as_ref(), &bundle, start_state(&bundle).unwrap()).unwrap();
     let scalars = Scalars::defaults(m);
     let shape: Vec<usize> = m.data.input.shape.iter().map(|&d| if d < 0 { 3 } else { d as usize }).collect();
@@ -101,6 +105,45 @@ cases! {
     newer_operators_dynamic: "operators.onnx", None, BatchSize::Dynamic;
     resnet18: "resnet18.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
     resnet50: "resnet50.onnx", None, BatchSize::Fixed(3);
+}
+
+/// Images of bfloat16 between native kernels: as far from float32 as eight bits of mantissa explain, in networks with random weights.
+#[test]
+fn bfloat16() {
+    let cases = [
+        ("basic.bn.onnx", Some(BatchNormMode::Train)),
+        ("basic.bn.onnx", Some(BatchNormMode::Frozen)),
+        ("basic.onnx", None),
+        ("bottleneck.bn.onnx", Some(BatchNormMode::Train)),
+        ("grouped.bn.onnx", Some(BatchNormMode::Train)),
+        ("dilated.bn.onnx", Some(BatchNormMode::Frozen)),
+        ("mobilenet.bn.onnx", Some(BatchNormMode::Frozen)),
+        ("inception.bn.onnx", Some(BatchNormMode::Train)),
+        ("pool_ceil.onnx", None),
+        ("average_pool.onnx", None),
+        ("shuffle.bn.onnx", Some(BatchNormMode::Train)),
+        ("slices.bn.onnx", Some(BatchNormMode::Train)),
+        ("tokens.onnx", None),
+        ("operators.onnx", None),
+        ("resnet18.bn.onnx", Some(BatchNormMode::Frozen)),
+        ("resnet50.onnx", None),
+    ];
+    let work = tempfile::tempdir().unwrap();
+    for (name, batch_norm) in cases {
+        let dir = work.path().join(name);
+        let options = Options { batch: BatchSize::Fixed(3), batch_norm, ..Options::default() };
+        make_bundle(&fixture(name), &dir, &options, true).unwrap();
+        let with = |precision| EngineOptions { choice: EngineChoice::Ort, precision, threads: Some(1), ..Default::default() };
+        let (losses, state) = two_steps_with(&dir, &with(Precision::Float32));
+        let (half_losses, half_state) = two_steps_with(&dir, &with(Precision::Bf16));
+        let start = start_state(&Bundle::open(&dir).unwrap()).unwrap();
+        let distance = distance(&half_state, &state, &start);
+        println!("{name} {batch_norm:?}: {distance:.1e} of the step, losses {half_losses:?} for {losses:?}");
+        assert!(distance < 0.1, "{name}: the steps differ by {distance:.1e} of their length");
+        for (a, b) in losses.iter().zip(&half_losses) {
+            assert!((a - b).abs() <= 0.02 * a.abs().max(0.05), "{name}: {half_losses:?} instead of {losses:?}");
+        }
+    }
 }
 
 /// Weights behind nodes that read constants alone. These networks are small and their gradients too: with a larger step the rounding of the

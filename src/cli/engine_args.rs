@@ -1,7 +1,7 @@
 //! The options that choose a runtime, the same in every subcommand that needs one.
 
 use super::choice::choice;
-use spgraph::engine::{Device, EngineChoice, EngineOptions, Kernels};
+use spgraph::engine::{Device, EngineChoice, EngineOptions, Kernels, Precision};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -26,6 +26,10 @@ pub struct EngineArgs {
     /// [default: auto]
     #[arg(long, value_parser = choice::<Kernels>(&["auto", "native", "standard"]), help_heading = "Engine")]
     kernels: Option<Kernels>,
+    /// Native kernels: images between them as bf16, with half of the bytes; products are summed in float32, and statistics, loss, weights
+    /// and their gradients stay float32. auto is float32 [default: auto]
+    #[arg(long, value_parser = choice::<Precision>(&["auto", "float32", "bf16"]), help_heading = "Engine")]
+    precision: Option<Precision>,
 }
 
 impl EngineArgs {
@@ -42,6 +46,7 @@ impl EngineArgs {
             ort_lib: self.ort_lib.clone().or(before.ort_lib),
             tf32: self.tf32 || before.tf32,
             kernels: self.kernels.unwrap_or(before.kernels),
+            precision: self.precision.unwrap_or(before.precision),
         }
     }
 
@@ -53,6 +58,7 @@ impl EngineArgs {
         words.extend(self.engine.map(|e| named(format!("{e:?}"))).into_iter().flat_map(|e| ["--engine".into(), e.into()]));
         words.extend(self.device.map(|d| named(format!("{d:?}"))).into_iter().flat_map(|d| ["--device".into(), d.into()]));
         words.extend(self.kernels.map(|k| named(format!("{k:?}"))).into_iter().flat_map(|k| ["--kernels".into(), k.into()]));
+        words.extend(self.precision.map(|p| named(format!("{p:?}"))).into_iter().flat_map(|p| ["--precision".into(), p.into()]));
         words.extend(options.ort_lib.into_iter().flat_map(|l| ["--ort-lib".into(), l.into()]));
         words.extend(options.tf32.then(|| "--tf32".into()));
         words

@@ -9,7 +9,7 @@ use spgraph::artifact::{Artifact, make};
 use spgraph::bundle::manifest::Manifest;
 use spgraph::bundle::{HeadOption, Options};
 use spgraph::data::{ImageFolder, KnownClasses};
-use spgraph::engine::Kernels;
+use spgraph::engine::Computing;
 use spgraph::error::Error;
 use spgraph::import::BatchSize;
 use spgraph::report::{explanation, fitting_batch};
@@ -71,7 +71,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         return Err(Error::usage("--lr auto is a training's, whose images the rate is found with: give it to `spgraph finetune`").into());
     }
     if matches!(args.common.batch, Some(BatchArg::Auto)) {
-        options.batch = BatchSize::Fixed(fitting_batch(&args.model, &options, Kernels::Auto)?);
+        options.batch = BatchSize::Fixed(fitting_batch(&args.model, &options, Computing::default())?);
     }
     Ok(options)
 }

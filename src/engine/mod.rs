@@ -14,7 +14,7 @@ mod tract;
 
 pub use self::machine::Machine;
 pub use self::native::register as register_native_operators;
-pub use self::options::{Device, EngineChoice, EngineOptions, Kernels};
+pub use self::options::{Computing, Device, EngineChoice, EngineOptions, Kernels, Precision};
 pub use self::ort::{Candidate, Origin, OrtEngine, Owner, cache_dir, discover, install};
 pub use self::runtime_graph::{RuntimeGraph, runtime_graph, with_native_operators};
 pub use self::session::{Engine, EngineEntry, Opened, Session, Stepper};
@@ -31,6 +31,13 @@ pub static ENGINES: [EngineEntry; 2] = [ort::ENTRY, tract::ENTRY];
 ///
 /// Fails when a runtime, library or device was asked for by name and cannot be had: nothing is replaced silently.
 pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
+    if options.kernels == Kernels::Standard && options.precision == Precision::Bf16 {
+        return Err(Error::usage(format!(
+            "{} bf16 is for native kernels, and {} standard asks for ONNX Runtime's own, which compute in float32: leave one of them out",
+            Field::PRECISION,
+            Field::KERNELS
+        )));
+    }
     let asked = || ENGINES.iter().filter(|e| options.choice == EngineChoice::Auto || options.choice == e.choice);
     let (mut passed, mut absent) = (vec![], None);
     for entry in asked().filter(|e| e.refusal(options).is_none()) {
@@ -46,6 +53,12 @@ pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
         let why: Vec<String> = asked().filter_map(|e| e.refusal(options)).collect();
         let (why, engine, device) = (why.join("; "), Field::ENGINE, Field::DEVICE);
         Error::usage(match options.kernels {
+            _ if options.precision == Precision::Bf16 => {
+                format!(
+                    "{why}. {} bf16 is for native kernels, with ONNX Runtime on the CPU: leave it out, or take {engine} ort and {device} cpu",
+                    Field::PRECISION
+                )
+            }
             Kernels::Native => {
                 format!(
                     "{why}. {} native is for ONNX Runtime on the CPU: leave it out, or take {engine} ort and {device} cpu",

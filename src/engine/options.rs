@@ -52,20 +52,46 @@ pub enum Kernels {
     Standard,
 }
 
-impl Kernels {
-    /// Whether these are native ones, on this machine's processor.
-    ///
-    /// Fails where the environment names instructions that the processor lacks.
-    pub fn native(self) -> Result<bool> {
-        Ok(self.instructions()?.is_some())
+/// What images are made of between native kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// What trains as well as float32 for certain, which is float32.
+    #[default]
+    Auto,
+    /// Float32.
+    Float32,
+    /// bfloat16: eight bits of mantissa. Products have such factors, are summed in float32, and rounded where they are written; statistics,
+    /// loss, penalty, gradients of weights, weights and what the optimizer keeps are float32. For native kernels alone.
+    Bf16,
+}
+
+/// Whose kernels compute a graph, on images of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Computing {
+    /// Whose.
+    pub kernels: Kernels,
+    /// On images of what.
+    pub precision: Precision,
+}
+
+impl Computing {
+    /// The runtime's own.
+    pub const STANDARD: Computing = Computing { kernels: Kernels::Standard, precision: Precision::Float32 };
+
+    /// Whether nothing but native kernels will do.
+    pub(super) fn needs_native(self) -> bool {
+        self.kernels == Kernels::Native || self.precision == Precision::Bf16
     }
 
     /// The instructions of native kernels; `None` where these are none.
+    ///
+    /// Fails where the environment names instructions that the processor lacks.
     pub(super) fn instructions(self) -> Result<Option<native::Isa>> {
-        Ok(match self {
-            Kernels::Auto => Some(native::instructions()?).filter(|isa| native::suits(*isa)),
-            Kernels::Native => Some(native::instructions()?),
+        Ok(match self.kernels {
+            _ if self.needs_native() => Some(native::instructions()?),
             Kernels::Standard => None,
+            _ => Some(native::instructions()?).filter(|isa| native::suits(*isa)),
         })
     }
 }
@@ -89,6 +115,16 @@ pub struct EngineOptions {
     /// ONNX Runtime on the CPU only: whose kernels.
     #[serde(default)]
     pub kernels: Kernels,
+    /// Native kernels: what images between them are made of.
+    #[serde(default)]
+    pub precision: Precision,
+}
+
+impl EngineOptions {
+    /// Whose kernels, on images of what.
+    pub fn computing(&self) -> Computing {
+        Computing { kernels: self.kernels, precision: self.precision }
+    }
 }
 
 /// `ONNX Runtime 1.32.0, CPU, 2 threads`.

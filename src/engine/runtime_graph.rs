@@ -2,7 +2,7 @@
 
 use super::model::{WRITTEN_OUT, emitted, understood};
 use super::native::{self, Prepared};
-use super::options::Kernels;
+use super::options::{Computing, Precision};
 use crate::error::{Error, Result};
 use crate::ir::Graph;
 use crate::onnx::{ExternalData, ModelFile, pb};
@@ -20,11 +20,11 @@ pub struct RuntimeGraph {
 }
 
 /// The graph as it is run with these kernels on this machine. Fails where the environment asks for instructions that its processor lacks.
-pub fn runtime_graph(mut graph: Graph, kernels: Kernels) -> Result<RuntimeGraph> {
-    if let Some(isa) = kernels.instructions()?
-        && let Some(Prepared { graph, in_place }) = native::prepare(graph.clone(), true)?
+pub fn runtime_graph(mut graph: Graph, computing: Computing) -> Result<RuntimeGraph> {
+    if let Some(isa) = computing.instructions()?
+        && let Some(Prepared { graph, in_place }) = native::prepare(graph.clone(), computing.precision, true)?
     {
-        return Ok(RuntimeGraph { graph, in_place, kernels: format!("native ({})", isa.name()) });
+        return Ok(RuntimeGraph { graph, in_place, kernels: native::description(isa, computing.precision) });
     }
     pass::apply(&mut graph, WRITTEN_OUT)?;
     Ok(RuntimeGraph { graph, in_place: vec![], kernels: "standard".into() })
@@ -36,7 +36,7 @@ pub fn with_native_operators(model: &pb::ModelProto, dir: &Path) -> Result<pb::M
     let file = ModelFile { proto: model.clone(), path: dir.join("step.onnx"), external: ExternalData::new(dir) };
     let none = || Error::model("no native operator covers anything of this network, so it would gain nothing: use the bundle as it is");
     let graph = understood(&file).ok_or_else(none)?;
-    let Prepared { graph, .. } = native::prepare(graph, false)?.ok_or_else(none)?;
+    let Prepared { graph, .. } = native::prepare(graph, Precision::Float32, false)?.ok_or_else(none)?;
     let mut made = emitted(&graph, &file)?;
     made.metadata_props = model.metadata_props.clone();
     Ok(made)

@@ -1,7 +1,7 @@
 //! What every runtime can do: load a graph for plain calls, load a training step whose state stays with the runtime, and record the
 //! times of nodes.
 
-use super::options::{Device, EngineChoice, EngineOptions, Kernels};
+use super::options::{Device, EngineChoice, EngineOptions};
 use super::signature::{Signature, StatePort};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -99,7 +99,7 @@ impl EngineEntry {
         if !self.devices.contains(&options.device) {
             return Some(format!("{} runs on the {} only", self.name, places(self.devices)));
         }
-        if options.kernels != Kernels::Native || self.native_kernels.contains(&options.device) {
+        if !options.computing().needs_native() || self.native_kernels.contains(&options.device) {
             return None;
         }
         Some(match self.native_kernels {

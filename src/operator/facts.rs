@@ -8,6 +8,8 @@ pub struct Facts {
     pub elementwise: bool,
     /// The first result has the bytes of the first input, under another shape at most.
     pub view: bool,
+    /// The results' elements are some of the inputs', whatever their type: they are moved and no more.
+    pub moves: bool,
     /// Runtimes let it write its result over one of its first two inputs.
     pub in_place: bool,
     /// Gives every class its own result, so that it may stand between a classifier and the network's output. Not what features go through as
@@ -21,8 +23,15 @@ pub struct Facts {
 
 impl Facts {
     /// Of an operator about which nothing special is known.
-    pub const NONE: Facts =
-        Facts { elementwise: false, view: false, in_place: false, keeps_classes: false, meaning: Meaning::Other, normalization: None };
+    pub const NONE: Facts = Facts {
+        elementwise: false,
+        view: false,
+        moves: false,
+        in_place: false,
+        keeps_classes: false,
+        meaning: Meaning::Other,
+        normalization: None,
+    };
 
     /// Of a function on single elements.
     pub const ELEMENTWISE: Facts = Facts { elementwise: true, ..Facts::NONE };

@@ -1,7 +1,7 @@
 //! One tensor cut into several along one axis.
 
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Operator, Reordered, Rule, View, axis};
+use crate::operator::{Builder, Facts, Grad, Import, Operator, Reordered, Rule, View, axis};
 
 /// The gradient joins the outputs' gradients; those of unused outputs are zero.
 pub struct Split;
@@ -71,6 +71,10 @@ impl Operator for Split {
 
     fn source_axis(&self, _: &View, i: usize, axis: usize) -> Option<usize> {
         (i == 0).then_some(axis)
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { moves: true, ..Facts::NONE }
     }
 
     fn reordered(&self, n: &View, order: &[usize]) -> Option<Reordered> {

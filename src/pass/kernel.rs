@@ -153,7 +153,7 @@ pub fn is_image(ty: &TensorType) -> bool {
 }
 
 /// Whether a tensor lies alike in both layouts, since it has no places.
-fn lies_alike(ty: &TensorType) -> bool {
+pub(super) fn lies_alike(ty: &TensorType) -> bool {
     ty.shape.iter().skip(2).all(|&d| d == Dim::Known(1))
 }
 

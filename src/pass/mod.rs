@@ -16,6 +16,7 @@ mod layout;
 mod merge;
 #[cfg(test)]
 mod native_tests;
+mod precision;
 mod restore;
 mod samples;
 mod source_branch;
@@ -33,6 +34,7 @@ pub use inline::Inline;
 pub use kernel::{Extras, Kernel, Penalties, Port, RECTIFIED, Replaces, SIZE, TO_CHANNELS_FIRST, TO_CHANNELS_LAST};
 pub use layout::ChannelsLast;
 pub use merge::MergeEqual;
+pub use precision::{HalfImages, half_name};
 pub use restore::RestoreOperators;
 pub use samples::{Wide, leading_samples};
 pub use source_branch::{SourceBranch, start_constant};

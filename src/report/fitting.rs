@@ -3,7 +3,7 @@
 use super::memory::plan_emitted;
 use crate::bundle::{HeadOption, Options};
 use crate::emit::{self, Dialect};
-use crate::engine::Kernels;
+use crate::engine::Computing;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::BatchSize;
@@ -16,18 +16,18 @@ use std::path::Path;
 const MOST: usize = 32;
 
 /// 32, or the largest half of it whose step is predicted to fit into four fifths of the free memory. A head for classes that are not counted yet is taken to be small.
-pub fn fitting_batch(model: &Path, options: &Options, kernels: Kernels) -> Result<usize> {
+pub fn fitting_batch(model: &Path, options: &Options, computing: Computing) -> Result<usize> {
     match machine::memory_available() {
-        Some(free) => fitting(model, options, kernels, free),
+        Some(free) => fitting(model, options, computing, free),
         None => Ok(MOST),
     }
 }
 
-fn fitting(model: &Path, options: &Options, kernels: Kernels, free: u64) -> Result<usize> {
+fn fitting(model: &Path, options: &Options, computing: Computing, free: u64) -> Result<usize> {
     let room = free / 5 * 4;
     let mut needed = 0;
     for batch in std::iter::successors(Some(MOST), |batch| Some(batch / 2).filter(|half| *half > 0)) {
-        needed = peak(model, options, kernels, batch)?;
+        needed = peak(model, options, computing, batch)?;
         if needed <= room {
             return Ok(batch);
         }
@@ -44,7 +44,7 @@ fn fitting(model: &Path, options: &Options, kernels: Kernels, free: u64) -> Resu
 }
 
 /// The predicted peak of a step.
-fn peak(model: &Path, options: &Options, kernels: Kernels, batch: usize) -> Result<u64> {
+fn peak(model: &Path, options: &Options, computing: Computing, batch: usize) -> Result<u64> {
     let head = match options.head {
         HeadOption::Classes(0) => HeadOption::Classes(options.classes.len().max(2)),
         ref other => other.clone(),
@@ -52,7 +52,7 @@ fn peak(model: &Path, options: &Options, kernels: Kernels, batch: usize) -> Resu
     let product = rewrite(model, &Options { batch: BatchSize::Fixed(batch), head, ..options.clone() })?;
     let proto = emit::model(&product.step.graph, Dialect::Functions)?;
     let step = ModelFile { proto, path: model.into(), external: ExternalData::new(model.parent().unwrap_or(Path::new("."))) };
-    Ok(plan_emitted(&step, &product.manifest, None, kernels)?.peak_bytes)
+    Ok(plan_emitted(&step, &product.manifest, None, computing)?.peak_bytes)
 }
 
 #[cfg(test)]
@@ -63,8 +63,8 @@ mod tests {
     fn the_largest_that_fits_is_taken() {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/basic.bn.onnx");
         let options = Options { head: HeadOption::Classes(0), ..Options::default() };
-        let of = |free| fitting(&model, &options, Kernels::Standard, free);
-        let needs = |batch| peak(&model, &options, Kernels::Standard, batch).unwrap();
+        let of = |free| fitting(&model, &options, Computing::STANDARD, free);
+        let needs = |batch| peak(&model, &options, Computing::STANDARD, batch).unwrap();
         assert_eq!(of(u64::MAX).unwrap(), 32);
         for batch in [16, 4, 1] {
             assert!(needs(batch) < needs(2 * batch));

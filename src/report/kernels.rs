@@ -2,7 +2,7 @@
 
 use super::memory::{bytes, step_as_it_runs};
 use crate::bundle::Bundle;
-use crate::engine::Kernels;
+use crate::engine::Computing;
 use crate::error::Result;
 use crate::ir::{Domain, Graph, Layout, Node};
 use serde::Serialize;
@@ -43,8 +43,8 @@ pub struct StandardOperator {
 }
 
 /// Who computes what in the bundle's step, on this machine's processor. `batch` is the number of images where the bundle takes any.
-pub fn plan_kernels(bundle: &Bundle, batch: Option<usize>, kernels: Kernels) -> Result<KernelPlan> {
-    let (batch, step) = step_as_it_runs(bundle, batch, kernels)?;
+pub fn plan_kernels(bundle: &Bundle, batch: Option<usize>, computing: Computing) -> Result<KernelPlan> {
+    let (batch, step) = step_as_it_runs(bundle, batch, computing)?;
     let graph = &step.graph;
     let is_change = |n: &Node| n.op_type.starts_with("ToChannels");
     let native = || graph.nodes.iter().filter(|n| n.domain == Domain::Native);

@@ -16,7 +16,7 @@ use super::talk::{self, Log};
 use super::workers::Workers;
 use super::{interrupt, output};
 use spgraph::bundle::{Bundle, HeadOption};
-use spgraph::engine::{Device, EngineChoice, Kernels};
+use spgraph::engine::{Computing, Device, EngineChoice};
 use spgraph::error::Error;
 use spgraph::import::BatchSize;
 use spgraph::report::{self, write_run_report};
@@ -108,9 +108,9 @@ fn check_memory(options: &FinetuneOptions, bundle: &Bundle, force: bool) -> Resu
     if options.engine.device != Device::Cpu {
         return Ok(());
     }
-    let kernels = if options.engine.choice == EngineChoice::Tract { Kernels::Standard } else { options.engine.kernels };
+    let computing = if options.engine.choice == EngineChoice::Tract { Computing::STANDARD } else { options.engine.computing() };
     let batch = options.training.batch(&bundle.manifest)?;
-    report::check_memory(bundle, batch, kernels, force)
+    report::check_memory(bundle, batch, computing, force)
 }
 
 /// From the arguments; what they leave out is as in the configuration, or as it was in a run that goes on.
@@ -159,7 +159,7 @@ fn configuration(args: &Args) -> anyhow::Result<Configuration> {
             }
             common::set_for_model(&args.common, &mut asked.training)?;
             if let (Some(model), Some(BatchArg::Auto)) = (&asked.model, args.common.batch) {
-                asked.rewriting.batch = BatchSize::Fixed(report::fitting_batch(model, &asked.rewriting, asked.engine.kernels)?);
+                asked.rewriting.batch = BatchSize::Fixed(report::fitting_batch(model, &asked.rewriting, asked.engine.computing())?);
             }
         }
         false => {

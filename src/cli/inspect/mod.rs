@@ -13,7 +13,7 @@ use super::output;
 use commands::Commands;
 use serde::Serialize;
 use spgraph::bundle::Bundle;
-use spgraph::engine::Kernels;
+use spgraph::engine::{Computing, Kernels, Precision};
 use spgraph::error::Error;
 use spgraph::report::{Verdict, inspect, inspect_bundle, inspect_run, plan_kernels, plan_memory};
 use spgraph::storage::run_folder::RunFolder;
@@ -23,7 +23,7 @@ use std::path::PathBuf;
 ///
 /// The exit code is 0 where the verdict is yes, and 1 where it is no. docs/inspect.md describes the JSON.
 #[derive(clap::Args)]
-#[command(group(clap::ArgGroup::new("step").multiple(true).args(["memory", "kernels"])))]
+#[command(group(clap::ArgGroup::new("step").multiple(true).args(["memory", "kernels", "precision"])))]
 pub struct Args {
     /// An ONNX model, a bundle of `rewrite`, or a run of `finetune`
     path: PathBuf,
@@ -42,6 +42,9 @@ pub struct Args {
         conflicts_with = "input_shape"
     )]
     kernels: Option<Kernels>,
+    /// The same with images of bf16: what of a step is then bf16, and what stays float32; with --memory: what memory it takes
+    #[arg(long, value_parser = choice::<Precision>(&["auto", "float32", "bf16"]), conflicts_with = "input_shape")]
+    precision: Option<Precision>,
     /// Sizes of a model's input after the batch, which it leaves open or in the place of its own: 3x224x224
     #[arg(long, value_name = "CxHxW", value_parser = super::numbers::parse_shape)]
     input_shape: Option<super::numbers::ShapeArg>,
@@ -63,12 +66,13 @@ struct Shown<T> {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let path = &args.path;
     let (name, batch) = (path.display().to_string(), args.batch.map(usize::from));
+    let computing = Computing { kernels: args.kernels.unwrap_or_default(), precision: args.precision.unwrap_or_default() };
     if args.memory {
-        let plan = plan_memory(&Bundle::open(path)?, batch, args.kernels.unwrap_or_default())?;
+        let plan = plan_memory(&Bundle::open(path)?, batch, computing)?;
         return if args.json { output::print_json(&plan) } else { output::print(&memory::text(&plan, &name)) };
     }
-    if let Some(kernels) = args.kernels {
-        let plan = plan_kernels(&Bundle::open(path)?, batch, kernels)?;
+    if args.kernels.is_some() || args.precision.is_some() {
+        let plan = plan_kernels(&Bundle::open(path)?, batch, computing)?;
         return if args.json { output::print_json(&plan) } else { output::print(&kernels::text(&plan, &name)) };
     }
     if path.is_dir() && args.input_shape.is_some() {

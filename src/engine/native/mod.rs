@@ -12,9 +12,12 @@ mod ops;
 pub use self::compute::Isa;
 pub use self::library::register;
 
+use super::options::Precision;
 use crate::error::{Error, Result};
 use crate::ir::{Domain, Graph};
-use crate::pass::{self, ChannelsLast, FuseExpressions, FuseKernels, Inline, Pass, RestoreOperators, UpdateInPlace, shared_buffers};
+use crate::pass::{
+    self, ChannelsLast, FuseExpressions, FuseKernels, HalfImages, Inline, Kernel, Pass, RestoreOperators, UpdateInPlace, shared_buffers,
+};
 use ort::operator::OperatorDomain;
 
 /// Chooses which instructions the kernels use.
@@ -42,6 +45,15 @@ fn named(name: &str) -> Result<Isa> {
     })
 }
 
+/// The kernels, for people: `native (AVX-512)`.
+pub fn description(isa: Isa, precision: Precision) -> String {
+    match (precision, isa.multiplies_pairs()) {
+        (Precision::Bf16, true) => format!("native ({}), images of bfloat16", isa.name()),
+        (Precision::Bf16, false) => format!("native ({}, products in float32), images of bfloat16", isa.name()),
+        _ => format!("native ({})", isa.name()),
+    }
+}
+
 /// Whether the kernels are known to be faster than ONNX Runtime's with these instructions.
 pub fn suits(isa: Isa) -> bool {
     // On 64-bit ARM the `gemm` crate has NEON.
@@ -60,8 +72,8 @@ pub struct Prepared {
     pub in_place: Vec<(String, String)>,
 }
 
-/// The graph with native operators; `None` where they cover no image of it. With `inlined`, the functions that are left are written out.
-pub fn prepare(mut graph: Graph, inlined: bool) -> Result<Option<Prepared>> {
+/// The graph with native operators, on images of that precision; `None` where they cover no image of it. With `inlined`, the functions that are left are written out.
+pub fn prepare(mut graph: Graph, precision: Precision, inlined: bool) -> Result<Option<Prepared>> {
     let kernels = ops::kernels();
     let placing: [&dyn Pass; 2] = [
         // Alternatives are chosen for ONNX Runtime's own kernels.
@@ -82,11 +94,17 @@ pub fn prepare(mut graph: Graph, inlined: bool) -> Result<Option<Prepared>> {
         return Ok(None);
     }
     pass::apply(&mut graph, &finishing)?;
+    // Updates work on no images, and keep the names by which buffers are shared.
+    let in_place = shared_buffers(&graph, &kernels);
+    let name = |v| graph.name_of(v).to_string();
+    let in_place = in_place.into_iter().map(|(now, next)| (name(now), name(next))).collect();
+    if precision == Precision::Bf16 {
+        let half = |kernel: &Kernel| ops::TABLE.iter().any(|native| native.kernel.name == kernel.name && native.half.is_some());
+        pass::apply(&mut graph, &[&HalfImages { kernels: &kernels, half: &half }])?;
+    }
     if inlined {
         pass::apply(&mut graph, &[&Inline])?;
     }
-    let name = |v| graph.name_of(v).to_string();
-    let in_place = shared_buffers(&graph, &kernels).into_iter().map(|(now, next)| (name(now), name(next))).collect();
     Ok(Some(Prepared { graph, in_place }))
 }
 

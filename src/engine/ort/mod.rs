@@ -21,7 +21,7 @@ use self::stepper::OrtStepper;
 use self::values::{output, to_ort};
 use super::model::{Given, WRITTEN_OUT, emitted, in_model, read_bytes, read_model, understood, without_functions};
 use super::native::{self, Prepared};
-use super::options::{Device, EngineChoice, EngineOptions, description};
+use super::options::{Device, EngineChoice, EngineOptions, Precision, description};
 use super::session::{Engine, EngineEntry, Opened, Session, Stepper};
 use super::signature::{Signature, StatePort, graph_of, one_paragraph};
 use crate::error::{Error, Result};
@@ -65,6 +65,7 @@ pub struct OrtEngine {
     tf32: bool,
     /// The instructions of the native kernels, where they are used.
     native: Option<native::Isa>,
+    precision: Precision,
 }
 
 impl OrtEngine {
@@ -82,8 +83,9 @@ impl OrtEngine {
             device: options.device,
             threads: options.threads,
             tf32: options.tf32,
+            precision: options.precision,
             native: match options.device {
-                Device::Cpu => options.kernels.instructions()?,
+                Device::Cpu => options.computing().instructions()?,
                 Device::Cuda => None,
             },
         };
@@ -130,7 +132,7 @@ impl OrtEngine {
         let (file, bytes) = read_bytes(model)?;
         let signature = Signature::from_graph(graph_of(&file.proto, model)?, model)?;
         let native = match self.native.and_then(|isa| Some((isa, understood(&file)?))) {
-            Some((isa, graph)) => native::prepare(graph, profile.is_some())?.map(|prepared| (isa, prepared)),
+            Some((isa, graph)) => native::prepare(graph, self.precision, profile.is_some())?.map(|prepared| (isa, prepared)),
             None => None,
         };
         let (given, native) = match native {

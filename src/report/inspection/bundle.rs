@@ -5,7 +5,7 @@ use super::verdict::Verdict;
 use crate::bundle::manifest::BatchNormMode;
 use crate::bundle::manifest::{Manifest, Penalty, Port, Preprocessing, Role, Source};
 use crate::bundle::{Bundle, Options, Setting, start_state};
-use crate::engine::Kernels;
+use crate::engine::Computing;
 use crate::error::Result;
 use crate::onnx;
 use crate::optim::Optimizer;
@@ -122,7 +122,7 @@ fn verdict(bundle: &Bundle, files: &[FileState]) -> Verdict {
     if !damaged.is_empty() {
         return Verdict::no(damaged);
     }
-    match Bundle::open(&bundle.dir).and_then(|whole| plan_memory(&whole, None, Kernels::Auto)) {
+    match Bundle::open(&bundle.dir).and_then(|whole| plan_memory(&whole, None, Computing::default())) {
         Ok(plan) => Verdict { memory: Some(plan.into()), ..Verdict::yes() },
         Err(why) => Verdict::no(vec![why.to_string()]),
     }

@@ -3,7 +3,7 @@
 use crate::artifact;
 use crate::bundle::{HeadOption, Options};
 use crate::emit::{self, Dialect};
-use crate::engine::Kernels;
+use crate::engine::Computing;
 use crate::error::Result;
 use crate::onnx::{ExternalData, ModelFile};
 use crate::report::memory::{MemoryPlan, plan_emitted};
@@ -61,7 +61,7 @@ fn attempt(path: &Path, options: &Options) -> Result<(Product, StepMemory)> {
     artifact::check(&product)?;
     let proto = emit::model(&product.step.graph, Dialect::Functions)?;
     let step = ModelFile { proto, path: path.into(), external: ExternalData::new(path.parent().unwrap_or(Path::new("."))) };
-    let memory = plan_emitted(&step, &product.manifest, None, Kernels::Auto)?;
+    let memory = plan_emitted(&step, &product.manifest, None, Computing::default())?;
     Ok((product, memory.into()))
 }
 

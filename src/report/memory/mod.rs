@@ -8,7 +8,7 @@ use super::profile::{Part, origin};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::Manifest;
 use crate::emit;
-use crate::engine::{Kernels, RuntimeGraph, runtime_graph};
+use crate::engine::{Computing, RuntimeGraph, runtime_graph};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{Graph, ValueId};
@@ -77,31 +77,31 @@ pub struct LiveValue {
 
 /// Walks the bundle's step as ONNX Runtime runs it with these kernels on this machine's processor, and adds up what is needed at each node.
 /// `batch` is the number of images where the bundle takes any.
-pub fn plan_memory(bundle: &Bundle, batch: Option<usize>, kernels: Kernels) -> Result<MemoryPlan> {
-    plan_emitted(&onnx::open(bundle.step())?, &bundle.manifest, batch, kernels)
+pub fn plan_memory(bundle: &Bundle, batch: Option<usize>, computing: Computing) -> Result<MemoryPlan> {
+    plan_emitted(&onnx::open(bundle.step())?, &bundle.manifest, batch, computing)
 }
 
 /// The same for a step that is not on disk, with the manifest that belongs to it.
-pub(super) fn plan_emitted(step: &ModelFile, manifest: &Manifest, batch: Option<usize>, kernels: Kernels) -> Result<MemoryPlan> {
-    let (batch, graph) = as_it_runs(step, manifest, batch, kernels)?;
+pub(super) fn plan_emitted(step: &ModelFile, manifest: &Manifest, batch: Option<usize>, computing: Computing) -> Result<MemoryPlan> {
+    let (batch, graph) = as_it_runs(step, manifest, batch, computing)?;
     let state: HashSet<&str> = manifest.state.iter().map(|s| s.input.as_str()).collect();
     plan(graph, &state, batch).ok_or_else(|| Error::model(format!("{} computes nothing", step.path.display())))
 }
 
 /// The batch size, and the bundle's step as ONNX Runtime runs it with these kernels.
-pub(super) fn step_as_it_runs(bundle: &Bundle, batch: Option<usize>, kernels: Kernels) -> Result<(usize, RuntimeGraph)> {
-    as_it_runs(&onnx::open(bundle.step())?, &bundle.manifest, batch, kernels)
+pub(super) fn step_as_it_runs(bundle: &Bundle, batch: Option<usize>, computing: Computing) -> Result<(usize, RuntimeGraph)> {
+    as_it_runs(&onnx::open(bundle.step())?, &bundle.manifest, batch, computing)
 }
 
-fn as_it_runs(step: &ModelFile, manifest: &Manifest, batch: Option<usize>, kernels: Kernels) -> Result<(usize, RuntimeGraph)> {
+fn as_it_runs(step: &ModelFile, manifest: &Manifest, batch: Option<usize>, computing: Computing) -> Result<(usize, RuntimeGraph)> {
     let batch = batch_size(manifest, batch)?;
-    Ok((batch, runtime_graph(emit::read(step, Some(batch))?, kernels)?))
+    Ok((batch, runtime_graph(emit::read(step, Some(batch))?, computing)?))
 }
 
 /// Fails where the step would not fit the memory that this machine has, unless `force`. What cannot be predicted is left to the step itself.
-pub fn check_memory(bundle: &Bundle, batch: usize, kernels: Kernels, force: bool) -> Result<()> {
+pub fn check_memory(bundle: &Bundle, batch: usize, computing: Computing, force: bool) -> Result<()> {
     let Some(memory) = machine::memory_limit() else { return Ok(()) };
-    let Ok(plan) = plan_memory(bundle, Some(batch), kernels) else { return Ok(()) };
+    let Ok(plan) = plan_memory(bundle, Some(batch), computing) else { return Ok(()) };
     if force || plan.peak_bytes <= memory {
         return Ok(());
     }

@@ -1,10 +1,11 @@
 //! A convolution and its gradients, each by the form that suits its shape.
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
+use super::element::convert;
 use super::gather::{ConvGeometry, Gather};
-use super::pack::{pack_backward, pack_forward};
+use super::pack::{Factors, pack_backward, pack_forward};
 use super::product::{Epilogue, Side, product};
-use super::{Cores, depthwise, weight_grad, winograd};
+use super::{Cores, Element, depthwise, weight_grad, winograd};
 use std::sync::OnceLock;
 
 /// With at most this many channels, the taps of a kernel's line are merged: pixels that lie side by side are one longer row.
@@ -60,20 +61,17 @@ impl ConvPlan {
     }
 
     /// `y = epilogue(x ∗ w)`; `x` `[N, H, W, C]`, `w` `[O, C/groups, kh, kw]`, `y` `[N, H', W', O]`.
-    pub fn forward(&self, cores: &Cores, x: &[f32], w: &[f32], epilogue: &Epilogue, y: &mut [f32]) {
-        let direct = |conv: &ConvGeometry, x: &[f32], w: &[f32], y: &mut [f32]| {
-            let gather = self.forward.get_or_init(|| Gather::forward(conv));
-            let packed = pack_forward(cores, conv, w);
-            let from = Side { pixels: conv.input_pixels(), channels: conv.channels };
-            let to = Side { pixels: conv.output_pixels(), channels: conv.features };
-            product(cores, conv.images, (x, from), gather, &packed, (DisjointSlice::new(y), to), epilogue);
-        };
+    ///
+    /// Where images are bfloat16, weights are rounded to it, products are summed in float32, and the result is rounded at the end, here as
+    /// in both gradients (those of weights and bias stay float32).
+    pub fn forward<E: Element>(&self, cores: &Cores, x: &[E], w: &[f32], epilogue: &Epilogue<E>, y: &mut [E]) {
         match &self.form {
-            Form::Direct => direct(&self.conv, x, w, y),
+            Form::Winograd if self.multiplies_faster::<E>(cores) => self.direct(cores, &self.conv, x, w, epilogue, y),
+            Form::Direct => self.direct(cores, &self.conv, x, w, epilogue, y),
             Form::Merged(merged) => {
                 let mut weights = vec![0.0; w.len()];
                 self.merged_weights().for_each(|(from, to)| weights[to] = w[from]);
-                self.with_padded(cores, merged, x, |x| direct(merged, x, &weights, y));
+                self.with_padded(cores, merged, x, |x| self.direct(cores, merged, x, &weights, epilogue, y));
             }
             Form::Winograd => winograd::convolve(cores, &self.conv, false, x, w, y, epilogue),
             Form::Depthwise => depthwise::convolve(cores, &self.conv, false, x, w, y, epilogue),
@@ -81,19 +79,34 @@ impl ConvPlan {
         }
     }
 
+    /// Whether pairs of bfloat16 are multiplied so fast that a product of rows takes less time than Winograd's form, which has a quarter of the
+    /// products, in float32: where that has too many channels to keep its kernels in the caches.
+    fn multiplies_faster<E: Element>(&self, cores: &Cores) -> bool {
+        E::ROUNDS && cores.isa().multiplies_pairs() && !winograd::keeps_kernels(&self.conv)
+    }
+
+    /// [`ConvPlan::forward`] of `conv` as a product of rows.
+    fn direct<L: Element, O: Element>(&self, cores: &Cores, conv: &ConvGeometry, x: &[L], w: &[f32], epilogue: &Epilogue<O>, y: &mut [O]) {
+        let gather = self.forward.get_or_init(|| Gather::forward(conv));
+        let packed = pack_forward(cores, conv, Factors::of::<L, O>(cores.isa(), conv.depth()), w);
+        let from = Side { pixels: conv.input_pixels(), channels: conv.channels };
+        let to = Side { pixels: conv.output_pixels(), channels: conv.features };
+        product(cores, conv.images, (x, from), gather, &packed, (DisjointSlice::new(y), to), epilogue);
+    }
+
     /// `dx = epilogue(dy ∗ᵀ w)`.
-    pub fn input_grad(&self, cores: &Cores, dy: &[f32], w: &[f32], epilogue: &Epilogue, dx: &mut [f32]) {
+    pub fn input_grad<E: Element>(&self, cores: &Cores, dy: &[E], w: &[f32], epilogue: &Epilogue<E>, dx: &mut [E]) {
         let conv = &self.conv;
         match &self.form {
-            Form::Winograd => winograd::convolve(cores, conv, true, dy, w, dx, epilogue),
+            Form::Winograd if !self.multiplies_faster::<E>(cores) => winograd::convolve(cores, conv, true, dy, w, dx, epilogue),
             Form::Depthwise => depthwise::convolve(cores, conv, true, dy, w, dx, epilogue),
             Form::Joined(plan) => plan.input_grad(cores, dy, &self.joined_weights(plan, w), epilogue, dx),
-            Form::Direct | Form::Merged(_) => {
+            Form::Direct | Form::Merged(_) | Form::Winograd => {
                 let from = Side { pixels: conv.output_pixels(), channels: conv.features };
                 let to = Side { pixels: conv.input_pixels(), channels: conv.channels };
                 let out = DisjointSlice::new(dx);
                 for gather in self.backward.get_or_init(|| Gather::backward(conv)) {
-                    let packed = pack_backward(cores, conv, gather, w);
+                    let packed = pack_backward(cores, conv, gather, Factors::of::<E, E>(cores.isa(), conv.width()), w);
                     product(cores, conv.images, (dy, from), gather, &packed, (out, to), epilogue);
                 }
             }
@@ -101,7 +114,7 @@ impl ConvPlan {
     }
 
     /// `dw = xᵀ ∗ dy`, and `db`, the sums of `dy` over pixels.
-    pub fn weight_grad(&self, cores: &Cores, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+    pub fn weight_grad<E: Element>(&self, cores: &Cores, x: &[E], dy: &[E], dw: &mut [f32], db: Option<&mut [f32]>) {
         let gather = |conv: &ConvGeometry| self.forward.get_or_init(|| Gather::forward(conv));
         match &self.form {
             Form::Direct => weight_grad::weight_grad(cores, &self.conv, gather(&self.conv), x, dy, dw, db),
@@ -147,8 +160,8 @@ impl ConvPlan {
         })
     }
 
-    /// Calls `work` with the images with zeros around them, cut to what the convolution reads.
-    fn with_padded(&self, cores: &Cores, to: &ConvGeometry, x: &[f32], work: impl FnOnce(&[f32])) {
+    /// Calls `work` with the images with zeros around them, cut to what the convolution reads, as float32.
+    fn with_padded<E: Element>(&self, cores: &Cores, to: &ConvGeometry, x: &[E], work: impl FnOnce(&[f32])) {
         let from = &self.conv;
         let (line, image) = (to.input[1] * to.channels, to.input_pixels() * to.channels);
         let left = (from.pads[1] * to.channels).min(line);
@@ -163,8 +176,8 @@ impl ConvPlan {
                     None => to.fill(0.0),
                     Some(y) => {
                         to[..left].fill(0.0);
-                        to[left..left + width]
-                            .copy_from_slice(&x[(n * from.input_pixels() + y * from.input[1]) * from.channels..][..width]);
+                        let line = &x[(n * from.input_pixels() + y * from.input[1]) * from.channels..][..width];
+                        convert(line, &mut to[left..left + width]);
                         to[left + width..].fill(0.0);
                     }
                 }

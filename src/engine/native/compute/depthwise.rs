@@ -3,7 +3,7 @@
 use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::lanes::{LANES, Lanes, for_isa};
 use super::product::Epilogue;
-use super::{ConvGeometry, Cores};
+use super::{ConvGeometry, Cores, Element};
 
 /// Taps of a kernel's line whose sums are held at once.
 const HELD: usize = 32;
@@ -49,8 +49,8 @@ impl Axis {
 }
 
 /// One side of the convolution made from the other.
-struct Job<'a> {
-    from: &'a [f32],
+struct Job<'a, E> {
+    from: &'a [E],
     /// Pixels of a line, and of an image, of `from`.
     line: usize,
     image: usize,
@@ -60,12 +60,12 @@ struct Job<'a> {
     channels: usize,
     rows: Axis,
     columns: Axis,
-    epilogue: &'a Epilogue<'a>,
+    epilogue: &'a Epilogue<'a, E>,
 }
 
 for_isa! {
     /// One line of one image: `out` are its pixels, the first of which is element `start` of all.
-    fn line_of<V>(isa, job: &Job, n: usize, row: usize, out: &mut [f32], start: usize) {
+    fn line_of<V, E>(isa, job: &Job<E>, n: usize, row: usize, out: &mut [E], start: usize) {
         let (channels, width) = (job.channels, job.columns.ranges.len());
         let whole = channels / LANES * LANES;
         let image = n * job.image;
@@ -74,7 +74,7 @@ for_isa! {
                 let mut sum = V::splat(isa, 0.0);
                 for &(ky, sy) in job.rows.at(row) {
                     for &(kx, sx) in job.columns.at(x) {
-                        let value = V::load(isa, &job.from[(image + sy * job.line + sx) * channels + c..]);
+                        let value = E::load::<V>(isa, &job.from[(image + sy * job.line + sx) * channels + c..]);
                         sum = value.mul_add(V::load(isa, &job.weights[(ky * job.taps + kx) * channels + c..]), sum);
                     }
                 }
@@ -87,7 +87,7 @@ for_isa! {
                 let mut sum = 0.0;
                 for &(ky, sy) in job.rows.at(row) {
                     for &(kx, sx) in job.columns.at(x) {
-                        sum += job.from[(image + sy * job.line + sx) * channels + c] * job.weights[(ky * job.taps + kx) * channels + c];
+                        sum += job.from[(image + sy * job.line + sx) * channels + c].to_f32() * job.weights[(ky * job.taps + kx) * channels + c];
                     }
                 }
                 let at = x * channels + c;
@@ -98,14 +98,22 @@ for_isa! {
 }
 
 /// The convolution `x → y`, or, `turned_over`, of the cotangents to the input's gradient. `conv` is always the forward one.
-pub fn convolve(cores: &Cores, conv: &ConvGeometry, turned_over: bool, x: &[f32], w: &[f32], y: &mut [f32], epilogue: &Epilogue) {
+pub fn convolve<E: Element>(
+    cores: &Cores,
+    conv: &ConvGeometry,
+    turned_over: bool,
+    x: &[E],
+    w: &[f32],
+    y: &mut [E],
+    epilogue: &Epilogue<E>,
+) {
     let (from, to) = if turned_over { (conv.output, conv.input) } else { (conv.input, conv.output) };
     let (channels, taps) = (conv.channels, conv.taps());
     assert!(x.len() >= conv.images * from[0] * from[1] * channels && y.len() >= conv.images * to[0] * to[1] * channels);
     let axis = |axis: usize| if turned_over { Axis::backward(conv, axis) } else { Axis::forward(conv, axis) };
     let mut weights = vec![0.0; w.len()];
     for (c, filter) in w.chunks_exact(taps).enumerate() {
-        filter.iter().enumerate().for_each(|(tap, &v)| weights[tap * channels + c] = v);
+        filter.iter().enumerate().for_each(|(tap, &v)| weights[tap * channels + c] = E::factor(v));
     }
     let job = Job {
         from: x,
@@ -127,9 +135,9 @@ pub fn convolve(cores: &Cores, conv: &ConvGeometry, turned_over: bool, x: &[f32]
 }
 
 /// One line of output pixels with the input.
-struct Line<'a> {
-    x: &'a [f32],
-    dy: &'a [f32],
+struct Line<'a, E> {
+    x: &'a [E],
+    dy: &'a [E],
     channels: usize,
     /// Pixels of a line of `x`; the image begins at the first.
     line: usize,
@@ -140,16 +148,16 @@ struct Line<'a> {
 
 for_isa! {
     /// Adds a line's products to `sums`, `[tap][channel]`.
-    fn add_products<V>(isa, job: &Line, sums: &mut [f32]) {
+    fn add_products<V, E>(isa, job: &Line<E>, sums: &mut [f32]) {
         let channels = job.channels;
         let whole = channels / LANES * LANES;
         for &(ky, sy) in job.rows {
             for c in (0..whole).step_by(LANES) {
                 let mut held = [V::splat(isa, 0.0); HELD];
                 for (x, dy) in job.dy.chunks_exact(channels).enumerate() {
-                    let dy = V::load(isa, &dy[c..]);
+                    let dy = E::load::<V>(isa, &dy[c..]);
                     for &(kx, sx) in job.columns.at(x) {
-                        held[kx] = dy.mul_add(V::load(isa, &job.x[(sy * job.line + sx) * channels + c..]), held[kx]);
+                        held[kx] = dy.mul_add(E::load::<V>(isa, &job.x[(sy * job.line + sx) * channels + c..]), held[kx]);
                     }
                 }
                 for kx in 0..job.taps {
@@ -160,7 +168,7 @@ for_isa! {
             for c in whole..channels {
                 for (x, dy) in job.dy.chunks_exact(channels).enumerate() {
                     for &(kx, sx) in job.columns.at(x) {
-                        sums[(ky * job.taps + kx) * channels + c] += dy[c] * job.x[(sy * job.line + sx) * channels + c];
+                        sums[(ky * job.taps + kx) * channels + c] += dy[c].to_f32() * job.x[(sy * job.line + sx) * channels + c].to_f32();
                     }
                 }
             }
@@ -169,7 +177,7 @@ for_isa! {
 }
 
 /// The gradient of the weights, `[C, 1, kh, kw]`, and of the bias where `db` is given.
-pub fn weight_grad(cores: &Cores, conv: &ConvGeometry, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+pub fn weight_grad<E: Element>(cores: &Cores, conv: &ConvGeometry, x: &[E], dy: &[E], dw: &mut [f32], db: Option<&mut [f32]>) {
     let (channels, taps) = (conv.channels, conv.taps());
     let (rows, columns) = (Axis::forward(conv, 0), Axis::forward(conv, 1));
     let lines = conv.images * conv.output[0];

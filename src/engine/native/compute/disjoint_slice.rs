@@ -9,19 +9,19 @@ use std::marker::PhantomData;
 /// The unsafe part of every kernel that runs in parallel is here: whoever calls [`DisjointSlice::part`] promises that no other task
 /// touches the same elements.
 #[derive(Clone, Copy)]
-pub struct DisjointSlice<'a> {
-    start: *mut f32,
+pub struct DisjointSlice<'a, T = f32> {
+    start: *mut T,
     len: usize,
-    life: PhantomData<&'a mut [f32]>,
+    life: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: the pointer is that of a `&mut [f32]`, which may go to other threads; that parts do not overlap is `part`'s condition.
-unsafe impl Send for DisjointSlice<'_> {}
+// SAFETY: the pointer is that of a `&mut [T]`, which may go to other threads; that parts do not overlap is `part`'s condition.
+unsafe impl<T: Send> Send for DisjointSlice<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for DisjointSlice<'_> {}
+unsafe impl<T: Send> Sync for DisjointSlice<'_, T> {}
 
-impl<'a> DisjointSlice<'a> {
-    pub fn new(slice: &'a mut [f32]) -> Self {
+impl<'a, T> DisjointSlice<'a, T> {
+    pub fn new(slice: &'a mut [T]) -> Self {
         DisjointSlice { start: slice.as_mut_ptr(), len: slice.len(), life: PhantomData }
     }
 
@@ -30,21 +30,21 @@ impl<'a> DisjointSlice<'a> {
     /// # Safety
     /// No other task holds a part with one of these elements at the same time.
     #[allow(clippy::mut_from_ref)]
-    pub unsafe fn part(&self, at: usize, len: usize) -> &'a mut [f32] {
+    pub unsafe fn part(&self, at: usize, len: usize) -> &'a mut [T] {
         assert!(at.checked_add(len).is_some_and(|end| end <= self.len), "a task's part ends outside the buffer");
         // SAFETY: in bounds by the assertion; not aliased by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
     }
 
     /// The elements from `at` on.
-    pub fn from(&self, at: usize) -> DisjointSlice<'a> {
+    pub fn from(&self, at: usize) -> DisjointSlice<'a, T> {
         assert!(at <= self.len);
         // SAFETY: inside the buffer, or just behind it.
         DisjointSlice { start: unsafe { self.start.add(at) }, len: self.len - at, life: PhantomData }
     }
 
     /// The first element; for tiles that address rows themselves.
-    pub fn as_ptr(&self) -> *mut f32 {
+    pub fn as_ptr(&self) -> *mut T {
         self.start
     }
 

@@ -4,8 +4,9 @@
 //! operation is contracted with another: the results have the same bits with any instructions.
 
 use super::disjoint_slice::DisjointSlice;
+use super::element::convert;
 use super::lanes::{Lanes, for_isa};
-use super::{Cores, Isa};
+use super::{Cores, Element, Isa};
 
 /// Elements that go through the operations together.
 const BLOCK: usize = 256;
@@ -117,9 +118,9 @@ pub struct Expression {
 
 /// A tensor that an expression reads.
 #[derive(Debug, Clone, Copy)]
-pub enum Operand<'a> {
+pub enum Operand<'a, E = f32> {
     /// As many elements as are computed.
-    Whole(&'a [f32]),
+    Whole(&'a [E]),
     /// One number for all.
     Number(f32),
     /// A number for each of the last axis, for each image or for all.
@@ -166,9 +167,9 @@ impl Expression {
     }
 
     /// Computes the outputs, images of `size` elements and `channels` the last axis; every output has as many elements as all images.
-    pub fn compute(&self, cores: &Cores, (size, channels): (usize, usize), inputs: &[Operand], outputs: Vec<&mut [f32]>) {
+    pub fn compute<E: Element>(&self, cores: &Cores, (size, channels): (usize, usize), inputs: &[Operand<E>], outputs: Vec<&mut [E]>) {
         let total = outputs.first().map_or(0, |o| o.len());
-        let sound = |operand: &Operand| match operand {
+        let sound = |operand: &Operand<E>| match operand {
             Operand::Whole(x) => x.len() == total,
             Operand::Number(_) => true,
             Operand::Channels(x) => {
@@ -177,7 +178,7 @@ impl Expression {
         };
         assert!(size > 0 && total.is_multiple_of(size) && outputs.len() == self.outputs.len() && outputs.iter().all(|o| o.len() == total));
         assert!(inputs.iter().all(sound));
-        let outputs: Vec<DisjointSlice> = outputs.into_iter().map(DisjointSlice::new).collect();
+        let outputs: Vec<DisjointSlice<E>> = outputs.into_iter().map(DisjointSlice::new).collect();
         // A task lies within one image, so that it has one row of channels.
         let parts = size.div_ceil(TASK);
         let isa = cores.isa();
@@ -186,12 +187,12 @@ impl Expression {
             let mut bench = Bench::new(self, inputs.len());
             for start in (part..size.min(part + TASK)).step_by(BLOCK) {
                 let count = BLOCK.min(size - start);
-                bench.load(inputs, Place { image, start, count, channels });
+                bench.load(inputs, Place { image, start, count, channels, at: image * size + start });
                 bench.run(isa, self, inputs, image * size + start, count);
                 for (&step, output) in self.outputs.iter().zip(&outputs) {
                     // SAFETY: every block of every task is another part of the output.
                     let to = unsafe { output.part(image * size + start, count) };
-                    to.copy_from_slice(&bench.registers[self.registers[step]][..count]);
+                    convert(&bench.registers[self.registers[step]][..count], to);
                 }
             }
         });
@@ -205,6 +206,8 @@ struct Place {
     start: usize,
     count: usize,
     channels: usize,
+    /// Its first element in all images.
+    at: usize,
 }
 
 /// The registers of a task.
@@ -226,11 +229,15 @@ impl Bench {
         }
     }
 
-    /// Lays out what is shorter than a block.
-    fn load(&mut self, inputs: &[Operand], place: Place) {
+    /// Lays out what is shorter than a block, or not float32.
+    fn load<E: Element>(&mut self, inputs: &[Operand<E>], place: Place) {
         for (input, spread) in inputs.iter().zip(&mut self.spread) {
             match *input {
-                Operand::Whole(_) => {}
+                Operand::Whole(_) if !E::ROUNDS => {}
+                Operand::Whole(x) => {
+                    spread.resize(BLOCK, 0.0);
+                    convert(&x[place.at..][..place.count], &mut spread[..place.count]);
+                }
                 Operand::Number(value) if spread.is_empty() => *spread = vec![value; BLOCK],
                 Operand::Number(_) => {}
                 Operand::Channels(rows) => {
@@ -247,7 +254,7 @@ impl Bench {
         }
     }
 
-    fn run(&mut self, isa: Isa, expression: &Expression, inputs: &[Operand], at: usize, count: usize) {
+    fn run<E: Element>(&mut self, isa: Isa, expression: &Expression, inputs: &[Operand<E>], at: usize, count: usize) {
         for (number, step) in expression.steps.iter().enumerate() {
             let own = expression.registers[number];
             let mut result = std::mem::take(&mut self.registers[own]);
@@ -256,7 +263,7 @@ impl Bench {
                     Source::Constant(k) => &self.constants[k][..count],
                     Source::Step(s) => &self.registers[expression.registers[s]][..count],
                     Source::Input(k) => match inputs[k] {
-                        Operand::Whole(x) => &x[at..at + count],
+                        Operand::Whole(x) => E::floats(x).map_or_else(|| &self.spread[k][..count], |x| &x[at..at + count]),
                         Operand::Number(_) | Operand::Channels(_) => &self.spread[k][..count],
                     },
                 }

@@ -1,7 +1,10 @@
 //! Sixteen numbers side by side: a register of AVX-512, two of AVX2, or an array.
 
+pub use super::element::Element;
+use super::element::convert;
 #[cfg(target_arch = "x86_64")]
 use super::isa::{Avx2, Avx512};
+use half::bf16;
 
 /// Element-wise arithmetic on sixteen numbers.
 ///
@@ -22,6 +25,10 @@ pub trait Lanes: Copy {
     unsafe fn load_where(proof: Self::Proof, mask: u16, from: *const f32) -> Self;
     /// To the first sixteen elements.
     fn store(self, to: &mut [f32]);
+    /// The first sixteen elements.
+    fn load_half(proof: Self::Proof, from: &[bf16]) -> Self;
+    /// To the first sixteen elements, each to the nearest, ties to the even one; a NaN stays one.
+    fn store_half(self, to: &mut [bf16]);
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -97,6 +104,20 @@ impl Lanes for Plain {
 
     #[cfg_attr(target_arch = "x86_64", inline(never))]
     #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
+    fn load_half(_: (), from: &[bf16]) -> Self {
+        let mut v = [0.0; LANES];
+        convert(&from[..LANES], &mut v);
+        Plain(v)
+    }
+
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
+    fn store_half(self, to: &mut [bf16]) {
+        convert(&self.0, &mut to[..LANES]);
+    }
+
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn add(self, other: Self) -> Self {
         plain!(self, other, a, b => a + b)
     }
@@ -159,9 +180,39 @@ impl Lanes for Plain {
 pub struct Register(std::arch::x86_64::__m512, Avx512);
 
 #[cfg(target_arch = "x86_64")]
+pub use self::register::{rounded, widened};
+
+#[cfg(target_arch = "x86_64")]
 mod register {
-    use super::{Avx512, LANES, Lanes, Register};
+    use super::{Avx512, LANES, Lanes, Register, bf16};
     use std::arch::x86_64::*;
+
+    /// Sixteen bfloat16 as float32.
+    ///
+    /// # Safety
+    /// The processor has AVX-512F.
+    #[inline(always)]
+    pub unsafe fn widened(halves: __m256i) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) }
+    }
+
+    /// Sixteen float32 as bfloat16, as `Element::from_f32` has it.
+    ///
+    /// # Safety
+    /// The processor has AVX-512F.
+    #[inline(always)]
+    pub unsafe fn rounded(v: __m512) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bits = _mm512_castps_si512(v);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let nearest = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            let bits = _mm512_mask_or_epi32(nearest, nan, bits, _mm512_set1_epi32(0x0040_0000));
+            _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(bits))
+        }
+    }
 
     // SAFETY of all methods: the processor has AVX-512F, as the proof that is given or that a value holds says; loads and stores are
     // within slices whose length is checked, or within what the caller promises.
@@ -193,6 +244,18 @@ mod register {
         fn store(self, to: &mut [f32]) {
             assert!(to.len() >= LANES);
             unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
+        }
+
+        #[inline(always)]
+        fn load_half(proof: Avx512, from: &[bf16]) -> Self {
+            assert!(from.len() >= LANES);
+            Register(unsafe { widened(_mm256_loadu_si256(from.as_ptr().cast())) }, proof)
+        }
+
+        #[inline(always)]
+        fn store_half(self, to: &mut [bf16]) {
+            assert!(to.len() >= LANES);
+            unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), rounded(self.0)) }
         }
 
         #[inline(always)]
@@ -248,8 +311,25 @@ pub struct Pair([std::arch::x86_64::__m256; 2], Avx2);
 
 #[cfg(target_arch = "x86_64")]
 mod pair {
-    use super::{Avx2, LANES, Lanes, Pair};
+    use super::{Avx2, LANES, Lanes, Pair, bf16};
     use std::arch::x86_64::*;
+
+    /// Eight float32 as bfloat16, each in the lower half of its place.
+    ///
+    /// # Safety
+    /// The processor has AVX2.
+    #[inline(always)]
+    unsafe fn rounded(v: __m256) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bits = _mm256_castps_si256(v);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let nearest = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+            _mm256_srli_epi32::<16>(_mm256_blendv_epi8(nearest, quiet, nan))
+        }
+    }
 
     macro_rules! both {
         ($v:ident = $self:ident $(, $x:ident = $value:expr)* => $result:expr) => {
@@ -301,6 +381,25 @@ mod pair {
         }
 
         #[inline(always)]
+        fn load_half(proof: Avx2, from: &[bf16]) -> Self {
+            assert!(from.len() >= LANES);
+            let half = |from: *const bf16| unsafe {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()))))
+            };
+            Pair([half(from.as_ptr()), half(from[8..].as_ptr())], proof)
+        }
+
+        #[inline(always)]
+        fn store_half(self, to: &mut [bf16]) {
+            assert!(to.len() >= LANES);
+            unsafe {
+                // Packing goes by halves of the registers.
+                let packed = _mm256_packus_epi32(rounded(self.0[0]), rounded(self.0[1]));
+                _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
+            }
+        }
+
+        #[inline(always)]
         fn add(self, other: Self) -> Self {
             both!(v = self, other = other => _mm256_add_ps(v, other))
         }
@@ -342,32 +441,32 @@ mod pair {
     }
 }
 
-/// A function over [`Lanes`] `V`, compiled for AVX-512, for AVX2 and for every processor. Its first argument, without a type, is an
-/// [`Isa`](super::Isa), which chooses; inside it is the proof for `V`.
+/// A function over [`Lanes`] `V` (and kinds of [`Element`](super::element::Element)), compiled for AVX-512, for AVX2 and for every
+/// processor. Its first argument, without a type, is an [`Isa`](super::Isa), which chooses; inside it is the proof for `V`.
 macro_rules! for_isa {
-    ($(#[$doc:meta])* $visibility:vis fn $name:ident<$V:ident>($isa:ident, $($arg:ident: $ty:ty),* $(,)?) $body:block) => {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident<$V:ident $(, $E:ident)*>($isa:ident, $($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
-        $visibility fn $name($isa: super::Isa, $($arg: $ty),*) {
+        $visibility fn $name<$($E: super::lanes::Element),*>($isa: super::Isa, $($arg: $ty),*) {
             #[inline(always)]
-            fn body<$V: Lanes>($isa: $V::Proof, $($arg: $ty),*) $body
+            fn body<$V: Lanes $(, $E: super::lanes::Element)*>($isa: $V::Proof, $($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f")]
-            fn fast(proof: <super::lanes::Register as Lanes>::Proof, $($arg: $ty),*) {
-                body::<super::lanes::Register>(proof, $($arg),*)
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+            fn fast<$($E: super::lanes::Element),*>(proof: <super::lanes::Register as Lanes>::Proof, $($arg: $ty),*) {
+                body::<super::lanes::Register $(, $E)*>(proof, $($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn wide(proof: <super::lanes::Pair as Lanes>::Proof, $($arg: $ty),*) {
-                body::<super::lanes::Pair>(proof, $($arg),*)
+            fn wide<$($E: super::lanes::Element),*>(proof: <super::lanes::Pair as Lanes>::Proof, $($arg: $ty),*) {
+                body::<super::lanes::Pair $(, $E)*>(proof, $($arg),*)
             }
             match $isa {
                 // SAFETY: the proof says that the processor has it.
                 #[cfg(target_arch = "x86_64")]
-                super::Isa::Avx512(proof) => unsafe { fast(proof, $($arg),*) },
+                super::Isa::Avx512(proof, _) => unsafe { fast::<$($E),*>(proof, $($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                super::Isa::Avx2(proof) => unsafe { wide(proof, $($arg),*) },
-                _ => body::<super::lanes::Plain>((), $($arg),*),
+                super::Isa::Avx2(proof) => unsafe { wide::<$($E),*>(proof, $($arg),*) },
+                _ => body::<super::lanes::Plain $(, $E)*>((), $($arg),*),
             }
         }
     };

@@ -7,8 +7,11 @@ mod conv;
 mod cores;
 mod depthwise;
 mod disjoint_slice;
+mod element;
 mod expression;
 mod gather;
+#[cfg(test)]
+mod half_tests;
 pub mod images;
 mod isa;
 mod lanes;
@@ -25,6 +28,7 @@ mod winograd;
 
 pub use self::conv::ConvPlan;
 pub use self::cores::{Cores, Threads};
+pub use self::element::Element;
 pub use self::expression::{Expression, Operand, Operation, Source, Step};
 pub use self::gather::ConvGeometry;
 pub use self::isa::Isa;

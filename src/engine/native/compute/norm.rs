@@ -1,9 +1,9 @@
 //! Per-channel work on rows of channels: statistics, affine maps, their gradients.
 
-use super::Cores;
 use super::disjoint_slice::DisjointSlice;
 use super::lanes::{LANES, Lanes, for_isa};
 use super::product::Epilogue;
+use super::{Cores, Element};
 use std::ops::Range;
 
 /// Elements of one task: they stay in a core's caches while they are read twice.
@@ -33,12 +33,19 @@ const SIDE: usize = 4;
 
 /// Sums of `N` vectors of channels: of `x`, and of `(x − its mean over these rows)²`.
 #[inline(always)]
-fn moments_of<V: Lanes, const N: usize>(isa: V::Proof, x: &[f32], channels: usize, first: usize, sums: &mut [f32], squares: &mut [f32]) {
+fn moments_of<V: Lanes, E: Element, const N: usize>(
+    isa: V::Proof,
+    x: &[E],
+    channels: usize,
+    first: usize,
+    sums: &mut [f32],
+    squares: &mut [f32],
+) {
     let mut sum = [V::splat(isa, 0.0); N];
     for row in x.chunks_exact(channels) {
         let row = &row[first..first + N * LANES];
         for n in 0..N {
-            sum[n] = sum[n].add(V::load(isa, &row[n * LANES..]));
+            sum[n] = sum[n].add(E::load::<V>(isa, &row[n * LANES..]));
         }
     }
     let share = channels as f32 / x.len() as f32;
@@ -46,7 +53,7 @@ fn moments_of<V: Lanes, const N: usize>(isa: V::Proof, x: &[f32], channels: usiz
     for row in x.chunks_exact(channels) {
         let row = &row[first..first + N * LANES];
         for n in 0..N {
-            let d = V::load(isa, &row[n * LANES..]).sub(sum[n].scaled(share));
+            let d = E::load::<V>(isa, &row[n * LANES..]).sub(sum[n].scaled(share));
             square[n] = square[n].add(d.mul(d));
         }
     }
@@ -57,25 +64,25 @@ fn moments_of<V: Lanes, const N: usize>(isa: V::Proof, x: &[f32], channels: usiz
 }
 
 for_isa! {
-    fn add_moments<V>(isa, x: &[f32], channels: usize, sums: &mut [f32], squares: &mut [f32]) {
+    fn add_moments<V, E>(isa, x: &[E], channels: usize, sums: &mut [f32], squares: &mut [f32]) {
         let (wide, whole) = (channels / (SIDE * LANES) * (SIDE * LANES), channels / LANES * LANES);
         for first in (0..wide).step_by(SIDE * LANES) {
-            moments_of::<V, SIDE>(isa, x, channels, first, sums, squares);
+            moments_of::<V, E, SIDE>(isa, x, channels, first, sums, squares);
         }
         for first in (wide..whole).step_by(LANES) {
-            moments_of::<V, 1>(isa, x, channels, first, sums, squares);
+            moments_of::<V, E, 1>(isa, x, channels, first, sums, squares);
         }
         for c in whole..channels {
-            sums[c] = x.iter().skip(c).step_by(channels).sum();
+            sums[c] = x.iter().skip(c).step_by(channels).map(|v| v.to_f32()).sum();
             let mean = sums[c] * channels as f32 / x.len() as f32;
-            squares[c] = x.iter().skip(c).step_by(channels).map(|v| (v - mean) * (v - mean)).sum();
+            squares[c] = x.iter().skip(c).step_by(channels).map(|v| (v.to_f32() - mean) * (v.to_f32() - mean)).sum();
         }
     }
 }
 
 /// Mean and biased variance of every channel over all rows. Rows are read once: the ranges' own means and squares are brought
 /// together as Chan, Golub and LeVeque do (Updating formulae and a pairwise algorithm for computing sample variances, 1979).
-pub fn moments(cores: &Cores, x: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
+pub fn moments<E: Element>(cores: &Cores, x: &[E], channels: usize) -> (Vec<f32>, Vec<f32>) {
     let rows = x.len() / channels;
     let (count, step, isa) = (rows.max(1) as f64, rows_of_task(channels), cores.isa());
     let partial = partial_sums(cores, rows, channels, |r, sums, squares| {
@@ -99,15 +106,21 @@ pub fn moments(cores: &Cores, x: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>
 }
 
 /// Rows of cotangents, and of the input with its channels' means.
-struct Cotangents<'a> {
-    dy: &'a [f32],
-    x: &'a [f32],
+struct Cotangents<'a, E> {
+    dy: &'a [E],
+    x: &'a [E],
     mean: &'a [f32],
 }
 
 /// Sums of `N` vectors of channels: of `dy`, and of `dy·(x − mean)`.
 #[inline(always)]
-fn cotangents_of<V: Lanes, const N: usize>(isa: V::Proof, rows: &Cotangents, first: usize, sums: &mut [f32], products: &mut [f32]) {
+fn cotangents_of<V: Lanes, E: Element, const N: usize>(
+    isa: V::Proof,
+    rows: &Cotangents<E>,
+    first: usize,
+    sums: &mut [f32],
+    products: &mut [f32],
+) {
     let Cotangents { dy, x, mean } = *rows;
     let (mut sum, mut product, mut centre) = ([V::splat(isa, 0.0); N], [V::splat(isa, 0.0); N], [V::splat(isa, 0.0); N]);
     for n in 0..N {
@@ -116,9 +129,9 @@ fn cotangents_of<V: Lanes, const N: usize>(isa: V::Proof, rows: &Cotangents, fir
     for (dy, x) in dy.chunks_exact(mean.len()).zip(x.chunks_exact(mean.len())) {
         let (dy, x) = (&dy[first..first + N * LANES], &x[first..first + N * LANES]);
         for n in 0..N {
-            let d = V::load(isa, &dy[n * LANES..]);
+            let d = E::load::<V>(isa, &dy[n * LANES..]);
             sum[n] = sum[n].add(d);
-            product[n] = product[n].add(V::load(isa, &x[n * LANES..]).sub(centre[n]).mul(d));
+            product[n] = product[n].add(E::load::<V>(isa, &x[n * LANES..]).sub(centre[n]).mul(d));
         }
     }
     for n in 0..N {
@@ -128,26 +141,26 @@ fn cotangents_of<V: Lanes, const N: usize>(isa: V::Proof, rows: &Cotangents, fir
 }
 
 for_isa! {
-    fn add_cotangents<V>(isa, rows: &Cotangents, sums: &mut [f32], products: &mut [f32]) {
+    fn add_cotangents<V, E>(isa, rows: &Cotangents<E>, sums: &mut [f32], products: &mut [f32]) {
         let Cotangents { dy, x, mean } = *rows;
         let channels = mean.len();
         let (wide, whole) = (channels / (SIDE * LANES) * (SIDE * LANES), channels / LANES * LANES);
         for first in (0..wide).step_by(SIDE * LANES) {
-            cotangents_of::<V, SIDE>(isa, rows, first, sums, products);
+            cotangents_of::<V, E, SIDE>(isa, rows, first, sums, products);
         }
         for first in (wide..whole).step_by(LANES) {
-            cotangents_of::<V, 1>(isa, rows, first, sums, products);
+            cotangents_of::<V, E, 1>(isa, rows, first, sums, products);
         }
         for c in whole..channels {
             let pairs = || dy.iter().skip(c).step_by(channels).zip(x.iter().skip(c).step_by(channels));
-            sums[c] = pairs().map(|(dy, _)| dy).sum();
-            products[c] = pairs().map(|(dy, x)| dy * (x - mean[c])).sum();
+            sums[c] = pairs().map(|(dy, _)| dy.to_f32()).sum();
+            products[c] = pairs().map(|(dy, x)| dy.to_f32() * (x.to_f32() - mean[c])).sum();
         }
     }
 }
 
 /// Sums over rows of `dy`, and of `dy·(x − mean)`.
-pub fn cotangent_sums(cores: &Cores, dy: &[f32], x: &[f32], mean: &[f32]) -> (Vec<f64>, Vec<f64>) {
+pub fn cotangent_sums<E: Element>(cores: &Cores, dy: &[E], x: &[E], mean: &[f32]) -> (Vec<f64>, Vec<f64>) {
     let (channels, isa) = (mean.len(), cores.isa());
     let partial = partial_sums(cores, dy.len() / channels, channels, |r, sums, products| {
         let (dy, x) = (&dy[r.start * channels..r.end * channels], &x[r.start * channels..r.end * channels]);
@@ -162,7 +175,7 @@ pub fn cotangent_sums(cores: &Cores, dy: &[f32], x: &[f32], mean: &[f32]) -> (Ve
 }
 
 /// Sums over rows.
-pub fn column_sums(cores: &Cores, rows: &[f32], channels: usize, out: &mut [f32]) {
+pub fn column_sums<E: Element>(cores: &Cores, rows: &[E], channels: usize, out: &mut [f32]) {
     let zeros = vec![0.0; channels];
     let (sums, _) = cotangent_sums(cores, rows, rows, &zeros);
     out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as f32);
@@ -171,34 +184,34 @@ pub fn column_sums(cores: &Cores, rows: &[f32], channels: usize, out: &mut [f32]
 /// Per channel: `(x − centre)·factor + offset`, and with a second input `+ (other − centre of that)·tilt`. Centres are subtracted first,
 /// since a channel's mean may be much larger than its deviation.
 #[derive(Clone, Copy)]
-pub struct Affine<'a> {
-    pub x: &'a [f32],
+pub struct Affine<'a, E> {
+    pub x: &'a [E],
     pub centre: &'a [f32],
     pub factor: &'a [f32],
     pub offset: &'a [f32],
     /// A second input with its centre and factor.
-    pub other: Option<(&'a [f32], &'a [f32], &'a [f32])>,
+    pub other: Option<(&'a [E], &'a [f32], &'a [f32])>,
 }
 
 for_isa! {
-    fn affine_rows<V>(isa, map: &Affine, from: usize, epilogue: &Epilogue, out: &mut [f32]) {
+    fn affine_rows<V, E>(isa, map: &Affine<E>, from: usize, epilogue: &Epilogue<E>, out: &mut [E]) {
         let channels = map.factor.len();
         let whole = channels / LANES * LANES;
         for (r, row) in out.chunks_exact_mut(channels).enumerate() {
             let at = from + r * channels;
             for first in (0..whole).step_by(LANES) {
-                let v = V::load(isa, &map.x[at + first..]).sub(V::load(isa, &map.centre[first..]));
+                let v = E::load::<V>(isa, &map.x[at + first..]).sub(V::load(isa, &map.centre[first..]));
                 let mut v = v.mul(V::load(isa, &map.factor[first..])).add(V::load(isa, &map.offset[first..]));
                 if let Some((other, centre, tilt)) = map.other {
-                    let moved = V::load(isa, &other[at + first..]).sub(V::load(isa, &centre[first..]));
+                    let moved = E::load::<V>(isa, &other[at + first..]).sub(V::load(isa, &centre[first..]));
                     v = v.add(moved.mul(V::load(isa, &tilt[first..])));
                 }
                 epilogue.lanes(v, &mut row[first..], at + first, first);
             }
             for c in whole..channels {
-                let mut v = (map.x[at + c] - map.centre[c]) * map.factor[c] + map.offset[c];
+                let mut v = (map.x[at + c].to_f32() - map.centre[c]) * map.factor[c] + map.offset[c];
                 if let Some((other, centre, tilt)) = map.other {
-                    v += (other[at + c] - centre[c]) * tilt[c];
+                    v += (other[at + c].to_f32() - centre[c]) * tilt[c];
                 }
                 epilogue.finish(&[v], &mut row[c..c + 1], at + c, c);
             }
@@ -208,7 +221,7 @@ for_isa! {
 
 /// The affine map of every row, then the epilogue. Rows are taken from each thread's last to its first: what was summed up
 /// last is still in the caches.
-pub fn affine(cores: &Cores, map: &Affine, epilogue: &Epilogue, out: &mut [f32]) {
+pub fn affine<E: Element>(cores: &Cores, map: &Affine<E>, epilogue: &Epilogue<E>, out: &mut [E]) {
     let channels = map.factor.len();
     let rows = out.len() / channels;
     assert!(map.x.len() >= out.len() && map.offset.len() == channels && map.centre.len() == channels);

@@ -1,10 +1,11 @@
 //! Products of gathered rows with packed weights: forward convolution and the input's gradient.
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
+use super::element::convert;
 use super::gather::{Gather, NONE};
 use super::lanes::{LANES, Lanes, for_isa};
-use super::pack::{PANEL, Packed};
-use super::{Cores, Isa};
+use super::pack::{Factors, PANEL, Packed};
+use super::{Cores, Element, Isa};
 use std::ops::Range;
 
 /// Output rows of one task.
@@ -22,13 +23,13 @@ const FAR: usize = 512;
 
 /// What is done to a product before it is written. Slices have the output's shape, `bias` one element per output channel.
 #[derive(Clone, Copy, Default)]
-pub struct Epilogue<'a> {
+pub struct Epilogue<'a, O = f32> {
     pub bias: Option<&'a [f32]>,
-    pub addend: Option<&'a [f32]>,
+    pub addend: Option<&'a [O]>,
     /// Negative values become 0.
     pub relu: bool,
     /// Values become 0 where this is not positive: a rectifier's gradient.
-    pub mask: Option<&'a [f32]>,
+    pub mask: Option<&'a [O]>,
 }
 
 /// One side of a product: images of `pixels` rows with `channels` elements each.
@@ -39,23 +40,24 @@ pub struct Side {
 }
 
 /// `out[target] = epilogue(Σ_tap left[source]·packed[tap])` for every target row of `gather` in every image.
-pub fn product(
+pub fn product<L: Element, O: Element>(
     cores: &Cores,
     images: usize,
-    left: (&[f32], Side),
+    left: (&[L], Side),
     gather: &Gather,
     packed: &Packed,
-    out: (DisjointSlice<'_>, Side),
-    epilogue: &Epilogue,
+    out: (DisjointSlice<'_, O>, Side),
+    epilogue: &Epilogue<O>,
 ) {
     let ((left, from), (out, to)) = (left, out);
     let per_image = gather.targets.len();
     let rows = images * per_image;
     assert!(left.len() >= images * from.pixels * from.channels && out.len() >= images * to.pixels * to.channels);
     assert!(to.channels >= packed.groups * packed.columns);
-    let whole = |s: Option<&[f32]>| assert!(s.is_none_or(|s| s.len() >= images * to.pixels * to.channels));
+    let whole = |s: Option<&[O]>| assert!(s.is_none_or(|s| s.len() >= images * to.pixels * to.channels));
     whole(epilogue.addend);
     whole(epilogue.mask);
+    assert!(packed.factors == Factors::of::<L, O>(cores.isa(), packed.depth));
     assert!(epilogue.bias.is_none_or(|s| s.len() >= to.channels));
     assert!(gather.sources.len() == packed.taps * per_image);
     assert!(gather.targets.iter().all(|&t| (t as usize) < to.pixels));
@@ -67,8 +69,11 @@ pub fn product(
     let pieces = panels.div_ceil(piece);
     let aligned = out.as_ptr().addr().is_multiple_of(64) && packed.columns.is_multiple_of(PANEL) && to.channels.is_multiple_of(LANES);
     let streams = out.len() >= LARGE && aligned;
-    let zeros = vec![0.0f32; packed.depth];
-    let (chunks, isa) = (chunks(packed.taps, packed.depth), cores.isa());
+    let zeros = vec![L::default(); packed.depth];
+    // Parts of a sum would be rounded where they lie in the output.
+    let chunks =
+        if O::ROUNDS { vec![Chunk { taps: 0..packed.taps, elements: 0..packed.depth }] } else { chunks(packed.taps, packed.depth) };
+    let isa = cores.isa();
     cores.run(blocks * packed.groups * pieces, &|task| {
         let (block, rest) = (task / (packed.groups * pieces), task % (packed.groups * pieces));
         let (group, first) = (rest / pieces, rest % pieces * piece);
@@ -78,10 +83,11 @@ pub fn product(
         let panels = first..(first + piece).min(panels);
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) => {
+            Isa::Avx512(proof, pairs) => {
                 for (at, chunk) in chunks.iter().enumerate() {
                     job.with_rows(chunk, panels.len(), |rows| {
-                        let part = Part { chunk, rows, add: at > 0, last: at + 1 == chunks.len() };
+                        let proofs = (proof, pairs.filter(|_| packed.factors == Factors::Pairs));
+                        let part = Part { proofs, chunk, rows, add: at > 0, last: at + 1 == chunks.len() };
                         job.tiles(panels.clone(), &part, &out);
                     });
                 }
@@ -100,9 +106,12 @@ struct Chunk {
 /// A chunk as the tiles of one task meet it.
 #[cfg(target_arch = "x86_64")]
 struct Part<'a> {
+    /// Of pairs where the factors are such.
+    proofs: (super::isa::Avx512, Option<super::isa::Avx512Bf16>),
     chunk: &'a Chunk,
-    /// The task's rows copied together, with the distance between them; `None` where they stay in their places.
-    rows: Option<(&'a [f32], usize)>,
+    /// The task's rows copied together, those of one tap after those of another, with the distance between them; `None` where they stay in
+    /// their places.
+    rows: Option<(*const f32, usize)>,
     /// Whether earlier parts of the sum are in the output.
     add: bool,
     /// Whether the epilogue follows.
@@ -125,23 +134,23 @@ fn chunks(taps: usize, depth: usize) -> Vec<Chunk> {
 }
 
 /// The rows of one task.
-struct Job<'a> {
-    left: &'a [f32],
+struct Job<'a, L, O> {
+    left: &'a [L],
     from: Side,
     to: Side,
     gather: &'a Gather,
     packed: &'a Packed,
-    epilogue: &'a Epilogue<'a>,
+    epilogue: &'a Epilogue<'a, O>,
     /// Whether the results go past the caches.
     streams: bool,
-    zeros: &'a [f32],
+    zeros: &'a [L],
     group: usize,
     start: usize,
     count: usize,
     per_image: usize,
 }
 
-impl Job<'_> {
+impl<L: Element, O: Element> Job<'_, L, O> {
     /// Offset of row `r` of this task in the output, at the group's first column.
     fn target(&self, r: usize) -> usize {
         let (image, row) = ((self.start + r) / self.per_image, (self.start + r) % self.per_image);
@@ -149,7 +158,7 @@ impl Job<'_> {
     }
 
     /// What row `r` of this task meets with tap `tap`.
-    fn source(&self, tap: usize, r: usize) -> &[f32] {
+    fn source(&self, tap: usize, r: usize) -> &[L] {
         let (image, row) = ((self.start + r) / self.per_image, (self.start + r) % self.per_image);
         match self.gather.sources[tap * self.per_image + row] {
             NONE => self.zeros,
@@ -161,46 +170,58 @@ impl Job<'_> {
     }
 
     /// Copies the chunk's rows together where that pays: rows at distances of 4 kB would all fall into the same lines of the
-    /// first-level cache.
+    /// first-level cache. Rows that are no words of the product become some on the way.
     #[cfg(target_arch = "x86_64")]
-    fn with_rows(&self, chunk: &Chunk, panels: usize, work: impl FnOnce(Option<(&[f32], usize)>)) {
-        if self.packed.depth < FAR || panels < 4 || chunk.taps.len() != 1 {
+    fn with_rows(&self, chunk: &Chunk, panels: usize, work: impl FnOnce(Option<(*const f32, usize)>)) {
+        let pairs = self.packed.factors == Factors::Pairs;
+        let are_words = pairs || !L::ROUNDS;
+        if are_words && (self.packed.words() < FAR || panels < 4 || chunk.taps.len() != 1) {
             return work(None);
         }
-        let (length, distance) = (chunk.elements.len(), chunk.elements.len().next_multiple_of(16) + 16);
-        with_scratch(self.count * distance, |scratch| {
-            for (r, row) in scratch.chunks_exact_mut(distance).enumerate() {
-                row[..length].copy_from_slice(&self.source(chunk.taps.start, r)[chunk.elements.clone()]);
+        let words = |elements: usize| elements / self.packed.factors.in_word();
+        let distance = words(chunk.elements.len()).next_multiple_of(16) + 16;
+        with_scratch(chunk.taps.len() * self.count * distance, |scratch| {
+            let mut rows = scratch.chunks_exact_mut(distance);
+            for tap in chunk.taps.clone() {
+                for (r, row) in (0..self.count).zip(&mut rows) {
+                    let source = &self.source(tap, r)[chunk.elements.clone()];
+                    match L::halves(source).filter(|_| pairs) {
+                        None => convert(source, &mut row[..source.len()]),
+                        Some(halves) => {
+                            let pair = |both: &[half::bf16]| f32::from_bits(both[0].to_bits() as u32 | (both[1].to_bits() as u32) << 16);
+                            row.iter_mut().zip(halves.chunks_exact(2)).for_each(|(word, both)| *word = pair(both));
+                        }
+                    }
+                }
             }
-            work(Some((scratch, distance)));
+            work(Some((scratch.as_ptr(), distance)));
         });
     }
 
     /// The panels' part of the sum.
     #[cfg(target_arch = "x86_64")]
-    fn tiles(&self, panels: Range<usize>, part: &Part, out: &DisjointSlice) {
+    fn tiles(&self, panels: Range<usize>, part: &Part, out: &DisjointSlice<O>) {
         use super::tile::{ROWS, Target, gathered};
         const _: () = assert!(BLOCK.is_multiple_of(ROWS));
-        let Packed { depth, columns, panel: width, .. } = *self.packed;
-        let Part { chunk, rows, add, last } = *part;
+        let Packed { depth, columns, panel: width, factors, .. } = *self.packed;
+        let Part { proofs, chunk, rows, add, last } = *part;
         let (taps, tiles) = (chunk.taps.len(), self.count.div_ceil(ROWS));
         let mut sources = Vec::with_capacity(tiles * taps * ROWS);
         for tile in 0..tiles {
             // A tile that is not full computes its last row several times and writes it once.
             let row = |r: usize| (tile * ROWS + r).min(self.count - 1);
-            match rows {
-                Some((rows, distance)) => sources.extend((0..ROWS).map(|r| rows[row(r) * distance..].as_ptr())),
-                None => {
-                    for tap in chunk.taps.clone() {
-                        sources.extend((0..ROWS).map(|r| self.source(tap, row(r))[chunk.elements.clone()].as_ptr()));
-                    }
+            for (nth, tap) in chunk.taps.clone().enumerate() {
+                match rows {
+                    Some((rows, distance)) => sources.extend((0..ROWS).map(|r| rows.wrapping_add((nth * self.count + row(r)) * distance))),
+                    None => sources.extend((0..ROWS).map(|r| self.source(tap, row(r))[chunk.elements.clone()].as_ptr().cast())),
                 }
             }
         }
         let targets: Vec<usize> = (0..self.count).map(|r| self.target(r)).collect();
-        let epilogue = if last { self.epilogue } else { &Epilogue::default() };
+        let epilogue = if last { self.epilogue } else { &Epilogue::NONE };
         let group = self.group * self.packed.panels();
-        let (length, start) = (chunk.elements.len(), (chunk.taps.start * depth + chunk.elements.start) * width);
+        let words = |elements: usize| elements / factors.in_word();
+        let (length, start) = (words(chunk.elements.len()), words(chunk.taps.start * depth + chunk.elements.start) * width);
         let one = |panel: usize, tile: usize| {
             let first = panel * width;
             let b = &self.packed.data[(group + panel) * self.packed.size()..][..self.packed.size()][start..];
@@ -216,10 +237,9 @@ impl Job<'_> {
             };
             let offsets = &targets[tile * ROWS..self.count.min((tile + 1) * ROWS)];
             let sources = &sources[tile * taps * ROWS..][..taps * ROWS];
-            // SAFETY: These are the tiles of `Isa::Avx512`, whose value proves that the processor has it. Sources are slices of the chunk's elements, the panel
-            // has 32 for each of them; offsets and columns lie inside the output and the slices of its shape, whose lengths `product`
-            // checked. No two tasks share a row and a panel.
-            unsafe { gathered(sources, taps, length, b.as_ptr(), &target, offsets) };
+            // SAFETY: sources are the chunk's elements as words, the panel has 32 words for each of them; offsets and columns lie inside the
+            // output and the slices of its shape, whose lengths `product` checked. No two tasks share a row and a panel.
+            unsafe { gathered(proofs.0, proofs.1, sources, taps, length, b.as_ptr(), &target, offsets) };
         };
         // Rows of the output are best written from end to end, where all panels stay in the cache meanwhile.
         if panels.len() * taps * length * width <= NEAR {
@@ -234,14 +254,14 @@ impl Job<'_> {
     }
 
     /// Copies the rows together and leaves the product to the `gemm` crate.
-    fn portable(&self, isa: Isa, panels: Range<usize>, out: &DisjointSlice) {
+    fn portable(&self, isa: Isa, panels: Range<usize>, out: &DisjointSlice<O>) {
         let Packed { taps, depth, columns, panel: wide, .. } = *self.packed;
         let deep = taps * depth;
         with_scratch(self.count * (deep + wide), |scratch| {
             let (rows, result) = scratch.split_at_mut(self.count * deep);
             for r in 0..self.count {
                 for tap in 0..taps {
-                    rows[r * deep + tap * depth..][..depth].copy_from_slice(self.source(tap, r));
+                    convert(self.source(tap, r), &mut rows[r * deep + tap * depth..][..depth]);
                 }
             }
             for panel in panels {
@@ -262,7 +282,7 @@ impl Job<'_> {
 
 for_isa! {
     /// [`Epilogue::finish`] of a whole row.
-    fn finish_row<V>(isa, epilogue: &Epilogue, row: &[f32], out: &mut [f32], at: usize, channel: usize) {
+    fn finish_row<V, O>(isa, epilogue: &Epilogue<O>, row: &[f32], out: &mut [O], at: usize, channel: usize) {
         let whole = row.len() / LANES * LANES;
         for c in (0..whole).step_by(LANES) {
             epilogue.lanes(V::load(isa, &row[c..]), &mut out[c..], at + c, channel + c);
@@ -271,46 +291,47 @@ for_isa! {
     }
 }
 
-impl Epilogue<'_> {
+impl<O: Element> Epilogue<'_, O> {
+    /// Nothing is done.
+    pub const NONE: Self = Epilogue { bias: None, addend: None, relu: false, mask: None };
+
     /// One row of a product to the output's elements from `at` on; `channel` is the first one's channel.
-    pub fn finish(&self, row: &[f32], out: &mut [f32], at: usize, channel: usize) {
+    pub fn finish(&self, row: &[f32], out: &mut [O], at: usize, channel: usize) {
         for (c, (value, out)) in row.iter().zip(out.iter_mut()).enumerate() {
             let mut v = *value;
             if let Some(bias) = self.bias {
                 v += bias[channel + c];
             }
             if let Some(addend) = self.addend {
-                v += addend[at + c];
+                v += addend[at + c].to_f32();
             }
             if self.relu {
                 v = v.max(0.0);
             }
-            if self.mask.is_some_and(|mask| mask[at + c] <= 0.0) {
+            if self.mask.is_some_and(|mask| mask[at + c].to_f32() <= 0.0) {
                 v = 0.0;
             }
-            *out = v;
+            *out = O::from_f32(v);
         }
     }
-}
 
-impl Epilogue<'_> {
     /// [`Epilogue::finish`] for sixteen channels at once.
     #[inline(always)]
-    pub fn lanes<V: Lanes>(&self, values: V, out: &mut [f32], at: usize, channel: usize) {
+    pub fn lanes<V: Lanes>(&self, values: V, out: &mut [O], at: usize, channel: usize) {
         let (mut v, isa) = (values, values.proof());
         if let Some(bias) = self.bias {
             v = v.add(V::load(isa, &bias[channel..]));
         }
         if let Some(addend) = self.addend {
-            v = v.add(V::load(isa, &addend[at..]));
+            v = v.add(O::load::<V>(isa, &addend[at..]));
         }
         if self.relu {
             v = v.max(V::splat(isa, 0.0));
         }
         if let Some(mask) = self.mask {
-            v = v.where_positive(V::load(isa, &mask[at..]));
+            v = v.where_positive(O::load::<V>(isa, &mask[at..]));
         }
-        v.store(out);
+        O::store(v, out);
     }
 }
 

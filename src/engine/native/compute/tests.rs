@@ -20,12 +20,12 @@ impl Threads for Scoped {
 }
 
 /// So many threads.
-fn cores(count: usize, isa: Isa) -> Cores<'static> {
+pub(super) fn cores(count: usize, isa: Isa) -> Cores<'static> {
     Cores::new(&Scoped, count, isa)
 }
 
 /// Numbers between −½ and ½ without a pattern.
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
+pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     (0..count)
         .map(|_| {
@@ -38,7 +38,7 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
 }
 
 #[track_caller]
-fn close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
+pub(super) fn close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let difference: f64 = found.iter().zip(expected).map(|(a, b)| (*a as f64 - b).powi(2)).sum();
     let norm: f64 = expected.iter().map(|b| b * b).sum();
@@ -73,7 +73,7 @@ fn shaped(mut conv: ConvGeometry) -> ConvGeometry {
 }
 
 /// All pairs that a convolution multiplies: positions in x, w and y.
-fn pairs(c: &ConvGeometry, mut visit: impl FnMut(usize, usize, usize)) {
+pub(super) fn pairs(c: &ConvGeometry, mut visit: impl FnMut(usize, usize, usize)) {
     let (depth, width) = (c.depth(), c.width());
     for n in 0..c.images {
         for (oy, ox) in (0..c.output[0]).flat_map(|y| (0..c.output[1]).map(move |x| (y, x))) {
@@ -98,7 +98,7 @@ fn pairs(c: &ConvGeometry, mut visit: impl FnMut(usize, usize, usize)) {
 }
 
 /// Convolutions that reach every form: direct, merged taps, Winograd; whole and partial tiles, panels and blocks.
-fn convolutions() -> Vec<(&'static str, ConvGeometry, f64)> {
+pub(super) fn convolutions() -> Vec<(&'static str, ConvGeometry, f64)> {
     // Rounding of up to 2700 summands: about √2700·2⁻²⁴.
     let direct = 2e-6;
     // Winograd's transforms cost a digit.

@@ -2,19 +2,122 @@
 //!
 //! Rows are addressed by pointers, one for each row and tap, so that no copy of the left side is made. Indices into the
 //! accumulators are literals (through the macros): with an indexed loop after the product, the compiler keeps them in memory.
+//!
+//! Factors are words of 32 bits: a float32, or a pair of bfloat16, of which both are multiplied and added to the sum at once
+//! (`vdpbf16ps`, whose factors, products and sums below 2⁻¹²⁶ are 0). Nothing else differs.
 
+use super::isa::{Avx512, Avx512Bf16};
+use super::lanes::{rounded, widened};
 use super::pack::PANEL;
+use half::bf16;
 use std::arch::x86_64::*;
+
+/// How elements of images come from memory and go there. Only with AVX-512F, BW and VL.
+pub trait Stored: Copy {
+    /// Those that the mask has.
+    ///
+    /// # Safety
+    /// They exist.
+    unsafe fn read(mask: u16, from: *const Self) -> __m512;
+    /// Those that the mask has.
+    ///
+    /// # Safety
+    /// They exist.
+    unsafe fn write(mask: u16, to: *mut Self, values: __m512);
+    /// Thirty-two, past the caches.
+    ///
+    /// # Safety
+    /// They exist, at an address that is a multiple of 64.
+    unsafe fn stream(to: *mut Self, first: __m512, second: __m512);
+}
+
+// SAFETY of all methods: the caller's promises, and those of the trait.
+impl Stored for f32 {
+    #[inline(always)]
+    unsafe fn read(mask: u16, from: *const f32) -> __m512 {
+        unsafe { _mm512_maskz_loadu_ps(mask, from) }
+    }
+
+    #[inline(always)]
+    unsafe fn write(mask: u16, to: *mut f32, values: __m512) {
+        unsafe { _mm512_mask_storeu_ps(to, mask, values) }
+    }
+
+    #[inline(always)]
+    unsafe fn stream(to: *mut f32, first: __m512, second: __m512) {
+        unsafe {
+            _mm512_stream_ps(to, first);
+            _mm512_stream_ps(to.wrapping_add(16), second);
+        }
+    }
+}
+
+// SAFETY: as above.
+impl Stored for bf16 {
+    #[inline(always)]
+    unsafe fn read(mask: u16, from: *const bf16) -> __m512 {
+        unsafe { widened(_mm256_maskz_loadu_epi16(mask, from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn write(mask: u16, to: *mut bf16, values: __m512) {
+        unsafe { _mm256_mask_storeu_epi16(to.cast(), mask, rounded(values)) }
+    }
+
+    #[inline(always)]
+    unsafe fn stream(to: *mut bf16, first: __m512, second: __m512) {
+        unsafe {
+            let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(rounded(first)), rounded(second));
+            _mm512_stream_si512(to.cast(), both);
+        }
+    }
+}
+
+/// `sum + a·b` of floats, or of pairs.
+///
+/// # Safety
+/// The processor has AVX-512F, and AVX512_BF16 for pairs.
+#[inline(always)]
+unsafe fn multiplied<const PAIRS: bool>(a: __m512, b: __m512, sum: __m512) -> __m512 {
+    // SAFETY: the caller's promise; both are registers of 512 bits.
+    unsafe {
+        match PAIRS {
+            true => _mm512_dpbf16_ps(sum, std::mem::transmute::<__m512, __m512bh>(a), std::mem::transmute::<__m512, __m512bh>(b)),
+            false => _mm512_fmadd_ps(a, b, sum),
+        }
+    }
+}
+
+/// Declares a function for floats, and the same for pairs, which it is where the second argument proves that there are such instructions.
+macro_rules! for_words {
+    ($(#[$doc:meta])* $visibility:vis unsafe fn $name:ident<$($O:ident: $bound:ident)?>($($arg:ident: $ty:ty),* $(,)?) $body:ident) => {
+        $(#[$doc])*
+        $visibility unsafe fn $name<$($O: $bound)?>(_: Avx512, pairs: Option<Avx512Bf16> $(, $arg: $ty)*) {
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+            unsafe fn floats<$($O: $bound)?>($($arg: $ty),*) {
+                // SAFETY: the caller's promises.
+                unsafe { $body::<false $(, $O)?>($($arg),*) }
+            }
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+            unsafe fn of_pairs<$($O: $bound)?>($($arg: $ty),*) {
+                // SAFETY: the caller's promises.
+                unsafe { $body::<true $(, $O)?>($($arg),*) }
+            }
+            // SAFETY: the processor has the instructions, as the proofs say; the rest are the caller's promises.
+            unsafe { if pairs.is_some() { of_pairs($($arg),*) } else { floats($($arg),*) } }
+        }
+    };
+}
 
 /// Rows of a tile.
 pub const ROWS: usize = 14;
 
 /// Where a tile goes, and what happens to it on the way.
-pub struct Target {
+pub struct Target<O> {
     /// The output's first element; `offsets` count from here. So do those of `addend` and `mask`, where they are not null.
-    pub out: *mut f32,
-    pub addend: *const f32,
-    pub mask: *const f32,
+    pub out: *mut O,
+    pub addend: *const O,
+    pub mask: *const O,
     /// For the tile's columns, or null.
     pub bias: *const f32,
     pub relu: bool,
@@ -32,18 +135,33 @@ macro_rules! literal_rows {
     };
 }
 
-/// `out[r] = relu?(Σ_tap Σ_k sources[tap][r][k]·b[tap][k] + bias + addend[r])`, 0 where `mask[r]` is not positive; for the rows
-/// that `offsets` has. With `add`, the sum begins with what is there.
-///
+for_words! {
+    /// `out[r] = relu?(Σ_tap Σ_k sources[tap][r][k]·b[tap][k] + bias + addend[r])`, 0 where `mask[r]` is not positive; for the rows
+    /// that `offsets` has. With `add`, the sum begins with what is there.
+    ///
+    /// # Safety
+    /// `sources` holds 14 pointers to `depth` words for each of `taps`; `b` has
+    /// `taps·depth·32` words; `offsets` has at most 14 entries, and at each of them `out`, `addend` and `mask` have `columns` elements.
+    pub unsafe fn gathered<O: Stored>(
+        sources: &[*const f32], taps: usize, depth: usize, b: *const f32, target: &Target<O>, offsets: &[usize],
+    ) gathered_columns
+}
+
 /// # Safety
-/// The processor has AVX-512F. `sources` holds 14 pointers to `depth` elements for each of `taps`; `b` has
-/// `taps·depth·32` elements; `offsets` has at most 14 entries, and at each of them `out`, `addend` and `mask` have `columns` elements.
-#[target_feature(enable = "avx512f")]
-pub unsafe fn gathered(sources: &[*const f32], taps: usize, depth: usize, b: *const f32, target: &Target, offsets: &[usize]) {
+/// That of [`gathered`].
+#[inline(always)]
+unsafe fn gathered_columns<const PAIRS: bool, O: Stored>(
+    sources: &[*const f32],
+    taps: usize,
+    depth: usize,
+    b: *const f32,
+    target: &Target<O>,
+    offsets: &[usize],
+) {
     // SAFETY: the caller's promises.
     match target.columns {
-        0..=16 => unsafe { gathered_halves::<1>(sources, taps, depth, b, target, offsets) },
-        _ => unsafe { gathered_halves::<2>(sources, taps, depth, b, target, offsets) },
+        0..=16 => unsafe { gathered_halves::<PAIRS, 1, O>(sources, taps, depth, b, target, offsets) },
+        _ => unsafe { gathered_halves::<PAIRS, 2, O>(sources, taps, depth, b, target, offsets) },
     }
 }
 
@@ -51,53 +169,51 @@ pub unsafe fn gathered(sources: &[*const f32], taps: usize, depth: usize, b: *co
 ///
 /// # Safety
 /// That of [`gathered`]; with one half, `target` has at most 16 columns.
-#[target_feature(enable = "avx512f")]
-unsafe fn gathered_halves<const HALVES: usize>(
+#[inline(always)]
+unsafe fn gathered_halves<const PAIRS: bool, const HALVES: usize, O: Stored>(
     sources: &[*const f32],
     taps: usize,
     depth: usize,
     b: *const f32,
-    target: &Target,
+    target: &Target<O>,
     offsets: &[usize],
 ) {
     const { assert!(HALVES == 1 || HALVES == 2) };
-    let mut acc = [[_mm512_setzero_ps(); 2]; ROWS];
-    let mut b = b;
-    if target.streams {
-        // What the results meet comes from memory while they are computed.
-        for side in [target.addend, target.mask] {
-            if !side.is_null() {
-                for &at in offsets {
-                    _mm_prefetch::<_MM_HINT_T0>(side.wrapping_add(at).cast());
-                    _mm_prefetch::<_MM_HINT_T0>(side.wrapping_add(at + 16).cast());
+    // SAFETY: masked loads and stores touch the tile's columns alone, which exist by the caller's promise.
+    unsafe {
+        let zero = _mm512_setzero_ps();
+        let mut acc = [[zero; 2]; ROWS];
+        let mut b = b;
+        if target.streams {
+            // What the results meet comes from memory while they are computed.
+            for side in [target.addend, target.mask] {
+                if !side.is_null() {
+                    for &at in offsets {
+                        _mm_prefetch::<_MM_HINT_T0>(side.wrapping_add(at).cast());
+                        _mm_prefetch::<_MM_HINT_T0>(side.wrapping_add(at + 16).cast());
+                    }
                 }
             }
         }
-    }
-    for tap in 0..taps {
-        let at: &[*const f32] = &sources[tap * ROWS..][..ROWS];
-        macro_rules! pointers { ($($r:literal)*) => { [$( at[$r] ),*] } }
-        let row: [*const f32; ROWS] = literal_rows!(pointers);
-        for k in 0..depth {
-            // SAFETY: `b` has 32 elements for each of the `taps·depth` turns, every row `depth` elements.
-            unsafe {
+        for tap in 0..taps {
+            let at: &[*const f32] = &sources[tap * ROWS..][..ROWS];
+            macro_rules! pointers { ($($r:literal)*) => { [$( at[$r] ),*] } }
+            let row: [*const f32; ROWS] = literal_rows!(pointers);
+            for k in 0..depth {
+                // `b` has 32 words for each of the `taps·depth` turns, every row `depth` words, which lie as bfloat16 may.
                 let (b0, b1) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16)));
                 b = b.add(PANEL);
                 macro_rules! multiply { ($($r:literal)*) => { $(
-                    let a = _mm512_set1_ps(*row[$r].add(k));
-                    acc[$r][0] = _mm512_fmadd_ps(a, b0, acc[$r][0]);
+                    let a = _mm512_set1_ps(row[$r].add(k).read_unaligned());
+                    acc[$r][0] = multiplied::<PAIRS>(a, b0, acc[$r][0]);
                     if HALVES == 2 {
-                        acc[$r][1] = _mm512_fmadd_ps(a, b1, acc[$r][1]);
+                        acc[$r][1] = multiplied::<PAIRS>(a, b1, acc[$r][1]);
                     }
                 )* } }
                 literal_rows!(multiply);
             }
         }
-    }
-    let (m0, m1) = masks(target.columns);
-    let zero = _mm512_setzero_ps();
-    // SAFETY: masked loads and stores touch the tile's columns alone, which exist by the caller's promise.
-    unsafe {
+        let (m0, m1) = masks(target.columns);
         let (bias0, bias1) = match target.bias.is_null() {
             true => (zero, zero),
             false => (_mm512_maskz_loadu_ps(m0, target.bias), _mm512_maskz_loadu_ps(m1, target.bias.wrapping_add(16))),
@@ -107,13 +223,13 @@ unsafe fn gathered_halves<const HALVES: usize>(
                 let (mut v0, mut v1) = (_mm512_add_ps(acc[$r][0], bias0), _mm512_add_ps(acc[$r][1], bias1));
                 if target.add {
                     let from = target.out.add(at);
-                    v0 = _mm512_add_ps(v0, _mm512_maskz_loadu_ps(m0, from));
-                    v1 = _mm512_add_ps(v1, _mm512_maskz_loadu_ps(m1, from.wrapping_add(16)));
+                    v0 = _mm512_add_ps(v0, O::read(m0, from));
+                    v1 = _mm512_add_ps(v1, O::read(m1, from.wrapping_add(16)));
                 }
                 if !target.addend.is_null() {
                     let from = target.addend.add(at);
-                    v0 = _mm512_add_ps(v0, _mm512_maskz_loadu_ps(m0, from));
-                    v1 = _mm512_add_ps(v1, _mm512_maskz_loadu_ps(m1, from.wrapping_add(16)));
+                    v0 = _mm512_add_ps(v0, O::read(m0, from));
+                    v1 = _mm512_add_ps(v1, O::read(m1, from.wrapping_add(16)));
                 }
                 if target.relu {
                     v0 = _mm512_max_ps(v0, zero);
@@ -121,18 +237,17 @@ unsafe fn gathered_halves<const HALVES: usize>(
                 }
                 if !target.mask.is_null() {
                     let from = target.mask.add(at);
-                    let positive0 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(_mm512_maskz_loadu_ps(m0, from), zero);
-                    let positive1 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(_mm512_maskz_loadu_ps(m1, from.wrapping_add(16)), zero);
+                    let positive0 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(O::read(m0, from), zero);
+                    let positive1 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(O::read(m1, from.wrapping_add(16)), zero);
                     v0 = _mm512_maskz_mov_ps(positive0, v0);
                     v1 = _mm512_maskz_mov_ps(positive1, v1);
                 }
                 let to = target.out.add(at);
                 if target.streams {
-                    _mm512_stream_ps(to, v0);
-                    _mm512_stream_ps(to.wrapping_add(16), v1);
+                    O::stream(to, v0, v1);
                 } else {
-                    _mm512_mask_storeu_ps(to, m0, v0);
-                    _mm512_mask_storeu_ps(to.wrapping_add(16), m1, v1);
+                    O::write(m0, to, v0);
+                    O::write(m1, to.wrapping_add(16), v1);
                 }
             }
         )* } }
@@ -143,17 +258,24 @@ unsafe fn gathered_halves<const HALVES: usize>(
 /// Rows of a tile of an outer product: a number that divides usual numbers of channels.
 pub const OUTER_ROWS: usize = 8;
 
-/// `out[r][c] += Σ_k a[k][r]·b[k][c]` with 8 columns of `a`, whose rows have the distance `a_stride`, and 32 of `b`; rows of `out` at
-/// `stride`. Where no more than 16 `columns` are wanted, the others keep what they have.
-///
+for_words! {
+    /// `out[r][c] += Σ_k a[k][r]·b[k][c]` with 8 columns of `a`, whose rows have the distance `a_stride`, and 32 of `b`; rows of `out` at
+    /// `stride`. Where no more than 16 `columns` are wanted, the others keep what they have. Both sides are words, each row `k` one
+    /// number of a column, or two.
+    ///
+    /// # Safety
+    /// `a` has 8 words in each of `depth` rows, `b` `32·depth` words; `out` has 8 rows of 32 elements.
+    pub unsafe fn outer<>(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: (*mut f32, usize), columns: usize) outer_columns
+}
+
 /// # Safety
-/// The processor has AVX-512F. `a` has 8 elements in each of `depth` rows, `b` `32·depth` elements; `out` has 8 rows of 32 elements.
-#[target_feature(enable = "avx512f")]
-pub unsafe fn outer(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: *mut f32, stride: usize, columns: usize) {
+/// That of [`outer`].
+#[inline(always)]
+unsafe fn outer_columns<const PAIRS: bool>(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: (*mut f32, usize), columns: usize) {
     // SAFETY: the caller's promises.
     match columns {
-        0..=16 => unsafe { outer_halves::<1>(a, a_stride, b, depth, out, stride) },
-        _ => unsafe { outer_halves::<2>(a, a_stride, b, depth, out, stride) },
+        0..=16 => unsafe { outer_halves::<PAIRS, 1>(a, a_stride, b, depth, out) },
+        _ => unsafe { outer_halves::<PAIRS, 2>(a, a_stride, b, depth, out) },
     }
 }
 
@@ -161,26 +283,32 @@ pub unsafe fn outer(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: *m
 ///
 /// # Safety
 /// That of [`outer`].
-#[target_feature(enable = "avx512f")]
-unsafe fn outer_halves<const HALVES: usize>(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: *mut f32, stride: usize) {
+#[inline(always)]
+unsafe fn outer_halves<const PAIRS: bool, const HALVES: usize>(
+    a: &[f32],
+    a_stride: usize,
+    b: &[f32],
+    depth: usize,
+    (out, stride): (*mut f32, usize),
+) {
     debug_assert!(depth == 0 || (a.len() >= a_stride * (depth - 1) + OUTER_ROWS && b.len() >= PANEL * depth));
     let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
     const { assert!(HALVES == 1 || HALVES == 2) };
-    let mut acc = [[_mm512_setzero_ps(); 2]; OUTER_ROWS];
     macro_rules! outer_rows {
         ($run:ident) => {
             $run!(0 1 2 3 4 5 6 7)
         };
     }
-    // SAFETY: `depth` turns of 8 and 32 elements; the rows of `out` exist by the caller's promise.
+    // SAFETY: `depth` turns of 8 and 32 words; the rows of `out` exist by the caller's promise.
     unsafe {
+        let mut acc = [[_mm512_setzero_ps(); 2]; OUTER_ROWS];
         for _ in 0..depth {
             let (b0, b1) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16)));
             macro_rules! multiply { ($($r:literal)*) => { $(
                 let v = _mm512_set1_ps(*a.add($r));
-                acc[$r][0] = _mm512_fmadd_ps(v, b0, acc[$r][0]);
+                acc[$r][0] = multiplied::<PAIRS>(v, b0, acc[$r][0]);
                 if HALVES == 2 {
-                    acc[$r][1] = _mm512_fmadd_ps(v, b1, acc[$r][1]);
+                    acc[$r][1] = multiplied::<PAIRS>(v, b1, acc[$r][1]);
                 }
             )* } }
             outer_rows!(multiply);

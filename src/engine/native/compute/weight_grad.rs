@@ -3,10 +3,18 @@
 //! `dW[o, i, tap] = Σ_pixel dY[pixel, o]·X[source(pixel, tap), i]`: for every tap a product over the pixels of all images.
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
+use super::element::convert;
 use super::gather::{Gather, NONE};
+#[cfg(target_arch = "x86_64")]
+use super::isa::{Avx512, Avx512Bf16};
+use super::lanes::{Lanes, for_isa};
 use super::pack::PANEL;
 use super::product::multiply;
-use super::{ConvGeometry, Cores, Isa};
+#[cfg(target_arch = "x86_64")]
+use super::tile::OUTER_ROWS;
+use super::{ConvGeometry, Cores, Element, Isa};
+use half::bf16;
+use std::ops::Range;
 
 /// Output channels, input channels and pixels of one block: what is packed fits into a core's second-level cache.
 const FEATURES: usize = 128;
@@ -15,11 +23,22 @@ const PIXELS: usize = 128;
 /// Elements between packed panels beyond their own: with distances of a power of two, all panels' rows would fall into the same
 /// lines of the first-level cache.
 const GAP: usize = 48;
+/// Bytes that a cache fetches together.
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 64;
 /// Where there are fewer tasks than this, the pixels are cut into as many parts, which are added in their order.
 const TASKS: usize = 16;
 
 /// Writes the gradient of the weights, `[O, I/groups, kh, kw]`, and of the bias.
-pub fn weight_grad(cores: &Cores, conv: &ConvGeometry, gather: &Gather, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+pub fn weight_grad<E: Element>(
+    cores: &Cores,
+    conv: &ConvGeometry,
+    gather: &Gather,
+    x: &[E],
+    dy: &[E],
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+) {
     let (depth, width, taps, isa) = (conv.depth(), conv.width(), conv.taps(), cores.isa());
     let rows = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * conv.channels && dy.len() >= rows * conv.features);
@@ -86,12 +105,12 @@ pub fn weight_grad(cores: &Cores, conv: &ConvGeometry, gather: &Gather, x: &[f32
 /// The gradient of the weights `[O, C, kh, kw]` and of the bias where `merged`, the convolution with a line's taps as one, has few
 /// channels: the product of patches, rows of all that an output pixel meets, with `dy`. A patch ends with a 1, whose products are
 /// the gradient of the bias.
-pub fn few_channels(
+pub fn few_channels<E: Element>(
     cores: &Cores,
     (conv, merged): (&ConvGeometry, &ConvGeometry),
     gather: &Gather,
     x: &[f32],
-    dy: &[f32],
+    dy: &[E],
     dw: &mut [f32],
     db: Option<&mut [f32]>,
 ) {
@@ -151,8 +170,14 @@ fn copy(from: &[f32], to: &mut [f32], len: usize) {
 
 /// Puts a row's columns into row `k` of panels of `WIDTH` columns and [`PIXELS`] rows; missing columns become 0.
 #[cfg(target_arch = "x86_64")]
+fn spread<const WIDTH: usize>(_: Avx512, row: &[f32], panels: &mut [f32], k: usize) {
+    // SAFETY: the processor has the instructions, as the proof says.
+    unsafe { spread_row::<WIDTH>(row, panels, k) }
+}
+
+#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl")]
-fn spread<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
+fn spread_row<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
     let mut at = k * WIDTH;
     let (whole, rest) = row.as_chunks::<WIDTH>();
     for values in whole {
@@ -165,18 +190,66 @@ fn spread<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
     }
 }
 
+/// Puts the columns of two rows, side by side, into row `k` of panels of `WIDTH` columns and half of [`PIXELS`] rows.
+#[cfg(target_arch = "x86_64")]
+fn spread_pairs<const WIDTH: usize>(_: Avx512, rows: [&[bf16]; 2], panels: &mut [f32], k: usize) {
+    // SAFETY: the processor has the instructions, as the proof says.
+    unsafe { spread_both::<WIDTH>(rows, panels, k) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn spread_both<const WIDTH: usize>([a, b]: [&[bf16]; 2], panels: &mut [f32], k: usize) {
+    use std::arch::x86_64::*;
+    const { assert!(WIDTH == 8 || WIDTH.is_multiple_of(16)) };
+    let (count, distance) = (a.len(), PIXELS / 2 * WIDTH + GAP);
+    assert!(b.len() == count && panels.len() >= count.div_ceil(WIDTH) * distance && k < PIXELS / 2);
+    for first in (0..count.next_multiple_of(WIDTH)).step_by(16) {
+        let mask = if count >= first + 16 { u16::MAX } else { (1u16 << count.saturating_sub(first)) - 1 };
+        let to = first / WIDTH * distance + k * WIDTH + first % WIDTH;
+        // SAFETY: loads touch the columns that there are. Stores are within row `k` of the panels that these columns lie in.
+        unsafe {
+            let load = |row: &[half::bf16]| _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, row.as_ptr().wrapping_add(first).cast()));
+            let words = _mm512_or_si512(load(a), _mm512_slli_epi32::<16>(load(b)));
+            let to = panels.as_mut_ptr().add(to);
+            if WIDTH == 8 {
+                _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(words));
+                if first + 8 < count {
+                    _mm256_storeu_si256(to.add(distance).cast(), _mm512_extracti64x4_epi64::<1>(words));
+                }
+            } else {
+                _mm512_storeu_si512(to.cast(), words);
+            }
+        }
+    }
+}
+
+for_isa! {
+    /// `sums += row`
+    fn add_row<V, E>(isa, row: &[E], sums: &mut [f32]) {
+        let _ = isa;
+        sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v.to_f32());
+    }
+}
+
 /// The left side's rows.
-enum Left<'a> {
-    Rows(&'a dyn Fn(usize) -> &'a [f32]),
+enum Left<'a, E> {
+    Rows(&'a dyn Fn(usize) -> &'a [E]),
     /// Written for the occasion.
     Patches(&'a dyn Fn(usize, &mut [f32])),
 }
 
-impl Left<'_> {
-    /// A row, which may be written to `buffer`.
+impl<E: Element> Left<'_, E> {
+    /// A row as float32, which may be written to `buffer`.
     fn row<'b>(&'b self, row: usize, buffer: &'b mut [f32]) -> &'b [f32] {
         match self {
-            Left::Rows(rows) => rows(row),
+            Left::Rows(rows) => {
+                let row = rows(row);
+                E::floats(row).unwrap_or_else(|| {
+                    convert(row, buffer);
+                    buffer
+                })
+            }
             Left::Patches(patches) => {
                 patches(row, buffer);
                 buffer
@@ -186,21 +259,21 @@ impl Left<'_> {
 }
 
 /// One block of an outer product: a range of rows, and the columns that each side has in a row.
-struct Block<'a> {
-    rows: std::ops::Range<usize>,
-    left: Left<'a>,
+struct Block<'a, E> {
+    rows: Range<usize>,
+    left: Left<'a, E>,
     /// `None` is zeros.
-    right: &'a dyn Fn(usize) -> Option<&'a [f32]>,
+    right: &'a dyn Fn(usize) -> Option<&'a [E]>,
     features: usize,
     channels: usize,
 }
 
-impl Block<'_> {
+impl<E: Element> Block<'_, E> {
     /// Writes to `out` from `start` on, rows (output channels) at `stride`; adds the left side's sums over rows to `sums`.
     fn run(&self, isa: Isa, out: &DisjointSlice, start: usize, stride: usize, sums: Option<&mut [f32]>) {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) => self.tiles(out, start, stride, sums),
+            Isa::Avx512(proof, pairs) => self.tiles((proof, pairs), out, start, stride, sums),
             _ => self.portable(out, start, stride, sums),
         }
     }
@@ -215,40 +288,42 @@ impl Block<'_> {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn tiles(&self, out: &DisjointSlice, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
+    fn tiles(
+        &self,
+        (proof, pairs): (Avx512, Option<Avx512Bf16>),
+        out: &DisjointSlice,
+        start: usize,
+        stride: usize,
+        mut sums: Option<&mut [f32]>,
+    ) {
         use super::tile::{OUTER_ROWS as ROWS, outer};
-        const _: () = assert!(FEATURES.is_multiple_of(ROWS) && CHANNELS.is_multiple_of(PANEL));
+        const _: () = assert!(FEATURES.is_multiple_of(ROWS) && CHANNELS.is_multiple_of(PANEL) && PIXELS.is_multiple_of(2));
         let (tiles, panels) = (self.features.div_ceil(ROWS), self.channels.div_ceil(PANEL));
         let (high, wide) = (tiles * ROWS, panels * PANEL);
-        with_scratch(high * wide + PIXELS * (high + wide) + GAP * (tiles + panels), |scratch| {
+        // Two neighbours in a word, where both sides can be such.
+        let pairs = pairs.filter(|_| E::ROUNDS && matches!(self.left, Left::Rows(_)));
+        let depth = if pairs.is_some() { PIXELS / 2 } else { PIXELS };
+        let gaps = (depth * ROWS + GAP, depth * PANEL + GAP);
+        with_scratch(high * wide + gaps.0 * tiles + gaps.1 * panels, |scratch| {
             let (result, scratch) = scratch.split_at_mut(high * wide);
-            let (left, right) = scratch.split_at_mut(PIXELS * high + GAP * tiles);
-            let mut buffer = vec![0.0; self.features];
+            let (left, right) = scratch.split_at_mut(gaps.0 * tiles);
+            let mut buffer = vec![0.0; self.features.max(self.channels)];
             result.fill(0.0);
             for first in self.rows.clone().step_by(PIXELS) {
                 let count = PIXELS.min(self.rows.end - first);
-                for k in 0..count {
-                    let row = self.left.row(first + k, &mut buffer);
-                    // SAFETY: `Isa::Avx512` is chosen only where the processor has it.
-                    unsafe { spread::<ROWS>(row, left, k) };
-                    if let Some(sums) = sums.as_deref_mut() {
-                        sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
-                    }
-                    match (self.right)(first + k) {
-                        // SAFETY: as above.
-                        Some(row) => unsafe { spread::<PANEL>(row, right, k) },
-                        None => (0..panels).for_each(|panel| right[panel * (PIXELS * PANEL + GAP) + k * PANEL..][..PANEL].fill(0.0)),
-                    }
+                match pairs.is_some() {
+                    true => self.pack_pairs(proof, first..first + count, left, right, sums.as_deref_mut()),
+                    false => self.pack_floats(proof, first..first + count, (left, right), sums.as_deref_mut(), &mut buffer),
                 }
                 let next = first + PIXELS..(first + 2 * PIXELS).min(self.rows.end);
+                let count = if pairs.is_some() { count.div_ceil(2) } else { count };
                 for panel in 0..panels {
                     for tile in 0..tiles {
                         self.fetch(&next, panel * tiles + tile, tiles * panels);
-                        let (a, b) = (&left[tile * (PIXELS * ROWS + GAP)..], &right[panel * (PIXELS * PANEL + GAP)..]);
+                        let (a, b) = (&left[tile * gaps.0..], &right[panel * gaps.1..]);
                         let to = &mut result[tile * ROWS * wide + panel * PANEL..];
-                        // SAFETY: `Isa::Avx512` is chosen only where the processor has it; `result` has 8 rows of 32 columns
-                        // from here on, the packed sides `count` rows of 8 and 32.
-                        unsafe { outer(a, ROWS, b, count, to.as_mut_ptr(), wide, self.channels - panel * PANEL) };
+                        // SAFETY: `result` has 8 rows of 32 columns from here on, the packed sides `count` rows of 8 and 32 words.
+                        unsafe { outer(proof, pairs, a, ROWS, b, count, (to.as_mut_ptr(), wide), self.channels - panel * PANEL) };
                     }
                 }
             }
@@ -256,9 +331,57 @@ impl Block<'_> {
         });
     }
 
+    /// Puts rows into panels of float32; adds the left side's to `sums`.
+    #[cfg(target_arch = "x86_64")]
+    fn pack_floats(
+        &self,
+        proof: Avx512,
+        rows: Range<usize>,
+        (left, right): (&mut [f32], &mut [f32]),
+        mut sums: Option<&mut [f32]>,
+        buffer: &mut [f32],
+    ) {
+        for (k, at) in rows.enumerate() {
+            let row = self.left.row(at, &mut buffer[..self.features]);
+            spread::<OUTER_ROWS>(proof, row, left, k);
+            if let Some(sums) = sums.as_deref_mut() {
+                sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+            }
+            match (self.right)(at) {
+                Some(row) => match E::floats(row) {
+                    Some(row) => spread::<PANEL>(proof, row, right, k),
+                    None => {
+                        convert(row, &mut buffer[..self.channels]);
+                        spread::<PANEL>(proof, &buffer[..self.channels], right, k);
+                    }
+                },
+                None => (0..self.channels.div_ceil(PANEL)).for_each(|p| right[p * (PIXELS * PANEL + GAP) + k * PANEL..][..PANEL].fill(0.0)),
+            }
+        }
+    }
+
+    /// Puts rows of bfloat16 into panels of pairs: two rows in one, a row of zeros after an odd one.
+    #[cfg(target_arch = "x86_64")]
+    fn pack_pairs(&self, proof: Avx512, rows: Range<usize>, left: &mut [f32], right: &mut [f32], mut sums: Option<&mut [f32]>) {
+        let Left::Rows(lefts) = self.left else { return };
+        let none: [bf16; CHANNELS] = [bf16::ZERO; CHANNELS];
+        for (k, first) in rows.clone().step_by(2).enumerate() {
+            let both = [first, first + 1].map(|at| (at < rows.end).then_some(at));
+            let a = both.map(|at| at.and_then(|at| E::halves(lefts(at))).unwrap_or(&none[..self.features]));
+            let b = both.map(|at| at.and_then(self.right).and_then(E::halves).unwrap_or(&none[..self.channels]));
+            spread_pairs::<OUTER_ROWS>(proof, a, left, k);
+            spread_pairs::<PANEL>(proof, b, right, k);
+            if let Some(sums) = sums.as_deref_mut() {
+                for row in a {
+                    add_row(Isa::Avx512(proof, None), row, sums);
+                }
+            }
+        }
+    }
+
     /// Asks for part `part` of `parts` of the next rows, so that memory works while the tiles are multiplied.
     #[cfg(target_arch = "x86_64")]
-    fn fetch(&self, next: &std::ops::Range<usize>, part: usize, parts: usize) {
+    fn fetch(&self, next: &Range<usize>, part: usize, parts: usize) {
         if next.is_empty() {
             return;
         }
@@ -266,7 +389,7 @@ impl Block<'_> {
         let at = |part: usize| next.start + part * next.len() / parts;
         for row in at(part)..at(part + 1) {
             let left = if let Left::Rows(rows) = self.left { rows(row) } else { &[] };
-            for line in left.chunks(16).chain((self.right)(row).unwrap_or_default().chunks(16)) {
+            for line in left.chunks(LINE / size_of::<E>()).chain((self.right)(row).unwrap_or_default().chunks(LINE / size_of::<E>())) {
                 // SAFETY: a prefetch reads nothing; the address is inside a slice all the same.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
             }
@@ -290,7 +413,7 @@ impl Block<'_> {
                     }
                     let to = &mut right[k * wide..][..wide];
                     match (self.right)(first + k) {
-                        Some(row) => to.copy_from_slice(row),
+                        Some(row) => convert(row, to),
                         None => to.fill(0.0),
                     }
                 }

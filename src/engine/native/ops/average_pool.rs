@@ -1,7 +1,7 @@
 //! The mean of each window.
 
-use super::super::compute::{Cores, images};
-use super::native::{Compute, Native};
+use super::super::compute::{Cores, Element, images};
+use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use super::window::{Window, is_plain};
 use crate::operator::View;
@@ -10,20 +10,14 @@ use ort::Result;
 use ort::operator::KernelContext;
 
 /// `x → y`; attributes of `AveragePool`.
-pub const AVERAGE_POOL: Native = Native {
-    kernel: Kernel {
-        name: "AveragePool",
-        replaces: Replaces::Operator("AveragePool"),
-        covers,
-        inputs: &[Port::Image],
-        outputs: &[Port::Image],
-        extras: Extras::NONE,
-    },
-    create: |attributes| {
-        let (window, pads) = (Window::read(attributes)?, super::conv::pads(attributes));
-        Ok(Box::new(AveragePool { window, pads, pads_count: pads_count(attributes) }))
-    },
-};
+pub const AVERAGE_POOL: Native = Native::on_images::<AveragePool>(Kernel {
+    name: "AveragePool",
+    replaces: Replaces::Operator("AveragePool"),
+    covers,
+    inputs: &[Port::Image],
+    outputs: &[Port::Image],
+    extras: Extras::NONE,
+});
 
 /// Windows over images that are counted down.
 pub fn covers(n: &View) -> bool {
@@ -41,14 +35,19 @@ struct AveragePool {
     pads_count: bool,
 }
 
-impl Compute for AveragePool {
-    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+impl OnImages for AveragePool {
+    fn new(attributes: &KernelContext) -> Result<Self> {
+        let (window, pads) = (Window::read(attributes)?, super::conv::pads(attributes));
+        Ok(AveragePool { window, pads, pads_count: pads_count(attributes) })
+    }
+
+    fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
         let [x] = inputs.all();
         let [y] = outputs.all();
-        let x = x.get()?;
+        let x = x.images::<E>()?;
         let input = x.image()?;
         let output = self.window.output(input, self.pads, input[3])?;
-        images::average_pool(cores, &self.window.conv(input, output), self.pads_count, x.data, y.make(&output)?);
+        images::average_pool(cores, &self.window.conv(input, output), self.pads_count, x.data, y.make_images::<E>(&output)?);
         Ok(())
     }
 }

@@ -1,25 +1,23 @@
 //! Batch normalisation with moving statistics.
 
 use super::super::compute::norm::{Affine, affine};
-use super::super::compute::{Cores, Epilogue};
+use super::super::compute::{Cores, Element, Epilogue};
 use super::conv::is_set;
-use super::native::{Compute, Native};
+use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use crate::pass::{Extras, Kernel, Port, RECTIFIED, Replaces};
 use ort::Result;
+use ort::operator::KernelContext;
 
 /// `(x, scale, shift, mean, variance, addend?) → y`; attributes `epsilon` and `relu`.
-pub const BATCH_NORM: Native = Native {
-    kernel: Kernel {
-        name: "BatchNormalization",
-        replaces: Replaces::Operator("BatchNormalization"),
-        covers: |n| n.node.outputs.len() == 1 && n.node.int("training_mode", 0) == 0,
-        inputs: &[Port::Image, Port::Plain, Port::Plain, Port::Plain, Port::Plain, Port::OptionalImage],
-        outputs: &[Port::Image],
-        extras: Extras { rectifies: true, addend: Some(5), ..Extras::NONE },
-    },
-    create: |attributes| Ok(Box::new(BatchNorm { epsilon: epsilon(attributes), relu: is_set(attributes, RECTIFIED) })),
-};
+pub const BATCH_NORM: Native = Native::on_images::<BatchNorm>(Kernel {
+    name: "BatchNormalization",
+    replaces: Replaces::Operator("BatchNormalization"),
+    covers: |n| n.node.outputs.len() == 1 && n.node.int("training_mode", 0) == 0,
+    inputs: &[Port::Image, Port::Plain, Port::Plain, Port::Plain, Port::Plain, Port::OptionalImage],
+    outputs: &[Port::Image],
+    extras: Extras { rectifies: true, addend: Some(5), ..Extras::NONE },
+});
 
 pub fn epsilon(attributes: &ort::operator::KernelContext) -> f32 {
     attributes.get::<f32>("epsilon").unwrap_or(1e-5)
@@ -35,16 +33,20 @@ struct BatchNorm {
     relu: bool,
 }
 
-impl Compute for BatchNorm {
-    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+impl OnImages for BatchNorm {
+    fn new(attributes: &KernelContext) -> Result<Self> {
+        Ok(BatchNorm { epsilon: epsilon(attributes), relu: is_set(attributes, RECTIFIED) })
+    }
+
+    fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
         let [x, scale, shift, mean, variance, addend] = inputs.all();
         let [y] = outputs.all();
         let (x, scale, shift, mean, variance, addend) =
-            (x.get()?, scale.get()?, shift.get()?, mean.get()?, variance.get()?, addend.optional()?);
+            (x.images::<E>()?, scale.get()?, shift.get()?, mean.get()?, variance.get()?, addend.optional_images::<E>()?);
         let factor: Vec<f32> = inverse(variance.data, self.epsilon).iter().zip(scale.data).map(|(i, s)| i * s).collect();
         let map = Affine { x: x.data, centre: mean.data, factor: &factor, offset: shift.data, other: None };
         let epilogue = Epilogue { addend: addend.map(|a| a.data), relu: self.relu, ..Epilogue::default() };
-        affine(cores, &map, &epilogue, y.make(&x.shape)?);
+        affine(cores, &map, &epilogue, y.make_images::<E>(&x.shape)?);
         Ok(())
     }
 }

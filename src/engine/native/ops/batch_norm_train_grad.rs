@@ -4,36 +4,38 @@
 //! `dx = scale·i·(dy − mean(dy) − (x − mean)·i²·mean(dy·(x − mean)))`, `dscale = i·Σ dy·(x − mean)`, `dshift = Σ dy`.
 
 use super::super::compute::norm::{Affine, affine, cotangent_sums};
-use super::super::compute::{Cores, Epilogue};
+use super::super::compute::{Cores, Element, Epilogue};
 use super::batch_norm::{epsilon, inverse};
-use super::native::{Compute, Native};
+use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use crate::ops::batch_norm;
 use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
+use ort::operator::KernelContext;
 
 /// `(dy, x, scale, mean, variance) → dx, dscale, dshift`; attribute `epsilon`.
-pub const BATCH_NORM_TRAIN_GRAD: Native = Native {
-    kernel: Kernel {
-        name: "BatchNormTrainGrad",
-        replaces: Replaces::Function(&batch_norm::TRAIN_GRAD),
-        covers: |_| true,
-        inputs: &[Port::BroughtImage, Port::Image, Port::Plain, Port::Plain, Port::Plain],
-        outputs: &[Port::Image, Port::Plain, Port::Plain],
-        extras: Extras::NONE,
-    },
-    create: |attributes| Ok(Box::new(BatchNormTrainGrad { epsilon: epsilon(attributes) })),
-};
+pub const BATCH_NORM_TRAIN_GRAD: Native = Native::on_images::<BatchNormTrainGrad>(Kernel {
+    name: "BatchNormTrainGrad",
+    replaces: Replaces::Function(&batch_norm::TRAIN_GRAD),
+    covers: |_| true,
+    inputs: &[Port::BroughtImage, Port::Image, Port::Plain, Port::Plain, Port::Plain],
+    outputs: &[Port::Image, Port::Plain, Port::Plain],
+    extras: Extras::NONE,
+});
 
 struct BatchNormTrainGrad {
     epsilon: f32,
 }
 
-impl Compute for BatchNormTrainGrad {
-    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+impl OnImages for BatchNormTrainGrad {
+    fn new(attributes: &KernelContext) -> Result<Self> {
+        Ok(BatchNormTrainGrad { epsilon: epsilon(attributes) })
+    }
+
+    fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
         let [dy, x, scale, mean, variance] = inputs.all();
         let [dx, dscale, dshift] = outputs.all();
-        let (dy, x, scale, mean, variance) = (dy.get()?, x.get()?, scale.get()?, mean.get()?, variance.get()?);
+        let (dy, x, scale, mean, variance) = (dy.images::<E>()?, x.images::<E>()?, scale.get()?, mean.get()?, variance.get()?);
         let [n, height, width, channels] = x.image()?;
         let count = (n * height * width) as f64;
         let (sums, products) = cotangent_sums(cores, dy.data, x.data, mean.data);
@@ -52,7 +54,7 @@ impl Compute for BatchNormTrainGrad {
             dshift[c] = sums[c] as f32;
         }
         let map = Affine { x: dy.data, centre: &centre, factor: &factor, offset: &zeros, other: Some((x.data, mean.data, &tilt)) };
-        affine(cores, &map, &Epilogue::default(), dx.make(&x.shape)?);
+        affine(cores, &map, &Epilogue::default(), dx.make_images::<E>(&x.shape)?);
         Ok(())
     }
 }

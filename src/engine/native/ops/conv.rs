@@ -1,7 +1,7 @@
 //! Convolution, with what follows it: bias, an image to add, a rectifier.
 
-use super::super::compute::{ConvPlan, Cores, Epilogue};
-use super::native::{Compute, Native};
+use super::super::compute::{ConvPlan, Cores, Element, Epilogue};
+use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use super::window::{Window, is_plain};
 use crate::ir::DType;
@@ -11,24 +11,14 @@ use ort::operator::KernelContext;
 use ort::{Error, Result};
 
 /// `(x, w, bias?, addend?) → y`; attributes of `Conv`, `relu`, and `output` with the image's height and width.
-pub const CONV: Native = Native {
-    kernel: Kernel {
-        name: "Conv",
-        replaces: Replaces::Operator("Conv"),
-        covers,
-        inputs: &[Port::BroughtImage, Port::Plain, Port::OptionalPlain, Port::OptionalImage],
-        outputs: &[Port::Image],
-        extras: Extras { rectifies: true, addend: Some(3), ..Extras::NONE },
-    },
-    create: |attributes| {
-        Ok(Box::new(ConvKernel {
-            window: Window::read(attributes)?,
-            relu: is_set(attributes, RECTIFIED),
-            pads: pads(attributes),
-            plan: None,
-        }))
-    },
-};
+pub const CONV: Native = Native::on_images::<ConvKernel>(Kernel {
+    name: "Conv",
+    replaces: Replaces::Operator("Conv"),
+    covers,
+    inputs: &[Port::BroughtImage, Port::Plain, Port::OptionalPlain, Port::OptionalImage],
+    outputs: &[Port::Image],
+    extras: Extras { rectifies: true, addend: Some(3), ..Extras::NONE },
+});
 
 /// Convolutions of images, with weights of the same type.
 pub fn covers(n: &View) -> bool {
@@ -63,16 +53,20 @@ pub fn planned(kept: &mut Option<ConvPlan>, conv: super::super::compute::ConvGeo
     kept.as_ref().ok_or_else(|| Error::new("no plan"))
 }
 
-impl Compute for ConvKernel {
-    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+impl OnImages for ConvKernel {
+    fn new(attributes: &KernelContext) -> Result<Self> {
+        Ok(ConvKernel { window: Window::read(attributes)?, relu: is_set(attributes, RECTIFIED), pads: pads(attributes), plan: None })
+    }
+
+    fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
         let [x, w, bias, addend] = inputs.all();
         let [y] = outputs.all();
-        let (x, w, bias, addend) = (x.get()?, w.get()?, bias.optional()?, addend.optional()?);
+        let (x, w, bias, addend) = (x.images::<E>()?, w.get()?, bias.optional()?, addend.optional_images::<E>()?);
         let image = x.image()?;
         let output = self.window.output(image, self.pads, w.shape[0])?;
         let plan = planned(&mut self.plan, self.window.conv(image, output))?;
         let epilogue = Epilogue { bias: bias.map(|b| b.data), addend: addend.map(|a| a.data), relu: self.relu, ..Epilogue::default() };
-        plan.forward(cores, x.data, w.data, &epilogue, y.make(&output)?);
+        plan.forward(cores, x.data, w.data, &epilogue, y.make_images::<E>(&output)?);
         Ok(())
     }
 }

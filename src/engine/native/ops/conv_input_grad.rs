@@ -1,32 +1,26 @@
 //! The gradient of a convolution's input, with what follows it: a cotangent to add, a rectifier's mask.
 
-use super::super::compute::{ConvPlan, Cores, Epilogue};
+use super::super::compute::{ConvPlan, Cores, Element, Epilogue};
 use super::conv::planned;
-use super::native::{Compute, Native};
+use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use super::window::Window;
 use crate::operator::View;
 use crate::ops::conv;
 use crate::pass::{Extras, Kernel, Port, Replaces};
+use ort::operator::KernelContext;
 use ort::{Error, Result};
 
 /// `(dy, w, addend?, y?) → dx`: with `y`, 0 where it is not positive. Attributes of the convolution, and `input_shape`, the height and
 /// width of its input.
-pub const CONV_INPUT_GRAD: Native = Native {
-    kernel: Kernel {
-        name: "ConvInputGrad",
-        replaces: Replaces::Function(&conv::INPUT_GRAD),
-        covers,
-        inputs: &[Port::Image, Port::Plain, Port::OptionalImage, Port::OptionalImage],
-        outputs: &[Port::Image],
-        extras: Extras { addend: Some(2), mask: Some(3), ..Extras::NONE },
-    },
-    create: |attributes| {
-        let size = attributes.get::<Vec<i64>>("input_shape").unwrap_or_default();
-        let [height, width] = size[..] else { return Err(Error::new("`input_shape` must be a height and a width")) };
-        Ok(Box::new(ConvInputGrad { window: Window::read(attributes)?, size: [height as usize, width as usize], plan: None }))
-    },
-};
+pub const CONV_INPUT_GRAD: Native = Native::on_images::<ConvInputGrad>(Kernel {
+    name: "ConvInputGrad",
+    replaces: Replaces::Function(&conv::INPUT_GRAD),
+    covers,
+    inputs: &[Port::Image, Port::Plain, Port::OptionalImage, Port::OptionalImage],
+    outputs: &[Port::Image],
+    extras: Extras { addend: Some(2), mask: Some(3), ..Extras::NONE },
+});
 
 /// What the forward convolution covers, where the input's size is known.
 fn covers(n: &View) -> bool {
@@ -39,17 +33,23 @@ struct ConvInputGrad {
     plan: Option<ConvPlan>,
 }
 
-impl Compute for ConvInputGrad {
-    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+impl OnImages for ConvInputGrad {
+    fn new(attributes: &KernelContext) -> Result<Self> {
+        let size = attributes.get::<Vec<i64>>("input_shape").unwrap_or_default();
+        let [height, width] = size[..] else { return Err(Error::new("`input_shape` must be a height and a width")) };
+        Ok(ConvInputGrad { window: Window::read(attributes)?, size: [height as usize, width as usize], plan: None })
+    }
+
+    fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
         let [dy, w, addend, mask] = inputs.all();
         let [dx] = outputs.all();
-        let (dy, w, addend, mask) = (dy.get()?, w.get()?, addend.optional()?, mask.optional()?);
+        let (dy, w, addend, mask) = (dy.images::<E>()?, w.get()?, addend.optional_images::<E>()?, mask.optional_images::<E>()?);
         let output = dy.image()?;
         let channels = w.shape[1] * self.window.groups();
         let input = [output[0], self.size[0], self.size[1], channels];
         let plan = planned(&mut self.plan, self.window.conv(input, output))?;
         let epilogue = Epilogue { addend: addend.map(|a| a.data), mask: mask.map(|m| m.data), ..Epilogue::default() };
-        plan.input_grad(cores, dy.data, w.data, &epilogue, dx.make(&input)?);
+        plan.input_grad(cores, dy.data, w.data, &epilogue, dx.make_images::<E>(&input)?);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Any expression over single elements, in one pass over memory.
 
-use super::super::compute::{Cores, Expression, Operand, Operation, Source, Step};
-use super::native::{Compute, Native};
+use super::super::compute::{Cores, Element, Expression, Operand, Operation, Source, Step};
+use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs, Tensor};
 use crate::ir::DType;
 use crate::operator::View;
@@ -14,18 +14,16 @@ const INPUTS: usize = 8;
 /// And write.
 const OUTPUTS: usize = 4;
 
-/// `(…) → …`, tensors of one shape, channels of such images and numbers; the attributes are the expression.
-pub const ELEMENTWISE: Native = Native {
-    kernel: Kernel {
-        name: "Elementwise",
-        replaces: Replaces::Nothing,
-        covers: |_| false,
-        inputs: &[Port::Alike; INPUTS],
-        outputs: &[Port::Alike; OUTPUTS],
-        extras: Extras::NONE,
-    },
-    create: |attributes| Ok(Box::new(Elementwise { expression: read(attributes)? })),
-};
+/// `(…) → …`, tensors of one shape, channels of such images and numbers; the attributes are the expression. Where images are bfloat16, what is
+/// none of them comes as many places later.
+pub const ELEMENTWISE: Native = Native::on_images::<Elementwise>(Kernel {
+    name: "Elementwise",
+    replaces: Replaces::Nothing,
+    covers: |_| false,
+    inputs: &[Port::Alike; INPUTS],
+    outputs: &[Port::Alike; OUTPUTS],
+    extras: Extras::NONE,
+});
 
 const fn plain(operator: &'static str, operation: Operation, inputs: &'static [Option<f32>]) -> Instruction {
     Instruction { operator, code: operation as i64, inputs, attributes: &[], passes: false, folds: false, covers: |_| true }
@@ -105,39 +103,65 @@ fn read(attributes: &KernelContext) -> Result<Expression> {
     }
 }
 
-impl Compute for Elementwise {
-    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
-        let inputs: Vec<Option<Tensor>> = inputs.all::<INPUTS>().into_iter().map(|input| input.optional()).collect::<Result<_>>()?;
-        let inputs: Vec<Tensor> = inputs.into_iter().flatten().collect();
-        let Some(largest) = inputs.iter().max_by_key(|x| x.data.len()) else { return Err(Error::new("an expression reads nothing")) };
+impl OnImages for Elementwise {
+    fn new(attributes: &KernelContext) -> Result<Self> {
+        Ok(Elementwise { expression: read(attributes)? })
+    }
+
+    fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+        let mut found: Vec<Found<E>> = vec![];
+        match E::ROUNDS {
+            false => {
+                let all: Vec<_> = inputs.all::<INPUTS>().into_iter().map(|i| i.optional_images()).collect::<Result<_>>()?;
+                found.extend(all.into_iter().flatten().map(Found::Image));
+            }
+            true => {
+                let mut places = inputs.all::<{ 2 * INPUTS }>().into_iter();
+                let images: Vec<_> = places.by_ref().take(INPUTS).map(|i| i.optional_images()).collect::<Result<_>>()?;
+                let others: Vec<_> = places.map(|i| i.optional()).collect::<Result<_>>()?;
+                found.extend(
+                    images.into_iter().zip(others).filter_map(|(image, other)| image.map(Found::Image).or(other.map(Found::Other))),
+                );
+            }
+        }
+        let images = || found.iter().filter_map(|x| if let Found::Image(x) = x { Some(x) } else { None });
+        let Some(largest) = images().max_by_key(|x| x.data.len()) else { return Err(Error::new("an expression reads nothing")) };
         let shape = largest.shape.clone();
         let (total, channels) = (largest.data.len(), shape.last().copied().unwrap_or(1));
         let size = total / shape.first().copied().unwrap_or(1).max(1);
         let mut results = vec![];
         for output in outputs.all::<OUTPUTS>().into_iter().take(self.expression.outputs()) {
-            results.push(output.make(&shape)?);
+            results.push(output.make_images::<E>(&shape)?);
         }
         if total == 0 {
             return Ok(());
         }
-        let operand = |x: &Tensor<'_>| match x.data.len() {
-            n if n == total => Ok(None),
-            1 => Ok(Some(true)),
-            n if n == channels || n * size == total * channels => Ok(Some(false)),
-            _ => Err(Error::new(format!("an expression over {shape:?} cannot read {:?}", x.shape))),
-        };
-        let operands: Vec<Operand> = inputs
-            .iter()
-            .map(|x| {
-                Ok(match operand(x)? {
-                    None => Operand::Whole(x.data),
-                    Some(true) => Operand::Number(x.data[0]),
-                    Some(false) => Operand::Channels(x.data),
-                })
-            })
-            .collect::<Result<_>>()?;
+        let unread = || Error::new(format!("an expression over {shape:?} cannot read one of its inputs"));
+        let operands: Vec<Operand<E>> = found.iter().map(|x| x.operand(total, size, channels).ok_or_else(unread)).collect::<Result<_>>()?;
         self.expression.compute(cores, (size, channels), &operands, results);
         Ok(())
+    }
+}
+
+/// An input: as the images are, or float32 in any case.
+enum Found<'a, E> {
+    Image(Tensor<'a, E>),
+    Other(Tensor<'a>),
+}
+
+impl<'a, E: Element> Found<'a, E> {
+    /// As an expression over `total` elements reads it, images of `size` elements with so many channels.
+    fn operand(&self, total: usize, size: usize, channels: usize) -> Option<Operand<'a, E>> {
+        let data = match self {
+            Found::Image(x) if x.data.len() == total => return Some(Operand::Whole(x.data)),
+            Found::Image(x) => E::floats(x.data)?,
+            Found::Other(x) => x.data,
+        };
+        match data {
+            [number] => Some(Operand::Number(*number)),
+            row if row.len() == channels || row.len() * size == total * channels => Some(Operand::Channels(row)),
+            _ => None,
+        }
     }
 }
 

@@ -1,25 +1,23 @@
 //! The largest element of each window.
 
-use super::super::compute::{ConvGeometry, Cores, images};
-use super::native::{Compute, Native};
+use super::super::compute::{ConvGeometry, Cores, Element, images};
+use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use super::window::{Window, is_plain};
 use crate::operator::View;
 use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
+use ort::operator::KernelContext;
 
 /// `x → y`; attributes of `MaxPool`.
-pub const MAX_POOL: Native = Native {
-    kernel: Kernel {
-        name: "MaxPool",
-        replaces: Replaces::Operator("MaxPool"),
-        covers,
-        inputs: &[Port::Image],
-        outputs: &[Port::Image],
-        extras: Extras::NONE,
-    },
-    create: |attributes| Ok(Box::new(MaxPool { window: Window::read(attributes)?, pads: super::conv::pads(attributes) })),
-};
+pub const MAX_POOL: Native = Native::on_images::<MaxPool>(Kernel {
+    name: "MaxPool",
+    replaces: Replaces::Operator("MaxPool"),
+    covers,
+    inputs: &[Port::Image],
+    outputs: &[Port::Image],
+    extras: Extras::NONE,
+});
 
 /// Windows over images that are counted down, without indices.
 pub fn covers(n: &View) -> bool {
@@ -32,15 +30,19 @@ struct MaxPool {
     pads: [usize; 4],
 }
 
-impl Compute for MaxPool {
-    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+impl OnImages for MaxPool {
+    fn new(attributes: &KernelContext) -> Result<Self> {
+        Ok(MaxPool { window: Window::read(attributes)?, pads: super::conv::pads(attributes) })
+    }
+
+    fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
         let [x] = inputs.all();
         let [y] = outputs.all();
-        let x = x.get()?;
+        let x = x.images::<E>()?;
         let input = x.image()?;
         let output = self.window.output(input, self.pads, input[3])?;
         let window: ConvGeometry = self.window.conv(input, output);
-        images::max_pool(cores, &window, x.data, y.make(&output)?);
+        images::max_pool(cores, &window, x.data, y.make_images::<E>(&output)?);
         Ok(())
     }
 }

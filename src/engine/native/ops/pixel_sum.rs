@@ -1,7 +1,7 @@
 //! Sums and means over an image's pixels, channel by channel: the gradient of a gate, and a pooling in another spelling.
 
-use super::super::compute::{Cores, images};
-use super::native::{Compute, Native};
+use super::super::compute::{Cores, Element, images};
+use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use crate::operator::View;
 use crate::pass::{Extras, Kernel, Port, Replaces};
@@ -9,10 +9,10 @@ use ort::Result;
 use ort::operator::KernelContext;
 
 /// `x → sums`, `[N, C, 1, 1]`, or `[N, C]` without `keepdims`.
-pub const PIXEL_SUM: Native = Native { kernel: row("PixelSum", "ReduceSum"), create: |a| Ok(Box::new(PixelSum::new(a, false))) };
+pub const PIXEL_SUM: Native = Native::on_images::<PixelSum<false>>(row("PixelSum", "ReduceSum"));
 
 /// `x → means`, likewise.
-pub const PIXEL_MEAN: Native = Native { kernel: row("PixelMean", "ReduceMean"), create: |a| Ok(Box::new(PixelSum::new(a, true))) };
+pub const PIXEL_MEAN: Native = Native::on_images::<PixelSum<true>>(row("PixelMean", "ReduceMean"));
 
 const fn row(name: &'static str, operator: &'static str) -> Kernel {
     Kernel { name, replaces: Replaces::Operator(operator), covers, inputs: &[Port::Image], outputs: &[Port::Plain], extras: Extras::NONE }
@@ -26,24 +26,21 @@ fn covers(n: &View) -> bool {
     axes == [2, 3]
 }
 
-struct PixelSum {
+struct PixelSum<const MEAN: bool> {
     keeps: bool,
-    mean: bool,
 }
 
-impl PixelSum {
-    fn new(attributes: &KernelContext, mean: bool) -> PixelSum {
-        PixelSum { keeps: attributes.get::<i64>("keepdims").unwrap_or(1) != 0, mean }
+impl<const MEAN: bool> OnImages for PixelSum<MEAN> {
+    fn new(attributes: &KernelContext) -> Result<Self> {
+        Ok(PixelSum { keeps: attributes.get::<i64>("keepdims").unwrap_or(1) != 0 })
     }
-}
 
-impl Compute for PixelSum {
-    fn compute(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
+    fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
         let [x] = inputs.all();
         let [y] = outputs.all();
-        let x = x.get()?;
+        let x = x.images::<E>()?;
         let [n, height, width, channels] = x.image()?;
-        let divisor = if self.mean { (height * width) as f32 } else { 1.0 };
+        let divisor = if MEAN { (height * width) as f32 } else { 1.0 };
         let y = if self.keeps { y.make(&[n, channels, 1, 1])? } else { y.make(&[n, channels])? };
         images::pixel_sums(cores, (n, channels), divisor, x.data, y);
         Ok(())

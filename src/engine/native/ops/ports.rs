@@ -1,8 +1,8 @@
 //! The tensors of one call. Each port is a value that is used up when its buffer is taken, so that no kernel can have a buffer twice.
 
-use super::super::compute::Threads;
+use super::super::compute::{Element, Threads};
 use ort::operator::ComputeContext;
-use ort::value::DynTensorValueType;
+use ort::value::{DynTensorValueType, TensorElementType};
 use ort::{Error, Result};
 use std::slice;
 
@@ -49,17 +49,24 @@ pub struct Input<'a> {
 }
 
 /// A tensor that came in.
-pub struct Tensor<'a> {
+pub struct Tensor<'a, E = f32> {
     pub shape: Vec<usize>,
-    pub data: &'a [f32],
+    pub data: &'a [E],
 }
 
-impl Tensor<'_> {
+/// What ONNX Runtime calls the elements.
+fn element_type<E: Element>() -> TensorElementType {
+    if E::ROUNDS { TensorElementType::Bfloat16 } else { TensorElementType::Float32 }
+}
+
+impl<E> Tensor<'_, E> {
     /// The sizes of an image `[N, H, W, C]`.
     pub fn image(&self) -> Result<[usize; 4]> {
         self.shape.as_slice().try_into().map_err(|_| Error::new(format!("an image [N, H, W, C] was expected, not {:?}", self.shape)))
     }
+}
 
+impl Tensor<'_> {
     /// The single element.
     pub fn scalar(&self) -> Result<f32> {
         match self.data {
@@ -76,22 +83,37 @@ impl<'a> Input<'a> {
 
     /// The tensor, which must be there.
     pub fn get(self) -> Result<Tensor<'a>> {
-        let at = self.at;
-        self.optional()?.ok_or_else(|| Input::missing(at))
+        self.images()
     }
 
     /// The tensor, where there is one.
     pub fn optional(self) -> Result<Option<Tensor<'a>>> {
+        self.optional_images()
+    }
+
+    /// The images, which must be there.
+    pub fn images<E: Element>(self) -> Result<Tensor<'a, E>> {
+        let at = self.at;
+        self.optional_images()?.ok_or_else(|| Input::missing(at))
+    }
+
+    /// The images, where there are some.
+    pub fn optional_images<E: Element>(self) -> Result<Option<Tensor<'a, E>>> {
         if self.at >= self.cx.num_inputs()? {
             return Ok(None);
         }
         let Some(value) = self.cx.input(self.at)? else { return Ok(None) };
-        let (shape, data) = value.try_extract_tensor::<f32>()?;
-        let shape: Vec<usize> = shape.iter().map(|&d| d as usize).collect();
-        // SAFETY: ONNX Runtime keeps a kernel's inputs where they are while it runs, longer than the value that refers to them. It gives
-        // no output an input's buffer by itself: the engine does, for what an operator replaces, whose input is used up by
-        // [`Output::replacing`] instead.
-        let data = unsafe { slice::from_raw_parts(data.as_ptr(), data.len()) };
+        let value = value.downcast::<DynTensorValueType>()?;
+        let (found, expected) = (*value.data_type(), element_type::<E>());
+        if found != expected {
+            return Err(Error::new(format!("input {} is {found}, not {expected}", self.at)));
+        }
+        let shape: Vec<usize> = value.shape().iter().map(|&d| d as usize).collect();
+        let len = shape.iter().product();
+        // SAFETY: the tensor has so many elements of that type. ONNX Runtime keeps a kernel's inputs where they are while it runs, longer than
+        // the value that refers to them. It gives no output an input's buffer by itself: the engine does, for what an operator replaces, whose
+        // input is used up by [`Output::replacing`] instead.
+        let data = if len == 0 { &[] } else { unsafe { slice::from_raw_parts(value.data_ptr().cast::<E>(), len) } };
         Ok(Some(Tensor { shape, data }))
     }
 }
@@ -105,21 +127,35 @@ pub struct Output<'a> {
 impl<'a> Output<'a> {
     /// The output, which the node must have, made with that shape.
     pub fn make(self, shape: &[usize]) -> Result<&'a mut [f32]> {
-        let at = self.at;
-        self.optional(shape)?.ok_or_else(|| Error::new(format!("output {at} is missing")))
+        self.make_images(shape)
     }
 
     /// The output, where the node has it.
     pub fn optional(self, shape: &[usize]) -> Result<Option<&'a mut [f32]>> {
+        self.optional_images(shape)
+    }
+
+    /// The images, which the node must have, made with that shape.
+    pub fn make_images<E: Element>(self, shape: &[usize]) -> Result<&'a mut [E]> {
+        let at = self.at;
+        self.optional_images(shape)?.ok_or_else(|| Error::new(format!("output {at} is missing")))
+    }
+
+    fn optional_images<E: Element>(self, shape: &[usize]) -> Result<Option<&'a mut [E]>> {
         if self.at >= self.cx.num_outputs()? {
             return Ok(None);
         }
-        let shape: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
-        let Some(mut value) = self.cx.output(self.at, shape)? else { return Ok(None) };
-        let (_, data) = value.try_extract_tensor_mut::<f32>()?;
-        // SAFETY: the buffer is ONNX Runtime's and stays while the kernel runs; nobody else has it, since the port is used up, and an
-        // input that may lie in it is used up with it.
-        Ok(Some(unsafe { slice::from_raw_parts_mut(data.as_mut_ptr(), data.len()) }))
+        let dims: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+        let Some(value) = self.cx.output(self.at, dims)? else { return Ok(None) };
+        let value = value.downcast::<DynTensorValueType>()?;
+        let (found, expected) = (*value.data_type(), element_type::<E>());
+        if found != expected {
+            return Err(Error::new(format!("output {} is {found}, not {expected}", self.at)));
+        }
+        let len = shape.iter().product();
+        // SAFETY: the tensor has so many elements of that type. The buffer is ONNX Runtime's and stays while the kernel runs; nobody else has
+        // it, since the port is used up, and an input that may lie in it is used up with it.
+        Ok(Some(if len == 0 { &mut [] } else { unsafe { slice::from_raw_parts_mut(value.data_ptr().cast_mut().cast::<E>(), len) } }))
     }
 
     /// The input as far as its buffer is not that of this output, and the output, which has the input's shape.

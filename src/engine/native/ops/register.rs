@@ -1,26 +1,42 @@
 //! Native operators as ONNX Runtime wants them.
 
 use super::super::compute::{Cores, Isa};
-use super::native::{Compute, Native};
+use super::native::{Compute, Create, Native};
 use super::ports;
 use crate::ir::Domain;
-use crate::pass::Port;
+use crate::pass::{Port, half_name};
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
-use ort::value::TensorElementType::Float32;
+use ort::value::TensorElementType::{self, Float32};
 use ort::{Error, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// These operators, for a session with that many threads.
 pub fn domain(table: &'static [Native], threads: usize, isa: Isa) -> Result<OperatorDomain> {
-    let all = table.iter().map(|native| Registered { native, threads, isa });
-    all.into_iter().try_fold(OperatorDomain::new(Domain::Native.name())?, |domain, operator| domain.add(operator))
+    let floats = table.iter().map(|native| Registered { native, half: None, threads, isa });
+    let halves = table.iter().filter_map(|native| {
+        let half = Some((half_name(native.kernel.name), native.half?));
+        Some(Registered { native, half, threads, isa })
+    });
+    floats.chain(halves).try_fold(OperatorDomain::new(Domain::Native.name())?, |domain, operator| domain.add(operator))
 }
 
 /// A row of the table as ONNX Runtime wants it.
 struct Registered {
     native: &'static Native,
+    /// With images of bfloat16: its name, and what makes it.
+    half: Option<(String, Create)>,
     threads: usize,
     isa: Isa,
+}
+
+impl Registered {
+    /// What a port's tensor is made of.
+    fn element(&self, port: Port) -> TensorElementType {
+        match self.half.is_some() && (port.is_image() || port == Port::Alike) {
+            true => TensorElementType::Bfloat16,
+            false => Float32,
+        }
+    }
 }
 
 struct Node {
@@ -45,26 +61,31 @@ impl Operator for Registered {
     type Kernel<'attr> = Node;
 
     fn name(&self) -> &str {
-        self.native.kernel.name
+        self.half.as_ref().map_or(self.native.kernel.name, |(name, _)| name)
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        self.native.kernel.inputs.iter().map(|port| match port {
-            Port::Others => OperatorInput::variadic(0).homogenous(Float32),
-            port if port.is_optional() => OperatorInput::optional(Float32),
-            _ => OperatorInput::required(Float32),
-        })
+        let ports = self.native.kernel.inputs;
+        // What lies as an image and is none is float32 in any case, and has a place of its own.
+        let others = ports.iter().filter(|p| self.half.is_some() && **p == Port::Alike).map(|_| OperatorInput::optional(Float32));
+        let placed = ports.iter().map(|port| match port {
+            Port::Others => OperatorInput::variadic(0),
+            port if port.is_optional() => OperatorInput::optional(self.element(*port)),
+            port => OperatorInput::required(self.element(*port)),
+        });
+        placed.chain(others).collect::<Vec<_>>()
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        self.native
-            .kernel
-            .outputs
-            .iter()
-            .map(|p| if p.is_optional() { OperatorOutput::optional(Float32) } else { OperatorOutput::required(Float32) })
+        let output = |port: &Port| match port.is_optional() {
+            true => OperatorOutput::optional(self.element(*port)),
+            false => OperatorOutput::required(self.element(*port)),
+        };
+        self.native.kernel.outputs.iter().map(output).collect::<Vec<_>>()
     }
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<Node> {
-        Ok(Node { compute: (self.native.create)(attributes)?, threads: self.threads, isa: self.isa })
+        let create = self.half.as_ref().map_or(self.native.create, |(_, create)| *create);
+        Ok(Node { compute: create(attributes)?, threads: self.threads, isa: self.isa })
     }
 }

@@ -46,6 +46,7 @@ pub const SGD_UPDATE: Native = Native {
         let momentum = attributes.get::<f32>("momentum").unwrap_or(0.0);
         Ok(Box::new(SgdUpdate { momentum, nesterov: is_set(attributes, "nesterov") }))
     },
+    half: None,
 };
 
 /// Updates of float32 with momentum.

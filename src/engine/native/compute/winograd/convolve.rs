@@ -3,7 +3,7 @@
 use super::super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::super::pack::PANEL;
 use super::super::product::{Epilogue, multiply};
-use super::super::{ConvGeometry, Cores, Isa};
+use super::super::{ConvGeometry, Cores, Element, Isa};
 use super::transforms::{Map, Order, Pixels, Region, Tiles, transform_kernels, transform_outputs, transform_patches};
 use super::{POINTS, TASKS};
 use std::ops::Range;
@@ -17,29 +17,50 @@ const KERNELS: usize = 1 << 20;
 /// Otherwise so many elements of transformed patches are held at once, and a task makes the kernels that it needs.
 const PATCHES: usize = if cfg!(test) { 1 << 18 } else { 2 << 20 };
 
+/// Whether transformed kernels are so few that they are made once.
+pub fn keeps_kernels(conv: &ConvGeometry) -> bool {
+    POINTS * conv.channels.max(conv.features).next_multiple_of(PIECE) * conv.channels.min(conv.features) <= KERNELS
+}
+
 /// One convolution, forward or of its input's gradient.
-struct Convolution<'a> {
+struct Convolution<'a, E> {
     isa: Isa,
     conv: &'a ConvGeometry,
     /// Whether cotangents meet kernels that are turned over.
     turned_over: bool,
-    x: Map<'a>,
+    x: Map<'a, E>,
     w: &'a [f32],
     pads: [usize; 2],
     tiles: Tiles,
-    y: Pixels<'a>,
-    epilogue: &'a Epilogue<'a>,
+    y: Pixels<'a, E>,
+    epilogue: &'a Epilogue<'a, E>,
 }
 
 /// The convolution `x → y` with kernels of `conv`, or, turned over, of the cotangents to the input's gradient. `conv` is always
 /// the forward one.
-pub fn convolve(cores: &Cores, conv: &ConvGeometry, turned_over: bool, x: &[f32], w: &[f32], y: &mut [f32], epilogue: &Epilogue) {
+pub fn convolve<E: Element>(
+    cores: &Cores,
+    conv: &ConvGeometry,
+    turned_over: bool,
+    x: &[E],
+    w: &[f32],
+    y: &mut [E],
+    epilogue: &Epilogue<E>,
+) {
     let (from, to) = match turned_over {
         false => ((conv.input, conv.channels), (conv.output, conv.features)),
         true => ((conv.output, conv.features), (conv.input, conv.channels)),
     };
     assert!(x.len() >= conv.images * from.0[0] * from.0[1] * from.1 && w.len() >= conv.features * conv.channels * 9);
     assert!(y.len() >= conv.images * to.0[0] * to.0[1] * to.1);
+    let rounded: Vec<f32>;
+    let w = match E::ROUNDS {
+        true => {
+            rounded = w.iter().map(|&v| E::factor(v)).collect();
+            &rounded
+        }
+        false => w,
+    };
     let this = Convolution {
         isa: cores.isa(),
         conv,
@@ -51,13 +72,13 @@ pub fn convolve(cores: &Cores, conv: &ConvGeometry, turned_over: bool, x: &[f32]
         y: Pixels { size: to.0, channels: to.1, data: DisjointSlice::new(y) },
         epilogue,
     };
-    match POINTS * from.1 * to.1.next_multiple_of(PIECE) <= KERNELS {
+    match keeps_kernels(conv) {
         true => this.by_tiles(cores),
         false => this.by_columns(cores),
     }
 }
 
-impl Convolution<'_> {
+impl<E: Element> Convolution<'_, E> {
     fn depth(&self) -> usize {
         self.x.channels
     }
@@ -69,7 +90,7 @@ impl Convolution<'_> {
 
     /// How kernels lie that have `columns`: the right side of a product.
     fn panels(&self, columns: usize) -> Order {
-        let panel = if matches!(self.isa, Isa::Avx512(_)) { PANEL } else { columns };
+        let panel = if matches!(self.isa, Isa::Avx512(..)) { PANEL } else { columns };
         Order::new(columns, panel, self.depth())
     }
 
@@ -100,7 +121,7 @@ impl Convolution<'_> {
 
     /// A task has some columns, and transforms their kernels for itself.
     fn by_columns(&self, cores: &Cores) {
-        let piece = if matches!(self.isa, Isa::Avx512(_)) { PANEL } else { PIECE };
+        let piece = if matches!(self.isa, Isa::Avx512(..)) { PANEL } else { PIECE };
         let (pieces, count) = (self.y.channels.div_ceil(piece), self.tiles.count());
         let held = (PATCHES / (POINTS * self.depth())).next_multiple_of(BLOCK);
         with_scratch(self.rows(held.min(count)).len(), |patches| {
@@ -157,13 +178,13 @@ impl Convolution<'_> {
 fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel: usize, out: &mut [f32], width: usize) {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(_) => {
+        Isa::Avx512(proof, _) => {
             use super::super::tile::{ROWS, Target, gathered};
             let rows = left.len() / depth;
             let mut sources = [left.as_ptr(); ROWS];
             let mut offsets = [0; ROWS];
             for (p, b) in right.chunks_exact(depth * panel).enumerate() {
-                let target = Target {
+                let target: Target<f32> = Target {
                     out: out.as_mut_ptr(),
                     addend: std::ptr::null(),
                     mask: std::ptr::null(),
@@ -179,9 +200,9 @@ fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel:
                         sources[r] = left[(first + r.min(valid - 1)) * depth..].as_ptr();
                         offsets[r] = (first + r) * width + p * panel;
                     }
-                    // SAFETY: the processor has AVX-512F, as `isa` proves; sources are rows of `depth` elements, the panel has `depth·32`, and the
+                    // SAFETY: sources are rows of `depth` elements, the panel has `depth·32`, and the
                     // tile's rows and columns are inside `out`, which is this task's own.
-                    unsafe { gathered(&sources, 1, depth, b.as_ptr(), &target, &offsets[..valid]) };
+                    unsafe { gathered(proof, None, &sources, 1, depth, b.as_ptr(), &target, &offsets[..valid]) };
                 }
             }
         }

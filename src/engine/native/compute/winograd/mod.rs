@@ -17,7 +17,7 @@ mod convolve;
 mod transforms;
 mod weight_grad;
 
-pub use self::convolve::convolve;
+pub use self::convolve::{convolve, keeps_kernels};
 pub use self::weight_grad::weight_grad;
 
 use super::lanes::LANES;

@@ -3,10 +3,10 @@
 // The two axes of a patch index several arrays at once.
 #![allow(clippy::needless_range_loop)]
 
-use super::super::ConvGeometry;
 use super::super::disjoint_slice::DisjointSlice;
 use super::super::lanes::{LANES, Lanes, for_isa};
 use super::super::product::Epilogue;
+use super::super::{ConvGeometry, Element};
 use super::{PATCH, POINTS, TAPS, TILE};
 use std::ops::Range;
 
@@ -86,23 +86,23 @@ macro_rules! store_points {
 
 /// Images of one side of a convolution that are cut into tiles.
 #[derive(Clone, Copy)]
-pub(super) struct Map<'a> {
-    pub(super) data: &'a [f32],
+pub(super) struct Map<'a, E> {
+    pub(super) data: &'a [E],
     pub(super) images: usize,
     pub(super) size: [usize; 2],
     pub(super) channels: usize,
 }
 
-impl Map<'_> {
+impl<E: Element> Map<'_, E> {
     /// `images` of `size` pixels.
-    pub(super) fn new(data: &[f32], images: usize, size: [usize; 2], channels: usize) -> Map<'_> {
+    pub(super) fn new(data: &[E], images: usize, size: [usize; 2], channels: usize) -> Map<'_, E> {
         assert!(data.len() >= images * size[0] * size[1] * channels);
         Map { data, images, size, channels }
     }
 
     /// A square of `N×N` pixels, of which some may be outside of the image.
     #[inline(always)]
-    pub(super) fn square<const N: usize>(&self, image: usize, y: isize, x: isize) -> Square<N> {
+    pub(super) fn square<const N: usize>(&self, image: usize, y: isize, x: isize) -> Square<E, N> {
         assert!(image < self.images);
         let line = self.size[1] * self.channels;
         let first = (image * self.size[0] * line) as isize + y * line as isize + x * self.channels as isize;
@@ -117,15 +117,15 @@ impl Map<'_> {
 }
 
 /// Pixels of a [`Map`], with masks of those inside.
-pub(super) struct Square<const N: usize> {
-    pub(super) start: *const f32,
+pub(super) struct Square<E, const N: usize> {
+    pub(super) start: *const E,
     pub(super) line: usize,
     pub(super) channels: usize,
     pub(super) rows: [u16; N],
     pub(super) columns: [u16; N],
 }
 
-impl<const N: usize> Square<N> {
+impl<E: Element, const N: usize> Square<E, N> {
     /// `LANES` channels of a pixel; zeros outside.
     ///
     /// # Safety
@@ -134,7 +134,7 @@ impl<const N: usize> Square<N> {
     unsafe fn at<V: Lanes>(&self, isa: V::Proof, row: usize, column: usize, channel: usize) -> V {
         let from = self.start.wrapping_add(row * self.line + column * self.channels + channel);
         // SAFETY: a pixel whose row and column are inside is one of the map's.
-        unsafe { V::load_where(isa, self.rows[row] & self.columns[column], from) }
+        unsafe { E::load_where::<V>(isa, self.rows[row] & self.columns[column], from) }
     }
 }
 
@@ -172,10 +172,10 @@ pub(super) struct Region {
 
 /// Images of one side that are written, each task its own tiles and channels.
 #[derive(Clone, Copy)]
-pub(super) struct Pixels<'a> {
+pub(super) struct Pixels<'a, E> {
     pub(super) size: [usize; 2],
     pub(super) channels: usize,
-    pub(super) data: DisjointSlice<'a>,
+    pub(super) data: DisjointSlice<'a, E>,
 }
 
 /// How transformed channels lie: `[point][panel][tile][channel of the panel]`.
@@ -211,7 +211,7 @@ impl Order {
 
 for_isa! {
     /// The patches of tiles `range`, `part` of their channels, from `pads` before each tile on.
-    pub(super) fn transform_patches<V>(isa, map: Map, pads: [usize; 2], region: &Region, order: Order, out: &mut [f32]) {
+    pub(super) fn transform_patches<V, E>(isa, map: Map<E>, pads: [usize; 2], region: &Region, order: Order, out: &mut [f32]) {
         let Region { tiles, range, part } = region;
         assert!(part.end <= map.channels && part.len().is_multiple_of(LANES));
         for (nth, tile) in range.clone().enumerate() {
@@ -229,7 +229,7 @@ for_isa! {
 
 for_isa! {
     /// The cotangents of tiles `range`, `part` of their channels.
-    pub(super) fn transform_cotangents<V>(isa, map: Map, region: &Region, order: Order, out: &mut [f32]) {
+    pub(super) fn transform_cotangents<V, E>(isa, map: Map<E>, region: &Region, order: Order, out: &mut [f32]) {
         let Region { tiles, range, part } = region;
         assert!(part.end <= map.channels && part.len().is_multiple_of(LANES));
         for (nth, tile) in range.clone().enumerate() {
@@ -246,7 +246,7 @@ for_isa! {
 
 for_isa! {
     /// Products of tiles `range`, `[point][tile][channel]`, back to pixels of the output, `part` of its channels.
-    pub(super) fn transform_outputs<V>(isa, products: &[f32], region: &Region, to: Pixels, epilogue: &Epilogue) {
+    pub(super) fn transform_outputs<V, E>(isa, products: &[f32], region: &Region, to: Pixels<E>, epilogue: &Epilogue<E>) {
         let Region { tiles, range, part } = region;
         let Pixels { size, channels, data } = to;
         let step = range.len() * part.len();

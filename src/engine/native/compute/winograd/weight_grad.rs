@@ -5,7 +5,7 @@ use super::super::lanes::LANES;
 use super::super::norm::column_sums;
 use super::super::pack::PANEL;
 use super::super::product::multiply;
-use super::super::{ConvGeometry, Cores, Isa};
+use super::super::{ConvGeometry, Cores, Element, Isa};
 use super::transforms::{Map, Order, Region, Tiles, transform_cotangents, transform_patches, transform_weights};
 use super::{POINTS, TASKS};
 
@@ -15,7 +15,7 @@ const CHANNELS: usize = 128;
 const TURN: usize = 56;
 
 /// The gradient of the weights, and of the bias where `db` is given.
-pub fn weight_grad(cores: &Cores, conv: &ConvGeometry, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+pub fn weight_grad<E: Element>(cores: &Cores, conv: &ConvGeometry, x: &[E], dy: &[E], dw: &mut [f32], db: Option<&mut [f32]>) {
     let (depth, width) = (conv.channels, conv.features);
     let pixels = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * depth && dy.len() >= pixels * width && dw.len() == width * depth * 9);
@@ -35,7 +35,7 @@ pub fn weight_grad(cores: &Cores, conv: &ConvGeometry, x: &[f32], dy: &[f32], dw
             let (o, i) = (pair / wide * FEATURES, pair % wide * CHANNELS);
             let (o, i) = (o..(o + FEATURES).min(width), i..(i + CHANNELS).min(depth));
             let (left, right) = match isa {
-                Isa::Avx512(_) => (Order::new(o.len(), LANES, TURN), Order::new(i.len(), PANEL, TURN)),
+                Isa::Avx512(..) => (Order::new(o.len(), LANES, TURN), Order::new(i.len(), PANEL, TURN)),
                 _ => (Order::new(o.len(), o.len(), TURN), Order::new(i.len(), i.len(), TURN)),
             };
             let stride = right.panels * right.panel;
@@ -79,16 +79,16 @@ fn outer(
     let stride = b.panels * b.panel;
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(_) => {
+        Isa::Avx512(proof, _) => {
             use super::super::tile::{OUTER_ROWS, outer};
             const _: () = assert!(LANES.is_multiple_of(OUTER_ROWS));
             for panel in 0..b.panels {
                 for row in (0..rows).step_by(OUTER_ROWS) {
                     let (a, b) = (&left[a.at(0, row)..], &right[b.at(0, panel * b.panel)..]);
                     let to = &mut out[row * stride + panel * PANEL..];
-                    // SAFETY: the processor has AVX-512F, as `isa` proves. `out` has 8 rows of 32 columns from here on
-                    // (rows are a multiple of `LANES`), the sides `count` rows at distances of `LANES` and `PANEL`.
-                    unsafe { outer(a, LANES, b, count, to.as_mut_ptr(), stride, columns - panel * PANEL) };
+                    // SAFETY: `out` has 8 rows of 32 columns from here on (rows are a multiple of `LANES`), the sides `count` rows at
+                    // distances of `LANES` and `PANEL`.
+                    unsafe { outer(proof, None, a, LANES, b, count, (to.as_mut_ptr(), stride), columns - panel * PANEL) };
                 }
             }
         }
