@@ -161,7 +161,9 @@ fn bfloat16() {
         let length = step.iter().map(|v| v * v).sum::<f64>().sqrt();
         let off = |other: &[f64]| other.iter().zip(&step).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt() / length;
         let (distance, yardstick) = (off(&half_step), off(&nearby));
-        println!("{name} {batch_norm:?}: {distance:.1e} of the step, {yardstick:.1e} with rounded weights, losses {half_losses:?} for {losses:?}");
+        println!(
+            "{name} {batch_norm:?}: {distance:.1e} of the step, {yardstick:.1e} with rounded weights, losses {half_losses:?} for {losses:?}"
+        );
         // Images are rounded after each of a network's operators, weights once: √30 for the longest chain here.
         assert!(distance < 6.0 * yardstick.max(1.0 / 256.0), "{name}: the steps differ by {distance:.1e} of their length, {yardstick:.1e}");
         for (a, b) in losses.iter().zip(&half_losses) {

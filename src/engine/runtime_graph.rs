@@ -24,7 +24,7 @@ pub fn runtime_graph(mut graph: Graph, computing: Computing) -> Result<RuntimeGr
     if let Some(isa) = computing.instructions()?
         && let Some(Prepared { graph, in_place }) = native::prepare(graph.clone(), computing.precision, true)?
     {
-        return Ok(RuntimeGraph { graph, in_place, kernels: native::description(isa, computing.precision) });
+        return Ok(RuntimeGraph { graph, in_place, kernels: format!("native ({})", native::description(isa, computing.precision)) });
     }
     pass::apply(&mut graph, WRITTEN_OUT)?;
     Ok(RuntimeGraph { graph, in_place: vec![], kernels: "standard".into() })

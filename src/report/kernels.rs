@@ -4,7 +4,7 @@ use super::memory::{bytes, step_as_it_runs};
 use crate::bundle::Bundle;
 use crate::engine::Computing;
 use crate::error::Result;
-use crate::ir::{Domain, Graph, Layout, Node};
+use crate::ir::{DType, Dim, Domain, Graph, Layout, Node, ValueId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -23,6 +23,10 @@ pub struct KernelPlan {
     pub native_bytes: u64,
     /// Of those the layout changes alone.
     pub layout_bytes: u64,
+    /// Casts of images between bfloat16 and float32.
+    pub conversions: usize,
+    /// Where images are bfloat16: the operators that get and give images of float32, with their number, the most first.
+    pub float32_images: Vec<(String, usize)>,
     /// What the runtime's own operators compute, the most bytes first.
     pub standard: Vec<StandardOperator>,
 }
@@ -67,11 +71,37 @@ pub fn plan_kernels(bundle: &Bundle, batch: Option<usize>, computing: Computing)
         batch,
         kernels: step.kernels,
         native: native().filter(|n| !is_change(n)).count(),
+        conversions: graph.nodes.iter().filter(|n| is_conversion(graph, n)).count(),
+        float32_images: float32_images(graph),
         layout_changes: native().filter(|n| is_change(n)).count(),
         native_bytes: total(&mut native()),
         layout_bytes: total(&mut native().filter(|n| is_change(n))),
         standard,
     })
+}
+
+/// Whether a node changes what an image is made of.
+fn is_conversion(graph: &Graph, node: &Node) -> bool {
+    let types = || node.used().chain(node.outputs.iter().copied()).map(|v| graph.ty(v).dtype);
+    node.is("Cast") && types().any(|ty| ty == DType::BF16)
+}
+
+/// In a graph with images of bfloat16, the operators on others that are images all the same, channels last and of more than one place.
+fn float32_images(graph: &Graph) -> Vec<(String, usize)> {
+    if !graph.ids().any(|v| graph.ty(v).dtype == DType::BF16) {
+        return vec![];
+    }
+    let is_image = |v: ValueId| {
+        let (value, ty) = (graph.value(v), graph.ty(v));
+        value.layout == Layout::ChannelsLast && ty.dtype == DType::F32 && ty.shape.iter().skip(2).any(|&d| d != Dim::Known(1))
+    };
+    let mut found: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in graph.nodes.iter().filter(|n| !is_conversion(graph, n) && n.used().chain(n.outputs.iter().copied()).any(is_image)) {
+        *found.entry(&node.op_type).or_default() += 1;
+    }
+    let mut found: Vec<(String, usize)> = found.into_iter().map(|(name, count)| (name.to_string(), count)).collect();
+    found.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    found
 }
 
 /// Bytes that a node reads and writes.

@@ -29,6 +29,7 @@ mod outputs;
 mod own_inputs;
 mod pace;
 mod penalties;
+mod precision;
 mod results;
 mod rewrite;
 mod run_files;

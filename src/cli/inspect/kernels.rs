@@ -23,8 +23,15 @@ pub fn text(plan: &KernelPlan, bundle: &str) -> String {
     }
     let rest = plan.standard.len().saturating_sub(LISTED);
     let more = if rest > 0 { format!("and {rest} more operators that move less\n") } else { String::new() };
+    let kept: Vec<String> = plan.float32_images.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let precision = match (plan.conversions, kept.is_empty()) {
+        (0, true) => String::new(),
+        (conversions, _) => {
+            format!("float32     images of {}; {conversions} casts\n", if kept.is_empty() { "no node".into() } else { kept.join(", ") })
+        }
+    };
     format!(
-        "bundle      {bundle}, batch {}\nkernels     {}\nnative      {} nodes, which move {} ({})\nlayouts     {} images laid out anew, {} ({})\n\n\
+        "bundle      {bundle}, batch {}\nkernels     {}\nnative      {} nodes, which move {} ({})\nlayouts     {} images laid out anew, {} ({})\n{precision}\n\
          left to ONNX Runtime's own kernels, by the bytes that they read and write:\n{table}{more}",
         plan.batch,
         plan.kernels,

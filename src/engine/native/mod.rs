@@ -45,12 +45,12 @@ fn named(name: &str) -> Result<Isa> {
     })
 }
 
-/// The kernels, for people: `native (AVX-512)`.
+/// What the kernels compute with, for people: `AVX-512`.
 pub fn description(isa: Isa, precision: Precision) -> String {
     match (precision, isa.multiplies_pairs()) {
-        (Precision::Bf16, true) => format!("native ({}), images of bfloat16", isa.name()),
-        (Precision::Bf16, false) => format!("native ({}, products in float32), images of bfloat16", isa.name()),
-        _ => format!("native ({})", isa.name()),
+        (Precision::Bf16, true) => format!("{}, bf16 by AVX512_BF16", isa.name()),
+        (Precision::Bf16, false) => format!("{}, bf16 multiplied in float32", isa.name()),
+        _ => isa.name().to_string(),
     }
 }
 

@@ -127,8 +127,8 @@ impl OrtEngine {
     }
 
     /// With `profile`, the session records node times; the path is the beginning of the record's file name.
-    /// Gives the pairs of inputs and outputs that may share a buffer as well.
-    fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(Loaded, Signature, SharedBuffers)> {
+    /// Gives the pairs of inputs and outputs that may share a buffer as well, where native kernels cover some of it.
+    fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(Loaded, Signature, Option<SharedBuffers>)> {
         let (file, bytes) = read_bytes(model)?;
         let signature = Signature::from_graph(graph_of(&file.proto, model)?, model)?;
         let native = match self.native.and_then(|isa| Some((isa, understood(&file)?))) {
@@ -163,11 +163,19 @@ impl OrtEngine {
             commit()
         };
         let session = session.map_err(|e| explain("load", &signature.model, &e))?;
-        Ok((session, signature, native.map(|(_, in_place)| in_place).unwrap_or_default()))
+        Ok((session, signature, native.map(|(_, in_place)| in_place)))
     }
 
     fn stepper(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, profile: Option<&Path>) -> Result<OrtStepper> {
         let (session, signature, pairs) = self.session(model, profile)?;
+        if self.precision == Precision::Bf16 && pairs.is_none() {
+            return Err(Error::model(format!(
+                "{}: {} bf16 was asked for, and native kernels cover nothing of this network, so that all of it would be float32: leave it out",
+                signature.model,
+                Field::PRECISION
+            )));
+        }
+        let pairs = pairs.unwrap_or_default();
         let map = signature.state_map(state, &start)?;
         let name = signature.model.clone();
         let in_place = state.iter().map(|s| pairs.iter().any(|(input, output)| s.input == *input && s.output == *output)).collect();
@@ -185,7 +193,7 @@ impl Engine for OrtEngine {
     fn describe(&self) -> String {
         let description = description("ONNX Runtime", &self.version, self.device, self.threads);
         match self.native {
-            Some(isa) => format!("{description}, native kernels ({})", isa.name()),
+            Some(isa) => format!("{description}, native kernels ({})", native::description(isa, self.precision)),
             None => description,
         }
     }

@@ -72,8 +72,7 @@ impl Isa {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2(_) => "AVX2",
-            Isa::Avx512(_, None) => "AVX-512",
-            Isa::Avx512(_, Some(_)) => "AVX-512 with AVX512_BF16",
+            Isa::Avx512(..) => "AVX-512",
         }
     }
 }

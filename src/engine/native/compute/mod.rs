@@ -17,6 +17,7 @@ mod isa;
 mod lanes;
 pub mod norm;
 mod pack;
+mod panels;
 mod product;
 #[cfg(test)]
 mod tests;

@@ -107,7 +107,7 @@ struct Chunk {
 #[cfg(target_arch = "x86_64")]
 struct Part<'a> {
     /// Of pairs where the factors are such.
-    proofs: (super::isa::Avx512, Option<super::isa::Avx512Bf16>),
+    proofs: super::tile::Proofs,
     chunk: &'a Chunk,
     /// The task's rows copied together, those of one tap after those of another, with the distance between them; `None` where they stay in
     /// their places.
@@ -239,7 +239,7 @@ impl<L: Element, O: Element> Job<'_, L, O> {
             let sources = &sources[tile * taps * ROWS..][..taps * ROWS];
             // SAFETY: sources are the chunk's elements as words, the panel has 32 words for each of them; offsets and columns lie inside the
             // output and the slices of its shape, whose lengths `product` checked. No two tasks share a row and a panel.
-            unsafe { gathered(proofs.0, proofs.1, sources, taps, length, b.as_ptr(), &target, offsets) };
+            unsafe { gathered(proofs, sources, taps, length, b.as_ptr(), &target, offsets) };
         };
         // Rows of the output are best written from end to end, where all panels stay in the cache meanwhile.
         if panels.len() * taps * length * width <= NEAR {

@@ -88,11 +88,11 @@ unsafe fn multiplied<const PAIRS: bool>(a: __m512, b: __m512, sum: __m512) -> __
     }
 }
 
-/// Declares a function for floats, and the same for pairs, which it is where the second argument proves that there are such instructions.
+/// Declares a function for floats, and the same for pairs, which it is where the first argument proves that there are such instructions.
 macro_rules! for_words {
     ($(#[$doc:meta])* $visibility:vis unsafe fn $name:ident<$($O:ident: $bound:ident)?>($($arg:ident: $ty:ty),* $(,)?) $body:ident) => {
         $(#[$doc])*
-        $visibility unsafe fn $name<$($O: $bound)?>(_: Avx512, pairs: Option<Avx512Bf16> $(, $arg: $ty)*) {
+        $visibility unsafe fn $name<$($O: $bound)?>((_, pairs): Proofs $(, $arg: $ty)*) {
             #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
             unsafe fn floats<$($O: $bound)?>($($arg: $ty),*) {
                 // SAFETY: the caller's promises.
@@ -108,6 +108,9 @@ macro_rules! for_words {
         }
     };
 }
+
+/// That the processor has the instructions, and those for pairs where these are meant.
+pub type Proofs = (Avx512, Option<Avx512Bf16>);
 
 /// Rows of a tile.
 pub const ROWS: usize = 14;

@@ -6,23 +6,23 @@ use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::element::convert;
 use super::gather::{Gather, NONE};
 #[cfg(target_arch = "x86_64")]
-use super::isa::{Avx512, Avx512Bf16};
+use super::isa::Avx512;
 use super::lanes::{Lanes, for_isa};
 use super::pack::PANEL;
+use super::panels::PIXELS;
+#[cfg(target_arch = "x86_64")]
+use super::panels::{GAP, spread, spread_pairs};
 use super::product::multiply;
 #[cfg(target_arch = "x86_64")]
-use super::tile::OUTER_ROWS;
+use super::tile::{OUTER_ROWS, Proofs};
 use super::{ConvGeometry, Cores, Element, Isa};
+#[cfg(target_arch = "x86_64")]
 use half::bf16;
 use std::ops::Range;
 
-/// Output channels, input channels and pixels of one block: what is packed fits into a core's second-level cache.
+/// Output and input channels of one block: what is packed of [`PIXELS`] rows fits into a core's second-level cache.
 const FEATURES: usize = 128;
 const CHANNELS: usize = 256;
-const PIXELS: usize = 128;
-/// Elements between packed panels beyond their own: with distances of a power of two, all panels' rows would fall into the same
-/// lines of the first-level cache.
-const GAP: usize = 48;
 /// Bytes that a cache fetches together.
 #[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
@@ -168,62 +168,6 @@ fn copy(from: &[f32], to: &mut [f32], len: usize) {
     }
 }
 
-/// Puts a row's columns into row `k` of panels of `WIDTH` columns and [`PIXELS`] rows; missing columns become 0.
-#[cfg(target_arch = "x86_64")]
-fn spread<const WIDTH: usize>(_: Avx512, row: &[f32], panels: &mut [f32], k: usize) {
-    // SAFETY: the processor has the instructions, as the proof says.
-    unsafe { spread_row::<WIDTH>(row, panels, k) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl")]
-fn spread_row<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
-    let mut at = k * WIDTH;
-    let (whole, rest) = row.as_chunks::<WIDTH>();
-    for values in whole {
-        panels[at..at + WIDTH].copy_from_slice(values);
-        at += PIXELS * WIDTH + GAP;
-    }
-    if !rest.is_empty() {
-        panels[at..at + rest.len()].copy_from_slice(rest);
-        panels[at + rest.len()..at + WIDTH].fill(0.0);
-    }
-}
-
-/// Puts the columns of two rows, side by side, into row `k` of panels of `WIDTH` columns and half of [`PIXELS`] rows.
-#[cfg(target_arch = "x86_64")]
-fn spread_pairs<const WIDTH: usize>(_: Avx512, rows: [&[bf16]; 2], panels: &mut [f32], k: usize) {
-    // SAFETY: the processor has the instructions, as the proof says.
-    unsafe { spread_both::<WIDTH>(rows, panels, k) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn spread_both<const WIDTH: usize>([a, b]: [&[bf16]; 2], panels: &mut [f32], k: usize) {
-    use std::arch::x86_64::*;
-    const { assert!(WIDTH == 8 || WIDTH.is_multiple_of(16)) };
-    let (count, distance) = (a.len(), PIXELS / 2 * WIDTH + GAP);
-    assert!(b.len() == count && panels.len() >= count.div_ceil(WIDTH) * distance && k < PIXELS / 2);
-    for first in (0..count.next_multiple_of(WIDTH)).step_by(16) {
-        let mask = if count >= first + 16 { u16::MAX } else { (1u16 << count.saturating_sub(first)) - 1 };
-        let to = first / WIDTH * distance + k * WIDTH + first % WIDTH;
-        // SAFETY: loads touch the columns that there are. Stores are within row `k` of the panels that these columns lie in.
-        unsafe {
-            let load = |row: &[half::bf16]| _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, row.as_ptr().wrapping_add(first).cast()));
-            let words = _mm512_or_si512(load(a), _mm512_slli_epi32::<16>(load(b)));
-            let to = panels.as_mut_ptr().add(to);
-            if WIDTH == 8 {
-                _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(words));
-                if first + 8 < count {
-                    _mm256_storeu_si256(to.add(distance).cast(), _mm512_extracti64x4_epi64::<1>(words));
-                }
-            } else {
-                _mm512_storeu_si512(to.cast(), words);
-            }
-        }
-    }
-}
-
 for_isa! {
     /// `sums += row`
     fn add_row<V, E>(isa, row: &[E], sums: &mut [f32]) {
@@ -288,14 +232,7 @@ impl<E: Element> Block<'_, E> {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn tiles(
-        &self,
-        (proof, pairs): (Avx512, Option<Avx512Bf16>),
-        out: &DisjointSlice,
-        start: usize,
-        stride: usize,
-        mut sums: Option<&mut [f32]>,
-    ) {
+    fn tiles(&self, (proof, pairs): Proofs, out: &DisjointSlice, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
         use super::tile::{OUTER_ROWS as ROWS, outer};
         const _: () = assert!(FEATURES.is_multiple_of(ROWS) && CHANNELS.is_multiple_of(PANEL) && PIXELS.is_multiple_of(2));
         let (tiles, panels) = (self.features.div_ceil(ROWS), self.channels.div_ceil(PANEL));
@@ -323,7 +260,7 @@ impl<E: Element> Block<'_, E> {
                         let (a, b) = (&left[tile * gaps.0..], &right[panel * gaps.1..]);
                         let to = &mut result[tile * ROWS * wide + panel * PANEL..];
                         // SAFETY: `result` has 8 rows of 32 columns from here on, the packed sides `count` rows of 8 and 32 words.
-                        unsafe { outer(proof, pairs, a, ROWS, b, count, (to.as_mut_ptr(), wide), self.channels - panel * PANEL) };
+                        unsafe { outer((proof, pairs), a, ROWS, b, count, (to.as_mut_ptr(), wide), self.channels - panel * PANEL) };
                     }
                 }
             }

@@ -202,7 +202,7 @@ fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel:
                     }
                     // SAFETY: sources are rows of `depth` elements, the panel has `depth·32`, and the
                     // tile's rows and columns are inside `out`, which is this task's own.
-                    unsafe { gathered(proof, None, &sources, 1, depth, b.as_ptr(), &target, &offsets[..valid]) };
+                    unsafe { gathered((proof, None), &sources, 1, depth, b.as_ptr(), &target, &offsets[..valid]) };
                 }
             }
         }

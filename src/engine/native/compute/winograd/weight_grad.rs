@@ -88,7 +88,7 @@ fn outer(
                     let to = &mut out[row * stride + panel * PANEL..];
                     // SAFETY: `out` has 8 rows of 32 columns from here on (rows are a multiple of `LANES`), the sides `count` rows at
                     // distances of `LANES` and `PANEL`.
-                    unsafe { outer(proof, None, a, LANES, b, count, (to.as_mut_ptr(), stride), columns - panel * PANEL) };
+                    unsafe { outer((proof, None), a, LANES, b, count, (to.as_mut_ptr(), stride), columns - panel * PANEL) };
                 }
             }
         }
