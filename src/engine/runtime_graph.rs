@@ -21,10 +21,11 @@ pub struct RuntimeGraph {
 
 /// The graph as it is run with these kernels on this machine. Fails where the environment asks for instructions that its processor lacks.
 pub fn runtime_graph(mut graph: Graph, computing: Computing) -> Result<RuntimeGraph> {
+    let half = computing.precision == Precision::Bf16;
     if let Some(isa) = computing.instructions()?
-        && let Some(Prepared { graph, in_place }) = native::prepare(graph.clone(), computing.precision, true)?
+        && let Some(Prepared { graph, in_place }) = native::prepare(graph.clone(), half, true)?
     {
-        return Ok(RuntimeGraph { graph, in_place, kernels: format!("native ({})", native::description(isa, computing.precision)) });
+        return Ok(RuntimeGraph { graph, in_place, kernels: format!("native ({})", native::description(isa, half)) });
     }
     pass::apply(&mut graph, WRITTEN_OUT)?;
     Ok(RuntimeGraph { graph, in_place: vec![], kernels: "standard".into() })
@@ -36,7 +37,7 @@ pub fn with_native_operators(model: &pb::ModelProto, dir: &Path) -> Result<pb::M
     let file = ModelFile { proto: model.clone(), path: dir.join("step.onnx"), external: ExternalData::new(dir) };
     let none = || Error::model("no native operator covers anything of this network, so it would gain nothing: use the bundle as it is");
     let graph = understood(&file).ok_or_else(none)?;
-    let Prepared { graph, .. } = native::prepare(graph, Precision::Float32, false)?.ok_or_else(none)?;
+    let Prepared { graph, .. } = native::prepare(graph, false, false)?.ok_or_else(none)?;
     let mut made = emitted(&graph, &file)?;
     made.metadata_props = model.metadata_props.clone();
     Ok(made)

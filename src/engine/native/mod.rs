@@ -12,7 +12,6 @@ mod ops;
 pub use self::compute::Isa;
 pub use self::library::register;
 
-use super::options::Precision;
 use crate::error::{Error, Result};
 use crate::ir::{Domain, Graph};
 use crate::pass::{
@@ -46,10 +45,10 @@ fn named(name: &str) -> Result<Isa> {
 }
 
 /// What the kernels compute with, for people: `AVX-512`.
-pub fn description(isa: Isa, precision: Precision) -> String {
-    match (precision, isa.multiplies_pairs()) {
-        (Precision::Bf16, true) => format!("{}, bf16 by AVX512_BF16", isa.name()),
-        (Precision::Bf16, false) => format!("{}, bf16 multiplied in float32", isa.name()),
+pub fn description(isa: Isa, half: bool) -> String {
+    match (half, isa.multiplies_pairs()) {
+        (true, true) => format!("{}, bf16 by AVX512_BF16", isa.name()),
+        (true, false) => format!("{}, bf16 multiplied in float32", isa.name()),
         _ => isa.name().to_string(),
     }
 }
@@ -72,8 +71,8 @@ pub struct Prepared {
     pub in_place: Vec<(String, String)>,
 }
 
-/// The graph with native operators, on images of that precision; `None` where they cover no image of it. With `inlined`, the functions that are left are written out.
-pub fn prepare(mut graph: Graph, precision: Precision, inlined: bool) -> Result<Option<Prepared>> {
+/// The graph with native operators, on images of bfloat16 where `half` says so; `None` where they cover no image of it. With `inlined`, the functions that are left are written out.
+pub fn prepare(mut graph: Graph, half: bool, inlined: bool) -> Result<Option<Prepared>> {
     let kernels = ops::kernels();
     let placing: [&dyn Pass; 2] = [
         // Alternatives are chosen for ONNX Runtime's own kernels.
@@ -98,9 +97,9 @@ pub fn prepare(mut graph: Graph, precision: Precision, inlined: bool) -> Result<
     let in_place = shared_buffers(&graph, &kernels);
     let name = |v| graph.name_of(v).to_string();
     let in_place = in_place.into_iter().map(|(now, next)| (name(now), name(next))).collect();
-    if precision == Precision::Bf16 {
-        let half = |kernel: &Kernel| ops::TABLE.iter().any(|native| native.kernel.name == kernel.name && native.half.is_some());
-        pass::apply(&mut graph, &[&HalfImages { kernels: &kernels, half: &half }])?;
+    if half {
+        let has_form = |kernel: &Kernel| ops::TABLE.iter().any(|native| native.kernel.name == kernel.name && native.half.is_some());
+        pass::apply(&mut graph, &[&HalfImages { kernels: &kernels, half: &has_form }])?;
     }
     if inlined {
         pass::apply(&mut graph, &[&Inline])?;

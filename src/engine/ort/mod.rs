@@ -107,6 +107,11 @@ impl OrtEngine {
         Ok(engine)
     }
 
+    /// Whether images between native kernels are bfloat16.
+    fn half(&self) -> bool {
+        self.precision == Precision::Bf16
+    }
+
     fn builder(&self) -> ::ort::Result<SessionBuilder> {
         let mut builder = Loaded::builder(&self.environment)?
             // A third less memory at the peak of a training step, and no slower.
@@ -132,7 +137,7 @@ impl OrtEngine {
         let (file, bytes) = read_bytes(model)?;
         let signature = Signature::from_graph(graph_of(&file.proto, model)?, model)?;
         let native = match self.native.and_then(|isa| Some((isa, understood(&file)?))) {
-            Some((isa, graph)) => native::prepare(graph, self.precision, profile.is_some())?.map(|prepared| (isa, prepared)),
+            Some((isa, graph)) => native::prepare(graph, self.half(), profile.is_some())?.map(|prepared| (isa, prepared)),
             None => None,
         };
         let (given, native) = match native {
@@ -168,7 +173,7 @@ impl OrtEngine {
 
     fn stepper(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, profile: Option<&Path>) -> Result<OrtStepper> {
         let (session, signature, pairs) = self.session(model, profile)?;
-        if self.precision == Precision::Bf16 && pairs.is_none() {
+        if self.half() && pairs.is_none() {
             return Err(Error::model(format!(
                 "{}: {} bf16 was asked for, and native kernels cover nothing of this network, so that all of it would be float32: leave it out",
                 signature.model,
@@ -193,7 +198,7 @@ impl Engine for OrtEngine {
     fn describe(&self) -> String {
         let description = description("ONNX Runtime", &self.version, self.device, self.threads);
         match self.native {
-            Some(isa) => format!("{description}, native kernels ({})", native::description(isa, self.precision)),
+            Some(isa) => format!("{description}, native kernels ({})", native::description(isa, self.half())),
             None => description,
         }
     }

@@ -3,7 +3,7 @@
 use super::disjoint_slice::DisjointSlice;
 use super::lanes::{LANES, Lanes};
 #[cfg(target_arch = "x86_64")]
-use super::tile::Stored;
+use super::stored::Stored;
 use half::bf16;
 
 /// Nothing besides, where there are no tiles.

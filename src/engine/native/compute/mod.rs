@@ -19,6 +19,8 @@ pub mod norm;
 mod pack;
 mod panels;
 mod product;
+#[cfg(target_arch = "x86_64")]
+mod stored;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]

@@ -21,7 +21,7 @@ pub use self::convolve::{convolve, keeps_kernels};
 pub use self::weight_grad::weight_grad;
 
 use super::lanes::LANES;
-use super::{ConvGeometry, Isa, lanes};
+use super::{ConvGeometry, Element, Isa, lanes};
 
 /// Outputs of a tile and inputs of a patch along one axis.
 const TILE: usize = 4;

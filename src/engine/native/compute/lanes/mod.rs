@@ -1,7 +1,5 @@
 //! Sixteen numbers side by side: a register of AVX-512, two of AVX2, or an array.
 
-pub use super::element::Element;
-use super::element::convert;
 #[cfg(target_arch = "x86_64")]
 mod pair;
 #[cfg(target_arch = "x86_64")]
@@ -113,14 +111,14 @@ impl Lanes for Plain {
     #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn load_half(_: (), from: &[bf16]) -> Self {
         let mut v = [0.0; LANES];
-        convert(&from[..LANES], &mut v);
+        v.iter_mut().zip(&from[..LANES]).for_each(|(v, half)| *v = half.to_f32());
         Plain(v)
     }
 
     #[cfg_attr(target_arch = "x86_64", inline(never))]
     #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn store_half(self, to: &mut [bf16]) {
-        convert(&self.0, &mut to[..LANES]);
+        to[..LANES].iter_mut().zip(self.0).for_each(|(half, v)| *half = bf16::from_f32(v));
     }
 
     #[cfg_attr(target_arch = "x86_64", inline(never))]
@@ -180,22 +178,22 @@ impl Lanes for Plain {
     }
 }
 
-/// A function over [`Lanes`] `V` (and kinds of [`Element`](super::element::Element)), compiled for AVX-512, for AVX2 and for every
+/// A function over [`Lanes`] `V` (and kinds of `Element`), compiled for AVX-512, for AVX2 and for every
 /// processor. Its first argument, without a type, is an [`Isa`](super::Isa), which chooses; inside it is the proof for `V`.
 macro_rules! for_isa {
     ($(#[$doc:meta])* $visibility:vis fn $name:ident<$V:ident $(, $E:ident)*>($isa:ident, $($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
-        $visibility fn $name<$($E: super::lanes::Element),*>($isa: super::Isa, $($arg: $ty),*) {
+        $visibility fn $name<$($E: super::Element),*>($isa: super::Isa, $($arg: $ty),*) {
             #[inline(always)]
-            fn body<$V: Lanes $(, $E: super::lanes::Element)*>($isa: $V::Proof, $($arg: $ty),*) $body
+            fn body<$V: Lanes $(, $E: super::Element)*>($isa: $V::Proof, $($arg: $ty),*) $body
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-            fn fast<$($E: super::lanes::Element),*>(proof: <super::lanes::Register as Lanes>::Proof, $($arg: $ty),*) {
+            fn fast<$($E: super::Element),*>(proof: <super::lanes::Register as Lanes>::Proof, $($arg: $ty),*) {
                 body::<super::lanes::Register $(, $E)*>(proof, $($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn wide<$($E: super::lanes::Element),*>(proof: <super::lanes::Pair as Lanes>::Proof, $($arg: $ty),*) {
+            fn wide<$($E: super::Element),*>(proof: <super::lanes::Pair as Lanes>::Proof, $($arg: $ty),*) {
                 body::<super::lanes::Pair $(, $E)*>(proof, $($arg),*)
             }
             match $isa {
