@@ -16,6 +16,8 @@ use std::collections::{HashMap, HashSet};
 pub(super) struct Importer {
     graph: Graph,
     values: HashMap<String, ValueId>,
+    /// Sequences of tensors, by the names that the model has for them.
+    sequences: HashMap<String, Vec<ValueId>>,
     opset: i64,
     training: HashMap<String, Attrs>,
     declared_batch: Option<usize>,
@@ -82,6 +84,7 @@ impl Importer {
         Importer {
             graph,
             values,
+            sequences: HashMap::new(),
             opset,
             training,
             declared_batch,
@@ -134,16 +137,21 @@ impl Importer {
         if self.refusals.concern(node) {
             return;
         }
-        let mut inputs = vec![];
+        let (mut inputs, mut sequences) = (vec![], vec![]);
         for name in &node.input {
+            let list = self.sequences.get(name).cloned();
             match self.values.get(name) {
                 Some(&id) => inputs.push(Some(id)),
-                None if name.is_empty() => inputs.push(None),
+                None if name.is_empty() || list.is_some() && operator.takes_sequences() => inputs.push(None),
+                None if list.is_some() => {
+                    return self.refusals.refuse(node, format!("its input `{name}` is a sequence of tensors, which it does not take"));
+                }
                 None => return self.refusals.refuse(node, format!("its input `{name}` is computed nowhere before it")),
             }
+            sequences.push(list);
         }
         let valid = signature::check(node, self.opset, &self.graph, &inputs);
-        if let Err(reason) = valid.and_then(|()| self.place(index, node, operator, inputs)) {
+        if let Err(reason) = valid.and_then(|()| self.place(index, node, operator, (inputs, sequences))) {
             self.refusals.refuse(node, reason);
         }
     }
@@ -169,7 +177,7 @@ impl Importer {
         index: usize,
         node: &pb::NodeProto,
         operator: &dyn Operator,
-        inputs: Vec<Option<ValueId>>,
+        (inputs, sequences): (Vec<Option<ValueId>>, Vec<Option<Vec<ValueId>>>),
     ) -> std::result::Result<(), String> {
         if let Some(constant) = self.ties.untie(&mut self.graph, node, &inputs) {
             self.values.extend(node.output.first().map(|output| (output.clone(), constant)));
@@ -185,6 +193,8 @@ impl Importer {
             opset: self.opset,
             op_type: node.op_type().to_string(),
             inputs,
+            sequences,
+            sequence: None,
             outputs: node.output.clone(),
             source: attributes,
             attrs: Default::default(),
@@ -204,8 +214,13 @@ impl Importer {
                 if unread.len() > 1 { "are" } else { "is" }
             ));
         }
-        let Import { name, op_type, inputs, outputs, attrs, training, replaced, freed_batch, batch_blocks, .. } = cx;
+        let Import { name, op_type, inputs, outputs, attrs, training, replaced, sequence, freed_batch, batch_blocks, .. } = cx;
         self.freed_batch.extend(freed_batch.then(|| name.clone()));
+        if let Some(list) = sequence {
+            self.keep_blocks(&list, batch_blocks);
+            self.sequences.extend(outputs.into_iter().next().map(|output| (output, list)));
+            return Ok(());
+        }
         if let Some(list) = replaced {
             self.keep_blocks(&list, batch_blocks);
             self.values.extend(outputs.into_iter().filter(|o| !o.is_empty()).zip(list));

@@ -27,10 +27,11 @@ pub use ties::Split;
 
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, Graph, Tensor, ValueId};
-use crate::onnx::{SourceModel, half};
+use crate::onnx::{SourceModel, half, pb};
 use importer::{Importer, Parts};
 use parameters::Found;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// A source model as a graph, in the form for inference.
 #[derive(Debug, Clone)]
@@ -52,15 +53,18 @@ pub struct Imported {
     /// Nodes into whose shapes the exporter had written the batch size that it was shown: a number there was taken for the batch. Whoever relies on
     /// it runs the network on two images together and on each by itself.
     pub freed_batch: Vec<String>,
+    /// The constants that the file holds, by name.
+    stored: Arc<HashSet<String>>,
 }
 
 impl Imported {
     /// The same network as another graph, which a pass has made of this one.
     pub fn over(&self, graph: Graph) -> Result<Imported> {
         let input = *graph.inputs.first().ok_or_else(|| Error::internal(format!("the graph `{}` has lost its input", graph.name)))?;
-        let Found { parameters, fixed } = parameters::find(&graph);
+        let stored = self.stored.clone();
+        let Found { parameters, fixed } = parameters::find(&graph, &stored);
         let (training, split, freed_batch) = (self.training.clone(), self.split.clone(), self.freed_batch.clone());
-        Ok(Imported { graph, input, parameters, fixed, training, split, opset: self.opset, freed_batch })
+        Ok(Imported { graph, input, parameters, fixed, training, split, opset: self.opset, freed_batch, stored })
     }
 }
 
@@ -100,9 +104,18 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
         let id = values.get(output.name()).ok_or_else(|| Error::model(format!("no node computes the output `{}`", output.name())))?;
         graph.outputs.push(*id);
     }
-    let Found { parameters, fixed } = parameters::find(&graph);
+    let stored = Arc::new(stored(proto, &split));
+    let Found { parameters, fixed } = parameters::find(&graph, &stored);
     graph.verify().map_err(|e| Error::model(format!("{}: {e}", source.path.display())))?;
-    Ok(Imported { graph, input, parameters, fixed, training, split, opset, freed_batch })
+    Ok(Imported { graph, input, parameters, fixed, training, split, opset, freed_batch, stored })
+}
+
+/// The names of a file's constants, and of the parameters that stood behind one of them.
+fn stored(proto: &pb::GraphProto, split: &[Split]) -> HashSet<String> {
+    let constants = proto.node.iter().filter(|n| n.op_type() == "Constant").flat_map(|n| &n.output);
+    let names =
+        proto.initializer.iter().map(|t| t.name()).chain(constants.map(|o| o.as_str())).chain(split.iter().map(|s| s.name.as_str()));
+    names.map(str::to_string).collect()
 }
 
 /// The version of ONNX's own domain that the model uses.

@@ -14,7 +14,32 @@ fn suffix(kind: ParameterKind) -> &'static str {
     }
 }
 
-/// Whether an exporter made the name up: `onnx::Conv_193`, `193`, `val_12`.
+/// What PyTorch's exporter calls constants after the operations that made them.
+const OPERATIONS: [&str; 14] = [
+    "_tensor_constant",
+    "_to_copy",
+    "arange",
+    "clone",
+    "detach",
+    "full",
+    "full_like",
+    "lift_fresh_copy",
+    "new_full",
+    "ones",
+    "ones_like",
+    "scalar_tensor",
+    "zeros",
+    "zeros_like",
+];
+
+/// Whether the name is that of an operation: `scalar_tensor_default_2`, `full_1`, `_tensor_constant0`.
+fn is_operation(name: &str) -> bool {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let stem = stem.strip_suffix('_').unwrap_or(stem);
+    OPERATIONS.contains(&stem.strip_suffix("_default").unwrap_or(stem))
+}
+
+/// Whether an exporter made the name up: `onnx::Conv_193`, `193`, `val_12`, `scalar_tensor_default`.
 pub(super) fn is_generated(name: &str) -> bool {
     let numbered =
         |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
@@ -25,6 +50,7 @@ pub(super) fn is_generated(name: &str) -> bool {
         || numbered("_v_")
         || numbered("x")
         || name.starts_with('/')
+        || is_operation(name)
 }
 
 /// The layer's path in the network, from the name of a node: `/layer1/layer1.0/conv1/Conv` → `layer1.0.conv1`.
@@ -71,7 +97,17 @@ mod tests {
 
     #[test]
     fn exporters_names_are_told_from_peoples() {
-        assert!(["onnx::Conv_193", "193", "val_3", "/conv1/Constant_output_0"].iter().all(|n| is_generated(n)));
-        assert!(["conv1.weight", "fc.bias", "features.0.weight"].iter().all(|n| !is_generated(n)));
+        let made = [
+            "onnx::Conv_193",
+            "193",
+            "val_3",
+            "/conv1/Constant_output_0",
+            "scalar_tensor_default_2",
+            "full_1",
+            "_tensor_constant0",
+            "clone",
+        ];
+        assert!(made.iter().all(|n| is_generated(n)));
+        assert!(["conv1.weight", "fc.bias", "features.0.weight", "scale", "fullness", "ones.weight"].iter().all(|n| !is_generated(n)));
     }
 }

@@ -89,9 +89,10 @@ struct Use {
     node: usize,
 }
 
-/// Finds the parameters in the order of use.
-pub(super) fn find(graph: &Graph) -> Found {
-    let search = Search { graph, order: vec![], uses: HashMap::new(), seen: HashSet::new(), live: graph.live_nodes() }.run();
+/// Finds the parameters in the order of use, among the constants that the file holds (`stored`, by name): what import computed from others has no
+/// place in the file to which a trained value could be written back.
+pub(super) fn find(graph: &Graph, stored: &HashSet<String>) -> Found {
+    let search = Search { graph, stored, order: vec![], uses: HashMap::new(), seen: HashSet::new(), live: graph.live_nodes() }.run();
     let prepared = preparations(graph);
     let (mut found, mut aliases) = (Found::default(), HashSet::new());
     for value in search.order {
@@ -118,6 +119,7 @@ pub(super) fn find(graph: &Graph) -> Found {
 
 struct Search<'a> {
     graph: &'a Graph,
+    stored: &'a HashSet<String>,
     order: Vec<ValueId>,
     uses: HashMap<ValueId, Use>,
     /// Values that were followed, with what they are there.
@@ -158,6 +160,9 @@ impl Search<'_> {
         }
         let value = self.graph.value(v);
         if value.initializer().is_some_and(|t| t.dtype().is_float()) {
+            if !self.stored.contains(&value.name) {
+                return;
+            }
             match self.uses.get_mut(&v) {
                 Some(known) if rank(used.kind) < rank(known.kind) => *known = used,
                 Some(_) => {}

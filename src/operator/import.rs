@@ -16,6 +16,10 @@ pub struct Import<'a> {
     pub op_type: String,
     /// May be changed to those of the canonical node.
     pub inputs: Vec<Option<ValueId>>,
+    /// For inputs that are sequences of tensors, which tensors: at such a place `inputs` has nothing.
+    pub sequences: Vec<Option<Vec<ValueId>>>,
+    /// Set instead of adding a node, where the output is a sequence of tensors.
+    pub sequence: Option<Vec<ValueId>>,
     /// Names of the outputs; empty where one is left out.
     pub outputs: Vec<String>,
     /// The source's attributes; reading them marks them as understood.

@@ -106,6 +106,11 @@ pub trait Operator: Sync {
         vec![]
     }
 
+    /// Whether an input may be a sequence of tensors. Import knows such lists; the graph has none.
+    fn takes_sequences(&self) -> bool {
+        false
+    }
+
     /// The inputs that say how the operator works and take no gradient, though they may hold floating-point numbers: bounds, scales.
     fn settings(&self) -> &'static [usize] {
         &[]

@@ -206,6 +206,8 @@ mod tests {
             opset: 17,
             op_type: "MaxPool".into(),
             inputs: vec![],
+            sequences: vec![],
+            sequence: None,
             outputs: vec![],
             source: Attributes::new(&proto).map_err(|e| e.to_string())?,
             attrs: Default::default(),

@@ -104,6 +104,70 @@ fn spread_windows(b: &mut Builder, window: &Window, input: &[usize], g: ValueId)
     b.op("AveragePool", &[padded], average_attrs(&means, true))
 }
 
+/// The sum of each window whose elements lie apart, and how many there are of each along every axis but the first two: the windows' taps cut out one
+/// after the other, since opset 17 has no dilations here. Padding is zeros.
+pub(super) fn dilated_sum(b: &mut Builder, x: ValueId, window: &Window) -> Rule<(ValueId, Vec<usize>)> {
+    let sizes = fixed(&TensorType { dtype: b.dtype(x), shape: b.shape(x).get(2..).unwrap_or_default().to_vec() })?;
+    let counts = (0..sizes.len()).map(|i| window.windows(i, sizes[i])).collect::<Rule<Vec<_>>>()?;
+    let (mut begin, mut end) = (vec![0, 0], vec![0, 0]);
+    for (i, &size) in sizes.iter().enumerate() {
+        let covered = (counts[i] - 1) * window.strides[i] + window.extent(i);
+        begin.push(window.pads_begin[i] as i64);
+        end.push(covered.saturating_sub(size + window.pads_begin[i]) as i64);
+    }
+    let padded = b.pad(x, &begin, &end, 0.0)?;
+    let (axes, strides): (Vec<usize>, Vec<i64>) = ((2..2 + sizes.len()).collect(), window.strides.iter().map(|&s| s as i64).collect());
+    let mut taps = vec![vec![]];
+    for i in 0..sizes.len() {
+        taps = taps
+            .iter()
+            .flat_map(|t: &Vec<i64>| (0..window.kernel[i]).map(|k| [&t[..], &[(k * window.dilations[i]) as i64]].concat()))
+            .collect();
+    }
+    if taps.len() > MOST_TAPS {
+        return Err(format!("its windows have {} elements that lie apart; at most {MOST_TAPS} are supported", taps.len()));
+    }
+    let mut parts = vec![];
+    for tap in taps {
+        let ends: Vec<i64> = (0..sizes.len()).map(|i| tap[i] + (counts[i] as i64 - 1) * strides[i] + 1).collect();
+        parts.push(b.slice(padded, &axes, &tap, &ends, &strides)?);
+    }
+    Ok((b.total(&parts)?, counts))
+}
+
+/// Fails where the padding of dilated windows has to be found out: runtimes find another one than ONNX says.
+pub(super) fn explicit_pads(cx: &mut Import) -> Rule<()> {
+    match cx.string("auto_pad", "NOTSET")?.as_str() {
+        "SAME_UPPER" | "SAME_LOWER" => Err("with dilations, runtimes disagree about `auto_pad`; export it with explicit pads".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Elements of a window that are cut out one after the other.
+const MOST_TAPS: usize = 1024;
+
+/// The mean of each such window over what of it counts: the image, or the padded image with `include_pad`.
+fn dilated_mean(b: &mut Builder, x: ValueId, window: &Window, include_pad: bool) -> Rule<ValueId> {
+    let (sum, counts) = dilated_sum(b, x, window)?;
+    let sizes = fixed(&TensorType { dtype: b.dtype(x), shape: b.shape(x)[2..].to_vec() })?;
+    let mut shape = vec![1, 1];
+    let mut taps = vec![1usize];
+    for (i, &count) in counts.iter().enumerate() {
+        let (begin, size) = (window.pads_begin[i], sizes[i]);
+        let inside = if include_pad { 0..begin + size + window.pads_end[i] } else { begin..begin + size };
+        let covered =
+            |w: usize| (0..window.kernel[i]).filter(|k| inside.contains(&(w * window.strides[i] + k * window.dilations[i]))).count();
+        taps = taps.iter().flat_map(|t| (0..count).map(move |w| (t, w))).map(|(t, w)| t * covered(w)).collect();
+        shape.push(count);
+    }
+    if taps.contains(&0) {
+        return Err("one of its windows covers nothing but padding, of which there is no mean".into());
+    }
+    let shares: Vec<f64> = taps.iter().map(|&t| 1.0 / t as f64).collect();
+    let shares = b.constant(Tensor::from_floats(b.dtype(sum), &shape, &shares));
+    b.mul(sum, shares)
+}
+
 pub(super) fn average_attrs(window: &Window, include_pad: bool) -> Attrs {
     let mut attrs = Phases::attrs(window);
     // Opset 17 has no dilations here.
@@ -123,10 +187,14 @@ impl Operator for AveragePool {
         let spatial = cx.ty(0)?.shape.get(2..).unwrap_or_default().to_vec();
         let mut include_pad = cx.int("count_include_pad", 0)? != 0;
         let mut window = Window::import(cx, kernel, &spatial)?;
-        if window.dilations.iter().any(|&d| d != 1) {
-            return Err("dilations are not supported".into());
-        }
         window.ceil = cx.source.int("ceil_mode").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
+        if window.dilations.iter().any(|&d| d != 1) {
+            explicit_pads(cx)?;
+            let x = cx.input(0)?;
+            let value = dilated_mean(&mut cx.builder(), x, &window, include_pad)?;
+            cx.becomes(value);
+            return Ok(());
+        }
         let (begin, end) = (window.pads_begin.clone(), window.pads_end.clone());
         window.close(&spatial)?;
         if include_pad && window.pads_end != end {
@@ -171,6 +239,6 @@ impl Operator for AveragePool {
     }
 
     fn notes(&self) -> &'static str {
-        "1-D to 3-D; ceil_mode, auto_pad, count_include_pad; no dilations"
+        "1-D to 3-D; ceil_mode, auto_pad, count_include_pad; with dilations imported as slices and their sum"
     }
 }

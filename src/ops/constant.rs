@@ -133,9 +133,12 @@ impl Operator for Range {
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let ty = n.ty(0)?;
+        if ty.dtype.is_float() {
+            return Ok(vec![TensorType { dtype: ty.dtype, shape: vec![Dim::Known(Range::floats(n)?)] }]);
+        }
         let one = |i: usize| match fold::list(n, i).as_deref() {
             Some([e]) => Ok(*e),
-            _ => Err(format!("input {i} is computed while the model runs or is no integer; export the network with constant shapes")),
+            _ => Err(format!("input {i} is computed while the model runs; export the network with constant shapes")),
         };
         let count = match (one(0)?, one(1)?, one(2)?) {
             (_, _, Elem::Int(0)) => return Err("its `delta` is 0".into()),
@@ -152,7 +155,7 @@ impl Operator for Range {
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
-        let ty = self.infer(n).ok()?.pop()?;
+        let ty = self.infer(n).ok()?.pop().filter(|ty| !ty.dtype.is_float())?;
         let number = |i: usize| match fold::list(n, i)?.as_slice() {
             [Elem::Int(v)] => Some(*v),
             _ => None,
@@ -164,7 +167,25 @@ impl Operator for Range {
     }
 
     fn notes(&self) -> &'static str {
-        "integers"
+        "of integers, which may hold the batch size, and of constant floats"
+    }
+}
+
+impl Range {
+    /// How many numbers three constant floats make. They are no constant of the network then: what computes with them is no parameter's place.
+    fn floats(n: &View) -> Rule<usize> {
+        let one = |i: usize| {
+            let given = n.constant(i).and_then(|t| t.to_f64().ok()).filter(|v| v.len() == 1 && v[0].is_finite());
+            given
+                .map(|v| v[0])
+                .ok_or_else(|| format!("input {i} is computed while the model runs, or is no number; export it as a constant"))
+        };
+        let (start, limit, delta) = (one(0)?, one(1)?, one(2)?);
+        let count = ((limit - start) / delta).ceil().max(0.0);
+        if delta == 0.0 || !(count <= (1u64 << 24) as f64) {
+            return Err(format!("from {start} to {limit} by {delta} it is impossibly long"));
+        }
+        Ok(count as usize)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Norms: of what lies along an axis, of windows and of whole maps, and by its own norm what lies along an axis. Import writes them as
 //! other operators. Where a norm is 0, nothing is divided by it and the gradient is 0.
 
-use super::average_pool::{AveragePool, average_attrs};
+use super::average_pool::{AveragePool, average_attrs, dilated_sum, explicit_pads};
 use super::blocks::Expr;
 use super::max_pool::{pooled, source_kernel};
 use crate::ir::{Dim, TensorType, ValueId};
@@ -109,10 +109,12 @@ fn of_windows(cx: &mut Import) -> Rule<ValueId> {
     let spatial = cx.ty(0)?.shape.get(2..).unwrap_or_default().to_vec();
     let taps = kernel.iter().product::<usize>() as f64;
     let mut window = Window::import(cx, kernel, &spatial)?;
-    if window.dilations.iter().any(|&d| d != 1) {
-        return Err("dilations are not supported".into());
-    }
     window.ceil = cx.source.int("ceil_mode").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
+    if window.dilations.iter().any(|&d| d != 1) {
+        explicit_pads(cx)?;
+        let [y] = cx.builder().formula([x], |[x]| [root(power(x, p).with(|b, v| Ok(dilated_sum(b, v, &window)?.0)), p)])?;
+        return Ok(y);
+    }
     window.close(&spatial)?;
     if window.ceil {
         return Err("its windows reach too far over the end".into());
@@ -136,7 +138,7 @@ norms! {
 
     /// The norm of each window.
     LpPool {
-        notes: "imported as other operators; no dilations; gradient 0 where the norm is 0",
+        notes: "imported as other operators; gradient 0 where the norm is 0",
         import: of_windows,
         infer: |n: &View| Ok(vec![pooled(n)?]),
     }

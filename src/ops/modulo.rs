@@ -1,8 +1,8 @@
-//! The remainder of a division.
+//! The remainder of a division, and shifted bits.
 
 use super::blocks::broadcasting::{combined, on_elements};
-use crate::ir::{Elem, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View};
+use crate::ir::{Attr, DType, Elem, TensorType, ValueId};
+use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, Status, View};
 
 /// `a − b·q`: with `fmod` the quotient `q` is rounded towards 0, which is the only form for floats; without it, of integers, downwards.
 /// `da = dy`, `db = −dy·q`, as in PyTorch's `fmod`.
@@ -57,5 +57,42 @@ impl Operator for Mod {
 
     fn notes(&self) -> &'static str {
         "floats with `fmod`; integers"
+    }
+}
+
+/// Unsigned integers times or by powers of 2.
+pub struct BitShift;
+
+impl Operator for BitShift {
+    fn op_type(&self) -> &'static str {
+        "BitShift"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::ELEMENTWISE
+    }
+
+    fn status(&self) -> Status {
+        Status::ZeroGradient
+    }
+
+    fn import(&self, cx: &mut Import) -> Rule<()> {
+        let direction = cx.string("direction", "")?;
+        if !matches!(direction.as_str(), "LEFT" | "RIGHT") {
+            return Err(format!("its `direction` is \"{direction}\", not LEFT or RIGHT"));
+        }
+        cx.set("direction", Attr::String(direction));
+        Ok(())
+    }
+
+    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
+        match n.ty(0)?.dtype {
+            DType::U8 | DType::U16 | DType::U32 | DType::U64 => combined(n),
+            other => Err(format!("it shifts unsigned integers, not {other}")),
+        }
+    }
+
+    fn notes(&self) -> &'static str {
+        "unsigned integers"
     }
 }

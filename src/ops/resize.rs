@@ -77,6 +77,9 @@ impl Along {
         if n.string("mode") == "nearest" {
             return positions.iter().map(|&at| self.nearest(at, n.string("nearest"))).collect::<Rule<_>>().map(Map::Picks);
         }
+        if n.int("antialias", 0) != 0 && self.scale < 1.0 {
+            return self.filtered(n, &positions).map(Map::Matrix);
+        }
         let mut matrix = vec![0.0; self.to * self.from];
         for (row, &at) in matrix.chunks_mut(self.from.max(1)).zip(&positions) {
             if n.string("mode") == "linear" {
@@ -98,13 +101,48 @@ impl Along {
         }
         Ok(Map::Matrix(matrix))
     }
+
+    /// Rows of the kernel stretched by as much as the image shrinks, so that every element of the source counts. What reaches over the ends falls on
+    /// the first and the last element, or is left out.
+    fn filtered(&self, n: &Node, positions: &[f32]) -> Rule<Vec<f64>> {
+        let (scale, a) = (self.scale as f64, n.float("cubic", -0.75) as f64);
+        let linear = n.string("mode") == "linear";
+        let reach = if linear { 1.0 } else { 2.0 } / scale;
+        let inside = n.int("exclude_outside", 0) != 0;
+        let mut matrix = vec![0.0; self.to * self.from];
+        for (row, &at) in matrix.chunks_mut(self.from.max(1)).zip(positions) {
+            let at = at as f64;
+            let (first, last) = ((at - reach).ceil() as i64, (at + reach).floor() as i64);
+            let mut sum = 0.0;
+            for j in first..=last {
+                let d = ((j as f64 - at) * scale).abs();
+                let factor = if linear { (1.0 - d).max(0.0) } else { keys(d, a) };
+                if !inside || (0..self.from as i64).contains(&j) {
+                    row[self.clamped(j)] += factor;
+                    sum += factor;
+                }
+            }
+            if sum == 0.0 {
+                return Err("its filter has no weight within the image".into());
+            }
+            row.iter_mut().for_each(|f| *f /= sum);
+        }
+        Ok(matrix)
+    }
+}
+
+/// Keys' kernel at a distance.
+fn keys(d: f64, a: f64) -> f64 {
+    match d {
+        _ if d <= 1.0 => ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0,
+        _ if d < 2.0 => ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a,
+        _ => 0.0,
+    }
 }
 
 /// The factors of four neighbours, the second of which lies `s` before the wanted place: Keys' kernel.
 fn cubic(s: f64, a: f64) -> [f64; 4] {
-    let near = |d: f64| ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0;
-    let far = |d: f64| ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a;
-    [far(s + 1.0), near(s), near(1.0 - s), far(2.0 - s)]
+    [keys(s + 1.0, a), keys(s, a), keys(1.0 - s, a), keys(2.0 - s, a)]
 }
 
 /// The axes of a canonical node.
@@ -257,18 +295,15 @@ impl Operator for Resize {
         if cx.string("keep_aspect_ratio_policy", "stretch")? != "stretch" {
             return Err("it keeps the aspect ratio, which is not supported; export it with the sizes that this comes to".into());
         }
-        let antialias = cx.source.int("antialias").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
+        if cx.int("antialias", 0)? != 0 && matches!(cx.attrs.get("mode"), Some(Attr::String(mode)) if mode == "nearest") {
+            return Err("`antialias` filters, which its mode \"nearest\" does not".into());
+        }
         let axes = match cx.ints("axes")? {
             Some(axes) => axes.iter().map(|&a| axis(a, rank)).collect::<Rule<Vec<_>>>()?,
             None => (0..rank).collect(),
         };
         let wanted = wanted(cx, 2, 3)?;
-        canonical(cx, &axes, wanted)?;
-        let shrinks = matches!(cx.attrs.get("scales"), Some(Attr::Floats(s)) if s.iter().any(|&s| s < 1.0));
-        if antialias && shrinks {
-            return Err("it filters while it shrinks (antialias), which is not supported; export it without".into());
-        }
-        Ok(())
+        canonical(cx, &axes, wanted)
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -295,7 +330,8 @@ impl Operator for Resize {
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let list = along(&View { graph: b.graph, node: &g.node })?;
         let node = g.node.clone();
-        let kept = ["axes", "scales", "mode", "coordinates", "nearest"].map(|name| (name.to_string(), node.attrs.get(name).cloned()));
+        let kept =
+            ["axes", "scales", "mode", "coordinates", "nearest", "antialias"].map(|name| (name.to_string(), node.attrs.get(name).cloned()));
         let mut attributes: crate::ir::Attrs = kept.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         attributes.extend(attrs([("sizes", Attr::Ints(list.iter().map(|a| a.from as i64).collect()))]));
         let [dx] = b.call(&GRAD, [g.dy()?], attributes, |b, [dy]| {
@@ -312,7 +348,7 @@ impl Operator for Resize {
     }
 
     fn notes(&self) -> &'static str {
-        "modes nearest, linear and cubic with constant scales or sizes, in any coordinates but tf_crop_and_resize; antialias where nothing shrinks; a function"
+        "modes nearest, linear and cubic with constant scales or sizes, in any coordinates but tf_crop_and_resize; antialias; a function"
     }
 }
 

@@ -8,6 +8,7 @@ An implementation that shares nothing with spgraph. It runs what PyTorch's expor
 """
 import numpy as np
 import onnx
+import onnx.inliner
 import torch
 import torch.nn.functional as F
 from onnx import helper, numpy_helper
@@ -29,8 +30,8 @@ class File:
                 value = helper.get_attribute_value(attribute)
                 value = numpy_helper.to_array(value) if attribute.name == "value" else np.array(value, np.float32 if attribute.type in (1, 6) else np.int64)
                 self.constants[node.output[0]] = value
-        [self.input] = [i.name for i in model.graph.input if i.name not in self.constants]
-        self.output = model.graph.output[0].name
+        self.inputs = [i.name for i in model.graph.input if i.name not in self.constants]
+        self.outputs = [o.name for o in model.graph.output]
 
     def floats(self):
         """The float constants by name."""
@@ -42,10 +43,18 @@ class File:
         others = {n: torch.tensor(v) for n, v in self.constants.items() if n not in leaves}
         images, target = torch.from_numpy(images).double(), torch.from_numpy(target)
         parts = [images] if train else images.split(1)
-        logits = torch.cat([self.run(leaves | others | {self.input: part}, train) for part in parts])
+        [image], output = self.inputs, self.outputs[0]
+        logits = torch.cat([self.run(leaves | others | {image: part}, train)[output] for part in parts])
         loss = F.cross_entropy(logits, target)
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         return float(loss.detach()), {n: np.zeros(v.shape) if g is None else g.numpy() for (n, v), g in zip(leaves.items(), found)}
+
+    def __call__(self, feeds):
+        """All outputs by name, in float64."""
+        values = {n: torch.tensor(v) for n, v in (self.constants | {n: feeds[n] for n in self.inputs}).items()}
+        with torch.no_grad():
+            values = self.run({n: v.double() if v.is_floating_point() else v for n, v in values.items()}, False)
+        return {n: values[n].numpy() for n in self.outputs}
 
     def run(self, values, train):
         for node in self.nodes:
@@ -63,7 +72,7 @@ class File:
                 raise NotImplementedError(f"{node.op_type}: {', '.join(sorted(left))}")
             for name, value in zip(node.output, outputs if isinstance(outputs, (tuple, list)) else [outputs]):
                 values[name] = value
-        return values[self.output]
+        return values
 
 
 class Context:
@@ -102,6 +111,22 @@ def conv(c, x, w, bias=None):
     function = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[spatial]
     ones = [1] * spatial
     return function(padded(c, x, 0.0, spatial), w, bias, c("strides", ones), 0, c("dilations", ones), c("group", 1))
+
+
+def conv_transpose(c, x, w, bias=None):
+    spatial = w.dim() - 2
+    c("kernel_shape"), c.only("auto_pad", "NOTSET")
+    function = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[spatial]
+    ones, pads = [1] * spatial, c("pads", [0] * 2 * spatial)
+    y = function(x, w, bias, c("strides", ones), 0, c("output_padding", [0] * spatial), c("group", 1), c("dilations", ones))
+    return F.pad(y, [-p for i in reversed(range(spatial)) for p in (pads[i], pads[i + spatial])])
+
+
+def extreme(function):
+    def compute(c, x):
+        c.only("select_last_index", 0)
+        return function(x, c("axis", 0), bool(c("keepdims", 1)))
+    return compute  # fmt: skip
 
 
 def pool(c, x, kind):
@@ -315,7 +340,8 @@ OPERATORS = {
     "LeakyRelu": lambda c, x: F.leaky_relu(x, c("alpha", 0.01)), "PRelu": apply(lambda x, slope: torch.where(x < 0, slope * x, x)),
     "Elu": lambda c, x: F.elu(x, c("alpha", 1.0)), "HardSigmoid": lambda c, x: (c("alpha", 0.2) * x + c("beta", 0.5)).clamp(0, 1), "Gelu": gelu,
     "Swish": lambda c, x: x * torch.sigmoid(c("alpha", 1.0) * x),
-    "Max": many(torch.maximum), "Min": many(torch.minimum), "Sum": many(torch.add), "Conv": conv, "Gemm": gemm, "BatchNormalization": batch_norm,
+    "Max": many(torch.maximum), "Min": many(torch.minimum), "Sum": many(torch.add), "Conv": conv, "ConvTranspose": conv_transpose,
+    "ArgMax": extreme(torch.argmax), "ArgMin": extreme(torch.argmin), "Gemm": gemm, "BatchNormalization": batch_norm,
     "LayerNormalization": layer_norm, "InstanceNormalization": instance_norm, "GroupNormalization": group_norm,
     "MaxPool": lambda c, x: pool(c, x, "max"), "AveragePool": lambda c, x: pool(c, x, "mean"),
     "GlobalAveragePool": apply(lambda x: x.mean(tuple(range(2, x.dim())), True)), "GlobalMaxPool": apply(lambda x: x.amax(tuple(range(2, x.dim())), True)),

@@ -11,6 +11,7 @@ import torch
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
 from harness import BINARY, Bundle  # noqa: E402
 from folding import Folding, Unproven, key  # noqa: E402
+from interpret import File  # noqa: E402
 from match import Matcher  # noqa: E402
 from networks import BATCH, batch_norms  # noqa: E402
 
@@ -71,6 +72,9 @@ def compare(bundle, mode, reference, model, export):
     )  # fmt: skip
     if not min(losses) < max(TOLERANCE, 1e-3 * (len(losses) > 1)):
         return result | dict(verdict="wrong", reason=f"the loss differs by {min(losses):.2g}")
+    if wrong and (doubled := in_double(bundle, links, start, reference, mode)) is not None:
+        wrong = {n: e for n, e in doubled.items() if not e < TOLERANCE}
+        result |= dict(double_error=max(doubled.values()))
     if wrong:
         worst = sorted(wrong, key=wrong.get, reverse=True)
         lines = [f"{n}: {wrong[n]:.3g} (PyTorch's float32 {doubts.get(n, 0):.2g})" for n in worst[:8]]
@@ -90,6 +94,18 @@ def compare(bundle, mode, reference, model, export):
         return result | dict(verdict="folded", chain=chain, reason=f"{lack}. The exporter folded them into {len(constants)} constants, which are trained: {named}")
     except Unproven as reason:
         return result | dict(verdict="wrong", kind="unmatched", reason=f"{lack if untrained else ''}; without a counterpart in PyTorch: {', '.join(unmatched[:8])}; {reason}")
+
+
+def in_double(bundle, links, start, reference, mode):
+    """The errors of the bundle's own graph where PyTorch computes it in float64, which tells a fault from what float32 can do; none if it cannot."""
+    try:
+        images, target = reference.batch(1, mode)
+        found = bundle.gradients(File(bundle.folder / "grad.onnx")(bundle.feeds(start, images, target)))
+    except Exception as error:  # whatever the interpreter does not know of this graph
+        print(f"not in float64: {type(error).__name__}: {error}", file=sys.stderr)
+        return None
+    gradients = reference(1, mode)[1]
+    return distances({n: link.project(found[n]) for n, link in links.items()}, {n: link.gradient(gradients) for n, link in links.items()})
 
 
 def checked(folding, graph, bundle, start, trained, unmatched):

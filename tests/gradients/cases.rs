@@ -177,6 +177,7 @@ pub fn cases() -> Vec<Case> {
         .into_iter()
         .flatten()
         .collect();
+    all.extend(super::attention::cases());
     all.extend(super::indexing::cases());
     all.extend(super::products::cases());
     all.extend(super::resizing::cases());
@@ -425,6 +426,18 @@ fn windows() -> Vec<Case> {
         max(&[2, 3, 11], &[3]).ints("strides", &[2]).ints("pads", &[1, 1]),
         max(&[2, 2, 5, 4, 6], &[2, 2, 2]).ints("strides", &[2, 2, 2]),
         max(&[2, 2, 5, 4, 6], &[3, 3, 3]).ints("strides", &[1, 2, 2]).ints("pads", &[1, 1, 1, 1, 1, 1]),
+        mean(&image, &[2, 2]).ints("dilations", &[2, 3]).at(19),
+        mean(&image, &[3, 2]).ints("dilations", &[2, 2]).ints("strides", &[2, 3]).ints("pads", &[1, 1, 2, 0]).at(19),
+        mean(&image, &[3, 3])
+            .ints("dilations", &[2, 2])
+            .ints("pads", &[1, 1, 1, 1])
+            .int("count_include_pad", 1)
+            .int("ceil_mode", 1)
+            .ints("strides", &[2, 2])
+            .at(22),
+        mean(&[2, 3, 11], &[3]).ints("dilations", &[3]).ints("pads", &[2, 3]).at(19),
+        pool("LpPool", &image, &[2, 3]).ints("dilations", &[2, 2]).int("p", 2).at(18),
+        pool("LpPool", &image, &[3, 2]).ints("dilations", &[2, 1]).ints("pads", &[1, 0, 1, 1]).int("p", 3).at(22),
         mean(&image, &[2, 2]).ints("strides", &[2, 2]),
         mean(&image, &[2, 2]).ints("strides", &[3, 2]),
         mean(&image, &[3, 3]).ints("strides", &[2, 2]).ints("pads", &[1, 1, 1, 1]),
