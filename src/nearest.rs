@@ -20,7 +20,6 @@ const WORDS: &[(&str, &[&str])] = &[
     ("infer", &["predict"]),
     ("inference", &["predict"]),
     ("run", &["predict"]),
-    ("convert", &["rewrite"]),
     ("prepare", &["rewrite"]),
     ("transform", &["rewrite"]),
     ("compile", &["rewrite"]),

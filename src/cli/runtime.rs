@@ -6,6 +6,7 @@ use super::output;
 use clap::Subcommand;
 use spgraph::engine::{self, Candidate, Device};
 use spgraph::report::{Align, Table};
+use std::path::PathBuf;
 
 /// Show which ONNX Runtime libraries were found and which one is used, or install one
 #[derive(clap::Args)]
@@ -21,17 +22,20 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Download a pinned release with pip into spgraph's cache
+    /// Put a pinned release into spgraph's cache: downloaded with pip, or from a file
     Install {
         /// The Python whose pip is used
         #[arg(long, default_value = "python3")]
         python: String,
+        /// The pinned wheel, or the library in it, fetched elsewhere: for machines without a network
+        #[arg(long, value_name = "FILE")]
+        from: Option<PathBuf>,
     },
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    if let Some(Command::Install { python }) = args.command {
-        let path = engine::install(&python)?;
+    if let Some(Command::Install { python, from }) = args.command {
+        let path = engine::install(&python, from.as_deref())?;
         return output::print(&format!("{}\n", path.display()));
     }
     let options = args.engine.options();

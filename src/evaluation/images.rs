@@ -8,9 +8,10 @@ use super::study::{Images, Target};
 use crate::data::ImageFolder;
 use crate::data::synth::{SynthOptions, write};
 use crate::error::{Error, Result};
+use crate::storage::folders::sync_content;
+use crate::storage::pending_outputs::PendingOutput;
 use crate::storage::sha256;
 use crate::storage::temporaries::Scratch;
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,7 @@ type Choice<'a> = dyn for<'n> Fn(&str, &[&'n Path]) -> Result<Vec<&'n Path>, Str
 
 /// Order of an image: a hash of its class, its name and a salt.
 fn rank(salt: &str, class: &str, name: &str) -> [u8; 32] {
-    Sha256::digest(format!("{salt}/{class}/{name}").as_bytes()).into()
+    sha256::digest(format!("{salt}/{class}/{name}").as_bytes())
 }
 
 /// The images of one class in that order.
@@ -151,7 +152,11 @@ pub(super) fn made_once(dir: &Path, make: impl FnOnce(&Path) -> Result<()>) -> R
     fs::create_dir_all(above).map_err(Error::io("cannot create", above))?;
     let temporary = Scratch::within(above)?;
     let inner = temporary.path().join("folder");
+    // Messages name it as it will be called.
+    let _named = PendingOutput::new(&inner, dir);
     make(&inner)?;
+    // After a loss of power a folder of that name has everything, or is not there.
+    sync_content(&inner).map_err(Error::io("cannot write", dir))?;
     match fs::rename(&inner, dir) {
         Ok(()) => Ok(()),
         Err(_) if dir.is_dir() => Ok(()),

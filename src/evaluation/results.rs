@@ -146,7 +146,8 @@ pub fn read_all(results: &Path) -> Result<Vec<CellResult>> {
     let dir = folder(results);
     let dir = if dir.is_dir() { dir } else { results.to_path_buf() };
     let entries = std::fs::read_dir(&dir).map_err(Error::io("cannot list", &dir))?;
-    let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
+    let failed = |e| Error::io("cannot list", &dir)(e);
+    let mut paths: Vec<PathBuf> = entries.map(|e| Ok(e.map_err(failed)?.path())).collect::<Result<_>>()?;
     paths.retain(|p| p.extension().is_some_and(|e| e == "json") && !p.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')));
     paths.sort();
     let found: Vec<CellResult> = paths.iter().map(|p| read(p)).collect::<Result<_>>()?;

@@ -44,43 +44,44 @@ pub fn sweep(
 ) -> Result<Outcome> {
     let mut waiting: VecDeque<&Request> = plan.missing(out).into();
     let before = plan.cells.len() - waiting.len();
-    let (mut running, mut failed): (Vec<(&Request, Child)>, Vec<String>) = (vec![], vec![]);
+    let (mut running, mut failed) = (Cells(vec![]), vec![]);
     let (begun, mut done, mut told) = (Instant::now(), 0, false);
-    while !waiting.is_empty() || !running.is_empty() {
+    while !waiting.is_empty() || !running.0.is_empty() {
         let stopping = stop.load(Ordering::Relaxed);
         if stopping && !told {
-            running.iter().for_each(|(_, child)| interrupt(child));
+            running.0.iter().for_each(|(_, child)| interrupt(child));
             told = true;
         }
-        while !stopping && running.len() < jobs.max(1) {
+        while !stopping && running.0.len() < jobs.max(1) {
             let Some(at) = waiting.iter().position(|r| ready(r, out)) else { break };
             let Some(request) = waiting.remove(at) else { break };
-            running.push((request, start(request)?));
+            running.0.push((request, start(request)?));
         }
-        if running.is_empty() {
+        if running.0.is_empty() {
             // What is left waits for cells that failed.
             if !stopping {
                 failed.extend(waiting.iter().map(|r| r.cell.name()));
             }
             break;
         }
-        let mut still = vec![];
-        for (request, mut child) in running {
-            match child.try_wait().map_err(Error::io("cannot wait for a cell", out))? {
-                None => still.push((request, child)),
-                Some(status) => {
-                    done += 1;
-                    let ok = finished(status, request, out);
-                    if !ok {
-                        failed.push(request.cell.name());
-                    }
-                    let each = begun.elapsed().as_secs_f64() / done as f64;
-                    let left = Duration::from_secs_f64(each * (waiting.len() + still.len()) as f64);
-                    watch.cell(request, ok, before + done, plan.cells.len(), left);
-                }
+        let mut ended = vec![];
+        for (at, (request, child)) in running.0.iter_mut().enumerate() {
+            if let Some(status) = child.try_wait().map_err(Error::io("cannot wait for a cell", out))? {
+                ended.push((at, *request, status));
             }
         }
-        running = still;
+        // From the last on, so that places stay right.
+        ended.iter().rev().for_each(|(at, ..)| drop(running.0.remove(*at)));
+        for (_, request, status) in ended {
+            done += 1;
+            let ok = finished(status, request, out);
+            if !ok {
+                failed.push(request.cell.name());
+            }
+            let each = begun.elapsed().as_secs_f64() / done as f64;
+            let left = Duration::from_secs_f64(each * (waiting.len() + running.0.len()) as f64);
+            watch.cell(request, ok, before + done, plan.cells.len(), left);
+        }
         std::thread::sleep(PAUSE);
     }
     if stop.load(Ordering::Relaxed) {
@@ -91,6 +92,18 @@ pub fn sweep(
         )));
     }
     Ok(Outcome { cells: plan.cells.len(), before, failed })
+}
+
+/// The processes of cells. None outlives the sweep, also where that ends with an error.
+struct Cells<'a>(Vec<(&'a Request<'a>, Child)>);
+
+impl Drop for Cells<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|(_, child)| interrupt(child));
+        for (_, child) in &mut self.0 {
+            let _ = child.wait();
+        }
+    }
 }
 
 /// Asks a cell to end, as Ctrl-C would; it leaves nothing behind.

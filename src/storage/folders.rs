@@ -89,14 +89,18 @@ impl OutputDir {
     }
 }
 
-/// Brings a folder's files, and their names, to the disk.
-fn sync_content(dir: &Path) -> io::Result<()> {
+/// Brings a folder's files and folders, and their names, to the disk.
+pub fn sync_content(dir: &Path) -> io::Result<()> {
     // Windows flushes only what is open for writing.
     if !cfg!(unix) {
         return Ok(());
     }
     for entry in fs::read_dir(dir)? {
-        fs::File::open(entry?.path())?.sync_all()?;
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => sync_content(&entry.path())?,
+            false => fs::File::open(entry.path())?.sync_all()?,
+        }
     }
     fs::File::open(dir)?.sync_all()
 }

@@ -11,20 +11,41 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// A hash over several pieces.
+#[derive(Debug, Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Adds a piece behind those before it.
+    pub fn add(&mut self, piece: impl AsRef<[u8]>) {
+        self.0.update(piece);
+    }
+
+    /// Of everything that was added.
+    pub fn text(self) -> String {
+        hexadecimal(&self.0.finalize())
+    }
+}
+
+/// Of bytes, as numbers.
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 /// Of bytes.
 pub fn of(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
+    hexadecimal(&digest(bytes))
 }
 
 /// Of a file, read in pieces. Fails where it cannot be read or is no regular file.
 pub fn of_file(path: &Path) -> Result<String> {
     let failed = |e| Error::io("cannot read", path)(e);
     let (mut file, _) = regular::open(path).map_err(failed)?;
-    let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
+    let (mut hash, mut piece) = (Hasher::default(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut piece) {
-            Ok(0) => return Ok(hexadecimal(&hash.finalize())),
-            Ok(n) => hash.update(piece.get(..n).unwrap_or_default()),
+            Ok(0) => return Ok(hash.text()),
+            Ok(n) => hash.add(piece.get(..n).unwrap_or_default()),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(failed(e)),
         }
@@ -33,7 +54,7 @@ pub fn of_file(path: &Path) -> Result<String> {
 
 /// The first `length` bytes of a text's: enough to tell names apart, short enough for a file's name.
 pub fn mark(text: &str, length: usize) -> String {
-    hexadecimal(&Sha256::digest(text.as_bytes()).into_iter().take(length).collect::<Vec<u8>>())
+    hexadecimal(&digest(text.as_bytes()).into_iter().take(length).collect::<Vec<u8>>())
 }
 
 #[cfg(test)]
@@ -47,6 +68,9 @@ mod tests {
     fn bytes_and_files_have_the_standards_hashes() {
         assert_eq!(of(b"abc"), ABC);
         assert_eq!(mark("abc", 3), ABC[..6]);
+        let mut pieces = Hasher::default();
+        ["a", "", "bc"].iter().for_each(|piece| pieces.add(piece));
+        assert_eq!(pieces.text(), ABC);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("abc");
         std::fs::write(&path, b"abc").unwrap();

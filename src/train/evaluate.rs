@@ -5,13 +5,13 @@ use super::evaluate_soft::SoftTally;
 use super::evaluation::{Answer, Evaluation, MISTAKES, MOST_SCORES, TopK};
 use super::measures::{Averages, Calibration, ClassResult, Confusion, brier, mean_average_precision};
 use super::readout::Scores;
+use super::tally::{Tally, count};
 use crate::data::{Augment, BadImages, Dataset, ImageDataset, ImageSet, Last, Loader, LoaderOptions, Part, TenCrops, check_images};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
 
 /// Images per call where the network leaves it open.
 const BATCH: usize = 32;
@@ -90,89 +90,30 @@ pub fn evaluate(
     stop: &AtomicBool,
     done: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation> {
-    let start = Instant::now();
     let fixed = classifier.fixed_batch();
     let options = LoaderOptions {
         last: if fixed.is_some() { Last::Pad } else { Last::Short },
         threads: workers,
         ..LoaderOptions::evaluation(fixed.or(batch).unwrap_or(BATCH))
     };
-    let views = dataset.views().max(1);
-    let total = dataset.len() / views;
     let loader = Loader::new(dataset.clone(), options)?;
-    if dataset.target_columns().is_some() {
-        return evaluate_soft(classifier, dataset.as_ref(), &loader, stop, done);
-    }
-    let mut tally = Tally { keep_scores: classifier.loss_kind() == "bce", ..Tally::default() };
-    // The views of an image may lie in two batches.
-    let mut open: Vec<Vec<f64>> = vec![];
-    for batch in loader.start(0, 0)? {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted("evaluation was stopped; nothing was written".into()));
+    let dataset = dataset.as_ref();
+    match dataset.target_columns() {
+        None => {
+            let tally = ClassTally { keep_scores: classifier.loss_kind() == "bce", ..ClassTally::default() };
+            count(classifier, dataset, &loader, tally, stop, done)
         }
-        let batch = batch?;
-        let scores = classifier.scores(&batch.data)?;
-        for (row, &index) in batch.indices.iter().enumerate().take(batch.valid) {
-            let (label, name) = (dataset.label(index), dataset.name(index));
-            if views == 1 {
-                tally.add(&scores, row, label, name)?;
-                continue;
-            }
-            open.push(scores.outputs(row));
-            if open.len() == views {
-                tally.add(&scores.of_mean(mean(&open))?, 0, label, name)?;
-                open.clear();
-            }
+        // Several classes, or numbers, for each image.
+        Some(columns) => {
+            let tally = SoftTally::new(classifier.loss_kind(), columns)?;
+            count(classifier, dataset, &loader, tally, stop, done)
         }
-        done(tally.answers.len(), total);
     }
-    let seconds = start.elapsed().as_secs_f64();
-    Ok(tally.finish(classifier, views, seconds))
 }
 
-/// The same for images with several classes or numbers.
-fn evaluate_soft(
-    classifier: &mut Classifier,
-    dataset: &dyn Dataset,
-    loader: &Loader,
-    stop: &AtomicBool,
-    done: &mut dyn FnMut(usize, usize),
-) -> Result<Evaluation> {
-    let start = Instant::now();
-    let views = dataset.views().max(1);
-    let total = dataset.len() / views;
-    let mut tally = SoftTally::new(classifier.loss_kind(), dataset.target_columns().unwrap_or(0))?;
-    let mut open: Vec<Vec<f64>> = vec![];
-    for batch in loader.start(0, 0)? {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted("evaluation was stopped; nothing was written".into()));
-        }
-        let batch = batch?;
-        let scores = classifier.scores(&batch.data)?;
-        for (row, &index) in batch.indices.iter().enumerate().take(batch.valid) {
-            if views == 1 {
-                tally.add(&scores, row, dataset, index)?;
-                continue;
-            }
-            open.push(if tally.is_regression() { scores.numbers(row) } else { scores.outputs(row) });
-            if open.len() == views {
-                tally.add(&scores.of_mean(mean(&open))?, 0, dataset, index)?;
-                open.clear();
-            }
-        }
-        done(tally.len(), total);
-    }
-    Ok(tally.finish(classifier, views, start.elapsed().as_secs_f64()))
-}
-
-/// Of vectors of one length.
-fn mean(rows: &[Vec<f64>]) -> Vec<f64> {
-    let first = rows.first().map_or(0, Vec::len);
-    (0..first).map(|k| rows.iter().filter_map(|row| row.get(k)).sum::<f64>() / rows.len() as f64).collect()
-}
-
+/// Counts images that have one class each.
 #[derive(Default)]
-struct Tally {
+struct ClassTally {
     loss: f64,
     /// As many as the network has.
     classes: usize,
@@ -184,9 +125,9 @@ struct Tally {
     scores: Vec<Vec<f64>>,
 }
 
-impl Tally {
-    /// Counts an image: row `row` of `scores`.
-    fn add(&mut self, scores: &Scores, row: usize, label: i64, image: String) -> Result<()> {
+impl Tally for ClassTally {
+    fn add(&mut self, scores: &Scores, row: usize, dataset: &dyn Dataset, index: usize) -> Result<()> {
+        let (label, image) = (dataset.label(index), dataset.name(index));
         let ranking = scores.ranking(row);
         let (label, rank, prediction) = place(&ranking, label, &image)?;
         self.classes = ranking.len();
@@ -204,6 +145,14 @@ impl Tally {
             self.scores.push(ranking);
         }
         Ok(())
+    }
+
+    fn view(&self, scores: &Scores, row: usize) -> Vec<f64> {
+        scores.outputs(row)
+    }
+
+    fn len(&self) -> usize {
+        self.answers.len()
     }
 
     fn finish(self, classifier: &Classifier, views: usize, seconds: f64) -> Evaluation {

@@ -4,6 +4,7 @@ use super::classifier::Classifier;
 use super::evaluation::{Evaluation, MISTAKES, MOST_SCORES, Reading, SAID};
 use super::measures::{Averages, ClassResult, Confusion, Regression, average_precision};
 use super::readout::Scores;
+use super::tally::Tally;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 
@@ -29,21 +30,27 @@ impl SoftTally {
         Ok(SoftTally { regression: loss == "mse", columns, loss: 0.0, readings: vec![], rankings: Some(vec![]) })
     }
 
-    pub fn is_regression(&self) -> bool {
-        self.regression
+    /// The network's answer to one image.
+    fn outputs(&self, scores: &Scores, row: usize) -> Vec<f64> {
+        if self.regression { scores.numbers(row) } else { scores.outputs(row) }
+    }
+}
+
+impl Tally for SoftTally {
+    fn view(&self, scores: &Scores, row: usize) -> Vec<f64> {
+        self.outputs(scores, row)
     }
 
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.readings.len()
     }
 
-    /// Counts an image: row `row` of `scores`.
-    pub fn add(&mut self, scores: &Scores, row: usize, dataset: &dyn Dataset, index: usize) -> Result<()> {
+    fn add(&mut self, scores: &Scores, row: usize, dataset: &dyn Dataset, index: usize) -> Result<()> {
         let image = dataset.name(index);
         let mut targets = vec![0.0f32; self.columns];
         dataset.target_row(index, &mut targets);
         let targets: Vec<f64> = targets.into_iter().map(f64::from).collect();
-        let outputs = if self.regression { scores.numbers(row) } else { scores.outputs(row) };
+        let outputs = self.outputs(scores, row);
         if outputs.len() != targets.len() {
             return Err(Error::data(format!(
                 "{image} has {} numbers as its target, and the network gives {} for each image",
@@ -69,7 +76,7 @@ impl SoftTally {
         Ok(())
     }
 
-    pub fn finish(self, classifier: &Classifier, views: usize, seconds: f64) -> Evaluation {
+    fn finish(self, classifier: &Classifier, views: usize, seconds: f64) -> Evaluation {
         let images = self.readings.len();
         let column = |k: usize| {
             self.readings.iter().map(move |r| (r.targets.get(k).copied().unwrap_or(0.0), r.outputs.get(k).copied().unwrap_or(0.0)))

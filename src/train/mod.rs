@@ -50,6 +50,7 @@ mod schedule;
 mod setup;
 mod split_step;
 mod step;
+mod tally;
 mod targets;
 mod trained_elsewhere;
 mod tuned;

@@ -13,9 +13,9 @@ use crate::field::Field;
 use crate::storage::files::write_sealed_json;
 use crate::storage::pending_outputs::final_name;
 use crate::storage::run_folder::{BUNDLE, RECORD, RunFolder};
+use crate::storage::sha256::Hasher;
 use crate::storage::{regular, seal};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -278,11 +278,11 @@ impl BundleReference {
 
 /// SHA-256 over the files that make a bundle what it is: what it computes, and from where it starts. A manifest with hashes stands for all of them.
 pub(super) fn fingerprint(bundle: &Bundle) -> Result<String> {
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::default();
     let manifest = bundle.dir.join(Bundle::MANIFEST);
-    hash.update(regular::read(&manifest).map_err(Error::io("cannot read", &manifest))?);
+    hash.add(regular::read(&manifest).map_err(Error::io("cannot read", &manifest))?);
     if bundle.manifest.files.is_empty() {
-        hash.update(regular::read(&bundle.init()).map_err(Error::io("cannot read", bundle.init()))?);
+        hash.add(regular::read(&bundle.init()).map_err(Error::io("cannot read", bundle.init()))?);
     }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hash.text())
 }

@@ -1,6 +1,6 @@
 //! `finetune`: what it writes, that it repeats itself bit for bit, and that it can be continued.
 
-use crate::support::{ENGINES, Lab, names, shared};
+use crate::support::{ENGINES, Lab, RUN_FILES, names, shared};
 use serde_json::Value;
 use std::path::Path;
 
@@ -42,22 +42,7 @@ fn a_run_is_written_and_repeats_itself() {
         let origin = if engine == "ort" { "libonnxruntime" } else { "built in" };
         assert!(first.err.contains(origin) && !first.out.contains(origin), "{}", first.err);
         assert!(first.out.contains("wrote       a\n") && first.out.contains("spgraph export a -o tuned.onnx"), "{}", first.out);
-        assert_eq!(
-            names(&lab.path("a")),
-            [
-                "bundle",
-                "config.toml",
-                "events.out.tfevents.spgraph",
-                "manifest.json",
-                "metrics.csv",
-                "metrics.jsonl",
-                "notes.json",
-                "optimizer.safetensors",
-                "report.html",
-                "run.json",
-                "state.safetensors"
-            ]
-        );
+        assert_eq!(names(&lab.path("a")), RUN_FILES);
 
         let steps: Vec<Value> = metrics(&lab.path("a")).into_iter().filter(|r| r["kind"] == "step").collect();
         assert_eq!(steps.iter().map(|r| r["step"].as_u64().unwrap()).collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>());

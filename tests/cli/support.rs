@@ -7,6 +7,21 @@ use std::sync::OnceLock;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_spgraph");
 
+/// The files of a complete run, in order.
+pub const RUN_FILES: [&str; 11] = [
+    "bundle",
+    "config.toml",
+    "events.out.tfevents.spgraph",
+    "manifest.json",
+    "metrics.csv",
+    "metrics.jsonl",
+    "notes.json",
+    "optimizer.safetensors",
+    "report.html",
+    "run.json",
+    "state.safetensors",
+];
+
 pub fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
 }

@@ -15,7 +15,7 @@ const SECONDS: f64 = 1.0;
 const MEMORY: u64 = 64 << 20;
 const SLACK: u64 = 8 << 20;
 
-fn floats(name: &str, shape: &[usize]) -> pb::TensorProto {
+pub fn floats(name: &str, shape: &[usize]) -> pb::TensorProto {
     to_proto(name, &Tensor::from_f32(shape, &vec![0.1; shape.iter().product()]))
 }
 
@@ -24,7 +24,7 @@ fn integers(name: &str, values: &[i64]) -> pb::TensorProto {
 }
 
 /// One node from `x` and constants to the features.
-fn one(op: &str, constants: &[pb::TensorProto], attributes: &[pb::AttributeProto]) -> pb::ModelProto {
+pub fn one(op: &str, constants: &[pb::TensorProto], attributes: &[pb::AttributeProto]) -> pb::ModelProto {
     let inputs: Vec<&str> = ["x"].into_iter().chain(constants.iter().map(|c| c.name())).collect();
     let mut node = node(op, "bad", &inputs, "features");
     node.attribute = attributes.to_vec();
@@ -76,7 +76,7 @@ fn input(dims: &[i64]) -> pb::ModelProto {
     model
 }
 
-fn changed(mut model: pb::ModelProto, change: impl Fn(&mut pb::GraphProto)) -> pb::ModelProto {
+pub fn changed(mut model: pb::ModelProto, change: impl Fn(&mut pb::GraphProto)) -> pb::ModelProto {
     change(model.graph.as_mut().unwrap());
     model
 }
@@ -246,7 +246,7 @@ fn models_that_ask_for_much_or_say_nonsense() {
     try_all(&files, "good.onnx", commands, lab.path());
 }
 
-fn crc(data: &[u8]) -> u32 {
+pub fn crc(data: &[u8]) -> u32 {
     let table = |mut c: u32| {
         (0..8).for_each(|_| c = if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 });
         c

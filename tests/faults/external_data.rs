@@ -11,9 +11,9 @@ use std::path::Path;
 use std::process::Command;
 
 /// Where the data are said to be: location, offset, length; an empty text leaves the field away.
-type Place = (String, String, String);
+pub type Place = (String, String, String);
 
-fn fixture(name: &str) -> String {
+pub fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -103,7 +103,7 @@ fn traps(outer: &Path) -> Vec<Place> {
     by_location.chain(by_offset).chain(by_length).chain(by_both).collect()
 }
 
-fn write(to: &Path, (location, offset, length): &Place) {
+pub fn write(to: &Path, (location, offset, length): &Place) {
     copy_with(&fixture("external.onnx"), to, |tensor| {
         let entry = |key: &str, value: &str| pb::StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) };
         if tensor.external_data.is_empty() {

@@ -1,6 +1,8 @@
 //! The commands that write, each with what is there before and what a user does after a fault.
 
+use crate::models;
 use serde_json::Value;
+use spgraph::onnx::pb;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,6 +43,41 @@ const fn scenario(name: &'static str, before: &'static [&'static str], command: 
 
 const TRAIN: &str =
     "finetune @b --data @images --engine tract --threads 1 --workers 1 --val-split 0.25 --steps 5 --checkpoint-every 2 -o run";
+
+const CELL: &str = "cell @study.toml selection.net.plain.1.l2-sp.lr0.01-beta0.01-strength0.1.seed100 -o r --engine tract --threads 1";
+
+/// A study of two cells.
+const STUDY: &str = r#"
+title = "small"
+methods = [["l2-sp"]]
+strengths = { l2-sp = [0.1] }
+
+[sources.net]
+model = "m.onnx"
+test = { folder = "own" }
+
+[targets.plain]
+images = { folder = "images" }
+test-per-class = 1
+validation-per-class = 1
+
+[[pairs]]
+source = "net"
+target = "plain"
+images = [1]
+select-with = 1
+
+[training]
+steps = 2
+batch = 2
+batch-norm = "frozen"
+seeds = [0]
+
+[selection]
+rates = [0.01]
+betas = [0.01]
+seeds = [100]
+"#;
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
@@ -96,6 +133,45 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("drift", &[], "drift @b @run --json", Next::Same),
     scenario("inspect", &[], "inspect @run --json", Next::Same),
     scenario("man", &[], "man out", Next::Files),
+    scenario("rewrite --artifact single", &[], "rewrite @m.onnx --classes 2 --batch 2 --artifact single -o out.onnx", Next::Again),
+    scenario("rewrite --artifact training-info", &[], "rewrite @m.onnx --classes 2 --batch 2 --artifact training-info -o out", Next::Again),
+    scenario(
+        "rewrite --artifact ort-training --force",
+        &["rewrite @m.onnx --classes 3 --batch 4 --artifact ort-training -o out"],
+        "rewrite @m.onnx --classes 2 --batch 2 --artifact ort-training --force -o out",
+        Next::Again,
+    ),
+    scenario("rewrite --artifact native", &[], "rewrite @m.onnx --classes 2 --batch 2 --artifact native -o out", Next::Again),
+    scenario("convert --to bundle", &[], "convert @run --to bundle -o out", Next::Again),
+    scenario("convert --to single", &["convert @run --to single -o out.onnx"], "convert @b --to single --force -o out.onnx", Next::Again),
+    scenario("convert --to training-info", &[], "convert @run --to training-info -o out", Next::Again),
+    scenario("convert --to ort-training", &[], "convert @run --to ort-training -o out", Next::Again),
+    scenario("convert --to native", &["convert @b --to native -o out"], "convert @run --to native --force -o out", Next::Again),
+    scenario("import-checkpoint", &[], "import-checkpoint @b @ort/checkpoint -o out", Next::Again),
+    scenario(
+        "import-checkpoint --force",
+        &["import-checkpoint @b @ort/checkpoint -o out"],
+        "import-checkpoint @b @ort/checkpoint --force -o out",
+        Next::Again,
+    ),
+    scenario(
+        "grad",
+        &["grad @m.onnx --wrt input --of logits -o out.onnx"],
+        "grad @m.onnx --wrt params --of logits --force -o out.onnx",
+        Next::Again,
+    ),
+    scenario("lower", &[], "lower @gradient.onnx -o out.onnx", Next::Again),
+    scenario("runtime install", &[], "runtime install --from @library", Next::Files),
+    scenario("plan", &["plan @study.toml --names --to out.txt"], "plan @study.toml --make --to out.txt", Next::Same),
+    scenario("cell", &[], CELL, Next::Files),
+    scenario(
+        "cell of the final phase",
+        &[CELL],
+        "cell @study.toml final.net.plain.1.l2-sp.seed0 -o r --engine tract --threads 1",
+        Next::Files,
+    ),
+    scenario("sweep", &[], "sweep @study.toml -o r --jobs 1 --engine tract --threads 1", Next::Files),
+    scenario("report of a study", &[], "report @results -o out --collect records.json", Next::Files),
     scenario("completions", &[], "completions bash", Next::Same),
 ];
 
@@ -123,8 +199,34 @@ pub fn shared() -> &'static Path {
         std::fs::remove_dir_all(root.join("five")).unwrap();
         run("rewrite m.onnx --classes 2 --batch 2 -o b");
         run("finetune b --data images --engine tract --threads 1 --val-split 0.25 --steps 4 -o run");
+        run("convert b --to ort-training -o ort");
+        spgraph::onnx::write(root.join("gradient.onnx"), &gradient()).unwrap();
+        run("synth --task target-b --per-class 1 --size 16 -o own");
+        if let Some(library) = std::env::var_os("ORT_DYLIB_PATH") {
+            std::fs::copy(library, root.join("library")).unwrap();
+        }
+        std::fs::write(root.join("study.toml"), STUDY).unwrap();
+        run("sweep study.toml -o results --jobs 1 --engine tract --threads 1");
         root
     })
+}
+
+/// A classifier with the gradient of its images, by ONNX's preview operator.
+fn gradient() -> pb::ModelProto {
+    let mut model = models::classifier(vec![models::node("Relu", "relu", &["x"], "features")], vec![]);
+    let attribute = |name: &str, s: Option<&str>, strings: &[&str]| pb::AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(if s.is_some() { 3 } else { 8 }),
+        s: s.map(|s| s.as_bytes().to_vec()),
+        strings: strings.iter().map(|s| s.as_bytes().to_vec()).collect(),
+        ..Default::default()
+    };
+    let mut node = models::node("Gradient", "gradient", &["x"], "dx");
+    node.domain = Some("ai.onnx.preview.training".into());
+    node.attribute = vec![attribute("xs", None, &["x"]), attribute("y", Some("y"), &[])];
+    model.opset_import.push(pb::OperatorSetIdProto { domain: node.domain.clone(), version: Some(1) });
+    model.graph.as_mut().unwrap().node.push(node);
+    model
 }
 
 /// Removes the shared inputs of tests that have ended.
@@ -165,7 +267,9 @@ pub fn content(root: &Path) -> Tree {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(root).unwrap().to_path_buf();
-            if path.is_dir() {
+            if path.is_symlink() {
+                found.insert(name, b"link".into());
+            } else if path.is_dir() {
                 found.insert(name, b"folder".into());
                 walk(root, &path, found);
             } else {

@@ -304,45 +304,51 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Room for the header and one descriptor.
 const CONTROL: usize = 64;
 
-/// Hands a descriptor over. Allocates nothing.
-fn send(socket: RawFd, fd: RawFd) -> io::Result<()> {
+/// Calls `exchange` with a message of one byte and room for one descriptor. Allocates nothing.
+fn with_message(exchange: impl FnOnce(&mut libc::msghdr) -> io::Result<()>) -> io::Result<()> {
     let mut byte = 0u8;
     let mut control = [0u64; CONTROL / 8];
-    // SAFETY: the message points at the locals above, which outlive the call; the header lies in `control`, which is large and aligned enough.
-    unsafe {
-        let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-        let mut message: libc::msghdr = zeroed();
-        message.msg_iov = &mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = libc::CMSG_SPACE(size_of::<RawFd>() as u32) as _;
-        let header = libc::CMSG_FIRSTHDR(&message);
-        (*header).cmsg_level = libc::SOL_SOCKET;
-        (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
-        libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd);
-        if libc::sendmsg(socket, &message, 0) == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // SAFETY: a header of zeros is an empty one.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = &mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = CONTROL as _;
+    exchange(&mut message)
+}
+
+/// Hands a descriptor over. Allocates nothing.
+fn send(socket: RawFd, fd: RawFd) -> io::Result<()> {
+    with_message(|message| {
+        // SAFETY: the message points at what outlives the call; the header lies in its room, which is large and aligned enough.
+        unsafe {
+            message.msg_controllen = libc::CMSG_SPACE(size_of::<RawFd>() as u32) as _;
+            let header = libc::CMSG_FIRSTHDR(message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
+            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd);
+            if libc::sendmsg(socket, message, 0) == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        }
+    })
 }
 
 fn receive(socket: RawFd) -> io::Result<OwnedFd> {
-    let mut byte = 0u8;
-    let mut control = [0u64; CONTROL / 8];
-    // SAFETY: as in `send`; the descriptor that came is owned from here on.
-    unsafe {
-        let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-        let mut message: libc::msghdr = zeroed();
-        message.msg_iov = &mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = CONTROL as _;
-        if libc::recvmsg(socket, &mut message, libc::MSG_CMSG_CLOEXEC) != 1 {
-            return Err(io::Error::other("the command could not be put under supervision"));
+    let mut found = None;
+    with_message(|message| {
+        // SAFETY: as in `send`; the descriptor that came is owned from here on.
+        unsafe {
+            if libc::recvmsg(socket, message, libc::MSG_CMSG_CLOEXEC) != 1 {
+                return Err(io::Error::other("the command could not be put under supervision"));
+            }
+            let header = libc::CMSG_FIRSTHDR(message);
+            if header.is_null() || (*header).cmsg_type != libc::SCM_RIGHTS {
+                return Err(io::Error::other("no descriptor came"));
+            }
+            found = Some(OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned()));
         }
-        let header = libc::CMSG_FIRSTHDR(&message);
-        if header.is_null() || (*header).cmsg_type != libc::SCM_RIGHTS {
-            return Err(io::Error::other("no descriptor came"));
-        }
-        Ok(OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned()))
-    }
+        Ok(())
+    })?;
+    found.ok_or_else(|| io::Error::other("no descriptor came"))
 }

@@ -1,10 +1,14 @@
 //! `spgraph runtime install`: gets one pinned ONNX Runtime library through pip into spgraph's cache.
 
 use super::super::signature::one_paragraph;
+use super::library;
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::storage::sha256;
+use crate::storage::folders::OutputDir;
 use crate::storage::temporaries::Scratch;
+use crate::storage::{regular, sha256};
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -32,10 +36,11 @@ pub fn cache_dir() -> Option<PathBuf> {
     Some(cache.join(format!("onnxruntime-{PINNED_VERSION}")))
 }
 
-/// Downloads the pinned ONNX Runtime with the given Python's pip, checks it against the hash in spgraph's source, and
-/// puts its library into the cache, where discovery finds it. Returns the library's path. Does nothing when it is
-/// there already.
-pub fn install(python: &str) -> Result<PathBuf> {
+/// Puts the pinned ONNX Runtime's library into the cache, where discovery finds it, and returns its path. Does nothing when it is there already.
+///
+/// The wheel is downloaded with the given Python's pip; or `from` is it, or the library in it, fetched elsewhere. Either is compared with the hash in
+/// spgraph's source.
+pub fn install(python: &str, from: Option<&Path>) -> Result<PathBuf> {
     let wheel = WHEELS.iter().find(|w| cfg!(target_os = "linux") && w.0 == std::env::consts::ARCH);
     let Some((_, platform, hash)) = wheel else {
         return Err(Error::engine(format!(
@@ -55,32 +60,60 @@ pub fn install(python: &str) -> Result<PathBuf> {
     if target.is_file() {
         return Ok(target);
     }
-    let parent = target_dir.parent().unwrap_or(&target_dir);
-    std::fs::create_dir_all(parent).map_err(Error::io("cannot create the cache folder", parent))?;
-    // Beside the target, so that the last step is a rename within one file system.
-    let work = Scratch::within(parent)?;
-
-    let wheel = download(python, platform, work.path())?;
-    check_hash(&wheel, hash)?;
-    let unpacked = work.path().join("library");
-    unpack(python, &wheel, &unpacked)?;
-    match std::fs::rename(&unpacked, &target_dir) {
-        Ok(()) => Ok(target),
-        // Someone else installed it meanwhile.
-        Err(_) if target.is_file() => Ok(target),
-        Err(e) => Err(Error::io("cannot move the library to", &target_dir)(e)),
+    let work = Scratch::new()?;
+    let (file, found) = match from {
+        Some(file) => (file.to_path_buf(), sha256::of_file(file)?),
+        None => {
+            let wheel = download(python, platform, work.path())?;
+            check_hash(&wheel, hash)?;
+            (wheel, hash.to_string())
+        }
+    };
+    let is_library = library::pinned_version(&found).is_some();
+    if !is_library && found != *hash {
+        return Err(Error::engine(format!(
+            "{} is neither the wheel of onnxruntime {PINNED_VERSION} that spgraph was tested with (SHA-256 {hash}) nor the library in it; its \
+             SHA-256 is {found}. Where there is a network, `pip download --no-deps --only-binary=:all: --python-version 3.12 --platform \
+             {platform} onnxruntime=={PINNED_VERSION}` gets the wheel",
+            file.display()
+        )));
     }
+    let out = OutputDir::create(&target_dir, false)?;
+    let library = out.path().join(library_name());
+    match is_library {
+        true => copy(&file, &library)?,
+        false => unpack(python, &file, out.path())?,
+    }
+    // What was read a second time may be another file by now.
+    if library::pinned_version(&sha256::of_file(&library)?).is_none() {
+        return Err(Error::engine("the library in the wheel is another than the one that spgraph was tested with: run the command again"));
+    }
+    library::check_format(&library).map_err(|why| Error::engine(format!("the library cannot be used: {why}")))?;
+    out.commit()?;
+    Ok(target)
+}
+
+/// The given Python in an empty folder, so that nothing that lies in the current one is taken for a module of Python's.
+fn interpreter(python: &str, empty: &Path) -> Result<Command> {
+    let named = Path::new(python);
+    let place = match named.components().count() {
+        1 => named.to_path_buf(),
+        _ => std::path::absolute(named).map_err(Error::io("cannot find", named))?,
+    };
+    let mut command = Command::new(place);
+    command.current_dir(empty).stdin(Stdio::null());
+    Ok(command)
 }
 
 /// Lets pip download the wheel for `platform` into `dir`.
 fn download(python: &str, platform: &str, dir: &Path) -> Result<PathBuf> {
+    let empty = Scratch::new()?;
     // A fixed interpreter version, so that the wheel is the pinned one whichever Python does the work.
-    let output = Command::new(python)
+    let output = interpreter(python, empty.path())?
         .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"])
         .args(["--implementation", "cp", "--python-version", "3.12", "--abi", "cp312", "--platform", platform, "-d"])
         .arg(dir)
         .arg(format!("onnxruntime=={PINNED_VERSION}"))
-        .stdin(Stdio::null())
         .output()
         .map_err(|e| {
             Error::engine(format!(
@@ -99,7 +132,8 @@ fn download(python: &str, platform: &str, dir: &Path) -> Result<PathBuf> {
         return Err(Error::engine(format!("pip could not download onnxruntime {PINNED_VERSION}: {said}. {advice}")));
     }
     let entries = std::fs::read_dir(dir).map_err(Error::io("cannot read", dir))?;
-    entries.filter_map(|e| e.ok().map(|e| e.path())).find(|p| p.extension().is_some_and(|e| e == "whl")).ok_or_else(|| {
+    let found: Vec<PathBuf> = entries.map(|e| Ok(e.map_err(Error::io("cannot read", dir))?.path())).collect::<Result<_>>()?;
+    found.into_iter().find(|p| p.extension().is_some_and(|e| e == "whl")).ok_or_else(|| {
         Error::engine(format!("pip reported success but left no wheel of onnxruntime {PINNED_VERSION}; run the command again"))
     })
 }
@@ -116,21 +150,32 @@ fn check_hash(wheel: &Path, wanted: &str) -> Result<()> {
     )))
 }
 
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let (mut file, _) = regular::open(from).map_err(Error::io("cannot read", from))?;
+    let mut out = File::create_new(to).map_err(Error::io("cannot write", to))?;
+    // In pieces, so that reading and writing have messages of their own.
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        let length = file.read(&mut piece).map_err(Error::io("cannot read", from))?;
+        let Some(read) = piece.get(..length).filter(|p| !p.is_empty()) else { return Ok(()) };
+        out.write_all(read).map_err(Error::io("cannot write", to))?;
+    }
+}
+
 /// Unpacks the library and the licence texts that belong to it, not the package's 60 MB of Python modules.
 fn unpack(python: &str, wheel: &Path, dir: &Path) -> Result<()> {
     let script = "import os, shutil, sys, zipfile\n\
                   wheel, out, names = sys.argv[1], sys.argv[2], sys.argv[3:]\n\
-                  os.makedirs(out)\n\
                   with zipfile.ZipFile(wheel) as z:\n\
                   \x20   for name in names:\n\
                   \x20       with z.open(name) as a, open(os.path.join(out, os.path.basename(name)), 'wb') as b: shutil.copyfileobj(a, b)\n";
     let library = format!("onnxruntime/capi/{}", library_name());
-    let output = Command::new(python)
-        .args(["-c", script])
-        .arg(wheel)
+    let empty = Scratch::new()?;
+    let output = interpreter(python, empty.path())?
+        .args(["-I", "-c", script])
+        .arg(std::path::absolute(wheel).map_err(Error::io("cannot find", wheel))?)
         .arg(dir)
         .args([library.as_str(), "onnxruntime/LICENSE", "onnxruntime/ThirdPartyNotices.txt"])
-        .stdin(Stdio::null())
         .output()
         .map_err(|e| Error::engine(format!("cannot run `{python}` to unpack ONNX Runtime: {e}")))?;
     if !output.status.success() || !dir.join(library_name()).is_file() {
