@@ -76,12 +76,12 @@ fn second(graph: &Graph, tap: &Tap, scores: ValueId, loss: &dyn DataLoss) -> Rul
     let mask = copy.graph.input("mask", TensorType::new(ty.dtype, mask_shape.iter().copied()));
     let mut b = Builder::new(copy.graph);
     b.scope("mask");
-    let masked = b.mul(inputs[0], mask)?;
+    let masked = b.mul(*inputs.first().ok_or("it reads nothing")?, mask)?;
     copy.put(tap.value, masked);
     copy.run(|_, node| Ok(if behind(node) { Becomes::Itself } else { Becomes::Nothing }))?;
     let scores = copy.get(scores)?;
 
-    let target = part.input("target", TensorType { dtype: DType::I64, shape: part.ty(scores).shape[..1].to_vec() });
+    let target = part.input("target", TensorType { dtype: DType::I64, shape: part.ty(scores).shape.iter().take(1).cloned().collect() });
     let mut b = Builder::new(&mut part);
     b.scope("loss");
     let loss = loss.add(&mut b, scores, target, 0.0)?;

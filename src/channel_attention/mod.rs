@@ -10,6 +10,9 @@
 //! so that the mean of a layer's weights is 1. The network runs once for each batch up to the layers; what lies behind a layer is a graph of
 //! its own with a mask on the layer's channels, which runs once for each of them.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod graph;
 
 use crate::data::{Augment, ImageDataset, ImageFolder, KnownClasses, Loader, LoaderOptions, Recipe, TargetKind, as_input};
@@ -161,7 +164,7 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
         LoaderOptions { shuffle: true, seed: options.seed, threads: options.workers, ..LoaderOptions::evaluation(options.batch) };
     let loader = Loader::new(Arc::new(dataset), loader_options)?;
     let batches = loader.batches_per_epoch().min(options.images.div_ceil(options.batch));
-    let total = batches as u64 * behind.iter().map(|b| b.channels as u64).sum::<u64>();
+    let total = (batches as u64).saturating_mul(behind.iter().map(|b| b.channels as u64).sum());
     let mut rises: Vec<Array1<f64>> = behind.iter().map(|b| Array1::zeros(b.channels)).collect();
     let (mut seen, mut loss, mut pairs) = (0usize, 0.0, 0u64);
     for batch in loader.start(0, 0)?.take(batches) {
@@ -179,16 +182,16 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
                     return Err(Error::Interrupted("measuring was stopped; nothing was written".into()));
                 }
                 *rise += weight * (run(Some(channel))? - whole);
-                pairs += 1;
+                pairs = pairs.saturating_add(1);
                 done(pairs, total);
             }
         }
-        seen += batch.valid;
+        seen = seen.saturating_add(batch.valid);
         loss += weight * base;
     }
     let (mut layers, mut results) = (vec![], vec![]);
     for (tap, rises) in taps.iter().zip(rises) {
-        let rises = rises / seen.max(1) as f64;
+        let rises = rises.mapv(|r| r / seen.max(1) as f64);
         let weights = shares(rises.view());
         results.push(summary(&tap.alias, rises.view(), weights.view())?);
         layers.push((tap.weight.clone(), weights));
@@ -257,7 +260,7 @@ fn shares(rises: ArrayView1<f64>) -> Array1<f64> {
     let scale = if deviation > 0.0 { 1.0 / (5.0 * deviation) } else { 0.0 };
     let exponents = rises.mapv(|r| ((r - mean) * scale).exp());
     let sum: f64 = exponents.iter().sum();
-    exponents * count / sum
+    exponents.mapv(|e| e * count / sum)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::storage::folders::sync_content;
 use crate::storage::pending_outputs::PendingOutput;
 use crate::storage::sha256;
-use crate::storage::temporaries::Scratch;
+use crate::storage::temporaries::{self, Scratch};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,7 @@ fn ordered<'n>(salt: &str, class: &str, names: &[&'n Path]) -> Vec<&'n Path> {
 fn choose<'n>(target: &Target, part: Part, class: &str, names: &[&'n Path]) -> Result<Vec<&'n Path>, String> {
     let (test, held_out) = (target.test_per_class, target.validation_per_class);
     let dealt = ordered("deal", class, names);
-    let need = test + held_out + if let Part::Training { images, .. } = part { images } else { 0 };
+    let need = test.saturating_add(held_out).saturating_add(if let Part::Training { images, .. } = part { images } else { 0 });
     if dealt.len() < need {
         return Err(format!(
             "the class `{class}` has {} images, and {test} for the test, {held_out} for validation and those for training make {need}",
@@ -66,10 +66,11 @@ fn choose<'n>(target: &Target, part: Part, class: &str, names: &[&'n Path]) -> R
         ));
     }
     Ok(match part {
-        Part::Test => dealt[..test].to_vec(),
-        Part::Validation => dealt[test..test + held_out].to_vec(),
+        Part::Test => dealt.into_iter().take(test).collect(),
+        Part::Validation => dealt.into_iter().skip(test).take(held_out).collect(),
         Part::Training { images, seed } => {
-            let mut pool = ordered(&format!("seed {seed}"), class, &dealt[test + held_out..]);
+            let pool: Vec<&Path> = dealt.into_iter().skip(test).skip(held_out).collect();
+            let mut pool = ordered(&format!("seed {seed}"), class, &pool);
             pool.truncate(images);
             pool
         }
@@ -145,10 +146,12 @@ fn link_chosen(whole: &Path, dir: &Path, choose: &Choice) -> Result<()> {
 /// Makes a folder under another name beside its place, and gives it its name at the end. Several processes may do so at once: the first one's
 /// stays.
 pub(super) fn made_once(dir: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let above = crate::storage::files::parent(dir);
     if dir.is_dir() {
+        // Who made it may have been killed before it could remove what is left of that.
+        temporaries::sweep(above);
         return Ok(());
     }
-    let above = crate::storage::files::parent(dir);
     fs::create_dir_all(above).map_err(Error::io("cannot create", above))?;
     let temporary = Scratch::within(above)?;
     let inner = temporary.path().join("folder");

@@ -1,6 +1,9 @@
 //! Evaluation of fine-tuning methods after the paper's protocol: a *study* (a TOML file) has *cells*, each a training with its measurements;
 //! strengths and rates are chosen on validation images, final cells are measured on test images. See docs/evaluation.md.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod cell;
 mod images;
 mod makefile;

@@ -26,9 +26,10 @@ impl<'a> Plan<'a> {
                 for &images in &pair.images {
                     cells.extend(finals(study, pair, group, images, None)?);
                 }
-                let last = at + 1 == groups.len();
+                let number = at.saturating_add(1);
+                let last = number == groups.len();
                 for comparison in &study.comparisons {
-                    let after = comparison.after.map_or(last, |n| n == at + 1 || (n > groups.len() && last));
+                    let after = comparison.after.map_or(last, |n| n == number || (n > groups.len() && last));
                     if after {
                         cells.extend(compared(study, pair, comparison, &groups)?);
                     }

@@ -125,7 +125,7 @@ impl Tuned {
             let mut options = FinetuneOptions::new(&bundle.dir, data, place.path());
             options.engine = workspace.engine.clone();
             options.workers = 1;
-            options.checkpoint_every = Some(request.steps + 1);
+            options.checkpoint_every = Some(request.steps.saturating_add(1));
             options.training = training;
             finetune(&options, &mut Silent, workspace.stop)?;
         }
@@ -164,11 +164,11 @@ impl Tuned {
     /// On images of the target, an equal number of each class.
     fn similarity(&self, engine: &dyn Engine, data: &Path, classifier: &Classifier) -> Result<Vec<LayerSimilarity>> {
         let folder = ImageFolder::open(data, None)?;
-        let most = SIMILARITY_IMAGES.div_ceil(folder.classes().len());
+        let most = SIMILARITY_IMAGES.div_ceil(folder.classes().len().max(1));
         let mut taken = vec![0; folder.classes().len()];
         let within = |(at, sample): (usize, crate::data::Sample)| {
-            let count = &mut taken[sample.label];
-            *count += 1;
+            let count: &mut usize = taken.get_mut(sample.label)?;
+            *count = count.saturating_add(1);
             (*count <= most).then_some(at)
         };
         let wanted: Vec<usize> = folder.samples().enumerate().filter_map(within).collect();

@@ -52,8 +52,9 @@ impl Sums {
 fn quartiles(values: &mut [f64]) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
     [0.25, 0.5, 0.75].map(|q| {
-        let at = q * (values.len() - 1) as f64;
-        let (low, high) = (values[at.floor() as usize], values[at.ceil() as usize]);
+        let at = q * values.len().saturating_sub(1) as f64;
+        let value = |place: f64| values.get(place as usize).copied().unwrap_or(f64::NAN);
+        let (low, high) = (value(at.floor()), value(at.ceil()));
         low + (high - low) * at.fract()
     })
 }
@@ -131,10 +132,8 @@ const BATCH: usize = 20;
 
 /// Adds a batch; the second axis is that of the channels.
 fn add(sums: &mut Vec<Sums>, x: ndarray::ArrayViewD<f64>, y: ndarray::ArrayViewD<f64>) {
-    if x.ndim() < 2 || x.shape() != y.shape() {
-        return;
-    }
-    sums.resize(x.shape()[1], Sums::default());
+    let Some(&channels) = x.shape().get(1).filter(|_| x.shape() == y.shape()) else { return };
+    sums.resize(channels, Sums::default());
     for ((x, y), sums) in x.axis_iter(ndarray::Axis(1)).zip(y.axis_iter(ndarray::Axis(1))).zip(sums) {
         x.iter().zip(&y).for_each(|(&x, &y)| sums.add(x, y));
     }

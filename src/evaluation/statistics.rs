@@ -23,7 +23,7 @@ pub fn summary(values: &[f64]) -> Option<Summary> {
     }
     let mean = values.iter().sum::<f64>() / n as f64;
     let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
-    let deviation = if n > 1 { (squares / (n - 1) as f64).sqrt() } else { 0.0 };
+    let deviation = if n > 1 { (squares / n.saturating_sub(1) as f64).sqrt() } else { 0.0 };
     Some(Summary { n, mean, deviation })
 }
 
@@ -56,7 +56,7 @@ pub fn compare(pairs: &[(f64, f64)]) -> Option<Comparison> {
     if n < 2 {
         return None;
     }
-    let freedom = (n - 1) as f64;
+    let freedom = n.saturating_sub(1) as f64;
     let error = deviation / (n as f64).sqrt();
     let t = StudentsT::new(0.0, 1.0, freedom).ok()?;
     let reach = t.inverse_cdf(0.975) * error;

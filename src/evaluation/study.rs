@@ -264,7 +264,7 @@ impl Study {
         for name in &listed {
             method::find(name).map_err(|e| e.to_string())?;
         }
-        if let Some(twice) = listed.iter().enumerate().find(|(i, n)| listed[..*i].contains(n)) {
+        if let Some(twice) = listed.iter().enumerate().find(|(i, n)| listed.iter().take(*i).any(|before| before == *n)) {
             return Err(format!("the method `{}` is there twice", twice.1));
         }
         for name in self.strengths.keys().chain(self.comparisons.iter().flat_map(|c| &c.methods)) {

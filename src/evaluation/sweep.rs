@@ -43,9 +43,9 @@ pub fn sweep(
     stop: &AtomicBool,
 ) -> Result<Outcome> {
     let mut waiting: VecDeque<&Request> = plan.missing(out).into();
-    let before = plan.cells.len() - waiting.len();
+    let before = plan.cells.len().saturating_sub(waiting.len());
     let (mut running, mut failed) = (Cells(vec![]), vec![]);
-    let (begun, mut done, mut told) = (Instant::now(), 0, false);
+    let (begun, mut done, mut told) = (Instant::now(), 0usize, false);
     while !waiting.is_empty() || !running.0.is_empty() {
         let stopping = stop.load(Ordering::Relaxed);
         if stopping && !told {
@@ -73,21 +73,21 @@ pub fn sweep(
         // From the last on, so that places stay right.
         ended.iter().rev().for_each(|(at, ..)| drop(running.0.remove(*at)));
         for (_, request, status) in ended {
-            done += 1;
+            done = done.saturating_add(1);
             let ok = finished(status, request, out);
             if !ok {
                 failed.push(request.cell.name());
             }
             let each = begun.elapsed().as_secs_f64() / done as f64;
-            let left = Duration::from_secs_f64(each * (waiting.len() + running.0.len()) as f64);
-            watch.cell(request, ok, before + done, plan.cells.len(), left);
+            let left = Duration::from_secs_f64(each * waiting.len().saturating_add(running.0.len()) as f64);
+            watch.cell(request, ok, before.saturating_add(done), plan.cells.len(), left);
         }
         std::thread::sleep(PAUSE);
     }
     if stop.load(Ordering::Relaxed) {
         return Err(Error::Interrupted(format!(
             "stopped; {} of {} cells are done, the same command goes on",
-            before + done,
+            before.saturating_add(done),
             plan.cells.len()
         )));
     }

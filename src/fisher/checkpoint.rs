@@ -46,7 +46,7 @@ impl Identity {
         note(self.mode != asked.mode, format!("{} was {}, now {}", Field::MODE, self.mode, asked.mode));
         note(self.samples != asked.samples, format!("{} was {}, now {}", Field::SAMPLES, self.samples, asked.samples));
         note(self.seed != asked.seed, format!("{} was {}, now {}", Field::SEED, self.seed, asked.seed));
-        let pairs = |i: &Identity| i.rows * i.copies;
+        let pairs = |i: &Identity| i.rows.saturating_mul(i.copies);
         note(self.shape() != asked.shape(), format!("{} was {}, now {}", Field::PAIRS, pairs(self), pairs(asked)));
         note(self.input != asked.input, format!("{} was {:?}, now {:?}", Field::INPUT_SHAPE, self.input, asked.input));
         note(self.preprocessing != asked.preprocessing, "the images are prepared in another way".into());
@@ -118,7 +118,7 @@ pub fn read(path: &Path, asked: &Identity, like: &Sums) -> Result<Sums> {
     };
     let squares = like.squares.iter().enumerate();
     let squares = squares.map(|(i, sum)| shaped(values(&format!("squares.{i}"), sum.len())?, sum)).collect::<Result<_>>()?;
-    let traces = values("traces", 2 * like.traces.len())?.chunks_exact(2).map(|c| [c[0], c[1]]).collect();
+    let traces = values("traces", like.traces.len().saturating_mul(2))?.as_chunks::<2>().0.to_vec();
     let open = shaped(values("open", like.open.len())?, &like.open)?;
     let Header { batches, images, calls, pairs, .. } = header;
     Ok(Sums { batches, images, calls, pairs, squares, traces, open })

@@ -175,14 +175,17 @@ impl Estimator {
             classes: self.plan.classes,
             samples: self.plan.samples,
             shape: self.plan.shape,
-            pairs: self.plan.samples * per_image,
+            pairs: self.plan.samples.saturating_mul(per_image),
             done: self.sums.pairs,
         });
         let per_epoch = self.loader.batches_per_epoch().max(1) as u64;
-        let mut stream = self.loader.stream(self.sums.batches / per_epoch, (self.sums.batches % per_epoch) as usize, None)?;
+        let mut stream = {
+            let (epoch, batch) = (self.sums.batches.checked_div(per_epoch), self.sums.batches.checked_rem(per_epoch));
+            self.loader.stream(epoch.unwrap_or(0), batch.unwrap_or(0) as usize, None)?
+        };
         let calls = per_image.div_ceil(self.plan.shape.copies as u64);
         let mut saved = (self.sums.pairs, Instant::now());
-        let mut made = 0;
+        let mut made = 0u64;
         while self.sums.images < self.plan.samples {
             let batch = stream.next().ok_or_else(|| Error::data("the images ended too early"))??;
             self.wait += batch.wait.as_secs_f64();
@@ -193,7 +196,7 @@ impl Estimator {
                 }
                 if let Some(keeping) = keeping {
                     let due = match keeping.every {
-                        Some(every) => made % every.max(1) == 0,
+                        Some(every) => made.is_multiple_of(every.max(1)),
                         None => saved.1.elapsed() >= CHECKPOINT_GAP,
                     };
                     if due && self.sums.pairs > saved.0 {
@@ -203,9 +206,9 @@ impl Estimator {
                 }
                 let (start, before) = (Instant::now(), self.sums.pairs);
                 self.call(&batch)?;
-                self.pairs += self.sums.pairs - before;
+                self.pairs = self.pairs.saturating_add(self.sums.pairs.saturating_sub(before));
                 self.seconds += start.elapsed().as_secs_f64();
-                made += 1;
+                made = made.saturating_add(1);
                 progress.call(self.sums.pairs, self.pairs, self.seconds);
             }
             self.close(&batch)?;
@@ -215,7 +218,7 @@ impl Estimator {
 
     /// How many of the batch's rows count: its own, and no more than m asks for.
     fn valid(&self, batch: &Batch) -> usize {
-        (batch.valid as u64).min(self.plan.samples - self.sums.images) as usize
+        (batch.valid as u64).min(self.plan.samples.saturating_sub(self.sums.images)) as usize
     }
 
     /// The next classes of a batch of images.
@@ -225,18 +228,20 @@ impl Estimator {
         let counts = Array1::from_shape_fn(rows, |row| row < valid);
         let counts = Tensor::from(counts).cast(dtype)?;
         let data = as_input(&batch.data, self.graph.input_dtype)?;
-        let first = self.sums.calls as usize * copies;
+        let first = (self.sums.calls as usize).saturating_mul(copies);
         let selector = self.selector(batch, first);
         let feeds = [(self.graph.input.as_str(), &data), (self.graph.valid.as_str(), &counts), (self.graph.selector.as_str(), &selector)];
         let outputs = self.session.run(&feeds)?;
         let (found, sums) = outputs.split_last().ok_or_else(|| Error::engine("the graph gave no output"))?;
         let traces = found.reshaped(self.sums.open.shape().to_vec())?;
-        self.sums.open += &traces.floats::<Ix2>()?;
+        let traces = traces.floats::<Ix2>()?;
+        self.sums.open.zip_mut_with(&traces, |sum, trace| *sum += trace);
         for (sum, tensor) in self.sums.squares.iter_mut().zip(sums) {
             add(sum, tensor)?;
         }
-        self.sums.calls += 1;
-        self.sums.pairs += (valid * copies.min(self.plan.mode.pairs(self.plan.classes) - first)) as u64;
+        self.sums.calls = self.sums.calls.saturating_add(1);
+        let classes = copies.min(self.plan.mode.pairs(self.plan.classes).saturating_sub(first));
+        self.sums.pairs = self.sums.pairs.saturating_add(valid.saturating_mul(classes) as u64);
         Ok(())
     }
 
@@ -254,7 +259,7 @@ impl Estimator {
                         batch.indices.get(row).map_or("an image".into(), |&i| self.dataset.name(i))
                     )));
                 }
-                by_layer[layer] += trace;
+                by_layer.get_mut(layer).into_iter().for_each(|sum: &mut f64| *sum += trace);
             }
             for (total, trace) in self.sums.traces.iter_mut().zip(by_layer) {
                 total[0] += trace;
@@ -263,8 +268,8 @@ impl Estimator {
         }
         self.sums.open.fill(0.0);
         self.sums.calls = 0;
-        self.sums.batches += 1;
-        self.sums.images += valid as u64;
+        self.sums.batches = self.sums.batches.saturating_add(1);
+        self.sums.images = self.sums.images.saturating_add(valid as u64);
         Ok(())
     }
 
@@ -274,12 +279,12 @@ impl Estimator {
         match self.plan.mode {
             Mode::Exact => {
                 let class = |c: usize| if c < classes { c as i64 } else { -1 };
-                let list: Vec<i64> = (first..first + copies).map(class).collect();
+                let list: Vec<i64> = (first..first.saturating_add(copies)).map(class).collect();
                 Tensor::from_i64(&[copies], &list)
             }
             Mode::Empirical => batch.target.clone(),
             Mode::Sampled => {
-                let mut noise = Vec::with_capacity(rows * classes);
+                let mut noise = Vec::with_capacity(rows.saturating_mul(classes));
                 for &index in &batch.indices {
                     // A draw belongs to the image and the pass, whatever the size of the batch.
                     let mut random = Random::new(Purpose::Fisher, self.plan.seed, batch.epoch, index as u64);
@@ -298,7 +303,7 @@ impl Estimator {
 
     /// Writes a checkpoint and says how to go on.
     fn interrupted(&self, progress: &mut dyn Progress, keeping: Option<&Keeping>) -> Error {
-        let total = self.plan.samples * self.plan.mode.pairs(self.plan.classes) as u64;
+        let total = self.plan.samples.saturating_mul(self.plan.mode.pairs(self.plan.classes) as u64);
         let done = format!("stopped after {} of {total} pairs", self.sums.pairs);
         match keeping {
             None => Error::Interrupted(format!("{done}; nothing was written")),
@@ -316,7 +321,7 @@ impl Estimator {
 
     fn finish(&self) -> Estimate {
         let m = self.sums.images as f64;
-        let values = self.sums.squares.iter().map(|v| v / m).collect();
+        let values = self.sums.squares.iter().map(|v| v.mapv(|v| v / m)).collect();
         let spread = |[sum, squares]: [f64; 2]| {
             let mean = sum / m;
             let variance = if m > 1.0 { ((squares / m - mean * mean) * m / (m - 1.0)).max(0.0) } else { f64::NAN };
@@ -346,7 +351,7 @@ fn add(sum: &mut ArrayD<f64>, tensor: &Tensor) -> Result<()> {
     match tensor.dtype() {
         // Large networks have as many as weights: no copy in float64.
         DType::F32 => Zip::from(sum).and(&tensor.array::<f32, IxDyn>()?).for_each(|s, v| *s += *v as f64),
-        _ => *sum += &tensor.floats::<IxDyn>()?,
+        _ => sum.zip_mut_with(&tensor.floats::<IxDyn>()?, |sum, v| *sum += v),
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ pub fn layers(parameters: &[Measured]) -> (Vec<usize>, Vec<String>) {
         };
         names.iter().position(|n| n == name).unwrap_or_else(|| {
             names.push(name.to_string());
-            names.len() - 1
+            names.len().saturating_sub(1)
         })
     });
     (numbers.collect(), names)
@@ -91,22 +91,22 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
     let imported = network.at(BatchSize::Fixed(rows))?;
     let tail = rewrite::softmax_output(&imported, None)?.tail;
     let Imported { mut graph, input, parameters, .. } = imported;
-    let mut wide = network.at(BatchSize::Fixed(rows * copies))?.graph;
+    let mut wide = network.at(BatchSize::Fixed(rows.saturating_mul(copies)))?.graph;
     if copies > 1 {
         pass::leading_samples(&graph, &wide, copies)?;
     } else {
-        pass::leading_samples(&graph, &network.at(BatchSize::Fixed(2 * rows))?.graph, 2)?;
+        pass::leading_samples(&graph, &network.at(BatchSize::Fixed(rows.saturating_mul(2)))?.graph, 2)?;
     }
     let (classes, logits) = (tail.scores(), tail.logits);
     let dtype = graph.ty(logits).dtype;
     let (nodes, values) = (graph.nodes.len(), graph.values.len());
 
     let (uses, mut left_out) = uses(&graph, &parameters)?;
-    let mut wanted: Vec<ValueId> = uses.keys().map(|&node| graph.nodes[node].outputs[0]).collect();
+    let mut wanted: Vec<ValueId> = uses.keys().filter_map(|&node| graph.nodes.get(node)?.outputs.first().copied()).collect();
     let seed = wide.input("cotangent", wide.ty(logits).clone());
     let found = grad::backward(&mut wide, &[(logits, seed)], &wanted)?;
     wanted.retain(|v| found.contains_key(v));
-    let cotangents: Vec<ValueId> = wanted.iter().map(|v| found[v]).collect();
+    let cotangents: Vec<ValueId> = wanted.iter().filter_map(|v| found.get(v).copied()).collect();
 
     graph.outputs.clear();
     let valid = graph.input("valid", TensorType::new(dtype, [rows]));
@@ -125,9 +125,9 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
     let mut parts: BTreeMap<ValueId, Vec<PerSample>> = BTreeMap::new();
     let mut refusals = vec![];
     for (&index, needs) in &uses {
-        let node = graph.nodes[index].clone();
+        let node = graph.nodes.get(index).cloned().ok_or_else(|| Error::internal("a parameter is used by a node that is not there"))?;
         // The output does not depend on every node.
-        let Some(dy) = wanted.iter().position(|&v| v == node.outputs[0]).map(|at| cotangents[at]) else { continue };
+        let Some(dy) = wanted.iter().zip(&cotangents).find(|(v, _)| node.outputs.first() == Some(*v)).map(|(_, dy)| *dy) else { continue };
         let operator = table::find(&node.op_type);
         let operator = operator.ok_or_else(|| Error::internal(format!("{} is not in the operator table", node.op_type)))?;
         let mut b = Builder::new(&mut graph);
@@ -258,7 +258,7 @@ fn cotangent(
     let p = b.reshape(p, &known(&[rows, 1, classes]))?;
     let difference = b.sub(one_hot, p)?;
     let all = b.mul(difference, root)?;
-    b.reshape(all, &known(&[rows * copies, classes]))
+    b.reshape(all, &known(&[rows.saturating_mul(copies), classes]))
 }
 
 /// A parameter's sum of squares, and its sum over elements by image: `[1, rows]`.

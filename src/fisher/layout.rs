@@ -29,13 +29,14 @@ pub(super) fn choose(subject: &FisherSubject, mode: Mode, pairs: Option<usize>, 
         Some(pairs) => pairs,
         // A pair's share: its own gradients of the largest layer and their squares, and half of its cotangents at once.
         None => {
-            let pair = 2 * subject.largest + subject.activations / 2 + subject.activations / per_image.min(MOST_PAIRS);
-            (MEMORY / pair.max(1)).clamp(1, MOST_PAIRS)
+            let pair = subject.largest.saturating_mul(2).saturating_add(subject.activations / 2);
+            let pair = pair.saturating_add(subject.activations.checked_div(per_image.min(MOST_PAIRS)).unwrap_or(0));
+            MEMORY.checked_div(pair).unwrap_or(MEMORY).clamp(1, MOST_PAIRS)
         }
     };
     let calls = per_image.div_ceil(pairs);
-    let copies = per_image.div_ceil(calls);
-    let rows = (pairs / copies).clamp(1, usize::try_from(samples).unwrap_or(usize::MAX).max(1));
+    let copies = per_image.div_ceil(calls.max(1));
+    let rows = pairs.checked_div(copies).unwrap_or(1).clamp(1, usize::try_from(samples).unwrap_or(usize::MAX).max(1));
     Ok(BatchLayout { rows, copies })
 }
 

@@ -3,6 +3,9 @@
 //! `F̂_jj = (1/m)·Σ_i Σ_k f_k(x_i)·(∂/∂w_j log f_k(x_i))²` over m source images and all K classes (Li, Grandvalet, Davoine,
 //! ICML 2018). The square is taken of each single (image, class) gradient, never of a batch's mean. See docs/fisher.md.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod checkpoint;
 mod estimate;
 mod graph;

@@ -115,7 +115,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         seed: options.seed,
         rows: shape.rows,
         copies: shape.copies,
-        input: dims[1..].to_vec(),
+        input: dims.get(1..).unwrap_or_default().to_vec(),
         preprocessing,
     };
     let keeping = Keeping { path: kept, identity, every: options.checkpoint_every };
@@ -170,7 +170,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         engine: engine.describe(),
         images,
         pairs: estimate.pairs,
-        pairs_per_call: shape.rows * shape.copies,
+        pairs_per_call: shape.rows.saturating_mul(shape.copies),
         seconds: estimate.seconds,
         pairs_per_second: estimate.pairs as f64 / estimate.seconds.max(1e-9),
         wait: estimate.wait / estimate.seconds.max(1e-9),

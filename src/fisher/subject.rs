@@ -36,7 +36,9 @@ pub fn look(network: &Network) -> Result<FisherSubject> {
     let Imported { graph, input, parameters, .. } = imported;
     let bytes = |v: ValueId| -> Result<usize> {
         let ty = graph.ty(v);
-        Ok(fixed(ty).map_err(Error::internal)?.iter().product::<usize>() * ty.dtype.size())
+        let dims = fixed(ty).map_err(Error::internal)?;
+        let size = dims.iter().try_fold(ty.dtype.size(), |size, &d| size.checked_mul(d));
+        size.ok_or_else(|| Error::model(format!("a value of the shape {dims:?} fits no machine's memory")))
     };
     let sizes = |values: &mut dyn Iterator<Item = ValueId>| values.map(bytes).collect::<Result<Vec<_>>>();
     Ok(FisherSubject {

@@ -52,8 +52,9 @@ impl Summary {
             })
             .collect();
         for (values, &at) in estimate.values.iter().zip(&layer) {
-            found[at].elements += values.len();
-            found[at].zeros += values.iter().filter(|v| **v == 0.0).count();
+            let Some(share) = found.get_mut(at) else { continue };
+            share.elements = share.elements.saturating_add(values.len());
+            share.zeros = share.zeros.saturating_add(values.iter().filter(|v| **v == 0.0).count());
         }
         let sum = |f: fn(&LayerShare) -> usize| found.iter().map(f).sum();
         Summary { elements: sum(|l| l.elements), zeros: sum(|l| l.zeros), mass: total, layers: found }

@@ -50,7 +50,7 @@ impl ClassWeights {
             ClassWeights::Balanced => {
                 let (all, present) = (images.iter().sum::<usize>(), images.iter().filter(|n| **n > 0).count());
                 // A class without images weighs nothing in any case.
-                let weight = |&n: &usize| if n == 0 { 1.0 } else { all as f64 / (present * n) as f64 };
+                let weight = |&n: &usize| if n == 0 { 1.0 } else { all as f64 / present.saturating_mul(n) as f64 };
                 Ok(Some(images.iter().map(weight).collect()))
             }
             ClassWeights::Given(given) => {

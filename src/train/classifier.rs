@@ -110,7 +110,10 @@ impl Classifier {
         let graph = source.graph()?;
         let mut input = image_input(graph, path, bundle.is_some())?;
         if let Some(shape) = &options.input_shape {
-            let fits = shape.len() + 1 == input.shape.len() && input.shape[1..].iter().zip(shape).all(|(&d, &s)| d < 0 || d == s as i64);
+            let behind = input.shape.get(1..).unwrap_or_default();
+            let fits = !input.shape.is_empty()
+                && shape.len() == behind.len()
+                && behind.iter().zip(shape).all(|(&d, &s)| d < 0 || usize::try_from(d) == Ok(s));
             if !fits {
                 let why = format!(" {shape:?} does not fit the input `{}` of shape {:?}", input.name, input.shape);
                 return Err(Error::option(Field::INPUT_SHAPE, why));

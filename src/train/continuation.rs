@@ -86,7 +86,9 @@ pub(super) fn continued(asked: &Asked) -> Result<(Training, Option<String>)> {
     // Early stopping ends a run before its length.
     let reached = match old.length {
         length if !complete || length.steps(per_epoch) == done => length,
-        Length::Epochs(_) if per_epoch > 0 && done.is_multiple_of(per_epoch as u64) => Length::Epochs(done / per_epoch as u64),
+        Length::Epochs(_) if done.is_multiple_of(per_epoch as u64) => {
+            done.checked_div(per_epoch as u64).map_or(Length::Steps(done), Length::Epochs)
+        }
         _ => Length::Steps(done),
     };
     let length = more.map_or(training.length, |more| sum(reached, more, per_epoch));
@@ -125,7 +127,7 @@ pub(super) fn continued(asked: &Asked) -> Result<(Training, Option<String>)> {
         shown(length),
         shown(old.length),
         rate(&next, done.min(total.saturating_sub(1))),
-        (done + 1).min(total),
+        done.saturating_add(1).min(total),
         rate(&next, total.saturating_sub(1)),
     );
     Ok((next, Some(note)))

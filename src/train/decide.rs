@@ -71,7 +71,7 @@ fn pace(training: &Training, manifest: &Manifest, images: usize, notes: &mut Vec
         false if open && !live => Last::Short,
         false => Last::Pad,
     };
-    let left = images % batch;
+    let left = images.checked_rem(batch).unwrap_or(0);
     if images < batch {
         notes.push(format!(
             "{images} images do not fill a batch of {batch}: a step has each of them several times, and each counts once. A bundle for batches of {images} does the same in less time (`spgraph rewrite` with {} {images})",
@@ -82,14 +82,14 @@ fn pace(training: &Training, manifest: &Manifest, images: usize, notes: &mut Vec
             "the last batch of an epoch has {left} of {batch} images; others of the epoch fill it up, which count in BatchNorm's statistics and not in the loss"
         ));
     }
-    let per_epoch = if last == Last::Drop { images / batch } else { images.div_ceil(batch) };
+    let per_epoch = if last == Last::Drop { images.checked_div(batch).unwrap_or(0) } else { images.div_ceil(batch.max(1)) };
     Ok(Pace { batch, last, per_epoch })
 }
 
 /// Says where a run can hardly learn, or does not see all there is.
 fn warn(length: Length, steps: u64, images: usize, pace: &Pace, notes: &mut Vec<String>) {
     let seen = steps.saturating_mul(pace.batch as u64).min(images as u64);
-    let unseen = images as u64 - seen;
+    let unseen = (images as u64).saturating_sub(seen);
     if unseen > 0 && steps <= pace.per_epoch as u64 {
         notes.push(format!(
             "{unseen} of {images} images are never seen: an epoch has {} steps of {} images, and the run {steps}{}",

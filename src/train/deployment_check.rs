@@ -42,7 +42,10 @@ pub(super) fn check(bundle: &Bundle, asked: &Deployment, model: &pb::ModelProto,
     // Half precision rounds more coarsely, here as in the export itself.
     let tolerance = TOLERANCE.max(ROUNDINGS * half::coarseness(model));
     let mut largest = None;
-    for (seed, (height, width)) in [(side * 3 / 2 + 1, side + 3), (side / 2 + 1, side), (side, side * 2 + 5)].into_iter().enumerate() {
+    let more = |by: u32| side.saturating_add(by);
+    let half = (side / 2).saturating_add(1);
+    let twice = side.saturating_mul(2).saturating_add(5);
+    for (seed, (height, width)) in [(more(half), more(3)), (half, side), (side, twice)].into_iter().enumerate() {
         let (mut found, entered) = if asked.preprocess {
             let count = batch(network.as_ref()).unwrap_or(2);
             let image = noise(seed as u64, width, height)?;
@@ -95,7 +98,7 @@ fn dtype(session: &dyn Session) -> Result<DType> {
 
 fn noise(seed: u64, width: u32, height: u32) -> Result<image::RgbImage> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut bytes = vec![0; width as usize * height as usize * 3];
+    let mut bytes = vec![0; (width as usize).saturating_mul(height as usize).saturating_mul(3)];
     random.fill_bytes(&mut bytes);
     image::RgbImage::from_raw(width, height, bytes).ok_or_else(|| Error::internal("an image has too few pixels"))
 }
@@ -111,8 +114,8 @@ fn pixels(recipe: &Recipe, image: &image::RgbImage, entered: &Tensor) -> Result<
     let found = found.get(..own.len()).ok_or("the input has another size")?;
     let [channels, height, width] = recipe.shape();
     let channel = |i: usize| match recipe.layout() {
-        crate::bundle::Layout::Nchw => i / (height * width).max(1),
-        crate::bundle::Layout::Nhwc => i % channels.max(1),
+        crate::bundle::Layout::Nchw => i.checked_div(height.saturating_mul(width)).unwrap_or(0),
+        crate::bundle::Layout::Nhwc => i.checked_rem(channels).unwrap_or(0),
     };
     let differences: Vec<f64> = own.iter().zip(found).enumerate().map(|(i, (a, b))| (a - b).abs() / recipe.level(channel(i))).collect();
     let largest = differences.iter().copied().fold(0.0, f64::max);
@@ -153,15 +156,19 @@ fn outputs(
         let [labels, scores] = found.get(expected.len()..).unwrap_or_default() else {
             return Err("the likeliest classes are missing".into());
         };
-        let (all, labels, scores) = (values(&found[place])?, values(labels)?, values(scores)?);
-        let rows = found[place].shape().first().copied().unwrap_or(1).max(1);
-        let classes = all.len() / rows;
-        for row in 0..rows {
-            let mut sorted = all[row * classes..][..classes].to_vec();
+        let whole = found.get(place).ok_or("the scores are missing")?;
+        let (all, labels, scores) = (values(whole)?, values(labels)?, values(scores)?);
+        let rows = whole.shape().first().copied().unwrap_or(1).max(1);
+        let classes = all.len().checked_div(rows).unwrap_or(0).max(1);
+        if Some(labels.len()) != rows.checked_mul(k) || scores.len() != labels.len() {
+            return Err(format!("there are {} labels and {} scores for {rows} images", labels.len(), scores.len()));
+        }
+        for (all, (labels, scores)) in all.chunks_exact(classes).zip(labels.chunks_exact(k.max(1)).zip(scores.chunks_exact(k.max(1)))) {
+            let mut sorted = all.to_vec();
             sorted.sort_by(|a, b| b.total_cmp(a));
-            for i in 0..k {
-                let (label, score) = (labels[row * k + i] as usize, scores[row * k + i]);
-                if sorted.get(i) != Some(&score) || all.get(row * classes + label) != Some(&score) {
+            for (i, (label, score)) in labels.iter().zip(scores).enumerate() {
+                let label = *label as usize;
+                if sorted.get(i) != Some(score) || all.get(label) != Some(score) {
                     return Err(format!("place {i} has the label {label} and the score {score}"));
                 }
             }

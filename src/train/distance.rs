@@ -62,10 +62,11 @@ impl Unmoved {
     }
 
     fn add(&mut self, other: Unmoved) {
-        self.elements += other.elements;
-        self.of_elements += other.of_elements;
-        self.channels += other.channels;
-        self.of_channels += other.of_channels;
+        let add = |sum: &mut usize, more: usize| *sum = sum.saturating_add(more);
+        add(&mut self.elements, other.elements);
+        add(&mut self.of_elements, other.of_elements);
+        add(&mut self.channels, other.channels);
+        add(&mut self.of_channels, other.of_channels);
     }
 }
 

@@ -103,7 +103,7 @@ impl Patience {
         if self.mark.is_none_or(|mark| stopping.gain(found, mark) > stopping.min_delta) {
             (self.mark, self.waited) = (Some(found), 0);
         } else {
-            self.waited += 1;
+            self.waited = self.waited.saturating_add(1);
         }
     }
 

@@ -140,7 +140,7 @@ impl Tally for ClassTally {
         let confidence = if all_probabilities { of(prediction) } else { f64::NAN };
         self.confidences.push((confidence, rank == 0, brier(&probabilities, label)));
         self.answers.push(Answer { image, label, prediction, probability: of(prediction), label_probability: of(label), rank, loss });
-        self.keep_scores &= (self.scores.len() + 1) * ranking.len() <= MOST_SCORES;
+        self.keep_scores &= self.scores.len().saturating_add(1).saturating_mul(ranking.len()) <= MOST_SCORES;
         if self.keep_scores {
             self.scores.push(ranking);
         }
@@ -200,9 +200,11 @@ fn place(ranking: &[f64], label: i64, name: &str) -> Result<(usize, usize, usize
         )));
     }
     // Among equal scores the first class wins, as in ArgMax.
-    let before = |a: usize, b: usize| ranking[a] > ranking[b] || (ranking[a] == ranking[b] && a < b);
-    let rank = (0..ranking.len()).filter(|&k| before(k, label)).count();
-    let first = (1..ranking.len()).fold(0, |best, k| if before(k, best) { k } else { best });
+    let before = |(a, x): (usize, f64), (b, y): (usize, f64)| x > y || (x == y && a < b);
+    let places = || ranking.iter().copied().enumerate();
+    let own = (label, ranking.get(label).copied().unwrap_or(f64::NEG_INFINITY));
+    let rank = places().filter(|&other| before(other, own)).count();
+    let first = places().reduce(|best, other| if before(other, best) { other } else { best }).map_or(0, |(place, _)| place);
     Ok((label, rank, first))
 }
 

@@ -65,7 +65,7 @@ impl Tally for SoftTally {
         }
         let loss = scores.soft_loss(row, &targets);
         self.loss += loss;
-        if self.regression || (self.readings.len() + 1) * self.columns > MOST_SCORES {
+        if self.regression || self.readings.len().saturating_add(1).saturating_mul(self.columns) > MOST_SCORES {
             self.rankings = None;
         }
         if let Some(rankings) = &mut self.rankings {
@@ -83,12 +83,8 @@ impl Tally for SoftTally {
         };
         let class = |k: usize| {
             let has = |y: f64| y > SAID;
-            let (mut all, mut told, mut both) = (0, 0, 0);
-            for (y, p) in column(k) {
-                all += usize::from(has(y));
-                told += usize::from(p >= SAID);
-                both += usize::from(has(y) && p >= SAID);
-            }
+            let count = |of: &dyn Fn(f64, f64) -> bool| column(k).filter(|(y, p)| of(*y, *p)).count();
+            let (all, told, both) = (count(&|y, _| has(y)), count(&|_, p| p >= SAID), count(&|y, p| has(y) && p >= SAID));
             let ranked = self.rankings.as_ref().and_then(|rows| {
                 let scores: Vec<f64> = rows.iter().filter_map(|row| row.get(k).copied()).collect();
                 average_precision(&scores, &column(k).map(|(y, _)| has(y)).collect::<Vec<_>>())

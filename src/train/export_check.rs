@@ -146,10 +146,11 @@ fn images(bundle: &Bundle, count: usize, dtype: DType) -> Result<Tensor> {
 /// The first `count` images; the last one again where there are fewer.
 fn first(images: &Tensor, count: usize) -> Result<Tensor> {
     let values = images.to_f64()?;
-    let (rows, mut shape) = (images.shape()[0], images.shape().to_vec());
-    let size = values.len() / rows.max(1);
-    shape[0] = count;
-    let taken: Vec<f64> = (0..count).flat_map(|i| values[i.min(rows - 1) * size..][..size].to_vec()).collect();
+    let Some((&rows, sizes)) = images.shape().split_first() else { return Ok(images.clone()) };
+    let shape = [&[count], sizes].concat();
+    let rows: Vec<&[f64]> = values.chunks_exact(values.len().checked_div(rows).unwrap_or(0).max(1)).collect();
+    let last = rows.last().into_iter().cycle();
+    let taken: Vec<f64> = rows.iter().chain(last).take(count).flat_map(|row| row.iter().copied()).collect();
     Ok(Tensor::from_floats(DType::F64, &shape, &taken))
 }
 
@@ -197,8 +198,8 @@ fn compare(ports: &[GraphPort], found: &[Tensor], expected: &[Tensor], images: u
         let values = |t: &Tensor| -> Result<Vec<f64>, String> {
             let all = t.to_f64().map_err(|e| e.to_string())?;
             let rows = t.shape().first().copied().unwrap_or(1).max(1);
-            let each = all.len() / rows;
-            Ok(all.into_iter().take(each * images.min(rows)).collect())
+            let each = all.len().checked_div(rows).unwrap_or(0);
+            Ok(all.into_iter().take(each.saturating_mul(images.min(rows))).collect())
         };
         let (found, expected) = (values(found)?, values(expected)?);
         if let Some(bad) = expected.iter().find(|v| !v.is_finite()) {

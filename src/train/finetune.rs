@@ -125,10 +125,15 @@ impl Trainer {
         self.loader.batches_per_epoch().max(1) as u64
     }
 
+    /// Epochs that are over.
+    fn epoch(&self) -> u64 {
+        self.at.step.checked_div(self.per_epoch()).unwrap_or(0)
+    }
+
     fn count(&mut self, step: StepRecord) {
         self.seconds += step.seconds;
         self.wait += step.wait;
-        self.images += step.images as u64;
+        self.images = self.images.saturating_add(step.images as u64);
         if self.recent.len() as u64 >= self.per_epoch() {
             self.recent.pop_front();
         }
@@ -137,7 +142,7 @@ impl Trainer {
 
     fn run(&mut self, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunResult> {
         let per_epoch = self.per_epoch();
-        let mut stream = self.loader.stream(self.at.step / per_epoch, (self.at.step % per_epoch) as usize, None)?;
+        let mut stream = self.loader.stream(self.epoch(), self.at.step.checked_rem(per_epoch).unwrap_or(0) as usize, None)?;
         // A run that goes on at the border of its two phases is in the second one already.
         let mut resumed = true;
         loop {
@@ -207,8 +212,8 @@ impl Trainer {
         let scalars = scalars.clone().with(&Setting::LearningRate, lr)?;
         let found = self.step.run_batch(batch, &scalars)?;
         let record = StepRecord {
-            step: self.at.step + 1,
-            epoch: self.at.step / self.per_epoch() + 1,
+            step: self.at.step.saturating_add(1),
+            epoch: self.epoch().saturating_add(1),
             lr,
             loss: found.loss,
             data_loss: found.data_loss,

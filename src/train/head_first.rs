@@ -32,7 +32,9 @@ pub(super) fn restart(states: &[State], state: &mut [Tensor]) -> Result<()> {
         *value = Tensor::zeros(s.dtype, &s.shape);
     }
     for (average, parameter) in averages(states)? {
-        state[average] = state[parameter].clone();
+        if let Some(value) = state.get(parameter).cloned() {
+            state.get_mut(average).into_iter().for_each(|to| to.clone_from(&value));
+        }
     }
     Ok(())
 }

@@ -124,7 +124,7 @@ impl Means {
             sums.data_loss += images * step.data_loss;
             sums.penalty += images * step.penalty;
             sums.accuracy += step.correct.map_or(f64::NAN, |correct| correct as f64);
-            sums.images += step.images;
+            sums.images = sums.images.saturating_add(step.images);
             sums.seconds += step.seconds;
         }
         let all = sums.images.max(1) as f64;

@@ -1,5 +1,8 @@
 //! Fine-tuning, evaluation and prediction with what [`crate::rewrite`] makes.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod averages;
 mod changes;
 mod checkpoint;

@@ -90,12 +90,12 @@ pub fn predict_files(
                 }
             }
         });
-        let mut done = 0;
+        let mut done = 0usize;
         for read in receiver {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted("prediction was stopped; nothing was written".into()));
             }
-            done += read.len();
+            done = done.saturating_add(read.len());
             let mut good = vec![];
             for (path, image) in read {
                 match image {
@@ -176,8 +176,8 @@ fn run(
 
 fn guesses(classifier: &Classifier, scores: &Scores, row: usize, top: usize) -> Vec<Guess> {
     let (ranking, probabilities) = (scores.ranking(row), scores.probabilities(row));
-    let mut order: Vec<usize> = (0..ranking.len()).collect();
-    order.sort_by(|&a, &b| ranking[b].total_cmp(&ranking[a]).then(a.cmp(&b)));
-    let guess = |label: usize| Guess { class: classifier.class_name(label), label, probability: probabilities[label] };
+    let mut order: Vec<(usize, (f64, f64))> = ranking.into_iter().zip(probabilities).enumerate().collect();
+    order.sort_by(|(a, (x, _)), (b, (y, _))| y.total_cmp(x).then(a.cmp(b)));
+    let guess = |(label, (_, probability))| Guess { class: classifier.class_name(label), label, probability };
     order.into_iter().take(top).map(guess).collect()
 }

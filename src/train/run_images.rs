@@ -34,7 +34,7 @@ impl Check<'_> {
         let found = images.len();
         let (kept, told) = check_images(images, self.bad, self.workers, self.stop, self.done)?;
         self.notes.extend(told);
-        self.skipped += found - kept.len();
+        self.skipped = self.skipped.saturating_add(found.saturating_sub(kept.len()));
         Ok(kept)
     }
 }

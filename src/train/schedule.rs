@@ -67,7 +67,7 @@ impl Schedule {
     /// The factor on the learning rate in step `step` (from 0).
     pub fn factor(&self, step: u64, span: Span) -> f64 {
         if step < span.warmup {
-            return (step + 1) as f64 / span.warmup as f64;
+            return step.saturating_add(1) as f64 / span.warmup as f64;
         }
         match self {
             Schedule::Constant => 1.0,
@@ -79,7 +79,7 @@ impl Schedule {
                 at.iter().filter(reached).fold(1.0, |rate, _| rate * factor)
             }
             Schedule::Cosine { floor } => {
-                let (done, all) = (step - span.warmup, span.steps.saturating_sub(span.warmup).max(1));
+                let (done, all) = (step.saturating_sub(span.warmup), span.steps.saturating_sub(span.warmup).max(1));
                 // From `libm`, so that every machine has the same rate.
                 floor + (1.0 - floor) * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done as f64 / all as f64))
             }

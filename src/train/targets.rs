@@ -75,7 +75,7 @@ impl Targets {
         }
         let values = soft(given, scores)?;
         self.check_soft(&values, scores)?;
-        Ok(Tensor::from_floats(self.port.dtype, &[values.len() / scores.max(1), scores], &values))
+        Ok(Tensor::from_floats(self.port.dtype, &[values.len().checked_div(scores).unwrap_or(0), scores], &values))
     }
 
     /// What the step is fed for a batch, whose images may be mixed.
@@ -96,7 +96,7 @@ impl Targets {
             let other = own.chunks_exact(scores.max(1)).nth(mixed.partner(row)).unwrap_or_default();
             to.iter_mut().zip(other).for_each(|(to, other)| *to = *to * share + other * (1.0 - share));
         }
-        Ok(Tensor::from_floats(self.port.dtype, &[values.len() / scores.max(1), scores], &values))
+        Ok(Tensor::from_floats(self.port.dtype, &[values.len().checked_div(scores).unwrap_or(0), scores], &values))
     }
 
     /// Fails for labels that are neither a class nor −1, which the step would leave out of the loss without a word.

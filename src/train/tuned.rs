@@ -189,7 +189,9 @@ impl Subject {
 /// The state with the moving averages in the place of the weights.
 fn averaged(mut state: Vec<Tensor>, states: &[State]) -> Result<Vec<Tensor>> {
     for (average, parameter) in averages(states)? {
-        state[parameter] = state[average].clone();
+        if let Some(value) = state.get(average).cloned() {
+            state.get_mut(parameter).into_iter().for_each(|to| to.clone_from(&value));
+        }
     }
     Ok(state)
 }

@@ -1,7 +1,7 @@
 //! `spgraph runtime install`: gets one pinned ONNX Runtime library through pip into spgraph's cache.
 
 use super::super::signature::one_paragraph;
-use super::library;
+use super::library::{self, PINNED_VERSION};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::storage::folders::OutputDir;
@@ -11,9 +11,6 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-/// The ONNX Runtime release that is installed, and tested with.
-pub(super) const PINNED_VERSION: &str = "1.32.0";
 
 /// What the installed library is called.
 fn library_name() -> String {

@@ -1,7 +1,6 @@
 //! What can be known of a library file before it is loaded: whose it is, whether it is whole and for this machine, and whether it is a
 //! release that spgraph was tested with.
 
-use super::install::PINNED_VERSION;
 use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, ReadCache};
@@ -9,6 +8,9 @@ use serde::Serialize;
 use std::fmt;
 use std::fs::File;
 use std::path::Path;
+
+/// The ONNX Runtime release that is installed, and tested with.
+pub(super) const PINNED_VERSION: &str = "1.32.0";
 
 /// SHA-256 of ONNX Runtime's library in the releases that spgraph was tested with, and their version.
 const PINNED: [(&str, &str); 2] = [

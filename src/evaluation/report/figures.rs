@@ -101,7 +101,7 @@ fn similarity(all: &Collection, pair: &PairName, images: usize) -> Result<Option
         let mean = |at: usize| {
             let values: Vec<f64> = cells.iter().filter_map(|c| c.similarity.get(at)).map(|l| l.quartiles[1]).collect();
             let found = crate::evaluation::statistics::summary(&values)?;
-            Some(Point { x: (at + 1) as f64, y: found.mean, error: 0.0 })
+            Some(Point { x: at.saturating_add(1) as f64, y: found.mean, error: 0.0 })
         };
         Series { name: method.into(), points: (0..layers).filter_map(mean).collect(), marks: false }
     };

@@ -38,10 +38,9 @@ pub struct ReportFiles {
 pub fn write_report(records: Vec<CellResult>, out: &Path) -> Result<ReportFiles> {
     let mut names: Vec<String> = records.iter().map(|r| r.cell.name()).collect();
     names.sort();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+    if let Some((twice, _)) = names.iter().zip(names.iter().skip(1)).find(|(a, b)| a == b) {
         return Err(Error::usage(format!(
-            "there are two records of {}, made by a study that was changed since. Name the study whose records are to be reported",
-            twice[0]
+            "there are two records of {twice}, made by a study that was changed since. Name the study whose records are to be reported"
         )));
     }
     let all = Collection { cells: records };

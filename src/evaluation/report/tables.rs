@@ -174,7 +174,7 @@ pub(super) fn chosen(all: &Collection, pair: &PairName) -> Option<Sheet> {
             format!("{own}{mark}")
         };
         let own = score(best).map_or(0.0, |s| s.mean);
-        let failed = cells.len() - sound.len();
+        let failed = cells.len().saturating_sub(sound.len());
         let numbers = [
             edge(|s| Some(s.rate)),
             best.beta.to_string(),

@@ -13,7 +13,7 @@ impl Trainer {
     /// Writes the record of the epoch that has just ended, or of its part before the end of the run.
     pub(super) fn record_epoch(&mut self, progress: &mut dyn Progress) -> Result<()> {
         let (step, epoch) = (self.at.step, self.at.epoch);
-        let distance = match step >= self.measured + EpochRecord::APART || step == self.total {
+        let distance = match step >= self.measured.saturating_add(EpochRecord::APART) || step == self.total {
             false => None,
             true => {
                 self.measured = step;

@@ -44,12 +44,13 @@ impl Calibration {
             return None;
         }
         let edge = |i: usize| i as f64 / bins as f64;
-        let empty = |i| ReliabilityBin { low: edge(i), high: edge(i + 1), ..ReliabilityBin::default() };
+        let empty = |i| ReliabilityBin { low: edge(i), high: edge(i.saturating_add(1)), ..ReliabilityBin::default() };
         let mut found: Vec<ReliabilityBin> = (0..bins).map(empty).collect();
         for &(confidence, right, _) in answers {
-            let place = (0..bins).find(|&i| confidence <= edge(i + 1)).unwrap_or(bins - 1);
-            let bin = &mut found[place];
-            bin.images += 1;
+            // The last one is also for what lies a rounding above 1.
+            let place = found.iter().position(|bin| confidence <= bin.high).unwrap_or(bins.saturating_sub(1));
+            let Some(bin) = found.get_mut(place) else { continue };
+            bin.images = bin.images.saturating_add(1);
             bin.confidence += confidence;
             bin.accuracy += f64::from(u8::from(right));
         }

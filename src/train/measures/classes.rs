@@ -67,7 +67,7 @@ impl ClassResult {
             predicted,
             precision: ratio(correct, predicted),
             recall: ratio(correct, images),
-            f1: ratio(2 * correct, images + predicted),
+            f1: ratio(correct.saturating_mul(2), images.saturating_add(predicted)),
             average_precision: None,
         }
     }
@@ -75,10 +75,11 @@ impl ClassResult {
     /// Of all classes, by label.
     pub fn of(confusion: &Confusion, names: impl Iterator<Item = String>) -> Vec<ClassResult> {
         let names: Vec<String> = names.collect();
-        let (mut images, mut predicted) = (vec![0; names.len()], vec![0; names.len()]);
+        let (mut images, mut predicted) = (vec![0usize; names.len()], vec![0usize; names.len()]);
+        let add = |sum: Option<&mut usize>, more: u64| sum.into_iter().for_each(|n| *n = n.saturating_add(more as usize));
         for cell in confusion.cells() {
-            images.get_mut(cell.label).into_iter().for_each(|n| *n += cell.images as usize);
-            predicted.get_mut(cell.prediction).into_iter().for_each(|n| *n += cell.images as usize);
+            add(images.get_mut(cell.label), cell.images);
+            add(predicted.get_mut(cell.prediction), cell.images);
         }
         let counts = images.into_iter().zip(predicted).enumerate();
         let new = |((label, (images, predicted)), name)| ClassResult::new(name, images, confusion.at(label, label) as usize, predicted);
@@ -89,7 +90,7 @@ impl ClassResult {
 impl Averages {
     /// Over these classes.
     pub fn of(classes: &[ClassResult]) -> Averages {
-        let present: Vec<&ClassResult> = classes.iter().filter(|c| c.images + c.predicted > 0).collect();
+        let present: Vec<&ClassResult> = classes.iter().filter(|c| c.images > 0 || c.predicted > 0).collect();
         let all: f64 = present.iter().map(|c| c.images as f64).sum();
         let mean = |value: fn(&ClassResult) -> Option<f64>, weight: &dyn Fn(&ClassResult) -> f64, sum: f64| {
             present.iter().map(|c| value(c).unwrap_or(0.0) * weight(c)).sum::<f64>() / sum.max(1.0)

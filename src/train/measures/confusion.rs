@@ -36,7 +36,8 @@ impl From<Confusion> for Vec<Confused> {
 impl Confusion {
     /// Counts an image.
     pub fn add(&mut self, label: usize, prediction: usize) {
-        *self.cells.entry((label, prediction)).or_insert(0) += 1;
+        let count = self.cells.entry((label, prediction)).or_insert(0);
+        *count = count.saturating_add(1);
     }
 
     /// The cells with images, by row and column.

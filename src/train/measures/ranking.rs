@@ -6,14 +6,12 @@ pub fn average_precision(scores: &[f64], positive: &[bool]) -> Option<f64> {
     let all = positive.iter().filter(|p| **p).count();
     let mut order: Vec<(f64, bool)> = scores.iter().copied().zip(positive.iter().copied()).collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (mut sum, mut right, mut seen, mut before) = (0.0, 0usize, 0usize, 0usize);
-    for (i, (score, positive)) in order.iter().enumerate() {
-        seen += 1;
-        right += usize::from(*positive);
-        if order.get(i + 1).is_none_or(|next| next.0 != *score) {
-            sum += (right - before) as f64 / all.max(1) as f64 * (right as f64 / seen as f64);
-            before = right;
-        }
+    let (mut sum, mut right, mut seen) = (0.0, 0usize, 0usize);
+    for equal in order.chunk_by(|a, b| a.0 == b.0) {
+        seen = seen.saturating_add(equal.len());
+        let own = equal.iter().filter(|(_, positive)| *positive).count();
+        right = right.saturating_add(own);
+        sum += own as f64 / all.max(1) as f64 * (right as f64 / seen as f64);
     }
     (all > 0).then_some(sum)
 }
