@@ -1,5 +1,11 @@
 //! The command line; everything it does is in the library.
 
+// Nothing that is read may end the process.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::unreachable, clippy::todo, clippy::unimplemented)
+)]
+
 mod cli;
 
 use std::process::ExitCode;

@@ -54,29 +54,28 @@ fn several(path: &Path) -> bool {
 
 /// Bytes of a table of colours whose size the flags give.
 fn colours(flags: u8) -> usize {
-    if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
+    if flags & 0x80 == 0 { 0 } else { 6 << (flags & 7) }
 }
 
 /// Walks over the blocks to a second picture. `None` where they end early.
 fn gif(bytes: &[u8]) -> Option<bool> {
-    let mut at = 13 + colours(*bytes.get(10)?);
-    let mut pictures = 0;
+    let mut at = colours(*bytes.get(10)?).checked_add(13)?;
+    let mut pictures = false;
     loop {
         match *bytes.get(at)? {
-            0x21 => at += 2,
+            0x21 => at = at.checked_add(2)?,
             0x2c => {
-                pictures += 1;
-                if pictures > 1 {
+                if std::mem::replace(&mut pictures, true) {
                     return Some(true);
                 }
-                at += 11 + colours(*bytes.get(at + 9)?);
+                at = at.checked_add(11)?.checked_add(colours(*bytes.get(at.checked_add(9)?)?))?;
             }
             _ => return Some(false),
         }
         // Blocks of data, up to an empty one.
         loop {
             let size = usize::from(*bytes.get(at)?);
-            at += 1 + size;
+            at = at.checked_add(1)?.checked_add(size)?;
             if size == 0 {
                 break;
             }
@@ -102,7 +101,7 @@ fn png(bytes: &[u8]) -> Option<bool> {
 fn tiff(bytes: &[u8], short: fn([u8; 2]) -> u16, long: fn([u8; 4]) -> u32) -> Option<bool> {
     let first = long(*bytes.get(4..)?.first_chunk()?) as usize;
     let entries = usize::from(short(*bytes.get(first..)?.first_chunk()?));
-    let next = first.checked_add(2 + 12 * entries)?;
+    let next = entries.checked_mul(12)?.checked_add(2)?.checked_add(first)?;
     Some(long(*bytes.get(next..)?.first_chunk()?) != 0)
 }
 

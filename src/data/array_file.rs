@@ -34,9 +34,9 @@ impl Array {
     pub fn shown(&self) -> String {
         let name = match self.kind {
             Kind::Bool => "bool".to_string(),
-            Kind::Unsigned => format!("uint{}", 8 * self.size),
-            Kind::Signed => format!("int{}", 8 * self.size),
-            Kind::Float => format!("float{}", 8 * self.size),
+            Kind::Unsigned => format!("uint{}", self.size.saturating_mul(8)),
+            Kind::Signed => format!("int{}", self.size.saturating_mul(8)),
+            Kind::Float => format!("float{}", self.size.saturating_mul(8)),
         };
         format!("{name} {:?}", self.shape)
     }
@@ -63,11 +63,12 @@ impl Array {
 
     fn number(&self, element: &[u8]) -> f64 {
         let mut little = [0u8; 8];
-        for (i, to) in little.iter_mut().take(element.len()).enumerate() {
-            *to = element[if self.big_endian { element.len() - 1 - i } else { i }];
+        match self.big_endian {
+            true => little.iter_mut().zip(element.iter().rev()).for_each(|(to, from)| *to = *from),
+            false => little.iter_mut().zip(element).for_each(|(to, from)| *to = *from),
         }
         let bits = u64::from_le_bytes(little);
-        let unused = 64 - 8 * self.size.clamp(1, 8) as u32;
+        let unused = 64u32.saturating_sub((self.size.clamp(1, 8) as u32).saturating_mul(8));
         match (self.kind, self.size) {
             (Kind::Float, 2) => half::f16::from_bits(bits as u16).to_f64(),
             (Kind::Float, 4) => f32::from_bits(bits as u32).into(),
@@ -204,7 +205,7 @@ fn read_npy(archive: &mut NpzArchive<BufReader<File>>, path: &Path, name: &str) 
     let Some((shape, bytes)) = shape.zip(count) else { return Err(fail(format!("claims to have the shape {:?}", header.shape()))) };
     check_room(path, bytes as u64)?;
     let mut content = vec![];
-    entry.by_ref().take(bytes as u64 + 1).read_to_end(&mut content).map_err(|e| damaged(&e))?;
+    entry.by_ref().take((bytes as u64).saturating_add(1)).read_to_end(&mut content).map_err(|e| damaged(&e))?;
     if content.len() != bytes {
         let (has, shape) = (content.len(), header.shape());
         return Err(fail(format!("has {has} bytes, and its shape {shape:?} needs {bytes}: it was cut off, or belongs to another file")));
@@ -218,24 +219,16 @@ fn read_npy(archive: &mut NpzArchive<BufReader<File>>, path: &Path, name: &str) 
 
 /// From the order of the first axis first.
 fn last_axis_first(content: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
-    let mut strides = vec![size; shape.len()];
-    for axis in 1..shape.len() {
-        strides[axis] = strides[axis - 1] * shape[axis - 1];
+    // What lies between two neighbours along each axis; their product with the sizes is the content's, which is there.
+    let between = |stride: &mut usize, &dim: &usize| Some(std::mem::replace(stride, stride.saturating_mul(dim)));
+    let strides: Vec<usize> = shape.iter().scan(size, between).collect();
+    let mut starts = vec![0usize];
+    for (&dim, &stride) in shape.iter().zip(&strides) {
+        let along = |start: usize| (0..dim).map(move |i| start.saturating_add(stride.saturating_mul(i)));
+        starts = starts.into_iter().flat_map(along).collect();
     }
-    let mut out = Vec::with_capacity(content.len());
-    let mut at = vec![0; shape.len()];
-    while out.len() < content.len() {
-        let start: usize = at.iter().zip(&strides).map(|(i, stride)| i * stride).sum();
-        out.extend_from_slice(&content[start..start + size]);
-        for axis in (0..shape.len()).rev() {
-            at[axis] += 1;
-            if at[axis] < shape[axis] {
-                break;
-            }
-            at[axis] = 0;
-        }
-    }
-    out
+    let element = |start: usize| content.get(start..start.saturating_add(size)).unwrap_or_default();
+    starts.into_iter().flat_map(element).copied().collect()
 }
 
 /// Arrays are held in memory, and files may claim any size.

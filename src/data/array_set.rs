@@ -107,7 +107,7 @@ fn images_of(path: &Path, name: &str, array: Array) -> Result<(Store, Vec<String
         return Err(fail("holds neither bytes nor floats. Save pixels from 0 to 255 as uint8: images.astype('uint8')"));
     }
     let values = array.to_f32();
-    let size = channels * height * width;
+    let size = channels.saturating_mul(height).saturating_mul(width).max(1);
     let wrong: Vec<String> = values
         .chunks_exact(size)
         .enumerate()
@@ -139,12 +139,11 @@ pub(super) fn misfit(count: usize, height: usize, width: usize) -> Option<&'stat
 fn labels_of(path: &Path, name: &str, array: &Array, images: usize, kind: Option<TargetKind>) -> Result<Given> {
     let shown = array.shown();
     let fail = |why: String| cannot_read(path, &format!("its array `{name}`, {shown}, {why}"));
-    let columns = match array.shape[..] {
-        [_] => 1,
-        [_, k] if k > 0 => k,
+    let (rows, columns) = match array.shape[..] {
+        [rows] => (rows, 1),
+        [rows, k] if k > 0 => (rows, k),
         _ => return Err(fail("has not the rank of labels: [N], or [N, K]".into())),
     };
-    let rows = array.shape[0];
     if rows != images {
         return Err(fail(format!("has {rows} labels for {images} images")));
     }

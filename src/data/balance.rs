@@ -6,21 +6,22 @@ use super::random::{Purpose, Random};
 /// each time, so that of a large class another part is seen in each epoch and those of a small one come several times. The seed and the epoch
 /// decide, and nothing else.
 pub(super) fn balanced(classes: &[Vec<usize>], seed: u64, epoch: u64) -> Vec<usize> {
-    let mut present: Vec<usize> = (0..classes.len()).filter(|&label| !classes[label].is_empty()).collect();
+    let mut present: Vec<(usize, &Vec<usize>)> = classes.iter().enumerate().filter(|(_, members)| !members.is_empty()).collect();
     let total: usize = classes.iter().map(Vec::len).sum();
     // Those that have one more are others each time.
     Random::new(Purpose::Balance, seed, epoch, u64::MAX).shuffle(&mut present);
-    let (each, more) = (total / present.len().max(1), total % present.len().max(1));
+    let each = total.checked_div(present.len()).unwrap_or(0);
+    let more = total.checked_rem(present.len()).unwrap_or(0);
     let mut order = vec![];
-    for (place, &label) in present.iter().enumerate() {
-        let wanted = each + usize::from(place < more);
+    for (place, &(label, members)) in present.iter().enumerate() {
+        let wanted = each.saturating_add(usize::from(place < more));
         let mut random = Random::new(Purpose::Balance, seed, epoch, label as u64);
-        let mut members = classes[label].clone();
+        let mut members = members.clone();
         let mut left = wanted;
         while left > 0 {
             random.shuffle(&mut members);
             order.extend(members.iter().take(left));
-            left -= members.len().min(left);
+            left = left.saturating_sub(members.len());
         }
     }
     Random::new(Purpose::Shuffle, seed, epoch, 0).shuffle(&mut order);

@@ -160,11 +160,11 @@ impl Folder {
     }
 
     fn write(&self, entry: &Path, image: &RgbImage) {
-        let size = (HEADER + image.as_raw().len()) as u64;
+        let size = image.as_raw().len().saturating_add(HEADER) as u64;
         if self.closed.load(Ordering::Relaxed) {
             return;
         }
-        if self.used.fetch_add(size, Ordering::Relaxed) + size > self.limit {
+        if self.used.fetch_add(size, Ordering::Relaxed).saturating_add(size) > self.limit {
             self.close(format!("has reached its limit of {} MB", self.limit >> 20));
         } else if let Err(error) = put(&self.path, entry, image) {
             self.close(format!("cannot be written to: {error}"));
@@ -196,11 +196,12 @@ fn put(folder: &Path, entry: &Path, image: &RgbImage) -> std::io::Result<()> {
 
 fn decode(mut content: Vec<u8>) -> Option<RgbImage> {
     let header = content.get(..HEADER)?;
-    let number = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?));
+    let number = |at: usize| Some(u32::from_le_bytes(*header.get(at..)?.first_chunk()?));
     let (width, height) = (number(8)?, number(12)?);
     let hash: [u8; 32] = header.get(16..HEADER)?.try_into().ok()?;
     let size = u64::from(width).checked_mul(u64::from(height))?.checked_mul(3)?;
-    let fits = header.starts_with(MAGIC) && size == (content.len() - HEADER) as u64 && blake3::hash(content.get(HEADER..)?) == hash;
+    let fits =
+        header.starts_with(MAGIC) && size == content.len().saturating_sub(HEADER) as u64 && blake3::hash(content.get(HEADER..)?) == hash;
     if !fits {
         return None;
     }

@@ -61,13 +61,12 @@ pub fn check_images(
     }
     let (before, all) = (folder.class_counts(), folder.len());
     let left = folder.subset(&kept)?;
-    if let Some(empty) = before.iter().zip(left.class_counts()).position(|(&before, after)| before > 0 && after == 0) {
+    let counts = folder.classes().iter().zip(before).zip(left.class_counts());
+    if let Some(((class, before), _)) = counts.into_iter().find(|((_, before), after)| *before > 0 && *after == 0) {
         return Err(Error::data(format!(
-            "none of the {} images of the class `{}` in {} can be read; the first: {}",
-            before[empty],
-            folder.classes()[empty],
+            "none of the {before} images of the class `{class}` in {} can be read; the first: {}",
             folder.root().display(),
-            reasons[0]
+            reasons.first().map_or("", String::as_str)
         )));
     }
     let note =
@@ -92,9 +91,9 @@ pub(super) fn read_all(
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("stopped while the images were checked; nothing was written".into()));
         }
-        let end = images.len().min(start + CHUNK);
+        let end = images.len().min(start.saturating_add(CHUNK));
         let results: Vec<Result<(u32, u32)>> = pool.install(|| (start..end).into_par_iter().map(|i| readable(images, i)).collect());
-        results.into_iter().enumerate().try_for_each(|(i, result)| seen(start + i, result))?;
+        results.into_iter().enumerate().try_for_each(|(i, result)| seen(start.saturating_add(i), result))?;
         done(end, images.len());
     }
     Ok(())

@@ -18,21 +18,19 @@ pub(super) fn cut_off(format: ImageFormat, bytes: &[u8]) -> Option<&'static str>
 
 /// Goes from marker to marker, over the coded data, until EOI. A thumbnail inside a segment is passed over with it.
 fn jpeg_ends(bytes: &[u8]) -> bool {
-    let mut at = 2;
+    let mut at = 2usize;
     loop {
         // To the next marker: FF, any number of further FF, and a byte that is neither 0 (FF as data) nor a restart.
         let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xff)) else { return false };
-        at += found;
-        while bytes.get(at) == Some(&0xff) {
-            at += 1;
-        }
+        at = at.saturating_add(found);
+        at = at.saturating_add(bytes.get(at..).unwrap_or_default().iter().take_while(|b| **b == 0xff).count());
         let Some(&marker) = bytes.get(at) else { return false };
-        at += 1;
+        at = at.saturating_add(1);
         match marker {
             0xd9 => return true,
             0x00 | 0x01 | 0xd0..=0xd8 => {}
-            _ => match bytes.get(at..at + 2) {
-                Some(length) => at += usize::from(u16::from_be_bytes([length[0], length[1]])),
+            _ => match bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+                Some(length) => at = at.saturating_add(usize::from(u16::from_be_bytes(*length))),
                 None => return false,
             },
         }
@@ -40,13 +38,12 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
 }
 
 fn little_endian(bytes: &[u8], at: usize) -> Option<u64> {
-    let four: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
-    Some(u32::from_le_bytes(four).into())
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?).into())
 }
 
 /// Some writers leave away the last byte of padding.
 fn riff_ends(bytes: &[u8]) -> bool {
-    little_endian(bytes, 4).is_some_and(|size| bytes.len() as u64 + 1 >= size + 8)
+    little_endian(bytes, 4).is_some_and(|size| (bytes.len() as u64).saturating_add(1) >= size.saturating_add(8))
 }
 
 /// Up to the end of the first image's data, block by block.
@@ -55,17 +52,16 @@ fn gif_ends(bytes: &[u8]) -> bool {
 }
 
 fn first_frame_ends(bytes: &[u8]) -> Option<()> {
-    let table = |flags: u8| if flags & 0x80 != 0 { 3 << ((flags & 7) + 1) } else { 0 };
-    let mut at = 13 + table(*bytes.get(10)?);
+    let table = |flags: u8| -> usize { if flags & 0x80 != 0 { 6 << (flags & 7) } else { 0 } };
+    let mut at = table(*bytes.get(10)?).checked_add(13)?;
     loop {
         let image = match bytes.get(at)? {
             0x2c => {
-                at += 10;
-                at += table(*bytes.get(at - 1)?) + 1;
+                at = at.checked_add(11)?.checked_add(table(*bytes.get(at.checked_add(9)?)?))?;
                 true
             }
             0x21 => {
-                at += 2;
+                at = at.checked_add(2)?;
                 false
             }
             // The trailer, before any image: the decoder has to say.
@@ -73,7 +69,7 @@ fn first_frame_ends(bytes: &[u8]) -> Option<()> {
         };
         loop {
             let length = usize::from(*bytes.get(at)?);
-            at += length + 1;
+            at = at.checked_add(length)?.checked_add(1)?;
             if length == 0 {
                 break;
             }
@@ -98,7 +94,7 @@ fn bmp_ends(bytes: &[u8]) -> bool {
     match compression {
         0 | 3 | 6 => bytes.len() as u64 >= start.saturating_add(row.saturating_mul(height)),
         // Run lengths end with a mark of their own.
-        1 | 2 => bytes.ends_with(&[0, 1]) || number(34).is_some_and(|size| size > 0 && bytes.len() as u64 >= start + size),
+        1 | 2 => bytes.ends_with(&[0, 1]) || number(34).is_some_and(|size| size > 0 && bytes.len() as u64 >= start.saturating_add(size)),
         _ => true,
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn read(path: &Path) -> Result<List> {
     }
     for (i, record) in reader.byte_records().enumerate() {
         let record = record.map_err(|e| Error::data(format!("the list {} is damaged: {e}", path.display())))?;
-        let line = record.position().map_or(i as u64 + 1, csv::Position::line);
+        let line = record.position().map_or((i as u64).saturating_add(1), csv::Position::line);
         let name = record.get(0).unwrap_or_default();
         let labels: std::result::Result<Vec<String>, _> = record.iter().skip(1).map(|l| String::from_utf8(l.to_vec())).collect();
         let Ok(labels) = labels else {

@@ -39,7 +39,7 @@ pub fn load_image(path: &Path) -> Result<RgbImage> {
     })?;
     // Not every decoder checks the limits itself before it is asked for pixels.
     let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
+    let pixels = u64::from(width).saturating_mul(height.into());
     if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_PIXELS {
         return Err(too_large(path, width, height));
     }
@@ -51,8 +51,8 @@ pub fn load_image(path: &Path) -> Result<RgbImage> {
         return Err(unreadable(path, "its pixels are floating-point numbers, whose range is not known"));
     }
     // A JPEG in several passes is decoded into coefficients of 16 bits first, and RGB is made of what was decoded.
-    let passes = if format == ImageFormat::Jpeg { 8 } else { 0 };
-    let _room = Room::wait(decoder.total_bytes() + pixels * (3 + passes));
+    let each = if format == ImageFormat::Jpeg { 11 } else { 3 };
+    let _room = Room::wait(decoder.total_bytes().saturating_add(pixels.saturating_mul(each)));
     // A damaged EXIF block is no reason to lose the image.
     let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| undecodable(path, e))?;
@@ -133,15 +133,18 @@ impl Room {
     /// Waits until there is room, or nobody else decodes.
     fn wait(bytes: u64) -> Room {
         let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = |taken: &mut u64| *taken > 0 && *taken + bytes > MAX_TOGETHER;
-        *RETURNED.wait_while(taken, full).unwrap_or_else(PoisonError::into_inner) += bytes;
+        let full = |taken: &mut u64| *taken > 0 && taken.saturating_add(bytes) > MAX_TOGETHER;
+        let mut taken = RETURNED.wait_while(taken, full).unwrap_or_else(PoisonError::into_inner);
+        *taken = taken.saturating_add(bytes);
         Room(bytes)
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= self.0;
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken = taken.saturating_sub(self.0);
+        drop(taken);
         RETURNED.notify_all();
     }
 }

@@ -14,8 +14,9 @@ pub(super) struct Files {
 impl Files {
     /// The place of a further folder.
     pub fn add_folder(&mut self, path: PathBuf) -> u32 {
+        let place = self.folders.len() as u32;
         self.folders.push(path);
-        self.folders.len() as u32 - 1
+        place
     }
 
     /// A further file in the folder at that place.

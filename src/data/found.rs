@@ -50,7 +50,7 @@ fn walk(dir: &Path, depth: usize, seen: &mut HashSet<PathBuf>, found: &mut Vec<P
         if !entry.folder {
             found.extend(is_image(&entry.path).then(|| entry.path.clone()));
         } else if !is_litter_name(&entry.name) {
-            walk(&entry.path, depth + 1, seen, found)?;
+            walk(&entry.path, depth.saturating_add(1), seen, found)?;
         }
     }
     Ok(())

@@ -47,7 +47,7 @@ fn by_name(
 ) -> Result<Understood> {
     let single = names.iter().all(|n| n.len() == 1);
     if !single && matches!(kind, Some(TargetKind::Class | TargetKind::Numbers(_))) {
-        let wrong: Vec<String> = (0..names.len()).filter(|&i| names[i].len() != 1).map(at).collect();
+        let wrong: Vec<String> = names.iter().enumerate().filter(|(_, n)| n.len() != 1).map(|(i, _)| at(i)).collect();
         return Err(Error::data(format!(
             "{} of {} rows of {} have several labels or none, and the loss takes one for each image: {}. Leave one, or make the bundle with {} bce",
             wrong.len(),

@@ -160,8 +160,8 @@ impl ImageSet {
 
     /// Number of images by label; 0 for a class that has none. An image of several classes counts for each.
     pub fn class_counts(&self) -> Vec<usize> {
-        let mut counts = vec![0; self.classes.len()];
-        let mut count = |label: u32| counts.get_mut(label as usize).into_iter().for_each(|n| *n += 1);
+        let mut counts = vec![0usize; self.classes.len()];
+        let mut count = |label: u32| counts.get_mut(label as usize).into_iter().for_each(|n| *n = n.saturating_add(1));
         match &self.targets {
             Targets::Classes(labels) => labels.iter().for_each(|&label| count(label)),
             Targets::Several(labels) => labels.iter().flatten().for_each(|&label| count(label)),
@@ -200,7 +200,7 @@ impl ImageSet {
             root: self.root.clone(),
             classes: self.classes.clone(),
             store: self.store.clone(),
-            places: indices.iter().map(|&i| self.places[i]).collect(),
+            places: indices.iter().filter_map(|&i| self.places.get(i).copied()).collect(),
             targets: self.targets.subset(indices),
             skipped: Skipped::default(),
             told: vec![],

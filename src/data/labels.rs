@@ -73,11 +73,11 @@ pub(super) fn assign(dir: Place, folders: &[String], known: &KnownClasses) -> Re
         (Some(numbers), true) => by_number(dir, folders, &numbers, known.count),
         (Some(numbers), false) => {
             check_count(dir, folders.len(), known)?;
-            let mut order: Vec<usize> = (0..folders.len()).collect();
-            order.sort_by_key(|&i| numbers[i]);
-            let mut labels = vec![0; folders.len()];
-            order.iter().enumerate().for_each(|(label, &i)| labels[i] = label);
-            Ok(Labels { classes: order.iter().map(|&i| folders[i].clone()).collect(), labels, assumed: None })
+            let mut order: Vec<(usize, &String)> = numbers.into_iter().zip(folders).collect();
+            order.sort_by_key(|(number, _)| *number);
+            let classes: Vec<String> = order.into_iter().map(|(_, folder)| folder.clone()).collect();
+            let labels = folders.iter().filter_map(|folder| classes.iter().position(|c| c == folder)).collect();
+            Ok(Labels { classes, labels, assumed: None })
         }
         (None, learnt) => {
             check_count(dir, folders.len(), known)?;
@@ -134,7 +134,7 @@ fn by_number(dir: Place, folders: &[String], numbers: &[usize], count: Option<us
         }
     }
     let (least, most) = (numbers.iter().min().copied().unwrap_or(0), numbers.iter().max().copied().unwrap_or(0));
-    let count = count.unwrap_or((most.min(MOST)) + 1);
+    let count = count.unwrap_or(most.min(MOST).saturating_add(1));
     if most >= count {
         let from_one = if least == 1 && most == count { ", so they seem to be counted from 1" } else { "" };
         return Err(Error::data(format!(
@@ -150,7 +150,7 @@ fn by_number(dir: Place, folders: &[String], numbers: &[usize], count: Option<us
         )));
     }
     let classes = (0..count).map(|label| seen.get(&label).map_or_else(|| label.to_string(), |name| name.to_string()));
-    let gaps = match count - folders.len() {
+    let gaps = match count.saturating_sub(folders.len()) {
         0 => String::new(),
         n => format!(", and {n} of the {count} classes have no {}", dir.noun.trim_end_matches('s')),
     };
@@ -184,14 +184,14 @@ fn by_name(dir: Place, folders: &[String], names: &[String]) -> Result<Labels> {
         match found.map(Vec::as_slice) {
             Some([label]) => {
                 labels.push(*label);
-                varied.extend((!same).then(|| format!("`{folder}` is `{}`", names[*label])));
+                varied.extend((!same).then(|| format!("`{folder}` is `{}`", names.get(*label).map_or("", String::as_str))));
             }
             Some(several) if !several.is_empty() => {
                 let shown = several.iter().map(usize::to_string).collect::<Vec<_>>().join(" and ");
                 return Err(Error::data(format!(
                     "the list of classes has `{}` twice, as the labels {shown}, so nothing says which one `{folder}` in {} is. Every label needs a name of its \
                      own: give other names with {}",
-                    names[several[0]],
+                    several.first().and_then(|&label| names.get(label)).map_or("", String::as_str),
                     dir.display(),
                     Field::CLASS_NAMES
                 )));
@@ -202,7 +202,7 @@ fn by_name(dir: Place, folders: &[String], names: &[String]) -> Result<Labels> {
     let mut given: HashMap<usize, &String> = HashMap::new();
     for (folder, &label) in folders.iter().zip(&labels) {
         if let Some(other) = given.insert(label, folder).filter(|_| unknown.is_empty()) {
-            let shown = &names[label];
+            let shown = names.get(label).map_or("", String::as_str);
             return Err(Error::data(format!(
                 "{} has the {} `{other}` and `{folder}` for one class, `{shown}`. Join them",
                 dir.display(),
@@ -216,7 +216,7 @@ fn by_name(dir: Place, folders: &[String], names: &[String]) -> Result<Labels> {
     }
     if let Some(numbers) = numbers(folders).filter(|_| labels.is_empty()) {
         let by_number = by_number(dir, folders, &numbers, Some(names.len()))?;
-        let shown = mapping(numbers.iter().map(|&n| (n, &names[n])));
+        let shown = mapping(numbers.iter().filter_map(|&n| Some((n, names.get(n)?))));
         let assumed = format!("labels assumed: the numbers by which the {} of {} are called: {shown}", dir.noun, dir.display());
         return Ok(Labels { classes: names.to_vec(), assumed: Some(assumed), ..by_number });
     }

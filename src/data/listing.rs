@@ -60,11 +60,15 @@ pub(super) struct Skipped {
     folders: BTreeSet<String>,
 }
 
+fn more(count: &mut usize, by: usize) {
+    *count = count.saturating_add(by);
+}
+
 impl Skipped {
     fn add(&mut self, other: Skipped) {
-        other.endings.into_iter().for_each(|(ending, n)| *self.endings.entry(ending).or_insert(0) += n);
-        self.hidden += other.hidden;
-        self.special += other.special;
+        other.endings.into_iter().for_each(|(ending, n)| more(self.endings.entry(ending).or_insert(0), n));
+        more(&mut self.hidden, other.hidden);
+        more(&mut self.special, other.special);
         self.folders.extend(other.folders);
     }
 
@@ -91,9 +95,9 @@ impl Listing {
         let (mut loose, mut empty, mut visited) = (0, vec![], Default::default());
         for entry in entries(dir)? {
             if entry.hidden() {
-                listing.skipped.hidden += entry.folder as usize;
+                more(&mut listing.skipped.hidden, entry.folder as usize);
             } else if !entry.folder {
-                loose += entry.is_image() as usize;
+                more(&mut loose, entry.is_image() as usize);
             } else if is_litter(&entry.name, &LITTER) {
                 listing.skipped.folders.insert(entry.name);
             } else {
@@ -101,7 +105,7 @@ impl Listing {
                 let mut walk = Walk { files: &mut listing.files, skipped: Skipped::default(), above: vec![], visited: &mut visited };
                 walk.folder(&entry.path)?;
                 let skipped = walk.skipped;
-                let found = listing.files.len() - before;
+                let found = listing.files.len().saturating_sub(before);
                 match skipped.summary() {
                     _ if found > 0 => {}
                     _ if is_litter(&entry.name, &COPIES) => {
@@ -125,11 +129,10 @@ impl Listing {
                 EXTENSIONS.join(", ")
             )));
         }
-        if let Some(pair) = listing.folders.windows(2).find(|pair| pair[0] == pair[1]) {
+        if let Some((twice, _)) = listing.folders.iter().zip(listing.folders.iter().skip(1)).find(|(a, b)| a == b) {
             return Err(Error::data(format!(
-                "{} has two folders whose names are no valid UTF-8 and look the same, `{}`. Rename one",
-                dir.display(),
-                pair[0]
+                "{} has two folders whose names are no valid UTF-8 and look the same, `{twice}`. Rename one",
+                dir.display()
             )));
         }
         if listing.folders.is_empty() {
@@ -147,7 +150,7 @@ impl Listing {
 pub(super) fn few(items: &[String]) -> String {
     let mut text = items.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
     if items.len() > 10 {
-        text.push_str(&format!(" and {} more", items.len() - 10));
+        text.push_str(&format!(" and {} more", items.len().saturating_sub(10)));
     }
     text
 }
@@ -261,7 +264,7 @@ impl Walk<'_> {
             )));
         }
         if !self.visited.0.insert(real.clone()) {
-            self.visited.1 += 1;
+            more(&mut self.visited.1, 1);
         }
         let limit = match (self.above.len() >= DEEPEST, self.visited.1 > MOST_REPEATS) {
             (true, _) => Some(format!("lies in more than {DEEPEST} folders")),
@@ -278,15 +281,15 @@ impl Walk<'_> {
         let mut place = None;
         for entry in entries(dir)? {
             if entry.hidden() {
-                self.skipped.hidden += 1;
+                more(&mut self.skipped.hidden, 1);
             } else if entry.folder && (is_litter(&entry.name, &LITTER) || is_litter(&entry.name, &COPIES)) {
                 self.skipped.folders.insert(entry.name);
             } else if entry.folder {
                 self.folder(&entry.path)?;
             } else if !entry.is_image() {
-                *self.skipped.endings.entry(entry.ending()).or_insert(0) += 1;
+                more(self.skipped.endings.entry(entry.ending()).or_insert(0), 1);
             } else if !entry.regular {
-                self.skipped.special += 1;
+                more(&mut self.skipped.special, 1);
             } else {
                 let folder = *place.get_or_insert_with(|| self.files.add_folder(dir.to_path_buf()));
                 self.files.add(folder, &entry.own);

@@ -171,7 +171,7 @@ impl Loader {
 impl Shared {
     fn batches(&self) -> usize {
         let (len, batch) = (self.dataset.len(), self.options.batch);
-        if self.options.last == Last::Drop { len / batch } else { len.div_ceil(batch) }
+        if self.options.last == Last::Drop { len.checked_div(batch).unwrap_or(0) } else { len.div_ceil(batch.max(1)) }
     }
 
     fn order(&self, epoch: u64) -> Vec<usize> {
@@ -188,11 +188,10 @@ impl Shared {
     /// Rows and how many of them count.
     fn rows(&self, order: &[usize], number: usize) -> (Vec<usize>, usize) {
         let batch = self.options.batch;
-        let start = number * batch;
-        let valid = batch.min(order.len() - start);
-        let mut rows = order[start..start + valid].to_vec();
+        let mut rows: Vec<usize> = order.iter().skip(number.saturating_mul(batch)).take(batch).copied().collect();
+        let valid = rows.len();
         if self.options.last == Last::Pad {
-            rows.extend(order.iter().cycle().take(batch - valid));
+            rows.extend(order.iter().cycle().take(batch.saturating_sub(valid)));
         }
         (rows, valid)
     }
@@ -257,9 +256,9 @@ fn by_class(dataset: &dyn Dataset) -> Vec<Vec<usize>> {
     for index in 0..dataset.len() {
         let Ok(label) = usize::try_from(dataset.label(index)) else { continue };
         if classes.len() <= label {
-            classes.resize(label + 1, vec![]);
+            classes.resize(label.saturating_add(1), vec![]);
         }
-        classes[label].push(index);
+        classes.get_mut(label).into_iter().for_each(|members| members.push(index));
     }
     classes
 }
@@ -279,10 +278,10 @@ impl Producer {
     fn run(self, mut epoch: u64, mut number: usize, total: Option<u64>) {
         let batches = self.shared.batches();
         let mut order = self.shared.order(epoch);
-        let mut sent = 0;
+        let mut sent = 0u64;
         while total.is_none_or(|total| sent < total) && !self.stop.load(Ordering::Relaxed) {
             if number >= batches {
-                (epoch, number) = (epoch + 1, 0);
+                (epoch, number) = (epoch.saturating_add(1), 0);
                 order = self.shared.order(epoch);
             }
             let batch = self.shared.batch(&order, epoch, number, &self.stop);
@@ -291,7 +290,7 @@ impl Producer {
             if self.sender.send(batch).is_err() || failed {
                 return;
             }
-            (number, sent) = (number + 1, sent + 1);
+            (number, sent) = (number.saturating_add(1), sent.saturating_add(1));
         }
     }
 }
@@ -327,7 +326,7 @@ impl Iterator for Stream {
         match self.receiver.as_ref()?.recv() {
             Ok(Ok(mut batch)) => {
                 batch.wait = start.elapsed();
-                self.left = self.left.map(|n| n - 1);
+                self.left = self.left.map(|n| n.saturating_sub(1));
                 Some(Ok(batch))
             }
             Ok(Err(error)) => {

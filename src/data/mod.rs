@@ -1,8 +1,13 @@
 //! Training and evaluation data: image folders, arrays, augmentation, shuffling, batching, prefetch.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod animated;
 mod array_file;
 mod array_set;
+// Places in images that were decoded, whose sides are at most MAX_SIDE, and in batches of them.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 pub mod augment;
 mod balance;
 mod cache;
@@ -14,6 +19,8 @@ mod decode;
 mod files;
 mod found;
 mod given;
+// Places in pictures that the program lays out itself.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 pub mod grid;
 mod identical;
 mod image_set;
@@ -26,9 +33,13 @@ mod parts;
 mod pixels;
 mod preprocess;
 mod random;
+// The same.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod sheet;
 mod split;
 mod survey;
+// Places in images that the program draws itself.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 pub mod synth;
 mod targets;
 mod ten_crop;

@@ -160,11 +160,12 @@ fn list_folder(dir: &Path, known: &KnownClasses) -> Result<ImageSet> {
     let labels_of_files: Vec<u32> = listing.classes.iter().map(label).collect();
     let mut places: Vec<u32> = (0..listing.files.len() as u32).collect();
     // Files are in the order of their paths already.
-    places.sort_by_key(|&place| labels_of_files[place as usize]);
+    let label_of = |place: u32| labels_of_files.get(place as usize).copied().unwrap_or(0);
+    places.sort_by_key(|&place| label_of(place));
     Ok(ImageSet {
         root: listing.root,
         classes,
-        targets: Targets::Classes(places.iter().map(|&place| labels_of_files[place as usize]).collect()),
+        targets: Targets::Classes(places.iter().map(|&place| label_of(place)).collect()),
         places,
         store: Arc::new(Store::Files(listing.files)),
         skipped: listing.skipped,
@@ -190,7 +191,7 @@ fn from_list(path: &Path, known: &KnownClasses) -> Result<ImageSet> {
     notes.extend(assumed);
     // The order of the lines has no influence.
     let mut order: Vec<usize> = (0..targets.len()).collect();
-    let class = |i: usize| if let Targets::Classes(labels) = &targets { labels[i] } else { 0 };
+    let class = |i: usize| if let Targets::Classes(labels) = &targets { labels.get(i).copied().unwrap_or(0) } else { 0 };
     order.sort_by_cached_key(|&i| (class(i), list.files.path(i)));
     Ok(ImageSet {
         root: path.to_path_buf(),
@@ -210,13 +211,15 @@ fn given_of(path: &Path, list: &List, known: &KnownClasses) -> Result<Given> {
     let uniform = list.labels.iter().all(|row| row.len() == columns);
     let all = |what: &dyn Fn(&str) -> bool| list.labels.iter().flatten().all(|text| what(text));
     let number = |text: &str| text.parse::<f64>().is_ok();
+    let cell = |i: usize, k: usize| list.labels.get(i).and_then(|row| row.get(k)).map_or("", String::as_str);
+    let joined = |i: usize| list.labels.get(i).map_or(String::new(), |row| row.join(","));
     if uniform
         && columns > 1
         && matches!(known.targets, Some(TargetKind::Several) | None)
         && all(&|t| t == "0" || t == "1")
         && list.header.is_some()
     {
-        let marks = Array2::from_shape_fn([list.labels.len(), columns], |(i, k)| list.labels[i][k] == "1");
+        let marks = Array2::from_shape_fn([list.labels.len(), columns], |(i, k)| cell(i, k) == "1");
         return Ok(Given::Marks(marks, list.header.clone()));
     }
     let numbers = uniform
@@ -230,10 +233,10 @@ fn given_of(path: &Path, list: &List, known: &KnownClasses) -> Result<Given> {
     let mut faults = Faults::new();
     let line = |i: usize| list.lines.get(i).copied().unwrap_or(0);
     if numbers {
-        let values = Array2::from_shape_fn([list.labels.len(), columns], |(i, k)| list.labels[i][k].parse::<f32>().unwrap_or(f32::NAN));
+        let values = Array2::from_shape_fn([list.labels.len(), columns], |(i, k)| cell(i, k).parse::<f32>().unwrap_or(f32::NAN));
         for (i, row) in values.outer_iter().enumerate() {
             if row.iter().any(|v| !v.is_finite()) {
-                faults.add("lines have values that are no numbers", format!("line {}: {}", line(i), list.labels[i].join(",")));
+                faults.add("lines have values that are no numbers", format!("line {}: {}", line(i), joined(i)));
             }
         }
         faults.check(path)?;
@@ -241,8 +244,8 @@ fn given_of(path: &Path, list: &List, known: &KnownClasses) -> Result<Given> {
     }
     if let Some(TargetKind::Numbers(wanted)) = known.targets.filter(|_| columns > 1 || !uniform) {
         let wanted = if wanted == TargetKind::ANY { columns } else { wanted };
-        let wrong = (0..list.labels.len()).find(|&i| list.labels[i].len() != wanted || !list.labels[i].iter().all(|t| number(t)));
-        let shown = wrong.map_or(String::new(), |i| format!(" (line {}: {})", line(i), list.labels[i].join(",")));
+        let wrong = list.labels.iter().position(|row| row.len() != wanted || !row.iter().all(|t| number(t)));
+        let shown = wrong.map_or(String::new(), |i| format!(" (line {}: {})", line(i), joined(i)));
         return Err(Error::data(format!(
             "the network gives {wanted} numbers for each image, and not all lines of {} have as many{shown}",
             path.display()

@@ -111,7 +111,7 @@ pub(super) fn parts(dir: &Path, classes: &[String]) -> Result<Option<Parts>> {
                 dir.display(),
                 few(&quoted(&called.iter().map(|e| e.name.clone()).collect::<Vec<_>>())),
                 entry.name,
-                called[0].path.display()
+                called.first().map_or(dir, |entry| entry.path.as_path()).display()
             )));
         }
         parts.beside.push(entry.name.clone());

@@ -77,17 +77,20 @@ pub(super) struct PixelArray {
 
 impl PixelArray {
     fn bytes(&self, number: usize) -> Option<&[u8]> {
-        let size = self.height * self.width * self.channels;
-        self.bytes.get(number * size..(number + 1) * size)
+        let size = self.height.checked_mul(self.width)?.checked_mul(self.channels)?;
+        self.bytes.chunks_exact(size.max(1)).nth(number)
     }
 
     fn image(&self, number: usize) -> Option<RgbImage> {
         let bytes = self.bytes(number)?;
-        let (area, channels) = (self.height * self.width, self.channels);
+        let (area, channels) = (self.height.checked_mul(self.width)?, self.channels);
         let colour = |c: usize| if channels == 1 { 0 } else { c };
-        let mut pixels = Vec::with_capacity(3 * area);
+        let mut pixels = Vec::with_capacity(area.saturating_mul(3));
         for at in 0..area {
-            let place = |c: usize| if self.planes { colour(c) * area + at } else { at * channels + colour(c) };
+            let place = |c: usize| match self.planes {
+                true => colour(c).saturating_mul(area).saturating_add(at),
+                false => at.saturating_mul(channels).saturating_add(colour(c)),
+            };
             pixels.extend((0..3).map(|c| bytes.get(place(c)).copied().unwrap_or(0)));
         }
         RgbImage::from_raw(self.width as u32, self.height as u32, pixels)

@@ -48,7 +48,8 @@ pub fn resize(image: &RgbImage, region: Region, width: u32, height: u32) -> Resu
         image
     } else {
         let Region { left, top, width, height } = region;
-        if left as u64 + width as u64 > image.width() as u64 || top as u64 + height as u64 > image.height() as u64 {
+        let ends = (left.checked_add(width), top.checked_add(height));
+        if ends.0.is_none_or(|right| right > image.width()) || ends.1.is_none_or(|bottom| bottom > image.height()) {
             return Err(failed(&format!("the image has {}×{} pixels only", image.width(), image.height())));
         }
         cut = image::imageops::crop_imm(image, left, top, width, height).to_image();
@@ -57,7 +58,7 @@ pub fn resize(image: &RgbImage, region: Region, width: u32, height: u32) -> Resu
     if source.dimensions() == (width, height) {
         return Ok(source.clone());
     }
-    let mut pixels = vec![0; width as usize * height as usize * 3];
+    let mut pixels = vec![0; (width as usize).saturating_mul(height as usize).saturating_mul(3)];
     let view = TypedImageRef::<U8x3>::from_buffer(source.width(), source.height(), source.as_raw()).map_err(|e| failed(&e))?;
     let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut pixels).map_err(|e| failed(&e))?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
@@ -75,10 +76,11 @@ pub fn resize_shorter(image: &RgbImage, shorter: u32, crop_width: u32, crop_heig
     // Torchvision truncates the longer side. For oblong crops the shorter side grows until the crop fits.
     let mut shorter = shorter as u64;
     let scaled = |shorter: u64| {
-        if width <= height { (shorter, shorter * height / width) } else { (shorter * width / height, shorter) }
+        let longer = |along: u64, other: u64| shorter.saturating_mul(along).checked_div(other).unwrap_or(u64::MAX);
+        if width <= height { (shorter, longer(height, width)) } else { (longer(width, height), shorter) }
     };
     while scaled(shorter).0 < crop_width as u64 || scaled(shorter).1 < crop_height as u64 {
-        shorter += 1;
+        shorter = shorter.saturating_add(1);
     }
     let (new_width, new_height) = scaled(shorter);
     if new_width.max(new_height) > MAX_SIDE as u64 {
@@ -184,9 +186,10 @@ impl Recipe {
             return Err(Error::data(format!("values of shape {:?} are no image of shape {:?}", input.shape(), self.shape())));
         }
         let value = |channel: usize, y: usize, x: usize| {
-            let c = channel.min(self.channels() - 1);
-            let place = if self.channels == ChannelOrder::Bgr && self.channels() == 3 { 2 - c } else { c };
-            let given = input[[place, y, x]] * self.std[place] + self.mean[place];
+            let c = channel.min(self.channels().saturating_sub(1));
+            let place = if self.channels == ChannelOrder::Bgr && self.channels() == 3 { 2usize.saturating_sub(c) } else { c };
+            let of = |list: &[f32], or: f32| list.get(place).copied().unwrap_or(or);
+            let given = input.get([place, y, x]).copied().unwrap_or(0.0) * of(&self.std, 1.0) + of(&self.mean, 0.0);
             (given / self.scale * 255.0).round() as u8
         };
         Ok(RgbImage::from_fn(self.width, self.height, |x, y| image::Rgb([0, 1, 2].map(|c| value(c, y as usize, x as usize)))))
@@ -208,13 +211,14 @@ pub(crate) fn pixels(image: &RgbImage) -> Result<ArrayView3<'_, u8>> {
 /// A part of an image, `height`×`width`×3, with its corner at (`left`, `top`). Points outside the image repeat its border.
 pub(crate) fn window(image: &RgbImage, left: i64, top: i64, width: u32, height: u32) -> Result<CowArray<'_, u8, Ix3>> {
     let all = pixels(image)?;
-    let within = |start: i64, length: u32, size: u32| start >= 0 && start + length as i64 <= size as i64;
+    let within = |start: i64, length: u32, size: u32| start >= 0 && start.saturating_add(length.into()) <= i64::from(size);
     if within(left, width, image.width()) && within(top, height, image.height()) {
         let (top, left) = (top as usize, left as usize);
-        return Ok(all.slice_move(s![top..top + height as usize, left..left + width as usize, ..]).into());
+        let (bottom, right) = (top.saturating_add(height as usize), left.saturating_add(width as usize));
+        return Ok(all.slice_move(s![top..bottom, left..right, ..]).into());
     }
     let nearest = |start: i64, length: u32, size: u32| -> Vec<usize> {
-        (start..start + length as i64).map(|at| at.clamp(0, size as i64 - 1) as usize).collect()
+        (start..start.saturating_add(length.into())).map(|at| at.clamp(0, i64::from(size).saturating_sub(1).max(0)) as usize).collect()
     };
     let rows = all.select(Axis(0), &nearest(top, height, image.height()));
     Ok(rows.select(Axis(1), &nearest(left, width, image.width())).into())

@@ -54,7 +54,7 @@ impl Random {
     /// Uniform in 0 ≤ x < `count`; 0 for a count of 0.
     pub fn below(&mut self, count: usize) -> usize {
         // A 64-bit product: the bias is below count / 2⁶⁴.
-        ((self.0.next_u64() as u128 * count as u128) >> 64) as usize
+        ((self.0.next_u64() as u128).saturating_mul(count as u128) >> 64) as usize
     }
 
     /// About normal, mean 0, variance 1: a sum of twelve uniforms, which needs no logarithm and so is the same on
@@ -108,7 +108,7 @@ impl Random {
     /// Fisher and Yates.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i + 1));
+            items.swap(i, self.below(i.saturating_add(1)));
         }
     }
 }

@@ -44,14 +44,14 @@ pub fn split(images: &ImageSet, fraction: f64, seed: u64) -> Result<Split> {
             _ => {}
         }
         Random::new(Purpose::Split, seed, label as u64, 0).shuffle(&mut members);
-        let wanted = ((members.len() as f64 * fraction).round() as usize).max(1).min(members.len() - 1);
+        let wanted = ((members.len() as f64 * fraction).round() as usize).max(1).min(members.len().saturating_sub(1));
         if draw.class(&members, wanted) == 0 && members.len() > 1 {
             undivided.push(name);
         }
     }
     let notes = draw.notes(&single, &undivided);
     // In the set's order, like any other.
-    let (validation, training): (Vec<usize>, Vec<usize>) = (0..images.len()).partition(|&i| draw.held_out[i]);
+    let (validation, training): (Vec<usize>, Vec<usize>) = (0..images.len()).partition(|&i| draw.held_out.get(i) == Some(&true));
     if validation.is_empty() || training.is_empty() {
         return Err(Error::data(format!(
             "no images of {} can be held out for validation: no class has two that differ. Add images, or give a validation folder",
@@ -67,7 +67,7 @@ fn strata(images: &ImageSet) -> Vec<(String, Vec<usize>)> {
     match images.targets() {
         Targets::Classes(labels) => {
             let mut strata: Vec<(String, Vec<usize>)> = images.classes().iter().map(|name| (name.clone(), vec![])).collect();
-            labels.iter().enumerate().for_each(|(i, &label)| strata[label as usize].1.push(i));
+            labels.iter().enumerate().for_each(|(i, &label)| strata.get_mut(label as usize).into_iter().for_each(|s| s.1.push(i)));
             strata
         }
         Targets::Several(labels) => {
@@ -96,8 +96,8 @@ struct Draw {
 
 fn same_target(images: &ImageSet, a: usize, b: usize) -> bool {
     match images.targets() {
-        Targets::Classes(of) => of[a] == of[b],
-        Targets::Several(of) => of[a] == of[b],
+        Targets::Classes(of) => of.get(a) == of.get(b),
+        Targets::Several(of) => of.get(a) == of.get(b),
         Targets::Numbers(of) => of.row(a) == of.row(b),
     }
 }
@@ -107,26 +107,29 @@ impl Draw {
         let groups: Vec<Vec<usize>> =
             identical::groups(&[images]).into_iter().map(|group| group.into_iter().map(|(_, i)| i).collect()).collect();
         let mut group = vec![None; images.len()];
-        groups.iter().enumerate().for_each(|(g, members)| members.iter().for_each(|&i| group[i] = Some(g)));
+        groups
+            .iter()
+            .enumerate()
+            .for_each(|(g, members)| members.iter().for_each(|&i| group.get_mut(i).into_iter().for_each(|to| *to = Some(g))));
         // A picture with two labels teaches nothing about validation, and one class may need it.
-        let one_class = |members: &Vec<usize>| members.windows(2).all(|pair| same_target(images, pair[0], pair[1]));
+        let one_class = |members: &Vec<usize>| members.iter().zip(members.iter().skip(1)).all(|(a, b)| same_target(images, *a, *b));
         let decided = groups.iter().map(|members| if one_class(members) { None } else { Some(false) }).collect();
         Draw { held_out: vec![false; images.len()], group, decided, groups }
     }
 
     /// Holds out `wanted` of a class's images, in their order, as far as identical ones allow. Gives how many.
     fn class(&mut self, members: &[usize], wanted: usize) -> usize {
-        let size = |draw: &Draw, i: usize| match draw.group[i] {
-            Some(g) => members.iter().filter(|&&m| draw.group[m] == Some(g)).count(),
+        let size = |draw: &Draw, i: usize| match draw.group_of(i) {
+            Some(g) => members.iter().filter(|&&m| draw.group_of(m) == Some(g)).count(),
             None => 1,
         };
-        let mut taken = 0;
-        for room in [wanted, members.len() - 1] {
+        let mut taken = 0usize;
+        for room in [wanted, members.len().saturating_sub(1)] {
             for &i in members {
-                if !self.open(i) || taken >= wanted || taken + size(self, i) > room {
+                if !self.open(i) || taken >= wanted || taken.saturating_add(size(self, i)) > room {
                     continue;
                 }
-                taken += size(self, i);
+                taken = taken.saturating_add(size(self, i));
                 self.decide(i, true);
             }
             // Where only groups are left that are larger than what is wanted, one of them has to do.
@@ -138,21 +141,26 @@ impl Draw {
         taken
     }
 
+    fn group_of(&self, i: usize) -> Option<usize> {
+        self.group.get(i).copied().flatten()
+    }
+
     fn open(&self, i: usize) -> bool {
-        match self.group[i] {
-            Some(g) => self.decided[g].is_none(),
-            None => !self.held_out[i],
+        match self.group_of(i) {
+            Some(g) => self.decided.get(g) == Some(&None),
+            None => self.held_out.get(i) == Some(&false),
         }
     }
 
     fn decide(&mut self, i: usize, held_out: bool) {
-        match self.group[i] {
-            None => self.held_out[i] |= held_out,
-            Some(g) if self.decided[g].is_none() => {
-                self.decided[g] = Some(held_out);
-                self.groups[g].iter().for_each(|&i| self.held_out[i] = held_out);
-            }
-            Some(_) => {}
+        let Some(g) = self.group_of(i) else {
+            self.held_out.get_mut(i).into_iter().for_each(|to| *to |= held_out);
+            return;
+        };
+        let Some(open) = self.decided.get_mut(g).filter(|decided| decided.is_none()) else { return };
+        *open = Some(held_out);
+        for &i in self.groups.get(g).into_iter().flatten() {
+            self.held_out.get_mut(i).into_iter().for_each(|to| *to = held_out);
         }
     }
 
@@ -168,7 +176,7 @@ impl Draw {
             notes.push(format!("all images of these classes are copies of each other or of others, so none of them is held out: {names}"));
         }
         if !self.groups.is_empty() {
-            let copies: usize = self.groups.iter().map(|g| g.len() - 1).sum();
+            let copies: usize = self.groups.iter().map(|g| g.len().saturating_sub(1)).sum();
             notes.push(format!("{copies} images are copies of others, byte for byte; copies stay on one side of the split"));
         }
         notes

@@ -142,8 +142,9 @@ fn look(part: Part, set: &ImageSet, threads: usize, stop: &AtomicBool, done: &mu
     let (mut widths, mut heights) = (vec![], vec![]);
     read_all(set, threads, stop, done, |index, result| {
         let (format, bytes) = kind_of(set, index);
-        *found.formats.entry(format).or_insert(0) += 1;
-        found.bytes += bytes;
+        let count = found.formats.entry(format).or_insert(0);
+        *count = count.saturating_add(1);
+        found.bytes = found.bytes.saturating_add(bytes);
         match result {
             Err(error) => found.unreadable.push(error.to_string()),
             Ok((width, height)) => {
@@ -177,7 +178,7 @@ fn kind_of(set: &ImageSet, index: usize) -> (String, u64) {
 fn copies(sets: &[(Part, ImageSet)]) -> Vec<Copies> {
     let only: Vec<&ImageSet> = sets.iter().map(|(_, set)| set).collect();
     let of = |group: Vec<(usize, usize)>| {
-        let differ = |key: &dyn Fn(&(usize, usize)) -> Option<usize>| group.windows(2).any(|pair| key(&pair[0]) != key(&pair[1]));
+        let differ = |key: &dyn Fn(&(usize, usize)) -> Option<usize>| group.iter().zip(group.iter().skip(1)).any(|(a, b)| key(a) != key(b));
         let label = |&(s, i): &(usize, usize)| only.get(s).and_then(|set| set.label(i));
         let named = |at: &(usize, usize)| {
             let name = only.get(at.0).map_or(String::new(), |set| set.name(at.1));

@@ -42,8 +42,8 @@ impl Targets {
     /// Those of some images, which must exist.
     pub(super) fn subset(&self, indices: &[usize]) -> Targets {
         match self {
-            Targets::Classes(of) => Targets::Classes(indices.iter().map(|&i| of[i]).collect()),
-            Targets::Several(of) => Targets::Several(indices.iter().map(|&i| of[i].clone()).collect()),
+            Targets::Classes(of) => Targets::Classes(indices.iter().filter_map(|&i| of.get(i).copied()).collect()),
+            Targets::Several(of) => Targets::Several(indices.iter().filter_map(|&i| of.get(i).cloned()).collect()),
             Targets::Numbers(of) => Targets::Numbers(of.select(ndarray::Axis(0), indices)),
         }
     }

@@ -61,7 +61,7 @@ impl TenCrops {
                 }
             }
         };
-        let name = || self.name(image * TenCrops::VIEWS);
+        let name = || self.name(image.saturating_mul(TenCrops::VIEWS));
         slot.get_or_init(|| {
             let whole = self.folder.load(image).map_err(|e| e.to_string())?;
             self.recipe.resized(&whole).map_err(|e| format!("{}: {e}", name()))
@@ -72,7 +72,7 @@ impl TenCrops {
 
 impl Dataset for TenCrops {
     fn len(&self) -> usize {
-        self.folder.len() * TenCrops::VIEWS
+        self.folder.len().saturating_mul(TenCrops::VIEWS)
     }
 
     fn shape(&self) -> [usize; 3] {
