@@ -22,14 +22,14 @@ PEERS = run.ROOT / "bench/peers"
 
 # name: (model, batch, size, arguments of rewrite, peers; ratios are to the first)
 CASES = {
-    "resnet50": ("resnet50", 16, 224, [], ["torch channels_last", "torch", "ort-training", "onnxsim"]),
-    "resnet50.bn": ("resnet50.bn", 16, 224, ["--batch-norm", "train"], ["torch channels_last", "torch compiled"]),
+    "resnet50": ("resnet50", 16, 224, [], ["torch channels_last", "torch bf16", "torch compiled bf16", "torch", "ort-training", "onnxsim"]),
+    "resnet50.bn": ("resnet50.bn", 16, 224, ["--batch-norm", "train"], ["torch channels_last", "torch compiled", "torch bf16", "torch compiled bf16"]),
     # Saved with live BatchNorm.
-    "resnet20": (None, 128, 32, ["--batch-norm", "train"], ["torch", "torch channels_last", "torch compiled"]),
+    "resnet20": (None, 128, 32, ["--batch-norm", "train"], ["torch", "torch channels_last", "torch compiled", "torch bf16", "torch compiled bf16"]),
 }
 
 # name: what step_time is told after the number of threads
-VARIANTS = {"spgraph standard": ["standard"], "spgraph native": ["native"]}
+VARIANTS = {"spgraph standard": ["standard"], "spgraph native": ["native"], "spgraph bf16": ["bf16"]}
 
 
 def command(peer, name, a):
@@ -45,6 +45,7 @@ def command(peer, name, a):
         "torch channels_last": torch + ["--channels-last"],
         "torch compiled": torch + ["--channels-last", "--compile"],
         "torch bf16": torch + ["--channels-last", "--bf16"],
+        "torch compiled bf16": torch + ["--channels-last", "--bf16", "--compile"],
         "onnxsim": [a.python, PEERS / "onnxsim_step.py", *common],
         "ort-training": [a.ort_python, PEERS / "ort_training_step.py", *common],
     }[peer]
@@ -95,7 +96,7 @@ def main():
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--steps", type=int, default=5)
     p.add_argument("--cases", default=",".join(CASES))
-    p.add_argument("--peers", help="instead of each case's own, and torch bf16 besides")
+    p.add_argument("--peers", help="instead of each case's own")
     p.add_argument("--variants", default=",".join(VARIANTS), help="of " + ", ".join(VARIANTS))
     a = p.parse_args()
     run.WORK.mkdir(parents=True, exist_ok=True)

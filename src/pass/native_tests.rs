@@ -1,7 +1,7 @@
 //! The passes that put native kernels into a graph, with a table of a few kernels.
 
 use super::{
-    ChannelsLast, Extras, FuseExpressions, FuseKernels, Instruction, Kernel, Penalties, Port, Replaces, TO_CHANNELS_FIRST,
+    ChannelsLast, Extras, FuseExpressions, FuseKernels, HalfImages, Instruction, Kernel, Penalties, Port, Replaces, TO_CHANNELS_FIRST,
     TO_CHANNELS_LAST, UpdateInPlace,
 };
 use super::{Pass, apply_verified, shared_buffers};
@@ -114,9 +114,10 @@ fn graph(lines: &[&str], outputs: &[&str]) -> Graph {
     g
 }
 
-/// Nodes as lines again, kernels with a dot before their names, and images with their channels last with an apostrophe behind.
+/// Nodes as lines again, kernels with a dot before their names, images with their channels last with an apostrophe behind, those of bfloat16
+/// with two.
 fn text(g: &Graph) -> Vec<String> {
-    let name = |v: ValueId| g.name_of(v).replace(":channels_last", "'");
+    let name = |v: ValueId| g.name_of(v).replace(":channels_last", "'").replace(":bfloat16", "'");
     let line = |n: &Node| {
         let given: Vec<String> = n.outputs.iter().map(|&v| name(v)).collect();
         let mut read: Vec<String> = n.inputs.iter().map(|v| v.map(name).unwrap_or_default()).collect();
@@ -312,4 +313,49 @@ fn axes_go_along() {
     };
     assert_eq!(joined("x"), (3, 2));
     assert_eq!(joined("a"), (3, 2));
+}
+
+/// With forms for bfloat16 of all kernels but the sums'.
+fn halved(lines: &[&str], outputs: &[&str]) -> Vec<String> {
+    let mut g = graph(lines, outputs);
+    let half: &dyn Fn(&Kernel) -> bool = &|kernel| kernel.name != "Sums" && kernel.name != "Update";
+    let passes: [&dyn Pass; 4] = [
+        &ChannelsLast { kernels: KERNELS },
+        &FuseKernels { kernels: KERNELS },
+        &FuseExpressions { kernel: &EXPRESSION, kernels: KERNELS, instructions: INSTRUCTIONS },
+        &HalfImages { kernels: KERNELS, half },
+    ];
+    apply_verified(&mut g, &passes).unwrap();
+    text(&g)
+}
+
+#[test]
+fn images_are_rounded_where_they_are_made() {
+    assert_eq!(
+        halved(&["a = Conv(x, w)", "b = Relu(a)", "d = Conv(b, w)"], &["d"]),
+        ["x'' = .ToChannelsLastBf16(x)", "b'' = .ConvBf16(x'', w, relu)", "d'' = .ConvBf16(b'', w)", "d = .ToChannelsFirstBf16(d'')"]
+    );
+}
+
+/// What is no image of an expression has a place of its own, behind those of images.
+#[test]
+fn numbers_of_expressions_stay_float32() {
+    let lines = halved(&["a = Conv(x, w)", "b = Mul(a, n)", "c = Sigmoid(b)", "d = Conv(c, w)"], &["d"]);
+    assert_eq!(lines[2], "c'' = .ExpressionBf16(a'', , , , n, constants, results, steps)", "{lines:?}");
+}
+
+#[test]
+fn kernels_without_a_form_get_their_images_widened() {
+    let lines = halved(&["a = Conv(x, w)", "v = ReduceSum(a)", "d = Conv(a, w)"], &["v", "d"]);
+    assert_eq!(
+        lines,
+        [
+            "x'' = .ToChannelsLastBf16(x)",
+            "a'' = .ConvBf16(x'', w)",
+            "a' = Cast(a'', to)",
+            "v = .Sums(a')",
+            "d'' = .ConvBf16(a'', w)",
+            "d = .ToChannelsFirstBf16(d'')",
+        ]
+    );
 }
