@@ -166,6 +166,7 @@ impl ConvPlan {
         let (line, image) = (to.input[1] * to.channels, to.input_pixels() * to.channels);
         let left = (from.pads[1] * to.channels).min(line);
         let width = from.input[1].min(to.input[1].saturating_sub(from.pads[1])) * from.channels;
+        let isa = cores.isa();
         with_scratch(to.images * image, |padded| {
             let out = DisjointSlice::new(padded);
             cores.run(to.images * to.input[0], &|task| {
@@ -177,7 +178,7 @@ impl ConvPlan {
                     Some(y) => {
                         to[..left].fill(0.0);
                         let line = &x[(n * from.input_pixels() + y * from.input[1]) * from.channels..][..width];
-                        convert(line, &mut to[left..left + width]);
+                        convert(isa, line, &mut to[left..left + width]);
                         to[left + width..].fill(0.0);
                     }
                 }

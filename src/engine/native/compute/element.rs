@@ -1,7 +1,7 @@
 //! What images are made of: float32, or bfloat16 with half of the bytes. Arithmetic is in float32 for both.
 
 use super::disjoint_slice::DisjointSlice;
-use super::lanes::{LANES, Lanes};
+use super::lanes::{LANES, Lanes, for_isa};
 #[cfg(target_arch = "x86_64")]
 use super::stored::Stored;
 use half::bf16;
@@ -134,10 +134,16 @@ impl Element for bf16 {
     }
 }
 
-/// Elements of one kind as those of another.
-#[inline(always)]
-pub fn convert<A: Element, B: Element>(from: &[A], to: &mut [B]) {
-    to.iter_mut().zip(from).for_each(|(to, v)| *to = B::from_f32(v.to_f32()));
+for_isa! {
+    /// Elements of one kind as those of another.
+    pub fn convert<V, A, B>(isa, from: &[A], to: &mut [B]) {
+        let whole = from.len() / LANES * LANES;
+        let to = &mut to[..from.len()];
+        for at in (0..whole).step_by(LANES) {
+            B::store(A::load::<V>(isa, &from[at..]), &mut to[at..]);
+        }
+        to[whole..].iter_mut().zip(&from[whole..]).for_each(|(to, v)| *to = B::from_f32(v.to_f32()));
+    }
 }
 
 #[cfg(test)]

@@ -187,12 +187,12 @@ impl Expression {
             let mut bench = Bench::new(self, inputs.len());
             for start in (part..size.min(part + TASK)).step_by(BLOCK) {
                 let count = BLOCK.min(size - start);
-                bench.load(inputs, Place { image, start, count, channels, at: image * size + start });
+                bench.load(isa, inputs, Place { image, start, count, channels, at: image * size + start });
                 bench.run(isa, self, inputs, image * size + start, count);
                 for (&step, output) in self.outputs.iter().zip(&outputs) {
                     // SAFETY: every block of every task is another part of the output.
                     let to = unsafe { output.part(image * size + start, count) };
-                    convert(&bench.registers[self.registers[step]][..count], to);
+                    convert(isa, &bench.registers[self.registers[step]][..count], to);
                 }
             }
         });
@@ -230,13 +230,13 @@ impl Bench {
     }
 
     /// Lays out what is shorter than a block, or not float32.
-    fn load<E: Element>(&mut self, inputs: &[Operand<E>], place: Place) {
+    fn load<E: Element>(&mut self, isa: Isa, inputs: &[Operand<E>], place: Place) {
         for (input, spread) in inputs.iter().zip(&mut self.spread) {
             match *input {
                 Operand::Whole(_) if !E::ROUNDS => {}
                 Operand::Whole(x) => {
                     spread.resize(BLOCK, 0.0);
-                    convert(&x[place.at..][..place.count], &mut spread[..place.count]);
+                    convert(isa, &x[place.at..][..place.count], &mut spread[..place.count]);
                 }
                 Operand::Number(value) if spread.is_empty() => *spread = vec![value; BLOCK],
                 Operand::Number(_) => {}

@@ -4,7 +4,7 @@ use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::element::convert;
 use super::gather::ConvGeometry;
 use super::lanes::{LANES, Lanes, for_isa};
-use super::{Cores, Element};
+use super::{Cores, Element, Isa};
 
 /// Elements of one block of a transposition: both sides stay in the first-level cache.
 const BLOCK: usize = 16;
@@ -130,7 +130,7 @@ pub fn max_pool_grad<E: Element>(cores: &Cores, window: &ConvGeometry, x: &[E], 
     let (out, isa) = (DisjointSlice::new(dx), cores.isa());
     by_image(cores, window, &|n, first, count| {
         let part = Part { n, first, count };
-        summed(window, out, part, |sums| max_pool_grad_of(isa, window, Pooled { x, y, dy }, part, sums));
+        summed(isa, window, out, part, |sums| max_pool_grad_of(isa, window, Pooled { x, y, dy }, part, sums));
     });
 }
 
@@ -160,7 +160,7 @@ impl Sums<'_> {
 }
 
 /// Calls `work` with sums of the input's pixels: in the output, or in float32 that are rounded into it afterwards.
-fn summed<E: Element>(window: &ConvGeometry, out: DisjointSlice<E>, part: Part, work: impl FnOnce(Sums)) {
+fn summed<E: Element>(isa: Isa, window: &ConvGeometry, out: DisjointSlice<E>, part: Part, work: impl FnOnce(Sums)) {
     let (pixels, channels, Part { n, first, count }) = (window.input_pixels(), window.channels, part);
     let start = n * pixels * channels + first;
     if let Some(data) = E::sums(out) {
@@ -170,7 +170,7 @@ fn summed<E: Element>(window: &ConvGeometry, out: DisjointSlice<E>, part: Part, 
         work(Sums { data: DisjointSlice::new(sums), start: 0, distance: count });
         for (pixel, sums) in sums.chunks_exact(count).enumerate() {
             // SAFETY: every task has its own image and channels.
-            convert(sums, unsafe { out.part(start + pixel * channels, count) });
+            convert(isa, sums, unsafe { out.part(start + pixel * channels, count) });
         }
     });
 }
@@ -202,9 +202,9 @@ pub fn average_pool<E: Element>(cores: &Cores, window: &ConvGeometry, pads_count
 /// The gradient of that: every window gives each of its places the same share.
 pub fn average_pool_grad<E: Element>(cores: &Cores, window: &ConvGeometry, pads_count: bool, dy: &[E], dx: &mut [E]) {
     let channels = window.channels;
-    let out = DisjointSlice::new(dx);
+    let (out, isa) = (DisjointSlice::new(dx), cores.isa());
     by_image(cores, window, &|n, first, count| {
-        summed(window, out, Part { n, first, count }, |mut sums| {
+        summed(isa, window, out, Part { n, first, count }, |mut sums| {
             (0..window.input_pixels()).for_each(|pixel| sums.at(pixel, 0, count).fill(0.0));
             for at in 0..window.output_pixels() {
                 let from = &dy[(n * window.output_pixels() + at) * channels + first..][..count];
@@ -234,10 +234,10 @@ pub fn pixel_sums<E: Element>(cores: &Cores, (images, channels): (usize, usize),
 
 /// Images of so many pixels, each of which is that row of channels: `[N, C]` → `[N, pixels, C]`.
 pub fn spread_rows<E: Element>(cores: &Cores, (images, channels): (usize, usize), pixels: usize, x: &[f32], y: &mut [E]) {
-    let out = DisjointSlice::new(y);
+    let (out, isa) = (DisjointSlice::new(y), cores.isa());
     cores.run(images, &|n| {
         // SAFETY: every task has its own image.
         let to = unsafe { out.part(n * pixels * channels, pixels * channels) };
-        to.chunks_exact_mut(channels).for_each(|to| convert(&x[n * channels..][..channels], to));
+        to.chunks_exact_mut(channels).for_each(|to| convert(isa, &x[n * channels..][..channels], to));
     });
 }

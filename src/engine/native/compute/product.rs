@@ -85,7 +85,7 @@ pub fn product<L: Element, O: Element>(
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(proof, pairs) => {
                 for (at, chunk) in chunks.iter().enumerate() {
-                    job.with_rows(chunk, panels.len(), |rows| {
+                    job.with_rows(isa, chunk, panels.len(), |rows| {
                         let proofs = (proof, pairs.filter(|_| packed.factors == Factors::Pairs));
                         let part = Part { proofs, chunk, rows, add: at > 0, last: at + 1 == chunks.len() };
                         job.tiles(panels.clone(), &part, &out);
@@ -172,7 +172,7 @@ impl<L: Element, O: Element> Job<'_, L, O> {
     /// Copies the chunk's rows together where that pays: rows at distances of 4 kB would all fall into the same lines of the
     /// first-level cache. Rows that are no words of the product become some on the way.
     #[cfg(target_arch = "x86_64")]
-    fn with_rows(&self, chunk: &Chunk, panels: usize, work: impl FnOnce(Option<(*const f32, usize)>)) {
+    fn with_rows(&self, isa: Isa, chunk: &Chunk, panels: usize, work: impl FnOnce(Option<(*const f32, usize)>)) {
         let pairs = self.packed.factors == Factors::Pairs;
         let are_words = pairs || !L::ROUNDS;
         if are_words && (self.packed.words() < FAR || panels < 4 || chunk.taps.len() != 1) {
@@ -186,7 +186,7 @@ impl<L: Element, O: Element> Job<'_, L, O> {
                 for (r, row) in (0..self.count).zip(&mut rows) {
                     let source = &self.source(tap, r)[chunk.elements.clone()];
                     match L::halves(source).filter(|_| pairs) {
-                        None => convert(source, &mut row[..source.len()]),
+                        None => convert(isa, source, &mut row[..source.len()]),
                         Some(halves) => {
                             let pair = |both: &[half::bf16]| f32::from_bits(both[0].to_bits() as u32 | (both[1].to_bits() as u32) << 16);
                             row.iter_mut().zip(halves.chunks_exact(2)).for_each(|(word, both)| *word = pair(both));
@@ -261,7 +261,7 @@ impl<L: Element, O: Element> Job<'_, L, O> {
             let (rows, result) = scratch.split_at_mut(self.count * deep);
             for r in 0..self.count {
                 for tap in 0..taps {
-                    convert(self.source(tap, r), &mut rows[r * deep + tap * depth..][..depth]);
+                    convert(isa, self.source(tap, r), &mut rows[r * deep + tap * depth..][..depth]);
                 }
             }
             for panel in panels {

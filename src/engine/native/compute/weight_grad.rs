@@ -185,12 +185,12 @@ enum Left<'a, E> {
 
 impl<E: Element> Left<'_, E> {
     /// A row as float32, which may be written to `buffer`.
-    fn row<'b>(&'b self, row: usize, buffer: &'b mut [f32]) -> &'b [f32] {
+    fn row<'b>(&'b self, isa: Isa, row: usize, buffer: &'b mut [f32]) -> &'b [f32] {
         match self {
             Left::Rows(rows) => {
                 let row = rows(row);
                 E::floats(row).unwrap_or_else(|| {
-                    convert(row, buffer);
+                    convert(isa, row, buffer);
                     buffer
                 })
             }
@@ -218,7 +218,7 @@ impl<E: Element> Block<'_, E> {
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(proof, pairs) => self.tiles((proof, pairs), out, start, stride, sums),
-            _ => self.portable(out, start, stride, sums),
+            _ => self.portable(isa, out, start, stride, sums),
         }
     }
 
@@ -278,8 +278,9 @@ impl<E: Element> Block<'_, E> {
         mut sums: Option<&mut [f32]>,
         buffer: &mut [f32],
     ) {
+        let isa = Isa::Avx512(proof, None);
         for (k, at) in rows.enumerate() {
-            let row = self.left.row(at, &mut buffer[..self.features]);
+            let row = self.left.row(isa, at, &mut buffer[..self.features]);
             spread::<OUTER_ROWS>(proof, row, left, k);
             if let Some(sums) = sums.as_deref_mut() {
                 sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
@@ -288,7 +289,7 @@ impl<E: Element> Block<'_, E> {
                 Some(row) => match E::floats(row) {
                     Some(row) => spread::<PANEL>(proof, row, right, k),
                     None => {
-                        convert(row, &mut buffer[..self.channels]);
+                        convert(isa, row, &mut buffer[..self.channels]);
                         spread::<PANEL>(proof, &buffer[..self.channels], right, k);
                     }
                 },
@@ -333,7 +334,7 @@ impl<E: Element> Block<'_, E> {
         }
     }
 
-    fn portable(&self, out: &DisjointSlice, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
+    fn portable(&self, isa: Isa, out: &DisjointSlice, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
         let (high, wide) = (self.features, self.channels);
         with_scratch(high * wide + PIXELS * (high + wide), |scratch| {
             let (result, scratch) = scratch.split_at_mut(high * wide);
@@ -343,14 +344,14 @@ impl<E: Element> Block<'_, E> {
             for first in self.rows.clone().step_by(PIXELS) {
                 let count = PIXELS.min(self.rows.end - first);
                 for k in 0..count {
-                    let row = self.left.row(first + k, &mut buffer);
+                    let row = self.left.row(isa, first + k, &mut buffer);
                     left[k * high..][..high].copy_from_slice(row);
                     if let Some(sums) = sums.as_deref_mut() {
                         sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
                     }
                     let to = &mut right[k * wide..][..wide];
                     match (self.right)(first + k) {
-                        Some(row) => convert(row, to),
+                        Some(row) => convert(isa, row, to),
                         None => to.fill(0.0),
                     }
                 }
