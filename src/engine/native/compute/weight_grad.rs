@@ -22,6 +22,8 @@ use std::ops::Range;
 
 /// Output and input channels of one block: what is packed of [`PIXELS`] rows fits into a core's second-level cache.
 const FEATURES: usize = 128;
+/// Output channels where rows are pairs of bfloat16, which take half of the room.
+const FEATURES_OF_PAIRS: usize = 256;
 const CHANNELS: usize = 256;
 /// Bytes that a cache fetches together.
 #[cfg(target_arch = "x86_64")]
@@ -43,7 +45,8 @@ pub fn weight_grad<E: Element>(
     let rows = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * conv.channels && dy.len() >= rows * conv.features);
     assert!(dw.len() == conv.features * depth * taps && gather.sources.len() == taps * conv.output_pixels());
-    let (features, channels) = (width.div_ceil(FEATURES), depth.div_ceil(CHANNELS));
+    let high = if E::ROUNDS && isa.multiplies_pairs() { FEATURES_OF_PAIRS } else { FEATURES };
+    let (features, channels) = (width.div_ceil(high), depth.div_ceil(CHANNELS));
     let tasks = conv.groups * features * channels * taps;
     let blocks = rows.div_ceil(PIXELS);
     let parts = TASKS.div_ceil(tasks.max(1)).min(blocks).max(1);
@@ -59,12 +62,12 @@ pub fn weight_grad<E: Element>(
             let (part, task) = (task / tasks, task % tasks);
             let (tap, task) = (task % taps, task / taps);
             let (i, task) = (task % channels * CHANNELS, task / channels);
-            let (o, group) = (task % features * FEATURES, task / features);
+            let (o, group) = (task % features * high, task / features);
             let sources = &gather.sources[tap * conv.output_pixels()..][..conv.output_pixels()];
             let (first_channel, first_feature) = (group * depth + i, group * width + o);
             let block = Block {
                 rows: part * per_part..((part + 1) * per_part).min(rows),
-                left: Left::Rows(&|row| &dy[row * conv.features + first_feature..][..FEATURES.min(width - o)]),
+                left: Left::Rows(&|row| &dy[row * conv.features + first_feature..][..high.min(width - o)]),
                 right: &|row| match sources[row % sources.len()] {
                     NONE => None,
                     source => {
@@ -72,7 +75,7 @@ pub fn weight_grad<E: Element>(
                         Some(&x[pixel * conv.channels + first_channel..][..CHANNELS.min(depth - i)])
                     }
                 },
-                features: FEATURES.min(width - o),
+                features: high.min(width - o),
                 channels: CHANNELS.min(depth - i),
             };
             let start = part * (size + conv.features) + (tap * conv.features + first_feature) * depth + i;
@@ -86,13 +89,19 @@ pub fn weight_grad<E: Element>(
         cores.run(conv.features, &|o| {
             // SAFETY: every task has the filter of one output channel.
             let filter = unsafe { dw.part(o * depth * taps, depth * taps) };
-            for tap in 0..taps {
-                let at = (tap * conv.features + o) * depth;
-                for (i, value) in first[at..at + depth].iter().enumerate() {
-                    let more = others.chunks_exact(size + conv.features).map(|part| part[at + i]);
-                    filter[i * taps + tap] = more.fold(*value, |sum, v| sum + v);
+            with_scratch(depth, |sums| {
+                for tap in 0..taps {
+                    let at = (tap * conv.features + o) * depth;
+                    sums.copy_from_slice(&first[at..at + depth]);
+                    for part in others.chunks_exact(size + conv.features) {
+                        sums.iter_mut().zip(&part[at..at + depth]).for_each(|(sum, v)| *sum += v);
+                    }
+                    match taps {
+                        1 => filter.copy_from_slice(sums),
+                        _ => filter.iter_mut().skip(tap).step_by(taps).zip(&*sums).for_each(|(value, sum)| *value = *sum),
+                    }
                 }
-            }
+            });
         });
         if let Some(db) = db {
             for (o, out) in db.iter_mut().enumerate() {
@@ -234,7 +243,7 @@ impl<E: Element> Block<'_, E> {
     #[cfg(target_arch = "x86_64")]
     fn tiles(&self, (proof, pairs): Proofs, out: &DisjointSlice, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
         use super::tile::{OUTER_ROWS as ROWS, outer};
-        const _: () = assert!(FEATURES.is_multiple_of(ROWS) && CHANNELS.is_multiple_of(PANEL) && PIXELS.is_multiple_of(2));
+        const _: () = assert!(FEATURES.is_multiple_of(ROWS) && FEATURES_OF_PAIRS.is_multiple_of(ROWS) && CHANNELS.is_multiple_of(PANEL) && PIXELS.is_multiple_of(2));
         let (tiles, panels) = (self.features.div_ceil(ROWS), self.channels.div_ceil(PANEL));
         let (high, wide) = (tiles * ROWS, panels * PANEL);
         // Two neighbours in a word, where both sides can be such.
