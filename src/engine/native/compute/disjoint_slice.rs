@@ -3,6 +3,7 @@
 use super::Cores;
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 
 /// A mutable slice whose disjoint parts go to different tasks.
 ///
@@ -59,13 +60,44 @@ thread_local! {
 
 /// Calls `work` with a buffer of `len` elements of any value, which this thread keeps for the next call.
 pub fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
-    let mut buffer = SCRATCH.with_borrow_mut(|list| list.pop()).unwrap_or_default();
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
+    let mut scratch = Scratch::new(len);
+    work(&mut scratch)
+}
+
+/// A buffer of elements of any value, which its thread keeps for the next one.
+pub struct Scratch {
+    buffer: Vec<f32>,
+    len: usize,
+}
+
+impl Scratch {
+    pub fn new(len: usize) -> Scratch {
+        let mut buffer = SCRATCH.with_borrow_mut(|list| list.pop()).unwrap_or_default();
+        if buffer.len() < len {
+            buffer.resize(len, 0.0);
+        }
+        Scratch { buffer, len }
     }
-    let result = work(&mut buffer[..len]);
-    SCRATCH.with_borrow_mut(|list| list.push(buffer));
-    result
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        SCRATCH.with_borrow_mut(|list| list.push(std::mem::take(&mut self.buffer)));
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.buffer[..self.len]
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.buffer[..self.len]
+    }
 }
 
 /// `out = Σ parts`, in their order; they lie one after the other.

@@ -1,7 +1,7 @@
 //! Weights `[O, I, kh, kw]` in the order in which products read them.
 
 use super::Element;
-use super::disjoint_slice::DisjointSlice;
+use super::disjoint_slice::{DisjointSlice, Scratch};
 use super::gather::Gather;
 use super::lanes::{Lanes, for_isa};
 use super::{ConvGeometry, Cores, Isa};
@@ -57,7 +57,7 @@ impl Factors {
 /// the left side's depth. Columns beyond the last are zero.
 pub struct Packed {
     /// Words of factors.
-    pub data: Vec<f32>,
+    pub data: Scratch,
     pub factors: Factors,
     pub groups: usize,
     pub taps: usize,
@@ -74,7 +74,11 @@ impl Packed {
             _ => columns.clamp(1, WIDE),
         };
         let size = groups * columns.div_ceil(panel) * panel * taps * (depth / factors.in_word());
-        Packed { data: vec![0.0; size], factors, groups, taps, depth, columns, panel }
+        let mut data = Scratch::new(size);
+        if !columns.is_multiple_of(panel) {
+            data.fill(0.0);
+        }
+        Packed { data, factors, groups, taps, depth, columns, panel }
     }
 
     pub fn panels(&self) -> usize {

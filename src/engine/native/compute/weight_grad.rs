@@ -243,7 +243,12 @@ impl<E: Element> Block<'_, E> {
     #[cfg(target_arch = "x86_64")]
     fn tiles(&self, (proof, pairs): Proofs, out: &DisjointSlice, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
         use super::tile::{OUTER_ROWS as ROWS, outer};
-        const _: () = assert!(FEATURES.is_multiple_of(ROWS) && FEATURES_OF_PAIRS.is_multiple_of(ROWS) && CHANNELS.is_multiple_of(PANEL) && PIXELS.is_multiple_of(2));
+        const _: () = assert!(
+            FEATURES.is_multiple_of(ROWS)
+                && FEATURES_OF_PAIRS.is_multiple_of(ROWS)
+                && CHANNELS.is_multiple_of(PANEL)
+                && PIXELS.is_multiple_of(2)
+        );
         let (tiles, panels) = (self.features.div_ceil(ROWS), self.channels.div_ceil(PANEL));
         let (high, wide) = (tiles * ROWS, panels * PANEL);
         // Two neighbours in a word, where both sides can be such.
