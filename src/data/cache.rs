@@ -7,6 +7,7 @@
 use super::image_set::ImageSet;
 use crate::error::{Error, Result};
 use crate::storage::machine::memory_available;
+use crate::storage::temporaries;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -125,6 +126,7 @@ struct Folder {
 impl Folder {
     fn open(path: &Path, treatment: String, limit: u64) -> Result<Folder> {
         std::fs::create_dir_all(path).map_err(Error::io("cannot make the cache folder", path))?;
+        temporaries::sweep(path);
         let used = AtomicU64::new(size_below(path));
         let treatment = format!("{} {treatment}", env!("CARGO_PKG_VERSION"));
         let (closed, damage_told, notes) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
@@ -183,7 +185,7 @@ fn put(folder: &Path, entry: &Path, image: &RgbImage) -> std::io::Result<()> {
     if let Some(parent) = entry.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let mut file = tempfile::Builder::new().prefix(".spgraph-").tempfile_in(folder)?;
+    let mut file = temporaries::builder(0o666).tempfile_in(folder)?;
     file.write_all(MAGIC)?;
     file.write_all(&image.width().to_le_bytes())?;
     file.write_all(&image.height().to_le_bytes())?;

@@ -60,8 +60,17 @@ impl Faults {
         if self.0.is_empty() {
             return Ok(());
         }
-        let kinds: Vec<String> = self.0.iter().map(|(kind, list)| format!("{} {kind} ({})", list.len(), few(list))).collect();
-        Err(Error::data(format!("the list {} cannot be used: {}", path.display(), kinds.join("; "))))
+        let kinds: Vec<String> = self.0.iter().map(|(kind, list)| format!("{} ({})", counted(list.len(), kind), few(list))).collect();
+        Err(Error::data(format!("the list {} cannot be used: {}. Correct these lines, or remove them", path.display(), kinds.join("; "))))
+    }
+}
+
+/// `3 files are missing`, `1 file is missing`.
+fn counted(count: usize, kind: &str) -> String {
+    let one = [("files are", "file is"), ("paths are", "path is"), ("lines have", "line has"), ("labels are", "label is")];
+    match one.iter().find_map(|(several, one)| Some((one, kind.strip_prefix(several)?))).filter(|_| count == 1) {
+        Some((one, rest)) => format!("1 {one}{rest}"),
+        None => format!("{count} {kind}"),
     }
 }
 
@@ -108,7 +117,7 @@ pub(super) fn read(path: &Path) -> Result<List> {
                 Ok(found) if found.is_file() => {
                     rows.add(&mut list, &file, labels, line, &mut faults);
                 }
-                Ok(_) => faults.add("paths are no regular files", format!("line {line}: {}", file.display())),
+                Ok(_) => faults.add("paths are no regular file", format!("line {line}: {}", file.display())),
                 Err(_) => faults.add("files are missing", format!("line {line}: {}", file.display())),
             }
         }

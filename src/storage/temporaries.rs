@@ -131,7 +131,7 @@ impl Owner {
 }
 
 /// Makes what is not finished yet, with ordinary permissions.
-pub(super) fn builder(mode: u32) -> tempfile::Builder<'static, 'static> {
+pub fn builder(mode: u32) -> tempfile::Builder<'static, 'static> {
     static NAME: LazyLock<String> = LazyLock::new(|| THIS.name());
     let mut b = tempfile::Builder::new();
     b.prefix(NAME.as_str());

@@ -4,6 +4,7 @@
 mod annoyances;
 mod artifacts;
 mod bad_data;
+mod bad_input;
 mod bad_models;
 mod comparison;
 mod config;

@@ -58,13 +58,13 @@ fn known_classes_decide_the_labels() {
 #[test]
 fn faults_are_counted_with_their_lines() {
     let faults = [
-        ("gone.png,a\n", "1 files are missing (line 2: "),
-        ("img,a\n", "1 paths are no regular files (line 2: "),
-        ("d.png,\n", "1 lines have an empty label (line 2)"),
-        (",a\n", "1 lines have no path (line 2: `,a`)"),
-        ("img/c.png\n", "1 lines have no label (line 2: `img/c.png`)"),
-        ("d.png,a\nd.png,a\n", "1 paths are there twice (lines 2 and 3: "),
-        ("d.png,a\nimg/../d.png,b\n", "1 paths are there twice with different labels (lines 2 and 3: "),
+        ("gone.png,a\n", "1 file is missing (line 2: "),
+        ("img,a\n", "1 path is no regular file (line 2: "),
+        ("d.png,\n", "1 line has an empty label (line 2)"),
+        (",a\n", "1 line has no path (line 2: `,a`)"),
+        ("img/c.png\n", "1 line has no label (line 2: `img/c.png`)"),
+        ("d.png,a\nd.png,a\n", "1 path is there twice (lines 2 and 3: "),
+        ("d.png,a\nimg/../d.png,b\n", "1 path is there twice with different labels (lines 2 and 3: "),
     ];
     for (row, part) in faults {
         let text = open(&format!("img/a 1.png,a\n{row}"), Some(TargetKind::Class)).unwrap_err().to_string();
@@ -72,7 +72,7 @@ fn faults_are_counted_with_their_lines() {
     }
     let all = "a.png,x\nb.png,x\nc.png,x\nd.png,x\nd.png,y\n";
     let text = open(all, Some(TargetKind::Class)).unwrap_err().to_string();
-    assert!(text.contains("3 files are missing") && text.contains("1 paths are there twice with different labels"), "{text}");
+    assert!(text.contains("3 files are missing") && text.contains("1 path is there twice with different labels"), "{text}");
     let missing: String = (0..25).map(|i| format!("{i}.png,x\n")).collect();
     assert!(open(&missing, Some(TargetKind::Class)).unwrap_err().to_string().contains("25 files are missing"));
 }
@@ -84,7 +84,7 @@ fn what_is_no_list_is_refused() {
         (&b""[..], "names no images"),
         (b"path,label\n", "names no images"),
         (b"\xff\xfep\0a\0", "no list of images"),
-        (b"one.png,caf\xe9\n", "1 labels are no UTF-8 (line 1)"),
+        (b"one.png,caf\xe9\n", "1 label is no UTF-8 (line 1)"),
         (b"\x00\x01\x02binary", "no list of images"),
     ] {
         write(dir.path(), "list.csv", content);
@@ -123,7 +123,7 @@ fn numbers_are_numbers_where_the_loss_takes_them() {
     assert_eq!(*set.targets(), Targets::Numbers(ndarray::array![[0.5, -100.0], [3.0, 4.0]]));
     assert!(set.classes().is_empty() && set.label(0).is_none());
     for (text, part) in [
-        ("d.png,1,2\nimg/c.png,3,nan\n", "1 lines have values that are no numbers (line 2: 3,nan)"),
+        ("d.png,1,2\nimg/c.png,3,nan\n", "1 line has values that are no numbers (line 2: 3,nan)"),
         ("d.png,1,2\nimg/c.png,3\n", "gives 2 numbers for each image, and not all lines"),
         ("d.png,1,2\nimg/c.png,3,x\n", "(line 2: 3,x)"),
         ("d.png,1,2,3\nimg/c.png,3,4,5\n", "gives 2 numbers"),
