@@ -38,14 +38,19 @@ class File:
         return {n: v for n, v in self.constants.items() if v.dtype.kind == "f"}
 
     def loss(self, images, target, train=False):
-        """Mean cross-entropy of single images (a batch if `train`: statistics of the batch), and the gradient of every float constant, in float64."""
+        """Mean cross-entropy of single images (a batch if `train`: statistics of the batch), and the gradient of every float constant, in float64.
+        The file's first output are scores, or probabilities where each image's sum to 1."""
         leaves = {n: torch.tensor(v, dtype=torch.float64, requires_grad=True) for n, v in self.floats().items()}
         others = {n: torch.tensor(v) for n, v in self.constants.items() if n not in leaves}
         images, target = torch.from_numpy(images).double(), torch.from_numpy(target)
         parts = [images] if train else images.split(1)
         [image], output = self.inputs, self.outputs[0]
-        logits = torch.cat([self.run(leaves | others | {image: part}, train)[output] for part in parts])
-        loss = F.cross_entropy(logits, target)
+        maker = next((n for n in self.nodes if output in n.output), None)
+        if maker is not None and maker.op_type == "Softmax":
+            output = maker.input[0]  # its logarithm is exact where a probability is too small for a number
+        logits = torch.cat([self.run(leaves | others | {image: part}, train)[output] for part in parts]).flatten(1)
+        closed = bool((logits.sum(1) - 1).abs().max() < 1e-6 and logits.min() >= 0)
+        loss = F.nll_loss(logits.log(), target) if closed else F.cross_entropy(logits, target)
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         return float(loss.detach()), {n: np.zeros(v.shape) if g is None else g.numpy() for (n, v), g in zip(leaves.items(), found)}
 
@@ -356,6 +361,7 @@ OPERATORS = {
     "Tile": apply(lambda x, times: x.repeat(numbers(times))), "Range": apply(lambda a, b, s: torch.arange(a.item(), b.item(), s.item(), dtype=a.dtype)),
     "Where": apply(torch.where), "Equal": apply(torch.eq), "Less": apply(torch.lt), "LessOrEqual": apply(torch.le), "Greater": apply(torch.gt),
     "GreaterOrEqual": apply(torch.ge), "And": apply(torch.logical_and), "Or": apply(torch.logical_or), "Not": apply(torch.logical_not),
+    "LRN": lambda c, x: F.local_response_norm(x, c("size"), c("alpha", 1e-4), c("beta", 0.75), c("bias", 1.0)),
     "Einsum": lambda c, *inputs: torch.einsum(c("equation"), *inputs),
     "CumSum": lambda c, x, axis: (c.only("exclusive", 0), c.only("reverse", 0), x.cumsum(int(axis)))[2],
     "Mod": lambda c, a, b: torch.fmod(a, b) if c("fmod", 0) else torch.remainder(a, b),
