@@ -67,7 +67,8 @@ def heading(results, total):
         "`spgraph rewrite` makes a bundle of each file, ONNX Runtime evaluates it in float32 on three images, and the gradient of **every tensor** is compared with PyTorch's in "
         "float64, in the norm of the tensor. A file is *right* if every gradient agrees to 2e-4 and every parameter that PyTorch trains is trained. A rectifier whose input "
         "float32 puts on the other side of 0 moves gradients by 1e-3 and more; another batch puts another one there, or none, while a fault stays: up to six "
-        "batches are tried, and each tensor's smallest error counts; where float32 falls short in all of them (statistics of three small images), PyTorch computes the bundle's own "
+        "batches are tried, and each tensor's smallest error counts; from the second batch on, three times the error that PyTorch itself makes in float32 is allowed (statistics of three small "
+        "images cost digits); where float32 falls short in all of them, PyTorch computes the bundle's own "
         "graph in float64, which must agree to the same 2e-4. What a file trains beside PyTorch's parameters (tables, numbers with a name) is compared with PyTorch's gradients "
         "of the file itself, which it runs in float64 (`tests/coverage/interpret.py`). A network is right if all its files are that PyTorch can write and that were judged.", "",
         "*Folded* means that the exporter has put parameters together (a gain times a scale, the exponential of a logarithm, a table looked up beforehand), so that the file holds "
