@@ -57,6 +57,7 @@ fields! {
     LOSS "loss",
     PREDICTION "prediction",
     EXTERNAL_DATA "external_data",
+    OPSET "opset",
     WEIGHTS "weights",
     LR "lr",
     LR_MULT "lr_mult",

@@ -1,7 +1,7 @@
 /* Trains a bundle of `spgraph rewrite` with ONNX Runtime's C API:  finetune BUNDLE BATCHES STEPS RATE WEIGHTS
  *
  * BATCHES has STEPS times a batch of normalised images (float32), then STEPS times its labels (int64). WEIGHTS is written as safetensors, for
- * `spgraph export BUNDLE --weights WEIGHTS -o tuned.onnx`. */
+ * `spgraph export BUNDLE --weights WEIGHTS -o tuned.onnx`. THREADS in the environment is the number of threads (all cores, where it isn't set). */
 #include <inttypes.h>
 #include <onnxruntime_c_api.h>
 #include <stdio.h>
@@ -121,6 +121,7 @@ int main(int argc, char **argv) {
     OrtMemoryInfo *memory;
     check("ONNX Runtime", ort->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "spgraph", &env));
     check("ONNX Runtime", ort->CreateSessionOptions(&options));
+    if (getenv("THREADS")) check("THREADS", ort->SetIntraOpNumThreads(options, atoi(getenv("THREADS"))));
     check("ONNX Runtime", ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory));
     OrtSession *init = session(env, options, argv[1], "init.onnx"), *step = session(env, options, argv[1], "step.onnx");
 
@@ -151,6 +152,7 @@ int main(int argc, char **argv) {
         void *data;
         check("the loss", ort->GetTensorMutableData(got[0], &data));
         printf("step %ld  loss %.6f\n", k + 1, *(float *)data);
+        fflush(stdout);
         for (size_t i = 0; i < 2; i++) ort->ReleaseValue(fed[i]);
         ort->ReleaseValue(got[0]);
         for (size_t i = 0; i < states; i++) ort->ReleaseValue(fed[first + i]), fed[first + i] = got[1 + i];

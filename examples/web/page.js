@@ -15,7 +15,7 @@ function call(task, given = {}, transfer = []) {
 }
 
 worker.onmessage = ({ data }) => {
-  if (data.progress) return progressed(data.progress);
+  if (data.progress) return (window.app.watch ?? progressed)(data.progress);
   const { done, fail } = waiting.get(data.id);
   waiting.delete(data.id);
   data.error ? fail(new Error(data.error)) : done(data.result);
@@ -161,7 +161,7 @@ async function train(given = {}) {
   const batches = given.batches ?? rounds(pictures.length, Number($("epochs").value));
   busy = true;
   $("stop").hidden = $("figures").hidden = false;
-  $("chart").removeAttribute("hidden"); // an SVG has no such property
+  $("chart").hidden = false;
   round = { size: Math.max(1, Math.round(pictures.length / batches[0].length)), last: [] };
   show();
   try {
@@ -182,9 +182,24 @@ function progressed(p) {
   $("loss").textContent = p.loss.toFixed(3);
   $("accuracy").textContent = `${((100 * right) / seen).toFixed(0)} %`;
   $("pace").textContent = `${p.milliseconds.toFixed(0)} ms`;
-  const top = Math.max(...losses), shown = losses.length < 400 ? losses : losses.filter((_, i) => i % Math.ceil(losses.length / 400) === 0);
-  const points = shown.map((l, i) => `${((600 * i) / Math.max(shown.length - 1, 1)).toFixed(1)},${(145 - (140 * l) / top).toFixed(1)}`);
-  $("chart").innerHTML = `<polyline points="${points.join(" ")}"/>`;
+  draw();
+}
+
+/** The loss of each step, faint, and its mean over the last round; the scale begins at 0. */
+function draw() {
+  const top = nice(Math.max(...losses)), every = Math.ceil(losses.length / 600), last = Math.max(losses.length - 1, 1);
+  const mean = (i) => losses.slice(Math.max(0, i + 1 - round.size), i + 1).reduce((a, b) => a + b, 0) / Math.min(i + 1, round.size);
+  const line = (value) => losses.map((_, i) => i).filter((i) => i % every === 0 || i === last).map((i) => `${((600 * i) / last).toFixed(1)},${(150 - (150 * value(i)) / top).toFixed(1)}`).join(" ");
+  $("curve").innerHTML = `<path d="M0 75H600"/><polyline class="each" points="${line((i) => losses[i])}"/><polyline points="${line(mean)}"/>`;
+  $("top").textContent = top;
+  $("half").textContent = top / 2;
+  $("steps").textContent = `step ${losses.length}`;
+}
+
+/** The number of one digit, or 1.5 or 2.5 of them, at or above. */
+function nice(value) {
+  const unit = 10 ** Math.floor(Math.log10(value));
+  return Number(([1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].find((n) => n * unit >= value) * unit).toPrecision(2));
 }
 
 async function classify(blob) {
@@ -195,7 +210,7 @@ async function classify(blob) {
   const ranked = powers.map((p, i) => [p / sum, classes[i].name.value]).sort((a, b) => b[0] - a[0]).slice(0, 6);
   $("bars").replaceChildren(...ranked.map(([share, name]) => {
     const line = document.createElement("li"), words = document.createElement("span"), bar = document.createElement("div");
-    words.append(name, ` ${(100 * share).toFixed(1)} %`);
+    for (const text of [name, `${(100 * share).toFixed(1)} %`]) words.append(Object.assign(document.createElement("span"), { textContent: text }));
     bar.style.width = `${100 * share}%`;
     line.append(words, bar);
     return line;
@@ -235,7 +250,7 @@ window.app.ready = safely(async () => {
       return location.reload();
     }
   }
-  const opened = await call("open", { base: new URL(asked.get("bundle") ?? "bundle/", location.href).href, device: asked.get("device") });
+  const opened = await call("open", { base: new URL(asked.get("bundle") ?? "bundle/", location.href).href, device: asked.get("device"), threads: Number(asked.get("threads")) });
   manifest = opened.manifest;
   if (!manifest.class_count) throw new Error("This bundle has no classes: rewrite a classifier with --classes.");
   classes = Array.from({ length: manifest.class_count }, (_, i) => card(manifest.classes?.[i] ?? `Class ${i + 1}`, i));

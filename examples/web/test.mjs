@@ -95,7 +95,7 @@ test("a person trains, stops, goes on, classifies and downloads", async () => {
   await page.waitForFunction(() => document.querySelector("#progress").textContent.startsWith("Step 3"));
   await page.click("#stop");
   await page.waitForFunction(() => !document.querySelector("#train").disabled);
-  const steps = async () => page.$eval("#chart polyline", (e) => e.getAttribute("points").split(" ").length);
+  const steps = async () => page.$eval("#curve .each", (e) => e.getAttribute("points").split(" ").length);
   const stopped = await steps();
   assert.ok(stopped < 200);
   await page.$eval("#epochs", (e) => (e.value = 12));

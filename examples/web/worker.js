@@ -14,7 +14,8 @@ async function read(base, name) {
   return new Uint8Array(await answer.arrayBuffer());
 }
 
-async function open({ base, device: asked }) {
+async function open({ base, device: asked, threads }) {
+  if (threads > 0) ort.env.wasm.numThreads = Math.min(threads, ort.env.wasm.numThreads);
   bundle = await Bundle.open((name) => read(base, name));
   device = "CPU";
   const adapter = asked !== "cpu" ? await navigator.gpu?.requestAdapter().catch(() => null) : null;

@@ -11,7 +11,6 @@ mod noise;
 mod ort_checkpoint;
 mod ort_optimizer;
 mod ort_training;
-mod runtimes;
 mod single;
 mod training_info;
 
@@ -20,9 +19,8 @@ pub use models::Models;
 pub use native::NativeArtifact;
 pub(crate) use noise::noise;
 pub use ort_checkpoint::{Moments, OrtCheckpoint};
-pub use ort_optimizer::state_of;
+pub use ort_optimizer::{Trained, state_of};
 pub use ort_training::OrtTrainingArtifact;
-pub use runtimes::{RUNTIMES, Runtime, find_runtime};
 pub use single::SingleArtifact;
 pub use training_info::TrainingInfoArtifact;
 
@@ -111,9 +109,6 @@ fn make_decided(
     place.check(output, &Inputs::new(product.source.external.paths()))?;
     batch_check::check(&product)?;
     let models = Models::of(&product)?;
-    if let Some(name) = &options.runtime {
-        find_runtime(name)?.check(&models)?;
-    }
     let (path, files) = place.fill(artifact, &models)?;
     Ok(Made { files, product, path })
 }

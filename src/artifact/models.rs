@@ -3,7 +3,7 @@
 use super::init::starts;
 use crate::bundle::manifest::{Manifest, Role, Scalar};
 use crate::bundle::{Bundle, start_feeds, start_state, template};
-use crate::emit::{self, Dialect};
+use crate::emit::{self, Dialect, Form};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
 use crate::onnx::{self, ExternalData, pb, to_proto};
@@ -38,7 +38,8 @@ impl Models {
     /// Of a product, at its start.
     pub fn of(product: &Product) -> Result<Models> {
         let Product { options, manifest, .. } = product;
-        let emit = |graph| emit::model(graph, options.dialect);
+        let form = options.form()?;
+        let emit = |graph| emit::model_in(graph, form);
         let halves = match options.split {
             true => Some([emit(&product.gradients.graph)?, emit(&product.update.graph)?]),
             false => None,
@@ -47,7 +48,7 @@ impl Models {
         Ok(Models {
             step: emit(&product.step.graph)?,
             halves,
-            evaluation: emit::model(&product.evaluation.graph, Dialect::Inlined)?,
+            evaluation: emit::model_in(&product.evaluation.graph, Form { dialect: Dialect::Inlined, ..form })?,
             template: template(product.source.clone(), &product.evaluation.graph, &names, &product.plan.split)?,
             state: product.state.iter().map(|s| s.start.clone()).collect(),
             starts: manifest.state.iter().zip(&product.state).filter_map(|(s, t)| Some((s.start.clone()?, t.start.clone()?))).collect(),

@@ -85,9 +85,34 @@ pub(super) fn step_of(manifest: &Manifest, values: &HashMap<&str, &Tensor>) -> R
     Ok(Some((steps.round() as i64, trained.map(of).collect())))
 }
 
-/// The state of a checkpoint that was trained, in the manifest's order, from `start`. Gives also how many steps the optimizer counted, where it did.
-/// Fails where it is one of another model.
-pub fn state_of(checkpoint: &OrtCheckpoint, manifest: &Manifest, start: &[Tensor]) -> Result<(Vec<Tensor>, Option<i64>)> {
+/// What a correction of AdamW is after so many steps: as the step itself adds it up, in its own precision.
+fn correction(dtype: DType, beta: f64, steps: i64) -> f64 {
+    let share = 1.0 - beta;
+    let (mut single, mut double) = (0f32, 0f64);
+    for _ in 0..steps {
+        let before = (single, double);
+        single += share as f32 * (1.0 - single);
+        double += share * (1.0 - double);
+        if before == (single, double) {
+            break;
+        }
+    }
+    if dtype == DType::F32 { f64::from(single) } else { double }
+}
+
+/// What a checkpoint holds of a bundle's training.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// In the manifest's order.
+    pub state: Vec<Tensor>,
+    /// How many steps the optimizer counted, where it did.
+    pub steps: Option<i64>,
+    /// Whether the optimizer's part of the state is the checkpoint's; else it is that of the start.
+    pub optimizer: bool,
+}
+
+/// The state of a checkpoint that was trained from `start`. Fails where it is one of another model.
+pub fn state_of(checkpoint: &OrtCheckpoint, manifest: &Manifest, start: &[Tensor]) -> Result<Trained> {
     let foreign =
         |why: String| Error::model(format!("the checkpoint is not of this bundle: {why}. Give the bundle that its artifact was made of"));
     if let Some((_, source)) = checkpoint.texts.iter().find(|(name, _)| name == super::ort_checkpoint::SOURCE)
@@ -116,16 +141,19 @@ pub fn state_of(checkpoint: &OrtCheckpoint, manifest: &Manifest, start: &[Tensor
         _ => None,
     };
     let corrections = corrections(manifest);
-    let mut state = vec![];
+    let (mut state, mut optimizer) = (vec![], true);
     for (s, start) in manifest.state.iter().zip(start) {
         let tensor = match (found.remove(s.input.as_str()), corrections.iter().position(|c| c.name == s.name), &adam) {
             (Some(tensor), ..) => tensor.clone(),
             (None, Some(at), Some((adam, step))) => {
                 let beta = if at == 0 { adam.beta1 } else { adam.beta2 };
-                Tensor::from_floats(s.dtype, &s.shape, &[1.0 - beta.powf(*step as f64)])
+                Tensor::from_floats(s.dtype, &s.shape, &[correction(s.dtype, beta, *step)])
             }
-            // The optimizer had not moved yet.
-            (None, ..) if s.role == Role::Optimizer => start.clone(),
+            // The optimizer had not moved yet, or was not saved.
+            (None, ..) if s.role == Role::Optimizer => {
+                optimizer = false;
+                start.clone()
+            }
             (None, ..) => return Err(foreign(format!("it lacks `{}`", s.alias))),
         };
         if tensor.shape() != s.shape || tensor.dtype() != s.dtype {
@@ -143,7 +171,7 @@ pub fn state_of(checkpoint: &OrtCheckpoint, manifest: &Manifest, start: &[Tensor
         Some(other) if found.keys().any(|name| checkpoint.trained.iter().any(|(n, _)| n == name)) => {
             Err(foreign(format!("it has `{other}`, which the bundle does not train")))
         }
-        _ => Ok((state, steps)),
+        _ => Ok(Trained { state, steps, optimizer }),
     }
 }
 

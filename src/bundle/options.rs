@@ -2,9 +2,12 @@
 //! bundle was made. What it means, and whether it makes sense, `rewrite` finds out.
 
 use super::preprocessing::Images;
-use crate::emit::Dialect;
+use crate::emit::{Dialect, Form, OPSETS, Runtime, find_runtime};
+use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::import::BatchSize;
 use crate::loss::Regularizer;
+use crate::operator::OPSET;
 use crate::optim::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -200,6 +203,9 @@ pub struct Options {
     /// The runtime that the graphs are for: one that lacks an operator is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
+    /// The opset of the graphs; `None`: that of the runtime, or spgraph's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opset: Option<i64>,
     /// How the starting point enters the step.
     #[serde(skip_serializing_if = "StartForm::is_constant")]
     pub start: StartForm,
@@ -247,6 +253,7 @@ impl Default for Options {
             split: false,
             dialect: Dialect::Functions,
             runtime: None,
+            opset: None,
             start: StartForm::Constant,
             keep_ties: false,
             seed: 0,
@@ -257,6 +264,18 @@ impl Default for Options {
 }
 
 impl Options {
+    /// In which words the graphs are written. Fails where there are none: an opset that spgraph doesn't write, or the runtime doesn't read.
+    pub fn form(&self) -> Result<Form> {
+        let runtime = self.runtime.as_deref().map(find_runtime).transpose()?;
+        let opset = self.opset.unwrap_or_else(|| runtime.map_or(OPSET, Runtime::opset));
+        if !OPSETS.contains(&opset) {
+            let (first, last) = (OPSETS.start(), OPSETS.end());
+            return Err(Error::option(Field::OPSET, format!(" {opset} is none that is written: take one from {first} to {last}")));
+        }
+        runtime.map_or(Ok(()), |runtime| runtime.check_opset(opset))?;
+        Ok(Form { dialect: self.dialect, opset, runtime })
+    }
+
     /// The files that the rewriting reads besides the model, to be named otherwise.
     pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let attention = self.regularizers.iter_mut().filter_map(|r| match r {

@@ -2,7 +2,8 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::{DeserializeOwned, IntoDeserializer, value::Error};
-use spgraph::artifact::{self, ARTIFACTS, Artifact, RUNTIMES, Runtime};
+use spgraph::artifact::{self, ARTIFACTS, Artifact};
+use spgraph::emit::{RUNTIMES, Runtime, find_runtime};
 
 /// A parser for those variants of `T` that `names` lists.
 pub fn choice<T: DeserializeOwned + Clone + Send + Sync + 'static>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T> {
@@ -16,5 +17,5 @@ pub fn artifacts() -> impl TypedValueParser<Value = &'static dyn Artifact> {
 
 /// A parser for the runtimes that graphs can be made for.
 pub fn runtimes() -> impl TypedValueParser<Value = &'static Runtime> {
-    PossibleValuesParser::new(RUNTIMES.iter().map(|r| r.name)).try_map(|name: String| artifact::find_runtime(&name))
+    PossibleValuesParser::new(RUNTIMES.iter().map(|r| r.name)).try_map(|name: String| find_runtime(&name))
 }

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub struct Args {
     /// The network
     model: PathBuf,
-    /// What there are gradients for: `input`, `params`, or `params:PATTERN` (a glob on names); may be given several times
+    /// What there are gradients for: `input`, `input:NAME` of a model with several, `params`, or `params:PATTERN` (a glob on names); may be given several times
     #[arg(long, value_name = "WHAT", required = true)]
     wrt: Vec<Wrt>,
     /// The output that is differentiated, which gets an input with a number for each of its elements; with `,scalar` behind it the sum of its elements

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 /// Make a run of a checkpoint that ONNX Runtime's training API saved
 ///
-/// It is for what was trained with the artifact `ort-training`: docs/artifacts.md. `eval`, `predict`, `export`, `drift` and `convert` take the run.
+/// It is for what was trained with the artifact `ort-training`: docs/artifacts.md. `eval`, `predict`, `export`, `drift` and `convert` take the run, and
+/// `finetune --resume` goes on with it where the checkpoint has the state of the optimizer.
 #[derive(clap::Args)]
 pub struct Args {
     /// The bundle that the artifact was made of
@@ -17,6 +18,9 @@ pub struct Args {
     /// Folder for the run
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
+    /// Steps that it was trained, where the checkpoint does not say: training goes on with the image that comes then
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
     /// Replace the run that is there
     #[arg(long)]
     force: bool,
@@ -24,8 +28,13 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
-    let (path, steps) = import_checkpoint(&bundle, &args.checkpoint, &args.output, args.force)?;
-    let counted = steps.map_or(String::new(), |n| format!(", after {n} steps of the optimizer"));
-    let text = format!("wrote       {}{counted}\nnext        spgraph export {} -o tuned.onnx\n", path.display(), path.display());
-    output::print_done(&text, &path)
+    let run = import_checkpoint(&bundle, &args.checkpoint, &args.output, args.steps, args.force)?;
+    let path = run.path.display();
+    let counted = run.steps.map_or(String::new(), |n| format!(", after {n} steps"));
+    let longer = match run.ended {
+        None => format!("longer      spgraph finetune --resume -o {path} --data FOLDER --epochs +5\n"),
+        Some(why) => format!("note        it cannot be gone on with: {why}\n"),
+    };
+    let text = format!("wrote       {path}{counted}\nnext        spgraph export {path} -o tuned.onnx\n{longer}");
+    output::print_done(&text, &run.path)
 }

@@ -5,17 +5,22 @@
 
 mod functions;
 mod nodes;
+mod opset;
 mod read;
+mod runtimes;
 
 pub use nodes::value_info;
+pub use opset::{OPSETS, to_opset};
 pub use read::{is_emitted, read};
+pub use runtimes::{RUNTIMES, Runtime, find_runtime};
 
 use self::functions::Functions;
 use self::nodes::opsets;
 use crate::error::Result;
 use crate::ir::{Graph, Live, ValueId};
 use crate::onnx::{pb, tell_apart, to_proto};
-use crate::pass::{self, Inline, NewerOperators, Pass, RestoreOperators};
+use crate::operator::OPSET;
+use crate::pass::{self, Inline, NewerOperators, Pass, PlainOperators, RestoreOperators};
 
 /// How functions appear in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -55,6 +60,44 @@ pub fn model(graph: &Graph, dialect: Dialect) -> Result<pb::ModelProto> {
             Ok(as_it_is(&inlined))
         }
     }
+}
+
+/// In which words a graph is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// How functions appear.
+    pub dialect: Dialect,
+    /// The opset, one of [`OPSETS`].
+    pub opset: i64,
+    /// What runs it; any, where it isn't said.
+    pub runtime: Option<&'static Runtime>,
+}
+
+impl Form {
+    /// The dialect in the opset that spgraph has by itself, for any runtime.
+    pub fn of(dialect: Dialect) -> Form {
+        Form { dialect, opset: OPSET, runtime: None }
+    }
+}
+
+/// [`model`] in another form. Fails where the opset has no words for a node, and where the runtime lacks an operator.
+pub fn model_in(graph: &Graph, form: Form) -> Result<pb::ModelProto> {
+    let without: Vec<&'static str> = form.runtime.iter().flat_map(|r| r.without).map(|(op, _)| *op).collect();
+    let mut written = if without.is_empty() {
+        model(graph, form.dialect)?
+    } else {
+        let mut graph = graph.clone();
+        pass::apply(&mut graph, &[&NewerOperators])?;
+        // Inside functions as well.
+        pass::apply(&mut graph, INLINED)?;
+        pass::apply(&mut graph, &[&PlainOperators(&without), &Inline])?;
+        as_it_is(&graph)
+    };
+    if form.opset != OPSET {
+        to_opset(&mut written, form.opset)?;
+    }
+    form.runtime.map_or(Ok(()), |runtime| runtime.check(std::iter::once(&written)))?;
+    Ok(written)
 }
 
 /// What producers of emitted models are called.

@@ -2,6 +2,7 @@
 //!
 //! Types are inferred by the operator table, bodies of functions stay bodies, weights share the bytes that were read.
 
+use super::opset::{OPSETS, from_opset, opset_of};
 use super::{PRODUCER, nodes};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, DType, Dim, Domain, Graph, Node, TensorType, ValueId};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 /// Whether spgraph wrote the model, so that [`read`] understands it.
 pub fn is_emitted(model: &pb::ModelProto) -> bool {
-    model.producer_name() == PRODUCER && model.opset_import.iter().any(|o| o.domain().is_empty() && o.version() == OPSET)
+    model.producer_name() == PRODUCER && opset_of(model).is_some_and(|opset| OPSETS.contains(&opset))
 }
 
 /// The graph of an emitted model. `batch` takes the place of the symbol `N`, where it is given.
@@ -22,12 +23,23 @@ pub fn is_emitted(model: &pb::ModelProto) -> bool {
 /// Fails where the model says what spgraph never writes: an operator that the table does not know, a value that nothing computes, a
 /// declared type that is not the computed one.
 pub fn read(file: &ModelFile, batch: Option<usize>) -> Result<Graph> {
-    let functions = file.proto.functions.iter().map(|f| ((f.domain(), f.name()), f)).collect();
-    let mut reader = Reader { functions, bodies: HashMap::new(), external: &file.external, batch };
-    let graph = file.graph()?;
-    reader.graph(graph).map_err(|why| {
+    let failed = |why: String| {
         Error::model(format!("{} is not as spgraph writes models: {why}. Run `spgraph rewrite` again to make it anew", file.path.display()))
-    })
+    };
+    let said_here;
+    let proto = if opset_of(&file.proto) == Some(OPSET) {
+        &file.proto
+    } else {
+        let mut proto = file.proto.clone();
+        from_opset(&mut proto).map_err(failed)?;
+        said_here = proto;
+        &said_here
+    };
+    let functions = proto.functions.iter().map(|f| ((f.domain(), f.name()), f)).collect();
+    let mut reader = Reader { functions, bodies: HashMap::new(), external: &file.external, batch };
+    file.graph()?;
+    let graph = proto.graph.as_ref().ok_or_else(|| failed("it has no graph".into()))?;
+    reader.graph(graph).map_err(failed)
 }
 
 type Rule<T> = std::result::Result<T, String>;

@@ -2,13 +2,14 @@
 
 use super::importer::{Importer, Parts, node_name};
 use super::options::{BatchSize, ImportOptions};
+use super::parameters::{self, Found, Parameter};
 use super::preview_training::{self, DOMAIN};
 use super::{declared_type, opset};
 use crate::error::{Error, Result};
-use crate::ir::{Dim, Graph, TensorType, ValueId};
+use crate::ir::{DType, Dim, Graph, TensorType, ValueId};
 use crate::onnx::{Attributes, SourceModel, pb};
 use crate::operator::{Builder, OPSET, Rule};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A model without preview operators.
 pub struct Lowering {
@@ -85,6 +86,31 @@ pub fn lowered(source: &SourceModel) -> Result<Lowering> {
     }
     graph.verify().map_err(|e| Error::model(format!("{}: {e}", source.path.display())))?;
     Ok(Lowering { graph, replaced })
+}
+
+/// A model with any inputs, in the form for inference, with its parameters.
+pub struct AnyInputs {
+    /// With the inputs and outputs of the model, under their names.
+    pub graph: Graph,
+    /// What its inputs meet.
+    pub parameters: Vec<Parameter>,
+}
+
+/// Whether a model takes something else than one batch of images in floating-point numbers or bytes.
+pub fn has_other_inputs(source: &SourceModel) -> Result<bool> {
+    let proto = source.graph()?;
+    let initializers: HashSet<&str> = proto.initializer.iter().map(|t| t.name()).collect();
+    let mut inputs = proto.input.iter().filter(|i| !initializers.contains(i.name()));
+    let (Some(info), None) = (inputs.next(), inputs.next()) else { return Ok(true) };
+    let images = |(dtype, dims): (DType, Vec<Option<usize>>)| matches!(dtype, DType::F32 | DType::F64 | DType::U8) && dims.len() > 1;
+    Ok(declared_type(info).is_some_and(|ty| !images(ty)))
+}
+
+/// Imports `source`, whatever its inputs are. Fails with every node that is not supported.
+pub fn with_any_inputs(source: &SourceModel) -> Result<AnyInputs> {
+    let Lowering { graph, .. } = lowered(source)?;
+    let Found { parameters, .. } = parameters::find(&graph);
+    Ok(AnyInputs { graph, parameters })
 }
 
 /// The type of an input: known sizes, but for a first one that may be the same symbol in all inputs.

@@ -18,7 +18,7 @@ mod ties;
 
 pub use importer::node_name;
 pub use input::declared_type;
-pub use lowered::{Lowering, lowered};
+pub use lowered::{AnyInputs, Lowering, has_other_inputs, lowered, with_any_inputs};
 pub use network::Network;
 pub use options::{BatchSize, ImportOptions};
 pub use parameters::{FixedConstant, FixedReason, Parameter};

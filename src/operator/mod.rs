@@ -85,6 +85,11 @@ pub trait Operator: Sync {
         Ok(None)
     }
 
+    /// The outputs by operators that are more common, for a runtime that has not this one, or not right. `inputs` are those of the node, in the builder's graph.
+    fn plain(&self, _b: &mut Builder, _n: &View, _inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
+        Ok(None)
+    }
+
     /// The first output, where it follows from shapes and constants.
     fn evaluate(&self, _: &View) -> Option<Known> {
         None

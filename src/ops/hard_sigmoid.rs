@@ -37,6 +37,13 @@ impl Operator for HardSigmoid {
         Ok(vec![Some(dx)])
     }
 
+    fn plain(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
+        let (alpha, beta) = (n.node.float("alpha", 0.2) as f64, n.node.float("beta", 0.5) as f64);
+        let &[x] = inputs else { return Ok(None) };
+        let [y] = b.formula([x], |[x]| [(x * alpha + beta).max(0.0).min(1.0)])?;
+        Ok(Some(vec![y]))
+    }
+
     fn notes(&self) -> &'static str {
         "gradient 0 at both bends"
     }

@@ -50,6 +50,23 @@ impl Pass for NewerOperators {
     }
 }
 
+/// These operators as others of the same meaning, for a runtime that has them not or not right: gives nodes a body in the domain [`Domain::Function`], wherever
+/// [`Operator::plain`](crate::operator::Operator::plain) has one. Bodies that are there already stay as they are.
+pub struct PlainOperators<'a>(pub &'a [&'a str]);
+
+impl Pass for PlainOperators<'_> {
+    fn name(&self) -> &'static str {
+        "plain operators"
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<()> {
+        give_bodies(graph, Domain::Function, |operator, b, n, inputs| match self.0.contains(&operator.op_type()) {
+            true => operator.plain(b, n, inputs),
+            false => Ok(None),
+        })
+    }
+}
+
 type Outputs = Rule<Option<Vec<ValueId>>>;
 
 /// Gives each node of ONNX's own domain the body that `rule` makes, where it makes one, in another domain.

@@ -22,7 +22,7 @@ mod samples;
 mod source_branch;
 mod types;
 
-pub use alternatives::{Alternatives, NewerOperators};
+pub use alternatives::{Alternatives, NewerOperators, PlainOperators};
 pub use batch_norm::train_batch_norm;
 pub use batch_size::FixBatch;
 pub use class_weights::ClassWeights;

@@ -5,18 +5,19 @@ use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::grad;
-use crate::import::{BatchSize, ImportOptions, Imported, Network, Parameter};
+use crate::import::{self, AnyInputs, BatchSize, ImportOptions, Imported, Network, Parameter};
 use crate::ir::{Graph, ValueId};
-use crate::onnx::{self, pb};
+use crate::onnx::{self, SourceModel, pb};
 use crate::operator::{Builder, Rule};
+use crate::pass::{self, FixBatch};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// What a gradient is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrt {
-    /// The images.
-    Input,
+    /// The images; of a model with several inputs all that are floating-point numbers, or the one of that name.
+    Input(Option<String>),
     /// Parameters whose name or alias a pattern matches; without one, all.
     Parameters(Option<String>),
 }
@@ -26,10 +27,11 @@ impl FromStr for Wrt {
 
     fn from_str(text: &str) -> Result<Wrt> {
         match (text, text.split_once(':')) {
-            ("input", _) => Ok(Wrt::Input),
+            ("input", _) => Ok(Wrt::Input(None)),
+            (_, Some(("input", name))) if !name.is_empty() => Ok(Wrt::Input(Some(name.into()))),
             ("params", _) => Ok(Wrt::Parameters(None)),
             (_, Some(("params", pattern))) if !pattern.is_empty() => Ok(Wrt::Parameters(Some(pattern.into()))),
-            _ => Err(Error::usage(format!("'{text}' is neither `input` nor `params` nor `params:PATTERN`"))),
+            _ => Err(Error::usage(format!("'{text}' is neither `input` nor `input:NAME` nor `params` nor `params:PATTERN`"))),
         }
     }
 }
@@ -87,7 +89,7 @@ pub struct GradientPort {
 pub struct Gradients {
     /// Images, and the cotangent where there is one → the output, then the gradients.
     pub model: pb::ModelProto,
-    /// The images' input, with its type and shape.
+    /// The model's inputs, with types and shapes.
     pub input: String,
     /// The differentiated output, with its type and shape.
     pub output: String,
@@ -107,7 +109,11 @@ pub fn gradients(model: &Path, options: &GradientOptions) -> Result<Gradients> {
         return Err(Error::option(Field::BATCH, " 0 makes no sense: give a number of images"));
     }
     let batch = BatchSize::Fixed(options.batch.unwrap_or(1));
-    let network = Network::open(onnx::read(model)?, ImportOptions { batch, input_shape: options.input_shape.clone(), keep_ties: true })?;
+    let source = onnx::read(model)?;
+    if import::has_other_inputs(&source)? {
+        return of_any_inputs(&source, options);
+    }
+    let network = Network::open(source, ImportOptions { batch, input_shape: options.input_shape.clone(), keep_ties: true })?;
     let freed = network.base().freed_batch.first().cloned();
     let imported = match (options.batch, &freed) {
         (None, None) => network.base().clone(),
@@ -122,9 +128,59 @@ pub fn gradients(model: &Path, options: &GradientOptions) -> Result<Gradients> {
         _ => network.at(batch)?,
     };
     let read = network.source().external.paths();
-    let mut found = differentiated(imported, options)?;
+    let Imported { graph, parameters, .. } = imported;
+    let mut found = differentiated(graph, &parameters, options)?;
     found.read = read;
     Ok(found)
+}
+
+/// Of a model whose inputs are not one batch of images.
+fn of_any_inputs(source: &SourceModel, options: &GradientOptions) -> Result<Gradients> {
+    if options.input_shape.is_some() {
+        let why = ": the model has several inputs, or one that is no image. Save it with sizes as numbers";
+        return Err(Error::option(Field::INPUT_SHAPE, why));
+    }
+    let AnyInputs { mut graph, mut parameters } = import::with_any_inputs(source)?;
+    if let Some(n) = options.batch {
+        if !graph.inputs.iter().any(|&i| graph.ty(i).shape.iter().any(|d| d.known().is_none())) {
+            return Err(Error::option(
+                Field::BATCH,
+                format!(" {n} makes no sense: the sizes of the model's inputs are numbers. Leave it away"),
+            ));
+        }
+        let names: Vec<String> = parameters.iter().map(|p| graph.name_of(p.value).to_string()).collect();
+        pass::apply(&mut graph, &[&FixBatch(n)])?;
+        for (parameter, name) in parameters.iter_mut().zip(&names) {
+            parameter.value = graph.find(name).ok_or_else(|| Error::internal(format!("the parameter `{name}` is lost")))?;
+        }
+    }
+    let mut found = differentiated(graph, &parameters, options)?;
+    found.read = source.external.paths();
+    Ok(found)
+}
+
+/// The inputs that gradients are asked for, in the model's order.
+fn asked_inputs(graph: &Graph, wrt: &[Wrt]) -> Result<Vec<ValueId>> {
+    let mut asked = vec![];
+    for name in wrt.iter().filter_map(|w| if let Wrt::Input(name) = w { Some(name.as_deref()) } else { None }) {
+        let floats = |&v: &ValueId| graph.ty(v).dtype.is_float();
+        let shown = || graph.inputs.iter().map(|&v| format!("`{}` {}", graph.name_of(v), graph.ty(v))).collect::<Vec<_>>().join(", ");
+        let found: Vec<ValueId> = match name {
+            None => graph.inputs.iter().copied().filter(floats).collect(),
+            Some(name) => graph.inputs.iter().copied().filter(|&v| graph.name_of(v) == name).collect(),
+        };
+        if found.is_empty() {
+            let what =
+                name.map_or("no input of the model has floating-point numbers".into(), |name| format!("the model has no input `{name}`"));
+            return Err(Error::option(Field::WRT, format!(" input: {what}; it has {}", shown())));
+        }
+        if let Some(&whole) = found.iter().find(|v| !floats(v)) {
+            let why = format!(" input: `{}` is {}, which has no gradient", graph.name_of(whole), graph.ty(whole));
+            return Err(Error::option(Field::WRT, why));
+        }
+        asked.extend(found);
+    }
+    Ok(graph.inputs.iter().copied().filter(|v| asked.contains(v)).collect())
 }
 
 /// The output's place.
@@ -139,18 +195,15 @@ fn place(graph: &Graph, name: Option<&str>) -> Result<ValueId> {
     output.ok_or_else(|| Error::option(Field::OF, format!(" must name an output of the model, which has {}", names.join(", "))))
 }
 
-fn differentiated(imported: Imported, options: &GradientOptions) -> Result<Gradients> {
-    let Imported { mut graph, input, parameters, .. } = imported;
+fn differentiated(mut graph: Graph, parameters: &[Parameter], options: &GradientOptions) -> Result<Gradients> {
+    let images: Vec<String> = graph.inputs.iter().map(|&v| graph.name_of(v).to_string()).collect();
     let output = place(&graph, options.of.output.as_deref())?;
     let ty = graph.ty(output).clone();
     if !ty.dtype.is_float() {
         return Err(Error::option(Field::OF, format!(" `{}` is {ty}, which has no gradient", graph.name_of(output))));
     }
-    if options.wrt.contains(&Wrt::Input) && !graph.ty(input).dtype.is_float() {
-        return Err(Error::option(Field::WRT, format!(" input: the images are {}, which have no gradient", graph.ty(input))));
-    }
-    let chosen = chosen(&options.wrt, &parameters)?;
-    let images = graph.name_of(input).to_string();
+    let inputs = asked_inputs(&graph, &options.wrt)?;
+    let chosen = chosen(&options.wrt, parameters)?;
     let output_name = graph.name_of(output).to_string();
     let (seed, cotangent) = match options.of.scalar {
         true => (ones(&mut graph, output).map_err(|why| Error::internal(format!("the seed cannot be built: {why}")))?, None),
@@ -160,9 +213,7 @@ fn differentiated(imported: Imported, options: &GradientOptions) -> Result<Gradi
         }
     };
     let mut targets: Vec<(ValueId, String, String)> = vec![];
-    if options.wrt.contains(&Wrt::Input) {
-        targets.push((input, images.clone(), images.clone()));
-    }
+    targets.extend(inputs.into_iter().map(|v| (v, graph.name_of(v).to_string(), graph.name_of(v).to_string())));
     targets.extend(chosen.iter().map(|p| (p.value, p.name.clone(), p.alias.clone())));
     let wanted: Vec<ValueId> = targets.iter().map(|t| t.0).collect();
     let cotangents = grad::backward(&mut graph, &[(output, seed)], &wanted)?;
@@ -193,7 +244,8 @@ fn differentiated(imported: Imported, options: &GradientOptions) -> Result<Gradi
     }
     graph.name = "gradients".into();
     let described = |name: &str| graph.find(name).map_or(String::new(), |v| format!("{name} {}", graph.ty(v)));
-    let (input, output) = (described(&images), described(&output_name));
+    let input = images.iter().map(|name| described(name)).collect::<Vec<_>>().join(", ");
+    let output = described(&output_name);
     let model = emit::model(&graph, options.dialect)?;
     Ok(Gradients { model, input, output, cotangent, gradients: ports, independent, read: vec![] })
 }
@@ -203,7 +255,7 @@ fn chosen<'a>(wrt: &[Wrt], parameters: &'a [Parameter]) -> Result<Vec<&'a Parame
     let mut taken = vec![false; parameters.len()];
     for wrt in wrt {
         match wrt {
-            Wrt::Input => {}
+            Wrt::Input(_) => {}
             Wrt::Parameters(None) => taken.fill(true),
             Wrt::Parameters(Some(pattern)) => matching(Field::WRT, pattern, parameters.iter())?.into_iter().for_each(|i| taken[i] = true),
         }

@@ -115,12 +115,14 @@ pub(super) fn continued(asked: &Asked) -> Result<(Training, Option<String>)> {
     let factor = |training: &Training, step: u64| training.lr_factor(step, training.total_at(step, per_epoch), per_epoch);
     next.earlier = old.earlier.clone();
     let same = (0..done).all(|step| factor(old, step) == factor(&next, step));
-    if !same || !done.is_multiple_of(per_epoch.max(1) as u64) {
+    // How an imported run was trained is not known.
+    if !before.is_imported() && (!same || !done.is_multiple_of(per_epoch.max(1) as u64)) {
         next.earlier.push(Stretch { until: done, length: old.length });
     }
     let rate = |training: &Training, step: u64| lr * factor(training, step);
     let schedule = next.schedule.to_string();
-    let last = done.checked_sub(1).map_or(String::new(), |step| format!(", after {:.3e} in the last one", rate(old, step)));
+    let known = done.checked_sub(1).filter(|_| !before.is_imported());
+    let last = known.map_or(String::new(), |step| format!(", after {:.3e} in the last one", rate(old, step)));
     let note = format!(
         "the run is {} long now, where it was {}. From here on the learning rate follows the schedule ({schedule}) over the new length: {:.3e} in step {}{last}, and \
          {:.3e} in step {total}",

@@ -72,7 +72,7 @@ pub use export_check::Agreement;
 pub use finetune::finetune;
 pub(crate) use folders::fingerprint as folder_fingerprint;
 pub use given_images::GivenImages;
-pub use imported::import_checkpoint;
+pub use imported::{ImportedRun, import_checkpoint};
 pub use interpolate::{export_interpolated, interpolated};
 pub use length::{Length, Stretch};
 pub use measures::{ClassResult, Headline, Regression};

@@ -216,6 +216,11 @@ impl RunRecord {
         Ok(record)
     }
 
+    /// Whether it was trained elsewhere, on images that nobody here knows.
+    pub fn is_imported(&self) -> bool {
+        self.images.training == 0 && self.images.sha256.is_empty()
+    }
+
     pub(super) fn write(&self, folder: &RunFolder) -> Result<()> {
         write_sealed_json(&folder.record(), true, self)
     }

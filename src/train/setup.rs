@@ -105,13 +105,17 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
             let (at, state) = match continuation::standing(&folder, &before, &bundle.manifest)? {
                 Some(Resumed { at, state, note }) => {
                     notes.extend(note);
-                    (at, state)
+                    let seed = if before.is_imported() { training.seed } else { at.seed };
+                    (Checkpoint { seed, ..at }, state)
                 }
                 None if before.status == Status::Complete => {
-                    return Err(Error::usage(format!(
-                        "the run {} cannot be continued: it did not keep the state of its optimizer. Start another",
-                        options.output.display()
-                    )));
+                    let why = match before.is_imported() {
+                        true => {
+                            "the checkpoint that it was made of had not the state of its optimizer, or not how many steps it was trained. Import one with both"
+                        }
+                        false => "it did not keep the state of its optimizer. Start another",
+                    };
+                    return Err(Error::usage(format!("the run {} cannot be continued: {why}", options.output.display())));
                 }
                 None => {
                     notes.push("the run had written no checkpoint, so it starts from the beginning".into());
@@ -192,6 +196,10 @@ fn check_same(options: &FinetuneOptions, bundle: &BundleReference, training: &Tr
         return Err(Error::usage(format!(
             "the run {shown} cannot be resumed: its bundle is another one, or was rewritten since. The run has its own, so name none"
         )));
+    }
+    if before.is_imported() {
+        // Its images and what was done with them are told now.
+        return Ok(before);
     }
     let changes = before.training.changes(training)?;
     if !changes.is_empty() {

@@ -11,6 +11,7 @@ TYPED = {
     "CreateSession": "OrtStatus *(*CreateSession)(const OrtEnv *, const char *, const OrtSessionOptions *, OrtSession **)",
     "Run": "OrtStatus *(*Run)(OrtSession *, const void *, const char *const *, const OrtValue *const *, size_t, const char *const *, size_t, OrtValue **)",
     "CreateSessionOptions": "OrtStatus *(*CreateSessionOptions)(OrtSessionOptions **)",
+    "SetIntraOpNumThreads": "OrtStatus *(*SetIntraOpNumThreads)(OrtSessionOptions *, int)",
     "CreateTensorWithDataAsOrtValue": "OrtStatus *(*CreateTensorWithDataAsOrtValue)(const OrtMemoryInfo *, void *, size_t, const int64_t *, size_t, ONNXTensorElementDataType, OrtValue **)",
     "GetTensorMutableData": "OrtStatus *(*GetTensorMutableData)(OrtValue *, void **)",
     "CreateCpuMemoryInfo": "OrtStatus *(*CreateCpuMemoryInfo)(OrtAllocatorType, OrtMemType, OrtMemoryInfo **)",

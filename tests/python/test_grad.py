@@ -38,6 +38,36 @@ def test_products_are_pytorchs(tmp_path, name, dialect):
         assert relative_error(found[n], expected[n.removesuffix(".grad")]) < TOLERANCE, n
 
 
+@pytest.mark.parametrize("dialect", ["inlined", "functions"])
+@pytest.mark.parametrize("output", ["pair.distance", "pair.scores", "tokens.mark", "tokens.kind"])
+def test_networks_with_several_inputs_and_outputs(tmp_path, output, dialect):
+    """Pairs of images with numbers beside them, and vectors of words with whole numbers that mask them: for every input that has a gradient, and every parameter that the output depends on."""
+    name, output = output.split(".")
+    golden = read_tensors(f"several_inputs/{name}.safetensors")
+    inputs, expected = part(golden, "input"), part(golden, output)
+    path = FIXTURES / "several_inputs" / f"{name}.onnx"
+    graph = gradients(path, tmp_path / "grad.onnx", "--wrt", "input", "--wrt", "params", "--of", output, "--dialect", dialect)
+    assert set(graph.inputs) == {*inputs, f"{output}.cotangent"}
+    found = graph(inputs | {f"{output}.cotangent": golden[f"cotangent/{output}"]})
+    assert relative_error(found.pop(output), golden[f"output/{output}"]) < TOLERANCE
+    assert {n.removesuffix(".grad") for n in found} == expected.keys()
+    for n, value in found.items():
+        assert relative_error(value, expected[n.removesuffix(".grad")]) < TOLERANCE, n
+
+
+def test_one_of_several_inputs(tmp_path):
+    path, golden = FIXTURES / "several_inputs" / "pair.onnx", read_tensors("several_inputs/pair.safetensors")
+    graph = gradients(path, tmp_path / "grad.onnx", "--wrt", "input:right", "--of", "scores", "--batch", "2")
+    assert graph.outputs == ["scores", "right.grad"] and graph.runner.get_inputs()[0].shape == [2, 3, 6, 6]
+    found = graph(part(golden, "input") | {"scores.cotangent": golden["cotangent/scores"]})
+    assert relative_error(found["right.grad"], golden["scores/right"]) < TOLERANCE
+    words = FIXTURES / "several_inputs" / "tokens.onnx"
+    for model, wrt, said in ((words, "input:mask", "no gradient"), (words, "input:word", "no input `word`"), (path, "input:left", "distance, scores")):
+        with pytest.raises(AssertionError, match=said):
+            spgraph("grad", model, "-o", tmp_path / "no.onnx", "--wrt", wrt, "--of", "distanc" if model == path else "mark")
+    assert not (tmp_path / "no.onnx").exists()
+
+
 def test_a_product_is_a_slope(tmp_path):
     """In float64: along a random direction of the images, against central differences of the source itself."""
     path, output = source("float64.bn")

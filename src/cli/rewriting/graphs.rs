@@ -1,9 +1,8 @@
 //! In which form the training graphs are written.
 
 use crate::cli::choice::{choice, runtimes};
-use spgraph::artifact::Runtime;
 use spgraph::bundle::{Options, StartForm};
-use spgraph::emit::Dialect;
+use spgraph::emit::{Dialect, Runtime};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Training graphs")]
@@ -20,6 +19,9 @@ pub struct GraphArgs {
     /// For this runtime: in the form that it reads or has fast kernels for, and refused where it lacks an operator
     #[arg(long = "for", value_name = "RUNTIME", value_parser = runtimes(), conflicts_with = "dialect")]
     runtime: Option<&'static Runtime>,
+    /// The opset of ONNX's operators in the graphs, 13 to 23: refused where it has no words for a node [default: 17, or what --for reads]
+    #[arg(long, value_name = "N")]
+    opset: Option<i64>,
     /// The starting point as constants of the step, or as inputs, so that each step can be given another: FedProx, a moving anchor [default: constant]
     #[arg(long, value_parser = choice::<StartForm>(&["constant", "input"]))]
     start: Option<StartForm>,
@@ -33,6 +35,7 @@ impl GraphArgs {
             options.runtime = Some(runtime.name.into());
             options.dialect = runtime.dialect;
         }
+        options.opset = self.opset.or(options.opset);
         options.start = self.start.unwrap_or(options.start);
         options.dialect = self.dialect.unwrap_or(options.dialect);
     }

@@ -1,0 +1,300 @@
+"""Every runtime that is here trains the same bundle on the same batches as `spgraph finetune`, in turn with it: `make runtimes`.
+
+    python measure.py [NAME ...] [--rounds 5] [--quick] [--table]
+
+Recorded in docs/runtimes.json, from which the table of docs/runtimes.md is written: version, forms of the bundle that it trains, the largest difference of a
+tensor after ten steps, and how long a step takes beside one of finetune. A runtime that is not here keeps its record. --table writes the table alone.
+
+Everything runs on one thread. A step's time is the median over a run's steps without the first two, and the ratio the median over rounds: in each round all
+runtimes and finetune's own kinds of kernels take their turn, every second round in the other order.
+"""
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import lab
+
+ROOT, HERE = lab.ROOT, pathlib.Path(__file__).resolve().parent
+RECORDS, PAGE = ROOT / "docs" / "runtimes.json", ROOT / "docs" / "runtimes.md"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+RUST = pathlib.Path(os.environ.get("RUST_EXAMPLE", ROOT / "examples" / "rust" / "target" / "release"))
+OPS = TARGET / "release" / "examples" / "libspgraph_ops.so"
+# Tried in every runtime that takes bundles, besides the one that `--for` makes for it.
+DIALECTS = {"functions": ["--dialect", "functions"], "inlined": ["--dialect", "inlined"]}
+
+
+def environment(name, default):
+    """A Python of its own for a runtime."""
+    return os.environ.get(f"{name.upper().replace('-', '_')}_PYTHON", str(ROOT / default / "bin" / "python"))
+
+
+OPENVINO, TRAINING_API = environment("openvino", ".venv-openvino"), environment("ort-training", ".venv-ort-training")
+
+
+class Missing(Exception):
+    """A runtime that is not here, and what it needs."""
+
+
+class Runtime:
+    """`beside` is the kind of finetune's kernels that the runtime is like; `target` its name for `rewrite --for`; `forms` those that must train."""
+
+    def __init__(self, name, title, beside, target, command, version, needs, forms=("for",), environment=None):
+        self.name, self.title, self.beside, self.target, self.command, self.version, self.needs, self.forms = name, title, beside, target, command, version, needs, forms
+        self.environment = environment or {}
+
+
+def said(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Missing(f"{command[0]}: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout.strip()
+
+
+def package(folder, name):
+    return lambda: json.loads((ROOT / "examples" / folder / "node_modules" / name / "package.json").read_text())["version"]
+
+
+def module(python, name):
+    return lambda: said(python, "-c", f"import importlib.metadata as m; print(m.version('{name}'))")
+
+
+def crate(name):
+    return lambda: re.search(rf'name = "{name}"\nversion = "([^"]+)"', (ROOT / "examples" / "rust" / "Cargo.lock").read_text())[1]
+
+
+def contract(*program):
+    """A program that takes BUNDLE BATCHES STEPS RATE WEIGHTS."""
+    return lambda t, bundle, steps, weights: [*program, bundle, t.folder / "batches.bin", steps, lab.LR, weights]
+
+
+def openvino(t, bundle, steps, weights):
+    return [OPENVINO, ROOT / "examples" / "openvino" / "finetune.py", bundle, t.folder / "batches.npz", weights, "--lr", lab.LR, "--threads", 1]
+
+
+def compiled_c():
+    """examples/c, with the library of this Python."""
+    import c_header
+    import onnxruntime
+
+    if shutil.which("cc") is None:
+        raise Missing("no C compiler")
+    folder = pathlib.Path(tempfile.gettempdir()) / f"spgraph-c-{os.getpid()}"
+    if (folder / "finetune").exists():
+        return folder / "finetune"
+    folder.mkdir(exist_ok=True)
+    (library,) = (pathlib.Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (folder / name).symlink_to(library)
+    c_header.write(ROOT, folder / "onnxruntime_c_api.h")
+    subprocess.run(["cc", "-std=c11", "-O1", ROOT / "examples" / "c" / "finetune.c", f"-I{folder}", f"-L{folder}", f"-Wl,-rpath,{folder}", "-lonnxruntime", "-o", folder / "finetune"], check=True)
+    return folder / "finetune"
+
+
+STEPS_OF = HERE / "steps"
+RUNTIMES = [
+    Runtime("python", "ONNX Runtime, Python", "standard", "ort", contract(sys.executable, STEPS_OF / "python.py"), module(sys.executable, "onnxruntime"), [], ("for", "single")),
+    Runtime("native", "… with spgraph's own operators", "native", None, contract(sys.executable, STEPS_OF / "python.py"), module(sys.executable, "onnxruntime"), [OPS], ("native",), {"LIBRARY": str(OPS), "SPGRAPH_THREADS": "1"}),
+    Runtime("c", "ONNX Runtime, C", "standard", "ort", lambda t, *a: contract(compiled_c())(t, *a), module(sys.executable, "onnxruntime"), []),
+    Runtime("rust-ort", "ONNX Runtime, Rust (crate `ort`)", "standard", "ort", contract(RUST / "on-ort"), crate("ort"), [RUST / "on-ort"]),
+    Runtime("node", "ONNX Runtime, Node", "standard", "node", contract("node", STEPS_OF / "node.mjs"), package("node", "onnxruntime-node"), [ROOT / "examples/node/node_modules"], ("for", "single")),
+    Runtime("web", "browser, WebAssembly", "standard", "web", contract("node", STEPS_OF / "web.mjs"), package("web", "onnxruntime-web"), [ROOT / "examples/web/node_modules", os.environ.get("CHROMIUM", "/usr/bin/chromium")]),
+    Runtime("openvino", "OpenVINO, CPU, float32", "native", "openvino", openvino, module(OPENVINO, "openvino"), [OPENVINO]),
+    Runtime("tract", "tract, Rust without spgraph", "tract", "tract", contract(RUST / "on-tract"), crate("tract-onnx"), [RUST / "on-tract"]),
+    Runtime("ort-training", "ONNX Runtime's training API", "standard", None, contract(TRAINING_API, STEPS_OF / "training_api.py"), module(TRAINING_API, "onnxruntime-training-cpu"), [TRAINING_API], ("ort-training",)),
+]
+KINDS = {"standard": ["--engine", "ort", "--kernels", "standard"], "native": ["--engine", "ort", "--kernels", "native"], "tract": ["--engine", "tract"]}
+
+
+class Task:
+    """A network with bundles in every form, batches, and what finetune makes of them."""
+
+    def __init__(self, folder, name, model, steps, batch, rate):
+        self.name, self.folder, self.steps = name, folder / name, steps
+        self.folder.mkdir()
+        lab.BATCH, lab.STEPS, lab.LR = batch, steps, rate
+        lab.prepare(self.folder, model=model)
+        import spgraph
+
+        self.bundles = {"functions": self.folder / "bundle"}
+        count = len(spgraph.Bundle(self.folder / "bundle").classes)
+        for form, options in ({"inlined": DIALECTS["inlined"]} | {f"for {t}": ["--for", t] for t in sorted({r.target for r in RUNTIMES if r.target})}).items():
+            self.bundles[form] = self.folder / form.replace(" ", "-")
+            spgraph.run("rewrite", model, "--classes", count, "--class-names-from", self.folder / "images", "--batch", batch, "-o", self.bundles[form], *options)
+        for form, output in (("single", "single.onnx"), ("native", "native.onnx"), ("ort-training", "bundle.ort")):
+            spgraph.run("convert", self.folder / "bundle", "--to", form, "-o", self.folder / output)
+        self.bundles |= {"single": self.folder / "single.onnx", "native": self.folder / "bundle", "ort-training": self.folder / "bundle"}
+
+    def finetune(self, kind):
+        """A step's median time."""
+        import spgraph
+
+        run = self.folder / "timed"
+        shutil.rmtree(run, ignore_errors=True)
+        spgraph.run("finetune", self.folder / "bundle", "--data", self.folder / "images", "--steps", self.steps, "--schedule", "constant", "--warmup", 0, "--lr", lab.LR, "--threads", 1, "-o", run, *KINDS[kind])
+        lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        return statistics.median([r["seconds"] - r["wait"] for r in lines if r["kind"] == "step"][2:])
+
+    def train(self, runtime, form):
+        """Weights' file, a step's median time, or the first line of what the runtime says against it."""
+        weights = self.folder / f"{runtime.name}-{form}.safetensors"
+        command = [str(c) for c in runtime.command(self, self.bundles[f"for {runtime.target}" if form == "for" else form], self.steps, weights)]
+        more = {"THREADS": "1", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "MANIFEST": str(self.folder / "bundle" / "manifest.json"), **runtime.environment}
+        more |= {"STEP": str(self.folder / "native.onnx")} if form == "native" else {}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1, env=os.environ | more)
+        at, stated = [], []
+        for line in process.stdout:
+            if line.startswith("step "):
+                at.append(time.perf_counter())
+                stated += [float(s) for s in re.findall(r"seconds ([\d.]+)", line)]
+        error = process.stderr.read()
+        if process.wait() != 0 or not weights.exists():
+            lines = [line for line in error.strip().splitlines() if line.strip()]
+            named = [line for line in lines if re.search("error|Error|exception", line)]
+            return None, None, (named or lines or ["it ended without a word"])[-1 if "Traceback" in error else 0].strip()[:300]
+        times = stated[2:] or [b - a for a, b in zip(at[1:], at[2:])]
+        return weights, statistics.median(times), None
+
+    def difference(self, weights):
+        """The largest norm-relative difference of a weight or statistic to those of finetune."""
+        import numpy as np
+        from safetensors.numpy import load_file
+
+        found, expected = load_file(weights), load_file(self.folder / "run" / "state.safetensors")
+        return max(float(np.linalg.norm(found[n].astype(np.float64) - t) / max(np.linalg.norm(t), 1e-30)) for n, t in expected.items())
+
+
+def lacking(runtime):
+    return [str(n) for n in runtime.needs if not pathlib.Path(n).exists()]
+
+
+def correctness(task, runtimes, records):
+    """Which forms a runtime trains, and to which weights."""
+    failed = []
+    for runtime in runtimes:
+        record = {"version": runtime.version(), "difference": {}, "refused": {}, "precision": "float32"}
+        for form in (*runtime.forms, *(DIALECTS if runtime.target else ())):
+            weights, _, error = task.train(runtime, form)
+            if error:
+                record["refused"][form] = error.replace(str(task.folder), "…").replace(str(ROOT), "…")
+            else:
+                record["difference"][form] = task.difference(weights)
+        worst = max(record["difference"].get(form, float("inf")) for form in runtime.forms)
+        print(f"{runtime.title}, {record['version']}: " + ", ".join([f"{f} {d:.1e}" for f, d in record["difference"].items()] + [f"{f} refused ({e})" for f, e in record["refused"].items()]))
+        if not worst < lab.TOLERANCE:
+            failed.append(f"{runtime.name}: {worst}")
+        records[runtime.name] = records.get(runtime.name, {}) | record
+    return failed
+
+
+def speeds(task, runtimes, rounds, records):
+    """Steps beside those of finetune, in turn."""
+    kinds = sorted({r.beside for r in runtimes} | {"native"})
+    form_of = {r.name: r.forms[0] for r in runtimes if r.forms[0] in records[r.name]["difference"]}
+    turns = [("kind", k) for k in kinds] + [("runtime", r) for r in runtimes if r.name in form_of]
+    measured = {}
+    for number in range(rounds):
+        found = {}
+        for what, item in turns if number % 2 == 0 else turns[::-1]:
+            if what == "kind":
+                found[item] = task.finetune(item)
+            else:
+                found[item.name + "."] = task.train(item, form_of[item.name])[1]
+        for runtime in (r for r in runtimes if found.get(r.name + ".")):
+            seconds = found[runtime.name + "."]
+            measured.setdefault(runtime.name, []).append((seconds, seconds / found[runtime.beside], seconds / found["native"]))
+    for runtime in (r for r in runtimes if r.name in measured):
+        own, beside, native = (statistics.median(column) for column in zip(*measured[runtime.name]))
+        spread = [round(r, 3) for _, r, _ in measured[runtime.name]]
+        speed = {"milliseconds": own * 1000, "beside": runtime.beside, "ratio": beside, "ratios": spread, "to_native": native, "rounds": rounds, "form": form_of[runtime.name]}
+        records[runtime.name].setdefault("speed", {})[task.name] = speed
+        print(f"{task.name}, {runtime.title}: {own * 1000:.1f} ms a step, {beside:.2f} of finetune on {runtime.beside} kernels ({spread}), {native:.2f} of its default")
+
+
+def cell(runtime, record, form):
+    if form in record["difference"]:
+        difference = f"{record['difference'][form]:.0e}".replace("e-0", "e-")
+        return difference if record["difference"][form] < lab.TOLERANCE else f"**wrong** ({difference})"
+    return "no" if form in record["refused"] else "–"
+
+
+def table(records):
+    """The part of the page that is made."""
+    forms = {"for": "`--for`", "functions": "`functions`", "inlined": "`inlined`", "single": "`single`", "ort-training": "`ort-training`", "native": "`native`"}
+    tasks = sorted({t for r in records["runtimes"].values() for t in r.get("speed", {})}, key=lambda t: (len(t), t))
+    lines = [f"Made by `make runtimes` on {records['processor']}, with one thread; {records['date']}.", ""]
+    lines += ["| runtime | version | " + " | ".join(forms.values()) + " | " + " | ".join(f"{t}: a step, beside `finetune`'s" for t in tasks) + " |"]
+    lines += ["|---" * (2 + len(forms) + len(tasks)) + "|"]
+    for runtime in RUNTIMES:
+        record = records["runtimes"].get(runtime.name)
+        if record is None:
+            continue
+        speed = lambda t: "–" if t not in record.get("speed", {}) else "{ratio:.2f} ({beside}), {to_native:.2f}".format(**record["speed"][t])  # noqa: E731
+        lines += [f"| {runtime.title} | {record['version']} | " + " | ".join(cell(runtime, record, f) for f in forms) + " | " + " | ".join(map(speed, tasks)) + " |"]
+    refused = [f"- {r.title}, `{form}`: {why}" for r in RUNTIMES for form, why in records["runtimes"].get(r.name, {}).get("refused", {}).items()]
+    return "\n".join([*lines, "", *(["What was refused, in the runtime's words:", "", *refused] if refused else [])]).rstrip() + "\n"
+
+
+BEGIN, END = "<!-- made by make runtimes -->\n", "<!-- end -->\n"
+
+
+def written(page, records):
+    """The page with the table of these records."""
+    before, rest = page.split(BEGIN)
+    return before + BEGIN + table(records) + END + rest.split(END)[1]
+
+
+def processor():
+    text = pathlib.Path("/proc/cpuinfo").read_text() if pathlib.Path("/proc/cpuinfo").exists() else ""
+    name = re.search(r"model name\s*: (.*)", text)
+    return f"{name[1] if name else 'an unknown processor'} ({os.cpu_count()} cores)"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=", ".join(r.name for r in RUNTIMES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="weights alone, no times")
+    parser.add_argument("--table", action="store_true", help="write the table of what is recorded")
+    options = parser.parse_args()
+    records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {"runtimes": {}}
+    if options.table:
+        PAGE.write_text(written(PAGE.read_text(), records))
+        return
+    unknown = [n for n in options.names if n not in [r.name for r in RUNTIMES]]
+    if unknown:
+        parser.error(f"there is no runtime {', '.join(unknown)}; there are {', '.join(r.name for r in RUNTIMES)}")
+    runtimes = [r for r in RUNTIMES if r.name in options.names or not options.names]
+    for runtime in runtimes:
+        if lacking(runtime):
+            print(f"{runtime.title}: left out, {', '.join(lacking(runtime))} is not there")
+    runtimes = [r for r in runtimes if not lacking(r)]
+    if not runtimes:
+        raise SystemExit("nothing was compared: none of these runtimes is here")
+    with tempfile.TemporaryDirectory() as folder:
+        folder, small = pathlib.Path(folder), ROOT / "models" / "resnet20-source.onnx"
+        failed = correctness(Task(folder, "ten", small, 10, 12, 0.01), runtimes, records["runtimes"])
+        if not options.quick:
+            import spgraph
+
+            spgraph.run("new", "resnet18", "--classes", 10, "--input", "3x112x112", "-o", folder / "resnet18.onnx")
+            for task, rounds in ((Task(folder, "ResNet-20", small, 40, 12, 0.01), options.rounds), (Task(folder, "ResNet-18", folder / "resnet18.onnx", 8, 8, 0.001), min(options.rounds, 3))):
+                speeds(task, runtimes, rounds, records["runtimes"])
+    records |= {"processor": processor(), "date": datetime.date.today().isoformat()}
+    RECORDS.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
+    PAGE.write_text(written(PAGE.read_text(), records))
+    print(f"{len(runtimes) - len(failed)} passed, {len(failed)} failed")
+    if failed:
+        raise SystemExit("; ".join(failed))
+
+
+if __name__ == "__main__":
+    main()
