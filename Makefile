@@ -71,6 +71,17 @@ test-openvino: runtime ## Fine-tune with OpenVINO and compare with finetune (fet
 test-flower: runtime ## Two rounds of four clients in Flower, FedAvg and FedProx, beside a loop of numpy (fetches Flower and Ray: 500 MB)
 	$(call runtime_test,flower,"flwr[simulation]==1.42.0" onnxruntime==1.32.0 safetensors pillow)
 
+RUNTIMES_PYTHON ?= .venv-runtimes/bin/python
+
+.PHONY: runtimes
+runtimes: runtime ops ## Train the same bundle in every runtime that can be had here, in turn with finetune; the table of docs/runtimes.md (RUNTIMES="python node" RUNTIMES_ARGS="--quick" or "--rounds 9")
+	test -x $(RUNTIMES_PYTHON) || { $(PYTHON) -m venv .venv-runtimes && .venv-runtimes/bin/python -m pip install --quiet --disable-pip-version-check onnxruntime==1.32.0 safetensors pillow; }
+	@test -x .venv-openvino/bin/python || { $(PYTHON) -m venv .venv-openvino && .venv-openvino/bin/python -m pip install --quiet --disable-pip-version-check openvino==2026.4.1 onnxruntime==1.32.0 safetensors pillow; } || echo "runtimes: OpenVINO is left out" >&2
+	@test -x .venv-ort-training/bin/python || { $(PYTHON311) -m venv .venv-ort-training && .venv-ort-training/bin/python -m pip install --quiet --disable-pip-version-check -r tests/ort_training/requirements.txt; } || echo "runtimes: the training API is left out; it needs Python 3.11 (PYTHON311=python3.11)" >&2
+	@for example in node web; do (cd examples/$$example && npm install --ignore-scripts --no-audit --no-fund --silent) || echo "runtimes: examples/$$example is left out" >&2; done
+	@$(CARGO) build --release --manifest-path examples/rust/Cargo.toml || echo "runtimes: the examples in Rust are left out" >&2
+	$(RUNTIMES_PYTHON) tests/runtimes/measure.py $(RUNTIMES) $(RUNTIMES_ARGS)
+
 ops: ## Build spgraph's own operators as a library for ONNX Runtime in other programs
 	$(CARGO) build --release --example spgraph_ops
 

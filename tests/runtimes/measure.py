@@ -1,6 +1,6 @@
 """Every runtime that is here trains the same bundle on the same batches as `spgraph finetune`, in turn with it: `make runtimes`.
 
-    python measure.py [NAME ...] [--rounds 5] [--quick] [--table]
+    python measure.py [NAME ...] [--rounds 3] [--quick] [--table]
 
 Recorded in docs/runtimes.json, from which the table of docs/runtimes.md is written: version, forms of the bundle that it trains, the largest difference of a
 tensor after ten steps, and how long a step takes beside one of finetune. A runtime that is not here keeps its record. --table writes the table alone.
@@ -45,11 +45,11 @@ class Missing(Exception):
 
 
 class Runtime:
-    """`beside` is the kind of finetune's kernels that the runtime is like; `target` its name for `rewrite --for`; `forms` those that must train."""
+    """`beside` is the kind of finetune's kernels that the runtime is like; `target` its name for `rewrite --for`; `forms` those that must train; others are tried, and `known` says why they are refused."""
 
-    def __init__(self, name, title, beside, target, command, version, needs, forms=("for",), environment=None):
+    def __init__(self, name, title, beside, target, command, version, needs, forms=("for",), environment=None, tried=(), known=None):
         self.name, self.title, self.beside, self.target, self.command, self.version, self.needs, self.forms = name, title, beside, target, command, version, needs, forms
-        self.environment = environment or {}
+        self.environment, self.tried, self.known = environment or {}, tried, known or {}
 
 
 def said(*command):
@@ -99,16 +99,17 @@ def compiled_c():
     return folder / "finetune"
 
 
+FUNCTIONS = {"functions": "model-local functions are unknown to it"}
 STEPS_OF = HERE / "steps"
 RUNTIMES = [
     Runtime("python", "ONNX Runtime, Python", "standard", "ort", contract(sys.executable, STEPS_OF / "python.py"), module(sys.executable, "onnxruntime"), [], ("for", "single")),
     Runtime("native", "… with spgraph's own operators", "native", None, contract(sys.executable, STEPS_OF / "python.py"), module(sys.executable, "onnxruntime"), [OPS], ("native",), {"LIBRARY": str(OPS), "SPGRAPH_THREADS": "1"}),
     Runtime("c", "ONNX Runtime, C", "standard", "ort", lambda t, *a: contract(compiled_c())(t, *a), module(sys.executable, "onnxruntime"), []),
-    Runtime("rust-ort", "ONNX Runtime, Rust (crate `ort`)", "standard", "ort", contract(RUST / "on-ort"), crate("ort"), [RUST / "on-ort"]),
-    Runtime("node", "ONNX Runtime, Node", "standard", "node", contract("node", STEPS_OF / "node.mjs"), package("node", "onnxruntime-node"), [ROOT / "examples/node/node_modules"], ("for", "single")),
+    Runtime("rust-ort", "ONNX Runtime, Rust (crate `ort`)", "standard", "ort", contract(RUST / "on-ort"), lambda: f"{crate('ort')()} on {module(sys.executable, 'onnxruntime')()}", [RUST / "on-ort"]),
+    Runtime("node", "ONNX Runtime, Node", "standard", "node", contract("node", STEPS_OF / "node.mjs"), package("node", "onnxruntime-node"), [ROOT / "examples/node/node_modules"], tried=("single",), known={"single": "inputs with a default are unknown to it, and what is fed to them is dropped without a word"}),
     Runtime("web", "browser, WebAssembly", "standard", "web", contract("node", STEPS_OF / "web.mjs"), package("web", "onnxruntime-web"), [ROOT / "examples/web/node_modules", os.environ.get("CHROMIUM", "/usr/bin/chromium")]),
-    Runtime("openvino", "OpenVINO, CPU, float32", "native", "openvino", openvino, module(OPENVINO, "openvino"), [OPENVINO]),
-    Runtime("tract", "tract, Rust without spgraph", "tract", "tract", contract(RUST / "on-tract"), crate("tract-onnx"), [RUST / "on-tract"]),
+    Runtime("openvino", "OpenVINO, CPU, float32", "native", "openvino", openvino, module(OPENVINO, "openvino"), [OPENVINO], known=FUNCTIONS),
+    Runtime("tract", "tract, Rust without spgraph", "tract", "tract", contract(RUST / "on-tract"), crate("tract-onnx"), [RUST / "on-tract"], known=FUNCTIONS),
     Runtime("ort-training", "ONNX Runtime's training API", "standard", None, contract(TRAINING_API, STEPS_OF / "training_api.py"), module(TRAINING_API, "onnxruntime-training-cpu"), [TRAINING_API], ("ort-training",)),
 ]
 KINDS = {"standard": ["--engine", "ort", "--kernels", "standard"], "native": ["--engine", "ort", "--kernels", "native"], "tract": ["--engine", "tract"]}
@@ -149,17 +150,21 @@ class Task:
         command = [str(c) for c in runtime.command(self, self.bundles[f"for {runtime.target}" if form == "for" else form], self.steps, weights)]
         more = {"THREADS": "1", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "MANIFEST": str(self.folder / "bundle" / "manifest.json"), **runtime.environment}
         more |= {"STEP": str(self.folder / "native.onnx")} if form == "native" else {}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1, env=os.environ | more)
+        # A file: what a runtime warns of may fill a pipe.
+        words = tempfile.TemporaryFile("w+")
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, bufsize=1, env=os.environ | more)
         at, stated = [], []
         for line in process.stdout:
             if line.startswith("step "):
                 at.append(time.perf_counter())
                 stated += [float(s) for s in re.findall(r"seconds ([\d.]+)", line)]
-        error = process.stderr.read()
-        if process.wait() != 0 or not weights.exists():
+        status = process.wait()
+        words.seek(0)
+        error = words.read()
+        if status != 0 or not weights.exists():
             lines = [line for line in error.strip().splitlines() if line.strip()]
-            named = [line for line in lines if re.search("error|Error|exception", line)]
-            return None, None, (named or lines or ["it ended without a word"])[-1 if "Traceback" in error else 0].strip()[:300]
+            found = [line for pattern in ("support|unknown|not found|no such", "error|exception", "") for line in lines if re.search(pattern, line, re.I)]
+            return None, None, (found or ["it ended without a word"])[0].strip()[:300]
         times = stated[2:] or [b - a for a, b in zip(at[1:], at[2:])]
         return weights, statistics.median(times), None
 
@@ -181,7 +186,7 @@ def correctness(task, runtimes, records):
     failed = []
     for runtime in runtimes:
         record = {"version": runtime.version(), "difference": {}, "refused": {}, "precision": "float32"}
-        for form in (*runtime.forms, *(DIALECTS if runtime.target else ())):
+        for form in (*runtime.forms, *runtime.tried, *(DIALECTS if runtime.target else ())):
             weights, _, error = task.train(runtime, form)
             if error:
                 record["refused"][form] = error.replace(str(task.folder), "…").replace(str(ROOT), "…")
@@ -219,8 +224,14 @@ def speeds(task, runtimes, rounds, records):
         print(f"{task.name}, {runtime.title}: {own * 1000:.1f} ms a step, {beside:.2f} of finetune on {runtime.beside} kernels ({spread}), {native:.2f} of its default")
 
 
-def cell(runtime, record, form):
+def row(*cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def cell(record, form):
     if form in record["difference"]:
+        if record["difference"][form] == 0:
+            return "same bits"
         difference = f"{record['difference'][form]:.0e}".replace("e-0", "e-")
         return difference if record["difference"][form] < lab.TOLERANCE else f"**wrong** ({difference})"
     return "no" if form in record["refused"] else "–"
@@ -231,16 +242,16 @@ def table(records):
     forms = {"for": "`--for`", "functions": "`functions`", "inlined": "`inlined`", "single": "`single`", "ort-training": "`ort-training`", "native": "`native`"}
     tasks = sorted({t for r in records["runtimes"].values() for t in r.get("speed", {})}, key=lambda t: (len(t), t))
     lines = [f"Made by `make runtimes` on {records['processor']}, with one thread; {records['date']}.", ""]
-    lines += ["| runtime | version | " + " | ".join(forms.values()) + " | " + " | ".join(f"{t}: a step, beside `finetune`'s" for t in tasks) + " |"]
+    lines += [row("runtime", "version", *forms.values(), *(f"{t}: a step, beside `finetune`'s" for t in tasks))]
     lines += ["|---" * (2 + len(forms) + len(tasks)) + "|"]
     for runtime in RUNTIMES:
         record = records["runtimes"].get(runtime.name)
         if record is None:
             continue
         speed = lambda t: "–" if t not in record.get("speed", {}) else "{ratio:.2f} ({beside}), {to_native:.2f}".format(**record["speed"][t])  # noqa: E731
-        lines += [f"| {runtime.title} | {record['version']} | " + " | ".join(cell(runtime, record, f) for f in forms) + " | " + " | ".join(map(speed, tasks)) + " |"]
-    refused = [f"- {r.title}, `{form}`: {why}" for r in RUNTIMES for form, why in records["runtimes"].get(r.name, {}).get("refused", {}).items()]
-    return "\n".join([*lines, "", *(["What was refused, in the runtime's words:", "", *refused] if refused else [])]).rstrip() + "\n"
+        lines += [row(runtime.title, record["version"], *(cell(record, f) for f in forms), *map(speed, tasks))]
+    refused = [f"- {r.title}, `{form}`: {r.known.get(form, why)}" for r in RUNTIMES for form, why in records["runtimes"].get(r.name, {}).get("refused", {}).items()]
+    return "\n".join([*lines, "", *(["What was refused, and why (in full in [runtimes.json](runtimes.json)):", "", *refused] if refused else [])]).rstrip() + "\n"
 
 
 BEGIN, END = "<!-- made by make runtimes -->\n", "<!-- end -->\n"
@@ -261,7 +272,7 @@ def processor():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help=", ".join(r.name for r in RUNTIMES))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="weights alone, no times")
     parser.add_argument("--table", action="store_true", help="write the table of what is recorded")
     options = parser.parse_args()

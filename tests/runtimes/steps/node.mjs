@@ -31,6 +31,8 @@ async function whole(trained) {
 if (bundle.endsWith(".onnx")) {
   // This binding gives no metadata, so the manifest is that of the bundle beside the file.
   const manifest = JSON.parse(await readFile(process.env.MANIFEST, "utf8")), session = await ort.InferenceSession.create(bundle, options);
+  const unseen = manifest.state.filter((s) => !session.inputNames.includes(s.input));
+  if (unseen.length) throw new Error(`${unseen.length} inputs with a default are unknown to it, and what is fed to them would be dropped without a word`);
   const { input, target } = manifest.data, named = (list, meaning) => list.find((e) => e.meaning === meaning).name;
   let state = {}, step = 0, found;
   for (const [images, labels] of batches(manifest.data)) {
@@ -41,7 +43,7 @@ if (bundle.endsWith(".onnx")) {
   }
   const header = {}, body = [];
   for (const s of manifest.state) {
-    const data = Buffer.from(found[s.output].data.buffer.slice(0)), at = body.reduce((n, b) => n + b.length, 0);
+    const { buffer, byteOffset, byteLength } = found[s.output].data, data = Buffer.from(buffer, byteOffset, byteLength), at = body.reduce((n, b) => n + b.length, 0);
     header[s.name] = { dtype: "F32", shape: s.shape, data_offsets: [at, at + data.length] };
     body.push(data);
   }

@@ -14,6 +14,7 @@ import tensors  # noqa: E402
 
 bundle, file, steps, rate, weights = sys.argv[1:]
 options = onnxruntime.SessionOptions()
+options.log_severity_level = 3
 options.intra_op_num_threads = int(os.environ.get("THREADS", "1"))
 if "LIBRARY" in os.environ:
     options.register_custom_ops_library(os.environ["LIBRARY"])
