@@ -4,7 +4,7 @@ use super::importer::{Importer, Parts, node_name};
 use super::options::{BatchSize, ImportOptions};
 use super::parameters::{self, Found, Parameter};
 use super::preview_training::{self, DOMAIN};
-use super::{declared_type, opset};
+use super::{declared_type, opset, stored};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Dim, Graph, TensorType, ValueId};
 use crate::onnx::{Attributes, SourceModel, pb};
@@ -109,7 +109,8 @@ pub fn has_other_inputs(source: &SourceModel) -> Result<bool> {
 /// Imports `source`, whatever its inputs are. Fails with every node that is not supported.
 pub fn with_any_inputs(source: &SourceModel) -> Result<AnyInputs> {
     let Lowering { graph, .. } = lowered(source)?;
-    let Found { parameters, .. } = parameters::find(&graph);
+    // Initializers that an exporter had merged stay one.
+    let Found { parameters, .. } = parameters::find(&graph, &stored(source.graph()?, &[]));
     Ok(AnyInputs { graph, parameters })
 }
 

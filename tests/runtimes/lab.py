@@ -29,7 +29,7 @@ def prepare(folder, *options, model=None):
     images = os.environ.get("IMAGES") or folder / "images"
     if "IMAGES" not in os.environ:
         spgraph.run("synth", "--task", "target-a", "--per-class", 10, "-o", images)
-    model = os.environ.get("MODEL") or ROOT / "models" / "resnet20-source.onnx"
+    model = model or os.environ.get("MODEL") or ROOT / "models" / "resnet20-source.onnx"
     count = len([p for p in pathlib.Path(images).iterdir() if p.is_dir()])
     spgraph.run("rewrite", model, "--classes", count, "--class-names-from", images, "--batch", BATCH, "-o", folder / "bundle", *options)
     bundle = spgraph.Bundle(folder / "bundle")

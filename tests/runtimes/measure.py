@@ -73,11 +73,11 @@ def crate(name):
 
 def contract(*program):
     """A program that takes BUNDLE BATCHES STEPS RATE WEIGHTS."""
-    return lambda t, bundle, steps, weights: [*program, bundle, t.folder / "batches.bin", steps, lab.LR, weights]
+    return lambda t, bundle, steps, weights: [*program, bundle, t.folder / "batches.bin", steps, t.rate, weights]
 
 
 def openvino(t, bundle, steps, weights):
-    return [OPENVINO, ROOT / "examples" / "openvino" / "finetune.py", bundle, t.folder / "batches.npz", weights, "--lr", lab.LR, "--threads", 1]
+    return [OPENVINO, ROOT / "examples" / "openvino" / "finetune.py", bundle, t.folder / "batches.npz", weights, "--lr", t.rate, "--threads", 1]
 
 
 def compiled_c():
@@ -119,7 +119,7 @@ class Task:
     """A network with bundles in every form, batches, and what finetune makes of them."""
 
     def __init__(self, folder, name, model, steps, batch, rate):
-        self.name, self.folder, self.steps = name, folder / name, steps
+        self.name, self.folder, self.steps, self.rate = name, folder / name, steps, rate
         self.folder.mkdir()
         lab.BATCH, lab.STEPS, lab.LR = batch, steps, rate
         lab.prepare(self.folder, model=model)
@@ -140,7 +140,7 @@ class Task:
 
         run = self.folder / "timed"
         shutil.rmtree(run, ignore_errors=True)
-        spgraph.run("finetune", self.folder / "bundle", "--data", self.folder / "images", "--steps", self.steps, "--schedule", "constant", "--warmup", 0, "--lr", lab.LR, "--threads", 1, "-o", run, *KINDS[kind])
+        spgraph.run("finetune", self.folder / "bundle", "--data", self.folder / "images", "--steps", self.steps, "--schedule", "constant", "--warmup", 0, "--lr", self.rate, "--threads", 1, "-o", run, *KINDS[kind])
         lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
         return statistics.median([r["seconds"] - r["wait"] for r in lines if r["kind"] == "step"][2:])
 
@@ -212,7 +212,9 @@ def speeds(task, runtimes, rounds, records):
             if what == "kind":
                 found[item] = task.finetune(item)
             else:
-                found[item.name + "."] = task.train(item, form_of[item.name])[1]
+                _, found[item.name + "."], error = task.train(item, form_of[item.name])
+                if error:
+                    print(f"{task.name}, {item.title}: no time, {error}")
         for runtime in (r for r in runtimes if found.get(r.name + ".")):
             seconds = found[runtime.name + "."]
             measured.setdefault(runtime.name, []).append((seconds, seconds / found[runtime.beside], seconds / found["native"]))
@@ -297,8 +299,8 @@ def main():
             import spgraph
 
             spgraph.run("new", "resnet18", "--classes", 10, "--input", "3x112x112", "-o", folder / "resnet18.onnx")
-            for task, rounds in ((Task(folder, "ResNet-20", small, 40, 12, 0.01), options.rounds), (Task(folder, "ResNet-18", folder / "resnet18.onnx", 8, 8, 0.001), min(options.rounds, 3))):
-                speeds(task, runtimes, rounds, records["runtimes"])
+            speeds(Task(folder, "ResNet-20", small, 40, 12, 0.01), runtimes, options.rounds, records["runtimes"])
+            speeds(Task(folder, "ResNet-18", folder / "resnet18.onnx", 8, 8, 0.001), runtimes, min(options.rounds, 3), records["runtimes"])
     records |= {"processor": processor(), "date": datetime.date.today().isoformat()}
     RECORDS.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
     PAGE.write_text(written(PAGE.read_text(), records))
