@@ -134,6 +134,12 @@ impl Element for bf16 {
     }
 }
 
+/// Two bfloat16 in one word, the first in its lower half.
+#[inline(always)]
+pub fn word(first: bf16, second: bf16) -> f32 {
+    f32::from_bits(first.to_bits() as u32 | (second.to_bits() as u32) << 16)
+}
+
 for_isa! {
     /// Elements of one kind as those of another.
     pub fn convert<V, A, B>(isa, from: &[A], to: &mut [B]) {

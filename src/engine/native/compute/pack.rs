@@ -2,6 +2,7 @@
 
 use super::Element;
 use super::disjoint_slice::{DisjointSlice, Scratch};
+use super::element::word;
 use super::gather::Gather;
 use super::lanes::{Lanes, for_isa};
 use super::{ConvGeometry, Cores, Isa};
@@ -42,12 +43,12 @@ impl Factors {
     /// A row of words from as many rows of numbers as a word has factors; the second is zeros where there is none.
     #[inline(always)]
     fn words(self, first: impl Iterator<Item = f32>, second: impl Iterator<Item = f32>, to: &mut [f32]) {
-        let half = |v: f32| <bf16 as Element>::from_f32(v).to_bits() as u32;
+        let half = <bf16 as Element>::from_f32;
         match self {
             Factors::Floats => to.iter_mut().zip(first).for_each(|(to, v)| *to = v),
             Factors::Rounded => to.iter_mut().zip(first).for_each(|(to, v)| *to = bf16::factor(v)),
             Factors::Pairs => {
-                to.iter_mut().zip(first.zip(second)).for_each(|(to, (a, b))| *to = f32::from_bits(half(a) | half(b) << 16));
+                to.iter_mut().zip(first.zip(second)).for_each(|(to, (a, b))| *to = word(half(a), half(b)));
             }
         }
     }

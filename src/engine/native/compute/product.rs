@@ -1,7 +1,7 @@
 //! Products of gathered rows with packed weights: forward convolution and the input's gradient.
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
-use super::element::convert;
+use super::element::{convert, word};
 use super::gather::{Gather, NONE};
 use super::lanes::{LANES, Lanes, for_isa};
 use super::pack::{Factors, PANEL, Packed};
@@ -188,8 +188,7 @@ impl<L: Element, O: Element> Job<'_, L, O> {
                     match L::halves(source).filter(|_| pairs) {
                         None => convert(isa, source, &mut row[..source.len()]),
                         Some(halves) => {
-                            let pair = |both: &[half::bf16]| f32::from_bits(both[0].to_bits() as u32 | (both[1].to_bits() as u32) << 16);
-                            row.iter_mut().zip(halves.chunks_exact(2)).for_each(|(word, both)| *word = pair(both));
+                            row.iter_mut().zip(halves.chunks_exact(2)).for_each(|(to, both)| *to = word(both[0], both[1]));
                         }
                     }
                 }
