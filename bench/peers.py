@@ -20,16 +20,37 @@ import run
 
 PEERS = run.ROOT / "bench/peers"
 
-# name: (model, batch, size, arguments of rewrite, peers; ratios are to the first)
+# What PyTorch can do best: ratios are to its channels_last in float32.
+TORCH = ["torch channels_last", "torch", "torch bf16", "torch compiled bf16"]
+
+# name: (model, batch, size, arguments of rewrite, peers; ratios are to the first). `torchvision:NAME` is that network with live BatchNorm, exported by
+# bench/peers/export_torchvision.py; PyTorch runs torchvision's own module of it.
 CASES = {
     "resnet50": ("resnet50", 16, 224, [], ["torch channels_last", "torch bf16", "torch compiled bf16", "torch", "ort-training", "onnxsim"]),
     "resnet50.bn": ("resnet50.bn", 16, 224, ["--batch-norm", "train"], ["torch channels_last", "torch compiled", "torch bf16", "torch compiled bf16"]),
     # Saved with live BatchNorm.
     "resnet20": (None, 128, 32, ["--batch-norm", "train"], ["torch", "torch channels_last", "torch compiled", "torch bf16", "torch compiled bf16"]),
+    **{name: (f"torchvision:{name}", 16, 224, ["--batch-norm", "train"], TORCH)
+       for name in ("mobilenet_v2", "efficientnet_b0", "resnext50_32x4d", "densenet121")},
 }
 
 # name: what step_time is told after the number of threads
 VARIANTS = {"spgraph standard": ["standard"], "spgraph native": ["native"], "spgraph bf16": ["bf16"]}
+
+
+def model_of(name, a):
+    """The case's ONNX file, made once."""
+    model = CASES[name][0]
+    if model is None:
+        return run.SMALL
+    if not model.startswith("torchvision:"):
+        return run.skeleton(model)
+    network = model.removeprefix("torchvision:")
+    path = run.WORK / f"{network}.bn.onnx"
+    if not path.exists():
+        export = [a.python, PEERS / "export_torchvision.py", network, run.WORK, "10", str(CASES[name][2])]
+        subprocess.run(export, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return path
 
 
 def command(peer, name, a):
@@ -37,9 +58,11 @@ def command(peer, name, a):
     model, batch, size, _, _ = CASES[name]
     if peer in VARIANTS:
         return [run.STEP, run.WORK / name, str(a.steps), "2", *VARIANTS[peer]]
-    path = run.skeleton(model) if model else run.SMALL
+    path = model_of(name, a)
     common = [path, "--batch", str(batch), "--steps", str(a.steps), "--size", str(size)]
     torch = [a.python, PEERS / "torch_step.py", *common, "--l2sp", "0.01"]
+    if model and model.startswith("torchvision:"):
+        torch += ["--torchvision", model.removeprefix("torchvision:")]
     return {
         "torch": torch,
         "torch channels_last": torch + ["--channels-last"],
@@ -62,8 +85,7 @@ def measure(peer, name, a):
 def case(name, a):
     """All rounds of one case."""
     model, batch, size, options, peers = CASES[name]
-    path = run.skeleton(model) if model else run.SMALL
-    subprocess.run(run.rewrite(path, run.WORK / name, batch, *options), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(run.rewrite(model_of(name, a), run.WORK / name, batch, *options), check=True, stdout=subprocess.DEVNULL)
     own = a.variants.split(",")
     peers = (a.peers.split(",") if a.peers else [p for p in peers if p != "ort-training" or os.path.exists(a.ort_python)]) + own
     load, rounds = os.getloadavg()[0], []
@@ -91,7 +113,7 @@ def table(name, found):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--python", default=sys.executable, help="one with torch, onnx2torch, onnx and onnxsim")
+    p.add_argument("--python", default=sys.executable, help="one with torch, torchvision, onnx2torch, onnx and onnxsim")
     p.add_argument("--ort-python", default=".venv-ort/bin/python", help="one with onnxruntime-training-cpu; left out where there is none")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--steps", type=int, default=5)

@@ -104,6 +104,10 @@ cases! {
     pooling: "pool_ceil.onnx", None, BatchSize::Fixed(3);
     average_pooling: "average_pool.onnx", None, BatchSize::Fixed(3);
     shuffle: "shuffle.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(2);
+    clipped: "relu6.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
+    gates: "silu.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
+    joined: "dense.onnx", None, BatchSize::Fixed(3);
+    shuffle_dynamic: "shuffle.symbolic.onnx", None, BatchSize::Dynamic;
     slices: "slices.bn.onnx", Some(BatchNormMode::Train), BatchSize::Fixed(3);
     tokens: "tokens.onnx", None, BatchSize::Fixed(3);
     newer_operators: "operators.onnx", None, BatchSize::Fixed(3);

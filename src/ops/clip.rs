@@ -1,11 +1,27 @@
 //! Values between two bounds.
 
 use super::blocks::formula;
-use crate::ir::{Attr, Attrs, Tensor, TensorType, ValueId};
+use crate::ir::{Attr, Attrs, Domain, Node, Tensor, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs};
 
-/// `(x, dy) → dx`.
+/// `(y, dy) → dx`, with the bounds as attributes.
 pub const GRAD: Function = Function::elementwise("ClipGrad");
+
+/// The upper bound of a node that cuts off below 0 and above a positive number.
+pub fn rectifies(n: &View) -> Option<f32> {
+    let bound = |i: usize| n.constant(i)?.to_f32().ok()?.first().copied();
+    bound(2).filter(|hi| n.node.is("Clip") && bound(1) == Some(0.0) && is_ceiling(*hi))
+}
+
+/// The same of the gradient.
+pub fn rectified_gradient(node: &Node) -> Option<f32> {
+    let hi = node.float("max", f32::INFINITY);
+    (node.is_of(Domain::Function, GRAD.name) && node.float("min", f32::NEG_INFINITY) == 0.0 && is_ceiling(hi)).then_some(hi)
+}
+
+fn is_ceiling(hi: f32) -> bool {
+    hi > 0.0 && hi.is_finite()
+}
 
 /// `max(lo, min(hi, x))` with constant bounds; gradient 1 inside, 0 at the bounds and outside, as in PyTorch (2.15).
 pub struct Clip;
@@ -54,17 +70,18 @@ impl Operator for Clip {
         let lo = Clip::bound(b, g, 1, f64::NEG_INFINITY)?;
         let hi = Clip::bound(b, g, 2, f64::INFINITY)?;
         let attributes = attrs([("min", Attr::Float(lo as f32)), ("max", Attr::Float(hi as f32))]);
-        let rule = formula(|[x, dy]| {
+        // Of the result, which is inside where the input was: nobody has to keep the input.
+        let rule = formula(|[y, dy]| {
             let mut dx = None;
             if lo.is_finite() {
-                dx = Some(dy * x.greater(lo).cast_like(x));
+                dx = Some(dy * y.greater(lo).cast_like(y));
             }
             if hi.is_finite() {
-                dx = Some(dx.unwrap_or(dy) * x.less(hi).cast_like(x));
+                dx = Some(dx.unwrap_or(dy) * y.less(hi).cast_like(y));
             }
             [dx.unwrap_or_else(|| dy.with(|b, dy| b.op("Identity", &[dy], Attrs::new())))]
         });
-        let [dx] = b.call(&GRAD, [g.input(0)?, g.dy()?], attributes, rule)?;
+        let [dx] = b.call(&GRAD, [g.output(0), g.dy()?], attributes, rule)?;
         Ok(vec![Some(dx)])
     }
 

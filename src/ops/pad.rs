@@ -1,7 +1,7 @@
 //! Elements added around a tensor.
 
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Operator, Rule, View, attrs, axis, floating};
+use crate::operator::{Builder, Grad, Import, Operator, Reordered, Rule, View, attrs, axis, floating};
 
 /// Padding with a constant, with the nearest element (`edge`) or mirrored (`reflect`). The gradient is the middle of `dy`,
 /// plus what the copies in the padding add.
@@ -127,6 +127,13 @@ impl Operator for Pad {
         }
         cotangents[0] = Some(dx);
         Ok(cotangents)
+    }
+
+    fn reordered(&self, n: &View, order: &[usize]) -> Option<Reordered> {
+        let pads = n.ints(1).filter(|pads| pads.len() == 2 * order.len())?;
+        let (begin, end) = pads.split_at(order.len());
+        let pads: Vec<i64> = order.iter().map(|&a| begin[a]).chain(order.iter().map(|&a| end[a])).collect();
+        Some(Reordered { attrs: n.node.attrs.clone(), constants: vec![(1, Tensor::from_i64(&[pads.len()], &pads))] })
     }
 
     fn notes(&self) -> &'static str {

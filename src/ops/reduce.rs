@@ -5,7 +5,7 @@ use super::blocks::formula;
 use super::extremum::larger;
 use crate::ir::{Attr, Attrs, Dim, Elem, Tensor, TensorType, ValueId, product};
 use crate::operator::attrs;
-use crate::operator::{Builder, Facts, Function, Grad, Import, Known, Meaning, Operator, Rule, View, axes, floating, fold};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Known, Meaning, Operator, Reordered, Rule, View, axes, floating, fold};
 
 /// `(x, y, dy) → dx`.
 pub const MAX_GRAD: Function = Function::new("ReduceMaxGrad");
@@ -38,6 +38,22 @@ pub(super) fn import(cx: &mut Import) -> Rule<()> {
 pub(super) fn reduced(n: &View) -> Rule<Vec<usize>> {
     let list = if n.input(1).is_some() { n.known_ints(1, "the list of axes")? } else { n.node.ints("axes").to_vec() };
     axes(&list, n.ty(0)?.rank())
+}
+
+/// Over axes that stay with length 1, where they lie in another order.
+fn reordered(n: &View, order: &[usize]) -> Option<Reordered> {
+    let gone = reduced(n).ok().filter(|_| n.node.int("keepdims", 1) == 1 && n.ty(0).is_ok_and(|x| x.rank() == order.len()))?;
+    let place = |a: &usize| order.iter().position(|o| o == a).map(|at| at as i64);
+    let mut list: Vec<i64> = gone.iter().map(place).collect::<Option<_>>()?;
+    list.sort_unstable();
+    let mut attrs = n.node.attrs.clone();
+    Some(match n.input(1).is_some() {
+        true => Reordered { attrs, constants: vec![(1, Tensor::from_i64(&[list.len()], &list))] },
+        false => {
+            attrs.insert("axes".into(), Attr::Ints(list));
+            Reordered { attrs, constants: vec![] }
+        }
+    })
 }
 
 pub(super) fn infer(n: &View) -> Rule<Vec<TensorType>> {
@@ -100,6 +116,10 @@ impl Operator for ReduceSum {
         infer(n)
     }
 
+    fn reordered(&self, n: &View, order: &[usize]) -> Option<Reordered> {
+        reordered(n, order)
+    }
+
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let dy = kept(b, g, g.dy()?)?;
         Ok(only(g, b.expand_like(dy, g.input(0)?)?))
@@ -129,6 +149,10 @@ impl Operator for ReduceMean {
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         floating(n.ty(0)?)?;
         infer(n)
+    }
+
+    fn reordered(&self, n: &View, order: &[usize]) -> Option<Reordered> {
+        reordered(n, order)
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
@@ -192,6 +216,10 @@ impl Operator for ReduceMax {
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         infer(n)
+    }
+
+    fn reordered(&self, n: &View, order: &[usize]) -> Option<Reordered> {
+        reordered(n, order)
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {

@@ -124,7 +124,7 @@ fn blocks_after(x: &TensorType, outer: usize, to: &[Dim]) -> Option<usize> {
 }
 
 /// The list that says a shape: -1 for the dimension that depends on the batch.
-pub(super) fn spelled(shape: &[Dim]) -> Rule<Vec<i64>> {
+pub(crate) fn spelled(shape: &[Dim]) -> Rule<Vec<i64>> {
     if shape.iter().filter(|d| d.known().is_none()).count() > 1 {
         return Err("two dimensions depend on the batch size; rewrite with a fixed batch size".into());
     }

@@ -110,7 +110,7 @@ impl Group {
         let node = &graph.nodes[at];
         let [output] = node.outputs[..] else { return None };
         let ty = graph.ty(output);
-        let fits = ty.rank() == 4 && matches!(ty.dtype, DType::F32 | DType::Bool) && ty.dims().is_some();
+        let fits = matches!(ty.rank(), 3 | 4) && matches!(ty.dtype, DType::F32 | DType::Bool) && ty.dims().is_some();
         let group = Group { members: vec![at] };
         (fits && group.program(graph, pass).is_some()).then_some(group)
     }
@@ -168,7 +168,9 @@ impl Group {
         let results = self.results(graph, readers);
         let floats = results.iter().all(|&v| graph.ty(v).dtype == DType::F32);
         let steps: Option<Vec<i64>> = results.iter().map(|v| program.known.get(v)?.checked_sub(STEP)).collect();
-        let steps = steps.filter(|s| floats && !s.is_empty() && s.iter().all(|s| *s >= 0) && program.steps.len() > 1)?;
+        // Nothing is gained by a single step, except that it reads what it meets as that lies beside images with their channels last.
+        let gains = program.steps.len() > 1 || program.steps.len() == 1 && graph.value(program.whole).layout == Layout::ChannelsLast;
+        let steps = steps.filter(|s| floats && !s.is_empty() && s.iter().all(|s| *s >= 0) && gains)?;
         let attrs = Attrs::from([
             (STEPS.to_string(), Attr::Ints(program.steps.concat())),
             (CONSTANTS.to_string(), Attr::Floats(program.constants)),
@@ -220,12 +222,12 @@ impl Program {
         Some(operand)
     }
 
-    /// Whether a tensor has an element for each of the result, one for all, or one for each channel.
+    /// Whether a tensor has an element for each of the result, one for all, or one for each of the last axis in memory.
     fn is_read(&self, graph: &Graph, v: ValueId) -> bool {
         let (whole, ty) = (graph.ty(self.whole), graph.ty(v));
         let last = graph.value(self.whole).layout == Layout::ChannelsLast;
         let alike = ty.shape == whole.shape && graph.value(v).layout == graph.value(self.whole).layout;
-        alike || is_one(ty) || last && is_gate(ty, whole)
+        alike || is_one(ty) || if last { is_gate(ty, whole) } else { is_row(ty, whole) }
     }
 
     fn constant(&mut self, value: f32) -> i64 {
@@ -308,7 +310,17 @@ fn is_one(ty: &TensorType) -> bool {
 
 /// Whether a tensor has one number for each channel of an image, of each or of all images. It lies alike in both layouts.
 fn is_gate(ty: &TensorType, image: &TensorType) -> bool {
-    let [n, c, h, w] = ty.shape[..] else { return false };
     let one = Dim::Known(1);
-    c == image.shape[1] && [h, w] == [one, one] && (n == image.shape[0] || n == one)
+    let (n, c, h, w) = match ty.shape[..] {
+        [n, c, h, w] => (n, c, h, w),
+        [c, h, w] => (one, c, h, w),
+        _ => return false,
+    };
+    image.rank() == 4 && c == image.shape[1] && [h, w] == [one, one] && (n == image.shape[0] || n == one)
+}
+
+/// Whether a tensor has one number for each place of the last axis.
+fn is_row(ty: &TensorType, whole: &TensorType) -> bool {
+    let Some((last, others)) = ty.shape.split_last() else { return false };
+    whole.shape.last() == Some(last) && ty.rank() <= whole.rank() && others.iter().all(|&d| d == Dim::Known(1))
 }

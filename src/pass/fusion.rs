@@ -1,11 +1,11 @@
 //! Lets kernels do what follows them, so that no pass over memory is made for it.
 
 use super::Pass;
-use super::kernel::{self, Kernel, RECTIFIED};
+use super::kernel::{self, CEILING, Kernel, RECTIFIED};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Domain, Graph, Layout, Node, Readers, ValueId};
-use crate::operator::Meaning;
-use crate::ops::{relu, table};
+use crate::operator::{Meaning, View};
+use crate::ops::{clip, relu, table};
 
 /// Every fusion. The list is gone through until nothing fits any more.
 const FUSIONS: &[&dyn Fusion] = &[
@@ -171,7 +171,7 @@ fn with_input(mut node: Node, at: usize, value: ValueId) -> Node {
     node
 }
 
-/// `max(0, kernel(…))` → `kernel(…)`, rectified.
+/// `max(0, kernel(…))`, and `max(0, min(hi, kernel(…)))`, → `kernel(…)`, rectified.
 struct Rectifier;
 
 impl Fusion for Rectifier {
@@ -180,11 +180,16 @@ impl Fusion for Rectifier {
     }
 
     fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
-        let [Some(x)] = node.inputs[..] else { return None };
-        let host = sight.host(x).filter(|_| sight.means(node, Meaning::Rectifier))?;
+        let x = node.inputs.first().copied().flatten()?;
+        let ceiling = match sight.means(node, Meaning::Rectifier) {
+            true => None,
+            false => Some(clip::rectifies(&View { graph: sight.graph, node })?),
+        };
+        let host = sight.host(x)?;
         (host.kernel.extras.rectifies && host.is_open()).then(|| {
             let mut fused = host.giving(node.outputs[0]);
             fused.attrs.insert(RECTIFIED.into(), Attr::Int(1));
+            fused.attrs.extend(ceiling.map(|ceiling| (CEILING.into(), Attr::Float(ceiling))));
             Change { host: host.at, fused, gone: vec![at] }
         })
     }
@@ -213,7 +218,7 @@ impl Fusion for Addend {
     }
 }
 
-/// `ReluGrad(y, kernel(…))` → `kernel(…, y)`, 0 where `y` is not positive.
+/// `ReluGrad(y, kernel(…))` → `kernel(…, y)`, 0 where `y` is not positive; likewise `ClipGrad` between 0 and a ceiling, which `y` does not reach.
 struct Mask;
 
 impl Fusion for Mask {
@@ -223,9 +228,14 @@ impl Fusion for Mask {
 
     fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
         let [Some(y), Some(dy)] = node.inputs[..] else { return None };
-        let host = sight.host(dy).filter(|host| node.is_of(Domain::Function, relu::GRAD.name) && host.is_open())?;
-        let mask = host.kernel.extras.mask?;
-        Some(Change { host: host.at, fused: with_input(host.giving(node.outputs[0]), mask, y), gone: vec![at] })
+        let ceiling = match node.is_of(Domain::Function, relu::GRAD.name) {
+            true => None,
+            false => Some(clip::rectified_gradient(node)?),
+        };
+        let host = sight.host(dy).filter(Host::is_open)?;
+        let mut fused = with_input(host.giving(node.outputs[0]), host.kernel.extras.mask?, y);
+        fused.attrs.extend(ceiling.map(|ceiling| (CEILING.into(), Attr::Float(ceiling))));
+        Some(Change { host: host.at, fused, gone: vec![at] })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What passes know of native operators: rows of data, which the engine that has the kernels fills in.
 
-use crate::ir::{DType, Dim, Domain, Graph, Layout, Node, TensorType};
+use crate::ir::{Attrs, DType, Dim, Domain, Graph, Layout, Node, TensorType};
 use crate::operator::{Function, View};
 
 /// One native operator.
@@ -41,6 +41,8 @@ pub enum Port {
     BroughtImage,
     /// An image that may be left out.
     OptionalImage,
+    /// The same, and one already where it is there.
+    FurtherImage,
     /// Any other tensor.
     Plain,
     /// Any other tensor, which may be left out.
@@ -54,23 +56,24 @@ pub enum Port {
 impl Port {
     /// Whether it lies with its channels last.
     pub fn is_image(self) -> bool {
-        matches!(self, Port::Image | Port::BroughtImage | Port::OptionalImage)
+        matches!(self, Port::Image | Port::BroughtImage | Port::OptionalImage | Port::FurtherImage)
     }
 
     /// Whether it may be left out.
     pub fn is_optional(self) -> bool {
-        matches!(self, Port::OptionalImage | Port::OptionalPlain | Port::Alike)
+        matches!(self, Port::OptionalImage | Port::FurtherImage | Port::OptionalPlain | Port::Alike)
     }
 }
 
 /// What a kernel can do besides, without another pass over memory. Numbers are places among its inputs and outputs.
 #[derive(Debug, Clone, Copy)]
 pub struct Extras {
-    /// With the attribute [`RECTIFIED`], negative values of the first output become 0, after the addend.
+    /// With the attribute [`RECTIFIED`], negative values of the first output become 0, after the addend; with [`CEILING`] those above it become
+    /// that.
     pub rectifies: bool,
     /// An image that is added to the first output.
     pub addend: Option<usize>,
-    /// An image where the first output becomes 0 unless that is positive, after the addend.
+    /// An image where the first output becomes 0 unless that is positive and, with the attribute [`CEILING`], below it; after the addend.
     pub mask: Option<usize>,
     /// Gives the sum of every channel of an input: the input, and the output.
     pub channel_sums: Option<(usize, usize)>,
@@ -78,6 +81,8 @@ pub struct Extras {
     pub penalties: Option<Penalties>,
     /// With the attribute [`SIZE`], it is told how high and wide the first output is, an image which no input is as large as.
     pub sized: bool,
+    /// Attributes that it needs besides the node's, of what the node has as constants.
+    pub told: fn(&View) -> Attrs,
     /// Pairs of an input and an output that may have the same buffer, where the attribute `replaces` says so. It is there where
     /// everybody else who reads the input is known to be through.
     pub replaces: &'static [(usize, usize)],
@@ -85,8 +90,16 @@ pub struct Extras {
 
 impl Extras {
     /// Of a kernel that does its own work alone.
-    pub const NONE: Extras =
-        Extras { rectifies: false, addend: None, mask: None, channel_sums: None, penalties: None, sized: false, replaces: &[] };
+    pub const NONE: Extras = Extras {
+        rectifies: false,
+        addend: None,
+        mask: None,
+        channel_sums: None,
+        penalties: None,
+        sized: false,
+        told: |_| Attrs::new(),
+        replaces: &[],
+    };
 }
 
 /// How a kernel adds a penalty: one of the functions `(w, …, strength) → value, gradient` with its first input.
@@ -104,8 +117,14 @@ pub struct Penalties {
 
 /// The attribute of a kernel that rectifies its first output.
 pub const RECTIFIED: &str = "relu";
+/// The attribute with the largest value of a kernel that rectifies, or whose mask a rectifier with this largest value gave.
+pub const CEILING: &str = "ceiling";
 /// The attribute with height and width of a kernel's first output.
 pub const SIZE: &str = "image_size";
+/// The attribute of a kernel with the channel of its image that each channel of its result is.
+pub const ORDER: &str = "order";
+/// The attribute of a kernel with the channels at which parts begin, and the one behind the last.
+pub const RANGES: &str = "channels";
 /// The attribute of a kernel whose outputs may have its inputs' buffers.
 pub const REPLACES: &str = "replaces";
 
@@ -126,6 +145,16 @@ pub const TO_CHANNELS_FIRST: Kernel = Kernel {
     covers: |_| false,
     inputs: &[Port::BroughtImage],
     outputs: &[Port::Plain],
+    extras: Extras::NONE,
+};
+
+/// The image with its channels in another order, by the attribute [`ORDER`].
+pub const SHUFFLE_CHANNELS: Kernel = Kernel {
+    name: "ShuffleChannels",
+    replaces: Replaces::Nothing,
+    covers: |_| false,
+    inputs: &[Port::Image],
+    outputs: &[Port::Image],
     extras: Extras::NONE,
 };
 

@@ -1,16 +1,19 @@
 //! Images with their channels last from end to end, between kernels that want them so.
 
 use super::Pass;
-use super::kernel::{self, Kernel, Port, SIZE, TO_CHANNELS_FIRST, TO_CHANNELS_LAST, is_image};
+use super::kernel::{self, Kernel, ORDER, Port, SHUFFLE_CHANNELS, SIZE, TO_CHANNELS_FIRST, TO_CHANNELS_LAST, is_image};
+use super::shuffles::Shuffles;
 use crate::error::{Error, Result};
 use crate::functions;
-use crate::ir::{Attr, Becomes, DType, Dim, Domain, Graph, Layout, Node, Rebuild, TensorType, ValueId};
+use crate::ir::{Attr, Attrs, Becomes, DType, Dim, Domain, Graph, Layout, Node, Rebuild, Tensor, TensorType, ValueId};
 use crate::operator::{Reordered, View};
-use crate::ops::table;
+use crate::ops::{reshape, table};
 use std::collections::{HashMap, HashSet};
 
 /// Which of an image's axes stand where when its channels are last.
 const CHANNELS_LAST: [usize; 4] = [0, 2, 3, 1];
+/// Which axes of that are those of the image.
+const CHANNELS_FIRST: [usize; 4] = [0, 3, 1, 2];
 
 /// Puts kernels in the place of what they cover, with images that lie with their channels last between them. Operators that work
 /// element by element take part where all they read are images; everything else gets its images as ONNX has them.
@@ -36,9 +39,16 @@ impl Pass for ChannelsLast<'_> {
         let mut copy = Rebuild::new(graph, &mut next);
         let mut layouts =
             Layouts { images: graph.inputs.iter().copied().filter(|&v| is_image(graph.ty(v))).collect(), last: HashMap::new() };
+        let shuffles = Shuffles::of(graph);
         let done = copy.run(|r, node| {
             let view = View { graph: r.source(), node };
-            if let Some(kernel) = self.kernels.iter().find(|k| k.computes(&view) && layouts.has_images(k, node)) {
+            if layouts.skips(node, &shuffles) {
+                Ok(Becomes::Nothing)
+            } else if let Some((image, order)) = layouts.shuffles(node, &shuffles) {
+                layouts.permuted(r, node, image, order)
+            } else if let Some(order) = moved_axes(&view).filter(|order| layouts.lies_moved(r.source(), node, order)) {
+                layouts.seen_moved(r, node, &order)
+            } else if let Some(kernel) = self.kernels.iter().find(|k| k.computes(&view) && layouts.has_images(k, node)) {
                 layouts.native(r, node, kernel)
             } else if layouts.takes_part(r.source(), node) {
                 layouts.elementwise(r, node)
@@ -61,6 +71,9 @@ impl Pass for ChannelsLast<'_> {
             let goes_along = is_elementwise(node) || reordered(&View { graph, node }).is_some();
             let layout = node.outputs.first().filter(|_| goes_along).map_or(Layout::Onnx, |&o| graph.value(o).layout);
             let differs = |v: &ValueId| is_image(graph.ty(*v)) && graph.value(*v).layout != layout && !is_number(graph.ty(*v));
+            if shows_the_same(graph, node) {
+                continue;
+            }
             if let Some(v) = node.used().chain(node.outputs.iter().copied()).find(differs) {
                 return Err(format!("node `{}` meets `{}` in a layout that is not its own", node.name, graph.name_of(v)));
             }
@@ -79,6 +92,44 @@ fn is_elementwise(node: &Node) -> bool {
         Domain::Function => functions::find(&node.op_type).is_some_and(|f| f.elementwise),
         Domain::Alternative | Domain::Native => false,
     }
+}
+
+/// The order into which the node does nothing but put axes.
+fn moved_axes(n: &View) -> Option<Vec<usize>> {
+    table::find(&n.node.op_type).filter(|_| n.node.domain == Domain::Onnx)?.order(n)
+}
+
+/// Whether the node shows an image in another layout, or as a tensor whose last axis is that of the channels, with all elements where they were.
+fn shows_the_same(graph: &Graph, node: &Node) -> bool {
+    let ([Some(x), ..], [y]) = (&node.inputs[..], &node.outputs[..]) else { return false };
+    let lies = |v: ValueId| lying(graph.ty(v), graph.value(v).layout);
+    let pixel = graph.ty(*x) == graph.ty(*y) && is_pixel(graph.ty(*x));
+    node.is("Reshape") && (pixel || lies(*x) == lies(*y))
+}
+
+/// A tensor's sizes in memory.
+fn lying(ty: &TensorType, layout: Layout) -> Vec<Dim> {
+    match (layout, &ty.shape[..]) {
+        (Layout::ChannelsLast, [n, c, h, w]) => vec![*n, *h, *w, *c],
+        (Layout::ChannelsLast, [c, h, w]) => vec![*h, *w, *c],
+        _ => ty.shape.clone(),
+    }
+}
+
+/// Images of one pixel, or a number for each channel, which lie alike in both layouts.
+fn is_pixel(ty: &TensorType) -> bool {
+    ty.dtype == DType::F32 && matches!(ty.shape[..], [.., _, Dim::Known(1), Dim::Known(1)]) && ty.rank() <= 4
+}
+
+/// Whether a tensor has a number for each channel of an image, of each or of all images.
+fn is_gate(ty: &TensorType, image: &TensorType) -> bool {
+    let channel = |at: usize| ty.shape.get(at) == image.shape.get(1);
+    is_pixel(ty)
+        && match ty.rank() {
+            3 => channel(0),
+            4 => channel(1) && (ty.shape[0] == Dim::Known(1) || ty.shape[0] == image.shape[0]),
+            _ => false,
+        }
 }
 
 /// What the node is on images with their channels last.
@@ -110,14 +161,16 @@ type Rule<T> = std::result::Result<T, String>;
 impl Layouts {
     /// Whether the images that a kernel wants to find as such are some.
     fn has_images(&self, kernel: &Kernel, node: &Node) -> bool {
-        let wanted = kernel.inputs.iter().zip(&node.inputs).filter(|(port, _)| **port == Port::Image);
+        let wanted = kernel.inputs.iter().zip(&node.inputs).filter(|(port, _)| matches!(port, Port::Image | Port::FurtherImage));
         wanted.filter_map(|(_, v)| *v).all(|v| self.images.contains(&v))
     }
 
     /// Whether the node works on elements of images alone, at least one of which has its channels last already. All operands of a
-    /// function have one shape; those of an operator must be images, or single numbers.
+    /// function have one shape; those of an operator must be images, numbers for each channel, or single numbers.
     fn takes_part(&self, graph: &Graph, node: &Node) -> bool {
-        let fits = |v: ValueId| self.images.contains(&v) || is_number(graph.ty(v));
+        let image = node.outputs.first().map(|&o| graph.ty(o));
+        let gate = |v: ValueId| image.is_some_and(|image| is_gate(graph.ty(v), image));
+        let fits = |v: ValueId| self.images.contains(&v) || is_number(graph.ty(v)) || gate(v);
         is_elementwise(node)
             && node.used().any(|v| self.last.contains_key(&v))
             && (node.domain == Domain::Function || node.used().all(fits))
@@ -129,7 +182,7 @@ impl Layouts {
         let mut images = n.node.used().filter(|&v| is_image(n.graph.ty(v))).peekable();
         images.peek()?;
         let all = images.all(|v| self.images.contains(&v)) && n.node.outputs.iter().all(|&o| is_image(n.graph.ty(o)));
-        let settings = |v: ValueId| is_image(n.graph.ty(v)) || !n.graph.ty(v).dtype.is_float();
+        let settings = |v: ValueId| is_image(n.graph.ty(v)) || is_number(n.graph.ty(v)) || !n.graph.ty(v).dtype.is_float();
         let fits = all && n.node.used().all(settings) && n.node.used().any(|v| self.last.contains_key(&v));
         if fits { reordered(n) } else { None }
     }
@@ -145,13 +198,58 @@ impl Layouts {
         Ok(self.give(r, Node { inputs, attrs: reordered.attrs, ..node.clone() }, node, |_| true))
     }
 
+    /// Whether the node is but a step to a permutation of channels that a kernel will compute.
+    fn skips(&self, node: &Node, shuffles: &Shuffles) -> bool {
+        let image = node.outputs.first().and_then(|&o| shuffles.between(o));
+        image.is_some_and(|image| self.last.contains_key(&image))
+    }
+
+    /// The image with its channels last whose channels the node's result is, and in which order.
+    fn shuffles<'s>(&self, node: &Node, shuffles: &'s Shuffles) -> Option<(ValueId, &'s [i64])> {
+        shuffles.order(*node.outputs.first()?).filter(|(image, _)| self.last.contains_key(image))
+    }
+
+    /// The kernel that permutes channels.
+    fn permuted(&mut self, r: &mut Rebuild, node: &Node, image: ValueId, order: &[i64]) -> Rule<Becomes> {
+        let (from, attrs) = (self.channels_last(r, image)?, Attrs::from([(ORDER.to_string(), Attr::Ints(order.to_vec()))]));
+        let put = Node::new(&node.name, SHUFFLE_CHANNELS.name, vec![Some(from)], attrs);
+        Ok(self.give(r, Node { domain: Domain::Native, ..put }, node, |_| true))
+    }
+
+    /// Whether an image that lies with its channels last, or a tensor that lies as such an image would, is what the node makes of its input.
+    fn lies_moved(&self, graph: &Graph, node: &Node, order: &[usize]) -> bool {
+        let ([Some(x)], [y]) = (&node.inputs[..], &node.outputs[..]) else { return false };
+        let lies = self.last.contains_key(x);
+        order == CHANNELS_LAST && lies || order == CHANNELS_FIRST && !lies && is_image(graph.ty(*y))
+    }
+
+    /// The node's result, without moving an element.
+    fn seen_moved(&mut self, r: &mut Rebuild, node: &Node, order: &[usize]) -> Rule<Becomes> {
+        let ([Some(x)], [y]) = (&node.inputs[..], &node.outputs[..]) else { return Ok(Becomes::Itself) };
+        let (source, name) = (r.source(), r.source().name_of(*y));
+        if order == CHANNELS_LAST {
+            let from = self.channels_last(r, *x)?;
+            let here = shown(r, from, (name.to_string(), source.ty(*y).clone()), &source.ty(*y).shape)?;
+            r.put(*y, here);
+        } else {
+            let (from, name) = (self.channels_first(r, *x)?, last_name(r, name));
+            let here = shown(r, from, (name, source.ty(*y).clone()), &source.ty(*x).shape)?;
+            self.images.insert(*y);
+            self.found(r, *y, here);
+        }
+        Ok(Becomes::Nothing)
+    }
+
     /// The image with its channels last, for which a node is added where it is missing.
     fn channels_last(&mut self, r: &mut Rebuild, v: ValueId) -> Rule<ValueId> {
         if let Some(&here) = self.last.get(&v) {
             return Ok(here);
         }
-        let (from, name) = (r.get(v)?, last_name(r, r.source().name_of(v)));
-        let here = moved(r, &TO_CHANNELS_LAST, from, name, v);
+        let (from, name, ty) = (r.get(v)?, last_name(r, r.source().name_of(v)), r.source().ty(v));
+        let here = match is_pixel(ty) {
+            true => shown(r, from, (name, ty.clone()), &lying(ty, Layout::ChannelsLast))?,
+            false => moved(r, &TO_CHANNELS_LAST, from, name, v),
+        };
         self.found(r, v, here);
         Ok(here)
     }
@@ -165,7 +263,11 @@ impl Layouts {
     /// The value as ONNX has it, for which a node is added where it is missing.
     fn channels_first(&mut self, r: &mut Rebuild, v: ValueId) -> Rule<ValueId> {
         if let (None, Some(&here)) = (r.at(v), self.last.get(&v)) {
-            let first = moved(r, &TO_CHANNELS_FIRST, here, r.source().name_of(v).to_string(), v);
+            let (name, ty) = (r.source().name_of(v).to_string(), r.source().ty(v));
+            let first = match is_pixel(ty) {
+                true => shown(r, here, (name, ty.clone()), &ty.shape)?,
+                false => moved(r, &TO_CHANNELS_FIRST, here, name, v),
+            };
             r.put(v, first);
         }
         r.get(v)
@@ -181,6 +283,7 @@ impl Layouts {
             inputs.resize(kernel.inputs.len() - 1, None);
         }
         let mut put = Node { domain: Domain::Native, ..Node::new(&node.name, kernel.name, inputs, node.attrs.clone()) };
+        put.attrs.extend((kernel.extras.told)(&View { graph: r.source(), node }));
         if kernel.extras.sized
             && let Some(size) = node.outputs.first().and_then(|&o| places(r.source().ty(o)))
         {
@@ -225,6 +328,16 @@ impl Layouts {
 /// A name for an image with its channels last.
 fn last_name(r: &mut Rebuild, name: &str) -> String {
     r.graph.fresh(&format!("{name}:channels_last"))
+}
+
+/// Adds a node that shows all elements of a value in another shape, with them where they are.
+fn shown(r: &mut Rebuild, from: ValueId, (name, ty): (String, TensorType), shape: &[Dim]) -> Rule<ValueId> {
+    let sizes = reshape::spelled(shape)?;
+    let attrs = Attrs::from([("allowzero".to_string(), Attr::Int(sizes.contains(&0) as i64))]);
+    let constant = r.graph.fresh(&format!("{name}/shape"));
+    let sizes = r.graph.constant_as(&constant, Tensor::from_i64(&[sizes.len()], &sizes));
+    let node = Node::new(r.graph.fresh("Reshape"), "Reshape", vec![Some(from), Some(sizes)], attrs);
+    Ok(r.node(node, vec![(name, ty)])[0])
 }
 
 /// Adds a node that changes the layout of what stands for `v`. It stands for no node of the source, so its name has no path, as those

@@ -13,12 +13,15 @@ mod in_place;
 mod inline;
 mod kernel;
 mod layout;
+#[cfg(test)]
+mod layout_tests;
 mod merge;
 #[cfg(test)]
 mod native_tests;
 mod precision;
 mod restore;
 mod samples;
+mod shuffles;
 mod source_branch;
 mod types;
 
@@ -31,7 +34,10 @@ pub use fix_values::FixValues;
 pub use fusion::FuseKernels;
 pub use in_place::{UpdateInPlace, shared_buffers};
 pub use inline::Inline;
-pub use kernel::{Extras, Kernel, Penalties, Port, RECTIFIED, Replaces, SIZE, TO_CHANNELS_FIRST, TO_CHANNELS_LAST};
+pub use kernel::{
+    CEILING, Extras, Kernel, ORDER, Penalties, Port, RANGES, RECTIFIED, Replaces, SHUFFLE_CHANNELS, SIZE, TO_CHANNELS_FIRST,
+    TO_CHANNELS_LAST,
+};
 pub use layout::ChannelsLast;
 pub use merge::MergeEqual;
 pub use precision::{HalfImages, half_name};

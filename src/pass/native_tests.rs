@@ -141,7 +141,7 @@ fn placed(lines: &[&str], outputs: &[&str]) -> Vec<String> {
 fn fused(lines: &[&str], outputs: &[&str]) -> Vec<String> {
     let mut g = graph(lines, outputs);
     apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }, &FuseKernels { kernels: KERNELS }]).unwrap();
-    let moved = |line: &String| !line.contains(".ToChannels");
+    let moved = |line: &String| !line.contains(".ToChannels") && !line.contains(" = Reshape(");
     text(&g).into_iter().filter(moved).collect()
 }
 
@@ -272,23 +272,34 @@ fn elements_are_worked_on_together() {
             &["e", "b"],
             &["a' = .Conv(x', w)", "b', c' = .Expression(a', constants, results, steps)", "e' = .Conv(c', w)"],
         ),
-        // A name alone is no step, and a single step no gain.
+        // A name alone is no step, and a single step no gain where nothing lies otherwise than the runtime's operators expect it.
         (
             &["a = Conv(x, w)", "b = Sigmoid(a)", "c = Identity(b)", "e = Conv(c, w)"],
             &["e"],
-            &["a' = .Conv(x', w)", "b' = Sigmoid(a')", "c' = Identity(b')", "e' = .Conv(c', w)"],
+            &["a' = .Conv(x', w)", "c' = .Expression(a', constants, results, steps)", "e' = .Conv(c', w)"],
         ),
+        (
+            &["a = Conv(x, w)", "b = Identity(a)", "e = Conv(b, w)"],
+            &["e"],
+            &["a' = .Conv(x', w)", "b' = Identity(a')", "e' = .Conv(b', w)"],
+        ),
+        (&["a = Conv(x, w)", "b = Sigmoid(y)"], &["a", "b"], &["a' = .Conv(x', w)", "b = Sigmoid(y)"]),
         // The convolution between them needs the first.
         (
             &["a = Conv(x, w)", "b = Sigmoid(a)", "c = Conv(b, w)", "d = Mul(b, c)"],
             &["d"],
-            &["a' = .Conv(x', w)", "b' = Sigmoid(a')", "c' = .Conv(b', w)", "d' = Mul(b', c')"],
+            &[
+                "a' = .Conv(x', w)",
+                "b' = .Expression(a', constants, results, steps)",
+                "c' = .Conv(b', w)",
+                "d' = .Expression(b', c', constants, results, steps)",
+            ],
         ),
         // More than it can read at once.
         (
             &["a = Conv(x, w)", "s = Sum(a, x, y, z)", "d = Mul(s, s)"],
             &["d"],
-            &["a' = .Conv(x', w)", "s' = Sum(a', x', y', z')", "d' = Mul(s', s')"],
+            &["a' = .Conv(x', w)", "s' = Sum(a', x', y', z')", "d' = .Expression(s', constants, results, steps)"],
         ),
     ];
     for (lines, outputs, expected) in cases {
@@ -297,6 +308,28 @@ fn elements_are_worked_on_together() {
         apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }, &fuse]).unwrap();
         let found: Vec<String> = text(&g).into_iter().filter(|line| !line.contains(".ToChannels")).collect();
         assert_eq!(found, *expected, "of {lines:?}");
+    }
+}
+
+/// What is cut off above as well, forward and backward, in the kernels; other bounds are none of theirs.
+#[test]
+fn rectifiers_with_a_ceiling() {
+    let clipped = |low: f32, high: f32| {
+        let mut g =
+            graph(&["a = Conv(x, w)", "y = Clip(a, nlow, nhigh)", "d = :ConvInputGrad(dy, w)", "dx = :ClipGrad(y, d)"], &["y", "dx"]);
+        for (name, value) in [("nlow", low), ("nhigh", high)] {
+            let bound = g.find(name).unwrap();
+            g.inputs.retain(|v| *v != bound);
+            g.value_mut(bound).constant = Some(Tensor::from_f32(&[], &[value]));
+        }
+        let gradient = g.nodes.iter_mut().find(|n| n.op_type == "ClipGrad").unwrap();
+        gradient.attrs.extend([("min".to_string(), Attr::Float(low)), ("max".to_string(), Attr::Float(high))]);
+        apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }, &FuseKernels { kernels: KERNELS }]).unwrap();
+        text(&g).into_iter().filter(|line| !line.contains(".ToChannels")).collect::<Vec<_>>()
+    };
+    assert_eq!(clipped(0.0, 6.0), ["y' = .Conv(x', w, ceiling, relu)", "dx' = .InputGrad(dy', w, , y', ceiling)"]);
+    for (low, high) in [(-1.0, 1.0), (0.0, f32::INFINITY), (0.0, 0.0)] {
+        assert!(clipped(low, high).iter().all(|line| !line.contains("ceiling")), "{low} {high}");
     }
 }
 

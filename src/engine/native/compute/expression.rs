@@ -5,6 +5,7 @@
 
 use super::disjoint_slice::DisjointSlice;
 use super::element::convert;
+use super::functions::{at_least, at_most, erf, exp, exp_below_one, ln, sigmoid, softplus, tanh};
 use super::lanes::{Lanes, for_isa};
 use super::{Cores, Element, Isa};
 
@@ -46,39 +47,32 @@ pub enum Operation {
     Not,
     /// The second operand where the first is true, elsewhere the third.
     Where,
+    Erf,
+    Tanh,
+    Softplus,
+    Softsign,
+    Log,
+    Elu,
+    /// `c·x` above 0, elsewhere `c·b·(eˣ − 1)`.
+    Selu,
+    /// The first operand above the second, elsewhere 0.
+    Threshold,
+    /// `a` nearer to 0 by `b` where it is further away than `c`, elsewhere 0.
+    Shrink,
+    /// The square where the second operand is 2, elsewhere the cube.
+    Power,
+    Equal,
 }
 
 impl Operation {
     /// All of them; a place in it is the operation's number.
-    pub const ALL: [Operation; 26] = {
+    #[rustfmt::skip]
+    pub const ALL: [Operation; 37] = {
         use Operation::*;
         [
-            Same,
-            Add,
-            Sub,
-            Mul,
-            Div,
-            Max,
-            Min,
-            Neg,
-            Abs,
-            Sqrt,
-            Reciprocal,
-            Exp,
-            Relu,
-            LeakyRelu,
-            Clip,
-            Sigmoid,
-            HardSigmoid,
-            HardSwish,
-            Greater,
-            Less,
-            GreaterOrEqual,
-            LessOrEqual,
-            And,
-            Or,
-            Not,
-            Where,
+            Same, Add, Sub, Mul, Div, Max, Min, Neg, Abs, Sqrt, Reciprocal, Exp, Relu, LeakyRelu, Clip, Sigmoid, HardSigmoid, HardSwish,
+            Greater, Less, GreaterOrEqual, LessOrEqual, And, Or, Not, Where, Erf, Tanh, Softplus, Softsign, Log, Elu, Selu, Threshold,
+            Shrink, Power, Equal,
         ]
     };
 }
@@ -302,7 +296,7 @@ for_isa! {
             Operation::Relu => each!(|x| if x < 0.0 { 0.0 } else { x }),
             Operation::LeakyRelu => each!(|x, y| if x < 0.0 { x * y } else { x }),
             Operation::Clip => each!(|x, y, z| at_most(at_least(x, y), z)),
-            Operation::Sigmoid => each!(|x| 1.0 / (1.0 + exp(-x))),
+            Operation::Sigmoid => each!(|x| sigmoid(x)),
             Operation::HardSigmoid => each!(|x, y, z| at_least(at_most(x * y + z, 1.0), 0.0)),
             Operation::HardSwish => each!(|x| x * at_least(at_most(x * (1.0 / 6.0) + 0.5, 1.0), 0.0)),
             Operation::Greater => each!(|x, y| truth(x > y)),
@@ -313,6 +307,17 @@ for_isa! {
             Operation::Or => each!(|x, y| if x > y { x } else { y }),
             Operation::Not => each!(|x| 1.0 - x),
             Operation::Where => each!(|x, y, z| if x != 0.0 { y } else { z }),
+            Operation::Erf => each!(|x| erf(x)),
+            Operation::Tanh => each!(|x| tanh(x)),
+            Operation::Softplus => each!(|x| softplus(x)),
+            Operation::Softsign => each!(|x| x / (1.0 + x.abs())),
+            Operation::Log => each!(|x| ln(x)),
+            Operation::Elu => each!(|x, y| if x > 0.0 { x } else { y * exp_below_one(at_most(x, 0.0)) }),
+            Operation::Selu => each!(|x, y, z| z * if x > 0.0 { x } else { y * exp_below_one(at_most(x, 0.0)) }),
+            Operation::Threshold => each!(|x, y| if x <= y { 0.0 } else { x }),
+            Operation::Shrink => each!(|x, y, z| if x > z { x - y } else if x < -z { x + y } else if x.is_nan() { x } else { 0.0 }),
+            Operation::Power => each!(|x, y| if y == 2.0 { x * x } else { x * x * x }),
+            Operation::Equal => each!(|x, y| truth(x == y)),
         }
     }
 }
@@ -320,45 +325,6 @@ for_isa! {
 #[inline(always)]
 fn truth(is: bool) -> f32 {
     if is { 1.0 } else { 0.0 }
-}
-
-/// A NaN stays one.
-#[inline(always)]
-fn at_least(x: f32, low: f32) -> f32 {
-    if x < low { low } else { x }
-}
-
-#[inline(always)]
-fn at_most(x: f32, high: f32) -> f32 {
-    if x > high { high } else { x }
-}
-
-/// The exponential, within 1.5 units in the last place: `2ⁿ·eʳ` with |r| ≤ ln 2 / 2, and eʳ by its Taylor polynomial of degree 7, whose rest is
-/// below 2⁻²⁷ there. Results below the smallest normal number are 0.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    // ln 2 in two parts, the first with so few digits that n times it is exact.
-    const HIGH: f32 = 0.693_359_4;
-    const LOW: f32 = -2.121_944_4e-4;
-    // Adding it rounds to the nearest whole number.
-    const ROUND: f32 = 12_582_912.0;
-    let bounded = at_most(at_least(x, -87.5), 89.0);
-    let shifted = bounded * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    // The same number, from the last digits of the sum: a conversion has cases of its own for what is no number.
-    let whole = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
-    let r = (bounded - n * HIGH) - n * LOW;
-    let mut p = 1.0 / 5040.0;
-    for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
-        p = p * r + c;
-    }
-    let value = (r * r * p + r) + 1.0;
-    // In two factors, since 2¹²⁸ is no float.
-    let scale = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
-    let half = whole >> 1;
-    let scaled = value * scale(half) * scale(whole.wrapping_sub(half));
-    let scaled = if x < -87.336_55 { 0.0 } else { scaled };
-    if x > 88.722_84 { f32::INFINITY } else { scaled }
 }
 
 #[cfg(test)]

@@ -23,8 +23,32 @@ fn run(isa: Isa, e: &Expression, size: (usize, usize), inputs: &[Operand], total
 /// From −100 to 100, the ends of what floats have, and what is no number.
 fn samples() -> Vec<f32> {
     let mut all: Vec<f32> = (0..20_001).map(|i| (i as f32 - 10_000.0) * 0.01).collect();
+    // Between −5 and 5 in steps that no table has, and towards 0.
+    all.extend((0..20_001).map(|i| (i as f32 - 10_000.0) * 0.000_503_71));
+    all.extend((0..200).flat_map(|i| [0.83f32.powi(i), -(0.83f32.powi(i))]));
     all.extend([0.0, -0.0, 1e-30, -1e-30, 88.7, 88.8, -87.3, -87.4, f32::MAX, f32::MIN, f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
     all
+}
+
+/// A unit in the last place, relative to a number whose mantissa is smallest.
+const ULP: f64 = f32::EPSILON as f64;
+
+/// The error function in double precision: its series near 0, and the continued fraction of its complement further out.
+fn erf(x: f64) -> f64 {
+    let size = x.abs();
+    if size < 3.0 {
+        let (mut term, mut sum) = (x, x);
+        for k in 1..80 {
+            term *= -x * x / f64::from(k);
+            sum += term / f64::from(2 * k + 1);
+        }
+        return sum * std::f64::consts::FRAC_2_SQRT_PI;
+    }
+    if size > 6.0 || x.is_nan() {
+        return if x.is_nan() { x } else { x.signum() };
+    }
+    let rest = (1..60).rev().fold(size, |below, k| size + f64::from(k) / 2.0 / below);
+    (1.0 - (-size * size).exp() / rest / std::f64::consts::PI.sqrt()).copysign(x)
 }
 
 /// The definition in double precision, and how far from it a result may be, relative to it.
@@ -58,6 +82,26 @@ fn defined(operation: Operation, x: f64, y: f64, z: f64) -> (f64, f64) {
         Operation::Or => truth(x != 0.0 || y != 0.0),
         Operation::Not => truth(x == 0.0),
         Operation::Where => (if x != 0.0 { y } else { z }, 0.0),
+        Operation::Erf => (erf(x), 2.0 * ULP),
+        Operation::Tanh => (x.tanh(), 3.0 * ULP),
+        Operation::Softplus => (if x.is_nan() { x } else { x.max(0.0) + (-x.abs()).exp().ln_1p() }, 3.0 * ULP),
+        Operation::Softsign => (x / (1.0 + x.abs()), ULP),
+        Operation::Log => (x.ln(), 2.0 * ULP),
+        Operation::Elu => (if x > 0.0 { x } else { y * x.exp_m1() }, 3.0 * ULP),
+        Operation::Selu => (z * if x > 0.0 { x } else { y * x.exp_m1() }, 3.0 * ULP),
+        Operation::Threshold => (if x <= y { 0.0 } else { x }, 0.0),
+        Operation::Shrink => (
+            if x > z {
+                x - y
+            } else if x < -z {
+                x + y
+            } else {
+                x * 0.0
+            },
+            6e-8,
+        ),
+        Operation::Power => (if y == 2.0 { x * x } else { x * x * x }, ULP),
+        Operation::Equal => truth(x == y),
     }
 }
 
@@ -70,6 +114,10 @@ fn every_operation_is_its_definition_with_any_instructions() {
         let (y, z): (Vec<f32>, Vec<f32>) = match operation {
             Operation::Clip => (vec![-1.5; x.len()], vec![6.0; x.len()]),
             Operation::HardSigmoid => (vec![0.2; x.len()], vec![0.5; x.len()]),
+            Operation::Elu | Operation::Selu => (vec![1.6732632; x.len()], vec![1.050701; x.len()]),
+            Operation::Threshold => (vec![0.5; x.len()], vec![0.0; x.len()]),
+            Operation::Shrink => (vec![0.25; x.len()], vec![0.5; x.len()]),
+            Operation::Power => (x.iter().enumerate().map(|(i, _)| [2.0, 3.0][i % 2]).collect(), vec![0.0; x.len()]),
             _ => (x.iter().rev().copied().collect(), x.iter().map(|v| v * 0.5).collect()),
         };
         let e = Expression::new(vec![], vec![step(operation, &inside)], vec![0], 3).unwrap();

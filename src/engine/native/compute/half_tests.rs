@@ -90,6 +90,7 @@ fn epilogues_of_products() {
                 addend: (case & 2 != 0).then_some(&addend[..]),
                 relu: case & 4 != 0,
                 mask: (case & 8 != 0).then_some(&mask[..]),
+                ceiling: None,
             };
             let exact: Vec<f64> = (0..len)
                 .map(|i| {
@@ -195,9 +196,9 @@ fn statistics_and_affine_maps() {
         let (factor, offset, tilt) = (numbers(channels, 3), numbers(channels, 4), numbers(channels, 5));
         let (mut y, mut yh) = (vec![0.0; x.len()], vec![bf16::NAN; x.len()]);
         let map = Affine { x: &x[..], centre: &mean, factor: &factor, offset: &offset, other: Some((&dy[..], &mean[..], &tilt[..])) };
-        affine(&cores, &map, &Epilogue { bias: None, addend: Some(&dy), relu: true, mask: None }, &mut y);
+        affine(&cores, &map, &Epilogue { bias: None, addend: Some(&dy), relu: true, mask: None, ceiling: None }, &mut y);
         let map = Affine { x: &xh[..], centre: &mean, factor: &factor, offset: &offset, other: Some((&dyh[..], &mean[..], &tilt[..])) };
-        affine(&cores, &map, &Epilogue { bias: None, addend: Some(&dyh), relu: true, mask: None }, &mut yh);
+        affine(&cores, &map, &Epilogue { bias: None, addend: Some(&dyh), relu: true, mask: None, ceiling: None }, &mut yh);
         alike("affine map", isa, &yh, &y);
     }
 }

@@ -3,18 +3,21 @@
 //! Results depend on shapes alone, never on the number of threads: work is cut into tasks by shape, and what tasks sum up is
 //! added in the tasks' order.
 
+pub mod channels;
 mod conv;
 mod cores;
 mod depthwise;
 mod disjoint_slice;
 mod element;
 mod expression;
+mod functions;
 mod gather;
 #[cfg(test)]
 mod half_tests;
 pub mod images;
 mod isa;
 mod lanes;
+pub mod layer_norm;
 pub mod norm;
 mod pack;
 mod panels;

@@ -15,7 +15,7 @@ fn rows_of_task(channels: usize) -> usize {
 }
 
 /// Two sums per channel of each range of rows, by `add`, as `[range][2][channel]`.
-fn partial_sums(cores: &Cores, rows: usize, channels: usize, add: impl Fn(Range<usize>, &mut [f32], &mut [f32]) + Sync) -> Vec<f32> {
+pub fn partial_sums(cores: &Cores, rows: usize, channels: usize, add: impl Fn(Range<usize>, &mut [f32], &mut [f32]) + Sync) -> Vec<f32> {
     let step = rows_of_task(channels);
     let parts = rows.div_ceil(step);
     let mut partial = vec![0.0f32; parts * 2 * channels];

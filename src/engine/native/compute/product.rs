@@ -30,6 +30,8 @@ pub struct Epilogue<'a, O = f32> {
     pub relu: bool,
     /// Values become 0 where this is not positive: a rectifier's gradient.
     pub mask: Option<&'a [O]>,
+    /// Of a rectifier that is cut off above: larger values become this one with `relu`, and 0 where the mask reaches it.
+    pub ceiling: Option<f32>,
 }
 
 /// One side of a product: images of `pixels` rows with `channels` elements each.
@@ -230,6 +232,7 @@ impl<L: Element, O: Element> Job<'_, L, O> {
                 mask: epilogue.mask.map_or(std::ptr::null(), |s| s.as_ptr().wrapping_add(first)),
                 bias: epilogue.bias.map_or(std::ptr::null(), |b| b[self.group * columns + first..].as_ptr()),
                 relu: epilogue.relu,
+                ceiling: epilogue.ceiling.unwrap_or(f32::INFINITY),
                 columns: (columns - first).min(width),
                 add,
                 streams: last && self.streams,
@@ -292,7 +295,7 @@ for_isa! {
 
 impl<O: Element> Epilogue<'_, O> {
     /// Nothing is done.
-    pub const NONE: Self = Epilogue { bias: None, addend: None, relu: false, mask: None };
+    pub const NONE: Self = Epilogue { bias: None, addend: None, relu: false, mask: None, ceiling: None };
 
     /// One row of a product to the output's elements from `at` on; `channel` is the first one's channel.
     pub fn finish(&self, row: &[f32], out: &mut [O], at: usize, channel: usize) {
@@ -305,9 +308,10 @@ impl<O: Element> Epilogue<'_, O> {
                 v += addend[at + c].to_f32();
             }
             if self.relu {
-                v = v.max(0.0);
+                v = v.max(0.0).min(self.ceiling.unwrap_or(f32::INFINITY));
             }
-            if self.mask.is_some_and(|mask| mask[at + c].to_f32() <= 0.0) {
+            let closed = |m: f32| m <= 0.0 || self.ceiling.is_some_and(|ceiling| m >= ceiling);
+            if self.mask.is_some_and(|mask| closed(mask[at + c].to_f32())) {
                 v = 0.0;
             }
             *out = O::from_f32(v);
@@ -326,9 +330,16 @@ impl<O: Element> Epilogue<'_, O> {
         }
         if self.relu {
             v = v.max(V::splat(isa, 0.0));
+            if let Some(ceiling) = self.ceiling {
+                v = v.min(V::splat(isa, ceiling));
+            }
         }
         if let Some(mask) = self.mask {
-            v = v.where_positive(O::load::<V>(isa, &mask[at..]));
+            let mask = O::load::<V>(isa, &mask[at..]);
+            v = v.where_positive(mask);
+            if let Some(ceiling) = self.ceiling {
+                v = v.where_positive(V::splat(isa, ceiling).sub(mask));
+            }
         }
         O::store(v, out);
     }

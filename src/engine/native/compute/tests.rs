@@ -164,33 +164,33 @@ fn convolutions_and_their_gradients() {
     }
 }
 
-/// What follows a product: bias, addend, rectifier, mask, each alone and together.
+/// What follows a product: bias, addend, rectifier, mask, each alone and together, the last two also with a ceiling.
 #[test]
 fn epilogues() {
     for (what, c, tolerance) in convolutions() {
         let (x, w) = (numbers(c.images * c.input_pixels() * c.channels, 1), numbers(c.features * c.depth() * c.taps(), 2));
-        let (bias, addend, mask) = (
-            numbers(c.features, 4),
-            numbers(c.images * c.output_pixels() * c.features, 5),
-            numbers(c.images * c.output_pixels() * c.features, 6),
-        );
-        let mut plain = vec![0.0; addend.len()];
+        let len = c.images * c.output_pixels() * c.features;
+        let (bias, addend, mut plain) = (numbers(c.features, 4), numbers(len, 5), vec![0.0; len]);
         pairs(&c, |i, j, o| plain[o] += x[i] as f64 * w[j] as f64);
+        // A ceiling among the results, and masks above it.
+        let largest = plain.iter().fold(0.0f64, |a, v| a.max(*v)) as f32;
+        let mask: Vec<f32> = numbers(len, 6).iter().map(|m| m * largest).collect();
         for isa in Isa::available() {
-            for case in 0..16 {
+            for case in 0..32 {
+                let ceiling = (case & 16 != 0).then_some(0.8 * largest);
                 let epilogue = Epilogue {
                     bias: (case & 1 != 0).then_some(&bias),
                     addend: (case & 2 != 0).then_some(&addend),
                     relu: case & 4 != 0,
                     mask: (case & 8 != 0).then_some(&mask),
+                    ceiling,
                 };
-                let expected: Vec<f64> = plain
-                    .iter()
-                    .enumerate()
+                let expected: Vec<f64> = (plain.iter().enumerate())
                     .map(|(i, &v)| {
                         let v = v + epilogue.bias.map_or(0.0, |b| b[i % c.features] as f64) + epilogue.addend.map_or(0.0, |a| a[i] as f64);
-                        let v = if epilogue.relu { v.max(0.0) } else { v };
-                        if epilogue.mask.is_some_and(|m| m[i] <= 0.0) { 0.0 } else { v }
+                        let ceiling = ceiling.map_or(f64::INFINITY, f64::from);
+                        let v = if epilogue.relu { v.max(0.0).min(ceiling) } else { v };
+                        if epilogue.mask.is_some_and(|m| m[i] <= 0.0 || f64::from(m[i]) >= ceiling) { 0.0 } else { v }
                     })
                     .collect();
                 let mut y = vec![f32::NAN; plain.len()];

@@ -62,6 +62,8 @@ pub struct Target<O> {
     /// For the tile's columns, or null.
     pub bias: *const f32,
     pub relu: bool,
+    /// Rectified results do not exceed it, and are 0 where the mask reaches it; infinite where there is none.
+    pub ceiling: f32,
     /// Columns that exist, up to 32.
     pub columns: usize,
     /// Whether the product is added to what `out` holds.
@@ -77,7 +79,7 @@ macro_rules! literal_rows {
 }
 
 for_words! {
-    /// `out[r] = relu?(Σ_tap Σ_k sources[tap][r][k]·b[tap][k] + bias + addend[r])`, 0 where `mask[r]` is not positive; for the rows
+    /// `out[r] = relu?(Σ_tap Σ_k sources[tap][r][k]·b[tap][k] + bias + addend[r])`, 0 where `mask[r]` is not positive or reaches the ceiling; for the rows
     /// that `offsets` has. With `add`, the sum begins with what is there.
     ///
     /// # Safety
@@ -122,7 +124,7 @@ unsafe fn gathered_halves<const PAIRS: bool, const HALVES: usize, O: Stored>(
     const { assert!(HALVES == 1 || HALVES == 2) };
     // SAFETY: masked loads and stores touch the tile's columns alone, which exist by the caller's promise.
     unsafe {
-        let zero = _mm512_setzero_ps();
+        let (zero, ceiling) = (_mm512_setzero_ps(), _mm512_set1_ps(target.ceiling));
         let mut acc = [[zero; 2]; ROWS];
         let mut b = b;
         if target.streams {
@@ -173,15 +175,20 @@ unsafe fn gathered_halves<const PAIRS: bool, const HALVES: usize, O: Stored>(
                     v1 = _mm512_add_ps(v1, O::read(m1, from.wrapping_add(16)));
                 }
                 if target.relu {
-                    v0 = _mm512_max_ps(v0, zero);
-                    v1 = _mm512_max_ps(v1, zero);
+                    v0 = _mm512_min_ps(_mm512_max_ps(v0, zero), ceiling);
+                    v1 = _mm512_min_ps(_mm512_max_ps(v1, zero), ceiling);
                 }
                 if !target.mask.is_null() {
                     let from = target.mask.add(at);
-                    let positive0 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(O::read(m0, from), zero);
-                    let positive1 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(O::read(m1, from.wrapping_add(16)), zero);
-                    v0 = _mm512_maskz_mov_ps(positive0, v0);
-                    v1 = _mm512_maskz_mov_ps(positive1, v1);
+                    let (mask0, mask1) = (O::read(m0, from), O::read(m1, from.wrapping_add(16)));
+                    let mut open0 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask0, zero);
+                    let mut open1 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask1, zero);
+                    if target.ceiling < f32::INFINITY {
+                        open0 &= _mm512_cmp_ps_mask::<_CMP_LT_OQ>(mask0, ceiling);
+                        open1 &= _mm512_cmp_ps_mask::<_CMP_LT_OQ>(mask1, ceiling);
+                    }
+                    v0 = _mm512_maskz_mov_ps(open0, v0);
+                    v1 = _mm512_maskz_mov_ps(open1, v1);
                 }
                 let to = target.out.add(at);
                 if target.streams {

@@ -2,14 +2,14 @@
 
 use super::super::compute::norm::{Affine, affine};
 use super::super::compute::{Cores, Element, Epilogue};
-use super::conv::is_set;
+use super::conv::{ceiling, is_set};
 use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use crate::pass::{Extras, Kernel, Port, RECTIFIED, Replaces};
 use ort::Result;
 use ort::operator::KernelContext;
 
-/// `(x, scale, shift, mean, variance, addend?) → y`; attributes `epsilon` and `relu`.
+/// `(x, scale, shift, mean, variance, addend?) → y`; attributes `epsilon`, `relu` and `ceiling`.
 pub const BATCH_NORM: Native = Native::on_images::<BatchNorm>(Kernel {
     name: "BatchNormalization",
     replaces: Replaces::Operator("BatchNormalization"),
@@ -31,11 +31,12 @@ pub fn inverse(variance: &[f32], epsilon: f32) -> Vec<f32> {
 struct BatchNorm {
     epsilon: f32,
     relu: bool,
+    ceiling: Option<f32>,
 }
 
 impl OnImages for BatchNorm {
     fn new(attributes: &KernelContext) -> Result<Self> {
-        Ok(BatchNorm { epsilon: epsilon(attributes), relu: is_set(attributes, RECTIFIED) })
+        Ok(BatchNorm { epsilon: epsilon(attributes), relu: is_set(attributes, RECTIFIED), ceiling: ceiling(attributes) })
     }
 
     fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
@@ -45,7 +46,7 @@ impl OnImages for BatchNorm {
             (x.images::<E>()?, scale.get()?, shift.get()?, mean.get()?, variance.get()?, addend.optional_images::<E>()?);
         let factor: Vec<f32> = inverse(variance.data, self.epsilon).iter().zip(scale.data).map(|(i, s)| i * s).collect();
         let map = Affine { x: x.data, centre: mean.data, factor: &factor, offset: shift.data, other: None };
-        let epilogue = Epilogue { addend: addend.map(|a| a.data), relu: self.relu, ..Epilogue::default() };
+        let epilogue = Epilogue { addend: addend.map(|a| a.data), relu: self.relu, ceiling: self.ceiling, ..Epilogue::default() };
         affine(cores, &map, &epilogue, y.make_images::<E>(&x.shape)?);
         Ok(())
     }

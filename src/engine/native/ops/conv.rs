@@ -6,11 +6,11 @@ use super::ports::{Inputs, Outputs};
 use super::window::{Window, is_plain};
 use crate::ir::DType;
 use crate::operator::View;
-use crate::pass::{Extras, Kernel, Port, RECTIFIED, Replaces};
+use crate::pass::{CEILING, Extras, Kernel, Port, RECTIFIED, Replaces};
 use ort::operator::KernelContext;
 use ort::{Error, Result};
 
-/// `(x, w, bias?, addend?) → y`; attributes of `Conv`, `relu`, and `output` with the image's height and width.
+/// `(x, w, bias?, addend?) → y`; attributes of `Conv`, `relu`, `ceiling`, and `output` with the image's height and width.
 pub const CONV: Native = Native::on_images::<ConvKernel>(Kernel {
     name: "Conv",
     replaces: Replaces::Operator("Conv"),
@@ -23,6 +23,11 @@ pub const CONV: Native = Native::on_images::<ConvKernel>(Kernel {
 /// Convolutions of images, with weights of the same type.
 pub fn covers(n: &View) -> bool {
     n.ty(1).is_ok_and(|w| w.dtype == DType::F32) && is_plain(n.node)
+}
+
+/// Where the rectifier, or that of the mask, is cut off above.
+pub fn ceiling(attributes: &KernelContext) -> Option<f32> {
+    attributes.get::<f32>(CEILING)
 }
 
 pub fn is_set(attributes: &KernelContext, name: &str) -> bool {
@@ -38,6 +43,7 @@ pub fn pads(attributes: &KernelContext) -> [usize; 4] {
 struct ConvKernel {
     window: Window,
     relu: bool,
+    ceiling: Option<f32>,
     pads: [usize; 4],
     plan: Option<ConvPlan>,
 }
@@ -55,7 +61,13 @@ pub fn planned(kept: &mut Option<ConvPlan>, conv: super::super::compute::ConvGeo
 
 impl OnImages for ConvKernel {
     fn new(attributes: &KernelContext) -> Result<Self> {
-        Ok(ConvKernel { window: Window::read(attributes)?, relu: is_set(attributes, RECTIFIED), pads: pads(attributes), plan: None })
+        Ok(ConvKernel {
+            window: Window::read(attributes)?,
+            relu: is_set(attributes, RECTIFIED),
+            ceiling: ceiling(attributes),
+            pads: pads(attributes),
+            plan: None,
+        })
     }
 
     fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
@@ -65,7 +77,13 @@ impl OnImages for ConvKernel {
         let image = x.image()?;
         let output = self.window.output(image, self.pads, w.shape[0])?;
         let plan = planned(&mut self.plan, self.window.conv(image, output))?;
-        let epilogue = Epilogue { bias: bias.map(|b| b.data), addend: addend.map(|a| a.data), relu: self.relu, ..Epilogue::default() };
+        let epilogue = Epilogue {
+            bias: bias.map(|b| b.data),
+            addend: addend.map(|a| a.data),
+            relu: self.relu,
+            ceiling: self.ceiling,
+            ..Epilogue::default()
+        };
         plan.forward(cores, x.data, w.data, &epilogue, y.make_images::<E>(&output)?);
         Ok(())
     }

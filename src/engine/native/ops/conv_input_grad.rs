@@ -1,7 +1,7 @@
 //! The gradient of a convolution's input, with what follows it: a cotangent to add, a rectifier's mask.
 
 use super::super::compute::{ConvPlan, Cores, Element, Epilogue};
-use super::conv::planned;
+use super::conv::{ceiling, planned};
 use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use super::window::Window;
@@ -11,7 +11,7 @@ use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::operator::KernelContext;
 use ort::{Error, Result};
 
-/// `(dy, w, addend?, y?) → dx`: with `y`, 0 where it is not positive. Attributes of the convolution, and `input_shape`, the height and
+/// `(dy, w, addend?, y?) → dx`: with `y`, 0 where it is not positive, or reaches `ceiling`. Attributes of the convolution, and `input_shape`, the height and
 /// width of its input.
 pub const CONV_INPUT_GRAD: Native = Native::on_images::<ConvInputGrad>(Kernel {
     name: "ConvInputGrad",
@@ -30,6 +30,7 @@ fn covers(n: &View) -> bool {
 struct ConvInputGrad {
     window: Window,
     size: [usize; 2],
+    ceiling: Option<f32>,
     plan: Option<ConvPlan>,
 }
 
@@ -37,7 +38,8 @@ impl OnImages for ConvInputGrad {
     fn new(attributes: &KernelContext) -> Result<Self> {
         let size = attributes.get::<Vec<i64>>("input_shape").unwrap_or_default();
         let [height, width] = size[..] else { return Err(Error::new("`input_shape` must be a height and a width")) };
-        Ok(ConvInputGrad { window: Window::read(attributes)?, size: [height as usize, width as usize], plan: None })
+        let size = [height as usize, width as usize];
+        Ok(ConvInputGrad { window: Window::read(attributes)?, size, ceiling: ceiling(attributes), plan: None })
     }
 
     fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
@@ -48,7 +50,8 @@ impl OnImages for ConvInputGrad {
         let channels = w.shape[1] * self.window.groups();
         let input = [output[0], self.size[0], self.size[1], channels];
         let plan = planned(&mut self.plan, self.window.conv(input, output))?;
-        let epilogue = Epilogue { addend: addend.map(|a| a.data), mask: mask.map(|m| m.data), ..Epilogue::default() };
+        let (addend, mask) = (addend.map(|a| a.data), mask.map(|m| m.data));
+        let epilogue = Epilogue { addend, mask, ceiling: self.ceiling, ..Epilogue::default() };
         plan.input_grad(cores, dy.data, w.data, &epilogue, dx.make_images::<E>(&input)?);
         Ok(())
     }

@@ -10,7 +10,7 @@ use ort::operator::KernelContext;
 use ort::{Error, Result};
 
 /// Tensors that an expression can read.
-const INPUTS: usize = 8;
+const INPUTS: usize = 32;
 /// And write.
 const OUTPUTS: usize = 4;
 
@@ -66,12 +66,33 @@ pub static INSTRUCTIONS: &[Instruction] = &[
     plain("Or", Operation::Or, TWO),
     plain("Not", Operation::Not, ONE),
     plain("Where", Operation::Where, &[None, None, None]),
+    plain("Erf", Operation::Erf, ONE),
+    plain("Tanh", Operation::Tanh, ONE),
+    plain("Softplus", Operation::Softplus, ONE),
+    plain("Softsign", Operation::Softsign, ONE),
+    plain("Log", Operation::Log, ONE),
+    Instruction { attributes: &[("alpha", 1.0)], ..plain("Elu", Operation::Elu, ONE) },
+    Instruction { attributes: &[("alpha", 1.673_263_2), ("gamma", 1.050_701)], ..plain("Selu", Operation::Selu, ONE) },
+    Instruction { attributes: &[("alpha", 1.0)], ..plain("ThresholdedRelu", Operation::Threshold, ONE) },
+    Instruction { attributes: &[("bias", 0.0), ("lambd", 0.5)], ..plain("Shrink", Operation::Shrink, ONE) },
+    plain("PRelu", Operation::LeakyRelu, TWO),
+    Instruction { covers: small_power, ..plain("Pow", Operation::Power, TWO) },
+    Instruction { covers: compares_floats, ..plain("Equal", Operation::Equal, TWO) },
 ];
 
 /// Truths are numbers in an expression, so that what casts them to floats does nothing.
 fn keeps_values(n: &View) -> bool {
     let to = DType::from_onnx(n.node.int("to", 0) as i32);
     n.ty(0).is_ok_and(|from| matches!((from.dtype, to), (DType::F32 | DType::Bool, Some(DType::F32)) | (DType::Bool, Some(DType::Bool))))
+}
+
+/// Squares and cubes, in which exporters write a GELU.
+fn small_power(n: &View) -> bool {
+    n.constant(1).and_then(|t| t.to_f32().ok()).is_some_and(|e| matches!(e[..], [2.0] | [3.0]))
+}
+
+fn compares_floats(n: &View) -> bool {
+    n.ty(0).is_ok_and(|ty| ty.dtype == DType::F32)
 }
 
 struct Elementwise {

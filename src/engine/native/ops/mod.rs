@@ -14,8 +14,11 @@ mod channel_sum;
 mod conv;
 mod conv_input_grad;
 mod conv_weight_grad;
+mod cut_channels;
 mod elementwise;
 mod global_average_pool;
+mod join_channels;
+mod layer_norm_grad;
 mod layout;
 mod max_pool;
 mod max_pool_grad;
@@ -24,6 +27,7 @@ mod pixel_sum;
 mod ports;
 mod register;
 mod sgd_update;
+mod shuffle_channels;
 mod spread_pixel;
 mod window;
 
@@ -46,8 +50,12 @@ pub static TABLE: &[Native] = &[
     conv::CONV,
     conv_input_grad::CONV_INPUT_GRAD,
     conv_weight_grad::CONV_WEIGHT_GRAD,
+    cut_channels::CUT_CHANNELS,
+    cut_channels::TAKE_CHANNELS,
     elementwise::ELEMENTWISE,
     global_average_pool::GLOBAL_AVERAGE_POOL,
+    join_channels::JOIN_CHANNELS,
+    layer_norm_grad::LAYER_NORM_GRAD,
     layout::TO_FIRST,
     layout::TO_LAST,
     max_pool::MAX_POOL,
@@ -55,6 +63,7 @@ pub static TABLE: &[Native] = &[
     pixel_sum::PIXEL_MEAN,
     pixel_sum::PIXEL_SUM,
     sgd_update::SGD_UPDATE,
+    shuffle_channels::SHUFFLE,
     spread_pixel::SPREAD_PIXEL,
 ];
 
@@ -78,7 +87,7 @@ mod tests {
             let exists = match kernel.replaces {
                 Replaces::Operator(name) => table::find(name).is_some(),
                 Replaces::Function(function) => functions::find(function.name) == Some(function),
-                Replaces::Nothing => kernel.name.starts_with("ToChannels") || kernel.name == "Elementwise",
+                Replaces::Nothing => kernel.name.starts_with("ToChannels") || ["Elementwise", "ShuffleChannels"].contains(&kernel.name),
             };
             assert!(exists, "{} replaces {:?}, which is in no table", kernel.name, kernel.replaces);
             for function in kernel.extras.penalties.iter().flat_map(|p| p.functions) {

@@ -141,7 +141,7 @@ impl<'a> Output<'a> {
         self.optional_images(shape)?.ok_or_else(|| Error::new(format!("output {at} is missing")))
     }
 
-    fn optional_images<E: Element>(self, shape: &[usize]) -> Result<Option<&'a mut [E]>> {
+    pub fn optional_images<E: Element>(self, shape: &[usize]) -> Result<Option<&'a mut [E]>> {
         if self.at >= self.cx.num_outputs()? {
             return Ok(None);
         }

@@ -40,6 +40,7 @@ pub trait Lanes: Copy {
     /// `self·factor + addend`, rounded once or twice.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
     fn max(self, other: Self) -> Self;
+    fn min(self, other: Self) -> Self;
     /// `self` where `mask` is above 0, 0 elsewhere.
     fn where_positive(self, mask: Self) -> Self;
     /// `self` where `a` and `b` are equal, 0 elsewhere.
@@ -149,6 +150,12 @@ impl Lanes for Plain {
     #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
     fn max(self, other: Self) -> Self {
         plain!(self, other, a, b => a.max(b))
+    }
+
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
+    fn min(self, other: Self) -> Self {
+        plain!(self, other, a, b => a.min(b))
     }
 
     #[cfg_attr(target_arch = "x86_64", inline(never))]

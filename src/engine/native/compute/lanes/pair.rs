@@ -121,6 +121,11 @@ impl Lanes for Pair {
     }
 
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        both!(v = self, other = other => _mm256_min_ps(v, other))
+    }
+
+    #[inline(always)]
     fn where_positive(self, mask: Self) -> Self {
         both!(v = self, mask = mask => _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(mask, _mm256_setzero_ps()), v))
     }

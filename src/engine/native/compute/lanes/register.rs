@@ -107,6 +107,11 @@ impl Lanes for Register {
     }
 
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Register(unsafe { _mm512_min_ps(self.0, other.0) }, self.1)
+    }
+
+    #[inline(always)]
     fn where_positive(self, mask: Self) -> Self {
         unsafe {
             let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask.0, _mm512_setzero_ps());

@@ -190,6 +190,7 @@ fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel:
                     mask: std::ptr::null(),
                     bias: std::ptr::null(),
                     relu: false,
+                    ceiling: f32::INFINITY,
                     columns: panel.min(width - p * panel),
                     add: false,
                     streams: false,
