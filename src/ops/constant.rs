@@ -182,7 +182,7 @@ impl Range {
         };
         let (start, limit, delta) = (one(0)?, one(1)?, one(2)?);
         let count = ((limit - start) / delta).ceil().max(0.0);
-        if delta == 0.0 || !(count <= (1u64 << 24) as f64) {
+        if delta == 0.0 || count.is_nan() || count > (1u64 << 24) as f64 {
             return Err(format!("from {start} to {limit} by {delta} it is impossibly long"));
         }
         Ok(count as usize)
