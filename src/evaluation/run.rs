@@ -13,7 +13,7 @@ use crate::data::ImageFolder;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::storage::temporaries::Scratch;
+use crate::storage::temporaries::{self, Scratch};
 use crate::train::{
     Classifier, ClassifierOptions, Distance, FinetuneOptions, Length, RunRecord, RunState, Silent, Subject, Training, finetune,
     interpolated,
@@ -34,6 +34,8 @@ pub enum Done {
 ///
 /// Fails, naming what is missing, for a final cell whose selection is not complete.
 pub fn run_cell(request: &Request, workspace: &Workspace, results: &Path) -> Result<Done> {
+    // What an earlier process could not remove in the end goes now, also where nothing is left to do.
+    temporaries::sweep(&runs(workspace));
     let path = results::path(results, request);
     if path.is_file() && results::read(&path).is_ok() {
         return Ok(Done::Before);
@@ -210,8 +212,13 @@ impl Place {
     }
 }
 
+/// Where runs are made and kept.
+fn runs(workspace: &Workspace) -> PathBuf {
+    workspace.work.join("runs")
+}
+
 fn place(request: &Request, workspace: &Workspace, bundle: &Bundle, training: &Training) -> Result<Place> {
-    let runs = workspace.work.join("runs");
+    let runs = runs(workspace);
     std::fs::create_dir_all(&runs).map_err(Error::io("cannot create", &runs))?;
     let temporary = || Scratch::within(&runs);
     if !request.method.trains_as_none() {
