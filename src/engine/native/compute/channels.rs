@@ -63,19 +63,13 @@ pub fn shuffle<E: Element>(cores: &Cores, x: &[E], order: &[usize], y: &mut [E])
 #[cfg(test)]
 mod tests {
     use super::super::Isa;
-    use super::super::cores::Threads;
+    use super::super::tests::cores;
     use super::*;
-
-    struct Alone;
-
-    impl Threads for Alone {
-        fn lend(&self, _: usize, _: &(dyn Fn() + Sync)) {}
-    }
 
     /// By the definition, for rows that fill no task and for more than one task.
     #[test]
     fn channels_come_where_they_belong() {
-        let cores = Cores::new(&Alone, 2, Isa::Portable);
+        let cores = cores(2, Isa::Portable);
         for (rows, widths) in [(1, vec![1]), (7, vec![3, 5, 1]), (5000, vec![16, 0, 8]), (40, vec![900, 300])] {
             let channels: usize = widths.iter().sum();
             let x: Vec<f32> = (0..rows * channels).map(|i| i as f32).collect();

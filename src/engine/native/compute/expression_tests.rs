@@ -1,13 +1,7 @@
 //! Expressions against their definitions.
 
-use super::super::cores::Threads;
+use super::super::tests::cores;
 use super::*;
-
-struct Alone;
-
-impl Threads for Alone {
-    fn lend(&self, _: usize, _: &(dyn Fn() + Sync)) {}
-}
 
 fn step(operation: Operation, operands: &[Source]) -> Step {
     let at = |i: usize| operands.get(i).or(operands.first()).copied().unwrap_or(Source::Input(0));
@@ -16,7 +10,7 @@ fn step(operation: Operation, operands: &[Source]) -> Step {
 
 fn run(isa: Isa, e: &Expression, size: (usize, usize), inputs: &[Operand], total: usize) -> Vec<Vec<f32>> {
     let mut outputs = vec![vec![f32::NAN; total]; e.outputs.len()];
-    e.compute(&Cores::new(&Alone, 2, isa), size, inputs, outputs.iter_mut().map(Vec::as_mut_slice).collect());
+    e.compute(&cores(2, isa), size, inputs, outputs.iter_mut().map(Vec::as_mut_slice).collect());
     outputs
 }
 

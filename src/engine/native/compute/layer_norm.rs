@@ -88,14 +88,8 @@ pub fn gradients(cores: &Cores, of: &Normalized, dx: &mut [f32], dscale: Option<
 #[cfg(test)]
 mod tests {
     use super::super::Isa;
-    use super::super::cores::Threads;
+    use super::super::tests::cores;
     use super::*;
-
-    struct Alone;
-
-    impl Threads for Alone {
-        fn lend(&self, _: usize, _: &(dyn Fn() + Sync)) {}
-    }
 
     /// By the definition in double precision, for rows that fill no register and for several tasks; the same for any number of threads.
     #[test]
@@ -130,7 +124,7 @@ mod tests {
             for isa in Isa::available() {
                 let run = |threads: usize| {
                     let (mut dx, mut ds, mut db) = (vec![f32::NAN; rows * width], vec![f32::NAN; width], vec![f32::NAN; width]);
-                    gradients(&Cores::new(&Alone, threads, isa), &of, &mut dx, Some(&mut ds), Some(&mut db));
+                    gradients(&cores(threads, isa), &of, &mut dx, Some(&mut ds), Some(&mut db));
                     (dx, ds, db)
                 };
                 let (dx, ds, db) = run(1);
