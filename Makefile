@@ -161,7 +161,7 @@ EVAL_DATA ?= $(EVAL_OUT)/data
 define run_study
 	@mkdir -p $(EVAL_OUT)/$(2)
 	$(BINARY) plan $(1) --out $(EVAL_OUT)/$(2) --make --program $(BINARY) --with "--threads 1" $(3) --to $(EVAL_OUT)/$(2)/cells.mk
-	$(MAKE) --no-print-directory --keep-going $(if $(findstring -j,$(MAKEFLAGS)),,-j $(EVAL_JOBS)) -f $(EVAL_OUT)/$(2)/cells.mk cells
+	+$(MAKE) --no-print-directory --keep-going $(if $(findstring -j,$(MAKEFLAGS)),,-j $(EVAL_JOBS)) -f $(EVAL_OUT)/$(2)/cells.mk cells
 	$(BINARY) report $(EVAL_OUT)/$(2) --study $(1)
 endef
 
