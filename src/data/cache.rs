@@ -6,7 +6,9 @@
 
 use super::image_set::ImageSet;
 use crate::error::{Error, Result};
+use crate::storage::files::plain;
 use crate::storage::machine::memory_available;
+use crate::storage::pending_outputs::PendingOutput;
 use crate::storage::temporaries;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -185,15 +187,16 @@ fn put(folder: &Path, entry: &Path, image: &RgbImage) -> std::io::Result<()> {
     if let Some(parent) = entry.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let mut file = temporaries::builder(0o666).tempfile_in(folder)?;
+    // Its parts: errors of the whole name the temporary file, which is nobody's business.
+    let (mut file, temporary) = temporaries::builder(0o666).tempfile_in(folder).map_err(plain)?.into_parts();
+    let _pending = PendingOutput::new(&temporary, entry);
     file.write_all(MAGIC)?;
     file.write_all(&image.width().to_le_bytes())?;
     file.write_all(&image.height().to_le_bytes())?;
     file.write_all(blake3::hash(image.as_raw()).as_bytes())?;
     file.write_all(image.as_raw())?;
-    file.flush()?;
-    file.persist(entry).map_err(|e| e.error)?;
-    Ok(())
+    drop(file);
+    temporary.persist(entry).map_err(|e| e.error)
 }
 
 fn decode(mut content: Vec<u8>) -> Option<RgbImage> {

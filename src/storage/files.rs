@@ -36,7 +36,7 @@ pub(super) fn resolved(dest: &Path) -> Result<PathBuf> {
 }
 
 /// Without the temporary name, which tempfile adds to its errors.
-pub(super) fn plain(error: io::Error) -> io::Error {
+pub(crate) fn plain(error: io::Error) -> io::Error {
     error.kind().into()
 }
 

@@ -60,7 +60,8 @@ fn sweep(scenario: &Scenario, time: Option<Duration>, random: &mut ChaCha8Rng) -
     points.shuffle(random);
     let (all, mut tried, mut wrong) = (points.len(), 0, vec![]);
     for (at, fault) in points {
-        if end.map_or(tried == SLICE, |end| tried > 0 && Instant::now() > end) {
+        let judged = tried + wrong.len();
+        if end.map_or(judged >= SLICE, |end| judged > 0 && Instant::now() > end) {
             break;
         }
         match trial.judge(at, fault) {
