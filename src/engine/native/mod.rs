@@ -10,6 +10,7 @@ mod library;
 mod ops;
 
 pub use self::compute::Isa;
+use self::compute::Pairs;
 pub use self::library::register;
 
 use crate::error::{Error, Result};
@@ -36,9 +37,10 @@ fn named(name: &str) -> Result<Isa> {
     let all = Isa::available();
     all.iter().copied().find(|isa| isa.keyword() == name).ok_or_else(|| {
         let possible: Vec<&str> = all.iter().map(|isa| isa.keyword()).collect();
+        let missing = Isa::missing(name).map_or(String::new(), |what| format!(" (there is no {what})"));
         Error::usage(format!(
             "the environment variable {ISA_VARIABLE} is `{name}`, which names no instructions that the native kernels can use on this \
-             processor: it can be {}, or be left out",
+             processor{missing}: it can be {}, or be left out",
             possible.join(", ")
         ))
     })
@@ -46,10 +48,12 @@ fn named(name: &str) -> Result<Isa> {
 
 /// What the kernels compute with, for people: `AVX-512`.
 pub fn description(isa: Isa, half: bool) -> String {
-    match (half, isa.multiplies_pairs()) {
-        (true, true) => format!("{}, bf16 by AVX512_BF16", isa.name()),
-        (true, false) => format!("{}, bf16 multiplied in float32", isa.name()),
-        _ => isa.name().to_string(),
+    match (half, isa.pairs()) {
+        (true, Some(Pairs { matrices: Some(_), .. })) => format!("{}, bf16 by AMX", isa.name()),
+        (true, Some(Pairs { matrices: None, .. })) => format!("{}, bf16 by AVX512_BF16", isa.name()),
+        (true, None) => format!("{}, bf16 multiplied in float32", isa.name()),
+        (false, Some(Pairs { matrices: Some(_), .. })) => format!("{}, float32 in three products by AMX", isa.name()),
+        (false, _) => isa.name().to_string(),
     }
 }
 
@@ -118,5 +122,13 @@ mod tests {
         assert!(matches!(refusal, Error::Usage(_)));
         let text = refusal.to_string();
         assert!(text.contains("SPGRAPH_ISA is `avx5`") && text.contains("it can be portable"), "{text}");
+        let there = Isa::available().iter().any(|isa| isa.keyword() == "amx");
+        match named("amx") {
+            Ok(isa) => assert!(there && isa.keyword() == "amx"),
+            Err(refusal) => {
+                let text = refusal.to_string();
+                assert!(!there && (text.contains("there is no") && text.contains("AMX") || text.contains("permission")), "{text}");
+            }
+        }
     }
 }

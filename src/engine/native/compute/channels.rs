@@ -63,7 +63,7 @@ pub fn shuffle<E: Element>(cores: &Cores, x: &[E], order: &[usize], y: &mut [E])
 #[cfg(test)]
 mod tests {
     use super::super::Isa;
-    use super::super::tests::cores;
+    use super::super::cases::cores;
     use super::*;
 
     /// By the definition, for rows that fill no task and for more than one task.

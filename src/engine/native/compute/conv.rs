@@ -2,9 +2,10 @@
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::element::convert;
+use super::epilogue::Epilogue;
 use super::gather::{ConvGeometry, Gather};
-use super::pack::{Factors, pack_backward, pack_forward};
-use super::product::{Epilogue, Side, product};
+use super::pack::{Factors, matrices_of, pack_backward, pack_forward};
+use super::product::{Side, product};
 use super::{Cores, Element, depthwise, weight_grad, winograd};
 use std::sync::OnceLock;
 
@@ -80,9 +81,11 @@ impl ConvPlan {
     }
 
     /// Whether pairs of bfloat16 are multiplied so fast that a product of rows takes less time than Winograd's form, which has a quarter of the
-    /// products, in float32: where that has too many channels to keep its kernels in the caches.
+    /// products, in float32: where that has too many channels to keep its kernels in the caches, and wherever matrices are multiplied.
     fn multiplies_faster<E: Element>(&self, cores: &Cores) -> bool {
-        E::ROUNDS && cores.isa().multiplies_pairs() && !winograd::keeps_kernels(&self.conv)
+        let of_matrices = |depth: usize| matrices_of(cores.isa(), Factors::Pairs, depth).is_some();
+        let by_matrices = of_matrices(self.conv.channels) && of_matrices(self.conv.features);
+        E::ROUNDS && cores.isa().pairs().is_some() && (by_matrices || !winograd::keeps_kernels(&self.conv))
     }
 
     /// [`ConvPlan::forward`] of `conv` as a product of rows.
@@ -121,6 +124,9 @@ impl ConvPlan {
             Form::Merged(merged) => self.with_padded(cores, merged, x, |x| {
                 weight_grad::few_channels(cores, (&self.conv, merged), gather(merged), x, dy, dw, db);
             }),
+            Form::Winograd if self.multiplies_faster::<E>(cores) => {
+                weight_grad::weight_grad(cores, &self.conv, gather(&self.conv), x, dy, dw, db);
+            }
             Form::Winograd => winograd::weight_grad(cores, &self.conv, x, dy, dw, db),
             Form::Depthwise => depthwise::weight_grad(cores, &self.conv, x, dy, dw, db),
             Form::Joined(plan) => {

@@ -1,8 +1,8 @@
 //! Convolutions in which every channel has a filter of its own: sixteen channels at a time, straight from the definition.
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
+use super::epilogue::Epilogue;
 use super::lanes::{LANES, Lanes, for_isa};
-use super::product::Epilogue;
 use super::{ConvGeometry, Cores, Element};
 
 /// Taps of a kernel's line whose sums are held at once.

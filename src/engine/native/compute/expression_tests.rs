@@ -1,6 +1,6 @@
 //! Expressions against their definitions.
 
-use super::super::tests::cores;
+use super::super::cases::cores;
 use super::*;
 
 fn step(operation: Operation, operands: &[Source]) -> Step {

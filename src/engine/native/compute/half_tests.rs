@@ -1,9 +1,9 @@
 //! Kernels on images of bfloat16. What is no product is the float32 kernel on the same numbers, rounded at the end; products are held against
 //! float64 on the rounded factors.
 
+use super::cases::{close, convolutions, cores, numbers, pairs};
 use super::images::{average_pool, average_pool_grad, max_pool, max_pool_grad, pixel_sums, spread_rows, transposed};
 use super::norm::{Affine, affine, column_sums, cotangent_sums, moments};
-use super::tests::{close, convolutions, cores, numbers, pairs};
 use super::{ConvGeometry, ConvPlan, Element, Epilogue, Expression, Isa, Operand, Operation, Source, Step};
 use half::bf16;
 
@@ -51,13 +51,13 @@ fn products_of_rounded_factors() {
         });
         let db0: Vec<f64> = (0..c.features).map(|o| dy.iter().skip(o).step_by(c.features).map(|&v| v as f64).sum()).collect();
         let (x, dy) = (halves(&x), halves(&dy));
-        for isa in Isa::available() {
+        for isa in Isa::tested() {
             let run = |threads: usize| {
                 let (mut y, mut dx) = (vec![bf16::NAN; dy.len()], vec![bf16::NAN; x.len()]);
                 let (mut dw, mut db) = (vec![f32::NAN; w.len()], vec![f32::NAN; c.features]);
                 let plan = ConvPlan::new(c.clone());
-                plan.forward(&cores(threads, isa), &x, &w, &Epilogue::NONE, &mut y);
-                plan.input_grad(&cores(threads, isa), &dy, &w, &Epilogue::NONE, &mut dx);
+                plan.forward(&cores(threads, isa), &x, &w, &Epilogue::default(), &mut y);
+                plan.input_grad(&cores(threads, isa), &dy, &w, &Epilogue::default(), &mut dx);
                 plan.weight_grad(&cores(threads, isa), &x, &dy, &mut dw, Some(&mut db));
                 (y, dx, dw, db)
             };
@@ -84,7 +84,7 @@ fn epilogues_of_products() {
         let mut plain = vec![0.0; len];
         pairs(&c, |i, j, o| plain[o] += x[i] as f64 * factors[j] as f64);
         let (x, addend, mask) = (halves(&x), halves(&addend), halves(&mask));
-        for (isa, case) in Isa::available().into_iter().flat_map(|isa| [3, 7, 8, 10, 15].map(|case| (isa, case))) {
+        for (isa, case) in Isa::tested().into_iter().flat_map(|isa| [3, 7, 8, 10, 15].map(|case| (isa, case))) {
             let epilogue = Epilogue {
                 bias: (case & 1 != 0).then_some(&bias[..]),
                 addend: (case & 2 != 0).then_some(&addend[..]),
@@ -133,9 +133,8 @@ fn pooling_and_layouts() {
             run: 1,
         }
     };
-    for (window, isa) in [window(3, 2, 1, 70), window(2, 2, 0, 5), window(3, 1, 1, 33)]
-        .iter()
-        .flat_map(|w| Isa::available().into_iter().map(move |i| (w, i)))
+    for (window, isa) in
+        [window(3, 2, 1, 70), window(2, 2, 0, 5), window(3, 1, 1, 33)].iter().flat_map(|w| Isa::tested().into_iter().map(move |i| (w, i)))
     {
         let inputs = window.images * window.input_pixels() * window.channels;
         let outputs = window.images * window.output_pixels() * window.channels;
@@ -181,7 +180,7 @@ fn pooling_and_layouts() {
 #[test]
 fn statistics_and_affine_maps() {
     for ((rows, channels), isa) in
-        [(1300, 33), (520, 5), (900, 144)].into_iter().flat_map(|s| Isa::available().into_iter().map(move |i| (s, i)))
+        [(1300, 33), (520, 5), (900, 144)].into_iter().flat_map(|s| Isa::tested().into_iter().map(move |i| (s, i)))
     {
         let cores = cores(2, isa);
         let (x, dy) = (rounded(rows * channels, 1), rounded(rows * channels, 2));
@@ -214,7 +213,7 @@ fn expressions() {
     let (images, size, channels) = (3, 700, 7);
     let (x, z, gates) = (rounded(images * size, 1), rounded(images * size, 2), numbers(images * channels, 3));
     let (xh, zh) = (halves(&x), halves(&z));
-    for isa in Isa::available() {
+    for isa in Isa::tested() {
         let (mut a, mut b) = (vec![0.0; x.len()], vec![0.0; x.len()]);
         let (mut ah, mut bh) = (vec![bf16::NAN; x.len()], vec![bf16::NAN; x.len()]);
         let operands = [Operand::Whole(&x[..]), Operand::Channels(&gates), Operand::Whole(&z[..])];
@@ -245,9 +244,9 @@ fn what_is_no_number_stays_none() {
     let mut x = vec![bf16::ONE; 16 * 32];
     (x[0], x[32]) = (bf16::NAN, bf16::INFINITY);
     let w = vec![1.0; 32 * 32];
-    for isa in Isa::available() {
+    for isa in Isa::tested() {
         let mut y = vec![bf16::ZERO; x.len()];
-        ConvPlan::new(c.clone()).forward(&cores(2, isa), &x, &w, &Epilogue::NONE, &mut y);
+        ConvPlan::new(c.clone()).forward(&cores(2, isa), &x, &w, &Epilogue::default(), &mut y);
         assert!(y[..32].iter().all(|v| v.is_nan()), "{isa:?}");
         assert!(y[32..64].iter().all(|v| *v == bf16::INFINITY), "{isa:?}");
         assert!(y[64..].iter().all(|v| Element::to_f32(*v) == 32.0), "{isa:?}");

@@ -1,6 +1,9 @@
 //! Which instructions the kernels use. A value is the proof that this processor has them: only their detection makes one.
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_mut))]
 
+#[cfg(target_arch = "x86_64")]
+use super::matrix;
+
 /// Proof that the processor has AVX2 and FMA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Avx2(());
@@ -13,6 +16,17 @@ pub struct Avx512(());
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Avx512Bf16(());
 
+/// Proof that it also has AMX-TILE and AMX-BF16, which multiply matrices of such pairs, and that the system lets this process use them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amx(());
+
+/// How pairs of bfloat16 are multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pairs {
+    pub vectors: Avx512Bf16,
+    pub matrices: Option<Amx>,
+}
+
 /// Instructions that this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
@@ -20,8 +34,8 @@ pub enum Isa {
     Portable,
     /// AVX2 and FMA; products by the `gemm` crate.
     Avx2(Avx2),
-    /// Own tiles of 14×32 in AVX-512 registers, of pairs of bfloat16 where there is AVX512_BF16.
-    Avx512(Avx512, Option<Avx512Bf16>),
+    /// Own tiles of 14×32 in AVX-512 registers, of pairs of bfloat16 where those can be multiplied.
+    Avx512(Avx512, Option<Pairs>),
 }
 
 impl Isa {
@@ -39,9 +53,26 @@ impl Isa {
             {
                 all.push(Isa::Avx512(Avx512(()), None));
                 if std::is_x86_feature_detected!("avx512bf16") {
-                    all.push(Isa::Avx512(Avx512(()), Some(Avx512Bf16(()))));
+                    let pairs = Pairs { vectors: Avx512Bf16(()), matrices: None };
+                    all.push(Isa::Avx512(Avx512(()), Some(pairs)));
+                    if matrix::usable() {
+                        all.push(Isa::Avx512(Avx512(()), Some(Pairs { matrices: Some(Amx(())), ..pairs })));
+                    }
                 }
             }
+        }
+        all
+    }
+
+    /// What is available, and matrices where they can be emulated.
+    #[cfg(test)]
+    pub fn tested() -> Vec<Isa> {
+        let mut all = Isa::available();
+        #[cfg(target_arch = "x86_64")]
+        if let Some(Isa::Avx512(proof, Some(pairs @ Pairs { matrices: None, .. }))) = all.last().copied()
+            && super::matrix_emulator::install()
+        {
+            all.push(Isa::Avx512(proof, Some(Pairs { matrices: Some(Amx(())), ..pairs })));
         }
         all
     }
@@ -51,20 +82,51 @@ impl Isa {
         Isa::available().pop().unwrap_or(Isa::Portable)
     }
 
-    /// For settings: `portable`, `avx2`, `avx512`, `avx512_bf16`.
+    /// For settings: `portable`, `avx2`, `avx512`, `avx512_bf16`, `amx`.
     pub fn keyword(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2(_) => "avx2",
             Isa::Avx512(_, None) => "avx512",
-            Isa::Avx512(_, Some(_)) => "avx512_bf16",
+            Isa::Avx512(_, Some(Pairs { matrices: None, .. })) => "avx512_bf16",
+            Isa::Avx512(_, Some(Pairs { matrices: Some(_), .. })) => "amx",
         }
     }
 
-    /// Whether pairs of bfloat16 are multiplied by instructions of their own. Elsewhere they are multiplied as float32, which gives the same
-    /// products.
-    pub fn multiplies_pairs(self) -> bool {
-        matches!(self, Isa::Avx512(_, Some(_)))
+    /// What a setting asks for that this processor or system lacks; `None` for words that are no setting.
+    pub fn missing(keyword: &str) -> Option<String> {
+        let needs: &[&str] = match keyword {
+            "avx2" => &["AVX2", "FMA"],
+            "avx512" => &["AVX-512F", "AVX-512BW", "AVX-512VL"],
+            "avx512_bf16" => &["AVX-512F", "AVX-512BW", "AVX-512VL", "AVX512_BF16"],
+            "amx" => &["AVX-512F", "AVX-512BW", "AVX-512VL", "AVX512_BF16", "AMX-TILE", "AMX-BF16", "the system's permission for them"],
+            _ => return None,
+        };
+        #[cfg(target_arch = "x86_64")]
+        let has = |name: &&&str| match **name {
+            "AVX2" => std::is_x86_feature_detected!("avx2"),
+            "FMA" => std::is_x86_feature_detected!("fma"),
+            "AVX-512F" => std::is_x86_feature_detected!("avx512f"),
+            "AVX-512BW" => std::is_x86_feature_detected!("avx512bw"),
+            "AVX-512VL" => std::is_x86_feature_detected!("avx512vl"),
+            "AVX512_BF16" => std::is_x86_feature_detected!("avx512bf16"),
+            "AMX-TILE" => matrix::has_tiles(),
+            "AMX-BF16" => matrix::has_bf16(),
+            _ => matrix::usable(),
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let has = |_: &&&str| false;
+        let missing: Vec<&str> = needs.iter().filter(|name| !has(name)).copied().collect();
+        Some(missing.join(", "))
+    }
+
+    /// How pairs of bfloat16 are multiplied, where there are instructions for it. Elsewhere they are multiplied as float32, which gives the
+    /// same products.
+    pub fn pairs(self) -> Option<Pairs> {
+        match self {
+            Isa::Avx512(_, pairs) => pairs,
+            _ => None,
+        }
     }
 
     /// For people.

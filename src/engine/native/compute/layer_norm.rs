@@ -88,7 +88,7 @@ pub fn gradients(cores: &Cores, of: &Normalized, dx: &mut [f32], dscale: Option<
 #[cfg(test)]
 mod tests {
     use super::super::Isa;
-    use super::super::tests::cores;
+    use super::super::cases::cores;
     use super::*;
 
     /// By the definition in double precision, for rows that fill no register and for several tasks; the same for any number of threads.

@@ -3,21 +3,29 @@
 //! Results depend on shapes alone, never on the number of threads: work is cut into tasks by shape, and what tasks sum up is
 //! added in the tasks' order.
 
+#[cfg(test)]
+mod cases;
 pub mod channels;
 mod conv;
 mod cores;
 mod depthwise;
 mod disjoint_slice;
 mod element;
+mod epilogue;
 mod expression;
 mod functions;
 mod gather;
+mod gemm;
 #[cfg(test)]
 mod half_tests;
 pub mod images;
 mod isa;
 mod lanes;
 pub mod layer_norm;
+#[cfg(target_arch = "x86_64")]
+mod matrix;
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod matrix_emulator;
 pub mod norm;
 mod pack;
 mod panels;
@@ -35,7 +43,7 @@ mod winograd;
 pub use self::conv::ConvPlan;
 pub use self::cores::{Cores, Threads};
 pub use self::element::Element;
+pub use self::epilogue::Epilogue;
 pub use self::expression::{Expression, Operand, Operation, Source, Step};
 pub use self::gather::ConvGeometry;
-pub use self::isa::Isa;
-pub use self::product::Epilogue;
+pub use self::isa::{Isa, Pairs};

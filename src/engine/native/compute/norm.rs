@@ -1,8 +1,8 @@
 //! Per-channel work on rows of channels: statistics, affine maps, their gradients.
 
 use super::disjoint_slice::DisjointSlice;
+use super::epilogue::Epilogue;
 use super::lanes::{LANES, Lanes, for_isa};
-use super::product::Epilogue;
 use super::{Cores, Element};
 use std::ops::Range;
 

@@ -2,8 +2,9 @@
 
 use super::Element;
 use super::disjoint_slice::{DisjointSlice, Scratch};
-use super::element::word;
+use super::element::{rest, word};
 use super::gather::Gather;
+use super::isa::Amx;
 use super::lanes::{Lanes, for_isa};
 use super::{ConvGeometry, Cores, Isa};
 use half::bf16;
@@ -23,35 +24,69 @@ pub enum Factors {
     Rounded,
     /// Two bfloat16 in one word: neighbours in the depth, the first in the lower half.
     Pairs,
+    /// Float32 as sums of two bfloat16: pairs of those that are nearest, and then pairs of those that are nearest to the rest. Three products
+    /// of the parts, all but that of both rests, have 16 of the 24 digits.
+    Split,
 }
 
 impl Factors {
     /// Those that meet elements `L` on the left, for images of `O`.
     pub fn of<L: Element, O: Element>(isa: Isa, depth: usize) -> Factors {
         match O::ROUNDS {
+            false if matrices_of(isa, Factors::Split, depth).is_some() => Factors::Split,
             false => Factors::Floats,
-            true if L::ROUNDS && isa.multiplies_pairs() && depth.is_multiple_of(2) => Factors::Pairs,
+            true if L::ROUNDS && isa.pairs().is_some() && depth.is_multiple_of(2) => Factors::Pairs,
             true => Factors::Rounded,
         }
     }
 
-    /// How many factors lie in a word.
+    /// How many factors lie in a word. Split ones have a half in each of two.
     pub fn in_word(self) -> usize {
         if self == Factors::Pairs { 2 } else { 1 }
     }
 
+    /// What a panel has of each tap: so many times rows of words, one after the other, each row for so many numbers in the depth.
+    fn parts(self) -> (&'static [Part], usize) {
+        match self {
+            Factors::Floats => (&[Part::Floats], 1),
+            Factors::Rounded => (&[Part::Rounded], 1),
+            Factors::Pairs => (&[Part::Pairs], 2),
+            Factors::Split => (&[Part::Pairs, Part::Rests], 2),
+        }
+    }
+}
+
+/// What words are made of.
+#[derive(Clone, Copy)]
+enum Part {
+    Floats,
+    Rounded,
+    Pairs,
+    /// Pairs of what rounding leaves.
+    Rests,
+}
+
+impl Part {
     /// A row of words from as many rows of numbers as a word has factors; the second is zeros where there is none.
     #[inline(always)]
     fn words(self, first: impl Iterator<Item = f32>, second: impl Iterator<Item = f32>, to: &mut [f32]) {
         let half = <bf16 as Element>::from_f32;
         match self {
-            Factors::Floats => to.iter_mut().zip(first).for_each(|(to, v)| *to = v),
-            Factors::Rounded => to.iter_mut().zip(first).for_each(|(to, v)| *to = bf16::factor(v)),
-            Factors::Pairs => {
-                to.iter_mut().zip(first.zip(second)).for_each(|(to, (a, b))| *to = word(half(a), half(b)));
-            }
+            Part::Floats => to.iter_mut().zip(first).for_each(|(to, v)| *to = v),
+            Part::Rounded => to.iter_mut().zip(first).for_each(|(to, v)| *to = bf16::factor(v)),
+            Part::Pairs => to.iter_mut().zip(first.zip(second)).for_each(|(to, (a, b))| *to = word(half(a), half(b))),
+            Part::Rests => to.iter_mut().zip(first.zip(second)).for_each(|(to, (a, b))| *to = word(rest(a), rest(b))),
         }
     }
+}
+
+/// Elements of the depth that matrices multiply at once.
+pub const MATRIX: usize = 32;
+
+/// Where products of such factors are those of matrices: whole steps of pairs.
+pub fn matrices_of(isa: Isa, factors: Factors, depth: usize) -> Option<Amx> {
+    let fit = matches!(factors, Factors::Pairs | Factors::Split) && depth > 0 && depth.is_multiple_of(MATRIX);
+    isa.pairs().and_then(|pairs| pairs.matrices).filter(|_| fit)
 }
 
 /// The right side of a product: for each group and panel of columns, for each tap, a row of the panel's columns for every row of
@@ -123,7 +158,7 @@ for_isa! {
     fn turn_over<V>(isa, filters: &[f32], shape: (usize, usize), factors: Factors, panel: usize, to: &mut [f32]) {
         let _ = isa;
         let (depth, taps) = shape;
-        let at_once = factors.in_word();
+        let (parts, at_once) = factors.parts();
         for (first, filters) in filters.chunks(SIDE * depth * taps).enumerate() {
             let (first, count) = (first * SIDE, filters.len() / (depth * taps));
             for tap in 0..taps {
@@ -138,8 +173,11 @@ for_isa! {
                     }
                     for (nth, rows) in turned[..rows].chunks(at_once).enumerate() {
                         let second = rows.get(1).unwrap_or(&[0.0; SIDE]);
-                        let at = ((tap * depth + start) / at_once + nth) * panel + first;
-                        factors.words(rows[0].iter().copied(), second.iter().copied(), &mut to[at..at + count]);
+                        for (which, part) in parts.iter().enumerate() {
+                            let row = (tap * parts.len() + which) * (depth / at_once) + start / at_once + nth;
+                            let to = &mut to[row * panel + first..][..count];
+                            part.words(rows[0].iter().copied(), second.iter().copied(), to);
+                        }
                     }
                 }
             }
@@ -152,7 +190,7 @@ pub fn pack_backward(cores: &Cores, conv: &ConvGeometry, gather: &Gather, factor
     let (depth, width, taps) = (conv.depth(), conv.width(), conv.taps());
     let mut packed = Packed::new(cores.isa(), factors, conv.groups, gather.taps.len(), (width, depth));
     let (panel, panels, size, words, isa) = (packed.panel, packed.panels(), packed.size(), packed.words(), cores.isa());
-    let (blocks, at_once) = (width.div_ceil(ROWS), factors.in_word());
+    let (blocks, (parts, at_once)) = (width.div_ceil(ROWS), factors.parts());
     let out = DisjointSlice::new(&mut packed.data);
     cores.run(conv.groups * blocks, &|task| {
         let (group, start) = (task / blocks, task % blocks * ROWS);
@@ -162,10 +200,12 @@ pub fn pack_backward(cores: &Cores, conv: &ConvGeometry, gather: &Gather, factor
             for p in 0..panels {
                 let columns = p * panel..((p + 1) * panel).min(depth);
                 for (at, &tap) in gather.taps.iter().enumerate() {
-                    let row = (group * panels + p) * size + (at * words + start / at_once + nth) * panel;
-                    // SAFETY: each task has its own rows of all panels.
-                    let part = unsafe { out.part(row, columns.len()) };
-                    row_of(isa, filters, (depth, taps, tap), columns.clone(), factors, part);
+                    for (which, part) in parts.iter().enumerate() {
+                        let row = at * words + which * (width / at_once) + start / at_once + nth;
+                        // SAFETY: each task has its own rows of all panels.
+                        let to = unsafe { out.part((group * panels + p) * size + row * panel, columns.len()) };
+                        row_of(isa, filters, (depth, taps, tap), columns.clone(), *part, to);
+                    }
                 }
             }
         }
@@ -175,15 +215,15 @@ pub fn pack_backward(cores: &Cores, conv: &ConvGeometry, gather: &Gather, factor
 
 for_isa! {
     /// One tap of some columns of one filter `[depth][tap]`, or of two.
-    fn row_of<V>(isa, filters: &[f32], shape: (usize, usize, usize), columns: Range<usize>, factors: Factors, to: &mut [f32]) {
+    fn row_of<V>(isa, filters: &[f32], shape: (usize, usize, usize), columns: Range<usize>, part: Part, to: &mut [f32]) {
         let _ = isa;
         let (depth, taps, tap) = shape;
         let (first, second) = filters.split_at(depth * taps);
         match taps {
-            1 => factors.words(first[columns.clone()].iter().copied(), second.iter().copied().skip(columns.start), to),
+            1 => part.words(first[columns.clone()].iter().copied(), second.iter().copied().skip(columns.start), to),
             _ => {
                 let read = |filter: &[f32], c: usize| filter.get(c * taps + tap).copied().unwrap_or(0.0);
-                factors.words(columns.clone().map(|c| read(first, c)), columns.map(|c| read(second, c)), to);
+                part.words(columns.clone().map(|c| read(first, c)), columns.map(|c| read(second, c)), to);
             }
         }
     }

@@ -1,141 +1,10 @@
 //! The kernels against their definitions, computed in float64 one element at a time.
 
+use super::cases::{allowed, close, conv, convolutions, cores, numbers, pairs};
 use super::images::{average_pool, average_pool_grad, max_pool, max_pool_grad, pixel_sums, spread_rows, transposed};
 use super::norm::{Affine, affine, column_sums, cotangent_sums, moments};
 use super::update::{Pull, Step, update};
-use super::{ConvGeometry, ConvPlan, Cores, Epilogue, Isa, Threads};
-
-/// New threads for every call.
-struct Scoped;
-
-impl Threads for Scoped {
-    fn lend(&self, count: usize, work: &(dyn Fn() + Sync)) {
-        std::thread::scope(|scope| {
-            for _ in 1..count {
-                scope.spawn(work);
-            }
-            work();
-        });
-    }
-}
-
-/// So many threads.
-pub(super) fn cores(count: usize, isa: Isa) -> Cores<'static> {
-    Cores::new(&Scoped, count, isa)
-}
-
-/// Numbers between −½ and ½ without a pattern.
-pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..count)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
-        })
-        .collect()
-}
-
-#[track_caller]
-pub(super) fn close(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let difference: f64 = found.iter().zip(expected).map(|(a, b)| (*a as f64 - b).powi(2)).sum();
-    let norm: f64 = expected.iter().map(|b| b * b).sum();
-    let error = (difference / norm.max(1e-30)).sqrt();
-    assert!(error <= tolerance, "{what}: off by {error:.1e} of the norm");
-}
-
-/// Sizes that are not written out are those of a square image without groups or dilation.
-fn conv(images: usize, input: [usize; 2], channels: usize, features: usize, kernel: usize, stride: usize, pad: usize) -> ConvGeometry {
-    shaped(ConvGeometry {
-        images,
-        input,
-        channels,
-        output: [0, 0],
-        features,
-        kernel: [kernel, kernel],
-        strides: [stride, stride],
-        dilations: [1, 1],
-        pads: [pad, pad],
-        groups: 1,
-        run: 1,
-    })
-}
-
-/// With the output's size for equal pads on both sides.
-fn shaped(mut conv: ConvGeometry) -> ConvGeometry {
-    for axis in 0..2 {
-        let extent = (conv.kernel[axis] - 1) * conv.dilations[axis] + 1;
-        conv.output[axis] = (conv.input[axis] + 2 * conv.pads[axis] - extent) / conv.strides[axis] + 1;
-    }
-    conv
-}
-
-/// All pairs that a convolution multiplies: positions in x, w and y.
-pub(super) fn pairs(c: &ConvGeometry, mut visit: impl FnMut(usize, usize, usize)) {
-    let (depth, width) = (c.depth(), c.width());
-    for n in 0..c.images {
-        for (oy, ox) in (0..c.output[0]).flat_map(|y| (0..c.output[1]).map(move |x| (y, x))) {
-            for (ky, kx) in (0..c.kernel[0]).flat_map(|y| (0..c.kernel[1]).map(move |x| (y, x))) {
-                let Some(iy) = (oy * c.strides[0] + ky * c.dilations[0]).checked_sub(c.pads[0]).filter(|&y| y < c.input[0]) else {
-                    continue;
-                };
-                let Some(ix) = (ox * c.strides[1] + kx * c.dilations[1]).checked_sub(c.pads[1]).filter(|&x| x < c.input[1]) else {
-                    continue;
-                };
-                let x = (n * c.input_pixels() + iy * c.input[1] + ix) * c.channels;
-                let y = (n * c.output_pixels() + oy * c.output[1] + ox) * c.features;
-                for o in 0..c.features {
-                    for i in 0..depth {
-                        let w = (o * depth + i) * c.taps() + ky * c.kernel[1] + kx;
-                        visit(x + o / width * depth + i, w, y + o);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Convolutions that reach every form: direct, merged taps, Winograd; whole and partial tiles, panels and blocks.
-pub(super) fn convolutions() -> Vec<(&'static str, ConvGeometry, f64)> {
-    // Rounding of up to 2700 summands: about √2700·2⁻²⁴.
-    let direct = 2e-6;
-    // Winograd's transforms cost a digit.
-    let winograd = 5e-6;
-    vec![
-        ("odd channels", conv(2, [7, 9], 21, 37, 3, 1, 1), direct),
-        ("stride", conv(3, [8, 7], 64, 33, 3, 2, 1), direct),
-        ("groups and dilation", shaped(ConvGeometry { groups: 2, dilations: [2, 2], ..conv(1, [9, 9], 36, 40, 3, 1, 2) }), direct),
-        ("narrow groups", shaped(ConvGeometry { groups: 12, ..conv(2, [6, 7], 48, 48, 3, 2, 1) }), direct),
-        ("narrow groups of two widths", shaped(ConvGeometry { groups: 6, ..conv(1, [6, 5], 12, 30, 3, 1, 1) }), direct),
-        ("depthwise", shaped(ConvGeometry { groups: 40, ..conv(2, [8, 7], 40, 40, 3, 1, 1) }), direct),
-        (
-            "depthwise, strides, dilation and a wide kernel",
-            shaped(ConvGeometry { groups: 19, dilations: [1, 2], ..conv(2, [12, 13], 19, 19, 5, 2, 2) }),
-            direct,
-        ),
-        ("depthwise with twice the features", shaped(ConvGeometry { groups: 8, ..conv(2, [5, 6], 8, 16, 3, 1, 1) }), direct),
-        ("1×1", conv(2, [5, 5], 40, 70, 1, 1, 0), direct),
-        ("1×1 with stride, a rim unread", conv(2, [6, 7], 40, 70, 1, 2, 0), direct),
-        ("a network's stem", conv(1, [20, 21], 3, 16, 7, 2, 3), direct),
-        ("a small network's stem", conv(2, [12, 33], 3, 16, 3, 1, 1), direct),
-        ("few channels, pads beyond all that is read", conv(1, [1, 1], 3, 5, 2, 20, 5), direct),
-        ("few channels, wide pads", conv(2, [5, 6], 8, 8, 3, 1, 2), direct),
-        ("two sizes", shaped(ConvGeometry { kernel: [1, 5], pads: [0, 2], strides: [2, 1], ..conv(2, [9, 8], 20, 24, 1, 1, 0) }), direct),
-        ("more than one block", conv(1, [33, 17], 24, 130, 1, 1, 0), direct),
-        ("deep", conv(1, [4, 4], 300, 20, 3, 2, 1), direct),
-        ("rows in parts", conv(1, [3, 3], 700, 150, 1, 1, 0), direct),
-        ("rows in parts, strides that leave a rim", conv(1, [5, 4], 300, 700, 1, 2, 0), direct),
-        ("rows in parts and taps", conv(1, [4, 3], 650, 130, 3, 2, 1), 4e-6),
-        ("Winograd, partial tiles", conv(3, [14, 9], 64, 48, 3, 1, 1), winograd),
-        ("Winograd by columns", conv(2, [4, 4], 512, 160, 3, 1, 1), winograd),
-        ("Winograd by columns, more tiles than are held", conv(5, [14, 16], 192, 160, 3, 1, 1), winograd),
-        ("Winograd, few channels", conv(3, [13, 10], 16, 16, 3, 1, 1), winograd),
-        ("Winograd without pads", conv(2, [12, 8], 32, 32, 3, 1, 0), winograd),
-        ("Winograd with wide pads", conv(1, [7, 5], 32, 64, 3, 1, 2), winograd),
-    ]
-}
+use super::{ConvPlan, Epilogue, Isa};
 
 #[test]
 fn convolutions_and_their_gradients() {
@@ -149,16 +18,16 @@ fn convolutions_and_their_gradients() {
             dw0[j] += dy[o] as f64 * x[i] as f64;
         });
         let db0: Vec<f64> = (0..c.features).map(|o| dy.iter().skip(o).step_by(c.features).map(|&v| v as f64).sum()).collect();
-        for isa in Isa::available() {
+        for isa in Isa::tested() {
             let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
             let (mut dw, mut db) = (vec![f32::NAN; w.len()], vec![f32::NAN; c.features]);
             let plan = ConvPlan::new(c.clone());
             plan.forward(&cores(2, isa), &x, &w, &Epilogue::default(), &mut y);
             plan.input_grad(&cores(2, isa), &dy, &w, &Epilogue::default(), &mut dx);
             plan.weight_grad(&cores(2, isa), &x, &dy, &mut dw, Some(&mut db));
-            close(&format!("{what}, {isa:?}: y"), &y, &y0, tolerance);
-            close(&format!("{what}, {isa:?}: dx"), &dx, &dx0, tolerance);
-            close(&format!("{what}, {isa:?}: dw"), &dw, &dw0, tolerance);
+            close(&format!("{what}, {isa:?}: y"), &y, &y0, allowed(isa, tolerance));
+            close(&format!("{what}, {isa:?}: dx"), &dx, &dx0, allowed(isa, tolerance));
+            close(&format!("{what}, {isa:?}: dw"), &dw, &dw0, allowed(isa, tolerance));
             close(&format!("{what}, {isa:?}: db"), &db, &db0, 1e-6);
         }
     }
@@ -175,8 +44,9 @@ fn epilogues() {
         // A ceiling among the results, and masks above it.
         let largest = plain.iter().fold(0.0f64, |a, v| a.max(*v)) as f32;
         let mask: Vec<f32> = numbers(len, 6).iter().map(|m| m * largest).collect();
-        for isa in Isa::available() {
-            for case in 0..32 {
+        for isa in Isa::tested() {
+            // A ceiling changes nothing without a rectifier or a mask.
+            for case in (0..16).chain(20..32) {
                 let ceiling = (case & 16 != 0).then_some(0.8 * largest);
                 let epilogue = Epilogue {
                     bias: (case & 1 != 0).then_some(&bias),
@@ -195,7 +65,7 @@ fn epilogues() {
                     .collect();
                 let mut y = vec![f32::NAN; plain.len()];
                 ConvPlan::new(c.clone()).forward(&cores(2, isa), &x, &w, &epilogue, &mut y);
-                close(&format!("{what}, {isa:?}, case {case}"), &y, &expected, tolerance);
+                close(&format!("{what}, {isa:?}, case {case}"), &y, &expected, allowed(isa, tolerance));
             }
         }
     }
@@ -207,7 +77,7 @@ fn threads_change_nothing() {
     for (what, c, _) in convolutions() {
         let (x, w) = (numbers(c.images * c.input_pixels() * c.channels, 1), numbers(c.features * c.depth() * c.taps(), 2));
         let dy = numbers(c.images * c.output_pixels() * c.features, 3);
-        for isa in Isa::available() {
+        for isa in Isa::tested() {
             let run = |threads: usize| {
                 let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
                 let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; c.features]);
@@ -241,7 +111,7 @@ fn large_results() {
     let len = c.images * c.output_pixels() * c.features;
     let addend = numbers(len, 3);
     let epilogue = Epilogue { addend: Some(&addend), relu: true, ..Epilogue::default() };
-    for isa in Isa::available() {
+    for isa in Isa::tested() {
         let mut buffer = vec![f32::NAN; len + 17];
         let aligned = buffer.as_ptr().align_offset(64);
         let [plain, streamed] = [aligned + 1, aligned].map(|at| {
@@ -262,7 +132,7 @@ fn pooling() {
         conv(1, [5, 7], 3, 3, 3, 1, 1),
         conv(1, [8, 8], 20, 20, 2, 3, 0),
     ];
-    for (window, isa) in windows.iter().flat_map(|w| Isa::available().into_iter().map(move |isa| (w, isa))) {
+    for (window, isa) in windows.iter().flat_map(|w| Isa::tested().into_iter().map(move |isa| (w, isa))) {
         // Few different values, so that windows have ties.
         let x: Vec<f32> = numbers(window.images * window.input_pixels() * window.channels, 1).iter().map(|v| (v * 4.0).round()).collect();
         let outputs = window.images * window.output_pixels() * window.channels;
@@ -336,7 +206,7 @@ fn statistics_and_affine_maps() {
         let mean0: Vec<f64> = (0..channels).map(|c| column(&x, c).iter().sum::<f64>() / rows as f64).collect();
         let variance0: Vec<f64> =
             (0..channels).map(|c| column(&x, c).iter().map(|v| (v - mean0[c]).powi(2)).sum::<f64>() / rows as f64).collect();
-        for isa in Isa::available() {
+        for isa in Isa::tested() {
             let (mean, variance) = moments(&cores(2, isa), &x, channels);
             close("mean", &mean, &mean0, 1e-6);
             close("variance", &variance, &variance0, 1e-5);
@@ -371,7 +241,7 @@ fn updates() {
     let count = 70_003;
     let (w, g, v) = (numbers(count, 1), numbers(count, 2), numbers(count, 3));
     let (start, fisher) = (numbers(count, 4), numbers(count, 5).iter().map(|f| f.abs()).collect::<Vec<_>>());
-    for isa in Isa::available() {
+    for isa in Isa::tested() {
         for case in 0..8 {
             let pull = Pull { strength: 0.3, start: (case & 2 != 0).then_some(&start), fisher: (case & 4 != 0).then_some(&fisher) };
             let step =

@@ -124,7 +124,7 @@ unsafe fn gathered_halves<const PAIRS: bool, const HALVES: usize, O: Stored>(
     const { assert!(HALVES == 1 || HALVES == 2) };
     // SAFETY: masked loads and stores touch the tile's columns alone, which exist by the caller's promise.
     unsafe {
-        let (zero, ceiling) = (_mm512_setzero_ps(), _mm512_set1_ps(target.ceiling));
+        let zero = _mm512_setzero_ps();
         let mut acc = [[zero; 2]; ROWS];
         let mut b = b;
         if target.streams {
@@ -157,50 +157,102 @@ unsafe fn gathered_halves<const PAIRS: bool, const HALVES: usize, O: Stored>(
             }
         }
         let (m0, m1) = masks(target.columns);
-        let (bias0, bias1) = match target.bias.is_null() {
-            true => (zero, zero),
-            false => (_mm512_maskz_loadu_ps(m0, target.bias), _mm512_maskz_loadu_ps(m1, target.bias.wrapping_add(16))),
-        };
+        let (biases, ceiling) = (target.biases(m0, m1), _mm512_set1_ps(target.ceiling));
         macro_rules! finish { ($($r:literal)*) => { $(
             if let Some(&at) = offsets.get($r) {
-                let (mut v0, mut v1) = (_mm512_add_ps(acc[$r][0], bias0), _mm512_add_ps(acc[$r][1], bias1));
-                if target.add {
-                    let from = target.out.add(at);
-                    v0 = _mm512_add_ps(v0, O::read(m0, from));
-                    v1 = _mm512_add_ps(v1, O::read(m1, from.wrapping_add(16)));
-                }
-                if !target.addend.is_null() {
-                    let from = target.addend.add(at);
-                    v0 = _mm512_add_ps(v0, O::read(m0, from));
-                    v1 = _mm512_add_ps(v1, O::read(m1, from.wrapping_add(16)));
-                }
-                if target.relu {
-                    v0 = _mm512_min_ps(_mm512_max_ps(v0, zero), ceiling);
-                    v1 = _mm512_min_ps(_mm512_max_ps(v1, zero), ceiling);
-                }
-                if !target.mask.is_null() {
-                    let from = target.mask.add(at);
-                    let (mask0, mask1) = (O::read(m0, from), O::read(m1, from.wrapping_add(16)));
-                    let mut open0 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask0, zero);
-                    let mut open1 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask1, zero);
-                    if target.ceiling < f32::INFINITY {
-                        open0 &= _mm512_cmp_ps_mask::<_CMP_LT_OQ>(mask0, ceiling);
-                        open1 &= _mm512_cmp_ps_mask::<_CMP_LT_OQ>(mask1, ceiling);
-                    }
-                    v0 = _mm512_maskz_mov_ps(open0, v0);
-                    v1 = _mm512_maskz_mov_ps(open1, v1);
-                }
-                let to = target.out.add(at);
-                if target.streams {
-                    O::stream(to, v0, v1);
-                } else {
-                    O::write(m0, to, v0);
-                    O::write(m1, to.wrapping_add(16), v1);
-                }
+                finish(acc[$r], target, at, [m0, m1], biases, ceiling);
             }
         )* } }
         literal_rows!(finish);
     }
+}
+
+impl<O> Target<O> {
+    /// The columns' biases, or zeros.
+    #[inline(always)]
+    unsafe fn biases(&self, m0: u16, m1: u16) -> [__m512; 2] {
+        // SAFETY: the masks have the columns that there are.
+        unsafe {
+            match self.bias.is_null() {
+                true => [_mm512_setzero_ps(); 2],
+                false => [_mm512_maskz_loadu_ps(m0, self.bias), _mm512_maskz_loadu_ps(m1, self.bias.wrapping_add(16))],
+            }
+        }
+    }
+}
+
+/// A row's sums to the output's elements from `at` on.
+///
+/// # Safety
+/// The processor has AVX-512F, BW and VL; the rest is that of [`gathered`].
+#[inline(always)]
+unsafe fn finish<O: Stored>(
+    sums: [__m512; 2],
+    target: &Target<O>,
+    at: usize,
+    [m0, m1]: [u16; 2],
+    [bias0, bias1]: [__m512; 2],
+    ceiling: __m512,
+) {
+    // SAFETY: masked loads and stores touch the tile's columns alone, which exist by the caller's promise.
+    unsafe {
+        let zero = _mm512_setzero_ps();
+        let (mut v0, mut v1) = (_mm512_add_ps(sums[0], bias0), _mm512_add_ps(sums[1], bias1));
+        if target.add {
+            let from = target.out.add(at);
+            v0 = _mm512_add_ps(v0, O::read(m0, from));
+            v1 = _mm512_add_ps(v1, O::read(m1, from.wrapping_add(16)));
+        }
+        if !target.addend.is_null() {
+            let from = target.addend.add(at);
+            v0 = _mm512_add_ps(v0, O::read(m0, from));
+            v1 = _mm512_add_ps(v1, O::read(m1, from.wrapping_add(16)));
+        }
+        if target.relu {
+            v0 = _mm512_min_ps(_mm512_max_ps(v0, zero), ceiling);
+            v1 = _mm512_min_ps(_mm512_max_ps(v1, zero), ceiling);
+        }
+        if !target.mask.is_null() {
+            let from = target.mask.add(at);
+            let (mask0, mask1) = (O::read(m0, from), O::read(m1, from.wrapping_add(16)));
+            let mut open0 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask0, zero);
+            let mut open1 = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(mask1, zero);
+            if target.ceiling < f32::INFINITY {
+                open0 &= _mm512_cmp_ps_mask::<_CMP_LT_OQ>(mask0, ceiling);
+                open1 &= _mm512_cmp_ps_mask::<_CMP_LT_OQ>(mask1, ceiling);
+            }
+            v0 = _mm512_maskz_mov_ps(open0, v0);
+            v1 = _mm512_maskz_mov_ps(open1, v1);
+        }
+        let to = target.out.add(at);
+        if target.streams {
+            O::stream(to, v0, v1);
+        } else {
+            O::write(m0, to, v0);
+            O::write(m1, to.wrapping_add(16), v1);
+        }
+    }
+}
+
+/// Sums of rows with 32 columns, which were made elsewhere, to where they belong.
+///
+/// # Safety
+/// At each of `offsets`, `out`, `addend` and `mask` have `columns` elements.
+pub unsafe fn finished<O: Stored>(_: Avx512, sums: &[f32], target: &Target<O>, offsets: &[usize]) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn rows<O: Stored>(sums: &[f32], target: &Target<O>, offsets: &[usize]) {
+        let (m0, m1) = masks(target.columns);
+        // SAFETY: the caller's promise; a row of sums has 32.
+        unsafe {
+            let (biases, ceiling) = (target.biases(m0, m1), _mm512_set1_ps(target.ceiling));
+            for (row, &at) in sums.as_chunks::<PANEL>().0.iter().zip(offsets) {
+                let sums = [_mm512_loadu_ps(row.as_ptr()), _mm512_loadu_ps(row.as_ptr().add(16))];
+                finish(sums, target, at, [m0, m1], biases, ceiling);
+            }
+        }
+    }
+    // SAFETY: the processor has the instructions, as the proof says; the rest is the caller's promise.
+    unsafe { rows(sums, target, offsets) }
 }
 
 /// Rows of a tile of an outer product: a number that divides usual numbers of channels.

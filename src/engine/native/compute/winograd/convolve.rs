@@ -1,8 +1,9 @@
 //! A convolution, forward or of its input's gradient.
 
 use super::super::disjoint_slice::{DisjointSlice, with_scratch};
+use super::super::epilogue::Epilogue;
+use super::super::gemm::multiply;
 use super::super::pack::PANEL;
-use super::super::product::{Epilogue, multiply};
 use super::super::{ConvGeometry, Cores, Element, Isa};
 use super::transforms::{Map, Order, Pixels, Region, Tiles, transform_kernels, transform_outputs, transform_patches};
 use super::{POINTS, TASKS};

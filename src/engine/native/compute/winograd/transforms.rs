@@ -4,8 +4,8 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::super::disjoint_slice::DisjointSlice;
+use super::super::epilogue::Epilogue;
 use super::super::lanes::{LANES, Lanes, for_isa};
-use super::super::product::Epilogue;
 use super::super::{ConvGeometry, Element};
 use super::{PATCH, POINTS, TAPS, TILE};
 use std::ops::Range;

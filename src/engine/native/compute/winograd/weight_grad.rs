@@ -1,10 +1,10 @@
 //! The gradient of the weights.
 
 use super::super::disjoint_slice::{DisjointSlice, add_parts, with_scratch};
+use super::super::gemm::multiply;
 use super::super::lanes::LANES;
 use super::super::norm::column_sums;
 use super::super::pack::PANEL;
-use super::super::product::multiply;
 use super::super::{ConvGeometry, Cores, Element, Isa};
 use super::transforms::{Map, Order, Region, Tiles, transform_cotangents, transform_patches, transform_weights};
 use super::{POINTS, TASKS};

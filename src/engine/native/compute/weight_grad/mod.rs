@@ -2,22 +2,18 @@
 //!
 //! `dW[o, i, tap] = Σ_pixel dY[pixel, o]·X[source(pixel, tap), i]`: for every tap a product over the pixels of all images.
 
+#[cfg(target_arch = "x86_64")]
+mod matrices;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
+
 use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::element::convert;
 use super::gather::{Gather, NONE};
-#[cfg(target_arch = "x86_64")]
-use super::isa::Avx512;
+use super::gemm::multiply;
 use super::lanes::{Lanes, for_isa};
-use super::pack::PANEL;
 use super::panels::PIXELS;
-#[cfg(target_arch = "x86_64")]
-use super::panels::{GAP, spread, spread_pairs};
-use super::product::multiply;
-#[cfg(target_arch = "x86_64")]
-use super::tile::{OUTER_ROWS, Proofs};
 use super::{ConvGeometry, Cores, Element, Isa};
-#[cfg(target_arch = "x86_64")]
-use half::bf16;
 use std::ops::Range;
 
 /// Output and input channels of one block: what is packed of [`PIXELS`] rows fits into a core's second-level cache.
@@ -25,9 +21,6 @@ const FEATURES: usize = 128;
 /// Output channels where rows are pairs of bfloat16, which take half of the room.
 const FEATURES_OF_PAIRS: usize = 256;
 const CHANNELS: usize = 256;
-/// Bytes that a cache fetches together.
-#[cfg(target_arch = "x86_64")]
-const LINE: usize = 64;
 /// Where there are fewer tasks than this, the pixels are cut into as many parts, which are added in their order.
 const TASKS: usize = 16;
 
@@ -45,7 +38,7 @@ pub fn weight_grad<E: Element>(
     let rows = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * conv.channels && dy.len() >= rows * conv.features);
     assert!(dw.len() == conv.features * depth * taps && gather.sources.len() == taps * conv.output_pixels());
-    let high = if E::ROUNDS && isa.multiplies_pairs() { FEATURES_OF_PAIRS } else { FEATURES };
+    let high = if E::ROUNDS && isa.pairs().is_some() { FEATURES_OF_PAIRS } else { FEATURES };
     let (features, channels) = (width.div_ceil(high), depth.div_ceil(CHANNELS));
     let tasks = conv.groups * features * channels * taps;
     let blocks = rows.div_ceil(PIXELS);
@@ -226,125 +219,20 @@ impl<E: Element> Block<'_, E> {
     fn run(&self, isa: Isa, out: &DisjointSlice, start: usize, stride: usize, sums: Option<&mut [f32]>) {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(proof, pairs) => self.tiles((proof, pairs), out, start, stride, sums),
+            Isa::Avx512(proof, pairs) => match pairs.and_then(|pairs| pairs.matrices).filter(|_| matches!(self.left, Left::Rows(_))) {
+                Some(amx) => self.matrices((proof, amx), out, (start, stride), sums),
+                None => self.vectors((proof, pairs.map(|pairs| pairs.vectors)), out, (start, stride), sums),
+            },
             _ => self.portable(isa, out, start, stride, sums),
         }
     }
 
     /// Brings a block's result to its place.
-    fn deliver(&self, result: &[f32], wide: usize, out: &DisjointSlice, start: usize, stride: usize) {
+    fn deliver(&self, result: &[f32], wide: usize, out: &DisjointSlice, (start, stride): (usize, usize)) {
         for (o, row) in result.chunks_exact(wide).enumerate().take(self.features) {
             // SAFETY: no two tasks have the same rows and columns.
             let to = unsafe { out.part(start + o * stride, self.channels) };
             to.copy_from_slice(&row[..self.channels]);
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn tiles(&self, (proof, pairs): Proofs, out: &DisjointSlice, start: usize, stride: usize, mut sums: Option<&mut [f32]>) {
-        use super::tile::{OUTER_ROWS as ROWS, outer};
-        const _: () = assert!(
-            FEATURES.is_multiple_of(ROWS)
-                && FEATURES_OF_PAIRS.is_multiple_of(ROWS)
-                && CHANNELS.is_multiple_of(PANEL)
-                && PIXELS.is_multiple_of(2)
-        );
-        let (tiles, panels) = (self.features.div_ceil(ROWS), self.channels.div_ceil(PANEL));
-        let (high, wide) = (tiles * ROWS, panels * PANEL);
-        // Two neighbours in a word, where both sides can be such.
-        let pairs = pairs.filter(|_| E::ROUNDS && matches!(self.left, Left::Rows(_)));
-        let depth = if pairs.is_some() { PIXELS / 2 } else { PIXELS };
-        let gaps = (depth * ROWS + GAP, depth * PANEL + GAP);
-        with_scratch(high * wide + gaps.0 * tiles + gaps.1 * panels, |scratch| {
-            let (result, scratch) = scratch.split_at_mut(high * wide);
-            let (left, right) = scratch.split_at_mut(gaps.0 * tiles);
-            let mut buffer = vec![0.0; self.features.max(self.channels)];
-            result.fill(0.0);
-            for first in self.rows.clone().step_by(PIXELS) {
-                let count = PIXELS.min(self.rows.end - first);
-                match pairs.is_some() {
-                    true => self.pack_pairs(proof, first..first + count, left, right, sums.as_deref_mut()),
-                    false => self.pack_floats(proof, first..first + count, (left, right), sums.as_deref_mut(), &mut buffer),
-                }
-                let next = first + PIXELS..(first + 2 * PIXELS).min(self.rows.end);
-                let count = if pairs.is_some() { count.div_ceil(2) } else { count };
-                for panel in 0..panels {
-                    for tile in 0..tiles {
-                        self.fetch(&next, panel * tiles + tile, tiles * panels);
-                        let (a, b) = (&left[tile * gaps.0..], &right[panel * gaps.1..]);
-                        let to = &mut result[tile * ROWS * wide + panel * PANEL..];
-                        // SAFETY: `result` has 8 rows of 32 columns from here on, the packed sides `count` rows of 8 and 32 words.
-                        unsafe { outer((proof, pairs), a, ROWS, b, count, (to.as_mut_ptr(), wide), self.channels - panel * PANEL) };
-                    }
-                }
-            }
-            self.deliver(result, wide, out, start, stride);
-        });
-    }
-
-    /// Puts rows into panels of float32; adds the left side's to `sums`.
-    #[cfg(target_arch = "x86_64")]
-    fn pack_floats(
-        &self,
-        proof: Avx512,
-        rows: Range<usize>,
-        (left, right): (&mut [f32], &mut [f32]),
-        mut sums: Option<&mut [f32]>,
-        buffer: &mut [f32],
-    ) {
-        let isa = Isa::Avx512(proof, None);
-        for (k, at) in rows.enumerate() {
-            let row = self.left.row(isa, at, &mut buffer[..self.features]);
-            spread::<OUTER_ROWS>(proof, row, left, k);
-            if let Some(sums) = sums.as_deref_mut() {
-                sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
-            }
-            match (self.right)(at) {
-                Some(row) => match E::floats(row) {
-                    Some(row) => spread::<PANEL>(proof, row, right, k),
-                    None => {
-                        convert(isa, row, &mut buffer[..self.channels]);
-                        spread::<PANEL>(proof, &buffer[..self.channels], right, k);
-                    }
-                },
-                None => (0..self.channels.div_ceil(PANEL)).for_each(|p| right[p * (PIXELS * PANEL + GAP) + k * PANEL..][..PANEL].fill(0.0)),
-            }
-        }
-    }
-
-    /// Puts rows of bfloat16 into panels of pairs: two rows in one, a row of zeros after an odd one.
-    #[cfg(target_arch = "x86_64")]
-    fn pack_pairs(&self, proof: Avx512, rows: Range<usize>, left: &mut [f32], right: &mut [f32], mut sums: Option<&mut [f32]>) {
-        let Left::Rows(lefts) = self.left else { return };
-        let none: [bf16; CHANNELS] = [bf16::ZERO; CHANNELS];
-        for (k, first) in rows.clone().step_by(2).enumerate() {
-            let both = [first, first + 1].map(|at| (at < rows.end).then_some(at));
-            let a = both.map(|at| at.and_then(|at| E::halves(lefts(at))).unwrap_or(&none[..self.features]));
-            let b = both.map(|at| at.and_then(self.right).and_then(E::halves).unwrap_or(&none[..self.channels]));
-            spread_pairs::<OUTER_ROWS>(proof, a, left, k);
-            spread_pairs::<PANEL>(proof, b, right, k);
-            if let Some(sums) = sums.as_deref_mut() {
-                for row in a {
-                    add_row(Isa::Avx512(proof, None), row, sums);
-                }
-            }
-        }
-    }
-
-    /// Asks for part `part` of `parts` of the next rows, so that memory works while the tiles are multiplied.
-    #[cfg(target_arch = "x86_64")]
-    fn fetch(&self, next: &Range<usize>, part: usize, parts: usize) {
-        if next.is_empty() {
-            return;
-        }
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        let at = |part: usize| next.start + part * next.len() / parts;
-        for row in at(part)..at(part + 1) {
-            let left = if let Left::Rows(rows) = self.left { rows(row) } else { &[] };
-            for line in left.chunks(LINE / size_of::<E>()).chain((self.right)(row).unwrap_or_default().chunks(LINE / size_of::<E>())) {
-                // SAFETY: a prefetch reads nothing; the address is inside a slice all the same.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
-            }
         }
     }
 
@@ -371,7 +259,7 @@ impl<E: Element> Block<'_, E> {
                 }
                 multiply(high, wide, count, (result, wide), (left, 1, high), (right, wide), true);
             }
-            self.deliver(result, wide, out, start, stride);
+            self.deliver(result, wide, out, (start, stride));
         });
     }
 }

@@ -1,0 +1,116 @@
+//! Blocks in AVX-512 registers.
+
+use super::super::element::convert;
+use super::super::isa::Avx512;
+use super::super::pack::PANEL;
+use super::super::panels::{GAP, PIXELS, spread, spread_pairs};
+use super::super::tile::{OUTER_ROWS as ROWS, Proofs, outer};
+use super::{Block, CHANNELS, DisjointSlice, Element, FEATURES, FEATURES_OF_PAIRS, Isa, Left, add_row, with_scratch};
+use half::bf16;
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use std::ops::Range;
+
+const _: () = assert!(
+    FEATURES.is_multiple_of(ROWS) && FEATURES_OF_PAIRS.is_multiple_of(ROWS) && CHANNELS.is_multiple_of(PANEL) && PIXELS.is_multiple_of(2)
+);
+/// Bytes that a cache fetches together.
+const LINE: usize = 64;
+
+impl<E: Element> Block<'_, E> {
+    /// Writes to `out` from a place on, rows at a stride; adds the left side's sums over rows to `sums`.
+    pub fn vectors(&self, (proof, pairs): Proofs, out: &DisjointSlice, place: (usize, usize), mut sums: Option<&mut [f32]>) {
+        let (tiles, panels) = (self.features.div_ceil(ROWS), self.channels.div_ceil(PANEL));
+        let (high, wide) = (tiles * ROWS, panels * PANEL);
+        // Two neighbours in a word, where both sides can be such.
+        let pairs = pairs.filter(|_| E::ROUNDS && matches!(self.left, Left::Rows(_)));
+        let depth = if pairs.is_some() { PIXELS / 2 } else { PIXELS };
+        let gaps = (depth * ROWS + GAP, depth * PANEL + GAP);
+        with_scratch(high * wide + gaps.0 * tiles + gaps.1 * panels, |scratch| {
+            let (result, scratch) = scratch.split_at_mut(high * wide);
+            let (left, right) = scratch.split_at_mut(gaps.0 * tiles);
+            let mut buffer = vec![0.0; self.features.max(self.channels)];
+            result.fill(0.0);
+            for first in self.rows.clone().step_by(PIXELS) {
+                let count = PIXELS.min(self.rows.end - first);
+                match pairs.is_some() {
+                    true => self.pack_pairs(proof, first..first + count, left, right, sums.as_deref_mut()),
+                    false => self.pack_floats(proof, first..first + count, (left, right), sums.as_deref_mut(), &mut buffer),
+                }
+                let next = first + PIXELS..(first + 2 * PIXELS).min(self.rows.end);
+                let count = if pairs.is_some() { count.div_ceil(2) } else { count };
+                for panel in 0..panels {
+                    for tile in 0..tiles {
+                        self.fetch(&next, panel * tiles + tile, tiles * panels);
+                        let (a, b) = (&left[tile * gaps.0..], &right[panel * gaps.1..]);
+                        let to = &mut result[tile * ROWS * wide + panel * PANEL..];
+                        // SAFETY: `result` has 8 rows of 32 columns from here on, the packed sides `count` rows of 8 and 32 words.
+                        unsafe { outer((proof, pairs), a, ROWS, b, count, (to.as_mut_ptr(), wide), self.channels - panel * PANEL) };
+                    }
+                }
+            }
+            self.deliver(result, wide, out, place);
+        });
+    }
+
+    /// Puts rows into panels of float32; adds the left side's to `sums`.
+    fn pack_floats(
+        &self,
+        proof: Avx512,
+        rows: Range<usize>,
+        (left, right): (&mut [f32], &mut [f32]),
+        mut sums: Option<&mut [f32]>,
+        buffer: &mut [f32],
+    ) {
+        let isa = Isa::Avx512(proof, None);
+        for (k, at) in rows.enumerate() {
+            let row = self.left.row(isa, at, &mut buffer[..self.features]);
+            spread::<ROWS>(proof, row, left, k);
+            if let Some(sums) = sums.as_deref_mut() {
+                sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+            }
+            match (self.right)(at) {
+                Some(row) => match E::floats(row) {
+                    Some(row) => spread::<PANEL>(proof, row, right, k),
+                    None => {
+                        convert(isa, row, &mut buffer[..self.channels]);
+                        spread::<PANEL>(proof, &buffer[..self.channels], right, k);
+                    }
+                },
+                None => (0..self.channels.div_ceil(PANEL)).for_each(|p| right[p * (PIXELS * PANEL + GAP) + k * PANEL..][..PANEL].fill(0.0)),
+            }
+        }
+    }
+
+    /// Puts rows of bfloat16 into panels of pairs: two rows in one, a row of zeros after an odd one.
+    fn pack_pairs(&self, proof: Avx512, rows: Range<usize>, left: &mut [f32], right: &mut [f32], mut sums: Option<&mut [f32]>) {
+        let Left::Rows(lefts) = self.left else { return };
+        let none: [bf16; CHANNELS] = [bf16::ZERO; CHANNELS];
+        for (k, first) in rows.clone().step_by(2).enumerate() {
+            let both = [first, first + 1].map(|at| (at < rows.end).then_some(at));
+            let a = both.map(|at| at.and_then(|at| E::halves(lefts(at))).unwrap_or(&none[..self.features]));
+            let b = both.map(|at| at.and_then(self.right).and_then(E::halves).unwrap_or(&none[..self.channels]));
+            spread_pairs::<ROWS>(proof, a, left, k, PIXELS / 2 * ROWS + GAP);
+            spread_pairs::<PANEL>(proof, b, right, k, PIXELS / 2 * PANEL + GAP);
+            if let Some(sums) = sums.as_deref_mut() {
+                for row in a {
+                    add_row(Isa::Avx512(proof, None), row, sums);
+                }
+            }
+        }
+    }
+
+    /// Asks for part `part` of `parts` of the next rows, so that memory works while the tiles are multiplied.
+    pub fn fetch(&self, next: &Range<usize>, part: usize, parts: usize) {
+        if next.is_empty() {
+            return;
+        }
+        let at = |part: usize| next.start + part * next.len() / parts;
+        for row in at(part)..at(part + 1) {
+            let left = if let Left::Rows(rows) = self.left { rows(row) } else { &[] };
+            for line in left.chunks(LINE / size_of::<E>()).chain((self.right)(row).unwrap_or_default().chunks(LINE / size_of::<E>())) {
+                // SAFETY: a prefetch reads nothing; the address is inside a slice all the same.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+            }
+        }
+    }
+}
