@@ -111,6 +111,13 @@ pub fn convolutions() -> Vec<(&'static str, ConvGeometry, f64)> {
         ("stride", conv(3, [8, 7], 64, 33, 3, 2, 1), direct),
         ("groups and dilation", shaped(ConvGeometry { groups: 2, dilations: [2, 2], ..conv(1, [9, 9], 36, 40, 3, 1, 2) }), direct),
         ("narrow groups", shaped(ConvGeometry { groups: 12, ..conv(2, [6, 7], 48, 48, 3, 2, 1) }), direct),
+        ("groups of two", shaped(ConvGeometry { groups: 16, ..conv(2, [5, 6], 32, 32, 3, 1, 1) }), direct),
+        (
+            "groups of eight, strides, dilation",
+            shaped(ConvGeometry { groups: 4, dilations: [2, 1], ..conv(2, [9, 8], 32, 32, 3, 2, 1) }),
+            direct,
+        ),
+        ("narrow groups without whole sixteens", shaped(ConvGeometry { groups: 10, ..conv(2, [6, 7], 40, 40, 3, 2, 1) }), direct),
         ("narrow groups of two widths", shaped(ConvGeometry { groups: 6, ..conv(1, [6, 5], 12, 30, 3, 1, 1) }), direct),
         ("depthwise", shaped(ConvGeometry { groups: 40, ..conv(2, [8, 7], 40, 40, 3, 1, 1) }), direct),
         (

@@ -6,7 +6,7 @@ use super::epilogue::Epilogue;
 use super::gather::{ConvGeometry, Gather};
 use super::pack::{Factors, matrices_of, pack_backward, pack_forward};
 use super::product::{Side, product};
-use super::{Cores, Element, depthwise, weight_grad, winograd};
+use super::{Cores, Element, narrow, weight_grad, winograd};
 use std::sync::OnceLock;
 
 /// With at most this many channels, the taps of a kernel's line are merged: pixels that lie side by side are one longer row.
@@ -20,7 +20,8 @@ enum Form {
     /// The same with merged taps, over images with their padding written out.
     Merged(ConvGeometry),
     Winograd,
-    Depthwise,
+    /// Narrow groups, from the definition.
+    Narrow,
     /// Several groups as one.
     Joined(Box<ConvPlan>),
 }
@@ -37,8 +38,8 @@ impl ConvPlan {
     pub fn new(conv: ConvGeometry) -> ConvPlan {
         let form = if winograd::covers(&conv) {
             Form::Winograd
-        } else if depthwise::covers(&conv) {
-            Form::Depthwise
+        } else if narrow::covers(&conv) {
+            Form::Narrow
         } else if let Some(groups) = joined(&conv) {
             Form::Joined(Box::new(ConvPlan::new(ConvGeometry { groups, ..conv.clone() })))
         } else if conv.groups == 1 && conv.channels <= FEW_CHANNELS && conv.kernel[1] > 1 && conv.dilations[1] == 1 {
@@ -67,7 +68,9 @@ impl ConvPlan {
     /// in both gradients (those of weights and bias stay float32).
     pub fn forward<E: Element>(&self, cores: &Cores, x: &[E], w: &[f32], epilogue: &Epilogue<E>, y: &mut [E]) {
         match &self.form {
-            Form::Winograd if self.multiplies_faster::<E>(cores) => self.direct(cores, &self.conv, x, w, epilogue, y),
+            Form::Winograd if self.makes_faster::<E>(cores, self.conv.channels, self.conv.features) => {
+                self.direct(cores, &self.conv, x, w, epilogue, y);
+            }
             Form::Direct => self.direct(cores, &self.conv, x, w, epilogue, y),
             Form::Merged(merged) => {
                 let mut weights = vec![0.0; w.len()];
@@ -75,7 +78,7 @@ impl ConvPlan {
                 self.with_padded(cores, merged, x, |x| self.direct(cores, merged, x, &weights, epilogue, y));
             }
             Form::Winograd => winograd::convolve(cores, &self.conv, false, x, w, y, epilogue),
-            Form::Depthwise => depthwise::convolve(cores, &self.conv, false, x, w, y, epilogue),
+            Form::Narrow => narrow::convolve(cores, &self.conv, false, x, w, y, epilogue),
             Form::Joined(plan) => plan.forward(cores, x, &self.joined_weights(plan, w), epilogue, y),
         }
     }
@@ -86,6 +89,13 @@ impl ConvPlan {
         let of_matrices = |depth: usize| matrices_of(cores.isa(), Factors::Pairs, depth).is_some();
         let by_matrices = of_matrices(self.conv.channels) && of_matrices(self.conv.features);
         E::ROUNDS && cores.isa().pairs().is_some() && (by_matrices || !winograd::keeps_kernels(&self.conv))
+    }
+
+    /// The same for one side made of the other. Winograd's form transforms much for few results where there are four times as many channels, as in
+    /// the layers of a DenseNet.
+    fn makes_faster<E: Element>(&self, cores: &Cores, from: usize, to: usize) -> bool {
+        let few = E::ROUNDS && cores.isa().pairs().is_some() && to <= WIDE && from >= 4 * to;
+        few || self.multiplies_faster::<E>(cores)
     }
 
     /// [`ConvPlan::forward`] of `conv` as a product of rows.
@@ -101,8 +111,10 @@ impl ConvPlan {
     pub fn input_grad<E: Element>(&self, cores: &Cores, dy: &[E], w: &[f32], epilogue: &Epilogue<E>, dx: &mut [E]) {
         let conv = &self.conv;
         match &self.form {
-            Form::Winograd if !self.multiplies_faster::<E>(cores) => winograd::convolve(cores, conv, true, dy, w, dx, epilogue),
-            Form::Depthwise => depthwise::convolve(cores, conv, true, dy, w, dx, epilogue),
+            Form::Winograd if !self.makes_faster::<E>(cores, conv.features, conv.channels) => {
+                winograd::convolve(cores, conv, true, dy, w, dx, epilogue)
+            }
+            Form::Narrow => narrow::convolve(cores, conv, true, dy, w, dx, epilogue),
             Form::Joined(plan) => plan.input_grad(cores, dy, &self.joined_weights(plan, w), epilogue, dx),
             Form::Direct | Form::Merged(_) | Form::Winograd => {
                 let from = Side { pixels: conv.output_pixels(), channels: conv.features };
@@ -128,7 +140,7 @@ impl ConvPlan {
                 weight_grad::weight_grad(cores, &self.conv, gather(&self.conv), x, dy, dw, db);
             }
             Form::Winograd => winograd::weight_grad(cores, &self.conv, x, dy, dw, db),
-            Form::Depthwise => depthwise::weight_grad(cores, &self.conv, x, dy, dw, db),
+            Form::Narrow => narrow::weight_grad(cores, &self.conv, x, dy, dw, db),
             Form::Joined(plan) => {
                 let filters = self.filters(plan);
                 let mut all = vec![0.0; filters.joined * self.conv.features];

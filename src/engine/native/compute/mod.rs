@@ -8,7 +8,6 @@ mod cases;
 pub mod channels;
 mod conv;
 mod cores;
-mod depthwise;
 mod disjoint_slice;
 mod element;
 mod epilogue;
@@ -26,6 +25,7 @@ pub mod layer_norm;
 mod matrix;
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod matrix_emulator;
+mod narrow;
 pub mod norm;
 mod pack;
 mod panels;

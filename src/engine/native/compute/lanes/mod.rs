@@ -47,6 +47,8 @@ pub trait Lanes: Copy {
     fn where_equal(self, a: Self, b: Self) -> Self;
     /// 0 where `a` and `b` are equal, `self` elsewhere.
     fn unless_equal(self, a: Self, b: Self) -> Self;
+    /// In groups of 1, 2, 4 or 8 numbers: every one is the `nth` of its group.
+    fn of_group<const WIDTH: usize>(self, nth: usize) -> Self;
 
     #[inline(always)]
     fn scaled(self, factor: f32) -> Self {
@@ -71,6 +73,16 @@ macro_rules! plain {
         }
         out
     }};
+}
+
+/// Where [`Lanes::of_group`] takes its numbers from.
+const fn group_places<const WIDTH: usize>(nth: usize) -> [i32; LANES] {
+    let (mut places, mut lane) = ([0; LANES], 0);
+    while lane < LANES {
+        places[lane] = (lane / WIDTH * WIDTH + nth) as i32;
+        lane += 1;
+    }
+    places
 }
 
 impl Lanes for Plain {
@@ -182,6 +194,12 @@ impl Lanes for Plain {
             out.0[i] = if a.0[i] == b.0[i] { 0.0 } else { self.0[i] };
         }
         out
+    }
+
+    #[cfg_attr(target_arch = "x86_64", inline(never))]
+    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
+    fn of_group<const WIDTH: usize>(self, nth: usize) -> Self {
+        Plain(group_places::<WIDTH>(nth).map(|place| self.0[place as usize]))
     }
 }
 

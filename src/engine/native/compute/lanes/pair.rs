@@ -1,7 +1,7 @@
 //! Lanes of AVX2.
 
 use super::super::isa::Avx2;
-use super::{LANES, Lanes};
+use super::{LANES, Lanes, group_places};
 use half::bf16;
 use std::arch::x86_64::*;
 
@@ -138,5 +138,12 @@ impl Lanes for Pair {
     #[inline(always)]
     fn unless_equal(self, a: Self, b: Self) -> Self {
         both!(v = self, a = a, b = b => _mm256_and_ps(_mm256_cmp_ps::<_CMP_NEQ_UQ>(a, b), v))
+    }
+
+    #[inline(always)]
+    fn of_group<const WIDTH: usize>(self, nth: usize) -> Self {
+        let places = group_places::<WIDTH>(nth);
+        // A group lies in one of both; the instruction takes the places' lowest three bits.
+        both!(v = self => _mm256_permutevar8x32_ps(v, _mm256_loadu_si256(places.as_ptr().cast())))
     }
 }
