@@ -1,48 +1,50 @@
 //! What was assumed about the batch, checked by running the network.
 //!
 //! Exporters that are shown one image write the 1 into shapes. Import takes such a number for the batch, by where it stands; whether
-//! that is right is seen here: two images together must give what each gives by itself. A network that can be read for one batch size only
-//! shows nothing of the batch in its shapes; there an image must give the same in another place among other images.
+//! that is right is seen here: two images together must give what each gives by itself. So they must where a node may compute along the images
+//! (a mean over all axes of one image that was shown to the exporter), as far as its rules tell. A network that can be read for one batch size
+//! only shows nothing of the batch in its shapes; there an image must give the same in another place among other images.
 
 use super::noise::noise;
 use crate::bundle::Meaning;
 use crate::emit::{self, Dialect};
-use crate::engine::{self, EngineOptions, Session};
+use crate::engine::{self, EngineChoice, EngineOptions, Session};
 use crate::error::{Error, Result};
 use crate::ir::{Tensor, TensorType};
 use crate::onnx;
-use crate::rewrite::Product;
+use crate::rewrite::{Product, may_mix};
 use crate::storage::temporaries::Scratch;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use std::path::Path;
 
 /// Norm-relative difference that float32 may make between two orders of summation.
 const TOLERANCE: f64 = 1e-3;
 
-/// Runs the network where a number in its shapes was taken for the batch. Fails where two images together do not give what two single ones
+/// Runs the network where a number in its shapes was taken for the batch, or where its nodes do not show that images keep apart. Fails where two images together do not give what two single ones
 /// give, with the difference.
 pub(super) fn check(product: &Product) -> Result<()> {
     let freed = &product.plan.freed_batch;
     let fixed = product.evaluation_batch().filter(|&n| n > 1);
-    if freed.is_empty() && fixed.is_none() {
+    let meeting = may_mix(&product.evaluation.graph);
+    if freed.is_empty() && fixed.is_none() && meeting.is_none() {
         return Ok(());
     }
     let dir = Scratch::new()?;
     let path = dir.path().join("network.onnx");
     onnx::write(&path, &emit::model(&product.evaluation.graph, Dialect::Inlined)?)?;
-    let engine = engine::open(&EngineOptions::default())?;
-    let mut session = engine.load(&path)?;
+    let mut session = load(&path)?;
     let mut random = ChaCha8Rng::seed_from_u64(0);
-    let images: Vec<Tensor> = (0..2).map(|_| image(product, &mut random)).collect::<Result<_>>()?;
+    let images: Vec<Tensor> = (0..3).map(|_| image(product, &mut random)).collect::<Result<_>>()?;
     let mut given = |order: &[usize]| run(product, session.as_mut(), &joined(&images, order)?);
     let (together, apart) = match fixed {
-        // The first image first and last among others.
+        // The first image first and last, among others that differ.
         Some(n) => {
-            let (mut front, mut back) = (vec![1; n], vec![1; n]);
+            let (mut front, mut back) = (vec![1; n], vec![2; n]);
             (front[0], back[n - 1]) = (0, 0);
             let (front, back) = (given(&front)?, given(&back)?);
             let classes = front.len() / n;
-            ([&front[..classes], &front[front.len() - classes..]].concat(), [&back[back.len() - classes..], &back[..classes]].concat())
+            (front[..classes].to_vec(), back[back.len() - classes..].to_vec())
         }
         None => (given(&[0, 1])?, [given(&[0])?, given(&[1])?].concat()),
     };
@@ -58,12 +60,25 @@ pub(super) fn check(product: &Product) -> Result<()> {
             let (count, others) = (freed.len(), if freed.len() > 1 { " and others" } else { "" });
             format!("the model has its batch size written into {count} shapes (node `{first}`{others}), and it cannot be freed")
         }
-        None => "the model can be read for a fixed batch size only, and mixes its images".into(),
+        None if fixed.is_some() => "the model can be read for a fixed batch size only, and mixes its images".into(),
+        None => {
+            let node = meeting.map_or(String::new(), |n| format!(" (at node `{}`, {}, or behind it)", n.name, n.op_type));
+            return Err(Error::model(format!(
+                "the model mixes the images of a batch{node}: two images together do not give what each gives by itself (relative difference \
+                 {difference:.2e}), so that a prediction would depend on its neighbours. Export the network so that it works on each image by itself"
+            )));
+        }
     };
     Err(Error::model(format!(
         "{why}: two images together do not give what each gives by itself (relative difference {difference:.2e}). Export the network with a dynamic \
          batch dimension"
     )))
+}
+
+/// The network in the preferred engine, or in one that has a kernel for all of its types.
+fn load(path: &Path) -> Result<Box<dyn Session>> {
+    let of = |choice| engine::open(&EngineOptions { choice, ..EngineOptions::default() })?.load(path);
+    of(EngineChoice::Auto).or_else(|failed| of(EngineChoice::Tract).map_err(|_| failed))
 }
 
 /// The images in that order, as one batch.
@@ -83,7 +98,7 @@ fn image(product: &Product, random: &mut ChaCha8Rng) -> Result<Tensor> {
     Ok(noise(ty.dtype, &shape, &product.manifest.preprocessing, random))
 }
 
-/// The network's first output for these images, from the state at the start.
+/// The classifier's output for these images, from the state at the start.
 fn run(product: &Product, session: &mut dyn Session, images: &Tensor) -> Result<Vec<f64>> {
     let missing = || Error::internal("the network for evaluation has an input that is neither images nor state");
     let graph = &product.evaluation.graph;
@@ -99,6 +114,7 @@ fn run(product: &Product, session: &mut dyn Session, images: &Tensor) -> Result<
         };
         feeds.push((graph.name_of(value), tensor));
     }
-    let first = session.run(&feeds)?.into_iter().next();
-    Ok(first.ok_or_else(|| Error::internal("the network for evaluation gives nothing"))?.to_f64()?)
+    let chosen = product.plan.prediction.index;
+    let said = session.run(&feeds)?.into_iter().nth(chosen);
+    Ok(said.ok_or_else(|| Error::internal("the network for evaluation gives nothing"))?.to_f64()?)
 }

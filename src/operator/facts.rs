@@ -15,6 +15,8 @@ pub struct Facts {
     /// Gives every class its own result, so that it may stand between a classifier and the network's output. Not what features go through as
     /// well, such as a rectifier: what it stands behind is then no classifier.
     pub keeps_classes: bool,
+    /// Works on each entry of its first axis by itself, whatever its attributes say.
+    pub by_image: bool,
     /// What it computes, where someone looks for that.
     pub meaning: Meaning,
     /// Of an operator that normalizes.
@@ -29,6 +31,7 @@ impl Facts {
         moves: false,
         in_place: false,
         keeps_classes: false,
+        by_image: false,
         meaning: Meaning::Other,
         normalization: None,
     };

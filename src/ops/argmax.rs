@@ -23,6 +23,10 @@ macro_rules! indices {
                 cx.int("select_last_index", 0).map(drop)
             }
 
+            fn along(&self, n: &View) -> Option<Vec<usize>> {
+                Some(vec![axis(n.node.int("axis", 0), n.ty(0).ok()?.rank()).ok()?])
+            }
+
             fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
                 let mut shape = n.ty(0)?.shape.clone();
                 let a = axis(n.node.int("axis", 0), shape.len())?;

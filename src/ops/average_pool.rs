@@ -5,7 +5,7 @@ use super::blocks::strided::spread_out;
 use super::max_pool::{kernel, pooled, source_kernel};
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId};
 use crate::operator::window::Window;
-use crate::operator::{Builder, Function, Grad, Import, Operator, Rule, View, fixed};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, fixed};
 
 /// `(dy) → dx`.
 pub const GRAD: Function = Function::new("AveragePoolGrad");
@@ -182,6 +182,10 @@ impl Operator for AveragePool {
     }
 
     /// Afterwards `ceil_mode` is 0: runtimes disagree about the divisor of the windows that it adds.
+    fn facts(&self) -> Facts {
+        Facts { by_image: true, ..Facts::NONE }
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         let kernel = source_kernel(cx)?;
         let spatial = cx.ty(0)?.shape.get(2..).unwrap_or_default().to_vec();

@@ -130,7 +130,7 @@ impl Operator for BatchNormalization {
     }
 
     fn facts(&self) -> Facts {
-        Facts { normalization: Some(Normalization::Batch), ..Facts::NONE }
+        Facts { by_image: true, normalization: Some(Normalization::Batch), ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -2,7 +2,7 @@
 
 use crate::ir::{Attr, Attrs, Dim, Node, TensorType, ValueId};
 use crate::operator::attrs;
-use crate::operator::{Builder, Grad, Import, Operator, Rule, View};
+use crate::operator::{Builder, Facts, Grad, Import, Operator, Rule, View};
 
 /// The attributes of `SpaceToDepth`, or of `DepthToSpace` with the blocks' pixels outside of the channels.
 pub(super) fn blocks(size: usize, to_space: bool) -> Attrs {
@@ -45,6 +45,10 @@ impl Operator for SpaceToDepth {
         "SpaceToDepth"
     }
 
+    fn facts(&self) -> Facts {
+        Facts { by_image: true, ..Facts::NONE }
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         cx.int("blocksize", 0).map(drop)
     }
@@ -70,6 +74,10 @@ fn channels_first(node: &Node) -> bool {
 impl Operator for DepthToSpace {
     fn op_type(&self) -> &'static str {
         "DepthToSpace"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { by_image: true, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

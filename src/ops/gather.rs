@@ -81,6 +81,16 @@ impl Operator for Gather {
         Ok(vec![TensorType { dtype: x.dtype, shape }])
     }
 
+    fn source_axis(&self, n: &View, i: usize, axis: usize) -> Option<usize> {
+        let (a, picks) = (usize::try_from(n.node.int("axis", 0)).ok()?, n.ty(1).ok()?.rank());
+        match axis {
+            _ if i != 0 => None,
+            before if before < a => Some(before),
+            behind if behind >= a + picks => Some(behind + 1 - picks),
+            _ => None,
+        }
+    }
+
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let (x, dy) = (b.ty(g.input(0)?).clone(), g.dy()?);
         let a = axis(g.node.int("axis", 0), x.rank())?;

@@ -35,7 +35,7 @@ impl Operator for GlobalAveragePool {
     }
 
     fn facts(&self) -> Facts {
-        Facts { keeps_classes: true, ..Facts::NONE }
+        Facts { keeps_classes: true, by_image: true, ..Facts::NONE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

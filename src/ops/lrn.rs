@@ -65,7 +65,7 @@ impl Operator for Lrn {
     }
 
     fn facts(&self) -> Facts {
-        Facts { normalization: Some(Normalization::Sample), ..Facts::NONE }
+        Facts { by_image: true, normalization: Some(Normalization::Sample), ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

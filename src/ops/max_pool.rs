@@ -4,7 +4,7 @@ use super::blocks::phases::Phases;
 use super::blocks::step::reaches;
 use crate::ir::{Attrs, Node, Tensor, TensorType, ValueId};
 use crate::operator::window::Window;
-use crate::operator::{Builder, Function, Grad, Import, Operator, Rule, View, fixed, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, fixed, floating};
 use std::collections::BTreeMap;
 
 /// `(x, y, dy) → dx`.
@@ -105,6 +105,10 @@ fn gradient_by_axis(b: &mut Builder, window: &Window, x: ValueId, y: ValueId, dy
 impl Operator for MaxPool {
     fn op_type(&self) -> &'static str {
         "MaxPool"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { by_image: true, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

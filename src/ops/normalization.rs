@@ -82,6 +82,12 @@ impl Form {
         })
     }
 
+    /// Over which axes of the data: of maps and groups, all behind the images'.
+    fn along(&self, n: &View) -> Option<Vec<usize>> {
+        let x = &n.ty(0).ok()?.shape;
+        Some(if self.split == *x { self.axes.clone() } else { (1..x.len()).collect() })
+    }
+
     /// The result and the statistics.
     fn types(&self, n: &View) -> Rule<Vec<TensorType>> {
         let dtype: DType = floating(n.ty(0)?)?;
@@ -194,6 +200,11 @@ macro_rules! normalizations {
 
             fn facts(&self) -> Facts {
                 FACTS
+            }
+
+            fn along(&self, n: &View) -> Option<Vec<usize>> {
+                let form: fn(&View) -> Rule<Form> = $form;
+                form(n).ok()?.along(n)
             }
 
             fn import(&self, cx: &mut Import) -> Rule<()> {

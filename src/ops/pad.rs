@@ -1,7 +1,7 @@
 //! Elements added around a tensor.
 
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Operator, Reordered, Rule, View, attrs, axis, floating};
+use crate::operator::{Builder, Facts, Grad, Import, Operator, Reordered, Rule, View, attrs, axis, floating};
 
 /// Padding with a constant, with the nearest element (`edge`) or mirrored (`reflect`). The gradient is the middle of `dy`,
 /// plus what the copies in the padding add.
@@ -46,6 +46,10 @@ impl Operator for Pad {
     }
 
     /// Afterwards the padding is a constant for all axes and not negative, and the value is a scalar.
+    fn facts(&self) -> Facts {
+        Facts { by_image: true, ..Facts::NONE }
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         let x = cx.ty(0)?.clone();
         let dtype = floating(&x)?;

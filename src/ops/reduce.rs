@@ -142,6 +142,10 @@ impl Operator for ReduceMean {
         Facts { keeps_classes: true, ..Facts::NONE }
     }
 
+    fn along(&self, n: &View) -> Option<Vec<usize>> {
+        reduced(n).ok()
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         import(cx)
     }
@@ -187,6 +191,10 @@ impl Operator for ReduceSumSquare {
         "ReduceSumSquare"
     }
 
+    fn along(&self, n: &View) -> Option<Vec<usize>> {
+        reduced(n).ok()
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         import(cx)
     }
@@ -208,6 +216,10 @@ pub struct ReduceMax;
 impl Operator for ReduceMax {
     fn op_type(&self) -> &'static str {
         "ReduceMax"
+    }
+
+    fn along(&self, n: &View) -> Option<Vec<usize>> {
+        reduced(n).ok()
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

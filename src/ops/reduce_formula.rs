@@ -52,6 +52,10 @@ macro_rules! reductions {
                 import(cx)
             }
 
+            fn along(&self, n: &View) -> Option<Vec<usize>> {
+                reduced(n).ok()
+            }
+
             fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
                 infer(n)
             }

@@ -2,7 +2,7 @@
 
 use super::blocks::indexed::added_up;
 use crate::ir::{Attr, DType, Dim, Elem, Node, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Function, Grad, Import, Operator, Rule, View, attrs, axis, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, axis, floating};
 
 /// `x → y`.
 pub const RESIZE: Function = Function::new("Resize");
@@ -274,6 +274,10 @@ impl Operator for Resize {
         RESIZE.name
     }
 
+    fn facts(&self) -> Facts {
+        Facts { by_image: true, ..Facts::NONE }
+    }
+
     fn import(&self, cx: &mut Import) -> Rule<()> {
         mode(cx)?;
         let rank = cx.ty(0)?.rank();
@@ -355,6 +359,10 @@ impl Operator for Resize {
 impl Operator for Upsample {
     fn op_type(&self) -> &'static str {
         "Upsample"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { by_image: true, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

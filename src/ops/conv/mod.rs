@@ -33,7 +33,7 @@ impl Operator for Conv {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Convolution, ..Facts::NONE }
+        Facts { meaning: Meaning::Convolution, by_image: true, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

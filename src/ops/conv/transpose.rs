@@ -17,7 +17,7 @@ impl Operator for ConvTranspose {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::TransposedConvolution, ..Facts::NONE }
+        Facts { meaning: Meaning::TransposedConvolution, by_image: true, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
