@@ -147,16 +147,28 @@ pub(super) fn is_one(entry: &pb::StringStringEntryProto) -> bool {
     entry.key() == CLASSES_KEY || KEYS.contains(&entry.key().to_lowercase().as_str())
 }
 
-/// `cat,dog` or one name on each line; `None` for a single word, which may mean anything.
+/// `cat,dog`, with another separator, or one name on each line, all behind their labels or none; `None` for a single word, which may mean anything.
 fn text_names(text: &str) -> Option<Vec<String>> {
     if text.trim_start().starts_with(['[', '{', '(']) {
         return None;
     }
-    let names: Vec<String> = match text.trim().contains('\n') {
-        true => lines(text),
-        false => text.split(',').map(|n| n.trim().to_string()).collect(),
+    let text = text.trim();
+    let separator = ['\n', ';', '|', '\t', ','].into_iter().find(|&c| text.contains(c))?;
+    let names: Vec<String> = match separator {
+        '\n' => lines(text),
+        _ => text.trim_end_matches(separator).split(separator).map(|n| n.trim().to_string()).collect(),
     };
+    let names = unnumbered(&names).unwrap_or(names);
     (names.len() > 1 && names.iter().all(|n| !n.is_empty())).then_some(names)
+}
+
+/// The names where each stands behind its label: `0: cat`, `1: dog`.
+fn unnumbered(names: &[String]) -> Option<Vec<String>> {
+    let name = |(label, text): (usize, &String)| {
+        let rest = text.strip_prefix(&label.to_string())?.strip_prefix([':', '=', ' ', '\t', ',', '.'])?.trim();
+        (!rest.is_empty()).then(|| rest.to_string())
+    };
+    names.iter().enumerate().map(name).collect()
 }
 
 /// Names by label from a list of names, a list of objects with `id` and `name`, names by label, or labels by name.
@@ -209,11 +221,15 @@ mod tests {
 
     #[test]
     fn names_are_found_as_others_write_them() {
-        let cases: [&[(&str, &str)]; 11] = [
+        let cases: [&[(&str, &str)]; 15] = [
             &[("author", "Ultralytics"), ("names", "{0: 'cat', 1: 'dog', 2: 'it''s'}".replace("''", "\\'").leak())],
             &[("classes", r#"["cat", "dog", "it's"]"#)],
             &[("Labels", "cat,dog,it's")],
             &[("class_names", "cat\ndog\nit's\n")],
+            &[("labels", "cat; dog; it's;")],
+            &[("labels", "cat|dog|it's")],
+            &[("labels", "0: cat, 1: dog, 2: it's")],
+            &[("labels", "0 cat\r\n1 dog\r\n2 it's")],
             &[("id2label", r#"{"0": "cat", "2": "it's", "1": "dog"}"#)],
             &[("label2id", r#"{"cat": 0, "it's": 2, "dog": 1}"#)],
             &[("class_to_idx", "{'dog': 1, 'cat': 0, \"it's\": 2}")],

@@ -68,6 +68,9 @@ impl Imported {
     }
 }
 
+/// Versions of the file format that are read.
+const FORMATS: std::ops::RangeInclusive<i64> = 3..=14;
+
 /// Oldest and newest opset of ONNX's own domain that the import rules know.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 
@@ -120,7 +123,22 @@ fn stored(proto: &pb::GraphProto, split: &[Split]) -> HashSet<String> {
 
 /// The version of ONNX's own domain that the model uses.
 pub fn opset(source: &SourceModel) -> Result<i64> {
-    let version = source.proto.opset_import.iter().find(|o| matches!(o.domain(), "" | "ai.onnx")).map(|o| o.version());
+    let own = || source.proto.opset_import.iter().filter(|o| matches!(o.domain(), "" | "ai.onnx")).map(|o| o.version());
+    let version = own().next();
+    if let Some(other) = own().find(|&other| Some(other) != version) {
+        return Err(Error::model(format!(
+            "the model says twice which opset of ONNX it uses, {} and {other}: export it again",
+            version.unwrap_or_default()
+        )));
+    }
+    if !FORMATS.contains(&source.proto.ir_version()) {
+        return Err(Error::model(format!(
+            "the model says that its file has version {} of ONNX's format (`ir_version`); spgraph reads {} to {}. Export it again, for an older one",
+            source.proto.ir_version(),
+            FORMATS.start(),
+            FORMATS.end()
+        )));
+    }
     let version = version.ok_or_else(|| Error::model("the model does not say which opset it uses (no opset_import for ai.onnx)"))?;
     if !OPSETS.contains(&version) {
         return Err(Error::model(format!(

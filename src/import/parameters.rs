@@ -6,7 +6,7 @@
 //! somebody asks for them, and are named.
 
 use super::names::{is_generated, layer, unique};
-use crate::ir::{Graph, ValueId};
+use crate::ir::{Graph, Tensor, ValueId};
 use crate::operator::{ParameterKind, Status, View};
 use std::collections::{HashMap, HashSet};
 
@@ -51,6 +51,10 @@ pub enum FixedReason {
     Preparation,
     /// The same filter for every channel.
     Filter,
+    /// Whatever depends on it is whole numbers or steps.
+    Step,
+    /// No constant of the file: computed from whole numbers, or from a formula.
+    Computed,
     /// It has another element type than the layer that uses it, and is converted while the network runs.
     Precision,
 }
@@ -58,7 +62,7 @@ pub enum FixedReason {
 impl FixedReason {
     /// Whether the constant can be trained where somebody wants it.
     pub fn can_be_trained(self) -> bool {
-        self != FixedReason::Precision
+        !matches!(self, FixedReason::Precision | FixedReason::Step | FixedReason::Computed)
     }
 
     /// In a few words, for people.
@@ -69,6 +73,8 @@ impl FixedReason {
             FixedReason::Mask => "a mask",
             FixedReason::Preparation => "it prepares the images before the first layer",
             FixedReason::Filter => "the same filter for every channel",
+            FixedReason::Step => "behind rounding or a comparison, whose gradient is 0",
+            FixedReason::Computed => "computed from whole numbers or a formula: the file holds no floating-point numbers for it",
             FixedReason::Precision => "of another element type than its layer, which is not supported",
         }
     }
@@ -92,7 +98,7 @@ struct Use {
 /// Finds the parameters in the order of use, among the constants that the file holds (`stored`, by name): what import computed from others has no
 /// place in the file to which a trained value could be written back.
 pub(super) fn find(graph: &Graph, stored: &HashSet<String>) -> Found {
-    let search = Search { graph, stored, order: vec![], uses: HashMap::new(), seen: HashSet::new(), live: graph.live_nodes() }.run();
+    let search = Search::new(graph, stored).run();
     let prepared = preparations(graph);
     let (mut found, mut aliases) = (Found::default(), HashSet::new());
     for value in search.order {
@@ -102,14 +108,14 @@ pub(super) fn find(graph: &Graph, stored: &HashSet<String>) -> Found {
         let alias = if is_generated(&name) { layer(node_name, kind) } else { name.clone() };
         let why = match kind.is_of_layer() {
             true if enters == value => None,
-            // What a weight is made of may be a mask on it, as pruning leaves.
-            true => no_parameter(graph, value).filter(|why| *why == FixedReason::Mask),
+            // What a weight is made of may be a mask on it, as pruning leaves, or a number that is repeated, as PyTorch writes a bias that is not there.
+            true => no_parameter(graph, value).filter(|why| matches!(why, FixedReason::Mask | FixedReason::Number)),
             false if prepared.contains(&node) => Some(FixedReason::Preparation),
             false => no_parameter(graph, value),
         };
         let parameter = Parameter { value, enters, name, alias: unique(&mut aliases, alias), kind, node };
         let precision = (graph.ty(value).dtype != graph.ty(enters).dtype).then_some(FixedReason::Precision);
-        match precision.or(why).or_else(|| same_filter(graph, &parameter)) {
+        match search.untrainable.get(&value).copied().or(precision).or(why).or_else(|| same_filter(graph, &parameter)) {
             None => found.parameters.push(parameter),
             Some(why) => found.fixed.push(FixedConstant { parameter, shape: graph.ty(value).dims().unwrap_or_default(), why }),
         }
@@ -125,15 +131,27 @@ struct Search<'a> {
     /// Values that were followed, with what they are there.
     seen: HashSet<(ValueId, ParameterKind)>,
     live: Vec<bool>,
+    /// Values behind steps that were followed.
+    stepped: HashSet<ValueId>,
+    /// Why a constant cannot be trained, for those to which no gradient comes.
+    untrainable: HashMap<ValueId, FixedReason>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(graph: &'a Graph, stored: &'a HashSet<String>) -> Self {
+        let (uses, seen, stepped, untrainable) = Default::default();
+        Search { graph, stored, order: vec![], uses, seen, live: graph.live_nodes(), stepped, untrainable }
+    }
+
     fn run(mut self) -> Self {
         for (index, node) in self.graph.nodes.iter().enumerate() {
             if !node.outputs.iter().any(|&v| self.graph.value(v).varies) {
                 continue;
             }
             let view = View { graph: self.graph, node };
+            if let Some(&enters) = node.inputs.iter().flatten().next() {
+                self.chosen_by(&view, Use { enters, kind: ParameterKind::Operand, node: index });
+            }
             for (i, kind) in self.kinds(&view) {
                 let Some(v) = view.input(i).filter(|_| view.is_fixed(i)) else { continue };
                 if self.live.get(index).copied().unwrap_or(false) || kind.is_of_layer() {
@@ -142,6 +160,47 @@ impl Search<'_> {
             }
         }
         self
+    }
+
+    /// Keeps the use that says most of a constant.
+    fn note(&mut self, v: ValueId, used: Use) {
+        match self.uses.get_mut(&v) {
+            Some(known) if rank(used.kind) < rank(known.kind) => *known = used,
+            Some(_) => {}
+            None => {
+                self.order.push(v);
+                self.uses.insert(v, used);
+            }
+        }
+    }
+
+    /// Follows the whole numbers and conditions that a node reads.
+    fn chosen_by(&mut self, view: &View, used: Use) {
+        let settings = view.operator().map_or(&[][..], |o| o.settings());
+        for i in (0..view.node.inputs.len()).filter(|i| !settings.contains(i) && view.is_fixed(*i)) {
+            if let Some(v) = view.input(i).filter(|&v| !self.graph.ty(v).dtype.is_float()) {
+                self.behind_step(v, used);
+            }
+        }
+    }
+
+    /// Follows a value of which only steps are used: the constants that it is made of have no gradient from there.
+    fn behind_step(&mut self, v: ValueId, used: Use) {
+        let value = self.graph.value(v);
+        if value.varies || self.uses.contains_key(&v) || !self.stepped.insert(v) {
+            return;
+        }
+        match self.graph.producer(v) {
+            Some(node) => node.used().for_each(|v| self.behind_step(v, used)),
+            None if value.initializer().is_some_and(|t| t.dtype().is_float())
+                && self.stored.contains(&value.name)
+                && varied(self.graph, v) =>
+            {
+                self.untrainable.insert(v, FixedReason::Step);
+                self.note(v, used);
+            }
+            None => {}
+        }
     }
 
     /// The floating-point inputs of a node that take a gradient, with what a constant there would be.
@@ -160,27 +219,38 @@ impl Search<'_> {
         }
         let value = self.graph.value(v);
         if value.initializer().is_some_and(|t| t.dtype().is_float()) {
-            if !self.stored.contains(&value.name) {
+            let computed = !self.stored.contains(&value.name);
+            if computed && !(used.kind.is_weight() && varied(self.graph, v)) {
                 return;
             }
-            match self.uses.get_mut(&v) {
-                Some(known) if rank(used.kind) < rank(known.kind) => *known = used,
-                Some(_) => {}
-                None => {
-                    self.order.push(v);
-                    self.uses.insert(v, used);
-                }
+            if computed {
+                self.untrainable.insert(v, FixedReason::Computed);
+            } else if self.untrainable.get(&v) == Some(&FixedReason::Step) {
+                // A gradient comes to it another way.
+                self.untrainable.remove(&v);
+                self.uses.insert(v, used);
             }
+            self.note(v, used);
             return;
         }
         let Some(node) = self.graph.producer(v) else { return };
         let view = View { graph: self.graph, node };
+        if view.operator().is_some_and(|o| o.status() == Status::ZeroGradient) {
+            return node.used().for_each(|v| self.behind_step(v, used));
+        }
+        self.chosen_by(&view, used);
         for (i, declared) in self.kinds(&view) {
             if let (Some(input), Some(kind)) = (view.input(i), before(&view, i, used.kind, declared)) {
                 self.follow(input, Use { kind, ..used });
             }
         }
     }
+}
+
+/// Whether the constant's numbers differ.
+fn varied(graph: &Graph, v: ValueId) -> bool {
+    let of = |t: &Tensor| t.bytes().chunks_exact(t.dtype().size().max(1)).any(|v| !t.bytes().starts_with(v));
+    graph.value(v).initializer().is_some_and(of)
 }
 
 /// Which of two uses says what a constant is: the lower.

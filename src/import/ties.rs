@@ -30,8 +30,13 @@ pub(super) struct Ties {
 /// Whether a factor or addend may be several parameters that were equal at their start: a gain for each channel that nobody has trained
 /// yet. Numbers of formulas are read by many nodes, and what is trained and equal is shared on purpose.
 fn is_fresh(tensor: &Tensor, name: &str) -> bool {
-    let numbers = tensor.to_f64().unwrap_or_default();
-    numbers.len() > 1 && numbers.first().is_some_and(|first| numbers.iter().all(|v| v == first)) && !is_generated(name)
+    tensor.count() > 1 && is_uniform(tensor) && !is_generated(name)
+}
+
+/// One number everywhere, as layers start.
+fn is_uniform(tensor: &Tensor) -> bool {
+    let width = tensor.dtype().size();
+    tensor.bytes().chunks_exact(width.max(1)).all(|v| tensor.bytes().starts_with(v))
 }
 
 impl Ties {
@@ -58,8 +63,8 @@ impl Ties {
     /// Gives the node constants of its own where it reads a parameter that another layer reads too.
     ///
     /// Exporters write equal tensors once: what is equal at the start may still be two parameters. A kernel that two layers
-    /// read is shared on purpose, for two random kernels are never equal. Statistics are written by their layer, so they are
-    /// never shared, whatever `keep` says.
+    /// read is shared on purpose, for two random kernels are never equal, and so are other numbers that differ; the rest of a layer of
+    /// which anything is shared is shared with it. Statistics are written by their layer, so they are never shared, whatever `keep` says.
     pub fn own_parameters(
         &mut self,
         graph: &mut Graph,
@@ -74,6 +79,11 @@ impl Ties {
             return node.inputs;
         }
         let mut inputs = node.inputs;
+        let layer_again = kinds.iter().zip(&inputs).any(|(kind, input)| {
+            let Some((kind, input)) = kind.zip(*input) else { return false };
+            let varied = || graph.value(input).constant.as_ref().is_some_and(|t| t.dtype().is_float() && t.count() > 1 && !is_uniform(t));
+            kind.is_of_layer() && !kind.is_buffer() && self.readers.contains_key(&input) && varied()
+        });
         for (i, kind) in kinds.into_iter().enumerate() {
             let (Some(kind), Some(input)) = (kind, inputs.get(i).copied().flatten()) else { continue };
             let Some(tensor) = graph.value(input).constant.clone().filter(|t| t.dtype().is_float()) else { continue };
@@ -83,7 +93,8 @@ impl Ties {
             let earlier = self.readers.get(&input).copied();
             self.readers.entry(input).or_insert(kind);
             let kernel = |k: ParameterKind| matches!(k, ParameterKind::Kernel { .. });
-            let shared = earlier.is_some_and(|e| !kernel(kind) && !kernel(e) && (!self.keep || kind.is_buffer() || e.is_buffer()));
+            let apart = |e: ParameterKind| kind.is_buffer() || e.is_buffer() || !(self.keep || layer_again);
+            let shared = earlier.is_some_and(|e| !kernel(kind) && !kernel(e) && apart(e));
             if shared {
                 let copy = graph.constant(&layer(name, kind), tensor);
                 let own = graph.name_of(copy).to_string();

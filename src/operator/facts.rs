@@ -60,6 +60,12 @@ pub enum Meaning {
     Product,
     /// The quotient of its two inputs.
     Quotient,
+    /// `1 / x`.
+    Reciprocal,
+    /// `−x`.
+    Negation,
+    /// Its first input, cut off at the operator's [`bounds`](super::Operator::bounds).
+    Bounds,
     /// `eˣ`.
     Exponential,
     /// `log x`.

@@ -147,6 +147,11 @@ pub trait Operator: Sync {
         None
     }
 
+    /// Between which numbers its first result lies, whatever its first input is.
+    fn bounds(&self, _: &View) -> (f64, f64) {
+        (f64::NEG_INFINITY, f64::INFINITY)
+    }
+
     /// Of an operator that does nothing but put axes into another order: output axis `i` is input axis `order[i]`.
     fn order(&self, _: &View) -> Option<Vec<usize>> {
         None

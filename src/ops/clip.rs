@@ -2,7 +2,7 @@
 
 use super::blocks::formula;
 use crate::ir::{Attr, Attrs, Domain, Node, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, View, attrs};
 
 /// `(y, dy) → dx`, with the bounds as attributes.
 pub const GRAD: Function = Function::elementwise("ClipGrad");
@@ -42,7 +42,7 @@ impl Operator for Clip {
     }
 
     fn facts(&self) -> Facts {
-        Facts::IN_PLACE
+        Facts { meaning: Meaning::Bounds, ..Facts::IN_PLACE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
@@ -60,6 +60,14 @@ impl Operator for Clip {
 
     fn settings(&self) -> &'static [usize] {
         &[1, 2]
+    }
+
+    fn bounds(&self, n: &View) -> (f64, f64) {
+        let bound = |i: usize, none: f64| match n.input(i) {
+            None => none,
+            Some(_) => n.constant(i).and_then(|t| t.to_f64().ok()?.first().copied()).unwrap_or(none),
+        };
+        (bound(1, f64::NEG_INFINITY), bound(2, f64::INFINITY))
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

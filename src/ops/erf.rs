@@ -20,6 +20,10 @@ impl Operator for Erf {
         Facts::ELEMENTWISE
     }
 
+    fn bounds(&self, _: &View) -> (f64, f64) {
+        (-1.0, 1.0)
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         unchanged(n)
     }

@@ -15,6 +15,10 @@ impl Operator for Exp {
         Facts { meaning: Meaning::Exponential, ..Facts::IN_PLACE }
     }
 
+    fn bounds(&self, _: &View) -> (f64, f64) {
+        (0.0, f64::INFINITY)
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         unchanged(n)
     }

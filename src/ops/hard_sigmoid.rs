@@ -25,6 +25,10 @@ impl Operator for HardSigmoid {
         cx.float("beta", 0.5).map(drop)
     }
 
+    fn bounds(&self, _: &View) -> (f64, f64) {
+        (0.0, 1.0)
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         unchanged(n)
     }

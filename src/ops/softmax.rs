@@ -58,6 +58,10 @@ impl Operator for Softmax {
         import(cx)
     }
 
+    fn bounds(&self, _: &View) -> (f64, f64) {
+        (0.0, 1.0)
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         infer(n)
     }

@@ -19,6 +19,10 @@ impl Operator for Softplus {
         Facts::IN_PLACE
     }
 
+    fn bounds(&self, _: &View) -> (f64, f64) {
+        (0.0, f64::INFINITY)
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         unchanged(n)
     }

@@ -19,6 +19,10 @@ impl Operator for Softsign {
         Facts::IN_PLACE
     }
 
+    fn bounds(&self, _: &View) -> (f64, f64) {
+        (-1.0, 1.0)
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         unchanged(n)
     }

@@ -1,6 +1,7 @@
 //! Trigonometric and hyperbolic functions, their inverses, and the reciprocal.
 
 use super::blocks::{Expr, Pointwise};
+use crate::operator::Meaning;
 
 /// `1 / √x`
 fn inverse_root(x: Expr<'_>) -> Expr<'_> {
@@ -18,4 +19,4 @@ pub static COSH: Pointwise = Pointwise::new("Cosh", |x, _| x.unary("Sinh"));
 pub static ASINH: Pointwise = Pointwise::new("Asinh", |x, _| inverse_root(x.square() + 1.0));
 pub static ACOSH: Pointwise = Pointwise::new("Acosh", |x, _| inverse_root(x.square() - 1.0));
 pub static ATANH: Pointwise = Pointwise::new("Atanh", |x, _| 1.0 / (1.0 - x.square()));
-pub static RECIPROCAL: Pointwise = Pointwise::new("Reciprocal", |x, _| -(1.0 / x).square());
+pub static RECIPROCAL: Pointwise = Pointwise { meaning: Meaning::Reciprocal, ..Pointwise::new("Reciprocal", |x, _| -(1.0 / x).square()) };

@@ -12,6 +12,7 @@ use crate::bundle::{HeadOption, Options};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::{FixedConstant, ImportOptions, Imported, Network, Parameter};
+use crate::ir::{DType, Graph};
 use crate::loss::{self, DataLoss};
 use crate::onnx::SourceModel;
 use crate::operator::{Normalization, ParameterKind, View};
@@ -70,6 +71,9 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     let frozen_norms = scales.into_iter().filter(|name| frozen.contains_key(*name)).map(str::to_string).collect();
     let planned = |p: &Parameter| -> Result<Planned> {
         let ty = imported.graph.ty(p.value);
+        if !frozen.contains_key(&p.name) {
+            finite(&imported.graph, p)?;
+        }
         Ok(Planned {
             shape: ty.dims().ok_or_else(|| Error::internal(format!("the parameter `{}` is a constant of type {ty}", p.name)))?,
             role: match p.kind.is_buffer() {
@@ -99,6 +103,30 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     let fixed = imported.fixed.clone();
     let plan = Plan { parameters, fixed, batch_norm, head, prediction, others, loss, classes, frozen_norms, split, freed_batch };
     Ok(Decided { plan, replaced, imported })
+}
+
+/// Fails where a parameter starts with what is no number: nothing could be learnt from there.
+fn finite(graph: &Graph, p: &Parameter) -> Result<()> {
+    let Some(tensor) = graph.value(p.value).constant.as_ref() else { return Ok(()) };
+    // All ones in the exponent.
+    let ones = |high: u16, mask: u16| high & mask == mask;
+    let high = |number: &[u8]| number.last_chunk().map_or(0, |&pair| u16::from_le_bytes(pair));
+    let count = match tensor.dtype() {
+        DType::F32 => tensor.bytes().chunks_exact(4).filter(|n| ones(high(n), 0x7f80)).count(),
+        DType::F64 => tensor.bytes().chunks_exact(8).filter(|n| ones(high(n), 0x7ff0)).count(),
+        _ => 0,
+    };
+    if count == 0 {
+        return Ok(());
+    }
+    Err(Error::model(format!(
+        "{count} of the {} numbers of the parameter `{}` are not finite (NaN or infinity): the file is damaged, or its training diverged. Take \
+         another checkpoint, or freeze it if that is meant ({} {})",
+        tensor.count(),
+        p.name,
+        Field::FREEZE,
+        p.name
+    )))
 }
 
 /// Makes parameters of those constants that the options want trained by name, though nothing else speaks for it. A pattern that matches

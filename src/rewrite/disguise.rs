@@ -1,12 +1,10 @@
 //! Probabilities that look like logits: an output that is computed from a softmax or a sigmoid in a way that no loss can look through.
 
+use super::range::{Range, range};
+use super::spelling::{facts, input, total};
 use crate::ir::{Graph, Node, ValueId};
-use crate::operator::{Facts, Meaning, Rule, View};
+use crate::operator::{Meaning, Rule};
 use std::collections::HashMap;
-
-pub(super) fn facts(graph: &Graph, node: &Node) -> Facts {
-    View { graph, node }.operator().map_or(Facts::NONE, |o| o.facts())
-}
 
 /// What a value is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,7 +19,7 @@ enum Made {
 
 /// Fails where `value` is no plain score. Behind the last product with a weight every network computes features, whatever with.
 pub(super) fn disguised(graph: &Graph, value: ValueId) -> Rule<()> {
-    let (Made::Gate(index) | Made::Probability(index)) = made(graph, value, &mut HashMap::new()) else { return Ok(()) };
+    let (Made::Gate(index) | Made::Probability(index)) = made(graph, value, &mut HashMap::new()) else { return is_free(graph, value) };
     let node = &graph.nodes[index];
     Err(format!(
         "is computed from what `{}` ({}) gives, in a way that hides the logits from the loss. Export the network up to its logits, or to the \
@@ -29,6 +27,22 @@ pub(super) fn disguised(graph: &Graph, value: ValueId) -> Rule<()> {
         node.name, node.op_type
     ))
 }
+
+/// Fails where a value can only lie between 0 and 1, as probabilities do and scores do not.
+fn is_free(graph: &Graph, value: ValueId) -> Rule<()> {
+    let Range { low, high } = range(graph, value);
+    match graph.producer(value) {
+        Some(node) if low >= -ROUNDING && high <= 1.0 + ROUNDING && low < high => Err(format!(
+            "is computed by `{}` ({}), which can only give numbers between 0 and 1: probabilities in a form that no loss looks through, and no \
+             logits. Export the network up to its logits, or to the softmax or sigmoid itself",
+            node.name, node.op_type
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Of bounds that a network has in float32.
+const ROUNDING: f64 = 1e-6;
 
 fn made(graph: &Graph, value: ValueId, known: &mut HashMap<ValueId, Made>) -> Made {
     let Some(last) = graph.value(value).producer else { return Made::Plain };
@@ -66,6 +80,10 @@ fn of(graph: &Graph, index: usize, node: &Node, known: &HashMap<ValueId, Made>) 
     match facts(graph, node).meaning {
         Meaning::Probabilities | Meaning::LogProbabilities => Made::Probability(index),
         Meaning::Logistic | Meaning::Squashed | Meaning::Exponential => gate.unwrap_or(Made::Gate(index)),
+        // Shares of a whole.
+        Meaning::Quotient if input(node, 1).and_then(|v| total(graph, v)).is_some_and(|(of, _)| input(node, 0) == Some(of)) => {
+            Made::Probability(index)
+        }
         // A gate opens something plain.
         Meaning::Product if inputs.contains(&Made::Plain) => probability.unwrap_or(Made::Plain),
         _ => probability.or(gate).unwrap_or(Made::Plain),

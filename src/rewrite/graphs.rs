@@ -3,6 +3,7 @@
 use super::backward::Backward;
 use super::penalty_term::Penalties;
 use super::resolve::Recipe;
+use super::scalars::in_type;
 use super::start_input;
 use super::state::{StateTensor, failed};
 use super::training_graph::TrainingGraph;
@@ -80,7 +81,8 @@ pub(super) fn step(back: Backward, recipe: &Recipe, penalties: Option<&Penalties
         Some(value) => b.add(updates.penalty, value).map_err(failed("the sum of penalty and regularizers"))?,
         None => updates.penalty,
     };
-    let total = b.add(loss.value, penalty).map_err(failed("the loss"))?;
+    let dtype = b.dtype(loss.value);
+    let total = in_type(&mut b, penalty, dtype).and_then(|penalty| b.add(loss.value, penalty)).map_err(failed("the loss"))?;
     let scalars: Vec<_> = updates.scalars.into_iter().chain(regularizers.scalars).collect();
     let state: Vec<StateTensor> = updates.parameters.into_iter().chain(buffers).chain(updates.optimizer).collect();
     let (mut inputs, mut outputs) = (Ports::default(), Ports::default());

@@ -1,9 +1,8 @@
 //! The classifier: finding it, and putting a new one in its place.
 
-use super::disguise::facts;
 use super::prediction::Prediction;
 use super::shapes;
-use super::tail::handed_on;
+use super::spelling::{facts, handed_on};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::{Imported, Network, Parameter, start_of};

@@ -67,7 +67,7 @@ impl Penalties {
         let mut b = Builder::new(graph);
         let mut build = || -> Rule<PenaltyTerm> {
             b.scope("scalars");
-            let mut strength = scalars.at_rank(&mut b, input, p.ty.rank())?;
+            let mut strength = scalars.beside(&mut b, input, &p.ty)?;
             b.scope(format!("{}.penalty", p.alias));
             if own.strength.factor != 1.0 {
                 let factor = b.number(own.strength.factor, strength);

@@ -11,8 +11,13 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub(super) struct Scalars {
     pub inputs: Vec<(Scalar, ValueId)>,
-    by_rank: HashMap<(ValueId, usize), ValueId>,
+    by_type: HashMap<(ValueId, usize, DType), ValueId>,
     products: Vec<(ValueId, f64, ValueId)>,
+}
+
+/// The value in that element type: networks may mix float32 and float64.
+pub(super) fn in_type(b: &mut Builder, value: ValueId, dtype: DType) -> Rule<ValueId> {
+    if b.dtype(value) == dtype { Ok(value) } else { b.cast(value, dtype) }
 }
 
 /// Declares a scalar input.
@@ -33,13 +38,15 @@ impl Scalars {
         found.map(|s| s.1).ok_or_else(|| Error::internal(format!("the step has no input `{meaning}`")))
     }
 
-    /// The scalar with `rank` axes of length 1.
-    pub fn at_rank(&mut self, b: &mut Builder, scalar: ValueId, rank: usize) -> Rule<ValueId> {
-        if let Some(&v) = self.by_rank.get(&(scalar, rank)) {
+    /// The scalar in the element type of `like`, with as many axes, all of length 1.
+    pub fn beside(&mut self, b: &mut Builder, scalar: ValueId, like: &TensorType) -> Rule<ValueId> {
+        let key = (scalar, like.rank(), like.dtype);
+        if let Some(&v) = self.by_type.get(&key) {
             return Ok(v);
         }
-        let v = b.reshape(scalar, &vec![Dim::Known(1); rank])?;
-        self.by_rank.insert((scalar, rank), v);
+        let converted = in_type(b, scalar, like.dtype)?;
+        let v = b.reshape(converted, &vec![Dim::Known(1); like.rank()])?;
+        self.by_type.insert(key, v);
         Ok(v)
     }
 

@@ -1,104 +1,11 @@
 //! The tail of a network: what lies between its logits and an output. An output may be the logits under another shape, or what a softmax or a
 //! sigmoid makes of them, as one operator or spelt out; the loss reads the logits then, under the shape that the output has.
 
-use super::disguise::{disguised, facts};
+use super::disguise::disguised;
+use super::spelling::{behind_views, closing, facts, handed_on, input, order};
 use crate::ir::{Dim, Graph, Node, ValueId};
 use crate::loss::Activation;
-use crate::operator::{Builder, Meaning, Rule, View};
-
-/// The node that computes the value, where it means that.
-fn means(graph: &Graph, value: ValueId, meaning: Meaning) -> Option<&Node> {
-    graph.producer(value).filter(|n| facts(graph, n).meaning == meaning)
-}
-
-fn input(node: &Node, i: usize) -> Option<ValueId> {
-    node.inputs.get(i).copied().flatten()
-}
-
-fn along(graph: &Graph, node: &Node) -> Option<Vec<usize>> {
-    let view = View { graph, node };
-    view.operator()?.along(&view)
-}
-
-fn order(graph: &Graph, node: &Node) -> Option<Vec<usize>> {
-    let view = View { graph, node };
-    view.operator()?.order(&view)
-}
-
-/// What the node hands on, where it only puts its numbers into another shape, order or floating type.
-pub(super) fn handed_on(graph: &Graph, node: &Node) -> Option<ValueId> {
-    let x = input(node, 0).filter(|&x| graph.value(x).varies)?;
-    let facts = facts(graph, node);
-    let float = |v: ValueId| graph.ty(v).dtype.is_float();
-    let converts = facts.meaning == Meaning::Conversion && float(x) && node.outputs.first().is_some_and(|&y| float(y));
-    (facts.view || converts || order(graph, node).is_some()).then_some(x)
-}
-
-/// The value without the nodes that only hand it on.
-fn behind_views(graph: &Graph, mut value: ValueId) -> ValueId {
-    while let Some(x) = graph.producer(value).and_then(|n| handed_on(graph, n)) {
-        value = x;
-    }
-    value
-}
-
-/// An activation at the end of a network.
-struct Closing {
-    activation: Activation,
-    logits: ValueId,
-    /// Over what it normalizes; none for what works on single elements.
-    axes: Option<Vec<usize>>,
-}
-
-/// The activation that computes `value`.
-fn closing(graph: &Graph, value: ValueId) -> Option<Closing> {
-    let node = graph.producer(value)?;
-    let x = input(node, 0)?;
-    match facts(graph, node).meaning {
-        Meaning::Probabilities => Some(Closing { activation: Activation::Softmax, logits: x, axes: Some(along(graph, node)?) }),
-        Meaning::LogProbabilities => Some(Closing { activation: Activation::LogSoftmax, logits: x, axes: Some(along(graph, node)?) }),
-        Meaning::Logistic => Some(Closing { activation: Activation::Sigmoid, logits: x, axes: None }),
-        // eᶻ / Σ eᶻ
-        Meaning::Quotient => {
-            let (of, axes) = total(graph, input(node, 1)?)?;
-            let z = input(means(graph, x, Meaning::Exponential)?, 0)?;
-            (of == x).then(|| Closing { activation: Activation::Softmax, logits: unshifted(graph, z, &axes), axes: Some(axes) })
-        }
-        // z − log Σ eᶻ
-        Meaning::Difference => {
-            let logarithm = means(graph, behind_views(graph, input(node, 1)?), Meaning::Logarithm)?;
-            let (of, axes) = total(graph, input(logarithm, 0)?)?;
-            let z = input(means(graph, of, Meaning::Exponential)?, 0)?;
-            let fits = z == x && constant_along(graph, input(node, 1)?, z, &axes);
-            fits.then(|| Closing { activation: Activation::LogSoftmax, logits: unshifted(graph, z, &axes), axes: Some(axes) })
-        }
-        _ => None,
-    }
-}
-
-/// Where `value` is a sum over axes, which have length 1 in it: what is summed, and over which.
-fn total(graph: &Graph, value: ValueId) -> Option<(ValueId, Vec<usize>)> {
-    let node = means(graph, behind_views(graph, value), Meaning::Total)?;
-    let (of, axes) = (input(node, 0)?, along(graph, node)?);
-    constant_along(graph, value, of, &axes).then_some((of, axes))
-}
-
-/// Whether `value`, beside `like`, is the same for all elements along `axes`, and has one for each element of the others.
-fn constant_along(graph: &Graph, value: ValueId, like: ValueId, axes: &[usize]) -> bool {
-    let (own, like) = (&graph.ty(value).shape, &graph.ty(like).shape);
-    let expected = like.iter().enumerate().map(|(i, d)| if axes.contains(&i) { Dim::Known(1) } else { *d });
-    own.len() == like.len() && own.iter().copied().eq(expected)
-}
-
-/// `z` of `z − m`, where `m` is one number for all classes of an image: no softmax depends on it.
-fn unshifted(graph: &Graph, value: ValueId, axes: &[usize]) -> ValueId {
-    let z = means(graph, value, Meaning::Difference).and_then(|difference| {
-        let (z, m) = (input(difference, 0)?, input(difference, 1)?);
-        let same = graph.ty(z) == graph.ty(value) && graph.ty(m).rank() == graph.ty(z).rank();
-        (same && axes.iter().all(|&a| graph.ty(m).shape.get(a) == Some(&Dim::Known(1)))).then_some(z)
-    });
-    z.unwrap_or(value)
-}
+use crate::operator::{Builder, Meaning, Rule};
 
 /// What lies between logits and an output.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@
 
 use super::penalty_term::{Penalties, PenaltyTerm};
 use super::resolve::Recipe;
-use super::scalars::Scalars;
+use super::scalars::{Scalars, in_type};
 use super::state::{Names, StateTensor, failed};
 use crate::bundle::Setting;
 use crate::bundle::manifest::{Role, Scalar};
@@ -40,7 +40,7 @@ pub(super) fn updates(
     mut parameters: Vec<StateTensor>,
     gradients: &[ValueId],
 ) -> Result<Updates> {
-    let dtype = parameters.first().map_or(DType::F32, |p| p.ty.dtype);
+    let dtype = scalar_type(&parameters);
     let mut scalars = Scalars::default();
     scalars.declare(graph, dtype, Setting::LearningRate, recipe.lr);
     for (meaning, default) in penalties.into_iter().flat_map(|p| &p.strengths) {
@@ -69,10 +69,21 @@ pub(super) fn updates(
             let zero = b.constant(Tensor::from_floats(dtype, &[], &[0.0]));
             b.op("Identity", &[zero], Default::default())
         }
-        false => b.op("Sum", &terms, Default::default()),
+        false => summed(&mut b, &terms, dtype),
     };
     let penalty = penalty.map_err(failed("the penalty"))?;
     Ok(Updates { scalars: scalars.inputs, penalty, parameters, optimizer })
+}
+
+/// The element type of scalars: float32 as soon as a parameter is.
+fn scalar_type(parameters: &[StateTensor]) -> DType {
+    let types = || parameters.iter().map(|p| p.ty.dtype);
+    types().find(|&d| d == DType::F32).or(types().next()).unwrap_or(DType::F32)
+}
+
+fn summed(b: &mut Builder, terms: &[ValueId], dtype: DType) -> Rule<ValueId> {
+    let terms = terms.iter().map(|&v| in_type(b, v, dtype)).collect::<Rule<Vec<_>>>()?;
+    b.op("Sum", &terms, Default::default())
 }
 
 /// The constant w⁰ of a parameter that has a starting point.
@@ -99,7 +110,10 @@ fn optimize(
     let optimizer = &recipe.options.optimizer;
     let lr = scalars.input(&Setting::LearningRate)?;
     let mut names = Names::from(graph.nodes.len());
-    let Some(dtype) = parameters.first().map(|p| p.ty.dtype) else { return Ok(vec![]) };
+    if parameters.is_empty() {
+        return Ok(vec![]);
+    }
+    let dtype = scalar_type(parameters);
     let gradients: Vec<ValueId> = pulls.iter().map(|p| p.gradient).collect();
     let gradients = clipped(graph, optimizer.clip_norm, scalars, parameters, &gradients).map_err(failed("the clipping of gradients"))?;
     let mut state = vec![];
@@ -172,20 +186,20 @@ fn clipped(
 ) -> Rule<Vec<ValueId>> {
     let Some(max_norm) = max_norm else { return Ok(gradients.to_vec()) };
     let mut b = Builder::new(graph);
-    let mut squares = vec![];
+    let (mut squares, dtype) = (vec![], scalar_type(parameters));
     for (p, &gradient) in parameters.iter_mut().zip(gradients) {
         b.scope(format!("{}.clip", p.alias));
         let square = b.sum_square(gradient)?;
         b.graph.rename(square, &format!("{}.grad.square", p.name));
         p.gradient_square = Some(square);
-        squares.push(square);
+        squares.push(in_type(&mut b, square, dtype)?);
     }
     b.scope("clip");
     let factor = optim::coefficient(&mut b, &squares, max_norm)?;
     let mut clipped = vec![];
     for (p, &gradient) in parameters.iter().zip(gradients) {
         b.scope("clip");
-        let factor = scalars.at_rank(&mut b, factor, p.ty.rank())?;
+        let factor = scalars.beside(&mut b, factor, &p.ty)?;
         b.scope(format!("{}.clip", p.alias));
         clipped.push(b.mul(gradient, factor)?);
     }
@@ -204,13 +218,12 @@ struct Acting<'a> {
 fn one(graph: &mut Graph, scalars: &mut Scalars, common: &Common, p: &StateTensor, acting: Acting) -> Rule<Vec<ValueId>> {
     let Common { optimizer, lr, shared } = common;
     let Acting { gradient, penalty, state } = acting;
-    let rank = p.ty.rank();
     let start = optimizer.spd.and_then(|lambda| Some((lambda, shared_start(graph, p)?)));
     let mut b = Builder::new(graph);
     b.scope("scalars");
     let lr = scalars.multiplied(&mut b, *lr, p.lr_mult)?;
-    let lr = scalars.at_rank(&mut b, lr, rank)?;
-    let shared: Vec<ValueId> = shared.iter().map(|&v| scalars.at_rank(&mut b, v, rank)).collect::<Rule<_>>()?;
+    let lr = scalars.beside(&mut b, lr, &p.ty)?;
+    let shared: Vec<ValueId> = shared.iter().map(|&v| scalars.beside(&mut b, v, &p.ty)).collect::<Rule<_>>()?;
     b.scope(format!("{}.update", p.alias));
     let mut next = optimizer.rule.update(&mut b, &Update { w: p.input, gradient, lr, shared: &shared, state })?;
     if let Some((lambda, start)) = start {

@@ -233,6 +233,14 @@ def split(c, x, sizes=None):
     return x.split(given or -(-x.shape[axis] // parts), axis)
 
 
+def split_to_sequence(c, x, sizes=None):
+    axis, keep = c("axis", 0), c("keepdims", 1)
+    if sizes is None:
+        parts = x.split(1, axis)
+        return ([p if keep else p.squeeze(axis) for p in parts],)
+    return (list(x.split(int(sizes) if sizes.dim() == 0 else numbers(sizes), axis)),)
+
+
 def squeeze(c, x, axes=None):
     given = c("axes") if axes is None else numbers(axes)
     return x.squeeze(tuple(given) if given else tuple(i for i, d in enumerate(x.shape) if d == 1))
@@ -355,6 +363,8 @@ OPERATORS = {
     "ReduceMin": reduction(lambda x, a, k: x.amin(a, k)), "ReduceL2": reduction(lambda x, a, k: torch.linalg.vector_norm(x, 2, a, k)),
     "ReduceSumSquare": reduction(lambda x, a, k: x.square().sum(a, k)), "ReduceProd": reduction(product), "ReduceL1": reduction(lambda x, a, k: x.abs().sum(a, k)),
     "Reshape": reshape, "Flatten": flatten, "Transpose": lambda c, x: x.permute(c("perm", list(range(x.dim()))[::-1])), "Concat": concat, "Split": split,
+    "SplitToSequence": split_to_sequence, "SequenceAt": apply(lambda parts, at: parts[int(at)]), "SequenceConstruct": lambda c, *parts: (list(parts),),
+    "ConcatFromSequence": lambda c, parts: (torch.stack if c("new_axis", 0) else torch.cat)(parts, c("axis")),
     "Slice": slices, "Gather": gather, "GatherND": gather_nd, "ScatterND": scatter_nd, "GatherElements": lambda c, x, at: x.gather(c("axis", 0), at),
     "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Expand": expand, "Shape": shape, "ConstantOfShape": constant_of_shape, "Cast": cast,
     "CastLike": apply(lambda x, like: x.to(like.dtype)), "Identity": apply(lambda x: x), "Dropout": identity_dropout,

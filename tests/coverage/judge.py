@@ -22,8 +22,10 @@ LENIENT_FROM = 2  # batches, after which three times the smallest error that PyT
 FLOOR = 1e-2  # of the median norm: what is smaller is compared with this
 
 
-def judge(model, mode, reference, folder, export=None):
-    """The verdict, with what it rests on. `export(module)`: the same kind of file of a network with other weights."""
+def judge(model, mode, reference, folder, export=None, proven=None):
+    """The verdict, with what it rests on. `export(module)`: the same kind of file of a network with other weights. `proven`: names without a
+    counterpart whose gradients were right with frozen statistics; a file with a batch of 1 written into it cannot be run with others."""
+    proven = set() if proven is None else proven
     begin = time.time()
     command = [BINARY, "rewrite", model, "-o", folder, "--force", "--batch", str(BATCH), "--batch-norm", mode, "--head", "keep", "--penalty", "none"]
     command += ["--split", "--external-data"]
@@ -33,10 +35,10 @@ def judge(model, mode, reference, folder, export=None):
         text = done.stderr.strip()
         crashed = done.returncode not in (1, 2) or "panicked" in text
         return dict(verdict="wrong" if crashed else "refused", reason=f"exit code {done.returncode}: {text}" if crashed else text, seconds=seconds)
-    return compare(Bundle(folder), mode, reference, model, export) | dict(seconds=seconds)
+    return compare(Bundle(folder), mode, reference, model, export, proven) | dict(seconds=seconds)
 
 
-def compare(bundle, mode, reference, model, export):
+def compare(bundle, mode, reference, model, export, proven):
     trained = bundle.named("shared", "new")
     start = bundle.start()
     matcher = Matcher(reference.module, batch_norms(reference.module))
@@ -83,11 +85,14 @@ def compare(bundle, mode, reference, model, export):
     lack = f"{len(untrained)} parameters with {sum(untrained.values())} elements have no tensor of their own in the file: {listed}"
     if not unmatched:
         return result | (dict(verdict="wrong", kind="untrained", reason=f"{lack}, and nothing that is trained stands for them") if untrained else dict(verdict="right"))
+    if mode == "train" and not untrained and proven.issuperset(unmatched):
+        return result | dict(verdict="right", extra=unmatched[:20])
     try:
         folding = Folding(model, reference, mode)
         worst = checked(folding, graph, bundle, start, trained, unmatched)
         result |= dict(extra=unmatched[:20], extra_error=worst)
         if not untrained:
+            proven.update(unmatched)
             return result | dict(verdict="right")
         constants, chain = folding.account(untrained, {key(start[n]) for n in trained}, export)
         named = f"{', '.join(constants[:8])}{', …' if len(constants) > 8 else ''}"

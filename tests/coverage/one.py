@@ -27,13 +27,14 @@ def run(name, wanted, folder):
 def judged(module, size, wanted, folder):
     reference, results = Reference(module, size), []
     for export, path, failed in write(module, size, folder, wanted):
+        proven = set()
         for mode in modes(export, module):
             case = dict(export=export, mode=mode)
             if failed:
                 results.append(case | dict(verdict="not exported", reason=failed))
                 continue
             try:
-                results.append(case | judge(path, mode, reference, folder / "bundle", lambda other: again(other, size, folder, export)))
+                results.append(case | judge(path, mode, reference, folder / "bundle", lambda other: again(other, size, folder, export), proven))
             except Exception as error:
                 results.append(case | dict(verdict="wrong", reason=f"the bundle cannot be run: {type(error).__name__}: {str(error)[:600]}"))
             print(results[-1], file=sys.stderr)

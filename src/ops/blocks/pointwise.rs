@@ -2,7 +2,7 @@
 
 use super::{Expr, formula};
 use crate::ir::{Attr, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, unchanged};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, View, unchanged};
 
 /// `(x, dy) → dx`; the attribute `of` names the operator.
 pub const GRAD: Function = Function::elementwise("PointwiseGrad");
@@ -20,6 +20,8 @@ pub struct Pointwise {
     pub value: Option<Formula>,
     /// Its derivative.
     pub slope: Formula,
+    /// What it computes, where someone looks for that.
+    pub meaning: Meaning,
     /// For the page of operators.
     pub notes: &'static str,
 }
@@ -27,7 +29,7 @@ pub struct Pointwise {
 impl Pointwise {
     /// Of an operator that the emitted opset has, without attributes.
     pub const fn new(name: &'static str, slope: Formula) -> Pointwise {
-        Pointwise { function: Function::elementwise(name), attributes: &[], value: None, slope, notes: "" }
+        Pointwise { function: Function::elementwise(name), attributes: &[], value: None, slope, meaning: Meaning::Other, notes: "" }
     }
 
     fn settings(&self, node: &crate::ir::Node) -> Vec<f64> {
@@ -41,7 +43,7 @@ impl Operator for Pointwise {
     }
 
     fn facts(&self) -> Facts {
-        Facts::ELEMENTWISE
+        Facts { meaning: self.meaning, ..Facts::ELEMENTWISE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -1,0 +1,74 @@
+//! Between which numbers a value lies, as far as the nodes that compute it say.
+
+use super::spelling::{facts, handed_on, input};
+use crate::ir::{Graph, ValueId};
+use crate::operator::{Meaning, View};
+
+/// Bounds, infinite where there is none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range {
+    pub low: f64,
+    pub high: f64,
+}
+
+const ANY: Range = Range { low: f64::NEG_INFINITY, high: f64::INFINITY };
+
+/// How many nodes are followed one behind the other: an activation has fewer.
+const DEPTH: usize = 10;
+
+/// Constants of more elements are no bounds of formulas.
+const ELEMENTS: usize = 1 << 16;
+
+impl Range {
+    fn of(ends: impl IntoIterator<Item = f64>) -> Range {
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for end in ends {
+            // What infinity times 0 is depends on how both are reached.
+            if end.is_nan() {
+                return ANY;
+            }
+            (low, high) = (low.min(end), high.max(end));
+        }
+        if low <= high { Range { low, high } } else { ANY }
+    }
+
+    fn ends(self, other: Range, f: impl Fn(f64, f64) -> f64) -> Range {
+        Range::of([f(self.low, other.low), f(self.low, other.high), f(self.high, other.low), f(self.high, other.high)])
+    }
+
+    fn within(self, other: Range) -> Range {
+        let cut = |end: f64| end.max(other.low).min(other.high);
+        Range { low: cut(self.low), high: cut(self.high) }
+    }
+}
+
+/// The range of a value.
+pub(super) fn range(graph: &Graph, value: ValueId) -> Range {
+    follow(graph, value, DEPTH)
+}
+
+fn follow(graph: &Graph, value: ValueId, depth: usize) -> Range {
+    if let Some(constant) = &graph.value(value).constant {
+        return constant.to_f64().ok().filter(|n| n.len() <= ELEMENTS).map_or(ANY, Range::of);
+    }
+    let Some(node) = graph.producer(value).filter(|n| depth > 0 && n.outputs.first() == Some(&value)) else { return ANY };
+    let view = View { graph, node };
+    let Some(operator) = view.operator() else { return ANY };
+    let at = |i: usize| input(node, i).map_or(ANY, |v| follow(graph, v, depth - 1));
+    if let Some(x) = handed_on(graph, node) {
+        return follow(graph, x, depth - 1);
+    }
+    let (low, high) = operator.bounds(&view);
+    let own = Range { low, high };
+    match facts(graph, node).meaning {
+        Meaning::Sum => (1..node.inputs.len()).fold(at(0), |sum, i| sum.ends(at(i), |a, b| a + b)),
+        Meaning::Difference => at(0).ends(at(1), |a, b| a - b),
+        Meaning::Product => at(0).ends(at(1), |a, b| a * b),
+        Meaning::Quotient => {
+            let below = at(1);
+            if below.low > 0.0 || below.high < 0.0 { at(0).ends(below, |a, b| a / b) } else { ANY }
+        }
+        Meaning::Rectifier | Meaning::Bounds => at(0).within(own),
+        _ => own,
+    }
+}

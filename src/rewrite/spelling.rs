@@ -1,0 +1,159 @@
+//! What nodes at the end of a network mean together: activations as one operator or spelt out, and nodes that only hand a value on.
+
+use crate::ir::{Dim, Graph, Node, ValueId};
+use crate::loss::Activation;
+use crate::operator::{Facts, Meaning, View};
+
+pub(super) fn facts(graph: &Graph, node: &Node) -> Facts {
+    View { graph, node }.operator().map_or(Facts::NONE, |o| o.facts())
+}
+
+/// The node that computes the value, where it means that.
+fn means(graph: &Graph, value: ValueId, meaning: Meaning) -> Option<&Node> {
+    graph.producer(value).filter(|n| facts(graph, n).meaning == meaning)
+}
+
+pub(super) fn input(node: &Node, i: usize) -> Option<ValueId> {
+    node.inputs.get(i).copied().flatten()
+}
+
+fn along(graph: &Graph, node: &Node) -> Option<Vec<usize>> {
+    let view = View { graph, node };
+    view.operator()?.along(&view)
+}
+
+pub(super) fn order(graph: &Graph, node: &Node) -> Option<Vec<usize>> {
+    let view = View { graph, node };
+    view.operator()?.order(&view)
+}
+
+/// What the node hands on, where it only puts its numbers into another shape, order or floating type.
+pub(super) fn handed_on(graph: &Graph, node: &Node) -> Option<ValueId> {
+    let x = input(node, 0).filter(|&x| graph.value(x).varies)?;
+    let facts = facts(graph, node);
+    let float = |v: ValueId| graph.ty(v).dtype.is_float();
+    let converts = facts.meaning == Meaning::Conversion && float(x) && node.outputs.first().is_some_and(|&y| float(y));
+    (facts.view || converts || order(graph, node).is_some()).then_some(x)
+}
+
+/// The value without the nodes that only hand it on.
+pub(super) fn behind_views(graph: &Graph, mut value: ValueId) -> ValueId {
+    while let Some(x) = graph.producer(value).and_then(|n| handed_on(graph, n)) {
+        value = x;
+    }
+    value
+}
+
+/// An activation at the end of a network.
+pub(super) struct Closing {
+    /// Which.
+    pub activation: Activation,
+    /// What enters it.
+    pub logits: ValueId,
+    /// Over what it normalizes; none for what works on single elements.
+    pub axes: Option<Vec<usize>>,
+}
+
+/// The activation that computes `value`.
+pub(super) fn closing(graph: &Graph, value: ValueId) -> Option<Closing> {
+    let node = graph.producer(value)?;
+    let x = input(node, 0)?;
+    match facts(graph, node).meaning {
+        Meaning::Probabilities => Some(Closing { activation: Activation::Softmax, logits: x, axes: Some(along(graph, node)?) }),
+        Meaning::LogProbabilities => Some(Closing { activation: Activation::LogSoftmax, logits: x, axes: Some(along(graph, node)?) }),
+        Meaning::Logistic => Some(Closing { activation: Activation::Sigmoid, logits: x, axes: None }),
+        // The exponential of a log-softmax.
+        Meaning::Exponential => {
+            let found = closing(graph, x).filter(|found| found.activation == Activation::LogSoftmax)?;
+            Some(Closing { activation: Activation::Softmax, ..found })
+        }
+        Meaning::Quotient => quotient(graph, Some(x), input(node, 1)?),
+        Meaning::Reciprocal => quotient(graph, None, x),
+        // eᶻ · (1 / Σ eᶻ)
+        Meaning::Product => [(x, input(node, 1)?), (input(node, 1)?, x)].into_iter().find_map(|(x, inverse)| {
+            let below = input(means(graph, inverse, Meaning::Reciprocal)?, 0)?;
+            quotient(graph, Some(x), below)
+        }),
+        // z − log Σ eᶻ
+        Meaning::Difference => {
+            let logarithm = means(graph, behind_views(graph, input(node, 1)?), Meaning::Logarithm)?;
+            let (of, axes) = total(graph, input(logarithm, 0)?)?;
+            let z = input(means(graph, of, Meaning::Exponential)?, 0)?;
+            let fits = z == x && constant_along(graph, input(node, 1)?, z, &axes);
+            fits.then(|| Closing { activation: Activation::LogSoftmax, logits: unshifted(graph, z, &axes), axes: Some(axes) })
+        }
+        _ => None,
+    }
+}
+
+/// What a quotient closes with, over a number above: none is 1.
+fn quotient(graph: &Graph, above: Option<ValueId>, below: ValueId) -> Option<Closing> {
+    let above = above.filter(|&v| !is_number(graph, v, 1.0));
+    let exponent = |v: ValueId| input(means(graph, v, Meaning::Exponential)?, 0);
+    let sigmoid = |logits| Some(Closing { activation: Activation::Sigmoid, logits, axes: None });
+    match above {
+        // 1 / (1 + e⁻ᶻ)
+        None => sigmoid(negated(graph, exponent(beside_one(graph, below)?)?)?),
+        // eᶻ / (1 + eᶻ)
+        Some(x) if beside_one(graph, below) == Some(x) => sigmoid(exponent(x)?),
+        // eᶻ / Σ eᶻ
+        Some(x) => {
+            let (of, axes) = total(graph, below)?;
+            let z = exponent(x)?;
+            (of == x).then(|| Closing { activation: Activation::Softmax, logits: unshifted(graph, z, &axes), axes: Some(axes) })
+        }
+    }
+}
+
+/// Whether the value is that one number.
+fn is_number(graph: &Graph, value: ValueId, number: f64) -> bool {
+    let constant = graph.value(value).constant.as_ref().filter(|t| t.dtype().is_float() && t.count() > 0);
+    constant.and_then(|t| t.to_f64().ok()).is_some_and(|numbers| numbers.iter().all(|&v| v == number))
+}
+
+/// The other of a node's two inputs, where one is that number and the result has the other's shape.
+fn beside(graph: &Graph, node: &Node, number: f64) -> Option<ValueId> {
+    let (a, b) = (input(node, 0)?, input(node, 1)?);
+    let other = if is_number(graph, a, number) { b } else { Some(a).filter(|_| is_number(graph, b, number))? };
+    (node.inputs.len() == 2 && graph.ty(*node.outputs.first()?) == graph.ty(other)).then_some(other)
+}
+
+/// `x` of `1 + x`.
+fn beside_one(graph: &Graph, value: ValueId) -> Option<ValueId> {
+    beside(graph, means(graph, value, Meaning::Sum)?, 1.0)
+}
+
+/// `x` of `−x`.
+fn negated(graph: &Graph, value: ValueId) -> Option<ValueId> {
+    let node = graph.producer(value)?;
+    match facts(graph, node).meaning {
+        Meaning::Negation => input(node, 0),
+        Meaning::Product => beside(graph, node, -1.0),
+        Meaning::Difference if is_number(graph, input(node, 0)?, 0.0) => beside(graph, node, 0.0),
+        _ => None,
+    }
+}
+
+/// Where `value` is a sum over axes, which have length 1 in it: what is summed, and over which.
+pub(super) fn total(graph: &Graph, value: ValueId) -> Option<(ValueId, Vec<usize>)> {
+    let node = means(graph, behind_views(graph, value), Meaning::Total)?;
+    let (of, axes) = (input(node, 0)?, along(graph, node)?);
+    constant_along(graph, value, of, &axes).then_some((of, axes))
+}
+
+/// Whether `value`, beside `like`, is the same for all elements along `axes`, and has one for each element of the others.
+fn constant_along(graph: &Graph, value: ValueId, like: ValueId, axes: &[usize]) -> bool {
+    let (own, like) = (&graph.ty(value).shape, &graph.ty(like).shape);
+    let expected = like.iter().enumerate().map(|(i, d)| if axes.contains(&i) { Dim::Known(1) } else { *d });
+    own.len() == like.len() && own.iter().copied().eq(expected)
+}
+
+/// `z` of `z − m`, where `m` is one number for all classes of an image: no softmax depends on it.
+fn unshifted(graph: &Graph, value: ValueId, axes: &[usize]) -> ValueId {
+    let z = means(graph, value, Meaning::Difference).and_then(|difference| {
+        let (z, m) = (input(difference, 0)?, input(difference, 1)?);
+        let same = graph.ty(z) == graph.ty(value) && graph.ty(m).rank() == graph.ty(z).rank();
+        (same && axes.iter().all(|&a| graph.ty(m).shape.get(a) == Some(&Dim::Known(1)))).then_some(z)
+    });
+    z.unwrap_or(value)
+}
