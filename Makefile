@@ -82,6 +82,30 @@ runtimes: runtime ops ## Train the same bundle in every runtime that can be had 
 	@$(CARGO) build --release --manifest-path examples/rust/Cargo.toml || echo "runtimes: the examples in Rust are left out" >&2
 	$(RUNTIMES_PYTHON) tests/runtimes/measure.py $(RUNTIMES) $(RUNTIMES_ARGS)
 
+CUDA_WHEEL_DIR ?= .venv-cuda-wheel
+CUDA_WHEEL := $(CUDA_WHEEL_DIR)/wheel/onnxruntime_gpu-1.31.1-cp312-cp312-manylinux_2_28_x86_64.whl
+CUDA_PYTHON ?= $(CUDA_WHEEL_DIR)/python/bin/python
+GPU_CHECK_MINUTES ?= 5
+GPU_CHECK_PYTHON ?= $(PYTHON)
+
+.PHONY: gpu-check bundle-cuda test-cuda-wheel
+
+gpu-check: build ## Everything that has to be seen on a machine with a GPU, in GPU_CHECK_MINUTES (5); a table and bench/results/gpu-*.json (GPU_CHECK_ARGS="--device cpu --quick")
+	$(GPU_CHECK_PYTHON) bench/gpu_check.py --program $(BINARY) --minutes $(GPU_CHECK_MINUTES) $(GPU_CHECK_ARGS)
+
+$(CUDA_WHEEL):
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp --python-version 3.12 --abi cp312 --platform manylinux_2_28_x86_64 -d $(@D) onnxruntime-gpu==1.31.1
+
+bundle-cuda: build $(CUDA_WHEEL) ## An archive of all that gpu-check needs, for a machine without a network, also in parts of 60 MB (out/cuda)
+	$(PYTHON) bench/bundle_cuda.py $(BINARY) $(CUDA_WHEEL) out/cuda
+
+test-cuda-wheel: build ## The tests on the CUDA build of ONNX Runtime, on its CPU provider; and where its CUDA provider places nodes, on a stand-in for CUDA (fetches 256 MB)
+	@test -x $(CUDA_PYTHON) || { $(PYTHON) -m venv $(CUDA_WHEEL_DIR)/python && $(CUDA_PYTHON) -m pip install --quiet --disable-pip-version-check onnxruntime-gpu==1.31.1 onnx; }
+	@site=$$($(CUDA_PYTHON) -c 'import sysconfig; print(sysconfig.get_path("platlib"))') && \
+	$(CUDA_PYTHON) tests/cuda/stand_in/build.py $$site/onnxruntime/capi/libonnxruntime_providers_cuda.so $(CUDA_WHEEL_DIR)/stand-in && \
+	LD_LIBRARY_PATH=$(CURDIR)/$(CUDA_WHEEL_DIR)/stand-in $(CUDA_PYTHON) tests/cuda/placement.py $(BINARY) $$site && \
+	ORT_DYLIB_PATH=$$site/onnxruntime/capi/libonnxruntime.so.1.31.1 $(CARGO) test --release
+
 ops: ## Build spgraph's own operators as a library for ONNX Runtime in other programs
 	$(CARGO) build --release --example spgraph_ops
 

@@ -1,16 +1,18 @@
 //! docs/operators.md is what the operator table says. `SPGRAPH_BLESS=1 cargo test --release --test operators` rewrites it.
 
-use spgraph::operator::Status;
+use spgraph::emit::{CUDA_VERSION, kernel_types};
+use spgraph::operator::{OPSET, Status};
 use spgraph::ops::table;
 use std::path::Path;
 
 fn page() -> String {
-    let mut text = String::from(
+    let mut text = format!(
         "# Operators\n\n\
          What spgraph knows of ONNX's own domain, made from `src/ops/table.rs`. A model with any other operator is refused, with\n\
          all such nodes listed. *Zero* means that no gradient flows: shapes, comparisons, integers. What depends on shapes alone\n\
-         is computed while the model is rewritten.\n\n\
-         | operator | gradient | notes |\n|---|---|---|\n",
+         is computed while the model is rewritten. *CUDA* has the types for which the CUDA provider of ONNX Runtime {CUDA_VERSION} has a kernel\n\
+         in opset {OPSET}, by its own list (`src/emit/cuda_kernels.txt`); what has none there and is no function runs on the processor.\n\n\
+         | operator | gradient | CUDA | notes |\n|---|---|---|---|\n",
     );
     let mut rows: Vec<_> = table::OPERATORS.iter().collect();
     rows.sort_by_key(|o| o.op_type());
@@ -20,7 +22,9 @@ fn page() -> String {
             Status::ZeroGradient => "zero".to_string(),
             Status::Refused(reason) => format!("refused: {reason}"),
         };
-        text.push_str(&format!("| {} | {state} | {} |\n", o.op_type(), o.notes()));
+        let types: Vec<String> = kernel_types(o.op_type(), OPSET).iter().map(|ty| ty.to_string()).collect();
+        let cuda = if types.len() == 13 { "all".into() } else { types.join(" ") };
+        text.push_str(&format!("| {} | {state} | {cuda} | {} |\n", o.op_type(), o.notes()));
     }
     text
 }

@@ -4,6 +4,7 @@ use super::engine_args::EngineArgs;
 use super::flags::with_flags;
 use super::output::{self, size};
 use super::runtime::libraries;
+use spgraph::engine::Cuda;
 use spgraph::error::Error;
 use spgraph::report::Doctor;
 
@@ -30,6 +31,30 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
+/// The driver, each device and each library, a line each.
+fn cuda(cuda: &Cuda) -> String {
+    let mut lines = vec![match (&cuda.driver_library, cuda.driver) {
+        (Some(path), Some(v)) => format!("driver for CUDA {}.{}, {}", v / 1000, v % 1000 / 10, path.display()),
+        (Some(path), None) => path.display().to_string(),
+        (None, _) => "no driver".into(),
+    }];
+    lines.extend(cuda.devices.iter().enumerate().map(|(i, d)| {
+        format!(
+            "cuda:{i} {}, compute capability {}.{}, {} free of {}",
+            d.name,
+            d.capability / 10,
+            d.capability % 10,
+            size(d.free),
+            size(d.total)
+        )
+    }));
+    lines.extend(cuda.libraries.iter().map(|l| match &l.path {
+        Some(path) => path.display().to_string(),
+        None => format!("{} is missing ({})", l.name, l.package),
+    }));
+    format!("cuda        {}\n", lines.join("\n            "))
+}
+
 fn text(doctor: &Doctor) -> String {
     let machine = &doctor.machine;
     let unknown = || "unknown".to_string();
@@ -43,8 +68,9 @@ fn text(doctor: &Doctor) -> String {
     let findings: String =
         doctor.findings.iter().map(|f| format!("\n{}: {}\n  -> {}\n", if f.fatal { "error" } else { "note" }, f.what, f.advice)).collect();
     let list = libraries(&doctor.libraries).map(|table| format!("\n{table}")).unwrap_or_default();
+    let cuda = doctor.cuda.as_ref().map(cuda).unwrap_or_default();
     format!(
-        "spgraph     {}\nprocessor   {} ({}, {} threads)\nkernels     {}\nmemory      {} free of {}\ngraphics    {cards}\nengine      {}\n\
+        "spgraph     {}\nprocessor   {} ({}, {} threads)\nkernels     {}\nmemory      {} free of {}\ngraphics    {cards}\n{cuda}engine      {}\n\
          cache       {}\ntemporary   {}\n{list}{}",
         doctor.spgraph,
         machine.processor.clone().unwrap_or_else(unknown),

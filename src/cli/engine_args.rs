@@ -1,18 +1,23 @@
 //! The options that choose a runtime, the same in every subcommand that needs one.
 
 use super::choice::choice;
-use spgraph::engine::{Device, EngineChoice, EngineOptions, Kernels, Precision};
+use super::flags::with_flags;
+use super::output;
+use spgraph::engine::{Device, EngineChoice, EngineOptions, Kernels, Precision, any_device};
+use spgraph::nearest::hint;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 #[derive(clap::Args)]
 pub struct EngineArgs {
     /// Runtime; auto takes ONNX Runtime where a library is found, and tract otherwise [default: auto]
     #[arg(long, value_parser = choice::<EngineChoice>(&["auto", "tract", "ort"]), help_heading = "Engine")]
     engine: Option<EngineChoice>,
-    /// Where it computes; cuda needs a CUDA build of ONNX Runtime and is never replaced by the CPU [default: cpu]
-    #[arg(long, value_parser = choice::<Device>(&["cpu", "cuda"]), help_heading = "Engine")]
-    device: Option<Device>,
+    /// Where it computes: cpu, cuda, cuda:N for another CUDA device than the first, auto; cuda needs a CUDA build of ONNX Runtime and is never replaced by the
+    /// CPU, auto is, and says so [default: cpu]
+    #[arg(long, value_name = "DEVICE", value_parser = Place::parse, help_heading = "Engine")]
+    device: Option<Place>,
     /// Threads inside one operator [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Engine")]
     threads: Option<u16>,
@@ -32,6 +37,48 @@ pub struct EngineArgs {
     precision: Option<Precision>,
 }
 
+/// A value of `--device`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Place, String> {
+        match text {
+            "auto" => Ok(Place::Auto),
+            "cpu" => Ok(Place::Cpu),
+            "cuda" => Ok(Place::Cuda(0)),
+            _ => {
+                let index = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+                let tip = || hint(text, &["auto", "cpu", "cuda"]);
+                index
+                    .map(Place::Cuda)
+                    .ok_or_else(|| format!("choose one of auto, cpu, cuda, or cuda:N with the number of a device, from 0 on{}", tip()))
+            }
+        }
+    }
+
+    /// The device and its index; what is chosen is said, once.
+    fn settle(self, options: &EngineOptions) -> (Device, usize) {
+        static CHOSEN: OnceLock<Device> = OnceLock::new();
+        match self {
+            Place::Cpu => (Device::Cpu, 0),
+            Place::Cuda(index) => (Device::Cuda, index),
+            Place::Auto => {
+                let device = *CHOSEN.get_or_init(|| {
+                    let (device, why) = any_device(options);
+                    output::note(&with_flags(&format!("device      {}: {why}", device.name())));
+                    device
+                });
+                (device, 0)
+            }
+        }
+    }
+}
+
 impl EngineArgs {
     pub fn options(&self) -> EngineOptions {
         self.options_over(EngineOptions::default())
@@ -39,9 +86,16 @@ impl EngineArgs {
 
     /// `before`, such as those of a run that is resumed, where nothing is given.
     pub fn options_over(&self, before: EngineOptions) -> EngineOptions {
+        let place = match self.device {
+            Some(place) => {
+                place.settle(&EngineOptions { ort_lib: self.ort_lib.clone().or(before.ort_lib.clone()), ..EngineOptions::default() })
+            }
+            None => (before.device, before.device_index),
+        };
         EngineOptions {
             choice: self.engine.unwrap_or(before.choice),
-            device: self.device.unwrap_or(before.device),
+            device: place.0,
+            device_index: place.1,
             threads: self.threads.map(usize::from).or(before.threads),
             ort_lib: self.ort_lib.clone().or(before.ort_lib),
             tf32: self.tf32 || before.tf32,
@@ -56,7 +110,11 @@ impl EngineArgs {
         let named = |value: String| value.to_lowercase();
         let mut words: Vec<OsString> = vec!["--threads".into(), threads.to_string().into()];
         words.extend(self.engine.map(|e| named(format!("{e:?}"))).into_iter().flat_map(|e| ["--engine".into(), e.into()]));
-        words.extend(self.device.map(|d| named(format!("{d:?}"))).into_iter().flat_map(|d| ["--device".into(), d.into()]));
+        let place = match options.device {
+            Device::Cuda => format!("cuda:{}", options.device_index),
+            device => named(format!("{device:?}")),
+        };
+        words.extend(self.device.into_iter().flat_map(|_| ["--device".into(), place.clone().into()]));
         words.extend(self.kernels.map(|k| named(format!("{k:?}"))).into_iter().flat_map(|k| ["--kernels".into(), k.into()]));
         words.extend(self.precision.map(|p| named(format!("{p:?}"))).into_iter().flat_map(|p| ["--precision".into(), p.into()]));
         words.extend(options.ort_lib.into_iter().flat_map(|l| ["--ort-lib".into(), l.into()]));

@@ -1,5 +1,6 @@
 //! `spgraph runtime`: the ONNX Runtime libraries that were found, and getting one.
 
+use super::choice::choice;
 use super::engine_args::EngineArgs;
 use super::flags::with_flags;
 use super::output;
@@ -30,13 +31,22 @@ enum Command {
         /// The pinned wheel, or the library in it, fetched elsewhere: for machines without a network
         #[arg(long, value_name = "FILE")]
         from: Option<PathBuf>,
+        /// For which device: cuda takes the build with the CUDA provider (256 MB)
+        #[arg(long, value_parser = choice::<Device>(&["cpu", "cuda"]), default_value = "cpu")]
+        device: Device,
     },
+    /// Examine this machine as `spgraph doctor` does
+    Doctor(super::doctor::Args),
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    if let Some(Command::Install { python, from }) = args.command {
-        let path = engine::install(&python, from.as_deref())?;
-        return output::print(&format!("{}\n", path.display()));
+    match args.command {
+        Some(Command::Install { python, from, device }) => {
+            let path = engine::install(&python, from.as_deref(), device)?;
+            return output::print(&format!("{}\n", path.display()));
+        }
+        Some(Command::Doctor(args)) => return super::doctor::run(args),
+        None => {}
     }
     let options = args.engine.options();
     let mut candidates = engine::discover(&options);

@@ -3,13 +3,16 @@
 // Files decide numbers here: nothing is indexed or computed unchecked.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
 
+mod cuda;
 mod functions;
 mod nodes;
 mod opset;
 mod read;
 mod runtimes;
 
+pub use cuda::{CUDA_VERSION, can_be_recorded, check_cuda, cuda_fallbacks, cuda_refusal, has_kernel, kernel_types};
 pub use nodes::value_info;
+pub(crate) use opset::opset_of;
 pub use opset::{OPSETS, to_opset};
 pub use read::{is_emitted, read};
 pub use runtimes::{RUNTIMES, Runtime, find_runtime};

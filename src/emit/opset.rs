@@ -84,7 +84,7 @@ impl Value {
 }
 
 /// The opset of ONNX's own operators in the model.
-pub(super) fn opset_of(model: &pb::ModelProto) -> Option<i64> {
+pub(crate) fn opset_of(model: &pb::ModelProto) -> Option<i64> {
     model.opset_import.iter().find(|o| o.domain().is_empty()).map(pb::OperatorSetIdProto::version)
 }
 

@@ -15,9 +15,9 @@ mod tract;
 pub use self::machine::Machine;
 pub use self::native::register as register_native_operators;
 pub use self::options::{Computing, Device, EngineChoice, EngineOptions, Kernels, Precision};
-pub use self::ort::{Candidate, Origin, OrtEngine, Owner, cache_dir, discover, install};
-pub use self::runtime_graph::{RuntimeGraph, runtime_graph, with_native_operators};
-pub use self::session::{Engine, EngineEntry, Opened, Session, Stepper};
+pub use self::ort::{Candidate, Cuda, CudaDevice, CudaLibrary, Obstacle, Origin, OrtEngine, Owner, cache_dir, discover, install};
+pub use self::runtime_graph::{RuntimeGraph, device_graph, runtime_graph, with_native_operators};
+pub use self::session::{Engine, EngineEntry, Opened, Placement, Session, Stepper};
 pub use self::signature::{GraphPort, PortDim, Signature, StatePort};
 
 use crate::error::{Error, Result};
@@ -25,6 +25,20 @@ use crate::field::Field;
 
 /// Every runtime, the one to prefer first.
 pub static ENGINES: [EngineEntry; 2] = [ort::ENTRY, tract::ENTRY];
+
+/// The device to compute on where any will do: CUDA's, where nothing stands in its way, and the processor's otherwise, with why.
+pub fn any_device(options: &EngineOptions) -> (Device, String) {
+    let cuda = EngineOptions { device: Device::Cuda, ..options.clone() };
+    let libraries = discover(&cuda);
+    let Some(library) = libraries.iter().find(|l| l.chosen) else {
+        let why = format!("no ONNX Runtime with the CUDA provider was found (`spgraph runtime install {} cuda` gets one)", Field::DEVICE);
+        return (Device::Cpu, why);
+    };
+    match Cuda::examine(Some(&library.path)).obstacles(options.device_index).into_iter().next() {
+        Some(obstacle) => (Device::Cpu, format!("{}. For the CUDA device, {}", obstacle.what, obstacle.advice)),
+        None => (Device::Cuda, "an NVIDIA driver, a device and the libraries were found".into()),
+    }
+}
 
 /// The runtime that the options ask for. With [`EngineChoice::Auto`] that is the first of [`ENGINES`] that can do what is asked and is
 /// there; the engine's description says which, and why.

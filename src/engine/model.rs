@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::import::{BatchSize, ImportOptions, declared_type, import};
 use crate::ir::{Graph, ValueId};
 use crate::onnx::{self, ExternalData, ModelFile, SourceModel, half, inline_functions, pb, put_in_order, tell_apart};
-use crate::pass::{self, Inline, Pass};
+use crate::pass::{self, Inline, Pass, RestoreOperators};
 use crate::storage::{files, listed};
 use bytes::Bytes;
 use prost::Message;
@@ -107,6 +107,9 @@ pub(super) fn without_functions(file: ModelFile, passes: &[&dyn Pass]) -> Result
         }
     }
 }
+
+/// What a graph is for the CUDA provider: other forms of operators are chosen for the processor's kernels.
+pub(super) const FOR_CUDA: &[&dyn Pass] = &[&RestoreOperators, &Inline];
 
 /// What a runtime needs that is to tell the nodes of functions' bodies apart.
 pub(super) const WRITTEN_OUT: &[&dyn Pass] = &[&Inline];

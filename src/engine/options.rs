@@ -104,6 +104,9 @@ pub struct EngineOptions {
     pub choice: EngineChoice,
     /// Where it computes.
     pub device: Device,
+    /// Which of the CUDA devices, from 0 on.
+    #[serde(skip_serializing_if = "is_first")]
+    pub device_index: usize,
     /// Threads inside one operator; `None` leaves it to the runtime (all cores).
     pub threads: Option<usize>,
     /// A libonnxruntime to use instead of the one that discovery would choose.
@@ -118,6 +121,10 @@ pub struct EngineOptions {
     /// Native kernels: what images between them are made of.
     #[serde(default)]
     pub precision: Precision,
+}
+
+fn is_first(index: &usize) -> bool {
+    *index == 0
 }
 
 impl EngineOptions {

@@ -1,6 +1,6 @@
 //! A graph as ONNX Runtime works through it on the CPU, for who wants to know what that takes.
 
-use super::model::{WRITTEN_OUT, emitted, understood};
+use super::model::{FOR_CUDA, WRITTEN_OUT, emitted, understood};
 use super::native::{self, Prepared};
 use super::options::{Computing, Precision};
 use crate::error::{Error, Result};
@@ -29,6 +29,12 @@ pub fn runtime_graph(mut graph: Graph, computing: Computing) -> Result<RuntimeGr
     }
     pass::apply(&mut graph, WRITTEN_OUT)?;
     Ok(RuntimeGraph { graph, in_place: vec![], kernels: "standard".into() })
+}
+
+/// The graph as the CUDA device is given it.
+pub fn device_graph(mut graph: Graph) -> Result<Graph> {
+    pass::apply(&mut graph, FOR_CUDA)?;
+    Ok(graph)
 }
 
 /// The model, whose external data lies in `dir`, with native operators where they cover it, for sessions that

@@ -26,6 +26,11 @@ pub trait Engine {
     /// first values in the same order. State stays on the engine's device between steps.
     fn load_step(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>) -> Result<Box<dyn Stepper>>;
 
+    /// Where each node of the model runs, and the copies between; `None` for an engine that has one place only.
+    fn placements(&self, _model: &Path) -> Result<Option<Vec<Placement>>> {
+        Ok(None)
+    }
+
     /// Runs `steps` training steps on the same `feeds` and returns the runtime's record of every node's time: a Chrome
     /// trace, JSON text with times in microseconds. Calls of functions are written out
     /// first, so that every node's name begins with its source's.
@@ -46,6 +51,17 @@ pub trait Engine {
             Field::ENGINE
         )))
     }
+}
+
+/// Where a node runs.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Placement {
+    /// The node's name; of a copy, the value that is copied.
+    pub name: String,
+    /// Its operator.
+    pub operator: String,
+    /// Who computes it, as the runtime calls it.
+    pub provider: String,
 }
 
 /// A graph that is ready to be called.

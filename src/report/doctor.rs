@@ -1,6 +1,7 @@
 //! What this machine offers, what is in the way, and what to do about it.
 
-use crate::engine::{Candidate, Device, EngineOptions, Machine, cache_dir, discover, open};
+use crate::emit::CUDA_VERSION;
+use crate::engine::{Candidate, Cuda, Device, EngineOptions, Machine, cache_dir, discover, open};
 use crate::field::Field;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub struct Doctor {
     pub cache: Option<Folder>,
     /// Where temporary files go.
     pub temporary: Folder,
+    /// Driver, devices and libraries of CUDA, where the options ask for it or a driver is there.
+    pub cuda: Option<Cuda>,
     /// What is not as it should be.
     pub findings: Vec<Finding>,
 }
@@ -51,7 +54,7 @@ impl Doctor {
         let libraries = discover(options);
         let opened = open(options);
         let temporary = Folder::of(&std::env::temp_dir());
-        let cache = cache_dir().as_deref().and_then(Path::parent).map(Folder::of);
+        let cache = cache_dir(options.device).as_deref().and_then(Path::parent).map(Folder::of);
         let mut findings = vec![];
         let mut find = |fatal: bool, what: String, advice: String| findings.push(Finding { fatal, what, advice });
         match &opened {
@@ -78,8 +81,19 @@ impl Doctor {
                 format!("use small batches; `spgraph inspect BUNDLE --memory` predicts what a step needs ({})", Field::BATCH),
             );
         }
-        if options.device == Device::Cuda && machine.nvidia_driver.is_none() {
-            find(true, "no NVIDIA driver is loaded".into(), format!("install one, or use the processor ({} cpu)", Field::DEVICE));
+        let asked = options.device == Device::Cuda;
+        let cuda = (asked || machine.nvidia_driver.is_some())
+            .then(|| Cuda::examine(libraries.iter().find(|l| l.has_cuda).map(|l| l.path.as_path())));
+        for obstacle in cuda.iter().flat_map(|cuda| cuda.obstacles(options.device_index)) {
+            find(asked, obstacle.what, obstacle.advice);
+        }
+        let release = libraries.iter().find(|l| l.chosen).filter(|l| asked && l.version.as_deref() != Some(CUDA_VERSION));
+        if let Some(version) = release.and_then(|l| l.version.as_ref()) {
+            find(
+                false,
+                format!("the ONNX Runtime with the CUDA provider is {version}, and spgraph knows the kernels of {CUDA_VERSION}"),
+                format!("`spgraph runtime install {} cuda` gets that one", Field::DEVICE),
+            );
         }
         match &cache {
             None => find(
@@ -99,7 +113,7 @@ impl Doctor {
             find(true, what, "make it writable, or set TMPDIR to another".into());
         }
         let engine = opened.ok().map(|engine| engine.describe());
-        Doctor { spgraph: env!("CARGO_PKG_VERSION"), machine, libraries, engine, cache, temporary, findings }
+        Doctor { spgraph: env!("CARGO_PKG_VERSION"), machine, libraries, engine, cache, temporary, cuda, findings }
     }
 
     /// Whether nothing stands in the way of what was asked for.

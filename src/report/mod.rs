@@ -1,5 +1,6 @@
 //! Reports for people: aligned text tables, what is inside a model, where a training step spends its time and what takes its memory; and pages to look at.
 
+mod device;
 mod doctor;
 mod drift;
 mod evaluation;
@@ -14,6 +15,7 @@ mod profile;
 mod run;
 mod table;
 
+pub use device::{DevicePlan, OffDevice, check_device_memory, check_room, plan_device};
 pub use doctor::{Doctor, Finding, Folder};
 pub use drift::{Drift, LayerDrift, drift};
 pub use evaluation::{answers_csv, confusion_csv, confusion_plot, evaluation_text};

@@ -159,7 +159,7 @@ fn values_get_the_right_name() {
         ("--schedule", "cos", "`cosine`"),
         ("--schedule", "StepLR", "`step`"),
         ("--engine", "onnxruntime", "'ort'"),
-        ("--device", "gpu", "'cuda'"),
+        ("--device", "gpu", "`cuda`"),
     ] {
         tip(&lab, &["finetune", shared().bundle.as_str(), "--data", "x", "-o", "r", option, value], meant);
     }

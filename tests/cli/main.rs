@@ -10,6 +10,7 @@ mod comparison;
 mod config;
 mod continuing;
 mod conventions;
+mod cuda;
 mod deploy;
 mod deployed;
 mod device;

@@ -104,9 +104,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// Fails where a step would not fit into memory.
 fn check_memory(options: &FinetuneOptions, bundle: &Bundle, force: bool) -> Result<(), Error> {
-    // On other devices the prediction says nothing.
-    if options.engine.device != Device::Cpu {
-        return Ok(());
+    if options.engine.device == Device::Cuda {
+        let batch = options.training.batch(&bundle.manifest)?;
+        return report::check_device_memory(bundle, batch, &options.engine, force);
     }
     let computing = if options.engine.choice == EngineChoice::Tract { Computing::STANDARD } else { options.engine.computing() };
     let batch = options.training.batch(&bundle.manifest)?;

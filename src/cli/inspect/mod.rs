@@ -2,6 +2,7 @@
 //! and whose kernels compute it.
 
 mod commands;
+mod device;
 mod folders;
 mod kernels;
 mod memory;
@@ -13,9 +14,9 @@ use super::output;
 use commands::Commands;
 use serde::Serialize;
 use spgraph::bundle::Bundle;
-use spgraph::engine::{Computing, Kernels, Precision};
+use spgraph::engine::{self, Computing, Device, EngineOptions, Kernels, Precision};
 use spgraph::error::Error;
-use spgraph::report::{Verdict, inspect, inspect_bundle, inspect_run, plan_kernels, plan_memory};
+use spgraph::report::{Verdict, inspect, inspect_bundle, inspect_run, plan_device, plan_kernels, plan_memory};
 use spgraph::storage::run_folder::RunFolder;
 use std::path::PathBuf;
 
@@ -23,14 +24,18 @@ use std::path::PathBuf;
 ///
 /// The exit code is 0 where the verdict is yes, and 1 where it is no. docs/inspect.md describes the JSON.
 #[derive(clap::Args)]
-#[command(group(clap::ArgGroup::new("step").multiple(true).args(["memory", "kernels", "precision"])))]
+#[command(group(clap::ArgGroup::new("step").multiple(true).args(["memory", "kernels", "precision", "device"])))]
 pub struct Args {
     /// An ONNX model, a bundle of `rewrite`, or a run of `finetune`
     path: PathBuf,
     /// Predict the peak memory of a training step of a bundle, and what takes it
     #[arg(long, conflicts_with = "input_shape")]
     memory: bool,
-    /// With --memory or --kernels: images per step where the bundle leaves it open [default: 16]
+    /// Where each node of a bundle's step runs on that device: asked of ONNX Runtime where it is there, of the table of its kernels otherwise; exit code 1
+    /// where a node would run on the processor
+    #[arg(long, value_parser = choice::<Device>(&["cuda"]), conflicts_with_all = ["input_shape", "memory", "kernels", "precision"])]
+    device: Option<Device>,
+    /// With --memory, --kernels or --device: images per step where the bundle leaves it open [default: 16]
     #[arg(long, requires = "step", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
     /// What native kernels compute of a bundle's step, what is left to ONNX Runtime's own and how much it moves; with --memory: whose kernels to predict for
@@ -74,6 +79,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.kernels.is_some() || args.precision.is_some() {
         let plan = plan_kernels(&Bundle::open(path)?, batch, computing)?;
         return if args.json { output::print_json(&plan) } else { output::print(&kernels::text(&plan, &name)) };
+    }
+    if let Some(device) = args.device {
+        let opened = engine::open(&EngineOptions { device, ..EngineOptions::default() }).ok();
+        let plan = plan_device(&Bundle::open(path)?, batch, opened.as_deref())?;
+        if args.json {
+            output::print_json(&plan)?
+        } else {
+            output::print(&device::text(&plan, &name))?
+        }
+        return match plan.off_device.len() {
+            0 => Ok(()),
+            off => Err(Error::model(format!("{off} nodes of the step of {name} are not on the {} device", device.name())).into()),
+        };
     }
     if path.is_dir() && args.input_shape.is_some() {
         return Err(Error::usage("--input-shape is for models: a bundle and a run have their sizes").into());

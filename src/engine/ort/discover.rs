@@ -122,7 +122,7 @@ fn outside_python(options: &EngineOptions) -> Candidates {
             false => candidates.0.push(Candidate::relative(path.into())),
         }
     }
-    candidates.add_all(Origin::Cache, cache_dir().into_iter().collect());
+    candidates.add_all(Origin::Cache, [Device::Cpu, Device::Cuda].into_iter().filter_map(cache_dir).collect());
     candidates.add_all(Origin::System, system_folders());
     candidates
 }
@@ -177,7 +177,7 @@ fn none_found(candidates: &[Candidate], options: &EngineOptions) -> Error {
             "`spgraph runtime install` gets one; or install the Python package onnxruntime, or give the path of a libonnxruntime with {library}"
         ),
         Device::Cuda => format!(
-            "Install the Python package onnxruntime-gpu, or give the path of its libonnxruntime with {library}; or train on the CPU \
+            "`spgraph runtime install {device} cuda` gets one; or install the Python package onnxruntime-gpu, or give the path of its libonnxruntime with {library}; or train on the CPU \
              ({device} cpu)"
         ),
     });
@@ -302,7 +302,7 @@ fn libraries_in(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The system's folders of libraries, absolute ones only: a bare name would leave the choice to the dynamic linker.
-fn system_folders() -> Vec<PathBuf> {
+pub(super) fn system_folders() -> Vec<PathBuf> {
     let mut system: Vec<PathBuf> = std::env::var_os("LD_LIBRARY_PATH").map(|v| std::env::split_paths(&v).collect()).unwrap_or_default();
     for base in ["/usr/local", "/usr", ""] {
         system.push(format!("{base}/lib").into());

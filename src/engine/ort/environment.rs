@@ -3,7 +3,6 @@
 use super::super::signature::one_paragraph;
 use crate::error::{Error, Result};
 use ::ort::environment::Environment;
-use ::ort::ep;
 use ::ort::logging::LogLevel;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -80,20 +79,5 @@ pub(super) fn environment(path: &Path) -> Result<Environment> {
             Err(Error::engine(format!("ONNX Runtime ({}) could not be started: {}", path.display(), one_paragraph(why))))
         }
         None => Err(Error::engine("ONNX Runtime was not loaded")),
-    }
-}
-
-/// Loads the CUDA libraries that Python packages bring along, so that the provider finds them without a search path.
-/// What is missing here may still be installed in the system; what is missing there too, the provider names itself.
-pub(super) fn preload_cuda_libraries(library: &Path) {
-    // …/site-packages/onnxruntime/capi/libonnxruntime.so.… → …/site-packages/nvidia/*/lib
-    let Some(packages) = library.ancestors().nth(3).map(|dir| dir.join("nvidia")) else { return };
-    let Ok(entries) = std::fs::read_dir(packages) else { return };
-    let folders: Vec<PathBuf> = entries.filter_map(|e| e.ok()).map(|e| e.path().join("lib")).collect();
-    for name in ep::cuda::CUDA_DYLIBS.iter().chain(ep::cuda::CUDNN_DYLIBS) {
-        if let Some(path) = folders.iter().map(|dir| dir.join(name)).find(|p| p.is_file()) {
-            // A library that fails to load is reported by the provider, which needs it.
-            let _ = ::ort::util::preload_dylib(path);
-        }
     }
 }

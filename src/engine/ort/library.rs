@@ -12,10 +12,14 @@ use std::path::Path;
 /// The ONNX Runtime release that is installed, and tested with.
 pub(super) const PINNED_VERSION: &str = "1.32.0";
 
+/// The release with the CUDA provider.
+pub(super) const PINNED_CUDA_VERSION: &str = crate::emit::CUDA_VERSION;
+
 /// SHA-256 of ONNX Runtime's library in the releases that spgraph was tested with, and their version.
-const PINNED: [(&str, &str); 2] = [
+const PINNED: [(&str, &str); 3] = [
     ("6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f", PINNED_VERSION),
     ("49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a", PINNED_VERSION),
+    ("5104254339ecadae808da771bd0b63b240f0dbd466514234905e54372435c303", PINNED_CUDA_VERSION),
 ];
 
 /// The version of a library with that hash, where it is one of the pinned ones.

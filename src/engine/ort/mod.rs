@@ -1,33 +1,39 @@
 //! ONNX Runtime, loaded when the program runs: on the CPU, or on CUDA with the state kept on the device.
 
+mod cuda;
 mod discover;
 mod environment;
 mod explain;
 mod install;
 mod learnt;
 mod library;
+mod placement;
 mod probe;
 mod python;
 mod stepper;
 mod values;
 
+pub use self::cuda::{Cuda, CudaDevice, CudaLibrary, Obstacle};
 pub use self::discover::{Candidate, Origin, discover};
 pub use self::install::{cache_dir, install};
 pub use self::library::Owner;
 
-use self::environment::{environment, preload_cuda_libraries};
+use self::environment::environment;
 use self::explain::explain;
 use self::stepper::OrtStepper;
 use self::values::{output, to_ort};
-use super::model::{Given, WRITTEN_OUT, emitted, in_model, read_bytes, read_model, understood, without_functions};
+use super::model::{FOR_CUDA, Given, WRITTEN_OUT, emitted, in_model, read_bytes, read_model, typed, understood, without_functions};
 use super::native::{self, Prepared};
 use super::options::{Device, EngineChoice, EngineOptions, Precision, description};
-use super::session::{Engine, EngineEntry, Opened, Session, Stepper};
+use super::session::{Engine, EngineEntry, Opened, Placement, Session, Stepper};
 use super::signature::{Signature, StatePort, graph_of, one_paragraph};
+use crate::emit;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
-use crate::onnx;
+use crate::onnx::{self, ModelFile, pb};
+use crate::operator::OPSET;
+use crate::pass;
 use crate::storage::files;
 use crate::storage::temporaries::Scratch;
 use ::ort::environment::Environment;
@@ -61,6 +67,7 @@ pub struct OrtEngine {
     version: String,
     why: String,
     device: Device,
+    device_index: usize,
     threads: Option<usize>,
     tf32: bool,
     /// The instructions of the native kernels, where they are used.
@@ -72,6 +79,13 @@ impl OrtEngine {
     /// Loads the candidate's library. Fails when the process uses another one already, and with [`Device::Cuda`] when
     /// the CUDA execution provider cannot be started: there is no silent fall-back to the CPU.
     pub fn new(candidate: &Candidate, options: &EngineOptions) -> Result<Self> {
+        if options.device == Device::Cuda {
+            let cuda = Cuda::examine(Some(&candidate.path));
+            if let Some(Obstacle { what, advice }) = cuda.obstacles(options.device_index).into_iter().next() {
+                return Err(Error::engine(format!("the CUDA device was asked for: {what}. To mend it, {advice}")));
+            }
+            cuda.preload();
+        }
         let engine = OrtEngine {
             environment: environment(&candidate.path)?,
             path: candidate.path.clone(),
@@ -81,6 +95,7 @@ impl OrtEngine {
                 place => format!("found by: {place}; {}", candidate.reason),
             },
             device: options.device,
+            device_index: options.device_index,
             threads: options.threads,
             tf32: options.tf32,
             precision: options.precision,
@@ -90,7 +105,6 @@ impl OrtEngine {
             },
         };
         if engine.device == Device::Cuda {
-            preload_cuda_libraries(&engine.path);
             // Registers the provider once for nothing, so that a refusal comes now and not after minutes of preparation.
             engine.builder().map_err(|e| {
                 Error::engine(format!(
@@ -124,34 +138,55 @@ impl OrtEngine {
             // Without this the library might pick another device by itself.
             Device::Cpu => builder = builder.with_auto_device(AutoDevicePolicy::PreferCPU)?,
             Device::Cuda => {
-                let cuda = ep::CUDA::default().with_device_id(0).with_tf32(self.tf32).build().error_on_failure();
+                let cuda = ep::CUDA::default()
+                    .with_device_id(i32::try_from(self.device_index).unwrap_or(i32::MAX))
+                    .with_tf32(self.tf32)
+                    .build()
+                    .error_on_failure();
                 builder = builder.with_execution_providers([cuda])?;
             }
         }
         Ok(builder)
     }
 
+    /// The model in the form that is for the device, where it is spgraph's own and in the opset that spgraph has by itself.
+    fn for_device(&self, file: &ModelFile) -> Result<Option<pb::ModelProto>> {
+        let Some(mut graph) = typed(file).filter(|_| self.device == Device::Cuda && emit::opset_of(&file.proto) == Some(OPSET)) else {
+            return Ok(None);
+        };
+        pass::apply(&mut graph, FOR_CUDA)?;
+        emitted(&graph, file).map(Some)
+    }
+
     /// With `profile`, the session records node times; the path is the beginning of the record's file name.
     /// Gives the pairs of inputs and outputs that may share a buffer as well, where native kernels cover some of it.
     fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(Loaded, Signature, Option<SharedBuffers>)> {
+        match profile {
+            None => self.session_with(model, false, &Ok),
+            Some(path) => self.session_with(model, true, &|builder| Ok(builder.with_profiling(path)?)),
+        }
+    }
+
+    /// With what else the session is to do, and whether its nodes keep their names.
+    fn session_with(&self, model: &Path, named: bool, more: More) -> Result<(Loaded, Signature, Option<SharedBuffers>)> {
         let (file, bytes) = read_bytes(model)?;
         let signature = Signature::from_graph(graph_of(&file.proto, model)?, model)?;
         let native = match self.native.and_then(|isa| Some((isa, understood(&file)?))) {
-            Some((isa, graph)) => native::prepare(graph, self.half(), profile.is_some())?.map(|prepared| (isa, prepared)),
+            Some((isa, graph)) => native::prepare(graph, self.half(), named)?.map(|prepared| (isa, prepared)),
             None => None,
         };
         let (given, native) = match native {
             Some((isa, Prepared { graph, in_place })) => {
                 (Given::of(emitted(&graph, &file)?, &file.external).map_err(in_model(model))?, Some((isa, in_place)))
             }
-            None => (Given::as_read(&file, bytes).map_err(in_model(model))?, None),
+            None => match self.for_device(&file)? {
+                Some(proto) => (Given::of(proto, &file.external).map_err(in_model(model))?, None),
+                None => (Given::as_read(&file, bytes).map_err(in_model(model))?, None),
+            },
         };
         drop(file);
         let commit = || {
-            let mut builder = self.builder()?;
-            if let Some(path) = profile {
-                builder = builder.with_profiling(path)?;
-            }
+            let mut builder = more(self.builder()?)?;
             if let Some((isa, _)) = &native {
                 let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
                 builder = builder.with_operators(native::domain(threads, *isa)?)?;
@@ -184,12 +219,16 @@ impl OrtEngine {
         let map = signature.state_map(state, &start)?;
         let name = signature.model.clone();
         let in_place = state.iter().map(|s| pairs.iter().any(|(input, output)| s.input == *input && s.output == *output)).collect();
-        OrtStepper::new(session, signature, map, in_place, start, self.device).map_err(|e| explain("prepare the state of", &name, &e))
+        OrtStepper::new(session, signature, map, in_place, start, (self.device, self.device_index))
+            .map_err(|e| explain("prepare the state of", &name, &e))
     }
 }
 
 /// Held while a session is made.
 static LOADING: Mutex<()> = Mutex::new(());
+
+/// What is said to the builder of a session besides.
+type More<'a> = &'a dyn Fn(SessionBuilder) -> ::ort::Result<SessionBuilder>;
 
 /// Pairs of a graph input and an output that may share a buffer.
 type SharedBuffers = Vec<(String, String)>;
@@ -218,6 +257,20 @@ impl Engine for OrtEngine {
 
     fn load_step(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>) -> Result<Box<dyn Stepper>> {
         Ok(Box::new(self.stepper(model, state, start, None)?))
+    }
+
+    fn placements(&self, model: &Path) -> Result<Option<Vec<Placement>>> {
+        if self.device == Device::Cpu {
+            return Ok(None);
+        }
+        let folder = Scratch::new()?;
+        let written = folder.path().join("placed.onnx");
+        let (session, ..) = self.session_with(model, true, &|builder| {
+            Ok(builder.with_config_entry(placement::RECORDED, "1")?.with_optimized_model_path(&written)?)
+        })?;
+        let mut found = placement::placements(&session)?;
+        found.extend(placement::copies(&written)?);
+        Ok(Some(found))
     }
 
     fn profile(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, feeds: &[(&str, &Tensor)], steps: usize) -> Result<String> {

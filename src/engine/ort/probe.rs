@@ -4,13 +4,26 @@
 use super::super::signature::one_paragraph;
 use std::ffi::CStr;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long a library may take to load.
+#[cfg(target_os = "linux")]
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// What the library at `path` says its version is, or why it cannot be loaded.
 #[cfg(target_os = "linux")]
 pub(super) fn probe(path: &Path) -> Result<String, String> {
     // Before the fork, for Rust's lock of the environment may be held by another thread, which the child does not have.
     super::environment::disable_telemetry();
-    child::ask(|| version_by_loading(path))
+    child::ask(LIMIT, || version_by_loading(path))
+}
+
+/// What `work` gives, done in a child process where there can be one.
+pub(super) fn in_child(limit: Duration, work: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
+    #[cfg(target_os = "linux")]
+    return child::ask(limit, work);
+    #[cfg(not(target_os = "linux"))]
+    return Some(limit).map_or_else(|| Err(String::new()), |_| work());
 }
 
 /// What the library at `path` says its version is, or why it cannot be loaded.
@@ -53,11 +66,8 @@ mod child {
     use std::os::fd::{AsFd, AsRawFd, OwnedFd};
     use std::time::{Duration, Instant};
 
-    /// How long a library may take to load.
-    const LIMIT: Duration = Duration::from_secs(2);
-
     /// What `work` gives, done in a child process that may die or hang.
-    pub(super) fn ask(work: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
+    pub(super) fn ask(limit: Duration, work: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
         let cannot = |e: rustix::io::Errno| format!("it cannot be tried in a process of its own: {e}");
         let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(cannot)?;
         // SAFETY: the child has this thread alone. The C library makes its allocator and its loader usable in it, nothing else is used, and
@@ -77,12 +87,12 @@ mod child {
             }
             pid => {
                 drop(to);
-                let answer = read_within(from, Instant::now() + LIMIT);
+                let answer = read_within(from, Instant::now() + limit);
                 // SAFETY: `pid` is a child that has not been waited for, so the number is still its own.
                 unsafe { libc::kill(pid, libc::SIGKILL) };
                 let status = wait(pid);
                 match answer {
-                    None => Err(format!("it did not load within {} seconds", LIMIT.as_secs())),
+                    None => Err(format!("it did not load within {} seconds", limit.as_secs())),
                     Some(answer) => match answer.split_first() {
                         Some((b'+', version)) => Ok(String::from_utf8_lossy(version).into_owned()),
                         Some((_, reason)) => Err(String::from_utf8_lossy(reason).into_owned()),
@@ -153,24 +163,24 @@ mod child {
 
         #[test]
         fn answers_and_reasons_come_back() {
-            assert_eq!(ask(|| Ok("1.32.0".into())), Ok("1.32.0".to_string()));
-            assert_eq!(ask(|| Err("no function".into())), Err("no function".to_string()));
+            assert_eq!(ask(super::super::LIMIT, || Ok("1.32.0".into())), Ok("1.32.0".to_string()));
+            assert_eq!(ask(super::super::LIMIT, || Err("no function".into())), Err("no function".to_string()));
         }
 
         #[test]
         fn a_child_that_dies_or_hangs_is_an_answer() {
             // SAFETY: sends a signal to the child itself, without the handler that Rust has for it.
-            let died = ask(|| unsafe {
+            let died = ask(super::super::LIMIT, || unsafe {
                 libc::signal(libc::SIGSEGV, libc::SIG_DFL);
                 libc::raise(libc::SIGSEGV);
                 libc::_exit(3)
             });
             assert!(died.unwrap_err().contains("SIGSEGV"));
             // SAFETY: ends the child itself.
-            let left = ask(|| unsafe { libc::_exit(0) });
+            let left = ask(super::super::LIMIT, || unsafe { libc::_exit(0) });
             assert_eq!(left, Err("loading it ends the process".to_string()));
             let start = Instant::now();
-            let hung = ask(|| {
+            let hung = ask(super::super::LIMIT, || {
                 std::thread::sleep(Duration::from_secs(60));
                 Ok(String::new())
             });

@@ -1,7 +1,7 @@
 //! ONNX Runtime in Python's packages. Nothing of a package is imported, and nothing that lies in the current folder is run.
 
 use crate::storage::temporaries::Scratch;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Asks where a package lies, without importing it; user packages, which isolation leaves out, are looked through too.
@@ -20,8 +20,26 @@ pub(super) fn package_folders() -> Vec<PathBuf> {
     folders
 }
 
+/// The folders of libraries of NVIDIA's packages, of the active virtual environment and of `python3`.
+pub(super) fn nvidia_folders() -> Vec<PathBuf> {
+    const SITES: &str = "import site, sys\nfor p in sys.path + [site.getusersitepackages()]: print(p)";
+    let sites = in_environment().into_iter().chain(ask_python3(SITES)).filter(|dir| dir.is_absolute());
+    let mut folders = vec![];
+    for dir in sites.flat_map(|site| super::cuda::packages_in(&site)) {
+        if !folders.contains(&dir) {
+            folders.push(dir);
+        }
+    }
+    folders
+}
+
 /// By looking, for what an environment is made of is known.
 fn in_virtual_environment() -> Vec<PathBuf> {
+    in_environment().into_iter().map(|dir| dir.join("onnxruntime/capi")).filter(|dir| dir.is_dir()).collect()
+}
+
+/// The folders of packages of the active virtual environment.
+fn in_environment() -> Vec<PathBuf> {
     let environment = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let Some(environment) = environment else { return vec![] };
     let mut places = vec![environment.join("Lib/site-packages")];
@@ -30,17 +48,22 @@ fn in_virtual_environment() -> Vec<PathBuf> {
         versions.sort();
         places.extend(versions);
     }
-    places.into_iter().map(|dir| dir.join("onnxruntime/capi")).filter(|dir| dir.is_dir()).collect()
+    places
 }
 
 fn of_python3() -> Vec<PathBuf> {
+    ask_python3(SCRIPT).into_iter().map(|dir| dir.join("capi")).filter(|dir| dir.is_absolute()).collect()
+}
+
+/// The lines that the script prints.
+fn ask_python3(script: &str) -> Vec<PathBuf> {
     // Python puts the current folder before all others where it is not isolated; managers of versions read files there.
     let (Some(python), Ok(empty)) = (in_path("python3"), Scratch::new()) else { return vec![] };
     let output =
-        Command::new(python).args(["-I", "-c", SCRIPT]).current_dir(empty.path()).stdin(Stdio::null()).stderr(Stdio::null()).output();
+        Command::new(python).args(["-I", "-c", script]).current_dir(empty.path()).stdin(Stdio::null()).stderr(Stdio::null()).output();
     let Ok(output) = output else { return vec![] };
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-    lines.lines().map(|line| Path::new(line).join("capi")).filter(|dir| dir.is_absolute()).collect()
+    lines.lines().map(PathBuf::from).collect()
 }
 
 /// The program of that name in `PATH`, whose relative entries would find it in the current folder.

@@ -56,13 +56,19 @@ impl OrtStepper {
         map: StateMap,
         in_place: Vec<bool>,
         start: Vec<Tensor>,
-        device: Device,
+        (device, index): (Device, usize),
     ) -> ::ort::Result<Self> {
         let allocator = match device {
             Device::Cpu => Allocator::default(),
-            Device::Cuda => {
-                Allocator::new(&session, MemoryInfo::new(AllocationDevice::CUDA, 0, AllocatorType::Device, MemoryType::Default)?)?
-            }
+            Device::Cuda => Allocator::new(
+                &session,
+                MemoryInfo::new(
+                    AllocationDevice::CUDA,
+                    i32::try_from(index).unwrap_or(i32::MAX),
+                    AllocatorType::Device,
+                    MemoryType::Default,
+                )?,
+            )?,
         };
         let source = |output: usize| {
             let input = signature.inputs.iter().position(|p| p.name == signature.outputs[output].name)?;

@@ -1,0 +1,243 @@
+"""What has to be seen on a machine with a GPU, in one command: `make gpu-check`.
+
+    gpu_check.py [--device cuda] [--program target/release/spgraph] [--minutes 5] [--quick] [--only PART]... [--out bench/results]
+
+Parts, in this order, each within its share of the time: doctor, placement (nodes and copies off the device), parity (gradients beside the CPU's), curves (50 steps
+beside the CPU's), speed (images/s), resume (a run that is killed and goes on). A part that has no time left or cannot run says so and counts as not run; one that
+finds a fault makes the exit code 1. `--device cpu --quick` tries the script itself.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+TOLERANCE = 1e-3
+STEPS = 50
+
+
+class NotRun(Exception):
+    pass
+
+
+class Lab:
+    def __init__(self, args, work):
+        self.args, self.work = args, work
+        self.end = time.monotonic() + args.minutes * 60
+        self.gpu = args.device != "cpu"
+        self.small = args.quick
+
+    def left(self):
+        return self.end - time.monotonic()
+
+    def run(self, *words, env=None, check=True, share=1.0):
+        limit = self.left() * share
+        if limit < 2:
+            raise NotRun("no time left")
+        command = [self.args.program, *map(str, words)]
+        try:
+            done = subprocess.run(command, cwd=self.work, capture_output=True, text=True, timeout=limit, env={**os.environ, **(env or {})})
+        except subprocess.TimeoutExpired:
+            raise NotRun(f"no time left in `{' '.join(command[1:3])}`") from None
+        if check and done.returncode != 0:
+            raise RuntimeError(f"`{' '.join(command)}` ended with {done.returncode}: {done.stderr.strip()[-800:]}")
+        return done
+
+    def network(self, name):
+        path = self.work / f"{name}.onnx"
+        if not path.exists():
+            self.run("new", name, "--classes", 6, "-o", path)
+        return path
+
+    def images(self):
+        folder = self.work / "images"
+        if not folder.exists():
+            self.run("synth", "--task", "target-a", "--per-class", 8 if self.small else 32, "--size", 32 if self.small else 224, "-o", folder)
+        return folder
+
+    def bundle(self, name, batch, batch_norm, *more):
+        folder = self.work / f"{name}-{batch}-{batch_norm}{''.join(more)}.spgraph"
+        if not folder.exists():
+            self.run("rewrite", self.network(name), "--classes", 6, "--batch", batch, "--batch-norm", batch_norm, "--seed", 0, "-o", folder, *more)
+        return folder
+
+    def networks(self):
+        return ["resnet20"] if self.small else ["resnet18", "resnet50"]
+
+
+def doctor(lab):
+    done = lab.run("doctor", "--device", lab.args.device, "--json", check=False)
+    found = json.loads(done.stdout)
+    if done.returncode != 0:
+        raise RuntimeError("; ".join(f"{f['what']} -> {f['advice']}" for f in found["findings"] if f["fatal"]))
+    return {"engine": found["engine"], "cuda": found.get("cuda")}
+
+
+def placement(lab):
+    rows = {}
+    for name in lab.networks():
+        for batch_norm in ("frozen", "train"):
+            done = lab.run("inspect", lab.bundle(name, 4, batch_norm), "--device", "cuda", "--json", check=False)
+            plan = json.loads(done.stdout)
+            if lab.gpu and "table" in plan["by"]:
+                raise RuntimeError("the session was not asked: " + plan["by"])
+            if plan["off_device"]:
+                raise RuntimeError(f"{name}, {batch_norm}: off the device: {plan['off_device'][:5]}")
+            rows[f"{name} {batch_norm}"] = f"{len(plan['nodes'])} nodes on the device, by {plan['by']}"
+    return rows
+
+
+def parity(lab):
+    """Every output of the gradient graph on the device beside the CPU's, as norm-relative errors, TF32 off."""
+    try:
+        import numpy as np
+        import onnxruntime as ort
+    except ImportError as error:
+        raise NotRun(f"Python has no {error.name}") from None
+    providers = [("CUDAExecutionProvider", {"use_tf32": "0"})] if lab.gpu else ["CPUExecutionProvider"]
+    if lab.gpu and "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise NotRun("Python's onnxruntime has no CUDA provider (pip install onnxruntime-gpu==1.31.1)")
+    if lab.gpu and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    rows = {}
+    for name in lab.networks():
+        for batch_norm in ("frozen", "train"):
+            bundle = lab.bundle(name, 4, batch_norm, "--split", "--dialect", "inlined")
+            manifest = json.loads((bundle / "manifest.json").read_text())
+            random = np.random.default_rng(0)
+            cpu = ort.InferenceSession(bundle / "grad.onnx", providers=["CPUExecutionProvider"])
+            init = ort.InferenceSession(bundle / "init.onnx", providers=["CPUExecutionProvider"])
+            state = dict(zip([o.name for o in init.get_outputs()], init.run(None, {})))
+            defaults = {s["name"]: s["default"] for s in manifest["scalars"]}
+            feeds = {}
+            for port in cpu.get_inputs():
+                if port.name in state:
+                    feeds[port.name] = state[port.name]
+                elif port.name in defaults:
+                    feeds[port.name] = np.array(defaults[port.name], np.float32)
+                elif "int64" in port.type:
+                    feeds[port.name] = random.integers(0, 6, port.shape)
+                else:
+                    feeds[port.name] = random.standard_normal(port.shape, np.float32)
+            expected = cpu.run(None, feeds)
+            options = ort.SessionOptions()
+            if not lab.gpu:
+                options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            got = ort.InferenceSession(bundle / "grad.onnx", options, providers=providers).run(None, feeds)
+            worst = ("", 0.0)
+            for port, a, b in zip(cpu.get_outputs(), expected, got):
+                a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+                if not np.isfinite(b).all():
+                    raise RuntimeError(f"{name}, {batch_norm}: {port.name} is not finite")
+                # A gradient that is zero but for rounding has no direction to compare.
+                error = float(np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-6 * np.sqrt(a.size)))
+                worst = max(worst, (port.name, error), key=lambda w: w[1])
+            rows[f"{name} {batch_norm}"] = {"tensors": len(expected), "worst": worst[1], "where": worst[0]}
+            if worst[1] > TOLERANCE:
+                raise RuntimeError(f"{name}, {batch_norm}: {worst[0]} differs by {worst[1]:.2g} from the CPU's, more than {TOLERANCE}")
+    return rows
+
+
+def losses(lab, device, *more):
+    steps = 10 if lab.small else STEPS
+    name = lab.networks()[0]
+    bundle = lab.bundle(name, 4 if lab.small else 16, "frozen")
+    done = lab.run("finetune", bundle, "--data", lab.images(), "--steps", steps, "--warmup", 0, "--lr", 0.001, "--seed", 0, "--log", "jsonl",
+                   "-o", lab.work / f"curve-{device}", "--force", "--device", device, *more, env={"NVIDIA_TF32_OVERRIDE": "0"}, share=0.5)
+    records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [r["loss"] for r in records if "loss" in r and "step" in r]
+
+
+def curves(lab):
+    ours, theirs = losses(lab, lab.args.device), losses(lab, "cpu", "--kernels", "standard")
+    if not ours or len(ours) != len(theirs):
+        raise RuntimeError(f"{len(ours)} losses beside {len(theirs)}")
+    worst = max(abs(a - b) / max(abs(b), 1e-3) for a, b in zip(ours, theirs))
+    if worst > 0.05:
+        raise RuntimeError(f"losses differ by {worst:.1%} from the CPU's")
+    return {"records": len(ours), "worst relative difference": worst, "device": ours, "cpu": theirs}
+
+
+def speed(lab):
+    rows = {}
+    name = "resnet20" if lab.small else "resnet50"
+    for batch in [4] if lab.small else [64, 256]:
+        for label, flags in {"float32": [], "tf32": ["--tf32"] if lab.gpu else None}.items():
+            if flags is None:
+                continue
+            try:
+                bundle = lab.bundle(name, batch, "frozen")
+                steps = 5 if lab.small else 20
+                done = lab.run("finetune", bundle, "--data", lab.images(), "--steps", steps, "--warmup", 0, "--augment", "none", "-o",
+                               lab.work / f"speed-{batch}-{label}", "--force", "--device", lab.args.device, *flags, share=0.5)
+                line = next(line for line in done.stdout.splitlines() if line.startswith("steps"))
+                rows[f"{name} batch {batch} {label}"] = line.removeprefix("steps").strip()
+            except NotRun as error:
+                rows[f"{name} batch {batch} {label}"] = f"not run: {error}"
+    return rows
+
+
+def resume(lab):
+    """Killed without warning, then gone on with."""
+    bundle, run = lab.bundle(lab.networks()[0], 4 if lab.small else 16, "frozen"), lab.work / "killed"
+    words = [lab.args.program, "finetune", bundle, "--data", lab.images(), "--steps", "200", "--checkpoint-every", "5", "--seed", "0", "--device",
+             lab.args.device, "-o", run, "--force"]
+    process = subprocess.Popen(list(map(str, words)), cwd=lab.work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + lab.left() * 0.5
+    while not list(run.glob("checkpoint*")) and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.05)
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+    process.wait()
+    if not list(run.glob("checkpoint*")):
+        raise NotRun("the run had no checkpoint in time")
+    lab.run("finetune", "--resume", "-o", run, "--device", lab.args.device)
+    return {"resumed": "the run is complete"}
+
+
+PARTS = [doctor, placement, parity, curves, speed, resume]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--program", default="target/release/spgraph")
+    parser.add_argument("--minutes", type=float, default=float(os.environ.get("GPU_CHECK_MINUTES", 5)))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", action="append", choices=[p.__name__ for p in PARTS])
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"))
+    args = parser.parse_args()
+    args.program = str(pathlib.Path(args.program).resolve())
+    results, failed = {}, False
+    with tempfile.TemporaryDirectory(prefix="gpu-check-") as work:
+        lab = Lab(args, pathlib.Path(work))
+        for part in PARTS:
+            name = part.__name__
+            if args.only and name not in args.only:
+                continue
+            start = time.monotonic()
+            try:
+                results[name] = {"result": "passed", "found": part(lab)}
+            except NotRun as reason:
+                results[name] = {"result": "not run", "why": str(reason)}
+            except (RuntimeError, OSError, ValueError, KeyError, StopIteration) as error:
+                failed = True
+                results[name] = {"result": "failed", "why": f"{type(error).__name__}: {error}"}
+            results[name]["seconds"] = round(time.monotonic() - start, 1)
+            print(f"{name:<10} {results[name]['result']:<8} {results[name]['seconds']:>6} s  {results[name].get('why', '')}", flush=True)
+            for row, value in results[name].get("found", {}).items():
+                print(f"           {row:<28} {value if not isinstance(value, list) else [round(v, 4) for v in value]}", flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    target = args.out / f"gpu-{args.device.replace(':', '-')}{'-quick' if args.quick else ''}.json"
+    target.write_text(json.dumps({"device": args.device, "minutes": args.minutes, "parts": results}, indent=1) + "\n")
+    print(f"wrote {target}")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

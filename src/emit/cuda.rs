@@ -1,0 +1,221 @@
+//! What ONNX Runtime's CUDA provider can compute: a table of its kernels, as the provider itself lists them, and what it refuses beside.
+//!
+//! A node without a kernel is computed on the processor, with copies around it and nothing but a line in a log: a training step must have none.
+
+use super::opset::OPSETS;
+use crate::error::{Error, Result};
+use crate::ir::{DType, Domain, Graph, Node};
+use crate::onnx::schema::{Formal, Found, find};
+use crate::operator::OPSET;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// Made by `tests/generate/cuda_kernels.py`, which explains its lines.
+const TABLE: &str = include_str!("cuda_kernels.txt");
+
+/// The release of ONNX Runtime that the table is of.
+pub const CUDA_VERSION: &str = "1.31.1";
+
+struct Kernel {
+    first: i64,
+    /// `None`: no other version of the operator than the one that `first` brought.
+    last: Option<i64>,
+    types: Vec<(&'static str, Vec<DType>)>,
+}
+
+/// What is refused or left to the processor although a kernel is there; seen of the release's provider by `tests/cuda/placement.py`.
+struct Exception {
+    operator: &'static str,
+    concerns: fn(&Node, i64) -> bool,
+    why: &'static str,
+}
+
+const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        operator: "BatchNormalization",
+        concerns: |node, opset| opset >= 14 && node.int("training_mode", 0) != 0,
+        why: "the CUDA provider refuses training_mode from opset 14 on",
+    },
+    Exception {
+        operator: "ConvTranspose",
+        concerns: |node, _| {
+            let pads = node.ints("pads");
+            let (begin, end) = pads.split_at(pads.len() / 2);
+            begin != end || node.string("auto_pad").starts_with("SAME")
+        },
+        why: "the CUDA provider leaves other pads at the end than at the beginning to the processor",
+    },
+    Exception { operator: "ArgMax", concerns: |node, _| node.int("select_last_index", 0) != 0, why: LAST_INDEX },
+    Exception { operator: "ArgMin", concerns: |node, _| node.int("select_last_index", 0) != 0, why: LAST_INDEX },
+];
+
+const LAST_INDEX: &str = "the CUDA provider leaves the last of equal ones to the processor";
+
+/// Operators that run on the device and that no recorded graph of CUDA's may hold.
+const NOT_RECORDED: [&str; 3] = ["If", "Loop", "Scan"];
+
+fn dtype(short: &str) -> Option<DType> {
+    Some(match short {
+        "f32" => DType::F32,
+        "f64" => DType::F64,
+        "f16" => DType::F16,
+        "bf16" => DType::BF16,
+        "bool" => DType::Bool,
+        "i8" => DType::I8,
+        "i16" => DType::I16,
+        "i32" => DType::I32,
+        "i64" => DType::I64,
+        "u8" => DType::U8,
+        "u16" => DType::U16,
+        "u32" => DType::U32,
+        "u64" => DType::U64,
+        _ => return None,
+    })
+}
+
+fn parse(line: &'static str) -> Option<(&'static str, Kernel)> {
+    let mut words = line.split(' ');
+    let (name, first, last) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
+    let last = if last == "-" { None } else { Some(last.parse().ok()?) };
+    let types = words
+        .map(|word| {
+            let (variable, list) = word.split_once('=')?;
+            Some((variable, list.split(',').map(dtype).collect::<Option<_>>()?))
+        })
+        .collect::<Option<_>>()?;
+    Some((name, Kernel { first, last, types }))
+}
+
+static KERNELS: LazyLock<HashMap<&str, Vec<Kernel>>> = LazyLock::new(|| {
+    let mut kernels: HashMap<&str, Vec<Kernel>> = HashMap::new();
+    for (name, kernel) in TABLE.lines().filter(|l| !l.starts_with('#')).filter_map(parse) {
+        kernels.entry(name).or_default().push(kernel);
+    }
+    kernels
+});
+
+/// The formal that stands for the port of that number.
+fn formal(formals: &[Formal], at: usize) -> Option<&Formal> {
+    formals.get(at).or_else(|| formals.last())
+}
+
+impl Kernel {
+    /// As ONNX Runtime matches kernels: one that is open at its end serves the very version of the operator that it begins with.
+    fn serves(&self, since: i64) -> bool {
+        self.first == since || self.last.is_some_and(|last| self.first <= since && since <= last)
+    }
+
+    fn takes(&self, formals: &[Formal], types: &[Option<DType>]) -> bool {
+        types.iter().enumerate().all(|(at, ty)| {
+            let (Some(ty), Some(formal)) = (ty, formal(formals, at)) else { return true };
+            let mut asked = self.types.iter().filter(|(name, _)| Some(*name) == formal.variable || *name == formal.name);
+            asked.all(|(_, list)| list.contains(ty))
+        })
+    }
+}
+
+/// Whether the CUDA provider has a kernel for the operator in that opset, with inputs and outputs of these types; `None` for one that is left out, or of
+/// whatever type.
+pub fn has_kernel(domain: Domain, operator: &str, opset: i64, inputs: &[Option<DType>], outputs: &[Option<DType>]) -> bool {
+    let Found::Here(schema) = find(operator, opset) else { return false };
+    domain == Domain::Onnx
+        && KERNELS.get(operator).is_some_and(|kernels| {
+            kernels.iter().any(|k| k.serves(schema.since) && k.takes(&schema.inputs, inputs) && k.takes(&schema.outputs, outputs))
+        })
+}
+
+/// The types that the provider has kernels of the operator for in that opset, each alone in the operator's first place; none where it has no kernel.
+pub fn kernel_types(operator: &str, opset: i64) -> Vec<DType> {
+    const ALL: [DType; 13] = [
+        DType::F32,
+        DType::F64,
+        DType::F16,
+        DType::BF16,
+        DType::Bool,
+        DType::I8,
+        DType::I16,
+        DType::I32,
+        DType::I64,
+        DType::U8,
+        DType::U16,
+        DType::U32,
+        DType::U64,
+    ];
+    let Found::Here(schema) = find(operator, opset) else { return vec![] };
+    let allowed = |ty: &DType| schema.inputs.first().is_none_or(|f| f.types.as_ref().is_none_or(|list| list.contains(ty)));
+    ALL.into_iter().filter(|ty| allowed(ty) && has_kernel(Domain::Onnx, operator, opset, &[Some(*ty)], &[])).collect()
+}
+
+/// Why the CUDA provider would not compute the node, written in that opset; `None` where it does.
+pub fn cuda_refusal(graph: &Graph, node: &Node, opset: i64) -> Option<String> {
+    let operator = &node.op_type;
+    // A value that is there before the graph runs, wherever it is wanted.
+    if node.is("Constant") {
+        return None;
+    }
+    if let Some(exception) = EXCEPTIONS.iter().find(|e| node.is(e.operator) && (e.concerns)(node, opset)) {
+        return Some(exception.why.into());
+    }
+    let inputs: Vec<Option<DType>> = node.inputs.iter().map(|v| v.map(|v| graph.ty(v).dtype)).collect();
+    let outputs: Vec<Option<DType>> = node.outputs.iter().map(|&v| Some(graph.ty(v).dtype)).collect();
+    if has_kernel(node.domain, operator, opset, &inputs, &outputs) {
+        return None;
+    }
+    let types: Vec<String> = inputs.iter().flatten().map(|ty| ty.to_string()).collect();
+    Some(format!("the CUDA provider of ONNX Runtime {CUDA_VERSION} has no kernel for {operator} of {} in opset {opset}", types.join(", ")))
+}
+
+/// Whether a recorded graph of CUDA's can hold the node.
+pub fn can_be_recorded(node: &Node) -> bool {
+    node.domain != Domain::Onnx || !NOT_RECORDED.contains(&node.op_type.as_str())
+}
+
+/// The nodes of a graph without functions that would run on the processor, each with the reason.
+pub fn cuda_fallbacks(graph: &Graph, opset: i64) -> Vec<(&Node, String)> {
+    graph.live().nodes.into_iter().filter_map(|node| Some((node, cuda_refusal(graph, node, opset)?))).collect()
+}
+
+/// Fails with every node of a graph without functions that the CUDA provider would leave to the processor.
+pub fn check_cuda(graph: &Graph) -> Result<()> {
+    let fallbacks = cuda_fallbacks(graph, OPSET.clamp(*OPSETS.start(), *OPSETS.end()));
+    if fallbacks.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = fallbacks.iter().map(|(node, why)| format!("`{}` ({}): {why}", node.name, node.op_type)).collect();
+    Err(Error::model(format!("{} nodes would not run on the CUDA device: {}", list.len(), list.join("; "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_understood() {
+        let lines = TABLE.lines().filter(|l| !l.starts_with('#'));
+        assert!(TABLE.lines().next().unwrap().contains(CUDA_VERSION));
+        for line in lines {
+            let (name, kernel) = parse(line).unwrap_or_else(|| panic!("{line}"));
+            assert!(kernel.types.iter().all(|(_, list)| !list.is_empty()), "{line}");
+            // What the provider has kernels for beside ONNX's own operators has no types of ONNX's.
+            if let Found::Here(schema) = find(name, kernel.first.max(13)) {
+                let formals = || schema.inputs.iter().chain(&schema.outputs);
+                for (variable, _) in &kernel.types {
+                    let known = formals().any(|f| f.variable == Some(*variable) || f.name == *variable || f.variable.is_none());
+                    assert!(known, "{line}: {variable}");
+                }
+            }
+        }
+    }
+
+    /// What the provider itself did with models of one node (`tests/cuda/placement.py`).
+    #[test]
+    fn kernels_serve_as_the_provider_places_nodes() {
+        let has = |op: &str, opset: i64, ty: DType| has_kernel(Domain::Onnx, op, opset, &[Some(ty)], &[]);
+        assert!(has("MaxPool", 17, DType::F32) && has("MaxPool", 21, DType::F16) && !has("MaxPool", 22, DType::F32));
+        assert!(
+            has("Conv", 17, DType::F32) && has("Conv", 17, DType::F16) && !has("Conv", 17, DType::BF16) && has("Conv", 22, DType::BF16)
+        );
+        assert!(!has("Frob", 17, DType::F32) && !has_kernel(Domain::Native, "Conv", 17, &[], &[]));
+        assert!(kernel_types("Conv", 22).contains(&DType::BF16) && kernel_types("Frob", 17).is_empty());
+    }
+}

@@ -1,0 +1,74 @@
+//! The CUDA device, as far as it can be seen without one: every step that is made of the small networks has a kernel of the CUDA provider for each of its nodes.
+
+#[path = "../shared/mod.rs"]
+mod shared;
+
+use shared::fixture;
+use spgraph::artifact::make_bundle;
+use spgraph::bundle::manifest::BatchNormMode;
+use spgraph::bundle::{Bundle, Options, PenaltyOption};
+use spgraph::emit::{self, Dialect, cuda_fallbacks};
+use spgraph::engine::device_graph;
+use spgraph::import::BatchSize;
+use spgraph::onnx;
+use spgraph::operator::OPSET;
+use spgraph::optim::{AdamW, Lars, Optimizer, UpdateRule};
+use spgraph::report::plan_device;
+use std::path::Path;
+
+fn small() -> Options {
+    Options { batch: BatchSize::Fixed(3), ..Options::default() }
+}
+
+/// The nodes of a file that would leave the device, with the reason.
+fn left(path: &Path) -> Vec<String> {
+    let graph = device_graph(emit::read(&onnx::open(path).unwrap(), None).unwrap()).unwrap();
+    cuda_fallbacks(&graph, OPSET)
+        .into_iter()
+        .map(|(node, why)| format!("{}: {} {}: {why}", path.display(), node.op_type, node.name))
+        .collect()
+}
+
+fn of_bundle(model: &str, options: &Options) -> Vec<String> {
+    let work = tempfile::tempdir().unwrap();
+    let dir = work.path().join(model);
+    // A fixture that is there to be refused has no step.
+    if make_bundle(&fixture(model), &dir, options, false).is_err() {
+        return vec![];
+    }
+    ["step.onnx", "grad.onnx", "apply.onnx"].iter().map(|f| dir.join(f)).filter(|f| f.is_file()).flat_map(|f| left(&f)).collect()
+}
+
+#[test]
+fn steps_of_the_small_networks_stay_on_the_device() {
+    let networks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mut names: Vec<String> = networks.read_dir().unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.ends_with(".onnx"));
+    names.sort();
+    assert!(names.len() > 50);
+    let found: Vec<String> = names.iter().flat_map(|name| of_bundle(name, &small())).collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn every_penalty_and_optimizer_stays_on_the_device() {
+    let optimizer = |rule| Optimizer { rule, clip_norm: Some(1.0), ema: Some(0.9), ..Optimizer::default() };
+    let mut options = vec![
+        Options { split: true, batch_norm: Some(BatchNormMode::Train), ..small() },
+        Options { dialect: Dialect::Inlined, batch_norm: Some(BatchNormMode::Frozen), ..small() },
+        Options { optimizer: optimizer(UpdateRule::AdamW(AdamW::default())), ..small() },
+        Options { optimizer: optimizer(UpdateRule::Lars(Lars::default())), ..small() },
+        Options { label_smoothing: 0.1, soft_targets: true, ..small() },
+    ];
+    options.extend(["none", "l2", "l2-sp", "l1-sp", "gl-sp"].map(|kind| Options { penalty: PenaltyOption::from(kind), ..small() }));
+    let found: Vec<String> = options.iter().flat_map(|options| of_bundle("basic.bn.onnx", options)).collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn a_plan_names_the_table_where_no_device_is() {
+    let (_work, bundle) = shared::bundle("basic.bn.onnx", &small());
+    let plan = plan_device(&Bundle::open(&bundle.dir).unwrap(), None, None).unwrap();
+    assert!(plan.by.contains("table") && plan.off_device.is_empty() && plan.not_recorded.is_empty(), "{plan:?}");
+    assert!(plan.nodes.len() > 50 && plan.nodes.iter().all(|n| n.provider == "CUDAExecutionProvider"));
+}

@@ -1,0 +1,16 @@
+"""The script of `make gpu-check` is tried on the CPU, so that it is known to work where there is a GPU."""
+
+import json
+import subprocess
+import sys
+
+from harness import BINARY, ROOT
+
+
+def test_the_check_works_on_the_cpu(tmp_path):
+    command = [sys.executable, ROOT / "bench" / "gpu_check.py", "--device", "cpu", "--quick", "--program", BINARY, "--minutes", "3", "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    parts = json.loads((tmp_path / "gpu-cpu-quick.json").read_text())["parts"]
+    assert list(parts) == ["doctor", "placement", "parity", "curves", "speed", "resume"]
+    assert all(p["result"] == "passed" for p in parts.values()), done.stdout
