@@ -14,8 +14,10 @@ pub struct EngineArgs {
     /// Runtime; auto takes ONNX Runtime where a library is found, and tract otherwise [default: auto]
     #[arg(long, value_parser = choice::<EngineChoice>(&["auto", "tract", "ort"]), help_heading = "Engine")]
     engine: Option<EngineChoice>,
-    /// Where it computes: cpu, cuda, cuda:N for another CUDA device than the first, auto; cuda needs a CUDA build of ONNX Runtime and is never replaced by the
-    /// CPU, auto is, and says so [default: cpu]
+    /// Where it computes: cpu, cuda, cuda:N, auto [default: cpu]
+    ///
+    /// cuda is the first CUDA device and cuda:N another, from 0 on; it needs a CUDA build of ONNX Runtime and is never replaced by the CPU. auto is, and
+    /// says so.
     #[arg(long, value_name = "DEVICE", value_parser = Place::parse, help_heading = "Engine")]
     device: Option<Place>,
     /// Threads inside one operator [default: all cores]

@@ -79,7 +79,6 @@ fn a_training_says_what_is_missing_and_auto_goes_on_without() {
         ["finetune", s.bundle.as_str(), "--data", &s.images, "--steps", "1", "--force", "-o", "run", "--device", device]
     };
     said(&lab, &place, &train("cuda"), &[]).refused(1, &["libcudnn.so.9", "pip install nvidia-cudnn-cu13"]);
-    said(&lab, &place, &train("cuda:x"), &[]).refused(2, &["cuda:N"]);
     let outcome = said(&lab, &place, &train("auto"), &[]);
     assert!(outcome.code == 0 && outcome.err.contains("CPU: libraries of CUDA 13 and cuDNN 9 are missing"), "{outcome:?}");
 }

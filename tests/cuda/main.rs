@@ -46,8 +46,21 @@ fn steps_of_the_small_networks_stay_on_the_device() {
     names.retain(|name| name.ends_with(".onnx"));
     names.sort();
     assert!(names.len() > 50);
+    names.retain(|name| !PADDED_AT_ONE_END.contains(&name.as_str()));
     let found: Vec<String> = names.iter().flat_map(|name| of_bundle(name, &small())).collect();
     assert_eq!(found, Vec::<String>::new());
+}
+
+/// Networks whose convolutions pad one end more than the other: the gradient of the image is a ConvTranspose with such pads.
+const PADDED_AT_ONE_END: [&str; 2] = ["asymmetric.bn.onnx", "auto_pad.bn.onnx"];
+
+/// A step that does not stay on the device is told, node by node, before it runs. A rule that finds another form for the device moves the network to the test above.
+#[test]
+fn a_convolution_that_is_padded_at_one_end_is_told() {
+    for name in PADDED_AT_ONE_END {
+        let found = of_bundle(name, &small());
+        assert!(!found.is_empty() && found.iter().all(|f| f.contains("ConvTranspose") && f.contains("other pads at the end")), "{found:?}");
+    }
 }
 
 #[test]
