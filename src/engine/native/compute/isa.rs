@@ -2,7 +2,7 @@
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_mut))]
 
 #[cfg(target_arch = "x86_64")]
-use super::matrix;
+use super::amx;
 
 /// Proof that the processor has AVX2 and FMA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Isa {
                 if std::is_x86_feature_detected!("avx512bf16") {
                     let pairs = Pairs { vectors: Avx512Bf16(()), matrices: None };
                     all.push(Isa::Avx512(Avx512(()), Some(pairs)));
-                    if matrix::usable() {
+                    if amx::usable() {
                         all.push(Isa::Avx512(Avx512(()), Some(Pairs { matrices: Some(Amx(())), ..pairs })));
                     }
                 }
@@ -110,9 +110,9 @@ impl Isa {
             "AVX-512BW" => std::is_x86_feature_detected!("avx512bw"),
             "AVX-512VL" => std::is_x86_feature_detected!("avx512vl"),
             "AVX512_BF16" => std::is_x86_feature_detected!("avx512bf16"),
-            "AMX-TILE" => matrix::has_tiles(),
-            "AMX-BF16" => matrix::has_bf16(),
-            _ => matrix::usable(),
+            "AMX-TILE" => amx::has_tiles(),
+            "AMX-BF16" => amx::has_bf16(),
+            _ => amx::usable(),
         };
         #[cfg(not(target_arch = "x86_64"))]
         let has = |_: &&&str| false;

@@ -3,6 +3,8 @@
 //! Results depend on shapes alone, never on the number of threads: work is cut into tasks by shape, and what tasks sum up is
 //! added in the tasks' order.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(test)]
 mod cases;
 pub mod channels;
@@ -25,6 +27,8 @@ pub mod layer_norm;
 mod matrix;
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod matrix_emulator;
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod matrix_tests;
 mod narrow;
 pub mod norm;
 mod pack;
