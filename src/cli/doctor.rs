@@ -2,8 +2,8 @@
 
 use super::engine_args::EngineArgs;
 use super::flags::with_flags;
+use super::libraries::libraries;
 use super::output::{self, size};
-use super::runtime::libraries;
 use spgraph::engine::Cuda;
 use spgraph::error::Error;
 use spgraph::report::Doctor;

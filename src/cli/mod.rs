@@ -21,6 +21,7 @@ mod import_checkpoint;
 mod inspect;
 mod interpolate;
 mod interrupt;
+mod libraries;
 mod lower;
 mod new;
 mod numbers;

@@ -3,10 +3,10 @@
 use super::choice::choice;
 use super::engine_args::EngineArgs;
 use super::flags::with_flags;
+use super::libraries::libraries;
 use super::output;
 use clap::Subcommand;
-use spgraph::engine::{self, Candidate, Device};
-use spgraph::report::{Align, Table};
+use spgraph::engine::{self, Device};
 use std::path::PathBuf;
 
 /// Show which ONNX Runtime libraries were found and which one is used, or install one
@@ -61,32 +61,4 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         (false, Device::Cuda) => "--device cuda cannot be used: none of these can, and tract computes on the CPU only",
     };
     output::print(&format!("{list}\n{used}\n"))
-}
-
-/// A line for each library; `None` for none.
-pub fn libraries(candidates: &[Candidate]) -> Option<String> {
-    let mut table = Table::new([
-        ("", Align::Left),
-        ("version", Align::Left),
-        ("cuda", Align::Left),
-        ("found by", Align::Left),
-        ("owner", Align::Left),
-        ("sha-256", Align::Left),
-        ("path", Align::Left),
-        ("why", Align::Left),
-    ]);
-    for c in candidates {
-        let hash = c.sha256.as_deref().and_then(|hash| hash.get(..12)).unwrap_or("-");
-        table.row([
-            if c.chosen { "*" } else { "" }.to_string(),
-            c.version.clone().unwrap_or_else(|| "?".into()),
-            if c.has_cuda { "yes" } else { "no" }.into(),
-            with_flags(&c.origin.to_string()),
-            c.owner.as_ref().map_or_else(|| "?".into(), |owner| owner.to_string()),
-            if c.pinned { format!("{hash} (pinned)") } else { hash.to_string() },
-            c.path.display().to_string(),
-            c.reason.clone(),
-        ]);
-    }
-    (!table.is_empty()).then(|| table.to_string())
 }

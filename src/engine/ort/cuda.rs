@@ -4,7 +4,7 @@
 use super::discover::system_folders;
 use super::library::check_format;
 use super::probe::in_child;
-use super::python::nvidia_folders;
+use super::python::{nvidia_folders, packages_in};
 use crate::field::Field;
 use serde::Serialize;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -193,14 +193,6 @@ fn folders(library: Option<&Path>) -> Vec<PathBuf> {
     found.extend(system_folders());
     found.extend(["/usr/local/cuda/lib64", "/usr/local/cuda-13/lib64", "/usr/local/cuda/targets/x86_64-linux/lib"].map(PathBuf::from));
     found
-}
-
-/// The folders of libraries of NVIDIA's packages in a folder of packages.
-pub(super) fn packages_in(site: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(site.join("nvidia")) else { return vec![] };
-    let mut folders: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path().join("lib"))).filter(|dir| dir.is_dir()).collect();
-    folders.sort();
-    folders
 }
 
 fn driver_folders() -> impl Iterator<Item = PathBuf> {

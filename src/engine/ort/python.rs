@@ -1,7 +1,7 @@
 //! ONNX Runtime in Python's packages. Nothing of a package is imported, and nothing that lies in the current folder is run.
 
 use crate::storage::temporaries::Scratch;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Asks where a package lies, without importing it; user packages, which isolation leaves out, are looked through too.
@@ -25,11 +25,19 @@ pub(super) fn nvidia_folders() -> Vec<PathBuf> {
     const SITES: &str = "import site, sys\nfor p in sys.path + [site.getusersitepackages()]: print(p)";
     let sites = in_environment().into_iter().chain(ask_python3(SITES)).filter(|dir| dir.is_absolute());
     let mut folders = vec![];
-    for dir in sites.flat_map(|site| super::cuda::packages_in(&site)) {
+    for dir in sites.flat_map(|site| packages_in(&site)) {
         if !folders.contains(&dir) {
             folders.push(dir);
         }
     }
+    folders
+}
+
+/// The folders of libraries of NVIDIA's packages in a folder of packages.
+pub(super) fn packages_in(site: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(site.join("nvidia")) else { return vec![] };
+    let mut folders: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path().join("lib"))).filter(|dir| dir.is_dir()).collect();
+    folders.sort();
     folders
 }
 
