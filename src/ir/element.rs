@@ -137,7 +137,7 @@ fn to_odd(value: f64) -> f32 {
     if nearest as f64 == value || value.is_nan() {
         return nearest;
     }
-    let towards_zero = nearest.to_bits() - (nearest.abs() as f64 > value.abs()) as u32;
+    let towards_zero = nearest.to_bits().wrapping_sub((nearest.abs() as f64 > value.abs()) as u32);
     f32::from_bits(towards_zero | 1)
 }
 

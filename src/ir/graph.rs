@@ -132,7 +132,7 @@ impl Graph {
         let next = self.next.entry(base.to_string()).or_insert(2);
         loop {
             let name = format!("{base}_{next}");
-            *next += 1;
+            *next = next.saturating_add(1);
             if self.taken.insert(name.clone()) {
                 return name;
             }
@@ -156,12 +156,14 @@ impl Graph {
         name.to_string()
     }
 
-    /// The value with that id.
+    /// The value with that id, which is one of this graph's ([`PerValue`](super::PerValue)).
+    #[allow(clippy::indexing_slicing)]
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.index()]
     }
 
     /// The value with that id, to change; [`Graph::rename`] changes its name.
+    #[allow(clippy::indexing_slicing)]
     pub fn value_mut(&mut self, id: ValueId) -> &mut Value {
         &mut self.values[id.index()]
     }
@@ -308,7 +310,7 @@ impl Graph {
 
     /// The node that computes `id`.
     pub fn producer(&self, id: ValueId) -> Option<&Node> {
-        self.value(id).producer.map(|i| &self.nodes[i])
+        self.nodes.get(self.value(id).producer?)
     }
 }
 

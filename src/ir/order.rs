@@ -1,6 +1,6 @@
 //! Other nodes over the values that a graph has.
 
-use super::{Graph, Node};
+use super::{Graph, Node, PerValue};
 
 impl Graph {
     /// Gives the graph other nodes over its values, in an order in which every value is computed before it is read, as close to theirs as can
@@ -8,17 +8,16 @@ impl Graph {
     ///
     /// Fails, and leaves the graph as it was, where nodes need each other's results.
     pub fn replace_nodes(&mut self, nodes: Vec<Node>) -> Result<(), String> {
-        let mut producers = vec![None; self.values.len()];
+        let mut producers = PerValue::new(self, None);
         for (i, node) in nodes.iter().enumerate() {
-            node.outputs.iter().for_each(|o| producers[o.index()] = Some(i));
+            node.outputs.iter().for_each(|&o| producers[o] = Some(i));
         }
         let order = sorted(&nodes, &producers)?;
         let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
-        self.nodes = order.into_iter().filter_map(|i| nodes[i].take()).collect();
+        self.nodes = order.into_iter().filter_map(|i| nodes.get_mut(i)?.take()).collect();
         self.values.iter_mut().for_each(|v| v.producer = None);
-        for (i, node) in self.nodes.iter().enumerate() {
-            node.outputs.iter().for_each(|o| self.values[o.index()].producer = Some(i));
-        }
+        let outputs: Vec<_> = self.nodes.iter().enumerate().flat_map(|(i, n)| n.outputs.iter().map(move |&o| (o, i))).collect();
+        outputs.into_iter().for_each(|(o, i)| self.value_mut(o).producer = Some(i));
         Ok(())
     }
 }
@@ -32,31 +31,32 @@ enum Place {
 }
 
 /// The nodes' indices, each behind those of the nodes that it reads.
-fn sorted(nodes: &[Node], producers: &[Option<usize>]) -> Result<Vec<usize>, String> {
+fn sorted(nodes: &[Node], producers: &PerValue<Option<usize>>) -> Result<Vec<usize>, String> {
     let mut places = vec![Place::None; nodes.len()];
     let mut order = Vec::with_capacity(nodes.len());
     for root in 0..nodes.len() {
         let mut stack = vec![root];
         while let Some(&at) = stack.last() {
-            if places[at] == Place::Found {
+            let Some(node) = nodes.get(at).filter(|_| places.get(at) != Some(&Place::Found)) else {
                 stack.pop();
                 continue;
-            }
-            let missing = nodes[at].used().filter_map(|v| producers[v.index()]).find(|&p| places[p] != Place::Found);
-            match missing {
-                Some(p) if p == at || places[p] == Place::Open => {
-                    return Err(format!("the nodes `{}` and `{}` need each other's results", nodes[at].name, nodes[p].name));
+            };
+            let missing = node.used().filter_map(|v| producers[v]).find(|&p| places.get(p) != Some(&Place::Found));
+            let place = match missing.map(|p| (p, nodes.get(p))) {
+                Some((p, Some(other))) if p == at || places.get(p) == Some(&Place::Open) => {
+                    return Err(format!("the nodes `{}` and `{}` need each other's results", node.name, other.name));
                 }
-                Some(p) => {
-                    places[at] = Place::Open;
+                Some((p, _)) => {
                     stack.push(p);
+                    Place::Open
                 }
                 None => {
-                    places[at] = Place::Found;
                     order.push(at);
                     stack.pop();
+                    Place::Found
                 }
-            }
+            };
+            places.iter_mut().skip(at).take(1).for_each(|here| *here = place);
         }
     }
     Ok(order)

@@ -2,7 +2,7 @@
 //!
 //! What nothing is said about stays: names, types, constants, the order of values and nodes.
 
-use super::{Graph, Node, Tensor, TensorType, ValueId};
+use super::{Graph, Node, PerValue, Tensor, TensorType, ValueId};
 
 /// What becomes of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Rebuild<'s, 't> {
     source: &'s Graph,
     /// What is built. New nodes come here, by a `Builder` under fresh names or by [`Rebuild::node`] under names of the source.
     pub graph: &'t mut Graph,
-    place: Vec<Option<ValueId>>,
+    place: PerValue<Option<ValueId>>,
     prefix: String,
 }
 
@@ -36,7 +36,7 @@ pub fn rebuild(source: &Graph, each: impl FnMut(&mut Rebuild, &Node) -> Result<B
 impl<'s, 't> Rebuild<'s, 't> {
     /// Copies `source` into `graph`: its [successor](Graph::successor), or another graph that it becomes a part of.
     pub fn new(source: &'s Graph, graph: &'t mut Graph) -> Self {
-        Rebuild { source, graph, place: vec![None; source.values.len()], prefix: String::new() }
+        Rebuild { source, graph, place: PerValue::new(source, None), prefix: String::new() }
     }
 
     /// Puts `prefix` before the names of what is copied from now on.
@@ -51,7 +51,7 @@ impl<'s, 't> Rebuild<'s, 't> {
 
     /// What stands for a value of the source.
     pub fn at(&self, value: ValueId) -> Option<ValueId> {
-        self.place[value.index()]
+        self.place[value]
     }
 
     /// What stands for a value of the source, or the reason why nothing does.
@@ -61,7 +61,7 @@ impl<'s, 't> Rebuild<'s, 't> {
 
     /// Lets `here` stand for a value of the source. A constant or input that has a place is not carried over.
     pub fn put(&mut self, value: ValueId, here: ValueId) {
-        self.place[value.index()] = Some(here);
+        self.place[value] = Some(here);
     }
 
     /// The node with what stands for its inputs, not yet in the graph.
@@ -117,8 +117,8 @@ impl<'s, 't> Rebuild<'s, 't> {
     /// the others.
     pub fn run(&mut self, mut each: impl FnMut(&mut Self, &Node) -> Result<Becomes, String>) -> Result<(), String> {
         let source = self.source;
-        let mut is_input = vec![false; source.values.len()];
-        source.inputs.iter().for_each(|v| is_input[v.index()] = true);
+        let mut is_input = PerValue::new(source, false);
+        source.inputs.iter().for_each(|&v| is_input[v] = true);
         let mut ids = source.ids().peekable();
         let mut carry = |this: &mut Self, before: Option<ValueId>| {
             while let Some(v) = ids.next_if(|&v| before.is_none_or(|before| v < before)) {
@@ -126,7 +126,7 @@ impl<'s, 't> Rebuild<'s, 't> {
                 match value.initializer() {
                     _ if this.at(v).is_some() || value.producer.is_some() => {}
                     Some(tensor) => drop(this.constant(v, tensor.clone())),
-                    None if is_input[v.index()] => drop(this.input(v, value.ty.clone())),
+                    None if is_input[v] => drop(this.input(v, value.ty.clone())),
                     None => {}
                 }
             }
@@ -156,10 +156,10 @@ impl<'s, 't> Rebuild<'s, 't> {
 
     /// Makes inputs and outputs of the new graph what stands for those of the source, in its order; inputs that were added come last.
     pub fn ports(&mut self) -> Result<(), String> {
-        let mut open = vec![false; self.graph.values.len()];
-        self.graph.inputs.iter().for_each(|v| open[v.index()] = true);
+        let mut open = PerValue::new(self.graph, false);
+        self.graph.inputs.iter().for_each(|&v| open[v] = true);
         let kept = self.source.inputs.iter().filter_map(|&v| self.at(v));
-        let inputs = kept.chain(self.graph.inputs.iter().copied()).filter(|v| std::mem::take(&mut open[v.index()])).collect();
+        let inputs = kept.chain(self.graph.inputs.iter().copied()).filter(|&v| std::mem::take(&mut open[v])).collect();
         self.graph.inputs = inputs;
         self.graph.outputs = self.source.outputs.iter().map(|&v| self.get(v)).collect::<Result<_, _>>()?;
         Ok(())

@@ -78,7 +78,7 @@ impl Tensor {
 
     /// Zeros, or `false`.
     pub fn zeros(dtype: DType, shape: &[usize]) -> Self {
-        let bytes = vec![0; shape.iter().product::<usize>() * dtype.size()];
+        let bytes = vec![0; shape.iter().fold(dtype.size(), |bytes, &d| bytes.saturating_mul(d))];
         Tensor { dtype, shape: shape.to_vec(), data: bytes.into() }
     }
 

@@ -1,36 +1,36 @@
 //! Who needs what in a graph.
 
-use super::{Graph, Node, Tensor, ValueId};
+use super::{Graph, Node, PerValue, Tensor, ValueId};
 
 impl Graph {
     /// Who reads each value.
     pub fn readers(&self) -> Readers {
-        let mut readers = Readers { nodes: vec![vec![]; self.values.len()], outputs: vec![0; self.values.len()] };
+        let mut readers = Readers { nodes: PerValue::new(self, vec![]), outputs: PerValue::new(self, 0) };
         for (i, node) in self.nodes.iter().enumerate() {
-            node.used().for_each(|v| readers.nodes[v.index()].push(i));
+            node.used().for_each(|v| readers.nodes[v].push(i));
         }
-        self.outputs.iter().for_each(|v| readers.outputs[v.index()] += 1);
+        self.outputs.iter().for_each(|&v| readers.outputs[v] = readers.outputs[v].saturating_add(1));
         readers
     }
 
     /// What the outputs need.
     pub fn live(&self) -> Live<'_> {
         let nodes: Vec<&Node> = self.nodes.iter().zip(self.live_nodes()).filter(|(_, live)| *live).map(|(n, _)| n).collect();
-        let mut read = vec![false; self.values.len()];
-        nodes.iter().flat_map(|n| n.used()).chain(self.outputs.iter().copied()).for_each(|v| read[v.index()] = true);
-        let initializers = self.ids().filter(|v| read[v.index()]).filter_map(|v| Some((v, self.value(v).initializer()?))).collect();
+        let mut read = PerValue::new(self, false);
+        nodes.iter().flat_map(|n| n.used()).chain(self.outputs.iter().copied()).for_each(|v| read[v] = true);
+        let initializers = self.ids().filter(|&v| read[v]).filter_map(|v| Some((v, self.value(v).initializer()?))).collect();
         Live { initializers, nodes }
     }
 
     /// Which nodes the outputs need, by index.
     pub fn live_nodes(&self) -> Vec<bool> {
-        let mut needed = vec![false; self.values.len()];
-        self.outputs.iter().for_each(|o| needed[o.index()] = true);
+        let mut needed = PerValue::new(self, false);
+        self.outputs.iter().for_each(|&o| needed[o] = true);
         let mut live = vec![false; self.nodes.len()];
-        for (i, node) in self.nodes.iter().enumerate().rev() {
-            if node.outputs.iter().any(|o| needed[o.index()]) {
-                live[i] = true;
-                node.used().for_each(|v| needed[v.index()] = true);
+        for (node, live) in self.nodes.iter().zip(&mut live).rev() {
+            *live = node.outputs.iter().any(|&o| needed[o]);
+            if *live {
+                node.used().for_each(|v| needed[v] = true);
             }
         }
         live
@@ -47,24 +47,24 @@ pub struct Live<'g> {
 
 /// Who reads each value of a graph as it was when this was made.
 pub struct Readers {
-    nodes: Vec<Vec<usize>>,
-    outputs: Vec<usize>,
+    nodes: PerValue<Vec<usize>>,
+    outputs: PerValue<usize>,
 }
 
 impl Readers {
     /// The nodes that read a value, by index, once for each input.
     pub fn of(&self, id: ValueId) -> &[usize] {
-        &self.nodes[id.index()]
+        &self.nodes[id]
     }
 
     /// Whether it is an output of the graph.
     pub fn is_output(&self, id: ValueId) -> bool {
-        self.outputs[id.index()] > 0
+        self.outputs[id] > 0
     }
 
     /// How often it is read, by nodes and as an output of the graph.
     pub fn count(&self, id: ValueId) -> usize {
-        self.nodes[id.index()].len() + self.outputs[id.index()]
+        self.nodes[id].len().saturating_add(self.outputs[id])
     }
 }
 

@@ -1,6 +1,6 @@
 //! What holds of every graph.
 
-use super::{Domain, Graph, Node};
+use super::{Domain, Graph, Node, PerValue};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -12,9 +12,10 @@ impl Graph {
     }
 
     fn verify_with(&self, bodies: &mut HashSet<*const Graph>) -> Result<(), String> {
-        let mut defined: Vec<bool> = self.values.iter().map(|v| v.initializer().is_some()).collect();
+        let mut defined = PerValue::new(self, false);
+        self.ids().for_each(|v| defined[v] = self.value(v).initializer().is_some());
         for &i in &self.inputs {
-            if std::mem::replace(&mut defined[i.index()], true) {
+            if std::mem::replace(&mut defined[i], true) {
                 return Err(format!("`{}` is an input twice, or an input and a constant", self.name_of(i)));
             }
         }
@@ -23,11 +24,11 @@ impl Graph {
             if node.name.is_empty() || !names.insert(&node.name) {
                 return Err(format!("two nodes are named `{}`", node.name));
             }
-            if let Some(v) = node.used().find(|v| !defined[v.index()]) {
+            if let Some(v) = node.used().find(|&v| !defined[v]) {
                 return Err(format!("node `{}` reads `{}` before it is computed", node.name, self.name_of(v)));
             }
             for &o in &node.outputs {
-                if self.value(o).producer != Some(index) || std::mem::replace(&mut defined[o.index()], true) {
+                if self.value(o).producer != Some(index) || std::mem::replace(&mut defined[o], true) {
                     return Err(format!("node `{}` gives `{}`, which comes from elsewhere", node.name, self.name_of(o)));
                 }
             }
@@ -36,7 +37,7 @@ impl Graph {
                 body.verify_with(bodies).map_err(|e| format!("in the body of node `{}`: {e}", node.name))?;
             }
         }
-        if let Some(&o) = self.outputs.iter().find(|o| !defined[o.index()]) {
+        if let Some(&o) = self.outputs.iter().find(|&&o| !defined[o]) {
             return Err(format!("output `{}` is never computed", self.name_of(o)));
         }
         for id in self.ids() {

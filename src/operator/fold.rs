@@ -92,13 +92,13 @@ pub(crate) fn mapped(n: &View, f: impl Fn(i64) -> Option<i64>) -> Option<Known> 
 pub(crate) fn gathered(t: &Tensor, shape: &[usize], source: impl Fn(&[usize]) -> usize) -> Option<Tensor> {
     let count = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).filter(|&c| c <= LIMIT)?;
     let width = t.dtype().size();
-    let mut bytes = Vec::with_capacity(count * width);
+    let mut bytes = Vec::with_capacity(count.checked_mul(width)?);
     let mut at = vec![0; shape.len()];
     for _ in 0..count {
         let from = source(&at).checked_mul(width)?;
-        bytes.extend_from_slice(t.bytes().get(from..from + width)?);
+        bytes.extend_from_slice(t.bytes().get(from..from.checked_add(width)?)?);
         for (position, size) in at.iter_mut().zip(shape).rev() {
-            *position += 1;
+            *position = position.saturating_add(1);
             if *position < *size {
                 break;
             }
@@ -110,10 +110,13 @@ pub(crate) fn gathered(t: &Tensor, shape: &[usize], source: impl Fn(&[usize]) ->
 
 /// How far apart neighbours along each axis lie, in a row-major tensor.
 pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
-    for i in (1..shape.len()).rev() {
-        strides[i - 1] = strides[i] * shape[i];
+    let mut next = 1usize;
+    let mut strides = Vec::with_capacity(shape.len());
+    for &size in shape.iter().rev() {
+        strides.push(next);
+        next = next.saturating_mul(size);
     }
+    strides.reverse();
     strides
 }
 
@@ -121,8 +124,12 @@ pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
 pub(crate) fn picked(t: &Tensor, axis: usize, picks: &[usize]) -> Option<Tensor> {
     let strides = strides(t.shape());
     let mut shape = t.shape().to_vec();
-    shape[axis] = picks.len();
-    gathered(t, &shape, |at| at.iter().zip(&strides).enumerate().map(|(i, (&p, s))| if i == axis { picks[p] } else { p } * s).sum())
+    *shape.get_mut(axis)? = picks.len();
+    let source = |i: usize, p: usize| if i == axis { picks.get(p).copied().unwrap_or(usize::MAX) } else { p };
+    gathered(t, &shape, |at| {
+        let terms = at.iter().zip(&strides).enumerate().map(|(i, (&p, s))| source(i, p).saturating_mul(*s));
+        terms.fold(0, usize::saturating_add)
+    })
 }
 
 #[cfg(test)]

@@ -100,8 +100,8 @@ impl Import<'_> {
     pub fn ints_to_input(&mut self, name: &str, i: usize) -> Rule<()> {
         if let Some(v) = self.ints(name)? {
             let value = self.add_constant(name, Tensor::from_i64(&[v.len()], &v));
-            self.inputs.resize(self.inputs.len().max(i + 1), None);
-            self.inputs[i] = Some(value);
+            self.inputs.resize(self.inputs.len().max(i.saturating_add(1)), None);
+            self.inputs.splice(i..=i, [Some(value)]);
         }
         Ok(())
     }

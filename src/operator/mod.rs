@@ -1,5 +1,8 @@
 //! What an operator is, and the tools that its rules are written with.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod builder;
 mod facts;
 pub(crate) mod fold;
@@ -131,7 +134,7 @@ pub trait Operator: Sync {
             0 if facts.normalization.is_some() => Some(axis),
             0 if facts.view => {
                 let before = product(to.get(..axis)?)?;
-                (0..from.len()).find(|&a| product(&from[..a]) == Some(before) && from[a] == to[axis])
+                (0..from.len()).find(|&a| from.get(..a).and_then(product) == Some(before) && from.get(a) == to.get(axis))
             }
             _ => None,
         }
@@ -258,7 +261,8 @@ impl Grad {
         self.node.inputs.get(i).copied().flatten().is_some()
     }
 
-    /// Output `i` of the forward node.
+    /// Output `i` of the forward node, which the operator has: its rule says how many there are.
+    #[allow(clippy::indexing_slicing)]
     pub fn output(&self, i: usize) -> ValueId {
         self.node.outputs[i]
     }
@@ -276,12 +280,21 @@ impl Grad {
 
 /// The axis as a number from 0, from one that may count from the end.
 pub fn axis(axis: i64, rank: usize) -> Rule<usize> {
-    let a = if axis < 0 { axis + rank as i64 } else { axis };
+    let a = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
     if (0..rank.max(1) as i64).contains(&a) {
         Ok(a as usize)
     } else {
         Err(format!("axis {axis} does not exist in a tensor of rank {rank}"))
     }
+}
+
+/// Numbers in a table that a rule makes of sizes: a mask, a matrix, counts of elements. A file may say any sizes.
+const MOST: usize = 1 << 24;
+
+/// The number of elements of a table of these sizes, which a rule is about to make.
+pub fn table_of(sizes: &[usize]) -> Rule<usize> {
+    let count = sizes.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).filter(|&count| count <= MOST);
+    count.ok_or_else(|| format!("it needs a table of the sizes {sizes:?}; more than {MOST} numbers are not supported"))
 }
 
 /// Axes counted from 0, sorted; all of them where `axes` is empty.
@@ -298,7 +311,8 @@ pub fn axes(axes: &[i64], rank: usize) -> Rule<Vec<usize>> {
 /// The shape that ONNX's multidirectional broadcasting gives.
 pub fn broadcast(a: &[Dim], b: &[Dim]) -> Rule<Vec<Dim>> {
     let rank = a.len().max(b.len());
-    let at = |s: &[Dim], i: usize| if i + s.len() >= rank { s[i + s.len() - rank] } else { Dim::Known(1) };
+    // The shorter one has ones in front.
+    let at = |s: &[Dim], i: usize| (i.saturating_add(s.len())).checked_sub(rank).and_then(|i| s.get(i).copied()).unwrap_or(Dim::Known(1));
     (0..rank)
         .map(|i| match (at(a, i), at(b, i)) {
             (x, y) if x == y => Ok(x),

@@ -39,6 +39,6 @@ pub enum PerSample {
 impl Samples {
     /// N.
     pub fn count(&self) -> usize {
-        self.rows * self.copies
+        self.rows.saturating_mul(self.copies)
     }
 }

@@ -36,6 +36,11 @@ fn numbers(what: &str, list: &[i64], len: usize, least: i64) -> Rule<Vec<usize>>
     }
 }
 
+/// The number of axis `i`; each list has one for every axis that a window slides along.
+fn along(list: &[usize], i: usize, otherwise: usize) -> usize {
+    list.get(i).copied().unwrap_or(otherwise)
+}
+
 fn signed(list: &[usize]) -> Vec<i64> {
     list.iter().map(|&v| v as i64).collect()
 }
@@ -63,10 +68,10 @@ impl Window {
         let mut window = Window { kernel, strides, dilations, pads_begin: vec![0; axes], pads_end: vec![0; axes], ceil: false };
         match auto.as_str() {
             "" | "NOTSET" => {
-                let pads = pads.unwrap_or_else(|| vec![0; 2 * axes]);
-                let pads = numbers("pads", &pads, 2 * axes, 0)?;
-                window.pads_begin = pads[..axes].to_vec();
-                window.pads_end = pads[axes..].to_vec();
+                let both = axes.saturating_mul(2);
+                let mut pads = numbers("pads", &pads.unwrap_or_else(|| vec![0; both]), both, 0)?;
+                window.pads_end = pads.split_off(axes);
+                window.pads_begin = pads;
             }
             "VALID" => {}
             "SAME_UPPER" | "SAME_LOWER" => window.pad_to_same(spatial, auto == "SAME_LOWER")?,
@@ -83,7 +88,7 @@ impl Window {
         for (i, size) in spatial.iter().enumerate().filter_map(|(i, d)| Some((i, d.known()?))) {
             let (extent, most) = (self.extent(i), size.saturating_mul(2).saturating_add(BEYOND));
             if extent > most {
-                return Err(format!("its windows of {extent} elements {REACH} {size} that axis {} has", i + 2));
+                return Err(format!("its windows of {extent} elements {REACH} {size} that axis {} has", i.saturating_add(2)));
             }
         }
         Ok(())
@@ -91,14 +96,16 @@ impl Window {
 
     /// Padding that gives `⌈input / stride⌉` windows; the odd one goes to the begin with `lower`, else to the end.
     fn pad_to_same(&mut self, spatial: &[Dim], lower: bool) -> Rule<()> {
+        let mut pads = vec![];
         for (i, dim) in spatial.iter().enumerate() {
             let size =
                 dim.known().ok_or_else(|| "`auto_pad` needs the spatial sizes as numbers; rewrite with a fixed input".to_string())?;
-            let windows = size.div_ceil(self.strides[i]);
-            let total = (windows.saturating_sub(1) * self.strides[i] + self.extent(i)).saturating_sub(size);
-            let (half, rest) = (total / 2, total - total / 2);
-            (self.pads_begin[i], self.pads_end[i]) = if lower { (rest, half) } else { (half, rest) };
+            let windows = size.div_ceil(self.stride(i));
+            let total = self.covered(i, windows).saturating_sub(size);
+            let (half, rest) = (total / 2, total.div_ceil(2));
+            pads.push(if lower { (rest, half) } else { (half, rest) });
         }
+        (self.pads_begin, self.pads_end) = pads.into_iter().unzip();
         Ok(())
     }
 
@@ -122,12 +129,13 @@ impl Window {
             let list = node.ints(name);
             if list.len() == len { list.iter().map(|&v| v.max(0) as usize).collect() } else { vec![default; len] }
         };
-        let pads: Vec<usize> = read("pads", 2 * axes, 0);
+        let mut pads: Vec<usize> = read("pads", axes.saturating_mul(2), 0);
+        let pads_end = pads.split_off(axes);
         Window {
             strides: read("strides", axes, 1),
             dilations: read("dilations", axes, 1),
-            pads_begin: pads[..axes].to_vec(),
-            pads_end: pads[axes..].to_vec(),
+            pads_begin: pads,
+            pads_end,
             ceil: node.int("ceil_mode", 0) != 0,
             kernel,
         }
@@ -135,20 +143,29 @@ impl Window {
 
     /// How many elements a window spans along axis `i`.
     pub fn extent(&self, i: usize) -> usize {
-        (self.kernel[i] - 1) * self.dilations[i] + 1
+        let gaps = along(&self.kernel, i, 1).saturating_sub(1);
+        gaps.saturating_mul(along(&self.dilations, i, 1)).saturating_add(1)
+    }
+
+    fn stride(&self, i: usize) -> usize {
+        along(&self.strides, i, 1).max(1)
+    }
+
+    /// How many elements so many windows span together.
+    fn covered(&self, i: usize, windows: usize) -> usize {
+        windows.saturating_sub(1).saturating_mul(self.stride(i)).saturating_add(self.extent(i))
     }
 
     /// How many windows there are along axis `i` of an input of `size` elements.
     pub fn windows(&self, i: usize, size: usize) -> Rule<usize> {
-        let (extent, stride) = (self.extent(i), self.strides[i]);
-        let padded = size + self.pads_begin[i] + self.pads_end[i];
+        let (extent, stride) = (self.extent(i), self.stride(i));
+        let begun = size.saturating_add(along(&self.pads_begin, i, 0));
+        let padded = begun.saturating_add(along(&self.pads_end, i, 0));
         let room =
             padded.checked_sub(extent).ok_or_else(|| format!("a window of {extent} does not fit into {padded} (padded) elements"))?;
-        let mut windows = room / stride + 1;
-        if self.ceil && !room.is_multiple_of(stride) && windows * stride < size + self.pads_begin[i] {
-            windows += 1;
-        }
-        Ok(windows)
+        let windows = room.checked_div(stride).unwrap_or(0).saturating_add(1);
+        let one_more = self.ceil && !room.is_multiple_of(stride) && windows.saturating_mul(stride) < begun;
+        Ok(windows.saturating_add(usize::from(one_more)))
     }
 
     /// Says the same without [`Window::ceil`], by more padding at the end, where the operators allow that much: less than a kernel.
@@ -160,8 +177,9 @@ impl Window {
             spatial.iter().map(|d| d.known()).collect::<Option<Vec<_>>>().ok_or("`ceil_mode` needs the spatial sizes as numbers")?;
         let mut ends = vec![];
         for (i, size) in sizes.into_iter().enumerate() {
-            let covered = (self.windows(i, size)? - 1) * self.strides[i] + self.extent(i);
-            ends.push(self.pads_end[i].max(covered.saturating_sub(size + self.pads_begin[i])));
+            let covered = self.covered(i, self.windows(i, size)?);
+            let begun = size.saturating_add(along(&self.pads_begin, i, 0));
+            ends.push(along(&self.pads_end, i, 0).max(covered.saturating_sub(begun)));
         }
         if ends.iter().zip(&self.kernel).all(|(e, k)| e < k) {
             self.pads_end = ends;

@@ -1,7 +1,7 @@
 //! Attention and rotated positions, which ONNX has since opset 23; imported as the operators that their function bodies are made of.
 
 use crate::ir::{Attr, Attrs, DType, Dim, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Operator, Rule, View, attrs};
+use crate::operator::{Builder, Grad, Import, Operator, Rule, View, attrs, table_of};
 
 /// `softmax(q·kᵀ·scale + mask)·v` for each head. Without a cache of earlier keys and values: a classifier sees its image at once.
 pub struct Attention;
@@ -73,10 +73,16 @@ fn known(b: &Builder, v: ValueId, axis: usize) -> Rule<usize> {
     b.shape(v).get(axis).and_then(|d| d.known()).ok_or_else(|| format!("axis {axis} of {} must be a number", b.ty(v)))
 }
 
+/// Each copy of a head is an input of one node.
+const MOST_SHARED: usize = 1 << 12;
+
 /// Every head as often as queries share it.
 fn shared(b: &mut Builder, v: ValueId, times: usize) -> Rule<ValueId> {
     if times == 1 {
         return Ok(v);
+    }
+    if times > MOST_SHARED {
+        return Err(format!("{times} heads share one; at most {MOST_SHARED} are supported"));
     }
     let shape = b.shape(v).to_vec();
     let apart = b.reshape(v, &[&shape[..2], &[Dim::Known(1)], &shape[2..]].concat())?;
@@ -196,6 +202,7 @@ impl Operator for Attention {
             let bent = b.op("Tanh", &[small], Attrs::new())?;
             capped = b.mul(bent, cap)?;
         }
+        table_of(&[queries, keys])?;
         let seen: Vec<f64> =
             (0..queries).flat_map(|i| (0..keys).map(move |j| (i, j))).map(|(i, j)| f64::from(u8::from(settings.sees(i, j)))).collect();
         let mut mask = masked.map(|m| Mask::given(&mut b, m, known_mask, dtype, keys)).transpose()?;

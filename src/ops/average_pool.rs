@@ -5,7 +5,7 @@ use super::blocks::strided::spread_out;
 use super::max_pool::{kernel, pooled, source_kernel};
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId};
 use crate::operator::window::Window;
-use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, fixed};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, fixed, table_of};
 
 /// `(dy) → dx`.
 pub const GRAD: Function = Function::new("AveragePoolGrad");
@@ -24,7 +24,7 @@ impl AveragePool {
         let mut scale = vec![1.0];
         for (i, &size) in input.iter().enumerate() {
             let (k, begin) = (window.kernel[i], window.pads_begin[i]);
-            let count = window.windows(i, size)?;
+            let count = table_of(&[scale.len(), window.windows(i, size)?]).map(|all| all / scale.len())?;
             let share = |w: usize| {
                 let start = w * window.strides[i];
                 let covered = (start + k).min(size + begin) - start.max(begin);
@@ -155,6 +155,7 @@ fn dilated_mean(b: &mut Builder, x: ValueId, window: &Window, include_pad: bool)
     for (i, &count) in counts.iter().enumerate() {
         let (begin, size) = (window.pads_begin[i], sizes[i]);
         let inside = if include_pad { 0..begin + size + window.pads_end[i] } else { begin..begin + size };
+        table_of(&[taps.len(), count])?;
         let covered =
             |w: usize| (0..window.kernel[i]).filter(|k| inside.contains(&(w * window.strides[i] + k * window.dilations[i]))).count();
         taps = taps.iter().flat_map(|t| (0..count).map(move |w| (t, w))).map(|(t, w)| t * covered(w)).collect();

@@ -2,7 +2,7 @@
 
 use super::blocks::indexed::added_up;
 use crate::ir::{Attr, DType, Dim, Elem, Node, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, axis, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, axis, floating, table_of};
 
 /// `x → y`.
 pub const RESIZE: Function = Function::new("Resize");
@@ -73,6 +73,7 @@ impl Along {
     }
 
     fn map(&self, n: &Node) -> Rule<Map> {
+        table_of(&[self.to])?;
         let positions = (0..self.to).map(|i| self.position(i, n.string("coordinates"))).collect::<Rule<Vec<_>>>()?;
         if n.string("mode") == "nearest" {
             return positions.iter().map(|&at| self.nearest(at, n.string("nearest"))).collect::<Rule<_>>().map(Map::Picks);
@@ -80,7 +81,7 @@ impl Along {
         if n.int("antialias", 0) != 0 && self.scale < 1.0 {
             return self.filtered(n, &positions).map(Map::Matrix);
         }
-        let mut matrix = vec![0.0; self.to * self.from];
+        let mut matrix = vec![0.0; table_of(&[self.to, self.from])?];
         for (row, &at) in matrix.chunks_mut(self.from.max(1)).zip(&positions) {
             if n.string("mode") == "linear" {
                 let at = at.clamp(0.0, self.from as f32 - 1.0) as f64;
@@ -109,7 +110,7 @@ impl Along {
         let linear = n.string("mode") == "linear";
         let reach = if linear { 1.0 } else { 2.0 } / scale;
         let inside = n.int("exclude_outside", 0) != 0;
-        let mut matrix = vec![0.0; self.to * self.from];
+        let mut matrix = vec![0.0; table_of(&[self.to, self.from])?];
         for (row, &at) in matrix.chunks_mut(self.from.max(1)).zip(positions) {
             let at = at as f64;
             let (first, last) = ((at - reach).ceil() as i64, (at + reach).floor() as i64);

@@ -3,7 +3,7 @@
 use super::blocks::entries::{Entries, RUNTIME, Tuples};
 use super::blocks::indexed::added_up;
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Operator, Rule, View, attrs, axis};
+use crate::operator::{Builder, Grad, Import, Operator, Rule, View, attrs, axis, table_of};
 
 /// Whether updates are added to the data instead of taking its place.
 fn adds(cx: &mut Import) -> Rule<bool> {
@@ -38,7 +38,7 @@ fn scattered(cx: &mut Import, tuples: Tuples, add: bool) -> Rule<()> {
         }
     } else {
         // The updates stand behind the data.
-        let mut from: Vec<i64> = (0..count as i64).collect();
+        let mut from: Vec<i64> = (0..table_of(&[count])? as i64).collect();
         for (i, &place) in numbers.iter().enumerate() {
             from[place] = (count + i) as i64;
         }

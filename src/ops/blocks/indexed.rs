@@ -1,7 +1,7 @@
 //! Entries along an axis added up at constant places: what the gradient of every operator with constant indices is.
 
 use crate::ir::{Attr, Tensor, ValueId};
-use crate::operator::{Builder, Rule, attrs};
+use crate::operator::{Builder, Rule, attrs, table_of};
 
 /// Up to so many entries of one place are summed in a row of a table; more are first summed in pieces of this length.
 const PIECE: usize = 8;
@@ -12,12 +12,10 @@ const PIECE: usize = 8;
 /// It is made of gathers and sums alone: entry by entry by a table of who comes to each place, in which one more entry, zero, fills the gaps.
 /// Runtimes add in the table's order, so that results repeat bit for bit, which parallel scattering does not promise.
 pub(in crate::ops) fn added_up(b: &mut Builder, v: ValueId, axis: usize, places: &[usize], size: usize) -> Rule<Option<ValueId>> {
-    let mut sources: Vec<Vec<usize>> = vec![vec![]; size];
-    for (i, &p) in places.iter().enumerate() {
-        sources.get_mut(p).ok_or_else(|| format!("index {p} does not exist in {size}"))?.push(i);
+    if let Some(p) = places.iter().find(|&&p| p >= size) {
+        return Err(format!("index {p} does not exist in {size}"));
     }
-    let width = sources.iter().map(Vec::len).max().unwrap_or(0);
-    if width == 0 {
+    if places.is_empty() {
         return Ok(None);
     }
     if let Some((first, len)) = block(places) {
@@ -25,6 +23,11 @@ pub(in crate::ops) fn added_up(b: &mut Builder, v: ValueId, axis: usize, places:
         let (begin, end) = (along(first), along(size - first - len));
         return b.pad(v, &begin, &end, 0.0).map(Some);
     }
+    let mut sources: Vec<Vec<usize>> = vec![vec![]; table_of(&[size])?];
+    for (i, &p) in places.iter().enumerate() {
+        sources[p].push(i);
+    }
+    let width = sources.iter().map(Vec::len).max().unwrap_or(0);
     // A place that has many more than others would make the table large.
     if width > PIECE && width.saturating_mul(size) > 4 * (places.len() + size) {
         let mut pieces = vec![];

@@ -11,6 +11,9 @@ use crate::operator::window::Window;
 use crate::operator::{Builder, Rule, attrs};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// So many phases are woven together at most: each is a node, and no network comes near.
+const MOST: usize = 1 << 12;
+
 /// Which phase one tap of the window meets, and with which shift, per axis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ops) struct Tap {
@@ -107,6 +110,10 @@ impl Phases {
     /// Weaves the phases together axis by axis, the last one first. `Concat` on an axis of its own copies lines, where one transposition
     /// (or `DepthToSpace`) would pick single elements on one thread.
     fn interleave(&self, b: &mut Builder, phases: &BTreeMap<Vec<usize>, ValueId>, like: ValueId) -> Rule<ValueId> {
+        let count = self.window.strides.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+        if count.is_none_or(|count| count > MOST) {
+            return Err(format!("its strides {:?} lie too far apart to go back through its windows", self.window.strides));
+        }
         let mut parts = vec![];
         for phase in self.all() {
             parts.push(match phases.get(&phase) {

@@ -52,6 +52,9 @@ impl Operator for ConvTranspose {
         if extra.len() != x.rank() - 2 || extra.iter().any(|&e| e < 0) {
             return Err(format!("`output_padding` is {extra:?}, where {} numbers from 0 on are expected", x.rank() - 2));
         }
+        if let Some(i) = (0..extra.len()).find(|&i| extra[i] >= win.strides[i].max(win.dilations[i]) as i64) {
+            return Err(format!("`output_padding` is {extra:?}, which is not below the stride or dilation of axis {}", i + 2));
+        }
         fits_bias(n, channels)?;
         let mut shape = vec![x.shape[0], Dim::Known(channels)];
         for i in 0..x.rank() - 2 {

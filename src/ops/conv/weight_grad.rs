@@ -224,10 +224,10 @@ impl Geometry {
     /// with `strides`-times more channels that computes the same. A 7×7 kernel of stride 2 has 16 taps then, not 49.
     fn space_to_depth(&self) -> Option<Geometry> {
         let win = &self.window;
-        let block: usize = win.strides.iter().product();
+        let block = win.strides.iter().try_fold(1usize, |a, &b| a.checked_mul(b))?;
         let suits = self.group == 1
             && block > 1
-            && self.channels * block <= STACKED_ROWS
+            && self.channels.saturating_mul(block) <= STACKED_ROWS
             && win.dilations.iter().all(|&d| d == 1)
             && win.kernel.iter().zip(&win.strides).all(|(k, s)| k > s);
         suits.then(|| {
