@@ -50,7 +50,9 @@ fn what_is_missing_of_cuda_is_said_with_what_mends_it() {
     let lab = Lab::new();
     let whole = machine(&lab, &[]);
     let doctor = ["doctor", "--device", "cuda"];
-    let cases: [(&[&str], &[(&str, &str)], &[&str]); 5] = [
+    /// What is asked, what the stand-in is told, and what must be said.
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: [Case; 5] = [
         (&doctor, &[("STAND_IN_CUDA_DRIVER", "12040")], &["too old", "CUDA 12.4", "driver 580"]),
         (&doctor, &[("STAND_IN_CUDA_INIT", "803")], &["803", "nvidia-smi"]),
         (&doctor, &[("STAND_IN_CUDA_DEVICES", "0")], &["no CUDA device 0", "none"]),
