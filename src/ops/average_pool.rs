@@ -182,11 +182,11 @@ impl Operator for AveragePool {
         "AveragePool"
     }
 
-    /// Afterwards `ceil_mode` is 0: runtimes disagree about the divisor of the windows that it adds.
     fn facts(&self) -> Facts {
         Facts { by_image: true, ..Facts::NONE }
     }
 
+    /// Afterwards `ceil_mode` is 0: runtimes disagree about the divisor of the windows that it adds.
     fn import(&self, cx: &mut Import) -> Rule<()> {
         let kernel = source_kernel(cx)?;
         let spatial = cx.ty(0)?.shape.get(2..).unwrap_or_default().to_vec();

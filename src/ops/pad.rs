@@ -45,11 +45,11 @@ impl Operator for Pad {
         "Pad"
     }
 
-    /// Afterwards the padding is a constant for all axes and not negative, and the value is a scalar.
     fn facts(&self) -> Facts {
         Facts { by_image: true, ..Facts::NONE }
     }
 
+    /// Afterwards the padding is a constant for all axes and not negative, and the value is a scalar.
     fn import(&self, cx: &mut Import) -> Rule<()> {
         let x = cx.ty(0)?.clone();
         let dtype = floating(&x)?;
