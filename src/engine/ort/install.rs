@@ -6,6 +6,7 @@ use super::library::{self, PINNED_CUDA_VERSION, PINNED_VERSION};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::storage::folders::OutputDir;
+use crate::storage::pending_outputs::final_name;
 use crate::storage::temporaries::Scratch;
 use crate::storage::{regular, sha256};
 use std::fs::File;
@@ -124,7 +125,7 @@ pub fn install(python: &str, from: Option<&Path>, device: Device) -> Result<Path
         return Err(Error::engine("the library in the wheel is another than the one that spgraph was tested with: run the command again"));
     }
     for name in release.providers.iter().map(|p| out.path().join(p)).chain([library]) {
-        library::check_format(&name).map_err(|why| Error::engine(format!("{} cannot be used: {why}", name.display())))?;
+        library::check_format(&name).map_err(|why| Error::engine(format!("{} cannot be used: {why}", final_name(&name).display())))?;
     }
     out.commit()?;
     Ok(target)
