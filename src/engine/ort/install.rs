@@ -10,7 +10,7 @@ use crate::storage::pending_outputs::final_name;
 use crate::storage::temporaries::Scratch;
 use crate::storage::{regular, sha256};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -197,7 +197,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     // In pieces, so that reading and writing have messages of their own.
     let mut piece = vec![0; 1 << 20];
     loop {
-        let length = file.read(&mut piece).map_err(Error::io("cannot read", from))?;
+        let length = match file.read(&mut piece) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            length => length.map_err(Error::io("cannot read", from))?,
+        };
         let Some(read) = piece.get(..length).filter(|p| !p.is_empty()) else { return Ok(()) };
         out.write_all(read).map_err(Error::io("cannot write", to))?;
     }
