@@ -2,11 +2,8 @@
 //!
 //! A node without a kernel is computed on the processor, with copies around it and nothing but a line in a log: a training step must have none.
 
-use super::opset::OPSETS;
-use crate::error::{Error, Result};
 use crate::ir::{DType, Domain, Graph, Node};
 use crate::onnx::schema::{Formal, Found, find};
-use crate::operator::OPSET;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -173,16 +170,6 @@ pub fn can_be_recorded(node: &Node) -> bool {
 /// The nodes of a graph without functions that would run on the processor, each with the reason.
 pub fn cuda_fallbacks(graph: &Graph, opset: i64) -> Vec<(&Node, String)> {
     graph.live().nodes.into_iter().filter_map(|node| Some((node, cuda_refusal(graph, node, opset)?))).collect()
-}
-
-/// Fails with every node of a graph without functions that the CUDA provider would leave to the processor.
-pub fn check_cuda(graph: &Graph) -> Result<()> {
-    let fallbacks = cuda_fallbacks(graph, OPSET.clamp(*OPSETS.start(), *OPSETS.end()));
-    if fallbacks.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<String> = fallbacks.iter().map(|(node, why)| format!("`{}` ({}): {why}", node.name, node.op_type)).collect();
-    Err(Error::model(format!("{} nodes would not run on the CUDA device: {}", list.len(), list.join("; "))))
 }
 
 #[cfg(test)]

@@ -44,22 +44,14 @@ impl Isa {
         let mut all = vec![Isa::Portable];
         #[cfg(target_arch = "x86_64")]
         {
-            if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-                all.push(Isa::Avx2(Avx2(())));
-            }
-            if std::is_x86_feature_detected!("avx512f")
-                && std::is_x86_feature_detected!("avx512bw")
-                && std::is_x86_feature_detected!("avx512vl")
-            {
-                all.push(Isa::Avx512(Avx512(()), None));
-                if std::is_x86_feature_detected!("avx512bf16") {
-                    let pairs = Pairs { vectors: Avx512Bf16(()), matrices: None };
-                    all.push(Isa::Avx512(Avx512(()), Some(pairs)));
-                    if amx::usable() {
-                        all.push(Isa::Avx512(Avx512(()), Some(Pairs { matrices: Some(Amx(())), ..pairs })));
-                    }
-                }
-            }
+            let pairs = Pairs { vectors: Avx512Bf16(()), matrices: None };
+            let known = [
+                ("avx2", Isa::Avx2(Avx2(()))),
+                ("avx512", Isa::Avx512(Avx512(()), None)),
+                ("avx512_bf16", Isa::Avx512(Avx512(()), Some(pairs))),
+                ("amx", Isa::Avx512(Avx512(()), Some(Pairs { matrices: Some(Amx(())), ..pairs }))),
+            ];
+            all.extend(known.into_iter().filter(|(keyword, _)| Isa::missing(keyword).is_some_and(|m| m.is_empty())).map(|(_, isa)| isa));
         }
         all
     }

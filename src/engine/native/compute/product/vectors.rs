@@ -1,6 +1,6 @@
 //! Products in AVX-512 registers: tiles of rows that stay in their places, or are copied together where that pays.
 
-use super::super::element::{convert, word};
+use super::super::element::{convert, halves_of};
 use super::super::pack::{Factors, Packed};
 use super::super::tile::{Proofs, ROWS, Target, gathered};
 use super::{BLOCK, DisjointSlice, Element, Epilogue, Isa, Job, NEAR, with_scratch};
@@ -95,9 +95,7 @@ impl<L: Element, O: Element> Job<'_, L, O> {
                     let source = &self.source(tap, r)[chunk.elements.clone()];
                     match L::halves(source).filter(|_| pairs) {
                         None => convert(isa, source, &mut row[..source.len()]),
-                        Some(halves) => {
-                            row.iter_mut().zip(halves.chunks_exact(2)).for_each(|(to, both)| *to = word(both[0], both[1]));
-                        }
+                        Some(halves) => halves_of(row)[..halves.len()].copy_from_slice(halves),
                     }
                 }
             }
