@@ -1,86 +1,60 @@
 //! Lists of images: `path,label[,label…]` on each line.
 
+use super::csv_columns::{Columns, Records, os};
 use super::files::Files;
-use super::listing::few;
+use super::parts::Part;
+use super::row_faults::Faults;
 use crate::error::{Error, Result};
 use csv::{ByteRecord, ReaderBuilder, Trim};
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-
-/// Names that the first column has in a header.
-const PATHS: [&str; 14] = [
-    "path",
-    "paths",
-    "file",
-    "files",
-    "filename",
-    "file_name",
-    "filepath",
-    "file_path",
-    "image",
-    "images",
-    "image_path",
-    "img",
-    "image_id",
-    "id",
-];
 
 /// The rows of a list.
 pub(super) struct List {
-    /// In the order of the rows.
     pub files: Files,
-    /// Of each row what follows the path.
+    /// Of each row its place in `files`.
+    pub places: Vec<u32>,
+    /// Of each row what it says of the image.
     pub labels: Vec<Vec<String>>,
     /// Of each row its line, from 1.
     pub lines: Vec<u64>,
-    /// What the columns after the first are called, where the first row says it.
+    /// Of each row the part that it is for, where a column says it.
+    pub parts: Option<Vec<Part>>,
+    /// What the columns of labels are called, where the first row says it.
     pub header: Option<Vec<String>>,
     pub notes: Vec<String>,
 }
 
-/// What is wrong with rows, by kind, so that a list with many faults makes one message.
-pub(super) struct Faults(Vec<(&'static str, Vec<String>)>);
-
-impl Faults {
-    pub fn new() -> Faults {
-        Faults(vec![])
-    }
-
-    /// A further row with that kind of fault; `what` says which, and more.
-    pub fn add(&mut self, kind: &'static str, what: String) {
-        match self.0.iter_mut().find(|(k, _)| *k == kind) {
-            Some((_, list)) => list.push(what),
-            None => self.0.push((kind, vec![what])),
-        }
-    }
-
-    /// Fails where there was any.
-    pub fn check(&self, path: &Path) -> Result<()> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let kinds: Vec<String> = self.0.iter().map(|(kind, list)| format!("{} ({})", counted(list.len(), kind), few(list))).collect();
-        Err(Error::data(format!("the list {} cannot be used: {}. Correct these lines, or remove them", path.display(), kinds.join("; "))))
+impl List {
+    /// Leaves the rows that are for `part`.
+    pub fn keep(&mut self, part: Part) {
+        let Some(parts) = self.parts.take() else { return };
+        let mut each = parts.iter();
+        self.places.retain(|_| each.next() == Some(&part));
+        let mut each = parts.iter();
+        self.labels.retain(|_| each.next() == Some(&part));
+        let mut each = parts.iter();
+        self.lines.retain(|_| each.next() == Some(&part));
     }
 }
 
-/// `3 files are missing`, `1 file is missing`.
-fn counted(count: usize, kind: &str) -> String {
-    let one = [("files are", "file is"), ("paths are", "path is"), ("lines have", "line has"), ("labels are", "label is")];
-    match one.iter().find_map(|(several, one)| Some((one, kind.strip_prefix(several)?))).filter(|_| count == 1) {
-        Some((one, rest)) => format!("1 {one}{rest}"),
-        None => format!("{count} {kind}"),
-    }
+/// The parts that a list divides its images into; empty where it doesn't.
+pub(super) fn parts(path: &Path) -> Result<Vec<Part>> {
+    let (mut rows, _) = records(path)?;
+    let columns = Columns::of(path, &mut rows)?;
+    Ok(Part::ALL.into_iter().filter(|part| rows.iter().any(|(_, row)| columns.part_of(row) == Some(*part))).collect())
 }
 
-/// Reads a list; no image is opened, but each has to be there.
-pub(super) fn read(path: &Path) -> Result<List> {
+/// The rows of the file, and what separates their columns.
+fn records(path: &Path) -> Result<(Records, u8)> {
     let mut text = std::fs::read(path).map_err(Error::io("cannot read the list", path))?;
     if text.starts_with(b"\xef\xbb\xbf") {
         text.drain(..3);
     }
-    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") || text.contains(&0) {
+    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+        return Err(Error::data(format!("the list {} is UTF-16. Save it as UTF-8", path.display())));
+    }
+    if text.contains(&0) {
         return Err(Error::data(format!(
             "{} is no list of images, one `path,label` on each line as UTF-8, nor an array file",
             path.display()
@@ -88,34 +62,54 @@ pub(super) fn read(path: &Path) -> Result<List> {
     }
     let delimiter = delimiter(&text);
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).delimiter(delimiter).from_reader(&text[..]);
+    let mut rows = vec![];
+    for (i, record) in reader.byte_records().enumerate() {
+        let record = record.map_err(|e| Error::data(format!("the list {} is damaged: {e}", path.display())))?;
+        rows.push((record.position().map_or((i as u64).saturating_add(1), csv::Position::line), record));
+    }
+    Ok((rows, delimiter))
+}
+
+/// Reads a list; no image is opened, but each has to be there.
+pub(super) fn read(path: &Path) -> Result<List> {
+    let (mut records, delimiter) = records(path)?;
+    let columns = Columns::of(path, &mut records)?;
     let folder = crate::storage::files::parent(path);
     let (mut faults, mut rows) = (Faults::new(), Rows::default());
-    let mut list = List { files: Files::default(), labels: vec![], lines: vec![], header: None, notes: vec![] };
+    let mut list = List {
+        files: Files::default(),
+        places: vec![],
+        labels: vec![],
+        lines: vec![],
+        parts: columns.part.map(|_| vec![]),
+        header: columns.label_names(),
+        notes: vec![],
+    };
     if delimiter != b',' {
         list.notes.push(format!("{} separates by `{}`", path.display(), if delimiter == b'\t' { "tab" } else { ";" }));
     }
-    for (i, record) in reader.byte_records().enumerate() {
-        let record = record.map_err(|e| Error::data(format!("the list {} is damaged: {e}", path.display())))?;
-        let line = record.position().map_or((i as u64).saturating_add(1), csv::Position::line);
-        let name = record.get(0).unwrap_or_default();
-        let labels: std::result::Result<Vec<String>, _> = record.iter().skip(1).map(|l| String::from_utf8(l.to_vec())).collect();
+    list.notes.extend(columns.notes.iter().cloned());
+    let mut turned = false;
+    for (line, record) in &records {
+        let name = record.get(columns.path).unwrap_or_default();
+        let labels: std::result::Result<Vec<String>, _> = columns.labels(record.iter()).map(|l| String::from_utf8(l.to_vec())).collect();
         let Ok(labels) = labels else {
             faults.add("labels are no UTF-8", format!("line {line}"));
             continue;
         };
-        if i == 0 && is_header(name, folder, record.len()) {
-            list.header = Some(labels);
-            continue;
-        }
-        if record.len() < 2 {
-            faults.add("lines have no label", format!("line {line}: {}", shown(&record)));
+        if labels.is_empty() {
+            faults.add("lines have no label", format!("line {line}: {}", shown(record)));
         } else if name.is_empty() {
-            faults.add("lines have no path", format!("line {line}: {}", shown(&record)));
+            faults.add("lines have no path", format!("line {line}: {}", shown(record)));
         } else {
-            let file = folder.join(PathBuf::from(os(name)));
-            match std::fs::metadata(&file) {
+            let (file, found) = look(folder, name, &mut turned);
+            match found {
                 Ok(found) if found.is_file() => {
-                    rows.add(&mut list, &file, labels, line, &mut faults);
+                    if rows.add(&mut list, &file, labels, *line, &mut faults)
+                        && let (Some(parts), Some(part)) = (&mut list.parts, columns.part_of(record))
+                    {
+                        parts.push(part);
+                    }
                 }
                 Ok(_) => faults.add("paths are no regular file", format!("line {line}: {}", file.display())),
                 Err(_) => faults.add("files are missing", format!("line {line}: {}", file.display())),
@@ -129,7 +123,28 @@ pub(super) fn read(path: &Path) -> Result<List> {
             path.display()
         )));
     }
+    if turned {
+        list.notes.push(format!("{} writes paths with `\\`, which was read as `/`", path.display()));
+    }
+    if list.parts.is_some() {
+        list.notes.push(format!("{} is divided by its column `{}`", path.display(), columns.part_name()));
+    }
     Ok(list)
+}
+
+/// The file of that name, and what is there; of a name from Windows with its folders as they are called here, where nothing has it as it stands.
+fn look(folder: &Path, name: &[u8], turned: &mut bool) -> (PathBuf, std::io::Result<std::fs::Metadata>) {
+    let file = folder.join(PathBuf::from(os(name)));
+    let found = std::fs::metadata(&file);
+    if found.is_err() && name.contains(&b'\\') {
+        let other: Vec<u8> = name.iter().map(|&b| if b == b'\\' { b'/' } else { b }).collect();
+        let other = folder.join(PathBuf::from(os(&other)));
+        if let Ok(there) = std::fs::metadata(&other) {
+            *turned = true;
+            return (other, Ok(there));
+        }
+    }
+    (file, found)
 }
 
 /// What was seen of the rows before.
@@ -140,7 +155,8 @@ struct Rows {
 }
 
 impl Rows {
-    fn add(&mut self, list: &mut List, file: &Path, labels: Vec<String>, line: u64, faults: &mut Faults) {
+    /// Whether the row is a further one.
+    fn add(&mut self, list: &mut List, file: &Path, labels: Vec<String>, line: u64, faults: &mut Faults) -> bool {
         // Without `..` and links to folders, by which one file has several paths.
         let folder = crate::storage::files::parent(file);
         let place = *self.folders.entry(folder.to_path_buf()).or_insert_with(|| list.files.add_folder(folder.to_path_buf()));
@@ -149,12 +165,14 @@ impl Rows {
             let same = list.labels.get(before) == Some(&labels);
             let kind = if same { "paths are there twice" } else { "paths are there twice with different labels" };
             faults.add(kind, format!("lines {} and {line}: {}", list.lines.get(before).unwrap_or(&0), file.display()));
-            return;
+            return false;
         }
         self.seen.insert(key, list.labels.len());
+        list.places.push(list.labels.len() as u32);
         list.files.add(place, file.file_name().unwrap_or_default());
         list.labels.push(labels);
         list.lines.push(line);
+        true
     }
 }
 
@@ -164,24 +182,7 @@ fn delimiter(text: &[u8]) -> u8 {
     [b',', b'\t', b';'].into_iter().find(|d| line.contains(d)).unwrap_or(b',')
 }
 
-/// A first row without a file, whose first column is called as such columns are, or by nothing that could be an image.
-fn is_header(name: &[u8], folder: &Path, columns: usize) -> bool {
-    let path = Path::new(&os(name)).to_path_buf();
-    let known = std::str::from_utf8(name).is_ok_and(|n| PATHS.contains(&n.to_lowercase().as_str()));
-    columns > 1 && !folder.join(&path).is_file() && (known || (path.extension().is_none() && path.components().count() == 1))
-}
-
 fn shown(record: &ByteRecord) -> String {
     let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
     format!("`{}`", fields.join(","))
-}
-
-#[cfg(unix)]
-fn os(bytes: &[u8]) -> OsString {
-    std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec())
-}
-
-#[cfg(not(unix))]
-fn os(bytes: &[u8]) -> OsString {
-    String::from_utf8_lossy(bytes).into_owned().into()
 }

@@ -13,6 +13,7 @@ mod balance;
 mod cache;
 mod check;
 mod completeness;
+mod csv_columns;
 mod csv_list;
 mod dataset;
 mod decode;
@@ -35,6 +36,7 @@ mod preprocess;
 mod random;
 // The same.
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+mod row_faults;
 mod sheet;
 mod split;
 mod survey;

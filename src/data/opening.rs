@@ -2,13 +2,14 @@
 
 use super::array_file::ArrayFile;
 use super::array_set::{self, ArraySet};
-use super::csv_list::{self, Faults, List};
+use super::csv_list::{self, List};
 use super::given::Given;
 use super::image_set::ImageSet;
 use super::labels::{self, KnownClasses, Labels, Place};
 use super::listing::{Listing, Skipped, few, quoted};
 use super::parts::{self, Part, Parts};
 use super::pixels::Store;
+use super::row_faults::Faults;
 use super::targets::{TargetKind, Targets};
 use crate::error::{Error, Result};
 use ndarray::Array2;
@@ -50,14 +51,20 @@ impl ImageSet {
                     Ok(set)
                 }
             },
-            Found::List => from_list(path, known),
+            Found::List => {
+                let mut list = csv_list::read(path)?;
+                if let Some(parts) = list.parts.clone() {
+                    let there: Vec<Part> = Part::ALL.into_iter().filter(|part| parts.contains(part)).collect();
+                    let part = some_part(path, &there, wanted, "a list of the images that are meant")?;
+                    list.keep(part);
+                    list.notes.push(format!("its {part} images are taken"));
+                }
+                from_list(path, list, known)
+            }
             Found::Arrays(mut file) => {
                 let parts = array_set::parts(path, file.names())?;
-                let part = wanted.iter().find(|part| parts.contains(part)).copied();
-                if part.is_none() && !parts.is_empty() {
-                    let all: Vec<String> = parts.iter().map(Part::to_string).collect();
-                    return Err(no_part(path, &all.join(" and "), wanted, "a file with the images that are meant"));
-                }
+                let part =
+                    if parts.is_empty() { None } else { Some(some_part(path, &parts, wanted, "a file with the images that are meant")?) };
                 from_arrays(path, &mut file, part, known)
             }
         }
@@ -67,7 +74,7 @@ impl ImageSet {
     pub fn other_part(&self, path: &Path, part: Part) -> Result<Option<ImageSet>> {
         let there = match kind_of(path)? {
             Found::Folder => parts::parts(path, &self.classes)?.is_some_and(|parts| parts.get(part).is_some()),
-            Found::List => false,
+            Found::List => csv_list::parts(path)?.contains(&part),
             Found::Arrays(file) => array_set::parts(path, file.names())?.contains(&part),
         };
         if there { self.beside(path, part).map(Some) } else { Ok(None) }
@@ -109,6 +116,12 @@ fn shown(targets: &Targets) -> String {
         Targets::Several(_) => "several classes each".into(),
         Targets::Numbers(numbers) => format!("{} numbers each", numbers.ncols()),
     }
+}
+
+/// The first of the `wanted` parts that is there.
+fn some_part(path: &Path, there: &[Part], wanted: &[Part], way: &str) -> Result<Part> {
+    let all: Vec<String> = there.iter().map(Part::to_string).collect();
+    wanted.iter().find(|part| there.contains(part)).copied().ok_or_else(|| no_part(path, &all.join(" and "), wanted, way))
 }
 
 fn no_part(path: &Path, parts: &str, wanted: &[Part], way: &str) -> Error {
@@ -181,8 +194,7 @@ fn told(dir: &Path, parts: &Parts, part: Part, path: &Path) -> String {
     format!("{} is divided into {}{beside}: the {part} images are {}", dir.display(), parts.shown(), path.display())
 }
 
-fn from_list(path: &Path, known: &KnownClasses) -> Result<ImageSet> {
-    let list = csv_list::read(path)?;
+fn from_list(path: &Path, list: List, known: &KnownClasses) -> Result<ImageSet> {
     let mut notes = list.notes.clone();
     let given = given_of(path, &list, known)?;
     let at = |i: usize| format!("line {}", list.lines.get(i).copied().unwrap_or(0));
@@ -192,11 +204,12 @@ fn from_list(path: &Path, known: &KnownClasses) -> Result<ImageSet> {
     // The order of the lines has no influence.
     let mut order: Vec<usize> = (0..targets.len()).collect();
     let class = |i: usize| if let Targets::Classes(labels) = &targets { labels.get(i).copied().unwrap_or(0) } else { 0 };
-    order.sort_by_cached_key(|&i| (class(i), list.files.path(i)));
+    let place = |i: usize| list.places.get(i).copied().unwrap_or(0);
+    order.sort_by_cached_key(|&i| (class(i), list.files.path(place(i) as usize)));
     Ok(ImageSet {
         root: path.to_path_buf(),
         classes,
-        places: order.iter().map(|&i| i as u32).collect(),
+        places: order.iter().map(|&i| place(i)).collect(),
         targets: targets.subset(&order),
         store: Arc::new(Store::Files(list.files)),
         skipped: Skipped::default(),

@@ -1,7 +1,7 @@
 //! CSV files of paths and labels.
 
 use crate::support::{png, refusal, refusal_for, relative, tree, write};
-use spgraph::data::{ImageSet, KnownClasses, TargetKind, Targets};
+use spgraph::data::{ImageSet, KnownClasses, Part, TargetKind, Targets};
 
 const FILES: [&str; 4] = ["img/a 1.png", "img/b,2.png", "img/c.png", "d.png"];
 
@@ -83,7 +83,7 @@ fn what_is_no_list_is_refused() {
     for (content, part) in [
         (&b""[..], "names no images"),
         (b"path,label\n", "names no images"),
-        (b"\xff\xfep\0a\0", "no list of images"),
+        (b"\xff\xfep\0a\0", "is UTF-16"),
         (b"one.png,caf\xe9\n", "1 label is no UTF-8 (line 1)"),
         (b"\x00\x01\x02binary", "no list of images"),
     ] {
@@ -148,4 +148,93 @@ fn names_that_are_no_utf8_are_found() {
     let set = ImageSet::open(&dir.path().join("list.csv"), None).unwrap();
     assert_eq!(set.path(0).unwrap(), dir.path().join(name));
     set.load(0).unwrap();
+}
+
+/// A header says which column is what, in any order.
+#[test]
+fn columns_are_found_by_their_names() {
+    let rows = [("img/a 1.png", "cat"), ("\"img/b,2.png\"", "dog"), ("img/c.png", "cat"), ("d.png", "bird")];
+    let ids = ["bird", "cat", "dog"];
+    let id = |label: &str| ids.iter().position(|name| *name == label).unwrap();
+    for (header, row) in [
+        ("label,path", &(|_: usize, p: &str, l: &str| format!("{l},{p}")) as &dyn Fn(usize, &str, &str) -> String),
+        (",path,label", &|i, p, l| format!("{i},{p},{l}")),
+        (",Label,File Name", &|i, p, l| format!("{i},{l},{p}")),
+        ("id,filename,class", &|i, p, l| format!("{i},{p},{l}")),
+        ("path,label,width,height", &|_, p, l| format!("{p},{l},32,32")),
+        ("width,category,image_path", &|_, p, l| format!("32,{l},{p}")),
+        ("path,class_id,class_name", &|_, p, l| format!("{p},{},{l}", id(l))),
+        ("class,label,path", &|_, p, l| format!("{l},{},{p}", id(l))),
+        ("path,label,set", &|i, p, l| format!("{p},{l},{}", i * 3)),
+    ] {
+        let text = rows.iter().enumerate().fold(format!("{header}\n"), |text, (i, (p, l))| text + &row(i, p, l) + "\n");
+        for targets in [None, Some(TargetKind::Class)] {
+            let (set, names) = open(&text, targets).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(set.classes(), ids, "{text}");
+            assert_eq!((names[0].as_str(), labels(&set)), ("d.png", vec![0, 1, 1, 2]), "{text}");
+            // What is left out is said.
+            assert_eq!(
+                set.notes().iter().any(|note| note.contains("nothing is read") || note.contains("say the same")),
+                header != "label,path",
+                "{text}"
+            );
+        }
+    }
+    let text = "path,label,class_name\nd.png,0,bird\nimg/c.png,0,cat\n";
+    let why = open(text, None).unwrap_err().to_string();
+    assert!(why.contains("several columns that could be the label, and they say different things: `label`, `class_name`"), "{why}");
+    // Labels with a number, or one name for all, are several labels; columns called by their classes are marks.
+    for (text, targets) in [
+        ("path,label_1,label_2\nd.png,a,b\nimg/c.png,b,\n", TargetKind::Several),
+        ("path,label,label\nd.png,a,b\nimg/c.png,b,\n", TargetKind::Several),
+        ("a,path,b\n1,d.png,1\n0,img/c.png,1\n", TargetKind::Several),
+    ] {
+        let (set, _) = open(text, Some(targets)).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(set.classes(), ["a", "b"], "{text}");
+    }
+    let (set, names) = open("x,path,y\n0.5,d.png,1.5\n2,img/c.png,-1\n", Some(TargetKind::Numbers(2))).unwrap();
+    let Targets::Numbers(values) = set.targets() else { panic!() };
+    assert_eq!((names[0].as_str(), values.row(0).to_vec()), ("d.png", vec![0.5, 1.5]));
+}
+
+/// A column of parts divides the list as folders called `train` and `val` divide a folder.
+#[test]
+fn a_column_divides_the_images() {
+    let dir = tree(&FILES);
+    let list = dir.path().join("list.csv");
+    for (header, names) in [("path,label,split", ["train", "val", "test"]), ("path,label,Subset", ["Training", "valid", "TEST"])] {
+        let rows = format!(
+            "{header}\nimg/a 1.png,cat,{}\nimg/c.png,dog,{0}\n\"img/b,2.png\",cat,{}\nd.png,dog,{}\n",
+            names[0], names[1], names[2]
+        );
+        write(dir.path(), "list.csv", rows.as_bytes());
+        let training = ImageSet::open(&list, None).unwrap();
+        assert_eq!((relative(&training, dir.path()), labels(&training)), (vec!["img/a 1.png".to_string(), "img/c.png".into()], vec![0, 1]));
+        assert!(training.notes().iter().any(|note| note.contains("is divided by its column")), "{:?}", training.notes());
+        for (part, file) in [(Part::Validation, "img/b,2.png"), (Part::Test, "d.png")] {
+            let set = training.other_part(&list, part).unwrap().unwrap();
+            assert_eq!(relative(&set, dir.path()), [file]);
+            assert_eq!(set.classes(), ["cat", "dog"]);
+        }
+    }
+    write(dir.path(), "list.csv", b"path,label,split\nd.png,dog,train\nimg/c.png,cat,holdout\n");
+    let why = refusal(&list);
+    assert!(why.contains("1 line has no part of the data that is known (line 3: split `holdout`, and not train, val or test)"), "{why}");
+    write(dir.path(), "list.csv", b"path,label,split\nd.png,dog,test\nimg/c.png,cat,test\n");
+    let why = refusal(&list);
+    assert!(why.contains("is divided into test and has no training images"), "{why}");
+}
+
+#[test]
+fn lists_from_windows_are_read() {
+    let (set, names) = open("path,label\r\nimg\\a 1.png,cat\r\nd.png,dog\r\n", None).unwrap();
+    assert_eq!((names, labels(&set)), (vec!["img/a 1.png".to_string(), "d.png".into()], vec![0, 1]));
+    assert!(set.notes().iter().any(|note| note.contains("which was read as `/`")), "{:?}", set.notes());
+    let dir = tree(&FILES);
+    let text: Vec<u8> = "path,label\nd.png,dog\n".encode_utf16().fold(vec![0xff, 0xfe], |mut all, unit| {
+        all.extend(unit.to_le_bytes());
+        all
+    });
+    write(dir.path(), "list.csv", &text);
+    assert!(refusal(&dir.path().join("list.csv")).contains("is UTF-16. Save it as UTF-8"));
 }

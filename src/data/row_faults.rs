@@ -1,0 +1,40 @@
+//! What is wrong with the rows of a list.
+
+use super::listing::few;
+use crate::error::{Error, Result};
+use std::path::Path;
+
+/// What is wrong with rows, by kind, so that a list with many faults makes one message.
+pub(super) struct Faults(Vec<(&'static str, Vec<String>)>);
+
+impl Faults {
+    pub fn new() -> Faults {
+        Faults(vec![])
+    }
+
+    /// A further row with that kind of fault; `what` says which, and more.
+    pub fn add(&mut self, kind: &'static str, what: String) {
+        match self.0.iter_mut().find(|(k, _)| *k == kind) {
+            Some((_, list)) => list.push(what),
+            None => self.0.push((kind, vec![what])),
+        }
+    }
+
+    /// Fails where there was any.
+    pub fn check(&self, path: &Path) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let kinds: Vec<String> = self.0.iter().map(|(kind, list)| format!("{} ({})", counted(list.len(), kind), few(list))).collect();
+        Err(Error::data(format!("the list {} cannot be used: {}. Correct these lines, or remove them", path.display(), kinds.join("; "))))
+    }
+}
+
+/// `3 files are missing`, `1 file is missing`.
+fn counted(count: usize, kind: &str) -> String {
+    let one = [("files are", "file is"), ("paths are", "path is"), ("lines have", "line has"), ("labels are", "label is")];
+    match one.iter().find_map(|(several, one)| Some((one, kind.strip_prefix(several)?))).filter(|_| count == 1) {
+        Some((one, rest)) => format!("1 {one}{rest}"),
+        None => format!("{count} {kind}"),
+    }
+}
