@@ -3,6 +3,7 @@
  * BATCHES has STEPS times a batch of normalised images (float32), then STEPS times its labels (int64). WEIGHTS is written as safetensors, for
  * `spgraph export BUNDLE --weights WEIGHTS -o tuned.onnx`. THREADS in the environment is the number of threads (all cores, where it isn't set). */
 #include <inttypes.h>
+#include <math.h>
 #include <onnxruntime_c_api.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,7 +97,10 @@ int main(int argc, char **argv) {
     const char *at = string(after(manifest, "input"), "name", image.name);
     shape(at, &image);
     at = string(after(manifest, "target"), "name", label.name);
+    string(at, "dtype", type);
+    if (strcmp(type, "int64")) fail(label.name, "this program trains one class for each image");
     shape(at, &label);
+    long classes = strtol(after(manifest, "class_count"), NULL, 10);
     const char *end = strstr(after(manifest, "state"), "\n  ]");
     for (at = strstr(manifest, "\"state\": ["); at && (at = strstr(at, "\"name\": ")) && at < end && states < MOST;) {
         Tensor *t = &state[states++];
@@ -144,6 +148,12 @@ int main(int argc, char **argv) {
     char *batches = read_file("", argv[2], &size);
     if (steps < 1 || size != (size_t)steps * (image.count * sizeof(float) + label.count * sizeof(int64_t))) fail(argv[2], "its size is not that of so many batches of this bundle");
     int64_t *labels = (int64_t *)(batches + (size_t)steps * image.count * sizeof(float));
+    for (size_t i = 0; i < (size_t)steps * label.count; i++) { /* -1 is an image that fills a batch up and counts for nothing */
+        if (labels[i] >= -1 && labels[i] < classes) continue;
+        char why[128];
+        snprintf(why, sizeof why, "label %" PRId64 " of image %zu is none of the network's %ld classes", labels[i], i, classes);
+        fail(argv[2], why);
+    }
     for (long k = 0; k < steps; k++) {
         fed[0] = value(memory, batches + (size_t)k * image.count * sizeof(float), image.count * sizeof(float), image.shape, image.rank, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
         fed[1] = value(memory, labels + (size_t)k * label.count, label.count * sizeof(int64_t), label.shape, label.rank, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64);
@@ -151,6 +161,7 @@ int main(int argc, char **argv) {
         check("step.onnx", ort->Run(step, NULL, inputs, (const OrtValue *const *)fed, first + states, outputs, 1 + states, got));
         void *data;
         check("the loss", ort->GetTensorMutableData(got[0], &data));
+        if (!isfinite(*(float *)data)) fail("the loss", "it is no number: lower the rate, or look at the images; nothing is written");
         printf("step %ld  loss %.6f\n", k + 1, *(float *)data);
         fflush(stdout);
         for (size_t i = 0; i < 2; i++) ort->ReleaseValue(fed[i]);

@@ -10,6 +10,7 @@ var (bundle, steps, rate) = (args[0], int.Parse(args[2]), float.Parse(args[3], S
 var manifest = JsonNode.Parse(File.ReadAllText(Path.Combine(bundle, "manifest.json")))!;
 if ((int)manifest["format"]! != 2) throw new InvalidDataException($"the bundle has format {manifest["format"]}, and this program reads 2");
 JsonNode image = manifest["data"]!["input"]!, label = manifest["data"]!["target"]!;
+if ((string)label["dtype"]! != "int64") throw new InvalidDataException("the bundle takes several classes or numbers for each image, and this program one class");
 var (imageShape, labelShape) = (Shape(image), Shape(label));
 if (imageShape[0] < 0) throw new InvalidDataException("this program takes a fixed batch: rewrite with --batch N");
 var state = manifest["state"]!.AsArray().Select(s => s!).ToList();
@@ -19,6 +20,10 @@ int pixels = (int)Count(imageShape), labels = (int)Count(labelShape);
 if (bytes.LongLength != (long)steps * (4L * pixels + 8L * labels)) throw new InvalidDataException($"{args[1]} is not so many batches of this bundle");
 var images = MemoryMarshal.Cast<byte, float>(bytes.AsSpan(0, steps * pixels * 4)).ToArray();
 var targets = MemoryMarshal.Cast<byte, long>(bytes.AsSpan(steps * pixels * 4)).ToArray();
+var classes = (long)manifest["class_count"]!;
+// -1 is an image that fills a batch up and counts for nothing.
+var wrong = Array.FindIndex(targets, target => target < -1 || target >= classes);
+if (wrong >= 0) throw new InvalidDataException($"{args[1]}: label {targets[wrong]} of image {wrong} is none of the network's {classes} classes");
 
 using var run = new RunOptions();
 using var init = new InferenceSession(Path.Combine(bundle, "init.onnx"));
@@ -43,7 +48,9 @@ for (var k = 0; k < steps; k++)
     }
     inputs.AddRange(state.Select(s => (string)s["input"]!));
     var found = step.Run(run, inputs, own.Concat(current).ToList(), outputs).ToArray();
-    Console.WriteLine($"step {k + 1}  loss {found[0].GetTensorDataAsSpan<float>()[0]:F6}");
+    var got = found[0].GetTensorDataAsSpan<float>()[0];
+    if (!float.IsFinite(got)) throw new InvalidDataException($"the loss of step {k + 1} is {got}: lower the rate, or look at the images; nothing is written");
+    Console.WriteLine($"step {k + 1}  loss {got:F6}");
     foreach (var value in own.Concat(current).Append(found[0])) value.Dispose();
     current = found[1..];
 }

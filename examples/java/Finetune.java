@@ -18,7 +18,9 @@ public class Finetune {
         JsonObject manifest = JsonParser.parseString(Files.readString(bundle.resolve("manifest.json"))).getAsJsonObject();
         if (manifest.get("format").getAsInt() != 2) throw new IllegalStateException("the bundle has format " + manifest.get("format") + ", and this program reads 2");
         JsonObject image = manifest.getAsJsonObject("data").getAsJsonObject("input"), label = manifest.getAsJsonObject("data").getAsJsonObject("target");
+        if (!text(label, "dtype").equals("int64")) throw new IllegalStateException("the bundle takes several classes or numbers for each image, and this program one class");
         long[] imageShape = shape(image), labelShape = shape(label);
+        long classes = manifest.get("class_count").getAsInt();
         JsonArray state = manifest.getAsJsonArray("state");
 
         try (OrtEnvironment env = OrtEnvironment.getEnvironment();
@@ -27,6 +29,11 @@ public class Finetune {
              FileChannel file = FileChannel.open(Path.of(args[1]))) {
             long pixels = count(imageShape) * 4, labels = count(labelShape) * 8;
             if (file.size() != steps * (pixels + labels)) throw new IllegalStateException(args[1] + " is not so many batches of this bundle");
+            // -1 is an image that fills a batch up and counts for nothing.
+            LongBuffer all = read(file, steps * pixels, steps * labels).asLongBuffer();
+            for (int i = 0; i < all.limit(); i++) {
+                if (all.get(i) < -1 || all.get(i) >= classes) throw new IllegalStateException(args[1] + ": label " + all.get(i) + " of image " + i + " is none of the network's " + classes + " classes");
+            }
 
             Map<String, OnnxTensor> current = new HashMap<>();
             // Owned by the results, which are kept until the next step has read them.
@@ -50,7 +57,10 @@ public class Finetune {
                 held = found;
                 for (JsonElement s : state) current.put(text(s, "name"), (OnnxTensor) found.get(text(s, "output")).orElseThrow());
                 for (JsonElement o : manifest.getAsJsonArray("outputs")) {
-                    if (text(o, "meaning").equals("loss")) System.out.printf("step %d  loss %.6f%n", k + 1, (float) found.get(text(o, "name")).orElseThrow().getValue());
+                    if (!text(o, "meaning").equals("loss")) continue;
+                    float loss = (float) found.get(text(o, "name")).orElseThrow().getValue();
+                    if (!Float.isFinite(loss)) throw new IllegalStateException("the loss of step " + (k + 1) + " is " + loss + ": lower the rate, or look at the images; nothing is written");
+                    System.out.printf("step %d  loss %.6f%n", k + 1, loss);
                 }
             }
             write(Path.of(args[4]), state, current);

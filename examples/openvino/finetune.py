@@ -49,8 +49,13 @@ due = data["input"]["shape"]
 for step, (images, labels) in enumerate(zip(batches["images"], batches["labels"])):
     if len(images.shape) != len(due) or any(d >= 0 and d != n for d, n in zip(due, images.shape)) or labels.shape != images.shape[:1]:
         raise SystemExit(f"images {images.shape} and labels {labels.shape} do not fit the bundle's {due}")
+    # -1 is an image that fills a batch up and counts for nothing.
+    if manifest.get("class_count") and data["target"]["dtype"] == "int64" and not ((labels >= -1) & (labels < manifest["class_count"])).all():
+        raise SystemExit(f"labels {sorted(set(labels.tolist()))} of step {step + 1} are not those of the network's {manifest['class_count']} classes")
     given = {data["input"]["name"]: images.astype(data["input"]["dtype"]), data["target"]["name"]: labels.astype(data["target"]["dtype"])}
     outputs = run("step", given | feeds | {s["input"]: state[s["name"]] for s in manifest["state"]})
+    if not np.isfinite(outputs[measures["loss"]]):
+        raise SystemExit(f"the loss of step {step + 1} is {float(outputs[measures['loss']])}: lower the rate, or look at the images; nothing is written")
     state = {s["name"]: outputs[s["output"]] for s in manifest["state"]}
     print(f"step {step + 1}  loss {float(outputs[measures['loss']]):.6f}", flush=True)
 save_file({s["name"]: np.ascontiguousarray(state[s["name"]]) for s in manifest["state"]}, options.weights, {"bundle": hashlib.sha256(text).hexdigest()})

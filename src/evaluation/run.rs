@@ -7,13 +7,13 @@ use super::results::{self, CellResult, Drift, FORMAT, LayerDrift, LayerSimilarit
 use super::selection::choose;
 use super::similarity;
 use super::study::Variant;
-use super::workspace::{Workspace, mark};
+use super::workspace::{Workspace, mark, remove_leftovers};
 use crate::bundle::{Bundle, Setting, start_state, tuned};
 use crate::data::ImageFolder;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use crate::storage::temporaries::{self, Scratch};
+use crate::storage::temporaries::Scratch;
 use crate::train::{
     Classifier, ClassifierOptions, Distance, FinetuneOptions, Length, RunRecord, RunState, Silent, Subject, Training, finetune,
     interpolated,
@@ -34,8 +34,7 @@ pub enum Done {
 ///
 /// Fails, naming what is missing, for a final cell whose selection is not complete.
 pub fn run_cell(request: &Request, workspace: &Workspace, results: &Path) -> Result<Done> {
-    // What an earlier process could not remove in the end goes now, also where nothing is left to do.
-    temporaries::sweep(&runs(workspace));
+    remove_leftovers(results);
     let path = results::path(results, request);
     if path.is_file() && results::read(&path).is_ok() {
         return Ok(Done::Before);

@@ -4,6 +4,7 @@
 use super::cell::{Phase, Request};
 use super::plan::Plan;
 use super::results;
+use super::workspace::remove_leftovers;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -42,6 +43,7 @@ pub fn sweep(
     watch: &mut dyn Watch,
     stop: &AtomicBool,
 ) -> Result<Outcome> {
+    remove_leftovers(out);
     let mut waiting: VecDeque<&Request> = plan.missing(out).into();
     let before = plan.cells.len().saturating_sub(waiting.len());
     let (mut running, mut failed) = (Cells(vec![]), vec![]);

@@ -15,6 +15,7 @@ use crate::fisher::{self, FisherOptions};
 use crate::import::BatchSize;
 use crate::storage::files::write_json;
 use crate::storage::sha256;
+use crate::storage::temporaries;
 use crate::train::{Classifier, ClassifierOptions, EvaluationOptions, evaluate_folder};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -29,6 +30,15 @@ pub struct Workspace<'a> {
     pub engine: EngineOptions,
     /// Set to stop.
     pub stop: &'a AtomicBool,
+}
+
+/// Removes what earlier processes could not remove from a study's results in the end, also where nothing is left to do.
+pub(super) fn remove_leftovers(results: &Path) {
+    let folders = |of: &Path| std::fs::read_dir(of).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
+    temporaries::sweep(results);
+    for folder in folders(results).chain(folders(&results.join("work"))).collect::<Vec<_>>() {
+        temporaries::sweep(&folder);
+    }
 }
 
 /// A short mark of what something is made of.

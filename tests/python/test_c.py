@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import c_header
+import numpy as np
 import onnxruntime
 import pytest
 from harness import ROOT, mismatches, spgraph as program
@@ -56,6 +57,18 @@ def test_what_does_not_fit_is_refused(binary, work, batch_file, tmp_path):  # no
         ((tmp_path / "other", batch_file, STEPS), "another format"),
         ((work / "bundle", batch_file, STEPS + 1), "its size"),
     ]
+    size = batch_file.stat().st_size
+    labels = data(spgraph.Bundle(work / "bundle"), work)[0][1]
+    for name, place, bad, said in [
+        ("label", -8, (6).to_bytes(8, "little"), f"label 6 of image {STEPS * len(labels) - 1} is none of the network's 6 classes"),
+        ("negative", -8, b"\xfe" + b"\xff" * 7, "label -2 of image"),
+        ("infinite", 0, np.full(1, np.inf, "<f4").tobytes(), "the loss: it is no number: lower the rate"),
+    ]:
+        content = bytearray(batch_file.read_bytes())
+        at = place % size
+        content[at : at + len(bad)] = bad
+        (tmp_path / name).write_bytes(content)
+        cases.append(((work / "bundle", tmp_path / name, STEPS), said))
     for arguments, said in cases:
         done = run(binary, *arguments, 0.01, tmp_path / "weights")
         assert done.returncode == 1 and said in done.stderr, done

@@ -54,8 +54,16 @@ impl Task {
         if batches.len() != due {
             return Err(format!("{file} has {} bytes; {steps} batches of this bundle have {due}", batches.len()).into());
         }
-        let weights = weights.into();
-        Ok(Task { bundle, steps, state: list("state"), image, label, scalars, loss, weights, batches })
+        if manifest["data"]["target"]["dtype"] != "int64" {
+            return Err(format!("{} takes several classes or numbers for each image, and this program one class", bundle.display()).into());
+        }
+        let task = Task { bundle, steps, state: list("state"), image, label, scalars, loss, weights: weights.into(), batches };
+        let classes = manifest["class_count"].as_i64().unwrap_or(0);
+        // -1 is an image that fills a batch up and counts for nothing.
+        match (0..steps).flat_map(|step| task.batch(step).1).enumerate().find(|(_, label)| !(-1..classes).contains(label)) {
+            Some((image, label)) => Err(format!("{file}: label {label} of image {image} is none of the network's {classes} classes").into()),
+            None => Ok(task),
+        }
     }
 
     /// The images and labels of a step.
@@ -65,6 +73,15 @@ impl Task {
         let images = self.batches[step * pixels..(step + 1) * pixels].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         let classes = self.batches[at..at + labels].chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap_or_default()));
         (images.collect(), classes.collect())
+    }
+
+    /// Says what a step's loss was. Fails where it is no number.
+    pub fn say(&self, step: usize, loss: f32) -> Result<(), Failure> {
+        if !loss.is_finite() {
+            return Err(format!("the loss of step {} is {loss}: lower the rate, or look at the images; nothing is written", step + 1).into());
+        }
+        println!("step {}  loss {loss:.6}", step + 1);
+        Ok(())
     }
 
     /// Writes what was trained, whole or not at all: the length of the header, the header, the tensors. `values` are those of a tensor by its name.

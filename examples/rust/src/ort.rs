@@ -36,7 +36,7 @@ fn train() -> Result<(), Failure> {
         for s in &task.state {
             current.insert(name(&s["name"])?, outputs.remove(&name(&s["output"])?).ok_or("step.onnx lacks an output of the manifest")?);
         }
-        println!("step {}  loss {:.6}", k + 1, outputs[&task.loss].try_extract_tensor::<f32>()?.1[0]);
+        task.say(k, outputs[&task.loss].try_extract_tensor::<f32>()?.1[0])?;
     }
     task.write(|name| Ok(current[name].try_extract_tensor::<f32>()?.1.to_vec()))
 }

@@ -27,7 +27,7 @@ fn train() -> Result<(), Failure> {
         for s in &task.state {
             current.insert(name(&s["name"])?, outputs.remove(&name(&s["output"])?).ok_or("step.onnx lacks an output of the manifest")?);
         }
-        println!("step {}  loss {:.6}", k + 1, outputs[&task.loss].cast_to_scalar::<f32>()?);
+        task.say(k, outputs[&task.loss].cast_to_scalar::<f32>()?)?;
     }
     task.write(|name| Ok(current[name].try_as_plain_ram()?.as_slice::<f32>()?.to_vec()))
 }
