@@ -98,6 +98,30 @@ fn dependent(graph: &Graph, roots: &[ValueId]) -> Vec<bool> {
     reached
 }
 
+/// The nodes behind which one of `seeds` depends on `value` without a gradient, such as a rounding; empty where none depends on it.
+pub fn stopped_by(graph: &Graph, seeds: &[ValueId], value: ValueId) -> Vec<String> {
+    let (mut depends, mut reaches) = (vec![false; graph.values.len()], vec![false; graph.values.len()]);
+    depends[value.index()] = true;
+    for node in graph.nodes.iter().filter(|node| node.used().count() > 0) {
+        let any = node.used().any(|i| depends[i.index()]);
+        node.outputs.iter().for_each(|o| depends[o.index()] |= any);
+    }
+    seeds.iter().for_each(|seed| reaches[seed.index()] = true);
+    let mut stops = vec![];
+    for node in graph.nodes.iter().rev().filter(|node| node.used().any(|i| depends[i.index()])) {
+        if !node.outputs.iter().any(|o| reaches[o.index()]) {
+            continue;
+        }
+        if table::find(&node.op_type).is_some_and(|o| o.status() == Status::Differentiable) {
+            node.used().for_each(|i| reaches[i.index()] = true);
+        } else {
+            stops.push(format!("{} (node `{}`)", node.op_type, node.name));
+        }
+    }
+    stops.reverse();
+    stops
+}
+
 /// Nodes between the wanted and the seeded values that have no gradient.
 fn refused(graph: &Graph, seeds: &[(ValueId, ValueId)], needed: &[bool]) -> Vec<Refusal> {
     let mut reaches: Vec<bool> = vec![false; graph.values.len()];

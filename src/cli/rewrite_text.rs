@@ -19,11 +19,14 @@ fn not_trained(fixed: &[FixedConstant]) -> BTreeMap<&'static str, String> {
     for f in fixed {
         by_reason.entry(f.why.text()).or_default().push(&f.parameter.alias);
     }
-    let shown = |names: Vec<&str>| match names.len() {
+    by_reason.into_iter().map(|(why, names)| (why, shown(names))).collect()
+}
+
+fn shown(names: Vec<&str>) -> String {
+    match names.len() {
         0..=3 => names.join(", "),
         n => format!("{}, … ({n})", names[..2].join(", ")),
-    };
-    by_reason.into_iter().map(|(why, names)| (why, shown(names))).collect()
+    }
 }
 
 /// What was decided, and what was written.
@@ -112,9 +115,15 @@ pub fn decisions(made: &Made) -> String {
         plan.parameters.iter().filter(|p| p.frozen && p.role != Role::Buffer).count()
     ));
     let (trained, all) = made.product.trained();
-    let unused = plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer).count() - count(Role::Shared) - count(Role::New);
+    let stopped: usize = made.product.stopped.values().map(Vec::len).sum();
+    let unused =
+        plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer).count() - count(Role::Shared) - count(Role::New) - stopped;
     let unused = if unused == 0 { String::new() } else { format!(" ({unused} tensors do not influence the loss)") };
     line(format!("trained     {trained} of {all} elements{unused}"));
+    for (nodes, names) in &made.product.stopped {
+        let names = shown(names.iter().map(String::as_str).collect());
+        line(format!("            not {names}: behind {nodes}, whose gradient is zero everywhere"));
+    }
     for (why, names) in not_trained(&plan.fixed) {
         line(format!("            not {names}: {why}"));
     }

@@ -1,5 +1,6 @@
 //! The forward and backward half of a step: the network with its loss, the regularizers, and the gradients.
 
+use super::patterns::few;
 use super::plan::Plan;
 use super::prediction::Prediction;
 use super::regularizers::{self, Added, Networks};
@@ -13,7 +14,7 @@ use crate::ir::{DType, Graph, TensorType, ValueId};
 use crate::loss::{DataLoss, Loss};
 use crate::operator::Builder;
 use crate::pass::{self, Alternatives};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What differentiation leaves: the graph up to the gradients.
 pub(super) struct Backward {
@@ -22,6 +23,8 @@ pub(super) struct Backward {
     pub target: ValueId,
     pub loss: Loss,
     pub data_loss: &'static dyn DataLoss,
+    /// Parameters that stay as they are, since the loss sees them only behind nodes whose gradient is zero everywhere: their aliases, by those nodes.
+    pub stopped: BTreeMap<String, Vec<String>>,
     /// Trainable parameters; `next` is not set yet and equals `input`.
     pub parameters: Vec<StateTensor>,
     /// The data loss's gradient for each of them.
@@ -87,10 +90,25 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
     let seeds: Vec<(ValueId, ValueId)> = std::iter::once((scores, loss.gradient)).chain(regularizers.seeds.iter().copied()).collect();
     let found = grad::backward(&mut graph, &seeds, &wanted)?;
     // A parameter that the loss does not depend on stays the constant that it is.
+    let mut stopped: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let seeded: Vec<ValueId> = seeds.iter().map(|(value, _)| *value).collect();
+    for p in parameters.iter().filter(|p| !found.contains_key(&p.input)) {
+        let nodes = grad::stopped_by(&graph, &seeded, p.input);
+        if !nodes.is_empty() {
+            stopped.entry(few(nodes.iter().map(String::as_str))).or_default().push(p.alias.clone());
+        }
+    }
     parameters.retain(|p| found.contains_key(&p.input));
     super::rates::multiply(&mut parameters, &options.lr_mult, &plan.parameters)?;
     if parameters.is_empty() {
-        return Err(Error::model("the loss depends on none of the parameters that could be trained"));
+        let nodes: Vec<&str> = stopped.keys().map(String::as_str).collect();
+        return Err(match nodes[..] {
+            [] => Error::model("the loss depends on none of the parameters that could be trained"),
+            _ => Error::model(format!(
+                "no parameter can be trained: the output depends on all of them only behind {}, whose gradient is zero everywhere. Export the network up to its logits",
+                nodes.join("; ")
+            )),
+        });
     }
     let mut names = Names::from(usize::MAX);
     let mut gradients = vec![];
@@ -122,5 +140,5 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
         }
     }
     pass::apply(&mut graph, &[&Alternatives])?;
-    Ok(Backward { graph, data: input, target, loss, data_loss: plan.loss, parameters, gradients, buffers, regularizers })
+    Ok(Backward { graph, data: input, target, loss, data_loss: plan.loss, stopped, parameters, gradients, buffers, regularizers })
 }

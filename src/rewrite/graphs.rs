@@ -74,7 +74,7 @@ fn whole(mut graph: Graph, name: &str, inputs: Ports, outputs: Ports) -> Result<
 
 /// Data, target, scalars, state → loss, data loss, penalty, correct, next state.
 pub(super) fn step(back: Backward, recipe: &Recipe, penalties: Option<&Penalties>) -> Result<Step> {
-    let Backward { mut graph, data, target, loss, data_loss: _, parameters, gradients, buffers, regularizers } = back;
+    let Backward { mut graph, data, target, loss, data_loss: _, stopped: _, parameters, gradients, buffers, regularizers } = back;
     let updates = updates(&mut graph, recipe, penalties, parameters, &gradients)?;
     let mut b = Builder::new(&mut graph);
     let penalty = match regularizers.value {

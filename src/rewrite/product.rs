@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{Graph, ValueId};
 use crate::onnx::{self, SourceModel};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A training: its graphs, their ports and state, and how it came about.
@@ -36,6 +37,8 @@ pub struct Product {
     pub evaluation: TrainingGraph,
     /// Every state tensor with its start, in the manifest's order; its values are those of `step`.
     pub state: Vec<StateTensor>,
+    /// Parameters that stay as they are, since the loss sees them only behind nodes whose gradient is zero everywhere: their aliases, by those nodes.
+    pub stopped: BTreeMap<String, Vec<String>>,
     /// What of the images' preprocessing nobody said.
     pub assumed: Vec<Field>,
     /// What a runtime needs to know, with the names of ports and state.
@@ -50,7 +53,8 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
     let original = network(source, options)?;
     let Decided { plan, replaced, imported } = decide(&original, &recipe)?;
     let penalties = Penalties::new(&recipe, &plan, &imported, &original.source().sha256)?;
-    let back = backward(&imported, &original, options, &plan)?;
+    let mut back = backward(&imported, &original, options, &plan)?;
+    let stopped = std::mem::take(&mut back.stopped);
     if !options.start.is_constant() {
         start_input::check(&imported.graph, &back.parameters)?;
         start_input::check(&imported.graph, &back.buffers)?;
@@ -107,6 +111,7 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
         update,
         evaluation,
         state: step.state,
+        stopped,
         assumed,
         manifest,
     })

@@ -176,3 +176,29 @@ fn external_data_stays_in_its_folder_and_is_whole() {
     lab.write("sub/good.bin", &weights);
     lab.run(&["rewrite", "sub/good.onnx", "-o", "bundle"]).ok();
 }
+
+/// What a rounding hides from the loss is said, and refused where it is all.
+#[test]
+fn parameters_behind_a_rounding_are_named() {
+    let lab = Lab::new();
+    let kernel = |name: &str| onnx::to_proto(name, &Tensor::from_f32(&[3, 3, 1, 1], &[0.3, -0.2, 0.7, 0.5, 0.1, -0.6, 0.4, 0.9, -0.8]));
+    let rounded = vec![
+        node("Conv", "first", &["x", "k0"], "c"),
+        node("Round", "to_grid", &["c"], "r"),
+        node("Conv", "second", &["r", "k1"], "features"),
+    ];
+    onnx::write(lab.path("m.onnx"), &classifier(rounded, vec![kernel("k0"), kernel("k1")])).unwrap();
+    let text = lab.run(&["rewrite", "m.onnx", "-o", "bundle", "--batch", "2"]).ok();
+    assert!(
+        text.contains(
+            "trained     18 of 27 elements\n            not k0: behind Round (node `to_grid`), whose gradient is zero everywhere"
+        ),
+        "{text}"
+    );
+    let mut all = classifier(vec![node("Conv", "first", &["x", "k0"], "features")], vec![kernel("k0")]);
+    let graph = all.graph.as_mut().unwrap();
+    graph.node.last_mut().unwrap().output = vec!["logits".into()];
+    graph.node.push(node("Floor", "down", &["logits"], "y"));
+    onnx::write(lab.path("all.onnx"), &all).unwrap();
+    lab.refuses(&["rewrite", "all.onnx"], 1, &["behind Floor (node `down`), whose gradient is zero everywhere", "up to its logits"]);
+}
