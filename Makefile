@@ -39,7 +39,16 @@ rust-test: setup build ## Run the Rust tests, with the ONNX Runtime of .venv
 python-test: setup build ## Run the Python tests (PYTEST_ARGS="-q -k NAME" chooses)
 	$(VENV)/bin/python -m pytest tests/python $(PYTEST_ARGS)
 
-check: format lint docs test sanitize ## Everything that has to pass: format, lints, documentation, tests
+check: format lint docs guides-check test sanitize ## Everything that has to pass: format, lints, documentation, tests
+
+.PHONY: guides guides-check
+
+guides: setup build ## Follow the guides for adding something from their beginning, in a copy, and run the tests that they tell to run
+	@library=$$(ls $(CURDIR)/$(VENV)/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.* | head -n 1) && \
+	ORT_DYLIB_PATH="$$library" CARGO=$(CARGO) $(VENV)/bin/python tests/guides/follow.py
+
+guides-check: setup ## Whether every step of the guides can still be done, and what they lead to compiles
+	@CARGO=$(CARGO) $(VENV)/bin/python tests/guides/follow.py --check
 
 wheel: ## Build the Python wheel, target/wheels: the program and the module (fetches maturin)
 	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir target/wheels .

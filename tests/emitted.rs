@@ -134,8 +134,8 @@ fn passes_keep_the_numbers() {
         let bundle = Bundle::open(&dir.path().join("bundle")).unwrap();
         let graph = emit::read(&onnx::open(bundle.step()).unwrap(), None).unwrap();
         let expected = outputs(&graph, &bundle, dir.path());
-        let lists: [&[&dyn Pass]; 4] = [&[&RestoreOperators], &[&Inline], &[&MergeEqual], &[&RestoreOperators, &Inline, &MergeEqual]];
-        for passes in lists {
+        let lists: &[&[&dyn Pass]] = &[&[&RestoreOperators], &[&Inline], &[&MergeEqual], &[&RestoreOperators, &Inline, &MergeEqual]];
+        for &passes in lists {
             let mut changed = graph.clone();
             pass::apply_verified(&mut changed, passes).unwrap();
             let names: Vec<_> = passes.iter().map(|p| p.name()).collect();

@@ -46,7 +46,7 @@ pub(super) fn moved(manifest: &Manifest) -> Result<Moved> {
             refused("learning rates of their own for some parameters with AdamW")
         }
         UpdateRule::AdamW(_) => Ok(Moved::AdamW),
-        UpdateRule::Lars(_) => refused("LARS"),
+        other => refused(&format!("the optimizer {}", other.kind())),
     }
 }
 

@@ -1,66 +1,56 @@
 //! Names that a program should not have to spell.
 
-/// What holds the parameters at their starting point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Penalty {
+/// An enum of names, from the list of them.
+macro_rules! names {
+    ($(#[$about:meta])* $choice:ident: $($(#[$doc:meta])* $own:ident = $name:literal,)*) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $choice {
+            $($(#[$doc])* $own,)*
+        }
+
+        impl $choice {
+            /// All of them.
+            pub const ALL: &[$choice] = &[$($choice::$own),*];
+
+            /// As files and the command line call it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $($choice::$own => $name,)*
+                }
+            }
+        }
+    };
+}
+
+names! {
+    /// What holds the parameters at their starting point.
+    Penalty:
     /// Nothing.
-    None,
+    None = "none",
     /// Weight decay.
-    L2,
+    L2 = "l2",
     /// `α/2·‖w − w⁰‖²`.
-    L2Sp,
+    L2Sp = "l2-sp",
     /// The same, weighed by the Fisher information.
-    L2SpFisher,
+    L2SpFisher = "l2-sp-fisher",
     /// `α·‖w − w⁰‖₁`.
-    L1Sp,
+    L1Sp = "l1-sp",
     /// `α·Σ_g √|g|·‖w_g − w⁰_g‖` over groups of channels.
-    GlSp,
+    GlSp = "gl-sp",
     /// The same, weighed by the Fisher information.
-    GlSpFisher,
+    GlSpFisher = "gl-sp-fisher",
 }
 
-impl Penalty {
-    /// All of them.
-    pub const ALL: [Penalty; 7] =
-        [Penalty::None, Penalty::L2, Penalty::L2Sp, Penalty::L2SpFisher, Penalty::L1Sp, Penalty::GlSp, Penalty::GlSpFisher];
-
-    /// As files and the command line call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Penalty::None => "none",
-            Penalty::L2 => "l2",
-            Penalty::L2Sp => "l2-sp",
-            Penalty::L2SpFisher => "l2-sp-fisher",
-            Penalty::L1Sp => "l1-sp",
-            Penalty::GlSp => "gl-sp",
-            Penalty::GlSpFisher => "gl-sp-fisher",
-        }
-    }
-}
-
-/// What is minimised on the images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
+names! {
+    /// What is minimised on the images.
+    Loss:
     /// One class for each image.
-    CrossEntropy,
+    CrossEntropy = "cross-entropy",
     /// Each class by itself: images may have several, or none.
-    Bce,
+    Bce = "bce",
     /// Numbers for each image.
-    Mse,
-}
-
-impl Loss {
-    /// All of them.
-    pub const ALL: [Loss; 3] = [Loss::CrossEntropy, Loss::Bce, Loss::Mse];
-
-    /// As files and the command line call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Loss::CrossEntropy => "cross-entropy",
-            Loss::Bce => "bce",
-            Loss::Mse => "mse",
-        }
-    }
+    Mse = "mse",
 }
 
 #[cfg(test)]
@@ -72,7 +62,7 @@ mod tests {
     #[test]
     fn every_penalty_and_loss_can_be_chosen() {
         let known: Vec<&str> = std::iter::once("none").chain(PENALTIES.iter().map(|p| p.kind())).collect();
-        assert_eq!(Penalty::ALL.map(Penalty::name).to_vec(), known);
-        assert_eq!(Loss::ALL.map(Loss::name).to_vec(), LOSSES.iter().map(|l| l.kind()).collect::<Vec<_>>());
+        assert_eq!(Penalty::ALL.iter().map(|p| p.name()).collect::<Vec<_>>(), known);
+        assert_eq!(Loss::ALL.iter().map(|l| l.name()).collect::<Vec<_>>(), LOSSES.iter().map(|l| l.kind()).collect::<Vec<_>>());
     }
 }

@@ -15,7 +15,7 @@ fn what_cannot_become_an_artifact_is_refused() {
         (&["convert", bundle, "--to", "single", "-o", "there.onnx"], 2, &["exists already", "--force"]),
         (&["convert", bundle, "--to", "training-info", "-o", "no/folder/x.onnx"], 2, &["there is no folder"]),
         (&["convert", run, "--to", "single", "--state", "ema", "-o", "x"], 2, &["no moving average"]),
-        (&["rewrite", model, "--artifact", "ort-training", "--optimizer", "lars", "-o", "x"], 2, &["LARS", "SGD and AdamW"]),
+        (&["rewrite", model, "--artifact", "ort-training", "--optimizer", "lars", "-o", "x"], 2, &["lars", "SGD and AdamW"]),
         (&["import-checkpoint", bundle, "plain.txt", "-o", "x"], 1, &["no checkpoint of ONNX Runtime"]),
         (&["import-checkpoint", bundle, "nothing", "-o", "x"], 1, &["cannot read nothing"]),
         (&["grad", model, "--wrt", "input", "--of", "nothing", "-o", "x.onnx"], 2, &["--of must name an output"]),

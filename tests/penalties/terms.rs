@@ -163,7 +163,10 @@ fn close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     assert!(difference <= tolerance * norm, "{what}: {found:?} instead of {expected:?}");
 }
 
-const KINDS: [&str; 6] = ["l2", "l2-sp", "l2-sp-fisher", "l1-sp", "gl-sp", "gl-sp-fisher"];
+const KINDS: &[&str] = &["l2", "l2-sp", "l2-sp-fisher", "l1-sp", "gl-sp", "gl-sp-fisher"];
+
+/// Those with a proximal step.
+const PROXIMAL: &[&str] = &["l1-sp", "gl-sp"];
 
 #[test]
 fn every_penalty_is_tested() {
@@ -171,9 +174,15 @@ fn every_penalty_is_tested() {
 }
 
 #[test]
+fn every_proximal_step_is_tested() {
+    let found: Vec<&str> = penalty::PENALTIES.iter().filter(|p| p.without_prox().is_none()).map(|p| p.kind()).collect();
+    assert_eq!(found, PROXIMAL);
+}
+
+#[test]
 fn value_and_gradient_are_the_formulas() {
     let tract = engine(EngineChoice::Tract);
-    for kind in KINDS {
+    for &kind in KINDS {
         for case in cases() {
             let (value, gradient) = case.expected(kind);
             for dialect in [Dialect::Functions, Dialect::Inlined] {
@@ -192,7 +201,7 @@ fn value_and_gradient_are_the_formulas() {
 #[test]
 fn onnx_runtime_gives_the_same_in_float32() {
     let ort = engine(EngineChoice::Ort);
-    for kind in KINDS {
+    for &kind in KINDS {
         for case in cases() {
             let (value, gradient) = case.expected(kind);
             let (found, slope) = case.term(find(kind), DType::F32, Dialect::Functions, ort.as_ref());
@@ -283,7 +292,7 @@ fn threshold(case: &Case, kind: &str) -> Vec<f64> {
 #[test]
 fn the_proximal_step_is_its_definition() {
     let (tract, mut random) = (engine(EngineChoice::Tract), Random::new(77));
-    for kind in ["l1-sp", "gl-sp"] {
+    for &kind in PROXIMAL {
         let (mut stayed, mut returned) = (0, 0);
         for mut case in cases() {
             // A threshold that some of the groups pass and others don't.
@@ -324,7 +333,7 @@ fn case_like(case: &Case) -> Case {
 fn the_proximal_step_returns_exactly_and_keeps_what_has_no_strength() {
     for choice in [EngineChoice::Tract, EngineChoice::Ort] {
         let engine = engine(choice);
-        for kind in ["l1-sp", "gl-sp"] {
+        for &kind in PROXIMAL {
             for mut case in cases() {
                 let round = |v: &[f64]| v.iter().map(|x| *x as f32 as f64).collect::<Vec<_>>();
                 case.strength = 10.0;

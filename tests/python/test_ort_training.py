@@ -100,7 +100,7 @@ def test_artifact(tmp_path, options):
         assert not model.functions
 
 
-@pytest.mark.parametrize("options, word", [(["--optimizer", "lars"], "LARS"), (["--ema", "0.9"], "average"), (["--prox"], "proximal"), (["--decoupled"], "decoupled")], ids=str)
+@pytest.mark.parametrize("options, word", [(["--optimizer", "lars"], "lars"), (["--ema", "0.9"], "average"), (["--prox"], "proximal"), (["--decoupled"], "decoupled")], ids=str)
 def test_what_the_api_cannot_do_is_refused(tmp_path, options, word):
     rewrite_fixture("basic.bn", tmp_path / "bundle", *options, penalty="l1-sp" if "--prox" in options else "l2-sp")
     with pytest.raises(AssertionError, match=word):
