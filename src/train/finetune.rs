@@ -53,10 +53,10 @@ pub(super) fn finetune_opened(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<RunResult> {
-    let prepared = prepare(options, bundle, progress, stop)?;
-    let notes: Vec<String> = prepared.notes.iter().cloned().chain(notices::take()).collect();
+    let plan = prepare(options, bundle, progress, stop)?;
+    let notes: Vec<String> = plan.notes.iter().cloned().chain(notices::take()).collect();
     notes.iter().for_each(|note| progress.note(note));
-    let mut trainer = Trainer::new(options, prepared, progress, stop)?;
+    let mut trainer = Trainer::new(options, plan, progress, stop)?;
     let result = write_sealed_json(&trainer.folder.notes(), true, &Notes { notes }).and_then(|()| trainer.run(progress, stop));
     progress.finish();
     if let Err(error) = &result {
@@ -74,7 +74,7 @@ pub(super) fn finetune_opened(
 }
 
 struct Trainer {
-    prepared: Parts,
+    parts: Parts,
     folder: RunFolder,
     record: RunRecord,
     engine: Box<dyn Engine>,
@@ -197,14 +197,14 @@ impl Trainer {
     /// Goes from the first phase to the second.
     fn train_everything(&mut self) -> Result<()> {
         let mut state = self.state()?;
-        let bundle = &self.prepared.bundle;
+        let bundle = &self.parts.bundle;
         head_first::restart(&bundle.manifest.state, &mut state)?;
-        self.step = made_step::load(self.engine.as_ref(), bundle, self.prepared.weights.as_deref(), state)?;
+        self.step = made_step::load(self.engine.as_ref(), bundle, self.parts.weights.as_deref(), state)?;
         Ok(())
     }
 
     fn step(&mut self, batch: &Batch, start: Instant) -> Result<StepRecord> {
-        let scalars = &self.prepared.scalars;
+        let scalars = &self.parts.scalars;
         let full = scalars.get(&Setting::LearningRate).ok_or_else(|| Error::model("the bundle's step has no learning rate"))?;
         let per_epoch = self.loader.batches_per_epoch();
         let total = self.record.training.total_at(self.at.step, per_epoch);
@@ -218,7 +218,7 @@ impl Trainer {
             loss: found.loss,
             data_loss: found.data_loss,
             penalty: found.penalty,
-            correct: self.prepared.judged.then_some(found.correct),
+            correct: self.parts.judged.then_some(found.correct),
             images: batch.valid,
             seconds: start.elapsed().as_secs_f64(),
             wait: batch.wait.as_secs_f64(),

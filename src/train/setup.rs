@@ -30,22 +30,37 @@ pub(super) struct RunPlan {
     pub bundle: Bundle,
     pub training: Training,
     pub scalars: Scalars,
-    pub pace: Pace,
+    pub images: PlannedImages,
+    pub origin: Origin,
+    pub target: Target,
+    pub notes: Vec<String>,
+}
+
+/// The images of a run, and how they become batches.
+pub(super) struct PlannedImages {
     pub recipe: Recipe,
-    pub images: ImageSet,
+    pub pace: Pace,
+    pub training: ImageSet,
     pub validation: Option<ImageSet>,
     pub test: Option<ImageSet>,
-    pub reference: BundleReference,
+    pub counts: Images,
+}
+
+/// What a run begins with.
+pub(super) struct Origin {
     /// The run that goes on.
     pub before: Option<RunRecord>,
-    pub counts: Images,
-    pub place: Place,
-    /// On the run that goes on, or on the one that is replaced.
-    pub lock: Option<Lock>,
     /// The state to start from, in the manifest's order.
     pub state: Vec<Tensor>,
     pub at: Checkpoint,
-    pub notes: Vec<String>,
+}
+
+/// What a run writes into.
+pub(super) struct Target {
+    pub reference: BundleReference,
+    pub place: Place,
+    /// On the run that goes on, or on the one that is replaced.
+    pub lock: Option<Lock>,
 }
 
 /// Where the run is written.
@@ -132,24 +147,9 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
     };
     // Where a run keeps no bundle itself, it still names its own.
     let reference = before.as_ref().map_or(reference, |before| before.bundle.clone());
-    Ok(RunPlan {
-        bundle,
-        training,
-        scalars,
-        pace,
-        recipe,
-        images,
-        validation,
-        test,
-        reference,
-        before,
-        counts,
-        place,
-        lock,
-        state,
-        at,
-        notes,
-    })
+    let images = PlannedImages { recipe, pace, training: images, validation, test, counts };
+    let (origin, target) = (Origin { before, state, at }, Target { reference, place, lock });
+    Ok(RunPlan { bundle, training, scalars, images, origin, target, notes })
 }
 
 /// With full paths, so that a run can be resumed from another folder.

@@ -18,7 +18,7 @@ impl Trainer {
             true => {
                 self.measured = step;
                 let state = self.state()?;
-                let bundle = &self.prepared.bundle;
+                let bundle = &self.parts.bundle;
                 let found = Distance::between(&bundle.manifest.state, &state, &start_state(bundle)?)?;
                 let layers = found.layers.into_iter().map(|l| (l.name, l.relative)).collect();
                 Some(Moved { total: found.total, relative: found.relative, layers })

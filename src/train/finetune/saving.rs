@@ -44,7 +44,7 @@ impl Trainer {
     /// The current state, all of it numbers.
     pub(super) fn state(&mut self) -> Result<Vec<Tensor>> {
         let state = self.step.state()?;
-        match not_finite(&self.prepared.bundle.manifest.state, &state)?.map(String::from) {
+        match not_finite(&self.parts.bundle.manifest.state, &state)?.map(String::from) {
             Some(name) => Err(self.diverged(&format!("`{name}` has values that are no numbers after step {}", self.at.step), self.lr())),
             None => Ok(state),
         }
@@ -55,7 +55,7 @@ impl Trainer {
         self.end_checkpoint(progress)?;
         let state = self.state()?;
         let bytes: usize = state.iter().map(|tensor| tensor.bytes().len()).sum();
-        self.writing = Some(Writing::begin(&self.folder, &self.at, &self.prepared.bundle.manifest.state, state)?);
+        self.writing = Some(Writing::begin(&self.folder, &self.at, &self.parts.bundle.manifest.state, state)?);
         self.saved = (self.at.step, Instant::now());
         // What is written in no time is as well waited for.
         if bytes < Writing::WORTH { self.end_checkpoint(progress) } else { Ok(()) }
@@ -98,7 +98,7 @@ impl Trainer {
 
     /// Writes the model's part of the state: what evaluation and export need.
     pub(super) fn save_model(&self, path: PathBuf, state: &[Tensor]) -> Result<()> {
-        let states = self.prepared.bundle.manifest.state.iter().zip(state);
+        let states = self.parts.bundle.manifest.state.iter().zip(state);
         // Without what differs between a run that was interrupted and one that was not.
         let bundle = self.at.bundle.clone();
         let at = Checkpoint { bundle, ..Checkpoint::new(self.at.step, self.at.epoch, self.at.seed) };
@@ -107,7 +107,7 @@ impl Trainer {
 
     /// Writes the optimizer's part, with everything else that a continuation needs to know.
     fn save_optimizer(&self, state: &[Tensor]) -> Result<()> {
-        let states = self.prepared.bundle.manifest.state.iter().zip(state);
+        let states = self.parts.bundle.manifest.state.iter().zip(state);
         let at = Checkpoint { run: None, ..self.at.clone() };
         checkpoint::write(&self.folder.optimizer(), &at, states.filter(|(s, _)| s.role == Role::Optimizer))
     }
@@ -133,9 +133,9 @@ impl Trainer {
         }
         self.end_checkpoint(progress)?;
         let state = self.state()?;
-        let bundle = &self.prepared.bundle;
+        let bundle = &self.parts.bundle;
         self.save_model(self.folder.state(), &state)?;
-        if self.prepared.keep_optimizer {
+        if self.parts.keep_optimizer {
             self.save_optimizer(&state)?;
         }
         let distance = Distance::between(&bundle.manifest.state, &state, &start_state(bundle)?)?;
@@ -166,10 +166,10 @@ impl Trainer {
         // The final state takes their place; each is as large as everything else together.
         remove(&self.folder.checkpoint())?;
         remove(&self.folder.previous_checkpoint())?;
-        if !self.prepared.keep_optimizer {
+        if !self.parts.keep_optimizer {
             remove(&self.folder.optimizer())?;
         }
-        Ok(RunResult { path: self.folder.path().to_path_buf(), results, test: self.prepared.test.take() })
+        Ok(RunResult { path: self.folder.path().to_path_buf(), results, test: self.parts.test.take() })
     }
 }
 

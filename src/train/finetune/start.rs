@@ -2,11 +2,12 @@
 
 use super::saving::bring_back;
 use super::{Parts, Trainer};
-use crate::bundle::Setting;
 use crate::bundle::manifest::Manifest;
-use crate::data::{Augment, ImageDataset, Loader, LoaderOptions, Targets};
-use crate::engine::{self, EngineOptions};
+use crate::bundle::{Bundle, Setting};
+use crate::data::{Augment, ImageDataset, ImageSet, Loader, LoaderOptions, Targets};
+use crate::engine::{self, Engine, EngineOptions};
 use crate::error::{Error, Result};
+use crate::ir::Tensor;
 use crate::loss;
 use crate::storage::files::write_sealed_json;
 use crate::storage::folders::OutputDir;
@@ -25,42 +26,37 @@ use crate::train::options::{FinetuneOptions, Training};
 use crate::train::progress::{Outline, Progress};
 use crate::train::range_plot;
 use crate::train::range_test::range_test;
-use crate::train::run::RunRecord;
+use crate::train::run::{Images, RunRecord};
 use crate::train::run_bundle;
 use crate::train::scalars::Scalars;
-use crate::train::setup::{Place, RunPlan};
+use crate::train::setup::{Origin, Place, PlannedImages, RunPlan, Target};
+use crate::train::step::TrainingStep;
 use crate::train::watch::Watch;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-impl Trainer {
-    pub(super) fn new(options: &FinetuneOptions, prepared: RunPlan, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
-        let RunPlan {
-            mut bundle,
-            training,
-            mut scalars,
-            pace,
-            recipe,
-            images,
-            validation,
-            test,
-            reference,
-            before,
-            counts,
-            place,
-            lock,
-            mut state,
-            mut at,
-            ..
-        } = prepared;
-        let engine = engine::open(&options.engine)?;
-        let held_out = match validation {
+/// A run's images as what it draws its batches from and is judged by.
+struct Opened {
+    loader: Loader,
+    validation: Option<(Classifier, Arc<ImageDataset>)>,
+    test: Option<ImageSet>,
+    counts: Images,
+    batch: usize,
+    judged: bool,
+    /// Of the classes in the loss, by label.
+    weights: Option<Vec<f64>>,
+}
+
+impl PlannedImages {
+    fn open(self, training: &Training, options: &FinetuneOptions, bundle: &Bundle, engine: &dyn Engine) -> Result<Opened> {
+        let PlannedImages { recipe, pace, training: images, validation, test, counts } = self;
+        let validation = match validation {
             None => None,
-            Some(folder) => {
-                let classifier = Classifier::load(&bundle.eval(), Some(&bundle), &ClassifierOptions::default(), engine.as_ref())?;
-                Some((classifier, Arc::new(ImageDataset::cached(folder, recipe.clone(), Augment::NONE, &options.cache)?)))
+            Some(held_out) => {
+                let classifier = Classifier::load(&bundle.eval(), Some(bundle), &ClassifierOptions::default(), engine)?;
+                Some((classifier, Arc::new(ImageDataset::cached(held_out, recipe.clone(), Augment::NONE, &options.cache)?)))
             }
         };
         let judged = !matches!(images.targets(), Targets::Numbers(_));
@@ -74,6 +70,63 @@ impl Trainer {
             ..LoaderOptions::training(pace.batch, training.seed)
         };
         let loader = Loader::new(Arc::new(dataset), loader_options)?;
+        Ok(Opened { loader, validation, test, counts, batch: pace.batch, judged, weights })
+    }
+}
+
+impl Target {
+    /// Gives the run its folder, a lock on it, and the run that had its name before. A new folder begins with these files and its bundle.
+    fn open(
+        self,
+        options: &FinetuneOptions,
+        record: &mut RunRecord,
+        configuration: &Configuration,
+        bundle: &Bundle,
+    ) -> Result<(RunFolder, Lock, Option<RunFolder>)> {
+        match self.place {
+            Place::Resumed(folder) => {
+                record.id = RunRecord::read(folder.path())?.id;
+                let replaced = folder.replaced();
+                let lock = self.lock.map_or_else(|| folder.lock(), Ok)?;
+                Ok((folder, lock, Some(replaced).filter(RunFolder::is_run)))
+            }
+            Place::New(out) => {
+                let unfinished = RunFolder::new(out.path());
+                write_sealed_json(&unfinished.manifest(), true, &bundle.manifest)?;
+                record.write(&unfinished)?;
+                configuration.write(&unfinished)?;
+                run_bundle::keep(bundle, &unfinished.bundle())?;
+                put_in_place(out, &RunFolder::new(&options.output), self.lock)
+            }
+        }
+    }
+}
+
+/// The step that a run begins with, `done` of whose steps are over.
+fn first_step(
+    engine: &dyn Engine,
+    bundle: &Bundle,
+    weights: Option<&[f64]>,
+    mut state: Vec<Tensor>,
+    done: u64,
+    head_steps: u64,
+) -> Result<TrainingStep> {
+    if head_steps > 0 && done == head_steps {
+        head_first::restart(&bundle.manifest.state, &mut state)?;
+    }
+    match done < head_steps {
+        true => head_first::load(engine, bundle, weights, state),
+        false => made_step::load(engine, bundle, weights, state),
+    }
+}
+
+impl Trainer {
+    pub(super) fn new(options: &FinetuneOptions, plan: RunPlan, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
+        let RunPlan { mut bundle, training, mut scalars, images, origin, target, .. } = plan;
+        let Origin { before, state, mut at } = origin;
+        let engine = engine::open(&options.engine)?;
+        let Opened { loader, validation, test, counts, batch, judged, weights } =
+            images.open(&training, options, &bundle, engine.as_ref())?;
         let per_epoch = loader.batches_per_epoch();
         let mut rates = None;
         let training = match &before {
@@ -99,13 +152,7 @@ impl Trainer {
             }
         };
         let head_steps = training.head_steps(per_epoch);
-        if head_steps > 0 && at.step == head_steps {
-            head_first::restart(&bundle.manifest.state, &mut state)?;
-        }
-        let step = match at.step < head_steps {
-            true => head_first::load(engine.as_ref(), &bundle, weights.as_deref(), state)?,
-            false => made_step::load(engine.as_ref(), &bundle, weights.as_deref(), state)?,
-        };
+        let step = first_step(engine.as_ref(), &bundle, weights.as_deref(), state, at.step, head_steps)?;
         if stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("stopped before the first step; nothing was written".into()));
         }
@@ -124,31 +171,16 @@ impl Trainer {
             images: counts.training,
             validation: counts.validation,
             classes: bundle.manifest.classes.len(),
-            batch: pace.batch,
+            batch,
             rate: rate(&training, &scalars),
             steps_per_epoch: per_epoch,
             steps: total,
             done: at.step,
         });
         let engine_options = EngineOptions { choice: engine.kind(), ..options.engine.clone() };
-        let mut record = RunRecord::new(reference, engine.describe(), engine_options, training, counts);
+        let mut record = RunRecord::new(target.reference.clone(), engine.describe(), engine_options, training, counts);
         let configuration = Configuration::resolved(options, &bundle.manifest, &record)?;
-        let (folder, lock, replaced) = match place {
-            Place::Resumed(folder) => {
-                record.id = RunRecord::read(folder.path())?.id;
-                let replaced = folder.replaced();
-                let lock = lock.map_or_else(|| folder.lock(), Ok)?;
-                (folder, lock, Some(replaced).filter(RunFolder::is_run))
-            }
-            Place::New(out) => {
-                let unfinished = RunFolder::new(out.path());
-                write_sealed_json(&unfinished.manifest(), true, &bundle.manifest)?;
-                record.write(&unfinished)?;
-                configuration.write(&unfinished)?;
-                run_bundle::keep(&bundle, &unfinished.bundle())?;
-                put_in_place(out, &RunFolder::new(&options.output), lock)?
-            }
-        };
+        let (folder, lock, replaced) = target.open(options, &mut record, &configuration, &bundle)?;
         (at.run, at.bundle) = (record.id.clone(), Some(record.bundle.sha256.clone()));
         let first_files = || {
             record.write(&folder)?;
@@ -168,13 +200,13 @@ impl Trainer {
             bundle.dir = folder.bundle();
         }
         let mut trainer = Trainer {
-            prepared: Parts { bundle, scalars, weights, workers: options.workers, keep_optimizer: options.keep_optimizer, judged, test },
+            parts: Parts { bundle, scalars, weights, workers: options.workers, keep_optimizer: options.keep_optimizer, judged, test },
             folder,
             record,
             engine,
             step,
             loader,
-            validation: held_out,
+            validation,
             metrics,
             total,
             head_steps,

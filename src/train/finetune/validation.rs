@@ -15,8 +15,8 @@ impl Trainer {
         let state = self.state()?;
         let Some((classifier, images)) = &mut self.validation else { return Ok(()) };
         progress.validating(images.folder().len());
-        classifier.set_state(&self.prepared.bundle.manifest.state, &state);
-        let result = evaluate(classifier, images.clone(), None, self.prepared.workers, stop, &mut |_, _| {});
+        classifier.set_state(&self.parts.bundle.manifest.state, &state);
+        let result = evaluate(classifier, images.clone(), None, self.parts.workers, stop, &mut |_, _| {});
         let found = match result {
             Err(Error::Interrupted(_)) => return Err(self.interrupted(progress)),
             other => other?,
