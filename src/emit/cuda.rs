@@ -51,25 +51,6 @@ const LAST_INDEX: &str = "the CUDA provider leaves the last of equal ones to the
 /// Operators that run on the device and that no recorded graph of CUDA's may hold.
 const NOT_RECORDED: [&str; 3] = ["If", "Loop", "Scan"];
 
-fn dtype(short: &str) -> Option<DType> {
-    Some(match short {
-        "f32" => DType::F32,
-        "f64" => DType::F64,
-        "f16" => DType::F16,
-        "bf16" => DType::BF16,
-        "bool" => DType::Bool,
-        "i8" => DType::I8,
-        "i16" => DType::I16,
-        "i32" => DType::I32,
-        "i64" => DType::I64,
-        "u8" => DType::U8,
-        "u16" => DType::U16,
-        "u32" => DType::U32,
-        "u64" => DType::U64,
-        _ => return None,
-    })
-}
-
 fn parse(line: &'static str) -> Option<(&'static str, Kernel)> {
     let mut words = line.split(' ');
     let (name, first, last) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
@@ -77,7 +58,7 @@ fn parse(line: &'static str) -> Option<(&'static str, Kernel)> {
     let types = words
         .map(|word| {
             let (variable, list) = word.split_once('=')?;
-            Some((variable, list.split(',').map(dtype).collect::<Option<_>>()?))
+            Some((variable, list.split(',').map(DType::from_short_name).collect::<Option<_>>()?))
         })
         .collect::<Option<_>>()?;
     Some((name, Kernel { first, last, types }))
@@ -123,24 +104,9 @@ pub fn has_kernel(domain: Domain, operator: &str, opset: i64, inputs: &[Option<D
 
 /// The types that the provider has kernels of the operator for in that opset, each alone in the operator's first place; none where it has no kernel.
 pub fn kernel_types(operator: &str, opset: i64) -> Vec<DType> {
-    const ALL: [DType; 13] = [
-        DType::F32,
-        DType::F64,
-        DType::F16,
-        DType::BF16,
-        DType::Bool,
-        DType::I8,
-        DType::I16,
-        DType::I32,
-        DType::I64,
-        DType::U8,
-        DType::U16,
-        DType::U32,
-        DType::U64,
-    ];
     let Found::Here(schema) = find(operator, opset) else { return vec![] };
     let allowed = |ty: &DType| schema.inputs.first().is_none_or(|f| f.types.as_ref().is_none_or(|list| list.contains(ty)));
-    ALL.into_iter().filter(|ty| allowed(ty) && has_kernel(Domain::Onnx, operator, opset, &[Some(*ty)], &[])).collect()
+    DType::all().filter(|ty| allowed(ty) && has_kernel(Domain::Onnx, operator, opset, &[Some(*ty)], &[])).collect()
 }
 
 /// Why the CUDA provider would not compute the node, written in that opset; `None` where it does.

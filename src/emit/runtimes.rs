@@ -37,7 +37,7 @@ pub static RUNTIMES: &[Runtime] = &[
         dialect: Dialect::Inlined,
         opsets: 7..=26,
         without: &[],
-        source: "not recorded: what has no kernel there runs on the CPU",
+        source: "the CUDA provider's own list of kernels (src/emit/cuda_kernels.txt); what has none there runs on the CPU",
     },
     Runtime { name: "web", dialect: Dialect::Inlined, opsets: 7..=26, without: &[], source: KERNELS },
     Runtime {

@@ -33,25 +33,32 @@ pub enum DType {
     Bool,
 }
 
-/// (type, its number in ONNX's TensorProto.DataType, name in the manifest, bytes per element)
-const DTYPES: [(DType, i32, &str, usize); 13] = [
-    (DType::F32, 1, "float32", 4),
-    (DType::F64, 11, "float64", 8),
-    (DType::F16, 10, "float16", 2),
-    (DType::BF16, 16, "bfloat16", 2),
-    (DType::I8, 3, "int8", 1),
-    (DType::I16, 5, "int16", 2),
-    (DType::I32, 6, "int32", 4),
-    (DType::I64, 7, "int64", 8),
-    (DType::U8, 2, "uint8", 1),
-    (DType::U16, 4, "uint16", 2),
-    (DType::U32, 12, "uint32", 4),
-    (DType::U64, 13, "uint64", 8),
-    (DType::Bool, 9, "bool", 1),
+/// (type, its number in ONNX's TensorProto.DataType, name in the manifest, name in tables, bytes per element)
+type Row = (DType, i32, &'static str, &'static str, usize);
+
+const DTYPES: [Row; 13] = [
+    (DType::F32, 1, "float32", "f32", 4),
+    (DType::F64, 11, "float64", "f64", 8),
+    (DType::F16, 10, "float16", "f16", 2),
+    (DType::BF16, 16, "bfloat16", "bf16", 2),
+    (DType::Bool, 9, "bool", "bool", 1),
+    (DType::I8, 3, "int8", "i8", 1),
+    (DType::I16, 5, "int16", "i16", 2),
+    (DType::I32, 6, "int32", "i32", 4),
+    (DType::I64, 7, "int64", "i64", 8),
+    (DType::U8, 2, "uint8", "u8", 1),
+    (DType::U16, 4, "uint16", "u16", 2),
+    (DType::U32, 12, "uint32", "u32", 4),
+    (DType::U64, 13, "uint64", "u64", 8),
 ];
 
 impl DType {
-    fn row(self) -> &'static (DType, i32, &'static str, usize) {
+    /// Every type.
+    pub fn all() -> impl Iterator<Item = DType> {
+        DTYPES.iter().map(|row| row.0)
+    }
+
+    fn row(self) -> &'static Row {
         // The table holds every variant: `every_type_has_a_row` below.
         DTYPES.iter().find(|row| row.0 == self).unwrap_or(&DTYPES[0])
     }
@@ -76,9 +83,14 @@ impl DType {
         DTYPES.iter().find(|row| row.2 == name).map(|row| row.0)
     }
 
+    /// The type that the project's generated tables call so: `f32`.
+    pub fn from_short_name(name: &str) -> Option<DType> {
+        DTYPES.iter().find(|row| row.3 == name).map(|row| row.0)
+    }
+
     /// Bytes per element.
     pub fn size(self) -> usize {
-        self.row().3
+        self.row().4
     }
 
     /// Whether it is a floating type of 16 bits.
@@ -223,6 +235,7 @@ mod tests {
             assert_eq!(row.0.onnx(), row.1);
             assert_eq!(DType::from_onnx(row.1), Some(row.0));
             assert_eq!(DType::from_name(row.2), Some(row.0));
+            assert_eq!(DType::from_short_name(row.3), Some(row.0));
         }
     }
 }

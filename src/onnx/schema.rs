@@ -100,25 +100,7 @@ pub fn same(op_type: &str, a: i64, b: i64) -> bool {
 
 /// The types that a list names; `None` for one that holds all of ours.
 fn types(list: &str) -> Option<Vec<DType>> {
-    let known = |name: &str| {
-        let long = match name {
-            "f32" => "float32",
-            "f64" => "float64",
-            "f16" => "float16",
-            "bf16" => "bfloat16",
-            "i8" => "int8",
-            "i16" => "int16",
-            "i32" => "int32",
-            "i64" => "int64",
-            "u8" => "uint8",
-            "u16" => "uint16",
-            "u32" => "uint32",
-            "u64" => "uint64",
-            other => other,
-        };
-        DType::from_name(long)
-    };
-    let found: Vec<DType> = list.split(',').filter_map(known).collect();
+    let found: Vec<DType> = list.split(',').filter_map(DType::from_short_name).collect();
     (!found.is_empty()).then_some(found)
 }
 
