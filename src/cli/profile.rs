@@ -2,12 +2,11 @@
 
 use super::engine_args::EngineArgs;
 use super::output;
-use spgraph::bundle::Bundle;
 use spgraph::engine;
 use spgraph::report::{Align, Profile, Table};
 use spgraph::storage::files::write_whole;
 use spgraph::storage::inputs::Inputs;
-use spgraph::train;
+use spgraph::train::{self, Run};
 use std::path::PathBuf;
 
 /// Steps before those that count: they fill caches and allocate memory.
@@ -16,7 +15,7 @@ const WARM_UP: u16 = 2;
 /// Measure a training step's time by operator and by layer
 #[derive(clap::Args)]
 pub struct Args {
-    /// The bundle
+    /// The bundle, or a run
     bundle: PathBuf,
     /// Image folder whose first batch is used [default: random numbers]
     #[arg(long, value_name = "FOLDER")]
@@ -41,7 +40,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let bundle = Bundle::open(&args.bundle)?;
+    let bundle = Run::bundle_at(&args.bundle)?;
     if let Some(path) = &args.trace {
         Inputs::new(bundle.files()).with_data(&args.data).check_file(path)?;
     }

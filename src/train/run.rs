@@ -252,6 +252,11 @@ impl Run {
         bundle.manifest = Manifest::read(&folder.manifest())?;
         Ok(Run { folder, record, bundle })
     }
+
+    /// The bundle at `path`, or that of the run there.
+    pub fn bundle_at(path: &Path) -> Result<Bundle> {
+        if RunFolder::new(path).is_run() { Ok(Run::open(path)?.bundle) } else { Bundle::open(path) }
+    }
 }
 
 fn locate(run: &Path, reference: &BundleReference) -> Result<PathBuf> {

@@ -113,6 +113,20 @@ fn kernels_of_a_bundle() {
     lab.refuses(&["inspect", &shared().model, "--kernels", "native"], 1, &["is no folder", "spgraph rewrite"]);
 }
 
+/// Whatever asks about a bundle's step asks a run's bundle where it is given the run.
+#[test]
+fn a_run_stands_for_its_bundle() {
+    let lab = Lab::new();
+    for asked in [&["--memory"][..], &["--kernels"], &["--precision", "bf16"], &["--memory", "--kernels", "standard"]] {
+        let json = |path: &str| lab.run(&[&["inspect", path, "--json"], asked].concat()).json();
+        assert_eq!(json(&shared().run), json(&shared().bundle), "{asked:?}");
+    }
+    // Where the device's table says that some nodes are off it, the exit code does; what is said is the same.
+    let placed = |path: &str| lab.run(&["inspect", path, "--device", "cuda", "--json"]);
+    let (run, bundle) = (placed(&shared().run), placed(&shared().bundle));
+    assert_eq!((run.code, run.out), (bundle.code, bundle.out));
+}
+
 #[test]
 fn memory_of_what_is_no_bundle() {
     let lab = Lab::new();

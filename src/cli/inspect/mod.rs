@@ -18,7 +18,8 @@ use spgraph::engine::{self, Computing, Device, EngineOptions, Kernels, Precision
 use spgraph::error::Error;
 use spgraph::report::{Verdict, inspect, inspect_bundle, inspect_run, plan_device, plan_kernels, plan_memory};
 use spgraph::storage::run_folder::RunFolder;
-use std::path::PathBuf;
+use spgraph::train::Run;
+use std::path::{Path, PathBuf};
 
 /// Show what a model, a bundle or a run is, whether it can be used, and the next command
 ///
@@ -28,17 +29,17 @@ use std::path::PathBuf;
 pub struct Args {
     /// An ONNX model, a bundle of `rewrite`, or a run of `finetune`
     path: PathBuf,
-    /// Predict the peak memory of a training step of a bundle, and what takes it
+    /// Predict the peak memory of a training step of a bundle or of a run's, and what takes it
     #[arg(long, conflicts_with = "input_shape")]
     memory: bool,
-    /// Where each node of a bundle's step runs on that device: asked of ONNX Runtime where it is there, of the table of its kernels otherwise; exit code 1
+    /// Where each node of a bundle's or a run's step runs on that device: asked of ONNX Runtime where it is there, of the table of its kernels otherwise; exit code 1
     /// where a node would run on the processor
     #[arg(long, value_parser = choice::<Device>(&["cuda"]), conflicts_with_all = ["input_shape", "memory", "kernels", "precision"])]
     device: Option<Device>,
     /// With --memory, --kernels or --device: images per step where the bundle leaves it open [default: 16]
     #[arg(long, requires = "step", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
-    /// What native kernels compute of a bundle's step, what is left to ONNX Runtime's own and how much it moves; with --memory: whose kernels to predict for
+    /// What native kernels compute of a bundle's or a run's step, what is left to ONNX Runtime's own and how much it moves; with --memory: whose kernels to predict for
     #[arg(
         long,
         value_parser = choice::<Kernels>(&["auto", "native", "standard"]),
@@ -73,16 +74,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (name, batch) = (path.display().to_string(), args.batch.map(usize::from));
     let computing = Computing { kernels: args.kernels.unwrap_or_default(), precision: args.precision.unwrap_or_default() };
     if args.memory {
-        let plan = plan_memory(&Bundle::open(path)?, batch, computing)?;
+        let plan = plan_memory(&Run::bundle_at(path)?, batch, computing)?;
         return if args.json { output::print_json(&plan) } else { output::print(&memory::text(&plan, &name)) };
     }
     if args.kernels.is_some() || args.precision.is_some() {
-        let plan = plan_kernels(&Bundle::open(path)?, batch, computing)?;
+        let plan = plan_kernels(&Run::bundle_at(path)?, batch, computing)?;
         return if args.json { output::print_json(&plan) } else { output::print(&kernels::text(&plan, &name)) };
     }
     if let Some(device) = args.device {
         let opened = engine::open(&EngineOptions { device, ..EngineOptions::default() }).ok();
-        let plan = plan_device(&Bundle::open(path)?, batch, opened.as_deref())?;
+        let plan = plan_device(&Run::bundle_at(path)?, batch, opened.as_deref())?;
         if args.json {
             output::print_json(&plan)?
         } else {
@@ -124,7 +125,7 @@ fn with_flags_in(verdict: &mut Verdict) {
 }
 
 /// Prints it; fails where the verdict is no, so that a script sees it.
-fn show(json: bool, shown: Shown<impl Serialize>, text: &str, verdict: &Verdict, path: &std::path::Path) -> anyhow::Result<()> {
+fn show(json: bool, shown: Shown<impl Serialize>, text: &str, verdict: &Verdict, path: &Path) -> anyhow::Result<()> {
     let kind = shown.kind;
     if json {
         output::print_json(&shown)?
