@@ -9,7 +9,8 @@ use crate::field::Field;
 use serde::Serialize;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What of CUDA a machine has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -78,9 +79,34 @@ const NEEDED_CAPABILITY: i32 = 75;
 /// How long a driver may take to answer.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// How long an examination counts: for one start of a run, and no longer, since others take and free the device's memory.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// What was found for a library, and when.
+struct Examination {
+    library: Option<PathBuf>,
+    at: Instant,
+    cuda: Cuda,
+}
+
+static LAST: Mutex<Option<Examination>> = Mutex::new(None);
+
 impl Cuda {
-    /// Looks at this machine; `library` is the ONNX Runtime that is meant, beside which Python's packages of CUDA may lie.
+    /// Looks at this machine; `library` is the ONNX Runtime that is meant, beside which Python's packages of CUDA may lie. Who chooses a device, opens it and asks
+    /// for its room in one start gets one answer: an examination is a child process with a driver in it.
     pub fn examine(library: Option<&Path>) -> Cuda {
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(known) if known.library.as_deref() == library && known.at.elapsed() < FRESH => known.cuda.clone(),
+            _ => {
+                let cuda = Cuda::look(library);
+                *last = Some(Examination { library: library.map(Path::to_path_buf), at: Instant::now(), cuda: cuda.clone() });
+                cuda
+            }
+        }
+    }
+
+    fn look(library: Option<&Path>) -> Cuda {
         let folders = folders(library);
         let driver_library = driver_folders().chain(folders.iter().cloned()).map(|dir| dir.join(DRIVER)).find(|p| p.is_file());
         let libraries = LIBRARIES
