@@ -22,7 +22,7 @@ use self::environment::environment;
 use self::explain::explain;
 use self::stepper::OrtStepper;
 use self::values::{output, to_ort};
-use super::model::{FOR_CUDA, Given, WRITTEN_OUT, emitted, in_model, read_bytes, read_model, typed, understood, without_functions};
+use super::model::{FOR_CUDA, Given, WRITTEN_OUT, emitted, in_model, read_bytes, typed, understood, without_functions};
 use super::native::{self, Prepared};
 use super::options::{Device, EngineChoice, EngineOptions, Precision, description};
 use super::session::{Engine, EngineEntry, Opened, Placement, Session, Stepper};
@@ -31,16 +31,14 @@ use crate::emit;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
-use crate::onnx::{self, ModelFile, pb};
+use crate::onnx::{ModelFile, pb};
 use crate::operator::OPSET;
 use crate::pass;
-use crate::storage::files;
 use crate::storage::temporaries::Scratch;
 use ::ort::environment::Environment;
 use ::ort::ep;
 use ::ort::session::Session as Loaded;
 use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
-use prost::Message;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -181,6 +179,11 @@ impl OrtEngine {
             }
             None => match self.for_device(&file)? {
                 Some(proto) => (Given::of(proto, &file.external).map_err(in_model(model))?, None),
+                // ONNX Runtime names the nodes of functions' bodies after the function alone.
+                None if named => {
+                    let written_out = without_functions(file.clone(), WRITTEN_OUT)?;
+                    (Given::of(written_out, &file.external).map_err(in_model(model))?, None)
+                }
                 None => (Given::as_read(&file, bytes).map_err(in_model(model))?, None),
             },
         };
@@ -275,33 +278,13 @@ impl Engine for OrtEngine {
 
     fn profile(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, feeds: &[(&str, &Tensor)], steps: usize) -> Result<String> {
         let folder = Scratch::new()?;
-        // Native operators keep their nodes' names.
-        let copy = if self.native.is_some() { model.to_path_buf() } else { written_out(model, folder.path())? };
-        let mut stepper = self.stepper(&copy, state, start, Some(&folder.path().join("profile")))?;
+        let mut stepper = self.stepper(model, state, start, Some(&folder.path().join("profile")))?;
         for _ in 0..steps {
             stepper.step(feeds)?;
         }
         let file = stepper.session.end_profiling().map_err(|e| explain("profile", &stepper.signature.model, &e))?;
         std::fs::read_to_string(&file).map_err(Error::io("cannot read the profile", &file))
     }
-}
-
-/// A copy of `model` in `folder` in which no function is called: ONNX Runtime names the nodes of functions' bodies after the
-/// function alone.
-fn written_out(model: &Path, folder: &Path) -> Result<PathBuf> {
-    let file = read_model(model)?;
-    let external = file.external.clone();
-    let mut proto = without_functions(file, WRITTEN_OUT)?;
-    onnx::inline_inner(&mut proto, &external)?;
-    for (name, content) in onnx::external_files(proto.graph.iter().flat_map(|g| &g.initializer), &external)? {
-        let path = folder.join(&name);
-        std::fs::create_dir_all(files::parent(&path))
-            .and_then(|()| std::fs::write(&path, content))
-            .map_err(Error::io("cannot write", &path))?;
-    }
-    let path = folder.join("step.onnx");
-    std::fs::write(&path, proto.encode_to_vec()).map_err(Error::io("cannot write", &path))?;
-    Ok(path)
 }
 
 struct OrtSession {
