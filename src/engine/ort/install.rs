@@ -5,9 +5,10 @@ use super::super::signature::one_paragraph;
 use super::library::{self, PINNED_CUDA_VERSION, PINNED_VERSION};
 use crate::error::{Error, Result};
 use crate::field::Field;
+use crate::storage::files::parent;
 use crate::storage::folders::OutputDir;
 use crate::storage::pending_outputs::final_name;
-use crate::storage::temporaries::Scratch;
+use crate::storage::temporaries::{self, Scratch};
 use crate::storage::{regular, sha256};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -91,6 +92,9 @@ pub fn install(python: &str, from: Option<&Path>, device: Device) -> Result<Path
         ));
     };
     let target = target_dir.join(release.library());
+    // What an earlier start left that was killed, or could not remove, goes also where there is nothing else to do.
+    temporaries::sweep(parent(&target_dir));
+    temporaries::sweep(&std::env::temp_dir());
     if target.is_file() {
         return Ok(target);
     }
