@@ -22,14 +22,14 @@ pub fn contact_sheet(
         return Err(Error::data(format!("{} holds floats, which are no images that could be shown", images.root().display())));
     }
     let rows = rows.clamp(1, images.len().max(1));
-    let picked: Vec<usize> = (0..rows).map(|row| row * images.len() / rows).collect();
+    let picked: Vec<usize> = (0..rows).map(|row| row.saturating_mul(images.len()).checked_div(rows).unwrap_or(0)).collect();
     let picked = images.subset(&picked)?;
     let options = LoaderOptions { shuffle: false, last: Last::Short, ..LoaderOptions::training(rows, seed) };
     let batches = |augment: &Augment, epochs: u64| -> Result<Vec<Vec<Cell>>> {
         let loader = Loader::new(Arc::new(ImageDataset::new(picked.clone(), recipe.clone(), augment.clone(), 0)), options.clone())?;
         loader.stream(0, 0, Some(epochs))?.map(|batch| cells(recipe, &batch?, picked.classes())).collect()
     };
-    let changed = if augment.is_none() { 0 } else { columns.max(2) as u64 - 1 };
+    let changed = if augment.is_none() { 0 } else { (columns.max(2) as u64).saturating_sub(1) };
     let mut seen = batches(&Augment::NONE, 1)?;
     if changed > 0 {
         seen.extend(batches(augment, changed)?);

@@ -12,7 +12,7 @@
 //! `binary_cross_entropy_with_logits(z, y)` over the rows that count.
 
 use super::class_weights::row_weights;
-use super::targets::{Given, Targets, asked};
+use super::targets::{Given, Targets, asked, rows_of};
 use super::{Activation, DataLoss, Loss, SoftTargets};
 use crate::ir::{Attr, Attrs, DType, Dim, ValueId};
 use crate::operator::{Builder, Function, Rule, attrs};
@@ -93,7 +93,7 @@ impl DataLoss for BinaryCrossEntropy {
         let &[_, Dim::Known(scores)] = b.shape(logits) else {
             return Err(format!("the loss needs logits of shape [N, classes], these are {}", b.ty(logits)));
         };
-        let (dtype, rows) = (b.dtype(logits), b.shape(target)[0]);
+        let (dtype, rows) = (b.dtype(logits), rows_of(b, target)?);
         let attributes = attrs([("label_smoothing", Attr::Float(label_smoothing as f32))]);
         let given = Given::of(b, target, self.soft_targets(), logits)?;
         let rule = formula(|[z, target]| {

@@ -21,7 +21,7 @@ use super::{Reads, Regularize, Seen, Term, column};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{Attr, DType, Dim, Tensor};
-use crate::operator::{Builder, Function, Rule, attrs};
+use crate::operator::{Builder, Function, Rule, attrs, table_of};
 use crate::ops::blocks::{Expr, formula};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -95,6 +95,7 @@ impl Regularize for Bss {
         }
         let dtype = b.dtype(seen.tuned);
         let attributes = attrs([("k", Attr::Int(count as i64))]);
+        let unit = identity(rows.min(columns))?;
         let rule = formula(|[features, shares, strength]| {
             let features = features.cast(DType::F64);
             let counts = shares.cast(DType::F64).greater(0.0).cast(DType::F64);
@@ -103,7 +104,7 @@ impl Regularize for Bss {
             let turned = features.transpose(&[1, 0]);
             let of_rows = rows <= columns;
             let gram = if of_rows { features.matmul(turned) } else { turned.matmul(features) };
-            let unit = gram.constant(identity(rows.min(columns)));
+            let unit = gram.constant(unit);
             let mut power = complement(gram, unit, of_rows.then_some(counts));
             let mut found = vec![];
             for _ in 0..count {
@@ -123,8 +124,8 @@ impl Regularize for Bss {
             }
             let strength = strength.cast(DType::F64);
             let (values, gradients): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-            let value = values[0].plus(&values[1..]) * strength;
-            let gradient = gradients[0].plus(&gradients[1..]);
+            let value = together(&values, strength) * strength;
+            let gradient = together(&gradients, features);
             let double = column(strength, gradient) * 2.0;
             let gradient = gradient * double;
             [value.cast(dtype), gradient.cast(dtype)]
@@ -134,9 +135,15 @@ impl Regularize for Bss {
     }
 }
 
-fn identity(size: usize) -> Tensor {
-    let values: Vec<f64> = (0..size * size).map(|i| if i / size == i % size { 1.0 } else { 0.0 }).collect();
-    Tensor::from_f64(&[size, size], &values)
+fn identity(size: usize) -> Rule<Tensor> {
+    let mut values = vec![0.0; table_of(&[size, size])?];
+    values.iter_mut().step_by(size.saturating_add(1)).for_each(|v| *v = 1.0);
+    Ok(Tensor::from_f64(&[size, size], &values))
+}
+
+/// The sum of what a loop found, of which there is one at least; `none` otherwise.
+fn together<'f>(found: &[Expr<'f>], none: Expr<'f>) -> Expr<'f> {
+    found.split_first().map_or(none, |(first, rest)| first.plus(rest))
 }
 
 /// `trace(m)`, as `[1, 1]`, at least a number that can divide.

@@ -6,7 +6,7 @@
 //! vectors, as in PyTorch, and rows of zeros are padding.
 
 use super::class_weights::row_weights;
-use super::targets::{Given, Targets};
+use super::targets::{Given, Targets, rows_of};
 use super::{Activation, DataLoss, Loss, SoftTargets};
 use crate::ir::{Attr, Dim, ValueId};
 use crate::operator::{Builder, Function, Rule, attrs};
@@ -25,7 +25,7 @@ pub fn cross_entropy(b: &mut Builder, logits: ValueId, target: ValueId, label_sm
     };
     let dtype = b.dtype(logits);
     let attributes = attrs([("label_smoothing", Attr::Float(label_smoothing as f32))]);
-    let rows = b.shape(target)[0];
+    let rows = rows_of(b, target)?;
     let given = Given::of(b, target, SoftTargets::Probabilities, logits)?;
     let rule = formula(|[z, target]| {
         let log_p = z.log_softmax(1);
@@ -94,10 +94,12 @@ impl DataLoss for CrossEntropy {
     }
 
     fn value(&self, activation: Activation, given: &[f64], label: usize) -> f64 {
+        // What the network says about a class that it does not have is nothing.
+        let said = given.get(label).copied().unwrap_or(f64::NAN);
         -match activation {
-            Activation::None => given[label] - log_sum_exp(given),
-            Activation::LogSoftmax => given[label],
-            _ => given[label].ln(),
+            Activation::None => said - log_sum_exp(given),
+            Activation::LogSoftmax => said,
+            _ => said.ln(),
         }
     }
 

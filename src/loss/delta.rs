@@ -74,7 +74,7 @@ impl Regularize for Delta {
                 let mut weight = column(shares, moved) * column(strength, moved) * (1.0 / places as f64);
                 if let Some(&attention) = attention {
                     weight = weight.with(|b, weight| {
-                        let channels = b.shape(attention)[0];
+                        let channels = *b.shape(attention).first().ok_or("the attention has no channels")?;
                         let shape: Vec<Dim> = (0..b.rank(weight)).map(|a| if a == seen.axis { channels } else { Dim::Known(1) }).collect();
                         let attention = b.reshape(attention, &shape)?;
                         b.mul(weight, attention)
@@ -85,6 +85,7 @@ impl Regularize for Delta {
             })?;
             Ok(terms.to_vec())
         })?;
-        Ok(Term { value: outputs[0], gradient: outputs[1] })
+        let &[value, gradient] = &outputs[..] else { return Err("DELTA has a value and a gradient".into()) };
+        Ok(Term { value, gradient })
     }
 }

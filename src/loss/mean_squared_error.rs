@@ -10,7 +10,7 @@
 //! Rows of padding (target −1) count neither in the sum nor in `n`. The same as PyTorch's `mse_loss(o, y)` over the rows that count.
 
 use super::class_weights::row_weights;
-use super::targets::{Given, Targets, asked};
+use super::targets::{Given, Targets, asked, rows_of};
 use super::{Activation, DataLoss, Loss, SoftTargets};
 use crate::ir::{Attr, Dim, ValueId};
 use crate::operator::{Builder, Function, Rule, attrs};
@@ -51,7 +51,7 @@ impl DataLoss for MeanSquaredError {
         let &[_, Dim::Known(scores)] = b.shape(outputs) else {
             return Err(format!("the loss needs outputs of shape [N, classes], these are {}", b.ty(outputs)));
         };
-        let (dtype, rows) = (b.dtype(outputs), b.shape(target)[0]);
+        let (dtype, rows) = (b.dtype(outputs), rows_of(b, target)?);
         let attributes = attrs([("label_smoothing", Attr::Float(label_smoothing as f32))]);
         let given = Given::of(b, target, self.soft_targets(), outputs)?;
         let rule = formula(|[o, target]| {

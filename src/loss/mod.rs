@@ -1,6 +1,9 @@
 //! Losses: from what the network computes to scalars that are minimised, and their gradients in closed form. The data losses read logits
 //! or outputs, and the target; the regularizers of the table read what the source network computes for the same images, or the batch's features.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod activation;
 pub(crate) mod binary_cross_entropy;
 pub(crate) mod bss;

@@ -69,6 +69,11 @@ impl Given {
     }
 }
 
+/// How many rows a target has.
+pub(super) fn rows_of(b: &Builder, target: ValueId) -> Rule<Dim> {
+    b.shape(target).first().copied().ok_or_else(|| format!("the loss needs a target for each image, these are {}", b.ty(target)))
+}
+
 /// Targets of a loss in a formula.
 pub(super) struct Targets<'f> {
     /// `[N, K]`: 1 for the right class and 0 for the others, or the soft targets, smoothed; 0 in rows that don't count. A single score is to be the

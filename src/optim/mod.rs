@@ -1,6 +1,9 @@
 //! Optimizers: from a parameter, its gradient and the optimizer's own state to their next values. Each update rule is one file, and
 //! so is each thing that can be added to any of them: clipping before the rule, a projection and an average after it.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 pub(crate) mod adamw;
 pub(crate) mod clip;
 pub(crate) mod ema;

@@ -22,8 +22,10 @@ impl Groups {
         if blocks <= 1 || axis == 0 {
             return Groups { shape: shape.to_vec(), within: (0..shape.len()).filter(|&a| a != axis).collect() };
         }
-        let split: Vec<usize> = [blocks, shape[0] / blocks].into_iter().chain(shape[1..].iter().copied()).collect();
-        Groups { within: (0..split.len()).filter(|&a| a != 0 && a != axis + 1).collect(), shape: split }
+        let Some((first, others)) = shape.split_first() else { return Groups::elements(shape) };
+        let each = first.checked_div(blocks).unwrap_or(0);
+        let split: Vec<usize> = [blocks, each].into_iter().chain(others.iter().copied()).collect();
+        Groups { within: (0..split.len()).filter(|&a| a != 0 && a.checked_sub(1) != Some(axis)).collect(), shape: split }
     }
 
     /// Every element by itself: what has one number for each channel, such as a bias.
@@ -33,25 +35,26 @@ impl Groups {
 
     /// p_g: elements in one group.
     pub fn size(&self) -> usize {
-        self.within.iter().map(|&a| self.shape[a]).product()
+        self.within.iter().filter_map(|&a| self.shape.get(a)).product()
     }
 
     /// Number of groups.
     pub fn count(&self) -> usize {
-        (0..self.shape.len()).filter(|a| !self.within.contains(a)).map(|a| self.shape[a]).product()
+        self.shape.iter().enumerate().filter(|(a, _)| !self.within.contains(a)).map(|(_, d)| d).product()
     }
 
     /// For each element of the parameter, in its order, the number of its group.
     pub fn of_elements(&self) -> Vec<usize> {
         let total: usize = self.shape.iter().product();
         let group = |mut index: usize| {
-            let (mut number, mut factor) = (0, 1);
-            for axis in (0..self.shape.len()).rev() {
-                let at = index % self.shape[axis];
-                index /= self.shape[axis];
+            let (mut number, mut factor) = (0usize, 1usize);
+            // Numbers of elements that there are: nothing here is larger than their count.
+            for (axis, &length) in self.shape.iter().enumerate().rev() {
+                let at = index.checked_rem(length).unwrap_or(0);
+                index = index.checked_div(length).unwrap_or(0);
                 if !self.within.contains(&axis) {
-                    number += at * factor;
-                    factor *= self.shape[axis];
+                    number = at.saturating_mul(factor).saturating_add(number);
+                    factor = factor.saturating_mul(length);
                 }
             }
             number

@@ -74,7 +74,7 @@ fn size<'f>(d: Expr<'f>, strength: Expr<'f>) -> Expr<'f> {
 
 /// `d` between `−limit` and `limit`, a scalar.
 fn clip<'f>(d: Expr<'f>, limit: Expr<'f>) -> Expr<'f> {
-    d.with_all(&[-limit, limit], |b, d, limits| b.op("Clip", &[d, limits[0], limits[1]], Attrs::new()))
+    d.with_all(&[-limit, limit], |b, d, limits| b.op("Clip", &[&[d], limits].concat(), Attrs::new()))
 }
 
 /// `size·sign(d)`, 0 at 0, as a ramp so steep that nothing but 0 lies on it: on ONNX Runtime's CPU provider three times as fast as Sign.

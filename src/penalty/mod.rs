@@ -4,6 +4,9 @@
 //! (ICML 2018, arXiv 1802.01483). `S` are the parameters shared with the source network, with a starting point `w⁰`; every member
 //! adds `(β/2)·‖w_S̄‖²` for the new ones.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 pub(crate) mod gl_sp;
 pub(crate) mod gl_sp_fisher;
 mod groups;
