@@ -79,7 +79,7 @@ pub(super) fn declare(
     // Bytes are pixels as they are, and the network casts them itself.
     if !matches!(dtype, DType::F32 | DType::F64 | DType::U8) {
         return Err(Error::model(format!(
-            "the input `{name}` has element type {dtype}; spgraph trains networks with float32, float64 or uint8 input"
+            "the input `{name}` has element type {dtype}; spgraph trains networks with float32, float64, half-precision or uint8 input"
         )));
     }
     let inner: Vec<usize> = match &options.input_shape {

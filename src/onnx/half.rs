@@ -10,6 +10,9 @@ use std::path::Path;
 /// Attributes that name an element type.
 const TYPES: [&str; 4] = ["to", "dtype", "output_dtype", "softmax_precision"];
 
+/// Layers whose roundings add up; more of them cancel.
+const LAYERS: f64 = 32.0;
+
 fn is_half(code: i32) -> bool {
     DType::from_onnx(code).is_some_and(DType::is_half)
 }
@@ -22,21 +25,28 @@ pub fn weight_types(model: &pb::ModelProto) -> Vec<DType> {
     [DType::F16, DType::BF16].into_iter().filter(|d| codes.contains(&d.onnx())).collect()
 }
 
-/// Whether anything in a model has a half-precision type.
-pub fn is_in(model: &pb::ModelProto) -> bool {
-    let Some(graph) = &model.graph else { return false };
-    let named = |a: &pb::AttributeProto| TYPES.contains(&a.name()) && i32::try_from(a.i()).is_ok_and(is_half);
-    let declared = |v: &pb::ValueInfoProto| element(v).is_some_and(is_half);
-    !weight_types(model).is_empty()
-        || graph.input.iter().chain(&graph.output).any(declared)
-        || graph.node.iter().flat_map(|n| &n.attribute).any(named)
+/// The half-precision types of inputs, outputs and conversions, one for each.
+fn value_types(model: &pb::ModelProto) -> Vec<DType> {
+    let Some(graph) = &model.graph else { return vec![] };
+    let declared = graph.input.iter().chain(&graph.output).filter_map(element);
+    let attributes = graph.node.iter().flat_map(|n| &n.attribute).filter(|a| TYPES.contains(&a.name()));
+    let named = attributes.filter_map(|a| i32::try_from(a.i()).ok());
+    declared.chain(named).filter(|&code| is_half(code)).filter_map(DType::from_onnx).collect()
 }
 
-/// How coarse the weights of a model are: the largest relative error with which its types hold a number; 0 without half precision, where results
-/// are compared as closely as float32 allows.
-pub fn coarseness(model: &pb::ModelProto) -> f64 {
+/// Whether anything in a model has a half-precision type.
+pub fn is_in(model: &pb::ModelProto) -> bool {
+    !weight_types(model).is_empty() || !value_types(model).is_empty()
+}
+
+/// The norm-relative difference from float32 that half precision may make in a model's results: the error with which the coarsest of its types holds
+/// a number, once for each layer where weights have such a type, and else once for each input, output and conversion that has. 0 without half
+/// precision, where results are compared as closely as float32 allows.
+pub fn rounding(model: &pb::ModelProto) -> f64 {
+    let (weights, values) = (weight_types(model), value_types(model));
     let unit = |dtype: &DType| if *dtype == DType::BF16 { 2f64.powi(-8) } else { 2f64.powi(-11) };
-    weight_types(model).iter().map(unit).fold(0.0, f64::max)
+    let times = if weights.is_empty() { LAYERS.min(values.len() as f64) } else { LAYERS };
+    times * weights.iter().chain(&values).map(unit).fold(0.0, f64::max)
 }
 
 /// The model with float32 in the place of every half-precision type: the same numbers, and products and sums that are not rounded to half precision

@@ -1,6 +1,5 @@
 //! What an export has besides the network, run beside spgraph's own: its preprocessing beside that of `predict`, its outputs beside the plain network's.
 
-use super::export_check::ROUNDINGS;
 use crate::bundle::{Bundle, Deployment};
 use crate::data::Recipe;
 use crate::engine::{self, EngineChoice, EngineOptions, Kernels, Session};
@@ -40,7 +39,7 @@ pub(super) fn check(bundle: &Bundle, asked: &Deployment, model: &pb::ModelProto,
     let recipe = Recipe::new(&bundle.manifest.preprocessing, &bundle.manifest.data.input.shape)?;
     let side = recipe.resize.max(8);
     // Half precision rounds more coarsely, here as in the export itself.
-    let tolerance = TOLERANCE.max(ROUNDINGS * half::coarseness(model));
+    let tolerance = TOLERANCE.max(half::rounding(model));
     let mut largest = None;
     let more = |by: u32| side.saturating_add(by);
     let half = (side / 2).saturating_add(1);

@@ -19,9 +19,6 @@ use std::path::Path;
 /// times the error of one operation.
 const TOLERANCE: f64 = 1e-4;
 
-/// Weights and results in half precision are rounded once in each layer: as many times the error of one number.
-pub(super) const ROUNDINGS: f64 = 32.0;
-
 /// How an exported file agrees with the network that it was made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agreement {
@@ -37,7 +34,7 @@ pub struct Agreement {
 /// could be compared.
 pub(super) fn check(bundle: &Bundle, state: &[Tensor], file: &Path) -> Result<Agreement> {
     let model = onnx::open(file)?;
-    let tolerance = TOLERANCE.max(ROUNDINGS * half::coarseness(&model.proto));
+    let tolerance = TOLERANCE.max(half::rounding(&model.proto));
     let mut agreement = run_all(bundle, state, file, tolerance)?;
     if agreement.engines.is_empty() && half::is_in(&model.proto) {
         // No runtime here computes in that type: the numbers that are exported, in float32.

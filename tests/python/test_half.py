@@ -98,3 +98,36 @@ def test_an_export_in_float16_is_fed_in_float16(engine, tmp_path):
         found[wide] = {g["label"]: g["probability"] for g in printed[0]["guesses"]}
     assert found[False].keys() == found[True].keys() and len(found[True]) > 1
     np.testing.assert_allclose([found[False][k] for k in found[True]], list(found[True].values()), atol=5e-3)
+
+
+def half_ends(name, kind, ends):
+    """The fixture, computing in float32, with its input or output in that type."""
+    code = KINDS[kind][0]
+    model = onnx.load(FIXTURES / ENTRIES[name]["file"])
+    graph = model.graph
+    if "input" in ends:
+        info = graph.input[0]
+        for node in graph.node:
+            node.input[:] = [f"{i}.wide" if i == info.name else i for i in node.input]
+        graph.node.insert(0, helper.make_node("Cast", [info.name], [f"{info.name}.wide"], to=TensorProto.FLOAT))
+        info.type.tensor_type.elem_type = code
+    if "output" in ends:
+        info = graph.output[0]
+        for node in graph.node:
+            node.output[:] = [f"{o}.wide" if o == info.name else o for o in node.output]
+        graph.node.append(helper.make_node("Cast", [f"{info.name}.wide"], [info.name], to=code))
+        info.type.tensor_type.elem_type = code
+    del graph.value_info[:]
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ends", ["input", "output", "input and output"])
+def test_half_precision_at_the_ends_alone_is_exported(ends, kind, tmp_path):
+    model = half_ends("basic.bn", kind, ends)
+    onnx.save(model, tmp_path / "ends.onnx")
+    spgraph("rewrite", tmp_path / "ends.onnx", "-o", tmp_path / "bundle", "--head", "keep", "--batch", "2")
+    spgraph("export", tmp_path / "bundle", "-o", tmp_path / "tuned.onnx")
+    tuned = onnx.load(tmp_path / "tuned.onnx")
+    assert bits(tuned) == bits(model)
+    assert [str(v) for v in [*tuned.graph.input, *tuned.graph.output]] == [str(v) for v in [*model.graph.input, *model.graph.output]]
