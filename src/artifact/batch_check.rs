@@ -41,10 +41,11 @@ pub(super) fn check(product: &Product) -> Result<()> {
         // The first image first and last, among others that differ.
         Some(n) => {
             let (mut front, mut back) = (vec![1; n], vec![2; n]);
-            (front[0], back[n - 1]) = (0, 0);
+            front.iter_mut().take(1).chain(back.iter_mut().rev().take(1)).for_each(|i| *i = 0);
             let (front, back) = (given(&front)?, given(&back)?);
-            let classes = front.len() / n;
-            (front[..classes].to_vec(), back[back.len() - classes..].to_vec())
+            let classes = front.len().checked_div(n).unwrap_or(0);
+            let last = back.len().saturating_sub(classes);
+            (front.iter().copied().take(classes).collect(), back.iter().copied().skip(last).collect())
         }
         None => (given(&[0, 1])?, [given(&[0])?, given(&[1])?].concat()),
     };
@@ -83,17 +84,19 @@ fn load(path: &Path) -> Result<Box<dyn Session>> {
 
 /// The images in that order, as one batch.
 fn joined(images: &[Tensor], order: &[usize]) -> Result<Tensor> {
-    let values: Vec<Vec<f64>> = order.iter().map(|&i| images[i].to_f64()).collect::<Result<_, _>>()?;
-    let mut shape = images[0].shape().to_vec();
-    shape[0] = order.len();
-    Ok(Tensor::from_floats(images[0].dtype(), &shape, &values.concat()))
+    let chosen: Vec<&Tensor> = order.iter().filter_map(|&i| images.get(i)).collect();
+    let first = chosen.first().ok_or_else(|| Error::internal("no image is compared with another"))?;
+    let values: Vec<Vec<f64>> = chosen.iter().map(|image| image.to_f64()).collect::<Result<_, _>>()?;
+    let shape: Vec<usize> = std::iter::once(chosen.len()).chain(first.shape().iter().copied().skip(1)).collect();
+    Ok(Tensor::from_floats(first.dtype(), &shape, &values.concat()))
 }
 
 /// An image of noise.
 fn image(product: &Product, random: &mut ChaCha8Rng) -> Result<Tensor> {
     let graph = &product.evaluation.graph;
-    let at = product.evaluation.inputs.iter().position(|m| *m == Meaning::Data);
-    let ty: &TensorType = graph.ty(graph.inputs[at.ok_or_else(|| Error::internal("the network for evaluation takes no images"))?]);
+    let data = product.evaluation.inputs.iter().zip(&graph.inputs).find(|(meaning, _)| **meaning == Meaning::Data);
+    let (_, &data) = data.ok_or_else(|| Error::internal("the network for evaluation takes no images"))?;
+    let ty: &TensorType = graph.ty(data);
     let shape: Vec<usize> = std::iter::once(1).chain(ty.shape.iter().skip(1).map(|d| d.known().unwrap_or(1))).collect();
     Ok(noise(ty.dtype, &shape, &product.manifest.preprocessing, random))
 }

@@ -39,14 +39,16 @@ pub(super) fn write(root: &Table, identifier: &[u8; 4]) -> Vec<u8> {
 
 /// Zeros up to a place that leaves `rest` when divided by `by`.
 fn pad(out: &mut Vec<u8>, by: usize, rest: usize) {
-    while out.len() % by != rest {
+    while out.len().checked_rem(by) != Some(rest) {
         out.push(0);
     }
 }
 
-/// Puts the distance to `to` at `from`.
+/// Puts the distance to `to` at `from`, where room was left for it.
 fn refer(out: &mut [u8], from: usize, to: usize) {
-    out[from..from + 4].copy_from_slice(&((to - from) as u32).to_le_bytes());
+    if let Some(place) = out.get_mut(from..).and_then(|rest| rest.first_chunk_mut::<4>()) {
+        *place = (to.saturating_sub(from) as u32).to_le_bytes();
+    }
 }
 
 fn count(out: &mut Vec<u8>, count: usize) {
@@ -58,24 +60,27 @@ fn table(out: &mut Vec<u8>, table: &Table) -> usize {
     let mut fields: Vec<&(usize, Field)> = table.0.iter().collect();
     // The large ones first: behind the table's own four bytes all are aligned then.
     fields.sort_by_key(|(_, field)| std::cmp::Reverse(field.size()));
-    let slots = fields.iter().map(|(slot, _)| slot + 1).max().unwrap_or(0);
-    let (vtable_size, size) = (4 + 2 * slots, 4 + fields.iter().map(|(_, f)| f.size()).sum::<usize>());
-    pad(out, 2, 0);
-    let rest = (out.len() + vtable_size) % 8;
-    // So that the table begins 4 behind a multiple of 8.
-    (0..(12 - rest) % 8).for_each(|_| out.push(0));
-    let vtable = out.len();
-    let mut offsets = vec![0u16; slots];
-    let mut offset = 4;
+    let slots = fields.iter().map(|(slot, _)| slot.saturating_add(1)).max().unwrap_or(0);
+    // Behind the table's own four bytes, one field after the other.
+    let mut size = 4usize;
+    let mut places = vec![];
     for (slot, field) in &fields {
-        offsets[*slot] = offset as u16;
-        offset += field.size();
+        places.push((*slot, size));
+        size = size.saturating_add(field.size());
     }
-    for number in [vtable_size as u16, size as u16].iter().chain(&offsets) {
+    let vtable_size = slots.saturating_mul(2).saturating_add(4);
+    pad(out, 2, 0);
+    // So that the table begins 4 behind a multiple of 8.
+    while out.len().saturating_add(vtable_size).checked_rem(8) != Some(4) {
+        out.push(0);
+    }
+    let vtable = out.len();
+    let offset = |slot: usize| places.iter().find(|p| p.0 == slot).map_or(0, |p| p.1 as u16);
+    for number in [vtable_size as u16, size as u16].into_iter().chain((0..slots).map(offset)) {
         out.extend_from_slice(&number.to_le_bytes());
     }
     let at = out.len();
-    out.extend_from_slice(&((at - vtable) as i32).to_le_bytes());
+    out.extend_from_slice(&(at.saturating_sub(vtable) as i32).to_le_bytes());
     for (_, field) in &fields {
         match field {
             Field::Bool(v) => out.push(*v as u8),
@@ -85,9 +90,9 @@ fn table(out: &mut Vec<u8>, table: &Table) -> usize {
             _ => out.extend_from_slice(&[0; 4]),
         }
     }
-    for (slot, field) in &fields {
+    for ((_, field), (_, offset)) in fields.iter().zip(&places) {
         if let Some(to) = beneath(out, field) {
-            refer(out, at + offsets[*slot] as usize, to);
+            refer(out, at.saturating_add(*offset), to);
         }
     }
     at
@@ -100,13 +105,13 @@ fn beneath(out: &mut Vec<u8>, field: &Field) -> Option<usize> {
         Field::Table(inner) => return Some(table(out, inner)),
         _ => {}
     }
-    // Elements are aligned to their size, and tensors to what processors like.
-    let by = match field {
-        Field::Bytes(_) => 16,
-        Field::Numbers(_) => 8,
-        _ => 4,
+    // Elements are aligned to their size, and tensors to what processors like; before them stands their number, of four bytes.
+    let (by, rest) = match field {
+        Field::Bytes(_) => (16, 12),
+        Field::Numbers(_) => (8, 4),
+        _ => (4, 0),
     };
-    pad(out, by, (by - 4) % by);
+    pad(out, by, rest);
     let at = out.len();
     match field {
         Field::Text(text) => {
@@ -126,9 +131,9 @@ fn beneath(out: &mut Vec<u8>, field: &Field) -> Option<usize> {
             count(out, tables.len());
             let first = out.len();
             tables.iter().for_each(|_| out.extend_from_slice(&[0; 4]));
-            for (i, inner) in tables.iter().enumerate() {
+            for (place, inner) in (first..).step_by(4).zip(tables) {
                 let to = table(out, inner);
-                refer(out, first + 4 * i, to);
+                refer(out, place, to);
             }
         }
         _ => {}
@@ -173,19 +178,19 @@ impl<'a> View<'a> {
 
     fn new(data: &'a [u8], at: usize) -> Result<View<'a>, String> {
         let back = i32::from_le_bytes(part(data, at)?) as i64;
-        let vtable = usize::try_from(at as i64 - back).map_err(|_| "it refers to what is not there")?;
+        let vtable = (at as i64).checked_sub(back).and_then(|v| usize::try_from(v).ok()).ok_or("it refers to what is not there")?;
         let vtable_size = u16::from_le_bytes(part(data, vtable)?) as usize;
         Ok(View { data, at, vtable, vtable_size })
     }
 
     /// Where a field lies.
     fn field(&self, slot: usize) -> Read<usize> {
-        let entry = 4 + 2 * slot;
-        if entry + 2 > self.vtable_size {
+        let entry = slot.saturating_mul(2).saturating_add(4);
+        if entry.saturating_add(2) > self.vtable_size {
             return Ok(None);
         }
-        let offset = u16::from_le_bytes(part(self.data, self.vtable + entry)?) as usize;
-        Ok(Some(self.at + offset).filter(|_| offset > 0))
+        let offset = u16::from_le_bytes(part(self.data, self.vtable.saturating_add(entry))?) as usize;
+        Ok(self.at.checked_add(offset).filter(|_| offset > 0))
     }
 
     fn there<T>(&self, slot: usize, read: impl FnOnce(usize) -> Result<T, String>) -> Read<T> {
@@ -223,9 +228,9 @@ impl<'a> View<'a> {
 
     pub fn tables(&self, slot: usize) -> Read<Vec<View<'a>>> {
         self.there(slot, |at| {
-            let first = followed(self.data, at)? + 4;
-            let count = self.vector(at, 4)?.len() / 4;
-            (0..count).map(|i| View::new(self.data, followed(self.data, first + 4 * i)?)).collect()
+            let first = followed(self.data, at)?.saturating_add(4);
+            let places = (first..).step_by(4).zip(self.vector(at, 4)?.chunks_exact(4));
+            places.map(|(place, _)| View::new(self.data, followed(self.data, place)?)).collect()
         })
     }
 
@@ -233,7 +238,7 @@ impl<'a> View<'a> {
     fn vector(&self, at: usize, size: usize) -> Result<&'a [u8], String> {
         let start = followed(self.data, at)?;
         let length = u32_at(self.data, start)?.checked_mul(size);
-        let found = length.and_then(|n| self.data.get(start + 4..(start + 4).checked_add(n)?));
+        let found = start.checked_add(4).zip(length).and_then(|(first, n)| self.data.get(first..first.checked_add(n)?));
         found.ok_or_else(|| "it ends before what it refers to".into())
     }
 }

@@ -1,5 +1,8 @@
 //! Artifacts: what is made of a training on disk. One file each; the table lists them.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod batch_check;
 mod bundle;
 mod files;

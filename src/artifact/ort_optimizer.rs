@@ -60,6 +60,11 @@ fn corrections(manifest: &Manifest) -> Vec<&State> {
     manifest.state.iter().filter(|s| s.role == Role::Optimizer && s.of.is_none()).collect()
 }
 
+/// The value of a state tensor.
+pub(super) fn value_of<'a>(values: &HashMap<&str, &'a Tensor>, state: &State) -> Result<&'a Tensor> {
+    values.get(state.name.as_str()).copied().ok_or_else(|| Error::internal(format!("the state tensor `{}` has no value", state.name)))
+}
+
 fn number_of(tensor: &Tensor) -> Result<f64> {
     tensor.to_f64()?.first().copied().ok_or_else(|| Error::internal("a correction of AdamW has no value"))
 }
@@ -68,7 +73,7 @@ fn number_of(tensor: &Tensor) -> Result<f64> {
 pub(super) fn step_of(manifest: &Manifest, values: &HashMap<&str, &Tensor>) -> Result<Option<(i64, Vec<Moments>)>> {
     let UpdateRule::AdamW(adam) = manifest.optimizer.rule else { return Ok(None) };
     let [first, second] = corrections(manifest)[..] else { return Err(Error::internal("AdamW has two corrections")) };
-    let (first, second) = (number_of(values[first.name.as_str()])?, number_of(values[second.name.as_str()])?);
+    let (first, second) = (number_of(value_of(values, first)?)?, number_of(value_of(values, second)?)?);
     if second == 0.0 {
         return Ok(None);
     }
@@ -80,9 +85,12 @@ pub(super) fn step_of(manifest: &Manifest, values: &HashMap<&str, &Tensor>) -> R
             "the number of AdamW's steps cannot be told from its state any more: take another artifact, or begin the optimizer anew",
         ));
     }
-    let of = |p: &State| (p.input.clone(), moments(manifest, &p.name).iter().map(|m| values[m.name.as_str()].clone()).collect());
+    let of = |p: &State| -> Result<Moments> {
+        let own = moments(manifest, &p.name).into_iter().map(|m| Ok(value_of(values, m)?.clone()));
+        Ok((p.input.clone(), own.collect::<Result<_>>()?))
+    };
     let trained = manifest.state.iter().filter(|s| matches!(s.role, Role::Shared | Role::New));
-    Ok(Some((steps.round() as i64, trained.map(of).collect())))
+    Ok(Some((steps.round() as i64, trained.map(of).collect::<Result<_>>()?)))
 }
 
 /// What a correction of AdamW is after so many steps: as the step itself adds it up, in its own precision.

@@ -8,7 +8,7 @@ use super::Artifact;
 use super::files::Files;
 use super::models::Models;
 use super::ort_checkpoint::{LEARNING_RATE, OrtCheckpoint, SOURCE};
-use super::ort_optimizer::{MICROSOFT, Moved, moved, optimizer_model, step_of};
+use super::ort_optimizer::{MICROSOFT, Moved, moved, optimizer_model, step_of, value_of};
 use crate::bundle::manifest::{Manifest, Role, State, output_of};
 use crate::bundle::{Measure, Setting};
 use crate::emit::value_info;
@@ -94,12 +94,12 @@ fn checkpoint(models: &Models) -> Result<OrtCheckpoint> {
     let (trained, own) = parameters(manifest)?;
     let state = models.whole_state()?;
     let values: HashMap<&str, &Tensor> = manifest.state.iter().map(|s| s.name.as_str()).zip(&state).collect();
-    let tensors = |list: &[&State]| list.iter().map(|s| (s.input.clone(), values[s.name.as_str()].clone())).collect::<Vec<_>>();
+    let tensors = |list: &[&State]| list.iter().map(|s| Ok((s.input.clone(), value_of(&values, s)?.clone()))).collect::<Result<Vec<_>>>();
     let lr = manifest.scalar(&Setting::LearningRate).map(|s| (LEARNING_RATE.to_string(), s.default as f32));
     Ok(OrtCheckpoint {
         optimizer: step_of(manifest, &values)?,
-        trained: tensors(&trained),
-        frozen: tensors(&own),
+        trained: tensors(&trained)?,
+        frozen: tensors(&own)?,
         floats: lr.into_iter().collect(),
         texts: vec![(SOURCE.into(), manifest.source.sha256.clone())],
     })
