@@ -84,7 +84,7 @@ const RESERVED: u64 = 1 << 30;
 
 /// [`check_device_memory`] for a device of that name with so much that is free.
 pub fn check_room(bundle: &Bundle, batch: usize, free: u64, name: &str) -> Result<()> {
-    let peak = |batch| Some(plan_memory(bundle, Some(batch), Computing::STANDARD).ok()?.peak_bytes + RESERVED);
+    let peak = |batch| Some(plan_memory(bundle, Some(batch), Computing::STANDARD).ok()?.peak_bytes.saturating_add(RESERVED));
     let Some(needed) = peak(batch).filter(|needed| *needed > free) else { return Ok(()) };
     let smaller = std::iter::successors(Some(batch / 2), |b| Some(b / 2)).take_while(|b| *b > 0);
     let fits = smaller.into_iter().find(|&b| peak(b).is_some_and(|needed| needed <= free));

@@ -160,7 +160,7 @@ pub fn answers_csv(found: &Evaluation) -> Result<Vec<u8>> {
             u8::from(a.rank == 0).to_string(),
             a.probability.to_string(),
             a.label_probability.to_string(),
-            (a.rank + 1).to_string(),
+            a.rank.saturating_add(1).to_string(),
             a.loss.to_string(),
         ]
     });

@@ -24,7 +24,7 @@ pub fn fitting_batch(model: &Path, options: &Options, computing: Computing) -> R
 }
 
 fn fitting(model: &Path, options: &Options, computing: Computing, free: u64) -> Result<usize> {
-    let room = free / 5 * 4;
+    let room = free.saturating_sub(free / 5);
     let mut needed = 0;
     for batch in std::iter::successors(Some(MOST), |batch| Some(batch / 2).filter(|half| *half > 0)) {
         needed = peak(model, options, computing, batch)?;

@@ -1,6 +1,6 @@
 //! Which parts of a training step native kernels compute, and what is left to the runtime's own, told from the graph without running it.
 
-use super::memory::{bytes, step_as_it_runs};
+use super::memory::{self, bytes, step_as_it_runs};
 use crate::bundle::Bundle;
 use crate::engine::Computing;
 use crate::error::Result;
@@ -52,15 +52,16 @@ pub fn plan_kernels(bundle: &Bundle, batch: Option<usize>, computing: Computing)
     let graph = &step.graph;
     let is_change = |n: &Node| n.op_type.starts_with("ToChannels");
     let native = || graph.nodes.iter().filter(|n| n.domain == Domain::Native);
-    let total = |nodes: &mut dyn Iterator<Item = &Node>| nodes.map(|n| moved(graph, n)).sum::<u64>();
+    let total = |nodes: &mut dyn Iterator<Item = &Node>| memory::total(nodes.map(|n| moved(graph, n)));
     let mut standard: BTreeMap<&str, (StandardOperator, u64)> = BTreeMap::new();
     for node in graph.nodes.iter().filter(|n| n.domain != Domain::Native && !n.inputs.is_empty()) {
         let bytes = moved(graph, node);
         let new = || StandardOperator { operator: node.op_type.clone(), nodes: 0, channels_last: 0, bytes: 0, largest: String::new() };
         let (found, most) = standard.entry(&node.op_type).or_insert_with(|| (new(), 0));
-        found.nodes += 1;
-        found.channels_last += usize::from(node.outputs.iter().any(|&o| graph.value(o).layout == Layout::ChannelsLast));
-        found.bytes += bytes;
+        let channels_last = node.outputs.iter().any(|&o| graph.value(o).layout == Layout::ChannelsLast);
+        found.nodes = found.nodes.saturating_add(1);
+        found.channels_last = found.channels_last.saturating_add(usize::from(channels_last));
+        found.bytes = found.bytes.saturating_add(bytes);
         if bytes >= *most {
             (*most, found.largest) = (bytes, node.name.clone());
         }
@@ -97,7 +98,8 @@ fn float32_images(graph: &Graph) -> Vec<(String, usize)> {
     };
     let mut found: BTreeMap<&str, usize> = BTreeMap::new();
     for node in graph.nodes.iter().filter(|n| !is_conversion(graph, n) && n.used().chain(n.outputs.iter().copied()).any(is_image)) {
-        *found.entry(&node.op_type).or_default() += 1;
+        let count = found.entry(&node.op_type).or_default();
+        *count = count.saturating_add(1);
     }
     let mut found: Vec<(String, usize)> = found.into_iter().map(|(name, count)| (name.to_string(), count)).collect();
     found.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -106,5 +108,5 @@ fn float32_images(graph: &Graph) -> Vec<(String, usize)> {
 
 /// Bytes that a node reads and writes.
 fn moved(graph: &Graph, node: &Node) -> u64 {
-    node.used().chain(node.outputs.iter().copied()).map(|v| bytes(graph.ty(v))).sum()
+    memory::total(node.used().chain(node.outputs.iter().copied()).map(|v| bytes(graph.ty(v))))
 }

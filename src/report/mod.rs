@@ -1,5 +1,8 @@
 //! Reports for people: aligned text tables, what is inside a model, where a training step spends its time and what takes its memory; and pages to look at.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod device;
 mod doctor;
 mod drift;

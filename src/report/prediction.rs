@@ -48,7 +48,14 @@ pub fn predictions_csv(found: &Predictions) -> Result<Vec<u8>> {
     let lines = |p: &Prediction| {
         let image = p.image.display().to_string();
         let line = move |(i, g): (usize, &crate::train::Guess)| {
-            vec![image.clone(), (i + 1).to_string(), g.label.to_string(), g.class.clone(), g.probability.to_string(), String::new()]
+            vec![
+                image.clone(),
+                i.saturating_add(1).to_string(),
+                g.label.to_string(),
+                g.class.clone(),
+                g.probability.to_string(),
+                String::new(),
+            ]
         };
         p.guesses.iter().enumerate().map(line).collect::<Vec<_>>()
     };

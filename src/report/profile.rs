@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::ops::table;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 /// The times of one training step, means over the steps that were counted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -107,7 +107,9 @@ impl Profile {
             *o = (o.0 + ms, o.1 + per_step);
             let (layer, part) = origin(node);
             let l = layers.entry(layer).or_default();
-            l.0[part as usize] += ms;
+            if let Some(time) = l.0.get_mut(part as usize) {
+                *time += ms;
+            }
             l.1 += per_step;
         }
         let nodes_ms: f64 = operators.values().map(|o| o.0).sum();
@@ -162,9 +164,10 @@ fn module(node: &str) -> String {
     if parts.len() > 1 && parts.last().is_some_and(|p| table::find(p).is_some()) {
         parts.pop();
     }
-    let repeats: HashSet<usize> =
-        (1..parts.len()).filter(|&i| parts[i].strip_prefix(parts[i - 1]).is_some_and(|rest| rest.starts_with('.'))).collect();
-    parts.iter().enumerate().filter(|(i, _)| !repeats.contains(&(i + 1))).map(|(_, p)| *p).collect::<Vec<_>>().join(".")
+    let repeats = |part: &str, next: &str| next.strip_prefix(part).is_some_and(|rest| rest.starts_with('.'));
+    let following = parts.iter().skip(1).map(Some).chain([None]);
+    let own = parts.iter().zip(following).filter(|(part, next)| !next.is_some_and(|next| repeats(part, next)));
+    own.map(|(part, _)| *part).collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]

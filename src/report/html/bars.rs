@@ -32,38 +32,39 @@ pub struct BarChart {
 }
 
 /// Height of a bar with the room around it.
-const ROW: i32 = 20;
-const WIDTH: i32 = 720;
+const ROW: f64 = 20.0;
+const WIDTH: f64 = 720.0;
 
 impl BarChart {
     /// Draws it.
     pub fn svg(&self) -> Result<Svg> {
-        let s = SCALE as i32;
-        let longest = self.bars.iter().map(|b| b.name.chars().count()).max().unwrap_or(0) as i32;
-        let left = (longest * 8 + 12).clamp(40, WIDTH / 2);
-        let room = (left - 12) / 8;
+        // Places are floats, which nothing that is drawn can overflow.
+        let at = |x: f64, y: f64| ((x * f64::from(SCALE)) as i32, (y * f64::from(SCALE)) as i32);
+        let longest = self.bars.iter().map(|b| b.name.chars().count()).max().unwrap_or(0) as f64;
+        let left = (longest * 8.0 + 12.0).clamp(40.0, WIDTH / 2.0);
+        let room = (left - 12.0) / 8.0;
         let most = self.bars.iter().map(|b| b.value + b.error).filter(|v| v.is_finite()).fold(0.0, f64::max);
-        let per = if most > 0.0 { f64::from(WIDTH - left - 90) / most } else { 0.0 };
+        let per = if most > 0.0 { (WIDTH - left - 90.0) / most } else { 0.0 };
         let text = |h| ("sans-serif", 15 * SCALE).into_font().color(&INK.light).pos(Pos::new(h, VPos::Center));
-        Svg::draw(&self.title, WIDTH as u32, (ROW * self.bars.len().max(1) as i32 + 8) as u32, |canvas| {
+        Svg::draw(&self.title, WIDTH as u32, (ROW * self.bars.len().max(1) as f64 + 8.0) as u32, |canvas| {
             for (i, bar) in self.bars.iter().enumerate() {
-                let middle = 4 + ROW * i as i32 + ROW / 2;
-                let length = if bar.value.is_finite() { (bar.value.max(0.0) * per) as i32 } else { 0 };
-                let colour = SERIES[bar.colour % SERIES.len()].light;
-                let name = Text::new(shortened(&bar.name, room as usize), ((left - 8) * s, middle * s), text(HPos::Right));
+                let middle = 4.0 + ROW * i as f64 + ROW / 2.0;
+                let length = if bar.value.is_finite() { (bar.value.max(0.0) * per).trunc() } else { 0.0 };
+                let colour = bar.colour.checked_rem(SERIES.len()).and_then(|i| SERIES.get(i)).unwrap_or(&INK).light;
+                let name = Text::new(shortened(&bar.name, room as usize), at(left - 8.0, middle), text(HPos::Right));
                 canvas.draw(&name).map_err(failed)?;
-                let corners = [(left * s, (middle - 7) * s), ((left + length.max(1)) * s, (middle + 7) * s)];
+                let corners = [at(left, middle - 7.0), at(left + length.max(1.0), middle + 7.0)];
                 canvas.draw(&Rectangle::new(corners, colour.filled())).map_err(failed)?;
-                let half = if bar.error.is_finite() { (bar.error * per) as i32 } else { 0 };
-                if half > 0 {
-                    let ends = [((left + length - half).max(left) * s, middle * s), ((left + length + half) * s, middle * s)];
+                let half = if bar.error.is_finite() { (bar.error * per).trunc() } else { 0.0 };
+                if half > 0.0 {
+                    let ends = [at((left + length - half).max(left), middle), at(left + length + half, middle)];
                     canvas.draw(&PathElement::new(ends, INK.light.stroke_width(2 * SCALE))).map_err(failed)?;
                 }
                 let shown = match &self.unit {
                     Some((factor, unit)) => format!("{}{unit}", number(bar.value * factor)),
                     None => number(bar.value),
                 };
-                canvas.draw(&Text::new(shown, ((left + length + half + 6) * s, middle * s), text(HPos::Left))).map_err(failed)?;
+                canvas.draw(&Text::new(shown, at(left + length + half + 6.0, middle), text(HPos::Left))).map_err(failed)?;
             }
             Ok(())
         })
@@ -76,7 +77,7 @@ pub(super) fn shortened(name: &str, most: usize) -> String {
     if length <= most.max(2) {
         return name.to_string();
     }
-    format!("…{}", name.chars().skip(length + 1 - most.max(2)).collect::<String>())
+    format!("…{}", name.chars().skip(length.saturating_add(1).saturating_sub(most.max(2))).collect::<String>())
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl LineChart {
         let legend = if series.iter().filter(|s| !s.name.is_empty()).count() > 1 { LEGEND } else { 0 };
         let font = ("sans-serif", 16 * s).into_font().color(&INK.light);
         let mut chart = ChartBuilder::on(canvas)
-            .margin_top((8 + legend) * s)
+            .margin_top(s.saturating_mul(legend.saturating_add(8)))
             .margin_right(20 * s)
             .margin_left(4 * s)
             .x_label_area_size(44 * s)
@@ -183,15 +183,14 @@ impl LineChart {
 
 /// The lines' names above the plot, where they cover nothing.
 fn legend_row(canvas: &Canvas, series: &[Series]) -> Result<()> {
-    let s = SCALE as i32;
+    let at = |x: f64| ((x * f64::from(SCALE)) as i32, (LEGEND * SCALE / 2) as i32);
     let style = ("sans-serif", 16 * SCALE).into_font().color(&INK.light).pos(Pos::new(HPos::Left, VPos::Center));
-    let mut x = 74;
+    let mut x = 74.0;
     for (line, colour) in series.iter().zip(SERIES.iter().cycle()).filter(|(line, _)| !line.name.is_empty()) {
-        let middle = LEGEND as i32 / 2 * s;
-        let stroke = PathElement::new([(x * s, middle), ((x + 20) * s, middle)], colour.light.stroke_width(3 * SCALE));
+        let stroke = PathElement::new([at(x), at(x + 20.0)], colour.light.stroke_width(3 * SCALE));
         canvas.draw(&stroke).map_err(failed)?;
-        canvas.draw(&Text::new(line.name.clone(), ((x + 26) * s, middle), style.clone())).map_err(failed)?;
-        x += 26 + line.name.chars().count() as i32 * 8 + 18;
+        canvas.draw(&Text::new(line.name.clone(), at(x + 26.0), style.clone())).map_err(failed)?;
+        x += 26.0 + line.name.chars().count() as f64 * 8.0 + 18.0;
     }
     Ok(())
 }

@@ -31,7 +31,8 @@ impl Svg {
     pub(super) fn draw(title: &str, width: u32, height: u32, draw: impl FnOnce(&Canvas) -> Result<()>) -> Result<Svg> {
         let mut body = String::new();
         {
-            let canvas = SVGBackend::with_string(&mut body, (width * SCALE, height * SCALE)).into_drawing_area();
+            let canvas =
+                SVGBackend::with_string(&mut body, (width.saturating_mul(SCALE), height.saturating_mul(SCALE))).into_drawing_area();
             draw(&canvas)?;
             canvas.present().map_err(failed)?;
         }
@@ -45,8 +46,8 @@ impl Svg {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {} {}\">\n\
              <title>{}</title>\n{inside}{}\n",
-            width * SCALE,
-            height * SCALE,
+            width.saturating_mul(SCALE),
+            height.saturating_mul(SCALE),
             escape(&self.title),
             self.body
         )

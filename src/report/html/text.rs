@@ -36,8 +36,8 @@ pub fn number(value: f64) -> String {
         0.0 => "0".into(),
         _ if !(1e-3..1e6).contains(&size) => format!("{value:.3e}"),
         _ => {
-            let digits = 3 - size.log10().floor() as i32;
-            format!("{value:.*}", digits.clamp(0, 6) as usize)
+            let digits = 3.0 - size.log10().floor();
+            format!("{value:.*}", digits.clamp(0.0, 6.0) as usize)
         }
     }
 }

@@ -89,7 +89,7 @@ pub fn inspect_bundle(path: &Path) -> Result<BundleInspection> {
             Role::Ema => "ema",
         };
         let count = counts.entry(role.into()).or_default();
-        count.tensors += 1;
+        count.tensors = count.tensors.saturating_add(1);
         count.elements = count.elements.saturating_add(s.shape.iter().fold(1, |a: usize, &b| a.saturating_mul(b)));
     }
     Ok(BundleInspection {

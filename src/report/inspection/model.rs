@@ -239,11 +239,11 @@ fn is_batch_norm(node: &pb::NodeProto) -> bool {
 
 fn units(blocks: &[Block], parameters: &[ParameterInfo]) -> Vec<UnitInfo> {
     let info = |(i, b): (usize, &Block)| UnitInfo {
-        unit: i + 1,
-        stage: b.stage + 1,
+        unit: i.saturating_add(1),
+        stage: b.stage.saturating_add(1),
         name: b.name.clone(),
         parameters: b.parameters.len(),
-        elements: b.parameters.iter().map(|&p| parameters[p].elements).sum(),
+        elements: b.parameters.iter().filter_map(|&p| parameters.get(p)).fold(0, |n, p| p.elements.saturating_add(n)),
     };
     blocks.iter().enumerate().map(info).collect()
 }
@@ -321,7 +321,8 @@ fn operators(graph: &pb::GraphProto, refused: &[Refusal]) -> Vec<OperatorInfo> {
     for node in &graph.node {
         let own = matches!(node.domain(), "" | "ai.onnx");
         let name = if own { node.op_type().to_string() } else { format!("{}.{}", node.domain(), node.op_type()) };
-        *counts.entry(name).or_insert(0) += 1;
+        let count = counts.entry(name).or_insert(0);
+        *count = count.saturating_add(1);
     }
     let gradient = |name: &str| {
         let bad = refused.iter().filter(|r| r.op == name).count();

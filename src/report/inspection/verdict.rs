@@ -69,7 +69,7 @@ fn attempt(path: &Path, options: &Options) -> Result<(Product, StepMemory)> {
 /// `classes` is the number of classes of the head that was found; what cannot even be read, as `readable` says, no head makes possible.
 pub(super) fn of_model(path: &Path, readable: bool, classes: Option<usize>, input_shape: Option<Vec<usize>>) -> Verdict {
     // Another number than its own: what fits one number of classes only is no new head.
-    let classes = classes.map_or(2, |n| n.clamp(1, 1000) + 1);
+    let classes = classes.map_or(2, |n| n.clamp(1, 1000).saturating_add(1));
     let usual = Options { input_shape, ..Options::default() };
     if !readable && let Err(why) = attempt(path, &usual) {
         return Verdict::no(vec![why.to_string()]);

@@ -3,7 +3,7 @@
 //! This follows ONNX Runtime's CPU provider: nodes run depth first from the last result back, views are free, and an element-wise
 //! node writes over an input that nobody reads later. Inputs, constants and graph outputs lie outside: their buffers are the caller's.
 
-use crate::ir::{Dim, Graph, Node, TensorType, ValueId};
+use crate::ir::{Dim, Graph, Node, PerValue, TensorType, ValueId};
 use crate::operator::{Facts, Meaning, View};
 
 fn facts(graph: &Graph, node: &Node) -> Facts {
@@ -49,25 +49,38 @@ pub fn bytes(ty: &TensorType) -> u64 {
     elements.saturating_mul(ty.dtype.size() as u64)
 }
 
+/// What sizes come to, however large a file says that they are.
+pub fn total(sizes: impl IntoIterator<Item = u64>) -> u64 {
+    sizes.into_iter().fold(0, u64::saturating_add)
+}
+
+/// Marks a place; whether it was marked before.
+fn mark(marks: &mut [bool], at: usize) -> bool {
+    marks.get_mut(at).is_none_or(|marked| std::mem::replace(marked, true))
+}
+
 /// The order in which ONNX Runtime runs the nodes that the outputs need.
 fn order(graph: &Graph) -> Vec<usize> {
     let live = graph.live_nodes();
-    let needed = |i: usize| live[i] && !constant(graph, &graph.nodes[i]);
-    let mut read = vec![false; graph.nodes.len()];
+    let needed = |i: usize| live.get(i) == Some(&true) && graph.nodes.get(i).is_some_and(|node| !constant(graph, node));
     let before = |node: &Node| node.used().filter_map(|v| graph.value(v).producer).filter(|&p| needed(p)).collect::<Vec<_>>();
+    let mut read = vec![false; graph.nodes.len()];
     for (_, node) in graph.nodes.iter().enumerate().filter(|(i, _)| needed(*i)) {
-        before(node).into_iter().for_each(|p| read[p] = true);
+        for p in before(node) {
+            mark(&mut read, p);
+        }
     }
-    let mut stack: Vec<(usize, bool)> = (0..graph.nodes.len()).filter(|&i| needed(i) && !read[i]).map(|i| (i, false)).collect();
+    let last = read.iter().enumerate().filter(|(i, read)| needed(*i) && !**read);
+    let mut stack: Vec<(usize, bool)> = last.map(|(i, _)| (i, false)).collect();
     let (mut seen, mut order) = (vec![false; graph.nodes.len()], vec![]);
-    while let Some((node, done)) = stack.pop() {
+    while let Some((at, done)) = stack.pop() {
         if done {
-            order.push(node);
-        } else if !std::mem::replace(&mut seen[node], true) {
-            stack.push((node, true));
-            let mut inputs = before(&graph.nodes[node]);
+            order.push(at);
+        } else if !mark(&mut seen, at) {
+            stack.push((at, true));
+            let mut inputs = graph.nodes.get(at).map(before).unwrap_or_default();
             inputs.sort_unstable();
-            stack.extend(inputs.into_iter().filter(|&p| !seen[p]).map(|p| (p, false)));
+            stack.extend(inputs.into_iter().filter(|&p| seen.get(p) == Some(&false)).map(|p| (p, false)));
         }
     }
     order
@@ -90,31 +103,31 @@ fn workspace(graph: &Graph, node: &Node) -> u64 {
 
 pub(super) fn lifetimes(graph: &Graph) -> Lifetimes {
     let order = order(graph);
-    let mut external: Vec<bool> = graph.values.iter().map(|v| v.constant.is_some()).collect();
-    graph.inputs.iter().chain(&graph.outputs).for_each(|v| external[v.index()] = true);
-    // The value whose buffer each value is a view of.
-    let mut root: Vec<ValueId> = graph.ids().collect();
-    for &i in &order {
-        let node = &graph.nodes[i];
+    let run: Vec<&Node> = order.iter().filter_map(|&i| graph.nodes.get(i)).collect();
+    let mut external = PerValue::new(graph, false);
+    graph.ids().for_each(|v| external[v] = graph.value(v).constant.is_some());
+    graph.inputs.iter().chain(&graph.outputs).for_each(|v| external[*v] = true);
+    // The value whose buffer each value is a view of, where it is one.
+    let mut viewed: PerValue<Option<ValueId>> = PerValue::new(graph, None);
+    for node in &run {
         if let (true, Some(input), Some(&output)) = (facts(graph, node).view, node.used().next(), node.outputs.first())
-            && !external[output.index()]
+            && !external[output]
         {
-            root[output.index()] = root[input.index()];
+            viewed[output] = Some(viewed[input].unwrap_or(input));
         }
     }
-    let mut last: Vec<usize> = vec![0; graph.values.len()];
-    for (at, &i) in order.iter().enumerate() {
-        let node = &graph.nodes[i];
+    let root = |v: ValueId| viewed[v].unwrap_or(v);
+    let mut last = PerValue::new(graph, 0);
+    for (at, node) in run.iter().enumerate() {
         for v in node.used().chain(node.outputs.iter().copied()) {
-            last[root[v.index()].index()] = at;
+            last[root(v)] = at;
         }
     }
     let mut buffers: Vec<Buffer> = vec![];
-    let mut buffer_of: Vec<Option<usize>> = vec![None; graph.values.len()];
-    for (at, &i) in order.iter().enumerate() {
-        let node = &graph.nodes[i];
+    let mut buffer_of: PerValue<Option<usize>> = PerValue::new(graph, None);
+    for (at, node) in run.iter().enumerate() {
         for &output in &node.outputs {
-            if root[output.index()] != output || external[output.index()] {
+            if viewed[output].is_some() || external[output] {
                 continue;
             }
             let size = bytes(graph.ty(output));
@@ -122,30 +135,39 @@ pub(super) fn lifetimes(graph: &Graph) -> Lifetimes {
                 .used()
                 .take(2)
                 .filter(|_| facts(graph, node).in_place)
-                .map(|v| root[v.index()])
-                .filter(|r| last[r.index()] == at && bytes(graph.ty(*r)) == size)
-                .find_map(|r| buffer_of[r.index()]);
-            let buffer = reused.unwrap_or_else(|| {
+                .map(root)
+                .filter(|r| last[*r] == at && bytes(graph.ty(*r)) == size)
+                .find_map(|r| buffer_of[r]);
+            let place = reused.unwrap_or(buffers.len());
+            if place == buffers.len() {
                 buffers.push(Buffer { bytes: size, first: at, last: at, holds: vec![] });
-                buffers.len() - 1
-            });
-            buffers[buffer].last = last[output.index()];
-            buffers[buffer].holds.push((at, output));
-            buffer_of[output.index()] = Some(buffer);
+            }
+            if let Some(buffer) = buffers.get_mut(place) {
+                buffer.last = last[output];
+                buffer.holds.push((at, output));
+            }
+            buffer_of[output] = Some(place);
         }
     }
-    let mut change = vec![0i64; order.len() + 1];
+    let (mut begin, mut end) = (vec![0u64; run.len()], vec![0u64; run.len()]);
+    let add = |list: &mut [u64], at: usize, bytes| {
+        if let Some(sum) = list.get_mut(at) {
+            *sum = sum.saturating_add(bytes);
+        }
+    };
     for b in &buffers {
-        change[b.first] += b.bytes as i64;
-        change[b.last + 1] -= b.bytes as i64;
+        add(&mut begin, b.first, b.bytes);
+        add(&mut end, b.last, b.bytes);
     }
-    let (mut alive, mut best, mut peak, mut most) = (0i64, -1i64, 0, 0);
-    for (at, &i) in order.iter().enumerate() {
-        alive += change[at];
-        let own = workspace(graph, &graph.nodes[i]);
-        if alive + own as i64 > best {
-            (best, peak, most) = (alive + own as i64, at, own);
+    let (mut alive, mut best, mut peak, mut most) = (0u64, None, 0, 0);
+    for (at, ((node, begin), end)) in run.iter().zip(begin).zip(end).enumerate() {
+        alive = alive.saturating_add(begin);
+        let own = workspace(graph, node);
+        let now = alive.saturating_add(own);
+        if best.is_none_or(|best| now > best) {
+            (best, peak, most) = (Some(now), at, own);
         }
+        alive = alive.saturating_sub(end);
     }
     Lifetimes { order, buffers, peak, workspace: most }
 }

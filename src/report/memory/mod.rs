@@ -2,8 +2,8 @@
 
 mod lifetime;
 
-pub(super) use self::lifetime::bytes;
 use self::lifetime::{Lifetimes, lifetimes};
+pub(super) use self::lifetime::{bytes, total};
 use super::profile::{Part, origin};
 use crate::bundle::Bundle;
 use crate::bundle::manifest::Manifest;
@@ -126,24 +126,24 @@ fn plan(step: RuntimeGraph, state: &HashSet<&str>, batch: usize) -> Option<Memor
     let RuntimeGraph { graph, in_place, kernels } = step;
     let graph = &graph;
     let found = lifetimes(graph);
-    let node = &graph.nodes[*found.order.get(found.peak)?];
-    let total = |values: &mut dyn Iterator<Item = ValueId>| values.map(|v| bytes(graph.ty(v))).sum::<u64>();
+    let node = graph.nodes.get(*found.order.get(found.peak)?)?;
+    let all = |values: &mut dyn Iterator<Item = ValueId>| total(values.map(|v| bytes(graph.ty(v))));
     let is_state = |v: &ValueId| state.contains(graph.name_of(*v));
     // Two sets, which take turns, but for what is updated where it lies.
     let sets = |v: ValueId| if in_place.iter().any(|(now, _)| now == graph.name_of(v)) { 1 } else { 2 };
-    let state = graph.inputs.iter().copied().filter(is_state).map(|v| sets(v) * bytes(graph.ty(v))).sum();
+    let state = total(graph.inputs.iter().copied().filter(is_state).map(|v| bytes(graph.ty(v)).saturating_mul(sets(v))));
     let live = live(graph, &found);
-    let of = |name: &str| live.iter().filter(|v| v.category == name).map(|v| v.bytes).sum::<u64>();
+    let of = |name: &str| total(live.iter().filter(|v| v.category == name).map(|v| v.bytes));
     let mut categories = vec![
         ("activations", of("activations")),
         ("gradients", of("gradients")),
-        ("workspace", of("workspace") + found.workspace),
+        ("workspace", of("workspace").saturating_add(found.workspace)),
         ("state", state),
-        ("constants", total(&mut graph.ids().filter(|&v| is_constant(graph, v)))),
-        ("feeds", total(&mut graph.inputs.iter().copied().filter(|v| !is_state(v)))),
+        ("constants", all(&mut graph.ids().filter(|&v| is_constant(graph, v)))),
+        ("feeds", all(&mut graph.inputs.iter().copied().filter(|v| !is_state(v)))),
     ];
     categories.sort_by_key(|c| std::cmp::Reverse(c.1));
-    let peak_bytes: u64 = categories.iter().map(|c| c.1).sum();
+    let peak_bytes = total(categories.iter().map(|c| c.1));
     let share = |bytes: u64| if peak_bytes > 0 { bytes as f64 / peak_bytes as f64 } else { 0.0 };
     Some(MemoryPlan {
         batch,
@@ -152,7 +152,7 @@ fn plan(step: RuntimeGraph, state: &HashSet<&str>, batch: usize) -> Option<Memor
         node: node.name.clone(),
         operator: node.op_type.clone(),
         layer: origin(&node.name).0,
-        position: found.peak + 1,
+        position: found.peak.saturating_add(1),
         nodes: found.order.len(),
         categories: categories.into_iter().map(|(name, bytes)| Category { name, bytes, share: share(bytes) }).collect(),
         largest: live.into_iter().take(LISTED).collect(),

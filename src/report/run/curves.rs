@@ -39,7 +39,7 @@ pub fn curves(run: &RunData) -> Result<String> {
         ..chart("Share of images told right", "accuracy", vec![right, held_out("validation", "accuracy")])
     };
     let rate = LineChart { size: Some((720, 180)), ..chart("Learning rate over the steps", "learning rate", vec![line("", "lr")]) };
-    let moved = run.of("epoch").filter_map(|line| Some((line["step"].as_f64()?, line["distance"]["relative"].as_f64()?)));
+    let moved = run.of("epoch").filter_map(|line| Some((line.get("step")?.as_f64()?, line.pointer("/distance/relative")?.as_f64()?)));
     let moved = Series::new("", moved).marked();
     let distance = match moved.points.len() {
         0 | 1 => String::new(),
@@ -66,7 +66,7 @@ pub fn curves(run: &RunData) -> Result<String> {
 
 /// Of single batches the accuracy jumps: a point for each epoch, where there are some.
 fn per_epoch_points(steps: &[&Value], per_epoch: usize) -> usize {
-    let epochs = steps.len() / per_epoch.max(1);
+    let epochs = steps.len().checked_div(per_epoch).unwrap_or(steps.len());
     if epochs >= 8 { epochs } else { 80 }
 }
 

@@ -144,7 +144,7 @@ pub fn classes(found: &Evaluation) -> Result<String> {
     let numbers = ["images", "precision", "recall", "F1"].map(|name| (name, Align::Right));
     let columns = std::iter::once(("class", Align::Left)).chain(numbers);
     let mut table = HtmlTable::new("Precision, recall and F1 by class", columns);
-    let mut sorted: Vec<_> = found.classes.iter().filter(|c| c.images + c.predicted > 0).collect();
+    let mut sorted: Vec<_> = found.classes.iter().filter(|c| c.images > 0 || c.predicted > 0).collect();
     sorted.sort_by(|a, b| a.f1.unwrap_or(0.0).total_cmp(&b.f1.unwrap_or(0.0)).then_with(|| a.name.cmp(&b.name)));
     for c in &sorted {
         table.row([c.name.clone(), c.images.to_string(), share(c.precision), share(c.recall), share(c.f1)]);
@@ -153,7 +153,7 @@ pub fn classes(found: &Evaluation) -> Result<String> {
     let images = || found.images.to_string();
     table.row(["mean over classes".into(), images(), percent(plain.precision), percent(plain.recall), percent(plain.f1)]);
     table.row(["mean by images".into(), images(), percent(weighted.precision), percent(weighted.recall), percent(weighted.f1)]);
-    let absent = found.classes.len() - sorted.len();
+    let absent = found.classes.len().saturating_sub(sorted.len());
     let note = if absent > 0 { format!(" {absent} classes have no images here and were never predicted.") } else { String::new() };
     let words = Page::paragraph(&format!(
         "Balanced accuracy (mean recall) {}. The class with the lowest F1 comes first; what is not defined counts as 0 in the means.{note}",

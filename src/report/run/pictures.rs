@@ -70,7 +70,7 @@ fn small(path: &Path) -> Option<Vec<u8>> {
     let whole = load_image(path).ok()?;
     let (width, height) = whole.dimensions();
     let longer = width.max(height);
-    let scaled = |side: u32| (u64::from(side) * u64::from(SIDE) / u64::from(longer.max(1))).max(1) as u32;
+    let scaled = |side: u32| u64::from(side).saturating_mul(u64::from(SIDE)).checked_div(u64::from(longer)).unwrap_or(1).max(1) as u32;
     // Tiny images are shown with their pixels.
     let picture = match longer {
         0 => return None,
