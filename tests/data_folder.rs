@@ -100,3 +100,15 @@ fn a_subset_keeps_the_classes() {
     assert_eq!((subset.len(), subset.classes().len(), subset.label(0)), (1, 2, Some(1)));
     assert!(folder.subset(&[3]).is_err());
 }
+
+#[test]
+fn images_beside_the_class_folders_are_named() {
+    let dir = tree(&["a/1.png", "b/1.png", "loose.jpg", "list.txt", ".hidden.png"]);
+    let folder = ImageFolder::open(dir.path(), None).unwrap();
+    assert_eq!(folder.class_counts(), [1, 1]);
+    let [note] = &folder.notes()[..] else { panic!("{:?}", folder.notes()) };
+    assert!(note.starts_with("1 image lies beside the class folders of") && note.ends_with("is of no class: loose.jpg"), "{note}");
+    let dir = tree(&["a/1.png", "x.png", "y.png"]);
+    let notes = ImageFolder::open(dir.path(), None).unwrap().notes();
+    assert!(notes[0].starts_with("2 images lie") && notes[0].ends_with("are of no class: x.png, y.png"), "{notes:?}");
+}

@@ -177,9 +177,19 @@ impl ImageSet {
 
     /// What the user should hear: which part was taken, how labels were found where that is an assumption, and what was skipped.
     pub fn notes(&self) -> Vec<String> {
+        let loose = match self.skipped.loose.len() {
+            0 => None,
+            n => Some(format!(
+                "{n} {} beside the class folders of {} and {} of no class: {}",
+                if n == 1 { "image lies" } else { "images lie" },
+                self.root.display(),
+                if n == 1 { "is" } else { "are" },
+                few(&self.skipped.loose)
+            )),
+        };
         let skipped =
             self.skipped.summary().map(|what| format!("{} holds files that are no images and were skipped: {what}", self.root.display()));
-        self.told.iter().cloned().chain(skipped).collect()
+        self.told.iter().cloned().chain(loose).chain(skipped).collect()
     }
 
     /// Whether the labels are no more than an assumption.

@@ -58,6 +58,8 @@ pub(super) struct Skipped {
     special: usize,
     /// Names of folders that are no class and hold no image of one.
     folders: BTreeSet<String>,
+    /// Names of images beside the class folders, which have no class.
+    pub loose: Vec<String>,
 }
 
 fn more(count: &mut usize, by: usize) {
@@ -70,6 +72,7 @@ impl Skipped {
         more(&mut self.hidden, other.hidden);
         more(&mut self.special, other.special);
         self.folders.extend(other.folders);
+        self.loose.extend(other.loose);
     }
 
     /// `3 .txt, 1 without an ending, 2 hidden, the folder @eaDir`; `None` for nothing.
@@ -92,12 +95,12 @@ impl Listing {
     pub fn read(dir: &Path) -> Result<Listing> {
         let root = dir.to_path_buf();
         let mut listing = Listing { root, folders: vec![], files: Files::default(), classes: vec![], skipped: Skipped::default() };
-        let (mut loose, mut empty, mut visited) = (0, vec![], Default::default());
+        let (mut empty, mut visited) = (vec![], Default::default());
         for entry in entries(dir)? {
             if entry.hidden() {
                 more(&mut listing.skipped.hidden, entry.folder as usize);
             } else if !entry.folder {
-                more(&mut loose, entry.is_image() as usize);
+                listing.skipped.loose.extend(entry.is_image().then_some(entry.name));
             } else if is_litter(&entry.name, &LITTER) {
                 listing.skipped.folders.insert(entry.name);
             } else {
@@ -136,6 +139,7 @@ impl Listing {
             )));
         }
         if listing.folders.is_empty() {
+            let loose = listing.skipped.loose.len();
             let found = if loose > 0 { format!("; it holds {loose} images, but what class are they?") } else { String::new() };
             return Err(Error::data(format!(
                 "{} has no class folders{found}. Make one sub-folder per class and put its images there",
