@@ -189,7 +189,12 @@ impl ImageSet {
         };
         let skipped =
             self.skipped.summary().map(|what| format!("{} holds files that are no images and were skipped: {what}", self.root.display()));
-        self.told.iter().cloned().chain(loose).chain(skipped).collect()
+        self.told.iter().cloned().chain(self.skipped.deeper.clone()).chain(loose).chain(skipped).collect()
+    }
+
+    /// What to do where folders one level below look like the classes.
+    pub fn deeper(&self) -> Option<&str> {
+        self.skipped.deeper.as_deref()
     }
 
     /// Whether the labels are no more than an assumption.

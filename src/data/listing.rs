@@ -60,6 +60,8 @@ pub(super) struct Skipped {
     folders: BTreeSet<String>,
     /// Names of images beside the class folders, which have no class.
     pub loose: Vec<String>,
+    /// Where folders one level below look like the classes: which, and what to give then.
+    pub deeper: Option<String>,
 }
 
 fn more(count: &mut usize, by: usize) {
@@ -95,7 +97,7 @@ impl Listing {
     pub fn read(dir: &Path) -> Result<Listing> {
         let root = dir.to_path_buf();
         let mut listing = Listing { root, folders: vec![], files: Files::default(), classes: vec![], skipped: Skipped::default() };
-        let (mut empty, mut visited) = (vec![], Default::default());
+        let (mut empty, mut visited, mut inner) = (vec![], Default::default(), vec![]);
         for entry in entries(dir)? {
             if entry.hidden() {
                 more(&mut listing.skipped.hidden, entry.folder as usize);
@@ -105,9 +107,9 @@ impl Listing {
                 listing.skipped.folders.insert(entry.name);
             } else {
                 let before = listing.files.len();
-                let mut walk = Walk { files: &mut listing.files, skipped: Skipped::default(), above: vec![], visited: &mut visited };
+                let mut walk = Walk::new(&mut listing.files, &mut visited);
                 walk.folder(&entry.path)?;
-                let skipped = walk.skipped;
+                let (skipped, below) = (walk.skipped, walk.below);
                 let found = listing.files.len().saturating_sub(before);
                 match skipped.summary() {
                     _ if found > 0 => {}
@@ -120,6 +122,7 @@ impl Listing {
                 }
                 listing.classes.resize(listing.files.len(), listing.folders.len() as u32);
                 listing.folders.push(entry.name);
+                inner.push(below);
                 listing.skipped.add(skipped);
             }
         }
@@ -146,8 +149,22 @@ impl Listing {
                 dir.display()
             )));
         }
+        listing.skipped.deeper = deeper(dir, &listing.folders, &inner);
         Ok(listing)
     }
+}
+
+/// What to say where class folders hold no images themselves but folders that are called alike in all of them, or, of one class folder, several.
+fn deeper(dir: &Path, folders: &[String], inner: &[BTreeSet<String>]) -> Option<String> {
+    let (first, others) = inner.split_first()?;
+    let alike: Vec<String> = first.iter().filter(|name| others.iter().all(|of| of.contains(*name))).cloned().collect();
+    let [folder, more @ ..] = folders else { return None };
+    (alike.len() > 1).then(|| {
+        let (hold, itself) = if more.is_empty() { ("holds", "itself") } else { ("hold", "themselves") };
+        let path = dir.join(folder);
+        let (names, inner) = (few(&quoted(folders)), few(&quoted(&alike)));
+        format!("{names} {hold} no images {itself} but the folders {inner}: if these are the classes, give {}", path.display())
+    })
 }
 
 /// The first ten, so that a message stays readable.
@@ -255,9 +272,16 @@ struct Walk<'a> {
     above: Vec<PathBuf>,
     /// Folders so far, of all classes and without links, and how many were seen before.
     visited: &'a mut (HashSet<PathBuf>, usize),
+    /// Folders with images directly in the class folder; none where that has images itself.
+    below: BTreeSet<String>,
+    direct: bool,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(files: &'a mut Files, visited: &'a mut (HashSet<PathBuf>, usize)) -> Walk<'a> {
+        Walk { files, skipped: Skipped::default(), above: vec![], visited, below: BTreeSet::new(), direct: false }
+    }
+
     fn folder(&mut self, dir: &Path) -> Result<()> {
         let real = dir.canonicalize().map_err(Error::io("cannot open the folder", dir))?;
         if self.above.contains(&real) {
@@ -289,7 +313,11 @@ impl Walk<'_> {
             } else if entry.folder && (is_litter(&entry.name, &LITTER) || is_litter(&entry.name, &COPIES)) {
                 self.skipped.folders.insert(entry.name);
             } else if entry.folder {
+                let before = self.files.len();
                 self.folder(&entry.path)?;
+                if self.above.len() == 1 && self.files.len() > before {
+                    self.below.insert(entry.name);
+                }
             } else if !entry.is_image() {
                 more(self.skipped.endings.entry(entry.ending()).or_insert(0), 1);
             } else if !entry.regular {
@@ -297,9 +325,13 @@ impl Walk<'_> {
             } else {
                 let folder = *place.get_or_insert_with(|| self.files.add_folder(dir.to_path_buf()));
                 self.files.add(folder, &entry.own);
+                self.direct |= self.above.len() == 1;
             }
         }
         self.above.pop();
+        if self.direct {
+            self.below.clear();
+        }
         Ok(())
     }
 }

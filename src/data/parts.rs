@@ -16,6 +16,9 @@ pub enum Part {
     Test,
 }
 
+/// Words beside a part's name that say nothing.
+const DATA: [&str; 10] = ["data", "dataset", "set", "images", "image", "imgs", "img", "photos", "pictures", "split"];
+
 impl Part {
     /// All of them.
     pub const ALL: [Part; 3] = [Part::Training, Part::Validation, Part::Test];
@@ -29,10 +32,13 @@ impl Part {
         }
     }
 
-    /// The part for which a folder or array of that name is.
+    /// The part for which a folder or array of that name is, such as `train`, `Training Set` or `test_images`.
     pub fn called(name: &str) -> Option<Part> {
         let name = name.to_lowercase();
-        Part::ALL.into_iter().find(|part| part.names().contains(&name.as_str()))
+        let mut words = name.split([' ', '_', '-', '.']).filter(|word| !word.is_empty() && !DATA.contains(word));
+        let (Some(word), None) = (words.next(), words.next()) else { return None };
+        let named = |part: &Part| part.names().contains(&word) || word.strip_suffix("set").is_some_and(|word| part.names().contains(&word));
+        Part::ALL.into_iter().find(named)
     }
 }
 

@@ -206,6 +206,11 @@ impl Survey {
         if !leaks.is_empty() {
             warnings.push(format!("{} images are in several parts, so that results say too much: {}", leaks.len(), few(&leaks)));
         }
+        if let [only] = &self.classes[..]
+            && self.parts.iter().all(|part| !part.several)
+        {
+            warnings.push(format!("there is one class only, `{only}`: nothing to tell apart"));
+        }
         if let Some(training) = self.parts.first() {
             let named = |keep: &dyn Fn(usize) -> bool| -> Vec<String> {
                 let pairs = self.classes.iter().zip(&training.counts).filter(|(_, n)| keep(**n));

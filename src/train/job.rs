@@ -220,8 +220,9 @@ fn decide_head(configuration: &mut Configuration, given: Option<&ImageSet>) -> R
     rewriting.soft_targets |= images.target_columns().is_some();
     if scores < 2 && !*head_given && !matches!(images.target_kind(), TargetKind::Numbers(_)) {
         return Err(Error::data(format!(
-            "{shown} has images of one class only, {}: there is nothing to tell apart. Add a folder of others",
-            found.join("")
+            "{shown} has images of one class only, {}: there is nothing to tell apart. {}",
+            found.join(""),
+            images.deeper().unwrap_or("Add a folder of others")
         )));
     }
     match rewriting.head {

@@ -5,8 +5,8 @@ use spgraph::data::{ImageSet, KnownClasses, Part};
 
 #[test]
 fn every_spelling_of_the_parts_is_found() {
-    for train in ["train", "training", "Train"] {
-        for (val, test) in [("val", "test"), ("valid", "testing"), ("VALIDATION", "Test")] {
+    for train in ["train", "training", "Train", "training_set", "Train Data", "trainset"] {
+        for (val, test) in [("val", "test"), ("valid", "testing"), ("VALIDATION", "Test"), ("val-images", "dataset.test")] {
             let dir =
                 tree(&[&format!("{train}/a/1.png"), &format!("{train}/b/1.png"), &format!("{val}/a/2.png"), &format!("{test}/b/3.png")]);
             let set = ImageSet::open(dir.path(), None).unwrap();
@@ -106,4 +106,32 @@ fn pipes_depth_and_links_that_multiply_do_not_hang() {
         }
     }
     assert!(refusal(many.path()).contains("more than 1000 folders that symbolic links lead to again"));
+}
+
+/// Classes one level deeper than folders were given: said, with the folder to give.
+#[test]
+fn folders_that_look_like_classes_below_classes_are_named() {
+    let notes = |files: &[&str]| {
+        let dir = tree(files);
+        let set = ImageSet::open(dir.path(), None).unwrap();
+        (set.deeper().map(|note| note.replace(&dir.path().display().to_string(), "DIR")), set.notes().len())
+    };
+    let one = notes(&["images/cat/1.png", "images/dog/1.png"]);
+    assert_eq!(
+        one,
+        (Some("`images` holds no images itself but the folders `cat`, `dog`: if these are the classes, give DIR/images".into()), 1)
+    );
+    let folds = notes(&["fold1/cat/1.png", "fold1/dog/1.png", "fold2/cat/1.png", "fold2/dog/x/1.png", "fold2/owl/1.png"]);
+    assert_eq!(
+        folds.0.as_deref(),
+        Some("`fold1`, `fold2` hold no images themselves but the folders `cat`, `dog`: if these are the classes, give DIR/fold1")
+    );
+    for plain in [
+        &["cat/1.png", "dog/1.png"][..],
+        &["cat/a/1.png", "dog/b/1.png"],
+        &["cat/a/1.png", "cat/b/1.png", "dog/1.png", "dog/a/1.png", "dog/b/1.png"],
+        &["cat/a/1.png", "dog/a/1.png"],
+    ] {
+        assert_eq!(notes(plain), (None, 0), "{plain:?}");
+    }
 }
