@@ -146,7 +146,8 @@ def main():
         return frozen.freeze(tree, arguments.freeze)
     frozen.lay(tree)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    environment = os.environ | {"CARGO_TARGET_DIR": str(lend(target))}
+    # Without what a next build could take from this one: that would be most of the room on the disk.
+    environment = os.environ | {"CARGO_TARGET_DIR": str(lend(target)), "CARGO_INCREMENTAL": "0"}
     if arguments.check:
         print("cargo check:", run([cargo, "check", "--release", "--all-targets", *PLAIN], tree, environment)[1])
         return
