@@ -18,6 +18,9 @@ pub(super) struct Extended {
     pub parameters: Vec<String>,
 }
 
+/// The most elements that its weight may have: no file of protobuf holds more.
+const LARGEST: usize = 1 << 29;
+
 /// Puts a linear layer for `classes` classes behind the output of that name, or behind the only one, initialised as PyTorch's `Linear`: uniform
 /// in ±1/√features.
 pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, seed: u64) -> Result<Extended> {
@@ -37,7 +40,7 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
     let ty = graph.ty(graph.outputs[index]).clone();
     let (features, pooled) = match ty.shape[..] {
         [_, Dim::Known(features)] => (features, false),
-        [_, Dim::Known(features), Dim::Known(height), Dim::Known(width)] => (features, height * width > 1),
+        [_, Dim::Known(features), Dim::Known(height), Dim::Known(width)] => (features, height.saturating_mul(width) > 1),
         _ => {
             return Err(refused(format!(
                 " needs features [N, D] or maps [N, D, H, W], and `{}` is {ty}",
@@ -82,7 +85,9 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let bound = 1.0 / (features as f64).sqrt();
     for (name, shape) in [(&weight, vec![classes, features]), (&bias, vec![classes])] {
-        let values: Vec<f64> = (0..shape.iter().product()).map(|_| rng.random_range(-bound..bound)).collect();
+        let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|n| *n <= LARGEST);
+        let count = count.ok_or_else(|| refused(format!(" would need a weight of the sizes {shape:?}, which is too large")))?;
+        let values: Vec<f64> = (0..count).map(|_| rng.random_range(-bound..bound)).collect();
         let tensor = Tensor::from_floats(ty.dtype, &shape, &values);
         proto.initializer.push(to_proto(name, &tensor));
         // Up to IR version 3 every initializer is also declared as an input.

@@ -66,7 +66,9 @@ pub(super) fn declare(source: &mut SourceModel, imported: &Imported) {
         for (dim, computed) in shape.dim.iter_mut().zip(computed) {
             match (computed, &batch, &dim.value) {
                 (Dim::Known(n), ..) => dim.value = Some(Value::DimValue(n as i64)),
-                (Dim::Batch(k), Some(Value::DimValue(n)), _) => dim.value = Some(Value::DimValue(k as i64 * n)),
+                (Dim::Batch(k), Some(Value::DimValue(n)), _) => {
+                    dim.value = i64::try_from(k).ok().and_then(|k| k.checked_mul(*n)).map(Value::DimValue);
+                }
                 (Dim::Batch(1), other, Some(Value::DimValue(_)) | None) => dim.value = other.clone(),
                 (Dim::Batch(_), _, Some(Value::DimValue(_))) => dim.value = None,
                 _ => {}
