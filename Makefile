@@ -237,10 +237,13 @@ clean: ## Remove what was built, .venv too
 
 .PHONY: stress flaky
 
-stress: setup build ## Kills at random moments and faults at every system call for STRESS_MINUTES, then make fuzz (STRESS_SEED, STRESS_ONLY="finetune" choose)
+stress: setup build ## Kills at random moments and faults at every system call for STRESS_MINUTES, then make fuzz, then every extreme of every operator and ONNX's own tests of operators (STRESS_SEED, STRESS_ONLY="finetune" choose)
 	@library=$$(ls $(CURDIR)/$(VENV)/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.* | head -n 1) && \
 	ORT_DYLIB_PATH="$$library" STRESS_MINUTES=$(STRESS_MINUTES) $(CARGO) test --release --test faults -- --nocapture --test-threads 1
 	$(MAKE) fuzz STRESS_MINUTES=$(STRESS_MINUTES)
+	@library=$$(ls $(CURDIR)/$(VENV)/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.* | head -n 1) && \
+	ORT_DYLIB_PATH="$$library" STRESS_MINUTES=$(STRESS_MINUTES) $(CARGO) test --release --test hostile -- --nocapture
+	NODE_MODELS=all $(VENV)/bin/python -m pytest -q tests/python/test_node_models.py
 
 FLAKY_RUNS ?= 20
 FLAKY_ARGS ?=

@@ -1,6 +1,6 @@
 //! The input that a model declares, and the sizes that it gets.
 
-use super::options::ImportOptions;
+use super::options::{BatchSize, ImportOptions};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{DType, Dim, Graph, TensorType, ValueId};
@@ -58,6 +58,9 @@ pub(super) fn declare(
     proto: &pb::GraphProto,
     options: &ImportOptions,
 ) -> Result<(ValueId, Option<usize>)> {
+    if options.batch == BatchSize::Fixed(0) {
+        return Err(Error::option(Field::BATCH, " 0 makes no sense: give the number of images per step, or `dynamic`"));
+    }
     // Up to IR version 3 every initializer is repeated as an input.
     let inputs: Vec<_> = proto.input.iter().filter(|i| !values.contains_key(i.name())).collect();
     let [info] = inputs[..] else {

@@ -26,7 +26,7 @@ pub use refusals::{is_excessive, is_judged};
 pub use ties::Split;
 
 use crate::error::{Error, Result};
-use crate::ir::{Attrs, Graph, Tensor, ValueId};
+use crate::ir::{Attrs, Graph, Node, Tensor, ValueId};
 use crate::onnx::{SourceModel, half, pb};
 use importer::{Importer, Parts};
 use parameters::Found;
@@ -105,12 +105,23 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
     let Parts { mut graph, values, training, split, freed_batch } = importer.finish()?;
     for output in &proto.output {
         let id = values.get(output.name()).ok_or_else(|| Error::model(format!("no node computes the output `{}`", output.name())))?;
-        graph.outputs.push(*id);
+        let id = under_its_name(&mut graph, *id, output.name());
+        graph.outputs.push(id);
     }
     let stored = Arc::new(stored(proto, &split));
     let Found { parameters, fixed } = parameters::find(&graph, &stored);
     graph.verify().map_err(|e| Error::model(format!("{}: {e}", source.path.display())))?;
     Ok(Imported { graph, input, parameters, fixed, training, split, opset, freed_batch, stored })
+}
+
+/// An output of the model: the value, or what hands it on under the output's name where a rule made it under another.
+fn under_its_name(graph: &mut Graph, value: ValueId, name: &str) -> ValueId {
+    if graph.name_of(value) == name || graph.find(name).is_some() {
+        return value;
+    }
+    let ty = graph.ty(value).clone();
+    let node = Node::new(format!("{name}/Identity"), "Identity", vec![Some(value)], Attrs::new());
+    graph.node(node, vec![(name.to_string(), ty)]).into_iter().next().unwrap_or(value)
 }
 
 /// The names of a file's constants, and of the parameters that stood behind one of them.

@@ -11,6 +11,33 @@ use std::ops::RangeInclusive;
 /// read by those who expect that.
 const LARGEST: u64 = 1 << 31;
 
+/// Attributes that say yes or no. Of other numbers than 1 and 0 runtimes make either, or nothing.
+const YES_OR_NO: [&str; 23] = [
+    "allowzero",
+    "antialias",
+    "broadcast",
+    "ceil_mode",
+    "count_include_pad",
+    "detect_negative",
+    "detect_positive",
+    "exclude_outside",
+    "exclusive",
+    "fmod",
+    "interleaved",
+    "is_causal",
+    "keepdims",
+    "largest",
+    "noop_with_empty_axes",
+    "reverse",
+    "select_last_index",
+    "sorted",
+    "storage_order",
+    "training_mode",
+    "transA",
+    "transB",
+    "upper",
+];
+
 /// Attributes that may hold any number.
 const ANY_NUMBER: [&str; 4] = ["starts", "ends", "value_int", "value_ints"];
 
@@ -87,6 +114,11 @@ fn known(given: &pb::AttributeProto, schema: &Schema) -> Result<(), String> {
         && let Some(large) = given.ints.iter().chain(&given.i).find(|v| v.unsigned_abs() > LARGEST)
     {
         return Err(format!("its attribute `{name}` holds {large}, {OUT_OF_RANGE}"));
+    }
+    if YES_OR_NO.contains(&name)
+        && let Some(other) = given.i.filter(|i| !(0..=1).contains(i))
+    {
+        return Err(format!("its attribute `{name}` is {other}, {OUT_OF_RANGE}: it must be 0 or 1"));
     }
     Ok(())
 }

@@ -308,6 +308,19 @@ pub fn axes(axes: &[i64], rank: usize) -> Rule<Vec<usize>> {
     Ok(found)
 }
 
+/// Axes counted from 0, in the order in which they are given, each once.
+pub fn distinct_axes(axes: &[i64], rank: usize) -> Rule<Vec<usize>> {
+    let mut found = vec![];
+    for &a in axes {
+        let one = axis(a, rank)?;
+        if found.contains(&one) {
+            return Err(format!("its axes {axes:?} name one twice"));
+        }
+        found.push(one);
+    }
+    Ok(found)
+}
+
 /// The shape that ONNX's multidirectional broadcasting gives.
 pub fn broadcast(a: &[Dim], b: &[Dim]) -> Rule<Vec<Dim>> {
     let rank = a.len().max(b.len());

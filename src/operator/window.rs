@@ -74,7 +74,7 @@ impl Window {
                 window.pads_begin = pads;
             }
             "VALID" => {}
-            "SAME_UPPER" | "SAME_LOWER" => window.pad_to_same(spatial, auto == "SAME_LOWER")?,
+            "SAME_UPPER" | "SAME_LOWER" => window.pad_to_same(spatial, auto == "SAME_LOWER", cx.op_type.ends_with("Pool"))?,
             other => return Err(format!("`auto_pad` is \"{other}\", which ONNX does not know")),
         }
         window.within(spatial)?;
@@ -95,13 +95,22 @@ impl Window {
     }
 
     /// Padding that gives `⌈input / stride⌉` windows; the odd one goes to the begin with `lower`, else to the end.
-    fn pad_to_same(&mut self, spatial: &[Dim], lower: bool) -> Rule<()> {
+    fn pad_to_same(&mut self, spatial: &[Dim], lower: bool, pooling: bool) -> Rule<()> {
         let mut pads = vec![];
         for (i, dim) in spatial.iter().enumerate() {
             let size =
                 dim.known().ok_or_else(|| "`auto_pad` needs the spatial sizes as numbers; rewrite with a fixed input".to_string())?;
             let windows = size.div_ceil(self.stride(i));
-            let total = self.covered(i, windows).saturating_sub(size);
+            let covered = self.covered(i, windows);
+            if pooling && covered < size {
+                return Err(format!(
+                    "its windows leave out {} of {size} elements of axis {}, and runtimes disagree where `auto_pad` puts them then; export it with \
+                     explicit pads",
+                    size.saturating_sub(covered),
+                    i.saturating_add(2)
+                ));
+            }
+            let total = covered.saturating_sub(size);
             let (half, rest) = (total / 2, total.div_ceil(2));
             pads.push(if lower { (rest, half) } else { (half, rest) });
         }

@@ -169,6 +169,8 @@ impl Operator for Attention {
         }
         let (given, masked) = ([cx.input(0)?, cx.input(1)?, cx.input(2)?], cx.inputs.get(3).copied().flatten());
         let known_mask = cx.constant(3).cloned();
+        // What an exporter saw of one image holds for every image.
+        let one_image = cx.declared_batch == Some(1);
         let flat = cx.ty(0)?.rank() == 3;
         let outputs: Vec<bool> = (0..4).map(|i| cx.outputs.get(i).is_some_and(|o| !o.is_empty())).collect();
         let mut b = cx.builder();
@@ -180,6 +182,10 @@ impl Operator for Attention {
         let q = by_heads(&mut b, given[0], q_heads, "query")?;
         let k = by_heads(&mut b, given[1], kv_heads, "key")?;
         let v = by_heads(&mut b, given[2], kv_heads, "value")?;
+        let batches = [q, k, v].map(|t| b.shape(t).first().copied());
+        if batches.iter().any(|&n| n != batches[0] && !(n == Some(Dim::Known(1)) && one_image)) {
+            return Err(format!("its query {}, key {} and value {} are not of one batch", b.ty(q), b.ty(k), b.ty(v)));
+        }
         let (heads, own) = (known(&b, q, 1)?, known(&b, k, 1)?);
         if own == 0 || !heads.is_multiple_of(own) || known(&b, v, 1)? != own {
             return Err(format!("{heads} heads of queries do not share {own} of keys and values"));
@@ -258,15 +264,15 @@ impl Operator for Attention {
 pub struct RotaryEmbedding;
 
 /// Cosines or sines for every place, `[1 or N, length, 1, half]`.
-fn table(b: &mut Builder, v: ValueId, places: Option<&[i64]>, half: usize) -> Rule<ValueId> {
+fn table(b: &mut Builder, v: ValueId, places: Option<&[i64]>, half: usize, images: Dim) -> Rule<ValueId> {
     let ty = b.ty(v).clone();
     let (v, batch) = match (&ty.shape[..], places) {
         (&[_, Dim::Known(_)], Some(places)) => {
             let places = b.constant(Tensor::from_i64(&[places.len()], places));
             (b.folded("Gather", &[v, places], attrs([("axis", Attr::Int(0))]))?, Dim::Known(1))
         }
-        (&[batch, Dim::Known(_), Dim::Known(_)], None) => (v, batch),
-        _ => return Err(format!("its table {ty} does not go with what `position_ids` is")),
+        (&[batch, Dim::Known(_), Dim::Known(_)], None) if batch == images || batch == Dim::Known(1) => (v, batch),
+        _ => return Err(format!("its table {ty} does not go with its images or with what `position_ids` is")),
     };
     let shape = b.shape(v).to_vec();
     match shape[..] {
@@ -306,7 +312,9 @@ impl Operator for RotaryEmbedding {
             return Err(format!("it turns {turned} of {width} elements in pairs, which is impossible"));
         }
         let half = turned / 2;
-        let (cos, sin) = (table(&mut b, cos, places.as_deref(), half)?, table(&mut b, sin, places.as_deref(), half)?);
+        let images = b.shape(v)[0];
+        let mut angles = |t: ValueId| table(&mut b, t, places.as_deref(), half, images);
+        let (cos, sin) = (angles(cos)?, angles(sin)?);
         let (half, turned, width) = (half as i64, turned as i64, width as i64);
         let (first, second) = match interleaved {
             true => (b.slice(v, &[3], &[0], &[turned], &[2])?, b.slice(v, &[3], &[1], &[turned], &[2])?),

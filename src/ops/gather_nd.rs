@@ -32,6 +32,10 @@ impl Operator for GatherND {
         if shared > tuples.shape.len() || shared + tuples.width > cx.ty(0)?.rank() {
             return Err(format!("its indices {:?} with {shared} shared axes do not fit {}", indices.shape(), cx.ty(0)?));
         }
+        let shape = &cx.ty(0)?.shape;
+        if tuples.shape.iter().zip(shape).take(shared).any(|(&n, d)| d.known().is_some_and(|d| d != n)) {
+            return Err(format!("its indices {:?} do not have the {shared} leading axes of {}", indices.shape(), cx.ty(0)?));
+        }
         picked(cx, tuples.within(shared))
     }
 

@@ -42,7 +42,13 @@ impl Operator for Dropout {
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
         // How much is dropped in training, up to opset 11, and the seed: without meaning in inference.
-        cx.source.float("ratio").map_err(|e| e.to_string())?;
+        let ratio = match cx.source.float("ratio").map_err(|e| e.to_string())? {
+            Some(ratio) => Some(ratio as f64),
+            None => cx.constant(1).and_then(|t| t.to_f64().ok()?.first().copied()),
+        };
+        if let Some(ratio) = ratio.filter(|r| !(0.0..1.0).contains(r)) {
+            return Err(format!("it drops a share of {ratio}, which must lie between 0 and 1"));
+        }
         cx.source.int("seed").map_err(|e| e.to_string())?;
         if cx.has(2) {
             // A network that was exported in training mode is taken, and exported again, as it is in inference.

@@ -77,6 +77,9 @@ macro_rules! norms {
 
 fn normalized(cx: &mut Import) -> Rule<ValueId> {
     let (p, x) = (order(cx)?, cx.input(0)?);
+    if p > 2 {
+        return Err(format!("ONNX has it with the norms of order 1 and 2, not {p}"));
+    }
     let along = cx.source.int("axis").map_err(|e| e.to_string())?.unwrap_or(-1);
     let axes = [axis(along, cx.ty(0)?.rank())?];
     let [y] = cx.builder().formula([x], |[x]| {

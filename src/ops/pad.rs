@@ -1,7 +1,7 @@
 //! Elements added around a tensor.
 
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Import, Operator, Reordered, Rule, View, attrs, axis, floating};
+use crate::operator::{Builder, Facts, Grad, Import, Operator, Reordered, Rule, View, attrs, distinct_axes, floating};
 
 /// Padding with a constant, with the nearest element (`edge`) or mirrored (`reflect`). The gradient is the middle of `dy`,
 /// plus what the copies in the padding add.
@@ -32,8 +32,7 @@ fn source_amounts(cx: &mut Import, rank: usize) -> Rule<(Vec<i64>, Vec<i64>)> {
         return Err(format!("its padding {given:?} does not fit {} axes", axes.len()));
     }
     let (mut begin, mut end) = (vec![0; rank], vec![0; rank]);
-    for (i, &a) in axes.iter().enumerate() {
-        let a = axis(a, rank)?;
+    for (i, a) in distinct_axes(&axes, rank)?.into_iter().enumerate() {
         *begin.get_mut(a).ok_or("it pads a scalar")? = given[i];
         end[a] = given[axes.len() + i];
     }

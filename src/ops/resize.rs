@@ -2,7 +2,7 @@
 
 use super::blocks::indexed::added_up;
 use crate::ir::{Attr, DType, Dim, Elem, Node, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, axis, floating, table_of};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, distinct_axes, floating, table_of};
 
 /// `x → y`.
 pub const RESIZE: Function = Function::new("Resize");
@@ -252,6 +252,10 @@ fn canonical(cx: &mut Import, axes: &[usize], wanted: Vec<Wanted>) -> Rule<()> {
     cx.set("scales", Attr::Floats(scales));
     let node = Node::new("", RESIZE.name, cx.inputs.clone(), cx.attrs.clone());
     for a in along(&View { graph: cx.graph, node: &node })? {
+        if cx.attrs.get("mode") != Some(&Attr::String("nearest".into())) {
+            table_of(&[a.to, a.from]).map_err(|why| format!("it goes from {} to {} elements: {why}", a.from, a.to))?;
+        }
+        table_of(&[a.to])?;
         // Says whether the modes are known.
         let few = Along { to: a.to.min(1), ..a };
         few.map(&node)?;
@@ -304,7 +308,7 @@ impl Operator for Resize {
             return Err("`antialias` filters, which its mode \"nearest\" does not".into());
         }
         let axes = match cx.ints("axes")? {
-            Some(axes) => axes.iter().map(|&a| axis(a, rank)).collect::<Rule<Vec<_>>>()?,
+            Some(axes) => distinct_axes(&axes, rank)?,
             None => (0..rank).collect(),
         };
         let wanted = wanted(cx, 2, 3)?;

@@ -2,6 +2,7 @@
 
 use super::blocks::strided::spread_out;
 use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
+use crate::operator::window::OUT_OF_RANGE;
 use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Reordered, Rule, View, axis, fold};
 
 /// Every `step`-th element from `start` up to, not including, `end`, along some axes; with a negative step backwards.
@@ -26,7 +27,8 @@ impl Part {
         let (start, end) = match step {
             0 => return Err("its step is 0".into()),
             1.. => (start.clamp(0, size), end.clamp(0, size)),
-            _ => (start.clamp(-1, size - 1), end.clamp(-1, size - 1)),
+            // Backwards a start before the first element is the first element, in ONNX otherwise than in NumPy.
+            _ => (start.clamp(0.min(size - 1), size - 1), end.clamp(-1, size - 1)),
         };
         let (span, pace) = if step > 0 { (end - start, step) } else { (start - end, step.saturating_neg()) };
         let count = if span > 0 { (span - 1) / pace + 1 } else { 0 };
@@ -90,9 +92,13 @@ impl Operator for Slice {
             return Err("its lists of starts, ends, axes and steps differ in length".into());
         }
         let mut lists = [vec![], vec![], vec![], vec![]];
+        let mut seen = std::collections::HashSet::new();
         for i in 0..starts.len() {
             let a = axis(axes[i], x.rank())?;
             let dim = *x.shape.get(a).ok_or("it slices a scalar")?;
+            if !seen.insert(a) {
+                return Err(format!("it slices axis {a} twice"));
+            }
             let (Dim::Known(size), Elem::Int(start), Elem::Int(end)) = (dim, starts[i], ends[i]) else {
                 let from_start = matches!(starts[i], Elem::Int(0)) && steps[i] == 1;
                 let to_end = Elem::from(dim) == ends[i] || matches!(ends[i], Elem::Int(v) if v >= i32::MAX as i64);
@@ -100,13 +106,23 @@ impl Operator for Slice {
                     continue;
                 }
                 // As many as the images that the exporter saw.
-                let seen = |declared| matches!((dim, ends[i]), (Dim::Batch(k), Elem::Int(end)) if k.checked_mul(declared).map(|n| n as i64) == Some(end));
-                if from_start && cx.declared_batch.is_some_and(seen) {
+                let all = |declared| matches!((dim, ends[i]), (Dim::Batch(k), Elem::Int(end)) if k.checked_mul(declared).map(|n| n as i64) == Some(end));
+                if from_start && cx.declared_batch.is_some_and(all) {
                     cx.freed_batch = true;
                     continue;
                 }
                 return Err(format!("it slices axis {a} of {x} by the batch size; rewrite with a fixed batch size"));
             };
+            if steps[i].unsigned_abs() > 1 << 31 {
+                return Err(format!("its step {}, {OUT_OF_RANGE}", steps[i]));
+            }
+            if steps[i] < 0 && (end == i64::MAX || end == i32::MAX as i64) {
+                return Err(format!(
+                    "it goes backwards to {end}, by which ONNX means nothing and some runtimes the first element; export it with an end before the first element, \
+                     such as {}",
+                    i64::MIN
+                ));
+            }
             let part = Part::new(a, size, start, end, steps[i])?;
             if part.step == 1 && part.count == size {
                 continue;
@@ -237,6 +253,9 @@ mod tests {
         assert_eq!(part(5, 0, 5, 100), (vec![0], (0, 5)));
         assert!(part(5, 3, 1, 1).0.is_empty());
         assert!(part(5, -100, 0, -1).0.is_empty());
+        // As ONNX's text has it; NumPy takes nothing.
+        assert_eq!(part(5, i64::MIN, i64::MIN, -1), (vec![0], (0, -6)));
+        assert!(part(0, -1, i64::MIN, -1).0.is_empty());
         assert!(Part::new(0, 5, 0, 5, 0).is_err());
     }
 }

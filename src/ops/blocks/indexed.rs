@@ -23,25 +23,61 @@ pub(in crate::ops) fn added_up(b: &mut Builder, v: ValueId, axis: usize, places:
         let (begin, end) = (along(first), along(size - first - len));
         return b.pad(v, &begin, &end, 0.0).map(Some);
     }
-    let mut sources: Vec<Vec<usize>> = vec![vec![]; table_of(&[size])?];
-    for (i, &p) in places.iter().enumerate() {
-        sources[p].push(i);
-    }
-    let width = sources.iter().map(Vec::len).max().unwrap_or(0);
+    let rows = Rows::of(places, table_of(&[size])?);
+    let width = rows.width();
     // A place that has many more than others would make the table large.
     if width > PIECE && width.saturating_mul(size) > 4 * (places.len() + size) {
-        let mut pieces = vec![];
-        let mut next = vec![];
-        for (p, list) in sources.iter().enumerate() {
-            for piece in list.chunks(PIECE) {
-                pieces.push(piece.to_vec());
-                next.push(p);
-            }
-        }
+        let (pieces, next) = rows.cut();
         let sums = by_table(b, v, axis, &pieces, places.len())?;
         return added_up(b, sums, axis, &next, size);
     }
-    by_table(b, v, axis, &sources, places.len()).map(Some)
+    by_table(b, v, axis, &rows, places.len()).map(Some)
+}
+
+/// Entries in the order of their places, and where those of each place begin: one more than there are places.
+struct Rows {
+    order: Vec<usize>,
+    begins: Vec<usize>,
+}
+
+impl Rows {
+    fn of(places: &[usize], size: usize) -> Rows {
+        let mut begins = vec![0usize; size + 1];
+        places.iter().for_each(|&p| begins[p + 1] += 1);
+        (0..size).for_each(|p| begins[p + 1] += begins[p]);
+        let mut order = vec![0usize; places.len()];
+        let mut next = begins.clone();
+        for (i, &p) in places.iter().enumerate() {
+            order[next[p]] = i;
+            next[p] += 1;
+        }
+        Rows { order, begins }
+    }
+
+    fn len(&self) -> usize {
+        self.begins.len() - 1
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[usize]> {
+        self.begins.windows(2).map(|ends| &self.order[ends[0]..ends[1]])
+    }
+
+    fn width(&self) -> usize {
+        self.iter().map(<[usize]>::len).max().unwrap_or(0)
+    }
+
+    /// The same in rows of at most [`PIECE`] entries, and the place of each.
+    fn cut(self) -> (Rows, Vec<usize>) {
+        let (mut begins, mut places) = (vec![], vec![]);
+        for (p, ends) in self.begins.windows(2).enumerate() {
+            for begin in (ends[0]..ends[1]).step_by(PIECE) {
+                begins.push(begin);
+                places.push(p);
+            }
+        }
+        begins.push(self.order.len());
+        (Rows { order: self.order, begins }, places)
+    }
 }
 
 /// Where the entries stay together and in order: at which place they begin, and how many they are.
@@ -51,10 +87,11 @@ fn block(places: &[usize]) -> Option<(usize, usize)> {
 }
 
 /// For each row of the table the sum of the entries that it lists, out of `count`.
-fn by_table(b: &mut Builder, v: ValueId, axis: usize, table: &[Vec<usize>], count: usize) -> Rule<ValueId> {
-    let width = table.iter().map(Vec::len).max().unwrap_or(0);
+fn by_table(b: &mut Builder, v: ValueId, axis: usize, table: &Rows, count: usize) -> Rule<ValueId> {
+    let width = table.width();
     let gaps = table.iter().any(|row| row.len() < width);
-    let list: Vec<i64> = table.iter().flat_map(|row| (0..width).map(|i| row.get(i).map_or(count, |&e| e) as i64)).collect();
+    let mut list: Vec<i64> = Vec::with_capacity(table.len().saturating_mul(width));
+    list.extend(table.iter().flat_map(|row| (0..width).map(|i| row.get(i).map_or(count, |&e| e) as i64)));
     let mut v = v;
     if gaps {
         let end: Vec<i64> = (0..b.rank(v)).map(|i| (i == axis) as i64).collect();
@@ -91,5 +128,14 @@ mod tests {
         assert_eq!(block(&[3, 4, 5]), Some((3, 3)));
         assert_eq!(block(&[3, 4, 4]), None);
         assert_eq!(block(&[]), None);
+    }
+
+    #[test]
+    fn entries_are_listed_by_place_in_their_own_order() {
+        let rows = Rows::of(&[2, 0, 2, 2], 4);
+        assert_eq!(rows.iter().collect::<Vec<_>>(), [&[1][..], &[], &[0, 2, 3], &[]]);
+        assert_eq!((rows.width(), rows.len()), (3, 4));
+        let (pieces, places) = Rows::of(&[1; 10], 2).cut();
+        assert_eq!((pieces.iter().map(<[usize]>::len).collect::<Vec<_>>(), places), (vec![8, 2], vec![1, 1]));
     }
 }
