@@ -25,7 +25,6 @@ mod products;
 #[allow(dead_code)]
 mod resizing;
 #[path = "../shared/mod.rs"]
-#[allow(dead_code)]
 mod shared;
 mod trial;
 

@@ -195,7 +195,7 @@ pub fn compare(ort: &dyn Engine, mutant: &Mutant, taken: &Taken) -> Result<(), S
     };
     let mut source = taken.source.clone();
     let outputs = source.graph.iter_mut().flat_map(|g| &mut g.output);
-    outputs.zip(&taken.outputs).for_each(|(o, ty)| *o = emit::value_info(&o.name().to_string(), ty));
+    outputs.zip(&taken.outputs).for_each(|(o, ty)| *o = emit::value_info(o.name(), ty));
     let emitted = run(&taken.emitted, DType::F32).map_err(|e| format!("is taken, and ONNX Runtime refuses what was emitted: {e}"))?;
     let source = match run(&source, DType::F32) {
         Err(e) if LACKS.iter().any(|(op, said)| *op == mutant.case.op && e.contains(said)) => return Ok(()),
