@@ -82,6 +82,7 @@ fields! {
     ORT_LIB "engine.ort_lib",
     KERNELS "engine.kernels",
     PRECISION "engine.precision",
+    MIXED_PRECISION "precision",
     DATA "data",
     LENGTH "length",
     EPOCHS "length.epochs",

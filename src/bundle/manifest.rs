@@ -1,7 +1,7 @@
 //! `manifest.json`: what a runtime needs to know of a bundle (format 2).
 
 use super::format1;
-use super::meaning::{Measure, Setting};
+use super::meaning::{Measure, Setting, StateMeaning};
 use super::options::Options;
 pub use super::options::{BatchNormMode, PenaltyStep};
 use super::prediction::PredictionPort;
@@ -192,13 +192,16 @@ pub struct State {
     /// The parameter that an average or optimizer state belongs to, by name; none for state that serves all parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
+    /// What it is, where that is no parameter's: the loss scale and its count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<StateMeaning>,
     /// Split bundles: the output of `grad.onnx` and input of `apply.onnx` with its gradient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient: Option<String>,
     /// Where the starting point is an input: its name in the graphs that read it, with the tensor's own type and shape. `init.onnx` has its first value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
-    /// Where gradients are clipped: the value in `step.onnx` with the squared norm of its gradient.
+    /// Where gradients are clipped, or the loss is scaled: the value in `step.onnx` with the squared norm of its gradient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_square: Option<String>,
     /// Trained parameters: the value in `step.onnx` that the optimizer takes for the gradient, of loss and penalty and clipped; none in bundles of older

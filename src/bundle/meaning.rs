@@ -77,6 +77,10 @@ pub enum Measure {
     Correct,
     /// How many images count in the mean that the data loss is: those of the batch that are no padding, at least 1.
     Count,
+    /// The factor on the loss's gradient in this step.
+    LossScale,
+    /// 1 where a gradient was not finite and the state has stayed as it was, else 0.
+    Skipped,
 }
 
 impl Measure {
@@ -89,8 +93,20 @@ impl Measure {
             Measure::Regularizers => "regularizer",
             Measure::Correct => "correct",
             Measure::Count => "count",
+            Measure::LossScale => "loss_scale",
+            Measure::Skipped => "skipped",
         }
     }
+}
+
+/// What a state tensor is that belongs to the training as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateMeaning {
+    /// The factor on the loss's gradient in the backward pass, where that is in float16.
+    LossScale,
+    /// Steps with finite gradients since the factor last changed.
+    GoodSteps,
 }
 
 /// What an input or output of a training's graph means.

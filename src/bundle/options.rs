@@ -6,6 +6,7 @@ use crate::emit::{Dialect, Form, OPSETS, Runtime, find_runtime};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::BatchSize;
+use crate::ir::DType;
 use crate::loss::Regularizer;
 use crate::operator::OPSET;
 use crate::optim::Optimizer;
@@ -125,6 +126,78 @@ impl StartForm {
     }
 }
 
+/// In which precision a step computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GraphPrecision {
+    /// In that of the weights.
+    #[default]
+    Float32,
+    /// Products, and images between them, in float16. Weights, sums, losses and updates stay float32; the loss is scaled.
+    MixedF16,
+    /// The same in bfloat16, without a scale.
+    MixedBf16,
+    /// As [`GraphPrecision::MixedF16`], on float32 tensors whose numbers are rounded to float16 in the same places: for runtimes that lack the type, or leave
+    /// roundings out. Slower than float32.
+    RoundedF16,
+    /// The same with bfloat16.
+    RoundedBf16,
+}
+
+impl GraphPrecision {
+    /// All of them.
+    pub const ALL: [GraphPrecision; 5] = [
+        GraphPrecision::Float32,
+        GraphPrecision::MixedF16,
+        GraphPrecision::MixedBf16,
+        GraphPrecision::RoundedF16,
+        GraphPrecision::RoundedBf16,
+    ];
+
+    /// What it is called in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            GraphPrecision::Float32 => "float32",
+            GraphPrecision::MixedF16 => "mixed-f16",
+            GraphPrecision::MixedBf16 => "mixed-bf16",
+            GraphPrecision::RoundedF16 => "rounded-f16",
+            GraphPrecision::RoundedBf16 => "rounded-bf16",
+        }
+    }
+
+    /// The type of 16 bits that numbers are rounded to.
+    pub fn half(self) -> Option<DType> {
+        match self {
+            GraphPrecision::Float32 => None,
+            GraphPrecision::MixedF16 | GraphPrecision::RoundedF16 => Some(DType::F16),
+            GraphPrecision::MixedBf16 | GraphPrecision::RoundedBf16 => Some(DType::BF16),
+        }
+    }
+
+    /// Whether tensors stay float32 with rounded numbers.
+    pub fn is_rounded(self) -> bool {
+        matches!(self, GraphPrecision::RoundedF16 | GraphPrecision::RoundedBf16)
+    }
+
+    /// Whether gradients are so small for the type that the loss is scaled.
+    pub fn scales_loss(self) -> bool {
+        self.half() == Some(DType::F16)
+    }
+
+    /// Whether it is the usual one.
+    pub fn is_float32(&self) -> bool {
+        *self == GraphPrecision::Float32
+    }
+
+    /// The first opset whose operators have the type.
+    fn opset(self) -> i64 {
+        if self == GraphPrecision::MixedBf16 { BFLOAT16_OPSET } else { OPSET }
+    }
+}
+
+/// The first opset in which convolutions and pooling take bfloat16.
+const BFLOAT16_OPSET: i64 = 22;
+
 /// A number for the parameters that a glob pattern matches, by name or alias.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -206,6 +279,9 @@ pub struct Options {
     /// The opset of the graphs; `None`: that of the runtime, or spgraph's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opset: Option<i64>,
+    /// In which precision the step computes.
+    #[serde(skip_serializing_if = "GraphPrecision::is_float32")]
+    pub precision: GraphPrecision,
     /// How the starting point enters the step.
     #[serde(skip_serializing_if = "StartForm::is_constant")]
     pub start: StartForm,
@@ -254,6 +330,7 @@ impl Default for Options {
             dialect: Dialect::Functions,
             runtime: None,
             opset: None,
+            precision: GraphPrecision::Float32,
             start: StartForm::Constant,
             keep_ties: false,
             seed: 0,
@@ -267,12 +344,23 @@ impl Options {
     /// In which words the graphs are written. Fails where there are none: an opset that spgraph doesn't write, or the runtime doesn't read.
     pub fn form(&self) -> Result<Form> {
         let runtime = self.runtime.as_deref().map(find_runtime).transpose()?;
-        let opset = self.opset.unwrap_or_else(|| runtime.map_or(OPSET, Runtime::opset));
+        let least = self.precision.opset();
+        let opset = self.opset.unwrap_or_else(|| runtime.map_or(OPSET, Runtime::opset).max(least));
         if !OPSETS.contains(&opset) {
             let (first, last) = (OPSETS.start(), OPSETS.end());
             return Err(Error::option(Field::OPSET, format!(" {opset} is none that is written: take one from {first} to {last}")));
         }
         runtime.map_or(Ok(()), |runtime| runtime.check_opset(opset))?;
+        if let (Some(runtime), Some(half)) = (runtime, self.precision.half()) {
+            let why = runtime.check_half(half, self.precision.is_rounded());
+            why.map_err(|why| {
+                Error::option(Field::MIXED_PRECISION, format!(" {}: {why}, or make the bundle for another runtime", self.precision.name()))
+            })?;
+        }
+        if opset < least {
+            let why = format!(" {opset} has no convolutions of bfloat16, which {} {} needs", Field::MIXED_PRECISION, self.precision.name());
+            return Err(Error::option(Field::OPSET, format!("{why}: take {least} or more")));
+        }
         Ok(Form { dialect: self.dialect, opset, runtime })
     }
 

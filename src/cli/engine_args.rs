@@ -9,8 +9,20 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+/// Which runtime, and how it is to run.
 #[derive(clap::Args)]
 pub struct EngineArgs {
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+    /// Native kernels: images between them as bf16, with half of the bytes; products are summed in float32, and statistics, loss, weights
+    /// and their gradients stay float32. auto is float32 [default: auto]
+    #[arg(long, value_parser = choice::<Precision>(&["auto", "float32", "bf16"]), help_heading = "Engine")]
+    precision: Option<Precision>,
+}
+
+/// Which runtime, on what.
+#[derive(clap::Args)]
+pub struct RuntimeArgs {
     /// Runtime; auto takes ONNX Runtime where a library is found, and tract otherwise [default: auto]
     #[arg(long, value_parser = choice::<EngineChoice>(&["auto", "tract", "ort"]), help_heading = "Engine")]
     engine: Option<EngineChoice>,
@@ -33,10 +45,6 @@ pub struct EngineArgs {
     /// [default: auto]
     #[arg(long, value_parser = choice::<Kernels>(&["auto", "native", "standard"]), help_heading = "Engine")]
     kernels: Option<Kernels>,
-    /// Native kernels: images between them as bf16, with half of the bytes; products are summed in float32, and statistics, loss, weights
-    /// and their gradients stay float32. auto is float32 [default: auto]
-    #[arg(long, value_parser = choice::<Precision>(&["auto", "float32", "bf16"]), help_heading = "Engine")]
-    precision: Option<Precision>,
 }
 
 /// A value of `--device`.
@@ -81,11 +89,7 @@ impl Place {
     }
 }
 
-impl EngineArgs {
-    pub fn options(&self) -> EngineOptions {
-        self.options_over(EngineOptions::default())
-    }
-
+impl RuntimeArgs {
     /// `before`, such as those of a run that is resumed, where nothing is given.
     pub fn options_over(&self, before: EngineOptions) -> EngineOptions {
         let place = match self.device {
@@ -102,8 +106,20 @@ impl EngineArgs {
             ort_lib: self.ort_lib.clone().or(before.ort_lib),
             tf32: self.tf32 || before.tf32,
             kernels: self.kernels.unwrap_or(before.kernels),
-            precision: self.precision.unwrap_or(before.precision),
+            ..before
         }
+    }
+}
+
+impl EngineArgs {
+    pub fn options(&self) -> EngineOptions {
+        self.options_over(EngineOptions::default())
+    }
+
+    /// `before` where nothing is given.
+    fn options_over(&self, before: EngineOptions) -> EngineOptions {
+        let options = self.runtime.options_over(before);
+        EngineOptions { precision: self.precision.unwrap_or(options.precision), ..options }
     }
 
     /// The same options for another process, with that many threads.
@@ -111,13 +127,13 @@ impl EngineArgs {
         let options = self.options();
         let named = |value: String| value.to_lowercase();
         let mut words: Vec<OsString> = vec!["--threads".into(), threads.to_string().into()];
-        words.extend(self.engine.map(|e| named(format!("{e:?}"))).into_iter().flat_map(|e| ["--engine".into(), e.into()]));
+        words.extend(self.runtime.engine.map(|e| named(format!("{e:?}"))).into_iter().flat_map(|e| ["--engine".into(), e.into()]));
         let place = match options.device {
             Device::Cuda => format!("cuda:{}", options.device_index),
             device => named(format!("{device:?}")),
         };
-        words.extend(self.device.into_iter().flat_map(|_| ["--device".into(), place.clone().into()]));
-        words.extend(self.kernels.map(|k| named(format!("{k:?}"))).into_iter().flat_map(|k| ["--kernels".into(), k.into()]));
+        words.extend(self.runtime.device.into_iter().flat_map(|_| ["--device".into(), place.clone().into()]));
+        words.extend(self.runtime.kernels.map(|k| named(format!("{k:?}"))).into_iter().flat_map(|k| ["--kernels".into(), k.into()]));
         words.extend(self.precision.map(|p| named(format!("{p:?}"))).into_iter().flat_map(|p| ["--precision".into(), p.into()]));
         words.extend(options.ort_lib.into_iter().flat_map(|l| ["--ort-lib".into(), l.into()]));
         words.extend(options.tf32.then(|| "--tf32".into()));

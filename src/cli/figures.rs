@@ -85,7 +85,20 @@ mod tests {
     use super::*;
 
     fn record(step: u64, epoch: u64) -> StepRecord {
-        StepRecord { step, epoch, lr: 0.01, loss: 0.5, data_loss: 0.4, penalty: 0.1, correct: Some(3), images: 4, seconds: 0.1, wait: 0.0 }
+        StepRecord {
+            step,
+            epoch,
+            lr: 0.01,
+            loss: 0.5,
+            data_loss: 0.4,
+            penalty: 0.1,
+            correct: Some(3),
+            loss_scale: None,
+            skipped: false,
+            images: 4,
+            seconds: 0.1,
+            wait: 0.0,
+        }
     }
 
     #[test]

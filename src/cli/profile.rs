@@ -44,7 +44,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(path) = &args.trace {
         Inputs::new(bundle.files()).with_data(&args.data).check_file(path)?;
     }
-    let engine = engine::open(&args.engine.options())?;
+    let options = args.engine.options();
+    let engine = engine::open(&options)?;
+    train::check_precision(&bundle.manifest, &options, engine.kind())?;
     let steps = usize::from(WARM_UP + args.steps);
     let trace = train::profile(&bundle, engine.as_ref(), args.data.as_deref(), args.batch.map(usize::from), steps)?;
     let profile = Profile::of_trace(&trace, usize::from(WARM_UP))?;

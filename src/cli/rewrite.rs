@@ -1,13 +1,13 @@
 //! `spgraph rewrite`: a model becomes a bundle of training graphs, or another artifact.
 
-use super::choice::artifacts;
+use super::choice::{artifacts, choice};
 use super::common_args::{BatchArg, CommonArgs, RateArg};
 use super::flags::with_flags;
 use super::rewriting::RewritingArgs;
 use super::{output, rewrite_text};
 use spgraph::artifact::{Artifact, make};
 use spgraph::bundle::manifest::Manifest;
-use spgraph::bundle::{HeadOption, Options};
+use spgraph::bundle::{GraphPrecision, HeadOption, Options};
 use spgraph::data::{ImageFolder, KnownClasses};
 use spgraph::engine::Computing;
 use spgraph::error::Error;
@@ -38,6 +38,14 @@ pub struct Args {
     /// Also print a line for each parameter: trained or frozen, its penalty and strength, and why
     #[arg(long)]
     explain: bool,
+    /// mixed-...: products, and images between them, in float16 (with a scaled loss) or bfloat16; weights, sums, losses and updates stay
+    /// float32. rounded-...: the same numbers on float32 tensors, for runtimes that lack the type [default: float32]
+    #[arg(
+        long,
+        value_parser = choice::<GraphPrecision>(&["float32", "mixed-f16", "mixed-bf16", "rounded-f16", "rounded-bf16"]),
+        help_heading = "Training graphs"
+    )]
+    precision: Option<GraphPrecision>,
     #[command(flatten)]
     common: CommonArgs,
     #[command(flatten)]
@@ -63,6 +71,7 @@ fn destination(args: &Args) -> Result<PathBuf, Error> {
 fn options(args: &Args) -> anyhow::Result<Options> {
     let mut options = Options::default();
     args.rewriting.set(&args.common, &mut options)?;
+    options.precision = args.precision.unwrap_or(options.precision);
     if let Some(folder) = &args.class_names_from {
         let known = KnownClasses { learnt: options.head == HeadOption::Keep, ..KnownClasses::default() };
         options.classes = ImageFolder::open_for(folder, &known)?.classes().to_vec();

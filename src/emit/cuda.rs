@@ -102,6 +102,17 @@ pub fn has_kernel(domain: Domain, operator: &str, opset: i64, inputs: &[Option<D
         })
 }
 
+/// Which of the operators the provider has no kernel for in that opset, where everything that may be of the type is; an operator that the opset lacks is none of them.
+pub fn without_kernel<'a>(operators: impl Iterator<Item = &'a str>, opset: i64, ty: DType) -> Vec<&'a str> {
+    let lacks = |operator: &&str| {
+        let Found::Here(schema) = find(operator, opset) else { return false };
+        let may = |f: &Formal| f.types.as_ref().is_none_or(|list| list.contains(&ty)).then_some(ty);
+        let of = |formals: &[Formal]| formals.iter().map(may).collect::<Vec<_>>();
+        !has_kernel(Domain::Onnx, operator, opset, &of(&schema.inputs), &of(&schema.outputs))
+    };
+    operators.filter(lacks).collect()
+}
+
 /// The types that the provider has kernels of the operator for in that opset, each alone in the operator's first place; none where it has no kernel.
 pub fn kernel_types(operator: &str, opset: i64) -> Vec<DType> {
     let Found::Here(schema) = find(operator, opset) else { return vec![] };
@@ -170,5 +181,8 @@ mod tests {
         );
         assert!(!has("Frob", 17, DType::F32) && !has_kernel(Domain::Native, "Conv", 17, &[], &[]));
         assert!(kernel_types("Conv", 22).contains(&DType::BF16) && kernel_types("Frob", 17).is_empty());
+        let asked = ["Conv", "ConvTranspose", "Where", "Pad", "Add", "Frob"];
+        assert_eq!(without_kernel(asked.into_iter(), 22, DType::BF16), ["ConvTranspose", "Pad"]);
+        assert_eq!(without_kernel(asked.into_iter(), 17, DType::F16), Vec::<&str>::new());
     }
 }

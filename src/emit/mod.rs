@@ -10,7 +10,7 @@ mod opset;
 mod read;
 mod runtimes;
 
-pub use cuda::{CUDA_VERSION, can_be_recorded, cuda_fallbacks, cuda_refusal, has_kernel, kernel_types};
+pub use cuda::{CUDA_VERSION, can_be_recorded, cuda_fallbacks, cuda_refusal, has_kernel, kernel_types, without_kernel};
 pub use nodes::value_info;
 pub(crate) use opset::opset_of;
 pub use opset::{OPSETS, to_opset};

@@ -3,6 +3,7 @@
 use super::Dialect;
 use super::opset::{OPSETS, opset_of};
 use crate::error::{Error, Result};
+use crate::ir::DType;
 use crate::nearest::hint;
 use crate::onnx::pb;
 use crate::operator::OPSET;
@@ -20,31 +21,50 @@ pub struct Runtime {
     /// Operators that it does not have, or not right, with what is wrong. Those with a rule [`plain`](crate::operator::Operator::plain) are written as others, and a
     /// training that needs another of them is refused.
     pub without: &'static [(&'static str, &'static str)],
+    /// What it lacks of half precision.
+    pub half: HalfSupport,
     /// Where that is recorded.
     pub source: &'static str,
 }
+
+/// Which types of 16 bits a runtime cannot compute with.
+#[derive(Debug)]
+pub struct HalfSupport {
+    /// Those that its graphs can't have at all, not even between two conversions.
+    pub no_type: &'static [DType],
+    /// Those whose products it has no kernels for.
+    pub no_products: &'static [DType],
+}
+
+/// Nothing is known that is lacking.
+const ANY_HALF: HalfSupport = HalfSupport { no_type: &[], no_products: &[] };
+
+/// ONNX Runtime's CPU provider widens float16 where it has no kernel, and nothing of bfloat16.
+const ORT_HALF: HalfSupport = HalfSupport { no_type: &[], no_products: &[DType::BF16] };
 
 /// ONNX Runtime on the processor: CastLike and HardSwish, for which it has no kernel, it makes of the functions that ONNX defines them by.
 const KERNELS: &str = "the table of kernels in onnxruntime 1.32.0 (`get_all_opkernel_def`), of opset 17 on the CPU";
 
 /// Every runtime that is known.
 pub static RUNTIMES: &[Runtime] = &[
-    Runtime { name: "ort", dialect: Dialect::Functions, opsets: 7..=26, without: &[], source: KERNELS },
-    Runtime { name: "node", dialect: Dialect::Functions, opsets: 7..=26, without: &[], source: KERNELS },
+    Runtime { name: "ort", dialect: Dialect::Functions, opsets: 7..=26, without: &[], half: ORT_HALF, source: KERNELS },
+    Runtime { name: "node", dialect: Dialect::Functions, opsets: 7..=26, without: &[], half: ORT_HALF, source: KERNELS },
     // Other forms of operators are chosen for the processor's kernels.
     Runtime {
         name: "ort-cuda",
         dialect: Dialect::Inlined,
         opsets: 7..=26,
         without: &[],
+        half: ANY_HALF,
         source: "the CUDA provider's own list of kernels (src/emit/cuda_kernels.txt); what has none there runs on the CPU",
     },
-    Runtime { name: "web", dialect: Dialect::Inlined, opsets: 7..=26, without: &[], source: KERNELS },
+    Runtime { name: "web", dialect: Dialect::Inlined, opsets: 7..=26, without: &[], half: ORT_HALF, source: KERNELS },
     Runtime {
         name: "openvino",
         dialect: Dialect::Inlined,
         opsets: 7..=23,
         without: &[("HardSigmoid", "on the CPU it adds 0.5 where `beta` is 0")],
+        half: ANY_HALF,
         source: "what OpenVINO 2026.4.1 reads and computes, by `make test-openvino`",
     },
     Runtime {
@@ -52,6 +72,7 @@ pub static RUNTIMES: &[Runtime] = &[
         dialect: Dialect::Inlined,
         opsets: 7..=23,
         without: &[],
+        half: HalfSupport { no_type: &[DType::BF16], no_products: &[DType::F16] },
         source: "the operators that tract-onnx 0.23.9 registers",
     },
 ];
@@ -76,6 +97,20 @@ impl Runtime {
         }
         let (first, last) = (self.opsets.start().max(OPSETS.start()), self.opsets.end().min(OPSETS.end()));
         Err(Error::usage(format!("{} does not read opset {opset}: take one from {first} to {last} (by {})", self.name, self.source)))
+    }
+
+    /// Fails where it can't run graphs of that mixed precision; `rounded` ones have nothing but conversions of the type.
+    pub fn check_half(&self, half: DType, rounded: bool) -> std::result::Result<(), String> {
+        if self.half.no_type.contains(&half) {
+            return Err(format!("{} has no {half}", self.name));
+        }
+        match !rounded && self.half.no_products.contains(&half) {
+            true => Err(format!(
+                "{} has no products of {half}: take rounded-..., which computes the same numbers on float32 tensors",
+                self.name
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Fails with every operator that the runtime lacks and these models need, its opset, and a node that needs it.
@@ -135,8 +170,14 @@ mod tests {
         let graph = pb::GraphProto { node: vec![node("LpPool", "ai.spgraph"), node("Relu", "")], ..Default::default() };
         let plain = pb::ModelProto { graph: Some(graph), ..Default::default() };
         let model = pb::ModelProto { functions: vec![inner], ..plain.clone() };
-        let runtime =
-            Runtime { name: "any", dialect: Dialect::Inlined, opsets: 7..=17, without: &[("LpPool", "it has none")], source: "this test" };
+        let runtime = Runtime {
+            name: "any",
+            dialect: Dialect::Inlined,
+            opsets: 7..=17,
+            without: &[("LpPool", "it has none")],
+            half: ANY_HALF,
+            source: "this test",
+        };
         let found = runtime.missing([&model, &model].into_iter());
         assert_eq!(found, [Missing { operator: "LpPool", why: "it has none", opset: 17, node: "/a/LpPool" }]);
         assert_eq!(runtime.missing([&plain].into_iter()), []);

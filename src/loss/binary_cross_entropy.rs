@@ -19,13 +19,13 @@ use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::{Expr, formula};
 
 /// `(logits, target) → loss, dlogits, number of right answers`.
-pub const BINARY_CROSS_ENTROPY: Function = Function::new("SigmoidCrossEntropy");
+pub const BINARY_CROSS_ENTROPY: Function = Function::float32("SigmoidCrossEntropy");
 
 /// `(logits, target) → loss, dlogits, number of right answers`, with weights of the classes in its body.
-pub const WEIGHTED: Function = Function::new("WeightedSigmoidCrossEntropy");
+pub const WEIGHTED: Function = Function::float32("WeightedSigmoidCrossEntropy");
 
 /// `(logits, targets) → loss, dlogits, number of right answers`.
-pub const MULTI_LABEL: Function = Function::new("MultiLabelCrossEntropy");
+pub const MULTI_LABEL: Function = Function::float32("MultiLabelCrossEntropy");
 
 /// The row of the table.
 pub struct BinaryCrossEntropy;

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// `(features, shares, strength) → value, dfeatures`.
-pub const PENALTY: Function = Function::new("BssPenalty");
+pub const PENALTY: Function = Function::float32("BssPenalty");
 
 /// 2⁴⁴: beyond what float64 tells apart.
 const SQUARINGS: usize = 44;

@@ -13,10 +13,10 @@ use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::formula;
 
 /// `(logits, target) → loss, dlogits, number of right answers`.
-pub const CROSS_ENTROPY: Function = Function::new("SoftmaxCrossEntropy");
+pub const CROSS_ENTROPY: Function = Function::float32("SoftmaxCrossEntropy");
 
 /// `(logits, target) → loss, dlogits, number of right answers`, with weights of the classes in its body.
-pub const WEIGHTED: Function = Function::new("WeightedSoftmaxCrossEntropy");
+pub const WEIGHTED: Function = Function::float32("WeightedSoftmaxCrossEntropy");
 
 /// `logits` is `[N, K]`, `target` int64 `[N]` or of the logits' type `[N, K]`.
 pub fn cross_entropy(b: &mut Builder, logits: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss> {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// `(tuned, source, shares, strength, attention where there is one) → value, dtuned`.
-pub const PENALTY: Function = Function::new("DeltaPenalty");
+pub const PENALTY: Function = Function::float32("DeltaPenalty");
 
 /// DELTA with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

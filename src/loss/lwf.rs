@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// `(tuned, source, shares, strength) → value, dtuned`.
-pub const PENALTY: Function = Function::new("LwfPenalty");
+pub const PENALTY: Function = Function::float32("LwfPenalty");
 
 /// Learning without Forgetting with its settings; the defaults are the Transfer-Learning-Library's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

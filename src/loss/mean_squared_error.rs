@@ -17,10 +17,10 @@ use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::formula;
 
 /// `(outputs, target) → loss, doutputs, number of right answers`.
-pub const MEAN_SQUARED_ERROR: Function = Function::new("MeanSquaredError");
+pub const MEAN_SQUARED_ERROR: Function = Function::float32("MeanSquaredError");
 
 /// `(outputs, target) → loss, doutputs, number of right answers`, with weights of the classes in its body.
-pub const WEIGHTED: Function = Function::new("WeightedMeanSquaredError");
+pub const WEIGHTED: Function = Function::float32("WeightedMeanSquaredError");
 
 /// The row of the table.
 pub struct MeanSquaredError;

@@ -33,10 +33,10 @@ use serde_json::Value;
 use std::path::Path;
 
 /// `(target) → number of rows that count`.
-pub const ROW_COUNT: Function = Function::new("RowCount");
+pub const ROW_COUNT: Function = Function::float32("RowCount");
 
 /// `(target) → the share of each row in the mean`.
-pub const ROW_SHARES: Function = Function::new("RowShares");
+pub const ROW_SHARES: Function = Function::float32("RowShares");
 
 /// What a loss adds to the graph.
 #[derive(Debug, Clone, Copy)]

@@ -21,6 +21,8 @@ pub struct Facts {
     pub meaning: Meaning,
     /// Of an operator that normalizes.
     pub normalization: Option<Normalization>,
+    /// What it does with numbers of half precision.
+    pub half: Half,
 }
 
 impl Facts {
@@ -34,13 +36,37 @@ impl Facts {
         by_image: false,
         meaning: Meaning::Other,
         normalization: None,
+        half: Half::Never,
     };
 
     /// Of a function on single elements.
-    pub const ELEMENTWISE: Facts = Facts { elementwise: true, ..Facts::NONE };
+    pub const ELEMENTWISE: Facts = Facts { elementwise: true, half: Half::Rounded, ..Facts::NONE };
 
     /// Of a function on single elements that runtimes compute in place.
     pub const IN_PLACE: Facts = Facts { in_place: true, ..Facts::ELEMENTWISE };
+
+    /// The same facts of an operator that does something else with half precision.
+    pub const fn with_half(self, half: Half) -> Facts {
+        Facts { half, ..self }
+    }
+
+    /// Of an operator that moves or picks elements in a way that nobody else needs to know of.
+    pub const PICKS: Facts = Facts::NONE.with_half(Half::Exact);
+}
+
+/// What an operator does with numbers of half precision, where a training is in mixed precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// Multiplies factors of half precision, adds the products up in float32 and rounds the sums once: a convolution, a matrix product.
+    Product,
+    /// Computes on what it gets, and rounds nothing: it moves or picks elements, or compares them.
+    Exact,
+    /// Computes on what it gets, and rounds each result once. Results are no larger than operands by orders of magnitude.
+    Rounded,
+    /// Computes in float32, and gives half precision back where it got that: normalizations, probabilities.
+    Within,
+    /// Reads and gives float32: sums over many elements, and what can leave the range of float16.
+    Never,
 }
 
 /// What an operator computes, where others look for just that.

@@ -9,17 +9,24 @@ pub struct Function {
     pub name: &'static str,
     /// All operands have one shape, and every element of a result depends on the elements at its place alone.
     pub elementwise: bool,
+    /// Reads and gives float32 where a training is in mixed precision: losses.
+    pub float32: bool,
 }
 
 impl Function {
     /// A function that looks at more than single elements.
     pub const fn new(name: &'static str) -> Function {
-        Function { name, elementwise: false }
+        Function { name, elementwise: false, float32: false }
     }
 
     /// A function on single elements of operands that have one shape.
     pub const fn elementwise(name: &'static str) -> Function {
-        Function { name, elementwise: true }
+        Function { name, elementwise: true, float32: false }
+    }
+
+    /// A function on float32 in mixed precision, too.
+    pub const fn float32(name: &'static str) -> Function {
+        Function { float32: true, ..Function::new(name) }
     }
 
     /// The function's name in a model, without the number that tells bodies apart.

@@ -13,7 +13,7 @@ pub(crate) mod window;
 
 pub use builder::Builder;
 pub(crate) use builder::attrs;
-pub use facts::{Facts, Meaning, Normalization, OutputChannels, ParameterKind};
+pub use facts::{Facts, Half, Meaning, Normalization, OutputChannels, ParameterKind};
 pub use function::Function;
 pub use import::Import;
 pub use per_sample::{PerSample, Samples};
@@ -350,7 +350,8 @@ pub fn unchanged(n: &View) -> Rule<Vec<TensorType>> {
 /// Fails unless the element type is a floating one that rules compute with.
 pub fn floating(ty: &TensorType) -> Rule<DType> {
     match ty.dtype {
-        DType::F32 | DType::F64 => Ok(ty.dtype),
+        // Half precision is there in emitted graphs alone: import widens it.
+        DType::F32 | DType::F64 | DType::F16 | DType::BF16 => Ok(ty.dtype),
         other => Err(format!("element type {other} is not supported here, only float32 and float64")),
     }
 }

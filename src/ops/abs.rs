@@ -1,7 +1,7 @@
 //! The absolute value.
 
 use crate::ir::{Attrs, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Known, Operator, Rule, View, fold};
+use crate::operator::{Builder, Facts, Grad, Half, Known, Operator, Rule, View, fold};
 
 /// `|x|`; gradient `dy·sign(x)`, 0 at 0 as in PyTorch.
 pub struct Abs;
@@ -12,7 +12,7 @@ impl Operator for Abs {
     }
 
     fn facts(&self) -> Facts {
-        Facts::IN_PLACE
+        Facts::IN_PLACE.with_half(Half::Exact)
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

@@ -5,7 +5,7 @@ use super::blocks::strided::spread_out;
 use super::max_pool::{kernel, pooled, source_kernel};
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId};
 use crate::operator::window::Window;
-use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, fixed, table_of};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Operator, Rule, View, fixed, table_of};
 
 /// `(dy) → dx`.
 pub const GRAD: Function = Function::new("AveragePoolGrad");
@@ -183,7 +183,7 @@ impl Operator for AveragePool {
     }
 
     fn facts(&self) -> Facts {
-        Facts { by_image: true, ..Facts::NONE }
+        Facts { by_image: true, half: Half::Rounded, ..Facts::NONE }
     }
 
     /// Afterwards `ceil_mode` is 0: runtimes disagree about the divisor of the windows that it adds.

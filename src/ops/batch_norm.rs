@@ -8,7 +8,7 @@ use crate::ir::{Attr, Dim, Graph, Node, TensorType, ValueId, product};
 use crate::onnx::pb;
 use crate::operator::attrs;
 use crate::operator::{
-    Builder, Facts, Function, Grad, Import, Normalization, Operator, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
+    Builder, Facts, Function, Grad, Half, Import, Normalization, Operator, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
 };
 
 /// The operator with moving statistics, as import leaves it.
@@ -130,7 +130,7 @@ impl Operator for BatchNormalization {
     }
 
     fn facts(&self) -> Facts {
-        Facts { by_image: true, normalization: Some(Normalization::Batch), ..Facts::NONE }
+        Facts { by_image: true, normalization: Some(Normalization::Batch), half: Half::Within, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
@@ -247,7 +247,7 @@ impl Operator for BatchNormTrain {
     }
 
     fn facts(&self) -> Facts {
-        Facts { normalization: Some(Normalization::Batch), ..Facts::NONE }
+        Facts { normalization: Some(Normalization::Batch), half: Half::Within, ..Facts::NONE }
     }
 
     fn infer(&self, _: &View) -> Rule<Vec<TensorType>> {

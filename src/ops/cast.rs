@@ -1,7 +1,7 @@
 //! Conversion between element types.
 
 use crate::ir::{Attr, DType, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Import, Known, Meaning, Operator, Rule, View, attrs, fold};
+use crate::operator::{Builder, Facts, Grad, Half, Import, Known, Meaning, Operator, Rule, View, attrs, fold};
 
 /// Between floating types the gradient is cast back; through integers and booleans there is none.
 pub struct Cast;
@@ -12,7 +12,7 @@ impl Operator for Cast {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Conversion, ..Facts::ELEMENTWISE }
+        Facts { meaning: Meaning::Conversion, half: Half::Never, ..Facts::ELEMENTWISE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -2,7 +2,7 @@
 
 use super::cast::keep_constant;
 use crate::ir::{Attr, TensorType};
-use crate::operator::{Facts, Import, Meaning, Operator, Rule, View};
+use crate::operator::{Facts, Half, Import, Meaning, Operator, Rule, View};
 
 pub struct CastLike;
 
@@ -12,7 +12,7 @@ impl Operator for CastLike {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Conversion, ..Facts::ELEMENTWISE }
+        Facts { meaning: Meaning::Conversion, half: Half::Never, ..Facts::ELEMENTWISE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -2,7 +2,7 @@
 
 use super::blocks::formula;
 use crate::ir::{Attr, Attrs, Domain, Node, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, View, attrs};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Meaning, Operator, Rule, View, attrs};
 
 /// `(y, dy) → dx`, with the bounds as attributes.
 pub const GRAD: Function = Function::elementwise("ClipGrad");
@@ -42,7 +42,7 @@ impl Operator for Clip {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Bounds, ..Facts::IN_PLACE }
+        Facts { meaning: Meaning::Bounds, half: Half::Exact, ..Facts::IN_PLACE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

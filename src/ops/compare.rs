@@ -1,7 +1,7 @@
 //! Comparisons and logic: boolean results, gradient zero.
 
 use crate::ir::{DType, Elem, TensorType};
-use crate::operator::{Facts, Known, Operator, Rule, Status, View, broadcast, fold};
+use crate::operator::{Facts, Half, Known, Operator, Rule, Status, View, broadcast, fold};
 use std::cmp::Ordering;
 
 macro_rules! comparisons {
@@ -51,12 +51,12 @@ fn on_numbers(n: &View, ty: &TensorType, on: impl Fn(Ordering, i64, i64) -> bool
 }
 
 comparisons! {
-    And: Facts::IN_PLACE, |_, a, b| a != 0 && b != 0;
-    Equal: Facts::ELEMENTWISE, |order, _, _| order.is_eq();
-    Greater: Facts::ELEMENTWISE, |order, _, _| order.is_gt();
-    GreaterOrEqual: Facts::ELEMENTWISE, |order, _, _| order.is_ge();
-    Less: Facts::ELEMENTWISE, |order, _, _| order.is_lt();
-    LessOrEqual: Facts::ELEMENTWISE, |order, _, _| order.is_le();
-    Or: Facts::IN_PLACE, |_, a, b| a != 0 || b != 0;
-    Xor: Facts::IN_PLACE, |_, a, b| (a != 0) != (b != 0);
+    And: Facts::IN_PLACE.with_half(Half::Exact), |_, a, b| a != 0 && b != 0;
+    Equal: Facts::ELEMENTWISE.with_half(Half::Exact), |order, _, _| order.is_eq();
+    Greater: Facts::ELEMENTWISE.with_half(Half::Exact), |order, _, _| order.is_gt();
+    GreaterOrEqual: Facts::ELEMENTWISE.with_half(Half::Exact), |order, _, _| order.is_ge();
+    Less: Facts::ELEMENTWISE.with_half(Half::Exact), |order, _, _| order.is_lt();
+    LessOrEqual: Facts::ELEMENTWISE.with_half(Half::Exact), |order, _, _| order.is_le();
+    Or: Facts::IN_PLACE.with_half(Half::Exact), |_, a, b| a != 0 || b != 0;
+    Xor: Facts::IN_PLACE.with_half(Half::Exact), |_, a, b| (a != 0) != (b != 0);
 }

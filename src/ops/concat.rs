@@ -1,7 +1,7 @@
 //! Tensors joined along one axis.
 
 use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Reordered, Rule, View, attrs, axis, fold};
+use crate::operator::{Builder, Facts, Grad, Half, Import, Known, Operator, Reordered, Rule, View, attrs, axis, fold};
 
 /// Each input's gradient is its part of `dy`.
 pub struct Concat;
@@ -66,7 +66,7 @@ impl Operator for Concat {
     }
 
     fn facts(&self) -> Facts {
-        Facts { moves: true, ..Facts::NONE }
+        Facts { moves: true, half: Half::Exact, ..Facts::NONE }
     }
 
     fn reordered(&self, n: &View, order: &[usize]) -> Option<Reordered> {

@@ -2,7 +2,7 @@
 
 use crate::ir::{Attr, Attrs, Dim, Node, TensorType, ValueId};
 use crate::operator::attrs;
-use crate::operator::{Builder, Facts, Grad, Import, Operator, Rule, View};
+use crate::operator::{Builder, Facts, Grad, Half, Import, Operator, Rule, View};
 
 /// The attributes of `SpaceToDepth`, or of `DepthToSpace` with the blocks' pixels outside of the channels.
 pub(super) fn blocks(size: usize, to_space: bool) -> Attrs {
@@ -46,7 +46,7 @@ impl Operator for SpaceToDepth {
     }
 
     fn facts(&self) -> Facts {
-        Facts { by_image: true, ..Facts::NONE }
+        Facts { by_image: true, half: Half::Exact, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
@@ -77,7 +77,7 @@ impl Operator for DepthToSpace {
     }
 
     fn facts(&self) -> Facts {
-        Facts { by_image: true, ..Facts::NONE }
+        Facts { by_image: true, half: Half::Exact, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

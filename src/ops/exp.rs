@@ -1,7 +1,7 @@
 //! The exponential function.
 
 use crate::ir::{TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Meaning, Operator, Rule, View, unchanged};
+use crate::operator::{Builder, Facts, Grad, Half, Meaning, Operator, Rule, View, unchanged};
 
 /// `eˣ`; gradient `dy·y`.
 pub struct Exp;
@@ -12,7 +12,7 @@ impl Operator for Exp {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Exponential, ..Facts::IN_PLACE }
+        Facts { meaning: Meaning::Exponential, half: Half::Never, ..Facts::IN_PLACE }
     }
 
     fn bounds(&self, _: &View) -> (f64, f64) {

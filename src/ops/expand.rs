@@ -1,7 +1,7 @@
 //! Repetition.
 
 use crate::ir::{Attr, Attrs, Dim, Elem, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, attrs, broadcast, fold};
+use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, attrs, broadcast, fold};
 
 /// Broadcasting to a shape; the gradient is summed over the repeated axes.
 pub struct Expand;
@@ -33,6 +33,10 @@ fn free_batch(x: &[Dim], wanted: &mut [Dim], declared: Option<usize>) -> bool {
 impl Operator for Expand {
     fn op_type(&self) -> &'static str {
         "Expand"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::PICKS
     }
 
     /// Writes the shape as a constant, unless the result gets its batch dimension from it.
@@ -139,6 +143,10 @@ fn repeats(n: &View) -> Rule<Vec<usize>> {
 impl Operator for Tile {
     fn op_type(&self) -> &'static str {
         "Tile"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::PICKS
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

@@ -2,7 +2,7 @@
 
 use super::blocks::broadcasting::{combined, on_elements};
 use crate::ir::{Attrs, Elem, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Known, Operator, Rule, View};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Known, Operator, Rule, View};
 
 /// `(dy, y, x…) → dx…`, broadcast, for those that are needed.
 pub const GRAD: Function = Function::new("ExtremumGrad");
@@ -59,7 +59,7 @@ macro_rules! extrema {
             }
 
             fn facts(&self) -> Facts {
-                Facts::ELEMENTWISE
+                Facts::ELEMENTWISE.with_half(Half::Exact)
             }
 
             fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

@@ -2,7 +2,7 @@
 
 use super::blocks::indexed::added_up;
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, axis, fold};
+use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, axis, fold};
 
 /// With constant indices differentiable: each entry's gradient is the sum over the places that it was taken to.
 pub struct Gather;
@@ -35,6 +35,10 @@ fn per_image(cx: &mut Import, indices: &Tensor) -> Rule<bool> {
 impl Operator for Gather {
     fn op_type(&self) -> &'static str {
         "Gather"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::PICKS
     }
 
     /// Constant indices afterwards count from 0.

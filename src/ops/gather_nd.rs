@@ -2,7 +2,7 @@
 
 use super::blocks::entries::{Entries, RUNTIME, Tuples};
 use crate::ir::{Attr, Tensor, TensorType};
-use crate::operator::{Import, Operator, Rule, View, axis};
+use crate::operator::{Facts, Import, Operator, Rule, View, axis};
 
 /// The entries of input 0 that constant tuples name.
 fn picked(cx: &mut Import, tuples: Tuples) -> Rule<()> {
@@ -23,6 +23,10 @@ pub struct GatherND;
 impl Operator for GatherND {
     fn op_type(&self) -> &'static str {
         "GatherND"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::PICKS
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
@@ -63,6 +67,10 @@ pub struct GatherElements;
 impl Operator for GatherElements {
     fn op_type(&self) -> &'static str {
         "GatherElements"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::PICKS
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

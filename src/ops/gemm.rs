@@ -3,7 +3,8 @@
 use crate::ir::{Attr, Attrs, TensorType, ValueId};
 use crate::operator::attrs;
 use crate::operator::{
-    Builder, Facts, Grad, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, broadcast, floating,
+    Builder, Facts, Grad, Half, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, broadcast,
+    floating,
 };
 
 /// `dA = alpha·dY·op(B)ᵀ` (transposed where `transA`), `dB` likewise, `dC = beta·dY` summed to C's shape.
@@ -26,7 +27,7 @@ impl Operator for Gemm {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::MatrixProduct, ..Facts::NONE }
+        Facts { meaning: Meaning::MatrixProduct, half: Half::Product, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

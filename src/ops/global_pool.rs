@@ -2,7 +2,7 @@
 
 use super::blocks::formula;
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId, product};
-use crate::operator::{Builder, Facts, Function, Grad, Operator, Rule, View, attrs, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Operator, Rule, View, attrs, floating};
 
 /// `(x, dy) → dx`.
 pub const MAX_GRAD: Function = Function::new("GlobalMaxPoolGrad");
@@ -35,7 +35,7 @@ impl Operator for GlobalAveragePool {
     }
 
     fn facts(&self) -> Facts {
-        Facts { keeps_classes: true, by_image: true, ..Facts::NONE }
+        Facts { keeps_classes: true, by_image: true, half: Half::Within, ..Facts::NONE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -56,6 +56,10 @@ pub struct GlobalMaxPool;
 impl Operator for GlobalMaxPool {
     fn op_type(&self) -> &'static str {
         "GlobalMaxPool"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::PICKS
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

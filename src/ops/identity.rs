@@ -2,7 +2,7 @@
 
 use crate::ir::{TensorType, ValueId};
 use crate::onnx::pb;
-use crate::operator::{Builder, Facts, Grad, Import, Known, Meaning, Operator, Rule, View, fold};
+use crate::operator::{Builder, Facts, Grad, Half, Import, Known, Meaning, Operator, Rule, View, fold};
 
 pub struct Identity;
 
@@ -12,7 +12,7 @@ impl Operator for Identity {
     }
 
     fn facts(&self) -> Facts {
-        Facts { view: true, keeps_classes: true, meaning: Meaning::Identity, ..Facts::ELEMENTWISE }
+        Facts { view: true, keeps_classes: true, meaning: Meaning::Identity, half: Half::Exact, ..Facts::ELEMENTWISE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -37,7 +37,7 @@ impl Operator for Dropout {
     }
 
     fn facts(&self) -> Facts {
-        Facts { view: true, ..Facts::NONE }
+        Facts { view: true, half: Half::Exact, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -1,7 +1,7 @@
 //! The natural logarithm.
 
 use crate::ir::{TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Meaning, Operator, Rule, View, unchanged};
+use crate::operator::{Builder, Facts, Grad, Half, Meaning, Operator, Rule, View, unchanged};
 
 /// `ln x`; gradient `dy / x`.
 pub struct Log;
@@ -12,7 +12,7 @@ impl Operator for Log {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Logarithm, ..Facts::IN_PLACE }
+        Facts { meaning: Meaning::Logarithm, half: Half::Never, ..Facts::IN_PLACE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

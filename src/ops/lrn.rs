@@ -2,7 +2,7 @@
 
 use super::blocks::{Expr, formula};
 use crate::ir::{Attr, Attrs, Dim, TensorType, ValueId, product};
-use crate::operator::{Builder, Facts, Function, Grad, Import, Normalization, Operator, Rule, View, attrs, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Normalization, Operator, Rule, View, attrs, floating};
 
 /// `(x, dy) → dx`.
 pub const GRAD: Function = Function::new("LRNGrad");
@@ -65,7 +65,7 @@ impl Operator for Lrn {
     }
 
     fn facts(&self) -> Facts {
-        Facts { by_image: true, normalization: Some(Normalization::Sample), ..Facts::NONE }
+        Facts { by_image: true, normalization: Some(Normalization::Sample), half: Half::Within, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

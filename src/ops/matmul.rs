@@ -2,7 +2,8 @@
 
 use crate::ir::{Attrs, Dim, TensorType, ValueId};
 use crate::operator::{
-    Builder, Facts, Grad, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, broadcast, floating,
+    Builder, Facts, Grad, Half, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, broadcast,
+    floating,
 };
 
 /// `dA = dY·Bᵀ`, `dB = Aᵀ·dY`, summed over broadcast batch axes.
@@ -22,7 +23,7 @@ impl Operator for MatMul {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::MatrixProduct, ..Facts::NONE }
+        Facts { meaning: Meaning::MatrixProduct, half: Half::Product, ..Facts::NONE }
     }
 
     /// Vectors become matrices of one row or column, and the result is without that axis.

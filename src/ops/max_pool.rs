@@ -4,7 +4,7 @@ use super::blocks::phases::Phases;
 use super::blocks::step::reaches;
 use crate::ir::{Attrs, Node, Tensor, TensorType, ValueId};
 use crate::operator::window::Window;
-use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, fixed, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Operator, Rule, View, fixed, floating};
 use std::collections::BTreeMap;
 
 /// `(x, y, dy) → dx`.
@@ -108,7 +108,7 @@ impl Operator for MaxPool {
     }
 
     fn facts(&self) -> Facts {
-        Facts { by_image: true, ..Facts::NONE }
+        Facts { by_image: true, half: Half::Exact, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -1,7 +1,7 @@
 //! The negative.
 
 use crate::ir::{Attrs, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Known, Meaning, Operator, Rule, View, fold};
+use crate::operator::{Builder, Facts, Grad, Half, Known, Meaning, Operator, Rule, View, fold};
 
 /// `−x`.
 pub struct Neg;
@@ -12,7 +12,7 @@ impl Operator for Neg {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Negation, ..Facts::IN_PLACE }
+        Facts { meaning: Meaning::Negation, half: Half::Exact, ..Facts::IN_PLACE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

@@ -6,8 +6,8 @@
 use super::blocks::{Expr, formula};
 use crate::ir::{Attr, Attrs, DType, Dim, TensorType, ValueId};
 use crate::operator::{
-    Builder, Facts, Function, Grad, Import, Normalization, Operator, ParameterKind, PerSample, Rule, Samples, View, attrs, axis, broadcast,
-    floating,
+    Builder, Facts, Function, Grad, Half, Import, Normalization, Operator, ParameterKind, PerSample, Rule, Samples, View, attrs, axis,
+    broadcast, floating,
 };
 
 /// `(dy, x, scale, inverse, mean) → dx, dscale, dshift`, of which the last may be left out; no mean where nothing is centred.
@@ -177,7 +177,7 @@ impl Form {
     }
 }
 
-const FACTS: Facts = Facts { normalization: Some(Normalization::Sample), ..Facts::NONE };
+const FACTS: Facts = Facts { normalization: Some(Normalization::Sample), half: Half::Within, ..Facts::NONE };
 
 fn affine() -> Vec<Option<ParameterKind>> {
     vec![None, Some(ParameterKind::Scale), Some(ParameterKind::Shift)]

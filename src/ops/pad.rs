@@ -45,7 +45,7 @@ impl Operator for Pad {
     }
 
     fn facts(&self) -> Facts {
-        Facts { by_image: true, ..Facts::NONE }
+        Facts { by_image: true, ..Facts::PICKS }
     }
 
     /// Afterwards the padding is a constant for all axes and not negative, and the value is a scalar.

@@ -1,7 +1,7 @@
 //! Powers.
 
 use crate::ir::{Attrs, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Operator, Rule, View, broadcast};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Operator, Rule, View, broadcast};
 
 /// `(a, b, y, dy) → da, db` before they are summed, of which the last may be left out.
 pub const GRAD: Function = Function::new("PowGrad");
@@ -15,7 +15,7 @@ impl Operator for Pow {
     }
 
     fn facts(&self) -> Facts {
-        Facts::ELEMENTWISE
+        Facts::ELEMENTWISE.with_half(Half::Never)
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

@@ -3,7 +3,7 @@
 use super::blocks::formula;
 use super::blocks::step::positive;
 use crate::ir::{Attrs, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Meaning, Operator, Rule, View, unchanged};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Meaning, Operator, Rule, View, unchanged};
 
 /// `(y, dy) → dx`.
 pub const GRAD: Function = Function::elementwise("ReluGrad");
@@ -17,7 +17,7 @@ impl Operator for Relu {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Rectifier, ..Facts::IN_PLACE }
+        Facts { meaning: Meaning::Rectifier, half: Half::Exact, ..Facts::IN_PLACE }
     }
 
     fn bounds(&self, _: &View) -> (f64, f64) {

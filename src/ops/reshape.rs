@@ -1,7 +1,7 @@
 //! Operators that keep all elements in order under another shape; their gradient has the input's shape again.
 
 use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId, product};
-use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, attrs, axis, fold};
+use crate::operator::{Builder, Facts, Grad, Half, Import, Known, Operator, Rule, View, attrs, axis, fold};
 
 /// `dx`: `dy` under the shape of `x`.
 fn back(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
@@ -137,7 +137,7 @@ impl Operator for Reshape {
     }
 
     fn facts(&self) -> Facts {
-        Facts { view: true, keeps_classes: true, ..Facts::NONE }
+        Facts { view: true, keeps_classes: true, half: Half::Exact, ..Facts::NONE }
     }
 
     /// Writes the shape as a constant, so that nothing of the shape's computation is left.
@@ -201,7 +201,7 @@ impl Operator for Flatten {
     }
 
     fn facts(&self) -> Facts {
-        Facts { view: true, keeps_classes: true, ..Facts::NONE }
+        Facts { view: true, keeps_classes: true, half: Half::Exact, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
@@ -252,7 +252,7 @@ impl Operator for Squeeze {
     }
 
     fn facts(&self) -> Facts {
-        Facts { view: true, keeps_classes: true, ..Facts::NONE }
+        Facts { view: true, keeps_classes: true, half: Half::Exact, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
@@ -297,7 +297,7 @@ impl Operator for Unsqueeze {
     }
 
     fn facts(&self) -> Facts {
-        Facts { view: true, ..Facts::NONE }
+        Facts { view: true, half: Half::Exact, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -1,7 +1,7 @@
 //! The choice between two values, element by element.
 
 use crate::ir::{Attrs, DType, Elem, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Known, Operator, Rule, View, broadcast, fold};
+use crate::operator::{Builder, Facts, Grad, Half, Known, Operator, Rule, View, broadcast, fold};
 
 /// `condition ? a : b`; each branch's gradient is `dy` where it was chosen, else 0.
 pub struct Where;
@@ -12,7 +12,7 @@ impl Operator for Where {
     }
 
     fn facts(&self) -> Facts {
-        Facts::ELEMENTWISE
+        Facts::ELEMENTWISE.with_half(Half::Exact)
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

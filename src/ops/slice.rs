@@ -3,7 +3,7 @@
 use super::blocks::strided::spread_out;
 use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
 use crate::operator::window::OUT_OF_RANGE;
-use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Reordered, Rule, View, axis, fold};
+use crate::operator::{Builder, Facts, Grad, Half, Import, Known, Operator, Reordered, Rule, View, axis, fold};
 
 /// Every `step`-th element from `start` up to, not including, `end`, along some axes; with a negative step backwards.
 /// The gradient is spread out with zeros: by padding every element of `dy` to `|step|`, and then at both ends.
@@ -153,7 +153,7 @@ impl Operator for Slice {
     }
 
     fn facts(&self) -> Facts {
-        Facts { moves: true, ..Facts::NONE }
+        Facts { moves: true, half: Half::Exact, ..Facts::NONE }
     }
 
     fn reordered(&self, n: &View, order: &[usize]) -> Option<Reordered> {

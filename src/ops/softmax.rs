@@ -3,7 +3,7 @@
 use super::blocks::formula;
 use crate::ir::{Attr, Dim, TensorType, ValueId, product};
 use crate::operator::attrs;
-use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, Status, View, axis, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Meaning, Operator, Rule, Status, View, axis, floating};
 
 /// `(y, dy) → dx`.
 pub const GRAD: Function = Function::new("SoftmaxGrad");
@@ -51,7 +51,7 @@ impl Operator for Softmax {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Probabilities, keeps_classes: true, ..Facts::NONE }
+        Facts { meaning: Meaning::Probabilities, keeps_classes: true, half: Half::Within, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
@@ -87,7 +87,7 @@ impl Operator for LogSoftmax {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::LogProbabilities, keeps_classes: true, ..Facts::NONE }
+        Facts { meaning: Meaning::LogProbabilities, keeps_classes: true, half: Half::Within, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

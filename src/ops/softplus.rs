@@ -2,7 +2,7 @@
 
 use super::blocks::formula;
 use crate::ir::{Attrs, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Operator, Rule, View, unchanged};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Operator, Rule, View, unchanged};
 
 /// `(x, dy) → dx`.
 pub const GRAD: Function = Function::elementwise("SoftplusGrad");
@@ -16,7 +16,7 @@ impl Operator for Softplus {
     }
 
     fn facts(&self) -> Facts {
-        Facts::IN_PLACE
+        Facts::IN_PLACE.with_half(Half::Never)
     }
 
     fn bounds(&self, _: &View) -> (f64, f64) {

@@ -1,7 +1,7 @@
 //! One tensor cut into several along one axis.
 
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Import, Operator, Reordered, Rule, View, axis};
+use crate::operator::{Builder, Facts, Grad, Half, Import, Operator, Reordered, Rule, View, axis};
 
 /// The gradient joins the outputs' gradients; those of unused outputs are zero.
 pub struct Split;
@@ -74,7 +74,7 @@ impl Operator for Split {
     }
 
     fn facts(&self) -> Facts {
-        Facts { moves: true, ..Facts::NONE }
+        Facts { moves: true, half: Half::Exact, ..Facts::NONE }
     }
 
     fn reordered(&self, n: &View, order: &[usize]) -> Option<Reordered> {

@@ -1,7 +1,7 @@
 //! The square root.
 
 use crate::ir::{TensorType, ValueId};
-use crate::operator::{Builder, Facts, Grad, Operator, Rule, View, unchanged};
+use crate::operator::{Builder, Facts, Grad, Half, Operator, Rule, View, unchanged};
 
 /// `√x`; gradient `dy / (2y)`.
 pub struct Sqrt;
@@ -12,7 +12,7 @@ impl Operator for Sqrt {
     }
 
     fn facts(&self) -> Facts {
-        Facts::IN_PLACE
+        Facts::IN_PLACE.with_half(Half::Never)
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

@@ -1,7 +1,7 @@
 //! Functions of one value whose gradient is zero: they go in steps, or answer a question.
 
 use crate::ir::{DType, TensorType};
-use crate::operator::{Facts, Import, Operator, Rule, Status, View};
+use crate::operator::{Facts, Half, Import, Operator, Rule, Status, View};
 
 macro_rules! steps {
     ($($(#[$about:meta])* $name:ident: $result:expr, $import:expr;)*) => {$(
@@ -14,7 +14,7 @@ macro_rules! steps {
             }
 
             fn facts(&self) -> Facts {
-                Facts::ELEMENTWISE
+                Facts::ELEMENTWISE.with_half(Half::Exact)
             }
 
             fn status(&self) -> Status {

@@ -1,7 +1,7 @@
 //! Axes in another order.
 
 use crate::ir::{Attr, Node, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, View, attrs, fold};
+use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, attrs, fold};
 
 /// Output axis `i` is input axis `perm[i]`; the gradient is transposed back.
 pub struct Transpose;
@@ -25,6 +25,10 @@ fn permutation(node: &Node, rank: usize) -> Rule<Vec<usize>> {
 impl Operator for Transpose {
     fn op_type(&self) -> &'static str {
         "Transpose"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::PICKS
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

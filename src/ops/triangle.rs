@@ -1,7 +1,7 @@
 //! Triangles of matrices, and running sums.
 
 use crate::ir::{Attr, DType, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Known, Operator, Rule, Status, View, attrs, axis, floating, fold};
+use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, Status, View, attrs, axis, floating, fold};
 
 /// A matrix with zeros below (`upper`) or above a diagonal; the gradient has them too.
 pub struct Trilu;
@@ -20,6 +20,10 @@ fn diagonal(n: &View) -> Rule<i64> {
 impl Operator for Trilu {
     fn op_type(&self) -> &'static str {
         "Trilu"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::PICKS
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -9,13 +9,16 @@ mod equal;
 mod expressions;
 mod fix_values;
 mod fusion;
+mod half;
 mod in_place;
 mod inline;
+mod joined_products;
 mod kernel;
 mod layout;
 #[cfg(test)]
 mod layout_tests;
 mod merge;
+mod mixed;
 #[cfg(test)]
 mod native_tests;
 mod precision;
@@ -32,14 +35,17 @@ pub use class_weights::ClassWeights;
 pub use expressions::{CONSTANT, CONSTANTS, FuseExpressions, Instruction, RESULTS, STEP, STEPS};
 pub use fix_values::FixValues;
 pub use fusion::FuseKernels;
+pub use half::{half_nodes, has_halves};
 pub use in_place::{UpdateInPlace, shared_buffers};
 pub use inline::Inline;
+pub use joined_products::JoinProducts;
 pub use kernel::{
     CEILING, Extras, Kernel, ORDER, Penalties, Port, RANGES, RECTIFIED, Replaces, SHUFFLE_CHANNELS, SIZE, TO_CHANNELS_FIRST,
     TO_CHANNELS_LAST,
 };
 pub use layout::ChannelsLast;
 pub use merge::MergeEqual;
+pub use mixed::MixedPrecision;
 pub use precision::{HalfImages, half_name};
 pub use restore::RestoreOperators;
 pub use samples::{Wide, leading_samples};

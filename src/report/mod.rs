@@ -25,8 +25,8 @@ pub use evaluation::{answers_csv, confusion_csv, confusion_plot, evaluation_text
 pub use explanation::explanation;
 pub use fitting::fitting_batch;
 pub use inspection::{
-    BundleInspection, FileState, HeadInfo, InputInfo, Inspection, OperatorInfo, ParameterInfo, RunInspection, StepMemory, Verdict, inspect,
-    inspect_bundle, inspect_run,
+    BundleInspection, FileState, HeadInfo, InputInfo, Inspection, OperatorInfo, ParameterInfo, RunInspection, StepMemory, StepPrecision,
+    Verdict, inspect, inspect_bundle, inspect_run,
 };
 pub use kernels::{KernelPlan, StandardOperator, plan_kernels};
 pub use memory::{Category, LiveValue, MemoryPlan, check_memory, plan_memory};

@@ -1,5 +1,6 @@
 //! The forward and backward half of a step: the network with its loss, the regularizers, and the gradients.
 
+use super::loss_scale::LossScale;
 use super::patterns::few;
 use super::plan::Plan;
 use super::prediction::Prediction;
@@ -7,13 +8,16 @@ use super::regularizers::{self, Added, Networks};
 use super::state::{Names, StateTensor, failed};
 use crate::bundle::Options;
 use crate::bundle::manifest::{BatchNormMode, Role};
+use crate::emit;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::grad;
 use crate::import::{Imported, Network};
 use crate::ir::{DType, Graph, TensorType, ValueId};
 use crate::loss::{DataLoss, Loss};
 use crate::operator::Builder;
-use crate::pass::{self, Alternatives};
+use crate::ops::table::OPERATORS;
+use crate::pass::{self, Alternatives, JoinProducts, MixedPrecision, NewerOperators};
 use std::collections::{BTreeMap, HashMap};
 
 /// What differentiation leaves: the graph up to the gradients.
@@ -32,6 +36,8 @@ pub(super) struct Backward {
     pub buffers: Vec<StateTensor>,
     /// The regularizers, whose gradients are part of `gradients`.
     pub regularizers: Added,
+    /// The factor on the loss's gradient, which the gradients are divided by again.
+    pub loss_scale: Option<LossScale>,
 }
 
 /// The network with loss and gradients, from its form for inference. `original` is the source as it was given, before its head was replaced.
@@ -78,6 +84,7 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
             penalized: p.strength.is_some(),
             lr_mult: 1.0,
             of: None,
+            meaning: None,
             ty: start.ty(),
             start: Some(start),
             input: value,
@@ -87,7 +94,13 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
         });
     }
     let wanted: Vec<ValueId> = parameters.iter().map(|p| p.input).collect();
-    let seeds: Vec<(ValueId, ValueId)> = std::iter::once((scores, loss.gradient)).chain(regularizers.seeds.iter().copied()).collect();
+    let mut seeds: Vec<(ValueId, ValueId)> = std::iter::once((scores, loss.gradient)).chain(regularizers.seeds.iter().copied()).collect();
+    let loss_scale = options.precision.scales_loss().then(|| LossScale::new(&mut graph));
+    if let Some(scale) = &loss_scale {
+        for (_, cotangent) in &mut seeds {
+            *cotangent = scale.scaled(&mut graph, *cotangent)?;
+        }
+    }
     let found = grad::backward(&mut graph, &seeds, &wanted)?;
     // A parameter that the loss does not depend on stays the constant that it is.
     let mut stopped: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -112,9 +125,13 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
     }
     let mut names = Names::from(usize::MAX);
     let mut gradients = vec![];
-    for p in &parameters {
+    let mut unnamed: Vec<ValueId> = parameters.iter().map(|p| found[&p.input]).collect();
+    if let Some(scale) = &loss_scale {
+        unnamed = scale.unscaled(&mut graph, &unnamed)?;
+    }
+    for (p, gradient) in parameters.iter().zip(unnamed) {
         graph.constant_to_input(p.input);
-        gradients.push(names.give(&mut graph, found[&p.input], &format!("{}.grad", p.name))?);
+        gradients.push(names.give(&mut graph, gradient, &format!("{}.grad", p.name))?);
     }
     let aliases: HashMap<&str, &str> = plan.parameters.iter().map(|p| (p.parameter.name.as_str(), p.parameter.alias.as_str())).collect();
     let mut buffers = vec![];
@@ -130,6 +147,7 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
                 penalized: false,
                 lr_mult: 1.0,
                 of: None,
+                meaning: None,
                 start,
                 ty: graph.ty(running).clone(),
                 input: running,
@@ -139,6 +157,68 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
             });
         }
     }
-    pass::apply(&mut graph, &[&Alternatives])?;
-    Ok(Backward { graph, data: input, target, loss, data_loss: plan.loss, stopped, parameters, gradients, buffers, regularizers })
+    // Whoever takes an alternative away again would take roundings in it away.
+    if !options.precision.is_rounded() {
+        pass::apply(&mut graph, &[&Alternatives])?;
+    }
+    let mut back = Backward {
+        graph,
+        data: input,
+        target,
+        loss,
+        data_loss: plan.loss,
+        stopped,
+        parameters,
+        gradients,
+        buffers,
+        regularizers,
+        loss_scale,
+    };
+    if let Some(half) = options.precision.half() {
+        let operators = OPERATORS.iter().map(|o| o.op_type());
+        let widened = emit::without_kernel(operators, options.form()?.opset, half);
+        back.mix(&MixedPrecision { half, rounded: options.precision.is_rounded(), widened: &widened })?;
+    }
+    Ok(back)
+}
+
+impl Backward {
+    /// Makes it one of mixed precision.
+    fn mix(&mut self, mixed: &MixedPrecision) -> Result<()> {
+        if let Some(p) = self.parameters.iter().chain(&self.buffers).find(|p| p.ty.dtype != DType::F32) {
+            let why = format!(" is for networks of float32, and `{}` is {}", p.name, p.ty.dtype);
+            return Err(Error::option(Field::MIXED_PRECISION, why));
+        }
+        // Whatever is an output stays float32.
+        self.regularizers.seeds.clear();
+        let mut outputs: Vec<ValueId> = self.values().into_iter().map(|v| *v).collect();
+        outputs.retain(|v| !self.graph.inputs.contains(v));
+        outputs.sort_unstable();
+        outputs.dedup();
+        self.graph.outputs.clone_from(&outputs);
+        let before: Vec<ValueId> = self.graph.inputs.iter().copied().chain(outputs).collect();
+        pass::apply(&mut self.graph, &[&NewerOperators, &JoinProducts, mixed])?;
+        let after: Vec<ValueId> = self.graph.inputs.iter().chain(&self.graph.outputs).copied().collect();
+        let moved: HashMap<ValueId, ValueId> = before.into_iter().zip(after).collect();
+        for v in self.values() {
+            *v = *moved.get(v).ok_or_else(|| Error::internal("a value has no place in the graph of mixed precision"))?;
+        }
+        self.graph.outputs.clear();
+        Ok(())
+    }
+
+    /// Everything that is known of the graph.
+    fn values(&mut self) -> Vec<&mut ValueId> {
+        let Backward { graph: _, data, target, loss, data_loss: _, stopped: _, parameters, gradients, buffers, regularizers, loss_scale } =
+            self;
+        let scaling = loss_scale.iter_mut().flat_map(|s| [&mut s.scale, &mut s.good]);
+        let state = parameters.iter_mut().chain(buffers).chain(scaling).flat_map(|p| [&mut p.input, &mut p.next]);
+        let added = regularizers.scalars.iter_mut().map(|(_, v)| v).chain(&mut regularizers.value);
+        [data, target, &mut loss.value, &mut loss.gradient, &mut loss.correct]
+            .into_iter()
+            .chain(state)
+            .chain(gradients)
+            .chain(added)
+            .collect()
+    }
 }

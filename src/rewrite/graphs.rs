@@ -1,6 +1,7 @@
 //! The graphs of a training: one step, its two halves, and the network for evaluation.
 
 use super::backward::Backward;
+use super::loss_scale::{self, Outcome};
 use super::penalty_term::Penalties;
 use super::resolve::Recipe;
 use super::scalars::in_type;
@@ -58,6 +59,17 @@ impl Ports {
         parameters.iter().zip(gradients).for_each(|(p, &g)| self.push(g, Meaning::Gradient(p.name.clone())));
     }
 
+    /// The loss scale of this step, and whether the state stays as it was.
+    fn scaling(&mut self, graph: &mut Graph, scale: Option<ValueId>, outcome: Option<&Outcome>) -> Result<()> {
+        let (Some(scale), Some(outcome)) = (scale, outcome) else { return Ok(()) };
+        let mut b = Builder::new(graph);
+        let now = b.op("Identity", &[scale], Default::default()).map_err(failed("the loss scale"))?;
+        for (meaning, value) in [(Measure::LossScale, now), (Measure::Skipped, outcome.skipped)] {
+            self.measure(graph, value, meaning, meaning.name());
+        }
+        Ok(())
+    }
+
     /// Gives the output that name, or what is free of it.
     fn measure(&mut self, graph: &mut Graph, value: ValueId, meaning: Measure, name: &str) {
         graph.rename(value, name);
@@ -74,8 +86,13 @@ fn whole(mut graph: Graph, name: &str, inputs: Ports, outputs: Ports) -> Result<
 
 /// Data, target, scalars, state → loss, data loss, penalty, correct, next state.
 pub(super) fn step(back: Backward, recipe: &Recipe, penalties: Option<&Penalties>) -> Result<Step> {
-    let Backward { mut graph, data, target, loss, data_loss: _, stopped: _, parameters, gradients, buffers, regularizers } = back;
-    let updates = updates(&mut graph, recipe, penalties, parameters, &gradients)?;
+    let Backward { mut graph, data, target, loss, data_loss: _, stopped: _, parameters, gradients, mut buffers, regularizers, loss_scale } =
+        back;
+    let scale = loss_scale.as_ref().map(|s| s.scale.input);
+    let updates = updates(&mut graph, recipe, penalties, parameters, (&gradients, loss_scale))?;
+    if let Some(outcome) = &updates.outcome {
+        outcome.keep(&mut graph, buffers.iter_mut())?;
+    }
     let mut b = Builder::new(&mut graph);
     let penalty = match regularizers.value {
         Some(value) => b.add(updates.penalty, value).map_err(failed("the sum of penalty and regularizers"))?,
@@ -95,6 +112,7 @@ pub(super) fn step(back: Backward, recipe: &Recipe, penalties: Option<&Penalties
     for (meaning, value) in results {
         outputs.measure(&mut graph, value, meaning, meaning.name());
     }
+    outputs.scaling(&mut graph, scale, updates.outcome.as_ref())?;
     outputs.next(state.iter());
     Ok(Step { graph: whole(graph, "step", inputs, outputs)?, state, scalars: scalars.into_iter().map(|s| s.0).collect() })
 }
@@ -118,7 +136,7 @@ pub(super) fn gradients(back: &Backward, options: &Options) -> Result<TrainingGr
     inputs.push(back.data, Meaning::Data);
     inputs.push(back.target, Meaning::Target);
     inputs.settings(back.regularizers.scalars.iter());
-    inputs.state(back.parameters.iter().chain(&back.buffers));
+    inputs.state(back.parameters.iter().chain(&back.buffers).chain(back.loss_scale.iter().map(|s| &s.scale)));
     let moving: Vec<StateTensor> = back.parameters.iter().chain(&back.buffers).cloned().collect();
     inputs.starts(&starts(&mut graph, options, &moving));
     // Here it is the only loss.
@@ -131,7 +149,13 @@ pub(super) fn gradients(back: &Backward, options: &Options) -> Result<TrainingGr
         }
     }
     outputs.gradients(&back.parameters, &back.gradients);
-    outputs.next(back.buffers.iter());
+    let mut buffers = back.buffers.clone();
+    if back.loss_scale.is_some() && !buffers.is_empty() {
+        // The other half finds the same out of the whole batch's gradients.
+        let squares = loss_scale::squares(&mut graph, &back.gradients)?;
+        loss_scale::outcome(&mut graph, &squares)?.keep(&mut graph, buffers.iter_mut())?;
+    }
+    outputs.next(buffers.iter());
     whole(graph, "grad", inputs, outputs)
 }
 
@@ -148,7 +172,9 @@ pub(super) fn update(back: &Backward, recipe: &Recipe, penalties: Option<&Penalt
     for (p, &gradient) in parameters.iter().zip(&back.gradients) {
         gradients.push(graph.input_as(back.graph.name_of(gradient), p.ty.clone()));
     }
-    let updates = updates(&mut graph, recipe, penalties, parameters, &gradients)?;
+    let scaling = back.loss_scale.as_ref().map(|s| s.again(&back.graph, &mut graph));
+    let scale = scaling.as_ref().map(|s| s.scale.input);
+    let updates = updates(&mut graph, recipe, penalties, parameters, (&gradients, scaling))?;
     let (mut inputs, mut outputs) = (Ports::default(), Ports::default());
     inputs.gradients(&updates.parameters, &gradients);
     inputs.settings(updates.scalars.iter());
@@ -156,6 +182,7 @@ pub(super) fn update(back: &Backward, recipe: &Recipe, penalties: Option<&Penalt
     inputs.state(state());
     inputs.starts(&starts(&mut graph, recipe.options, &updates.parameters));
     outputs.measure(&mut graph, updates.penalty, Measure::Penalty, Measure::Penalty.name());
+    outputs.scaling(&mut graph, scale, updates.outcome.as_ref())?;
     outputs.next(state());
     whole(graph, "apply", inputs, outputs)
 }

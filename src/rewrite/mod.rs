@@ -13,6 +13,7 @@ mod graphs;
 mod head;
 mod head_map;
 mod head_step;
+mod loss_scale;
 mod lower;
 mod mixing;
 mod outputs;

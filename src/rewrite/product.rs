@@ -175,6 +175,7 @@ fn state(s: &StateTensor, step: &Step, gradients: &TrainingGraph, options: &Opti
         channel_axis: plan.channel_axis(&s.name),
         lr_mult: s.lr_mult,
         of: s.of.clone(),
+        meaning: s.meaning,
         gradient,
         start: step.graph.input(&Meaning::Start(s.name.clone())).map(String::from),
         gradient_square: s.gradient_square.map(|v| graph.name_of(v).to_string()),

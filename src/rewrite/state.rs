@@ -1,5 +1,6 @@
 //! State tensors of a graph that is being built, and names for their next values.
 
+use crate::bundle::StateMeaning;
 use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
 use crate::ir::{Graph, Tensor, TensorType, ValueId};
@@ -21,6 +22,8 @@ pub struct StateTensor {
     pub lr_mult: f64,
     /// The parameter that optimizer state or an average belongs to.
     pub of: Option<String>,
+    /// What it is, where that is of the training as a whole.
+    pub meaning: Option<StateMeaning>,
     /// The value at the start; `None` is zero, or for an average that of its parameter.
     pub start: Option<Tensor>,
     /// Element type and dimensions.

@@ -2,6 +2,7 @@
 //! gradient, clipping by the global norm, the update rule with each parameter's own learning rate, projection towards the start, the
 //! penalty's own step, moving average.
 
+use super::loss_scale::{self, LossScale, Outcome};
 use super::penalty_term::{Penalties, PenaltyTerm};
 use super::resolve::Recipe;
 use super::scalars::{Scalars, in_type};
@@ -21,8 +22,10 @@ pub(super) struct Updates {
     pub penalty: ValueId,
     /// Parameters with their next values.
     pub parameters: Vec<StateTensor>,
-    /// The optimizer's own state, and averages.
+    /// The optimizer's own state, averages, and the loss scale's.
     pub optimizer: Vec<StateTensor>,
+    /// Of a loss that is scaled.
+    pub outcome: Option<Outcome>,
 }
 
 /// What acts on one parameter.
@@ -38,7 +41,7 @@ pub(super) fn updates(
     recipe: &Recipe,
     penalties: Option<&Penalties>,
     mut parameters: Vec<StateTensor>,
-    gradients: &[ValueId],
+    (gradients, loss_scale): (&[ValueId], Option<LossScale>),
 ) -> Result<Updates> {
     let dtype = scalar_type(&parameters);
     let mut scalars = Scalars::default();
@@ -60,7 +63,23 @@ pub(super) fn updates(
         let gradient = penalty.as_ref().map_or(Ok(data), |term| term.gradient(&mut b, data)).map_err(failed("the penalty's gradient"))?;
         pulls.push(Pull { gradient, penalty });
     }
-    let optimizer = optimize(graph, recipe, &mut scalars, &mut parameters, &pulls)?;
+    let mut optimizer = optimize(graph, recipe, &mut scalars, &mut parameters, &pulls)?;
+    let mut outcome = None;
+    if let Some(mut scale) = loss_scale {
+        let mut squares: Vec<ValueId> = parameters.iter().filter_map(|p| p.gradient_square).collect();
+        if squares.is_empty() {
+            let used: Vec<ValueId> = pulls.iter().map(|p| p.gradient).collect();
+            squares = loss_scale::squares(graph, &used)?;
+            for (p, &square) in parameters.iter_mut().zip(&squares) {
+                graph.rename(square, &format!("{}.grad.square", p.name));
+                p.gradient_square = Some(square);
+            }
+        }
+        let known = scale.advance(graph, &squares)?;
+        known.keep(graph, parameters.iter_mut().chain(&mut optimizer))?;
+        optimizer.extend([scale.scale, scale.good]);
+        outcome = Some(known);
+    }
     let terms: Vec<ValueId> = pulls.iter().filter_map(|p| p.penalty.as_ref()).map(|term| term.value).collect();
     let mut b = Builder::new(graph);
     b.scope("penalty");
@@ -72,7 +91,7 @@ pub(super) fn updates(
         false => summed(&mut b, &terms, dtype),
     };
     let penalty = penalty.map_err(failed("the penalty"))?;
-    Ok(Updates { scalars: scalars.inputs, penalty, parameters, optimizer })
+    Ok(Updates { scalars: scalars.inputs, penalty, parameters, optimizer, outcome })
 }
 
 /// The element type of scalars: float32 as soon as a parameter is.
@@ -169,6 +188,7 @@ fn extra(graph: &mut Graph, of: Option<&StateTensor>, role: Role, kind: &str, ty
         start: None,
         lr_mult: 1.0,
         of: of.map(|p| p.name.clone()),
+        meaning: None,
         ty,
         input,
         next: input,

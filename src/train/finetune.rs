@@ -96,6 +96,8 @@ struct Trainer {
     seconds: f64,
     wait: f64,
     images: u64,
+    /// Steps that left the state as it was.
+    skipped: u64,
     checkpoint_every: Option<u64>,
     saved: (u64, Instant),
     /// The last checkpoint, until it is known to be whole. Lies before the lock, which is given back after it.
@@ -133,6 +135,7 @@ impl Trainer {
     fn count(&mut self, step: StepRecord) {
         self.seconds += step.seconds;
         self.wait += step.wait;
+        self.skipped = self.skipped.saturating_add(step.skipped.into());
         self.images = self.images.saturating_add(step.images as u64);
         if self.recent.len() as u64 >= self.per_epoch() {
             self.recent.pop_front();
@@ -219,6 +222,8 @@ impl Trainer {
             data_loss: found.data_loss,
             penalty: found.penalty,
             correct: self.parts.judged.then_some(found.correct),
+            loss_scale: found.loss_scale,
+            skipped: found.skipped,
             images: batch.valid,
             seconds: start.elapsed().as_secs_f64(),
             wait: batch.wait.as_secs_f64(),

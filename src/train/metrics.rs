@@ -21,6 +21,12 @@ pub struct StepRecord {
     /// Right answers in the batch; `None` where the targets are numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correct: Option<u64>,
+    /// Where the loss is scaled: the factor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<f64>,
+    /// Whether the state stayed as it was, since a gradient of the scaled loss was not finite.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
     /// Images in the batch.
     pub images: usize,
     /// Time of the whole step, and how much of it was spent waiting for images.

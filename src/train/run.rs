@@ -100,6 +100,9 @@ fn is_none(count: &usize) -> bool {
 pub struct Results {
     /// Steps done.
     pub steps: u64,
+    /// Those of them that left the state as it was, since a gradient of the scaled loss was not finite.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// Means over the last epoch, or over all steps if there were fewer.
     pub loss: f64,
     /// The mean data loss.
@@ -125,6 +128,10 @@ pub struct Results {
     pub wait: f64,
     /// How far the parameters went.
     pub distance: Distance,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// `run.json`.

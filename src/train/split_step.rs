@@ -1,7 +1,7 @@
 //! A training step in two halves with a reduction between them: gradients of a batch part by part, and one update from all of them.
 
 use super::scalars::Scalars;
-use super::step::{Feeds, StepResult, borrowed, number};
+use super::step::{Feeds, StepResult, borrowed, number, scaling};
 use crate::bundle::manifest::{Role, SplitOutputs, State};
 use crate::bundle::{Bundle, Measure};
 use crate::engine::{Engine, Session};
@@ -154,11 +154,13 @@ impl<R: Reduce> SplitStep<R> {
         feeds.extend(self.states.iter().filter_map(|s| s.gradient.clone()).zip(batch.gradients));
         let mut results = self.apply.run(&feeds)?;
         let penalty = number(&self.outputs.apply, Measure::Penalty, |name| results.get(name))? + batch.regularizers;
+        let (loss_scale, skipped) = scaling(&self.outputs.apply, |name| results.get(name))?;
         // What the first half has moved is no output of the second.
         for (s, value) in self.states.iter().zip(&mut self.state).filter(|(s, _)| s.role != Role::Buffer) {
             *value = results.remove(&s.output).ok_or_else(|| missing(Bundle::APPLY, &s.output))?;
         }
-        Ok(StepResult { loss: batch.data_loss + penalty, data_loss: batch.data_loss, penalty, correct: batch.correct.max(0.0) as u64 })
+        let correct = batch.correct.max(0.0) as u64;
+        Ok(StepResult { loss: batch.data_loss + penalty, data_loss: batch.data_loss, penalty, correct, loss_scale, skipped })
     }
 
     /// One step on a batch in parts, each of images and labels.

@@ -20,6 +20,18 @@ pub struct StepResult {
     pub penalty: f64,
     /// Images whose target has the largest logit.
     pub correct: u64,
+    /// Where the loss is scaled: the factor.
+    pub loss_scale: Option<f64>,
+    /// Whether the state stayed as it was, since a gradient of the scaled loss was not finite.
+    pub skipped: bool,
+}
+
+/// The loss scale and whether the step was skipped, from what a graph gives; `results` finds an output by name.
+pub(super) fn scaling<'a>(outputs: &[Output], results: impl Fn(&str) -> Option<&'a Tensor>) -> Result<(Option<f64>, bool)> {
+    if output_of(outputs, Measure::LossScale).is_none() {
+        return Ok((None, false));
+    }
+    Ok((Some(number(outputs, Measure::LossScale, &results)?), number(outputs, Measure::Skipped, &results)? != 0.0))
 }
 
 /// A bundle's step in an engine.
@@ -52,7 +64,10 @@ impl TrainingStep {
         let feeds = self.feeds.of_batch(data, target, scalars)?;
         let results = self.stepper.step(&borrowed(&feeds))?;
         let measure = |measure| number(&self.outputs, measure, |name| results.iter().find(|r| r.0 == name).map(|r| &r.1));
+        let (loss_scale, skipped) = scaling(&self.outputs, |name| results.iter().find(|r| r.0 == name).map(|r| &r.1))?;
         Ok(StepResult {
+            loss_scale,
+            skipped,
             loss: measure(Measure::Loss)?,
             data_loss: measure(Measure::DataLoss)?,
             penalty: measure(Measure::Penalty)?,

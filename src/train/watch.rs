@@ -94,6 +94,8 @@ mod tests {
                 data_loss,
                 penalty,
                 correct: None,
+                loss_scale: None,
+                skipped: false,
                 images: 1,
                 seconds,
                 wait: 0.0,

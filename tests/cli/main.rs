@@ -25,6 +25,7 @@ mod invalid_models;
 mod keep;
 mod labels;
 mod libraries;
+mod mixed;
 mod models;
 mod one_command;
 mod outputs;

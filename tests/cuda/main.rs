@@ -6,10 +6,11 @@ mod shared;
 use shared::fixture;
 use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::BatchNormMode;
-use spgraph::bundle::{Bundle, Options, PenaltyOption};
+use spgraph::bundle::{Bundle, GraphPrecision, Options, PenaltyOption};
 use spgraph::emit::{self, Dialect, cuda_fallbacks};
 use spgraph::engine::device_graph;
 use spgraph::import::BatchSize;
+use spgraph::ir::Node;
 use spgraph::onnx;
 use spgraph::operator::OPSET;
 use spgraph::optim::{AdamW, Lars, Optimizer, UpdateRule};
@@ -22,12 +23,18 @@ fn small() -> Options {
 
 /// The nodes of a file that would leave the device, with the reason.
 fn left(path: &Path) -> Vec<String> {
-    let graph = device_graph(emit::read(&onnx::open(path).unwrap(), None).unwrap()).unwrap();
-    cuda_fallbacks(&graph, OPSET)
+    let file = onnx::open(path).unwrap();
+    let opset = file.proto.opset_import.iter().find(|o| o.domain().is_empty()).unwrap().version();
+    let graph = device_graph(emit::read(&file, None).unwrap()).unwrap();
+    let half = |node: &Node| node.used().chain(node.outputs.iter().copied()).any(|v| graph.ty(v).dtype.is_half());
+    cuda_fallbacks(&graph, opset)
         .into_iter()
-        .map(|(node, why)| format!("{}: {} {}: {why}", path.display(), node.op_type, node.name))
+        .map(|(node, why)| format!("{}: {} {}{}: {why}", path.display(), node.op_type, node.name, if half(node) { HALF } else { "" }))
         .collect()
 }
+
+/// Said of a node that reads or gives half precision.
+const HALF: &str = " of half precision";
 
 fn of_bundle(model: &str, options: &Options) -> Vec<String> {
     let work = tempfile::tempdir().unwrap();
@@ -61,6 +68,26 @@ fn a_convolution_that_is_padded_at_one_end_is_told() {
         let found = of_bundle(name, &small());
         assert!(!found.is_empty() && found.iter().all(|f| f.contains("ConvTranspose") && f.contains("other pads at the end")), "{found:?}");
     }
+}
+
+/// What has no kernel of bfloat16 computes in float32 between conversions; opset 22, which bfloat16 needs, has no kernel of MaxPool at all, and so the processor pools.
+#[test]
+fn mixed_precision_leaves_the_device_nowhere_in_half_precision() {
+    let networks =
+        ["basic.bn", "dense", "grouped.bn", "inception.bn", "mobilenet.bn", "pool_ceil", "shuffle.bn", "silu.bn", "tokens", "vgg"];
+    let mut pooled = 0;
+    for (precision, opset) in [(GraphPrecision::MixedF16, OPSET), (GraphPrecision::MixedBf16, 22)] {
+        for network in networks {
+            let options = Options { precision, split: true, ..small() };
+            assert_eq!(options.form().unwrap().opset, opset);
+            let mut found = of_bundle(&format!("{network}.onnx"), &options);
+            let all = found.len();
+            found.retain(|f| precision == GraphPrecision::MixedF16 || !f.contains(" MaxPool ") || f.contains(HALF));
+            pooled += all - found.len();
+            assert_eq!(found, Vec::<String>::new());
+        }
+    }
+    assert!(pooled > 0);
 }
 
 #[test]

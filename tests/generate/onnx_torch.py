@@ -188,6 +188,8 @@ def conv(a, x, w, b=None):
 
 
 def gemm(a, x, y, c=None):
+    if c is not None and (a("transA", 0), a("transB", 0), a("alpha", 1.0), a("beta", 1.0)) == (0, 1, 1.0, 1.0):
+        return F.linear(x, y, c)  # what it was exported from; autocast knows this one as a whole
     x, y = (x.t() if a("transA", 0) else x), (y.t() if a("transB", 0) else y)
     alpha, beta = a("alpha", 1.0), a("beta", 1.0)
     return alpha * (x @ y) + (0 if c is None else beta * c)
@@ -305,6 +307,7 @@ OPERATORS = {
     "HardSigmoid": lambda a, x: (a("alpha", 0.2) * x + a("beta", 0.5)).clamp(0, 1),
     "HardSwish": lambda a, x: F.hardswish(x),
     "Sigmoid": lambda a, x: x.sigmoid(),
+    "Softplus": lambda a, x: F.softplus(x),
     "Add": lambda a, x, y: x + y,
     "Sub": lambda a, x, y: x - y,
     "Mul": lambda a, x, y: x * y,

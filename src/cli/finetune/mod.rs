@@ -6,10 +6,11 @@ mod balance;
 mod common;
 mod data;
 mod length;
+mod precision;
 mod summary;
 
 use super::common_args::{BatchArg, CommonArgs};
-use super::engine_args::EngineArgs;
+use super::engine_args::RuntimeArgs;
 use super::progress;
 use super::rewriting::RewritingArgs;
 use super::talk::{self, Log};
@@ -77,7 +78,9 @@ pub struct Args {
     #[command(flatten)]
     rewriting: RewritingArgs,
     #[command(flatten)]
-    engine: EngineArgs,
+    engine: RuntimeArgs,
+    #[command(flatten)]
+    precision: precision::PrecisionArgs,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -127,6 +130,7 @@ fn configuration(args: &Args) -> anyhow::Result<Configuration> {
         asked.name = Some(name.clone());
     }
     asked.engine = args.engine.options_over(asked.engine);
+    args.precision.set(&mut asked);
     asked.execution.workers = args.workers.given().unwrap_or(asked.execution.workers);
     asked.execution.checkpoint_every = args.checkpoint_every.or(asked.execution.checkpoint_every);
     asked.execution.cache = args.data.cache_over(asked.execution.cache);

@@ -35,7 +35,7 @@ pub fn text(result: &JobResult) -> String {
         ),
     };
     format!(
-        "steps       {} in {:.1} s, {:.0} images/s, {:.1} % of it waiting for images\n\
+        "steps       {}{} in {:.1} s, {:.0} images/s, {:.1} % of it waiting for images\n\
          training    loss {:.4} (data {:.4}, penalty {:.4}){} in the last epoch\n{best}\
          distance    {:.4} from the starting point ({} of its norm)\n{unmoved}\
          {}wrote       {path}\n{exported}\
@@ -44,6 +44,7 @@ pub fn text(result: &JobResult) -> String {
          again       spgraph finetune --config {path}/config.toml\n\
          longer      spgraph finetune --resume -o {path} --epochs +5\n",
         r.steps,
+        skipped(r.skipped),
         r.seconds,
         r.images_per_second,
         100.0 * r.wait,
@@ -55,4 +56,12 @@ pub fn text(result: &JobResult) -> String {
         percent(r.distance.relative),
         test,
     )
+}
+
+/// How many steps changed nothing, where there were some.
+fn skipped(steps: u64) -> String {
+    match steps {
+        0 => String::new(),
+        n => format!(" ({n} of them skipped: a gradient of the scaled loss was not finite)"),
+    }
 }

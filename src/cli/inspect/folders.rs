@@ -3,8 +3,9 @@
 use super::commands::Commands;
 use crate::cli::flags::with_flags;
 use crate::cli::output::{self, percent};
-use spgraph::report::{Align, BundleInspection, FileState, RunInspection, Table};
+use spgraph::report::{Align, BundleInspection, FileState, RunInspection, StepPrecision, Table};
 use spgraph::train::Status;
+use std::collections::BTreeMap;
 
 fn files(list: &[FileState]) -> String {
     let mut table = Table::new([("file", Align::Left), ("size", Align::Right), ("", Align::Left)]);
@@ -28,6 +29,22 @@ fn few(names: &[String]) -> String {
     format!("{}{more}", names.iter().take(6).cloned().collect::<Vec<_>>().join(", "))
 }
 
+/// In which precision a step computes, where that is not float32 alone.
+fn precision(found: &StepPrecision) -> String {
+    let list = |operators: &BTreeMap<String, usize>| {
+        let mut sorted: Vec<_> = operators.iter().collect();
+        sorted.sort_by_key(|(name, n)| (std::cmp::Reverse(**n), *name));
+        let named: Vec<String> = sorted.into_iter().map(|(name, n)| format!("{name} {n}")).collect();
+        (operators.values().sum::<usize>(), named.join(", "))
+    };
+    let ((half, halves), (float, floats)) = (list(&found.half), list(&found.float32));
+    format!(
+        "precision   {}: {half} operators of a step compute in half precision, {float} in float32, {} conversions\n            half        {halves}\n            \
+         float32     {floats}\n",
+        found.name, found.casts
+    )
+}
+
 /// A bundle.
 pub fn bundle(found: &BundleInspection, next: &Commands) -> String {
     let shape: Vec<String> = found.input.shape.iter().map(|d| if *d < 0 { "N".into() } else { d.to_string() }).collect();
@@ -41,7 +58,7 @@ pub fn bundle(found: &BundleInspection, next: &Commands) -> String {
     };
     format!(
         "bundle      {}, made by spgraph {}\nsource      {} (opset {}, {}; SHA-256 {}…)\noptions     {}\ninput       {} {} {}\nclasses     {classes}\n\
-         penalty     {} on {}{regularizers}\noptimizer   {}\nscalars     {}\nstate       {}\n\n{}\n{}",
+         penalty     {} on {}{regularizers}\noptimizer   {}\nscalars     {}\n{}state       {}\n\n{}\n{}",
         found.path.display(),
         found.spgraph,
         found.source.file,
@@ -56,6 +73,7 @@ pub fn bundle(found: &BundleInspection, next: &Commands) -> String {
         found.penalty.parameters,
         found.optimizer,
         scalars.join(", "),
+        found.precision.as_ref().map(precision).unwrap_or_default(),
         state.join("\n            "),
         files(&found.files),
         next.text(&found.verdict, "be trained")

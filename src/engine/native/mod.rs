@@ -16,7 +16,8 @@ pub use self::library::register;
 use crate::error::{Error, Result};
 use crate::ir::{Domain, Graph};
 use crate::pass::{
-    self, ChannelsLast, FuseExpressions, FuseKernels, HalfImages, Inline, Kernel, Pass, RestoreOperators, UpdateInPlace, shared_buffers,
+    self, ChannelsLast, FuseExpressions, FuseKernels, HalfImages, Inline, Kernel, Pass, RestoreOperators, UpdateInPlace, has_halves,
+    shared_buffers,
 };
 use ort::operator::OperatorDomain;
 
@@ -77,6 +78,10 @@ pub struct Prepared {
 
 /// The graph with native operators, on images of bfloat16 where `half` says so; `None` where they cover no image of it. With `inlined`, the functions that are left are written out.
 pub fn prepare(mut graph: Graph, half: bool, inlined: bool) -> Result<Option<Prepared>> {
+    // Graphs of mixed precision are for the runtime's own kernels.
+    if has_halves(&graph) {
+        return Ok(None);
+    }
     let kernels = ops::kernels();
     let placing: [&dyn Pass; 2] = [
         // Alternatives are chosen for ONNX Runtime's own kernels.

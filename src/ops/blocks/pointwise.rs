@@ -2,7 +2,7 @@
 
 use super::{Expr, formula};
 use crate::ir::{Attr, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Import, Meaning, Operator, Rule, View, unchanged};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Meaning, Operator, Rule, View, unchanged};
 
 /// `(x, dy) → dx`; the attribute `of` names the operator.
 pub const GRAD: Function = Function::elementwise("PointwiseGrad");
@@ -43,7 +43,7 @@ impl Operator for Pointwise {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: self.meaning, ..Facts::ELEMENTWISE }
+        Facts { meaning: self.meaning, half: Half::Never, ..Facts::ELEMENTWISE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

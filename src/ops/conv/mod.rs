@@ -18,7 +18,7 @@ use self::geometry::Geometry;
 use crate::ir::{Dim, Node, TensorType, ValueId};
 use crate::operator::window::Window;
 use crate::operator::{
-    Builder, Facts, Grad, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
+    Builder, Facts, Grad, Half, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
 };
 
 /// Output maps at least this high and wide take the forms for large maps.
@@ -33,7 +33,7 @@ impl Operator for Conv {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Convolution, by_image: true, ..Facts::NONE }
+        Facts { meaning: Meaning::Convolution, by_image: true, half: Half::Product, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -5,7 +5,7 @@ use super::{bias_grad, bias_sample_grad, fits_bias, group_of, import_window};
 use crate::ir::{Attr, Dim, TensorType, ValueId};
 use crate::operator::window::Window;
 use crate::operator::{
-    Builder, Facts, Grad, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
+    Builder, Facts, Grad, Half, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
 };
 
 /// Without auto_pad and output_shape.
@@ -17,7 +17,7 @@ impl Operator for ConvTranspose {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::TransposedConvolution, by_image: true, ..Facts::NONE }
+        Facts { meaning: Meaning::TransposedConvolution, by_image: true, half: Half::Product, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -1,6 +1,7 @@
 //! What a bundle is, how it was made, and whether it is whole.
 
 use super::files::{FileState, differences, problems};
+use super::precision::{StepPrecision, step_precision};
 use super::verdict::Verdict;
 use crate::bundle::manifest::BatchNormMode;
 use crate::bundle::manifest::{Manifest, Penalty, Port, Preprocessing, Role, Source};
@@ -43,6 +44,8 @@ pub struct BundleInspection {
     pub optimizer: Optimizer,
     /// What BatchNorm normalizes with.
     pub batch_norm: BatchNormMode,
+    /// In which precision a step computes; none in float32.
+    pub precision: Option<StepPrecision>,
     /// Tensors and elements of the state, by role.
     pub state: BTreeMap<String, StateCount>,
     /// The files.
@@ -78,6 +81,8 @@ pub fn inspect_bundle(path: &Path) -> Result<BundleInspection> {
         files.push(FileState::of(&weights, |_| Ok(())));
     }
     let verdict = verdict(&bundle, &files);
+    // A damaged step is described already.
+    let precision = step_precision(&bundle).unwrap_or_default();
     let Manifest { spgraph, source, data, state, penalty, regularizers, scalars, optimizer, batch_norm, .. } = bundle.manifest.clone();
     let mut counts: BTreeMap<String, StateCount> = BTreeMap::new();
     for s in &state {
@@ -106,6 +111,7 @@ pub fn inspect_bundle(path: &Path) -> Result<BundleInspection> {
         scalars: scalars.into_iter().map(|s| (setting(&s.meaning), s.default)).collect(),
         optimizer,
         batch_norm,
+        precision,
         state: counts,
         files,
         verdict,

@@ -142,6 +142,7 @@ impl Trainer {
         let means = Means::of(self.recent.iter());
         let results = Results {
             steps: self.at.step,
+            skipped: self.skipped,
             loss: means.loss,
             data_loss: means.data_loss,
             penalty: means.penalty,

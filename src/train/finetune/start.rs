@@ -22,6 +22,7 @@ use crate::train::head_first;
 use crate::train::made_step;
 use crate::train::metrics::Record;
 use crate::train::metrics_file::Metrics;
+use crate::train::mixed_precision::check_precision;
 use crate::train::options::{FinetuneOptions, Training};
 use crate::train::progress::{Outline, Progress};
 use crate::train::range_plot;
@@ -125,6 +126,7 @@ impl Trainer {
         let RunPlan { mut bundle, training, mut scalars, images, origin, target, .. } = plan;
         let Origin { before, state, mut at } = origin;
         let engine = engine::open(&options.engine)?;
+        check_precision(&bundle.manifest, &options.engine, engine.kind())?;
         let Opened { loader, validation, test, counts, batch, judged, weights } =
             images.open(&training, options, &bundle, engine.as_ref())?;
         let per_epoch = loader.batches_per_epoch();
@@ -218,6 +220,7 @@ impl Trainer {
             seconds: 0.0,
             wait: 0.0,
             images: 0,
+            skipped: 0,
             checkpoint_every: options.checkpoint_every,
             saved: (at.step, Instant::now()),
             writing: None,
