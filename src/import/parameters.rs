@@ -55,6 +55,8 @@ pub enum FixedReason {
     Step,
     /// No constant of the file: computed from whole numbers, or from a formula.
     Computed,
+    /// It says how its operator works: where it cuts off, from where it counts.
+    Setting,
     /// It has another element type than the layer that uses it, and is converted while the network runs.
     Precision,
 }
@@ -62,7 +64,7 @@ pub enum FixedReason {
 impl FixedReason {
     /// Whether the constant can be trained where somebody wants it.
     pub fn can_be_trained(self) -> bool {
-        !matches!(self, FixedReason::Precision | FixedReason::Step | FixedReason::Computed)
+        !matches!(self, FixedReason::Precision | FixedReason::Step | FixedReason::Computed | FixedReason::Setting)
     }
 
     /// In a few words, for people.
@@ -75,6 +77,7 @@ impl FixedReason {
             FixedReason::Filter => "the same filter for every channel",
             FixedReason::Step => "behind rounding or a comparison, whose gradient is 0",
             FixedReason::Computed => "computed from whole numbers or a formula: the file holds no floating-point numbers for it",
+            FixedReason::Setting => "a bound or a step of its operator, which is not trained",
             FixedReason::Precision => "of another element type than its layer, which is not supported",
         }
     }
@@ -133,14 +136,16 @@ struct Search<'a> {
     live: Vec<bool>,
     /// Values behind steps that were followed.
     stepped: HashSet<ValueId>,
+    /// Numbers that somebody has named and that say how an operator works.
+    settings: Vec<(ValueId, Use)>,
     /// Why a constant cannot be trained, for those to which no gradient comes.
     untrainable: HashMap<ValueId, FixedReason>,
 }
 
 impl<'a> Search<'a> {
     fn new(graph: &'a Graph, stored: &'a HashSet<String>) -> Self {
-        let (uses, seen, stepped, untrainable) = Default::default();
-        Search { graph, stored, order: vec![], uses, seen, live: graph.live_nodes(), stepped, untrainable }
+        let (uses, seen, stepped, settings, untrainable) = Default::default();
+        Search { graph, stored, order: vec![], uses, seen, live: graph.live_nodes(), stepped, settings, untrainable }
     }
 
     fn run(mut self) -> Self {
@@ -152,6 +157,11 @@ impl<'a> Search<'a> {
             if let Some(&enters) = node.inputs.iter().flatten().next() {
                 self.chosen_by(&view, Use { enters, kind: ParameterKind::Operand, node: index });
             }
+            if self.live.get(index).copied().unwrap_or(false) {
+                for &i in view.operator().map_or(&[][..], |o| o.settings()) {
+                    self.setting(view.input(i), |v| Use { enters: v, kind: ParameterKind::Operand, node: index });
+                }
+            }
             for (i, kind) in self.kinds(&view) {
                 let Some(v) = view.input(i).filter(|_| view.is_fixed(i)) else { continue };
                 if self.live.get(index).copied().unwrap_or(false) || kind.is_of_layer() {
@@ -159,7 +169,22 @@ impl<'a> Search<'a> {
                 }
             }
         }
+        for (v, used) in std::mem::take(&mut self.settings) {
+            if !self.uses.contains_key(&v) {
+                self.untrainable.insert(v, FixedReason::Setting);
+                self.note(v, used);
+            }
+        }
         self
+    }
+
+    /// Takes note of a number of the file that somebody has named, where it says how an operator works.
+    fn setting(&mut self, v: Option<ValueId>, used: impl FnOnce(ValueId) -> Use) {
+        let Some(v) = v else { return };
+        let value = self.graph.value(v);
+        if value.initializer().is_some_and(|t| t.dtype().is_float()) && self.stored.contains(&value.name) && is_persons(&value.name) {
+            self.settings.push((v, used(v)));
+        }
     }
 
     /// Keeps the use that says most of a constant.
@@ -235,7 +260,10 @@ impl<'a> Search<'a> {
         }
         let Some(node) = self.graph.producer(v) else { return };
         let view = View { graph: self.graph, node };
-        if view.operator().is_some_and(|o| o.status() == Status::ZeroGradient) {
+        if let Some(operator) = view.operator().filter(|o| o.status() == Status::ZeroGradient) {
+            if !operator.facts().elementwise {
+                node.used().for_each(|v| self.setting(Some(v), |_| used));
+            }
             return node.used().for_each(|v| self.behind_step(v, used));
         }
         self.chosen_by(&view, used);
@@ -301,12 +329,17 @@ fn preparations(graph: &Graph) -> HashSet<usize> {
     if layers.is_empty() { HashSet::new() } else { found }
 }
 
+/// Whether a person, and no exporter, has given that name.
+fn is_persons(name: &str) -> bool {
+    !is_generated(name) && !name.contains(['/', ':'])
+}
+
 /// Why a constant that stands at no parameter's place of a layer is no parameter, where it is none.
 fn no_parameter(graph: &Graph, value: ValueId) -> Option<FixedReason> {
     let tensor = graph.value(value).initializer()?;
     let name = graph.name_of(value);
     // Exporters call the numbers of formulas after nodes, people call parameters after modules.
-    let named = !is_generated(name) && !name.contains(['/', ':']);
+    let named = is_persons(name);
     if tensor.count() == 1 {
         return (!named).then_some(FixedReason::Number);
     }

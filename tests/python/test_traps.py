@@ -170,6 +170,27 @@ def test_a_layer_that_is_used_twice_is_trained_as_one(start, tmp_path):
         assert relative_error(found[name], differences(model, name, net.tensors[name], images, target)) < 1e-6, f"{name}\n{said}"
 
 
+SETTINGS = {
+    "a learnt bound": (lambda net, y: net.node("Clip", y, number(net, 0), net.constant(np.array(0.4), "act.alpha")), ["act.alpha"]),
+    "both": (lambda net, y: net.node("Clip", y, net.constant(np.array(-0.2), "act.low"), net.constant(np.array(0.4), "act.high")), ["act.low", "act.high"]),
+    "places": (
+        lambda net, y: net.node("Add", y, net.node("Unsqueeze", net.node("Range", *(net.constant(np.array(v), n) for n, v in (("from", 0.1), ("to", 0.65), ("by", 0.1)))), net.ints(0, 1, 2))),
+        ["from", "by"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_numbers_that_operators_work_by_are_named(kind, tmp_path):
+    net, (through, names) = Network(11), SETTINGS[kind]
+    bundle, said = rewritten(built(net, classifier(net, pooled(net, through(net, features(net))))), tmp_path)
+    assert bundle, said
+    constants = {c["name"].rsplit(".", 1)[0]: c for c in json.loads(spgraph("inspect", tmp_path / "model.onnx", "--json"))["constants"]}
+    for name in names:
+        assert name in constants and "bound" in json.dumps(constants[name]), constants
+        assert name in said, said
+
+
 STEPS = {
     "rounded": lambda net: net.node("Mul", net.node("Round", net.node("Mul", net.constant(net.draw(3, CLASSES), "levels"), number(net, 8))), number(net, 0.125)),
     "signs": lambda net: net.node("Mul", net.node("Sign", net.constant(net.draw(3, CLASSES), "levels")), number(net, 0.5)),
