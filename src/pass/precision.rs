@@ -102,6 +102,15 @@ impl Halves {
         r.get(v)
     }
 
+    /// The node's inputs, as bfloat16 where there is such a value and `half` takes it, else as float32.
+    fn inputs(&mut self, r: &mut Rebuild, node: &Node, half: impl Fn(&Rebuild, usize, ValueId) -> bool) -> Rule<Vec<Option<ValueId>>> {
+        let mut one = |i: usize, v: ValueId| match self.0.get(&v) {
+            Some(&here) if half(r, i, v) => Ok(here),
+            _ => self.float(r, v),
+        };
+        node.inputs.iter().enumerate().map(|(i, input)| input.map(|v| one(i, v)).transpose()).collect()
+    }
+
     /// The kernel's form for bfloat16 in the place of `node`.
     fn native(&mut self, r: &mut Rebuild, node: &Node, kernel: &Kernel) -> Rule<Becomes> {
         let ports = kernel.inputs.iter().take_while(|p| **p != Port::Others).count();
@@ -137,24 +146,13 @@ impl Halves {
     /// The same node on float32. What need only be there before it runs may be of any type.
     fn floats(&mut self, r: &mut Rebuild, node: &Node, kernel: Option<&Kernel>) -> Rule<Becomes> {
         let placed = kernel.and_then(|k| k.inputs.iter().position(|p| *p == Port::Others)).unwrap_or(usize::MAX);
-        let mut inputs = vec![];
-        for (i, input) in node.inputs.iter().enumerate() {
-            let here = |v: ValueId| match self.0.get(&v) {
-                Some(&half) if i >= placed && r.at(v).is_none() => Ok(half),
-                _ => self.float(r, v),
-            };
-            inputs.push(input.map(here).transpose()?);
-        }
+        let inputs = self.inputs(r, node, |r, i, v| i >= placed && r.at(v).is_none())?;
         let put = Node { inputs, outputs: vec![], ..node.clone() };
         Ok(self.give(r, put, node, |_, _, _| false))
     }
 
     fn moved(&mut self, r: &mut Rebuild, node: &Node) -> Rule<Becomes> {
-        let mut inputs = vec![];
-        for input in &node.inputs {
-            let here = input.map(|v| if self.0.contains_key(&v) { self.half(r, v) } else { self.float(r, v) }).transpose()?;
-            inputs.push(here);
-        }
+        let inputs = self.inputs(r, node, |_, _, _| true)?;
         let put = Node { inputs, outputs: vec![], ..node.clone() };
         Ok(self.give(r, put, node, |_, _, _| true))
     }

@@ -28,8 +28,8 @@ pub(super) struct Updates {
     pub outcome: Option<Outcome>,
 }
 
-/// What acts on one parameter.
-struct Pull<'a> {
+/// A parameter's gradient with its penalty.
+struct PenalizedGradient<'a> {
     /// The data loss's gradient, with the penalty's where that is no step of its own.
     gradient: ValueId,
     penalty: Option<PenaltyTerm<'a>>,
@@ -49,7 +49,7 @@ pub(super) fn updates(
     for (meaning, default) in penalties.into_iter().flat_map(|p| &p.strengths) {
         scalars.declare(graph, dtype, meaning.clone(), *default);
     }
-    let mut pulls = vec![];
+    let mut penalized = vec![];
     for (p, &data) in parameters.iter().zip(gradients) {
         let penalty = match penalties {
             Some(penalties) => penalties.term(graph, &mut scalars, p)?,
@@ -61,14 +61,14 @@ pub(super) fn updates(
         let mut b = Builder::new(graph);
         b.scope(format!("{}.penalty", p.alias));
         let gradient = penalty.as_ref().map_or(Ok(data), |term| term.gradient(&mut b, data)).map_err(failed("the penalty's gradient"))?;
-        pulls.push(Pull { gradient, penalty });
+        penalized.push(PenalizedGradient { gradient, penalty });
     }
-    let mut optimizer = optimize(graph, recipe, &mut scalars, &mut parameters, &pulls)?;
+    let mut optimizer = optimize(graph, recipe, &mut scalars, &mut parameters, &penalized)?;
     let mut outcome = None;
     if let Some(mut scale) = loss_scale {
         let mut squares: Vec<ValueId> = parameters.iter().filter_map(|p| p.gradient_square).collect();
         if squares.is_empty() {
-            let used: Vec<ValueId> = pulls.iter().map(|p| p.gradient).collect();
+            let used: Vec<ValueId> = penalized.iter().map(|p| p.gradient).collect();
             squares = loss_scale::squares(graph, &used)?;
             for (p, &square) in parameters.iter_mut().zip(&squares) {
                 graph.rename(square, &format!("{}.grad.square", p.name));
@@ -80,7 +80,7 @@ pub(super) fn updates(
         optimizer.extend([scale.scale, scale.good]);
         outcome = Some(known);
     }
-    let terms: Vec<ValueId> = pulls.iter().filter_map(|p| p.penalty.as_ref()).map(|term| term.value).collect();
+    let terms: Vec<ValueId> = penalized.iter().filter_map(|p| p.penalty.as_ref()).map(|term| term.value).collect();
     let mut b = Builder::new(graph);
     b.scope("penalty");
     let penalty = match terms.is_empty() {
@@ -118,13 +118,13 @@ struct Common<'a> {
     shared: Vec<ValueId>,
 }
 
-/// Gives every parameter its next value; returns the state that this takes. `pulls` are in the order of `parameters`.
+/// Gives every parameter its next value; returns the state that this takes. `penalized` are in the order of `parameters`.
 fn optimize(
     graph: &mut Graph,
     recipe: &Recipe,
     scalars: &mut Scalars,
     parameters: &mut [StateTensor],
-    pulls: &[Pull],
+    penalized: &[PenalizedGradient],
 ) -> Result<Vec<StateTensor>> {
     let optimizer = &recipe.options.optimizer;
     let lr = scalars.input(&Setting::LearningRate)?;
@@ -133,7 +133,7 @@ fn optimize(
         return Ok(vec![]);
     }
     let dtype = scalar_type(parameters);
-    let gradients: Vec<ValueId> = pulls.iter().map(|p| p.gradient).collect();
+    let gradients: Vec<ValueId> = penalized.iter().map(|p| p.gradient).collect();
     let gradients = clipped(graph, optimizer.clip_norm, scalars, parameters, &gradients).map_err(failed("the clipping of gradients"))?;
     let mut state = vec![];
     let mut common: Vec<StateTensor> = vec![];
@@ -149,15 +149,15 @@ fn optimize(
     }
     let all = Common { optimizer, lr, shared };
     let mut averages = vec![];
-    for ((p, &gradient), pull) in parameters.iter_mut().zip(&gradients).zip(pulls) {
+    for ((p, &gradient), of) in parameters.iter_mut().zip(&gradients).zip(penalized) {
         p.update_gradient = Some(gradient);
         let mut own: Vec<StateTensor> = vec![];
         for kind in optimizer.rule.state() {
             own.push(extra(graph, Some(p), Role::Optimizer, kind, p.ty.clone()));
         }
         let inputs: Vec<ValueId> = own.iter().map(|s| s.input).collect();
-        let acting = Acting { gradient, penalty: pull.penalty.as_ref(), state: &inputs };
-        let next = one(graph, scalars, &all, p, acting).map_err(failed("an update"))?;
+        let update = UpdateInputs { gradient, penalty: of.penalty.as_ref(), state: &inputs };
+        let next = one(graph, scalars, &all, p, update).map_err(failed("an update"))?;
         for (slot, &value) in std::iter::once(&mut *p).chain(&mut own).zip(&next) {
             slot.next = names.give(graph, value, &format!("{}.next", slot.name))?;
         }
@@ -226,8 +226,8 @@ fn clipped(
     Ok(clipped)
 }
 
-/// What acts on a parameter once its gradient is clipped.
-struct Acting<'a> {
+/// What an update of a parameter takes, its gradient clipped.
+struct UpdateInputs<'a> {
     gradient: ValueId,
     penalty: Option<&'a PenaltyTerm<'a>>,
     /// The parameter's optimizer state.
@@ -235,9 +235,9 @@ struct Acting<'a> {
 }
 
 /// The next value of a parameter, then those of its state.
-fn one(graph: &mut Graph, scalars: &mut Scalars, common: &Common, p: &StateTensor, acting: Acting) -> Rule<Vec<ValueId>> {
+fn one(graph: &mut Graph, scalars: &mut Scalars, common: &Common, p: &StateTensor, update: UpdateInputs) -> Rule<Vec<ValueId>> {
     let Common { optimizer, lr, shared } = common;
-    let Acting { gradient, penalty, state } = acting;
+    let UpdateInputs { gradient, penalty, state } = update;
     let start = optimizer.spd.and_then(|lambda| Some((lambda, shared_start(graph, p)?)));
     let mut b = Builder::new(graph);
     b.scope("scalars");

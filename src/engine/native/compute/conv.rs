@@ -88,13 +88,13 @@ impl ConvPlan {
     fn multiplies_faster<E: Element>(&self, cores: &Cores) -> bool {
         let of_matrices = |depth: usize| matrices_of(cores.isa(), Factors::Pairs, depth).is_some();
         let by_matrices = of_matrices(self.conv.channels) && of_matrices(self.conv.features);
-        E::ROUNDS && cores.isa().pairs().is_some() && (by_matrices || !winograd::keeps_kernels(&self.conv))
+        E::pairs(cores.isa()).is_some() && (by_matrices || !winograd::keeps_kernels(&self.conv))
     }
 
     /// The same for one side made of the other. Winograd's form transforms much for few results where there are four times as many channels, as in
     /// the layers of a DenseNet.
     fn makes_faster<E: Element>(&self, cores: &Cores, from: usize, to: usize) -> bool {
-        let few = E::ROUNDS && cores.isa().pairs().is_some() && to <= WIDE && from >= 4 * to;
+        let few = E::pairs(cores.isa()).is_some() && to <= WIDE && from >= 4 * to;
         few || self.multiplies_faster::<E>(cores)
     }
 

@@ -1,6 +1,7 @@
 //! What images are made of: float32, or bfloat16 with half of the bytes. Arithmetic is in float32 for both.
 
 use super::disjoint_slice::DisjointSlice;
+use super::isa::{Isa, Pairs};
 use super::lanes::{LANES, Lanes, for_isa};
 #[cfg(target_arch = "x86_64")]
 use super::stored::Stored;
@@ -16,6 +17,11 @@ impl<T> Stored for T {}
 pub trait Element: Stored + Copy + Default + Send + Sync + 'static {
     /// Whether a float32 is rounded on the way to one.
     const ROUNDS: bool;
+
+    /// The instructions that multiply pairs of such elements, where there are any.
+    fn pairs(isa: Isa) -> Option<Pairs> {
+        isa.pairs().filter(|_| Self::ROUNDS)
+    }
 
     fn to_f32(self) -> f32;
     /// To the nearest, ties to the even one; a NaN stays one.

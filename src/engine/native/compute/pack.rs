@@ -35,7 +35,7 @@ impl Factors {
         match O::ROUNDS {
             false if matrices_of(isa, Factors::Split, depth).is_some() => Factors::Split,
             false => Factors::Floats,
-            true if L::ROUNDS && isa.pairs().is_some() && depth.is_multiple_of(2) => Factors::Pairs,
+            true if L::pairs(isa).is_some() && depth.is_multiple_of(2) => Factors::Pairs,
             true => Factors::Rounded,
         }
     }

@@ -38,7 +38,7 @@ pub fn weight_grad<E: Element>(
     let rows = conv.images * conv.output_pixels();
     assert!(x.len() >= conv.images * conv.input_pixels() * conv.channels && dy.len() >= rows * conv.features);
     assert!(dw.len() == conv.features * depth * taps && gather.sources.len() == taps * conv.output_pixels());
-    let high = if E::ROUNDS && isa.pairs().is_some() { FEATURES_OF_PAIRS } else { FEATURES };
+    let high = if E::pairs(isa).is_some() { FEATURES_OF_PAIRS } else { FEATURES };
     let (features, channels) = (width.div_ceil(high), depth.div_ceil(CHANNELS));
     let tasks = conv.groups * features * channels * taps;
     let blocks = rows.div_ceil(PIXELS);
