@@ -32,9 +32,11 @@ pub struct Workspace<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// Removes what earlier processes could not remove from a study's results in the end, also where nothing is left to do.
+/// Removes what earlier processes could not remove in the end from a study's results and from the folder for temporary files, also where nothing is
+/// left to do.
 pub(super) fn remove_leftovers(results: &Path) {
     let folders = |of: &Path| std::fs::read_dir(of).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
+    temporaries::sweep(&std::env::temp_dir());
     temporaries::sweep(results);
     for folder in folders(results).chain(folders(&results.join("work"))).collect::<Vec<_>>() {
         temporaries::sweep(&folder);
