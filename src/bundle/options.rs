@@ -191,7 +191,7 @@ impl GraphPrecision {
 
     /// The first opset whose operators have the type.
     fn opset(self) -> i64 {
-        if self == GraphPrecision::MixedBf16 { BFLOAT16_OPSET } else { OPSET }
+        if self == GraphPrecision::MixedBf16 { BFLOAT16_OPSET } else { *OPSETS.start() }
     }
 }
 
