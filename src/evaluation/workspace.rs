@@ -35,11 +35,21 @@ pub struct Workspace<'a> {
 /// Removes what earlier processes could not remove in the end from a study's results and from the folder for temporary files, also where nothing is
 /// left to do.
 pub(super) fn remove_leftovers(results: &Path) {
-    let folders = |of: &Path| std::fs::read_dir(of).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
     temporaries::sweep(&std::env::temp_dir());
-    temporaries::sweep(results);
-    for folder in folders(results).chain(folders(&results.join("work"))).collect::<Vec<_>>() {
-        temporaries::sweep(&folder);
+    sweep_below(results, WORK_LEVELS);
+}
+
+/// From the results' folder to that of an image folder or a run: `work/images/NAME`.
+const WORK_LEVELS: usize = 3;
+
+fn sweep_below(folder: &Path, levels: usize) {
+    temporaries::sweep(folder);
+    let Some(left) = levels.checked_sub(1) else { return };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !hidden && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sweep_below(&entry.path(), left);
+        }
     }
 }
 
