@@ -3,8 +3,7 @@
 use super::Pass;
 use super::half::{converted, has_numbers_between, is_flexible, is_float, of_node};
 use crate::error::{Error, Result};
-use crate::ir::{Attr, DType, Domain, Graph, Node, Rebuild, TensorType, ValueId};
-use crate::ir::{Attrs, Becomes};
+use crate::ir::{Attr, Attrs, Becomes, DType, Domain, Graph, Node, Rebuild, TensorType, ValueId};
 use crate::operator::Half;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

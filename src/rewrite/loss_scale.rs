@@ -40,23 +40,8 @@ impl LossScale {
     /// Declares its inputs.
     pub fn new(graph: &mut Graph) -> LossScale {
         let mut state = |kind: &str, meaning, start| {
-            let ty = TensorType::scalar(DType::F32);
-            let input = graph.input(&format!("optimizer.{kind}"), ty.clone());
-            StateTensor {
-                name: graph.name_of(input).to_string(),
-                alias: format!("optimizer.{kind}"),
-                role: Role::Optimizer,
-                penalized: false,
-                lr_mult: 1.0,
-                of: None,
-                meaning: Some(meaning),
-                start,
-                ty,
-                input,
-                next: input,
-                gradient_square: None,
-                update_gradient: None,
-            }
+            let declared = StateTensor::beside(graph, None, Role::Optimizer, kind, TensorType::scalar(DType::F32));
+            StateTensor { meaning: Some(meaning), start, ..declared }
         };
         let start = Some(Tensor::from_floats(DType::F32, &[], &[START]));
         LossScale { scale: state("loss_scale", StateMeaning::LossScale, start), good: state("good_steps", StateMeaning::GoodSteps, None) }

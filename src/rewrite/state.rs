@@ -38,6 +38,29 @@ pub struct StateTensor {
     pub update_gradient: Option<ValueId>,
 }
 
+impl StateTensor {
+    /// Declares state of the optimizer or an average, of one parameter or of all together, which is zero or its parameter's at the start.
+    pub(super) fn beside(graph: &mut Graph, of: Option<&StateTensor>, role: Role, kind: &str, ty: TensorType) -> StateTensor {
+        let (name, alias) = of.map_or(("optimizer", "optimizer"), |p| (&p.name, &p.alias));
+        let input = graph.input(&format!("{name}.{kind}"), ty.clone());
+        StateTensor {
+            name: graph.name_of(input).to_string(),
+            alias: format!("{alias}.{kind}"),
+            role,
+            penalized: false,
+            start: None,
+            lr_mult: 1.0,
+            of: of.map(|p| p.name.clone()),
+            meaning: None,
+            ty,
+            input,
+            next: input,
+            gradient_square: None,
+            update_gradient: None,
+        }
+    }
+}
+
 /// For `map_err` on a rule: a part of the graph that spgraph itself writes could not be built.
 pub(super) fn failed(what: &'static str) -> impl Fn(String) -> Error {
     move |why| Error::internal(format!("{what} cannot be built: {why}"))

@@ -138,7 +138,7 @@ fn optimize(
     let mut state = vec![];
     let mut common: Vec<StateTensor> = vec![];
     for kind in optimizer.rule.scalar_state() {
-        common.push(extra(graph, None, Role::Optimizer, kind, TensorType::scalar(dtype)));
+        common.push(StateTensor::beside(graph, None, Role::Optimizer, kind, TensorType::scalar(dtype)));
     }
     let inputs: Vec<ValueId> = common.iter().map(|s| s.input).collect();
     let mut b = Builder::new(graph);
@@ -153,7 +153,7 @@ fn optimize(
         p.update_gradient = Some(gradient);
         let mut own: Vec<StateTensor> = vec![];
         for kind in optimizer.rule.state() {
-            own.push(extra(graph, Some(p), Role::Optimizer, kind, p.ty.clone()));
+            own.push(StateTensor::beside(graph, Some(p), Role::Optimizer, kind, p.ty.clone()));
         }
         let inputs: Vec<ValueId> = own.iter().map(|s| s.input).collect();
         let update = UpdateInputs { gradient, penalty: of.penalty.as_ref(), state: &inputs };
@@ -163,7 +163,7 @@ fn optimize(
         }
         state.append(&mut own);
         if let Some(decay) = optimizer.ema {
-            let mut slot = extra(graph, Some(p), Role::Ema, "ema", p.ty.clone());
+            let mut slot = StateTensor::beside(graph, Some(p), Role::Ema, "ema", p.ty.clone());
             let mut b = Builder::new(graph);
             b.scope(format!("{}.update", p.alias));
             let next = optim::average(&mut b, slot.input, p.next, decay).map_err(failed("an average"))?;
@@ -174,27 +174,6 @@ fn optimize(
     state.append(&mut common);
     state.append(&mut averages);
     Ok(state)
-}
-
-/// State of the optimizer, of one parameter or of all together.
-fn extra(graph: &mut Graph, of: Option<&StateTensor>, role: Role, kind: &str, ty: TensorType) -> StateTensor {
-    let (name, alias) = of.map_or(("optimizer", "optimizer"), |p| (&p.name, &p.alias));
-    let input = graph.input(&format!("{name}.{kind}"), ty.clone());
-    StateTensor {
-        name: graph.name_of(input).to_string(),
-        alias: format!("{alias}.{kind}"),
-        role,
-        penalized: false,
-        start: None,
-        lr_mult: 1.0,
-        of: of.map(|p| p.name.clone()),
-        meaning: None,
-        ty,
-        input,
-        next: input,
-        gradient_square: None,
-        update_gradient: None,
-    }
 }
 
 fn clipped(
