@@ -2,7 +2,7 @@
 
 use super::engine_args::EngineArgs;
 use super::output;
-use spgraph::engine;
+use spgraph::engine::{self, Timed};
 use spgraph::report::{Align, Profile, Table};
 use spgraph::storage::files::write_whole;
 use spgraph::storage::inputs::Inputs;
@@ -45,11 +45,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Inputs::new(bundle.files()).with_data(&args.data).check_file(path)?;
     }
     let options = args.engine.options();
-    let engine = engine::open(&options)?;
+    let engine = engine::open_to_profile(&options)?;
     train::check_precision(&bundle.manifest, &options, engine.kind())?;
     let steps = usize::from(WARM_UP + args.steps);
     let trace = train::profile(&bundle, engine.as_ref(), args.data.as_deref(), args.batch.map(usize::from), steps)?;
-    let profile = Profile::of_trace(&trace, usize::from(WARM_UP))?;
+    let profile = Profile::of_trace(&trace, engine.timed(), usize::from(WARM_UP))?;
     if let Some(path) = &args.trace {
         write_whole(path, true, trace.as_bytes())?;
     }
@@ -89,8 +89,17 @@ fn text(profile: &Profile, rows: usize, engine: &str) -> String {
             count(total(|l| l.calls)),
         ]);
     }
+    let of = match profile.timed {
+        Timed::Work => "",
+        Timed::Kernels => {
+            "times   of kernels: each was waited for (CUDA_LAUNCH_BLOCKING=1), so that a step takes longer here than in a training\n"
+        }
+        Timed::Launches => {
+            "times   of starting kernels, which run on behind that: CUDA_LAUNCH_BLOCKING is set; unset it, and each is waited for\n"
+        }
+    };
     format!(
-        "{operators}\n{layers}\nstep    {:.1} ms, of it {:.1} ms in nodes (means of {} steps, with the overhead of recording)\nengine  {engine}\n",
+        "{operators}\n{layers}\nstep    {:.1} ms, of it {:.1} ms in nodes (means of {} steps, with the overhead of recording)\n{of}engine  {engine}\n",
         profile.step_ms, profile.nodes_ms, profile.steps
     )
 }

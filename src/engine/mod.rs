@@ -17,7 +17,7 @@ pub use self::native::register as register_native_operators;
 pub use self::options::{Computing, Device, EngineChoice, EngineOptions, Kernels, Precision};
 pub use self::ort::{Candidate, Cuda, CudaDevice, CudaLibrary, Obstacle, Origin, OrtEngine, Owner, cache_dir, discover, install};
 pub use self::runtime_graph::{RuntimeGraph, device_graph, runtime_graph, with_native_operators};
-pub use self::session::{Engine, EngineEntry, Opened, Placement, Session, Stepper};
+pub use self::session::{Engine, EngineEntry, Opened, Placement, Session, Stepper, Timed};
 pub use self::signature::{GraphPort, PortDim, Signature, StatePort};
 
 use crate::error::{Error, Result};
@@ -38,6 +38,17 @@ pub fn any_device(options: &EngineOptions) -> (Device, String) {
         Some(obstacle) => (Device::Cpu, format!("{}. For the CUDA device, {}", obstacle.what, obstacle.advice)),
         None => (Device::Cuda, "an NVIDIA driver, a device and the libraries were found".into()),
     }
+}
+
+/// [`open`], so that the times of nodes are those of their work: on a device, starting a kernel waits for its end, in this process from now on. Where the
+/// environment says itself whether it does ([`Engine::timed`] tells), that stays.
+///
+/// Fails where CUDA was started in this process before.
+pub fn open_to_profile(options: &EngineOptions) -> Result<Box<dyn Engine>> {
+    if options.device == Device::Cuda {
+        ort::block_launches()?;
+    }
+    open(options)
 }
 
 /// The runtime that the options ask for. With [`EngineChoice::Auto`] that is the first of [`ENGINES`] that can do what is asked and is

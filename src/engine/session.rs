@@ -31,6 +31,11 @@ pub trait Engine {
         Ok(None)
     }
 
+    /// What the times of nodes in [`Engine::profile`] are of.
+    fn timed(&self) -> Timed {
+        Timed::Work
+    }
+
     /// Runs `steps` training steps on the same `feeds` and returns the runtime's record of every node's time: a Chrome
     /// trace, JSON text with times in microseconds. Calls of functions are written out
     /// first, so that every node's name begins with its source's.
@@ -51,6 +56,19 @@ pub trait Engine {
             Field::ENGINE
         )))
     }
+}
+
+/// What the time of a node is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Timed {
+    /// Its work, which the processor does.
+    #[default]
+    Work,
+    /// Its kernels on a device, which were waited for one by one; with starting each of them.
+    Kernels,
+    /// Starting its kernels, and nothing of what they take.
+    Launches,
 }
 
 /// Where a node runs.

@@ -1,5 +1,6 @@
 //! Where a training step spends its time, by operator and by layer of the source model, from a runtime's record of its nodes.
 
+use crate::engine::Timed;
 use crate::error::{Error, Result};
 use crate::ops::table;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,8 @@ use std::collections::BTreeMap;
 pub struct Profile {
     /// Steps that were counted.
     pub steps: usize,
+    /// What the times of nodes are of.
+    pub timed: Timed,
     /// Milliseconds of a whole step, and of all its nodes; the difference is the runtime's own work between them.
     pub step_ms: f64,
     /// Milliseconds of all nodes of a step.
@@ -83,10 +86,10 @@ pub(super) enum Part {
 }
 
 impl Profile {
-    /// Reads ONNX Runtime's trace of a session; the first `warm_up` of its steps are not counted, and no part of loading is.
+    /// Reads ONNX Runtime's trace of a session, whose times are `timed`; the first `warm_up` of its steps are not counted, and no part of loading is.
     ///
     /// Fails where the text is no such trace, or holds no more steps than `warm_up`.
-    pub fn of_trace(trace: &str, warm_up: usize) -> Result<Profile> {
+    pub fn of_trace(trace: &str, timed: Timed, warm_up: usize) -> Result<Profile> {
         let events: Vec<Event> =
             serde_json::from_str(trace).map_err(|e| Error::engine(format!("the runtime's profile is no Chrome trace: {e}")))?;
         let mut runs: Vec<(f64, f64)> =
@@ -128,7 +131,7 @@ impl Profile {
             })
             .collect();
         layers.sort_by(|a, b| b.ms.total_cmp(&a.ms));
-        Ok(Profile { steps, step_ms: counted.iter().map(|r| r.1).sum::<f64>() / 1e3 * per_step, nodes_ms, operators, layers })
+        Ok(Profile { steps, timed, step_ms: counted.iter().map(|r| r.1).sum::<f64>() / 1e3 * per_step, nodes_ms, operators, layers })
     }
 }
 
@@ -215,7 +218,7 @@ mod tests {
             node(36000, 2000, "conv1.weight.update/SgdUpdate/Mul", "Mul"),
             run(30000, 8000),
         ];
-        let profile = Profile::of_trace(&format!("[{}]", events.join(",")), 1).unwrap();
+        let profile = Profile::of_trace(&format!("[{}]", events.join(",")), Timed::Work, 1).unwrap();
         assert_eq!((profile.steps, profile.step_ms, profile.nodes_ms), (2, 7.0, 5.5));
         let operators: Vec<_> = profile.operators.iter().map(|o| (o.operator.as_str(), o.ms, o.calls)).collect();
         assert_eq!(operators, [("Conv", 4.5, 1.5), ("Mul", 1.0, 0.5)]);
@@ -226,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_trace_without_counted_steps_is_an_error() {
-        assert!(Profile::of_trace("[]", 1).unwrap_err().to_string().contains("0 steps"));
-        assert!(Profile::of_trace("{", 0).unwrap_err().to_string().contains("no Chrome trace"));
+        assert!(Profile::of_trace("[]", Timed::Work, 1).unwrap_err().to_string().contains("0 steps"));
+        assert!(Profile::of_trace("{", Timed::Work, 0).unwrap_err().to_string().contains("no Chrome trace"));
     }
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use ::ort::environment::Environment;
 use ::ort::logging::LogLevel;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Set to let ONNX Runtime's own log through to stderr: warnings and errors, or everything with the value `verbose`.
@@ -37,6 +38,38 @@ pub(super) fn disable_telemetry() {
         // `getenv` at this moment is not; a program with such threads sets the variable before it starts them.
         unsafe { std::env::set_var(VARIABLE, "1") };
     }
+}
+
+/// CUDA's own variable: with 1, whoever starts a kernel waits for its end.
+const BLOCKING: &str = "CUDA_LAUNCH_BLOCKING";
+
+/// Whether this process may have started CUDA, which reads its variables then.
+static CUDA_STARTED: AtomicBool = AtomicBool::new(false);
+
+/// Said before anything of CUDA is started.
+pub(super) fn cuda_starts() {
+    CUDA_STARTED.store(true, Ordering::Relaxed);
+}
+
+/// Whether starting a kernel waits for its end, as the environment says.
+pub(super) fn launches_block() -> bool {
+    std::env::var_os(BLOCKING).is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Lets whoever starts a kernel wait for its end, unless the environment says already whether to. Fails where CUDA may have been started.
+pub(in crate::engine) fn block_launches() -> Result<()> {
+    if std::env::var_os(BLOCKING).is_some() {
+        return Ok(());
+    }
+    if CUDA_STARTED.load(Ordering::Relaxed) {
+        return Err(Error::engine(format!(
+            "this process has started CUDA already, and the times of nodes would be those of starting kernels, not of kernels: profile in a \
+             process of its own, or set {BLOCKING}=1 before CUDA starts"
+        )));
+    }
+    // SAFETY: as for the variable above.
+    unsafe { std::env::set_var(BLOCKING, "1") };
+    Ok(())
 }
 
 /// The environment of the library at `path`, which is loaded where none is yet.

@@ -15,17 +15,18 @@ mod values;
 
 pub use self::cuda::{Cuda, CudaDevice, CudaLibrary, Obstacle};
 pub use self::discover::{Candidate, Origin, discover};
+pub(super) use self::environment::block_launches;
 pub use self::install::{cache_dir, install};
 pub use self::library::Owner;
 
-use self::environment::environment;
+use self::environment::{cuda_starts, environment, launches_block};
 use self::explain::explain;
 use self::stepper::OrtStepper;
 use self::values::{output, to_ort};
 use super::model::{FOR_CUDA, Given, WRITTEN_OUT, emitted, in_model, read_bytes, typed, understood, without_functions};
 use super::native::{self, Prepared};
 use super::options::{Device, EngineChoice, EngineOptions, Precision, description};
-use super::session::{Engine, EngineEntry, Opened, Placement, Session, Stepper};
+use super::session::{Engine, EngineEntry, Opened, Placement, Session, Stepper, Timed};
 use super::signature::{Signature, StatePort, graph_of, one_paragraph};
 use crate::emit;
 use crate::error::{Error, Result};
@@ -82,6 +83,7 @@ impl OrtEngine {
             if let Some(Obstacle { what, advice }) = cuda.obstacles(options.device_index).into_iter().next() {
                 return Err(Error::engine(format!("the CUDA device was asked for: {what}. To mend it, {advice}")));
             }
+            cuda_starts();
             cuda.preload();
         }
         let engine = OrtEngine {
@@ -274,6 +276,14 @@ impl Engine for OrtEngine {
         let mut found = placement::placements(&session)?;
         found.extend(placement::copies(&written)?);
         Ok(Some(found))
+    }
+
+    fn timed(&self) -> Timed {
+        match self.device {
+            Device::Cpu => Timed::Work,
+            Device::Cuda if launches_block() => Timed::Kernels,
+            Device::Cuda => Timed::Launches,
+        }
     }
 
     fn profile(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, feeds: &[(&str, &Tensor)], steps: usize) -> Result<String> {

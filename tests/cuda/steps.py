@@ -1,0 +1,73 @@
+"""Steps of a network without convolutions on the CUDA provider of the pinned wheel, on a stand-in for CUDA's libraries: `make test-cuda-wheel`.
+
+    LD_LIBRARY_PATH=stand-in PYTHONPATH=unpacked-wheel steps.py target/release/spgraph unpacked-wheel
+
+Kernels do nothing there, so no number means anything; what is looked at is what CUDA is asked for.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+def network(path):
+    """Two matrices with a Relu between, of images of 3×32×32, for six classes."""
+    random = np.random.default_rng(0)
+    shapes = {"w1": (3072, 16), "b1": (16,), "w2": (16, 6), "b2": (6,)}
+    weights = [numpy_helper.from_array((random.standard_normal(s) * 0.05).astype(np.float32), n) for n, s in shapes.items()]
+    nodes = [
+        helper.make_node("Flatten", ["input"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w1", "b1"], ["hidden"]),
+        helper.make_node("Relu", ["hidden"], ["positive"]),
+        helper.make_node("Gemm", ["positive", "w2", "b2"], ["logits"]),
+    ]
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, 32, 32])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 6])
+    graph = helper.make_graph(nodes, "mlp", [image], [logits], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+class Lab:
+    """A program, a folder, and the wheel's library."""
+
+    def __init__(self, program, wheel, work):
+        library = next(pathlib.Path(wheel, "onnxruntime/capi").glob("libonnxruntime.so.*"))
+        self.program, self.work, self.faults = program, pathlib.Path(work), []
+        self.environment = {**os.environ, "ORT_DYLIB_PATH": str(library.resolve())}
+
+    def run(self, *arguments, **settings):
+        environment = {**self.environment, **settings}
+        return subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, cwd=self.work, env=environment)
+
+    def expect(self, what, found, wanted):
+        if found != wanted:
+            self.faults.append(f"{what}: {found}, not {wanted}")
+
+
+def profiles(lab):
+    """What a profile's times are said to be of, which CUDA's own variable decides."""
+    for settings, timed in [({}, "kernels"), ({"CUDA_LAUNCH_BLOCKING": "1"}, "kernels"), ({"CUDA_LAUNCH_BLOCKING": "0"}, "launches")]:
+        done = lab.run("profile", "step.spgraph", "--device", "cuda", "--steps", 1, "--json", **settings)
+        lab.expect(f"profile with {settings}", json.loads(done.stdout)["timed"] if done.returncode == 0 else done.stderr, timed)
+
+
+def main(program, wheel):
+    with tempfile.TemporaryDirectory() as work:
+        lab = Lab(pathlib.Path(program).resolve(), wheel, work)
+        network(lab.work / "mlp.onnx")
+        lab.expect("rewrite", lab.run("rewrite", "mlp.onnx", "--batch", 4, "-o", "step.spgraph").returncode, 0)
+        profiles(lab)
+    print(f"steps on the stand-in: {len(lab.faults)} faults")
+    print("\n".join(lab.faults))
+    sys.exit(1 if lab.faults else 0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
