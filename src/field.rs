@@ -80,6 +80,7 @@ fields! {
     DEVICE "engine.device",
     THREADS "engine.threads",
     ORT_LIB "engine.ort_lib",
+    CUDA_GRAPH "engine.cuda_graph",
     KERNELS "engine.kernels",
     PRECISION "engine.precision",
     MIXED_PRECISION "precision",

@@ -3,7 +3,9 @@
 use super::choice::choice;
 use super::flags::with_flags;
 use super::output;
-use spgraph::engine::{Device, EngineChoice, EngineOptions, Kernels, Precision, any_device};
+use spgraph::Field;
+use spgraph::engine::{Device, EngineChoice, EngineOptions, Kernels, Precision, any_device, check_options};
+use spgraph::error::Result;
 use spgraph::nearest::hint;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -56,7 +58,7 @@ enum Place {
 }
 
 impl Place {
-    fn parse(text: &str) -> Result<Place, String> {
+    fn parse(text: &str) -> std::result::Result<Place, String> {
         match text {
             "auto" => Ok(Place::Auto),
             "cpu" => Ok(Place::Cpu),
@@ -111,7 +113,40 @@ impl RuntimeArgs {
     }
 }
 
+/// Whether training steps are recorded.
+#[derive(clap::Args)]
+pub struct RecordingArgs {
+    /// CUDA: record the training step and start it as one, where starting its kernels one by one takes longer than they do
+    #[arg(long, help_heading = "Engine")]
+    pub cuda_graph: bool,
+}
+
+impl RecordingArgs {
+    /// Over what a configuration or a run says. Where the device is to be chosen and none is there, or a run goes on on the processor, steps are not recorded,
+    /// which is said.
+    pub fn set(&self, runtime: &RuntimeArgs, options: &mut EngineOptions) -> Result<()> {
+        options.cuda_graph |= self.cuda_graph;
+        let free = match runtime.device {
+            Some(Place::Auto) => true,
+            Some(Place::Cpu) => !self.cuda_graph,
+            _ => false,
+        };
+        if options.cuda_graph && free && options.device == Device::Cpu {
+            options.cuda_graph = false;
+            output::note(&with_flags(&format!("steps are not recorded: {} is for the CUDA device", Field::CUDA_GRAPH)));
+        }
+        check_options(options)
+    }
+}
+
 impl EngineArgs {
+    /// [`EngineArgs::options`] of who trains.
+    pub fn options_with(&self, recording: &RecordingArgs) -> Result<EngineOptions> {
+        let mut options = self.options();
+        recording.set(&self.runtime, &mut options)?;
+        Ok(options)
+    }
+
     pub fn options(&self) -> EngineOptions {
         self.options_over(EngineOptions::default())
     }

@@ -1,8 +1,8 @@
 //! `spgraph profile`: where a training step spends its time.
 
-use super::engine_args::EngineArgs;
+use super::engine_args::{EngineArgs, RecordingArgs};
 use super::output;
-use spgraph::engine::{self, Timed};
+use spgraph::engine::{self, EngineOptions, Timed};
 use spgraph::report::{Align, Profile, Table};
 use spgraph::storage::files::write_whole;
 use spgraph::storage::inputs::Inputs;
@@ -37,14 +37,18 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     engine: EngineArgs,
+    // Refused, with the reason.
+    #[command(flatten)]
+    recording: RecordingArgs,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
+    let options = EngineOptions { cuda_graph: args.recording.cuda_graph, ..args.engine.options() };
+    engine::check_profiled(&options)?;
     let bundle = Run::bundle_at(&args.bundle)?;
     if let Some(path) = &args.trace {
         Inputs::new(bundle.files()).with_data(&args.data).check_file(path)?;
     }
-    let options = args.engine.options();
     let engine = engine::open_to_profile(&options)?;
     train::check_precision(&bundle.manifest, &options, engine.kind())?;
     let steps = usize::from(WARM_UP + args.steps);

@@ -48,8 +48,10 @@ const EXCEPTIONS: &[Exception] = &[
 
 const LAST_INDEX: &str = "the CUDA provider leaves the last of equal ones to the processor";
 
-/// Operators that run on the device and that no recorded graph of CUDA's may hold.
-const NOT_RECORDED: [&str; 3] = ["If", "Loop", "Scan"];
+/// Operators that run on the device and that no recorded graph of CUDA's may hold: those that choose or repeat, and those that draw numbers, which would be the
+/// same each time.
+const NOT_RECORDED: [&str; 9] =
+    ["If", "Loop", "Scan", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"];
 
 fn parse(line: &'static str) -> Option<(&'static str, Kernel)> {
     let mut words = line.split(' ');
@@ -141,7 +143,9 @@ pub fn cuda_refusal(graph: &Graph, node: &Node, opset: i64) -> Option<String> {
 
 /// Whether a recorded graph of CUDA's can hold the node.
 pub fn can_be_recorded(node: &Node) -> bool {
-    node.domain != Domain::Onnx || !NOT_RECORDED.contains(&node.op_type.as_str())
+    // Dropout draws where it is told that this is a training.
+    let draws = node.is("Dropout") && node.inputs.len() > 2;
+    node.domain != Domain::Onnx || !(draws || NOT_RECORDED.contains(&node.op_type.as_str()))
 }
 
 /// The nodes of a graph without functions that would run on the processor, each with the reason.

@@ -40,22 +40,25 @@ pub fn any_device(options: &EngineOptions) -> (Device, String) {
     }
 }
 
+/// Fails where the options ask for steps whose nodes have no times.
+pub fn check_profiled(options: &EngineOptions) -> Result<()> {
+    ort::check_not_profiled(options.cuda_graph)
+}
+
 /// [`open`], so that the times of nodes are those of their work: on a device, starting a kernel waits for its end, in this process from now on. Where the
 /// environment says itself whether it does ([`Engine::timed`] tells), that stays.
 ///
 /// Fails where CUDA was started in this process before.
 pub fn open_to_profile(options: &EngineOptions) -> Result<Box<dyn Engine>> {
+    check_profiled(options)?;
     if options.device == Device::Cuda {
         ort::block_launches()?;
     }
     open(options)
 }
 
-/// The runtime that the options ask for. With [`EngineChoice::Auto`] that is the first of [`ENGINES`] that can do what is asked and is
-/// there; the engine's description says which, and why.
-///
-/// Fails when a runtime, library or device was asked for by name and cannot be had: nothing is replaced silently.
-pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
+/// Fails where options ask for what no runtime can have together.
+pub fn check_options(options: &EngineOptions) -> Result<()> {
     if options.kernels == Kernels::Standard && options.precision == Precision::Bf16 {
         return Err(Error::usage(format!(
             "{} bf16 is for native kernels, and {} standard asks for ONNX Runtime's own, which compute in float32: leave one of them out",
@@ -63,6 +66,23 @@ pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
             Field::KERNELS
         )));
     }
+    if options.cuda_graph && options.device != Device::Cuda {
+        return Err(Error::usage(format!(
+            "{} records a step for the CUDA device, and this is to run on the {}, where starting a node costs next to nothing: leave it out, or take {} cuda",
+            Field::CUDA_GRAPH,
+            options.device.name(),
+            Field::DEVICE
+        )));
+    }
+    Ok(())
+}
+
+/// The runtime that the options ask for. With [`EngineChoice::Auto`] that is the first of [`ENGINES`] that can do what is asked and is
+/// there; the engine's description says which, and why.
+///
+/// Fails when a runtime, library or device was asked for by name and cannot be had: nothing is replaced silently.
+pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
+    check_options(options)?;
     let asked = || ENGINES.iter().filter(|e| options.choice == EngineChoice::Auto || options.choice == e.choice);
     let (mut passed, mut absent) = (vec![], None);
     for entry in asked().filter(|e| e.refusal(options).is_none()) {

@@ -115,6 +115,10 @@ pub struct EngineOptions {
     /// CUDA only: let products of float32 matrices round their factors to 10 bits of mantissa (TF32). Faster, and
     /// training seldom minds, but results differ from the CPU's in the third digit.
     pub tf32: bool,
+    /// CUDA only: record the training step once as a graph of CUDA's and start it as one, where starting its thousands of kernels one by one takes longer
+    /// than they do. Every step must have as many images. Nothing else is recorded.
+    #[serde(skip_serializing_if = "is_not_asked")]
+    pub cuda_graph: bool,
     /// ONNX Runtime on the CPU only: whose kernels.
     #[serde(default)]
     pub kernels: Kernels,
@@ -125,6 +129,10 @@ pub struct EngineOptions {
 
 fn is_first(index: &usize) -> bool {
     *index == 0
+}
+
+fn is_not_asked(asked: &bool) -> bool {
+    !asked
 }
 
 impl EngineOptions {

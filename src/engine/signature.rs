@@ -30,6 +30,13 @@ pub struct GraphPort {
     pub dims: Option<Vec<PortDim>>,
 }
 
+impl GraphPort {
+    /// Its shape, where every dimension is a number.
+    pub(super) fn fixed_shape(&self) -> Option<Vec<usize>> {
+        self.dims.as_ref()?.iter().map(|d| if let PortDim::Known(n) = d { Some(*n) } else { None }).collect()
+    }
+}
+
 impl fmt::Display for GraphPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.dtype)?;

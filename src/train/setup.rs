@@ -12,7 +12,7 @@ use super::run_images::RunImages;
 use super::scalars::Scalars;
 use super::targets;
 use crate::bundle::{Bundle, ClassNames, start_state};
-use crate::data::{ImageSet, KnownClasses, Recipe};
+use crate::data::{ImageSet, KnownClasses, Last, Recipe};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
@@ -44,6 +44,25 @@ pub(super) struct PlannedImages {
     pub validation: Option<ImageSet>,
     pub test: Option<ImageSet>,
     pub counts: Images,
+}
+
+impl PlannedImages {
+    /// Fails where the last step of an epoch would have fewer images than the others.
+    pub fn check_even(&self) -> Result<()> {
+        let (batch, images) = (self.pace.batch.max(1), self.counts.training);
+        match (self.pace.last, images.checked_rem(batch).unwrap_or(0)) {
+            (Last::Short, left @ 1..) => Err(Error::option(
+                Field::CUDA_GRAPH,
+                format!(
+                    " needs as many images in every step, and the last one of an epoch would have {left} of {batch}: rewrite the model with {} {batch}, which fills it \
+                     up, or leave the last ones out with {}",
+                    Field::BATCH,
+                    Field::DROP_LAST
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a run begins with.

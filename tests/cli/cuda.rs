@@ -81,8 +81,25 @@ fn a_training_says_what_is_missing_and_auto_goes_on_without() {
         ["finetune", s.bundle.as_str(), "--data", &s.images, "--steps", "1", "--force", "-o", "run", "--device", device]
     };
     said(&lab, &place, &train("cuda"), &[]).refused(1, &["libcudnn.so.9", "pip install nvidia-cudnn-cu13"]);
-    let outcome = said(&lab, &place, &train("auto"), &[]);
+    let auto = train("auto");
+    let outcome = said(&lab, &place, &[&auto[..], &["--cuda-graph"]].concat(), &[]);
+    assert!(outcome.code == 0 && outcome.err.contains("steps are not recorded: --cuda-graph is for the CUDA device"), "{outcome:?}");
+    assert!(!std::fs::read_to_string(lab.path("run/run.json")).unwrap().contains("cuda_graph"));
+    let outcome = said(&lab, &place, &auto, &[]);
     assert!(outcome.code == 0 && outcome.err.contains("CPU: libraries of CUDA 13 and cuDNN 9 are missing"), "{outcome:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_epoch_that_ends_with_a_smaller_step_is_not_recorded() {
+    let lab = Lab::new();
+    let place = machine(&lab, &[]);
+    let s = crate::support::shared();
+    lab.run(&["rewrite", &s.model, "--batch", "dynamic", "--batch-norm", "frozen", "-o", "open.spgraph"]).ok();
+    let train = ["finetune", "open.spgraph", "--data", &s.images, "--epochs", "1", "-o", "run", "--device", "cuda", "--cuda-graph"];
+    let parts = ["--cuda-graph needs as many images in every step", "rewrite the model with --batch", "--drop-last"];
+    said(&lab, &place, &[&train[..], &["--batch", "7"]].concat(), &[]).refused(2, &parts);
+    assert!(!lab.path("run").exists());
 }
 
 #[test]

@@ -27,6 +27,21 @@ fn cuda_is_refused_where_there_is_none() {
 }
 
 #[test]
+fn recorded_steps_are_refused_where_there_are_none() {
+    let lab = Lab::new();
+    let s = shared();
+    for more in [&[][..], &["--device", "cpu"], &["--engine", "tract"], &["--device", "cpu", "--engine", "ort"]] {
+        lab.refuses(&train(&[&["--cuda-graph"], more].concat()), 2, &["--cuda-graph", "CPU", "leave it out", "--device cuda"]);
+    }
+    lab.refuses(&train(&["--cuda-graph", "--device", "cuda", "--engine", "tract"]), 2, &["tract runs on the CPU only", "--engine ort"]);
+    lab.write("asked.toml", "[engine]\ncuda_graph = true\n");
+    lab.refuses(&train(&["--config", "asked.toml"]), 2, &["--cuda-graph", "--device cuda"]);
+    let profile = ["profile", &s.bundle, "--cuda-graph", "--device", "cuda"];
+    lab.refuses(&profile, 2, &["no times of their own", "profile without --cuda-graph"]);
+    assert!(!lab.path("run").exists());
+}
+
+#[test]
 fn native_kernels_are_refused_where_there_are_none() {
     let lab = Lab::new();
     for other in [["--engine", "tract"], ["--device", "cuda"]] {

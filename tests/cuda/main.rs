@@ -1,5 +1,6 @@
 //! The CUDA device, as far as it can be seen without one: every step that is made of the small networks has a kernel of the CUDA provider for each of its nodes.
 
+mod recorded;
 #[path = "../shared/mod.rs"]
 mod shared;
 

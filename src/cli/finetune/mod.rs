@@ -10,7 +10,7 @@ mod precision;
 mod summary;
 
 use super::common_args::{BatchArg, CommonArgs};
-use super::engine_args::RuntimeArgs;
+use super::engine_args::{RecordingArgs, RuntimeArgs};
 use super::progress;
 use super::rewriting::RewritingArgs;
 use super::talk::{self, Log};
@@ -80,6 +80,8 @@ pub struct Args {
     #[command(flatten)]
     engine: RuntimeArgs,
     #[command(flatten)]
+    recording: RecordingArgs,
+    #[command(flatten)]
     precision: precision::PrecisionArgs,
 }
 
@@ -130,6 +132,7 @@ fn configuration(args: &Args) -> anyhow::Result<Configuration> {
         asked.name = Some(name.clone());
     }
     asked.engine = args.engine.options_over(asked.engine);
+    args.recording.set(&args.engine, &mut asked.engine)?;
     args.precision.set(&mut asked);
     asked.execution.workers = args.workers.given().unwrap_or(asked.execution.workers);
     asked.execution.checkpoint_every = args.checkpoint_every.or(asked.execution.checkpoint_every);

@@ -1,6 +1,6 @@
 //! `spgraph cell`: one cell of a study.
 
-use super::super::engine_args::EngineArgs;
+use super::super::engine_args::{EngineArgs, RecordingArgs};
 use super::super::{interrupt, output};
 use super::StudyArgs;
 use spgraph::evaluation::{CellResult, Done, Plan, Workspace, result_path, run_cell};
@@ -15,6 +15,8 @@ pub struct Args {
     name: String,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    recording: RecordingArgs,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -23,7 +25,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let request = plan.find(&args.name)?;
     let base = args.study.base();
     let stop = interrupt::finish_the_step();
-    let workspace = Workspace { base: &base, work: args.study.out.join("work"), engine: args.engine.options(), stop };
+    let workspace = Workspace { base: &base, work: args.study.out.join("work"), engine: args.engine.options_with(&args.recording)?, stop };
     let path = result_path(&args.study.out, request);
     match run_cell(request, &workspace, &args.study.out)? {
         Done::Before => output::note(&format!("{} is there", path.display())),

@@ -1,6 +1,6 @@
 //! `spgraph sweep`: what is missing of a study, on this machine.
 
-use super::super::engine_args::EngineArgs;
+use super::super::engine_args::{EngineArgs, RecordingArgs};
 use super::super::{interrupt, output};
 use super::StudyArgs;
 use super::cell::line;
@@ -21,6 +21,8 @@ pub struct Args {
     jobs: Option<usize>,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    recording: RecordingArgs,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -28,7 +30,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let plan = Plan::of(&study)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Small networks gain little from a second thread, and cells share nothing that a second one would wait for.
-    let threads = args.engine.options().threads.unwrap_or(1);
+    let options = args.engine.options_with(&args.recording)?;
+    let threads = options.threads.unwrap_or(1);
     let jobs = args.jobs.unwrap_or((cores / threads.max(1)).max(1));
     let missing = plan.missing(&args.study.out).len();
     output::note(&format!(
@@ -37,7 +40,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         if threads == 1 { "" } else { "s" }
     ));
     let program = std::env::current_exe().map_err(Error::io("cannot find", "this program"))?;
-    let engine = args.engine.arguments(threads);
+    let mut engine = args.engine.arguments(threads);
+    engine.extend(options.cuda_graph.then(|| "--cuda-graph".into()));
     let mut start = |request: &Request| -> Result<Child> {
         let mut command = Command::new(&program);
         command.args(args.study.cell(&request.cell.name())).args(&engine).stdin(Stdio::null()).stdout(Stdio::null());

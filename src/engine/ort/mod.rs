@@ -4,12 +4,16 @@ mod cuda;
 mod discover;
 mod environment;
 mod explain;
+mod feeds;
 mod install;
 mod learnt;
 mod library;
+mod memory;
+mod passed;
 mod placement;
 mod probe;
 mod python;
+mod recorded;
 mod stepper;
 mod values;
 
@@ -18,10 +22,11 @@ pub use self::discover::{Candidate, Origin, discover};
 pub(super) use self::environment::block_launches;
 pub use self::install::{cache_dir, install};
 pub use self::library::Owner;
+pub(super) use self::recorded::check_not_profiled;
 
 use self::environment::{cuda_starts, environment, launches_block};
 use self::explain::explain;
-use self::stepper::OrtStepper;
+use self::stepper::{OrtStepper, Running};
 use self::values::{output, to_ort};
 use super::model::{FOR_CUDA, Given, WRITTEN_OUT, emitted, in_model, read_bytes, typed, understood, without_functions};
 use super::native::{self, Prepared};
@@ -40,6 +45,7 @@ use ::ort::environment::Environment;
 use ::ort::ep;
 use ::ort::session::Session as Loaded;
 use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -69,6 +75,7 @@ pub struct OrtEngine {
     device_index: usize,
     threads: Option<usize>,
     tf32: bool,
+    running: Running,
     /// The instructions of the native kernels, where they are used.
     native: Option<native::Isa>,
     precision: Precision,
@@ -98,6 +105,7 @@ impl OrtEngine {
             device_index: options.device_index,
             threads: options.threads,
             tf32: options.tf32,
+            running: if options.cuda_graph { Running::Fixed { times: 1 } } else { Running::Bound },
             precision: options.precision,
             native: match options.device {
                 Device::Cpu => options.computing().instructions()?,
@@ -106,7 +114,7 @@ impl OrtEngine {
         };
         if engine.device == Device::Cuda {
             // Registers the provider once for nothing, so that a refusal comes now and not after minutes of preparation.
-            engine.builder().map_err(|e| {
+            engine.builder(false).map_err(|e| {
                 Error::engine(format!(
                     "the CUDA device was asked for, but ONNX Runtime {} ({}) cannot use it: {}. Check that an NVIDIA driver is installed \
                      (`nvidia-smi`), that this is a CUDA build of ONNX Runtime (the Python package onnxruntime-gpu holds one), and that the \
@@ -121,12 +129,19 @@ impl OrtEngine {
         Ok(engine)
     }
 
+    /// For tests: steps run as recorded ones do, from and to buffers that stay where they are, each so many times over.
+    #[doc(hidden)]
+    pub fn with_fixed_buffers(self, times: usize) -> Self {
+        OrtEngine { running: Running::Fixed { times }, ..self }
+    }
+
     /// Whether images between native kernels are bfloat16.
     fn half(&self) -> bool {
         self.precision == Precision::Bf16
     }
 
-    fn builder(&self) -> ::ort::Result<SessionBuilder> {
+    /// With `recorded`, the session records what it runs.
+    fn builder(&self, recorded: bool) -> ::ort::Result<SessionBuilder> {
         let mut builder = Loaded::builder(&self.environment)?
             // A third less memory at the peak of a training step, and no slower.
             .with_memory_pattern(false)?
@@ -141,6 +156,7 @@ impl OrtEngine {
                 let cuda = ep::CUDA::default()
                     .with_device_id(i32::try_from(self.device_index).unwrap_or(i32::MAX))
                     .with_tf32(self.tf32)
+                    .with_cuda_graph(recorded)
                     .build()
                     .error_on_failure();
                 builder = builder.with_execution_providers([cuda])?;
@@ -162,13 +178,20 @@ impl OrtEngine {
     /// Gives the pairs of inputs and outputs that may share a buffer as well, where native kernels cover some of it.
     fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(Loaded, Signature, Option<SharedBuffers>)> {
         match profile {
-            None => self.session_with(model, false, &Ok),
-            Some(path) => self.session_with(model, true, &|builder| Ok(builder.with_profiling(path)?)),
+            None => self.session_with(model, Wanted::default(), &Ok),
+            Some(path) => {
+                self.session_with(model, Wanted { named: true, ..Wanted::default() }, &|builder| Ok(builder.with_profiling(path)?))
+            }
         }
     }
 
-    /// With what else the session is to do, and whether its nodes keep their names.
-    fn session_with(&self, model: &Path, named: bool, more: More) -> Result<(Loaded, Signature, Option<SharedBuffers>)> {
+    /// With what else the session is to do.
+    fn session_with(
+        &self,
+        model: &Path,
+        Wanted { named, recorded }: Wanted,
+        more: More,
+    ) -> Result<(Loaded, Signature, Option<SharedBuffers>)> {
         let (file, bytes) = read_bytes(model)?;
         let signature = Signature::from_graph(graph_of(&file.proto, model)?, model)?;
         let native = match self.native.and_then(|isa| Some((isa, understood(&file)?))) {
@@ -191,7 +214,7 @@ impl OrtEngine {
         };
         drop(file);
         let commit = || {
-            let mut builder = more(self.builder()?)?;
+            let mut builder = more(self.builder(recorded)?)?;
             if let Some((isa, _)) = &native {
                 let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
                 builder = builder.with_operators(native::domain(threads, *isa)?)?;
@@ -212,7 +235,12 @@ impl OrtEngine {
     }
 
     fn stepper(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, profile: Option<&Path>) -> Result<OrtStepper> {
-        let (session, signature, pairs) = self.session(model, profile)?;
+        let recorded = self.device == Device::Cuda && self.running != Running::Bound;
+        let read = if recorded { recorded::check_nodes(model)? } else { HashSet::new() };
+        let (session, signature, pairs) = match profile {
+            None => self.session_with(model, Wanted { recorded, named: false }, &Ok)?,
+            Some(_) => self.session(model, profile)?,
+        };
         if self.half() && pairs.is_none() {
             return Err(Error::model(format!(
                 "{}: {} bf16 was asked for, and native kernels cover nothing of this network, so that all of it would be float32: leave it out",
@@ -222,15 +250,34 @@ impl OrtEngine {
         }
         let pairs = pairs.unwrap_or_default();
         let map = signature.state_map(state, &start)?;
+        if self.running != Running::Bound {
+            recorded::check_shapes(&signature, &map.plain)?;
+        }
+        if recorded {
+            recorded::check_ports(&session, &signature, &read)?;
+        }
         let name = signature.model.clone();
-        let in_place = state.iter().map(|s| pairs.iter().any(|(input, output)| s.input == *input && s.output == *output)).collect();
-        OrtStepper::new(session, signature, map, in_place, start, (self.device, self.device_index))
+        let in_place: Vec<bool> =
+            state.iter().map(|s| pairs.iter().any(|(input, output)| s.input == *input && s.output == *output)).collect();
+        if self.running != Running::Bound {
+            recorded::check_buffers(&signature, state, &in_place)?;
+        }
+        OrtStepper::new(session, signature, map, in_place, start, (self.device, self.device_index), self.running)
             .map_err(|e| explain("prepare the state of", &name, &e))
     }
 }
 
 /// Held while a session is made.
 static LOADING: Mutex<()> = Mutex::new(());
+
+/// What a session is for.
+#[derive(Default, Clone, Copy)]
+struct Wanted {
+    /// Its nodes keep their names.
+    named: bool,
+    /// It records what it runs.
+    recorded: bool,
+}
 
 /// What is said to the builder of a session besides.
 type More<'a> = &'a dyn Fn(SessionBuilder) -> ::ort::Result<SessionBuilder>;
@@ -240,7 +287,10 @@ type SharedBuffers = Vec<(String, String)>;
 
 impl Engine for OrtEngine {
     fn describe(&self) -> String {
-        let description = description("ONNX Runtime", &self.version, self.device, self.threads);
+        let mut description = description("ONNX Runtime", &self.version, self.device, self.threads);
+        if self.running != Running::Bound {
+            description.push_str(", recorded steps");
+        }
         match self.native {
             Some(isa) => format!("{description}, native kernels ({})", native::description(isa, self.half())),
             None => description,
@@ -270,7 +320,7 @@ impl Engine for OrtEngine {
         }
         let folder = Scratch::new()?;
         let written = folder.path().join("placed.onnx");
-        let (session, ..) = self.session_with(model, true, &|builder| {
+        let (session, ..) = self.session_with(model, Wanted { named: true, ..Wanted::default() }, &|builder| {
             Ok(builder.with_config_entry(placement::RECORDED, "1")?.with_optimized_model_path(&written)?)
         })?;
         let mut found = placement::placements(&session)?;
@@ -287,6 +337,7 @@ impl Engine for OrtEngine {
     }
 
     fn profile(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, feeds: &[(&str, &Tensor)], steps: usize) -> Result<String> {
+        check_not_profiled(self.running != Running::Bound)?;
         let folder = Scratch::new()?;
         let mut stepper = self.stepper(model, state, start, Some(&folder.path().join("profile")))?;
         for _ in 0..steps {

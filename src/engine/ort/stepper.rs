@@ -4,12 +4,25 @@ use super::super::options::Device;
 use super::super::session::Stepper;
 use super::super::signature::{Signature, StateMap};
 use super::explain::explain;
-use super::values::{empty, fill, from_ort, output, same_shape, to_ort};
+use super::feeds::Feeds;
+use super::memory::Memory;
+use super::passed::{Source, source};
+use super::values::output;
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
-use ::ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
-use ::ort::session::{IoBinding, Session as OrtSession};
+use ::ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ::ort::session::{IoBinding, NoSelectedOutputs, RunOptions, Session as OrtSession};
 use ::ort::value::DynTensor;
+
+/// How steps run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Running {
+    /// What goes in and comes out is bound anew for each.
+    Bound,
+    /// Everything has its address for good, as a recorded graph needs it. A step runs so many times over: recording runs it more than once, and tests do
+    /// the same on the processor. That changes nothing while a step reads one set of buffers and writes the other.
+    Fixed { times: usize },
+}
 
 /// A training step with its state in two sets of buffers that take turns: a step reads one and writes the other, so
 /// state is never copied, and never written while an operator may still read it. State whose update waits for all that read
@@ -18,10 +31,9 @@ pub(super) struct OrtStepper {
     sets: [StateSet; 2],
     /// The set that holds the current state.
     current: usize,
-    /// One buffer for each fed input, kept while its type and shape stay.
-    feeds: Vec<Option<DynTensor>>,
-    /// State whose next value is an input of the graph, without a node between: (state port, where the value comes
-    /// from). ONNX Runtime computes nothing for these and leaves a buffer bound to such an output untouched.
+    running: Running,
+    feeds: Feeds,
+    /// State whose next value is an input of the graph, without a node between: (state port, where the value comes from).
     carried: Vec<(usize, Source)>,
     pub(super) signature: Signature,
     map: StateMap,
@@ -29,24 +41,40 @@ pub(super) struct OrtStepper {
     in_place: Vec<bool>,
     /// A step has failed that may have written to such a buffer.
     lost: bool,
-    device: Device,
     host: MemoryInfo<'static>,
+    memory: Memory,
     /// Last, because the buffers above may belong to an allocator of its.
     pub(super) session: OrtSession,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Source {
-    /// The current state of this port.
-    State(usize),
-    /// The feed of this number.
-    Feed(usize),
 }
 
 struct StateSet {
     /// Reads this set's tensors and writes the other's.
     binding: IoBinding,
     tensors: Vec<DynTensor>,
+    /// With fixed addresses: where its step writes each plain output, or what that is.
+    results: Vec<Plain>,
+    /// With fixed addresses: which graph this set's is.
+    options: RunOptions<NoSelectedOutputs>,
+}
+
+enum Plain {
+    Written(DynTensor),
+    Passed(Source),
+}
+
+/// Each set's plain outputs, bound for good.
+fn fixed_results(signature: &Signature, map: &StateMap, memory: &Memory, binding: &mut IoBinding) -> ::ort::Result<Vec<Plain>> {
+    let one = |&at: &usize| {
+        if let Some(source) = source(signature, map, at) {
+            return Ok(Plain::Passed(source));
+        }
+        let port = &signature.outputs[at];
+        let shape = port.fixed_shape().ok_or_else(|| ::ort::Error::new(format!("the output `{}` has no fixed shape", port.name)))?;
+        let mut buffer = memory.empty(port.dtype, &shape)?;
+        binding.bind_output(&port.name, &mut buffer)?;
+        Ok(Plain::Written(buffer))
+    };
+    map.plain.iter().map(one).collect()
 }
 
 impl OrtStepper {
@@ -57,35 +85,19 @@ impl OrtStepper {
         in_place: Vec<bool>,
         start: Vec<Tensor>,
         (device, index): (Device, usize),
+        running: Running,
     ) -> ::ort::Result<Self> {
-        let allocator = match device {
-            Device::Cpu => Allocator::default(),
-            Device::Cuda => Allocator::new(
-                &session,
-                MemoryInfo::new(
-                    AllocationDevice::CUDA,
-                    i32::try_from(index).unwrap_or(i32::MAX),
-                    AllocatorType::Device,
-                    MemoryType::Default,
-                )?,
-            )?,
-        };
-        let source = |output: usize| {
-            let input = signature.inputs.iter().position(|p| p.name == signature.outputs[output].name)?;
-            let state = map.inputs.iter().position(|&i| i == input).map(Source::State);
-            state.or_else(|| map.fed.iter().position(|&i| i == input).map(Source::Feed))
-        };
-        let carried: Vec<_> = map.outputs.iter().enumerate().filter_map(|(port, &output)| Some((port, source(output)?))).collect();
+        let memory = Memory::new(&session, device, index)?;
+        let fixed = running != Running::Bound;
+        let carried: Vec<_> =
+            map.outputs.iter().enumerate().filter_map(|(port, &output)| Some((port, source(&signature, &map, output)?))).collect();
         let mut first = Vec::with_capacity(start.len());
         let mut second = Vec::with_capacity(start.len());
         for (tensor, &in_place) in start.into_iter().zip(&in_place) {
-            let mut buffer = empty(&allocator, tensor.dtype(), tensor.shape())?;
-            match device {
-                Device::Cpu => fill(&mut buffer, &tensor)?,
-                Device::Cuda => to_ort(&tensor)?.copy_into(&mut buffer)?,
-            }
+            let mut buffer = memory.empty(tensor.dtype(), tensor.shape())?;
+            memory.write(&mut buffer, &tensor)?;
             first.push(buffer);
-            second.push(empty(&allocator, tensor.dtype(), if in_place { &[1] } else { tensor.shape() })?);
+            second.push(memory.empty(tensor.dtype(), if in_place { &[1] } else { tensor.shape() })?);
         }
         let mut bindings = [session.create_binding()?, session.create_binding()?];
         for (at, binding) in bindings.iter_mut().enumerate() {
@@ -98,11 +110,20 @@ impl OrtStepper {
                 }
             }
         }
-        let feeds = map.fed.iter().map(|_| None).collect();
+        let feeds = Feeds::new(map.fed.len(), fixed);
+        let set = |mut binding: IoBinding, tensors, graph: &str| -> ::ort::Result<StateSet> {
+            let results = if fixed { fixed_results(&signature, &map, &memory, &mut binding)? } else { vec![] };
+            let mut options = RunOptions::new()?;
+            if fixed {
+                // ONNX Runtime records a graph for each number.
+                options.set("gpu_graph_id", graph)?;
+            }
+            Ok(StateSet { binding, tensors, results, options })
+        };
         let [one, two] = bindings;
-        let sets = [StateSet { binding: one, tensors: first }, StateSet { binding: two, tensors: second }];
+        let sets = [set(one, first, "1")?, set(two, second, "2")?];
         let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
-        Ok(OrtStepper { sets, current: 0, feeds, carried, signature, map, in_place, lost: false, device, host, session })
+        Ok(OrtStepper { sets, current: 0, running, feeds, carried, signature, map, in_place, lost: false, host, memory, session })
     }
 
     /// Fails after a step that left the state half updated.
@@ -117,6 +138,14 @@ impl OrtStepper {
         }
     }
 
+    /// Where a value that is passed on is now.
+    fn passed(&self, source: Source) -> Option<&DynTensor> {
+        match source {
+            Source::State(from) => self.sets[self.current].tensors.get(from),
+            Source::Feed(from) => self.feeds.get(self.current, from),
+        }
+    }
+
     /// Copies what no node computes into the next state.
     fn carry(&mut self) -> ::ort::Result<()> {
         let [one, two] = &mut self.sets;
@@ -124,7 +153,7 @@ impl OrtStepper {
         for &(port, source) in &self.carried {
             let value = match source {
                 Source::State(from) => Some(&now.tensors[from]),
-                Source::Feed(from) => self.feeds[from].as_ref(),
+                Source::Feed(from) => self.feeds.get(self.current, from),
             };
             if let Some(value) = value {
                 value.copy_into(&mut next.tensors[port])?;
@@ -133,23 +162,27 @@ impl OrtStepper {
         Ok(())
     }
 
-    /// Binds one step's inputs and plain outputs.
-    fn bind(&mut self, order: &[usize], feeds: &[(&str, &Tensor)]) -> ::ort::Result<()> {
-        let StateSet { binding, tensors } = &mut self.sets[self.current];
-        for ((&input, &at), buffer) in self.map.fed.iter().zip(order).zip(&mut self.feeds) {
-            let tensor = feeds[at].1;
-            let buffer = match buffer {
-                Some(kept) if same_shape(kept, tensor) => kept,
-                other => other.insert(empty(&Allocator::default(), tensor.dtype(), tensor.shape())?),
-            };
-            fill(buffer, tensor)?;
-            binding.bind_input(&self.signature.inputs[input].name, buffer)?;
+    /// Writes one step's feeds, and binds what is not bound for good.
+    fn bind(&mut self, tensors: &[&Tensor]) -> ::ort::Result<()> {
+        let made = self.feeds.write(self.current, tensors, &self.memory)?;
+        let name = |input: &usize| self.signature.inputs[*input].name.as_str();
+        if self.running != Running::Bound {
+            for (at, set) in self.sets.iter_mut().enumerate().filter(|_| made) {
+                for (input, buffer) in self.map.fed.iter().zip(self.feeds.of_set(at)) {
+                    buffer.map_or(Ok(()), |buffer| set.binding.bind_input(name(input), buffer))?;
+                }
+            }
+            return Ok(());
         }
-        if self.device == Device::Cuda {
+        let StateSet { binding, tensors, .. } = &mut self.sets[self.current];
+        for (input, buffer) in self.map.fed.iter().zip(self.feeds.of_set(self.current)) {
+            buffer.map_or(Ok(()), |buffer| binding.bind_input(name(input), buffer))?;
+        }
+        if self.memory.device == Device::Cuda {
             // An input that the graph reads on the CPU is copied there by the binding call itself, and would stay as it
             // was at that call.
-            for (&input, tensor) in self.map.inputs.iter().zip(tensors) {
-                binding.bind_input(&self.signature.inputs[input].name, tensor)?;
+            for (input, tensor) in self.map.inputs.iter().zip(tensors) {
+                binding.bind_input(name(input), tensor)?;
             }
             binding.synchronize_inputs()?;
         }
@@ -159,28 +192,47 @@ impl OrtStepper {
         }
         Ok(())
     }
+
+    /// Runs the step and gives its plain outputs.
+    fn run(&mut self) -> Result<Vec<(String, Tensor)>> {
+        let model = &self.signature.model;
+        let names = self.map.plain.iter().map(|&at| &self.signature.outputs[at].name);
+        let StateSet { binding, results, options, .. } = &self.sets[self.current];
+        let failed = |e: ::ort::Error| explain("run", model, &e);
+        if let Running::Fixed { times } = self.running {
+            for _ in 0..times {
+                self.session.run_binding_with_options(binding, options).map_err(failed)?;
+            }
+            binding.synchronize_outputs().map_err(failed)?;
+            let read = |result: &Plain| match result {
+                Plain::Written(buffer) => self.memory.read(buffer),
+                Plain::Passed(source) => {
+                    let value = self.passed(*source).ok_or_else(|| ::ort::Error::new("an input is missing"))?;
+                    self.memory.read(value)
+                }
+            };
+            let give = |(name, result): (&String, &Plain)| {
+                let value = read(result).map_err(|e| explain(&format!("give the output `{name}` of"), model, &e))?;
+                Ok((name.clone(), value))
+            };
+            return names.zip(results).map(give).collect();
+        }
+        let given = self.session.run_binding(binding).map_err(failed)?;
+        binding.synchronize_outputs().map_err(failed)?;
+        names.map(|name| Ok((name.clone(), output(given.get(name), name, model)?))).collect()
+    }
 }
 
 impl Stepper for OrtStepper {
     fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
         let order = self.signature.match_feeds(&self.map.fed, feeds)?;
         self.check()?;
-        self.bind(&order, feeds).map_err(|e| explain("take the inputs of", &self.signature.model, &e))?;
+        let tensors: Vec<&Tensor> = order.iter().map(|&at| feeds[at].1).collect();
+        let names: Vec<&str> = order.iter().map(|&at| feeds[at].0).collect();
+        self.feeds.check(&names, &tensors, &self.signature.model)?;
+        self.bind(&tensors).map_err(|e| explain("take the inputs of", &self.signature.model, &e))?;
         self.lost = self.in_place.contains(&true);
-        let model = &self.signature.model;
-        let binding = &self.sets[self.current].binding;
-        let results = self.session.run_binding(binding).map_err(|e| explain("run", model, &e))?;
-        binding.synchronize_outputs().map_err(|e| explain("run", model, &e))?;
-        let plain = self
-            .map
-            .plain
-            .iter()
-            .map(|&at| {
-                let name = &self.signature.outputs[at].name;
-                Ok((name.clone(), output(results.get(name), name, model)?))
-            })
-            .collect::<Result<_>>()?;
-        drop(results);
+        let plain = self.run()?;
         let carried = self.carry();
         carried.map_err(|e| explain("pass on the state of", &self.signature.model, &e))?;
         // Only now, when nothing can fail any more, does the step count. A failed one wrote to the other set, and to what is in place.
@@ -194,11 +246,7 @@ impl Stepper for OrtStepper {
         let model = &self.signature.model;
         let kept = |port: usize| if self.in_place[port] { 0 } else { self.current };
         (0..self.in_place.len())
-            .map(|port| &self.sets[kept(port)].tensors[port])
-            .map(|tensor| match self.device {
-                Device::Cpu => from_ort(tensor),
-                Device::Cuda => from_ort(&tensor.to(AllocationDevice::CPU, 0)?),
-            })
+            .map(|port| self.memory.read(&self.sets[kept(port)].tensors[port]))
             .collect::<::ort::Result<_>>()
             .map_err(|e| explain("copy the state of", model, &e))
     }

@@ -125,6 +125,9 @@ impl Trainer {
     pub(super) fn new(options: &FinetuneOptions, plan: RunPlan, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<Trainer> {
         let RunPlan { mut bundle, training, mut scalars, images, origin, target, .. } = plan;
         let Origin { before, state, mut at } = origin;
+        if options.engine.cuda_graph {
+            images.check_even()?;
+        }
         let engine = engine::open(&options.engine)?;
         check_precision(&bundle.manifest, &options.engine, engine.kind())?;
         let Opened { loader, validation, test, counts, batch, judged, weights } =
