@@ -50,6 +50,7 @@ fields! {
     FREEZE_UNITS "freeze_units",
     TRAIN "train",
     BATCH_NORM "batch_norm",
+    DROPOUT "dropout",
     BATCH "batch",
     INPUT_SHAPE "input_shape",
     LABEL_SMOOTHING "label_smoothing",

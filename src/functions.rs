@@ -5,7 +5,7 @@ use crate::loss::{self, binary_cross_entropy, bss, cross_entropy, delta, lwf, me
 use crate::operator::Function;
 use crate::ops::blocks::pointwise;
 use crate::ops::{
-    activation, average_pool, batch_norm, clip, conv, erf, extremum, gelu, global_pool, hard_sigmoid, hard_swish, leaky_relu, lrn,
+    activation, average_pool, batch_norm, clip, conv, dropout, erf, extremum, gelu, global_pool, hard_sigmoid, hard_swish, leaky_relu, lrn,
     max_pool, normalization, pow, prelu, reduce, reduce_formula, relu, resize, sigmoid, softmax, softplus, softsign, tanh,
 };
 use crate::optim::{adamw, clip as clip_norm, ema, lars, sgd, spd};
@@ -52,6 +52,10 @@ pub static FUNCTIONS: &[&Function] = &[
     &activation::MISH.function,
     &activation::SWISH.function,
     &batch_norm::TRAIN,
+    &dropout::INDICES,
+    &dropout::KEY,
+    &dropout::MASK,
+    &dropout::TRAIN,
     &resize::RESIZE,
     &gelu::GELU,
     &lrn::FORWARD,

@@ -1,8 +1,8 @@
 //! The optimizers of ONNX Runtime's training API, and what of spgraph's they can do.
 
 use super::ort_checkpoint::{Moments, OrtCheckpoint};
-use crate::bundle::PenaltyStep;
 use crate::bundle::manifest::{Manifest, Role, State};
+use crate::bundle::{PenaltyStep, StateMeaning};
 use crate::emit::value_info;
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor, TensorType};
@@ -34,6 +34,9 @@ pub(super) fn moved(manifest: &Manifest) -> Result<Moved> {
     }
     if optimizer.spd.is_some() {
         return refused("selective projection decay");
+    }
+    if manifest.state.iter().any(|s| s.meaning == Some(StateMeaning::Random)) {
+        return refused("dropout, whose masks follow from a count of steps in int64");
     }
     match manifest.penalty.step {
         PenaltyStep::Gradient => {}

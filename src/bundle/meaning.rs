@@ -107,6 +107,8 @@ pub enum StateMeaning {
     LossScale,
     /// Steps with finite gradients since the factor last changed.
     GoodSteps,
+    /// A seed and the number of the step: what dropout's masks follow from.
+    Random,
 }
 
 /// What an input or output of a training's graph means.

@@ -5,6 +5,7 @@
 
 mod class_names;
 mod deploy;
+mod dropout;
 mod export;
 mod format1;
 mod image_metadata;
@@ -20,6 +21,7 @@ mod rewriting;
 
 pub use class_names::{CLASSES_KEY, ClassNames, read_class_names};
 pub use deploy::{Deployment, PROVENANCE_KEY, Provenance, deploy, sign};
+pub use dropout::DropoutMode;
 pub use export::{template, tuned};
 pub use image_metadata::PREPROCESSING_KEY;
 pub use meaning::{Meaning, Measure, Setting, StateMeaning};

@@ -1,6 +1,7 @@
 //! What a user can ask of the rewriting, and its defaults: plain data, the same in the library, in a file, and in the manifest's record of how a
 //! bundle was made. What it means, and whether it makes sense, `rewrite` finds out.
 
+use super::dropout::DropoutMode;
 use super::preprocessing::Images;
 use crate::emit::{Dialect, Form, OPSETS, Runtime, find_runtime};
 use crate::error::{Error, Result};
@@ -248,6 +249,9 @@ pub struct Options {
     pub train: Vec<String>,
     /// `None`: `train` where the network has live BatchNorm.
     pub batch_norm: Option<BatchNormMode>,
+    /// What becomes of Dropout.
+    #[serde(skip_serializing_if = "DropoutMode::is_off")]
+    pub dropout: DropoutMode,
     /// The batch size that the graphs are made for.
     pub batch: BatchSize,
     /// Default learning rate of the bundle; `None`: the optimizer's.
@@ -287,7 +291,7 @@ pub struct Options {
     pub start: StartForm,
     /// Whether parameters that the exporter had merged, since their values were equal, stay one.
     pub keep_ties: bool,
-    /// Seed of a new head's weights.
+    /// Seed of a new head's weights, and of dropout's masks.
     pub seed: u64,
     /// Class names by label.
     pub classes: Vec<String>,
@@ -316,6 +320,7 @@ impl Default for Options {
             freeze_units: 0,
             train: vec![],
             batch_norm: None,
+            dropout: DropoutMode::Off,
             batch: BatchSize::Fixed(32),
             lr: None,
             optimizer: Optimizer::default(),

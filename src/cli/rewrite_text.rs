@@ -5,11 +5,11 @@ use super::output;
 use spgraph::Field;
 use spgraph::artifact::{Artifact, Made};
 use spgraph::bundle::manifest::{BatchNormMode, Role, Scalar};
-use spgraph::bundle::{HeadOption, PenaltyStep, Setting};
+use spgraph::bundle::{DropoutMode, HeadOption, PenaltyStep, Setting};
 use spgraph::import::FixedConstant;
 use spgraph::loss::Activation;
 use spgraph::onnx::half;
-use spgraph::rewrite::Product;
+use spgraph::rewrite::{FoundDropout, Product};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -26,6 +26,23 @@ fn shown(names: Vec<&str>) -> String {
     match names.len() {
         0..=3 => names.join(", "),
         n => format!("{}, … ({n})", names[..2].join(", ")),
+    }
+}
+
+/// What becomes of Dropout.
+fn dropout(found: &[FoundDropout], mode: DropoutMode) -> String {
+    let mut shares: Vec<String> = vec![];
+    for one in found {
+        let share = one.ratio.map_or("a share that is computed".to_string(), |ratio| ratio.to_string());
+        if !shares.contains(&share) {
+            shares.push(share);
+        }
+    }
+    let shares = shown(shares.iter().map(String::as_str).collect());
+    let (nodes, drops) = if found.len() == 1 { ("1 node".to_string(), "drops") } else { (format!("{} nodes", found.len()), "drop") };
+    match mode {
+        DropoutMode::Off => format!("off: {nodes} that {drops} {shares} in training by the model's file; --dropout keep lets them"),
+        DropoutMode::Keep => format!("{nodes} {drops} {shares}, by masks that follow from the seed and the number of the step"),
     }
 }
 
@@ -141,6 +158,9 @@ pub fn decisions(made: &Made) -> String {
             BatchNormMode::Frozen => "frozen (moving statistics)",
         }
     ));
+    if !plan.dropout.is_empty() {
+        line(format!("dropout     {}", dropout(&plan.dropout, options.dropout)));
+    }
     let of_penalty = |s: &&Scalar| !matches!(s.meaning, Setting::LearningRate | Setting::Regularizer(_));
     let strengths: Vec<String> = m.scalars.iter().filter(of_penalty).map(|s| format!("{} {}", s.meaning, s.default)).collect();
     let step = match m.penalty.step {

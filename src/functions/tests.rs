@@ -1,6 +1,6 @@
 use super::*;
 use crate::grad::backward;
-use crate::ir::{Attr, Attrs, DType, Graph, Node, Tensor, TensorType, ValueId};
+use crate::ir::{Attr, Attrs, DType, Dim, Graph, Node, Tensor, TensorType, ValueId};
 use crate::loss::{Reads, Seen};
 use crate::operator::{Builder, Grad, Samples, attrs};
 use crate::ops::table;
@@ -93,6 +93,16 @@ fn batch_norm_train(graph: &mut Graph) {
     backward(graph, &[(y, dy)], &[inputs[0].unwrap()]).unwrap();
 }
 
+fn dropout_train(graph: &mut Graph) {
+    let x = graph.input("x", TensorType { dtype: DType::F32, shape: vec![Dim::Batch(1), Dim::Known(3)] });
+    let state = graph.input("state", TensorType::new(DType::I64, [2]));
+    let mut b = Builder::new(graph);
+    let [key, _] = dropout::key(&mut b, state).unwrap();
+    let counted = dropout::counted_indices(&mut b, x, 0).unwrap();
+    let known = b.constant(dropout::indices(3, 1, 2).unwrap());
+    dropout::train(&mut b, x, key, &[counted, known], (0, 0.5)).unwrap();
+}
+
 fn of_losses(graph: &mut Graph) {
     let target = graph.input("target", TensorType::new(DType::I64, [2]));
     let logits = input(graph, &[2, 5]);
@@ -153,7 +163,7 @@ fn of_updates(graph: &mut Graph) {
 #[test]
 fn the_table_holds_what_rules_build() {
     let mut graph = Graph::new("everything");
-    for build in [of_operators, batch_norm_train, of_losses, of_penalties, of_updates] {
+    for build in [of_operators, batch_norm_train, dropout_train, of_losses, of_penalties, of_updates] {
         build(&mut graph);
     }
     pass::apply_verified(&mut graph, &[&NewerOperators]).unwrap();

@@ -18,6 +18,7 @@ pub(crate) mod constant;
 pub(crate) mod conv;
 pub(crate) mod depth_space;
 pub(crate) mod div;
+pub(crate) mod dropout;
 pub(crate) mod einsum;
 pub(crate) mod erf;
 pub(crate) mod exp;

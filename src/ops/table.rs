@@ -2,10 +2,10 @@
 
 use super::{
     abs, activation, add, argmax, attention, average_pool, batch_norm, cast, cast_like, choice, clip, compare, concat, constant, conv,
-    depth_space, div, einsum, erf, exp, expand, extremum, gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish, identity,
-    leaky_relu, log, lp, lrn, matmul, max_pool, modulo, mul, neg, normalization, not, pad, pow, prelu, random, reduce, reduce_formula,
-    relu, reshape, resize, scatter, select, sequence, shape, sigmoid, slice, softmax, softplus, softsign, split, sqrt, steps, sub, sum,
-    tanh, transpose, triangle, trigonometry,
+    depth_space, div, dropout, einsum, erf, exp, expand, extremum, gather, gather_nd, gelu, gemm, global_pool, hard_sigmoid, hard_swish,
+    identity, leaky_relu, log, lp, lrn, matmul, max_pool, modulo, mul, neg, normalization, not, pad, pow, prelu, random, reduce,
+    reduce_formula, relu, reshape, resize, scatter, select, sequence, shape, sigmoid, slice, softmax, softplus, softsign, split, sqrt,
+    steps, sub, sum, tanh, transpose, triangle, trigonometry,
 };
 use crate::ir::{Attrs, Node, ValueId};
 use crate::operator::{Builder, Known, Operator, Rule, View, fold};
@@ -132,12 +132,13 @@ pub static OPERATORS: &[&dyn Operator] = &[
     &constant::Range,
     &depth_space::DepthToSpace,
     &depth_space::SpaceToDepth,
+    &dropout::Dropout,
+    &dropout::DropoutTrain,
     &expand::Expand,
     &expand::Tile,
     &gather::Gather,
     &gather_nd::GatherElements,
     &gather_nd::GatherND,
-    &identity::Dropout,
     &identity::Identity,
     &pad::Pad,
     &random::Bernoulli,

@@ -31,7 +31,7 @@ pub use rewriting::Rewrite;
 pub use source::Source;
 
 pub use crate::bundle::manifest::BatchNormMode;
-pub use crate::bundle::{Bundle, ChannelOrder, Images, Setting, start_state};
+pub use crate::bundle::{Bundle, ChannelOrder, DropoutMode, Images, Setting, start_state};
 pub use crate::data::augment::{Color, FlipCrop, HorizontalFlip, ResizedCrop, TrivialAugment};
 pub use crate::data::{ArrayDataset, Augment, BadImages, Dataset, ImageDataset, ImageSet, Last, Loader, LoaderOptions, Targets};
 pub use crate::engine::{self, EngineOptions};

@@ -3,7 +3,7 @@
 use super::choices::{Loss, Penalty};
 use crate::artifact::make_bundle;
 use crate::bundle::manifest::BatchNormMode;
-use crate::bundle::{Bundle, ByPattern, HeadOption, Images, Options, Penalize, PenaltyStep};
+use crate::bundle::{Bundle, ByPattern, DropoutMode, HeadOption, Images, Options, Penalize, PenaltyStep};
 use crate::error::Result;
 use crate::import::BatchSize;
 use crate::loss::Regularizer;
@@ -128,6 +128,11 @@ impl Rewrite {
     /// What BatchNorm normalizes with.
     pub fn batch_norm(self, mode: BatchNormMode) -> Rewrite {
         self.with(|o| o.batch_norm = Some(mode))
+    }
+
+    /// What becomes of the Dropout that the network has.
+    pub fn dropout(self, mode: DropoutMode) -> Rewrite {
+        self.with(|o| o.dropout = mode)
     }
 
     /// Images in each step.

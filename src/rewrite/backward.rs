@@ -4,10 +4,11 @@ use super::loss_scale::LossScale;
 use super::patterns::few;
 use super::plan::Plan;
 use super::prediction::Prediction;
+use super::random;
 use super::regularizers::{self, Added, Networks};
 use super::state::{Names, StateTensor, failed};
-use crate::bundle::Options;
 use crate::bundle::manifest::{BatchNormMode, Role};
+use crate::bundle::{DropoutMode, Options};
 use crate::emit;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -34,6 +35,8 @@ pub(super) struct Backward {
     /// The data loss's gradient for each of them.
     pub gradients: Vec<ValueId>,
     pub buffers: Vec<StateTensor>,
+    /// What dropout's masks are made of. Every batch moves it.
+    pub random: Option<StateTensor>,
     /// The regularizers, whose gradients are part of `gradients`.
     pub regularizers: Added,
     /// The factor on the loss's gradient, which the gradients are divided by again.
@@ -46,6 +49,10 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
     let updates = match plan.batch_norm {
         BatchNormMode::Train => pass::train_batch_norm(&mut graph, &plan.frozen_norms, &imported.training)?,
         _ => vec![],
+    };
+    let masks = match options.dropout {
+        DropoutMode::Off => None,
+        DropoutMode::Keep => random::keep_dropout(&mut graph, imported, original.source(), options.seed)?,
     };
     let tuned = imported.over(graph)?;
     let (mut graph, input) = (tuned.graph.clone(), tuned.input);
@@ -157,6 +164,10 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
             });
         }
     }
+    let mut random = masks;
+    if let Some(s) = &mut random {
+        s.next = names.give(&mut graph, s.next, &format!("{}.next", s.name))?;
+    }
     // Whoever takes an alternative away again would take roundings in it away.
     if !options.precision.is_rounded() {
         pass::apply(&mut graph, &[&Alternatives])?;
@@ -171,6 +182,7 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
         parameters,
         gradients,
         buffers,
+        random,
         regularizers,
         loss_scale,
     };
@@ -209,9 +221,22 @@ impl Backward {
 
     /// Everything that is known of the graph.
     fn values(&mut self) -> Vec<&mut ValueId> {
-        let Backward { graph: _, data, target, loss, data_loss: _, stopped: _, parameters, gradients, buffers, regularizers, loss_scale } =
-            self;
+        let Backward {
+            graph: _,
+            data,
+            target,
+            loss,
+            data_loss: _,
+            stopped: _,
+            parameters,
+            gradients,
+            buffers,
+            random,
+            regularizers,
+            loss_scale,
+        } = self;
         let scaling = loss_scale.iter_mut().flat_map(|s| [&mut s.scale, &mut s.good]);
+        let scaling = scaling.chain(random);
         let state = parameters.iter_mut().chain(buffers).chain(scaling).flat_map(|p| [&mut p.input, &mut p.next]);
         let added = regularizers.scalars.iter_mut().map(|(_, v)| v).chain(&mut regularizers.value);
         [data, target, &mut loss.value, &mut loss.gradient, &mut loss.correct]

@@ -86,8 +86,20 @@ fn whole(mut graph: Graph, name: &str, inputs: Ports, outputs: Ports) -> Result<
 
 /// Data, target, scalars, state → loss, data loss, penalty, correct, next state.
 pub(super) fn step(back: Backward, recipe: &Recipe, penalties: Option<&Penalties>) -> Result<Step> {
-    let Backward { mut graph, data, target, loss, data_loss: _, stopped: _, parameters, gradients, mut buffers, regularizers, loss_scale } =
-        back;
+    let Backward {
+        mut graph,
+        data,
+        target,
+        loss,
+        data_loss: _,
+        stopped: _,
+        parameters,
+        gradients,
+        mut buffers,
+        random,
+        regularizers,
+        loss_scale,
+    } = back;
     let scale = loss_scale.as_ref().map(|s| s.scale.input);
     let updates = updates(&mut graph, recipe, penalties, parameters, (&gradients, loss_scale))?;
     if let Some(outcome) = &updates.outcome {
@@ -101,7 +113,7 @@ pub(super) fn step(back: Backward, recipe: &Recipe, penalties: Option<&Penalties
     let dtype = b.dtype(loss.value);
     let total = in_type(&mut b, penalty, dtype).and_then(|penalty| b.add(loss.value, penalty)).map_err(failed("the loss"))?;
     let scalars: Vec<_> = updates.scalars.into_iter().chain(regularizers.scalars).collect();
-    let state: Vec<StateTensor> = updates.parameters.into_iter().chain(buffers).chain(updates.optimizer).collect();
+    let state: Vec<StateTensor> = updates.parameters.into_iter().chain(buffers).chain(updates.optimizer).chain(random).collect();
     let (mut inputs, mut outputs) = (Ports::default(), Ports::default());
     inputs.push(data, Meaning::Data);
     inputs.push(target, Meaning::Target);
@@ -136,7 +148,7 @@ pub(super) fn gradients(back: &Backward, options: &Options) -> Result<TrainingGr
     inputs.push(back.data, Meaning::Data);
     inputs.push(back.target, Meaning::Target);
     inputs.settings(back.regularizers.scalars.iter());
-    inputs.state(back.parameters.iter().chain(&back.buffers).chain(back.loss_scale.iter().map(|s| &s.scale)));
+    inputs.state(back.parameters.iter().chain(&back.buffers).chain(back.loss_scale.iter().map(|s| &s.scale)).chain(&back.random));
     let moving: Vec<StateTensor> = back.parameters.iter().chain(&back.buffers).cloned().collect();
     inputs.starts(&starts(&mut graph, options, &moving));
     // Here it is the only loss.
@@ -155,7 +167,7 @@ pub(super) fn gradients(back: &Backward, options: &Options) -> Result<TrainingGr
         let squares = loss_scale::squares(&mut graph, &back.gradients)?;
         loss_scale::outcome(&mut graph, &squares)?.keep(&mut graph, buffers.iter_mut())?;
     }
-    outputs.next(buffers.iter());
+    outputs.next(buffers.iter().chain(&back.random));
     whole(graph, "grad", inputs, outputs)
 }
 

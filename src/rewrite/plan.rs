@@ -2,6 +2,7 @@
 
 use super::head::Head;
 use super::prediction::Prediction;
+use super::random::FoundDropout;
 use crate::bundle::Setting;
 use crate::bundle::manifest::{BatchNormMode, Role};
 use crate::import::{FixedConstant, Parameter, Split};
@@ -46,6 +47,8 @@ pub struct Plan {
     pub fixed: Vec<FixedConstant>,
     /// How the step computes BatchNorm.
     pub batch_norm: BatchNormMode,
+    /// Every Dropout of the network, in its order.
+    pub dropout: Vec<FoundDropout>,
     /// The classifier; `None` where no layer looks like one.
     pub head: Option<Head>,
     /// The output that is trained, in the graph for inference.

@@ -41,8 +41,14 @@ pub struct StateTensor {
 impl StateTensor {
     /// Declares state of the optimizer or an average, of one parameter or of all together, which is zero or its parameter's at the start.
     pub(super) fn beside(graph: &mut Graph, of: Option<&StateTensor>, role: Role, kind: &str, ty: TensorType) -> StateTensor {
-        let (name, alias) = of.map_or(("optimizer", "optimizer"), |p| (&p.name, &p.alias));
-        let input = graph.input(&format!("{name}.{kind}"), ty.clone());
+        let name = of.map_or("optimizer", |p| &p.name);
+        let input = graph.input(&format!("{name}.{kind}"), ty);
+        StateTensor::at(graph, input, of, role, kind)
+    }
+
+    /// The same of an input that is there.
+    pub(super) fn at(graph: &Graph, input: ValueId, of: Option<&StateTensor>, role: Role, kind: &str) -> StateTensor {
+        let alias = of.map_or("optimizer", |p| &p.alias);
         StateTensor {
             name: graph.name_of(input).to_string(),
             alias: format!("{alias}.{kind}"),
@@ -52,7 +58,7 @@ impl StateTensor {
             lr_mult: 1.0,
             of: of.map(|p| p.name.clone()),
             meaning: None,
-            ty,
+            ty: graph.ty(input).clone(),
             input,
             next: input,
             gradient_square: None,

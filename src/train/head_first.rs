@@ -4,13 +4,13 @@
 //! The first phase runs a graph of its own, in which all other parameters are constants: they keep their bits, and no gradient is
 //! computed below the head. BatchNorm in training mode goes on to use, and to follow, the statistics of the batches. The second
 //! phase starts as a new run from the probed head would: the optimizer's state is zero, averages are the weights, and the schedule
-//! of the learning rate counts from there. In the first phase the rate is constant.
+//! of the learning rate counts from there; only dropout's masks go on as new ones. In the first phase the rate is constant.
 
 use super::averages::averages;
 use super::made_step::load_made;
 use super::step::{TrainingStep, state_ports};
-use crate::bundle::Bundle;
 use crate::bundle::manifest::{Role, State};
+use crate::bundle::{Bundle, StateMeaning};
 use crate::engine::{Engine, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
@@ -28,7 +28,8 @@ pub(super) fn load(engine: &dyn Engine, bundle: &Bundle, weights: Option<&[f64]>
 
 /// The state with which the second phase starts, from that with which the first one ended.
 pub(super) fn restart(states: &[State], state: &mut [Tensor]) -> Result<()> {
-    for (s, value) in states.iter().zip(state.iter_mut()).filter(|(s, _)| s.role == Role::Optimizer) {
+    let of_optimizer = |s: &State| s.role == Role::Optimizer && s.meaning != Some(StateMeaning::Random);
+    for (s, value) in states.iter().zip(state.iter_mut()).filter(|(s, _)| of_optimizer(s)) {
         *value = Tensor::zeros(s.dtype, &s.shape);
     }
     for (average, parameter) in averages(states)? {

@@ -11,11 +11,12 @@ use super::run::{BundleReference, Images, RunRecord, Status};
 use super::run_images::RunImages;
 use super::scalars::Scalars;
 use super::targets;
-use crate::bundle::{Bundle, ClassNames, start_state};
+use crate::bundle::{Bundle, ClassNames, StateMeaning, start_state};
 use crate::data::{ImageSet, KnownClasses, Last, Recipe};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
+use crate::ops::dropout;
 use crate::storage::folders::OutputDir;
 use crate::storage::inputs::Inputs;
 use crate::storage::lock::Lock;
@@ -153,7 +154,7 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
                 }
                 None => {
                     notes.push("the run had written no checkpoint, so it starts from the beginning".into());
-                    (fresh, start_state(&bundle)?)
+                    (fresh, fresh_state(&bundle, training.seed)?)
                 }
             };
             (Place::Resumed(folder), lock, Some(before), at, state)
@@ -161,7 +162,7 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
         existing => {
             let (out, lock) = create(&folder, existing == Existing::Replace, &mut notes)?;
             image_stamps::note(&mut counts, &sets, options.verify_data)?;
-            (Place::New(out), lock, None, fresh, start_state(&bundle)?)
+            (Place::New(out), lock, None, fresh, fresh_state(&bundle, training.seed)?)
         }
     };
     // Where a run keeps no bundle itself, it still names its own.
@@ -169,6 +170,15 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
     let images = PlannedImages { recipe, pace, training: images, validation, test, counts };
     let (origin, target) = (Origin { before, state, at }, Target { reference, place, lock });
     Ok(RunPlan { bundle, training, scalars, images, origin, target, notes })
+}
+
+/// The state that a run with that seed begins with: the bundle's, with masks of the run's own.
+fn fresh_state(bundle: &Bundle, seed: u64) -> Result<Vec<Tensor>> {
+    let mut state = start_state(bundle)?;
+    for (_, value) in bundle.manifest.state.iter().zip(&mut state).filter(|(s, _)| s.meaning == Some(StateMeaning::Random)) {
+        *value = dropout::start(seed);
+    }
+    Ok(state)
 }
 
 /// With full paths, so that a run can be resumed from another folder.

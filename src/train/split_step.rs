@@ -3,7 +3,7 @@
 use super::scalars::Scalars;
 use super::step::{Feeds, StepResult, borrowed, number, scaling};
 use crate::bundle::manifest::{Role, SplitOutputs, State};
-use crate::bundle::{Bundle, Measure};
+use crate::bundle::{Bundle, Measure, StateMeaning};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -140,7 +140,7 @@ impl<R: Reduce> SplitStep<R> {
             if self.outputs.grad.iter().any(|o| o.meaning == Measure::Regularizers) { measure(Measure::Regularizers)? } else { 0.0 };
         let mut take = |name: &str| results.remove(name).ok_or_else(|| missing(Bundle::GRAD, name));
         let gradients = self.states.iter().filter_map(|s| s.gradient.as_deref()).map(&mut take).collect::<Result<_>>()?;
-        for (s, value) in self.states.iter().zip(&mut self.state).filter(|(s, _)| s.role == Role::Buffer) {
+        for (s, value) in self.states.iter().zip(&mut self.state).filter(|(s, _)| moves_with_batches(s)) {
             *value = take(&s.output)?;
         }
         self.reduce.add(Contribution { images: part.0, data_loss: part.1, regularizers, correct: part.2, gradients })
@@ -156,7 +156,7 @@ impl<R: Reduce> SplitStep<R> {
         let penalty = number(&self.outputs.apply, Measure::Penalty, |name| results.get(name))? + batch.regularizers;
         let (loss_scale, skipped) = scaling(&self.outputs.apply, |name| results.get(name))?;
         // What the first half has moved is no output of the second.
-        for (s, value) in self.states.iter().zip(&mut self.state).filter(|(s, _)| s.role != Role::Buffer) {
+        for (s, value) in self.states.iter().zip(&mut self.state).filter(|(s, _)| !moves_with_batches(s)) {
             *value = results.remove(&s.output).ok_or_else(|| missing(Bundle::APPLY, &s.output))?;
         }
         let correct = batch.correct.max(0.0) as u64;
@@ -173,6 +173,11 @@ impl<R: Reduce> SplitStep<R> {
     pub fn state(&self) -> &[Tensor] {
         &self.state
     }
+}
+
+/// Whether the first half gives its next value: BatchNorm's statistics, and what masks are made of.
+fn moves_with_batches(state: &State) -> bool {
+    state.role == Role::Buffer || state.meaning == Some(StateMeaning::Random)
 }
 
 /// One half: of what it is offered it takes what it declares.

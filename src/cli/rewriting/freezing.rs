@@ -1,8 +1,8 @@
 //! Which parameters are trained.
 
 use crate::cli::choice::choice;
-use spgraph::bundle::Options;
 use spgraph::bundle::manifest::BatchNormMode;
+use spgraph::bundle::{DropoutMode, Options};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "What is trained")]
@@ -22,6 +22,9 @@ pub struct FreezingArgs {
     /// BatchNorm with batch statistics or with its moving ones [default: train, where the network has live BatchNorm]
     #[arg(long, value_parser = choice::<BatchNormMode>(&["train", "frozen"]))]
     batch_norm: Option<BatchNormMode>,
+    /// Dropout that the model's file has: it does nothing, or drops by masks that follow from --seed [default: off]
+    #[arg(long, value_parser = choice::<DropoutMode>(&["off", "keep"]))]
+    dropout: Option<DropoutMode>,
 }
 
 impl FreezingArgs {
@@ -35,5 +38,6 @@ impl FreezingArgs {
         options.freeze_stages = self.freeze_stages.unwrap_or(options.freeze_stages);
         options.freeze_units = self.freeze_units.unwrap_or(options.freeze_units);
         options.batch_norm = self.batch_norm.or(options.batch_norm);
+        options.dropout = self.dropout.unwrap_or(options.dropout);
     }
 }

@@ -1,0 +1,272 @@
+"""`--dropout keep`: a step's loss and gradients are those of the network with the masks in the place of its Dropouts, as an independent numpy program makes
+the masks (dropout_masks.py) and ONNX's reference evaluator runs the network in float64; stopped runs, parts of batches and other runtimes draw the same."""
+import json
+import os
+import subprocess
+
+import dropout_masks
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from harness import BINARY, FIXTURES, Bundle, rewrite, spgraph
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from safetensors.numpy import load_file
+
+CLASSES = 3
+BATCH = 4
+IMAGE = [2, 4, 6]
+
+
+class Net:
+    """A network in float64 whose layers are smooth, with Dropouts as the opset writes them."""
+
+    def __init__(self, seed, opset=13, image=IMAGE):
+        self.random = np.random.default_rng(seed)
+        self.opset, self.nodes, self.constants, self.ratios, self.count = opset, [], [], [], 0
+        self.image = image
+        self.shape, self.at = ["N", *image], "input"
+
+    def constant(self, value, name=None):
+        name = name or f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def node(self, op, inputs, shape=None, **attributes):
+        self.count += 1
+        out = f"v{self.count}"
+        self.nodes.append(helper.make_node(op, inputs, [out], f"/n{self.count}/{op}", **attributes))
+        self.at, self.shape = out, self.shape if shape is None else shape
+        return out
+
+    def weight(self, *shape):
+        return self.constant(self.random.normal(size=shape) / np.sqrt(np.prod(shape[1:]) or 1), f"w{len(self.constants)}.weight")
+
+    def dropout(self, ratio, of=None, training=False):
+        """None: what ONNX takes where nothing is said."""
+        self.ratios.append(0.5 if ratio is None else ratio)
+        inputs, attributes = [of or self.at], {}
+        if self.opset < 12:
+            attributes = {} if ratio is None else {"ratio": ratio}
+        else:
+            inputs += [] if ratio is None and not training else [self.constant(np.float32(self.ratios[-1]))]
+            inputs += [self.constant(np.bool_(True))] if training else []
+        return self.node("Dropout", inputs, **attributes)
+
+    def tanh(self):
+        return self.node("Tanh", [self.at])
+
+    def linear(self, width):
+        inside = self.shape[-1]
+        if len(self.shape) == 2:
+            bias = self.constant(self.random.normal(size=width), f"b{len(self.constants)}.bias")
+            return self.node("Gemm", [self.at, self.weight(width, inside), bias], [self.shape[0], width], transB=1)
+        return self.node("MatMul", [self.at, self.constant(self.random.normal(size=(inside, width)) / np.sqrt(inside), f"w{len(self.constants)}.weight")], [*self.shape[:-1], width])
+
+    def conv(self, channels):
+        return self.node("Conv", [self.at, self.weight(channels, self.shape[1], 3, 3)], [self.shape[0], channels, *self.shape[2:]], pads=[1, 1, 1, 1])
+
+    def pool(self):
+        return self.node("GlobalAveragePool", [self.at], [self.shape[0], self.shape[1], 1, 1])
+
+    def flat(self):
+        width = int(np.prod(self.shape[1:]))
+        return self.node("Flatten", [self.at], ["N", width], axis=1)
+
+    def reshape(self, shape, symbols):
+        return self.node("Reshape", [self.at, self.constant(np.array(shape, np.int64))], symbols)
+
+    def transpose(self, order):
+        return self.node("Transpose", [self.at], [self.shape[a] for a in order], perm=order)
+
+    def model(self):
+        nodes = [*self.nodes]
+        nodes[-1].output[0] = "logits"
+        inputs = [helper.make_tensor_value_info("input", TensorProto.DOUBLE, ["N", *self.image])]
+        outputs = [helper.make_tensor_value_info("logits", TensorProto.DOUBLE, ["N", CLASSES])]
+        graph = helper.make_graph(nodes, "net", inputs, outputs, self.constants)
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+        onnx.checker.check_model(made, full_check=True)
+        return made
+
+
+def mlp(net):
+    net.dropout(0.2)
+    net.flat(), net.linear(7), net.tanh(), net.dropout(0.5), net.linear(6), net.tanh(), net.dropout(0.1), net.linear(CLASSES)
+
+
+def convolutional(net):
+    net.conv(5), net.tanh(), net.dropout(0.3), net.conv(6), net.tanh(), net.pool(), net.dropout(0.4), net.flat(), net.linear(CLASSES)
+
+
+def sequence(net):
+    channels, *rest = net.image
+    net.reshape([0, channels, -1], ["N", channels, int(np.prod(rest))])
+    net.linear(5), net.tanh(), net.dropout(0.25)
+    net.transpose([1, 0, 2]), net.dropout(0.35), net.linear(4), net.tanh()
+    net.transpose([1, 0, 2]), net.flat(), net.dropout(0.5), net.linear(CLASSES)
+
+
+def shared(net):
+    net.flat(), net.linear(8), net.tanh()
+    x = net.at
+    parts = [net.dropout(ratio, of=x) for ratio in (0.5, 0.5, 0.2)]
+    net.node("Sum", parts), net.linear(CLASSES)
+
+
+def merged(net):
+    """The batch and another axis in one."""
+    channels, height, width = net.image
+    net.reshape([-1, width], ["N", width])
+    net.dropout(0.3), net.linear(5), net.tanh(), net.dropout(0.3)
+    net.reshape([-1, channels * height * 5], ["N", channels * height * 5])
+    net.dropout(0.3), net.linear(CLASSES)
+
+
+def nothing_said(net):
+    net.flat(), net.linear(6), net.tanh(), net.dropout(None), net.linear(CLASSES)
+
+
+def nothing_dropped(net):
+    net.flat(), net.linear(6), net.tanh(), net.dropout(0.0), net.linear(5), net.dropout(0.5), net.linear(CLASSES)
+
+
+def in_training_mode(net):
+    net.flat(), net.linear(6), net.tanh(), net.dropout(0.3, training=True), net.linear(CLASSES)
+
+
+def whole_channels(net):
+    """Ones of every channel through a Dropout, times the maps."""
+    net.conv(6), net.tanh()
+    maps, shape = net.at, net.shape
+    sizes = net.node("Shape", [maps])
+    two = net.node("Slice", [sizes, net.constant(np.array([0])), net.constant(np.array([2]))])
+    four = net.node("Concat", [two, net.constant(np.array([1, 1]))], axis=0)
+    net.node("ConstantOfShape", [four], value=helper.make_tensor("one", TensorProto.DOUBLE, [1], [1.0]))
+    net.shape = [shape[0], shape[1], 1, 1]
+    ones = net.dropout(0.5)
+    net.node("Mul", [maps, ones], shape)
+    net.pool(), net.flat(), net.linear(CLASSES)
+
+
+MEMBERS = {f.__name__: (f, opset) for f in (mlp, convolutional, sequence, shared, merged, nothing_said, nothing_dropped, in_training_mode, whole_channels) for opset in (13,)}
+MEMBERS |= {f"{name}.opset{opset}": (MEMBERS[name][0], opset) for name, opset in (("mlp", 7), ("nothing_said", 10), ("convolutional", 22))}
+
+
+def random_net(net):
+    """A chain of layers with Dropouts anywhere between."""
+    choose = net.random
+    for _ in range(choose.integers(1, 5)):
+        rank = len(net.shape)
+        steps = [net.tanh, lambda: net.dropout(float(choose.choice([0.1, 0.25, 0.5, 0.75])))]
+        if rank == 4 and net.shape[2] > 1:
+            steps += [lambda: net.conv(int(choose.integers(2, 7))), net.flat]
+        if rank == 4 and net.shape[0] == "N":
+            c, rest = net.shape[1], int(np.prod(net.shape[2:]))
+            steps += [lambda c=c, rest=rest: net.reshape([0, c, rest], ["N", c, rest])]
+        if rank == 3:
+            steps += [lambda: net.linear(int(choose.integers(2, 7)))]
+        if rank == 2:
+            steps += [lambda: net.linear(int(choose.integers(4, 9)))]
+        steps[choose.integers(len(steps))]()
+        net.dropout(float(choose.choice([0.1, 0.25, 0.5, 0.75])))
+    if len(net.shape) != 2:
+        net.flat()
+    net.linear(CLASSES)
+
+
+def masked(model, images, seed, step):
+    """The network with masks in the place of its Dropouts, each for the shape that its input has for these images."""
+    of_shapes = onnx.ModelProto()
+    of_shapes.CopyFrom(model)
+    drops = [n for n in model.graph.node if n.op_type == "Dropout"]
+    del of_shapes.graph.output[:]
+    of_shapes.graph.output.extend(helper.make_empty_tensor_value_info(n.input[0]) for n in drops)
+    known = ReferenceEvaluator(of_shapes).run(None, {"input": images}) if drops else []
+    known = {n.name: v.shape for n, v in zip(drops, known)}
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    number = 0
+    for node in made.graph.node:
+        if node.op_type != "Dropout":
+            continue
+        attribute = [a.f for a in node.attribute if a.name == "ratio"]
+        ratio = attribute[0] if attribute else float(constants[node.input[1]]) if len(node.input) > 1 else 0.5
+        values = np.ones(known[node.name])
+        if ratio > 0:
+            values = dropout_masks.mask(known[node.name], ratio, np.float64, seed=seed, step=step, number=number)
+            number += 1
+        made.graph.initializer.append(numpy_helper.from_array(values, f"{node.name}.mask"))
+        inputs, outputs, name = [node.input[0], f"{node.name}.mask"], list(node.output), node.name
+        node.CopyFrom(helper.make_node("Mul", inputs, outputs, name))
+    return made
+
+
+class Reference:
+    """Loss and its slopes, of a network with masks."""
+
+    def __init__(self, model):
+        self.model = model
+        self.weights = {t.name: t for t in self.model.graph.initializer if t.name.endswith((".weight", ".bias"))}
+        self.evaluator = None
+
+    def loss(self, images, target, moved=None):
+        model = self.model
+        if moved:
+            model = onnx.ModelProto()
+            model.CopyFrom(self.model)
+            for t in model.graph.initializer:
+                if t.name in moved:
+                    t.CopyFrom(numpy_helper.from_array(moved[t.name], t.name))
+        logits = ReferenceEvaluator(model).run(None, {"input": images})[0]
+        shifted = logits - logits.max(1, keepdims=True)
+        chances = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+        return -chances[np.arange(len(target)), target].mean()
+
+    def slope(self, name, direction, images, target):
+        start, by = numpy_helper.to_array(self.weights[name]), 1e-5
+        ahead, behind = (self.loss(images, target, {name: start + s * by * direction}) for s in (1, -1))
+        return (ahead - behind) / (2 * by)
+
+
+def check(model, folder, batch, seed=0, steps=2):
+    onnx.save(model, folder / "net.onnx")
+    bundle = rewrite(folder / "net.onnx", folder / "bundle", "--dropout", "keep", "--split", "--seed", seed, batch=batch)
+    random = np.random.default_rng(seed + 17)
+    image = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    images, target = random.normal(size=(BATCH, *image)), random.integers(0, CLASSES, BATCH)
+    grad, state = bundle.graph("grad"), bundle.start()
+    for step in range(steps):
+        reference = Reference(masked(model, images, seed, step))
+        outputs = grad(bundle.feeds(state, images, target))
+        assert abs(outputs["loss"] - reference.loss(images, target)) < 1e-12, step
+        found = bundle.gradients(outputs)
+        assert found.keys() == reference.weights.keys()
+        for name, gradient in found.items():
+            direction = random.normal(size=gradient.shape)
+            slope = reference.slope(name, direction, images, target)
+            # Differences of losses near 1 over 2e-5: to about 1e-10.
+            assert abs((gradient * direction).sum() - slope) < 1e-8 + 1e-7 * abs(slope), (step, name)
+        counter = [s for s in bundle.state if s.get("meaning") == "random"]
+        for s in counter:
+            assert (outputs[s["output"]] == [seed % dropout_masks.P, step + 1]).all()
+            state[s["name"]] = outputs[s["output"]]
+    return bundle
+
+
+@pytest.mark.parametrize("batch", [BATCH, "dynamic"])
+@pytest.mark.parametrize("name", MEMBERS)
+def test_loss_and_gradients_are_those_of_the_masked_network(name, batch, tmp_path):
+    build, opset = MEMBERS[name]
+    net = Net(len(name), opset)
+    build(net)
+    check(net.model(), tmp_path, batch, seed=len(name))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_so_are_those_of_any_chain(seed, tmp_path):
+    net = Net(seed)
+    random_net(net)
+    check(net.model(), tmp_path, [BATCH, "dynamic"][seed % 2], seed=[seed, 2**40 + seed][seed % 3 == 0])
