@@ -213,9 +213,11 @@ pub fn counted_indices(b: &mut Builder, x: ValueId, axis: usize) -> Rule<ValueId
         let there = b.cast(entries, DType::Bool)?;
         let not = b.op("Not", &[there], attrs([]))?;
         let always = b.op("Or", &[there, not], attrs([]))?;
-        let ones = b.cast(always, DType::I64)?;
+        // tract adds up floats alone; these hold every count.
+        let ones = b.cast(always, DType::F64)?;
         let along = b.constant(Tensor::from_i64(&[], &[axis as i64]));
         let counted = b.op("CumSum", &[ones, along], attrs([("exclusive", Attr::Int(1)), ("reverse", Attr::Int(0))]))?;
+        let counted = b.cast(counted, DType::I64)?;
         Ok([hash(b, counted)?])
     })?;
     Ok(indices)

@@ -1,8 +1,8 @@
 """`--dropout keep`: a step's loss and gradients are those of the network with the masks in the place of its Dropouts, as an independent numpy program makes
 the masks (dropout_masks.py) and ONNX's reference evaluator runs the network in float64; stopped runs, parts of batches and other runtimes draw the same."""
 import json
-import os
 import subprocess
+import time
 
 import dropout_masks
 import numpy as np
@@ -270,3 +270,157 @@ def test_so_are_those_of_any_chain(seed, tmp_path):
     net = Net(seed)
     random_net(net)
     check(net.model(), tmp_path, [BATCH, "dynamic"][seed % 2], seed=[seed, 2**40 + seed][seed % 3 == 0])
+
+
+TRAIN = ["--workers", "1", "--log", "none", "--lr", "0.05", "--warmup", "0"]
+
+
+def metrics(run):
+    return [r for line in (run / "metrics.jsonl").read_text().splitlines() if (r := json.loads(line)).get("kind") == "step"]
+
+
+def losses(run):
+    return np.array([r["data_loss"] for r in metrics(run)])
+
+
+def train(model, run, images, *options, engine="ort", threads=1):
+    spgraph("finetune", model, "--data", images, "-o", run, "--engine", engine, "--threads", threads, *TRAIN, *options)
+    return run
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    work = tmp_path_factory.mktemp("images") / "images"
+    spgraph("synth", "--task", "target-a", "--per-class", "4", "-o", work)
+    return work
+
+
+DROPOUT = FIXTURES / "dropout.onnx"
+
+
+def test_a_stopped_run_ends_with_the_same_bits_on_any_number_of_threads(images, tmp_path):
+    keep = ["--dropout", "keep", "--batch", "5", "--seed", "3"]
+    whole = train(DROPOUT, tmp_path / "whole", images, *keep, "--steps", "12")
+    train(DROPOUT, tmp_path / "parts", images, *keep, "--steps", "7", "--schedule", "constant")
+    spgraph("finetune", "--resume", "-o", tmp_path / "parts", "--steps", "+5")
+    at_once = train(DROPOUT, tmp_path / "at-once", images, *keep, "--steps", "12", "--schedule", "constant")
+    threads = train(DROPOUT, tmp_path / "threads", images, *keep, "--steps", "12", threads=2)
+    again = tmp_path / "again"
+    spgraph("finetune", "--config", whole / "config.toml", "-o", again)
+    assert len(losses(whole)) == 12
+    expected = (whole / "state.safetensors").read_bytes()
+    assert (losses(tmp_path / "parts") == losses(at_once)).all()
+    assert (tmp_path / "parts" / "state.safetensors").read_bytes() == (at_once / "state.safetensors").read_bytes()
+    for run in (threads, again):
+        assert (run / "state.safetensors").read_bytes() == expected, run
+    settings = (whole / "config.toml").read_text()
+    assert 'dropout = "keep"' in settings
+    assert json.loads((whole / "manifest.json").read_text())["rewriting"]["options"]["dropout"] == "keep"
+    off = train(DROPOUT, tmp_path / "off", images, "--batch", "5", "--seed", "3", "--steps", "12")
+    assert (losses(off) != losses(whole)).all()
+    assert 'dropout =' not in (off / "config.toml").read_text()
+
+
+def test_a_killed_run_goes_on_with_the_same_masks(images, tmp_path):
+    keep = ["--dropout", "keep", "--batch", "5", "--steps", "60", "--checkpoint-every", "7"]
+    whole = train(DROPOUT, tmp_path / "whole", images, *keep)
+    command = [BINARY, "finetune", DROPOUT, "--data", images, "-o", tmp_path / "killed", "--engine", "ort", "--threads", "1", *TRAIN, *keep]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list((tmp_path / "killed").glob("checkpoint*")):
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "killed" / "state.safetensors").exists(), "it was through before it could be killed"
+    spgraph("finetune", "--resume", "-o", tmp_path / "killed")
+    assert (tmp_path / "killed" / "state.safetensors").read_bytes() == (whole / "state.safetensors").read_bytes()
+
+
+def test_the_masks_of_a_run_are_those_of_its_seed_on_every_engine(images, tmp_path):
+    options = ["--dropout", "keep", "--batch", "4", "--steps", "4"]
+    runs = {(engine, seed): train(DROPOUT, tmp_path / f"{engine}-{seed}", images, *options, "--seed", seed, engine=engine) for engine, seed in (("ort", 1), ("tract", 1), ("ort", 2))}
+    a, b, c = (losses(run) for run in runs.values())
+    assert np.abs(a - b).max() < 1e-5 and (a != c).all()
+    for (_, seed), run in runs.items():
+        assert (load_file(run / "optimizer.safetensors")["optimizer.dropout"] == [seed, 4]).all()
+
+
+def test_a_bundle_of_any_batch_draws_what_one_of_a_fixed_batch_draws(images, tmp_path):
+    for batch in ("4", "dynamic"):
+        spgraph("rewrite", DROPOUT, "--classes", "6", "--dropout", "keep", "--batch", batch, "-o", tmp_path / batch)
+    fixed, free = (train(tmp_path / batch, tmp_path / f"run-{batch}", images, "--steps", "5", *more) for batch, more in (("4", []), ("dynamic", ["--batch", "4"])))
+    assert np.abs(losses(fixed) - losses(free)).max() < 1e-5
+    tract = train(tmp_path / "dynamic", tmp_path / "tract", images, "--steps", "5", "--batch", "4", engine="tract")
+    assert np.abs(losses(fixed) - losses(tract)).max() < 1e-5
+
+
+def step_and_halves(bundle, feeds, state):
+    whole = bundle.graph("step")(bundle.feeds(state, *feeds))
+    first = bundle.graph("grad")(bundle.feeds(state, *feeds))
+    gradients = {s["gradient"]: first[s["gradient"]] for s in bundle.state if "gradient" in s}
+    second = bundle.graph("apply")(bundle.feeds(state, *feeds) | gradients)
+    return whole, first | second
+
+
+@pytest.mark.parametrize("options", [[], ["--precision", "rounded-f16"], ["--precision", "rounded-bf16"], ["--dialect", "inlined"], ["--start", "input"], ["--optimizer", "adamw", "--ema", "0.9"]], ids=" ".join)
+def test_the_halves_draw_what_the_step_draws(options, tmp_path):
+    spgraph("rewrite", DROPOUT, "--classes", "3", "--batch", "4", "--dropout", "keep", "--split", "--seed", "9", "-o", tmp_path / "b", *options)
+    bundle = Bundle(tmp_path / "b")
+    random = np.random.default_rng(0)
+    feeds = random.normal(size=(4, 3, 16, 16)).astype(np.float32), random.integers(0, 3, 4)
+    state = bundle.start()
+    begin = {s["start"]: state[s["name"]] for s in bundle.state if "start" in s}
+    bundle.feeds, plain = (lambda *a: plain(*a) | begin), bundle.feeds
+    seen = []
+    for step in range(3):
+        whole, halves = step_and_halves(bundle, feeds, state)
+        for s in bundle.state:
+            assert np.array_equal(whole[s["output"]], halves[s["output"]]), s["name"]
+        seen.append(float(whole["data_loss"]))
+        state = bundle.next_state(whole)
+        assert (state["optimizer.dropout"] == [9, step + 1]).all()
+    assert len(set(seen)) == 3
+
+
+def test_the_masks_drop_their_share_and_have_nothing_to_do_with_each_other():
+    """Of the numpy program: what the step draws is what it draws, by the tests above."""
+    for ratio in (0.1, 0.5):
+        share = float(np.float32(ratio))
+        places = [(seed, step, number) for seed in (0, 1, 2) for step in (0, 1, 7) for number in (0, 1)]
+        masks = {at: dropout_masks.stays((64, 768), ratio, *at) for at in places}
+        several = np.array([m.ravel() for m in masks.values()], float)
+        n = several.shape[1]
+        counts = (several.sum(1) - n * (1 - share)) / np.sqrt(n * share * (1 - share))
+        assert np.abs(counts).max() < 4.5, counts
+        apart = np.corrcoef(several)[np.triu_indices(len(several), 1)] * np.sqrt(n)
+        assert np.abs(apart).max() < 4.5 and 0.7 < apart.std() < 1.3
+        one = masks[0, 0, 0].astype(float) - (1 - share)
+        for lag in (1, 2, 3, 5, 8, 64):
+            for a, b in ((one[:, lag:], one[:, :-lag]), (one[lag:], one[:-lag])):
+                if a.size:
+                    assert abs((a * b).mean()) * np.sqrt(a.size) / (share * (1 - share)) < 4.5, lag
+        # Eight in a row, along each axis: 256 patterns.
+        ones = np.array([bin(i).count("1") for i in range(256)])
+        for bits in (several.reshape(-1, 8), np.concatenate([m.T.reshape(-1, 8) for m in masks.values()])):
+            found = np.bincount((bits.astype(int) << np.arange(8)).sum(1), minlength=256)
+            expected = (1 - share) ** ones * share ** (8 - ones) * len(bits)
+            enough = expected > 5
+            chi = ((found - expected) ** 2 / expected)[enough].sum()
+            assert abs(chi - enough.sum()) < 5 * np.sqrt(2 * enough.sum())
+
+
+def test_the_scores_are_spread_evenly_over_their_range():
+    scores = dropout_masks.scores((64, 4096), 5, 11, 2)
+    found = np.histogram(scores, 512, (0, dropout_masks.P))[0]
+    assert scores.min() >= 0 and scores.max() < dropout_masks.P
+    assert abs(((found - scores.size / 512) ** 2 / (scores.size / 512)).sum() - 511) < 5 * np.sqrt(2 * 511)
+
+
+def test_evaluation_and_export_have_the_dropouts_of_the_file(images, tmp_path):
+    run = train(DROPOUT, tmp_path / "run", images, "--dropout", "keep", "--batch", "4", "--steps", "3")
+    source, tuned = onnx.load(DROPOUT), onnx.load(run / "tuned.onnx")
+    kinds = [[(n.op_type, n.name, list(n.input)) for n in m.graph.node] for m in (source, tuned)]
+    assert kinds[0] == kinds[1] and any(op == "Dropout" for op, *_ in kinds[0])
+    spgraph("rewrite", DROPOUT, "--classes", "3", "--batch", "4", "--dropout", "keep", "-o", tmp_path / "b")
+    assert {n.op_type for n in onnx.load(tmp_path / "b" / "eval.onnx").graph.node} <= {"Conv", "Relu", "MaxPool", "Flatten", "Identity", "Gemm"}
+    session = onnxruntime.InferenceSession(tmp_path / "b" / "eval.onnx", providers=["CPUExecutionProvider"])
+    assert "optimizer.dropout" not in [i.name for i in session.get_inputs()]
