@@ -58,12 +58,37 @@ def profiles(lab):
         lab.expect(f"profile with {settings}", json.loads(done.stdout)["timed"] if done.returncode == 0 else done.stderr, timed)
 
 
+def recorded(lab):
+    """A step is recorded once for each set of buffers, with nothing between that the device would refuse, and then launched as one."""
+    log, steps = lab.work / "asked.log", 6
+    run = ["finetune", "step.spgraph", "--data", "images", "--device", "cuda"]
+    done = lab.run(*run, "--steps", steps, "--cuda-graph", "-o", "recorded", STAND_IN_CUDA_LOG=str(log))
+    lab.expect("finetune --cuda-graph", (done.returncode, done.stderr[-500:] if done.returncode else ""), (0, ""))
+    lines = [line.split() for line in log.read_text().splitlines()]
+    said = [words[0] for words in lines]
+    lab.expect("recordings", said.count("record"), 2)
+    lab.expect("launches", said.count("launch"), steps)
+    lab.expect("calls that no recording takes", [word for word in said if word.startswith("refused")], [])
+    streams = {words[1] for words in lines if words[0] in ("record", "launch")}
+    lab.expect("streams of recordings and launches", len(streams), 1)
+    # Results are read when the step is over.
+    for at, words in enumerate(lines):
+        if words[0] == "launch":
+            lab.expect("wait for the launch", lines[at + 1] in [["wait", words[1]], ["wait-all", "(nil)"]], True)
+    record = json.loads((lab.work / "recorded/run.json").read_text())
+    lab.expect("run.json", record["engine_options"].get("cuda_graph"), True)
+    lab.expect("a run that goes on is recorded", "recorded steps" in lab.run(*run[:1], "--resume", "-o", "recorded", "--steps", 8).stderr, True)
+
+
 def main(program, wheel):
     with tempfile.TemporaryDirectory() as work:
         lab = Lab(pathlib.Path(program).resolve(), wheel, work)
         network(lab.work / "mlp.onnx")
         lab.expect("rewrite", lab.run("rewrite", "mlp.onnx", "--batch", 4, "-o", "step.spgraph").returncode, 0)
         profiles(lab)
+        lab.expect("images", lab.run("synth", "--task", "target-a", "--per-class", 4, "--size", 32, "-o", "images").returncode, 0)
+        if not lab.faults:
+            recorded(lab)
     print(f"steps on the stand-in: {len(lab.faults)} faults")
     print("\n".join(lab.faults))
     sys.exit(1 if lab.faults else 0)

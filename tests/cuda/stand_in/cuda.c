@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,17 @@ static int version(void) { return (int)number_of("STAND_IN_CUDA_DRIVER", 13000);
 static int devices(void) { return (int)number_of("STAND_IN_CUDA_DEVICES", 1); }
 static size_t total(void) { return number_of("STAND_IN_CUDA_MEMORY", (size_t)8 << 30); }
 static size_t allocated;
+
+/* What is asked of it, a line each, in the file of that name. */
+static void noted(const char *what, const void *stream) {
+    const char *path = getenv("STAND_IN_CUDA_LOG");
+    FILE *file = path && *path ? fopen(path, "a") : NULL;
+    if (file) { fprintf(file, "%s %p\n", what, stream); fclose(file); }
+}
+
+/* While a graph is recorded the device takes no call that would wait for it, or that changes its memory. */
+static int recording;
+#define NOT_WHILE_RECORDING(what) do { if (recording) { noted("refused-" what, NULL); return 900; } } while (0)
 
 /* The driver: what the doctor asks. */
 API int cuInit(unsigned flags) { (void)flags; return (int)number_of("STAND_IN_CUDA_INIT", 0); }
@@ -65,19 +77,20 @@ API int cudaGetDeviceProperties(char *out, int device) {
 }
 API int cudaMemGetInfo(size_t *free_, size_t *total_) { return cuMemGetInfo_v2(free_, total_); }
 API int cudaMalloc(void **out, size_t size) {
+    NOT_WHILE_RECORDING("malloc");
     if (allocated + size > total()) { *out = NULL; return 2; }
     allocated += size;
     *out = aligned_alloc(256, (size + 511) / 256 * 256);
     if (*out) memset(*out, 0, size);
     return *out ? 0 : 2;
 }
-API int cudaFree(void *p) { free(p); return 0; }
+API int cudaFree(void *p) { NOT_WHILE_RECORDING("free"); free(p); return 0; }
 API int cudaFreeAsync(void *p, void *stream) { (void)stream; free(p); return 0; }
-API int cudaHostAlloc(void **out, size_t size, unsigned flags) { (void)flags; *out = aligned_alloc(256, (size + 511) / 256 * 256); return *out ? 0 : 2; }
+API int cudaHostAlloc(void **out, size_t size, unsigned flags) { NOT_WHILE_RECORDING("host-alloc"); (void)flags; *out = aligned_alloc(256, (size + 511) / 256 * 256); return *out ? 0 : 2; }
 API int cudaMallocHost(void **out, size_t size) { return cudaHostAlloc(out, size, 0); }
 API int cudaFreeHost(void *p) { free(p); return 0; }
-API int cudaMemcpy(void *to, const void *from, size_t size, int kind) { (void)kind; memcpy(to, from, size); return 0; }
-API int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) { (void)stream; return cudaMemcpy(to, from, size, kind); }
+API int cudaMemcpy(void *to, const void *from, size_t size, int kind) { NOT_WHILE_RECORDING("memcpy"); (void)kind; memcpy(to, from, size); return 0; }
+API int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) { (void)kind; (void)stream; memcpy(to, from, size); return 0; }
 API int cudaMemset(void *to, int value, size_t size) { memset(to, value, size); return 0; }
 API int cudaMemsetAsync(void *to, int value, size_t size, void *stream) { (void)stream; return cudaMemset(to, value, size); }
 CREATES(cudaStreamCreate)
@@ -86,8 +99,12 @@ CREATES(cudaEventCreate)
 CREATES(cudaEventCreateWithFlags)
 CREATES(cudaMemPoolCreate)
 CREATES(cudaGraphInstantiate)
-API int cudaStreamEndCapture(void *stream, void **graph) { (void)stream; *graph = malloc(16); return 0; }
-API int cudaStreamIsCapturing(void *stream, int *status) { (void)stream; *status = 0; return 0; }
+API int cudaStreamBeginCapture(void *stream, int mode) { (void)mode; noted("record", stream); recording = 1; return 0; }
+API int cudaStreamEndCapture(void *stream, void **graph) { noted("recorded", stream); recording = 0; *graph = malloc(16); return 0; }
+API int cudaStreamIsCapturing(void *stream, int *status) { (void)stream; *status = recording; return 0; }
+API int cudaGraphLaunch(void *graph, void *stream) { (void)graph; noted("launch", stream); return 0; }
+API int cudaStreamSynchronize(void *stream) { NOT_WHILE_RECORDING("wait"); noted("wait", stream); return 0; }
+API int cudaDeviceSynchronize(void) { NOT_WHILE_RECORDING("wait"); noted("wait-all", NULL); return 0; }
 API int cudaEventElapsedTime(float *out, void *a, void *b) { (void)a; (void)b; *out = 1; return 0; }
 API int cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *out) { *out = 1; return 0; }
 API int cudaFuncGetAttributes(void *out, const void *f) { (void)f; memset(out, 0, 64); return 0; }
