@@ -15,7 +15,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -323,7 +323,26 @@ impl Iterator for Stream {
             return None;
         }
         let start = Instant::now();
-        match self.receiver.as_ref()?.recv() {
+        let received = self.receiver.as_ref()?.recv();
+        self.given(received, start)
+    }
+}
+
+impl Stream {
+    /// The next batch, where it is there already.
+    pub fn waiting(&mut self) -> Option<Result<Batch>> {
+        if self.left == Some(0) {
+            return None;
+        }
+        let start = Instant::now();
+        match self.receiver.as_ref()?.try_recv() {
+            Err(TryRecvError::Empty) => None,
+            received => self.given(received.map_err(|_| RecvError), start),
+        }
+    }
+
+    fn given(&mut self, received: std::result::Result<Result<Batch>, RecvError>, start: Instant) -> Option<Result<Batch>> {
+        match received {
             Ok(Ok(mut batch)) => {
                 batch.wait = start.elapsed();
                 self.left = self.left.map(|n| n.saturating_sub(1));

@@ -17,7 +17,7 @@ pub use self::native::register as register_native_operators;
 pub use self::options::{Computing, Device, EngineChoice, EngineOptions, Kernels, Precision};
 pub use self::ort::{Candidate, Cuda, CudaDevice, CudaLibrary, Obstacle, Origin, OrtEngine, Owner, cache_dir, discover, install};
 pub use self::runtime_graph::{RuntimeGraph, device_graph, runtime_graph, with_native_operators};
-pub use self::session::{Engine, EngineEntry, Opened, Placement, Session, Stepper, Timed};
+pub use self::session::{Engine, EngineEntry, Opened, Placement, Session, StepParts, Stepper, Timed};
 pub use self::signature::{GraphPort, PortDim, Signature, StatePort};
 
 use crate::error::{Error, Result};

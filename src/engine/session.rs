@@ -97,6 +97,20 @@ pub trait Stepper {
     fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>>;
     /// Copies the current state out, in the order of `StatePort`s.
     fn state(&mut self) -> Result<Vec<Tensor>>;
+    /// The step in parts, where the device computes by itself: what the next one is fed can go up meanwhile.
+    fn parts(&mut self) -> Option<&mut dyn StepParts> {
+        None
+    }
+}
+
+/// [`Stepper::step`] in parts. One step at a time: it is begun after it was fed, and ended before the next one is begun.
+pub trait StepParts {
+    /// What the next step is fed: the one after the step that was begun, where one was.
+    fn feed(&mut self, feeds: &[(&str, &Tensor)]) -> Result<()>;
+    /// Begins the step that was fed, and does not wait for it.
+    fn begin(&mut self) -> Result<()>;
+    /// Waits for the step that was begun, and makes its next state the current one. Gives what [`Stepper::step`] does.
+    fn end(&mut self) -> Result<Vec<(String, Tensor)>>;
 }
 
 /// A row of [`ENGINES`](super::ENGINES): what a runtime is called, what it can do, and how it is opened.

@@ -21,7 +21,7 @@ use super::setup::prepare;
 use super::step::TrainingStep;
 use super::watch::Watch;
 use crate::bundle::{Bundle, Setting};
-use crate::data::{Batch, ImageDataset, ImageSet, Loader};
+use crate::data::{Batch, ImageDataset, ImageSet, Loader, Stream};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::storage::files::write_sealed_json;
@@ -148,6 +148,8 @@ impl Trainer {
         let mut stream = self.loader.stream(self.epoch(), self.at.step.checked_rem(per_epoch).unwrap_or(0) as usize, None)?;
         // A run that goes on at the border of its two phases is in the second one already.
         let mut resumed = true;
+        // A batch that has gone up to the device already.
+        let mut ahead = None;
         loop {
             let step = self.at.step;
             let ended = step == self.total || self.record.training.ended_at(step, per_epoch as usize);
@@ -183,9 +185,13 @@ impl Trainer {
             }
             resumed = false;
             let start = Instant::now();
-            let batch = stream.next().ok_or_else(|| Error::data("the images ended too early"))??;
+            let batch = match ahead.take() {
+                Some(batch) => batch,
+                None => stream.next().ok_or_else(|| Error::data("the images ended too early"))?,
+            }?;
             batch.notes.iter().for_each(|note| progress.note(note));
-            let record = self.step(&batch, start)?;
+            let (record, next) = self.step(&batch, start, &mut stream)?;
+            ahead = next;
             self.metrics.push(&Record::Step(record.clone()))?;
             progress.step(&record);
             if let Some(rise) = self.watch.hear(&record) {
@@ -206,14 +212,23 @@ impl Trainer {
         Ok(())
     }
 
-    fn step(&mut self, batch: &Batch, start: Instant) -> Result<StepRecord> {
+    /// The scalars of the step after so many, and its learning rate.
+    fn scalars(&self, step: u64) -> Result<(Scalars, f64)> {
         let scalars = &self.parts.scalars;
         let full = scalars.get(&Setting::LearningRate).ok_or_else(|| Error::model("the bundle's step has no learning rate"))?;
         let per_epoch = self.loader.batches_per_epoch();
-        let total = self.record.training.total_at(self.at.step, per_epoch);
-        let lr = full * self.record.training.lr_factor(self.at.step, total, per_epoch);
-        let scalars = scalars.clone().with(&Setting::LearningRate, lr)?;
-        let found = self.step.run_batch(batch, &scalars)?;
+        let total = self.record.training.total_at(step, per_epoch);
+        let lr = full * self.record.training.lr_factor(step, total, per_epoch);
+        Ok((scalars.clone().with(&Setting::LearningRate, lr)?, lr))
+    }
+
+    /// Runs a step. The batch of the one after it may come back, which is on the device then: where that one is of this phase, and has been waiting.
+    fn step(&mut self, batch: &Batch, start: Instant, stream: &mut Stream) -> Result<(StepRecord, Option<Result<Batch>>)> {
+        let (scalars, lr) = self.scalars(self.at.step)?;
+        let following = self.at.step.saturating_add(1);
+        let another = following < self.total && following != self.head_steps;
+        let next = if another { Some(self.scalars(following)?.0) } else { None };
+        let (found, next) = self.step.run_ahead(batch, &scalars, &mut || Some((next.clone()?, stream.waiting()?)))?;
         let record = StepRecord {
             step: self.at.step.saturating_add(1),
             epoch: self.epoch().saturating_add(1),
@@ -233,6 +248,6 @@ impl Trainer {
         }
         self.at.step = record.step;
         self.at.epoch = record.epoch;
-        Ok(record)
+        Ok((record, next))
     }
 }

@@ -11,7 +11,7 @@ use super::made_step::load_made;
 use super::step::{TrainingStep, state_ports};
 use crate::bundle::manifest::{Role, State};
 use crate::bundle::{Bundle, StateMeaning};
-use crate::engine::{Engine, Stepper};
+use crate::engine::{Engine, StepParts, Stepper};
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
 use crate::rewrite::head_step;
@@ -50,6 +50,10 @@ struct HeadStepper {
 impl Stepper for HeadStepper {
     fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
         self.inner.step(feeds)
+    }
+
+    fn parts(&mut self) -> Option<&mut dyn StepParts> {
+        self.inner.parts()
     }
 
     fn state(&mut self) -> Result<Vec<Tensor>> {

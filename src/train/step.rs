@@ -39,6 +39,22 @@ pub struct TrainingStep {
     stepper: Box<dyn Stepper>,
     feeds: Feeds,
     outputs: Vec<Output>,
+    /// What was fed ahead.
+    ahead: Option<Ahead>,
+}
+
+/// A batch of a loader and its scalars.
+#[derive(PartialEq)]
+struct Ahead {
+    epoch: u64,
+    number: usize,
+    scalars: Scalars,
+}
+
+impl Ahead {
+    fn of(batch: &Batch, scalars: &Scalars) -> Ahead {
+        Ahead { epoch: batch.epoch, number: batch.number, scalars: scalars.clone() }
+    }
 }
 
 impl TrainingStep {
@@ -50,7 +66,7 @@ impl TrainingStep {
 
     /// A step that is loaded already, with the bundle's ports but for its state.
     pub(super) fn of(stepper: Box<dyn Stepper>, bundle: &Bundle) -> Result<TrainingStep> {
-        Ok(TrainingStep { stepper, feeds: Feeds::new(bundle)?, outputs: bundle.manifest.outputs.clone() })
+        Ok(TrainingStep { stepper, feeds: Feeds::new(bundle)?, outputs: bundle.manifest.outputs.clone(), ahead: None })
     }
 
     /// Runs one step on a batch of a loader, whose images may be mixed.
@@ -59,10 +75,49 @@ impl TrainingStep {
         self.run(&batch.data, &target, scalars)
     }
 
+    /// [`TrainingStep::run_batch`]. While the device computes, `next` is asked for the batch of the step after it, with its scalars; what it gives goes up
+    /// meanwhile, and is given back with the step's results, to be run next. An engine without such a device asks for none.
+    pub fn run_ahead(
+        &mut self,
+        batch: &Batch,
+        scalars: &Scalars,
+        next: &mut dyn FnMut() -> Option<(Scalars, Result<Batch>)>,
+    ) -> Result<(StepResult, Option<Result<Batch>>)> {
+        if self.stepper.parts().is_none() {
+            return Ok((self.run_batch(batch, scalars)?, None));
+        }
+        let fed = self.ahead.take().is_some_and(|ahead| ahead == Ahead::of(batch, scalars));
+        let feeds = |batch: &Batch, scalars: &Scalars| {
+            let target = self.feeds.target.of_batch(batch)?;
+            self.feeds.of_batch(&batch.data, &target, scalars)
+        };
+        let Some(parts) = self.stepper.parts() else { return Err(Error::engine("an engine's steps have parts no more")) };
+        if !fed {
+            parts.feed(&borrowed(&feeds(batch, scalars)?))?;
+        }
+        parts.begin()?;
+        let next = next();
+        let fed = match &next {
+            Some((scalars, Ok(batch))) => {
+                feeds(batch, scalars).and_then(|feeds| parts.feed(&borrowed(&feeds))).map(|()| Some(Ahead::of(batch, scalars)))
+            }
+            _ => Ok(None),
+        };
+        // The step is waited for, whatever became of the next one's images.
+        let results = parts.end()?;
+        self.ahead = fed?;
+        Ok((self.result(&results)?, next.map(|(_, batch)| batch)))
+    }
+
     /// Runs one step on a batch of images in the network's layout and N labels, of which −1 is padding, or N×K soft targets.
     pub fn run(&mut self, data: &Tensor, target: &Tensor, scalars: &Scalars) -> Result<StepResult> {
         let feeds = self.feeds.of_batch(data, target, scalars)?;
+        self.ahead = None;
         let results = self.stepper.step(&borrowed(&feeds))?;
+        self.result(&results)
+    }
+
+    fn result(&self, results: &[(String, Tensor)]) -> Result<StepResult> {
         let measure = |measure| number(&self.outputs, measure, |name| results.iter().find(|r| r.0 == name).map(|r| &r.1));
         let (loss_scale, skipped) = scaling(&self.outputs, |name| results.iter().find(|r| r.0 == name).map(|r| &r.1))?;
         Ok(StepResult {

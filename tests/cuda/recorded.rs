@@ -3,14 +3,17 @@
 use crate::shared;
 use prost::Message;
 use spgraph::bundle::manifest::BatchNormMode;
-use spgraph::bundle::{Bundle, Options, start_state};
+use spgraph::bundle::{Bundle, Options, Setting, start_state};
+use spgraph::data::Batch;
 use spgraph::engine::{self, Engine, EngineChoice, EngineOptions, Kernels, OrtEngine, StatePort};
+use spgraph::error::Error;
 use spgraph::import::BatchSize;
 use spgraph::ir::{DType, Tensor};
 use spgraph::onnx::{pb, to_proto};
 use spgraph::optim::{AdamW, Optimizer, UpdateRule};
 use spgraph::train::{Scalars, TrainingStep};
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
 
 fn ort(kernels: Kernels) -> OrtEngine {
@@ -23,20 +26,58 @@ fn plain() -> OrtEngine {
     ort(Kernels::Standard)
 }
 
-/// What steps on random images give, and the state after each.
-fn trained(engine: &dyn Engine, bundle: &Bundle) -> Vec<(String, Vec<Tensor>)> {
-    let mut step = TrainingStep::load(engine, bundle, start_state(bundle).unwrap()).unwrap();
-    let scalars = Scalars::defaults(&bundle.manifest);
+/// Random images, and scalars with another learning rate for each step.
+fn batches(bundle: &Bundle) -> Vec<(Batch, Scalars)> {
     let shape: Vec<usize> = bundle.manifest.data.input.shape.iter().map(|&d| d as usize).collect();
     let mut random = shared::Random::new(7);
-    (0..5)
-        .map(|_| {
+    (0..6)
+        .map(|number| {
             let values: Vec<f32> = random.list(shape.iter().product(), -1.0, 1.0).into_iter().map(|v| v as f32).collect();
             let labels: Vec<i64> = random.list(shape[0], 0.0, 3.0).into_iter().map(|v| v as i64).collect();
-            let result = step.run(&Tensor::from_f32(&shape, &values), &Tensor::from_i64(&[shape[0]], &labels), &scalars).unwrap();
-            (format!("{result:?}"), step.state().unwrap())
+            let batch = Batch {
+                data: Tensor::from_f32(&shape, &values),
+                target: Tensor::from_i64(&[shape[0]], &labels),
+                mixed: None,
+                valid: shape[0],
+                indices: vec![],
+                epoch: 0,
+                number,
+                notes: vec![],
+                wait: Duration::ZERO,
+            };
+            (batch, Scalars::defaults(&bundle.manifest).with(&Setting::LearningRate, 0.01 / (1 + number) as f64).unwrap())
         })
         .collect()
+}
+
+/// What each step gives, and the state after it.
+type Steps = Vec<(String, Vec<Tensor>)>;
+
+fn trained(engine: &dyn Engine, bundle: &Bundle) -> Steps {
+    let mut step = TrainingStep::load(engine, bundle, start_state(bundle).unwrap()).unwrap();
+    let mut one = |(batch, scalars): &(Batch, Scalars)| {
+        let result = step.run(&batch.data, &batch.target, scalars).unwrap();
+        (format!("{result:?}"), step.state().unwrap())
+    };
+    batches(bundle).iter().map(&mut one).collect()
+}
+
+/// The same, each batch fed while the step before it is under way, but for those that are not there in time.
+fn trained_ahead(engine: &dyn Engine, bundle: &Bundle, late: &[usize]) -> Steps {
+    let mut step = TrainingStep::load(engine, bundle, start_state(bundle).unwrap()).unwrap();
+    let batches = batches(bundle);
+    let mut given = None;
+    let mut one = |(at, (batch, scalars)): (usize, &(Batch, Scalars))| {
+        let batch = given.take().unwrap_or_else(|| batch.clone());
+        let mut next = || {
+            let (batch, scalars) = batches.get(at + 1).filter(|_| !late.contains(&(at + 1)))?.clone();
+            Some((scalars, Ok(batch)))
+        };
+        let (result, next) = step.run_ahead(&batch, scalars, &mut next).unwrap();
+        given = next.transpose().unwrap();
+        (format!("{result:?}"), step.state().unwrap())
+    };
+    batches.iter().enumerate().map(&mut one).collect()
 }
 
 #[test]
@@ -53,12 +94,74 @@ fn a_step_that_runs_more_than_once_gives_the_same_bits() {
         assert_ne!(wanted[0].0, wanted[1].0);
         for times in 1..=3 {
             let found = trained(&plain().with_fixed_buffers(times), &bundle);
-            for (at, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
-                assert_eq!(found.0, wanted.0, "{network}, {times} times, step {at}");
-                assert!(found.1 == wanted.1, "{network}, {times} times: the state after step {at}");
+            check(&found, &wanted, &format!("{network}, {times} times"));
+            for late in [&[][..], &[3], &[1, 2, 3, 4, 5]] {
+                let found = trained_ahead(&plain().with_fixed_buffers(times), &bundle, late);
+                check(&found, &wanted, &format!("{network}, {times} times, ahead but for {late:?}"));
             }
         }
+        check(&trained_ahead(&plain(), &bundle, &[]), &wanted, network);
     }
+}
+
+fn check(found: &Steps, wanted: &Steps, what: &str) {
+    assert_eq!(found.len(), wanted.len());
+    for (at, (found, wanted)) in found.iter().zip(wanted).enumerate() {
+        assert_eq!(found.0, wanted.0, "{what}, step {at}");
+        assert!(found.1 == wanted.1, "{what}: the state after step {at}");
+    }
+}
+
+/// What was fed ahead is not taken for another batch, or for another learning rate.
+#[test]
+fn what_was_fed_ahead_is_run_for_that_step_alone() {
+    let (_work, bundle) = shared::bundle("basic.bn.onnx", &Options { batch: BatchSize::Fixed(3), ..Options::default() });
+    let all = batches(&bundle);
+    let run = |fixed: bool| {
+        let engine = if fixed { plain().with_fixed_buffers(1) } else { plain() };
+        let mut step = TrainingStep::load(&engine, &bundle, start_state(&bundle).unwrap()).unwrap();
+        let announced = |at: usize| Some((all[at].1.clone(), Ok(all[at].0.clone())));
+        step.run_ahead(&all[0].0, &all[0].1, &mut || announced(1)).unwrap();
+        // Another batch, then another rate, then another call.
+        step.run_ahead(&all[2].0, &all[2].1, &mut || announced(3)).unwrap();
+        step.run_ahead(&all[3].0, &all[4].1, &mut || announced(4)).unwrap();
+        step.run(&all[5].0.data, &all[5].0.target, &all[5].1).unwrap();
+        // A batch that could not be read leaves the step that was under way as it is.
+        let (_, failed) = step.run_ahead(&all[0].0, &all[0].1, &mut || Some((all[1].1.clone(), Err(Error::data("damaged"))))).unwrap();
+        assert_eq!(failed.is_some(), fixed);
+        step.state().unwrap()
+    };
+    assert!(run(true) == run(false));
+}
+
+#[test]
+fn parts_of_a_step_come_in_turn() {
+    let (_work, path) =
+        saved(vec![node("Add", &["w", "x"], "w.next")], vec![value("x", &[Ok(2)]), value("w", &[Ok(2)])], vec![value("w.next", &[Ok(2)])]);
+    let engine = plain().with_fixed_buffers(2);
+    let mut stepper = engine.load_step(&path, &ports(&[("w", "w.next")]), vec![f32s(&[1.0, 2.0])]).unwrap();
+    let x = f32s(&[1.0, 1.0]);
+    let out_of_turn = |result: Result<(), Error>| assert!(result.unwrap_err().to_string().contains("out of turn"));
+    out_of_turn(stepper.parts().unwrap().begin());
+    out_of_turn(stepper.parts().unwrap().end().map(drop));
+    let parts = stepper.parts().unwrap();
+    parts.feed(&[("x", &f32s(&[9.0, 9.0]))]).unwrap();
+    parts.feed(&[("x", &x)]).unwrap();
+    parts.begin().unwrap();
+    out_of_turn(parts.begin());
+    assert!(parts.feed(&[("x", &f32s(&[1.0]))]).is_err());
+    parts.feed(&[("x", &x)]).unwrap();
+    out_of_turn(parts.begin());
+    out_of_turn(stepper.state().map(drop));
+    let parts = stepper.parts().unwrap();
+    parts.end().unwrap();
+    out_of_turn(parts.end().map(drop));
+    assert_eq!(stepper.state().unwrap(), vec![f32s(&[2.0, 3.0])]);
+    let parts = stepper.parts().unwrap();
+    parts.begin().unwrap();
+    parts.end().unwrap();
+    assert_eq!(stepper.state().unwrap(), vec![f32s(&[3.0, 4.0])]);
+    assert!(plain().load_step(&path, &ports(&[("w", "w.next")]), vec![f32s(&[1.0, 2.0])]).unwrap().parts().is_none());
 }
 
 /// A value of numbers in float32, with a name for a dimension that is open.

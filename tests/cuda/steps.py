@@ -71,10 +71,17 @@ def recorded(lab):
     lab.expect("calls that no recording takes", [word for word in said if word.startswith("refused")], [])
     streams = {words[1] for words in lines if words[0] in ("record", "launch")}
     lab.expect("streams of recordings and launches", len(streams), 1)
-    # Results are read when the step is over.
-    for at, words in enumerate(lines):
-        if words[0] == "launch":
-            lab.expect("wait for the launch", lines[at + 1] in [["wait", words[1]], ["wait-all", "(nil)"]], True)
+    # Nothing is read while a step is under way; what the next one is fed may go up.
+    under_way = None
+    for what, stream in lines:
+        if what == "launch":
+            lab.expect("steps under way at a launch", under_way, None)
+            under_way = stream
+        elif what == "wait-all" or (what == "wait" and stream == under_way):
+            under_way = None
+        elif what == "download":
+            lab.expect("steps under way at a download", under_way, None)
+    lab.expect("uploads", said.count("upload") >= steps, True)
     record = json.loads((lab.work / "recorded/run.json").read_text())
     lab.expect("run.json", record["engine_options"].get("cuda_graph"), True)
     lab.expect("a run that goes on is recorded", "recorded steps" in lab.run(*run[:1], "--resume", "-o", "recorded", "--steps", 8).stderr, True)

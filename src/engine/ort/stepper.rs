@@ -1,7 +1,7 @@
 //! A training step whose state stays in ONNX Runtime's buffers from step to step.
 
 use super::super::options::Device;
-use super::super::session::Stepper;
+use super::super::session::{StepParts, Stepper};
 use super::super::signature::{Signature, StateMap};
 use super::explain::explain;
 use super::feeds::Feeds;
@@ -31,6 +31,7 @@ pub(super) struct OrtStepper {
     sets: [StateSet; 2],
     /// The set that holds the current state.
     current: usize,
+    phase: Phase,
     running: Running,
     feeds: Feeds,
     /// State whose next value is an input of the graph, without a node between: (state port, where the value comes from).
@@ -53,8 +54,32 @@ struct StateSet {
     tensors: Vec<DynTensor>,
     /// With fixed addresses: where its step writes each plain output, or what that is.
     results: Vec<Plain>,
-    /// With fixed addresses: which graph this set's is.
-    options: RunOptions<NoSelectedOutputs>,
+    /// With fixed addresses: which graph this set's is. Its first step is waited for, which records it.
+    first: RunOptions<NoSelectedOutputs>,
+    later: RunOptions<NoSelectedOutputs>,
+    has_run: bool,
+}
+
+/// How far the step is that is under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// None is, and nothing was fed.
+    Idle,
+    Fed,
+    Begun,
+    /// And the next one is fed already.
+    FedAhead,
+}
+
+impl StateSet {
+    fn new(binding: IoBinding, tensors: Vec<DynTensor>, results: Vec<Plain>, graph: &str) -> ::ort::Result<StateSet> {
+        let (mut first, mut later) = (RunOptions::new()?, RunOptions::new()?);
+        // ONNX Runtime records a graph for each number.
+        first.set("gpu_graph_id", graph)?;
+        later.set("gpu_graph_id", graph)?;
+        later.disable_device_sync()?;
+        Ok(StateSet { binding, tensors, results, first, later, has_run: false })
+    }
 }
 
 enum Plain {
@@ -111,19 +136,16 @@ impl OrtStepper {
             }
         }
         let feeds = Feeds::new(map.fed.len(), fixed);
-        let set = |mut binding: IoBinding, tensors, graph: &str| -> ::ort::Result<StateSet> {
-            let results = if fixed { fixed_results(&signature, &map, &memory, &mut binding)? } else { vec![] };
-            let mut options = RunOptions::new()?;
-            if fixed {
-                // ONNX Runtime records a graph for each number.
-                options.set("gpu_graph_id", graph)?;
-            }
-            Ok(StateSet { binding, tensors, results, options })
+        let [mut one, mut two] = bindings;
+        let results = |binding: &mut IoBinding| match fixed {
+            true => fixed_results(&signature, &map, &memory, binding),
+            false => Ok(vec![]),
         };
-        let [one, two] = bindings;
-        let sets = [set(one, first, "1")?, set(two, second, "2")?];
+        let (of_one, of_two) = (results(&mut one)?, results(&mut two)?);
+        let sets = [StateSet::new(one, first, of_one, "1")?, StateSet::new(two, second, of_two, "2")?];
         let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
-        Ok(OrtStepper { sets, current: 0, running, feeds, carried, signature, map, in_place, lost: false, host, memory, session })
+        let (current, phase, lost) = (0, Phase::Idle, false);
+        Ok(OrtStepper { sets, current, phase, running, feeds, carried, signature, map, in_place, lost, host, memory, session })
     }
 
     /// Fails after a step that left the state half updated.
@@ -162,9 +184,9 @@ impl OrtStepper {
         Ok(())
     }
 
-    /// Writes one step's feeds, and binds what is not bound for good.
-    fn bind(&mut self, tensors: &[&Tensor]) -> ::ort::Result<()> {
-        let made = self.feeds.write(self.current, tensors, &self.memory)?;
+    /// Writes the feeds of the step that reads a set, and binds what is not bound for good.
+    fn bind(&mut self, set: usize, tensors: &[&Tensor]) -> ::ort::Result<()> {
+        let made = self.feeds.write(set, tensors, &self.memory)?;
         let name = |input: &usize| self.signature.inputs[*input].name.as_str();
         if self.running != Running::Bound {
             for (at, set) in self.sets.iter_mut().enumerate().filter(|_| made) {
@@ -174,8 +196,8 @@ impl OrtStepper {
             }
             return Ok(());
         }
-        let StateSet { binding, tensors, .. } = &mut self.sets[self.current];
-        for (input, buffer) in self.map.fed.iter().zip(self.feeds.of_set(self.current)) {
+        let StateSet { binding, tensors, .. } = &mut self.sets[set];
+        for (input, buffer) in self.map.fed.iter().zip(self.feeds.of_set(set)) {
             buffer.map_or(Ok(()), |buffer| binding.bind_input(name(input), buffer))?;
         }
         if self.memory.device == Device::Cuda {
@@ -193,46 +215,36 @@ impl OrtStepper {
         Ok(())
     }
 
-    /// Runs the step and gives its plain outputs.
-    fn run(&mut self) -> Result<Vec<(String, Tensor)>> {
+    /// The plain outputs of the step, which is waited for; one whose results are bound anew runs now.
+    fn results(&mut self) -> Result<Vec<(String, Tensor)>> {
         let model = &self.signature.model;
         let names = self.map.plain.iter().map(|&at| &self.signature.outputs[at].name);
-        let StateSet { binding, results, options, .. } = &self.sets[self.current];
+        let StateSet { binding, results, .. } = &self.sets[self.current];
         let failed = |e: ::ort::Error| explain("run", model, &e);
-        if let Running::Fixed { times } = self.running {
-            for _ in 0..times {
-                self.session.run_binding_with_options(binding, options).map_err(failed)?;
-            }
+        if self.running == Running::Bound {
+            let given = self.session.run_binding(binding).map_err(failed)?;
             binding.synchronize_outputs().map_err(failed)?;
-            let read = |result: &Plain| match result {
-                Plain::Written(buffer) => self.memory.read(buffer),
-                Plain::Passed(source) => {
-                    let value = self.passed(*source).ok_or_else(|| ::ort::Error::new("an input is missing"))?;
-                    self.memory.read(value)
-                }
-            };
-            let give = |(name, result): (&String, &Plain)| {
-                let value = read(result).map_err(|e| explain(&format!("give the output `{name}` of"), model, &e))?;
-                Ok((name.clone(), value))
-            };
-            return names.zip(results).map(give).collect();
+            return names.map(|name| Ok((name.clone(), output(given.get(name), name, model)?))).collect();
         }
-        let given = self.session.run_binding(binding).map_err(failed)?;
+        // Of the whole device, whoever started what is under way.
         binding.synchronize_outputs().map_err(failed)?;
-        names.map(|name| Ok((name.clone(), output(given.get(name), name, model)?))).collect()
+        let read = |result: &Plain| match result {
+            Plain::Written(buffer) => self.memory.read(buffer),
+            Plain::Passed(source) => {
+                let value = self.passed(*source).ok_or_else(|| ::ort::Error::new("an input is missing"))?;
+                self.memory.read(value)
+            }
+        };
+        let give = |(name, result): (&String, &Plain)| {
+            let value = read(result).map_err(|e| explain(&format!("give the output `{name}` of"), model, &e))?;
+            Ok((name.clone(), value))
+        };
+        names.zip(results).map(give).collect()
     }
-}
 
-impl Stepper for OrtStepper {
-    fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
-        let order = self.signature.match_feeds(&self.map.fed, feeds)?;
-        self.check()?;
-        let tensors: Vec<&Tensor> = order.iter().map(|&at| feeds[at].1).collect();
-        let names: Vec<&str> = order.iter().map(|&at| feeds[at].0).collect();
-        self.feeds.check(&names, &tensors, &self.signature.model)?;
-        self.bind(&tensors).map_err(|e| explain("take the inputs of", &self.signature.model, &e))?;
-        self.lost = self.in_place.contains(&true);
-        let plain = self.run()?;
+    /// Ends the step that was begun.
+    fn conclude(&mut self) -> Result<Vec<(String, Tensor)>> {
+        let plain = self.results()?;
         let carried = self.carry();
         carried.map_err(|e| explain("pass on the state of", &self.signature.model, &e))?;
         // Only now, when nothing can fail any more, does the step count. A failed one wrote to the other set, and to what is in place.
@@ -241,8 +253,79 @@ impl Stepper for OrtStepper {
         Ok(plain)
     }
 
+    fn out_of_turn(&self, what: &str) -> Error {
+        Error::engine(format!(
+            "a step of {} was {what} out of turn: it is fed, begun and ended, and the next one begun after that",
+            self.signature.model
+        ))
+    }
+}
+
+impl StepParts for OrtStepper {
+    fn feed(&mut self, feeds: &[(&str, &Tensor)]) -> Result<()> {
+        let (set, fed) = match self.phase {
+            Phase::Idle | Phase::Fed => (self.current, Phase::Fed),
+            Phase::Begun | Phase::FedAhead if self.running != Running::Bound => (1 - self.current, Phase::FedAhead),
+            Phase::Begun | Phase::FedAhead => return Err(self.out_of_turn("fed")),
+        };
+        let order = self.signature.match_feeds(&self.map.fed, feeds)?;
+        self.check()?;
+        let tensors: Vec<&Tensor> = order.iter().map(|&at| feeds[at].1).collect();
+        let names: Vec<&str> = order.iter().map(|&at| feeds[at].0).collect();
+        self.feeds.check(&names, &tensors, &self.signature.model)?;
+        self.bind(set, &tensors).map_err(|e| explain("take the inputs of", &self.signature.model, &e))?;
+        self.phase = fed;
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if self.phase != Phase::Fed {
+            return Err(self.out_of_turn("begun"));
+        }
+        self.phase = Phase::Idle;
+        self.lost = self.in_place.contains(&true);
+        if let Running::Fixed { times } = self.running {
+            let set = &mut self.sets[self.current];
+            for _ in 0..times {
+                let options = if set.has_run { &set.later } else { &set.first };
+                let run = self.session.run_binding_with_options(&set.binding, options).map(drop);
+                run.map_err(|e| explain("run", &self.signature.model, &e))?;
+            }
+            set.has_run = true;
+        }
+        self.phase = Phase::Begun;
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<Vec<(String, Tensor)>> {
+        let next = match self.phase {
+            Phase::Begun => Phase::Idle,
+            Phase::FedAhead => Phase::Fed,
+            Phase::Idle | Phase::Fed => return Err(self.out_of_turn("ended")),
+        };
+        self.phase = Phase::Idle;
+        let plain = self.conclude()?;
+        self.phase = next;
+        Ok(plain)
+    }
+}
+
+impl Stepper for OrtStepper {
+    fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        self.feed(feeds)?;
+        self.begin()?;
+        self.end()
+    }
+
+    fn parts(&mut self) -> Option<&mut dyn StepParts> {
+        if self.running == Running::Bound { None } else { Some(self) }
+    }
+
     fn state(&mut self) -> Result<Vec<Tensor>> {
         self.check()?;
+        if matches!(self.phase, Phase::Begun | Phase::FedAhead) {
+            return Err(self.out_of_turn("asked for its state"));
+        }
         let model = &self.signature.model;
         let kept = |port: usize| if self.in_place[port] { 0 } else { self.current };
         (0..self.in_place.len())

@@ -89,8 +89,13 @@ API int cudaFreeAsync(void *p, void *stream) { (void)stream; free(p); return 0; 
 API int cudaHostAlloc(void **out, size_t size, unsigned flags) { NOT_WHILE_RECORDING("host-alloc"); (void)flags; *out = aligned_alloc(256, (size + 511) / 256 * 256); return *out ? 0 : 2; }
 API int cudaMallocHost(void **out, size_t size) { return cudaHostAlloc(out, size, 0); }
 API int cudaFreeHost(void *p) { free(p); return 0; }
-API int cudaMemcpy(void *to, const void *from, size_t size, int kind) { NOT_WHILE_RECORDING("memcpy"); (void)kind; memcpy(to, from, size); return 0; }
-API int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) { (void)kind; (void)stream; memcpy(to, from, size); return 0; }
+static int copied(void *to, const void *from, size_t size, int kind, void *stream) {
+    if (kind == 1 || kind == 2) noted(kind == 1 ? "upload" : "download", stream);
+    memcpy(to, from, size);
+    return 0;
+}
+API int cudaMemcpy(void *to, const void *from, size_t size, int kind) { NOT_WHILE_RECORDING("memcpy"); return copied(to, from, size, kind, NULL); }
+API int cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, void *stream) { return copied(to, from, size, kind, stream); }
 API int cudaMemset(void *to, int value, size_t size) { memset(to, value, size); return 0; }
 API int cudaMemsetAsync(void *to, int value, size_t size, void *stream) { (void)stream; return cudaMemset(to, value, size); }
 CREATES(cudaStreamCreate)
