@@ -29,8 +29,8 @@ fn shown(names: Vec<&str>) -> String {
     }
 }
 
-/// What becomes of Dropout.
-fn dropout(found: &[FoundDropout], mode: DropoutMode) -> String {
+/// What becomes of Dropout, where there is any.
+fn dropout(found: &[FoundDropout], mode: DropoutMode) -> Option<String> {
     let mut shares: Vec<String> = vec![];
     for one in found {
         let share = one.ratio.map_or("a share that is computed".to_string(), |ratio| ratio.to_string());
@@ -39,12 +39,23 @@ fn dropout(found: &[FoundDropout], mode: DropoutMode) -> String {
         }
     }
     let shares = shown(shares.iter().map(String::as_str).collect());
-    let (nodes, drops) = if found.len() == 1 { ("1 node".to_string(), "drops") } else { (format!("{} nodes", found.len()), "drop") };
+    let (nodes, drop, do_nothing) = match found.len() {
+        1 => ("1 node".to_string(), "drops", "does nothing"),
+        n => (format!("{n} nodes"), "drop", "do nothing"),
+    };
     match mode {
-        DropoutMode::Off => format!("off: {nodes} that {drops} {shares} in training by the model's file; --dropout keep lets them"),
-        DropoutMode::Keep => format!("{nodes} {drops} {shares}, by masks that follow from the seed and the number of the step"),
+        DropoutMode::Off if found.is_empty() => None,
+        DropoutMode::Off => Some(format!("off: {nodes} that {drop} {shares} in training by the model's file; --dropout keep lets them")),
+        DropoutMode::Keep => Some(format!("{nodes} {drop} {shares}, {MASKS}")),
+        DropoutMode::Classifier(share) => {
+            let own = if found.is_empty() { String::new() } else { format!("; {nodes} of the file {do_nothing}") };
+            Some(format!("{share} of what enters the classifier, {MASKS}{own}"))
+        }
     }
 }
+
+/// Whose masks.
+const MASKS: &str = "by masks that follow from the seed and the number of the step";
 
 /// What was decided, and what was written.
 pub fn text(made: &Made, artifact: &dyn Artifact) -> String {
@@ -158,8 +169,8 @@ pub fn decisions(made: &Made) -> String {
             BatchNormMode::Frozen => "frozen (moving statistics)",
         }
     ));
-    if !plan.dropout.is_empty() {
-        line(format!("dropout     {}", dropout(&plan.dropout, options.dropout)));
+    if let Some(what) = dropout(&plan.dropout, options.dropout) {
+        line(format!("dropout     {what}"));
     }
     let of_penalty = |s: &&Scalar| !matches!(s.meaning, Setting::LearningRate | Setting::Regularizer(_));
     let strengths: Vec<String> = m.scalars.iter().filter(of_penalty).map(|s| format!("{} {}", s.meaning, s.default)).collect();

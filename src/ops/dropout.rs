@@ -21,7 +21,7 @@ use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Operator, Ru
 /// What is kept of a source's Dropout for training: how much it drops.
 pub const RATIO: &str = "ratio";
 
-/// Or why that is not known.
+/// Or that this is computed while the model runs.
 pub const UNKNOWN_RATIO: &str = "unknown_ratio";
 
 /// `(seed and step) → key of this step's masks, the same with the next step`.
@@ -68,9 +68,7 @@ impl Operator for Dropout {
                 return Err(format!("it drops a share of {ratio}, which must lie between 0 and 1"));
             }
             Some(ratio) => cx.training.insert(RATIO.into(), Attr::Float(ratio as f32)),
-            None => cx
-                .training
-                .insert(UNKNOWN_RATIO.into(), Attr::String("how much it drops (input 1) is computed while the model runs".into())),
+            None => cx.training.insert(UNKNOWN_RATIO.into(), Attr::Int(1)),
         };
         // A seed of the exporter's, without meaning: no two runtimes draw the same numbers from it.
         cx.source.int("seed").map_err(|e| e.to_string())?;

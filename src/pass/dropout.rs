@@ -2,9 +2,9 @@
 
 use super::Pass;
 use crate::error::{Error, Refusal, Result};
-use crate::ir::{Attr, Attrs, Becomes, DType, Dim, Graph, Node, Rebuild, TensorType, ValueId, rebuild};
+use crate::ir::{Becomes, DType, Dim, Graph, Node, Rebuild, TensorType, ValueId, rebuild};
 use crate::operator::{Builder, Rule};
-use crate::ops::dropout::{self, RATIO, UNKNOWN_RATIO};
+use crate::ops::dropout;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -17,14 +17,22 @@ pub struct Masks {
     pub next: ValueId,
 }
 
-/// Gives every Dropout that drops something a mask; none where there is no such Dropout. The input gets the name `state`. `training` is what the source says
-/// of nodes for training only, by node.
+/// Where elements are dropped, and how much.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Drops {
+    /// In the place of a node that hands its input on.
+    Instead(f32),
+    /// Of what the node reads of the images.
+    Before(f32),
+}
+
+/// Has the nodes of those names drop elements by masks; gives nothing where none of them drops any. The state gets that name.
 ///
-/// Fails with every node that can have none.
-pub fn keep_dropout(graph: &mut Graph, state: &str, training: &HashMap<String, Attrs>) -> Result<Option<Masks>> {
-    let pass = KeepDropout {
+/// Fails with every node that can have no mask.
+pub fn drop_elements(graph: &mut Graph, state: &str, nodes: &HashMap<String, Drops>) -> Result<Option<Masks>> {
+    let pass = DropElements {
         state,
-        training,
+        nodes,
         masks: RefCell::default(),
         key: RefCell::default(),
         places: RefCell::default(),
@@ -34,9 +42,9 @@ pub fn keep_dropout(graph: &mut Graph, state: &str, training: &HashMap<String, A
     Ok(pass.masks.into_inner())
 }
 
-struct KeepDropout<'a> {
+struct DropElements<'a> {
     state: &'a str,
-    training: &'a HashMap<String, Attrs>,
+    nodes: &'a HashMap<String, Drops>,
     masks: RefCell<Option<Masks>>,
     key: RefCell<Option<ValueId>>,
     /// How many there were so far.
@@ -45,12 +53,7 @@ struct KeepDropout<'a> {
     indices: RefCell<HashMap<(usize, usize, usize), ValueId>>,
 }
 
-impl KeepDropout<'_> {
-    /// What is known of how much the node drops, where it is a Dropout.
-    fn concerns(&self, node: &Node) -> Option<&Attrs> {
-        self.training.get(&node.name).filter(|attrs| attrs.contains_key(RATIO) || attrs.contains_key(UNKNOWN_RATIO))
-    }
-
+impl DropElements<'_> {
     /// The key of the step's masks, made once.
     fn key(&self, graph: &mut Graph) -> Rule<ValueId> {
         let there = *self.key.borrow();
@@ -80,30 +83,42 @@ impl KeepDropout<'_> {
         Ok(made)
     }
 
-    fn replace(&self, r: &mut Rebuild, node: &Node, attrs: &Attrs) -> Rule<Becomes> {
-        let ratio = match (attrs.get(RATIO), attrs.get(UNKNOWN_RATIO)) {
-            (Some(Attr::Float(ratio)), _) => *ratio,
-            (_, Some(Attr::String(why))) => return Err(why.clone()),
-            _ => return Err("how much it drops is not known".into()),
-        };
-        if ratio == 0.0 {
-            return Ok(Becomes::Itself);
-        }
-        let place = *self.places.borrow();
-        let x = r.get(node.used().next().ok_or("it has no input")?)?;
-        let key = self.key(r.graph)?;
+    /// A value of which that share is dropped.
+    fn dropped(&self, r: &mut Rebuild, node: &Node, x: ValueId, ratio: f32) -> Rule<ValueId> {
+        let (place, key) = (*self.places.borrow(), self.key(r.graph)?);
         let mut b = Builder::new(r.graph);
         let name = &node.name;
         b.scope(name.rsplit_once('/').map_or(name.as_str(), |(parent, _)| parent));
         let indices = (0..b.rank(x)).map(|axis| self.axis(&mut b, x, axis)).collect::<Rule<Vec<_>>>()?;
         let y = dropout::train(&mut b, x, key, &indices, (place, ratio))?;
-        r.name_as(y, node.outputs[0]);
         *self.places.borrow_mut() += 1;
-        Ok(Becomes::Values(vec![y]))
+        Ok(y)
+    }
+
+    fn replace(&self, r: &mut Rebuild, node: &Node, drops: Drops) -> Rule<Becomes> {
+        match drops {
+            Drops::Instead(ratio) if ratio > 0.0 => {
+                let x = r.get(node.used().next().ok_or("it has no input")?)?;
+                let y = self.dropped(r, node, x, ratio)?;
+                r.name_as(y, node.outputs[0]);
+                Ok(Becomes::Values(vec![y]))
+            }
+            Drops::Before(ratio) if ratio > 0.0 => {
+                let read = node.used().find(|&v| r.source().value(v).varies).ok_or("it reads nothing of the images")?;
+                let x = r.get(read)?;
+                let y = self.dropped(r, node, x, ratio)?;
+                // For this node alone.
+                r.put(read, y);
+                let made = r.copy(node)?;
+                r.put(read, x);
+                Ok(Becomes::Values(made))
+            }
+            _ => Ok(Becomes::Itself),
+        }
     }
 }
 
-impl Pass for KeepDropout<'_> {
+impl Pass for DropElements<'_> {
     fn name(&self) -> &'static str {
         "dropout"
     }
@@ -116,9 +131,8 @@ impl Pass for KeepDropout<'_> {
     fn run(&self, graph: &mut Graph) -> Result<()> {
         let mut refused = vec![];
         let made = rebuild(graph, |r, node| {
-            let Some(attrs) = self.concerns(node) else { return Ok(Becomes::Itself) };
-            Ok(self.replace(r, node, attrs).unwrap_or_else(|reason| {
-                let reason = format!("{reason}: its mask cannot be made, and without it the network trains with its dropout off");
+            let Some(drops) = self.nodes.get(&node.name) else { return Ok(Becomes::Itself) };
+            Ok(self.replace(r, node, *drops).unwrap_or_else(|reason| {
                 refused.push(Refusal { node: node.name.clone(), op: "Dropout".into(), reason });
                 Becomes::Itself
             }))

@@ -33,7 +33,7 @@ pub use alternatives::{Alternatives, NewerOperators, PlainOperators};
 pub use batch_norm::train_batch_norm;
 pub use batch_size::FixBatch;
 pub use class_weights::ClassWeights;
-pub use dropout::{Masks, keep_dropout};
+pub use dropout::{Drops, Masks, drop_elements};
 pub use expressions::{CONSTANT, CONSTANTS, FuseExpressions, Instruction, RESULTS, STEP, STEPS};
 pub use fix_values::FixValues;
 pub use fusion::FuseKernels;

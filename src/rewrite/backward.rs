@@ -7,8 +7,8 @@ use super::prediction::Prediction;
 use super::random;
 use super::regularizers::{self, Added, Networks};
 use super::state::{Names, StateTensor, failed};
+use crate::bundle::Options;
 use crate::bundle::manifest::{BatchNormMode, Role};
-use crate::bundle::{DropoutMode, Options};
 use crate::emit;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -50,10 +50,7 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
         BatchNormMode::Train => pass::train_batch_norm(&mut graph, &plan.frozen_norms, &imported.training)?,
         _ => vec![],
     };
-    let masks = match options.dropout {
-        DropoutMode::Off => None,
-        DropoutMode::Keep => random::keep_dropout(&mut graph, imported, original.source(), options.seed)?,
-    };
+    let masks = random::drop_elements(&mut graph, original.source(), options, plan)?;
     let tuned = imported.over(graph)?;
     let (mut graph, input) = (tuned.graph.clone(), tuned.input);
     let prediction = Prediction::at(&graph, plan.prediction.index)?;

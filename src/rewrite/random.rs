@@ -1,16 +1,20 @@
 //! Dropout's masks in a step: a seed and the number of the step as state, which the step itself moves on.
 
+use super::head::Head;
 use super::patterns::few;
+use super::plan::Plan;
+use super::spelling::facts;
 use super::state::StateTensor;
-use crate::bundle::StateMeaning;
 use crate::bundle::manifest::Role;
-use crate::error::{Error, Result};
+use crate::bundle::{DropoutMode, Options, StateMeaning};
+use crate::error::{Error, Refusal, Result};
 use crate::field::Field;
 use crate::import::{Imported, node_name};
-use crate::ir::{Attr, Graph};
+use crate::ir::{Attr, Graph, ValueId};
 use crate::onnx::SourceModel;
-use crate::ops::dropout::{self, RATIO};
-use crate::pass;
+use crate::ops::dropout::{self, RATIO, UNKNOWN_RATIO};
+use crate::pass::{self, Drops};
+use std::collections::HashMap;
 
 /// What it is called among the state.
 const KIND: &str = "dropout";
@@ -30,29 +34,66 @@ pub(super) fn found(imported: &Imported) -> Vec<FoundDropout> {
         let attrs = imported.training.get(node)?;
         match attrs.get(RATIO) {
             Some(Attr::Float(ratio)) => Some(Some(*ratio)),
-            _ => attrs.contains_key(dropout::UNKNOWN_RATIO).then_some(None),
+            _ => attrs.contains_key(UNKNOWN_RATIO).then_some(None),
         }
     };
     let nodes = imported.graph.nodes.iter();
     nodes.filter_map(|n| Some(FoundDropout { node: n.name.clone(), ratio: ratio(&n.name)? })).collect()
 }
 
-/// Gives the network's Dropout masks that follow from `seed`, and the state that they are made of. Fails where there is none, or where one cannot have a mask.
-pub(super) fn keep_dropout(graph: &mut Graph, imported: &Imported, source: &SourceModel, seed: u64) -> Result<Option<StateTensor>> {
-    let found = found(imported);
-    let own = source.graph()?.node.iter().enumerate().filter(|(_, n)| n.op_type() == "Dropout").map(|(i, n)| node_name(i, n));
-    let own: Vec<String> = own.collect();
+/// Has the network drop what `options` ask for, and gives the state that its masks are made of. Fails where there is no Dropout that could be kept, and where one
+/// cannot have a mask.
+pub(super) fn drop_elements(graph: &mut Graph, source: &SourceModel, options: &Options, plan: &Plan) -> Result<Option<StateTensor>> {
+    let nodes = match options.dropout {
+        DropoutMode::Off => return Ok(None),
+        DropoutMode::Keep => kept(source, &plan.dropout)?,
+        DropoutMode::Classifier(share) => HashMap::from([(classifier(plan)?.node.clone(), Drops::Before(share as f32))]),
+    };
+    let Some(masks) = pass::drop_elements(graph, &format!("optimizer.{KIND}"), &nodes)? else { return Ok(None) };
+    let state = StateTensor::at(graph, masks.state, None, Role::Optimizer, KIND);
+    Ok(Some(StateTensor { meaning: Some(StateMeaning::Random), start: Some(dropout::start(options.seed)), next: masks.next, ..state }))
+}
+
+/// The features themselves, of a value that is those with some of them dropped: what looks at them looks at what the network knows.
+pub(super) fn before_masks(graph: &Graph, features: ValueId) -> ValueId {
+    let mut at = features;
+    while let Some((node, Some(before))) = graph.producer(at).map(|node| (node, node.used().next())) {
+        if node.is(dropout::TRAIN.name) {
+            return before_masks(graph, before);
+        }
+        if !facts(graph, node).view {
+            break;
+        }
+        at = before;
+    }
+    features
+}
+
+fn classifier(plan: &Plan) -> Result<&Head> {
+    let none =
+        || Error::option(Field::DROPOUT, " has no place: no classifier was found that it could stand before. Leave it out, or take keep");
+    plan.head.as_ref().ok_or_else(none)
+}
+
+/// The network's own, by node.
+fn kept(source: &SourceModel, found: &[FoundDropout]) -> Result<HashMap<String, Drops>> {
+    let own = source.graph()?.node.iter().enumerate().filter(|(_, n)| n.op_type() == "Dropout");
+    let own: Vec<String> = own.map(|(i, n)| node_name(i, n)).collect();
     if own.is_empty() {
-        let why = " keep has nothing to keep: the file has no Dropout. Exporters leave it out of a network in evaluation mode; PyTorch's writes it with \
-                   `training=torch.onnx.TrainingMode.PRESERVE` and `do_constant_folding=False`, of a network whose dropout is in training mode";
+        let why = " keep has nothing to keep: the file has no Dropout. PyTorch's exporters leave it out where it is in evaluation mode; put the \
+                   torch.nn.Dropout modules alone into training mode and export again, or give the share that is dropped before the classifier, such as 0.2";
         return Err(Error::option(Field::DROPOUT, why));
     }
     if found.len() < own.len() {
-        let lost: Vec<&str> = own.iter().map(String::as_str).filter(|name| !found.iter().any(|f| f.node == *name)).collect();
-        let why = format!(" keep is not possible: what {} drops from is computed from constants alone", few(lost.into_iter()));
+        let lost = own.iter().map(String::as_str).filter(|name| !found.iter().any(|f| f.node == *name));
+        let why = format!(" keep is not possible: what {} drops from is known before the network runs", few(lost));
         return Err(Error::option(Field::DROPOUT, why));
     }
-    let Some(masks) = pass::keep_dropout(graph, &format!("optimizer.{KIND}"), &imported.training)? else { return Ok(None) };
-    let state = StateTensor::at(graph, masks.state, None, Role::Optimizer, KIND);
-    Ok(Some(StateTensor { meaning: Some(StateMeaning::Random), start: Some(dropout::start(seed)), next: masks.next, ..state }))
+    let unknown = found.iter().filter(|f| f.ratio.is_none());
+    let reason = "how much it drops (input 1) is computed while the model runs, so it cannot be kept in training: export the network with a constant";
+    let refused: Vec<Refusal> = unknown.map(|f| Refusal { node: f.node.clone(), op: "Dropout".into(), reason: reason.into() }).collect();
+    match refused.is_empty() {
+        true => Ok(found.iter().filter_map(|f| Some((f.node.clone(), Drops::Instead(f.ratio?)))).collect()),
+        false => Err(Error::Unsupported(refused)),
+    }
 }

@@ -5,6 +5,7 @@ use super::head::{self, Head};
 use super::patterns::few;
 use super::plan::Plan;
 use super::prediction::Prediction;
+use super::random;
 use super::scalars::declare;
 use super::state::failed;
 use super::taps::taps;
@@ -111,7 +112,7 @@ fn places(graph: &mut Graph, plan: &Plan, networks: &Networks, branch: &SourceBr
         Reads::Features => {
             let found = head_of(networks.tuned, plan).map_err(needs)?;
             let input = input_of(&networks.tuned.graph, &found).ok_or_else(|| Error::model("the classifier has no input"))?;
-            let tuned = vectors(graph, input).map_err(refused(kind))?;
+            let tuned = vectors(graph, random::before_masks(graph, input)).map_err(refused(kind))?;
             Ok(vec![Place { layer: None, tuned, source: None, attention: None, axis: 1 }])
         }
         Reads::SourceLogits => {

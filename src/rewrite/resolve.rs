@@ -50,6 +50,7 @@ pub(super) fn resolve(options: &Options) -> Result<Recipe<'_>> {
     if let Some(by) = options.lr_mult.iter().find(|by| !is_strength(by.value)) {
         return Err(Error::option(Field::LR_MULT, format!(" '{}={}': the factor must be 0 or a positive number", by.pattern, by.value)));
     }
+    options.dropout.check()?;
     options.form()?;
     sizes(options)?;
     strengths(options)?;

@@ -231,9 +231,9 @@ class Reference:
         return (ahead - behind) / (2 * by)
 
 
-def check(model, folder, batch, seed=0, steps=2):
-    onnx.save(model, folder / "net.onnx")
-    bundle = rewrite(folder / "net.onnx", folder / "bundle", "--dropout", "keep", "--split", "--seed", seed, batch=batch)
+def check(model, folder, batch, seed=0, steps=2, source=None, mode="keep"):
+    onnx.save(source or model, folder / "net.onnx")
+    bundle = rewrite(folder / "net.onnx", folder / "bundle", "--dropout", mode, "--split", "--seed", seed, batch=batch)
     random = np.random.default_rng(seed + 17)
     image = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
     images, target = random.normal(size=(BATCH, *image)), random.integers(0, CLASSES, BATCH)
@@ -270,6 +270,39 @@ def test_so_are_those_of_any_chain(seed, tmp_path):
     net = Net(seed)
     random_net(net)
     check(net.model(), tmp_path, [BATCH, "dynamic"][seed % 2], seed=[seed, 2**40 + seed][seed % 3 == 0])
+
+
+@pytest.mark.parametrize("batch", [BATCH, "dynamic"])
+def test_a_share_is_dropped_before_the_classifier(batch, tmp_path):
+    """As if the file had such a Dropout there, and none elsewhere."""
+    nets = [Net(3) for _ in range(2)]
+    for net, own in zip(nets, (True, False)):
+        net.conv(5), net.tanh(), net.pool()
+        # Of the same layers, and the same weights.
+        net.dropout(0.5) if own else net.node("Identity", [net.at])
+        net.flat()
+        net.node("Identity", [net.at]) if own else net.dropout(0.3)
+        net.linear(CLASSES)
+    source, expected = (net.model() for net in nets)
+    check(expected, tmp_path, batch, source=source, mode="0.3")
+
+
+@pytest.mark.parametrize("mode", ["keep", "0.5"])
+def test_what_shrinks_features_sees_all_of_them(mode, tmp_path):
+    """Batch spectral shrinkage looks at the features before they are dropped: its value is that without dropout, as long as the weights are."""
+    values = {}
+    for dropout in ("off", mode):
+        options = ["--classes", "3", "--batch", "4", "--regularizer", "bss=0.01", "--dropout", dropout, "--split", "-o", tmp_path / dropout]
+        spgraph("rewrite", FIXTURES / "dropout.onnx", *options)
+        bundle = Bundle(tmp_path / dropout)
+        random = np.random.default_rng(0)
+        feeds = bundle.feeds(bundle.start(), random.normal(size=(4, 3, 16, 16)).astype(np.float32), random.integers(0, 3, 4))
+        values[dropout] = bundle.graph("grad")(feeds)["regularizer"]
+    if mode == "keep":
+        # An earlier Dropout changes the features themselves.
+        assert values["off"] != values[mode]
+    else:
+        assert values["off"] == values[mode] > 0
 
 
 TRAIN = ["--workers", "1", "--log", "none", "--lr", "0.05", "--warmup", "0"]

@@ -22,8 +22,9 @@ pub struct FreezingArgs {
     /// BatchNorm with batch statistics or with its moving ones [default: train, where the network has live BatchNorm]
     #[arg(long, value_parser = choice::<BatchNormMode>(&["train", "frozen"]))]
     batch_norm: Option<BatchNormMode>,
-    /// Dropout that the model's file has: it does nothing, or drops by masks that follow from --seed [default: off]
-    #[arg(long, value_parser = choice::<DropoutMode>(&["off", "keep"]))]
+    /// Dropout that the model's file has: `off` for what does nothing, `keep` for masks that follow from --seed; or how much is dropped of what enters the
+    /// classifier: 0.2 [default: off]
+    #[arg(long, value_name = "off|keep|SHARE", allow_negative_numbers = true)]
     dropout: Option<DropoutMode>,
 }
 
