@@ -58,7 +58,7 @@ pub(super) fn drop_elements(graph: &mut Graph, source: &SourceModel, options: &O
 pub(super) fn before_masks(graph: &Graph, features: ValueId) -> ValueId {
     let mut at = features;
     while let Some((node, Some(before))) = graph.producer(at).map(|node| (node, node.used().next())) {
-        if node.is(dropout::TRAIN.name) {
+        if node.op_type == dropout::TRAIN.name {
             return before_masks(graph, before);
         }
         if !facts(graph, node).view {

@@ -15,6 +15,7 @@ mod deploy;
 mod deployed;
 mod device;
 mod doctor;
+mod dropout;
 mod evaluate;
 mod finetune;
 mod fisher;
