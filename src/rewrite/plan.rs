@@ -2,7 +2,6 @@
 
 use super::head::Head;
 use super::prediction::Prediction;
-use super::random::FoundDropout;
 use crate::bundle::Setting;
 use crate::bundle::manifest::{BatchNormMode, Role};
 use crate::import::{FixedConstant, Parameter, Split};
@@ -36,6 +35,15 @@ pub struct Planned {
     pub strength: Option<Strength>,
     /// Why the penalty acts on it, or not; empty without a penalty.
     pub why_penalized: String,
+}
+
+/// A Dropout of the source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundDropout {
+    /// Its node.
+    pub node: String,
+    /// How much it drops; `None` where that is computed while the model runs.
+    pub ratio: Option<f32>,
 }
 
 /// The roles of all parameters.

@@ -2,7 +2,7 @@
 
 use super::head::Head;
 use super::patterns::few;
-use super::plan::Plan;
+use super::plan::{FoundDropout, Plan};
 use super::spelling::facts;
 use super::state::StateTensor;
 use crate::bundle::manifest::Role;
@@ -18,15 +18,6 @@ use std::collections::HashMap;
 
 /// What it is called among the state.
 const KIND: &str = "dropout";
-
-/// A Dropout of the source.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FoundDropout {
-    /// Its node.
-    pub node: String,
-    /// How much it drops; `None` where that is computed while the model runs.
-    pub ratio: Option<f32>,
-}
 
 /// Every Dropout that import has left in the network, in its order.
 pub(super) fn found(imported: &Imported) -> Vec<FoundDropout> {
