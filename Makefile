@@ -114,6 +114,7 @@ test-cuda-wheel: build ## The tests on the CUDA build of ONNX Runtime, on its CP
 	$(CUDA_PYTHON) tests/cuda/stand_in/build.py $$site/onnxruntime/capi/libonnxruntime_providers_cuda.so $(CUDA_WHEEL_DIR)/stand-in && \
 	LD_LIBRARY_PATH=$(CURDIR)/$(CUDA_WHEEL_DIR)/stand-in $(CUDA_PYTHON) tests/cuda/placement.py $(BINARY) $$site && \
 	LD_LIBRARY_PATH=$(CURDIR)/$(CUDA_WHEEL_DIR)/stand-in $(CUDA_PYTHON) tests/cuda/steps.py $(BINARY) $$site && \
+	LD_LIBRARY_PATH=$(CURDIR)/$(CUDA_WHEEL_DIR)/stand-in $(CUDA_PYTHON) tests/cuda/recording.py $(BINARY) && \
 	ORT_DYLIB_PATH=$$site/onnxruntime/capi/libonnxruntime.so.1.31.1 $(CARGO) test --release
 
 ops: ## Build spgraph's own operators as a library for ONNX Runtime in other programs
