@@ -1,6 +1,6 @@
 //! `spgraph profile`: where a training step spends its time.
 
-use super::engine_args::{EngineArgs, RecordingArgs};
+use super::engine_args::EngineArgs;
 use super::output;
 use spgraph::engine::{self, EngineOptions, Timed};
 use spgraph::report::{Align, Profile, Table};
@@ -37,13 +37,13 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     engine: EngineArgs,
-    // Refused, with the reason.
-    #[command(flatten)]
-    recording: RecordingArgs,
+    /// Refused, with the reason
+    #[arg(long, hide = true)]
+    cuda_graph: bool,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let options = EngineOptions { cuda_graph: args.recording.cuda_graph, ..args.engine.options() };
+    let options = EngineOptions { cuda_graph: args.cuda_graph, ..args.engine.options() };
     engine::check_profiled(&options)?;
     let bundle = Run::bundle_at(&args.bundle)?;
     if let Some(path) = &args.trace {

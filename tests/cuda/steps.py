@@ -87,6 +87,14 @@ def recorded(lab):
     lab.expect("a run that goes on is recorded", "recorded steps" in lab.run(*run[:1], "--resume", "-o", "recorded", "--steps", 8).stderr, True)
 
 
+def without_the_device(lab):
+    """A run that was recorded goes on on the processor."""
+    done = lab.run("finetune", "--resume", "-o", "recorded", "--steps", 10, "--device", "cpu")
+    lab.expect("the rest on the processor", (done.returncode, "steps are not recorded: --cuda-graph" in done.stderr), (0, True))
+    record = json.loads((lab.work / "recorded/run.json").read_text())
+    lab.expect("run.json after that", ("cuda_graph" in record["engine_options"], record["results"]["steps"]), (False, 10))
+
+
 def main(program, wheel):
     with tempfile.TemporaryDirectory() as work:
         lab = Lab(pathlib.Path(program).resolve(), wheel, work)
@@ -96,6 +104,7 @@ def main(program, wheel):
         lab.expect("images", lab.run("synth", "--task", "target-a", "--per-class", 4, "--size", 32, "-o", "images").returncode, 0)
         if not lab.faults:
             recorded(lab)
+            without_the_device(lab)
     print(f"steps on the stand-in: {len(lab.faults)} faults")
     print("\n".join(lab.faults))
     sys.exit(1 if lab.faults else 0)
