@@ -46,11 +46,17 @@ pub(super) struct Backward {
 /// The network with loss and gradients, from its form for inference. `original` is the source as it was given, before its head was replaced.
 pub(super) fn backward(imported: &Imported, original: &Network, options: &Options, plan: &Plan) -> Result<Backward> {
     let mut graph = imported.graph.clone();
+    let mut random = random::drop_elements(&mut graph, original.source(), options, plan)?;
+    let names: HashMap<ValueId, String> =
+        random.iter().flat_map(|s| [s.input, s.next]).map(|v| (v, graph.name_of(v).to_string())).collect();
     let updates = match plan.batch_norm {
         BatchNormMode::Train => pass::train_batch_norm(&mut graph, &plan.frozen_norms, &imported.training)?,
         _ => vec![],
     };
-    let masks = random::drop_elements(&mut graph, original.source(), options, plan)?;
+    // A pass makes another graph, in which values are known by their names.
+    for v in random.iter_mut().flat_map(|s| [&mut s.input, &mut s.next]) {
+        *v = graph.find(&names[v]).ok_or_else(|| Error::internal("the masks of dropout are lost"))?;
+    }
     let tuned = imported.over(graph)?;
     let (mut graph, input) = (tuned.graph.clone(), tuned.input);
     let prediction = Prediction::at(&graph, plan.prediction.index)?;
@@ -161,7 +167,6 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
             });
         }
     }
-    let mut random = masks;
     if let Some(s) = &mut random {
         s.next = names.give(&mut graph, s.next, &format!("{}.next", s.name))?;
     }

@@ -67,6 +67,11 @@ class Net:
     def conv(self, channels):
         return self.node("Conv", [self.at, self.weight(channels, self.shape[1], 3, 3)], [self.shape[0], channels, *self.shape[2:]], pads=[1, 1, 1, 1])
 
+    def batch_norm(self):
+        channels, uniform = self.shape[1], self.random.uniform
+        parts = [("weight", uniform(0.5, 2, channels)), ("bias", uniform(-1, 1, channels)), ("running_mean", uniform(-1, 1, channels)), ("running_var", uniform(0.5, 2, channels))]
+        return self.node("BatchNormalization", [self.at, *(self.constant(v, f"bn{len(self.constants)}.{name}") for name, v in parts)])
+
     def pool(self):
         return self.node("GlobalAveragePool", [self.at], [self.shape[0], self.shape[1], 1, 1])
 
@@ -183,7 +188,7 @@ def masked(model, images, seed, step):
     drops = [n for n in model.graph.node if n.op_type == "Dropout"]
     del of_shapes.graph.output[:]
     of_shapes.graph.output.extend(helper.make_empty_tensor_value_info(n.input[0]) for n in drops)
-    known = ReferenceEvaluator(of_shapes).run(None, {"input": images}) if drops else []
+    known = ReferenceEvaluator(of_shapes).run(None, {model.graph.input[0].name: images}) if drops else []
     known = {n.name: v.shape for n, v in zip(drops, known)}
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     made = onnx.ModelProto()
@@ -194,9 +199,9 @@ def masked(model, images, seed, step):
             continue
         attribute = [a.f for a in node.attribute if a.name == "ratio"]
         ratio = attribute[0] if attribute else float(constants[node.input[1]]) if len(node.input) > 1 else 0.5
-        values = np.ones(known[node.name])
+        values = np.ones(known[node.name], images.dtype)
         if ratio > 0:
-            values = dropout_masks.mask(known[node.name], ratio, np.float64, seed=seed, step=step, number=number)
+            values = dropout_masks.mask(known[node.name], ratio, images.dtype.type, seed=seed, step=step, number=number)
             number += 1
         made.graph.initializer.append(numpy_helper.from_array(values, f"{node.name}.mask"))
         inputs, outputs, name = [node.input[0], f"{node.name}.mask"], list(node.output), node.name
@@ -231,15 +236,20 @@ class Reference:
         return (ahead - behind) / (2 * by)
 
 
-def check(model, folder, batch, seed=0, steps=2, source=None, mode="keep"):
+def check(model, folder, batch, seed=0, steps=2, source=None, mode="keep", batch_norm="frozen"):
     onnx.save(source or model, folder / "net.onnx")
-    bundle = rewrite(folder / "net.onnx", folder / "bundle", "--dropout", mode, "--split", "--seed", seed, batch=batch)
+    bundle = rewrite(folder / "net.onnx", folder / "bundle", "--dropout", mode, "--split", "--seed", seed, batch=batch, batch_norm=batch_norm)
     random = np.random.default_rng(seed + 17)
     image = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
     images, target = random.normal(size=(BATCH, *image)), random.integers(0, CLASSES, BATCH)
     grad, state = bundle.graph("grad"), bundle.start()
     for step in range(steps):
-        reference = Reference(masked(model, images, seed, step))
+        expected = masked(model, images, seed, step)
+        for node in expected.graph.node:
+            if node.op_type == "BatchNormalization" and batch_norm == "train":
+                node.attribute.append(helper.make_attribute("training_mode", 1))
+                node.output.extend([f"{node.name}.mean", f"{node.name}.variance"])
+        reference = Reference(expected)
         outputs = grad(bundle.feeds(state, images, target))
         assert abs(outputs["loss"] - reference.loss(images, target)) < 1e-12, step
         found = bundle.gradients(outputs)
@@ -270,6 +280,47 @@ def test_so_are_those_of_any_chain(seed, tmp_path):
     net = Net(seed)
     random_net(net)
     check(net.model(), tmp_path, [BATCH, "dynamic"][seed % 2], seed=[seed, 2**40 + seed][seed % 3 == 0])
+
+
+def with_dropouts(model, ratio):
+    """The model with a Dropout behind every second rectifier."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    made.graph.initializer.append(numpy_helper.from_array(np.float32(ratio), "ratio"))
+    nodes, behind = [], {}
+    for node in made.graph.node:
+        node.input[:] = [behind.get(name, name) for name in node.input]
+        nodes.append(node)
+        if node.op_type == "Relu" and sum(n.op_type == "Relu" for n in nodes) % 2:
+            out = node.output[0]
+            behind[out] = f"{out}.dropped"
+            nodes.append(helper.make_node("Dropout", [out, "ratio"], [behind[out]], f"{node.name}/Dropout"))
+    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
+    del made.graph.node[:], made.graph.value_info[:]
+    made.graph.node.extend(nodes)
+    onnx.checker.check_model(made, full_check=True)
+    return made
+
+
+@pytest.mark.parametrize("mode", ["train", "frozen"])
+@pytest.mark.parametrize("batch", [BATCH, "dynamic"])
+def test_beside_live_batch_norm(batch, mode, tmp_path):
+    net = Net(5, 14)
+    net.conv(5), net.batch_norm(), net.tanh(), net.dropout(0.3), net.conv(4), net.batch_norm(), net.tanh(), net.pool(), net.dropout(0.4), net.flat(), net.linear(CLASSES)
+    check(net.model(), tmp_path, batch, batch_norm=mode)
+
+
+@pytest.mark.parametrize("options", [["--regularizer", "delta"], ["--regularizer", "lwf"]], ids=" ".join)
+def test_the_source_network_beside_the_trained_one_drops_nothing(options, tmp_path):
+    onnx.save(with_dropouts(onnx.load(FIXTURES / "basic.bn.onnx"), 0.25), tmp_path / "net.onnx")
+    nodes = {}
+    for mode in ("off", "keep"):
+        spgraph("rewrite", tmp_path / "net.onnx", "--dropout", mode, "-o", tmp_path / mode, "--batch", BATCH, "--classes", "3", *options)
+        nodes[mode] = [(n.name, n.op_type) for n in onnx.load(tmp_path / mode / "step.onnx").graph.node]
+    assert sum("DropoutTrain" in op for _, op in nodes["keep"]) >= 4
+    off, keep = ({n: op for n, op in nodes[mode] if n.startswith("source")} for mode in ("off", "keep"))
+    assert keep.items() >= off.items() and len(off) > 5
+    assert not any("Dropout" in op for op in keep.values())
 
 
 @pytest.mark.parametrize("batch", [BATCH, "dynamic"])
