@@ -14,6 +14,7 @@ mod placement;
 mod probe;
 mod python;
 mod recorded;
+mod session;
 mod stepper;
 mod values;
 
@@ -26,8 +27,8 @@ pub(super) use self::recorded::check_not_profiled;
 
 use self::environment::{cuda_starts, environment, launches_block};
 use self::explain::explain;
+use self::session::OrtSession;
 use self::stepper::{OrtStepper, Running};
-use self::values::{output, to_ort};
 use super::model::{FOR_CUDA, Given, WRITTEN_OUT, emitted, in_model, read_bytes, typed, understood, without_functions};
 use super::native::{self, Prepared};
 use super::options::{Device, EngineChoice, EngineOptions, Precision, description};
@@ -345,30 +346,5 @@ impl Engine for OrtEngine {
         }
         let file = stepper.session.end_profiling().map_err(|e| explain("profile", &stepper.signature.model, &e))?;
         std::fs::read_to_string(&file).map_err(Error::io("cannot read the profile", &file))
-    }
-}
-
-struct OrtSession {
-    session: Loaded,
-    signature: Signature,
-}
-
-impl Session for OrtSession {
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn run(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
-        let Signature { model, inputs, outputs } = &self.signature;
-        let all: Vec<usize> = (0..inputs.len()).collect();
-        let order = self.signature.match_feeds(&all, feeds)?;
-        let values = inputs
-            .iter()
-            .zip(&order)
-            .map(|(port, &at)| Ok((port.name.as_str(), to_ort(feeds[at].1)?)))
-            .collect::<::ort::Result<Vec<_>>>()
-            .map_err(|e| explain("take the inputs of", model, &e))?;
-        let results = self.session.run(values).map_err(|e| explain("run", model, &e))?;
-        outputs.iter().map(|port| output(results.get(&port.name), &port.name, model)).collect()
     }
 }
