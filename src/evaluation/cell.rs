@@ -94,6 +94,9 @@ pub struct Request<'a> {
     pub augment: &'a str,
     /// BatchNorm.
     pub batch_norm: Option<crate::bundle::manifest::BatchNormMode>,
+    /// Dropout.
+    #[serde(skip_serializing_if = "crate::bundle::DropoutMode::is_off")]
+    pub dropout: crate::bundle::DropoutMode,
     /// What a final cell's settings are chosen from; nothing for a cell of the selection.
     pub candidates: Vec<Settings>,
     /// Seeds of that selection.
@@ -123,6 +126,7 @@ impl<'a> Request<'a> {
             warmup: training.warmup,
             augment: &training.augment,
             batch_norm: training.batch_norm,
+            dropout: training.dropout,
             candidates: if selected { candidates(study, method) } else { vec![] },
             selection_seeds: if selected { &study.selection.seeds } else { &[] },
             fisher: source.fisher.as_ref(),

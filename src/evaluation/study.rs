@@ -1,6 +1,7 @@
 //! A study: which source networks are tuned to which targets, with what methods, and what is varied. Plain data, read from a TOML file.
 
 use super::method::{self, Method};
+use crate::bundle::DropoutMode;
 use crate::bundle::manifest::BatchNormMode;
 use crate::data::synth::Task;
 use crate::error::{Error, Result};
@@ -133,6 +134,9 @@ pub struct TrainingPlan {
     /// BatchNorm; the rewriting's own default where it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_norm: Option<BatchNormMode>,
+    /// Dropout, as `rewrite` takes it: `"off"`, `"keep"`, or a share before the classifier.
+    #[serde(default, skip_serializing_if = "DropoutMode::is_off")]
+    pub dropout: DropoutMode,
     /// Seeds of the final cells: of the training images, the new head, the order and the augmentation.
     pub seeds: Vec<u64>,
 }

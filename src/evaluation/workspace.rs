@@ -109,6 +109,7 @@ impl Workspace<'_> {
             classes,
             batch: BatchSize::Fixed(request.batch),
             batch_norm: request.batch_norm,
+            dropout: request.dropout,
             input_shape: request.source.input_shape.clone(),
             seed: request.cell.seed,
             ..Options::default()

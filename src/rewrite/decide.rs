@@ -101,7 +101,7 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     let others = graph.outputs.iter().enumerate().filter(|(i, _)| *i != prediction.index).map(|(_, &o)| graph.name_of(o).into()).collect();
     let head = head.ok();
     let fixed = imported.fixed.clone();
-    let dropout = random::found(&imported);
+    let dropout = random::dropouts(&imported);
     let plan = Plan { parameters, fixed, batch_norm, dropout, head, prediction, others, loss, classes, frozen_norms, split, freed_batch };
     Ok(Decided { plan, replaced, imported })
 }

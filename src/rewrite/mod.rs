@@ -50,6 +50,7 @@ pub use outputs::{choose, find_head, softmax_output};
 pub use plan::{FoundDropout, Plan, Planned, Strength};
 pub use prediction::Prediction;
 pub use product::{Product, rewrite};
+pub use random::dropouts;
 pub use state::StateTensor;
 pub use structure::{Block, blocks};
 pub use tail::Tail;

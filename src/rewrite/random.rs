@@ -20,7 +20,7 @@ use std::collections::HashMap;
 const KIND: &str = "dropout";
 
 /// Every Dropout that import has left in the network, in its order.
-pub(super) fn found(imported: &Imported) -> Vec<FoundDropout> {
+pub fn dropouts(imported: &Imported) -> Vec<FoundDropout> {
     let ratio = |node: &str| {
         let attrs = imported.training.get(node)?;
         match attrs.get(RATIO) {

@@ -51,6 +51,9 @@ fn what_the_file_drops_is_said_and_how_to_keep_it() {
     assert!(said(&lab, &half, &[]).unwrap().contains("drops 0.5"), "ONNX's default");
     let two = said(&lab, &fixture("dropout.onnx"), &["--classes", "3"]).unwrap();
     assert!(two.contains("2 nodes that drop 0.5"), "{two}");
+    let inspected = lab.run(&["inspect", &fixture("dropout.onnx")]).ok();
+    assert!(inspected.contains("dropout     0.5, 0.5 in training, with --dropout keep"), "{inspected}");
+    assert_eq!(lab.run(&["inspect", &fixture("dropout.onnx"), "--json"]).json()["dropout"], serde_json::json!([0.5, 0.5]));
     assert_eq!(said(&lab, &shared().model, &[]), None);
     assert!(said(&lab, &shared().model, &["--dropout", "0.2"]).unwrap().starts_with("0.2 of"));
 }

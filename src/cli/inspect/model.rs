@@ -22,8 +22,13 @@ pub fn text(found: &Inspection, next: &Commands) -> String {
         operators.row([o.name.clone(), o.nodes.to_string(), o.gradient.clone()]);
     }
     let input = found.inputs.iter().map(|i| format!("{} {} {}", i.name, i.dtype, i.shape)).collect::<Vec<_>>().join(", ");
+    let shares: Vec<String> = found.dropout.iter().map(|d| d.map_or("a share that is computed".into(), |d| d.to_string())).collect();
+    let dropout = match shares[..] {
+        [] => String::new(),
+        _ => format!("dropout     {} in training, with --dropout keep; off without it\n", shares.join(", ")),
+    };
     let mut text = format!(
-        "model       {} ({}, opset {}, {})\ninput       {input}\nhead        {}\nbatch norm  {}\nparameters  {} in {} tensors, {}\n\n{parameters}\n{operators}",
+        "model       {} ({}, opset {}, {})\ninput       {input}\nhead        {}\nbatch norm  {}\n{dropout}parameters  {} in {} tensors, {}\n\n{parameters}\n{operators}",
         found.file,
         output::size(found.bytes),
         found.opset.map_or("unknown".to_string(), |v| v.to_string()),

@@ -10,7 +10,7 @@ use crate::onnx::{self, SourceModel, pb};
 use crate::operator::Normalization;
 use crate::operator::Status;
 use crate::ops::table;
-use crate::rewrite::{Block, blocks, choose, find_head};
+use crate::rewrite::{Block, blocks, choose, dropouts, find_head};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,6 +47,9 @@ pub struct Inspection {
     pub operators: Vec<OperatorInfo>,
     /// `live (N)`, or why there is none to see.
     pub batch_norm: String,
+    /// What the file's Dropouts drop in training, in the network's order; a share that is computed while the model runs is `None`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropout: Vec<Option<f32>>,
     /// The classifier that `--classes` would replace.
     pub head: Option<HeadInfo>,
     /// Residual units with what lies before them, as `--freeze-stages` and `--freeze-units` count them; empty where there are none.
@@ -196,6 +199,7 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
             0 => "none (folded into the convolutions, or never there)".into(),
             n => format!("live, {n} nodes"),
         },
+        dropout: imported.as_ref().map_or(vec![], |i| dropouts(i).into_iter().map(|d| d.ratio).collect()),
         head: head.map(|h| HeadInfo { node: h.node, operator: h.op_type, weight: h.kernel.name, features: h.features, classes: h.classes }),
         units: imported.as_ref().and_then(|i| blocks(i).ok()).map_or(vec![], |list| units(&list, &parameters)),
         parameters,

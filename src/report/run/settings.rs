@@ -21,6 +21,9 @@ pub fn decisions(run: &RunData) -> String {
     table.row(["strengths and rate", &scalars.collect::<Vec<_>>().join(", ")]);
     table.row(["optimizer", &words(&optimizer)]);
     table.row(["batch norm", &words(&serde_json::to_value(m.batch_norm).unwrap_or_default())]);
+    if let Some(mode) = m.rewriting.as_ref().map(|r| r.options.dropout).filter(|mode| !mode.is_off()) {
+        table.row(["dropout", &words(&serde_json::to_value(mode).unwrap_or_default())]);
+    }
     table.row(["images", &words(&serde_json::to_value(&m.preprocessing).unwrap_or_default())]);
     let held_out = match record.images.validation {
         0 => "none held out".to_string(),
