@@ -239,8 +239,9 @@ impl OrtEngine {
         let recorded = self.device == Device::Cuda && self.running != Running::Bound;
         let read = if recorded { recorded::check_nodes(model)? } else { HashSet::new() };
         let (session, signature, pairs) = match profile {
-            None => self.session_with(model, Wanted { recorded, named: false }, &Ok)?,
-            Some(_) => self.session(model, profile)?,
+            None if recorded => self.session_with(model, Wanted { recorded, named: false }, &Ok).map_err(|e| recorded::failed(&e))?,
+            None => self.session(model, None)?,
+            Some(path) => self.session(model, Some(path))?,
         };
         if self.half() && pairs.is_none() {
             return Err(Error::model(format!(

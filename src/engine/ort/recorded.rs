@@ -94,6 +94,14 @@ unsafe fn on_device(info: *const sys::OrtMemoryInfo) -> bool {
     kind == sys::OrtMemoryInfoDeviceType::OrtMemoryInfoDeviceType_GPU
 }
 
+/// A failure of ONNX Runtime's while a step was prepared or recorded, with the way out.
+pub(super) fn failed(error: &Error) -> Error {
+    Error::engine(format!(
+        "{error}. This was a step that is recorded, which not all can be: without {} its nodes start one by one",
+        Field::CUDA_GRAPH
+    ))
+}
+
 /// Fails where recorded steps are to be profiled.
 pub(in crate::engine) fn check_not_profiled(recorded: bool) -> Result<()> {
     match recorded {

@@ -7,6 +7,7 @@ use super::explain::explain;
 use super::feeds::Feeds;
 use super::memory::Memory;
 use super::passed::{Source, source};
+use super::recorded;
 use super::values::output;
 use crate::error::{Error, Result};
 use crate::ir::Tensor;
@@ -289,7 +290,10 @@ impl StepParts for OrtStepper {
             for _ in 0..times {
                 let options = if set.has_run { &set.later } else { &set.first };
                 let run = self.session.run_binding_with_options(&set.binding, options).map(drop);
-                run.map_err(|e| explain("run", &self.signature.model, &e))?;
+                run.map_err(|e| {
+                    let error = explain("run", &self.signature.model, &e);
+                    if self.memory.device == Device::Cuda && !set.has_run { recorded::failed(&error) } else { error }
+                })?;
             }
             set.has_run = true;
         }
