@@ -3,7 +3,7 @@
     gpu_check.py [--device cuda] [--program target/release/spgraph] [--minutes 5] [--quick] [--only PART]... [--out bench/results]
 
 Parts, in this order, each within its share of the time: doctor, placement (nodes and copies off the device), parity (gradients beside the CPU's), curves (50 steps
-beside the CPU's), speed (images/s), resume (a run that is killed and goes on). A part that has no time left or cannot run says so and counts as not run; one that
+beside the CPU's), resume (a run that is killed and goes on), speed (images/s, memory, operations a second), peers (PyTorch's, where Python has it). A part that has no time left or cannot run says so and counts as not run; one that
 finds a fault makes the exit code 1. `--device cpu --quick` tries the script itself.
 """
 
@@ -57,7 +57,7 @@ class Lab:
     def images(self):
         folder = self.work / "images"
         if not folder.exists():
-            self.run("synth", "--task", "target-a", "--per-class", 8 if self.small else 32, "--size", 32 if self.small else 224, "-o", folder)
+            self.run("synth", "--task", "target-a", "--per-class", 8 if self.small else 64, "--size", 32 if self.small else 224, "-o", folder)
         return folder
 
     def bundle(self, name, batch, batch_norm, *more):
@@ -163,22 +163,86 @@ def curves(lab):
     return {"records": len(ours), "worst relative difference": worst, "device": ours, "cpu": theirs}
 
 
+# Floating-point operations of ResNet-50's step at 224x224 for an image: 4.09e9 products and as many sums forward, and twice that backward.
+FLOPS = {"resnet50": 3 * 2 * 4.09e9}
+# Each with what `rewrite` and `finetune` are told.
+VARIANTS = {
+    "float32": ([], []),
+    "tf32": ([], ["--tf32"]),
+    "mixed-f16": (["--precision", "mixed-f16"], ["--tf32"]),
+    "mixed-bf16": (["--precision", "mixed-bf16"], ["--tf32"]),
+}
+
+
+class Watch:
+    """What the device says of itself while something runs: the peak of memory in MiB and the median share of time in which a kernel ran."""
+
+    def __init__(self, gpu):
+        command = ["nvidia-smi", "--query-gpu=memory.used,utilization.gpu", "--format=csv,noheader,nounits", "-lms", "100"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True) if gpu else None
+
+    def stop(self):
+        if self.process is None:
+            return {}
+        self.process.terminate()
+        rows = [line.split(",") for line in self.process.communicate()[0].splitlines() if line.count(",") == 1]
+        busy = sorted(int(r[1]) for r in rows if int(r[1]) > 0)
+        return {"peak MiB": max((int(r[0]) for r in rows), default=None), "busy %": busy[len(busy) // 2] if busy else None}
+
+
+def median(values):
+    return sorted(values)[len(values) // 2]
+
+
+def timed(lab, name, batch, label, batch_norm="frozen"):
+    """Median images/s of the steps after the first eight, with the loader at work: of the whole loop, and of the step alone."""
+    rewrite, finetune = VARIANTS[label]
+    bundle = lab.bundle(name, batch, batch_norm, *rewrite)
+    words = ["--steps", 20 if lab.small else 40, "--warmup", 0, "--lr", 1e-5, "--augment", "none", "--log", "jsonl", "-o", lab.work / f"speed-{batch}-{label}", "--force"]
+    watch = Watch(lab.gpu)
+    try:
+        done = lab.run("finetune", bundle, "--data", lab.images(), *words, "--device", lab.args.device, *(finetune if lab.gpu else []), share=0.5)
+    finally:
+        seen = watch.stop()
+    steps = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    steps = [r for r in steps if r["kind"] == "step"][8:]
+    whole, alone = median([r["seconds"] for r in steps]), median([r["seconds"] - r["wait"] for r in steps])
+    row = {"images/s": round(batch / whole, 1), "step alone": round(batch / alone, 1), **seen}
+    if name in FLOPS and not lab.small:
+        row["TFLOP/s"] = round(FLOPS[name] * batch / alone / 1e12, 1)
+    return row
+
+
 def speed(lab):
     rows = {}
     name = "resnet20" if lab.small else "resnet50"
     for batch in [4] if lab.small else [64, 256]:
-        for label, flags in {"float32": [], "tf32": ["--tf32"] if lab.gpu else None}.items():
-            if flags is None:
-                continue
+        for label in VARIANTS:
             try:
-                bundle = lab.bundle(name, batch, "frozen")
-                steps = 5 if lab.small else 20
-                done = lab.run("finetune", bundle, "--data", lab.images(), "--steps", steps, "--warmup", 0, "--augment", "none", "-o",
-                               lab.work / f"speed-{batch}-{label}", "--force", "--device", lab.args.device, *flags, share=0.5)
-                line = next(line for line in done.stdout.splitlines() if line.startswith("steps"))
-                rows[f"{name} batch {batch} {label}"] = line.removeprefix("steps").strip()
-            except NotRun as error:
+                rows[f"{name} batch {batch} {label}"] = timed(lab, name, batch, label)
+            except (NotRun, RuntimeError) as error:
                 rows[f"{name} batch {batch} {label}"] = f"not run: {error}"
+    return rows
+
+
+# Of `gpu_torch.py`: precision, and how it is run.
+PEERS = [("float32", "eager"), ("tf32", "eager"), ("f16", "eager"), ("bf16", "eager"), ("f16", "compiled"), ("tf32", "compiled")]
+
+
+def peers(lab):
+    """PyTorch's step of the same network, where Python has it."""
+    if not lab.gpu:
+        raise NotRun("there is no device to compare on")
+    rows = {}
+    for batch in [64, 256]:
+        for precision, mode in PEERS:
+            label = f"torch {mode} batch {batch} {precision}"
+            script = pathlib.Path(__file__).with_name("gpu_torch.py")
+            try:
+                done = subprocess.run([sys.executable, script, str(batch), precision, mode], capture_output=True, text=True, timeout=max(lab.left() * 0.5, 1))
+                rows[label] = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else f"not run: {done.stderr.strip()[-300:]}"
+            except subprocess.TimeoutExpired:
+                rows[label] = "not run: no time left"
     return rows
 
 
@@ -200,7 +264,7 @@ def resume(lab):
     return {"resumed": "the run is complete"}
 
 
-PARTS = [doctor, placement, parity, curves, speed, resume]
+PARTS = [doctor, placement, parity, curves, resume, speed, peers]
 
 
 def main():
@@ -209,7 +273,7 @@ def main():
     parser.add_argument("--program", default="target/release/spgraph")
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("GPU_CHECK_MINUTES", 5)))
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", action="append", choices=[p.__name__ for p in PARTS])
+    parser.add_argument("--only", action="append", metavar="PART", choices=[p.__name__ for p in PARTS])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"))
     args = parser.parse_args()
     args.program = str(pathlib.Path(args.program).resolve())
