@@ -2,6 +2,7 @@
 //!
 //! [`ENGINES`] is the list of them. Another runtime is a folder with the three traits of [`session`](self) and a row there.
 
+mod cuda;
 mod machine;
 mod model;
 mod native;

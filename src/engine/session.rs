@@ -1,7 +1,7 @@
 //! What every runtime can do: load a graph for plain calls, load a training step whose state stays with the runtime, and record the
 //! times of nodes.
 
-use super::options::{Device, EngineChoice, EngineOptions};
+use super::options::{Device, EngineChoice, EngineOptions, Precision};
 use super::signature::{Signature, StatePort};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -146,6 +146,9 @@ impl EngineEntry {
         let places = |devices: &[Device]| devices.iter().map(|d| d.name()).collect::<Vec<_>>().join(" and ");
         if !self.devices.contains(&options.device) {
             return Some(format!("{} runs on the {} only", self.name, places(self.devices)));
+        }
+        if options.precision == Precision::Bf16 && options.device == Device::Cuda {
+            return Some("native kernels on CUDA take images as the graph has them, and bfloat16 is part of a graph of mixed precision".into());
         }
         if !options.computing().needs_native() || self.native_kernels.contains(&options.device) {
             return None;

@@ -2,6 +2,7 @@
 
 use super::Pass;
 use super::kernel::{self, Kernel};
+use super::sums;
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, DType, Dim, Domain, Graph, Layout, Node, Readers, TensorType, ValueId};
 use crate::operator::View;
@@ -40,15 +41,34 @@ pub struct Instruction {
     pub covers: fn(&View) -> bool,
 }
 
-/// Puts one node of the kernel in the place of nodes that work on the elements of tensors of one shape and layout and read each other, so that
+/// What an engine's expressions are over.
+pub struct Elements {
+    /// The operator for results of each type; the first is the one that others are spoken of by. A node's results are of one type.
+    pub kernels: &'static [(DType, Kernel)],
+    /// Tensors that one can read, and write.
+    pub ports: (usize, usize),
+    /// Whether the kernel can sum a result instead of writing it ([`FuseSums`](super::FuseSums)).
+    pub sums: bool,
+    /// Whether the elements of tensors of a type can be computed.
+    pub computes: fn(&TensorType) -> bool,
+    /// Types of tensors that can be read.
+    pub reads: &'static [DType],
+    /// Whether the first tensor can be read element by element beside the second, in whose layout it lies or which is not as large; single numbers and tensors of one
+    /// shape always can.
+    pub spreads: fn(&TensorType, &TensorType, Layout) -> bool,
+    /// The operations that round what is computed to the numbers of a type.
+    pub roundings: &'static [(DType, i64)],
+    /// Which operators an expression can compute.
+    pub instructions: &'static [Instruction],
+}
+
+/// Puts one node of a kernel in the place of nodes that work on the elements of tensors of one shape and layout and read each other, so that
 /// memory is gone through once. What others read of it between its first and last node stays where it is.
 pub struct FuseExpressions<'k> {
-    /// Computes expressions.
-    pub kernel: &'k Kernel,
+    /// What computes expressions.
+    pub elements: &'k Elements,
     /// Every native operator that there is.
     pub kernels: &'k [&'static Kernel],
-    /// What it can compute.
-    pub instructions: &'k [Instruction],
 }
 
 impl Pass for FuseExpressions<'_> {
@@ -93,7 +113,7 @@ impl FuseExpressions<'_> {
     }
 
     fn instruction(&self, graph: &Graph, node: &Node) -> Option<&Instruction> {
-        let named = self.instructions.iter().find(|i| node.is(i.operator))?;
+        let named = self.elements.instructions.iter().find(|i| node.is(i.operator))?;
         (named.covers)(&View { graph, node }).then_some(named)
     }
 }
@@ -110,7 +130,7 @@ impl Group {
         let node = &graph.nodes[at];
         let [output] = node.outputs[..] else { return None };
         let ty = graph.ty(output);
-        let fits = matches!(ty.rank(), 3 | 4) && matches!(ty.dtype, DType::F32 | DType::Bool) && ty.dims().is_some();
+        let fits = (pass.elements.computes)(ty) && ty.dims().is_some();
         let group = Group { members: vec![at] };
         (fits && group.program(graph, pass).is_some()).then_some(group)
     }
@@ -134,7 +154,10 @@ impl Group {
             let mut others = readers.of(graph.nodes[m].outputs[0]).iter();
             others.all(|r| *r > joined.last() || joined.members.binary_search(r).is_ok())
         };
-        let few = joined.results(graph, readers).len() <= pass.kernel.outputs.len();
+        let results = joined.results(graph, readers);
+        let mut types = results.iter().map(|&v| graph.ty(v).dtype).filter(|ty| ty.is_float());
+        let first = types.next();
+        let few = results.len() <= pass.elements.ports.1 && types.all(|ty| Some(ty) == first);
         (few && joined.members.iter().all(waits) && joined.program(graph, pass).is_some()).then_some(joined)
     }
 
@@ -159,18 +182,21 @@ impl Group {
         // Something has to say how large the result is.
         let image = graph.ty(program.whole);
         let sized = program.inputs.iter().any(|&v| graph.ty(v).shape == image.shape);
-        (sized && program.inputs.len() <= pass.kernel.inputs.len() && program.steps.len() <= LONGEST).then_some(program)
+        (sized && program.inputs.len() <= pass.elements.ports.0 && program.steps.len() <= LONGEST).then_some(program)
     }
 
     /// The node for all; `None` where nothing would be gained, or where others read a truth, which kernels cannot give.
     fn finished(&self, graph: &Graph, readers: &Readers, pass: &FuseExpressions) -> Option<Node> {
         let program = self.program(graph, pass)?;
         let results = self.results(graph, readers);
-        let floats = results.iter().all(|&v| graph.ty(v).dtype == DType::F32);
+        let ty = graph.ty(*results.first()?).dtype;
+        let (_, kernel) = pass.elements.kernels.iter().find(|(of, _)| *of == ty)?;
+        let alike = results.iter().all(|&v| graph.ty(v).dtype == ty);
         let steps: Option<Vec<i64>> = results.iter().map(|v| program.known.get(v)?.checked_sub(STEP)).collect();
         // Nothing is gained by a single step, except that it reads what it meets as that lies beside images with their channels last.
-        let gains = program.steps.len() > 1 || program.steps.len() == 1 && graph.value(program.whole).layout == Layout::ChannelsLast;
-        let steps = steps.filter(|s| floats && !s.is_empty() && s.iter().all(|s| *s >= 0) && gains)?;
+        let summed = || pass.elements.sums && results.iter().all(|&v| sums::reader(graph, readers, v).is_some());
+        let gains = program.steps.len() > 1 || program.steps.len() == 1 && summed() || program.steps.len() == 1 && graph.value(program.whole).layout == Layout::ChannelsLast;
+        let steps = steps.filter(|s| alike && !s.is_empty() && s.iter().all(|s| *s >= 0) && gains)?;
         let attrs = Attrs::from([
             (STEPS.to_string(), Attr::Ints(program.steps.concat())),
             (CONSTANTS.to_string(), Attr::Floats(program.constants)),
@@ -178,7 +204,7 @@ impl Group {
         ]);
         let name = graph.nodes[self.last()].name.clone();
         let inputs = program.inputs.into_iter().map(Some).collect();
-        Some(Node { domain: Domain::Native, outputs: results, ..Node::new(name, pass.kernel.name, inputs, attrs) })
+        Some(Node { domain: Domain::Native, outputs: results, ..Node::new(name, kernel.name, inputs, attrs) })
     }
 }
 
@@ -196,7 +222,7 @@ struct Program {
 impl Program {
     /// What the node computes of values of the graph.
     fn add(&mut self, graph: &Graph, node: &Node, pass: &FuseExpressions) -> Option<()> {
-        let operands = node.inputs.iter().map(|v| v.map(|v| self.outer(graph, v)).map_or(Some(None), |o| o.map(Some)));
+        let operands = node.inputs.iter().map(|v| v.map(|v| self.outer(graph, v, pass)).map_or(Some(None), |o| o.map(Some)));
         let operands: Vec<Option<i64>> = operands.collect::<Option<_>>()?;
         let results = self.compute(graph, node, &operands, pass)?;
         self.known.extend(node.outputs.iter().copied().zip(results));
@@ -204,14 +230,14 @@ impl Program {
     }
 
     /// The operand for a value of the graph: what was computed, a constant, or a tensor that can be read element by element.
-    fn outer(&mut self, graph: &Graph, v: ValueId) -> Option<i64> {
+    fn outer(&mut self, graph: &Graph, v: ValueId, pass: &FuseExpressions) -> Option<i64> {
         if let Some(&known) = self.known.get(&v) {
             return Some(known);
         }
         let ty = graph.ty(v);
         let operand = match number(graph, v) {
             Some(value) => self.constant(value),
-            None if ty.dtype == DType::F32 && self.is_read(graph, v) => {
+            None if pass.elements.reads.contains(&ty.dtype) && self.is_read(graph, v, pass) => {
                 let at = self.inputs.iter().position(|i| *i == v).unwrap_or(self.inputs.len());
                 self.inputs.resize(self.inputs.len().max(at + 1), v);
                 at as i64
@@ -222,12 +248,11 @@ impl Program {
         Some(operand)
     }
 
-    /// Whether a tensor has an element for each of the result, one for all, or one for each of the last axis in memory.
-    fn is_read(&self, graph: &Graph, v: ValueId) -> bool {
-        let (whole, ty) = (graph.ty(self.whole), graph.ty(v));
-        let last = graph.value(self.whole).layout == Layout::ChannelsLast;
-        let alike = ty.shape == whole.shape && graph.value(v).layout == graph.value(self.whole).layout;
-        alike || is_one(ty) || if last { is_gate(ty, whole) } else { is_row(ty, whole) }
+    /// Whether a tensor has an element for each of the result, one for all, or those that the kernel can spread.
+    fn is_read(&self, graph: &Graph, v: ValueId, pass: &FuseExpressions) -> bool {
+        let (whole, ty, layout) = (graph.ty(self.whole), graph.ty(v), graph.value(self.whole).layout);
+        let alike = ty.shape == whole.shape && graph.value(v).layout == layout;
+        alike || is_one(ty) || (pass.elements.spreads)(ty, whole, layout)
     }
 
     fn constant(&mut self, value: f32) -> i64 {
@@ -242,7 +267,8 @@ impl Program {
             Some(body) => self.call(body, inputs, pass),
             None => {
                 let instruction = pass.instruction(graph, node)?;
-                self.instruct(instruction, node, inputs).map(|operand| vec![operand])
+                let operand = self.instruct(instruction, node, inputs)?;
+                Some(vec![self.rounded(graph, node, operand, pass)])
             }
         }
     }
@@ -259,13 +285,23 @@ impl Program {
                 [o] if number(body, o).is_some() => continue,
                 _ => node.inputs.iter().map(operand).collect::<Option<_>>()?,
             };
-            if !node.outputs.iter().all(|&o| matches!(body.ty(o).dtype, DType::F32 | DType::Bool)) {
+            let known = |ty: DType| ty == DType::Bool || pass.elements.kernels.iter().any(|k| k.0 == ty);
+            if !node.outputs.iter().all(|&o| known(body.ty(o).dtype)) {
                 return None;
             }
             let results = self.compute(body, node, &operands, pass)?;
             place.extend(node.outputs.iter().copied().zip(results));
         }
         body.outputs.iter().map(|o| place.get(o).copied()).collect()
+    }
+
+    /// What a node gives in a type with fewer numbers has them.
+    fn rounded(&mut self, graph: &Graph, node: &Node, operand: i64, pass: &FuseExpressions) -> i64 {
+        let ty = node.outputs.first().map(|&v| graph.ty(v).dtype);
+        match pass.elements.roundings.iter().find(|(of, _)| Some(*of) == ty) {
+            Some((_, code)) => self.step(*code, [operand; 3]),
+            None => operand,
+        }
     }
 
     fn instruct(&mut self, instruction: &Instruction, node: &Node, inputs: &[Option<i64>]) -> Option<i64> {
@@ -300,12 +336,17 @@ impl Program {
 
 /// The number that a value is known to be.
 fn number(graph: &Graph, v: ValueId) -> Option<f32> {
-    let tensor = graph.value(v).constant.as_ref().filter(|t| t.dtype() == DType::F32 && t.count() == 1)?;
-    tensor.to_f32().ok()?.first().copied()
+    let tensor = graph.value(v).constant.as_ref().filter(|t| (t.dtype() == DType::F32 || t.dtype().is_half()) && t.count() == 1)?;
+    tensor.to_f64().ok()?.first().map(|&n| n as f32)
 }
 
 fn is_one(ty: &TensorType) -> bool {
     ty.shape.iter().all(|&d| d == Dim::Known(1))
+}
+
+/// What the processor's kernels spread: with channels last a number for each channel, else one for each place of the last axis.
+pub fn spreads_channels(ty: &TensorType, whole: &TensorType, layout: Layout) -> bool {
+    if layout == Layout::ChannelsLast { is_gate(ty, whole) } else { is_row(ty, whole) }
 }
 
 /// Whether a tensor has one number for each channel of an image, of each or of all images. It lies alike in both layouts.

@@ -22,11 +22,13 @@ mod merge;
 mod mixed;
 #[cfg(test)]
 mod native_tests;
+mod place;
 mod precision;
 mod restore;
 mod samples;
 mod shuffles;
 mod source_branch;
+mod sums;
 mod types;
 
 pub use alternatives::{Alternatives, NewerOperators, PlainOperators};
@@ -34,7 +36,7 @@ pub use batch_norm::train_batch_norm;
 pub use batch_size::FixBatch;
 pub use class_weights::ClassWeights;
 pub use dropout::{Drops, Masks, drop_elements};
-pub use expressions::{CONSTANT, CONSTANTS, FuseExpressions, Instruction, RESULTS, STEP, STEPS};
+pub use expressions::{CONSTANT, CONSTANTS, Elements, FuseExpressions, Instruction, RESULTS, STEP, STEPS, spreads_channels};
 pub use fix_values::FixValues;
 pub use fusion::FuseKernels;
 pub use half::{half_nodes, has_halves};
@@ -48,10 +50,12 @@ pub use kernel::{
 pub use layout::ChannelsLast;
 pub use merge::MergeEqual;
 pub use mixed::MixedPrecision;
+pub use place::PlaceKernels;
 pub use precision::{HalfImages, half_name};
 pub use restore::RestoreOperators;
 pub use samples::{Wide, leading_samples};
 pub use source_branch::{SourceBranch, start_constant};
+pub use sums::{AXES, FuseSums, KEEP, MEAN, SUMS};
 pub use types::InferTypes;
 
 use crate::error::{Error, Result};

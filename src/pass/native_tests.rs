@@ -4,7 +4,7 @@ use super::{
     ChannelsLast, Extras, FuseExpressions, FuseKernels, HalfImages, Instruction, Kernel, Penalties, Port, Replaces, TO_CHANNELS_FIRST,
     TO_CHANNELS_LAST, UpdateInPlace,
 };
-use super::{Pass, apply_verified, shared_buffers};
+use super::{Elements, Pass, apply_verified, shared_buffers, spreads_channels};
 use crate::ir::{Attr, DType, Domain, Graph, Node, Tensor, TensorType, ValueId};
 use crate::ops::conv;
 use crate::optim::sgd;
@@ -78,6 +78,17 @@ const INSTRUCTIONS: &[Instruction] = &[
     Instruction { folds: true, ..instruction("Sum", &[]) },
     Instruction { passes: true, ..instruction("Identity", &[None]) },
 ];
+
+static ELEMENTS: Elements = Elements {
+    kernels: &[(DType::F32, EXPRESSION)],
+    ports: (3, 2),
+    sums: false,
+    computes: |ty| matches!(ty.rank(), 3 | 4) && matches!(ty.dtype, DType::F32 | DType::Bool),
+    reads: &[DType::F32],
+    spreads: spreads_channels,
+    roundings: &[],
+    instructions: INSTRUCTIONS,
+};
 
 const KERNELS: &[&Kernel] = &[&EXPRESSION, &CONV, &INPUT_GRAD, &WEIGHT_GRAD, &SUMS, &UPDATE, &TO_CHANNELS_LAST, &TO_CHANNELS_FIRST];
 
@@ -304,7 +315,7 @@ fn elements_are_worked_on_together() {
     ];
     for (lines, outputs, expected) in cases {
         let mut g = graph(lines, outputs);
-        let fuse = FuseExpressions { kernel: &EXPRESSION, kernels: KERNELS, instructions: INSTRUCTIONS };
+        let fuse = FuseExpressions { elements: &ELEMENTS, kernels: KERNELS };
         apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }, &fuse]).unwrap();
         let found: Vec<String> = text(&g).into_iter().filter(|line| !line.contains(".ToChannels")).collect();
         assert_eq!(found, *expected, "of {lines:?}");
@@ -355,7 +366,7 @@ fn halved(lines: &[&str], outputs: &[&str]) -> Vec<String> {
     let passes: [&dyn Pass; 4] = [
         &ChannelsLast { kernels: KERNELS },
         &FuseKernels { kernels: KERNELS },
-        &FuseExpressions { kernel: &EXPRESSION, kernels: KERNELS, instructions: INSTRUCTIONS },
+        &FuseExpressions { elements: &ELEMENTS, kernels: KERNELS },
         &HalfImages { kernels: KERNELS, half },
     ];
     apply_verified(&mut g, &passes).unwrap();

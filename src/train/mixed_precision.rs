@@ -18,7 +18,7 @@ pub fn check_precision(manifest: &Manifest, options: &EngineOptions, kind: Engin
             Field::PRECISION
         ));
     }
-    if options.kernels == Kernels::Native {
+    if options.kernels == Kernels::Native && options.device == Device::Cpu {
         return refused(format!(
             "has no native kernels, which {} native asks for: they compute in float32, or with {} bf16",
             Field::KERNELS,

@@ -9,9 +9,10 @@ mod compute;
 mod library;
 mod ops;
 
-pub use self::compute::Isa;
+pub use self::compute::{Isa, Operation};
 use self::compute::Pairs;
 pub use self::library::register;
+pub use self::ops::INSTRUCTIONS;
 
 use crate::error::{Error, Result};
 use crate::ir::{Domain, Graph};
@@ -93,7 +94,7 @@ pub fn prepare(mut graph: Graph, half: bool, inlined: bool) -> Result<Option<Pre
         // What follows a kernel goes into it.
         &FuseKernels { kernels: &kernels },
         // What is left and works on single elements.
-        &FuseExpressions { kernel: &ops::ELEMENTWISE.kernel, kernels: &kernels, instructions: ops::INSTRUCTIONS },
+        &FuseExpressions { elements: &ops::ELEMENTS, kernels: &kernels },
         // After all fusions, which change who reads a parameter.
         &UpdateInPlace { kernels: &kernels },
     ];

@@ -1,6 +1,7 @@
 //! Whether this machine can run ONNX Runtime's CUDA provider: the driver, its devices, and the libraries that the provider loads. Asked in a child process,
 //! which a broken driver may end, and by absolute paths.
 
+use super::super::cuda::Paths;
 use super::discover::system_folders;
 use super::library::check_format;
 use super::probe::in_child;
@@ -23,6 +24,8 @@ pub struct Cuda {
     pub devices: Vec<CudaDevice>,
     /// The libraries that the provider loads, with where each was found.
     pub libraries: Vec<CudaLibrary>,
+    /// The compiler of native kernels, without which ONNX Runtime's own compute.
+    pub compiler: CudaLibrary,
     /// Why the driver could not be asked.
     pub problem: Option<String>,
 }
@@ -69,6 +72,10 @@ const LIBRARIES: [(&str, &str); 6] = [
     ("libcufft.so.12", "nvidia-cufft"),
     ("libcudnn.so.9", "nvidia-cudnn-cu13"),
 ];
+/// What native kernels are compiled with.
+const COMPILER: (&str, &str) = ("libnvrtc.so.13", "nvidia-cuda-nvrtc");
+/// What native kernels call directly.
+const CUDNN: &str = "libcudnn.so.9";
 const DRIVER: &str = "libcuda.so.1";
 /// The CUDA that they are of, as the driver counts.
 const NEEDED_CUDA: i32 = 13000;
@@ -109,11 +116,9 @@ impl Cuda {
     fn look(library: Option<&Path>) -> Cuda {
         let folders = folders(library);
         let driver_library = driver_folders().chain(folders.iter().cloned()).map(|dir| dir.join(DRIVER)).find(|p| p.is_file());
-        let libraries = LIBRARIES
-            .iter()
-            .map(|&(name, package)| CudaLibrary { name, package, path: folders.iter().map(|dir| dir.join(name)).find(|p| p.is_file()) })
-            .collect();
-        let mut cuda = Cuda { driver_library, driver: None, devices: vec![], libraries, problem: None };
+        let found = |&(name, package)| CudaLibrary { name, package, path: folders.iter().map(|dir| dir.join(name)).find(|p| p.is_file()) };
+        let libraries = LIBRARIES.iter().map(found).collect();
+        let mut cuda = Cuda { driver_library, driver: None, devices: vec![], libraries, compiler: found(&COMPILER), problem: None };
         if let Some(path) = &cuda.driver_library {
             let answer = check_format(path).and_then(|()| in_child(LIMIT, || ask_driver(path)));
             match answer {
@@ -194,6 +199,18 @@ impl Cuda {
             );
         }
         found
+    }
+
+    /// The libraries of native kernels; which of them is missing, and what to do.
+    pub(super) fn native(&self) -> Result<Paths, Obstacle> {
+        let cudnn = self.libraries.iter().find(|l| l.name == CUDNN).and_then(|l| l.path.clone());
+        match (&self.driver_library, &self.compiler.path, cudnn) {
+            (Some(driver), Some(compiler), Some(cudnn)) => Ok(Paths { driver: driver.clone(), compiler: compiler.clone(), cudnn }),
+            _ => Err(Obstacle {
+                what: format!("spgraph's kernels for CUDA need the compiler {}, which is in no library folder", self.compiler.name),
+                advice: format!("`pip install {}`, or put the folder of an installed one into LD_LIBRARY_PATH", self.compiler.package),
+            }),
+        }
     }
 
     fn device_list(&self) -> String {
@@ -280,7 +297,8 @@ mod tests {
     fn whole() -> Cuda {
         let libraries = LIBRARIES.iter().map(|&(name, package)| CudaLibrary { name, package, path: Some(name.into()) }).collect();
         let device = CudaDevice { name: "NVIDIA H100".into(), capability: 90, free: 80 << 30, total: 80 << 30 };
-        Cuda { driver_library: Some(DRIVER.into()), driver: Some(13010), devices: vec![device], libraries, problem: None }
+        let compiler = CudaLibrary { name: COMPILER.0, package: COMPILER.1, path: Some(COMPILER.0.into()) };
+        Cuda { driver_library: Some(DRIVER.into()), driver: Some(13010), devices: vec![device], libraries, compiler, problem: None }
     }
 
     #[test]

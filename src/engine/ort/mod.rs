@@ -30,8 +30,9 @@ use self::explain::explain;
 use self::session::OrtSession;
 use self::stepper::{OrtStepper, Running};
 use super::model::{FOR_CUDA, Given, WRITTEN_OUT, emitted, in_model, read_bytes, typed, understood, without_functions};
+use super::cuda::{self as device_kernels, CudaKernels};
 use super::native::{self, Prepared};
-use super::options::{Device, EngineChoice, EngineOptions, Precision, description};
+use super::options::{Device, EngineChoice, EngineOptions, Kernels, Precision, description};
 use super::session::{Engine, EngineEntry, Opened, Placement, Session, Stepper, Timed};
 use super::signature::{Signature, StatePort, graph_of, one_paragraph};
 use crate::emit;
@@ -55,7 +56,7 @@ pub(super) const ENTRY: EngineEntry = EngineEntry {
     choice: EngineChoice::Ort,
     name: "ONNX Runtime",
     devices: &[Device::Cpu, Device::Cuda],
-    native_kernels: &[Device::Cpu],
+    native_kernels: &[Device::Cpu, Device::Cuda],
     open: |options, _| {
         let candidates = discover::search(options);
         Ok(match discover::choose(&candidates)? {
@@ -77,8 +78,10 @@ pub struct OrtEngine {
     threads: Option<usize>,
     tf32: bool,
     running: Running,
-    /// The instructions of the native kernels, where they are used.
+    /// The instructions of the native kernels for the processor, where they are used.
     native: Option<native::Isa>,
+    /// The native kernels for the device, where they are used; what stands in their way, where that is so.
+    device_kernels: Option<Result<CudaKernels, String>>,
     precision: Precision,
 }
 
@@ -86,6 +89,7 @@ impl OrtEngine {
     /// Loads the candidate's library. Fails when the process uses another one already, and with [`Device::Cuda`] when
     /// the CUDA execution provider cannot be started: there is no silent fall-back to the CPU.
     pub fn new(candidate: &Candidate, options: &EngineOptions) -> Result<Self> {
+        let mut device_kernels = None;
         if options.device == Device::Cuda {
             let cuda = Cuda::examine(Some(&candidate.path));
             if let Some(Obstacle { what, advice }) = cuda.obstacles(options.device_index).into_iter().next() {
@@ -93,6 +97,7 @@ impl OrtEngine {
             }
             cuda_starts();
             cuda.preload();
+            device_kernels = for_cuda(&cuda, options.kernels)?;
         }
         let engine = OrtEngine {
             environment: environment(&candidate.path)?,
@@ -112,6 +117,7 @@ impl OrtEngine {
                 Device::Cpu => options.computing().instructions()?,
                 Device::Cuda => None,
             },
+            device_kernels,
         };
         if engine.device == Device::Cuda {
             // Registers the provider once for nothing, so that a refusal comes now and not after minutes of preparation.
@@ -166,12 +172,19 @@ impl OrtEngine {
         Ok(builder)
     }
 
+    fn cuda_kernels(&self) -> Option<&CudaKernels> {
+        self.device_kernels.as_ref()?.as_ref().ok()
+    }
+
     /// The model in the form that is for the device, where it is spgraph's own and in the opset that spgraph has by itself.
     fn for_device(&self, file: &ModelFile) -> Result<Option<pb::ModelProto>> {
         let Some(mut graph) = typed(file).filter(|_| self.device == Device::Cuda && emit::opset_of(&file.proto) == Some(OPSET)) else {
             return Ok(None);
         };
-        pass::apply(&mut graph, FOR_CUDA)?;
+        match self.cuda_kernels() {
+            Some(_) => device_kernels::prepare(&mut graph)?,
+            None => pass::apply(&mut graph, FOR_CUDA)?,
+        }
         emitted(&graph, file).map(Some)
     }
 
@@ -219,6 +232,9 @@ impl OrtEngine {
             if let Some((isa, _)) = &native {
                 let threads = self.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
                 builder = builder.with_operators(native::domain(threads, *isa)?)?;
+            }
+            if let Some(kernels) = self.cuda_kernels() {
+                builder = builder.with_operators(kernels.domain(self.tf32)?)?;
             }
             // It opens no file itself, so that it sees what was checked and nothing else.
             for (name, content) in &given.files {
@@ -269,6 +285,23 @@ impl OrtEngine {
     }
 }
 
+/// The native kernels for CUDA, as far as they are wanted and there; an error where nothing else will do.
+fn for_cuda(cuda: &Cuda, kernels: Kernels) -> Result<Option<Result<CudaKernels, String>>> {
+    if kernels == Kernels::Standard {
+        return Ok(None);
+    }
+    let loaded = cuda.native().and_then(|paths| {
+        CudaKernels::load(&paths).map_err(|what| Obstacle { what, advice: "see what `spgraph doctor` says of this machine".into() })
+    });
+    match (loaded, kernels) {
+        (Err(Obstacle { what, advice }), Kernels::Native) => Err(Error::engine(format!(
+            "{} native was asked for on CUDA: {what}. To mend it, {advice}, or leave the option out, for ONNX Runtime's own kernels",
+            Field::KERNELS
+        ))),
+        (loaded, _) => Ok(Some(loaded.map_err(|obstacle| obstacle.what))),
+    }
+}
+
 /// Held while a session is made.
 static LOADING: Mutex<()> = Mutex::new(());
 
@@ -293,9 +326,11 @@ impl Engine for OrtEngine {
         if self.running != Running::Bound {
             description.push_str(", recorded steps");
         }
-        match self.native {
-            Some(isa) => format!("{description}, native kernels ({})", native::description(isa, self.half())),
-            None => description,
+        match (self.native, &self.device_kernels) {
+            (Some(isa), _) => format!("{description}, native kernels ({})", native::description(isa, self.half())),
+            (None, Some(Ok(_))) => format!("{description}, native kernels"),
+            (None, Some(Err(why))) => format!("{description}, without native kernels ({why})"),
+            (None, None) => description,
         }
     }
 

@@ -5,7 +5,7 @@ use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs, Tensor};
 use crate::ir::DType;
 use crate::operator::View;
-use crate::pass::{CONSTANT, CONSTANTS, Extras, Instruction, Kernel, Port, RESULTS, Replaces, STEP, STEPS};
+use crate::pass::{CONSTANT, CONSTANTS, Elements, Extras, Instruction, Kernel, Port, RESULTS, Replaces, STEP, STEPS, spreads_channels};
 use ort::operator::KernelContext;
 use ort::{Error, Result};
 
@@ -24,6 +24,18 @@ pub const ELEMENTWISE: Native = Native::on_images::<Elementwise>(Kernel {
     outputs: &[Port::Alike; OUTPUTS],
     extras: Extras::NONE,
 });
+
+/// What expressions on the processor are over.
+pub static ELEMENTS: Elements = Elements {
+    kernels: &[(DType::F32, ELEMENTWISE.kernel)],
+    ports: (INPUTS, OUTPUTS),
+    sums: false,
+    computes: |ty| matches!(ty.rank(), 3 | 4) && matches!(ty.dtype, DType::F32 | DType::Bool),
+    reads: &[DType::F32],
+    spreads: spreads_channels,
+    roundings: &[],
+    instructions: INSTRUCTIONS,
+};
 
 const fn plain(operator: &'static str, operation: Operation, inputs: &'static [Option<f32>]) -> Instruction {
     Instruction { operator, code: operation as i64, inputs, attributes: &[], passes: false, folds: false, covers: |_| true }

@@ -31,7 +31,7 @@ mod shuffle_channels;
 mod spread_pixel;
 mod window;
 
-pub use self::elementwise::{ELEMENTWISE, INSTRUCTIONS};
+pub use self::elementwise::{ELEMENTS, INSTRUCTIONS};
 pub use self::register::domain;
 
 use self::native::Native;

@@ -1,0 +1,271 @@
+//! Any expression over single elements, in one pass over the device's memory; or its sums.
+
+use super::super::native::INSTRUCTIONS;
+use super::device::{Compiled, Grid, Parameters, Session};
+use super::ports::{Tensor, input, output, stream};
+use super::source::{Element, Expression, FINISHING, Form, ROUND_BF16, ROUND_F16, Reading, SUMMING};
+use crate::ir::{DType, Dim, Layout, TensorType};
+use crate::operator::View;
+use crate::pass::{AXES, CONSTANTS, Elements, Extras, Instruction, KEEP, Kernel as Row, MEAN, Port, RESULTS, Replaces, STEPS, SUMS};
+use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
+use ort::{Error, Result};
+use std::sync::{Arc, LazyLock};
+
+/// Tensors that an expression can read.
+const INPUTS: usize = 24;
+/// And write.
+const OUTPUTS: usize = 6;
+/// Threads of a block.
+const THREADS: u32 = 256;
+/// Blocks that are started at most; each then goes on with further elements.
+const BLOCKS: usize = 1 << 16;
+/// Blocks that a sum is divided into at least, and elements that a block has at least.
+const SPLIT: (usize, usize) = (1024, 2048);
+
+const fn row(name: &'static str) -> Row {
+    const ALL: [Port; OUTPUTS] = [Port::OptionalPlain; OUTPUTS];
+    Row { name, replaces: Replaces::Nothing, covers: |_| false, inputs: &[Port::Others], outputs: &ALL, extras: Extras::NONE }
+}
+
+/// The operator for results of each type.
+static ROWS: [(DType, Row); 3] = [(DType::F32, row("Elementwise")), (DType::F16, row("ElementwiseF16")), (DType::BF16, row("ElementwiseBf16"))];
+
+/// What expressions on the device are over.
+pub static ELEMENTS: LazyLock<Elements> = LazyLock::new(|| {
+    static TABLE: LazyLock<Vec<Instruction>> = LazyLock::new(|| {
+        let casts = |i: &Instruction| if i.operator == "Cast" { Instruction { covers: is_among_floats, ..*i } } else { *i };
+        INSTRUCTIONS.iter().map(casts).collect()
+    });
+    Elements {
+        kernels: &ROWS,
+        ports: (INPUTS, OUTPUTS),
+        sums: true,
+        computes: |ty| is_read(ty.dtype),
+        reads: &[DType::F32, DType::F16, DType::BF16, DType::Bool],
+        spreads: |ty, whole, _: Layout| spread(&ty.shape, &whole.shape, Dim::Known(1)).is_some(),
+        roundings: &[(DType::F16, ROUND_F16), (DType::BF16, ROUND_BF16)],
+        instructions: &TABLE,
+    }
+});
+
+/// The operators as passes know them.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().map(|(_, row)| row)
+}
+
+fn is_read(ty: DType) -> bool {
+    matches!(ty, DType::F32 | DType::F16 | DType::BF16 | DType::Bool)
+}
+
+/// Truths are numbers in an expression; what is made a truth of a number is not.
+fn is_among_floats(n: &View) -> bool {
+    let to = DType::from_onnx(n.node.int("to", 0) as i32);
+    let from = n.ty(0).map(|ty: &TensorType| ty.dtype);
+    matches!((from, to), (Ok(from), Some(to)) if is_read(from) && is_read(to) && (to != DType::Bool || from == DType::Bool))
+}
+
+/// How a tensor's elements serve those of a larger one: `(inner, run)` as axes, where only axes that follow each other are its own. Axes of length 1 are whatever they need to be.
+fn spread<D: PartialEq + Copy>(shape: &[D], whole: &[D], one: D) -> Option<(std::ops::Range<usize>, std::ops::Range<usize>)> {
+    let missing = whole.len().checked_sub(shape.len())?;
+    let own = |axis: usize| axis.checked_sub(missing).map_or(one, |at| shape[at]);
+    let (mut first, mut end) = (None, 0);
+    for (axis, &size) in whole.iter().enumerate().filter(|(_, size)| **size != one) {
+        if own(axis) == size {
+            first.get_or_insert(axis);
+            end = axis + 1;
+        } else if own(axis) != one {
+            return None;
+        }
+    }
+    let run = first.unwrap_or(end)..end;
+    let dense = whole.iter().enumerate().filter(|(axis, size)| run.contains(axis) && **size != one).all(|(axis, &size)| own(axis) == size);
+    dense.then_some((end..whole.len(), run))
+}
+
+/// One of the operators, for a session.
+pub struct Elementwise {
+    session: Arc<Session>,
+    name: &'static str,
+    element: Element,
+}
+
+impl Elementwise {
+    /// All of them.
+    pub fn all(session: &Arc<Session>) -> impl Iterator<Item = Elementwise> {
+        ROWS.iter().filter_map(|(ty, row)| Some(Elementwise { session: Arc::clone(session), name: row.name, element: Element::of(*ty)? }))
+    }
+}
+
+/// How sums are taken.
+struct Sums {
+    axes: Vec<i64>,
+    keep: bool,
+    mean: bool,
+}
+
+pub struct Node {
+    session: Arc<Session>,
+    element: Element,
+    expression: Expression,
+    sums: Sums,
+    ready: Option<Ready>,
+}
+
+/// What is known of tensors of these types and shapes.
+struct Ready {
+    tensors: Vec<(Element, Vec<usize>)>,
+    kernel: Compiled,
+    form: Form,
+    whole: Vec<usize>,
+    /// `(inner, run)` of each input that is spread.
+    spreads: Vec<Option<(usize, usize)>>,
+    /// `[outer, channels, inner]` of what is summed, and the result's shape.
+    summed: Option<([usize; 3], Vec<usize>)>,
+}
+
+impl Operator for Elementwise {
+    type Kernel<'attr> = Node;
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn execution_provider_type(&self) -> Option<&str> {
+        Some(super::PROVIDER)
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        [OperatorInput::variadic(1)]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        (0..OUTPUTS).map(|at| if at == 0 { OperatorOutput::required(self.element.ort()) } else { OperatorOutput::optional(self.element.ort()) })
+    }
+
+    fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<Node> {
+        let list = |name: &str| attributes.get::<Vec<i64>>(name).unwrap_or_default();
+        let steps = list(STEPS).chunks_exact(4).map(|s| [s[0], s[1], s[2], s[3]]).collect();
+        let constants = attributes.get::<Vec<f32>>(CONSTANTS).unwrap_or_default();
+        let results = list(RESULTS).into_iter().map(|r| usize::try_from(r).unwrap_or(usize::MAX)).collect();
+        let sums = attributes.get::<i64>(SUMS).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+        let expression = Expression { steps, constants, results, sums };
+        expression.check(INPUTS).map_err(Error::new)?;
+        let flag = |name: &str| attributes.get::<i64>(name).unwrap_or(0) != 0;
+        let sums = Sums { axes: list(AXES), keep: flag(KEEP), mean: flag(MEAN) };
+        Ok(Node { session: Arc::clone(&self.session), element: self.element, expression, sums, ready: None })
+    }
+}
+
+impl Kernel for Node {
+    fn compute(&mut self, cx: &ComputeContext) -> Result<()> {
+        let inputs = (0..cx.num_inputs()?).map(|at| input(cx, at)).collect::<Result<Vec<_>>>()?;
+        let same = |r: &Ready| {
+            let mut both = r.tensors.iter().zip(&inputs);
+            r.tensors.len() == inputs.len() && both.all(|((element, shape), t)| *element == t.element && *shape == t.shape)
+        };
+        if !self.ready.as_ref().is_some_and(same) {
+            self.ready = Some(self.prepare(&inputs)?);
+        }
+        match &self.ready {
+            Some(ready) => self.start(cx, ready, &inputs),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Node {
+    fn prepare(&self, inputs: &[Tensor]) -> Result<Ready> {
+        let largest = inputs.iter().max_by_key(|t| (t.count(), t.shape.len()));
+        let whole = largest.map(|t| t.shape.clone()).ok_or_else(|| Error::new("an expression reads nothing"))?;
+        let total: usize = whole.iter().product();
+        let (mut readings, mut spreads) = (vec![], vec![]);
+        for t in inputs {
+            let (reading, how) = match t.count() {
+                n if n == total => (Reading::Whole, None),
+                1 => (Reading::One, None),
+                _ => {
+                    let (inner, run) = spread(&t.shape, &whole, 1)
+                        .ok_or_else(|| Error::new(format!("an expression over {whole:?} cannot read {:?}", t.shape)))?;
+                    let size = |axes: std::ops::Range<usize>| whole[axes].iter().product::<usize>();
+                    (Reading::Spread, Some((size(inner), size(run))))
+                }
+            };
+            readings.push((t.element, reading));
+            spreads.push(how);
+        }
+        let summed = (self.expression.sums > 0).then(|| self.sums.of(&whole)).transpose()?;
+        let quads = self.expression.sums == 0 && total.is_multiple_of(4);
+        let form = Form { inputs: readings, output: self.element, quads, long: total > i32::MAX as usize };
+        let names: &[&str] = if summed.is_some() { &["expression", "finish"] } else { &["expression"] };
+        let kernel = self.session.compiled(self.expression.cuda(&form), names)?;
+        let tensors = inputs.iter().map(|t| (t.element, t.shape.clone())).collect();
+        Ok(Ready { tensors, kernel, form, whole, spreads, summed })
+    }
+
+    fn start(&self, cx: &ComputeContext, ready: &Ready, inputs: &[Tensor]) -> Result<()> {
+        let whole = self.expression.whole();
+        let shape = |at: usize| match &ready.summed {
+            Some((_, shape)) if at >= whole => shape,
+            _ => &ready.whole,
+        };
+        let outputs = (0..self.expression.results.len()).map(|at| output(cx, at, shape(at))).collect::<Result<Vec<_>>>()?;
+        let total: usize = ready.whole.iter().product();
+        let mut parameters = Parameters::default();
+        for (t, how) in inputs.iter().zip(&ready.spreads) {
+            parameters.pointer(t.address);
+            if let Some((inner, run)) = *how {
+                parameters.place(inner);
+                parameters.place(run);
+            }
+        }
+        outputs[..whole].iter().for_each(|&y| parameters.pointer(y));
+        let stream = stream(cx)?;
+        let Some(([outer, channels, inner], _)) = ready.summed else {
+            if total == 0 {
+                return Ok(());
+            }
+            parameters.place(total);
+            let threads = total / if ready.form.quads { 4 } else { 1 };
+            let blocks = threads.div_ceil(THREADS as usize).min(BLOCKS) as u32;
+            return self.session.launch(&ready.kernel, 0, Grid { blocks: [blocks, 1], threads: THREADS }, &mut parameters, stream);
+        };
+        let each = outer * inner;
+        let splits = SPLIT.0.div_ceil(channels.max(1)).min(each.div_ceil(SPLIT.1)).max(1);
+        let parts = self.session.memory(self.expression.sums * splits * channels * 4)?;
+        [outer, channels, inner].into_iter().for_each(|n| parameters.place(n));
+        parameters.pointer(parts);
+        self.session.launch(&ready.kernel, 0, Grid { blocks: [channels as u32, splits as u32], threads: SUMMING }, &mut parameters, stream)?;
+        let mut finish = Parameters::default();
+        finish.pointer(parts);
+        finish.place(channels);
+        finish.place(splits);
+        finish.float(if self.sums.mean { each as f32 } else { 1.0 });
+        outputs[whole..].iter().for_each(|&y| finish.pointer(y));
+        let blocks = [channels as u32, self.expression.sums as u32];
+        self.session.launch(&ready.kernel, 1, Grid { blocks, threads: FINISHING }, &mut finish, stream)
+    }
+}
+
+impl Sums {
+    /// `[outer, channels, inner]` of a tensor that is summed over the outer and the inner axes, and the shape of the sums.
+    fn of(&self, whole: &[usize]) -> Result<([usize; 3], Vec<usize>)> {
+        let summed = |axis: usize| self.axes.contains(&(axis as i64));
+        let outer = (0..whole.len()).take_while(|&a| summed(a)).count();
+        let inner = (outer..whole.len()).rev().take_while(|&a| summed(a)).count();
+        let kept = outer..whole.len() - inner;
+        if kept.clone().any(summed) {
+            return Err(Error::new(format!("no kernel sums {whole:?} over the axes {:?}", self.axes)));
+        }
+        let size = |axes: std::ops::Range<usize>| whole[axes].iter().product::<usize>();
+        let sizes = match kept.is_empty() {
+            true => [1, 1, size(0..whole.len())],
+            false => [size(0..outer), size(kept.clone()), size(kept.end..whole.len())],
+        };
+        let result = (0..whole.len()).filter(|&a| self.keep || !summed(a)).map(|a| if summed(a) { 1 } else { whole[a] }).collect();
+        Ok((sizes, result))
+    }
+}
+
+#[cfg(test)]
+#[path = "elementwise_tests.rs"]
+mod tests;

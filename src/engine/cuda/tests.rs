@@ -1,0 +1,208 @@
+//! Graphs with the kernels for CUDA mean what they meant: each kernel is written out in ONNX's operators again, by what its attributes say, and both graphs run.
+
+use super::source::{ROUND_BF16, ROUND_F16};
+use super::*;
+use crate::artifact::make_bundle;
+use crate::bundle::manifest::BatchNormMode;
+use crate::bundle::{Bundle, Options};
+use crate::engine::model::{emitted, read_model, typed};
+use crate::engine::native::Operation;
+use crate::engine::{EngineChoice, EngineOptions, PortDim, Session as Runtime, open};
+use crate::import::BatchSize;
+use crate::ir::{Attr, Attrs, Becomes, DType, Node, Rebuild, Tensor, ValueId, rebuild};
+use crate::operator::Builder;
+use crate::ops::table;
+use crate::optim::{AdamW, Optimizer};
+use crate::pass::{AXES, CONSTANT, CONSTANTS, KEEP, MEAN, RESULTS, STEP, STEPS, SUMS};
+use std::collections::HashMap;
+use std::path::Path;
+
+fn apply(b: &mut Builder, operator: &str, inputs: &[ValueId], attrs: Attrs) -> ValueId {
+    b.apply(table::find(operator).unwrap(), inputs, attrs).unwrap_or_else(|e| panic!("{operator}: {e}"))
+}
+
+fn cast(b: &mut Builder, v: ValueId, to: DType) -> ValueId {
+    if b.dtype(v) == to { v } else { apply(b, "Cast", &[v], [("to".to_string(), Attr::Int(to.onnx().into()))].into()) }
+}
+
+/// A step in ONNX's operators, on float32.
+fn step(b: &mut Builder, code: i64, [x, y, z]: [ValueId; 3]) -> ValueId {
+    match code {
+        ROUND_F16 | ROUND_BF16 => {
+            let half = cast(b, x, if code == ROUND_F16 { DType::F16 } else { DType::BF16 });
+            return cast(b, half, DType::F32);
+        }
+        _ => {}
+    }
+    let operation = Operation::ALL[code as usize];
+    let truth = |b: &mut Builder, operator: &str| {
+        let is = apply(b, operator, &[x, y], Attrs::new());
+        cast(b, is, DType::F32)
+    };
+    match operation {
+        Operation::Greater | Operation::Less | Operation::GreaterOrEqual | Operation::LessOrEqual | Operation::Equal => truth(b, &format!("{operation:?}")),
+        Operation::Same => apply(b, "Identity", &[x], Attrs::new()),
+        Operation::Add | Operation::Sub | Operation::Mul | Operation::Div | Operation::Max | Operation::Min => apply(b, &format!("{operation:?}"), &[x, y], Attrs::new()),
+        Operation::Neg | Operation::Abs | Operation::Sqrt | Operation::Reciprocal | Operation::Exp | Operation::Relu | Operation::Sigmoid | Operation::Log | Operation::Tanh | Operation::Erf | Operation::HardSwish => {
+            apply(b, &format!("{operation:?}"), &[x], Attrs::new())
+        }
+        Operation::Clip => {
+            let low = apply(b, "Max", &[x, y], Attrs::new());
+            apply(b, "Min", &[low, z], Attrs::new())
+        }
+        Operation::HardSigmoid => {
+            let product = apply(b, "Mul", &[x, y], Attrs::new());
+            let sum = apply(b, "Add", &[product, z], Attrs::new());
+            let (one, zero) = (b.number(1.0, sum), b.number(0.0, sum));
+            let low = apply(b, "Min", &[sum, one], Attrs::new());
+            apply(b, "Max", &[low, zero], Attrs::new())
+        }
+        Operation::LeakyRelu => {
+            let (scaled, zero) = (apply(b, "Mul", &[x, y], Attrs::new()), b.number(0.0, x));
+            let below = apply(b, "Less", &[x, zero], Attrs::new());
+            apply(b, "Where", &[below, scaled, x], Attrs::new())
+        }
+        Operation::And => apply(b, "Mul", &[x, y], Attrs::new()),
+        Operation::Or => apply(b, "Max", &[x, y], Attrs::new()),
+        Operation::Not => {
+            let one = b.number(1.0, x);
+            apply(b, "Sub", &[one, x], Attrs::new())
+        }
+        Operation::Where => {
+            let zero = b.number(0.0, x);
+            let is = apply(b, "Equal", &[x, zero], Attrs::new());
+            apply(b, "Where", &[is, z, y], Attrs::new())
+        }
+        other => panic!("no network here has {other:?}"),
+    }
+}
+
+/// An expression in ONNX's operators.
+fn written_out(r: &mut Rebuild, node: &Node) -> Vec<ValueId> {
+    let inputs: Vec<ValueId> = node.used().map(|v| r.get(v).unwrap()).collect();
+    let outputs = r.outputs(node);
+    let mut b = Builder::new(r.graph);
+    let floats: Vec<ValueId> = inputs.iter().map(|&v| cast(&mut b, v, DType::F32)).collect();
+    let Attr::Floats(constants) = &node.attrs[CONSTANTS] else { panic!("{:?}", node.attrs) };
+    let mut steps: Vec<ValueId> = vec![];
+    for code in node.ints(STEPS).chunks_exact(4) {
+        let operands: Vec<ValueId> = code[1..]
+            .iter()
+            .map(|&o| match o {
+                STEP.. => steps[(o - STEP) as usize],
+                CONSTANT.. => b.number(constants[(o - CONSTANT) as usize].into(), floats[0]),
+                _ => floats[o as usize],
+            })
+            .collect();
+        steps.push(step(&mut b, code[0], [operands[0], operands[1], operands[2]]));
+    }
+    let whole = outputs.len() - node.int(SUMS, 0) as usize;
+    let results = node.ints(RESULTS).to_vec();
+    let mut made = vec![];
+    for (at, (result, (_, ty))) in results.iter().zip(&outputs).enumerate() {
+        let mut value = steps[*result as usize];
+        if at >= whole {
+            let axes = b.ints(node.ints(AXES));
+            let keep = [("keepdims".to_string(), Attr::Int(node.int(KEEP, 0)))];
+            value = match node.int(MEAN, 0) {
+                0 => apply(&mut b, "ReduceSum", &[value, axes], keep.into()),
+                _ => apply(&mut b, "ReduceMean", &[value, axes], keep.into()),
+            };
+        }
+        let value = cast(&mut b, value, ty.dtype);
+        made.push(apply(&mut b, "Identity", &[value], Attrs::new()));
+    }
+    made
+}
+
+/// The graph without kernels; functions that they took the place of are those of `original`.
+fn without_kernels(graph: &Graph, original: &Graph) -> Graph {
+    let functions: HashMap<&str, &Node> = original.nodes.iter().filter(|n| n.body.is_some()).map(|n| (n.name.as_str(), n)).collect();
+    rebuild(graph, |r, node| {
+        if node.domain != Domain::Native {
+            return Ok(Becomes::Itself);
+        }
+        let made = match node.op_type.starts_with("Elementwise") {
+            true => written_out(r, node),
+            false => {
+                let outputs = r.outputs(node);
+                let function = Node { inputs: r.mapped(node)?.inputs, outputs: vec![], ..functions[node.name.as_str()].clone() };
+                let ty = original.ty(functions[node.name.as_str()].outputs[0]).dtype;
+                let names = outputs.iter().map(|(name, t)| (format!("{name}/function"), crate::ir::TensorType { dtype: ty, ..t.clone() })).collect();
+                let values = r.node(function, names);
+                let mut b = Builder::new(r.graph);
+                values.iter().zip(&outputs).map(|(v, (_, t))| cast(&mut b, *v, t.dtype)).collect()
+            }
+        };
+        for (&v, &here) in node.outputs.iter().zip(&made) {
+            r.name_as(here, v);
+        }
+        Ok(Becomes::Values(made))
+    })
+    .unwrap()
+}
+
+fn feeds(runtime: &dyn Runtime, dir: &Path) -> Vec<(String, Tensor)> {
+    let bundle = Bundle::open(dir).unwrap();
+    let engine = open(&EngineOptions { choice: EngineChoice::Tract, ..EngineOptions::default() }).unwrap();
+    let mut init = engine.load(&dir.join("init.onnx")).unwrap();
+    let names: Vec<String> = init.signature().outputs.iter().map(|p| p.name.clone()).collect();
+    let state: HashMap<String, Tensor> = names.into_iter().zip(init.run(&[]).unwrap()).collect();
+    let mut seed = 1u32;
+    let mut next = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 8) as f32 / (1 << 24) as f32
+    };
+    let fed = |port: &crate::engine::GraphPort, next: &mut dyn FnMut() -> f32| {
+        let of_state = bundle.manifest.state.iter().find(|s| s.input == port.name).map(|s| state[&s.name].clone());
+        let of_scalar = bundle.manifest.scalars.iter().find(|s| s.name == port.name).map(|s| Tensor::from_f32(&[], &[s.default as f32]));
+        of_state.or(of_scalar).unwrap_or_else(|| {
+            let shape: Vec<usize> = port.shape.iter().map(|d| if let PortDim::Fixed(n) = d { *n } else { panic!("{port:?}") }).collect();
+            let count = shape.iter().product();
+            match port.dtype {
+                DType::I64 => Tensor::from_i64(&shape, &(0..count as i64).map(|i| i % 3).collect::<Vec<_>>()),
+                _ => Tensor::from_f32(&shape, &(0..count).map(|_| next() * 4.0 - 2.0).collect::<Vec<f32>>()),
+            }
+        })
+    };
+    runtime.signature().inputs.iter().map(|port| (port.name.clone(), fed(port, &mut next))).collect()
+}
+
+fn check(model: &str, options: &Options, least: usize) {
+    let work = tempfile::tempdir().unwrap();
+    let dir = work.path().join("bundle");
+    make_bundle(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(model), &dir, options, false).unwrap();
+    let file = read_model(&dir.join("step.onnx")).unwrap();
+    let original = typed(&file).unwrap();
+    let mut graph = original.clone();
+    prepare(&mut graph).unwrap();
+    graph.verify().unwrap();
+    let kernels = graph.nodes.iter().filter(|n| n.domain == Domain::Native).count();
+    assert!(kernels >= least, "{model}: {kernels} kernels");
+    let again = without_kernels(&graph, &original);
+    let path = dir.join("again.onnx");
+    std::fs::write(&path, prost::Message::encode_to_vec(&emitted(&again, &file).unwrap())).unwrap();
+    let engine = open(&EngineOptions { choice: EngineChoice::Tract, ..EngineOptions::default() }).unwrap();
+    let (mut one, mut two) = (engine.load(&dir.join("step.onnx")).unwrap(), engine.load(&path).unwrap());
+    let fed = feeds(&*one, &dir);
+    let fed: Vec<(&str, &Tensor)> = fed.iter().map(|(name, t)| (name.as_str(), t)).collect();
+    let (expected, found) = (one.run(&fed).unwrap(), two.run(&fed).unwrap());
+    for ((port, a), b) in one.signature().outputs.iter().zip(&expected).zip(&found) {
+        let (a, b) = (a.to_f64().unwrap(), b.to_f64().unwrap());
+        let (off, size) = a.iter().zip(&b).fold((0.0, 0.0), |(off, size), (a, b)| (off + (a - b).powi(2), size + a * a));
+        assert!(a.len() == b.len() && f64::sqrt(off) <= 1e-5 * f64::sqrt(size).max(1e-3), "{model}: {} is off by {off:e} of {size:e}", port.name);
+    }
+}
+
+fn small() -> Options {
+    Options { batch: BatchSize::Fixed(3), ..Options::default() }
+}
+
+#[test]
+fn steps_are_what_they_were() {
+    for model in ["basic.onnx", "bottleneck.bn.onnx", "grouped.bn.onnx", "mobilenet.bn.onnx", "dilated.bn.onnx", "asymmetric.bn.onnx", "leaky.bn.onnx", "dense.onnx"] {
+        check(model, &small(), 10);
+    }
+    check("bottleneck.bn.onnx", &Options { batch_norm: Some(BatchNormMode::Train), ..small() }, 10);
+    check("basic.bn.onnx", &Options { optimizer: Optimizer::AdamW(AdamW::default()), ..small() }, 10);
+}

@@ -1,0 +1,163 @@
+//! Sums of what an expression computes, without writing it.
+
+use super::Pass;
+use super::expressions::{CONSTANTS, Elements, Instruction, RESULTS, STEP, STEPS};
+use crate::error::{Error, Result};
+use crate::ir::{Attr, Attrs, DType, Domain, Graph, Node, Readers, ValueId};
+
+/// The attribute of an expression with how many of its results, the last ones, are sums.
+pub const SUMS: &str = "sums";
+/// The attribute with the axes that sums are over.
+pub const AXES: &str = "axes";
+/// The attribute of sums that keep these axes, of length 1.
+pub const KEEP: &str = "keepdims";
+/// The attribute of sums that are divided by how many elements each is of.
+pub const MEAN: &str = "mean";
+
+/// Lets expressions sum what they compute, where nothing else reads it, and sums alone be expressions: over all axes, or over some at the beginning and some at the end.
+pub struct FuseSums<'k> {
+    /// What computes expressions.
+    pub elements: &'k Elements,
+}
+
+/// A sum, a mean or a sum of squares as an expression can take it.
+struct Sum {
+    of: ValueId,
+    square: bool,
+    /// How it is written in the node.
+    attrs: Attrs,
+}
+
+impl Sum {
+    fn read(graph: &Graph, node: &Node) -> Option<Sum> {
+        let (square, mean) = match node.op_type.as_str() {
+            _ if node.domain != Domain::Onnx => return None,
+            "ReduceSum" => (false, false),
+            "ReduceMean" => (false, true),
+            "ReduceSumSquare" => (true, false),
+            _ => return None,
+        };
+        let of = node.inputs.first().copied().flatten()?;
+        let rank = graph.ty(of).rank();
+        let given = match node.inputs.get(1).copied().flatten() {
+            Some(axes) => graph.value(axes).constant.as_ref()?.to_i64().ok()?,
+            None => node.ints("axes").to_vec(),
+        };
+        let axes: Vec<i64> = match given.is_empty() {
+            true if node.int("noop_with_empty_axes", 0) != 0 => return None,
+            true => (0..rank as i64).collect(),
+            false => given.iter().map(|a| if *a < 0 { a + rank as i64 } else { *a }).collect(),
+        };
+        let summed = |axis: &usize| axes.contains(&(*axis as i64));
+        let outer = (0..rank).take_while(summed).count();
+        let inner = (outer..rank).rev().take_while(summed).count();
+        let kept = outer..rank - inner;
+        // Sums over the first axes alone would read one number here and one there.
+        let fits = rank > 0 && (kept.is_empty() || inner > 0) && !kept.clone().any(|a| summed(&a));
+        let flag = |name: &str, is: bool| (name.to_string(), Attr::Int(i64::from(is)));
+        let attrs = Attrs::from([(AXES.to_string(), Attr::Ints(axes)), flag(KEEP, node.int("keepdims", 1) != 0), flag(MEAN, mean)]);
+        fits.then_some(Sum { of, square, attrs })
+    }
+}
+
+/// The node that sums a value, where it alone reads it.
+pub(super) fn reader(graph: &Graph, readers: &Readers, v: ValueId) -> Option<usize> {
+    match readers.of(v) {
+        [one] if !readers.is_output(v) => Sum::read(graph, &graph.nodes[*one]).map(|_| *one),
+        _ => None,
+    }
+}
+
+impl Pass for FuseSums<'_> {
+    fn name(&self) -> &'static str {
+        "fuse sums"
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<()> {
+        let readers = graph.readers();
+        let mut nodes: Vec<Option<Node>> = graph.nodes.iter().cloned().map(Some).collect();
+        // Where the node is now that gives a value.
+        let mut place: Vec<Option<usize>> = graph.ids().map(|v| graph.value(v).producer).collect();
+        for at in 0..nodes.len() {
+            let Some(sum) = nodes[at].as_ref().and_then(|n| Sum::read(graph, n)) else { continue };
+            let Some(node) = nodes[at].clone() else { continue };
+            let alone = readers.of(sum.of).len() == 1 && !readers.is_output(sum.of);
+            let before = place[sum.of.index()].filter(|_| alone);
+            let joined = before.and_then(|p| Some((p, self.joined(&readers, nodes[p].as_ref()?, &node, &sum, at)?)));
+            let made = match joined {
+                Some((p, made)) => {
+                    nodes[p] = None;
+                    Some(made)
+                }
+                None => self.alone(graph, &node, &sum),
+            };
+            let Some(made) = made else { continue };
+            made.outputs.iter().for_each(|v| place[v.index()] = Some(at));
+            nodes[at] = Some(made);
+        }
+        graph.replace_nodes(nodes.into_iter().flatten().collect()).map_err(Error::internal)
+    }
+}
+
+impl FuseSums<'_> {
+    fn instruction(&self, operator: &str) -> Option<&Instruction> {
+        self.elements.instructions.iter().find(|i| i.operator == operator)
+    }
+
+    /// The kernel for results of a type.
+    fn kernel(&self, ty: DType) -> Option<&'static str> {
+        self.elements.kernels.iter().find(|(of, _)| *of == ty).map(|(_, kernel)| kernel.name)
+    }
+
+    /// The expression of the value itself.
+    fn alone(&self, graph: &Graph, node: &Node, sum: &Sum) -> Option<Node> {
+        let name = self.kernel(graph.ty(sum.of).dtype)?;
+        let code = if sum.square { self.instruction("Mul") } else { self.instruction("Identity") }?.code;
+        let mut attrs = sum.attrs.clone();
+        attrs.extend([
+            (STEPS.to_string(), Attr::Ints(vec![code, 0, 0, 0])),
+            (CONSTANTS.to_string(), Attr::Floats(vec![])),
+            (RESULTS.to_string(), Attr::Ints(vec![0])),
+            (SUMS.to_string(), Attr::Int(1)),
+        ]);
+        let made = Node::new(node.name.clone(), name, vec![Some(sum.of)], attrs);
+        Some(Node { domain: Domain::Native, outputs: node.outputs.clone(), ..made })
+    }
+
+    /// The expression before, that sums the value instead of giving it. It moves to the sum's place: nobody may have read its other results before.
+    fn joined(&self, readers: &Readers, before: &Node, node: &Node, sum: &Sum, at: usize) -> Option<Node> {
+        let own = before.domain == Domain::Native && self.elements.kernels.iter().any(|(_, kernel)| kernel.name == before.op_type);
+        let taken = before.int(SUMS, 0);
+        let alike = taken == 0 || sum.attrs.iter().all(|(name, value)| before.attrs.get(name) == Some(value));
+        let later = |v: &ValueId| *v == sum.of || readers.of(*v).iter().all(|r| *r > at);
+        if !own || !alike || !before.outputs.iter().all(later) {
+            return None;
+        }
+        let index = before.outputs.iter().position(|v| *v == sum.of)?;
+        let (mut steps, mut results) = (before.ints(STEPS).to_vec(), before.ints(RESULTS).to_vec());
+        // A value that is a sum already is none of these results.
+        let whole = results.len().checked_sub(usize::try_from(taken).ok()?)?;
+        if index >= whole {
+            return None;
+        }
+        let mut step = results.remove(index);
+        if sum.square {
+            let code = self.instruction("Mul")?.code;
+            let value = STEP + step;
+            step = steps.len() as i64 / 4;
+            steps.extend([code, value, value, value]);
+        }
+        results.push(step);
+        let mut outputs = before.outputs.clone();
+        outputs.remove(index);
+        outputs.extend(node.outputs.iter().copied());
+        let mut attrs = before.attrs.clone();
+        attrs.extend(sum.attrs.clone());
+        attrs.extend([
+            (STEPS.to_string(), Attr::Ints(steps)),
+            (RESULTS.to_string(), Attr::Ints(results)),
+            (SUMS.to_string(), Attr::Int(taken + 1)),
+        ]);
+        Some(Node { outputs, attrs, ..before.clone() })
+    }
+}
