@@ -117,8 +117,8 @@ struct Ready {
     kernel: Compiled,
     form: Form,
     whole: Vec<usize>,
-    /// `(inner, run)` of each input that is spread.
-    spreads: Vec<Option<(usize, usize)>>,
+    /// `(inner, run)` of inputs that are spread.
+    pairs: Vec<(usize, usize)>,
     /// `[outer, channels, inner]` of what is summed, and the result's shape.
     summed: Option<([usize; 3], Vec<usize>)>,
 }
@@ -178,28 +178,43 @@ impl Node {
         let largest = inputs.iter().max_by_key(|t| (t.count(), t.shape.len()));
         let whole = largest.map(|t| t.shape.clone()).ok_or_else(|| Error::new("an expression reads nothing"))?;
         let total: usize = whole.iter().product();
-        let (mut readings, mut spreads) = (vec![], vec![]);
-        for t in inputs {
-            let (reading, how) = match t.count() {
-                n if n == total => (Reading::Whole, None),
-                1 => (Reading::One, None),
-                _ => {
-                    let (inner, run) = spread(&t.shape, &whole, 1)
-                        .ok_or_else(|| Error::new(format!("an expression over {whole:?} cannot read {:?}", t.shape)))?;
-                    let size = |axes: std::ops::Range<usize>| whole[axes].iter().product::<usize>();
-                    (Reading::Spread, Some((size(inner), size(run))))
-                }
-            };
-            readings.push((t.element, reading));
-            spreads.push(how);
-        }
         let summed = (self.expression.sums > 0).then(|| self.sums.of(&whole)).transpose()?;
+        let channel = summed.as_ref().map(|([_, channels, inner], _)| (*inner, *channels));
+        let (mut readings, mut pairs) = (vec![], vec![]);
+        for t in inputs {
+            readings.push((t.element, self.reading(t, &whole, channel, &mut pairs)?));
+        }
         let quads = self.expression.sums == 0 && total.is_multiple_of(4);
-        let form = Form { inputs: readings, output: self.element, quads, long: total > i32::MAX as usize };
+        // What is spread over no place alone begins anew within four.
+        let aligned = quads && pairs.iter().all(|(inner, _): &(usize, usize)| inner.is_multiple_of(4));
+        let long = total > i32::MAX as usize;
+        let form = Form { inputs: readings, output: self.element, pairs: pairs.len(), quads, aligned, long };
         let names: &[&str] = if summed.is_some() { &["expression", "finish"] } else { &["expression"] };
         let kernel = self.session.compiled(self.expression.cuda(&form), names)?;
         let tensors = inputs.iter().map(|t| (t.element, t.shape.clone())).collect();
-        Ok(Ready { tensors, kernel, form, whole, spreads, summed })
+        Ok(Ready { tensors, kernel, form, whole, pairs, summed })
+    }
+
+    /// How an input is read; `channel` is the pair of what is summed.
+    fn reading(&self, t: &Tensor, whole: &[usize], channel: Option<(usize, usize)>, pairs: &mut Vec<(usize, usize)>) -> Result<Reading> {
+        if t.count() == whole.iter().product::<usize>() {
+            return Ok(Reading::Whole);
+        }
+        if t.count() == 1 {
+            return Ok(Reading::One);
+        }
+        let unread = || Error::new(format!("an expression over {whole:?} cannot read {:?}", t.shape));
+        let (inner, run) = spread(&t.shape, whole, 1).ok_or_else(unread)?;
+        let size = |axes: std::ops::Range<usize>| whole[axes].iter().product::<usize>();
+        let pair = (size(inner), size(run));
+        if channel == Some(pair) {
+            return Ok(Reading::Channel);
+        }
+        let at = pairs.iter().position(|p| *p == pair).unwrap_or(pairs.len());
+        if at == pairs.len() {
+            pairs.push(pair);
+        }
+        Ok(Reading::Spread(at))
     }
 
     fn start(&self, cx: &ComputeContext, ready: &Ready, inputs: &[Tensor]) -> Result<()> {
@@ -211,12 +226,10 @@ impl Node {
         let outputs = (0..self.expression.results.len()).map(|at| output(cx, at, shape(at))).collect::<Result<Vec<_>>>()?;
         let total: usize = ready.whole.iter().product();
         let mut parameters = Parameters::default();
-        for (t, how) in inputs.iter().zip(&ready.spreads) {
-            parameters.pointer(t.address);
-            if let Some((inner, run)) = *how {
-                parameters.place(inner);
-                parameters.place(run);
-            }
+        inputs.iter().for_each(|t| parameters.pointer(t.address));
+        for &(inner, run) in &ready.pairs {
+            parameters.place(inner);
+            parameters.place(run);
         }
         outputs[..whole].iter().for_each(|&y| parameters.pointer(y));
         let stream = stream(cx)?;

@@ -51,8 +51,11 @@ pub enum Reading {
     Whole,
     /// The one that it has.
     One,
-    /// Each of `run` elements serves `inner` places, and all of them begin again behind the last.
-    Spread,
+    /// Each of `run` elements serves `inner` places, and all of them begin again behind the last: the pair of that number. Tensors with the same two numbers have the
+    /// same pair.
+    Spread(usize),
+    /// One element for each channel of what is summed.
+    Channel,
 }
 
 /// What is computed.
@@ -72,8 +75,12 @@ pub struct Expression {
 pub struct Form {
     pub inputs: Vec<(Element, Reading)>,
     pub output: Element,
+    /// How many pairs there are.
+    pub pairs: usize,
     /// Whether four elements that follow each other are read and written at once.
     pub quads: bool,
+    /// Whether such four have one element of every tensor that is spread, so that its place is found once.
+    pub aligned: bool,
     /// Whether places need 64 bits.
     pub long: bool,
 }
@@ -154,11 +161,11 @@ impl Expression {
     /// The parameters of inputs and of results that are written whole.
     fn parameters(&self, form: &Form) -> String {
         let mut text = String::new();
-        for (i, (element, reading)) in form.inputs.iter().enumerate() {
+        for (i, (element, _)) in form.inputs.iter().enumerate() {
             let _ = write!(text, "const {}_t *RESTRICT x{i}, ", element.name());
-            if *reading == Reading::Spread {
-                let _ = write!(text, "place inner{i}, place run{i}, ");
-            }
+        }
+        for pair in 0..form.pairs {
+            let _ = write!(text, "place inner{pair}, place run{pair}, ");
         }
         for r in 0..self.whole() {
             let _ = write!(text, "{}_t *RESTRICT y{r}, ", form.output.name());
@@ -190,6 +197,11 @@ impl Expression {
         text
     }
 
+    /// Where the element of each pair is for the place `i`.
+    fn places(form: &Form) -> String {
+        (0..form.pairs).map(|pair| format!("    place p{pair} = (i / inner{pair}) % run{pair};\n")).collect()
+    }
+
     /// The elements of the inputs at the place `i`, the `j`th of a quad.
     fn elements(form: &Form, quads: bool) -> String {
         let mut text = String::new();
@@ -198,7 +210,8 @@ impl Expression {
                 Reading::Whole if quads => format!("q{k}.v[j]"),
                 Reading::Whole => format!("x{k}[i]"),
                 Reading::One => format!("x{k}[0]"),
-                Reading::Spread => format!("x{k}[(i / inner{k}) % run{k}]"),
+                Reading::Spread(pair) => format!("x{k}[p{pair}]"),
+                Reading::Channel => format!("x{k}[channel]"),
             };
             let _ = writeln!(text, "    float e{k} = from_{}({from}); (void)e{k};", element.name());
         }
@@ -219,7 +232,13 @@ impl Expression {
                 let _ = writeln!(text, "    {output}_quad z{r};");
             }
         }
-        let _ = writeln!(text, "    UNROLL for (int j = 0; j < {each}; ++j) {{ place i = at * {each} + j; (void)i;");
+        if form.aligned {
+            let _ = writeln!(text, "    place i = at * {each};\n{}", Self::places(form));
+        }
+        let _ = writeln!(text, "    UNROLL for (int j = 0; j < {each}; ++j) {{");
+        if !form.aligned {
+            let _ = writeln!(text, "    place i = at * {each} + j; (void)i;\n{}", Self::places(form));
+        }
         text.push_str(&Self::elements(form, form.quads));
         text.push_str(&self.steps());
         for (r, step) in self.results.iter().enumerate() {
@@ -247,6 +266,7 @@ impl Expression {
         }
         text.push_str("  for (place at = (place)blockIdx.y * blockDim.x + threadIdx.x; at < total; at += (place)gridDim.y * blockDim.x) {\n");
         text.push_str("    place o = at / inner, i = (o * channels + channel) * inner + (at - o * inner); (void)i;\n");
+        text.push_str(&Self::places(form));
         text.push_str(&Self::elements(form, false));
         text.push_str(&self.steps());
         for (r, step) in whole.iter().enumerate() {

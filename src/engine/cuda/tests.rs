@@ -12,7 +12,7 @@ use crate::import::BatchSize;
 use crate::ir::{Attr, Attrs, Becomes, DType, Node, Rebuild, Tensor, ValueId, rebuild};
 use crate::operator::Builder;
 use crate::ops::table;
-use crate::optim::{AdamW, Optimizer};
+use crate::optim::{AdamW, Optimizer, UpdateRule};
 use crate::pass::{AXES, CONSTANT, CONSTANTS, KEEP, MEAN, RESULTS, STEP, STEPS, SUMS};
 use std::collections::HashMap;
 use std::path::Path;
@@ -104,10 +104,12 @@ fn written_out(r: &mut Rebuild, node: &Node) -> Vec<ValueId> {
         if at >= whole {
             let axes = b.ints(node.ints(AXES));
             let keep = [("keepdims".to_string(), Attr::Int(node.int(KEEP, 0)))];
-            value = match node.int(MEAN, 0) {
-                0 => apply(&mut b, "ReduceSum", &[value, axes], keep.into()),
-                _ => apply(&mut b, "ReduceMean", &[value, axes], keep.into()),
-            };
+            let count: usize = node.ints(AXES).iter().map(|a| b.shape(value)[*a as usize].known().unwrap()).product();
+            value = apply(&mut b, "ReduceSum", &[value, axes], keep.into());
+            if node.int(MEAN, 0) != 0 {
+                let count = b.number(count as f64, value);
+                value = apply(&mut b, "Div", &[value, count], Attrs::new());
+            }
         }
         let value = cast(&mut b, value, ty.dtype);
         made.push(apply(&mut b, "Identity", &[value], Attrs::new()));
@@ -157,7 +159,7 @@ fn feeds(runtime: &dyn Runtime, dir: &Path) -> Vec<(String, Tensor)> {
         let of_state = bundle.manifest.state.iter().find(|s| s.input == port.name).map(|s| state[&s.name].clone());
         let of_scalar = bundle.manifest.scalars.iter().find(|s| s.name == port.name).map(|s| Tensor::from_f32(&[], &[s.default as f32]));
         of_state.or(of_scalar).unwrap_or_else(|| {
-            let shape: Vec<usize> = port.shape.iter().map(|d| if let PortDim::Fixed(n) = d { *n } else { panic!("{port:?}") }).collect();
+            let shape: Vec<usize> = port.dims.iter().flatten().map(|d| if let PortDim::Known(n) = d { *n } else { panic!("{port:?}") }).collect();
             let count = shape.iter().product();
             match port.dtype {
                 DType::I64 => Tensor::from_i64(&shape, &(0..count as i64).map(|i| i % 3).collect::<Vec<_>>()),
@@ -204,5 +206,5 @@ fn steps_are_what_they_were() {
         check(model, &small(), 10);
     }
     check("bottleneck.bn.onnx", &Options { batch_norm: Some(BatchNormMode::Train), ..small() }, 10);
-    check("basic.bn.onnx", &Options { optimizer: Optimizer::AdamW(AdamW::default()), ..small() }, 10);
+    check("basic.bn.onnx", &Options { optimizer: Optimizer { rule: UpdateRule::AdamW(AdamW::default()), ..Options::default().optimizer }, ..small() }, 10);
 }
