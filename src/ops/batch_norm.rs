@@ -67,14 +67,13 @@ fn standardized(cx: &mut Import, epsilon: f32) -> Rule<ValueId> {
     Ok(y)
 }
 
-/// Statistics that the network computes are no running ones: exporters standardize weights so, too.
-fn by_given_statistics(cx: &mut Import, epsilon: f32) -> Rule<ValueId> {
-    let inputs = [cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.input(3)?, cx.input(4)?];
-    let (rank, channels) = (cx.ty(0)?.rank(), cx.ty(1)?.shape.first().copied().ok_or("its scale is a single number")?);
-    let all = along_channels(channels, rank);
-    let [y] = cx.builder().formula(inputs, |[x, scale, shift, mean, variance]| {
+/// `(x, scale, shift, mean, variance) → y` by arithmetic; in the type of the statistics, where that is another than the image's.
+fn by_given_statistics(b: &mut Builder, inputs: [ValueId; 5], epsilon: f32) -> Rule<ValueId> {
+    let channels = b.shape(inputs[1]).first().copied().ok_or("its scale is a single number")?;
+    let all = along_channels(channels, b.rank(inputs[0]));
+    let [y] = b.formula(inputs, |[x, scale, shift, mean, variance]| {
         let [scale, shift, mean, variance] = [scale, shift, mean, variance].map(|v| v.reshape(&all));
-        [(x - mean) * (inverse_deviation(variance, epsilon) * scale) + shift]
+        [((x.cast_like(scale) - mean) * (inverse_deviation(variance, epsilon) * scale) + shift).cast_like(x)]
     })?;
     Ok(y)
 }
@@ -150,7 +149,9 @@ impl Operator for BatchNormalization {
         if training && !cx.graph.value(cx.input(0)?).varies {
             cx.replaced = Some(vec![standardized(cx, epsilon)?]);
         } else if cx.constant(3).is_none() || cx.constant(4).is_none() {
-            cx.replaced = Some(vec![by_given_statistics(cx, epsilon)?]);
+            // Statistics that the network computes are no running ones: exporters standardize weights so, too.
+            let inputs = [cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.input(3)?, cx.input(4)?];
+            cx.replaced = Some(vec![by_given_statistics(&mut cx.builder(), inputs, epsilon)?]);
         }
         Ok(())
     }
@@ -174,6 +175,12 @@ impl Operator for BatchNormalization {
             }
         }
         Ok(vec![x.clone()])
+    }
+
+    fn plain(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
+        let &[x, scale, shift, mean, variance] = inputs else { return Ok(None) };
+        let y = by_given_statistics(b, [x, scale, shift, mean, variance], n.node.float("epsilon", 1e-5))?;
+        Ok(Some(vec![y]))
     }
 
     /// With `s = scale / √(var + ε)`: `dx = s·dy`, `dscale = Σ dy·(x − mean) / √(var + ε)`, `dshift = Σ dy`.

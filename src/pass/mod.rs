@@ -30,6 +30,7 @@ mod shuffles;
 mod source_branch;
 mod sums;
 mod types;
+mod widen;
 
 pub use alternatives::{Alternatives, NewerOperators, PlainOperators};
 pub use batch_norm::train_batch_norm;
@@ -57,6 +58,7 @@ pub use samples::{Wide, leading_samples};
 pub use source_branch::{SourceBranch, start_constant};
 pub use sums::{AXES, FuseSums, KEEP, MEAN, SUMS};
 pub use types::InferTypes;
+pub use widen::RepeatWidening;
 
 use crate::error::{Error, Result};
 use crate::ir::{Graph, TensorType};

@@ -113,6 +113,7 @@ functions! {
         cudnnSetConvolution2dDescriptor(Handle, c_int, c_int, c_int, c_int, c_int, c_int, c_int, c_int) -> Status;
         cudnnSetConvolutionGroupCount(Handle, c_int) -> Status;
         cudnnSetConvolutionMathType(Handle, c_int) -> Status;
+        cudnnFindConvolutionBackwardFilterAlgorithm(Handle, Handle, Handle, Handle, Handle, c_int, *mut c_int, *mut FilterAlgorithm) -> Status;
         cudnnGetConvolutionBackwardFilterAlgorithm_v7(Handle, Handle, Handle, Handle, Handle, c_int, *mut c_int, *mut FilterAlgorithm) -> Status;
         cudnnGetConvolutionBackwardFilterWorkspaceSize(Handle, Handle, Handle, Handle, Handle, c_int, *mut usize) -> Status;
         cudnnConvolutionBackwardFilter(

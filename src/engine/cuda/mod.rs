@@ -19,7 +19,8 @@ use self::elementwise::{ELEMENTS, Elementwise};
 use self::library::Libraries;
 use crate::error::Result;
 use crate::ir::{Domain, Graph};
-use crate::pass::{self, FuseExpressions, FuseSums, Inline, Kernel, Pass, PlaceKernels, RestoreOperators};
+use crate::ops::batch_norm;
+use crate::pass::{self, FuseExpressions, FuseSums, Inline, Kernel, Pass, PlaceKernels, PlainOperators, RepeatWidening, RestoreOperators};
 use ort::operator::OperatorDomain;
 use std::sync::Arc;
 
@@ -61,11 +62,14 @@ impl CudaKernels {
 /// The graph with these operators; it has no function any more.
 pub fn prepare(graph: &mut Graph) -> Result<()> {
     let rows = rows();
-    let passes: [&dyn Pass; 5] = [
+    let passes: [&dyn Pass; 7] = [
         // Alternatives are chosen for the processor's kernels.
         &RestoreOperators,
         &PlaceKernels { kernels: &conv_weight_grad::ROWS },
+        // What it computes for each element goes into expressions.
+        &PlainOperators(&[batch_norm::INFERENCE]),
         &Inline,
+        &RepeatWidening,
         &FuseExpressions { elements: &ELEMENTS, kernels: &rows },
         &FuseSums { elements: &ELEMENTS },
     ];
