@@ -1,7 +1,7 @@
 """Packs all that `gpu_check.py` needs for a machine without a network: `bundle_cuda.py PROGRAM WHEEL OUT`.
 
 The archive has the program, ONNX Runtime's library with the CUDA provider out of the pinned wheel, the check and a start script. The machine needs an NVIDIA driver,
-CUDA 13 and cuDNN 9, and Python 3 (numpy and onnxruntime-gpu too, for the parity of gradients). It is also split into parts of at most 60 MB, with a script that joins them.
+CUDA 13 and cuDNN 9, and Python 3 (numpy too, for the parity of gradients). It is also split into parts of at most 60 MB, with a script that joins them.
 """
 
 import hashlib

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,7 @@ class Lab:
         return folder
 
     def networks(self):
-        return ["resnet20"] if self.small else ["resnet18", "resnet50"]
+        return ["resnet20"] if self.small else self.args.networks
 
 
 def doctor(lab):
@@ -92,61 +93,67 @@ def placement(lab):
     return rows
 
 
+def tensors(path):
+    """The float32 tensors of a safetensors file, in double precision."""
+    import numpy as np
+
+    content = path.read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    found = {}
+    for name, entry in json.loads(content[8 : 8 + size]).items():
+        if entry.get("dtype") == "F32":
+            begin, end = (8 + size + at for at in entry["data_offsets"])
+            found[name] = np.frombuffer(content[begin:end], np.float32).astype(np.float64)
+    return found
+
+
+def after_a_step(lab, bundle, label, rate, *flags):
+    """The state after one step of plain SGD at that rate, without TF32."""
+    run = lab.work / f"parity-{label}"
+    words = ["--data", lab.images(), "--steps", 1, "--warmup", 0, "--lr", rate, "--augment", "none", "--seed", 0, "-o", run, "--force", "-q"]
+    lab.run("finetune", bundle, *words, *flags, env={"NVIDIA_TF32_OVERRIDE": "0"})
+    return tensors(sorted(run.rglob("*.safetensors"))[-1])
+
+
 def parity(lab):
-    """Every output of the gradient graph on the device beside the CPU's, as norm-relative errors, TF32 off."""
+    """Gradients on the device beside the CPU's, by what a step of plain SGD does: norm-relative errors, TF32 off.
+
+    A unit near its bend falls to one side or the other by rounding alone, so that gradients in float32 differ between any two ways to compute them: the CPU's two kinds of
+    kernels show by how much, and the device may be twice as far.
+    """
     try:
         import numpy as np
-        import onnxruntime as ort
     except ImportError as error:
         raise NotRun(f"Python has no {error.name}") from None
-    providers = [("CUDAExecutionProvider", {"use_tf32": "0"})] if lab.gpu else ["CPUExecutionProvider"]
-    if lab.gpu and "CUDAExecutionProvider" not in ort.get_available_providers():
-        raise NotRun("Python's onnxruntime has no CUDA provider (pip install onnxruntime-gpu==1.31.1)")
-    if lab.gpu and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
     rows = {}
     for name in lab.networks():
         for batch_norm in ("frozen", "train"):
-            bundle = lab.bundle(name, 4, batch_norm, "--split", "--dialect", "inlined")
-            manifest = json.loads((bundle / "manifest.json").read_text())
-            random = np.random.default_rng(0)
-            cpu = ort.InferenceSession(bundle / "grad.onnx", providers=["CPUExecutionProvider"])
-            init = ort.InferenceSession(bundle / "init.onnx", providers=["CPUExecutionProvider"])
-            state = dict(zip([o.name for o in init.get_outputs()], init.run(None, {})))
-            defaults = {s["name"]: s["default"] for s in manifest["scalars"]}
-            feeds = {}
-            for port in cpu.get_inputs():
-                if port.name in state:
-                    feeds[port.name] = state[port.name]
-                elif port.name in defaults:
-                    feeds[port.name] = np.array(defaults[port.name], np.float32)
-                elif "int64" in port.type:
-                    feeds[port.name] = random.integers(0, 6, port.shape)
-                else:
-                    feeds[port.name] = random.standard_normal(port.shape, np.float32)
-            expected = cpu.run(None, feeds)
-            options = ort.SessionOptions()
-            if not lab.gpu:
-                options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-            got = ort.InferenceSession(bundle / "grad.onnx", options, providers=providers).run(None, feeds)
-            worst = ("", 0.0)
-            for port, a, b in zip(cpu.get_outputs(), expected, got):
-                a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-                if not np.isfinite(b).all():
-                    raise RuntimeError(f"{name}, {batch_norm}: {port.name} is not finite")
+            bundle = lab.bundle(name, 8, batch_norm, "--momentum", "0")
+            start = after_a_step(lab, bundle, "start", 1e-30, "--device", "cpu", "--kernels", "standard")
+            truth = after_a_step(lab, bundle, "cpu", 1, "--device", "cpu", "--kernels", "standard")
+            moved = {k: np.linalg.norm(truth[k] - v) for k, v in start.items() if k in truth}
+
+            def errors(label, *flags):
+                found = after_a_step(lab, bundle, label, 1, *flags)
                 # A gradient that is zero but for rounding has no direction to compare.
-                error = float(np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-6 * np.sqrt(a.size)))
-                worst = max(worst, (port.name, error), key=lambda w: w[1])
-            rows[f"{name} {batch_norm}"] = {"tensors": len(expected), "worst": worst[1], "where": worst[0]}
-            if worst[1] > TOLERANCE:
-                raise RuntimeError(f"{name}, {batch_norm}: {worst[0]} differs by {worst[1]:.2g} from the CPU's, more than {TOLERANCE}")
+                compared = [k for k, by in moved.items() if by > 1e-5 * np.sqrt(truth[k].size)]
+                if not all(np.isfinite(found[k]).all() for k in compared):
+                    raise RuntimeError(f"{name}, {batch_norm}: a gradient is not finite")
+                return max((float(np.linalg.norm(found[k] - truth[k]) / moved[k]), k) for k in compared), len(compared)
+
+            (own, _), count = errors("cpu-native", "--device", "cpu", "--kernels", "native")
+            limit = max(TOLERANCE, 2 * own)
+            for kernels in ("native", "standard"):
+                (worst, where), _ = errors(kernels, "--device", lab.args.device, "--kernels", kernels)
+                rows[f"{name} {batch_norm} {kernels}"] = {"tensors": count, "worst": worst, "where": where, "CPU's own": own}
+                if worst > limit:
+                    raise RuntimeError(f"{name}, {batch_norm}, {kernels} kernels: {where} differs by {worst:.2g} from the CPU's, more than {limit:.2g}")
     return rows
 
 
 def losses(lab, device, *more):
     steps = 10 if lab.small else STEPS
-    name = lab.networks()[0]
-    bundle = lab.bundle(name, 4 if lab.small else 16, "frozen")
+    bundle = lab.bundle(lab.networks()[0], 4 if lab.small else 8, "frozen")
     done = lab.run("finetune", bundle, "--data", lab.images(), "--steps", steps, "--warmup", 0, "--lr", 0.001, "--seed", 0, "--log", "jsonl",
                    "-o", lab.work / f"curve-{device}", "--force", "--device", device, *more, env={"NVIDIA_TF32_OVERRIDE": "0"}, share=0.5)
     records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -166,12 +173,20 @@ def curves(lab):
 # Floating-point operations of ResNet-50's step at 224x224 for an image: 4.09e9 products and as many sums forward, and twice that backward.
 FLOPS = {"resnet50": 3 * 2 * 4.09e9}
 # Each with what `rewrite` and `finetune` are told.
+HALF = {"mixed-f16": ["--precision", "mixed-f16"], "mixed-bf16": ["--precision", "mixed-bf16"]}
 VARIANTS = {
     "float32": ([], []),
     "tf32": ([], ["--tf32"]),
-    "mixed-f16": (["--precision", "mixed-f16"], ["--tf32"]),
-    "mixed-bf16": (["--precision", "mixed-bf16"], ["--tf32"]),
+    "mixed-f16": (HALF["mixed-f16"], ["--tf32"]),
+    "mixed-bf16": (HALF["mixed-bf16"], ["--tf32"]),
+    "tf32, recorded": ([], ["--tf32", "--cuda-graph"]),
+    "mixed-f16, recorded": (HALF["mixed-f16"], ["--tf32", "--cuda-graph"]),
+    "float32, ONNX Runtime's kernels": ([], ["--kernels", "standard"]),
+    "tf32, ONNX Runtime's kernels": ([], ["--tf32", "--kernels", "standard"]),
+    "mixed-f16, ONNX Runtime's kernels": (HALF["mixed-f16"], ["--tf32", "--kernels", "standard"]),
 }
+# Those that are timed with a large batch as well.
+LARGE = ["float32", "tf32", "mixed-f16", "tf32, recorded", "mixed-f16, recorded"]
 
 
 class Watch:
@@ -198,7 +213,7 @@ def timed(lab, name, batch, label, batch_norm="frozen"):
     """Median images/s of the steps after the first eight, with the loader at work: of the whole loop, and of the step alone."""
     rewrite, finetune = VARIANTS[label]
     bundle = lab.bundle(name, batch, batch_norm, *rewrite)
-    words = ["--steps", 20 if lab.small else 40, "--warmup", 0, "--lr", 1e-5, "--augment", "none", "--log", "jsonl", "-o", lab.work / f"speed-{batch}-{label}", "--force"]
+    words = ["--steps", 20 if lab.small else 40, "--warmup", 0, "--lr", 1e-5, "--augment", "none", "--log", "jsonl", "-o", lab.work / "speed", "--force"]
     watch = Watch(lab.gpu)
     try:
         done = lab.run("finetune", bundle, "--data", lab.images(), *words, "--device", lab.args.device, *(finetune if lab.gpu else []), share=0.5)
@@ -216,12 +231,12 @@ def timed(lab, name, batch, label, batch_norm="frozen"):
 def speed(lab):
     rows = {}
     name = "resnet20" if lab.small else "resnet50"
-    for batch in [4] if lab.small else [64, 256]:
-        for label in VARIANTS:
-            try:
-                rows[f"{name} batch {batch} {label}"] = timed(lab, name, batch, label)
-            except (NotRun, RuntimeError) as error:
-                rows[f"{name} batch {batch} {label}"] = f"not run: {error}"
+    batches = [(4, VARIANTS)] if lab.small else [(64, VARIANTS), (256, LARGE)]
+    for batch, label in [(batch, label) for batch, labels in batches for label in labels]:
+        try:
+            rows[f"{name} batch {batch} {label}"] = timed(lab, name, batch, label)
+        except (NotRun, RuntimeError) as error:
+            rows[f"{name} batch {batch} {label}"] = f"not run: {str(error)[-300:]}"
     return rows
 
 
@@ -272,6 +287,7 @@ def main():
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--program", default="target/release/spgraph")
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("GPU_CHECK_MINUTES", 5)))
+    parser.add_argument("--networks", nargs="+", default=["resnet18", "resnet50"], help="for placement and parity; the first for curves and resume")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", action="append", metavar="PART", choices=[p.__name__ for p in PARTS])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"))

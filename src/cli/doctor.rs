@@ -48,7 +48,7 @@ fn cuda(cuda: &Cuda) -> String {
             size(d.total)
         )
     }));
-    lines.extend(cuda.libraries.iter().map(|l| match &l.path {
+    lines.extend(cuda.libraries.iter().chain([&cuda.compiler]).map(|l| match &l.path {
         Some(path) => path.display().to_string(),
         None => format!("{} is missing ({})", l.name, l.package),
     }));

@@ -148,7 +148,9 @@ impl EngineEntry {
             return Some(format!("{} runs on the {} only", self.name, places(self.devices)));
         }
         if options.precision == Precision::Bf16 && options.device == Device::Cuda {
-            return Some("native kernels on CUDA take images as the graph has them, and bfloat16 is part of a graph of mixed precision".into());
+            return Some(
+                "native kernels on CUDA take images as the graph has them, and bfloat16 is part of a graph of mixed precision".into(),
+            );
         }
         if !options.computing().needs_native() || self.native_kernels.contains(&options.device) {
             return None;

@@ -195,7 +195,9 @@ impl Group {
         let steps: Option<Vec<i64>> = results.iter().map(|v| program.known.get(v)?.checked_sub(STEP)).collect();
         // Nothing is gained by a single step, except that it reads what it meets as that lies beside images with their channels last.
         let summed = || pass.elements.sums && results.iter().all(|&v| sums::reader(graph, readers, v).is_some());
-        let gains = program.steps.len() > 1 || program.steps.len() == 1 && summed() || program.steps.len() == 1 && graph.value(program.whole).layout == Layout::ChannelsLast;
+        let gains = program.steps.len() > 1
+            || program.steps.len() == 1 && summed()
+            || program.steps.len() == 1 && graph.value(program.whole).layout == Layout::ChannelsLast;
         let steps = steps.filter(|s| alike && !s.is_empty() && s.iter().all(|s| *s >= 0) && gains)?;
         let attrs = Attrs::from([
             (STEPS.to_string(), Attr::Ints(program.steps.concat())),

@@ -87,6 +87,10 @@ impl Doctor {
         for obstacle in cuda.iter().flat_map(|cuda| cuda.obstacles(options.device_index)) {
             find(asked, obstacle.what, obstacle.advice);
         }
+        if let Some(obstacle) = cuda.as_ref().filter(|cuda| cuda.obstacles(options.device_index).is_empty()).and_then(Cuda::native_obstacle)
+        {
+            find(false, format!("{}; ONNX Runtime's own compute, which take about twice as long", obstacle.what), obstacle.advice);
+        }
         let release = libraries.iter().find(|l| l.chosen).filter(|l| asked && l.version.as_deref() != Some(CUDA_VERSION));
         if let Some(version) = release.and_then(|l| l.version.as_ref()) {
             find(

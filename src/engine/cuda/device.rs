@@ -209,7 +209,10 @@ impl Compiler {
         let status = unsafe { (self.nvrtcCompileProgram)(program, pointers.len() as i32, pointers.as_ptr()) };
         let result = match status {
             0 => self.fetch(program),
-            _ => Err(Error::new(format!("CUDA could not compile a kernel: {}. This is a bug of spgraph; run with --kernels standard", self.log(program)))),
+            _ => Err(Error::new(format!(
+                "CUDA could not compile a kernel: {}. This is a bug of spgraph; run with --kernels standard",
+                self.log(program)
+            ))),
         };
         // SAFETY: it was created above.
         unsafe { (self.nvrtcDestroyProgram)(&mut program) };

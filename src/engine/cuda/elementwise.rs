@@ -28,7 +28,8 @@ const fn row(name: &'static str) -> Row {
 }
 
 /// The operator for results of each type.
-static ROWS: [(DType, Row); 3] = [(DType::F32, row("Elementwise")), (DType::F16, row("ElementwiseF16")), (DType::BF16, row("ElementwiseBf16"))];
+static ROWS: [(DType, Row); 3] =
+    [(DType::F32, row("Elementwise")), (DType::F16, row("ElementwiseF16")), (DType::BF16, row("ElementwiseBf16"))];
 
 /// What expressions on the device are over.
 pub static ELEMENTS: LazyLock<Elements> = LazyLock::new(|| {
@@ -139,7 +140,8 @@ impl Operator for Elementwise {
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        (0..OUTPUTS).map(|at| if at == 0 { OperatorOutput::required(self.element.ort()) } else { OperatorOutput::optional(self.element.ort()) })
+        (0..OUTPUTS)
+            .map(|at| if at == 0 { OperatorOutput::required(self.element.ort()) } else { OperatorOutput::optional(self.element.ort()) })
     }
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<Node> {
@@ -247,7 +249,13 @@ impl Node {
         let parts = self.session.memory(self.expression.sums * splits * channels * 4)?;
         [outer, channels, inner].into_iter().for_each(|n| parameters.place(n));
         parameters.pointer(parts);
-        self.session.launch(&ready.kernel, 0, Grid { blocks: [channels as u32, splits as u32], threads: SUMMING }, &mut parameters, stream)?;
+        self.session.launch(
+            &ready.kernel,
+            0,
+            Grid { blocks: [channels as u32, splits as u32], threads: SUMMING },
+            &mut parameters,
+            stream,
+        )?;
         let mut finish = Parameters::default();
         finish.pointer(parts);
         finish.place(channels);

@@ -22,7 +22,8 @@ fn what_is_spread_is_read_as_shapes_say() {
                 let shape: Vec<usize> = (0..rank).map(|i| if kept >> i & 1 == 1 { whole[whole.len() - rank + i] } else { 1 }).collect();
                 let inside: Vec<usize> = (0..rank).filter(|i| shape[*i] > 1).collect();
                 let axes = (0..rank).filter(|i| whole[whole.len() - rank + i] > 1);
-                let dense = inside.first().is_none_or(|first| axes.filter(|a| a >= first && a <= inside.last().unwrap()).all(|a| shape[a] > 1));
+                let dense =
+                    inside.first().is_none_or(|first| axes.filter(|a| a >= first && a <= inside.last().unwrap()).all(|a| shape[a] > 1));
                 match spread(&shape, whole, 1) {
                     Some((inner, run)) => {
                         let size = |axes: std::ops::Range<usize>| whole[axes].iter().product::<usize>();

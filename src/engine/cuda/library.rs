@@ -113,7 +113,6 @@ functions! {
         cudnnSetConvolution2dDescriptor(Handle, c_int, c_int, c_int, c_int, c_int, c_int, c_int, c_int) -> Status;
         cudnnSetConvolutionGroupCount(Handle, c_int) -> Status;
         cudnnSetConvolutionMathType(Handle, c_int) -> Status;
-        cudnnFindConvolutionBackwardFilterAlgorithm(Handle, Handle, Handle, Handle, Handle, c_int, *mut c_int, *mut FilterAlgorithm) -> Status;
         cudnnGetConvolutionBackwardFilterAlgorithm_v7(Handle, Handle, Handle, Handle, Handle, c_int, *mut c_int, *mut FilterAlgorithm) -> Status;
         cudnnGetConvolutionBackwardFilterWorkspaceSize(Handle, Handle, Handle, Handle, Handle, c_int, *mut usize) -> Status;
         cudnnConvolutionBackwardFilter(
@@ -133,7 +132,11 @@ pub struct Libraries {
 impl Libraries {
     /// Loads them.
     pub fn load(paths: &Paths) -> Result<Libraries, String> {
-        Ok(Libraries { driver: Driver::open(&paths.driver)?, compiler: Compiler::open(&paths.compiler)?, cudnn: Cudnn::open(&paths.cudnn)? })
+        Ok(Libraries {
+            driver: Driver::open(&paths.driver)?,
+            compiler: Compiler::open(&paths.compiler)?,
+            cudnn: Cudnn::open(&paths.cudnn)?,
+        })
     }
 
     /// What the driver's answer means.
@@ -172,5 +175,7 @@ fn said(what: &str, status: Status, text: impl FnOnce() -> *const c_char) -> ort
         // SAFETY: a text of the library's own, which ends with 0.
         unsafe { CStr::from_ptr(text) }.to_string_lossy()
     };
-    Err(ort::Error::new(format!("CUDA could not {what}: {why} (error {status}). Run with --kernels standard for ONNX Runtime's own kernels")))
+    Err(ort::Error::new(format!(
+        "CUDA could not {what}: {why} (error {status}). Run with --kernels standard for ONNX Runtime's own kernels"
+    )))
 }

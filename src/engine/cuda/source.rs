@@ -132,7 +132,10 @@ impl Expression {
             let [code, operands @ ..] = step;
             operation(*code, ["a", "b", "c"]).is_some() && operands.iter().all(|&o| known(at, o))
         };
-        match self.steps.iter().enumerate().all(sound) && self.results.iter().all(|&r| r < self.steps.len()) && self.sums <= self.results.len() {
+        match self.steps.iter().enumerate().all(sound)
+            && self.results.iter().all(|&r| r < self.steps.len())
+            && self.sums <= self.results.len()
+        {
             true => Ok(()),
             false => Err("an expression has a step that is none".into()),
         }
@@ -258,13 +261,19 @@ impl Expression {
     fn summing(&self, text: &mut String, form: &Form) {
         let output = form.output.name();
         let (whole, sums) = self.results.split_at(self.whole());
-        let _ = writeln!(text, "KERNEL expression({}place outer, place channels, place inner, float *RESTRICT parts) {{", self.parameters(form));
+        let _ = writeln!(
+            text,
+            "KERNEL expression({}place outer, place channels, place inner, float *RESTRICT parts) {{",
+            self.parameters(form)
+        );
         let _ = writeln!(text, "  SHARED float shared[{SUMMING}];");
         text.push_str("  place channel = blockIdx.x, total = outer * inner;\n");
         for s in 0..sums.len() {
             let _ = writeln!(text, "  float s{s} = 0.0f;");
         }
-        text.push_str("  for (place at = (place)blockIdx.y * blockDim.x + threadIdx.x; at < total; at += (place)gridDim.y * blockDim.x) {\n");
+        text.push_str(
+            "  for (place at = (place)blockIdx.y * blockDim.x + threadIdx.x; at < total; at += (place)gridDim.y * blockDim.x) {\n",
+        );
         text.push_str("    place o = at / inner, i = (o * channels + channel) * inner + (at - o * inner); (void)i;\n");
         text.push_str(&Self::places(form));
         text.push_str(&Self::elements(form, false));
@@ -279,7 +288,8 @@ impl Expression {
         for s in 0..sums.len() {
             let _ = writeln!(text, "  shared[threadIdx.x] = s{s}; SYNCHRONIZE();");
             text.push_str("  for (unsigned h = blockDim.x / 2; h > 0; h /= 2) { if (threadIdx.x < h) shared[threadIdx.x] += shared[threadIdx.x + h]; SYNCHRONIZE(); }\n");
-            let _ = writeln!(text, "  if (threadIdx.x == 0) parts[({s} * (place)gridDim.y + blockIdx.y) * channels + channel] = shared[0];");
+            let _ =
+                writeln!(text, "  if (threadIdx.x == 0) parts[({s} * (place)gridDim.y + blockIdx.y) * channels + channel] = shared[0];");
             text.push_str("  SYNCHRONIZE();\n");
         }
         text.push_str("}\n");
@@ -288,7 +298,9 @@ impl Expression {
             let _ = write!(text, ", {output}_t *y{s}");
         }
         let _ = writeln!(text, ") {{\n  SHARED float shared[{FINISHING}];\n  float sum = 0.0f;");
-        text.push_str("  for (place k = threadIdx.x; k < splits; k += blockDim.x) sum += parts[(blockIdx.y * splits + k) * channels + blockIdx.x];\n");
+        text.push_str(
+            "  for (place k = threadIdx.x; k < splits; k += blockDim.x) sum += parts[(blockIdx.y * splits + k) * channels + blockIdx.x];\n",
+        );
         text.push_str("  shared[threadIdx.x] = sum; SYNCHRONIZE();\n");
         text.push_str("  for (unsigned h = blockDim.x / 2; h > 0; h /= 2) { if (threadIdx.x < h) shared[threadIdx.x] += shared[threadIdx.x + h]; SYNCHRONIZE(); }\n");
         text.push_str("  if (threadIdx.x == 0) {\n");

@@ -68,7 +68,12 @@ fn compile(expression: &Expression, form: &Form) -> Compiled {
     }
     let (from, to): (PathBuf, PathBuf) = (folder.path().join("k.c"), folder.path().join("k.so"));
     std::fs::write(&from, &text).unwrap();
-    let done = Command::new("cc").args(["-O1", "-ffp-contract=off", "-w", "-shared", "-fPIC", "-o"]).args([&to, &from]).arg("-lm").output().unwrap();
+    let done = Command::new("cc")
+        .args(["-O1", "-ffp-contract=off", "-w", "-shared", "-fPIC", "-o"])
+        .args([&to, &from])
+        .arg("-lm")
+        .output()
+        .unwrap();
     assert!(done.status.success(), "{}\n{text}", String::from_utf8_lossy(&done.stderr));
     // SAFETY: it was made just now, and has no initializers.
     Compiled { library: unsafe { libloading::Library::new(Path::new(&to)) }.unwrap(), _folder: folder }
@@ -95,35 +100,111 @@ fn meaning(operation: Operation, [a, b, c]: [f64; 3]) -> f64 {
         Operation::Mul => a * b,
         Operation::And => truth(a != 0.0 && b != 0.0),
         Operation::Div => a / b,
-        Operation::Max => if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) },
-        Operation::Min => if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) },
+        Operation::Max => {
+            if a.is_nan() || b.is_nan() {
+                f64::NAN
+            } else {
+                a.max(b)
+            }
+        }
+        Operation::Min => {
+            if a.is_nan() || b.is_nan() {
+                f64::NAN
+            } else {
+                a.min(b)
+            }
+        }
         Operation::Neg => -a,
         Operation::Abs => a.abs(),
         Operation::Sqrt => a.sqrt(),
         Operation::Reciprocal => 1.0 / a,
         Operation::Exp => a.exp(),
-        Operation::Relu => if a.is_nan() { a } else { a.max(0.0) },
-        Operation::LeakyRelu => if a < 0.0 { a * b } else { a },
-        Operation::Clip => if a.is_nan() { a } else { a.max(b).min(c) },
+        Operation::Relu => {
+            if a.is_nan() {
+                a
+            } else {
+                a.max(0.0)
+            }
+        }
+        Operation::LeakyRelu => {
+            if a < 0.0 {
+                a * b
+            } else {
+                a
+            }
+        }
+        Operation::Clip => {
+            if a.is_nan() {
+                a
+            } else {
+                a.max(b).min(c)
+            }
+        }
         Operation::Sigmoid => 1.0 / (1.0 + (-a).exp()),
-        Operation::HardSigmoid => if a.is_nan() { a } else { (a * b + c).clamp(0.0, 1.0) },
-        Operation::HardSwish => if a.is_nan() { a } else { a * (a / 6.0 + 0.5).clamp(0.0, 1.0) },
+        Operation::HardSigmoid => {
+            if a.is_nan() {
+                a
+            } else {
+                (a * b + c).clamp(0.0, 1.0)
+            }
+        }
+        Operation::HardSwish => {
+            if a.is_nan() {
+                a
+            } else {
+                a * (a / 6.0 + 0.5).clamp(0.0, 1.0)
+            }
+        }
         Operation::Greater => truth(a > b),
         Operation::Less => truth(a < b),
         Operation::GreaterOrEqual => truth(a >= b),
         Operation::LessOrEqual => truth(a <= b),
         Operation::Or => truth(a != 0.0 || b != 0.0),
         Operation::Not => truth(a == 0.0),
-        Operation::Where => if a != 0.0 { b } else { c },
+        Operation::Where => {
+            if a != 0.0 {
+                b
+            } else {
+                c
+            }
+        }
         Operation::Erf => statrs::function::erf::erf(a),
         Operation::Tanh => a.tanh(),
-        Operation::Softplus => if a.is_nan() { a } else { a.max(0.0) + (-a.abs()).exp().ln_1p() },
+        Operation::Softplus => {
+            if a.is_nan() {
+                a
+            } else {
+                a.max(0.0) + (-a.abs()).exp().ln_1p()
+            }
+        }
         Operation::Softsign => a / (1.0 + a.abs()),
         Operation::Log => a.ln(),
-        Operation::Elu => if a > 0.0 { a } else { b * a.exp_m1() },
+        Operation::Elu => {
+            if a > 0.0 {
+                a
+            } else {
+                b * a.exp_m1()
+            }
+        }
         Operation::Selu => c * if a > 0.0 { a } else { b * a.exp_m1() },
-        Operation::Threshold => if a <= b { 0.0 } else { a },
-        Operation::Shrink => if a > c { a - b } else if a < -c { a + b } else if a.is_nan() { a } else { 0.0 },
+        Operation::Threshold => {
+            if a <= b {
+                0.0
+            } else {
+                a
+            }
+        }
+        Operation::Shrink => {
+            if a > c {
+                a - b
+            } else if a < -c {
+                a + b
+            } else if a.is_nan() {
+                a
+            } else {
+                0.0
+            }
+        }
         Operation::Power => a.powf(b),
         Operation::Equal => truth(a == b),
     }
@@ -132,7 +213,10 @@ fn meaning(operation: Operation, [a, b, c]: [f64; 3]) -> f64 {
 /// Operands that an operation may meet.
 fn operands(operation: Operation) -> [Vec<f32>; 3] {
     use Operation::{And, Log, Not, Or, Power, Shrink, Sqrt, Where};
-    let numbers: Vec<f32> = (0..40).map(|i| ((i * 37 % 41) as f32 - 20.0) / 7.0).chain([0.0, 1e-30, 30.0, -30.0, 1e4, f32::NAN, f32::INFINITY, -f32::INFINITY]).collect();
+    let numbers: Vec<f32> = (0..40)
+        .map(|i| ((i * 37 % 41) as f32 - 20.0) / 7.0)
+        .chain([0.0, 1e-30, 30.0, -30.0, 1e4, f32::NAN, f32::INFINITY, -f32::INFINITY])
+        .collect();
     let truths: Vec<f32> = (0..48).map(|i| (i % 2) as f32).collect();
     let others: Vec<f32> = (0..48).map(|i| (i % 3) as f32 - 1.0).collect();
     match operation {
@@ -151,7 +235,14 @@ fn operands(operation: Operation) -> [Vec<f32>; 3] {
 fn every_operation_is_what_it_means() {
     for (code, &operation) in Operation::ALL.iter().enumerate() {
         let expression = Expression { steps: vec![[code as i64, 0, 1, 2]], constants: vec![], results: vec![0], sums: 0 };
-        let form = Form { inputs: vec![(Element::F32, Reading::Whole); 3], output: Element::F32, pairs: 0, quads: true, aligned: false, long: false };
+        let form = Form {
+            inputs: vec![(Element::F32, Reading::Whole); 3],
+            output: Element::F32,
+            pairs: 0,
+            quads: true,
+            aligned: false,
+            long: false,
+        };
         let compiled = compile(&expression, &form);
         let [mut a, mut b, mut c] = operands(operation);
         let (mut y, mut n) = (vec![0f32; a.len()], a.len() as u32);
@@ -163,14 +254,24 @@ fn every_operation_is_what_it_means() {
             // Near −3 the slope of a HardSwish is the difference of two numbers of its argument's size.
             let size = if operation == Operation::HardSwish { a[i].abs() } else { expected.abs() };
             let near = (y[i] - expected).abs() <= 4e-7 * size.max(1e-30) || y[i].to_bits() == expected.to_bits() || y[i] == expected;
-            assert!(near || (y[i].is_nan() && expected.is_nan()), "{operation:?} of {} {} {}: {} is not {expected}", a[i], b[i], c[i], y[i]);
+            assert!(
+                near || (y[i].is_nan() && expected.is_nan()),
+                "{operation:?} of {} {} {}: {} is not {expected}",
+                a[i],
+                b[i],
+                c[i],
+                y[i]
+            );
         }
     }
 }
 
 #[test]
 fn numbers_of_half_precision_are_read_rounded_and_written() {
-    let wide: Vec<f32> = (0..4000).map(|i| ((i * 7919 % 4001) as f32 - 2000.0) * 1.7f32.powi(i % 40 - 20)).chain([0.0, -0.0, 1e-8, 65519.0, 65520.0, f32::INFINITY, f32::NAN, 1e-5]).collect();
+    let wide: Vec<f32> = (0..4000)
+        .map(|i| ((i * 7919 % 4001) as f32 - 2000.0) * 1.7f32.powi(i % 40 - 20))
+        .chain([0.0, -0.0, 1e-8, 65519.0, 65520.0, f32::INFINITY, f32::NAN, 1e-5])
+        .collect();
     for (element, code) in [(Element::F16, ROUND_F16), (Element::Bf16, ROUND_BF16)] {
         let round = |x: f32| match element {
             Element::F16 => half::f16::from_f32(x).to_bits(),
@@ -213,8 +314,16 @@ fn sums_are_over_what_they_are_asked_for_while_others_are_written() {
 fn sums(reading: Reading) {
     // x · g with a number for each channel: written, summed, and its square summed.
     let mul = Operation::Mul as i64;
-    let expression = Expression { steps: vec![[mul, 0, 1, 1], [mul, STEP, STEP, STEP]], constants: vec![], results: vec![0, 0, 1], sums: 2 };
-    let form = Form { inputs: vec![(Element::F32, Reading::Whole), (Element::F32, reading)], output: Element::F32, pairs: usize::from(reading != Reading::Channel), quads: false, aligned: false, long: false };
+    let expression =
+        Expression { steps: vec![[mul, 0, 1, 1], [mul, STEP, STEP, STEP]], constants: vec![], results: vec![0, 0, 1], sums: 2 };
+    let form = Form {
+        inputs: vec![(Element::F32, Reading::Whole), (Element::F32, reading)],
+        output: Element::F32,
+        pairs: usize::from(reading != Reading::Channel),
+        quads: false,
+        aligned: false,
+        long: false,
+    };
     let compiled = compile(&expression, &form);
     for (outer, channels, inner, splits) in [(3u32, 5u32, 7u32, 1u32), (2, 1, 100, 9), (1, 4, 1, 2), (4, 3, 49, 33)] {
         let total = (outer * channels * inner) as usize;
@@ -231,7 +340,8 @@ fn sums(reading: Reading) {
         list.extend([y.as_mut_ptr().cast(), (&raw mut o).cast(), (&raw mut ch).cast(), (&raw mut inn).cast(), parts.as_mut_ptr().cast()]);
         compiled.call("expression", &mut list, [channels, splits]);
         let (mut count, mut many) = (2.0f32, splits);
-        let mut list: Vec<*mut c_void> = vec![parts.as_mut_ptr().cast(), (&raw mut ch).cast(), (&raw mut many).cast(), (&raw mut count).cast()];
+        let mut list: Vec<*mut c_void> =
+            vec![parts.as_mut_ptr().cast(), (&raw mut ch).cast(), (&raw mut many).cast(), (&raw mut count).cast()];
         list.extend([sums.as_mut_ptr().cast(), squares.as_mut_ptr().cast()]);
         compiled.call("finish", &mut list, [channels, 2]);
         for c in 0..channels as usize {
@@ -240,7 +350,10 @@ fn sums(reading: Reading) {
             let value = |at: usize| f64::from(x[at]) * f64::from(gate[c]);
             assert!(all().all(|at| f64::from(y[at]) == value(at)));
             let (sum, square): (f64, f64) = (all().map(value).sum(), all().map(|at| value(at).powi(2)).sum());
-            assert!((f64::from(sums[c]) * 2.0 - sum).abs() < 1e-3 && (f64::from(squares[c]) * 2.0 - square).abs() < 1e-6 * square.max(1.0), "{outer} {channels} {inner}");
+            assert!(
+                (f64::from(sums[c]) * 2.0 - sum).abs() < 1e-3 && (f64::from(squares[c]) * 2.0 - square).abs() < 1e-6 * square.max(1.0),
+                "{outer} {channels} {inner}"
+            );
         }
     }
 }
@@ -274,7 +387,15 @@ fn channels_are_spread_over_places() {
 fn steps_that_read_what_is_not_there_are_refused() {
     let of = |step: [i64; 4], results: Vec<usize>| Expression { steps: vec![step], constants: vec![1.0], results, sums: 0 }.check(2);
     assert!(of([1, 0, 1, CONSTANT], vec![0]).is_ok());
-    for (step, results) in [([1, 0, 2, 0], vec![0]), ([1, 0, CONSTANT + 1, 0], vec![0]), ([1, STEP, 0, 0], vec![0]), ([99, 0, 0, 0], vec![0]), ([-1, 0, 0, 0], vec![0]), ([1, -1, 0, 0], vec![0]), ([1, 0, 0, 0], vec![1])] {
+    for (step, results) in [
+        ([1, 0, 2, 0], vec![0]),
+        ([1, 0, CONSTANT + 1, 0], vec![0]),
+        ([1, STEP, 0, 0], vec![0]),
+        ([99, 0, 0, 0], vec![0]),
+        ([-1, 0, 0, 0], vec![0]),
+        ([1, -1, 0, 0], vec![0]),
+        ([1, 0, 0, 0], vec![1]),
+    ] {
         assert!(of(step, results).is_err(), "{step:?}");
     }
 }

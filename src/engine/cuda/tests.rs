@@ -40,12 +40,24 @@ fn step(b: &mut Builder, code: i64, [x, y, z]: [ValueId; 3]) -> ValueId {
         cast(b, is, DType::F32)
     };
     match operation {
-        Operation::Greater | Operation::Less | Operation::GreaterOrEqual | Operation::LessOrEqual | Operation::Equal => truth(b, &format!("{operation:?}")),
-        Operation::Same => apply(b, "Identity", &[x], Attrs::new()),
-        Operation::Add | Operation::Sub | Operation::Mul | Operation::Div | Operation::Max | Operation::Min => apply(b, &format!("{operation:?}"), &[x, y], Attrs::new()),
-        Operation::Neg | Operation::Abs | Operation::Sqrt | Operation::Reciprocal | Operation::Exp | Operation::Relu | Operation::Sigmoid | Operation::Log | Operation::Tanh | Operation::Erf | Operation::HardSwish => {
-            apply(b, &format!("{operation:?}"), &[x], Attrs::new())
+        Operation::Greater | Operation::Less | Operation::GreaterOrEqual | Operation::LessOrEqual | Operation::Equal => {
+            truth(b, &format!("{operation:?}"))
         }
+        Operation::Same => apply(b, "Identity", &[x], Attrs::new()),
+        Operation::Add | Operation::Sub | Operation::Mul | Operation::Div | Operation::Max | Operation::Min => {
+            apply(b, &format!("{operation:?}"), &[x, y], Attrs::new())
+        }
+        Operation::Neg
+        | Operation::Abs
+        | Operation::Sqrt
+        | Operation::Reciprocal
+        | Operation::Exp
+        | Operation::Relu
+        | Operation::Sigmoid
+        | Operation::Log
+        | Operation::Tanh
+        | Operation::Erf
+        | Operation::HardSwish => apply(b, &format!("{operation:?}"), &[x], Attrs::new()),
         Operation::Clip => {
             let low = apply(b, "Max", &[x, y], Attrs::new());
             apply(b, "Min", &[low, z], Attrs::new())
@@ -130,7 +142,10 @@ fn without_kernels(graph: &Graph, original: &Graph) -> Graph {
                 let outputs = r.outputs(node);
                 let function = Node { inputs: r.mapped(node)?.inputs, outputs: vec![], ..functions[node.name.as_str()].clone() };
                 let ty = original.ty(functions[node.name.as_str()].outputs[0]).dtype;
-                let names = outputs.iter().map(|(name, t)| (format!("{name}/function"), crate::ir::TensorType { dtype: ty, ..t.clone() })).collect();
+                let names = outputs
+                    .iter()
+                    .map(|(name, t)| (format!("{name}/function"), crate::ir::TensorType { dtype: ty, ..t.clone() }))
+                    .collect();
                 let values = r.node(function, names);
                 let mut b = Builder::new(r.graph);
                 values.iter().zip(&outputs).map(|(v, (_, t))| cast(&mut b, *v, t.dtype)).collect()
@@ -159,7 +174,8 @@ fn feeds(runtime: &dyn Runtime, dir: &Path) -> Vec<(String, Tensor)> {
         let of_state = bundle.manifest.state.iter().find(|s| s.input == port.name).map(|s| state[&s.name].clone());
         let of_scalar = bundle.manifest.scalars.iter().find(|s| s.name == port.name).map(|s| Tensor::from_f32(&[], &[s.default as f32]));
         of_state.or(of_scalar).unwrap_or_else(|| {
-            let shape: Vec<usize> = port.dims.iter().flatten().map(|d| if let PortDim::Known(n) = d { *n } else { panic!("{port:?}") }).collect();
+            let shape: Vec<usize> =
+                port.dims.iter().flatten().map(|d| if let PortDim::Known(n) = d { *n } else { panic!("{port:?}") }).collect();
             let count = shape.iter().product();
             match port.dtype {
                 DType::I64 => Tensor::from_i64(&shape, &(0..count as i64).map(|i| i % 3).collect::<Vec<_>>()),
@@ -192,7 +208,11 @@ fn check(model: &str, options: &Options, least: usize) {
     for ((port, a), b) in one.signature().outputs.iter().zip(&expected).zip(&found) {
         let (a, b) = (a.to_f64().unwrap(), b.to_f64().unwrap());
         let (off, size) = a.iter().zip(&b).fold((0.0, 0.0), |(off, size), (a, b)| (off + (a - b).powi(2), size + a * a));
-        assert!(a.len() == b.len() && f64::sqrt(off) <= 1e-5 * f64::sqrt(size).max(1e-3), "{model}: {} is off by {off:e} of {size:e}", port.name);
+        assert!(
+            a.len() == b.len() && f64::sqrt(off) <= 1e-5 * f64::sqrt(size).max(1e-3),
+            "{model}: {} is off by {off:e} of {size:e}",
+            port.name
+        );
     }
 }
 
@@ -202,9 +222,22 @@ fn small() -> Options {
 
 #[test]
 fn steps_are_what_they_were() {
-    for model in ["basic.onnx", "bottleneck.bn.onnx", "grouped.bn.onnx", "mobilenet.bn.onnx", "dilated.bn.onnx", "asymmetric.bn.onnx", "leaky.bn.onnx", "dense.onnx"] {
+    for model in [
+        "basic.onnx",
+        "bottleneck.bn.onnx",
+        "grouped.bn.onnx",
+        "mobilenet.bn.onnx",
+        "dilated.bn.onnx",
+        "asymmetric.bn.onnx",
+        "leaky.bn.onnx",
+        "dense.onnx",
+    ] {
         check(model, &small(), 10);
     }
     check("bottleneck.bn.onnx", &Options { batch_norm: Some(BatchNormMode::Train), ..small() }, 10);
-    check("basic.bn.onnx", &Options { optimizer: Optimizer { rule: UpdateRule::AdamW(AdamW::default()), ..Options::default().optimizer }, ..small() }, 10);
+    check(
+        "basic.bn.onnx",
+        &Options { optimizer: Optimizer { rule: UpdateRule::AdamW(AdamW::default()), ..Options::default().optimizer }, ..small() },
+        10,
+    );
 }

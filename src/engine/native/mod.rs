@@ -9,8 +9,8 @@ mod compute;
 mod library;
 mod ops;
 
-pub use self::compute::{Isa, Operation};
 use self::compute::Pairs;
+pub use self::compute::{Isa, Operation};
 pub use self::library::register;
 pub use self::ops::INSTRUCTIONS;
 

@@ -213,6 +213,11 @@ impl Cuda {
         }
     }
 
+    /// What stands in the way of native kernels, where nothing stands in the way of others.
+    pub fn native_obstacle(&self) -> Option<Obstacle> {
+        self.native().err()
+    }
+
     fn device_list(&self) -> String {
         match self.devices.len() {
             0 => "none".into(),

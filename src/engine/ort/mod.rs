@@ -31,6 +31,7 @@ use self::session::OrtSession;
 use self::stepper::{OrtStepper, Running};
 use super::model::{FOR_CUDA, Given, WRITTEN_OUT, emitted, in_model, read_bytes, typed, understood, without_functions};
 use super::cuda::{self as device_kernels, CudaKernels};
+use super::model::{FOR_CUDA, Given, WRITTEN_OUT, emitted, in_model, read_bytes, typed, understood, without_functions};
 use super::native::{self, Prepared};
 use super::options::{Device, EngineChoice, EngineOptions, Kernels, Precision, description};
 use super::session::{Engine, EngineEntry, Opened, Placement, Session, Stepper, Timed};
