@@ -43,7 +43,7 @@ pub struct RuntimeArgs {
     /// CUDA: round factors of matrix products to 10 bits of mantissa; faster, less exact
     #[arg(long, help_heading = "Engine")]
     tf32: bool,
-    /// ONNX Runtime on the CPU: native are spgraph's own for what they cover, auto takes them where the processor suits them
+    /// ONNX Runtime: native are spgraph's own for what they cover, auto takes them where the processor suits them, or CUDA's libraries are there
     /// [default: auto]
     #[arg(long, value_parser = choice::<Kernels>(&["auto", "native", "standard"]), help_heading = "Engine")]
     kernels: Option<Kernels>,

@@ -107,7 +107,7 @@ pub fn open(options: &EngineOptions) -> Result<Box<dyn Engine>> {
             }
             Kernels::Native => {
                 format!(
-                    "{why}. {} native is for ONNX Runtime on the CPU: leave it out, or take {engine} ort and {device} cpu",
+                    "{why}. {} native is for ONNX Runtime: leave it out, or take {engine} ort",
                     Field::KERNELS
                 )
             }

@@ -39,14 +39,14 @@ impl Device {
     }
 }
 
-/// Which kernels ONNX Runtime computes with on the CPU.
+/// Which kernels ONNX Runtime computes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kernels {
-    /// Native ones where the processor suits them, otherwise ONNX Runtime's.
+    /// Native ones where the processor suits them, or the libraries of CUDA that they need are there; otherwise ONNX Runtime's.
     #[default]
     Auto,
-    /// spgraph's own for what they cover: images with channels last, fused, registered with ONNX Runtime.
+    /// spgraph's own for what they cover, fused, registered with ONNX Runtime; on the CPU with channels last.
     Native,
     /// ONNX Runtime's own.
     Standard,
@@ -119,7 +119,7 @@ pub struct EngineOptions {
     /// than they do. Every step must have as many images. Nothing else is recorded.
     #[serde(skip_serializing_if = "is_not_asked")]
     pub cuda_graph: bool,
-    /// ONNX Runtime on the CPU only: whose kernels.
+    /// ONNX Runtime only: whose kernels.
     #[serde(default)]
     pub kernels: Kernels,
     /// Native kernels: what images between them are made of.

@@ -2,7 +2,6 @@
 
 use super::Pass;
 use super::kernel::{self, Kernel};
-use super::sums;
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, DType, Dim, Domain, Graph, Layout, Node, Readers, TensorType, ValueId};
 use crate::operator::View;
@@ -47,8 +46,8 @@ pub struct Elements {
     pub kernels: &'static [(DType, Kernel)],
     /// Tensors that one can read, and write.
     pub ports: (usize, usize),
-    /// Whether the kernel can sum a result instead of writing it ([`FuseSums`](super::FuseSums)).
-    pub sums: bool,
+    /// Whether the kernel is to sum a value instead of writing it ([`is_summed`](super::is_summed)).
+    pub sums: fn(&Graph, &Readers, ValueId) -> bool,
     /// Whether the elements of tensors of a type can be computed.
     pub computes: fn(&TensorType) -> bool,
     /// Types of tensors that can be read.
@@ -194,7 +193,7 @@ impl Group {
         let alike = results.iter().all(|&v| graph.ty(v).dtype == ty);
         let steps: Option<Vec<i64>> = results.iter().map(|v| program.known.get(v)?.checked_sub(STEP)).collect();
         // Nothing is gained by a single step, except that it reads what it meets as that lies beside images with their channels last.
-        let summed = || pass.elements.sums && results.iter().all(|&v| sums::reader(graph, readers, v).is_some());
+        let summed = || results.iter().all(|&v| (pass.elements.sums)(graph, readers, v));
         let gains = program.steps.len() > 1
             || program.steps.len() == 1 && summed()
             || program.steps.len() == 1 && graph.value(program.whole).layout == Layout::ChannelsLast;

@@ -82,7 +82,7 @@ const INSTRUCTIONS: &[Instruction] = &[
 static ELEMENTS: Elements = Elements {
     kernels: &[(DType::F32, EXPRESSION)],
     ports: (3, 2),
-    sums: false,
+    sums: |_, _, _| false,
     computes: |ty| matches!(ty.rank(), 3 | 4) && matches!(ty.dtype, DType::F32 | DType::Bool),
     reads: &[DType::F32],
     spreads: spreads_channels,

@@ -60,12 +60,9 @@ impl Sum {
     }
 }
 
-/// The node that sums a value, where it alone reads it.
-pub(super) fn reader(graph: &Graph, readers: &Readers, v: ValueId) -> Option<usize> {
-    match readers.of(v) {
-        [one] if !readers.is_output(v) => Sum::read(graph, &graph.nodes[*one]).map(|_| *one),
-        _ => None,
-    }
+/// Whether nothing reads a value but a node that sums it.
+pub fn is_summed(graph: &Graph, readers: &Readers, v: ValueId) -> bool {
+    matches!(readers.of(v), [one] if !readers.is_output(v) && Sum::read(graph, &graph.nodes[*one]).is_some())
 }
 
 impl Pass for FuseSums<'_> {

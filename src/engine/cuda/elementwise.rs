@@ -6,7 +6,9 @@ use super::ports::{Tensor, input, output, stream};
 use super::source::{Element, Expression, FINISHING, Form, ROUND_BF16, ROUND_F16, Reading, SUMMING};
 use crate::ir::{DType, Dim, Layout, TensorType};
 use crate::operator::View;
-use crate::pass::{AXES, CONSTANTS, Elements, Extras, Instruction, KEEP, Kernel as Row, MEAN, Port, RESULTS, Replaces, STEPS, SUMS};
+use crate::pass::{
+    AXES, CONSTANTS, Elements, Extras, Instruction, KEEP, Kernel as Row, MEAN, Port, RESULTS, Replaces, STEPS, SUMS, is_summed,
+};
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::{Error, Result};
 use std::sync::{Arc, LazyLock};
@@ -40,7 +42,7 @@ pub static ELEMENTS: LazyLock<Elements> = LazyLock::new(|| {
     Elements {
         kernels: &ROWS,
         ports: (INPUTS, OUTPUTS),
-        sums: true,
+        sums: is_summed,
         computes: |ty| is_read(ty.dtype),
         reads: &[DType::F32, DType::F16, DType::BF16, DType::Bool],
         spreads: |ty, whole, _: Layout| spread(&ty.shape, &whole.shape, Dim::Known(1)).is_some(),

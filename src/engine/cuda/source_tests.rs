@@ -1,5 +1,4 @@
 //! Sources as C for the processor, beside the operations' meaning in double precision.
-
 use super::*;
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};

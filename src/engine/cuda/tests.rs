@@ -4,10 +4,10 @@ use super::source::{ROUND_BF16, ROUND_F16};
 use super::*;
 use crate::artifact::make_bundle;
 use crate::bundle::manifest::BatchNormMode;
-use crate::bundle::{Bundle, Options};
+use crate::bundle::{Bundle, GraphPrecision, Options};
 use crate::engine::model::{emitted, read_model, typed};
 use crate::engine::native::Operation;
-use crate::engine::{EngineChoice, EngineOptions, PortDim, Session as Runtime, open};
+use crate::engine::{EngineChoice, EngineOptions, Kernels, PortDim, Session as Runtime, open};
 use crate::import::BatchSize;
 use crate::ir::{Attr, Attrs, Becomes, DType, Node, Rebuild, Tensor, ValueId, rebuild};
 use crate::operator::Builder;
@@ -110,7 +110,7 @@ fn written_out(r: &mut Rebuild, node: &Node) -> Vec<ValueId> {
     }
     let whole = outputs.len() - node.int(SUMS, 0) as usize;
     let results = node.ints(RESULTS).to_vec();
-    let mut made = vec![];
+    let mut made: Vec<ValueId> = vec![];
     for (at, (result, (_, ty))) in results.iter().zip(&outputs).enumerate() {
         let mut value = steps[*result as usize];
         if at >= whole {
@@ -124,7 +124,8 @@ fn written_out(r: &mut Rebuild, node: &Node) -> Vec<ValueId> {
             }
         }
         let value = cast(&mut b, value, ty.dtype);
-        made.push(apply(&mut b, "Identity", &[value], Attrs::new()));
+        let shared = made.contains(&value) || inputs.contains(&value);
+        made.push(if shared { apply(&mut b, "Identity", &[value], Attrs::new()) } else { value });
     }
     made
 }
@@ -186,7 +187,17 @@ fn feeds(runtime: &dyn Runtime, dir: &Path) -> Vec<(String, Tensor)> {
     runtime.signature().inputs.iter().map(|port| (port.name.clone(), fed(port, &mut next))).collect()
 }
 
-fn check(model: &str, options: &Options, least: usize) {
+type Outputs = Vec<(String, Vec<f64>)>;
+
+fn run(runtime: &mut dyn Runtime, fed: &[(String, Tensor)]) -> Outputs {
+    let fed: Vec<(&str, &Tensor)> = fed.iter().map(|(name, t)| (name.as_str(), t)).collect();
+    let values = runtime.run(&fed).unwrap();
+    let names: Vec<String> = runtime.signature().outputs.iter().map(|p| p.name.clone()).collect();
+    names.into_iter().zip(values.iter().map(|t| t.to_f64().unwrap())).collect()
+}
+
+/// What a step gives, and what it gives with the kernels written out, of the same state and images.
+fn both(model: &str, options: &Options, choice: EngineChoice) -> [Outputs; 2] {
     let work = tempfile::tempdir().unwrap();
     let dir = work.path().join("bundle");
     make_bundle(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(model), &dir, options, false).unwrap();
@@ -196,23 +207,28 @@ fn check(model: &str, options: &Options, least: usize) {
     prepare(&mut graph).unwrap();
     graph.verify().unwrap();
     let kernels = graph.nodes.iter().filter(|n| n.domain == Domain::Native).count();
-    assert!(kernels >= least, "{model}: {kernels} kernels");
+    assert!(kernels >= 10, "{model}: {kernels} kernels");
     let again = without_kernels(&graph, &original);
     let path = dir.join("again.onnx");
     std::fs::write(&path, prost::Message::encode_to_vec(&emitted(&again, &file).unwrap())).unwrap();
-    let engine = open(&EngineOptions { choice: EngineChoice::Tract, ..EngineOptions::default() }).unwrap();
+    let engine = open(&EngineOptions { choice, kernels: Kernels::Standard, ..EngineOptions::default() }).unwrap();
     let (mut one, mut two) = (engine.load(&dir.join("step.onnx")).unwrap(), engine.load(&path).unwrap());
     let fed = feeds(&*one, &dir);
-    let fed: Vec<(&str, &Tensor)> = fed.iter().map(|(name, t)| (name.as_str(), t)).collect();
-    let (expected, found) = (one.run(&fed).unwrap(), two.run(&fed).unwrap());
-    for ((port, a), b) in one.signature().outputs.iter().zip(&expected).zip(&found) {
-        let (a, b) = (a.to_f64().unwrap(), b.to_f64().unwrap());
-        let (off, size) = a.iter().zip(&b).fold((0.0, 0.0), |(off, size), (a, b)| (off + (a - b).powi(2), size + a * a));
-        assert!(
-            a.len() == b.len() && f64::sqrt(off) <= 1e-5 * f64::sqrt(size).max(1e-3),
-            "{model}: {} is off by {off:e} of {size:e}",
-            port.name
-        );
+    [run(&mut *one, &fed), run(&mut *two, &fed)]
+}
+
+/// How far the second is from the first, and how long the first is.
+fn distance(a: &[f64], b: &[f64]) -> (f64, f64) {
+    assert_eq!(a.len(), b.len());
+    let (off, size) = a.iter().zip(b).fold((0.0, 0.0), |(off, size), (a, b)| (off + (a - b).powi(2), size + a * a));
+    (f64::sqrt(off), f64::sqrt(size))
+}
+
+fn check(model: &str, options: &Options) {
+    let [expected, found] = both(model, options, EngineChoice::Tract);
+    for ((name, a), (_, b)) in expected.iter().zip(&found) {
+        let (off, size) = distance(a, b);
+        assert!(off <= 1e-5 * size.max(1e-3), "{model}: {name} is off by {off:e} of {size:e}");
     }
 }
 
@@ -222,22 +238,43 @@ fn small() -> Options {
 
 #[test]
 fn steps_are_what_they_were() {
-    for model in [
-        "basic.onnx",
-        "bottleneck.bn.onnx",
-        "grouped.bn.onnx",
-        "mobilenet.bn.onnx",
-        "dilated.bn.onnx",
-        "asymmetric.bn.onnx",
-        "leaky.bn.onnx",
-        "dense.onnx",
-    ] {
-        check(model, &small(), 10);
+    let networks = ["basic", "bottleneck.bn", "grouped.bn", "mobilenet.bn", "dilated.bn", "asymmetric.bn", "leaky.bn", "dense"];
+    for model in networks {
+        check(&format!("{model}.onnx"), &small());
     }
-    check("bottleneck.bn.onnx", &Options { batch_norm: Some(BatchNormMode::Train), ..small() }, 10);
-    check(
-        "basic.bn.onnx",
-        &Options { optimizer: Optimizer { rule: UpdateRule::AdamW(AdamW::default()), ..Options::default().optimizer }, ..small() },
-        10,
-    );
+    check("bottleneck.bn.onnx", &Options { batch_norm: Some(BatchNormMode::Train), ..small() });
+    let optimizer = Optimizer { rule: UpdateRule::AdamW(AdamW::default()), clip_norm: Some(1.0), ema: Some(0.9), ..Optimizer::default() };
+    check("basic.bn.onnx", &Options { optimizer, ..small() });
+    check("basic.bn.onnx", &Options { label_smoothing: 0.1, ..small() });
+}
+
+/// In half precision each result is rounded, by up to 1 in 2048: where there is no bend for a rounding to throw a number to the other side of, a step in such numbers is within a
+/// few of them of the one in float32. (ONNX Runtime's processor leaves roundings out between operators that it computes in float32, so that its step is no measure.)
+#[test]
+fn steps_in_half_precision_are_near_float32() {
+    for (model, limit) in [("silu.bn.onnx", 1e-2), ("basic.bn.onnx", 0.1)] {
+        for batch_norm in [BatchNormMode::Frozen, BatchNormMode::Train] {
+            let float32 = Options { batch_norm: Some(batch_norm), ..small() };
+            let [truth, _] = both(model, &float32, EngineChoice::Tract);
+            let [_, found] = both(model, &Options { precision: GraphPrecision::MixedF16, ..float32 }, EngineChoice::Ort);
+            for (name, truth) in &truth {
+                let (_, found) = found.iter().find(|(n, _)| n == name).unwrap();
+                let (off, size) = distance(truth, found);
+                assert!(off <= limit * size.max(1e-3), "{model}: {name} is off by {off:e} of {size:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kernel_has_a_name_and_a_place_of_its_own() {
+    let rows = rows();
+    let names: std::collections::HashSet<&str> = rows.iter().map(|row| row.name).collect();
+    assert_eq!(names.len(), rows.len());
+    for row in rows {
+        match row.replaces {
+            crate::pass::Replaces::Function(function) => assert_eq!(crate::functions::find(function.name), Some(function)),
+            _ => assert!(row.name.starts_with("Elementwise")),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! ONNX Runtime, loaded when the program runs: on the CPU, or on CUDA with the state kept on the device.
 
 mod cuda;
+mod device_kernels;
 mod discover;
 mod environment;
 mod explain;
@@ -29,11 +30,10 @@ use self::environment::{cuda_starts, environment, launches_block};
 use self::explain::explain;
 use self::session::OrtSession;
 use self::stepper::{OrtStepper, Running};
-use super::model::{FOR_CUDA, Given, WRITTEN_OUT, emitted, in_model, read_bytes, typed, understood, without_functions};
-use super::cuda::{self as device_kernels, CudaKernels};
+use super::cuda::CudaKernels;
 use super::model::{FOR_CUDA, Given, WRITTEN_OUT, emitted, in_model, read_bytes, typed, understood, without_functions};
 use super::native::{self, Prepared};
-use super::options::{Device, EngineChoice, EngineOptions, Kernels, Precision, description};
+use super::options::{Device, EngineChoice, EngineOptions, Precision, description};
 use super::session::{Engine, EngineEntry, Opened, Placement, Session, Stepper, Timed};
 use super::signature::{Signature, StatePort, graph_of, one_paragraph};
 use crate::emit;
@@ -98,7 +98,7 @@ impl OrtEngine {
             }
             cuda_starts();
             cuda.preload();
-            device_kernels = for_cuda(&cuda, options.kernels)?;
+            device_kernels = device_kernels::load(&cuda, options.kernels)?;
         }
         let engine = OrtEngine {
             environment: environment(&candidate.path)?,
@@ -183,7 +183,7 @@ impl OrtEngine {
             return Ok(None);
         };
         match self.cuda_kernels() {
-            Some(_) => device_kernels::prepare(&mut graph)?,
+            Some(_) => super::cuda::prepare(&mut graph)?,
             None => pass::apply(&mut graph, FOR_CUDA)?,
         }
         emitted(&graph, file).map(Some)
@@ -283,23 +283,6 @@ impl OrtEngine {
         }
         OrtStepper::new(session, signature, map, in_place, start, (self.device, self.device_index), self.running)
             .map_err(|e| explain("prepare the state of", &name, &e))
-    }
-}
-
-/// The native kernels for CUDA, as far as they are wanted and there; an error where nothing else will do.
-fn for_cuda(cuda: &Cuda, kernels: Kernels) -> Result<Option<Result<CudaKernels, String>>> {
-    if kernels == Kernels::Standard {
-        return Ok(None);
-    }
-    let loaded = cuda.native().and_then(|paths| {
-        CudaKernels::load(&paths).map_err(|what| Obstacle { what, advice: "see what `spgraph doctor` says of this machine".into() })
-    });
-    match (loaded, kernels) {
-        (Err(Obstacle { what, advice }), Kernels::Native) => Err(Error::engine(format!(
-            "{} native was asked for on CUDA: {what}. To mend it, {advice}, or leave the option out, for ONNX Runtime's own kernels",
-            Field::KERNELS
-        ))),
-        (loaded, _) => Ok(Some(loaded.map_err(|obstacle| obstacle.what))),
     }
 }
 

@@ -29,7 +29,7 @@ pub const ELEMENTWISE: Native = Native::on_images::<Elementwise>(Kernel {
 pub static ELEMENTS: Elements = Elements {
     kernels: &[(DType::F32, ELEMENTWISE.kernel)],
     ports: (INPUTS, OUTPUTS),
-    sums: false,
+    sums: |_, _, _| false,
     computes: |ty| matches!(ty.rank(), 3 | 4) && matches!(ty.dtype, DType::F32 | DType::Bool),
     reads: &[DType::F32],
     spreads: spreads_channels,
