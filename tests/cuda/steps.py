@@ -87,6 +87,19 @@ def recorded(lab):
     lab.expect("a run that goes on is recorded", "recorded steps" in lab.run(*run[:1], "--resume", "-o", "recorded", "--steps", 8).stderr, True)
 
 
+def in_order(lab):
+    """Images that go up ahead change nothing of what a run does: two phases, several epochs with validation, a last batch that is filled up."""
+    found = []
+    for name, more in [("one", []), ("other", ["--cuda-graph"])]:
+        run = ["finetune", "mlp.onnx", "--data", "images", "--batch", 5, "--epochs", 4, "--head-first", 1, "--warmup", 3, "--val-split", 0.25]
+        done = lab.run(*run, "--device", "cuda", "-o", name, *more)
+        lab.expect(f"a run in two phases {more}", (done.returncode, done.stderr[-500:] if done.returncode else ""), (0, ""))
+        rows = [json.loads(line) for line in (lab.work / name / "metrics.jsonl").read_text().splitlines()]
+        found.append([{k: v for k, v in row.items() if k not in ("seconds", "wait")} for row in rows])
+    lab.expect("steps of both phases", sum(row["kind"] == "step" for row in found[0]) > 12, True)
+    lab.expect("records", found[1], found[0])
+
+
 def without_the_device(lab):
     """A run that was recorded goes on on the processor."""
     done = lab.run("finetune", "--resume", "-o", "recorded", "--steps", 10, "--device", "cpu")
@@ -105,6 +118,7 @@ def main(program, wheel):
         if not lab.faults:
             recorded(lab)
             without_the_device(lab)
+            in_order(lab)
     print(f"steps on the stand-in: {len(lab.faults)} faults")
     print("\n".join(lab.faults))
     sys.exit(1 if lab.faults else 0)
