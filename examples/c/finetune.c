@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum { MOST = 4096, NAME = 512, RANK = 8 };
-typedef struct { char name[NAME], input[NAME], output[NAME]; int64_t shape[RANK]; size_t rank, count; } Tensor;
+typedef struct { char name[NAME], input[NAME], output[NAME]; int64_t shape[RANK]; size_t rank, count; int counts; } Tensor;
 
 static const OrtApi *ort;
 static Tensor state[MOST];
@@ -106,7 +106,8 @@ int main(int argc, char **argv) {
         Tensor *t = &state[states++];
         string(at, "name", t->name);
         string(at, "dtype", type);
-        if (strcmp(type, "float32")) fail(t->name, "this program trains float32");
+        t->counts = !strcmp(type, "int64"); /* the seed and the step of dropout's masks, which are no weights */
+        if (!t->counts && strcmp(type, "float32")) fail(t->name, "this program trains float32");
         shape(at, t);
         string(at, "input", t->input);
         at = string(at, "output", t->output);
@@ -174,7 +175,8 @@ int main(int argc, char **argv) {
     size_t place = 0;
     snprintf(part, sizeof part, "%s.part", argv[5]);
     for (size_t i = 0; i < states; i++) {
-        h += sprintf(h, "%c\"%s\":{\"dtype\":\"F32\",\"shape\":[", i ? ',' : '{', state[i].name);
+        if (state[i].counts) continue;
+        h += sprintf(h, "%c\"%s\":{\"dtype\":\"F32\",\"shape\":[", place ? ',' : '{', state[i].name);
         for (size_t d = 0; d < state[i].rank; d++) h += sprintf(h, "%s%" PRId64, d ? "," : "", state[i].shape[d]);
         h += sprintf(h, "],\"data_offsets\":[%zu,%zu]}", place, place + state[i].count * sizeof(float));
         place += state[i].count * sizeof(float);
@@ -186,6 +188,7 @@ int main(int argc, char **argv) {
     int whole = out && fwrite(&length, 8, 1, out) == 1 && fwrite(header, 1, length, out) == length;
     for (size_t i = 0; whole && i < states; i++) {
         void *data;
+        if (state[i].counts) continue;
         check(state[i].name, ort->GetTensorMutableData(fed[first + i], &data));
         whole = fwrite(data, sizeof(float), state[i].count, out) == state[i].count;
     }

@@ -60,6 +60,8 @@ var header = new JsonObject();
 long at = 0;
 for (var i = 0; i < names.Length; i++)
 {
+    // Others are counts, not weights.
+    if ((string)state[i]["dtype"]! != "float32") continue;
     var size = 4 * Count(Shape(state[i]));
     header[names[i]] = new JsonObject { ["dtype"] = "F32", ["shape"] = state[i]["shape"]!.DeepClone(), ["data_offsets"] = new JsonArray(at, at + size) };
     at += size;
@@ -69,7 +71,8 @@ using (var file = File.Create(args[4] + ".part"))
 {
     file.Write(BitConverter.GetBytes((ulong)json.Length));
     file.Write(json);
-    foreach (var value in current) file.Write(MemoryMarshal.AsBytes(value.GetTensorDataAsSpan<float>()));
+    for (var i = 0; i < names.Length; i++)
+        if ((string)state[i]["dtype"]! == "float32") file.Write(MemoryMarshal.AsBytes(current[i].GetTensorDataAsSpan<float>()));
 }
 File.Move(args[4] + ".part", args[4], true);
 

@@ -93,6 +93,8 @@ public class Finetune {
         JsonObject header = new JsonObject();
         long at = 0;
         for (JsonElement s : state) {
+            // Others are counts, not weights.
+            if (!text(s, "dtype").equals("float32")) continue;
             JsonObject entry = new JsonObject();
             JsonArray place = new JsonArray();
             place.add(at);
@@ -109,6 +111,7 @@ public class Finetune {
             out.write(ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN).putLong(json.length).array());
             out.write(json);
             for (JsonElement s : state) {
+                if (!text(s, "dtype").equals("float32")) continue;
                 FloatBuffer values = tensors.get(text(s, "name")).getFloatBuffer();
                 ByteBuffer bytes = ByteBuffer.allocate(values.remaining() * 4).order(ByteOrder.LITTLE_ENDIAN);
                 bytes.asFloatBuffer().put(values);

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from harness import ROOT, mismatches, spgraph as program
 from safetensors.numpy import load_file
-from test_module import STEPS, data, spgraph, the_binary, work  # noqa: F401
+from test_module import BATCH, SOURCE, STEPS, data, spgraph, the_binary, work  # noqa: F401
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None or sys.platform != "linux", reason="no C compiler, or not Linux")
 
@@ -46,6 +46,19 @@ def test_the_weights_are_those_of_finetune(binary, work, batch_file, tmp_path): 
     assert mismatches({n: found[n] for n in expected}, expected, 1e-4) == []
     program("export", work / "bundle", "--weights", tmp_path / "weights", "-o", tmp_path / "tuned.onnx")
     assert (tmp_path / "tuned.onnx").exists()
+
+
+def test_so_they_are_with_dropout(binary, work, batch_file, tmp_path):  # noqa: F811
+    spgraph.rewrite(SOURCE, tmp_path / "bundle", classes=work / "images", batch=BATCH, dropout=0.3)
+    options = ("--steps", STEPS, "--schedule", "constant", "--warmup", 0, "--lr", 0.01, "--threads", 1, "--kernels", "standard")
+    program("finetune", tmp_path / "bundle", "--data", work / "images", *options, "-o", tmp_path / "run")
+    done = run(binary, tmp_path / "bundle", batch_file, STEPS, 0.01, tmp_path / "weights")
+    assert done.returncode == 0, done.stderr
+    expected, found = load_file(tmp_path / "run" / "state.safetensors"), load_file(tmp_path / "weights")
+    assert mismatches({n: found[n] for n in expected}, expected, 1e-4) == []
+    assert not any(t.dtype == np.int64 for t in found.values())
+    assert mismatches({n: t for n, t in load_file(work / "run" / "state.safetensors").items()}, expected, 1e-4), "dropout changed nothing"
+    program("export", tmp_path / "bundle", "--weights", tmp_path / "weights", "-o", tmp_path / "tuned.onnx")
 
 
 def test_what_does_not_fit_is_refused(binary, work, batch_file, tmp_path):  # noqa: F811

@@ -87,7 +87,8 @@ impl Task {
     /// Writes what was trained, whole or not at all: the length of the header, the header, the tensors. `values` are those of a tensor by its name.
     pub fn write(&self, mut values: impl FnMut(&str) -> Result<Vec<f32>, Failure>) -> Result<(), Failure> {
         let (mut header, mut body) = (Map::new(), vec![]);
-        for s in &self.state {
+        // Others are counts, not weights.
+        for s in self.state.iter().filter(|s| s["dtype"] == "float32") {
             let (name, at) = (name(&s["name"])?, body.len());
             body.extend(values(&name)?.into_iter().flat_map(f32::to_le_bytes));
             header.insert(name, json!({"dtype": "F32", "shape": s["shape"], "data_offsets": [at, body.len()]}));
