@@ -1,5 +1,6 @@
 //! The gradient of a convolution's weights, by cuDNN.
 
+use super::super::native::{Window, is_plain};
 use super::device::Session;
 use super::library::{FilterAlgorithm, Handle};
 use super::ports::{input, output, stream};
@@ -43,10 +44,8 @@ pub static ROWS: [(DType, Row); 3] =
 
 /// cuDNN pads both ends alike.
 fn is_covered(node: &GraphNode) -> bool {
-    let (auto_pad, pads) = (node.string("auto_pad"), node.ints("pads"));
-    node.ints("kernel_shape").len() == 2
-        && (auto_pad.is_empty() || auto_pad == "NOTSET")
-        && (pads.is_empty() || (pads.len() == 4 && pads[..2] == pads[2..] && pads.iter().all(|&p| p >= 0)))
+    let pads = node.ints("pads");
+    is_plain(node) && (pads.is_empty() || pads[..2] == pads[2..])
 }
 
 /// One of the operators, for a session.
@@ -67,11 +66,7 @@ impl ConvWeightGrad {
 pub struct Node {
     session: Arc<Session>,
     element: Element,
-    kernel: [i32; 2],
-    strides: [i32; 2],
-    dilations: [i32; 2],
-    pads: [i32; 2],
-    groups: i32,
+    window: Window,
     plan: Option<Plan>,
 }
 
@@ -108,27 +103,7 @@ impl Operator for ConvWeightGrad {
     }
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<Node> {
-        let pair = |name: &str, default: i32| -> Result<[i32; 2]> {
-            let list = attributes.get::<Vec<i64>>(name).unwrap_or_default();
-            match list[..] {
-                [] => Ok([default; 2]),
-                [a, b, ..] => match (i32::try_from(a), i32::try_from(b)) {
-                    (Ok(a), Ok(b)) => Ok([a, b]),
-                    _ => Err(Error::new(format!("`{name}` {list:?} is more than cuDNN takes"))),
-                },
-                _ => Err(Error::new(format!("`{name}` {list:?} is not two numbers"))),
-            }
-        };
-        Ok(Node {
-            session: Arc::clone(&self.session),
-            element: self.element,
-            kernel: pair("kernel_shape", 1)?,
-            strides: pair("strides", 1)?,
-            dilations: pair("dilations", 1)?,
-            pads: pair("pads", 0)?,
-            groups: attributes.get::<i64>("group").and_then(|g| i32::try_from(g).ok()).unwrap_or(1).max(1),
-            plan: None,
-        })
+        Ok(Node { session: Arc::clone(&self.session), element: self.element, window: Window::read(attributes)?, plan: None })
     }
 }
 
@@ -181,8 +156,12 @@ impl Node {
         let libraries = &self.session.libraries;
         let (cudnn, ty) = (&libraries.cudnn, self.data_type());
         let [[n, c, h, w], [_, features, oh, ow]] = sizes;
-        let [kh, kw] = self.kernel;
-        let per_group = c / self.groups;
+        let number = |n: usize| i32::try_from(n).map_err(|_| Error::new("a convolution is larger than cuDNN takes"));
+        let pair = |of: [usize; 2]| Ok::<_, Error>([number(of[0])?, number(of[1])?]);
+        let ([kh, kw], [ph, pw]) = (pair(self.window.kernel)?, pair(self.window.pads)?);
+        let ([sh, sw], [dh, dw]) = (pair(self.window.strides)?, pair(self.window.dilations)?);
+        let groups = number(self.window.groups)?;
+        let per_group = c / groups;
         let shape: Vec<usize> = [features, per_group, kh, kw].iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
         let session = Arc::clone(&self.session);
         let mut plan = Plan { session, sizes, x: 0, dy: 0, dw: 0, convolution: 0, algorithm: 0, bytes: 0, shape };
@@ -201,9 +180,8 @@ impl Node {
             done((cudnn.cudnnSetFilter4dDescriptor)(made, ty, NCHW, features, per_group, kh, kw))?;
             done((cudnn.cudnnCreateConvolutionDescriptor)(&mut made))?;
             plan.convolution = made as usize;
-            let ([ph, pw], [sh, sw], [dh, dw]) = (self.pads, self.strides, self.dilations);
             done((cudnn.cudnnSetConvolution2dDescriptor)(made, ph, pw, sh, sw, dh, dw, CROSS_CORRELATION, 0))?;
-            done((cudnn.cudnnSetConvolutionGroupCount)(made, self.groups))?;
+            done((cudnn.cudnnSetConvolutionGroupCount)(made, groups))?;
             let math = match self.element {
                 Element::F32 if self.session.tf32 => MATH[0],
                 Element::F32 => MATH[2],

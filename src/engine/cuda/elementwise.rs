@@ -236,11 +236,11 @@ impl Node {
             parameters.place(run);
         }
         outputs[..whole].iter().for_each(|&y| parameters.pointer(y));
+        if total == 0 && self.expression.sums == 0 || ready.summed.as_ref().is_some_and(|([_, channels, _], _)| *channels == 0) {
+            return Ok(());
+        }
         let stream = stream(cx)?;
         let Some(([outer, channels, inner], _)) = ready.summed else {
-            if total == 0 {
-                return Ok(());
-            }
             parameters.place(total);
             let threads = total / if ready.form.quads { 4 } else { 1 };
             let blocks = threads.div_ceil(THREADS as usize).min(BLOCKS) as u32;

@@ -47,7 +47,7 @@ impl OnImages for ConvInputGrad {
         let [dx] = outputs.all();
         let (dy, w, addend, mask) = (dy.images::<E>()?, w.get()?, addend.optional_images::<E>()?, mask.optional_images::<E>()?);
         let output = dy.image()?;
-        let channels = w.shape[1] * self.window.groups();
+        let channels = w.shape[1] * self.window.groups;
         let input = [output[0], self.size[0], self.size[1], channels];
         let plan = planned(&mut self.plan, self.window.conv(input, output))?;
         let (addend, mask) = (addend.map(|a| a.data), mask.map(|m| m.data));

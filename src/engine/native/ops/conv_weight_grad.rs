@@ -36,8 +36,8 @@ impl OnImages for ConvWeightGrad {
         let (x, dy) = (x.images::<E>()?, dy.images::<E>()?);
         let (input, output) = (x.image()?, dy.image()?);
         let plan = planned(&mut self.plan, self.window.conv(input, output))?;
-        let [high, wide] = self.window.kernel();
-        let dw = dw.make(&[output[3], input[3] / self.window.groups(), high, wide])?;
+        let [high, wide] = self.window.kernel;
+        let dw = dw.make(&[output[3], input[3] / self.window.groups, high, wide])?;
         let db = db.optional(&[output[3]])?;
         plan.weight_grad(cores, x.data, dy.data, dw, db);
         Ok(())

@@ -33,6 +33,7 @@ mod window;
 
 pub use self::elementwise::{ELEMENTS, INSTRUCTIONS};
 pub use self::register::domain;
+pub use self::window::{Window, is_plain};
 
 use self::native::Native;
 use crate::pass::Kernel;

@@ -8,11 +8,12 @@ use ort::{Error, Result};
 /// The attributes as the kernels need them.
 #[derive(Debug, Clone)]
 pub struct Window {
-    kernel: [usize; 2],
-    strides: [usize; 2],
-    dilations: [usize; 2],
-    pads: [usize; 2],
-    groups: usize,
+    pub kernel: [usize; 2],
+    pub strides: [usize; 2],
+    pub dilations: [usize; 2],
+    /// At the beginning of each axis.
+    pub pads: [usize; 2],
+    pub groups: usize,
 }
 
 /// Whether the node is about images (kernels of two dimensions), with explicit pads.
@@ -73,15 +74,5 @@ impl Window {
             (Some(height), Some(width)) => Ok([input[0], height, width, features]),
             _ => Err(Error::new(format!("windows of {:?} do not fit an image {input:?}", self.kernel))),
         }
-    }
-}
-
-impl Window {
-    pub fn groups(&self) -> usize {
-        self.groups
-    }
-
-    pub fn kernel(&self) -> [usize; 2] {
-        self.kernel
     }
 }
