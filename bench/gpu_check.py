@@ -293,6 +293,8 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/results"))
     args = parser.parse_args()
     args.program = str(pathlib.Path(args.program).resolve())
+    args.out.mkdir(parents=True, exist_ok=True)
+    target = args.out / f"gpu-{args.device.replace(':', '-')}{'-quick' if args.quick else ''}.json"
     results, failed = {}, False
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as work:
         lab = Lab(args, pathlib.Path(work))
@@ -310,11 +312,10 @@ def main():
                 results[name] = {"result": "failed", "why": f"{type(error).__name__}: {error}"}
             results[name]["seconds"] = round(time.monotonic() - start, 1)
             print(f"{name:<10} {results[name]['result']:<8} {results[name]['seconds']:>6} s  {results[name].get('why', '')}", flush=True)
+            # After each part: who is short of time has what was found until then.
+            target.write_text(json.dumps({"device": args.device, "minutes": args.minutes, "parts": results}, indent=1) + "\n")
             for row, value in results[name].get("found", {}).items():
                 print(f"           {row:<28} {value if not isinstance(value, list) else [round(v, 4) for v in value]}", flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    target = args.out / f"gpu-{args.device.replace(':', '-')}{'-quick' if args.quick else ''}.json"
-    target.write_text(json.dumps({"device": args.device, "minutes": args.minutes, "parts": results}, indent=1) + "\n")
     print(f"wrote {target}")
     sys.exit(1 if failed else 0)
 
