@@ -12,5 +12,7 @@ def test_the_check_works_on_the_cpu(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     parts = json.loads((tmp_path / "gpu-cpu-quick.json").read_text())["parts"]
-    assert list(parts) == ["doctor", "placement", "parity", "curves", "speed", "resume"]
+    assert list(parts) == ["doctor", "placement", "parity", "curves", "resume", "speed", "peers"]
+    assert parts.pop("peers")["result"] == "not run"
     assert all(p["result"] == "passed" for p in parts.values()), done.stdout
+    assert all("images/s" in row for row in parts["speed"]["found"].values()), done.stdout
