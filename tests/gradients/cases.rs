@@ -30,6 +30,8 @@ pub struct Case {
     /// Whether it also works with a symbolic batch.
     pub dynamic: bool,
     pub batch_norm_train: bool,
+    /// Whether the Dropout that it is drops.
+    pub dropout_train: bool,
     /// Whether ONNX has it in float64, too.
     pub double: bool,
     /// Step of the central differences.
@@ -45,7 +47,11 @@ impl Case {
 
     /// The table's entry that this case tests.
     pub fn covers(&self) -> &str {
-        if self.batch_norm_train { "BatchNormTrain" } else { self.op }
+        match (self.batch_norm_train, self.dropout_train) {
+            (true, _) => "BatchNormTrain",
+            (_, true) => "DropoutTrain",
+            _ => self.op,
+        }
     }
 
     pub fn at(mut self, opset: i64) -> Self {
@@ -140,6 +146,16 @@ impl Case {
         self
     }
 
+    /// Whether the source computes something else: what it does in training only.
+    pub fn in_training(&self) -> bool {
+        self.batch_norm_train || self.dropout_train
+    }
+
+    fn dropout_train(mut self) -> Self {
+        self.dropout_train = true;
+        self
+    }
+
     fn batch_norm_train(mut self) -> Self {
         self.batch_norm_train = true;
         self.note.push_str("train");
@@ -158,6 +174,7 @@ pub fn bare(op: &'static str) -> Case {
         used: vec![true],
         dynamic: true,
         batch_norm_train: false,
+        dropout_train: false,
         double: true,
         step: 1e-5,
         note: String::new(),
@@ -513,6 +530,8 @@ fn layout() -> Vec<Case> {
         on("Identity", &x),
         on("Dropout", &x).fixed(scalar(0.3)),
         on("Dropout", &x).float("ratio", 0.3).at(10),
+        on("Dropout", &x).fixed(scalar(0.3)).dropout_train(),
+        on("Dropout", &[3, 2, 3, 4]).fixed(scalar(0.5)).dropout_train(),
         on("Cast", &x).int("to", 1).rounded(),
         on("Cast", &x).int("to", 11),
         on("CastLike", &x).fixed(Tensor::from_f64(&[1], &[0.0])),

@@ -26,7 +26,7 @@ use spgraph::ir::{DType, Tensor, TensorType, ValueId};
 use spgraph::onnx::{ExternalData, SourceModel, pb, to_proto};
 use spgraph::operator::Status;
 use spgraph::ops::table;
-use spgraph::pass::{self, Alternatives};
+use spgraph::pass::{self, Alternatives, Drops, FixValues};
 use std::collections::BTreeSet;
 
 /// Largest difference allowed, relative to the sum of the magnitudes of the terms.
@@ -116,6 +116,12 @@ fn emitted(case: &Case, values: &[Tensor], wanted: &[usize], dynamic: bool) -> R
     let Imported { mut graph, training, .. } = import(&source(case, dtype, values), &options(batch)).map_err(|e| e.to_string())?;
     if case.batch_norm_train {
         pass::train_batch_norm(&mut graph, &Default::default(), &training).map_err(|e| e.to_string())?;
+    }
+    if case.dropout_train {
+        let nodes = training.keys().map(|node| (node.clone(), Drops::Instead(0.3))).collect();
+        let masks = pass::drop_elements(&mut graph, "masks", &nodes).map_err(|e| e.to_string())?.ok_or("nothing drops")?;
+        let state = vec![(graph.name_of(masks.state).to_string(), Tensor::from_i64(&[2], &[3, 1]))];
+        pass::apply(&mut graph, &[&FixValues { values: state, dropped: Default::default() }]).map_err(|e| e.to_string())?;
     }
     let (mut inputs, mut ids): (Vec<String>, Vec<ValueId>) = (vec![], vec![]);
     for (i, _) in case.inputs.iter().enumerate().filter(|(_, input)| matches!(input, Input::Float { .. })) {

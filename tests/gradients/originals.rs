@@ -29,7 +29,7 @@ fn the_forward_pass_is_the_models_own() {
     let compared = std::cell::Cell::new(0);
     over_cases(|case| {
         let x = points(case, DType::F32);
-        if case.batch_norm_train {
+        if case.in_training() {
             return Ok(());
         }
         let Some(expected) = original(&*ort, case, &x) else { return Ok(()) };
