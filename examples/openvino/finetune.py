@@ -58,5 +58,5 @@ for step, (images, labels) in enumerate(zip(batches["images"], batches["labels"]
         raise SystemExit(f"the loss of step {step + 1} is {float(outputs[measures['loss']])}: lower the rate, or look at the images; nothing is written")
     state = {s["name"]: outputs[s["output"]] for s in manifest["state"]}
     print(f"step {step + 1}  loss {float(outputs[measures['loss']]):.6f}", flush=True)
-save_file({s["name"]: np.ascontiguousarray(state[s["name"]]) for s in manifest["state"]}, options.weights, {"bundle": hashlib.sha256(text).hexdigest()})
+save_file({s["name"]: np.asarray(state[s["name"]], order="C") for s in manifest["state"]}, options.weights, {"bundle": hashlib.sha256(text).hexdigest()})
 print(f"wrote {options.weights}")

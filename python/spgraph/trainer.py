@@ -71,7 +71,7 @@ class Trainer:
 
     def _set(self, tensors: dict[str, np.ndarray]) -> None:
         on_device = onnxruntime.OrtValue.ortvalue_from_numpy
-        self._state = {s["name"]: on_device(np.ascontiguousarray(tensors[s["name"]]), self._device, 0) for s in self.bundle.state}
+        self._state = {s["name"]: on_device(np.asarray(tensors[s["name"]], order="C"), self._device, 0) for s in self.bundle.state}
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -89,7 +89,7 @@ class Trainer:
         tensors = self.state if tensors is None else tensors
         moved = {s["start"]: s for s in self.bundle.state if s.get("start")}
         self.bundle.check_state({s["name"]: tensors[s["name"]] for s in moved.values() if s["name"] in tensors}, "the starting point", ())
-        self._anchors |= {name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tensors[s["name"]]), self._device, 0) for name, s in moved.items() if s["name"] in tensors}
+        self._anchors |= {name: onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(tensors[s["name"]], order="C"), self._device, 0) for name, s in moved.items() if s["name"] in tensors}
 
     def step(self, images: object, labels: object, **scalars: float) -> Step:
         """One step on images `[N, …]` (normalised; arrays, or tensors of torch on the CPU) and labels `[N]`. `scalars` are for this step alone.
@@ -166,7 +166,7 @@ class Trainer:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the whole state, whole or not at all, as safetensors, from which training goes on to the same bits, and which `spgraph export --weights` takes."""
         path = pathlib.Path(path)
-        tensors = {name: np.ascontiguousarray(value) for name, value in self.state.items()}
+        tensors = {name: np.asarray(value, order="C") for name, value in self.state.items()}
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
         try:

@@ -144,6 +144,29 @@ def test_training_goes_on_from_a_file_to_the_same_bits(bundle, work, tmp_path):
         np.testing.assert_array_equal(tensor, second.state[name], err_msg=name)
 
 
+@pytest.mark.parametrize("options", [{"precision": "mixed-f16"}, {"precision": "rounded-f16"}, {"dropout": "0.3"}, {"precision": "mixed-f16", "dropout": "0.3"}], ids=str)
+def test_state_that_is_no_weight_is_carried_and_saved(work, tmp_path, options):
+    """The loss scale is a single number, and what masks are made of whole ones."""
+    bundle = spgraph.rewrite(SOURCE, tmp_path / "bundle", classes=work / "images", batch=BATCH, **options)
+    words = ("--steps", STEPS, "--schedule", "constant", "--warmup", 0, "--lr", 0.01, "--seed", 0, "--threads", 1, "--kernels", "standard")
+    program("finetune", bundle.folder, "--data", work / "images", *words, "-o", tmp_path / "run")
+    expected = load_file(tmp_path / "run" / "state.safetensors")
+    trainer, batches_of_run = spgraph.Trainer(bundle, lr=0.01), data(bundle, work)
+    for number, batch in enumerate(batches_of_run):
+        if number == 4:
+            trainer.save(tmp_path / "half.safetensors")
+            saved = load_file(tmp_path / "half.safetensors")
+            assert {s["name"]: list(saved[s["name"]].shape) for s in bundle.state} == {s["name"]: s["shape"] for s in bundle.state}
+            trainer = spgraph.Trainer(bundle, lr=0.01)
+            trainer.load(tmp_path / "half.safetensors")
+        trainer.step(*batch)
+    found = {n: t for n, t in trainer.state.items() if n in expected}
+    assert mismatches({n: t for n, t in found.items() if t.dtype == np.float32}, {n: t for n, t in expected.items() if t.dtype == np.float32}, 1e-3) == []
+    for name, tensor in found.items():
+        if tensor.dtype != np.float32:
+            np.testing.assert_array_equal(tensor, expected[name])
+
+
 def test_goes_on_from_the_weights_of_a_run(bundle, work):
     trainer = spgraph.Trainer(bundle)
     with pytest.raises(spgraph.Error, match="fresh_optimizer"):
