@@ -6,7 +6,7 @@ use prost::Message;
 use shared::fixture;
 use spgraph::artifact::make_bundle;
 use spgraph::bundle::manifest::BatchNormMode;
-use spgraph::bundle::{Bundle, HeadOption, Options, start_state};
+use spgraph::bundle::{Bundle, GraphPrecision, HeadOption, Options, start_state};
 use spgraph::emit::{self, Dialect};
 use spgraph::engine::{self, EngineChoice, EngineOptions, Kernels};
 use spgraph::import::BatchSize;
@@ -14,6 +14,7 @@ use spgraph::ir::{Domain, Graph, Tensor};
 use spgraph::onnx::{self, ModelFile, pb};
 use spgraph::optim::{AdamW, Optimizer, UpdateRule};
 use spgraph::pass::{self, Inline, MergeEqual, Pass, RestoreOperators};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// What emitting the graph again writes; functions stay calls, and what is written out stays written out.
@@ -172,4 +173,23 @@ fn what_spgraph_never_writes_is_refused() {
         let error = emit::read(&broken, None).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains("step.onnx is not as spgraph writes models"), "{error}");
     }
+}
+
+/// tract 0.23 may lose one of two equal nodes.
+#[test]
+fn what_is_for_tract_has_no_two_equal_nodes() {
+    let doubles = |runtime: Option<&str>| {
+        let runtime = runtime.map(str::to_string);
+        let precision = GraphPrecision::RoundedF16;
+        let folder = bundle("basic.bn.onnx", Options { runtime, precision, dialect: Dialect::Inlined, ..Options::default() });
+        let read = onnx::open(&folder.path().join("bundle/step.onnx")).unwrap();
+        let mut seen = HashSet::new();
+        let nodes = &read.proto.graph.as_ref().unwrap().node;
+        let again = |n: &&pb::NodeProto| {
+            !n.input.is_empty() && !seen.insert((n.op_type().to_string(), n.input.clone(), format!("{:?}", n.attribute)))
+        };
+        nodes.iter().filter(again).count()
+    };
+    assert_eq!(doubles(Some("tract")), 0);
+    assert!(doubles(None) > 0, "nothing is written twice, so nothing was seen");
 }

@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::ir::{Graph, Live, ValueId};
 use crate::onnx::{pb, tell_apart, to_proto};
 use crate::operator::OPSET;
-use crate::pass::{self, Inline, NewerOperators, Pass, PlainOperators, RestoreOperators};
+use crate::pass::{self, Inline, MergeEqual, NewerOperators, Pass, PlainOperators, RestoreOperators};
 
 /// How functions appear in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -86,7 +86,8 @@ impl Form {
 /// [`model`] in another form. Fails where the opset has no words for a node, and where the runtime lacks an operator.
 pub fn model_in(graph: &Graph, form: Form) -> Result<pb::ModelProto> {
     let without: Vec<&'static str> = form.runtime.iter().flat_map(|r| r.without).map(|(op, _)| *op).collect();
-    let mut written = if without.is_empty() {
+    let merged = form.runtime.is_some_and(|r| r.loses_equal);
+    let mut written = if without.is_empty() && !merged {
         model(graph, form.dialect)?
     } else {
         let mut graph = graph.clone();
@@ -94,6 +95,9 @@ pub fn model_in(graph: &Graph, form: Form) -> Result<pb::ModelProto> {
         // Inside functions as well.
         pass::apply(&mut graph, INLINED)?;
         pass::apply(&mut graph, &[&PlainOperators(&without), &Inline])?;
+        if merged {
+            pass::apply(&mut graph, &[&MergeEqual])?;
+        }
         as_it_is(&graph)
     };
     if form.opset != OPSET {
