@@ -2,7 +2,7 @@
 
 use super::ort_checkpoint::{Moments, OrtCheckpoint};
 use crate::bundle::manifest::{Manifest, Role, State};
-use crate::bundle::{PenaltyStep, StateMeaning};
+use crate::bundle::{Measure, PenaltyStep, StateMeaning};
 use crate::emit::value_info;
 use crate::error::{Error, Result};
 use crate::ir::{DType, Tensor, TensorType};
@@ -45,6 +45,9 @@ pub(super) fn moved(manifest: &Manifest) -> Result<Moved> {
     }
     match optimizer.rule {
         UpdateRule::Sgd(sgd) => Ok(Moved::Sgd { momentum: sgd.momentum, nesterov: sgd.nesterov }),
+        UpdateRule::AdamW(_) if manifest.outputs.iter().any(|o| o.meaning == Measure::LossScale) => {
+            refused("AdamW with float16's loss scale, since its optimizer takes a step that has overflowed as well")
+        }
         UpdateRule::AdamW(_) if manifest.state.iter().any(|s| s.lr_mult != 1.0) => {
             refused("learning rates of their own for some parameters with AdamW")
         }

@@ -43,6 +43,22 @@ fn tract_is_refused_with_the_way_out() {
 }
 
 /// It has the conversions to float16 and back.
+/// Its optimizer cannot leave a step out that has overflowed; plain SGD's is part of the training model, which can.
+#[test]
+fn the_training_api_is_refused_with_adamw_and_a_loss_scale() {
+    let lab = Lab::new();
+    for (optimizer, precision) in [("adamw", "mixed-f16"), ("adamw", "rounded-f16")] {
+        made(&lab, precision, &["--precision", precision, "--optimizer", optimizer]);
+        let parts = ["AdamW", "loss scale", "another artifact"];
+        lab.refuses(&["convert", precision, "--to", "ort-training", "-o", "out"], 2, &parts);
+        assert!(!lab.path("out").exists());
+    }
+    for (optimizer, precision) in [("sgd", "mixed-f16"), ("adamw", "rounded-bf16")] {
+        made(&lab, optimizer, &["--precision", precision, "--optimizer", optimizer]);
+        lab.run(&["convert", optimizer, "--to", "ort-training", "-o", &format!("{optimizer}.ort")]).ok();
+    }
+}
+
 #[test]
 fn tract_trains_what_is_rounded_to_float16() {
     let lab = Lab::new();
