@@ -182,7 +182,7 @@ fn what_is_for_tract_has_no_two_equal_nodes() {
         let runtime = runtime.map(str::to_string);
         let precision = GraphPrecision::RoundedF16;
         let folder = bundle("basic.bn.onnx", Options { runtime, precision, dialect: Dialect::Inlined, ..Options::default() });
-        let read = onnx::open(&folder.path().join("bundle/step.onnx")).unwrap();
+        let read = onnx::open(folder.path().join("bundle/step.onnx")).unwrap();
         let mut seen = HashSet::new();
         let nodes = &read.proto.graph.as_ref().unwrap().node;
         let again = |n: &&pb::NodeProto| {

@@ -58,9 +58,13 @@ class Trainer:
         self.scalars |= self._known(scalars)
         self.session = self.bundle.session("step" if step is None else step, self.providers, options)
         self.steps = 0
+        # What no node computes, onnxruntime leaves a buffer untouched for: such a value is taken as it comes.
+        inputs = {i.name for i in self.session.get_inputs()}
+        self._computed = [s for s in self.bundle.state if s["output"] not in inputs]
+        self._passed = [s for s in self.bundle.state if s["output"] in inputs]
         start = self.bundle.start()
-        self._set(start)
         self._anchors: dict[str, onnxruntime.OrtValue] = {}
+        self._set(start)
         self.anchor(start)
 
     def _known(self, scalars: dict[str, float]) -> dict[str, float]:
@@ -70,8 +74,32 @@ class Trainer:
         return scalars
 
     def _set(self, tensors: dict[str, np.ndarray]) -> None:
-        on_device = onnxruntime.OrtValue.ortvalue_from_numpy
-        self._state = {s["name"]: on_device(np.asarray(tensors[s["name"]], order="C"), self._device, 0) for s in self.bundle.state}
+        # Two sets of buffers that take turns: a step reads one and writes the other, so that a step that fails has changed nothing.
+        def made() -> dict[str, onnxruntime.OrtValue]:
+            # Copies: on the processor a value lies in the array that it is made of.
+            return {s["name"]: onnxruntime.OrtValue.ortvalue_from_numpy(np.array(tensors[s["name"]], order="C"), self._device, 0) for s in self.bundle.state}
+
+        self._state, self._spare = made(), made()
+        self._bindings: list[onnxruntime.IOBinding | None] = [None, None]
+
+    def _binding(self) -> onnxruntime.IOBinding:
+        """From the state to the spare buffers, made once."""
+        binding = self._bindings[0]
+        if binding is None:
+            binding = self._bindings[0] = self.session.io_binding()
+            for s in self.bundle.state:
+                binding.bind_ortvalue_input(s["input"], self._state[s["name"]])
+            for name, value in self._anchors.items():
+                binding.bind_ortvalue_input(name, value)
+            # An output keeps its place among those of the binding, however often it is bound.
+            for s in self._computed:
+                binding.bind_ortvalue_output(s["output"], self._spare[s["name"]])
+        for s in self._passed:
+            binding.bind_ortvalue_input(s["input"], self._state[s["name"]])
+            binding.bind_output(s["output"], self._device)
+        for name in self.bundle.outputs.values():
+            binding.bind_output(name, "cpu")
+        return binding
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -90,6 +118,7 @@ class Trainer:
         moved = {s["start"]: s for s in self.bundle.state if s.get("start")}
         self.bundle.check_state({s["name"]: tensors[s["name"]] for s in moved.values() if s["name"] in tensors}, "the starting point", ())
         self._anchors |= {name: onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(tensors[s["name"]], order="C"), self._device, 0) for name, s in moved.items() if s["name"] in tensors}
+        self._bindings = [None, None]
 
     def step(self, images: object, labels: object, **scalars: float) -> Step:
         """One step on images `[N, …]` (normalised; arrays, or tensors of torch on the CPU) and labels `[N]`. `scalars` are for this step alone.
@@ -100,23 +129,18 @@ class Trainer:
         labels = self.bundle.check_labels(labels, len(images))
         feeds = {self.bundle.input["name"]: images, self.bundle.target["name"]: labels}
         feeds |= {name: np.array(value, self.bundle.manifest["precision"]) for name, value in (self.scalars | self._known(scalars)).items()}
-        binding = self.session.io_binding()
+        binding = self._binding()
         for name, value in feeds.items():
             binding.bind_cpu_input(name, value)
-        for s in self.bundle.state:
-            binding.bind_ortvalue_input(s["input"], self._state[s["name"]])
-        for name, value in self._anchors.items():
-            binding.bind_ortvalue_input(name, value)
-        for meaning, name in self.bundle.outputs.items():
-            binding.bind_output(name, "cpu")
-        for s in self.bundle.state:
-            binding.bind_output(s["output"], self._device)
         self.session.run_with_iobinding(binding)
-        found = binding.get_outputs()
-        values = {meaning: float(value.numpy()) for meaning, value in zip(self.bundle.outputs, found)}
+        order = [s["output"] for s in [*self._computed, *self._passed]] + [*self.bundle.outputs.values()]
+        found = dict(zip(order, binding.get_outputs()))
+        values = {meaning: float(found[name].numpy()) for meaning, name in self.bundle.outputs.items()}
         if not np.isfinite(values["loss"]):
             raise Error(f"the loss of step {self.steps + 1} is {values['loss']}: lower `lr`, or look at the images; the state is that before this step")
-        self._state = {s["name"]: value for s, value in zip(self.bundle.state, found[len(self.bundle.outputs) :])}
+        self._spare |= {s["name"]: found[s["output"]] for s in self._passed}
+        self._state, self._spare = self._spare, self._state
+        self._bindings.reverse()
         self.steps += 1
         correct = int(values["correct"]) if "correct" in values else None
         return Step(values["loss"], values.get("data-loss", values["loss"]), values.get("penalty", 0.0), correct, len(images))

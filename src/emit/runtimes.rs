@@ -190,6 +190,7 @@ mod tests {
             opsets: 7..=17,
             without: &[("LpPool", "it has none")],
             half: ANY_HALF,
+            loses_equal: false,
             source: "this test",
         };
         let found = runtime.missing([&model, &model].into_iter());
