@@ -129,7 +129,7 @@ impl Group {
         let node = &graph.nodes[at];
         let [output] = node.outputs[..] else { return None };
         let ty = graph.ty(output);
-        let fits = (pass.elements.computes)(ty) && ty.dims().is_some();
+        let fits = (pass.elements.computes)(ty);
         let group = Group { members: vec![at] };
         (fits && group.program(graph, pass).is_some()).then_some(group)
     }

@@ -83,7 +83,7 @@ static ELEMENTS: Elements = Elements {
     kernels: &[(DType::F32, EXPRESSION)],
     ports: (3, 2),
     sums: |_, _, _| false,
-    computes: |ty| matches!(ty.rank(), 3 | 4) && matches!(ty.dtype, DType::F32 | DType::Bool),
+    computes: |ty| matches!(ty.rank(), 3 | 4) && matches!(ty.dtype, DType::F32 | DType::Bool) && ty.dims().is_some(),
     reads: &[DType::F32],
     spreads: spreads_channels,
     roundings: &[],

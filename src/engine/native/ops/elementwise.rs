@@ -30,7 +30,7 @@ pub static ELEMENTS: Elements = Elements {
     kernels: &[(DType::F32, ELEMENTWISE.kernel)],
     ports: (INPUTS, OUTPUTS),
     sums: |_, _, _| false,
-    computes: |ty| matches!(ty.rank(), 3 | 4) && matches!(ty.dtype, DType::F32 | DType::Bool),
+    computes: |ty| matches!(ty.rank(), 3 | 4) && matches!(ty.dtype, DType::F32 | DType::Bool) && ty.dims().is_some(),
     reads: &[DType::F32],
     spreads: spreads_channels,
     roundings: &[],
