@@ -129,20 +129,22 @@ class Task:
 
         self.bundles = {"functions": self.folder / "bundle"}
         count = len(spgraph.Bundle(self.folder / "bundle").classes)
+        self.rewriting = ["rewrite", model, "--classes", count, "--class-names-from", self.folder / "images", "--batch", batch]
         for form, options in ({"inlined": DIALECTS["inlined"]} | {f"for {t}": ["--for", t] for t in sorted({r.target for r in RUNTIMES if r.target})}).items():
             self.bundles[form] = self.folder / form.replace(" ", "-")
-            spgraph.run("rewrite", model, "--classes", count, "--class-names-from", self.folder / "images", "--batch", batch, "-o", self.bundles[form], *options)
-        self.unwritten = {}
-        for form, target in [(p, t) for p in PRECISIONS for t in sorted({r.target for r in RUNTIMES if r.target})]:
-            bundle = self.folder / f"{form}-{target}"
-            try:
-                spgraph.run("rewrite", model, "--classes", count, "--class-names-from", self.folder / "images", "--batch", batch, "-o", bundle, "--for", target, "--precision", form)
-                self.bundles[f"{form} for {target}"] = bundle
-            except spgraph.Error as error:
-                self.unwritten[f"{form} for {target}"] = str(error)
+            spgraph.run(*self.rewriting, "-o", self.bundles[form], *options)
         for form, output in (("single", "single.onnx"), ("native", "native.onnx"), ("ort-training", "bundle.ort")):
             spgraph.run("convert", self.folder / "bundle", "--to", form, "-o", self.folder / output)
         self.bundles |= {"single": self.folder / "single.onnx", "native": self.folder / "bundle", "ort-training": self.folder / "bundle"}
+
+    def half(self, target, precision):
+        """The bundle for a runtime in that precision; written where it is tried, for times need none."""
+        import spgraph
+
+        bundle = self.folder / f"{precision}-{target}"
+        if not bundle.exists():
+            spgraph.run(*self.rewriting, "-o", bundle, "--for", target, "--precision", precision)
+        return bundle
 
     def finetune(self, kind):
         """A step's median time."""
@@ -156,12 +158,15 @@ class Task:
 
     def train(self, runtime, form):
         """Weights' file, a step's median time, or the first line of what the runtime says against it."""
+        import spgraph
+
         weights = self.folder / f"{runtime.name}-{form}.safetensors"
-        name = {"for": f"for {runtime.target}", **{p: f"{p} for {runtime.target}" for p in PRECISIONS}}.get(form, form)
-        if name in self.unwritten:
-            return None, None, self.unwritten[name]
-        command = [str(c) for c in runtime.command(self, self.bundles[name], self.steps, weights)]
-        more = {"THREADS": "1", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "MANIFEST": str((self.bundles[name] if form in PRECISIONS else self.folder / "bundle") / "manifest.json"), **runtime.environment}
+        try:
+            bundle = self.half(runtime.target, form) if form in PRECISIONS else self.bundles[f"for {runtime.target}" if form == "for" else form]
+        except spgraph.Error as refusal:
+            return None, None, str(refusal)
+        command = [str(c) for c in runtime.command(self, bundle, self.steps, weights)]
+        more = {"THREADS": "1", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "MANIFEST": str((bundle if form in PRECISIONS else self.folder / "bundle") / "manifest.json"), **runtime.environment}
         more |= {"STEP": str(self.folder / "native.onnx")} if form == "native" else {}
         # A file: what a runtime warns of may fill a pipe.
         words = tempfile.TemporaryFile("w+")
