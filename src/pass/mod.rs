@@ -56,7 +56,7 @@ pub use precision::{HalfImages, half_name};
 pub use restore::RestoreOperators;
 pub use samples::{Wide, leading_samples};
 pub use source_branch::{SourceBranch, start_constant};
-pub use sums::{AXES, FuseSums, KEEP, MEAN, SUMS, is_summed};
+pub use sums::{AXES, FuseSums, KEEP, MEAN, SUMS, is_summed, kept_axes};
 pub use types::InferTypes;
 pub use widen::RepeatWidening;
 

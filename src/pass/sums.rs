@@ -4,6 +4,7 @@ use super::Pass;
 use super::expressions::{CONSTANTS, Elements, Instruction, RESULTS, STEP, STEPS};
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, DType, Domain, Graph, Node, Readers, ValueId};
+use std::ops::Range;
 
 /// The attribute of an expression with how many of its results, the last ones, are sums.
 pub const SUMS: &str = "sums";
@@ -48,16 +49,22 @@ impl Sum {
             true => (0..rank as i64).collect(),
             false => given.iter().map(|a| if *a < 0 { a + rank as i64 } else { *a }).collect(),
         };
-        let summed = |axis: &usize| axes.contains(&(*axis as i64));
-        let outer = (0..rank).take_while(summed).count();
-        let inner = (outer..rank).rev().take_while(summed).count();
-        let kept = outer..rank - inner;
+        let kept = kept_axes(rank, &axes)?;
         // Sums over the first axes alone would read one number here and one there.
-        let fits = rank > 0 && (kept.is_empty() || inner > 0) && !kept.clone().any(|a| summed(&a));
+        let fits = rank > 0 && (kept.is_empty() || kept.end < rank);
         let flag = |name: &str, is: bool| (name.to_string(), Attr::Int(i64::from(is)));
         let attrs = Attrs::from([(AXES.to_string(), Attr::Ints(axes)), flag(KEEP, node.int("keepdims", 1) != 0), flag(MEAN, mean)]);
         fits.then_some(Sum { of, square, attrs })
     }
+}
+
+/// The axes that a sum keeps, which follow each other: those before them and those behind are summed. `None` where others are summed as well.
+pub fn kept_axes(rank: usize, axes: &[i64]) -> Option<Range<usize>> {
+    let summed = |axis: &usize| axes.contains(&(*axis as i64));
+    let first = (0..rank).take_while(summed).count();
+    let behind = (first..rank).rev().take_while(summed).count();
+    let kept = first..rank - behind;
+    (!kept.clone().any(|axis| summed(&axis))).then_some(kept)
 }
 
 /// Whether nothing reads a value but a node that sums it.

@@ -7,7 +7,7 @@ use super::source::{Element, Expression, FINISHING, Form, ROUND_BF16, ROUND_F16,
 use crate::ir::{DType, Dim, Layout, TensorType};
 use crate::operator::View;
 use crate::pass::{
-    AXES, CONSTANTS, Elements, Extras, Instruction, KEEP, Kernel as Row, MEAN, Port, RESULTS, Replaces, STEPS, SUMS, is_summed,
+    AXES, CONSTANTS, Elements, Extras, Instruction, KEEP, Kernel as Row, MEAN, Port, RESULTS, Replaces, STEPS, SUMS, is_summed, kept_axes,
 };
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::{Error, Result};
@@ -273,16 +273,12 @@ impl Sums {
     /// `[outer, channels, inner]` of a tensor that is summed over the outer and the inner axes, and the shape of the sums.
     fn of(&self, whole: &[usize]) -> Result<([usize; 3], Vec<usize>)> {
         let summed = |axis: usize| self.axes.contains(&(axis as i64));
-        let outer = (0..whole.len()).take_while(|&a| summed(a)).count();
-        let inner = (outer..whole.len()).rev().take_while(|&a| summed(a)).count();
-        let kept = outer..whole.len() - inner;
-        if kept.clone().any(summed) {
-            return Err(Error::new(format!("no kernel sums {whole:?} over the axes {:?}", self.axes)));
-        }
+        let kept = kept_axes(whole.len(), &self.axes)
+            .ok_or_else(|| Error::new(format!("no kernel sums {whole:?} over the axes {:?}", self.axes)))?;
         let size = |axes: std::ops::Range<usize>| whole[axes].iter().product::<usize>();
         let sizes = match kept.is_empty() {
             true => [1, 1, size(0..whole.len())],
-            false => [size(0..outer), size(kept.clone()), size(kept.end..whole.len())],
+            false => [size(0..kept.start), size(kept.clone()), size(kept.end..whole.len())],
         };
         let result = (0..whole.len()).filter(|&a| self.keep || !summed(a)).map(|a| if summed(a) { 1 } else { whole[a] }).collect();
         Ok((sizes, result))
