@@ -32,7 +32,7 @@ pub struct Pairs {
 pub enum Isa {
     /// Plain code, which a compiler may put into vectors (as for NEON); products by the `gemm` crate, which has NEON itself.
     Portable,
-    /// AVX2 and FMA; products by the `gemm` crate.
+    /// AVX2 and FMA; own tiles of 6×16.
     Avx2(Avx2),
     /// Own tiles of 14×32 in AVX-512 registers, of pairs of bfloat16 where those can be multiplied.
     Avx512(Avx512, Option<Pairs>),

@@ -12,6 +12,8 @@ use std::ops::Range;
 
 /// Columns of one panel of the AVX-512 tiles.
 pub const PANEL: usize = 32;
+/// The same of AVX2.
+pub const NARROW: usize = 16;
 /// Columns of one panel, at most, where the `gemm` crate multiplies.
 const WIDE: usize = 256;
 
@@ -99,16 +101,22 @@ pub struct Packed {
     pub taps: usize,
     pub depth: usize,
     pub columns: usize,
-    /// Columns of one panel: [`PANEL`], or up to [`WIDE`] where the `gemm` crate multiplies.
+    /// Columns of one panel: [`panel_of`].
     pub panel: usize,
+}
+
+/// Columns of one panel of so many: those of a tile, or up to [`WIDE`] where the `gemm` crate multiplies.
+pub fn panel_of(isa: Isa, columns: usize) -> usize {
+    match isa {
+        Isa::Avx512(..) => PANEL,
+        Isa::Avx2(_) => NARROW,
+        Isa::Portable => columns.clamp(1, WIDE),
+    }
 }
 
 impl Packed {
     fn new(isa: Isa, factors: Factors, groups: usize, taps: usize, (depth, columns): (usize, usize)) -> Packed {
-        let panel = match isa {
-            Isa::Avx512(..) => PANEL,
-            _ => columns.clamp(1, WIDE),
-        };
+        let panel = panel_of(isa, columns);
         let size = groups * columns.div_ceil(panel) * panel * taps * (depth / factors.in_word());
         let mut data = Scratch::new(size);
         if !columns.is_multiple_of(panel) {

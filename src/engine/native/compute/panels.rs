@@ -1,4 +1,4 @@
-//! Rows of an outer product's sides as the tiles of AVX-512 read them: in panels of columns.
+//! Rows of an outer product's sides as tiles read them: in panels of columns.
 
 #[cfg(target_arch = "x86_64")]
 pub use self::spread::{spread, spread_pairs, transpose};
@@ -16,14 +16,10 @@ mod spread {
     use half::bf16;
     use std::arch::x86_64::*;
 
-    /// Puts a row's columns into row `k` of panels of `WIDTH` columns and [`PIXELS`] rows; missing columns become 0.
-    pub fn spread<const WIDTH: usize>(_: Avx512, row: &[f32], panels: &mut [f32], k: usize) {
-        // SAFETY: the processor has the instructions, as the proof says.
-        unsafe { spread_row::<WIDTH>(row, panels, k) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512vl")]
-    fn spread_row<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
+    /// Puts a row's columns into row `k` of panels of `WIDTH` columns and [`PIXELS`] rows; missing columns become 0. For functions that are compiled for
+    /// an instruction set.
+    #[inline(always)]
+    pub fn spread<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
         let mut at = k * WIDTH;
         let (whole, rest) = row.as_chunks::<WIDTH>();
         for values in whole {

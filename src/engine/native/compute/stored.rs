@@ -1,10 +1,10 @@
-//! How elements of images come from memory into registers of AVX-512, and go there.
+//! How elements of images come from memory into registers of AVX-512, and go there; and how they go past the caches from those of AVX2.
 
-use super::lanes::{rounded, widened};
+use super::lanes::{Pair, rounded, widened};
 use half::bf16;
 use std::arch::x86_64::*;
 
-/// How elements of images come from memory and go there. Only with AVX-512F, BW and VL.
+/// How elements of images come from memory and go there. Only with AVX-512F, BW and VL, where a method says nothing else.
 pub trait Stored: Copy {
     /// Those that the mask has.
     ///
@@ -21,6 +21,11 @@ pub trait Stored: Copy {
     /// # Safety
     /// They exist, at an address that is a multiple of 64.
     unsafe fn stream(to: *mut Self, first: __m512, second: __m512);
+    /// Sixteen, past the caches. Needs AVX2 alone.
+    ///
+    /// # Safety
+    /// They exist, at an address that is a multiple of 32.
+    unsafe fn stream_pair(values: Pair, to: *mut Self);
 }
 
 // SAFETY of all methods: the caller's promises, and those of the trait.
@@ -40,6 +45,15 @@ impl Stored for f32 {
         unsafe {
             _mm512_stream_ps(to, first);
             _mm512_stream_ps(to.wrapping_add(16), second);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn stream_pair(values: Pair, to: *mut f32) {
+        let [first, second] = values.halves();
+        unsafe {
+            _mm256_stream_ps(to, first);
+            _mm256_stream_ps(to.wrapping_add(8), second);
         }
     }
 }
@@ -62,5 +76,10 @@ impl Stored for bf16 {
             let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(rounded(first)), rounded(second));
             _mm512_stream_si512(to.cast(), both);
         }
+    }
+
+    #[inline(always)]
+    unsafe fn stream_pair(values: Pair, to: *mut bf16) {
+        unsafe { _mm256_stream_si256(to.cast(), values.rounded()) }
     }
 }

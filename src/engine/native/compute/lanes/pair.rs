@@ -27,6 +27,27 @@ unsafe fn rounded(v: __m256) -> __m256i {
     }
 }
 
+impl Pair {
+    /// Of two registers.
+    #[inline(always)]
+    pub fn new(halves: [__m256; 2], proof: Avx2) -> Pair {
+        Pair(halves, proof)
+    }
+
+    /// Both registers.
+    #[inline(always)]
+    pub fn halves(self) -> [__m256; 2] {
+        self.0
+    }
+
+    /// All sixteen as bfloat16, each to the nearest.
+    #[inline(always)]
+    pub fn rounded(self) -> __m256i {
+        // SAFETY: the processor has AVX2, as the value proves. Packing goes by halves of the registers.
+        unsafe { _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(rounded(self.0[0]), rounded(self.0[1]))) }
+    }
+}
+
 macro_rules! both {
     ($v:ident = $self:ident $(, $x:ident = $value:expr)* => $result:expr) => {
         // SAFETY: that of all methods, below.
@@ -88,11 +109,7 @@ impl Lanes for Pair {
     #[inline(always)]
     fn store_half(self, to: &mut [bf16]) {
         assert!(to.len() >= LANES);
-        unsafe {
-            // Packing goes by halves of the registers.
-            let packed = _mm256_packus_epi32(rounded(self.0[0]), rounded(self.0[1]));
-            _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
-        }
+        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), self.rounded()) }
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Products of gathered rows with packed weights: forward convolution and the input's gradient.
 //!
-//! A task has some rows and some panels of columns. [`vectors`] multiplies in AVX-512 registers, [`matrices`] in those of AMX; elsewhere the
-//! `gemm` crate does.
+//! A task has some rows and some panels of columns. [`vectors`] multiplies in registers of AVX-512 and AVX2, [`matrices`] in those of AMX; elsewhere
+//! the `gemm` crate does.
 
 #[cfg(target_arch = "x86_64")]
 mod matrices;
@@ -14,12 +14,14 @@ use super::epilogue::{Epilogue, finish_row};
 use super::gather::{Gather, NONE};
 use super::gemm::multiply;
 use super::lanes::LANES;
-use super::pack::{Factors, PANEL, Packed, matrices_of};
+use super::pack::{Factors, Packed, matrices_of};
 use super::{Cores, Element, Isa};
 use std::ops::Range;
 
-/// Output rows of one task: whole tiles.
+/// Output rows of one task: whole tiles of AVX-512.
 const BLOCK: usize = 112;
+/// The same of AVX2.
+const BLOCK_OF_SIXES: usize = 108;
 /// The same where matrices are multiplied.
 const BLOCK_OF_MATRICES: usize = 128;
 /// Tasks that a product is cut into where it can be.
@@ -59,13 +61,18 @@ pub fn product<L: Element, O: Element>(
     assert!(gather.targets.iter().all(|&t| (t as usize) < to.pixels));
     assert!(gather.sources.iter().all(|&s| s == NONE || (s as usize) < from.pixels));
     let isa = cores.isa();
-    let high = if matrices_of(isa, packed.factors, packed.depth).is_some() { BLOCK_OF_MATRICES } else { BLOCK };
+    let high = match isa {
+        Isa::Avx2(_) => BLOCK_OF_SIXES,
+        _ if matrices_of(isa, packed.factors, packed.depth).is_some() => BLOCK_OF_MATRICES,
+        _ => BLOCK,
+    };
     let blocks = rows.div_ceil(high);
     let panels = packed.panels();
     let pieces = TASKS.div_ceil((blocks * packed.groups).max(1)).min(panels).max(1);
     let piece = panels.div_ceil(pieces);
     let pieces = panels.div_ceil(piece);
-    let aligned = out.as_ptr().addr().is_multiple_of(64) && packed.columns.is_multiple_of(PANEL) && to.channels.is_multiple_of(LANES);
+    let aligned =
+        out.as_ptr().addr().is_multiple_of(64) && packed.columns.is_multiple_of(packed.panel) && to.channels.is_multiple_of(LANES);
     let streams = out.len() >= LARGE && aligned;
     let zeros = vec![L::default(); packed.depth];
     cores.run(blocks * packed.groups * pieces, &|task| {
@@ -78,8 +85,10 @@ pub fn product<L: Element, O: Element>(
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(proof, pairs) => match matrices_of(isa, packed.factors, packed.depth) {
                 Some(amx) => job.matrices((proof, amx), panels, &out),
-                None => job.vectors((proof, pairs.map(|p| p.vectors)), panels, &out),
+                None => job.vectors((proof, pairs.map(|p| p.vectors).filter(|_| packed.factors == Factors::Pairs)), panels, &out),
             },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(proof) => job.vectors(proof, panels, &out),
             _ => job.portable(isa, panels, &out),
         }
     });

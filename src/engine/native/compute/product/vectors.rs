@@ -1,12 +1,11 @@
-//! Products in AVX-512 registers: tiles of rows that stay in their places, or are copied together where that pays.
+//! Products in a processor's registers: tiles of rows that stay in their places, or are copied together where that pays.
 
 use super::super::element::{convert, halves_of};
 use super::super::pack::{Factors, Packed};
-use super::super::tile::{Proofs, ROWS, Target, gathered};
-use super::{BLOCK, DisjointSlice, Element, Epilogue, Isa, Job, NEAR, with_scratch};
+use super::super::tile::{Target, Tile};
+use super::{DisjointSlice, Element, Epilogue, Isa, Job, NEAR, with_scratch};
 use std::ops::Range;
 
-const _: () = assert!(BLOCK.is_multiple_of(ROWS));
 /// Elements of a row that are multiplied before the next rows' turn: so many rows of both sides stay in a core's caches.
 const DEEP: usize = 640;
 /// Rows of at least so many elements are copied together.
@@ -19,9 +18,8 @@ struct Chunk {
 }
 
 /// A chunk as the tiles of one task meet it.
-struct Part<'a> {
-    /// Of pairs where the factors are such.
-    proofs: Proofs,
+struct Part<'a, T> {
+    kind: T,
     chunk: &'a Chunk,
     /// The task's rows copied together, those of one tap after those of another, with the distance between them; `None` where they stay in
     /// their places.
@@ -48,15 +46,15 @@ fn chunks(taps: usize, depth: usize) -> Vec<Chunk> {
 }
 
 impl<L: Element, O: Element> Job<'_, L, O> {
-    /// The panels' products.
-    pub fn vectors(&self, (proof, pairs): Proofs, panels: Range<usize>, out: &DisjointSlice<O>) {
-        let Packed { taps, depth, factors, .. } = *self.packed;
-        let proofs = (proof, pairs.filter(|_| factors == Factors::Pairs));
+    /// The panels' products, in tiles of a kind that multiplies such words as the factors are.
+    pub fn vectors<T: Tile>(&self, kind: T, panels: Range<usize>, out: &DisjointSlice<O>) {
+        let Packed { taps, depth, factors, panel, .. } = *self.packed;
+        assert!(panel == T::PANEL && kind.pairs().is_some() == (factors == Factors::Pairs));
         // Parts of a sum would be rounded where they lie in the output.
         let chunks = if O::ROUNDS { vec![Chunk { taps: 0..taps, elements: 0..depth }] } else { chunks(taps, depth) };
         for (at, chunk) in chunks.iter().enumerate() {
-            self.with_rows(Isa::Avx512(proof, None), chunk, panels.len(), |rows| {
-                let part = Part { proofs, chunk, rows, add: at > 0, last: at + 1 == chunks.len() };
+            self.with_rows(kind.isa(), chunk, panels.len(), |rows| {
+                let part = Part { kind, chunk, rows, add: at > 0, last: at + 1 == chunks.len() };
                 self.tiles(panels.clone(), &part, out);
             });
         }
@@ -104,20 +102,20 @@ impl<L: Element, O: Element> Job<'_, L, O> {
     }
 
     /// The panels' part of the sum.
-    fn tiles(&self, panels: Range<usize>, part: &Part, out: &DisjointSlice<O>) {
+    fn tiles<T: Tile>(&self, panels: Range<usize>, part: &Part<T>, out: &DisjointSlice<O>) {
         let Packed { depth, panel: width, factors, .. } = *self.packed;
-        let Part { proofs, chunk, rows, add, last } = *part;
-        let (taps, tiles) = (chunk.taps.len(), self.places.len().div_ceil(ROWS));
-        let mut sources = Vec::with_capacity(tiles * taps * ROWS);
+        let Part { kind, chunk, rows, add, last } = *part;
+        let (taps, tiles) = (chunk.taps.len(), self.places.len().div_ceil(T::ROWS));
+        let mut sources = Vec::with_capacity(tiles * taps * T::ROWS);
         for tile in 0..tiles {
             // A tile that is not full computes its last row several times and writes it once.
-            let row = |r: usize| (tile * ROWS + r).min(self.places.len() - 1);
+            let row = |r: usize| (tile * T::ROWS + r).min(self.places.len() - 1);
             for (nth, tap) in chunk.taps.clone().enumerate() {
                 match rows {
                     Some((rows, distance)) => {
-                        sources.extend((0..ROWS).map(|r| rows.wrapping_add((nth * self.places.len() + row(r)) * distance)))
+                        sources.extend((0..T::ROWS).map(|r| rows.wrapping_add((nth * self.places.len() + row(r)) * distance)))
                     }
-                    None => sources.extend((0..ROWS).map(|r| self.source(tap, row(r))[chunk.elements.clone()].as_ptr().cast())),
+                    None => sources.extend((0..T::ROWS).map(|r| self.source(tap, row(r))[chunk.elements.clone()].as_ptr().cast())),
                 }
             }
         }
@@ -129,11 +127,11 @@ impl<L: Element, O: Element> Job<'_, L, O> {
             let b = &self.panel(panel)[start..];
             let target = self.at_panel(&epilogue, out, panel);
             let target = Target { add, streams: last && self.streams, ..target };
-            let offsets = &targets[tile * ROWS..self.places.len().min((tile + 1) * ROWS)];
-            let sources = &sources[tile * taps * ROWS..][..taps * ROWS];
-            // SAFETY: sources are the chunk's elements as words, the panel has 32 words for each of them; offsets and columns lie inside the
+            let offsets = &targets[tile * T::ROWS..self.places.len().min((tile + 1) * T::ROWS)];
+            let sources = &sources[tile * taps * T::ROWS..][..taps * T::ROWS];
+            // SAFETY: sources are the chunk's elements as words, the panel has a row of words for each of them; offsets and columns lie inside the
             // output and the slices of its shape, whose lengths `product` checked. No two tasks share a row and a panel.
-            unsafe { gathered(proofs, sources, taps, length, b.as_ptr(), &target, offsets) };
+            unsafe { kind.gathered(sources, taps, length, b.as_ptr(), &target, offsets) };
         };
         // Rows of the output are best written from end to end, where all panels stay in the cache meanwhile.
         if panels.len() * taps * length * width <= NEAR {

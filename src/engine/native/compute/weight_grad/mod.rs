@@ -221,8 +221,14 @@ impl<E: Element> Block<'_, E> {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(proof, pairs) => match pairs.and_then(|pairs| pairs.matrices).filter(|_| matches!(self.left, Left::Rows(_))) {
                 Some(amx) => self.matrices((proof, amx), out, (start, stride), sums),
-                None => self.vectors((proof, pairs.map(|pairs| pairs.vectors)), out, (start, stride), sums),
+                None => {
+                    // Two neighbours in a word, where both sides can be such.
+                    let pairs = pairs.filter(|_| E::ROUNDS && matches!(self.left, Left::Rows(_)));
+                    self.vectors((proof, pairs.map(|pairs| pairs.vectors)), out, (start, stride), sums);
+                }
             },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(proof) => self.vectors(proof, out, (start, stride), sums),
             _ => self.portable(isa, out, start, stride, sums),
         }
     }

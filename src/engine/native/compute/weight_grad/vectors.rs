@@ -1,10 +1,10 @@
-//! Blocks in AVX-512 registers.
+//! Blocks in a processor's registers.
 
 use super::super::element::convert;
 use super::super::isa::Avx512;
 use super::super::pack::PANEL;
-use super::super::panels::{GAP, PIXELS, spread, spread_pairs};
-use super::super::tile::{OUTER_ROWS as ROWS, Proofs, outer};
+use super::super::panels::{GAP, PIXELS, spread_pairs};
+use super::super::tile::{OUTER_ROWS as ROWS, Tile};
 use super::{Block, CHANNELS, DisjointSlice, Element, FEATURES, FEATURES_OF_PAIRS, Isa, Left, add_row, with_scratch};
 use half::bf16;
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
@@ -18,13 +18,12 @@ const LINE: usize = 64;
 
 impl<E: Element> Block<'_, E> {
     /// Writes to `out` from a place on, rows at a stride; adds the left side's sums over rows to `sums`.
-    pub fn vectors(&self, (proof, pairs): Proofs, out: &DisjointSlice, place: (usize, usize), mut sums: Option<&mut [f32]>) {
-        let (tiles, panels) = (self.features.div_ceil(ROWS), self.channels.div_ceil(PANEL));
-        let (high, wide) = (tiles * ROWS, panels * PANEL);
-        // Two neighbours in a word, where both sides can be such.
-        let pairs = pairs.filter(|_| E::ROUNDS && matches!(self.left, Left::Rows(_)));
+    pub fn vectors<T: Tile>(&self, kind: T, out: &DisjointSlice, place: (usize, usize), mut sums: Option<&mut [f32]>) {
+        let (tiles, panels) = (self.features.div_ceil(ROWS), self.channels.div_ceil(T::PANEL));
+        let (high, wide) = (tiles * ROWS, panels * T::PANEL);
+        let pairs = kind.pairs();
         let depth = if pairs.is_some() { PIXELS / 2 } else { PIXELS };
-        let gaps = (depth * ROWS + GAP, depth * PANEL + GAP);
+        let gaps = (depth * ROWS + GAP, depth * T::PANEL + GAP);
         with_scratch(high * wide + gaps.0 * tiles + gaps.1 * panels, |scratch| {
             let (result, scratch) = scratch.split_at_mut(high * wide);
             let (left, right) = scratch.split_at_mut(gaps.0 * tiles);
@@ -32,9 +31,9 @@ impl<E: Element> Block<'_, E> {
             result.fill(0.0);
             for first in self.rows.clone().step_by(PIXELS) {
                 let count = PIXELS.min(self.rows.end - first);
-                match pairs.is_some() {
-                    true => self.pack_pairs(proof, first..first + count, left, right, sums.as_deref_mut()),
-                    false => self.pack_floats(proof, first..first + count, (left, right), sums.as_deref_mut(), &mut buffer),
+                match pairs {
+                    Some(proof) => self.pack_pairs(proof, first..first + count, left, right, sums.as_deref_mut()),
+                    None => self.pack_floats(kind, first..first + count, (left, right), sums.as_deref_mut(), &mut buffer),
                 }
                 let next = first + PIXELS..(first + 2 * PIXELS).min(self.rows.end);
                 let count = if pairs.is_some() { count.div_ceil(2) } else { count };
@@ -42,9 +41,9 @@ impl<E: Element> Block<'_, E> {
                     for tile in 0..tiles {
                         self.fetch(&next, panel * tiles + tile, tiles * panels);
                         let (a, b) = (&left[tile * gaps.0..], &right[panel * gaps.1..]);
-                        let to = &mut result[tile * ROWS * wide + panel * PANEL..];
-                        // SAFETY: `result` has 8 rows of 32 columns from here on, the packed sides `count` rows of 8 and 32 words.
-                        unsafe { outer((proof, pairs), a, ROWS, b, count, (to.as_mut_ptr(), wide), self.channels - panel * PANEL) };
+                        let to = &mut result[tile * ROWS * wide + panel * T::PANEL..];
+                        // SAFETY: `result` has rows and columns of a tile from here on, the packed sides `count` rows of as many words.
+                        unsafe { kind.outer(a, ROWS, b, count, (to.as_mut_ptr(), wide), self.channels - panel * T::PANEL) };
                     }
                 }
             }
@@ -53,30 +52,30 @@ impl<E: Element> Block<'_, E> {
     }
 
     /// Puts rows into panels of float32; adds the left side's to `sums`.
-    fn pack_floats(
+    fn pack_floats<T: Tile>(
         &self,
-        proof: Avx512,
+        kind: T,
         rows: Range<usize>,
         (left, right): (&mut [f32], &mut [f32]),
         mut sums: Option<&mut [f32]>,
         buffer: &mut [f32],
     ) {
-        let isa = Isa::Avx512(proof, None);
+        let isa = kind.isa();
         for (k, at) in rows.enumerate() {
             let row = self.left.row(isa, at, &mut buffer[..self.features]);
-            spread::<ROWS>(proof, row, left, k);
+            kind.pack_left(row, left, k);
             if let Some(sums) = sums.as_deref_mut() {
                 sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
             }
             match (self.right)(at) {
                 Some(row) => match E::floats(row) {
-                    Some(row) => spread::<PANEL>(proof, row, right, k),
+                    Some(row) => kind.pack_right(row, right, k),
                     None => {
                         convert(isa, row, &mut buffer[..self.channels]);
-                        spread::<PANEL>(proof, &buffer[..self.channels], right, k);
+                        kind.pack_right(&buffer[..self.channels], right, k);
                     }
                 },
-                None => (0..self.channels.div_ceil(PANEL)).for_each(|p| right[p * (PIXELS * PANEL + GAP) + k * PANEL..][..PANEL].fill(0.0)),
+                None => right.chunks_mut(PIXELS * T::PANEL + GAP).for_each(|panel| panel[k * T::PANEL..][..T::PANEL].fill(0.0)),
             }
         }
     }

@@ -3,14 +3,22 @@
 use super::super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::super::epilogue::Epilogue;
 use super::super::gemm::multiply;
-use super::super::pack::PANEL;
+use super::super::pack::panel_of;
+#[cfg(target_arch = "x86_64")]
+use super::super::tile::{MOST_ROWS, Target, Tile};
 use super::super::{ConvGeometry, Cores, Element, Isa};
 use super::transforms::{Map, Order, Pixels, Region, Tiles, transform_kernels, transform_outputs, transform_patches};
 use super::{POINTS, TASKS};
 use std::ops::Range;
 
-/// Tiles whose products a task holds at once, so that they stay in its core's second-level cache.
-const BLOCK: usize = 56;
+/// Tiles whose products a task holds at once, so that they stay in its core's second-level cache, and rows of a product's tile, which divide them.
+/// Processors without AVX-512 have half as much of that cache.
+fn block_of(isa: Isa) -> (usize, usize) {
+    match isa {
+        Isa::Avx2(_) => (42, 6),
+        _ => (56, 14),
+    }
+}
 /// Columns of those products.
 const PIECE: usize = 64;
 /// Transformed kernels of at most so many elements are made once, for all tasks.
@@ -91,8 +99,7 @@ impl<E: Element> Convolution<'_, E> {
 
     /// How kernels lie that have `columns`: the right side of a product.
     fn panels(&self, columns: usize) -> Order {
-        let panel = if matches!(self.isa, Isa::Avx512(..)) { PANEL } else { columns };
-        Order::new(columns, panel, self.depth())
+        Order::new(columns, panel_of(self.isa, columns), self.depth())
     }
 
     /// A task has some tiles, and transforms their patches for itself.
@@ -100,7 +107,8 @@ impl<E: Element> Convolution<'_, E> {
         let (pieces, size) = (self.y.channels.div_ceil(PIECE), self.panels(PIECE).len());
         let part = |piece: usize| piece * PIECE..((piece + 1) * PIECE).min(self.y.channels);
         let count = self.tiles.count();
-        let step = BLOCK.min(count.div_ceil(TASKS).next_multiple_of(14));
+        let (block, rows) = block_of(self.isa);
+        let step = block.min(count.div_ceil(TASKS).next_multiple_of(rows));
         with_scratch(pieces * size, |kernels| {
             let shared = DisjointSlice::new(kernels);
             cores.run(pieces, &|piece| {
@@ -122,14 +130,15 @@ impl<E: Element> Convolution<'_, E> {
 
     /// A task has some columns, and transforms their kernels for itself.
     fn by_columns(&self, cores: &Cores) {
-        let piece = if matches!(self.isa, Isa::Avx512(..)) { PANEL } else { PIECE };
+        let piece = if matches!(self.isa, Isa::Avx512(..)) { PIECE / 2 } else { PIECE };
         let (pieces, count) = (self.y.channels.div_ceil(piece), self.tiles.count());
-        let held = (PATCHES / (POINTS * self.depth())).next_multiple_of(BLOCK);
+        let (step, _) = block_of(self.isa);
+        let held = (PATCHES / (POINTS * self.depth())).next_multiple_of(step);
         with_scratch(self.rows(held.min(count)).len(), |patches| {
             for first in (0..count).step_by(held) {
-                let blocks = held.min(count - first).div_ceil(BLOCK);
-                let block = |nth: usize| first + nth * BLOCK..(first + (nth + 1) * BLOCK).min(count);
-                let place = |nth: usize| nth * self.rows(BLOCK).len();
+                let blocks = held.min(count - first).div_ceil(step);
+                let block = |nth: usize| first + nth * step..(first + (nth + 1) * step).min(count);
+                let place = |nth: usize| nth * self.rows(step).len();
                 let shared = DisjointSlice::new(patches);
                 cores.run(blocks, &|nth| {
                     // SAFETY: every task has its own block.
@@ -140,7 +149,7 @@ impl<E: Element> Convolution<'_, E> {
                     let (range, first) = (task / pieces, task % pieces * piece);
                     let part = first..(first + piece).min(self.y.channels);
                     let size = self.panels(part.len()).len();
-                    with_scratch(size + POINTS * BLOCK * part.len(), |scratch| {
+                    with_scratch(size + POINTS * step * part.len(), |scratch| {
                         let (u, m) = scratch.split_at_mut(size);
                         self.kernels(part.clone(), u);
                         for nth in range * blocks / ranges..(range + 1) * blocks / ranges {
@@ -179,35 +188,39 @@ impl<E: Element> Convolution<'_, E> {
 fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel: usize, out: &mut [f32], width: usize) {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(proof, _) => {
-            use super::super::tile::{ROWS, Target, gathered};
-            let rows = left.len() / depth;
-            let mut sources = [left.as_ptr(); ROWS];
-            let mut offsets = [0; ROWS];
-            for (p, b) in right.chunks_exact(depth * panel).enumerate() {
-                let target: Target<f32> = Target {
-                    out: out.as_mut_ptr(),
-                    addend: std::ptr::null(),
-                    mask: std::ptr::null(),
-                    bias: std::ptr::null(),
-                    relu: false,
-                    ceiling: f32::INFINITY,
-                    columns: panel.min(width - p * panel),
-                    add: false,
-                    streams: false,
-                };
-                for first in (0..rows).step_by(ROWS) {
-                    let valid = ROWS.min(rows - first);
-                    for r in 0..ROWS {
-                        sources[r] = left[(first + r.min(valid - 1)) * depth..].as_ptr();
-                        offsets[r] = (first + r) * width + p * panel;
-                    }
-                    // SAFETY: sources are rows of `depth` elements, the panel has `depth·32`, and the
-                    // tile's rows and columns are inside `out`, which is this task's own.
-                    unsafe { gathered((proof, None), &sources, 1, depth, b.as_ptr(), &target, &offsets[..valid]) };
-                }
-            }
-        }
+        Isa::Avx512(proof, _) => in_tiles((proof, None), left, depth, right, out, width),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(proof) => in_tiles(proof, left, depth, right, out, width),
         _ => multiply(left.len() / depth, width, depth, (out, width), (left, depth, 1), (right, panel), false),
+    }
+}
+
+/// [`rows_times_panels`] in tiles of a kind.
+#[cfg(target_arch = "x86_64")]
+fn in_tiles<T: Tile>(kind: T, left: &[f32], depth: usize, right: &[f32], out: &mut [f32], width: usize) {
+    let rows = left.len() / depth;
+    let (mut sources, mut offsets) = ([left.as_ptr(); MOST_ROWS], [0; MOST_ROWS]);
+    for (p, b) in right.chunks_exact(depth * T::PANEL).enumerate() {
+        let target: Target<f32> = Target {
+            out: out.as_mut_ptr(),
+            addend: std::ptr::null(),
+            mask: std::ptr::null(),
+            bias: std::ptr::null(),
+            relu: false,
+            ceiling: f32::INFINITY,
+            columns: T::PANEL.min(width - p * T::PANEL),
+            add: false,
+            streams: false,
+        };
+        for first in (0..rows).step_by(T::ROWS) {
+            let valid = T::ROWS.min(rows - first);
+            for r in 0..T::ROWS {
+                sources[r] = left[(first + r.min(valid - 1)) * depth..].as_ptr();
+                offsets[r] = (first + r) * width + p * T::PANEL;
+            }
+            // SAFETY: sources are rows of `depth` elements, the panel has a row of words for each, and the
+            // tile's rows and columns are inside `out`, which is this task's own.
+            unsafe { kind.gathered(&sources[..T::ROWS], 1, depth, b.as_ptr(), &target, &offsets[..valid]) };
+        }
     }
 }

@@ -4,7 +4,9 @@ use super::super::disjoint_slice::{DisjointSlice, add_parts, with_scratch};
 use super::super::gemm::multiply;
 use super::super::lanes::LANES;
 use super::super::norm::column_sums;
-use super::super::pack::PANEL;
+use super::super::pack::panel_of;
+#[cfg(target_arch = "x86_64")]
+use super::super::tile::{OUTER_ROWS, Tile};
 use super::super::{ConvGeometry, Cores, Element, Isa};
 use super::transforms::{Map, Order, Region, Tiles, transform_cotangents, transform_patches, transform_weights};
 use super::{POINTS, TASKS};
@@ -12,6 +14,8 @@ use super::{POINTS, TASKS};
 /// Output and input channels, and tiles, that a task of the weights' gradient has at once.
 const FEATURES: usize = 64;
 const CHANNELS: usize = 128;
+/// Input channels with AVX2: such processors have half as much of second-level caches.
+const FEWER: usize = 64;
 const TURN: usize = 56;
 
 /// The gradient of the weights, and of the bias where `db` is given.
@@ -24,7 +28,8 @@ pub fn weight_grad<E: Element>(cores: &Cores, conv: &ConvGeometry, x: &[E], dy: 
     let tiles = Tiles::over(conv.images, conv.output);
     let (count, isa) = (tiles.count(), cores.isa());
     // A task has a pair of channel blocks, and a part of the tiles: their sum becomes weights, which are added in the parts' order.
-    let (high, wide) = (width.div_ceil(FEATURES), depth.div_ceil(CHANNELS));
+    let across = if matches!(isa, Isa::Avx2(_)) { FEWER } else { CHANNELS };
+    let (high, wide) = (width.div_ceil(FEATURES), depth.div_ceil(across));
     let turns = count.div_ceil(TURN);
     let parts = TASKS.div_ceil(high * wide).min(turns);
     let size = dw.len();
@@ -32,11 +37,11 @@ pub fn weight_grad<E: Element>(cores: &Cores, conv: &ConvGeometry, x: &[E], dy: 
         let target = if parts > 1 { DisjointSlice::new(partial) } else { DisjointSlice::new(&mut *dw) };
         cores.run(parts * high * wide, &|task| {
             let (part, pair) = (task / (high * wide), task % (high * wide));
-            let (o, i) = (pair / wide * FEATURES, pair % wide * CHANNELS);
-            let (o, i) = (o..(o + FEATURES).min(width), i..(i + CHANNELS).min(depth));
+            let (o, i) = (pair / wide * FEATURES, pair % wide * across);
+            let (o, i) = (o..(o + FEATURES).min(width), i..(i + across).min(depth));
             let (left, right) = match isa {
-                Isa::Avx512(..) => (Order::new(o.len(), LANES, TURN), Order::new(i.len(), PANEL, TURN)),
-                _ => (Order::new(o.len(), o.len(), TURN), Order::new(i.len(), i.len(), TURN)),
+                Isa::Portable => (Order::new(o.len(), o.len(), TURN), Order::new(i.len(), i.len(), TURN)),
+                _ => (Order::new(o.len(), LANES, TURN), Order::new(i.len(), panel_of(isa, i.len()), TURN)),
             };
             let stride = right.panels * right.panel;
             let sums = POINTS * o.len() * stride;
@@ -76,22 +81,37 @@ fn outer(
     out: &mut [f32],
     (rows, columns): (usize, usize),
 ) {
-    let stride = b.panels * b.panel;
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(proof, _) => {
-            use super::super::tile::{OUTER_ROWS, outer};
-            const _: () = assert!(LANES.is_multiple_of(OUTER_ROWS));
-            for panel in 0..b.panels {
-                for row in (0..rows).step_by(OUTER_ROWS) {
-                    let (a, b) = (&left[a.at(0, row)..], &right[b.at(0, panel * b.panel)..]);
-                    let to = &mut out[row * stride + panel * PANEL..];
-                    // SAFETY: `out` has 8 rows of 32 columns from here on (rows are a multiple of `LANES`), the sides `count` rows at
-                    // distances of `LANES` and `PANEL`.
-                    unsafe { outer((proof, None), a, LANES, b, count, (to.as_mut_ptr(), stride), columns - panel * PANEL) };
-                }
-            }
+        Isa::Avx512(proof, _) => in_tiles((proof, None), count, (left, a), (right, b), out, (rows, columns)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(proof) => in_tiles(proof, count, (left, a), (right, b), out, (rows, columns)),
+        _ => {
+            let stride = b.panels * b.panel;
+            multiply(rows, stride, count, (out, stride), (left, 1, a.panel), (right, b.panel), true);
         }
-        _ => multiply(rows, stride, count, (out, stride), (left, 1, a.panel), (right, b.panel), true),
+    }
+}
+
+/// [`outer`] in tiles of a kind.
+#[cfg(target_arch = "x86_64")]
+fn in_tiles<T: Tile>(
+    kind: T,
+    count: usize,
+    (left, a): (&[f32], Order),
+    (right, b): (&[f32], Order),
+    out: &mut [f32],
+    (rows, columns): (usize, usize),
+) {
+    const { assert!(LANES.is_multiple_of(OUTER_ROWS)) };
+    let stride = b.panels * b.panel;
+    for panel in 0..b.panels {
+        for row in (0..rows).step_by(OUTER_ROWS) {
+            let (a, b) = (&left[a.at(0, row)..], &right[b.at(0, panel * b.panel)..]);
+            let to = &mut out[row * stride + panel * T::PANEL..];
+            // SAFETY: `out` has a tile's rows and columns from here on (rows are a multiple of `LANES`), the sides `count` rows at
+            // distances of `LANES` and `PANEL`.
+            unsafe { kind.outer(a, LANES, b, count, (to.as_mut_ptr(), stride), columns - panel * T::PANEL) };
+        }
     }
 }

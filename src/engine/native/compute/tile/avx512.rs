@@ -6,9 +6,12 @@
 //! Factors are words of 32 bits: a float32, or a pair of bfloat16, of which both are multiplied and added to the sum at once
 //! (`vdpbf16ps`, whose factors, products and sums below 2⁻¹²⁶ are 0). Nothing else differs.
 
-use super::isa::{Avx512, Avx512Bf16};
-use super::pack::PANEL;
-use super::stored::Stored;
+use super::super::isa::{Avx512, Avx512Bf16};
+use super::super::pack::PANEL;
+use super::super::panels::spread;
+use super::super::stored::Stored;
+use super::super::{Element, Isa};
+use super::{OUTER_ROWS, Target, Tile};
 use std::arch::x86_64::*;
 
 /// `sum + a·b` of floats, or of pairs.
@@ -51,25 +54,51 @@ macro_rules! for_words {
 pub type Proofs = (Avx512, Option<Avx512Bf16>);
 
 /// Rows of a tile.
-pub const ROWS: usize = 14;
+const ROWS: usize = 14;
 
-/// Where a tile goes, and what happens to it on the way.
-pub struct Target<O> {
-    /// The output's first element; `offsets` count from here. So do those of `addend` and `mask`, where they are not null.
-    pub out: *mut O,
-    pub addend: *const O,
-    pub mask: *const O,
-    /// For the tile's columns, or null.
-    pub bias: *const f32,
-    pub relu: bool,
-    /// Rectified results do not exceed it, and are 0 where the mask reaches it; infinite where there is none.
-    pub ceiling: f32,
-    /// Columns that exist, up to 32.
-    pub columns: usize,
-    /// Whether the product is added to what `out` holds.
-    pub add: bool,
-    /// Whether results go past the caches to memory. All 32 columns exist then, at addresses that are multiples of 64.
-    pub streams: bool,
+// SAFETY of both methods: the caller's promises are the functions' own.
+impl Tile for Proofs {
+    const ROWS: usize = ROWS;
+    const PANEL: usize = PANEL;
+
+    fn isa(self) -> Isa {
+        Isa::Avx512(self.0, None)
+    }
+
+    fn pairs(self) -> Option<Avx512> {
+        self.1.map(|_| self.0)
+    }
+
+    unsafe fn gathered<O: Element>(
+        self,
+        sources: &[*const f32],
+        taps: usize,
+        depth: usize,
+        b: *const f32,
+        target: &Target<O>,
+        offsets: &[usize],
+    ) {
+        unsafe { gathered(self, sources, taps, depth, b, target, offsets) }
+    }
+
+    unsafe fn outer(self, a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: (*mut f32, usize), columns: usize) {
+        unsafe { outer(self, a, a_stride, b, depth, out, columns) }
+    }
+
+    fn pack_left(self, row: &[f32], panels: &mut [f32], k: usize) {
+        // SAFETY: the processor has the instructions, as the proof says.
+        unsafe { spread_row::<OUTER_ROWS>(row, panels, k) }
+    }
+
+    fn pack_right(self, row: &[f32], panels: &mut [f32], k: usize) {
+        // SAFETY: as above.
+        unsafe { spread_row::<PANEL>(row, panels, k) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512vl")]
+fn spread_row<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
+    spread::<WIDTH>(row, panels, k);
 }
 
 macro_rules! literal_rows {
@@ -85,7 +114,7 @@ for_words! {
     /// # Safety
     /// `sources` holds 14 pointers to `depth` words for each of `taps`; `b` has
     /// `taps·depth·32` words; `offsets` has at most 14 entries, and at each of them `out`, `addend` and `mask` have `columns` elements.
-    pub unsafe fn gathered<O: Stored>(
+    unsafe fn gathered<O: Stored>(
         sources: &[*const f32], taps: usize, depth: usize, b: *const f32, target: &Target<O>, offsets: &[usize],
     ) gathered_columns
 }
@@ -255,9 +284,6 @@ pub unsafe fn finished<O: Stored>(_: Avx512, sums: &[f32], target: &Target<O>, o
     unsafe { rows(sums, target, offsets) }
 }
 
-/// Rows of a tile of an outer product: a number that divides usual numbers of channels.
-pub const OUTER_ROWS: usize = 8;
-
 for_words! {
     /// `out[r][c] += Σ_k a[k][r]·b[k][c]` with 8 columns of `a`, whose rows have the distance `a_stride`, and 32 of `b`; rows of `out` at
     /// `stride`. Where no more than 16 `columns` are wanted, the others keep what they have. Both sides are words, each row `k` one
@@ -265,7 +291,7 @@ for_words! {
     ///
     /// # Safety
     /// `a` has 8 words in each of `depth` rows, `b` `32·depth` words; `out` has 8 rows of 32 elements.
-    pub unsafe fn outer<>(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: (*mut f32, usize), columns: usize) outer_columns
+    unsafe fn outer<>(a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: (*mut f32, usize), columns: usize) outer_columns
 }
 
 /// # Safety
