@@ -18,6 +18,16 @@ impl Node {
         self.domain == domain && self.op_type == op_type
     }
 
+    /// Input `i`, where it is there.
+    pub fn input(&self, i: usize) -> Option<ValueId> {
+        self.inputs.get(i).copied().flatten()
+    }
+
+    /// The first output.
+    pub fn output(&self) -> Option<ValueId> {
+        self.outputs.first().copied()
+    }
+
     /// The integer attribute `name`, or `default`.
     pub fn int(&self, name: &str, default: i64) -> i64 {
         match self.attrs.get(name) {

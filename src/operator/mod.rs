@@ -206,7 +206,7 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// Input `i`, where it is there.
     pub fn input(&self, i: usize) -> Option<ValueId> {
-        self.node.inputs.get(i).copied().flatten()
+        self.node.input(i)
     }
 
     /// Type of the required input `i`.
@@ -253,12 +253,12 @@ pub struct Grad {
 impl Grad {
     /// The required input `i`.
     pub fn input(&self, i: usize) -> Rule<ValueId> {
-        self.node.inputs.get(i).copied().flatten().ok_or_else(|| format!("input {i} is missing"))
+        self.node.input(i).ok_or_else(|| format!("input {i} is missing"))
     }
 
     /// Whether input `i` is there.
     pub fn has(&self, i: usize) -> bool {
-        self.node.inputs.get(i).copied().flatten().is_some()
+        self.node.input(i).is_some()
     }
 
     /// Output `i` of the forward node, which the operator has: its rule says how many there are.

@@ -1,5 +1,6 @@
 //! A classifier for a network that ends with features: pooling and flattening as needed, and a linear layer.
 
+use super::head::elements;
 use super::prediction::names;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -18,9 +19,6 @@ pub(super) struct Extended {
     pub parameters: Vec<String>,
 }
 
-/// The most elements that its weight may have: no file of protobuf holds more.
-const LARGEST: usize = 1 << 29;
-
 /// Puts a linear layer for `classes` classes behind the output of that name, or behind the only one, initialised as PyTorch's `Linear`: uniform
 /// in ±1/√features.
 pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, seed: u64) -> Result<Extended> {
@@ -31,25 +29,23 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
         (None, 1) => Some(0),
         (None, _) => None,
     };
-    let index = index.ok_or_else(|| {
+    let place = index.and_then(|index| Some((index, *graph.outputs.get(index)?)));
+    let (index, features) = place.ok_or_else(|| {
         refused(format!(" needs the output with the features: name one of {} with {}", names(graph).join(", "), Field::PREDICTION))
     })?;
     if half::is_in(&source.proto) {
         return Err(refused(" is not there for half precision: convert the model to float32 first".into()));
     }
-    let ty = graph.ty(graph.outputs[index]).clone();
-    let (features, pooled) = match ty.shape[..] {
-        [_, Dim::Known(features)] => (features, false),
-        [_, Dim::Known(features), Dim::Known(height), Dim::Known(width)] => (features, height.saturating_mul(width) > 1),
+    let ty = graph.ty(features).clone();
+    let (count, pooled) = match *ty.shape {
+        [_, Dim::Known(count)] => (count, false),
+        [_, Dim::Known(count), Dim::Known(height), Dim::Known(width)] => (count, height.saturating_mul(width) > 1),
         _ => {
-            return Err(refused(format!(
-                " needs features [N, D] or maps [N, D, H, W], and `{}` is {ty}",
-                graph.name_of(graph.outputs[index])
-            )));
+            return Err(refused(format!(" needs features [N, D] or maps [N, D, H, W], and `{}` is {ty}", graph.name_of(features))));
         }
     };
     if !matches!(ty.dtype, DType::F32 | DType::F64) {
-        return Err(refused(format!(" needs features of floating-point numbers, and `{}` is {ty}", graph.name_of(graph.outputs[index]))));
+        return Err(refused(format!(" needs features of floating-point numbers, and `{}` is {ty}", graph.name_of(features))));
     }
     let old_ir = source.proto.ir_version.is_some_and(|v| v < 4);
     let proto = source.proto.graph.as_mut().ok_or_else(|| Error::model("the model has no graph"))?;
@@ -83,11 +79,11 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
     let (weight, bias) = (fresh("head.weight"), fresh("head.bias"));
     let logits = node("Gemm", vec![at, weight.clone(), bias.clone()], fresh("logits"), vec![a::attr_int("transB", 1)]);
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    let bound = 1.0 / (features as f64).sqrt();
-    for (name, shape) in [(&weight, vec![classes, features]), (&bias, vec![classes])] {
-        let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|n| *n <= LARGEST);
-        let count = count.ok_or_else(|| refused(format!(" would need a weight of the sizes {shape:?}, which is too large")))?;
-        let values: Vec<f64> = (0..count).map(|_| rng.random_range(-bound..bound)).collect();
+    let bound = 1.0 / (count as f64).sqrt();
+    for (name, shape) in [(&weight, vec![classes, count]), (&bias, vec![classes])] {
+        let elements =
+            elements(&shape).ok_or_else(|| refused(format!(" would need a weight of the sizes {shape:?}, which is too large")))?;
+        let values: Vec<f64> = (0..elements).map(|_| rng.random_range(-bound..bound)).collect();
         let tensor = Tensor::from_floats(ty.dtype, &shape, &values);
         proto.initializer.push(to_proto(name, &tensor));
         // Up to IR version 3 every initializer is also declared as an input.

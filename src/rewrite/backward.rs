@@ -55,7 +55,7 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
     };
     // A pass makes another graph, in which values are known by their names.
     for v in random.iter_mut().flat_map(|s| [&mut s.input, &mut s.next]) {
-        *v = graph.find(&names[v]).ok_or_else(|| Error::internal("the masks of dropout are lost"))?;
+        *v = names.get(v).and_then(|name| graph.find(name)).ok_or_else(|| Error::internal("the masks of dropout are lost"))?;
     }
     let tuned = imported.over(graph)?;
     let (mut graph, input) = (tuned.graph.clone(), tuned.input);
@@ -66,8 +66,7 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
         true => prediction.tail.flat_output(&mut graph).map_err(failed("the output"))?,
         false => logits,
     };
-    let rows = graph.ty(scores).shape[0];
-    let labels = TensorType { dtype: DType::I64, shape: vec![rows] };
+    let labels = TensorType { dtype: DType::I64, shape: graph.ty(scores).shape.iter().take(1).copied().collect() };
     let target = graph.input("target", if options.soft_targets { graph.ty(scores).clone() } else { labels });
     let mut b = Builder::new(&mut graph);
     b.scope("loss");
@@ -121,11 +120,18 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
             stopped.entry(few(nodes.iter().map(String::as_str))).or_default().push(p.alias.clone());
         }
     }
-    parameters.retain(|p| found.contains_key(&p.input));
+    let (mut trained, mut unnamed) = (vec![], vec![]);
+    for p in parameters {
+        if let Some(&gradient) = found.get(&p.input) {
+            trained.push(p);
+            unnamed.push(gradient);
+        }
+    }
+    let mut parameters = trained;
     super::rates::multiply(&mut parameters, &options.lr_mult, &plan.parameters)?;
     if parameters.is_empty() {
         let nodes: Vec<&str> = stopped.keys().map(String::as_str).collect();
-        return Err(match nodes[..] {
+        return Err(match *nodes {
             [] => Error::model("the loss depends on none of the parameters that could be trained"),
             _ => Error::model(format!(
                 "no parameter can be trained: the output depends on all of them only behind {}, whose gradient is zero everywhere. Export the network up to its logits",
@@ -135,7 +141,6 @@ pub(super) fn backward(imported: &Imported, original: &Network, options: &Option
     }
     let mut names = Names::from(usize::MAX);
     let mut gradients = vec![];
-    let mut unnamed: Vec<ValueId> = parameters.iter().map(|p| found[&p.input]).collect();
     if let Some(scale) = &loss_scale {
         unnamed = scale.unscaled(&mut graph, &unnamed)?;
     }

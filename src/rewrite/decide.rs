@@ -223,7 +223,7 @@ fn data_loss(options: &Options, prediction: &Prediction) -> Result<&'static dyn 
 fn batch_norm_scales(imported: &Imported) -> Vec<&str> {
     let graph = &imported.graph;
     let batch_norm = |index: usize| {
-        let operator = View { graph, node: &graph.nodes[index] }.operator();
+        let operator = graph.nodes.get(index).and_then(|node| View { graph, node }.operator());
         operator.is_some_and(|o| o.facts().normalization == Some(Normalization::Batch))
     };
     let scales = imported.parameters.iter().filter(|p| p.kind == ParameterKind::Scale && batch_norm(p.node));

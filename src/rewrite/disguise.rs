@@ -1,10 +1,10 @@
 //! Probabilities that look like logits: an output that is computed from a softmax or a sigmoid in a way that no loss can look through.
 
 use super::range::{Range, range};
-use super::spelling::{facts, input, total};
+use super::spelling::{facts, total};
 use crate::ir::{Graph, Node, ValueId};
 use crate::operator::{Meaning, Rule};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What a value is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ enum Made {
 /// Fails where `value` is no plain score. Behind the last product with a weight every network computes features, whatever with.
 pub(super) fn disguised(graph: &Graph, value: ValueId) -> Rule<()> {
     let (Made::Gate(index) | Made::Probability(index)) = made(graph, value, &mut HashMap::new()) else { return is_free(graph, value) };
-    let node = &graph.nodes[index];
+    let node = graph.nodes.get(index).ok_or("is computed by a node that is not there")?;
     Err(format!(
         "is computed from what `{}` ({}) gives, in a way that hides the logits from the loss. Export the network up to its logits, or to the \
          softmax or sigmoid itself",
@@ -46,16 +46,15 @@ const ROUNDING: f64 = 1e-6;
 
 fn made(graph: &Graph, value: ValueId, known: &mut HashMap<ValueId, Made>) -> Made {
     let Some(last) = graph.value(value).producer else { return Made::Plain };
-    let mut needed = vec![false; last + 1];
-    needed[last] = true;
-    for index in (0..=last).rev() {
-        if needed[index] && !begins(graph, &graph.nodes[index]) {
-            let before = graph.nodes[index].used().filter_map(|v| graph.value(v).producer);
-            before.for_each(|i| needed[i] = true);
+    let mut needed = HashSet::from([last]);
+    // Nodes come after what they need.
+    let nodes = || graph.nodes.iter().enumerate();
+    for (index, node) in nodes().rev() {
+        if needed.contains(&index) && !begins(graph, node) {
+            needed.extend(node.used().filter_map(|v| graph.value(v).producer));
         }
     }
-    for index in (0..=last).filter(|&i| needed[i]) {
-        let node = &graph.nodes[index];
+    for (index, node) in nodes().filter(|(i, _)| needed.contains(i)) {
         let own = if begins(graph, node) { Made::Plain } else { of(graph, index, node, known) };
         known.extend(node.outputs.iter().map(|&o| (o, own)));
     }
@@ -81,7 +80,7 @@ fn of(graph: &Graph, index: usize, node: &Node, known: &HashMap<ValueId, Made>) 
         Meaning::Probabilities | Meaning::LogProbabilities => Made::Probability(index),
         Meaning::Logistic | Meaning::Squashed | Meaning::Exponential => gate.unwrap_or(Made::Gate(index)),
         // Shares of a whole.
-        Meaning::Quotient if input(node, 1).and_then(|v| total(graph, v)).is_some_and(|(of, _)| input(node, 0) == Some(of)) => {
+        Meaning::Quotient if node.input(1).and_then(|v| total(graph, v)).is_some_and(|(of, _)| node.input(0) == Some(of)) => {
             Made::Probability(index)
         }
         // A gate opens something plain.

@@ -1,6 +1,6 @@
 //! Which parameters stay as they are, and why.
 
-use super::patterns::{few, matching};
+use super::patterns::{few, matching, only};
 use super::structure::{Block, blocks};
 use crate::bundle::Options;
 use crate::error::{Error, Result};
@@ -13,10 +13,10 @@ use std::collections::HashMap;
 pub(super) fn decide(imported: &Imported, new: &[String], options: &Options) -> Result<HashMap<String, String>> {
     let parameters = &imported.parameters;
     let mut frozen: HashMap<String, String> = HashMap::new();
-    let trainable = |option: Field, pattern: &str| -> Result<Vec<usize>> {
+    let trainable = |option: Field, pattern: &str| -> Result<Vec<bool>> {
         let found = matching(option, pattern, parameters.iter())?;
-        if found.iter().all(|&i| parameters[i].kind.is_buffer()) {
-            let names = few(found.iter().map(|&i| parameters[i].alias.as_str()));
+        if only(parameters, &found).all(|p| p.kind.is_buffer()) {
+            let names = few(only(parameters, &found).map(|p| p.alias.as_str()));
             return Err(Error::option(
                 option,
                 format!(" '{pattern}' matches BatchNorm's statistics only ({names}); they go with the layer's scale"),
@@ -27,8 +27,8 @@ pub(super) fn decide(imported: &Imported, new: &[String], options: &Options) -> 
     if !options.train.is_empty() {
         let mut trained = vec![false; parameters.len()];
         for pattern in &options.train {
-            for i in trainable(Field::TRAIN, pattern)? {
-                trained[i] = true;
+            for (trained, found) in trained.iter_mut().zip(trainable(Field::TRAIN, pattern)?) {
+                *trained |= found;
             }
         }
         for (p, trained) in parameters.iter().zip(trained) {
@@ -40,16 +40,17 @@ pub(super) fn decide(imported: &Imported, new: &[String], options: &Options) -> 
     if options.freeze_stages > 0 || options.freeze_units > 0 {
         let units = blocks(imported)?;
         let last_stage = units.last().map_or(0, |b| b.stage);
-        for (option, asked, available, what) in [
-            (Field::FREEZE_STAGES, options.freeze_stages, last_stage + 1, "stages"),
-            (Field::FREEZE_UNITS, options.freeze_units, units.len(), "units"),
+        for (option, asked, behind, what) in [
+            (Field::FREEZE_STAGES, options.freeze_stages, last_stage, "stages"),
+            (Field::FREEZE_UNITS, options.freeze_units, units.len().saturating_sub(1), "units"),
         ] {
+            // Beside the layers before the first unit.
+            let available = behind.saturating_add(1);
             if asked > available {
                 return Err(Error::option(
                     option,
                     format!(
-                        " {asked}: the network has {available} (the layers before the first residual unit, then {} {what}); `spgraph inspect` lists them",
-                        available - 1
+                        " {asked}: the network has {available} (the layers before the first residual unit, then {behind} {what}); `spgraph inspect` lists them"
                     ),
                 ));
             }
@@ -58,13 +59,13 @@ pub(super) fn decide(imported: &Imported, new: &[String], options: &Options) -> 
             let by_stage = (stage < options.freeze_stages).then(|| format!("{} {} ({name})", Field::FREEZE_STAGES, options.freeze_stages));
             let by_unit = (number < options.freeze_units).then(|| format!("{} {} ({name})", Field::FREEZE_UNITS, options.freeze_units));
             if let Some(why) = by_stage.or(by_unit) {
-                frozen.extend(inside.into_iter().map(|i| (parameters[i].name.clone(), why.clone())));
+                frozen.extend(inside.into_iter().filter_map(|i| Some((parameters.get(i)?.name.clone(), why.clone()))));
             }
         }
     }
     for pattern in &options.freeze {
-        for i in trainable(Field::FREEZE, pattern)? {
-            frozen.insert(parameters[i].name.clone(), format!("{} '{pattern}'", Field::FREEZE));
+        for p in only(parameters, &trainable(Field::FREEZE, pattern)?) {
+            frozen.insert(p.name.clone(), format!("{} '{pattern}'", Field::FREEZE));
         }
     }
     let scales: Vec<_> = parameters.iter().filter(|p| p.kind == ParameterKind::Scale).collect();

@@ -54,9 +54,12 @@ pub fn head_behind(imported: &Imported, prediction: &Prediction) -> Result<Head>
         if let Some((kernel, axis)) = kernel {
             let dims = graph.ty(kernel.value).dims().unwrap_or_default();
             let used = graph.ty(kernel.enters).dims().unwrap_or_default();
-            if used[2.min(used.len())..].iter().any(|&d| d != 1) {
+            if used.iter().skip(2).any(|&d| d != 1) {
                 break;
             }
+            // A weight whose sizes are numbers, and so few that they can be counted.
+            let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            let (Some(&classes), Some(count)) = (dims.get(axis), count) else { break };
             let own_bias = of_node.iter().find(|p| p.kind == ParameterKind::Bias).map(|p| (*p).clone());
             return Ok(Head {
                 node: node.name.clone(),
@@ -64,8 +67,8 @@ pub fn head_behind(imported: &Imported, prediction: &Prediction) -> Result<Head>
                 kernel: kernel.clone(),
                 axis,
                 bias: own_bias.or(bias),
-                classes: dims[axis],
-                features: dims.iter().product::<usize>() / dims[axis].max(1),
+                classes,
+                features: count.checked_div(classes).unwrap_or(count),
             });
         }
         let Some(next) = scores_before(graph, node) else { break };
@@ -113,23 +116,27 @@ pub fn replace(
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let bound = 1.0 / (head.features as f64).sqrt();
     let mut tensors = vec![];
-    for (parameter, axis) in [(Some(&head.kernel), head.axis), (head.bias.as_ref(), usize::MAX)] {
+    for (parameter, axis) in [(Some(&head.kernel), Some(head.axis)), (head.bias.as_ref(), None)] {
         let Some(parameter) = parameter else { continue };
         let ty = imported.graph.ty(parameter.value);
         let mut shape = ty.dims().ok_or_else(|| Error::model("the classifier's weight has no fixed shape"))?;
         // A bias has the classes along its one axis that is longer than 1; with one class every axis is 1.
-        let axis = if axis == usize::MAX { shape.iter().position(|&d| d == head.classes).unwrap_or(shape.len() - 1) } else { axis };
-        let old_classes = std::mem::replace(&mut shape[axis], classes);
-        let mut values: Vec<f64> = (0..shape.iter().product::<usize>()).map(|_| rng.random_range(-bound..bound)).collect();
+        let of_bias = || shape.iter().position(|&d| d == head.classes).or(shape.len().checked_sub(1));
+        let place = axis.or_else(of_bias).and_then(|axis| Some((axis, *shape.get(axis)?)));
+        let (axis, old_classes) =
+            place.ok_or_else(|| Error::model(format!("the classifier's `{}` has no axis of classes", parameter.name)))?;
+        shape.iter_mut().skip(axis).take(1).for_each(|d| *d = classes);
+        let count = elements(&shape).ok_or_else(|| {
+            Error::option(
+                Field::CLASSES,
+                format!(" {classes}: the new classifier's weight would have the sizes {shape:?}, which is too large"),
+            )
+        })?;
+        let mut values: Vec<f64> = (0..count).map(|_| rng.random_range(-bound..bound)).collect();
         if !copies.is_empty() {
             let old = start_of(&imported.graph, parameter).ok_or_else(|| Error::model(format!("`{}` is no constant", parameter.name)))?;
-            let (old, inner) = (old.to_f64()?, shape[axis + 1..].iter().product::<usize>());
-            for outer in 0..shape[..axis].iter().product::<usize>() {
-                for &(to, from) in copies {
-                    let (to, from) = ((outer * classes + to) * inner, (outer * old_classes + from) * inner);
-                    values[to..to + inner].copy_from_slice(&old[from..from + inner]);
-                }
-            }
+            let inner = elements(shape.get(axis..).and_then(|s| s.get(1..)).unwrap_or_default()).unwrap_or(1);
+            copy(&old.to_f64()?, old_classes, &mut values, classes, (inner, copies));
         }
         let tensor = Tensor::from_floats(ty.dtype, &shape, &values);
         if !store(source, &parameter.name, &tensor) {
@@ -139,6 +146,28 @@ pub fn replace(
     }
     shapes::adapt(source, imported, &head.parameters(), head.classes, classes);
     Ok(tensors)
+}
+
+/// Copies the numbers of classes, pairs of a new one and an old one, from a tensor of `old_classes` to one of `classes`. Behind the axis of classes both
+/// have `inner` numbers for each of them.
+fn copy(old: &[f64], old_classes: usize, new: &mut [f64], classes: usize, (inner, pairs): (usize, &[(usize, usize)])) {
+    let row = |classes: usize| inner.saturating_mul(classes).max(1);
+    for (new, old) in new.chunks_mut(row(classes)).zip(old.chunks(row(old_classes))) {
+        for &(to, from) in pairs {
+            let places = new.chunks_exact_mut(inner.max(1)).nth(to).zip(old.chunks_exact(inner.max(1)).nth(from));
+            if let Some((to, from)) = places {
+                to.copy_from_slice(from);
+            }
+        }
+    }
+}
+
+/// The most elements that a new weight may have: no file of protobuf holds more.
+const LARGEST: usize = 1 << 29;
+
+/// How many elements a new weight of these sizes has, where those can be.
+pub(super) fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|n| *n <= LARGEST)
 }
 
 /// The network with another classifier, as it stands in `source`, without a look at the model again. `None` where more than the number of
@@ -153,7 +182,7 @@ pub fn spliced(
     let other = network.with_tensors(source.clone(), tensors).ok()?;
     let graph = &network.base().graph;
     let old = Dim::Known(prediction.tail.scores());
-    let mut expected = graph.ty(graph.outputs[prediction.index]).clone();
+    let mut expected = graph.ty(*graph.outputs.get(prediction.index)?).clone();
     *expected.shape.iter_mut().skip(1).find(|d| **d == old)? = Dim::Known(classes);
     let other_graph = &other.base().graph;
     (*other_graph.ty(*other_graph.outputs.get(prediction.index)?) == expected).then_some(other)

@@ -20,12 +20,12 @@ pub fn read(path: &Path, source: &SourceModel, names: &[String], new: usize, old
 /// Each side is the class names and the number of classes.
 fn parse(text: &str, new: (&[String], usize), old: (&[String], usize)) -> std::result::Result<Vec<(usize, usize)>, String> {
     let mut pairs: Vec<(usize, usize)> = vec![];
-    for (number, line) in text.lines().enumerate() {
+    for (number, line) in (1usize..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or_default().trim();
         if line.is_empty() {
             continue;
         }
-        let at = |why: String| format!("line {}: {why}", number + 1);
+        let at = |why: String| format!("line {number}: {why}");
         let (left, right) = line.split_once('=').ok_or_else(|| at(format!("`{line}` is not `new = old`")))?;
         let pair = (
             label(left.trim(), new, "new classes", "option `classes` gives them").map_err(at)?,
@@ -45,7 +45,10 @@ fn label(text: &str, (names, count): (&[String], usize), what: &str, unknown: &s
     }
     match text.parse::<usize>() {
         Ok(label) if label < count => Ok(label),
-        Ok(label) => Err(format!("{label} is no label: {what} are 0 to {}", count - 1)),
+        Ok(label) => Err(match count.checked_sub(1) {
+            Some(last) => format!("{label} is no label: {what} are 0 to {last}"),
+            None => format!("{label} is no label: there are no {what}"),
+        }),
         Err(_) if names.is_empty() => Err(format!("`{text}` is no number, and the names of {what} are not known ({unknown})")),
         Err(_) => Err(format!("`{text}` is none of {what}")),
     }

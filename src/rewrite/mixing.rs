@@ -29,20 +29,24 @@ fn fits(n: &View, i: usize, (result, axis): (ValueId, usize)) -> bool {
     let Some(operator) = n.operator() else { return false };
     let Some(from) = image_axis(n.graph, v) else { return false };
     let (facts, own, to) = (operator.facts(), &n.graph.ty(v).shape, &n.graph.ty(result).shape);
-    let same = own[from] == to[axis];
-    // Counted from the end, as operands are laid over each other.
-    let over = same && own.len() - from == to.len() - axis;
+    let same = own.get(from) == to.get(axis);
+    // Axes behind the images'. Operands are laid over each other at their ends.
+    let (behind, behind_result) = (own.iter().skip(from).skip(1).count(), to.iter().skip(axis).skip(1).count());
+    let over = same && behind == behind_result;
     if let Some(axes) = operator.along(n) {
         let before = axes.iter().filter(|&&a| a < from).count();
-        return same && !axes.contains(&from) && (axis == from || axis + before == from);
+        return same && !axes.contains(&from) && (axis == from || from.checked_sub(before) == Some(axis));
     }
     match facts.meaning {
         // The last axis of the first operand and the last but one of the second are summed over.
-        Meaning::MatrixProduct => over && own.len() - from > if i == 0 { 1 } else { 2 },
+        Meaning::MatrixProduct => over && behind >= if i == 0 { 1 } else { 2 },
         _ if facts.elementwise => over,
         _ if facts.by_image => same && from == 0 && axis == 0,
         // Each image stays one run of numbers.
-        _ if facts.view => product(&own[..from]).zip(product(&to[..axis])).is_some_and(|(a, b)| a == b),
+        _ if facts.view => {
+            let before = |shape: &[Dim], axis: usize| shape.get(..axis).and_then(product);
+            before(own, from).zip(before(to, axis)).is_some_and(|(a, b)| a == b)
+        }
         _ => same && operator.source_axis(n, i, axis) == Some(from),
     }
 }

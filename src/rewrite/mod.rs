@@ -1,6 +1,9 @@
 //! The recipe: from a source model and options to what a training is. Options are checked once (`resolve`), become a plan for each parameter
 //! (`decide`), and with it graphs (`backward`, `update`, `graphs`), which together are the product.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod add_head;
 mod backward;
 mod channel_attention;

@@ -26,8 +26,8 @@ pub fn choose(imported: &Imported, name: Option<&str>) -> Result<Prediction> {
     let clear = found.iter().max_by_key(|p| (p.tail.activation != Activation::None, std::cmp::Reverse(p.index)));
     let agrees = |p: &Prediction, chosen: &Prediction| {
         let softmax = |a| if a == Activation::LogSoftmax { Activation::Softmax } else { a };
-        let kinds = [p, chosen].map(|p| softmax(p.tail.activation));
-        p.tail.origin == chosen.tail.origin && (kinds[0] == kinds[1] || kinds[0] == Activation::None)
+        let own = softmax(p.tail.activation);
+        p.tail.origin == chosen.tail.origin && (own == softmax(chosen.tail.activation) || own == Activation::None)
     };
     match clear {
         Some(chosen) if found.iter().all(|p| agrees(p, chosen)) => Ok(chosen.clone()),

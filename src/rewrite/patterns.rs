@@ -11,10 +11,10 @@ pub fn is_match(pattern: &str, parameter: &Parameter) -> bool {
     glob.matches(&parameter.name) || glob.matches(&parameter.alias)
 }
 
-/// Which of `parameters` the pattern matches, by name or alias, as indices. No match is an error that names `option`.
-pub fn matching<'a>(option: Field, pattern: &str, parameters: impl Iterator<Item = &'a Parameter> + Clone) -> Result<Vec<usize>> {
-    let found: Vec<usize> = parameters.clone().enumerate().filter(|(_, p)| is_match(pattern, p)).map(|(i, _)| i).collect();
-    if found.is_empty() {
+/// For each of `parameters`, whether the pattern matches it by name or alias. No match is an error that names `option`.
+pub fn matching<'a>(option: Field, pattern: &str, parameters: impl Iterator<Item = &'a Parameter> + Clone) -> Result<Vec<bool>> {
+    let found: Vec<bool> = parameters.clone().map(|p| is_match(pattern, p)).collect();
+    if !found.contains(&true) {
         let known: Vec<&str> = parameters.map(|p| p.alias.as_str()).take(6).collect();
         return Err(Error::option(
             option,
@@ -27,11 +27,16 @@ pub fn matching<'a>(option: Field, pattern: &str, parameters: impl Iterator<Item
     Ok(found)
 }
 
+/// Those of a list for which `chosen`, of the list's length, says yes.
+pub fn only<T>(all: impl IntoIterator<Item = T>, chosen: &[bool]) -> impl Iterator<Item = T> {
+    all.into_iter().zip(chosen).filter(|(_, chosen)| **chosen).map(|(one, _)| one)
+}
+
 /// The first few names, for messages.
 pub fn few<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let all: Vec<&str> = names.collect();
-    match all.len() {
-        0..=4 => all.join(", "),
-        n => format!("{} and {} more", all[..3].join(", "), n - 3),
+    match &*all {
+        [a, b, c, _, more @ ..] if !more.is_empty() => format!("{a}, {b}, {c} and {} more", more.len().saturating_add(1)),
+        _ => all.join(", "),
     }
 }

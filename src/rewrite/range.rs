@@ -1,6 +1,6 @@
 //! Between which numbers a value lies, as far as the nodes that compute it say.
 
-use super::spelling::{facts, handed_on, input};
+use super::spelling::{facts, handed_on};
 use crate::ir::{Graph, ValueId};
 use crate::operator::{Meaning, View};
 
@@ -51,12 +51,13 @@ fn follow(graph: &Graph, value: ValueId, depth: usize) -> Range {
     if let Some(constant) = &graph.value(value).constant {
         return constant.to_f64().ok().filter(|n| n.len() <= ELEMENTS).map_or(ANY, Range::of);
     }
-    let Some(node) = graph.producer(value).filter(|n| depth > 0 && n.outputs.first() == Some(&value)) else { return ANY };
+    let Some(depth) = depth.checked_sub(1) else { return ANY };
+    let Some(node) = graph.producer(value).filter(|n| n.outputs.first() == Some(&value)) else { return ANY };
     let view = View { graph, node };
     let Some(operator) = view.operator() else { return ANY };
-    let at = |i: usize| input(node, i).map_or(ANY, |v| follow(graph, v, depth - 1));
+    let at = |i: usize| node.input(i).map_or(ANY, |v| follow(graph, v, depth));
     if let Some(x) = handed_on(graph, node) {
-        return follow(graph, x, depth - 1);
+        return follow(graph, x, depth);
     }
     let (low, high) = operator.bounds(&view);
     let own = Range { low, high };

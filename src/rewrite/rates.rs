@@ -1,6 +1,6 @@
 //! Learning-rate multipliers by pattern.
 
-use super::patterns::{few, matching};
+use super::patterns::{few, matching, only};
 use super::plan::Planned;
 use super::state::StateTensor;
 use crate::bundle::ByPattern;
@@ -13,7 +13,7 @@ pub(super) fn multiply(trainable: &mut [StateTensor], patterns: &[ByPattern], al
     for ByPattern { pattern, value: factor } in patterns {
         let found = matching(Field::LR_MULT, pattern, all.iter().map(|p| &p.parameter))?;
         let mut any = false;
-        for p in trainable.iter_mut().filter(|p| found.iter().any(|&i| all[i].parameter.name == p.name)) {
+        for p in trainable.iter_mut().filter(|p| only(all, &found).any(|found| found.parameter.name == p.name)) {
             p.lr_mult = *factor;
             any = true;
         }
@@ -22,7 +22,7 @@ pub(super) fn multiply(trainable: &mut [StateTensor], patterns: &[ByPattern], al
                 Field::LR_MULT,
                 format!(
                     " '{pattern}={factor}' matches nothing that is trained: {} is frozen, or has no learning rate",
-                    few(found.iter().map(|&i| all[i].parameter.alias.as_str()))
+                    few(only(all, &found).map(|p| p.parameter.alias.as_str()))
                 ),
             ));
         }

@@ -170,10 +170,10 @@ fn vectors(graph: &mut Graph, features: ValueId) -> Rule<ValueId> {
     let shape = graph.ty(features).shape.clone();
     let mut b = Builder::new(graph);
     b.scope("features");
-    match shape.len() {
-        2 => Ok(features),
-        4 if shape[2..].iter().all(|d| *d == Dim::Known(1)) => b.reshape(features, &shape[..2]),
-        4 => b.mean(features, &[2, 3], false),
+    match *shape {
+        [_, _] => Ok(features),
+        [images, width, Dim::Known(1), Dim::Known(1)] => b.reshape(features, &[images, width]),
+        [_, _, _, _] => b.mean(features, &[2, 3], false),
         _ => Err(format!("it needs one vector of features for each image, and the classifier reads {}", b.ty(features))),
     }
 }

@@ -108,7 +108,7 @@ fn strengths(options: &Options) -> Result<()> {
             let why = format!(" '{}={}' is no strength: it must be 0 or a positive number", by.pattern, by.value);
             return Err(Error::option(Field::STRENGTHS, why));
         }
-        if options.strengths[..i].iter().any(|other| other.pattern == by.pattern) {
+        if options.strengths.iter().take(i).any(|other| other.pattern == by.pattern) {
             return Err(Error::option(Field::STRENGTHS, format!(" gives '{}' two strengths", by.pattern)));
         }
     }
@@ -125,7 +125,7 @@ fn regularizers(options: &Options) -> Result<()> {
             let why = format!(" {kind}={value} is no strength: it must be 0 or a positive number");
             return Err(Error::option(Field::REGULARIZERS, why));
         }
-        if options.regularizers[..i].iter().any(|other| other.kind() == kind) {
+        if options.regularizers.iter().take(i).any(|other| other.kind() == kind) {
             return Err(Error::option(Field::REGULARIZERS, format!(" {kind} is given twice")));
         }
         regularizer.check()?;

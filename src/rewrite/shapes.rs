@@ -19,19 +19,19 @@ pub(super) fn adapt(source: &mut SourceModel, imported: &Imported, parameters: &
         let view = View { graph, node };
         let takes_shape = view.operator().is_some_and(|o| matches!(o.shape_operand(&view), Ok(Some(_))));
         let Some(index) = proto.node.iter().enumerate().position(|(i, n)| takes_shape && node_name(i, n) == node.name) else { continue };
-        let Some(name) = proto.node[index].input.get(1).cloned() else { continue };
+        let Some(name) = proto.node.get(index).and_then(|n| n.input.get(1)).cloned() else { continue };
         let Some(mut numbers) = constant(proto, &name) else { continue };
         // The batch is in front.
         let first = node.outputs.iter().any(|&o| graph.value(o).varies) as usize;
-        let places: Vec<usize> = (first..numbers.len()).filter(|&i| numbers[i] == old as i64).collect();
-        if let [place] = places[..] {
-            numbers[place] = classes as i64;
+        let mut places = numbers.iter_mut().skip(first).filter(|n| **n == old as i64);
+        if let (Some(place), None) = (places.next(), places.next()) {
+            *place = classes as i64;
             shapes.push((index, format!("{name}.{classes}.{index}"), numbers));
         }
     }
     for (index, name, numbers) in shapes {
         let tensor = Tensor::from_i64(&[numbers.len()], &numbers);
-        if let Some(input) = proto.node[index].input.get_mut(1) {
+        if let Some(input) = proto.node.get_mut(index).and_then(|n| n.input.get_mut(1)) {
             *input = name.clone();
         }
         proto.initializer.push(to_proto(&name, &tensor));
@@ -90,11 +90,10 @@ fn batch_of(proto: &pb::GraphProto, imported: &Imported) -> Option<Value> {
 fn computed(graph: &Graph, value: ValueId, imported: &Imported) -> Vec<Dim> {
     let mut shape = graph.ty(value).shape.clone();
     let images = graph.ty(imported.input).shape.first().and_then(|d| d.known());
-    if let (Some(Dim::Known(n)), Some(images)) = (shape.first().copied(), images)
-        && images > 0
-        && n % images == 0
+    if let (Some(first @ &mut Dim::Known(n)), Some(images)) = (shape.first_mut(), images)
+        && n.checked_rem(images) == Some(0)
     {
-        shape[0] = Dim::Batch(n / images);
+        *first = n.checked_div(images).map_or(*first, Dim::Batch);
     }
     shape
 }

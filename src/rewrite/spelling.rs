@@ -13,10 +13,6 @@ fn means(graph: &Graph, value: ValueId, meaning: Meaning) -> Option<&Node> {
     graph.producer(value).filter(|n| facts(graph, n).meaning == meaning)
 }
 
-pub(super) fn input(node: &Node, i: usize) -> Option<ValueId> {
-    node.inputs.get(i).copied().flatten()
-}
-
 fn along(graph: &Graph, node: &Node) -> Option<Vec<usize>> {
     let view = View { graph, node };
     view.operator()?.along(&view)
@@ -29,7 +25,7 @@ pub(super) fn order(graph: &Graph, node: &Node) -> Option<Vec<usize>> {
 
 /// What the node hands on, where it only puts its numbers into another shape, order or floating type.
 pub(super) fn handed_on(graph: &Graph, node: &Node) -> Option<ValueId> {
-    let x = input(node, 0).filter(|&x| graph.value(x).varies)?;
+    let x = node.input(0).filter(|&x| graph.value(x).varies)?;
     let facts = facts(graph, node);
     let float = |v: ValueId| graph.ty(v).dtype.is_float();
     let converts = facts.meaning == Meaning::Conversion && float(x) && node.outputs.first().is_some_and(|&y| float(y));
@@ -57,7 +53,7 @@ pub(super) struct Closing {
 /// The activation that computes `value`.
 pub(super) fn closing(graph: &Graph, value: ValueId) -> Option<Closing> {
     let node = graph.producer(value)?;
-    let x = input(node, 0)?;
+    let x = node.input(0)?;
     match facts(graph, node).meaning {
         Meaning::Probabilities => Some(Closing { activation: Activation::Softmax, logits: x, axes: Some(along(graph, node)?) }),
         Meaning::LogProbabilities => Some(Closing { activation: Activation::LogSoftmax, logits: x, axes: Some(along(graph, node)?) }),
@@ -67,19 +63,19 @@ pub(super) fn closing(graph: &Graph, value: ValueId) -> Option<Closing> {
             let found = closing(graph, x).filter(|found| found.activation == Activation::LogSoftmax)?;
             Some(Closing { activation: Activation::Softmax, ..found })
         }
-        Meaning::Quotient => quotient(graph, Some(x), input(node, 1)?),
+        Meaning::Quotient => quotient(graph, Some(x), node.input(1)?),
         Meaning::Reciprocal => quotient(graph, None, x),
         // eᶻ · (1 / Σ eᶻ)
-        Meaning::Product => [(x, input(node, 1)?), (input(node, 1)?, x)].into_iter().find_map(|(x, inverse)| {
-            let below = input(means(graph, inverse, Meaning::Reciprocal)?, 0)?;
+        Meaning::Product => [(x, node.input(1)?), (node.input(1)?, x)].into_iter().find_map(|(x, inverse)| {
+            let below = means(graph, inverse, Meaning::Reciprocal)?.input(0)?;
             quotient(graph, Some(x), below)
         }),
         // z − log Σ eᶻ
         Meaning::Difference => {
-            let logarithm = means(graph, behind_views(graph, input(node, 1)?), Meaning::Logarithm)?;
-            let (of, axes) = total(graph, input(logarithm, 0)?)?;
-            let z = input(means(graph, of, Meaning::Exponential)?, 0)?;
-            let fits = z == x && constant_along(graph, input(node, 1)?, z, &axes);
+            let logarithm = means(graph, behind_views(graph, node.input(1)?), Meaning::Logarithm)?;
+            let (of, axes) = total(graph, logarithm.input(0)?)?;
+            let z = means(graph, of, Meaning::Exponential)?.input(0)?;
+            let fits = z == x && constant_along(graph, node.input(1)?, z, &axes);
             fits.then(|| Closing { activation: Activation::LogSoftmax, logits: unshifted(graph, z, &axes), axes: Some(axes) })
         }
         _ => None,
@@ -89,7 +85,7 @@ pub(super) fn closing(graph: &Graph, value: ValueId) -> Option<Closing> {
 /// What a quotient closes with, over a number above: none is 1.
 fn quotient(graph: &Graph, above: Option<ValueId>, below: ValueId) -> Option<Closing> {
     let above = above.filter(|&v| !is_number(graph, v, 1.0));
-    let exponent = |v: ValueId| input(means(graph, v, Meaning::Exponential)?, 0);
+    let exponent = |v: ValueId| means(graph, v, Meaning::Exponential)?.input(0);
     let sigmoid = |logits| Some(Closing { activation: Activation::Sigmoid, logits, axes: None });
     match above {
         // 1 / (1 + e⁻ᶻ)
@@ -113,7 +109,7 @@ fn is_number(graph: &Graph, value: ValueId, number: f64) -> bool {
 
 /// The other of a node's two inputs, where one is that number and the result has the other's shape.
 fn beside(graph: &Graph, node: &Node, number: f64) -> Option<ValueId> {
-    let (a, b) = (input(node, 0)?, input(node, 1)?);
+    let (a, b) = (node.input(0)?, node.input(1)?);
     let other = if is_number(graph, a, number) { b } else { Some(a).filter(|_| is_number(graph, b, number))? };
     (node.inputs.len() == 2 && graph.ty(*node.outputs.first()?) == graph.ty(other)).then_some(other)
 }
@@ -127,9 +123,9 @@ fn beside_one(graph: &Graph, value: ValueId) -> Option<ValueId> {
 fn negated(graph: &Graph, value: ValueId) -> Option<ValueId> {
     let node = graph.producer(value)?;
     match facts(graph, node).meaning {
-        Meaning::Negation => input(node, 0),
+        Meaning::Negation => node.input(0),
         Meaning::Product => beside(graph, node, -1.0),
-        Meaning::Difference if is_number(graph, input(node, 0)?, 0.0) => beside(graph, node, 0.0),
+        Meaning::Difference if is_number(graph, node.input(0)?, 0.0) => beside(graph, node, 0.0),
         _ => None,
     }
 }
@@ -137,7 +133,7 @@ fn negated(graph: &Graph, value: ValueId) -> Option<ValueId> {
 /// Where `value` is a sum over axes, which have length 1 in it: what is summed, and over which.
 pub(super) fn total(graph: &Graph, value: ValueId) -> Option<(ValueId, Vec<usize>)> {
     let node = means(graph, behind_views(graph, value), Meaning::Total)?;
-    let (of, axes) = (input(node, 0)?, along(graph, node)?);
+    let (of, axes) = (node.input(0)?, along(graph, node)?);
     constant_along(graph, value, of, &axes).then_some((of, axes))
 }
 
@@ -151,7 +147,7 @@ fn constant_along(graph: &Graph, value: ValueId, like: ValueId, axes: &[usize]) 
 /// `z` of `z − m`, where `m` is one number for all classes of an image: no softmax depends on it.
 fn unshifted(graph: &Graph, value: ValueId, axes: &[usize]) -> ValueId {
     let z = means(graph, value, Meaning::Difference).and_then(|difference| {
-        let (z, m) = (input(difference, 0)?, input(difference, 1)?);
+        let (z, m) = (difference.input(0)?, difference.input(1)?);
         let same = graph.ty(z) == graph.ty(value) && graph.ty(m).rank() == graph.ty(z).rank();
         (same && axes.iter().all(|&a| graph.ty(m).shape.get(a) == Some(&Dim::Known(1)))).then_some(z)
     });

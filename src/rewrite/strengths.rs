@@ -3,7 +3,7 @@
 //! Strengths are scalar inputs of the step: one on shared parameters, one on new ones, and one for each pattern with a strength of its own. A
 //! weight by depth is a constant factor on the first.
 
-use super::patterns::{few, matching};
+use super::patterns::{few, matching, only};
 use super::plan::{Planned, Strength};
 use super::resolve::Recipe;
 use crate::bundle::manifest::Role;
@@ -23,13 +23,11 @@ pub(super) fn decide(parameters: &mut [Planned], recipe: &Recipe) -> Result<()> 
         Penalize::Patterns(list) => {
             for pattern in list {
                 let found = find(Field::PENALIZE, pattern)?;
-                if !found.iter().any(|&i| parameters[i].role != Role::Buffer && !parameters[i].frozen) {
-                    let names = few(found.iter().map(|&i| all[i].alias.as_str()));
+                if !only(&*parameters, &found).any(|p| p.role != Role::Buffer && !p.frozen) {
+                    let names = few(only(&all, &found).map(|p| p.alias.as_str()));
                     return Err(Error::option(Field::PENALIZE, format!(" '{pattern}' matches only what is not trained: {names}")));
                 }
-                for i in found {
-                    wanted[i] = Some(format!("{} '{pattern}'", Field::PENALIZE));
-                }
+                only(&mut wanted, &found).for_each(|w| *w = Some(format!("{} '{pattern}'", Field::PENALIZE)));
             }
         }
         Penalize::All => wanted.iter_mut().for_each(|w| *w = Some(format!("{} all", Field::PENALIZE))),
@@ -41,18 +39,18 @@ pub(super) fn decide(parameters: &mut [Planned], recipe: &Recipe) -> Result<()> 
     }
     let mut excluded: Vec<Option<&str>> = vec![None; all.len()];
     for pattern in &options.sp_exclude {
-        for i in find(Field::SP_EXCLUDE, pattern)? {
-            excluded[i] = Some(pattern);
-        }
+        only(&mut excluded, &find(Field::SP_EXCLUDE, pattern)?).for_each(|e| *e = Some(pattern));
     }
     let layers = parameters.iter().filter(|p| counts_as_layer(p)).count();
-    let mut seen = 0;
-    for (i, p) in parameters.iter_mut().enumerate() {
-        seen += counts_as_layer(p) as usize;
+    // Between the first layer and the last.
+    let steps = layers.saturating_sub(1).max(1);
+    let mut seen = 0usize;
+    for ((p, wanted), excluded) in parameters.iter_mut().zip(&wanted).zip(&excluded) {
+        seen = seen.saturating_add(counts_as_layer(p) as usize);
         // A bias or a scale belongs to the layer of the weight before it.
         let layer = seen.max(1);
         let kind = p.parameter.kind.a_name();
-        p.why_penalized = match (p.role, p.frozen, &wanted[i], excluded[i]) {
+        p.why_penalized = match (p.role, p.frozen, wanted, excluded) {
             (Role::Buffer, ..) => "no parameter".into(),
             (_, true, ..) => "frozen".into(),
             (Role::Shared, ..) if penalty.shared.is_none() => format!("{} none", Field::PENALTY),
@@ -60,7 +58,7 @@ pub(super) fn decide(parameters: &mut [Planned], recipe: &Recipe) -> Result<()> 
             (_, _, _, Some(pattern)) => format!("{} '{pattern}'", Field::SP_EXCLUDE),
             (_, _, Some(why), None) => {
                 let depth = options.alpha_depth.filter(|_| p.role == Role::Shared);
-                let factor = depth.map_or(1.0, |f| f.powf((layers - layer) as f64 / (layers - 1).max(1) as f64));
+                let factor = depth.map_or(1.0, |f| f.powf(layers.saturating_sub(layer) as f64 / steps as f64));
                 let setting = if p.role == Role::New { Setting::Beta } else { Setting::Alpha };
                 p.strength = Some(Strength { setting, factor });
                 match (p.role, depth) {
@@ -91,29 +89,30 @@ fn counts_as_layer(p: &Planned) -> bool {
 }
 
 /// Gives the parameters `found` by the pattern its strength.
-fn own_strength(parameters: &mut [Planned], pattern: &str, found: &[usize], wanted: &[Option<String>]) -> Result<()> {
-    let aliases = |list: Vec<usize>| few(list.iter().map(|&i| parameters[i].parameter.alias.as_str()));
-    let frozen: Vec<usize> = found.iter().copied().filter(|&i| parameters[i].frozen && wanted[i].is_some()).collect();
-    let frozen: Vec<usize> = frozen.into_iter().filter(|&i| parameters[i].role != Role::Buffer).collect();
+fn own_strength(parameters: &mut [Planned], pattern: &str, found: &[bool], wanted: &[Option<String>]) -> Result<()> {
+    let aliases = |list: &[&Planned]| few(list.iter().map(|p| p.parameter.alias.as_str()));
+    let matched = || parameters.iter().zip(wanted).zip(found).filter(|(_, found)| **found).map(|(planned, _)| planned);
+    let frozen: Vec<&Planned> =
+        matched().filter(|(p, wanted)| p.frozen && wanted.is_some() && p.role != Role::Buffer).map(|(p, _)| p).collect();
     if !frozen.is_empty() {
         let why = format!(
             " '{pattern}=…' gives a strength to what is frozen: {}. A frozen parameter cannot move; leave it out of the pattern, or don't freeze it",
-            aliases(frozen)
+            aliases(&frozen)
         );
         return Err(Error::option(Field::STRENGTHS, why));
     }
-    let penalized = |i: &usize| parameters[*i].strength.is_some() && parameters[*i].role == Role::Shared;
-    let shared: Vec<usize> = found.iter().copied().filter(penalized).collect();
-    if shared.is_empty() {
-        let why = match found.iter().any(|&i| parameters[i].role == Role::New) {
+    let is_shared = |p: &Planned| p.strength.is_some() && p.role == Role::Shared;
+    if !matched().any(|(p, _)| is_shared(p)) {
+        let why = match matched().any(|(p, _)| p.role == Role::New) {
             true => format!("are new: their strength is {}", Field::BETA),
             false => format!("the penalty leaves out; {} says what it acts on", Field::PENALIZE),
         };
-        return Err(Error::option(Field::STRENGTHS, format!(" '{pattern}=…' matches {}, which {why}", aliases(found.to_vec()))));
+        let all: Vec<&Planned> = matched().map(|(p, _)| p).collect();
+        return Err(Error::option(Field::STRENGTHS, format!(" '{pattern}=…' matches {}, which {why}", aliases(&all))));
     }
-    for i in shared {
-        parameters[i].strength = Some(Strength { setting: Setting::AlphaOf(pattern.into()), factor: 1.0 });
-        parameters[i].why_penalized = format!("{} '{pattern}=…'", Field::STRENGTHS);
+    for p in only(parameters, found).filter(|p| is_shared(p)) {
+        p.strength = Some(Strength { setting: Setting::AlphaOf(pattern.into()), factor: 1.0 });
+        p.why_penalized = format!("{} '{pattern}=…'", Field::STRENGTHS);
     }
     Ok(())
 }

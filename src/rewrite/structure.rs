@@ -9,6 +9,7 @@ use crate::field::Field;
 use crate::import::Imported;
 use crate::ir::{Dim, Graph, Node};
 use crate::operator::{Meaning, View};
+use std::collections::HashSet;
 
 /// A part of the network that can be frozen as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,16 +26,17 @@ pub struct Block {
 pub fn blocks(imported: &Imported) -> Result<Vec<Block>> {
     let graph = &imported.graph;
     let live = graph.live_nodes();
-    let sums: Vec<(usize, &Node)> = graph.nodes.iter().enumerate().filter(|(i, n)| live[*i] && is_residual(graph, n)).collect();
-    if sums.is_empty() {
+    let nodes = graph.nodes.iter().enumerate().zip(live);
+    let sums: Vec<(usize, &Node)> = nodes.filter(|((_, n), live)| *live && is_residual(graph, n)).map(|(found, _)| found).collect();
+    let Some((_, first)) = sums.first() else {
         return Err(Error::usage(format!(
             "the network has no residual units (no sum of two branches), so its stages cannot be counted: freeze by name with {} PATTERN",
             Field::FREEZE
         )));
-    }
-    let mut needed = common(graph, sums[0].1);
-    let mut found = vec![Block { name: "conv1".into(), stage: 0, parameters: inside(imported, &needed, &vec![false; needed.len()]) }];
-    let mut stage = 0;
+    };
+    let mut needed = common(graph, first);
+    let mut found = vec![Block { name: "conv1".into(), stage: 0, parameters: inside(imported, &needed, &HashSet::new()) }];
+    let mut stage = 0usize;
     let mut shape: Option<Vec<Dim>> = None;
     for (index, node) in sums {
         let mut now = needed.clone();
@@ -45,13 +47,13 @@ pub fn blocks(imported: &Imported) -> Result<Vec<Block>> {
         if parameters.is_empty() {
             continue;
         }
-        let own = graph.ty(node.outputs[0]).shape[1..].to_vec();
+        let own: Vec<Dim> = node.outputs.first().into_iter().flat_map(|&v| graph.ty(v).shape.iter().skip(1).copied()).collect();
         if shape.as_ref() != Some(&own) {
-            stage += 1;
+            stage = stage.saturating_add(1);
             shape = Some(own);
         }
         let number = found.len();
-        let aliases: Vec<&str> = parameters.iter().map(|&i| imported.parameters[i].alias.as_str()).collect();
+        let aliases: Vec<&str> = parameters.iter().filter_map(|&i| imported.parameters.get(i)).map(|p| p.alias.as_str()).collect();
         found.push(Block { name: shared_path(&aliases).unwrap_or_else(|| format!("unit {number}")), stage, parameters });
     }
     Ok(found)
@@ -59,7 +61,7 @@ pub fn blocks(imported: &Imported) -> Result<Vec<Block>> {
 
 /// Whether the node adds two computed values of one shape.
 fn is_residual(graph: &Graph, node: &Node) -> bool {
-    let [Some(a), Some(b)] = node.inputs[..] else { return false };
+    let [Some(a), Some(b)] = *node.inputs else { return false };
     let computed = |v| graph.producer(v).is_some();
     View { graph, node }.operator().is_some_and(|o| o.facts().meaning == Meaning::Sum)
         && a != b
@@ -70,34 +72,30 @@ fn is_residual(graph: &Graph, node: &Node) -> bool {
 }
 
 /// Marks the node at `index` and what it needs.
-fn mark(graph: &Graph, index: usize, needed: &mut [bool]) {
+fn mark(graph: &Graph, index: usize, needed: &mut HashSet<usize>) {
     let mut open = vec![index];
     while let Some(i) = open.pop() {
-        if std::mem::replace(&mut needed[i], true) {
-            continue;
-        }
-        for v in graph.nodes[i].used() {
-            open.extend(graph.nodes[..i].iter().position(|n| n.outputs.contains(&v)));
+        if needed.insert(i) {
+            open.extend(graph.nodes.get(i).into_iter().flat_map(Node::used).filter_map(|v| graph.value(v).producer));
         }
     }
 }
 
 /// What both branches of a sum need.
-fn common(graph: &Graph, sum: &Node) -> Vec<bool> {
-    let mut branches = sum.used().map(|v| {
-        let mut needed = vec![false; graph.nodes.len()];
-        if let Some(i) = graph.nodes.iter().position(|n| n.outputs.contains(&v)) {
+fn common(graph: &Graph, sum: &Node) -> HashSet<usize> {
+    let branches = sum.used().map(|v| {
+        let mut needed = HashSet::new();
+        if let Some(i) = graph.value(v).producer {
             mark(graph, i, &mut needed);
         }
         needed
     });
-    let first = branches.next().unwrap_or_default();
-    branches.fold(first, |a, b| a.iter().zip(b).map(|(a, b)| *a && b).collect())
+    branches.reduce(|a, b| a.intersection(&b).copied().collect()).unwrap_or_default()
 }
 
 /// Parameters of the nodes in `now` but not in `before`.
-fn inside(imported: &Imported, now: &[bool], before: &[bool]) -> Vec<usize> {
-    let own = |p: &crate::import::Parameter| now[p.node] && !before[p.node];
+fn inside(imported: &Imported, now: &HashSet<usize>, before: &HashSet<usize>) -> Vec<usize> {
+    let own = |p: &crate::import::Parameter| now.contains(&p.node) && !before.contains(&p.node);
     imported.parameters.iter().enumerate().filter(|(_, p)| own(p)).map(|(i, _)| i).collect()
 }
 
@@ -105,6 +103,7 @@ fn inside(imported: &Imported, now: &[bool], before: &[bool]) -> Vec<usize> {
 fn shared_path(aliases: &[&str]) -> Option<String> {
     let first: Vec<&str> = aliases.first()?.split('.').collect();
     let same = |other: &&str| first.iter().zip(other.split('.')).take_while(|(a, b)| *a == b).count();
-    let length = aliases.iter().map(same).min()?.min(first.len() - 1);
-    (length > 0).then(|| first[..length].join("."))
+    // The last part is the parameter's own.
+    let length = aliases.iter().map(same).min()?.min(first.len().checked_sub(1)?);
+    first.get(..length).filter(|path| !path.is_empty()).map(|path| path.join("."))
 }

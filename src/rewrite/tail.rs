@@ -2,7 +2,7 @@
 //! sigmoid makes of them, as one operator or spelt out; the loss reads the logits then, under the shape that the output has.
 
 use super::disguise::disguised;
-use super::spelling::{behind_views, closing, facts, handed_on, input, order};
+use super::spelling::{behind_views, closing, facts, handed_on, order};
 use crate::ir::{Dim, Graph, Node, ValueId};
 use crate::loss::Activation;
 use crate::operator::{Builder, Meaning, Rule};
@@ -21,7 +21,7 @@ pub struct Tail {
     /// The nodes behind it, in the order of computation.
     nodes: Vec<usize>,
     /// Images, and scores for each.
-    shape: [Dim; 2],
+    shape: (Dim, Dim),
 }
 
 impl Tail {
@@ -30,7 +30,7 @@ impl Tail {
         let shape = form(graph, output)?;
         let (mut value, mut nodes, mut logarithm, mut converted) = (output, vec![], false, None);
         while let Some(index) = graph.value(value).producer {
-            let node = &graph.nodes[index];
+            let Some(node) = graph.nodes.get(index) else { break };
             if let Some(found) = closing(graph, value) {
                 let activation = match (found.activation, logarithm) {
                     (activation, false) => activation,
@@ -51,7 +51,7 @@ impl Tail {
                 disguised(graph, found.logits)?;
                 return Ok(tail);
             }
-            value = match (handed_on(graph, node), facts(graph, node).meaning, input(node, 0)) {
+            value = match (handed_on(graph, node), facts(graph, node).meaning, node.input(0)) {
                 (Some(x), meaning, _) => {
                     nodes.push(index);
                     if meaning == Meaning::Conversion {
@@ -77,12 +77,17 @@ impl Tail {
 
     /// Scores for each image.
     pub fn scores(&self) -> usize {
-        self.shape[1].known().unwrap_or(1)
+        self.shape.1.known().unwrap_or(1)
     }
 
     /// Whether the output has its numbers in another order than the logits.
     pub fn reorders(&self, graph: &Graph) -> bool {
-        self.nodes.iter().any(|&i| moves(graph, &graph.nodes[i]).is_some())
+        self.behind(graph).any(|node| moves(graph, node).is_some())
+    }
+
+    /// The nodes behind what the activation gives.
+    fn behind<'g>(&'g self, graph: &'g Graph) -> impl Iterator<Item = &'g Node> {
+        self.nodes.iter().filter_map(|&i| graph.nodes.get(i))
     }
 
     /// The logits in the output's order, `[N, classes]`, appended to the graph that the tail is of.
@@ -96,11 +101,8 @@ impl Tail {
     }
 
     fn through(&self, graph: &mut Graph, value: ValueId) -> Rule<ValueId> {
-        let moved: Vec<(Vec<Dim>, Vec<usize>)> = self
-            .nodes
-            .iter()
-            .filter_map(|&i| Some((graph.ty(input(&graph.nodes[i], 0)?).shape.clone(), moves(graph, &graph.nodes[i])?)))
-            .collect();
+        let moved: Vec<(Vec<Dim>, Vec<usize>)> =
+            self.behind(graph).filter_map(|node| Some((graph.ty(node.input(0)?).shape.clone(), moves(graph, node)?))).collect();
         let mut b = Builder::new(graph);
         b.scope("logits");
         let mut at = value;
@@ -108,20 +110,20 @@ impl Tail {
             at = b.reshape(at, &shape)?;
             at = b.transpose(at, &order)?;
         }
-        b.reshape(at, &self.shape)
+        b.reshape(at, &[self.shape.0, self.shape.1])
     }
 
     /// Fails unless what is normalized over `axes` of the activation is what the output has for each image.
     fn is_over_classes(&self, graph: &Graph, output: ValueId, axes: &[usize], node: &Node) -> Rule<()> {
         let here = |why: &str| format!("`{}` ({}) {why}, so its results are no probabilities of classes", node.name, node.op_type);
-        if self.shape[1] == Dim::Known(1) {
+        if self.shape.1 == Dim::Known(1) {
             return Err(here("normalizes a single number, which gives 1"));
         }
         let places = self.places(graph, output).ok_or_else(|| here("is followed by shapes that mix images and classes"))?;
         let long = |a: &&usize| graph.ty(self.activated).shape.get(**a).is_some_and(|d| *d != Dim::Known(1));
         let (over, classes) = (axes.iter().filter(long).collect::<Vec<_>>(), places.last());
-        let images = if self.shape[0] == Dim::Known(1) { 0 } else { 1 };
-        if places.len() != images + 1 || over != classes.into_iter().collect::<Vec<_>>() {
+        let images_and_classes = if self.shape.0 == Dim::Known(1) { 1 } else { 2 };
+        if places.len() != images_and_classes || over != classes.into_iter().collect::<Vec<_>>() {
             return Err(here("does not normalize over all classes of each image"));
         }
         Ok(())
@@ -135,15 +137,14 @@ impl Tail {
         };
         let same = |places: &[(usize, Dim)], v: ValueId| places.iter().map(|p| p.1).eq(long(v).into_iter().map(|p| p.1));
         let mut places = long(self.activated);
-        for &i in &self.nodes {
-            let node = &graph.nodes[i];
+        for node in self.behind(graph) {
             let Some(order) = moves(graph, node) else { continue };
-            let x = input(node, 0)?;
+            let x = node.input(0)?;
             if !same(&places, x) {
                 return None;
             }
             let there = long(x);
-            let at = |axis: usize| there.iter().position(|p| p.0 == axis).map(|k| places[k]);
+            let at = |axis: usize| there.iter().position(|p| p.0 == axis).and_then(|k| places.get(k).copied());
             places = order.into_iter().filter_map(at).collect();
         }
         same(&places, output).then(|| places.into_iter().map(|p| p.0).collect())
@@ -153,19 +154,19 @@ impl Tail {
 /// The order into which the node puts axes, where that moves any number.
 fn moves(graph: &Graph, node: &Node) -> Option<Vec<usize>> {
     let order = order(graph, node)?;
-    let shape = &graph.ty(input(node, 0)?).shape;
+    let shape = &graph.ty(node.input(0)?).shape;
     let long: Vec<usize> = order.iter().copied().filter(|&a| shape.get(a) != Some(&Dim::Known(1))).collect();
     (!long.is_sorted()).then_some(order)
 }
 
 /// Images and scores of an output that may be a classifier's: `[N, classes]`, with axes of length 1 anywhere behind the batch.
-fn form(graph: &Graph, output: ValueId) -> Rule<[Dim; 2]> {
+fn form(graph: &Graph, output: ValueId) -> Rule<(Dim, Dim)> {
     let ty = graph.ty(output);
     let batch = graph.inputs.first().and_then(|&i| graph.ty(i).shape.first());
     let long: Vec<Dim> = ty.shape.iter().skip(1).copied().filter(|d| *d != Dim::Known(1)).collect();
     match (ty.shape.first(), &long[..]) {
         (Some(first), [] | [Dim::Known(_)]) if ty.dtype.is_float() && Some(first) == batch => {
-            Ok([*first, long.first().copied().unwrap_or(Dim::Known(1))])
+            Ok((*first, long.first().copied().unwrap_or(Dim::Known(1))))
         }
         _ => Err(format!("is {ty}; a classifier's is [N, classes]")),
     }

@@ -30,13 +30,13 @@ impl TrainingGraph {
     /// The name of the input with that meaning.
     pub fn input(&self, meaning: &Meaning) -> Option<&str> {
         let at = self.inputs.iter().position(|m| m == meaning)?;
-        Some(self.graph.name_of(self.graph.inputs[at]))
+        Some(self.graph.name_of(*self.graph.inputs.get(at)?))
     }
 
     /// The name of the output with that meaning.
     pub fn output(&self, meaning: &Meaning) -> Option<&str> {
         let at = self.outputs.iter().position(|m| m == meaning)?;
-        Some(self.graph.name_of(self.graph.outputs[at]))
+        Some(self.graph.name_of(*self.graph.outputs.get(at)?))
     }
 
     /// The scalar outputs, for the manifest.

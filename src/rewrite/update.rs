@@ -224,12 +224,13 @@ fn one(graph: &mut Graph, scalars: &mut Scalars, common: &Common, p: &StateTenso
     let lr = scalars.beside(&mut b, lr, &p.ty)?;
     let shared: Vec<ValueId> = shared.iter().map(|&v| scalars.beside(&mut b, v, &p.ty)).collect::<Rule<_>>()?;
     b.scope(format!("{}.update", p.alias));
-    let mut next = optimizer.rule.update(&mut b, &Update { w: p.input, gradient, lr, shared: &shared, state })?;
+    let mut all = optimizer.rule.update(&mut b, &Update { w: p.input, gradient, lr, shared: &shared, state })?;
+    let next = all.first_mut().ok_or("the update rule gives no next value")?;
     if let Some((lambda, start)) = start {
-        next[0] = optim::project(&mut b, p.input, next[0], gradient, start, lambda)?;
+        *next = optim::project(&mut b, p.input, *next, gradient, start, lambda)?;
     }
     if let Some(penalty) = penalty {
-        next[0] = penalty.after(&mut b, next[0], lr)?;
+        *next = penalty.after(&mut b, *next, lr)?;
     }
-    Ok(next)
+    Ok(all)
 }

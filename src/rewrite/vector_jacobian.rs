@@ -1,6 +1,6 @@
 //! Vector–Jacobian products of a network: its output, and the gradient of what a caller weighs it with for its images or its parameters.
 
-use super::patterns::{few, matching};
+use super::patterns::{few, matching, only};
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -257,11 +257,13 @@ fn chosen<'a>(wrt: &[Wrt], parameters: &'a [Parameter]) -> Result<Vec<&'a Parame
         match wrt {
             Wrt::Input(_) => {}
             Wrt::Parameters(None) => taken.fill(true),
-            Wrt::Parameters(Some(pattern)) => matching(Field::WRT, pattern, parameters.iter())?.into_iter().for_each(|i| taken[i] = true),
+            Wrt::Parameters(Some(pattern)) => {
+                let found = matching(Field::WRT, pattern, parameters.iter())?;
+                taken.iter_mut().zip(found).for_each(|(taken, found)| *taken |= found);
+            }
         }
     }
-    let trained = |p: &Parameter| !p.kind.is_buffer();
-    Ok(parameters.iter().zip(taken).filter(|(p, taken)| *taken && trained(p)).map(|(p, _)| p).collect())
+    Ok(only(parameters, &taken).filter(|p| !p.kind.is_buffer()).collect())
 }
 
 /// Ones of the shape of `like`.
