@@ -1,6 +1,9 @@
 //! The one table of model-local functions: every larger unit that a rule, a loss, a penalty or an optimizer builds. Each is declared beside
 //! the rule that builds it.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 use crate::loss::{self, binary_cross_entropy, bss, cross_entropy, delta, lwf, mean_squared_error};
 use crate::operator::Function;
 use crate::ops::blocks::pointwise;

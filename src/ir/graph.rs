@@ -139,9 +139,14 @@ impl Graph {
         }
     }
 
+    /// The id of the value that comes next.
+    fn next_id(&self) -> ValueId {
+        ValueId(self.values.len() as u32)
+    }
+
     /// Adds a value whose name is not in use.
     fn push_value(&mut self, name: String, ty: TensorType) -> ValueId {
-        let id = ValueId(self.values.len() as u32);
+        let id = self.next_id();
         self.by_name.insert(name.clone(), id);
         self.values.push(Value { name, ty, layout: Layout::default(), constant: None, elems: None, producer: None, varies: false });
         id
@@ -259,6 +264,20 @@ impl Graph {
             })
             .collect();
         self.push_node(node, outputs)
+    }
+
+    /// Appends a node with one output of that name and type; gives the output. Names as for [`Graph::node`].
+    pub fn single(&mut self, node: Node, output: (String, TensorType)) -> ValueId {
+        let next = self.next_id();
+        self.node(node, vec![output]);
+        next
+    }
+
+    /// Appends a node with one output of that name and type; gives the output. Names as for [`Graph::node_as`].
+    pub fn single_as(&mut self, node: Node, output: (String, TensorType)) -> ValueId {
+        let next = self.next_id();
+        self.node_as(node, vec![output]);
+        next
     }
 
     fn push_node(&mut self, mut node: Node, outputs: Vec<(String, TensorType)>) -> Vec<ValueId> {

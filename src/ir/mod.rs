@@ -19,6 +19,7 @@ mod verify;
 pub use attributes::{Attr, Attrs, Domain};
 pub use element::{Element, TensorError};
 pub use graph::{Elem, Graph, Node, Value, ValueId};
+pub use order::OtherNodes;
 pub use per_value::PerValue;
 pub use rebuild::{Becomes, Rebuild, rebuild};
 pub use tensor::Tensor;

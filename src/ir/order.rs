@@ -22,6 +22,42 @@ impl Graph {
     }
 }
 
+/// The nodes of a graph, of which some go and some become others over the same values.
+pub struct OtherNodes(Vec<Option<Node>>);
+
+impl OtherNodes {
+    /// The graph's own.
+    pub fn of(graph: &Graph) -> OtherNodes {
+        OtherNodes(graph.nodes.iter().cloned().map(Some).collect())
+    }
+
+    /// What is at that place now.
+    pub fn get(&self, at: usize) -> Option<&Node> {
+        self.0.get(at)?.as_ref()
+    }
+
+    /// Lets the node at that place go.
+    pub fn remove(&mut self, at: usize) {
+        self.set(at, None);
+    }
+
+    /// Puts a node in the place of the one that is, or was, there.
+    pub fn put(&mut self, at: usize, node: Node) {
+        self.set(at, Some(node));
+    }
+
+    fn set(&mut self, at: usize, node: Option<Node>) {
+        if let Some(place) = self.0.get_mut(at) {
+            *place = node;
+        }
+    }
+
+    /// Gives them to the graph, as [`Graph::replace_nodes`] does.
+    pub fn into_graph(self, graph: &mut Graph) -> Result<(), String> {
+        graph.replace_nodes(self.0.into_iter().flatten().collect())
+    }
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     None,

@@ -93,6 +93,11 @@ impl<'s, 't> Rebuild<'s, 't> {
         self.graph.node_as(node, outputs)
     }
 
+    /// Adds a node with one output, under names that a value and a node of the source had; gives the output.
+    pub fn single(&mut self, node: Node, output: (String, TensorType)) -> ValueId {
+        self.graph.single_as(node, output)
+    }
+
     /// Adds a constant under the name that `value` has in the source, and lets it stand for that.
     pub fn constant(&mut self, value: ValueId, tensor: Tensor) -> ValueId {
         let here = self.graph.constant_as(&format!("{}{}", self.prefix, self.source.name_of(value)), tensor);

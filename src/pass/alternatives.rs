@@ -71,16 +71,20 @@ type Outputs = Rule<Option<Vec<ValueId>>>;
 
 /// Gives each node of ONNX's own domain the body that `rule` makes, where it makes one, in another domain.
 fn give_bodies(graph: &mut Graph, domain: Domain, rule: impl Fn(&dyn Operator, &mut Builder, &View, &[ValueId]) -> Outputs) -> Result<()> {
-    for index in 0..graph.nodes.len() {
-        let node = &graph.nodes[index];
+    let mut found = vec![];
+    for (index, node) in graph.nodes.iter().enumerate() {
         let Some(operator) = table::find(&node.op_type).filter(|_| node.domain == Domain::Onnx) else { continue };
         let Some(inputs) = node.inputs.iter().copied().collect::<Option<Vec<_>>>() else { continue };
         let (mut body, arguments) = graph.inner(&node.op_type, &inputs);
-        let found = rule(operator, &mut Builder::new(&mut body), &View { graph, node }, &arguments);
-        let found = found.map_err(|why| Error::internal(format!("the body of node `{}` ({}): {why}", node.name, node.op_type)))?;
-        if let Some(outputs) = found {
+        let outputs = rule(operator, &mut Builder::new(&mut body), &View { graph, node }, &arguments);
+        let outputs = outputs.map_err(|why| Error::internal(format!("the body of node `{}` ({}): {why}", node.name, node.op_type)))?;
+        if let Some(outputs) = outputs {
             body.outputs = outputs;
-            let node = &mut graph.nodes[index];
+            found.push((index, body));
+        }
+    }
+    for (index, body) in found {
+        if let Some(node) = graph.nodes.get_mut(index) {
             (node.domain, node.body) = (domain, Some(Arc::new(body)));
         }
     }

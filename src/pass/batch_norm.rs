@@ -27,7 +27,7 @@ struct TrainBatchNorm<'a> {
 impl TrainBatchNorm<'_> {
     /// Whether the node is to use the statistics of its batch.
     fn concerns(&self, graph: &Graph, node: &Node) -> bool {
-        let scale = node.inputs.get(1).copied().flatten();
+        let scale = node.input(1);
         // What normalizes weights has no batch.
         let on_images = node.outputs.iter().any(|&v| graph.value(v).varies);
         node.is(batch_norm::INFERENCE) && on_images && !scale.is_some_and(|v| self.frozen.contains(graph.name_of(v)))
@@ -36,7 +36,7 @@ impl TrainBatchNorm<'_> {
     fn replace(&self, r: &mut Rebuild, node: &Node) -> Rule<Becomes> {
         let source = r.source();
         for (i, label) in [(3, "running_mean"), (4, "running_var")] {
-            if node.inputs.get(i).copied().flatten().is_none_or(|v| source.value(v).constant.is_none()) {
+            if node.input(i).is_none_or(|v| source.value(v).constant.is_none()) {
                 return Err(format!("its {label} is computed while the model runs"));
             }
         }
@@ -46,7 +46,7 @@ impl TrainBatchNorm<'_> {
         };
         let here = r.mapped(node)?;
         let (y, update) = batch_norm::train(&mut Builder::new(r.graph), &here, momentum)?;
-        r.name_as(y, node.outputs[0]);
+        r.name_as(y, node.output().ok_or("it has no output")?);
         self.updates.borrow_mut().push(update);
         Ok(Becomes::Values(vec![y]))
     }

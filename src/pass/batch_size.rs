@@ -1,7 +1,8 @@
 //! A batch size for a graph that was made for any.
 
 use super::{InferTypes, Pass};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::ir::{Dim, Graph};
 
 /// Gives the symbolic batch a size: the graph becomes the one that import makes for that size.
@@ -20,7 +21,13 @@ impl Pass for FixBatch {
         for input in graph.inputs.clone() {
             for dim in &mut graph.value_mut(input).ty.shape {
                 if let Dim::Batch(k) = *dim {
-                    *dim = Dim::Known(k * self.0);
+                    let size = k.checked_mul(self.0);
+                    *dim = Dim::Known(size.ok_or_else(|| {
+                        Error::option(
+                            Field::BATCH,
+                            format!(" {} is not possible: the model would get {k} times as many entries along an axis", self.0),
+                        )
+                    })?);
                 }
             }
         }

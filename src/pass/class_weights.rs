@@ -17,8 +17,8 @@ impl ClassWeights {
     /// The node of the one loss on labels that the graph has, and which it is.
     pub fn place(graph: &Graph) -> Option<(usize, &'static dyn DataLoss)> {
         let mut found = graph.nodes.iter().enumerate().filter(|(_, n)| n.domain == Domain::Function).filter_map(|(at, node)| {
-            let labels = node.inputs.get(1).copied().flatten().is_some_and(|target| !graph.ty(target).dtype.is_float());
-            let loss = LOSSES.iter().filter(|_| labels).find(|loss| loss.functions()[0].name == node.op_type)?;
+            let labels = node.input(1).is_some_and(|target| !graph.ty(target).dtype.is_float());
+            let loss = LOSSES.iter().filter(|_| labels).find(|loss| loss.functions().first().is_some_and(|f| f.name == node.op_type))?;
             Some((at, *loss))
         });
         let first = found.next()?;
@@ -38,7 +38,7 @@ impl Pass for ClassWeights {
     fn run(&self, graph: &mut Graph) -> Result<()> {
         let wrong = |why: String| Error::internal(format!("class weights: {why}"));
         let (at, loss) = ClassWeights::place(graph).ok_or_else(|| wrong("there is no single loss on labels".into()))?;
-        let node = &graph.nodes[at];
+        let node = graph.nodes.get(at).ok_or_else(|| wrong("the loss is lost".into()))?;
         let inputs = node.inputs.iter().copied().collect::<Option<Vec<_>>>().unwrap_or_default();
         let &[scores, target] = &inputs[..] else { return Err(wrong("the loss has other inputs than scores and labels".into())) };
         let smoothing = node.float("label_smoothing", 0.0) as f64;
@@ -50,9 +50,10 @@ impl Pass for ClassWeights {
         let weights = b.constant(tensor);
         let found = loss.weighted(&mut b, [z, t, weights], smoothing).map_err(wrong)?;
         body.outputs = vec![found.value, found.gradient, found.correct];
-        let node = &mut graph.nodes[at];
-        node.op_type = weighted.name.into();
-        node.body = Some(Arc::new(body));
+        if let Some(node) = graph.nodes.get_mut(at) {
+            node.op_type = weighted.name.into();
+            node.body = Some(Arc::new(body));
+        }
         Ok(())
     }
 }

@@ -73,7 +73,7 @@ impl DropElements<'_> {
     /// `h` of the indices along an axis of a value.
     fn axis(&self, b: &mut Builder, x: ValueId, axis: usize) -> Rule<ValueId> {
         let rank = b.rank(x);
-        let Dim::Known(length) = b.shape(x)[axis] else { return dropout::counted_indices(b, x, axis) };
+        let Some(&Dim::Known(length)) = b.shape(x).get(axis) else { return dropout::counted_indices(b, x, axis) };
         let there = self.indices.borrow().get(&(length, axis, rank)).copied();
         if let Some(there) = there {
             return Ok(there);
@@ -91,7 +91,7 @@ impl DropElements<'_> {
         b.scope(name.rsplit_once('/').map_or(name.as_str(), |(parent, _)| parent));
         let indices = (0..b.rank(x)).map(|axis| self.axis(&mut b, x, axis)).collect::<Rule<Vec<_>>>()?;
         let y = dropout::train(&mut b, x, key, &indices, (place, ratio))?;
-        *self.places.borrow_mut() += 1;
+        self.places.replace_with(|places| places.saturating_add(1));
         Ok(y)
     }
 
@@ -100,7 +100,7 @@ impl DropElements<'_> {
             Drops::Instead(ratio) if ratio > 0.0 => {
                 let x = r.get(node.used().next().ok_or("it has no input")?)?;
                 let y = self.dropped(r, node, x, ratio)?;
-                r.name_as(y, node.outputs[0]);
+                r.name_as(y, node.output().ok_or("it has no output")?);
                 Ok(Becomes::Values(vec![y]))
             }
             Drops::Before(ratio) if ratio > 0.0 => {

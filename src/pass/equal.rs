@@ -20,13 +20,18 @@ impl EqualNodes {
     /// All nodes of a graph.
     pub fn of(graph: &Graph) -> EqualNodes {
         let mut all = EqualNodes::default();
-        (0..graph.nodes.len()).for_each(|index| all.add(graph, index));
+        graph.nodes.iter().enumerate().for_each(|(index, node)| all.add(index, node));
         all
     }
 
-    /// Adds a node of the graph.
-    pub fn add(&mut self, graph: &Graph, index: usize) {
-        let node = &graph.nodes[index];
+    /// Adds the last node of the graph.
+    pub fn add_last(&mut self, graph: &Graph) {
+        if let Some((index, node)) = graph.nodes.iter().enumerate().next_back() {
+            self.add(index, node);
+        }
+    }
+
+    fn add(&mut self, index: usize, node: &Node) {
         if node.body.is_none() {
             self.nodes.entry(key(node)).or_default().push(index);
         }
@@ -36,6 +41,6 @@ impl EqualNodes {
     pub fn find(&self, graph: &Graph, node: &Node, outputs: usize) -> Option<Vec<ValueId>> {
         let candidates = self.nodes.get(&key(node))?;
         let same = |n: &&Node| node.body.is_none() && n.attrs == node.attrs && n.outputs.len() == outputs;
-        candidates.iter().map(|&i| &graph.nodes[i]).find(same).map(|n| n.outputs.clone())
+        candidates.iter().filter_map(|&i| graph.nodes.get(i)).find(same).map(|n| n.outputs.clone())
     }
 }

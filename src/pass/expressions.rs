@@ -3,9 +3,9 @@
 use super::Pass;
 use super::kernel::{self, Kernel};
 use crate::error::{Error, Result};
-use crate::ir::{Attr, Attrs, DType, Dim, Domain, Graph, Layout, Node, Readers, TensorType, ValueId};
+use crate::ir::{Attr, Attrs, DType, Dim, Domain, Graph, Layout, Node, OtherNodes, Readers, TensorType, ValueId};
 use crate::operator::View;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The attribute of an expression with its steps: for each the operation's number and three operands.
 pub const STEPS: &str = "steps";
@@ -76,14 +76,14 @@ impl Pass for FuseExpressions<'_> {
     }
 
     fn run(&self, graph: &mut Graph) -> Result<()> {
-        let mut nodes: Vec<Option<Node>> = graph.nodes.iter().cloned().map(Some).collect();
+        let mut nodes = OtherNodes::of(graph);
         let readers = graph.readers();
         for group in self.groups(graph, &readers) {
             let Some(fused) = group.finished(graph, &readers, self) else { continue };
-            group.members.iter().for_each(|&m| nodes[m] = None);
-            nodes[group.last()] = Some(fused);
+            group.members.keys().for_each(|&m| nodes.remove(m));
+            group.last().into_iter().for_each(|last| nodes.put(last, fused.clone()));
         }
-        graph.replace_nodes(nodes.into_iter().flatten().collect()).map_err(Error::internal)
+        nodes.into_graph(graph).map_err(Error::internal)
     }
 
     fn ensures(&self, graph: &Graph) -> Result<(), String> {
@@ -95,17 +95,18 @@ impl FuseExpressions<'_> {
     /// Nodes that can be computed together, in the place of the last of them.
     fn groups(&self, graph: &Graph, readers: &Readers) -> Vec<Group> {
         let mut groups: Vec<Option<Group>> = vec![];
-        let mut home: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+        let mut home: HashMap<usize, usize> = HashMap::new();
         for (at, node) in graph.nodes.iter().enumerate() {
             let Some(mut own) = Group::of(graph, at, self) else { continue };
             for before in node.used().filter_map(|v| graph.value(v).producer) {
-                let Some(other) = home[before].and_then(|h| groups[h].as_ref()) else { continue };
-                if let Some(joined) = own.joined(other, graph, readers, self) {
-                    groups[home[before].unwrap_or_default()] = None;
+                let Some(place) = home.get(&before).and_then(|h| groups.get_mut(*h)) else { continue };
+                let joined = place.as_ref().and_then(|other| own.joined(other, graph, readers, self));
+                if let Some(joined) = joined {
+                    *place = None;
                     own = joined;
                 }
             }
-            own.members.iter().for_each(|&m| home[m] = Some(groups.len()));
+            home.extend(own.members.keys().map(|&m| (m, groups.len())));
             groups.push(Some(own));
         }
         groups.into_iter().flatten().collect()
@@ -117,66 +118,58 @@ impl FuseExpressions<'_> {
     }
 }
 
-/// Nodes, by their places in ascending order.
-#[derive(Clone)]
+/// Nodes.
 struct Group {
-    members: Vec<usize>,
+    /// What each gives, by its place.
+    members: BTreeMap<usize, ValueId>,
 }
 
 impl Group {
     /// A node alone, where an expression can compute it.
     fn of(graph: &Graph, at: usize, pass: &FuseExpressions) -> Option<Group> {
-        let node = &graph.nodes[at];
-        let [output] = node.outputs[..] else { return None };
+        let &[output] = graph.nodes.get(at)?.outputs.as_slice() else { return None };
         let ty = graph.ty(output);
         let fits = (pass.elements.computes)(ty);
-        let group = Group { members: vec![at] };
+        let group = Group { members: [(at, output)].into() };
         (fits && group.program(graph, pass).is_some()).then_some(group)
     }
 
-    fn last(&self) -> usize {
-        self.members[self.members.len() - 1]
+    /// What the first node gives: all results are of its shape and layout.
+    fn whole(&self) -> Option<ValueId> {
+        self.members.values().next().copied()
+    }
+
+    fn last(&self) -> Option<usize> {
+        self.members.keys().next_back().copied()
     }
 
     /// Both, where they can be computed in the place of the later one's last node.
     fn joined(&self, other: &Group, graph: &Graph, readers: &Readers, pass: &FuseExpressions) -> Option<Group> {
-        let of = |group: &Group| graph.nodes[group.members[0]].outputs[0];
-        let (a, b) = (of(self), of(other));
+        let (a, b) = (self.whole()?, other.whole()?);
         if graph.ty(a).shape != graph.ty(b).shape || graph.value(a).layout != graph.value(b).layout {
             return None;
         }
-        let mut members: Vec<usize> = self.members.iter().chain(&other.members).copied().collect();
-        members.sort_unstable();
-        members.dedup();
-        let joined = Group { members };
-        let waits = |&m: &usize| {
-            let mut others = readers.of(graph.nodes[m].outputs[0]).iter();
-            others.all(|r| *r > joined.last() || joined.members.binary_search(r).is_ok())
-        };
-        let results = joined.results(graph, readers);
+        let joined = Group { members: self.members.iter().chain(&other.members).map(|(&m, &v)| (m, v)).collect() };
+        let last = joined.last()?;
+        let waits = |v: &ValueId| readers.of(*v).iter().all(|r| *r > last || joined.members.contains_key(r));
+        let results = joined.results(readers);
         let mut types = results.iter().map(|&v| graph.ty(v).dtype).filter(|ty| ty.is_float());
         let first = types.next();
         let few = results.len() <= pass.elements.ports.1 && types.all(|ty| Some(ty) == first);
-        (few && joined.members.iter().all(waits) && joined.program(graph, pass).is_some()).then_some(joined)
+        (few && joined.members.values().all(waits) && joined.program(graph, pass).is_some()).then_some(joined)
     }
 
     /// Values that others read.
-    fn results(&self, graph: &Graph, readers: &Readers) -> Vec<ValueId> {
-        let outside = |v: ValueId| readers.is_output(v) || readers.of(v).iter().any(|r| self.members.binary_search(r).is_err());
-        self.members.iter().map(|&m| graph.nodes[m].outputs[0]).filter(|&v| outside(v)).collect()
+    fn results(&self, readers: &Readers) -> Vec<ValueId> {
+        let outside = |v: ValueId| readers.is_output(v) || readers.of(v).iter().any(|r| !self.members.contains_key(r));
+        self.members.values().copied().filter(|&v| outside(v)).collect()
     }
 
     /// All steps; `None` where the kernel cannot compute one, or not so many.
     fn program(&self, graph: &Graph, pass: &FuseExpressions) -> Option<Program> {
-        let mut program = Program {
-            whole: graph.nodes[self.members[0]].outputs[0],
-            inputs: vec![],
-            constants: vec![],
-            steps: vec![],
-            known: HashMap::new(),
-        };
-        for &m in &self.members {
-            program.add(graph, &graph.nodes[m], pass)?;
+        let mut program = Program { whole: self.whole()?, inputs: vec![], constants: vec![], steps: vec![], known: HashMap::new() };
+        for &m in self.members.keys() {
+            program.add(graph, graph.nodes.get(m)?, pass)?;
         }
         // Something has to say how large the result is.
         let image = graph.ty(program.whole);
@@ -187,7 +180,7 @@ impl Group {
     /// The node for all; `None` where nothing would be gained, or where others read a truth, which kernels cannot give.
     fn finished(&self, graph: &Graph, readers: &Readers, pass: &FuseExpressions) -> Option<Node> {
         let program = self.program(graph, pass)?;
-        let results = self.results(graph, readers);
+        let results = self.results(readers);
         let ty = graph.ty(*results.first()?).dtype;
         let (_, kernel) = pass.elements.kernels.iter().find(|(of, _)| *of == ty)?;
         let alike = results.iter().all(|&v| graph.ty(v).dtype == ty);
@@ -203,7 +196,7 @@ impl Group {
             (CONSTANTS.to_string(), Attr::Floats(program.constants)),
             (RESULTS.to_string(), Attr::Ints(steps)),
         ]);
-        let name = graph.nodes[self.last()].name.clone();
+        let name = graph.nodes.get(self.last()?)?.name.clone();
         let inputs = program.inputs.into_iter().map(Some).collect();
         Some(Node { domain: Domain::Native, outputs: results, ..Node::new(name, kernel.name, inputs, attrs) })
     }
@@ -239,9 +232,7 @@ impl Program {
         let operand = match number(graph, v) {
             Some(value) => self.constant(value),
             None if pass.elements.reads.contains(&ty.dtype) && self.is_read(graph, v, pass) => {
-                let at = self.inputs.iter().position(|i| *i == v).unwrap_or(self.inputs.len());
-                self.inputs.resize(self.inputs.len().max(at + 1), v);
-                at as i64
+                place(&mut self.inputs, v, |a, b| a == b) as i64
             }
             None => return None,
         };
@@ -257,9 +248,7 @@ impl Program {
     }
 
     fn constant(&mut self, value: f32) -> i64 {
-        let at = self.constants.iter().position(|c| c.to_bits() == value.to_bits()).unwrap_or(self.constants.len());
-        self.constants.resize(self.constants.len().max(at + 1), value);
-        CONSTANT + at as i64
+        CONSTANT.saturating_add(place(&mut self.constants, value, |a, b| a.to_bits() == b.to_bits()) as i64)
     }
 
     /// Adds the steps of a node, whose inputs are those operands; gives what stands for its outputs.
@@ -330,9 +319,19 @@ impl Program {
     }
 
     fn step(&mut self, code: i64, [a, b, c]: [i64; 3]) -> i64 {
+        let at = self.steps.len() as i64;
         self.steps.push([code, a, b, c]);
-        STEP + self.steps.len() as i64 - 1
+        STEP.saturating_add(at)
     }
+}
+
+/// The place of an entry in a list, to which it is added where none is the same.
+fn place<T>(list: &mut Vec<T>, entry: T, same: impl Fn(&T, &T) -> bool) -> usize {
+    if let Some(at) = list.iter().position(|one| same(one, &entry)) {
+        return at;
+    }
+    list.push(entry);
+    list.len().saturating_sub(1)
 }
 
 /// The number that a value is known to be.
@@ -353,12 +352,13 @@ pub fn spreads_channels(ty: &TensorType, whole: &TensorType, layout: Layout) -> 
 /// Whether a tensor has one number for each channel of an image, of each or of all images. It lies alike in both layouts.
 fn is_gate(ty: &TensorType, image: &TensorType) -> bool {
     let one = Dim::Known(1);
-    let (n, c, h, w) = match ty.shape[..] {
+    let (n, c, h, w) = match *ty.shape {
         [n, c, h, w] => (n, c, h, w),
         [c, h, w] => (one, c, h, w),
         _ => return false,
     };
-    image.rank() == 4 && c == image.shape[1] && [h, w] == [one, one] && (n == image.shape[0] || n == one)
+    let [images, channels, _, _] = *image.shape else { return false };
+    c == channels && [h, w] == [one, one] && (n == images || n == one)
 }
 
 /// Whether a tensor has one number for each place of the last axis.

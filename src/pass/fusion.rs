@@ -3,9 +3,10 @@
 use super::Pass;
 use super::kernel::{self, CEILING, Kernel, RECTIFIED};
 use crate::error::{Error, Result};
-use crate::ir::{Attr, Domain, Graph, Layout, Node, Readers, ValueId};
+use crate::ir::{Attr, Domain, Graph, Layout, Node, OtherNodes, Readers, ValueId};
 use crate::operator::{Meaning, View};
 use crate::ops::{clip, relu, table};
+use std::collections::HashSet;
 
 /// Every fusion. The list is gone through until nothing fits any more.
 const FUSIONS: &[&dyn Fusion] = &[
@@ -34,11 +35,11 @@ impl Pass for FuseKernels<'_> {
 
     fn run(&self, graph: &mut Graph) -> Result<()> {
         loop {
-            let mut count = 0;
+            let mut changed = false;
             for fusion in FUSIONS {
-                count += self.sweep(graph, *fusion)?;
+                changed |= self.sweep(graph, *fusion)?;
             }
-            if count == 0 {
+            if !changed {
                 return Ok(());
             }
         }
@@ -56,31 +57,29 @@ impl Pass for FuseKernels<'_> {
 }
 
 impl FuseKernels<'_> {
-    /// Applies a fusion wherever it fits, nodes that this sweep has changed left alone; gives the number of changes.
-    fn sweep(&self, graph: &mut Graph, fusion: &dyn Fusion) -> Result<usize> {
+    /// Applies a fusion wherever it fits, nodes that this sweep has changed left alone; says whether there was such a place.
+    fn sweep(&self, graph: &mut Graph, fusion: &dyn Fusion) -> Result<bool> {
         let sight = Sight::new(graph, self.kernels);
-        let mut touched = vec![false; graph.nodes.len()];
+        let mut touched = HashSet::new();
         let mut changes = vec![];
         for (at, node) in graph.nodes.iter().enumerate() {
             let Some(change) = fusion.find(&sight, at, node) else { continue };
-            if !touched[change.host] && change.gone.iter().all(|&i| !touched[i]) {
-                touched[change.host] = true;
-                change.gone.iter().for_each(|&i| touched[i] = true);
+            if !touched.contains(&change.host) && change.gone.iter().all(|i| !touched.contains(i)) {
+                touched.insert(change.host);
+                touched.extend(&change.gone);
                 changes.push(change);
             }
         }
         if changes.is_empty() {
-            return Ok(0);
+            return Ok(false);
         }
-        let count = changes.len();
-        let mut nodes: Vec<Option<Node>> = graph.nodes.iter().cloned().map(Some).collect();
+        let mut nodes = OtherNodes::of(graph);
         for change in changes {
-            change.gone.iter().for_each(|&i| nodes[i] = None);
-            nodes[change.host] = Some(change.fused);
+            change.gone.iter().for_each(|&i| nodes.remove(i));
+            nodes.put(change.host, change.fused);
         }
-        let put = graph.replace_nodes(nodes.into_iter().flatten().collect());
-        put.map_err(|why| Error::internal(format!("the fusion `{}`: {why}", fusion.name())))?;
-        Ok(count)
+        nodes.into_graph(graph).map_err(|why| Error::internal(format!("the fusion `{}`: {why}", fusion.name())))?;
+        Ok(true)
     }
 }
 
@@ -120,7 +119,7 @@ impl<'a> Sight<'a> {
     }
 
     fn producer(&self, value: ValueId) -> Option<(usize, &'a Node)> {
-        self.graph.value(value).producer.map(|i| (i, &self.graph.nodes[i]))
+        self.graph.value(value).producer.and_then(|i| Some((i, self.graph.nodes.get(i)?)))
     }
 
     fn read_once(&self, value: ValueId) -> bool {
@@ -129,7 +128,7 @@ impl<'a> Sight<'a> {
 
     fn host(&self, value: ValueId) -> Option<Host<'a>> {
         let (at, node) = self.producer(value).filter(|_| self.read_once(value))?;
-        let kernel = kernel::of(self.kernels, node).filter(|_| node.outputs[0] == value)?;
+        let kernel = kernel::of(self.kernels, node).filter(|_| node.output() == Some(value))?;
         Some(Host { at, node, kernel })
     }
 
@@ -153,21 +152,21 @@ impl Host<'_> {
     /// The node, giving `output` instead of its first output.
     fn giving(&self, output: ValueId) -> Node {
         let mut node = self.node.clone();
-        node.outputs[0] = output;
+        node.outputs.iter_mut().take(1).for_each(|first| *first = output);
         node
     }
 }
 
 fn is_free(node: &Node, input: usize) -> bool {
-    node.inputs.get(input).copied().flatten().is_none()
+    node.input(input).is_none()
 }
 
 /// The node with `value` as input `at`.
-fn with_input(mut node: Node, at: usize, value: ValueId) -> Node {
-    if node.inputs.len() <= at {
-        node.inputs.resize(at + 1, None);
+fn with_input(mut node: Node, at: usize, value: Option<ValueId>) -> Node {
+    while node.inputs.len() <= at {
+        node.inputs.push(None);
     }
-    node.inputs[at] = Some(value);
+    node.inputs.iter_mut().skip(at).take(1).for_each(|input| *input = value);
     node
 }
 
@@ -180,14 +179,14 @@ impl Fusion for Rectifier {
     }
 
     fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
-        let x = node.inputs.first().copied().flatten()?;
+        let x = node.input(0)?;
         let ceiling = match sight.means(node, Meaning::Rectifier) {
             true => None,
             false => Some(clip::rectifies(&View { graph: sight.graph, node })?),
         };
-        let host = sight.host(x)?;
+        let (host, output) = (sight.host(x)?, node.output()?);
         (host.kernel.extras.rectifies && host.is_open()).then(|| {
-            let mut fused = host.giving(node.outputs[0]);
+            let mut fused = host.giving(output);
             fused.attrs.insert(RECTIFIED.into(), Attr::Int(1));
             fused.attrs.extend(ceiling.map(|ceiling| (CEILING.into(), Attr::Float(ceiling))));
             Change { host: host.at, fused, gone: vec![at] }
@@ -204,14 +203,14 @@ impl Fusion for Addend {
     }
 
     fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
-        let [Some(a), Some(b)] = node.inputs[..] else { return None };
+        let [Some(a), Some(b)] = *node.inputs else { return None };
         if !sight.means(node, Meaning::Sum) || !sight.images_alike(a, b) {
             return None;
         }
         let with = |value: ValueId, other: ValueId| {
             let host = sight.host(value).filter(Host::is_open)?;
             let place = host.kernel.extras.addend.filter(|&i| is_free(host.node, i))?;
-            Some(Change { host: host.at, fused: with_input(host.giving(node.outputs[0]), place, other), gone: vec![at] })
+            Some(Change { host: host.at, fused: with_input(host.giving(node.output()?), place, Some(other)), gone: vec![at] })
         };
         // The later of the two, so that the other is there already.
         [with(a, b), with(b, a)].into_iter().flatten().max_by_key(|change| change.host)
@@ -227,13 +226,13 @@ impl Fusion for Mask {
     }
 
     fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
-        let [Some(y), Some(dy)] = node.inputs[..] else { return None };
+        let [Some(y), Some(dy)] = *node.inputs else { return None };
         let ceiling = match node.is_of(Domain::Function, relu::GRAD.name) {
             true => None,
             false => Some(clip::rectified_gradient(node)?),
         };
         let host = sight.host(dy).filter(Host::is_open)?;
-        let mut fused = with_input(host.giving(node.outputs[0]), host.kernel.extras.mask?, y);
+        let mut fused = with_input(host.giving(node.output()?), host.kernel.extras.mask?, Some(y));
         fused.attrs.extend(ceiling.map(|ceiling| (CEILING.into(), Attr::Float(ceiling))));
         Some(Change { host: host.at, fused, gone: vec![at] })
     }
@@ -249,15 +248,15 @@ impl Fusion for ChannelSums {
 
     fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
         let only = kernel::of(sight.kernels, node)?.extras.channel_sums == Some((0, 0));
-        let x = node.inputs[0].filter(|_| only)?;
+        let x = node.input(0).filter(|_| only)?;
         // A kernel that leaves the sums out, which are its last output.
         let could = |other: &Node| {
             let (input, output) = kernel::of(sight.kernels, other)?.extras.channel_sums?;
             Some(other.inputs.get(input) == Some(&Some(x)) && other.outputs.len() == output)
         };
         let host = sight.graph.nodes.iter().position(|other| could(other) == Some(true))?;
-        let mut fused = sight.graph.nodes[host].clone();
-        fused.outputs.push(node.outputs[0]);
+        let mut fused = sight.graph.nodes.get(host)?.clone();
+        fused.outputs.push(node.output()?);
         Some(Change { host, fused, gone: vec![at] })
     }
 }
@@ -272,19 +271,18 @@ impl Fusion for Penalty {
 
     fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
         let adds = kernel::of(sight.kernels, node)?.extras.penalties.filter(|adds| is_free(node, adds.strength))?;
-        let gradient = node.inputs[adds.gradient].filter(|&g| sight.read_once(g))?;
+        let gradient = node.input(adds.gradient).filter(|&g| sight.read_once(g))?;
         let (sum, added) = sight.producer(gradient).filter(|(_, n)| sight.means(n, Meaning::Sum))?;
-        let [Some(data), Some(pull)] = added.inputs[..] else { return None };
+        let [Some(data), Some(pull)] = *added.inputs else { return None };
         let (penalty, call) = sight.producer(pull).filter(|_| sight.read_once(pull))?;
         let known = adds.functions.iter().any(|f| call.is_of(Domain::Function, f.name));
         let ([w, between @ .., strength], [value, given]) = (&call.inputs[..], &call.outputs[..]) else { return None };
-        if !known || *w != node.inputs[0] || *given != pull || node.outputs.len() != adds.value {
+        if !known || *w != node.input(0) || *given != pull || node.outputs.len() != adds.value {
             return None;
         }
-        let mut fused = node.clone();
-        fused.inputs[adds.gradient] = Some(data);
-        for (i, input) in std::iter::once(strength).chain(between).enumerate() {
-            fused.inputs[adds.strength + i] = *input;
+        let mut fused = with_input(node.clone(), adds.gradient, Some(data));
+        for (place, input) in (adds.strength..).zip(std::iter::once(strength).chain(between)) {
+            fused = with_input(fused, place, *input);
         }
         fused.outputs.push(*value);
         Some(Change { host: at, fused, gone: vec![sum, penalty] })
@@ -300,11 +298,11 @@ impl Fusion for Rename {
     }
 
     fn find(&self, sight: &Sight, at: usize, node: &Node) -> Option<Change> {
-        let [Some(x)] = node.inputs[..] else { return None };
+        let [Some(x)] = *node.inputs else { return None };
         let (host, before) = sight.producer(x).filter(|_| sight.means(node, Meaning::Identity) && sight.read_once(x))?;
         let mut fused = before.clone();
         let output = fused.outputs.iter_mut().find(|o| **o == x).filter(|_| before.domain == Domain::Native)?;
-        *output = node.outputs[0];
+        *output = node.output()?;
         Some(Change { host, fused, gone: vec![at] })
     }
 }

@@ -21,15 +21,15 @@ pub(super) fn of_node(node: &Node) -> Half {
 /// A function with a product in it computes as its parts do. One that rounds no more than once does as well. What would round more often is a formula,
 /// which has a single rounding at its end.
 fn of_body(body: &Graph) -> Half {
-    let mut roundings = 0;
+    let mut roundings = 0usize;
     let on_floats = |n: &&Node| n.used().any(|v| is_float(body, v)) && n.outputs.iter().any(|&v| body.value(v).constant.is_none());
     for node in body.nodes.iter().filter(on_floats) {
-        roundings += match of_node(node) {
+        roundings = roundings.saturating_add(match of_node(node) {
             Half::Product => return Half::Product,
             Half::Exact => 0,
             Half::Rounded => 1,
             Half::Within | Half::Never => 2,
-        };
+        });
     }
     match roundings {
         0 => Half::Exact,

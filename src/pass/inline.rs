@@ -2,7 +2,7 @@
 
 use super::Pass;
 use crate::error::{Error, Result};
-use crate::ir::{Attr, Becomes, Graph, Live, Node, Rebuild, ValueId, rebuild};
+use crate::ir::{Attr, Becomes, Graph, Live, Node, PerValue, Rebuild, ValueId, rebuild};
 
 /// Replaces every node that has a body, functions and alternatives alike, by the body's nodes. What the body computes for itself has
 /// the calling node's name in its path (`<node>/<value>`); its constants become nodes.
@@ -46,23 +46,23 @@ fn names(r: &Rebuild, node: &Node) -> Vec<String> {
 
 /// Adds the part of a body that its outputs need; gives what stands for the outputs.
 fn write_out(r: &mut Rebuild, body: &Graph, call: &Call) -> Result<Vec<ValueId>, String> {
-    let mut place: Vec<Option<ValueId>> = vec![None; body.values.len()];
+    let mut place: PerValue<Option<ValueId>> = PerValue::new(body, None);
     // The first output that a node computes takes the caller's name from there.
-    let mut named: Vec<Option<&String>> = vec![None; body.values.len()];
-    body.outputs.iter().zip(&call.outputs).rev().for_each(|(o, name)| named[o.index()] = Some(name));
-    body.inputs.iter().zip(&call.inputs).for_each(|(i, outer)| place[i.index()] = *outer);
+    let mut named: PerValue<Option<&String>> = PerValue::new(body, None);
+    body.outputs.iter().zip(&call.outputs).rev().for_each(|(o, name)| named[*o] = Some(name));
+    body.inputs.iter().zip(&call.inputs).for_each(|(i, outer)| place[*i] = *outer);
     let inside = |name: &str| format!("{}/{name}", call.name);
-    let name_of = |v: ValueId| named[v.index()].cloned().unwrap_or_else(|| inside(body.name_of(v)));
+    let name_of = |v: ValueId| named[v].cloned().unwrap_or_else(|| inside(body.name_of(v)));
 
     let Live { initializers, nodes } = body.live();
     for (v, tensor) in initializers {
         let node = Node::new(inside(body.name_of(v)), "Constant", vec![], [("value".into(), Attr::Tensor(tensor.clone()))].into());
-        let made = r.node(node, vec![(name_of(v), tensor.ty())])[0];
+        let made = r.single(node, (name_of(v), tensor.ty()));
         r.graph.value_mut(made).constant = Some(tensor.clone());
-        place[v.index()] = Some(made);
+        place[v] = Some(made);
     }
     for node in nodes {
-        let inputs: Vec<Option<ValueId>> = node.inputs.iter().map(|i| i.and_then(|v| place[v.index()])).collect();
+        let inputs: Vec<Option<ValueId>> = node.inputs.iter().map(|i| i.and_then(|v| place[v])).collect();
         let made = match &node.body {
             Some(nested) => {
                 let outputs = node.outputs.iter().map(|&o| name_of(o)).collect();
@@ -76,18 +76,18 @@ fn write_out(r: &mut Rebuild, body: &Graph, call: &Call) -> Result<Vec<ValueId>,
         for (&o, made) in node.outputs.iter().zip(made) {
             let (from, to) = (body.value(o), r.graph.value_mut(made));
             (to.constant, to.elems) = (from.constant.clone(), from.elems.clone());
-            place[o.index()] = Some(made);
+            place[o] = Some(made);
         }
     }
     let mut outputs = vec![];
     for (&o, name) in body.outputs.iter().zip(&call.outputs) {
-        let made = place[o.index()].ok_or_else(|| format!("the body of node `{}` does not compute `{}`", call.name, body.name_of(o)))?;
+        let made = place[o].ok_or_else(|| format!("the body of node `{}` does not compute `{}`", call.name, body.name_of(o)))?;
         // An input passed through, or one value given twice, has its name from elsewhere.
         outputs.push(match r.graph.name_of(made) == name {
             true => made,
             false => {
                 let node = Node::new(inside("Identity"), "Identity", vec![Some(made)], Default::default());
-                r.node(node, vec![(name.clone(), body.ty(o).clone())])[0]
+                r.single(node, (name.clone(), body.ty(o).clone()))
             }
         });
     }

@@ -2,7 +2,7 @@
 
 use super::Pass;
 use crate::error::{Error, Result};
-use crate::ir::{Becomes, Dim, Graph, Node, Rebuild, ValueId, product, rebuild};
+use crate::ir::{Becomes, Dim, Graph, Node, Readers, Rebuild, ValueId, product, rebuild};
 use crate::operator::{Builder, Meaning, View};
 use crate::ops::table;
 use std::collections::{HashMap, HashSet};
@@ -31,15 +31,16 @@ struct Joined {
     right: ValueId,
     /// The axes that the sum is over; not the last two.
     over: Vec<usize>,
+    /// The others before the last two.
+    kept: Vec<usize>,
+    /// The last two.
+    matrix: [usize; 2],
 }
 
 fn joined(source: &Graph) -> std::result::Result<Graph, String> {
-    let mut reads: HashMap<ValueId, usize> = HashMap::new();
-    for v in source.nodes.iter().flat_map(|n| n.used().collect::<Vec<_>>()).chain(source.outputs.iter().copied()) {
-        *reads.entry(v).or_default() += 1;
-    }
+    let readers = source.readers();
     // By the sum's result.
-    let found: HashMap<ValueId, Joined> = source.nodes.iter().filter_map(|n| summed(source, n, &reads)).collect();
+    let found: HashMap<ValueId, Joined> = source.nodes.iter().filter_map(|n| summed(source, n, &readers)).collect();
     let dropped: HashSet<ValueId> = found.values().map(|j| j.product).collect();
     rebuild(source, |r, node| {
         if node.outputs.iter().any(|v| dropped.contains(v)) {
@@ -57,36 +58,39 @@ fn joined(source: &Graph) -> std::result::Result<Graph, String> {
 }
 
 /// The sum's result, and the product, where the node is a sum over the images of a product that nobody else reads.
-fn summed(graph: &Graph, node: &Node, reads: &HashMap<ValueId, usize>) -> Option<(ValueId, Joined)> {
+fn summed(graph: &Graph, node: &Node, readers: &Readers) -> Option<(ValueId, Joined)> {
     let meaning = |n: &Node| n.body.is_none().then(|| table::find(&n.op_type).map(|o| o.facts().meaning)).flatten();
-    let (&[out], &[Some(product), ..]) = (&node.outputs[..], &node.inputs[..]) else { return None };
-    if meaning(node) != Some(Meaning::Total) || reads.get(&product) != Some(&1) {
+    let (&[out], &[Some(product), ..]) = (node.outputs.as_slice(), node.inputs.as_slice()) else { return None };
+    if meaning(node) != Some(Meaning::Total) || readers.count(product) != 1 {
         return None;
     }
     let over = table::find(&node.op_type)?.along(&View { graph, node })?;
     let rank = graph.ty(product).rank();
     let made = graph.producer(product).filter(|n| meaning(n) == Some(Meaning::MatrixProduct))?;
-    let &[Some(left), Some(right)] = &made.inputs[..] else { return None };
-    let batch = rank.checked_sub(2).filter(|n| *n > 0)?;
-    let alike = [left, right].iter().all(|&v| graph.ty(v).rank() == rank && graph.ty(v).shape[..batch] == graph.ty(product).shape[..batch]);
-    let dropped = graph.ty(out).rank() + over.len() == rank;
-    (alike && dropped && !over.is_empty() && over.iter().all(|&a| a < batch)).then_some((out, Joined { product, left, right, over }))
+    let [Some(left), Some(right)] = *made.inputs else { return None };
+    let (batch, last) = (rank.checked_sub(2).filter(|n| *n > 0)?, rank.checked_sub(1)?);
+    let leading = |v: ValueId| graph.ty(v).shape.get(..batch);
+    let alike = [left, right].iter().all(|&v| graph.ty(v).rank() == rank && leading(v) == leading(product));
+    let dropped = rank.checked_sub(over.len()) == Some(graph.ty(out).rank());
+    let kept = (0..batch).filter(|a| !over.contains(a)).collect();
+    let fits = alike && dropped && !over.is_empty() && over.iter().all(|&a| a < batch);
+    fits.then_some((out, Joined { product, left, right, over, kept, matrix: [batch, last] }))
 }
 
 /// The one product.
 fn join(r: &mut Rebuild, node: &Node, found: &Joined) -> std::result::Result<ValueId, String> {
     let source = r.source();
-    let (left, right, name) = (r.get(found.left)?, r.get(found.right)?, source.name_of(node.outputs[0]).to_string());
-    let rank = source.ty(found.left).rank();
-    let kept: Vec<usize> = (0..rank - 2).filter(|a| !found.over.contains(a)).collect();
+    let (left, right) = (r.get(found.left)?, r.get(found.right)?);
+    let name = source.name_of(node.output().ok_or("a sum has no result")?).to_string();
+    let (kept, over, [first, last]) = (&found.kept[..], &found.over[..], found.matrix);
     let mut b = Builder::new(r.graph);
-    let dims = |v: ValueId, axes: &[usize]| axes.iter().map(|&a| source.ty(v).shape[a]).collect::<Vec<Dim>>();
-    let depth: Vec<Dim> = [dims(found.left, &found.over), dims(found.left, &[rank - 1])].concat();
+    let dims = |v: ValueId, axes: &[usize]| axes.iter().filter_map(|&a| source.ty(v).shape.get(a).copied()).collect::<Vec<Dim>>();
+    let depth: Vec<Dim> = [dims(found.left, over), dims(found.left, &[last])].concat();
     let depth = product(&depth).ok_or("the batch size enters twice")?;
-    let rows = b.transpose(left, &[&kept[..], &[rank - 2], &found.over, &[rank - 1]].concat())?;
-    let rows = b.reshape(rows, &[dims(found.left, &kept), dims(found.left, &[rank - 2]), vec![depth]].concat())?;
-    let columns = b.transpose(right, &[&kept[..], &found.over, &[rank - 2, rank - 1]].concat())?;
-    let columns = b.reshape(columns, &[dims(found.right, &kept), vec![depth], dims(found.right, &[rank - 1])].concat())?;
+    let rows = b.transpose(left, &[kept, &[first], over, &[last]].concat())?;
+    let rows = b.reshape(rows, &[dims(found.left, kept), dims(found.left, &[first]), vec![depth]].concat())?;
+    let columns = b.transpose(right, &[kept, over, &[first, last]].concat())?;
+    let columns = b.reshape(columns, &[dims(found.right, kept), vec![depth], dims(found.right, &[last])].concat())?;
     let value = b.matmul(rows, columns)?;
     r.graph.rename_as(value, &name);
     Ok(value)

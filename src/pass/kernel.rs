@@ -199,7 +199,7 @@ pub fn verify_layouts(graph: &Graph, kernels: &[&Kernel]) -> Result<(), String> 
         if node.inputs.len() > placed && placed == kernel.inputs.len() || node.outputs.len() > kernel.outputs.len() {
             return Err(format!("node `{}` has more inputs or outputs than its kernel", node.name));
         }
-        let inputs = kernel.inputs[..placed].iter().zip(&node.inputs).filter_map(|(&port, v)| Some((port, (*v)?)));
+        let inputs = kernel.inputs.iter().take(placed).zip(&node.inputs).filter_map(|(&port, v)| Some((port, (*v)?)));
         for (port, value) in inputs.chain(kernel.outputs.iter().copied().zip(node.outputs.iter().copied())) {
             let (here, first) = (graph.value(value).layout, node.outputs.first().map(|&o| graph.value(o).layout));
             let right = match port {

@@ -118,7 +118,7 @@ fn lying(ty: &TensorType, layout: Layout) -> Vec<Dim> {
 
 /// Images of one pixel, or a number for each channel, which lie alike in both layouts.
 fn is_pixel(ty: &TensorType) -> bool {
-    ty.dtype == DType::F32 && matches!(ty.shape[..], [.., _, Dim::Known(1), Dim::Known(1)]) && ty.rank() <= 4
+    ty.dtype == DType::F32 && matches!(*ty.shape, [.., _, Dim::Known(1), Dim::Known(1)]) && ty.rank() <= 4
 }
 
 /// Whether a tensor has a number for each channel of an image, of each or of all images.
@@ -127,7 +127,7 @@ fn is_gate(ty: &TensorType, image: &TensorType) -> bool {
     is_pixel(ty)
         && match ty.rank() {
             3 => channel(0),
-            4 => channel(1) && (ty.shape[0] == Dim::Known(1) || ty.shape[0] == image.shape[0]),
+            4 => channel(1) && (ty.shape.first() == Some(&Dim::Known(1)) || ty.shape.first() == image.shape.first()),
             _ => false,
         }
 }
@@ -190,10 +190,11 @@ impl Layouts {
     /// The same node along the axes where those of its images lie.
     fn along_axes(&mut self, r: &mut Rebuild, node: &Node, reordered: Reordered) -> Rule<Becomes> {
         let source = r.source();
-        let mut inputs = self.inputs(r, &node.inputs, |i| node.inputs[i].is_some_and(|v| is_image(source.ty(v))))?;
+        let mut inputs = self.inputs(r, &node.inputs, |i| node.input(i).is_some_and(|v| is_image(source.ty(v))))?;
         for (i, tensor) in reordered.constants {
             let name = r.graph.fresh(&format!("{}/reordered", node.name));
-            inputs[i] = Some(r.graph.constant_as(&name, tensor));
+            let constant = r.graph.constant_as(&name, tensor);
+            inputs.iter_mut().skip(i).take(1).for_each(|input| *input = Some(constant));
         }
         Ok(self.give(r, Node { inputs, attrs: reordered.attrs, ..node.clone() }, node, |_| true))
     }
@@ -276,11 +277,11 @@ impl Layouts {
     /// The kernel's node in the place of `node`.
     fn native(&mut self, r: &mut Rebuild, node: &Node, kernel: &Kernel) -> Rule<Becomes> {
         // What a kernel has no port for, as axes, it covers with one value alone.
-        let read = &node.inputs[..node.inputs.len().min(kernel.inputs.len())];
-        let mut inputs = self.inputs(r, read, |i| kernel.inputs[i].is_image())?;
-        if kernel.inputs.last() == Some(&Port::Others) {
+        let read = node.inputs.get(..kernel.inputs.len()).unwrap_or(&node.inputs);
+        let mut inputs = self.inputs(r, read, |i| kernel.inputs.get(i).is_some_and(|p| p.is_image()))?;
+        if let Some((Port::Others, before)) = kernel.inputs.split_last() {
             // ONNX Runtime asks for all that come before those, empty ones too.
-            inputs.resize(kernel.inputs.len() - 1, None);
+            inputs.resize(before.len(), None);
         }
         let mut put = Node { domain: Domain::Native, ..Node::new(&node.name, kernel.name, inputs, node.attrs.clone()) };
         put.attrs.extend((kernel.extras.told)(&View { graph: r.source(), node }));
@@ -296,7 +297,7 @@ impl Layouts {
     fn elementwise(&mut self, r: &mut Rebuild, node: &Node) -> Rule<Becomes> {
         let number = |v: &ValueId| is_number(r.source().ty(*v)) && !self.last.contains_key(v);
         let numbers: Vec<bool> = node.inputs.iter().map(|v| v.as_ref().is_some_and(number)).collect();
-        let inputs = self.inputs(r, &node.inputs, |i| !numbers[i])?;
+        let inputs = self.inputs(r, &node.inputs, |i| numbers.get(i) != Some(&true))?;
         Ok(self.give(r, Node { inputs, ..node.clone() }, node, |_| true))
     }
 
@@ -337,12 +338,12 @@ fn shown(r: &mut Rebuild, from: ValueId, (name, ty): (String, TensorType), shape
     let constant = r.graph.fresh(&format!("{name}/shape"));
     let sizes = r.graph.constant_as(&constant, Tensor::from_i64(&[sizes.len()], &sizes));
     let node = Node::new(r.graph.fresh("Reshape"), "Reshape", vec![Some(from), Some(sizes)], attrs);
-    Ok(r.node(node, vec![(name, ty)])[0])
+    Ok(r.single(node, (name, ty)))
 }
 
 /// Adds a node that changes the layout of what stands for `v`. It stands for no node of the source, so its name has no path, as those
 /// of a runtime's own nodes.
 fn moved(r: &mut Rebuild, kernel: &Kernel, from: ValueId, name: String, v: ValueId) -> ValueId {
     let node = Node::new(r.graph.fresh(kernel.name), kernel.name, vec![Some(from)], Default::default());
-    r.node(Node { domain: Domain::Native, ..node }, vec![(name, r.source().ty(v).clone())])[0]
+    r.single(Node { domain: Domain::Native, ..node }, (name, r.source().ty(v).clone()))
 }

@@ -36,7 +36,7 @@ impl Pass for MergeEqual {
                 return Ok(Becomes::Values(found));
             }
             let made = r.copy(node)?;
-            known.add(r.graph, r.graph.nodes.len() - 1);
+            known.add_last(r.graph);
             Ok(Becomes::Values(made))
         });
         result.and_then(|()| copy.ports()).map_err(Error::internal)?;

@@ -320,5 +320,5 @@ impl Forms<'_> {
 fn cast(r: &mut Rebuild, from: ValueId, name: String, to: TensorType) -> ValueId {
     let attrs = Attrs::from([("to".to_string(), Attr::Int(to.dtype.onnx().into()))]);
     let node = Node { domain: Domain::Onnx, ..Node::new(r.graph.fresh("Cast"), "Cast", vec![Some(from)], attrs) };
-    r.node(node, vec![(name, to)])[0]
+    r.single(node, (name, to))
 }

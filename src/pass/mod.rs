@@ -1,6 +1,9 @@
 //! Passes: each makes a graph another of the same meaning, or of a meaning that it states. One file each; whoever uses some has one
 //! ordered list of them.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod alternatives;
 mod batch_norm;
 mod batch_size;

@@ -55,7 +55,7 @@ fn put(r: &mut Rebuild, node: &Node, ty: DType, kernel: Kernel) -> std::result::
             true => value,
             false => {
                 let to = ("to".to_string(), Attr::Int(i64::from(of.dtype.onnx())));
-                r.node(Node::new(format!("{}/{}", node.name, of.dtype), "Cast", vec![Some(value)], [to].into()), vec![(name, of)])[0]
+                r.single(Node::new(format!("{}/{}", node.name, of.dtype), "Cast", vec![Some(value)], [to].into()), (name, of))
             }
         });
     }

@@ -116,7 +116,8 @@ impl Halves {
         let ports = kernel.inputs.iter().take_while(|p| **p != Port::Others).count();
         let (mut images, mut others) = (vec![], vec![]);
         for (i, input) in node.inputs.iter().enumerate() {
-            let port = kernel.inputs[i.min(kernel.inputs.len() - 1)];
+            // All that follow the last port are of its kind.
+            let port = kernel.inputs.get(i).or(kernel.inputs.last()).copied().unwrap_or(Port::Others);
             let (mut image, mut other) = (None, None);
             match *input {
                 Some(v) if is_image(r.source(), port, v) => image = Some(self.half(r, v)?),
@@ -133,7 +134,7 @@ impl Halves {
             images.append(&mut others);
         }
         let put = Node { op_type: half_name(&node.op_type), inputs: images, outputs: vec![], ..node.clone() };
-        Ok(self.give(r, put, node, |graph, i, v| is_image(graph, kernel.outputs[i], v)))
+        Ok(self.give(r, put, node, |graph, i, v| kernel.outputs.get(i).is_some_and(|&port| is_image(graph, port, v))))
     }
 
     /// Whether the node only moves elements of images that are bfloat16 already.
@@ -186,7 +187,7 @@ fn cast(r: &mut Rebuild, from: ValueId, v: ValueId, to: DType) -> ValueId {
     let name = if to == DType::BF16 { r.graph.fresh(&format!("{}:bfloat16", source.name_of(v))) } else { source.name_of(v).to_string() };
     let attrs = [("to".to_string(), Attr::Int(to.onnx() as i64))].into_iter().collect();
     let node = Node::new(r.graph.fresh("Cast"), "Cast", vec![Some(from)], attrs);
-    let here = r.node(node, vec![(name, ty)])[0];
+    let here = r.single(node, (name, ty));
     r.graph.value_mut(here).layout = source.value(v).layout;
     here
 }

@@ -16,7 +16,7 @@ pub fn leading_samples(narrow: &Graph, wide: &Graph, factor: usize) -> Result<()
     let same = narrow.values.len() == wide.values.len() && narrow.nodes.len() == wide.nodes.len();
     let differs = narrow.values.iter().zip(&wide.values).find(|(n, w)| {
         let wider = match (n.ty.shape.split_first(), w.ty.shape.split_first()) {
-            (Some((Dim::Known(a), rest)), Some((Dim::Known(b), wide_rest))) => a * factor == *b && rest == wide_rest,
+            (Some((Dim::Known(a), rest)), Some((Dim::Known(b), wide_rest))) => a.checked_mul(factor) == Some(*b) && rest == wide_rest,
             _ => false,
         };
         n.name != w.name || !(n.ty == w.ty || wider)
@@ -60,7 +60,7 @@ impl Wide<'_> {
             }
         }
         copy.put(known.0, known.1);
-        for node in &self.graph.nodes[self.nodes..] {
+        for node in self.graph.nodes.iter().skip(self.nodes) {
             for v in node.used() {
                 self.place(&mut copy, v).map_err(failed)?;
             }

@@ -2,7 +2,7 @@
 
 use super::kernel::is_image;
 use crate::ir::{Dim, Domain, Graph, Node, Readers, ValueId, product};
-use crate::operator::View;
+use crate::operator::{View, table_of};
 use crate::ops::table;
 use std::collections::HashMap;
 
@@ -62,7 +62,7 @@ impl Chain {
         let moved = viewed(node)?;
         let transposition = graph.producer(moved).filter(|n| n.domain == Domain::Onnx)?;
         let perm = table::find(&transposition.op_type)?.order(&View { graph, node: transposition })?;
-        let apart = transposition.inputs.first().copied().flatten()?;
+        let apart = transposition.input(0)?;
         let image = viewed(graph.producer(apart)?)?;
         let result = *node.outputs.first()?;
         let (from, to) = (graph.ty(image), graph.ty(result));
@@ -74,30 +74,36 @@ impl Chain {
 /// What the node shows in another shape.
 fn viewed(node: &Node) -> Option<ValueId> {
     let is_view = node.domain == Domain::Onnx && table::find(&node.op_type)?.facts().view;
-    node.inputs.first().copied().flatten().filter(|_| is_view)
+    node.input(0).filter(|_| is_view)
 }
 
 /// Which channel of an image each channel of the result is, where `perm` moves none but axes that the channels were taken apart into.
 fn permuted(image: &[Dim], apart: &[Dim], perm: &[usize]) -> Option<Vec<i64>> {
-    let pixels = product(&image[2..])?;
+    let [images, channels, pixels @ ..] = image else { return None };
+    let pixels = product(pixels)?;
     let whole = |range: &[Dim], size: Dim| product(range) == Some(size);
-    let stays = |mut places: std::ops::Range<usize>| places.all(|i| perm[i] == i);
+    let stays = |mut places: std::ops::Range<usize>| places.all(|i| perm.get(i) == Some(&i));
     let ends = (0..=apart.len()).flat_map(|a| (a..=apart.len()).map(move |b| (a, b)));
-    let fits = |&(a, b): &(usize, usize)| {
-        let sizes = whole(&apart[..a], image[0]) && whole(&apart[a..b], image[1]) && whole(&apart[b..], pixels);
-        sizes && stays(0..a) && stays(b..apart.len())
+    let parts = |(a, b): (usize, usize)| {
+        let (before, own, behind) = (apart.get(..a)?, apart.get(a..b)?, apart.get(b..)?);
+        let sizes = whole(before, *images) && whole(own, *channels) && whole(behind, pixels);
+        (sizes && stays(0..a) && stays(b..apart.len())).then_some((a, own, perm.get(a..b)?))
     };
-    let (a, b) = { ends }.find(fits)?;
-    let sizes: Vec<usize> = apart[a..b].iter().map(|d| d.known()).collect::<Option<_>>()?;
-    let mut strides = vec![1; sizes.len()];
-    for i in (1..sizes.len()).rev() {
-        strides[i - 1] = strides[i] * sizes[i];
+    let (first, own, moved) = { ends }.find_map(parts)?;
+    let sizes: Vec<usize> = own.iter().map(|d| d.known()).collect::<Option<_>>()?;
+    table_of(&sizes).ok()?;
+    let (mut strides, mut stride) = (vec![], 1usize);
+    for &size in sizes.iter().rev() {
+        strides.push(stride);
+        stride = stride.checked_mul(size)?;
     }
-    let mut order = vec![0];
-    for &axis in &perm[a..b] {
-        let axis = axis.checked_sub(a)?;
-        let (size, stride) = (sizes[axis], strides[axis]);
-        order = order.iter().flat_map(|at| (0..size).map(move |i| at + (i * stride) as i64)).collect();
+    strides.reverse();
+    let mut order = vec![0i64];
+    for &axis in moved {
+        let axis = axis.checked_sub(first)?;
+        let (&size, &stride) = (sizes.get(axis)?, strides.get(axis)?);
+        let steps = || (0..size).map(|i| i64::try_from(i.checked_mul(stride)?).ok());
+        order = order.iter().flat_map(|at| steps().map(|step| at.checked_add(step?))).collect::<Option<_>>()?;
     }
     Some(order)
 }

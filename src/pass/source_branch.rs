@@ -5,7 +5,7 @@
 
 use super::equal::EqualNodes;
 use crate::error::{Error, Result};
-use crate::ir::{Becomes, Graph, Rebuild, Tensor, ValueId};
+use crate::ir::{Becomes, Graph, PerValue, Rebuild, Tensor, ValueId};
 use std::collections::HashSet;
 
 /// The constant with a parameter's starting point, `NAME.start`, made once in each graph.
@@ -24,7 +24,7 @@ fn same(a: &Tensor, b: &Tensor) -> bool {
 pub struct SourceBranch<'a> {
     source: &'a Graph,
     /// By the index of the source's value: the value of the training graph.
-    place: Vec<Option<ValueId>>,
+    place: PerValue<Option<ValueId>>,
 }
 
 impl<'a> SourceBranch<'a> {
@@ -60,13 +60,14 @@ impl<'a> SourceBranch<'a> {
             Ok(known.find(r.graph, &here, node.outputs.len()).map_or(Becomes::Itself, Becomes::Values))
         })
         .map_err(failed)?;
-        let place = source.ids().map(|v| copy.at(v)).collect();
+        let mut place = PerValue::new(source, None);
+        source.ids().for_each(|v| place[v] = copy.at(v));
         Ok(SourceBranch { source, place })
     }
 
     /// What the source network computes for `value`, one of its own.
     pub fn at(&self, value: ValueId) -> Option<ValueId> {
-        self.place[value.index()]
+        self.place[value]
     }
 
     /// Appends the part of the source network that depends on its value `from`, with `instead` in its place; gives what becomes of `wanted`.
@@ -74,9 +75,9 @@ impl<'a> SourceBranch<'a> {
         let behind = self.source.dependents(from);
         let mut copy = Rebuild::new(self.source, graph);
         copy.prefix("source.tuned/");
-        for (v, here) in self.source.ids().zip(&self.place) {
-            if let Some(here) = here {
-                copy.put(v, *here);
+        for v in self.source.ids() {
+            if let Some(here) = self.place[v] {
+                copy.put(v, here);
             }
         }
         copy.put(from, instead);

@@ -3,7 +3,8 @@
 use super::Pass;
 use super::expressions::{CONSTANTS, Elements, Instruction, RESULTS, STEP, STEPS};
 use crate::error::{Error, Result};
-use crate::ir::{Attr, Attrs, DType, Domain, Graph, Node, Readers, ValueId};
+use crate::ir::{Attr, Attrs, DType, Domain, Graph, Node, OtherNodes, PerValue, Readers, ValueId};
+use crate::operator::axis;
 use std::ops::Range;
 
 /// The attribute of an expression with how many of its results, the last ones, are sums.
@@ -38,16 +39,16 @@ impl Sum {
             "ReduceSumSquare" => (true, false),
             _ => return None,
         };
-        let of = node.inputs.first().copied().flatten()?;
+        let of = node.input(0)?;
         let rank = graph.ty(of).rank();
-        let given = match node.inputs.get(1).copied().flatten() {
+        let given = match node.input(1) {
             Some(axes) => graph.value(axes).constant.as_ref()?.to_i64().ok()?,
             None => node.ints("axes").to_vec(),
         };
         let axes: Vec<i64> = match given.is_empty() {
             true if node.int("noop_with_empty_axes", 0) != 0 => return None,
             true => (0..rank as i64).collect(),
-            false => given.iter().map(|a| if *a < 0 { a + rank as i64 } else { *a }).collect(),
+            false => given.iter().map(|&a| Some(axis(a, rank).ok()? as i64)).collect::<Option<_>>()?,
         };
         let kept = kept_axes(rank, &axes)?;
         // Sums over the first axes alone would read one number here and one there.
@@ -63,13 +64,13 @@ pub fn kept_axes(rank: usize, axes: &[i64]) -> Option<Range<usize>> {
     let summed = |axis: &usize| axes.contains(&(*axis as i64));
     let first = (0..rank).take_while(summed).count();
     let behind = (first..rank).rev().take_while(summed).count();
-    let kept = first..rank - behind;
+    let kept = first..rank.saturating_sub(behind);
     (!kept.clone().any(|axis| summed(&axis))).then_some(kept)
 }
 
 /// Whether nothing reads a value but a node that sums it.
 pub fn is_summed(graph: &Graph, readers: &Readers, v: ValueId) -> bool {
-    matches!(readers.of(v), [one] if !readers.is_output(v) && Sum::read(graph, &graph.nodes[*one]).is_some())
+    matches!(readers.of(v), [one] if !readers.is_output(v) && graph.nodes.get(*one).is_some_and(|n| Sum::read(graph, n).is_some()))
 }
 
 impl Pass for FuseSums<'_> {
@@ -79,27 +80,27 @@ impl Pass for FuseSums<'_> {
 
     fn run(&self, graph: &mut Graph) -> Result<()> {
         let readers = graph.readers();
-        let mut nodes: Vec<Option<Node>> = graph.nodes.iter().cloned().map(Some).collect();
+        let mut nodes = OtherNodes::of(graph);
         // Where the node is now that gives a value.
-        let mut place: Vec<Option<usize>> = graph.ids().map(|v| graph.value(v).producer).collect();
-        for at in 0..nodes.len() {
-            let Some(sum) = nodes[at].as_ref().and_then(|n| Sum::read(graph, n)) else { continue };
-            let Some(node) = nodes[at].clone() else { continue };
+        let mut place = PerValue::new(graph, None);
+        graph.ids().for_each(|v| place[v] = graph.value(v).producer);
+        for (at, node) in graph.nodes.iter().enumerate() {
+            let Some(sum) = Sum::read(graph, node) else { continue };
             let alone = readers.of(sum.of).len() == 1 && !readers.is_output(sum.of);
-            let before = place[sum.of.index()].filter(|_| alone);
-            let joined = before.and_then(|p| Some((p, self.joined(&readers, nodes[p].as_ref()?, &node, &sum, at)?)));
+            let before = place[sum.of].filter(|_| alone);
+            let joined = before.and_then(|p| Some((p, self.joined(&readers, nodes.get(p)?, node, &sum, at)?)));
             let made = match joined {
                 Some((p, made)) => {
-                    nodes[p] = None;
+                    nodes.remove(p);
                     Some(made)
                 }
-                None => self.alone(graph, &node, &sum),
+                None => self.alone(graph, node, &sum),
             };
             let Some(made) = made else { continue };
-            made.outputs.iter().for_each(|v| place[v.index()] = Some(at));
-            nodes[at] = Some(made);
+            made.outputs.iter().for_each(|&v| place[v] = Some(at));
+            nodes.put(at, made);
         }
-        graph.replace_nodes(nodes.into_iter().flatten().collect()).map_err(Error::internal)
+        nodes.into_graph(graph).map_err(Error::internal)
     }
 }
 
@@ -147,7 +148,7 @@ impl FuseSums<'_> {
         let mut step = results.remove(index);
         if sum.square {
             let code = self.instruction("Mul")?.code;
-            let value = STEP + step;
+            let value = STEP.checked_add(step)?;
             step = steps.len() as i64 / 4;
             steps.extend([code, value, value, value]);
         }
@@ -160,7 +161,7 @@ impl FuseSums<'_> {
         attrs.extend([
             (STEPS.to_string(), Attr::Ints(steps)),
             (RESULTS.to_string(), Attr::Ints(results)),
-            (SUMS.to_string(), Attr::Int(taken + 1)),
+            (SUMS.to_string(), Attr::Int(taken.checked_add(1)?)),
         ]);
         Some(Node { outputs, attrs, ..before.clone() })
     }

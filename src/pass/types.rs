@@ -56,7 +56,7 @@ fn again(r: &mut Rebuild, node: &Node) -> Rule<Becomes> {
     let mut here = r.mapped(node)?;
     if let Some(shape) = operator.shape_operand(&View { graph: r.graph, node: &here })? {
         let source = r.source();
-        let own = node.inputs.get(1).copied().flatten().filter(|&v| source.value(v).initializer().is_some());
+        let own = node.input(1).filter(|&v| source.value(v).initializer().is_some());
         match own.and_then(|v| r.at(v)) {
             Some(own) => {
                 let value = r.graph.value_mut(own);

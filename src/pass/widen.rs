@@ -10,7 +10,7 @@ pub struct RepeatWidening;
 /// What the value is before it is widened.
 fn narrow(graph: &Graph, v: ValueId) -> Option<ValueId> {
     let cast = graph.producer(v).filter(|n| n.is("Cast") && graph.ty(v).dtype == DType::F32)?;
-    cast.inputs.first().copied().flatten().filter(|&x| graph.ty(x).dtype.is_half())
+    cast.input(0).filter(|&x| graph.ty(x).dtype.is_half())
 }
 
 impl Pass for RepeatWidening {
@@ -22,8 +22,10 @@ impl Pass for RepeatWidening {
         let readers = graph.readers();
         let repeated = |v: ValueId| narrow(graph, v).filter(|_| readers.of(v).len() > 1);
         let made = rebuild(graph, |r, node| {
-            let single = node.outputs.len() == 1 && repeated(node.outputs[0]).is_some();
-            if single && !readers.is_output(node.outputs[0]) {
+            if let [output] = *node.outputs
+                && repeated(output).is_some()
+                && !readers.is_output(output)
+            {
                 return Ok(Becomes::Nothing);
             }
             if !node.used().any(|v| repeated(v).is_some()) {

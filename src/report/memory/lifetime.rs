@@ -93,7 +93,7 @@ fn constant(graph: &Graph, node: &Node) -> bool {
 
 /// Bytes that the kernel takes for itself: the columns of one image in a transposed convolution.
 fn workspace(graph: &Graph, node: &Node) -> u64 {
-    let (Some(x), Some(w)) = (node.inputs.first().copied().flatten(), node.inputs.get(1).copied().flatten()) else { return 0 };
+    let (Some(x), Some(w)) = (node.input(0), node.input(1)) else { return 0 };
     if facts(graph, node).meaning != Meaning::TransposedConvolution {
         return 0;
     }
