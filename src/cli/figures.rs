@@ -15,7 +15,7 @@ struct Part {
 pub fn figures(recent: &VecDeque<StepRecord>, room: Option<usize>) -> String {
     let count = recent.len().max(1) as f64;
     let mean = |f: fn(&StepRecord) -> f64| recent.iter().map(f).sum::<f64>() / count;
-    let images = recent.iter().map(|r| r.images).sum::<usize>() as f64;
+    let images = recent.iter().map(|r| r.images as f64).sum::<f64>();
     let seconds = recent.iter().map(|r| r.seconds).sum::<f64>().max(1e-9);
     let wait = recent.iter().map(|r| r.wait).sum::<f64>();
     let correct = recent.iter().map(|r| Some(r.correct? as f64)).sum::<Option<f64>>();
@@ -36,9 +36,9 @@ pub fn figures(recent: &VecDeque<StepRecord>, room: Option<usize>) -> String {
 /// The parts that fit, in the order of their places; what follows one that does not fit is left out, too.
 fn fitting<const N: usize>(by_worth: [Part; N], room: Option<usize>) -> String {
     let mut kept: Vec<Part> = vec![];
-    let mut length = 0;
+    let mut length = 0usize;
     for part in by_worth.into_iter().filter(|part| !part.text.is_empty()) {
-        length += part.text.chars().count() + usize::from(!kept.is_empty());
+        length = length.saturating_add(part.text.chars().count()).saturating_add(usize::from(!kept.is_empty()));
         if room.is_some_and(|room| length > room) {
             break;
         }
@@ -64,8 +64,8 @@ impl EpochSums {
         if r.epoch != self.epoch {
             *self = EpochSums { epoch: r.epoch, correct: Some(0), ..EpochSums::default() };
         }
-        self.images += r.images;
-        self.correct = self.correct.zip(r.correct).map(|(sum, more)| sum + more);
+        self.images = self.images.saturating_add(r.images);
+        self.correct = self.correct.zip(r.correct).map(|(sum, more)| sum.saturating_add(more));
         for (sum, value) in self.losses.iter_mut().zip([r.loss, r.data_loss, r.penalty]) {
             *sum += value * r.images as f64;
         }

@@ -120,7 +120,7 @@ impl Progress for Display {
             o.mode,
             o.samples,
             o.pairs,
-            o.shape.rows * o.shape.copies
+            o.shape.rows.saturating_mul(o.shape.copies)
         ));
         if o.done > 0 {
             self.meter.say(&format!("resume  after pair {}", o.done));

@@ -1,6 +1,9 @@
 //! The command line: one file per subcommand, each a thin caller of the library. Data goes to stdout, progress and notes to
 //! stderr; exit code 2 for a request that makes no sense, 130 after Ctrl-C, 143 after SIGTERM or SIGHUP, 1 for every other failure.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod channel_attention;
 mod choice;
 mod common_args;

@@ -127,13 +127,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if !taken && !found.predictions.is_empty() {
         output::print(&predictions_text(&found))?;
     }
-    match found.unread.len() {
-        0 => Ok(()),
-        n if args.on_bad_image.is_some() => {
+    match &*found.unread {
+        [] => Ok(()),
+        unread if args.on_bad_image.is_some() => {
+            let n = unread.len();
             output::note(&format!("note: {n} of {} images could not be read and were left out", images.len()));
             Ok(())
         }
-        1 if images.len() == 1 => Err(Error::data(found.unread[0].error.clone()).into()),
-        n => Err(Error::data(format!("{n} of {} images could not be read; the others are done", images.len())).into()),
+        [one] if images.len() == 1 => Err(Error::data(one.error.clone()).into()),
+        unread => Err(Error::data(format!("{} of {} images could not be read; the others are done", unread.len(), images.len())).into()),
     }
 }

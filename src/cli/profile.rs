@@ -51,7 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let engine = engine::open_to_profile(&options)?;
     train::check_precision(&bundle.manifest, &options, engine.kind())?;
-    let steps = usize::from(WARM_UP + args.steps);
+    let steps = usize::from(WARM_UP).saturating_add(usize::from(args.steps));
     let trace = train::profile(&bundle, engine.as_ref(), args.data.as_deref(), args.batch.map(usize::from), steps)?;
     let profile = Profile::of_trace(&trace, engine.timed(), usize::from(WARM_UP))?;
     if let Some(path) = &args.trace {

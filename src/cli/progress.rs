@@ -59,11 +59,11 @@ fn columns() -> usize {
 
 /// Columns that the bar leaves for figures.
 fn room(bar: &ProgressBar) -> usize {
-    let digits = |n: u64| n.checked_ilog10().unwrap_or(0) as usize + 1;
+    let digits = |n: u64| n.to_string().len();
     let drawn = if columns() < NARROW { 0 } else { BAR + 1 };
     let (position, length) = (digits(bar.position()), digits(bar.length().unwrap_or(0)));
     // `12/600 ETA 3m `, of which the time takes up to seven signs.
-    columns().saturating_sub(drawn + position + 1 + length + 5 + 7 + 2)
+    [drawn, position, length, "/".len(), " ETA ".len(), 7, 2].into_iter().fold(columns(), usize::saturating_sub)
 }
 
 fn bar() -> ProgressBar {

@@ -23,9 +23,9 @@ fn not_trained(fixed: &[FixedConstant]) -> BTreeMap<&'static str, String> {
 }
 
 fn shown(names: Vec<&str>) -> String {
-    match names.len() {
-        0..=3 => names.join(", "),
-        n => format!("{}, … ({n})", names[..2].join(", ")),
+    match &*names {
+        [first, second, _, _, ..] => format!("{first}, {second}, … ({})", names.len()),
+        few => few.join(", "),
     }
 }
 
@@ -144,8 +144,8 @@ pub fn decisions(made: &Made) -> String {
     ));
     let (trained, all) = made.product.trained();
     let stopped: usize = made.product.stopped.values().map(Vec::len).sum();
-    let unused =
-        plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer).count() - count(Role::Shared) - count(Role::New) - stopped;
+    let trainable = plan.parameters.iter().filter(|p| !p.frozen && p.role != Role::Buffer).count();
+    let unused = [count(Role::Shared), count(Role::New), stopped].into_iter().fold(trainable, usize::saturating_sub);
     let unused = if unused == 0 { String::new() } else { format!(" ({unused} tensors do not influence the loss)") };
     line(format!("trained     {trained} of {all} elements{unused}"));
     for (nodes, names) in &made.product.stopped {

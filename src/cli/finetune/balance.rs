@@ -35,9 +35,9 @@ fn read(path: &Path) -> Result<BTreeMap<String, f64>, String> {
         return serde_json::from_str(&text).map_err(|e| format!("{} is no object of weights by class: {e}", path.display()));
     }
     let mut found = BTreeMap::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (number, line) in (1usize..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         let weight = line.rsplit_once(',').and_then(|(name, weight)| Some((name.trim(), weight.trim().parse::<f64>().ok()?)));
-        let (name, weight) = weight.ok_or_else(|| format!("line {} of {} is no `class,weight`: {line}", number + 1, path.display()))?;
+        let (name, weight) = weight.ok_or_else(|| format!("line {} of {} is no `class,weight`: {line}", number, path.display()))?;
         if found.insert(name.to_string(), weight).is_some() {
             return Err(format!("{} has two weights for {name}", path.display()));
         }

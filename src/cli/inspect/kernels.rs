@@ -7,7 +7,7 @@ use spgraph::report::{Align, KernelPlan, Table};
 const LISTED: usize = 15;
 
 pub fn text(plan: &KernelPlan, bundle: &str) -> String {
-    let total = plan.native_bytes + plan.standard.iter().map(|s| s.bytes).sum::<u64>();
+    let total = plan.standard.iter().fold(plan.native_bytes, |sum, s| sum.saturating_add(s.bytes));
     let share = |bytes: u64| format!("{:.1} %", 100.0 * bytes as f64 / total.max(1) as f64);
     let mut table = Table::new([
         ("operator", Align::Left),

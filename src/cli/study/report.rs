@@ -40,7 +40,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         "{finals} final cells, {selection} of the selection\nwrote {}\n      {}\n      and {} tables and figures in {}\n",
         made.html.display(),
         made.markdown.display(),
-        made.files.len() - 2,
+        made.files.len().saturating_sub(2),
         out.display()
     ))
 }

@@ -32,7 +32,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     // Small networks gain little from a second thread, and cells share nothing that a second one would wait for.
     let options = args.engine.options_with(&args.recording)?;
     let threads = options.threads.unwrap_or(1);
-    let jobs = args.jobs.unwrap_or((cores / threads.max(1)).max(1));
+    let jobs = args.jobs.unwrap_or(cores.checked_div(threads).unwrap_or(cores).max(1));
     let missing = plan.missing(&args.study.out).len();
     output::note(&format!(
         "{} cells, {missing} to run, {jobs} at a time with {threads} thread{}",
@@ -52,7 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let stop = interrupt::finish_the_step();
     let outcome = sweep(&plan, &args.study.out, jobs, &mut start, &mut Lines { out: args.study.out.clone() }, stop)?;
-    let new = outcome.cells - outcome.before - outcome.failed.len();
+    let new = outcome.cells.saturating_sub(outcome.before).saturating_sub(outcome.failed.len());
     output::print(&format!("{} cells: {} there before, {new} run now, {} failed\n", outcome.cells, outcome.before, outcome.failed.len()))?;
     if !outcome.failed.is_empty() {
         let shown: Vec<&str> = outcome.failed.iter().take(5).map(String::as_str).collect();
