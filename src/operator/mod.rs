@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
 
 mod builder;
+pub(crate) mod checked;
 mod facts;
 pub(crate) mod fold;
 mod function;

@@ -1,5 +1,6 @@
 //! Sliding windows of convolutions and poolings: how attributes resolve to explicit ones, and how large the output is.
 
+use super::checked::signed;
 use super::{Import, Rule};
 use crate::ir::{Attr, Dim, Node};
 
@@ -25,6 +26,16 @@ pub(crate) struct Window {
     pub ceil: bool,
 }
 
+/// Windows along one spatial axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WindowAxis {
+    pub kernel: usize,
+    pub stride: usize,
+    pub dilation: usize,
+    pub begin: usize,
+    pub end: usize,
+}
+
 /// A list of `len` numbers from `least` to [`LIMIT`].
 fn numbers(what: &str, list: &[i64], len: usize, least: i64) -> Rule<Vec<usize>> {
     if list.len() != len {
@@ -39,10 +50,6 @@ fn numbers(what: &str, list: &[i64], len: usize, least: i64) -> Rule<Vec<usize>>
 /// The number of axis `i`; each list has one for every axis that a window slides along.
 fn along(list: &[usize], i: usize, otherwise: usize) -> usize {
     list.get(i).copied().unwrap_or(otherwise)
-}
-
-fn signed(list: &[usize]) -> Vec<i64> {
-    list.iter().map(|&v| v as i64).collect()
 }
 
 impl Window {
@@ -150,10 +157,21 @@ impl Window {
         }
     }
 
+    /// What holds along each spatial axis.
+    pub fn axes(&self) -> impl Iterator<Item = WindowAxis> + '_ {
+        let one = |i: usize, kernel: usize| WindowAxis {
+            kernel,
+            stride: along(&self.strides, i, 1).max(1),
+            dilation: along(&self.dilations, i, 1),
+            begin: along(&self.pads_begin, i, 0),
+            end: along(&self.pads_end, i, 0),
+        };
+        self.kernel.iter().enumerate().map(move |(i, &kernel)| one(i, kernel))
+    }
+
     /// How many elements a window spans along axis `i`.
     pub fn extent(&self, i: usize) -> usize {
-        let gaps = along(&self.kernel, i, 1).saturating_sub(1);
-        gaps.saturating_mul(along(&self.dilations, i, 1)).saturating_add(1)
+        self.axes().nth(i).map_or(1, |axis| axis.extent())
     }
 
     fn stride(&self, i: usize) -> usize {
@@ -207,6 +225,13 @@ impl Window {
             None => Err("a spatial size depends on the batch size".to_string()),
         };
         spatial.iter().enumerate().map(count).collect()
+    }
+}
+
+impl WindowAxis {
+    /// How many elements a window spans.
+    pub fn extent(&self) -> usize {
+        self.kernel.saturating_sub(1).saturating_mul(self.dilation).saturating_add(1)
     }
 }
 

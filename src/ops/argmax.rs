@@ -1,6 +1,7 @@
 //! The index of the largest or the smallest element.
 
 use crate::ir::{DType, Dim, TensorType};
+use crate::operator::checked::set;
 use crate::operator::{Import, Operator, Rule, Status, View, axis};
 
 macro_rules! indices {
@@ -31,7 +32,7 @@ macro_rules! indices {
                 let mut shape = n.ty(0)?.shape.clone();
                 let a = axis(n.node.int("axis", 0), shape.len())?;
                 if n.node.int("keepdims", 1) == 1 {
-                    shape[a] = Dim::Known(1);
+                    set(&mut shape, a, Dim::Known(1))?;
                 } else {
                     shape.remove(a);
                 }

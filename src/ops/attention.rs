@@ -1,6 +1,7 @@
 //! Attention and rotated positions, which ONNX has since opset 23; imported as the operators that their function bodies are made of.
 
 use crate::ir::{Attr, Attrs, DType, Dim, Tensor, TensorType, ValueId};
+use crate::operator::checked::{at, image, whole};
 use crate::operator::{Builder, Grad, Import, Operator, Rule, View, attrs, table_of};
 
 /// `softmax(q·kᵀ·scale + mask)·v` for each head. Without a cache of earlier keys and values: a classifier sees its image at once.
@@ -17,7 +18,7 @@ struct Settings {
     shown: i64,
 }
 
-fn whole(cx: &mut Import, name: &str) -> Rule<Option<usize>> {
+fn positive(cx: &mut Import, name: &str) -> Rule<Option<usize>> {
     match cx.source.int(name).map_err(|e| e.to_string())? {
         None => Ok(None),
         Some(n) if n > 0 => Ok(Some(n as usize)),
@@ -40,7 +41,7 @@ impl Settings {
             softcap: float(cx, "softcap")?.unwrap_or(0.0),
             causal: int(cx, "is_causal")?.unwrap_or(0) != 0,
             window: [side(cx, "left_window_size")?, side(cx, "right_window_size")?],
-            heads: [whole(cx, "q_num_heads")?, whole(cx, "kv_num_heads")?],
+            heads: [positive(cx, "q_num_heads")?, positive(cx, "kv_num_heads")?],
             shown: int(cx, "qk_matmul_output_mode")?.unwrap_or(0),
         })
     }
@@ -48,20 +49,19 @@ impl Settings {
     /// Whether the query at `i` sees the key at `j`.
     fn sees(&self, i: usize, j: usize) -> bool {
         let [left, right] = self.window;
-        !(self.causal && j > i) && left.is_none_or(|n| j + n >= i) && right.is_none_or(|n| j <= i + n)
+        !(self.causal && j > i) && left.is_none_or(|n| j.saturating_add(n) >= i) && right.is_none_or(|n| j <= i.saturating_add(n))
     }
 }
 
 /// `[N, heads, length, width]` of it or of `[N, length, heads·width]`.
 fn by_heads(b: &mut Builder, v: ValueId, heads: Option<usize>, what: &str) -> Rule<ValueId> {
     let shape = b.shape(v).to_vec();
-    match (&shape[..], heads) {
+    match (&*shape, heads) {
         ([_, Dim::Known(_), Dim::Known(_), Dim::Known(_)], _) => Ok(v),
         (&[batch, length, Dim::Known(width)], Some(heads)) => {
-            if !width.is_multiple_of(heads) {
-                return Err(format!("its {what} of width {width} does not fall into {heads} heads"));
-            }
-            let apart = b.reshape(v, &[batch, length, Dim::Known(heads), Dim::Known(width / heads)])?;
+            let each = width.checked_div(heads).filter(|_| width.is_multiple_of(heads));
+            let each = each.ok_or_else(|| format!("its {what} of width {width} does not fall into {heads} heads"))?;
+            let apart = b.reshape(v, &[batch, length, Dim::Known(heads), Dim::Known(each)])?;
             b.transpose(apart, &[0, 2, 1, 3])
         }
         ([_, _, _], None) => Err(format!("its {what} is {} and the number of heads is not given", b.ty(v))),
@@ -84,11 +84,12 @@ fn shared(b: &mut Builder, v: ValueId, times: usize) -> Rule<ValueId> {
     if times > MOST_SHARED {
         return Err(format!("{times} heads share one; at most {MOST_SHARED} are supported"));
     }
-    let shape = b.shape(v).to_vec();
-    let apart = b.reshape(v, &[&shape[..2], &[Dim::Known(1)], &shape[2..]].concat())?;
+    let heads = (whole(known(b, v, 1)?) * times).dim()?;
+    let (batch, own, rest) = image(b.ty(v))?;
+    let (apart, together) = ([&[batch, own, Dim::Known(1)], rest].concat(), [&[batch, heads], rest].concat());
+    let apart = b.reshape(v, &apart)?;
     let copies = b.concat(&vec![apart; times], 2)?;
-    let heads = known(b, v, 1)? * times;
-    b.reshape(copies, &[&shape[..1], &[Dim::Known(heads)], &shape[2..]].concat())
+    b.reshape(copies, &together)
 }
 
 /// A number that a softmax makes 0 of, two of which a score can have beside it without becoming infinite.
@@ -127,7 +128,8 @@ impl Mask {
             Some(n) if n == length || n == 1 => Ok(mask),
             Some(n) if n < length => {
                 let (begin, mut end) = (vec![0; ty.rank()], vec![0; ty.rank()]);
-                end[ty.rank() - 1] = (length - n) as i64;
+                let missing = (whole(length) - n).int()?;
+                end.iter_mut().rev().take(1).for_each(|end| *end = missing);
                 let open = match mask.open {
                     Some(open) => open,
                     None => b.constant(Tensor::from_floats(dtype, &vec![1; ty.rank()], &[1.0])),
@@ -167,30 +169,30 @@ impl Operator for Attention {
         if cx.has(6) {
             return Err("how many keys count (nonpad_kv_seqlen) is a cache's; export the network without a cache".into());
         }
-        let (given, masked) = ([cx.input(0)?, cx.input(1)?, cx.input(2)?], cx.inputs.get(3).copied().flatten());
+        let ((query, key, value), masked) = ((cx.input(0)?, cx.input(1)?, cx.input(2)?), cx.inputs.get(3).copied().flatten());
         let known_mask = cx.constant(3).cloned();
         // What an exporter saw of one image holds for every image.
         let one_image = cx.declared_batch == Some(1);
         let flat = cx.ty(0)?.rank() == 3;
-        let outputs: Vec<bool> = (0..4).map(|i| cx.outputs.get(i).is_some_and(|o| !o.is_empty())).collect();
+        let outputs = [0, 1, 2, 3].map(|i| cx.outputs.get(i).is_some_and(|o| !o.is_empty()));
+        let [.., asks_scores] = outputs;
         let mut b = cx.builder();
-        let dtype = b.dtype(given[0]);
+        let dtype = b.dtype(query);
         if !dtype.is_float() {
-            return Err(format!("its query is {}, not of floating point", b.ty(given[0])));
+            return Err(format!("its query is {}, not of floating point", b.ty(query)));
         }
         let [q_heads, kv_heads] = settings.heads;
-        let q = by_heads(&mut b, given[0], q_heads, "query")?;
-        let k = by_heads(&mut b, given[1], kv_heads, "key")?;
-        let v = by_heads(&mut b, given[2], kv_heads, "value")?;
-        let batches = [q, k, v].map(|t| b.shape(t).first().copied());
-        if batches.iter().any(|&n| n != batches[0] && !(n == Some(Dim::Known(1)) && one_image)) {
+        let q = by_heads(&mut b, query, q_heads, "query")?;
+        let k = by_heads(&mut b, key, kv_heads, "key")?;
+        let v = by_heads(&mut b, value, kv_heads, "value")?;
+        let [batch, others @ ..] = [q, k, v].map(|t| b.shape(t).first().copied());
+        if others.iter().any(|&n| n != batch && !(n == Some(Dim::Known(1)) && one_image)) {
             return Err(format!("its query {}, key {} and value {} are not of one batch", b.ty(q), b.ty(k), b.ty(v)));
         }
         let (heads, own) = (known(&b, q, 1)?, known(&b, k, 1)?);
-        if own == 0 || !heads.is_multiple_of(own) || known(&b, v, 1)? != own {
-            return Err(format!("{heads} heads of queries do not share {own} of keys and values"));
-        }
-        let (all_k, all_v) = (shared(&mut b, k, heads / own)?, shared(&mut b, v, heads / own)?);
+        let times = heads.checked_div(own).filter(|_| heads.is_multiple_of(own)).filter(|_| known(&b, v, 1) == Ok(own));
+        let times = times.ok_or_else(|| format!("{heads} heads of queries do not share {own} of keys and values"))?;
+        let (all_k, all_v) = (shared(&mut b, k, times)?, shared(&mut b, v, times)?);
         let (queries, keys, width) = (known(&b, q, 2)?, known(&b, k, 2)?, known(&b, q, 3)?);
         let scale = settings.scale.map_or_else(|| 1.0 / (width as f64).sqrt(), |s| s as f64);
         if !(scale > 0.0 && scale.is_finite()) {
@@ -226,17 +228,18 @@ impl Operator for Attention {
         let mut weights = b.op("Softmax", &[scores], attrs([("axis", Attr::Int(-1))]))?;
         if let Some(open) = mask.and_then(|m| m.open) {
             // A query that sees no key gets nothing.
-            let last = b.rank(open) - 1;
+            let last = b.rank(open).checked_sub(1).ok_or("its mask is a single number")?;
             let any = b.largest(open, &[last])?;
             weights = b.mul(weights, any)?;
         }
         let mut y = b.matmul(weights, all_v)?;
         if flat {
-            let (shape, last) = (b.shape(y).to_vec(), known(&b, y, 3)?);
+            let [batch, _, length, _] = *b.shape(y) else { return Err(format!("its result is {}", b.ty(y))) };
+            let width = (whole(known(&b, y, 3)?) * heads).dim()?;
             let together = b.transpose(y, &[0, 2, 1, 3])?;
-            y = b.reshape(together, &[shape[0], shape[2], Dim::Known(heads * last)])?;
+            y = b.reshape(together, &[batch, length, width])?;
         }
-        if outputs[3] && settings.shown != 3 && scores != raw {
+        if asks_scores && settings.shown != 3 && scores != raw {
             return Err(
                 "it shows its scores (qk_matmul_output) beside a mask or a cap, in an order that ONNX has changed; leave that output out"
                     .into(),
@@ -266,7 +269,7 @@ pub struct RotaryEmbedding;
 /// Cosines or sines for every place, `[1 or N, length, 1, half]`.
 fn table(b: &mut Builder, v: ValueId, places: Option<&[i64]>, half: usize, images: Dim) -> Rule<ValueId> {
     let ty = b.ty(v).clone();
-    let (v, batch) = match (&ty.shape[..], places) {
+    let (v, batch) = match (&*ty.shape, places) {
         (&[_, Dim::Known(_)], Some(places)) => {
             let places = b.constant(Tensor::from_i64(&[places.len()], places));
             (b.folded("Gather", &[v, places], attrs([("axis", Attr::Int(0))]))?, Dim::Known(1))
@@ -275,7 +278,7 @@ fn table(b: &mut Builder, v: ValueId, places: Option<&[i64]>, half: usize, image
         _ => return Err(format!("its table {ty} does not go with its images or with what `position_ids` is")),
     };
     let shape = b.shape(v).to_vec();
-    match shape[..] {
+    match *shape {
         [.., length, Dim::Known(width)] if width == half => b.reshape(v, &[batch, length, Dim::Known(1), Dim::Known(half)]),
         _ => Err(format!("its table {ty} does not have {half} angles for each place")),
     }
@@ -299,10 +302,10 @@ impl Operator for RotaryEmbedding {
         let flat = b.rank(x) == 3;
         // `[N, length, heads, width]`
         let shape = b.shape(x).to_vec();
-        let v = match (&shape[..], heads) {
+        let v = match (&*shape, heads) {
             ([_, _, _, Dim::Known(_)], _) => b.transpose(x, &[0, 2, 1, 3])?,
             (&[batch, length, Dim::Known(width)], Some(n)) if width.is_multiple_of(n) => {
-                b.reshape(x, &[batch, length, Dim::Known(n), Dim::Known(width / n)])?
+                b.reshape(x, &[batch, length, Dim::Known(n), Dim::Known(width.checked_div(n).unwrap_or(width))])?
             }
             _ => return Err(format!("its input {} does not fall into heads", b.ty(x))),
         };
@@ -312,7 +315,7 @@ impl Operator for RotaryEmbedding {
             return Err(format!("it turns {turned} of {width} elements in pairs, which is impossible"));
         }
         let half = turned / 2;
-        let images = b.shape(v)[0];
+        let images = at(b.shape(v), 0)?;
         let mut angles = |t: ValueId| table(&mut b, t, places.as_deref(), half, images);
         let (cos, sin) = (angles(cos)?, angles(sin)?);
         let (half, turned, width) = (half as i64, turned as i64, width as i64);
@@ -321,20 +324,25 @@ impl Operator for RotaryEmbedding {
             false => (b.slice(v, &[3], &[0], &[half], &[1])?, b.slice(v, &[3], &[half], &[turned], &[1])?),
         };
         let [real, imaginary] = b.formula([first, second, cos, sin], |[a, b, cos, sin]| [a * cos - b * sin, a * sin + b * cos])?;
-        let mut parts = vec![match interleaved {
+        let first = match interleaved {
             true => {
-                let shape = b.shape(real).to_vec();
-                let apart = [&shape[..], &[Dim::Known(1)]].concat();
+                let (apart, together) = match *b.shape(real) {
+                    [n, l, h, w] => ([n, l, h, w, Dim::Known(1)], [n, l, h, Dim::Known(turned as usize)]),
+                    _ => return Err(format!("it turns {}", b.ty(real))),
+                };
                 let (real, imaginary) = (b.reshape(real, &apart)?, b.reshape(imaginary, &apart)?);
                 let pairs = b.concat(&[real, imaginary], 4)?;
-                b.reshape(pairs, &[&shape[..3], &[Dim::Known(turned as usize)]].concat())?
+                b.reshape(pairs, &together)?
             }
             false => b.concat(&[real, imaginary], 3)?,
-        }];
-        if turned < width {
-            parts.push(b.slice(v, &[3], &[turned], &[width], &[1])?);
-        }
-        let together = if parts.len() > 1 { b.concat(&parts, 3)? } else { parts[0] };
+        };
+        let together = match turned < width {
+            true => {
+                let rest = b.slice(v, &[3], &[turned], &[width], &[1])?;
+                b.concat(&[first, rest], 3)?
+            }
+            false => first,
+        };
         let y = if flat { b.reshape(together, &shape)? } else { b.transpose(together, &[0, 2, 1, 3])? };
         cx.becomes(y);
         Ok(())

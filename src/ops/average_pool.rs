@@ -4,8 +4,9 @@ use super::blocks::phases::Phases;
 use super::blocks::strided::spread_out;
 use super::max_pool::{kernel, pooled, source_kernel};
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId};
-use crate::operator::window::Window;
-use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Operator, Rule, View, fixed, table_of};
+use crate::operator::checked::{image, signed, spatial_sizes, times, whole};
+use crate::operator::window::{Window, WindowAxis};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Operator, Rule, View, table_of};
 
 /// `(dy) → dx`.
 pub const GRAD: Function = Function::new("AveragePoolGrad");
@@ -22,15 +23,15 @@ impl AveragePool {
         }
         let mut shape = vec![1, 1];
         let mut scale = vec![1.0];
-        for (i, &size) in input.iter().enumerate() {
-            let (k, begin) = (window.kernel[i], window.pads_begin[i]);
-            let count = table_of(&[scale.len(), window.windows(i, size)?]).map(|all| all / scale.len())?;
+        for (i, (axis, &size)) in window.axes().zip(input).enumerate() {
+            let count = window.windows(i, size)?;
+            table_of(&[scale.len(), count])?;
             let share = |w: usize| {
-                let start = w * window.strides[i];
-                let covered = (start + k).min(size + begin) - start.max(begin);
-                k as f64 / covered as f64
+                let start = whole(w) * axis.stride;
+                let (first, last) = (start.size()?.max(axis.begin), (start + axis.kernel).size()?.min((whole(size) + axis.begin).size()?));
+                Ok(axis.kernel as f64 / (whole(last) - first).size()? as f64)
             };
-            let shares: Vec<f64> = (0..count).map(share).collect();
+            let shares: Vec<f64> = (0..count).map(share).collect::<Rule<_>>()?;
             shape.push(count);
             scale = scale.iter().flat_map(|a| shares.iter().map(move |s| a * s)).collect();
         }
@@ -40,49 +41,41 @@ impl AveragePool {
 
 /// Each window's element at all places the window covers, added up, divided by the number of taps.
 fn spread_windows(b: &mut Builder, window: &Window, input: &[usize], g: ValueId) -> Rule<ValueId> {
-    let rank = input.len();
-    let shape = b.shape(g).to_vec();
-    let count = |i: usize| shape[2 + i].known().ok_or("the number of windows is not known");
+    let (batch, channels, spatial) = image(b.ty(g))?;
+    let counts: Vec<usize> = spatial.iter().map(|d| d.known().ok_or("the number of windows is not known")).collect::<Result<_, _>>()?;
     // A single window has no neighbour to overlap with.
-    let mut strides = vec![];
-    for i in 0..rank {
-        strides.push(if count(i)? == 1 { window.strides[i].max(window.kernel[i]) } else { window.strides[i] });
-    }
-    if (0..rank).all(|i| strides[i] >= window.kernel[i]) {
+    let stride = |(axis, &count): (WindowAxis, &usize)| if count == 1 { axis.stride.max(axis.kernel) } else { axis.stride };
+    let strides: Vec<usize> = window.axes().zip(&counts).map(stride).collect();
+    if strides.iter().zip(&window.kernel).all(|(stride, kernel)| stride >= kernel) {
         // Windows side by side: every element repeated.
-        let taps: usize = window.kernel.iter().product();
-        let scale = b.number(1.0 / taps as f64, g);
+        let scale = b.number(1.0 / times(&window.kernel)? as f64, g);
         let share = b.mul(g, scale)?;
-        let (mut apart, mut copies, mut end, mut whole) = (shape[..2].to_vec(), vec![1, 1], vec![0, 0], shape[..2].to_vec());
-        for (i, &stride) in strides.iter().enumerate() {
-            let windows = count(i)?;
+        let (mut apart, mut copies, mut rests, mut joined) = (vec![batch, channels], vec![1, 1], vec![0, 0], vec![batch, channels]);
+        let (mut begin, mut end) = (vec![0, 0], vec![0, 0]);
+        for (((axis, &windows), &stride), &size) in window.axes().zip(&counts).zip(&strides).zip(input) {
             apart.extend([Dim::Known(windows), Dim::Known(1)]);
-            copies.extend([1, window.kernel[i] as i64]);
-            end.extend([0, (stride - window.kernel[i]) as i64]);
-            whole.push(Dim::Known(windows * stride));
+            copies.extend([1, axis.kernel as i64]);
+            rests.extend([0, (whole(stride) - axis.kernel).int()?]);
+            joined.push((whole(windows) * stride).dim()?);
+            begin.push((-whole(axis.begin)).int()?);
+            end.push((whole(size) + axis.begin - whole(windows) * stride).int()?);
         }
         let apart = b.reshape(share, &apart)?;
         let copies = b.ints(&copies);
         let repeated = b.op("Expand", &[apart, copies], Attrs::new())?;
-        let repeated = b.pad(repeated, &vec![0; end.len()], &end, 0.0)?;
-        let joined = b.reshape(repeated, &whole)?;
-        let (mut begin, mut end) = (vec![0, 0], vec![0, 0]);
-        for i in 0..rank {
-            let pad = window.pads_begin[i] as i64;
-            begin.push(-pad);
-            end.push(input[i] as i64 + pad - (count(i)? * strides[i]) as i64);
-        }
+        let repeated = b.pad(repeated, &vec![0; rests.len()], &rests, 0.0)?;
+        let joined = b.reshape(repeated, &joined)?;
         return b.pad(joined, &begin, &end, 0.0);
     }
     // dx[p] = Σ_t ĝ[p + pad − t] with ĝ spread out by the strides: a mean over windows of the same size, stride 1.
-    let paces: Vec<(usize, usize)> = (0..rank).filter(|&i| window.strides[i] > 1).map(|i| (2 + i, window.strides[i])).collect();
+    let paces: Vec<(usize, usize)> = (2..).zip(&window.strides).filter(|(_, s)| **s > 1).map(|(a, &s)| (a, s)).collect();
     let spread = spread_out(b, g, &paces)?;
-    let (mut begin, mut end) = (vec![0, 0], vec![0, 0]);
-    for (i, &size) in input.iter().enumerate() {
-        let (pad, reach) = (window.pads_begin[i] as i64, window.kernel[i] as i64 - 1);
-        begin.push(reach - pad);
-        end.push(size as i64 + pad - (count(i)? * window.strides[i]) as i64);
+    let (mut begin, mut end) = (vec![], vec![]);
+    for ((axis, &windows), &size) in window.axes().zip(&counts).zip(input) {
+        begin.push((whole(axis.kernel) - 1usize - axis.begin).int()?);
+        end.push((whole(size) + axis.begin - whole(windows) * axis.stride).int()?);
     }
+    let rank = input.len();
     let ones = vec![1; rank];
     let mut means = Window {
         kernel: window.kernel.clone(),
@@ -93,13 +86,13 @@ fn spread_windows(b: &mut Builder, window: &Window, input: &[usize], g: ValueId)
         ceil: false,
     };
     // Padding within the operator where that is allowed, which is less work than a copy.
-    let inside = |v: &[i64]| v[2..].iter().zip(&window.kernel).all(|(&p, &k)| (0..k as i64).contains(&p));
+    let inside = |v: &[i64]| v.iter().zip(&window.kernel).all(|(&p, &k)| (0..k as i64).contains(&p));
     let padded = if inside(&begin) && inside(&end) {
-        means.pads_begin = begin[2..].iter().map(|&p| p as usize).collect();
-        means.pads_end = end[2..].iter().map(|&p| p as usize).collect();
+        means.pads_begin = begin.iter().map(|&p| p as usize).collect();
+        means.pads_end = end.iter().map(|&p| p as usize).collect();
         spread
     } else {
-        b.pad(spread, &begin, &end, 0.0)?
+        b.pad(spread, &[vec![0, 0], begin].concat(), &[vec![0, 0], end].concat(), 0.0)?
     };
     b.op("AveragePool", &[padded], average_attrs(&means, true))
 }
@@ -107,29 +100,31 @@ fn spread_windows(b: &mut Builder, window: &Window, input: &[usize], g: ValueId)
 /// The sum of each window whose elements lie apart, and how many there are of each along every axis but the first two: the windows' taps cut out one
 /// after the other, since opset 17 has no dilations here. Padding is zeros.
 pub(super) fn dilated_sum(b: &mut Builder, x: ValueId, window: &Window) -> Rule<(ValueId, Vec<usize>)> {
-    let sizes = fixed(&TensorType { dtype: b.dtype(x), shape: b.shape(x).get(2..).unwrap_or_default().to_vec() })?;
-    let counts = (0..sizes.len()).map(|i| window.windows(i, sizes[i])).collect::<Rule<Vec<_>>>()?;
+    let sizes = spatial_sizes(b.ty(x))?;
+    let counts = sizes.iter().enumerate().map(|(i, &size)| window.windows(i, size)).collect::<Rule<Vec<_>>>()?;
     let (mut begin, mut end) = (vec![0, 0], vec![0, 0]);
-    for (i, &size) in sizes.iter().enumerate() {
-        let covered = (counts[i] - 1) * window.strides[i] + window.extent(i);
-        begin.push(window.pads_begin[i] as i64);
-        end.push(covered.saturating_sub(size + window.pads_begin[i]) as i64);
+    // Of each axis how far the last window's first element lies behind the first window's.
+    let mut spans = vec![];
+    for ((axis, &size), &count) in window.axes().zip(&sizes).zip(&counts) {
+        let span = (whole(count) - 1usize) * axis.stride;
+        begin.push(axis.begin as i64);
+        end.push((span + axis.extent() - size - axis.begin).int()?.max(0));
+        spans.push(span);
     }
     let padded = b.pad(x, &begin, &end, 0.0)?;
-    let (axes, strides): (Vec<usize>, Vec<i64>) = ((2..2 + sizes.len()).collect(), window.strides.iter().map(|&s| s as i64).collect());
-    let mut taps = vec![vec![]];
-    for i in 0..sizes.len() {
-        taps = taps
-            .iter()
-            .flat_map(|t: &Vec<i64>| (0..window.kernel[i]).map(|k| [&t[..], &[(k * window.dilations[i]) as i64]].concat()))
-            .collect();
+    let (axes, strides): (Vec<usize>, Vec<i64>) = ((2..).take(sizes.len()).collect(), signed(&window.strides));
+    let count = window.kernel.iter().try_fold(1usize, |n, &k| n.checked_mul(k)).filter(|&n| n <= MOST_TAPS);
+    if count.is_none() {
+        return Err(format!("its windows of {:?} have more than {MOST_TAPS} elements that lie apart, which is not supported", window.kernel));
     }
-    if taps.len() > MOST_TAPS {
-        return Err(format!("its windows have {} elements that lie apart; at most {MOST_TAPS} are supported", taps.len()));
+    let mut taps: Vec<Vec<i64>> = vec![vec![]];
+    for axis in window.axes() {
+        let places = (0..axis.kernel).map(|k| (whole(k) * axis.dilation).int()).collect::<Rule<Vec<_>>>()?;
+        taps = taps.iter().flat_map(|t| places.iter().map(|&place| [t.as_slice(), &[place]].concat())).collect();
     }
     let mut parts = vec![];
     for tap in taps {
-        let ends: Vec<i64> = (0..sizes.len()).map(|i| tap[i] + (counts[i] as i64 - 1) * strides[i] + 1).collect();
+        let ends = tap.iter().zip(&spans).map(|(&first, &span)| (span + first + 1usize).int()).collect::<Rule<Vec<_>>>()?;
         parts.push(b.slice(padded, &axes, &tap, &ends, &strides)?);
     }
     Ok((b.total(&parts)?, counts))
@@ -149,22 +144,25 @@ const MOST_TAPS: usize = 1024;
 /// The mean of each such window over what of it counts: the image, or the padded image with `include_pad`.
 fn dilated_mean(b: &mut Builder, x: ValueId, window: &Window, include_pad: bool) -> Rule<ValueId> {
     let (sum, counts) = dilated_sum(b, x, window)?;
-    let sizes = fixed(&TensorType { dtype: b.dtype(x), shape: b.shape(x)[2..].to_vec() })?;
+    let sizes = spatial_sizes(b.ty(x))?;
     let mut shape = vec![1, 1];
-    let mut taps = vec![1usize];
-    for (i, &count) in counts.iter().enumerate() {
-        let (begin, size) = (window.pads_begin[i], sizes[i]);
-        let inside = if include_pad { 0..begin + size + window.pads_end[i] } else { begin..begin + size };
+    let mut taps = vec![1.0];
+    for ((axis, &count), &size) in window.axes().zip(&counts).zip(&sizes) {
+        let behind = whole(axis.begin) + size;
+        let inside = if include_pad { 0..(behind + axis.end).int()? } else { axis.begin as i64..behind.int()? };
         table_of(&[taps.len(), count])?;
-        let covered =
-            |w: usize| (0..window.kernel[i]).filter(|k| inside.contains(&(w * window.strides[i] + k * window.dilations[i]))).count();
-        taps = taps.iter().flat_map(|t| (0..count).map(move |w| (t, w))).map(|(t, w)| t * covered(w)).collect();
+        let covered = |w: usize| {
+            let places = (0..axis.kernel).map(|k| (whole(w) * axis.stride + whole(k) * axis.dilation).int());
+            Ok(places.collect::<Rule<Vec<_>>>()?.iter().filter(|place| inside.contains(place)).count() as f64)
+        };
+        let covered = (0..count).map(covered).collect::<Rule<Vec<f64>>>()?;
+        taps = taps.iter().flat_map(|t| covered.iter().map(move |c| t * c)).collect();
         shape.push(count);
     }
-    if taps.contains(&0) {
+    if taps.contains(&0.0) {
         return Err("one of its windows covers nothing but padding, of which there is no mean".into());
     }
-    let shares: Vec<f64> = taps.iter().map(|&t| 1.0 / t as f64).collect();
+    let shares: Vec<f64> = taps.iter().map(|&t| 1.0 / t).collect();
     let shares = b.constant(Tensor::from_floats(b.dtype(sum), &shape, &shares));
     b.mul(sum, shares)
 }
@@ -210,7 +208,7 @@ impl Operator for AveragePool {
             cx.inputs = vec![Some(padded)];
             window.pads_begin.fill(0);
             for (p, e) in window.pads_end.iter_mut().zip(&end) {
-                *p -= e;
+                *p = p.saturating_sub(*e);
             }
             include_pad = false;
         }
@@ -229,10 +227,10 @@ impl Operator for AveragePool {
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let x = g.input(0)?;
         let window = Window::of(&g.node, kernel(&g.node));
-        let input = fixed(&TensorType { dtype: b.dtype(x), shape: b.shape(x)[2..].to_vec() })?;
+        let input = spatial_sizes(b.ty(x))?;
         let include_pad = g.node.int("count_include_pad", 0) != 0;
         let mut attributes = average_attrs(&window, include_pad);
-        attributes.insert("input_shape".into(), Attr::Ints(input.iter().map(|&n| n as i64).collect()));
+        attributes.insert("input_shape".into(), Attr::Ints(signed(&input)));
         let [dx] = b.call(&GRAD, [g.dy()?], attributes, |b, [mut dy]| {
             if let Some((shape, values)) = AveragePool::scale(&window, &input, include_pad)? {
                 let scale = b.constant(Tensor::from_floats(b.dtype(dy), &shape, &values));

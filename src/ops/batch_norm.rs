@@ -6,6 +6,7 @@
 use super::blocks::{Expr, formula};
 use crate::ir::{Attr, Dim, Graph, Node, TensorType, ValueId, product};
 use crate::onnx::pb;
+use crate::operator::checked::{at, image, times};
 use crate::operator::attrs;
 use crate::operator::{
     Builder, Facts, Function, Grad, Half, Import, Normalization, Operator, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
@@ -82,19 +83,21 @@ pub struct BatchNormalization;
 
 /// A BatchNormalization `node` in its form with batch statistics: the result, and how the running statistics move on.
 pub fn train(b: &mut Builder, node: &Node, momentum: f64) -> Rule<(ValueId, BatchNormUpdate)> {
-    let input = |i: usize| node.inputs.get(i).copied().flatten().ok_or_else(|| format!("input {i} is missing"));
+    let input = |i: usize| node.input(i).ok_or_else(|| format!("input {i} is missing"));
     let [x, scale, shift, running_mean, running_variance] = [input(0)?, input(1)?, input(2)?, input(3)?, input(4)?];
     let epsilon = node.float("epsilon", 1e-5);
     let name = &node.name;
     b.scope(name.rsplit_once('/').map_or(name.as_str(), |(parent, _)| parent));
     let ty = b.ty(x).clone();
-    let per_value = product(&[ty.shape[0]].into_iter().chain(ty.shape[2..].iter().copied()).collect::<Vec<_>>());
+    let (batch, _, spatial) = image(&ty)?;
+    let per_value = product(&[&[batch], spatial].concat());
     if per_value == Some(Dim::Known(1)) {
         return Err(
             "each channel has a single value per batch, which has no batch statistics; use its moving statistics (frozen BatchNorm) or a larger batch".into()
         );
     }
-    let (channels, axes, all) = ([b.shape(scale)[0]], reduced(ty.rank()), along_channels(b.shape(scale)[0], ty.rank()));
+    let own = at(b.shape(scale), 0)?;
+    let (channels, axes, all) = ([own], reduced(ty.rank()), along_channels(own, ty.rank()));
     let rule = formula(|[x, scale, shift]| {
         let mean = x.mean(&axes, true);
         let centred = x - mean;
@@ -109,7 +112,7 @@ pub fn train(b: &mut Builder, node: &Node, momentum: f64) -> Rule<(ValueId, Batc
     let [unbiased] = match per_value {
         Some(Dim::Known(m)) => b.formula([variance], |[variance]| [variance * (m as f64 / (m as f64 - 1.0))])?,
         _ => {
-            let channels = fixed(b.ty(scale))?[0] as f64;
+            let channels = at(&fixed(b.ty(scale))?, 0)? as f64;
             b.formula([x, variance], |[x, variance]| {
                 let m = x.with(|b, x| b.op("Size", &[x], Default::default())).cast_like(x) / channels;
                 [variance * (m / (m - 1.0))]
@@ -170,7 +173,7 @@ impl Operator for BatchNormalization {
             return Err(format!("its input {x} has no channels"));
         }
         for i in 1..5 {
-            if n.ty(i)?.shape != [x.shape[1]] {
+            if n.ty(i)?.shape != [image(x)?.1] {
                 return Err(format!("its input {i} is {}, not one number per channel of {x}", n.ty(i)?));
             }
         }
@@ -192,7 +195,7 @@ impl Operator for BatchNormalization {
         let (x, dy) = (g.input(0)?, g.dy()?);
         let [scale, mean, variance] = [g.input(1)?, g.input(3)?, g.input(4)?];
         let attributes = || attrs([("epsilon", Attr::Float(epsilon))]);
-        let all = along_channels(b.shape(scale)[0], b.rank(x));
+        let all = along_channels(at(b.shape(scale), 0)?, b.rank(x));
         let axes = reduced(b.rank(x));
         let dx = if g.needs(0) {
             let rule = formula(|[dy, scale, variance]| [dy * (scale * inverse_deviation(variance, epsilon)).reshape(&all)]);
@@ -217,9 +220,9 @@ impl Operator for BatchNormalization {
     fn per_sample(&self, b: &mut Builder, s: &Samples) -> Rule<Vec<Option<PerSample>>> {
         let g = &s.grad;
         let epsilon = g.node.float("epsilon", 1e-5);
-        let dims = fixed(b.ty(g.input(0)?))?;
+        let [_, channels, spatial @ ..] = &*fixed(b.ty(g.input(0)?))? else { return Err("its input has no channels".into()) };
         let (rows, copies, samples) = (Dim::Known(s.rows), Dim::Known(s.copies), Dim::Known(s.count()));
-        let (channels, pixels, one) = (Dim::Known(dims[1]), Dim::Known(dims[2..].iter().product()), Dim::Known(1));
+        let (channels, pixels, one) = (Dim::Known(*channels), Dim::Known(times(spatial)?), Dim::Known(1));
         let attributes = attrs([("epsilon", Attr::Float(epsilon)), ("copies", Attr::Int(s.copies as i64))]);
         let rule = formula(|[dy, x, mean, variance]| {
             let dy = dy.reshape(&[rows, copies, channels, pixels]);
@@ -268,7 +271,8 @@ impl Operator for BatchNormTrain {
         let epsilon = g.node.float("epsilon", 1e-5);
         let (x, scale) = (g.input(0)?, g.input(1)?);
         let count = product_of_counts(b.graph, x);
-        let (channels, axes, all) = ([b.shape(scale)[0]], reduced(b.rank(x)), along_channels(b.shape(scale)[0], b.rank(x)));
+        let own = at(b.shape(scale), 0)?;
+        let (channels, axes, all) = ([own], reduced(b.rank(x)), along_channels(own, b.rank(x)));
         let rule = formula(|[dy, x, scale, mean, variance]| {
             let (mean, variance, scale) = (mean.reshape(&all), variance.reshape(&all), scale.reshape(&all));
             let inverse = inverse_deviation(variance, epsilon);
@@ -302,6 +306,6 @@ impl Operator for BatchNormTrain {
 
 /// How many values each channel has, where the batch size is known.
 fn product_of_counts(graph: &Graph, x: ValueId) -> Option<usize> {
-    let dims = graph.ty(x).dims()?;
-    Some(dims[0] * dims[2..].iter().product::<usize>())
+    let [batch, _, spatial @ ..] = &*graph.ty(x).dims()? else { return None };
+    times(&[&[*batch], spatial].concat()).ok()
 }

@@ -1,7 +1,7 @@
 //! What constants choose: positions that are not zero, entries under a mask, a class among several; and the largest elements, which are refused.
 
 use crate::ir::{Attr, Attrs, DType, Dim, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Operator, Rule, Status, View, attrs, axis};
+use crate::operator::{Builder, Grad, Import, Operator, Rule, Status, View, attrs, axis, fold};
 
 /// Where a constant is not zero: a constant.
 pub struct NonZero;
@@ -21,9 +21,8 @@ impl Operator for NonZero {
         let set: Vec<usize> =
             x.to_f64().map_err(|e| e.to_string())?.iter().enumerate().filter(|(_, v)| **v != 0.0).map(|(i, _)| i).collect();
         let mut list = vec![];
-        for a in 0..shape.len() {
-            let inner: usize = shape[a + 1..].iter().product();
-            list.extend(set.iter().map(|i| (i / inner % shape[a]) as i64));
+        for (&size, stride) in shape.iter().zip(fold::strides(&shape)) {
+            list.extend(set.iter().filter_map(|i| Some(i.checked_div(stride)?.checked_rem(size)? as i64)));
         }
         let name = cx.outputs.first().cloned().unwrap_or_default();
         let found = cx.graph.constant(&name, Tensor::from_i64(&[shape.len(), set.len()], &list));
@@ -100,12 +99,14 @@ impl Operator for OneHot {
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
-        let depth = cx.constant(1).and_then(|t| t.to_f64().ok()).filter(|d| d.len() == 1 && d[0] >= 1.0 && d[0] <= (1 << 24) as f64);
-        let depth = depth.ok_or("its depth (input 1) is computed while the model runs, or is no number of classes")?[0] as usize;
+        let depth = match cx.constant(1).and_then(|t| t.to_f64().ok()).as_deref() {
+            Some(&[depth]) if (1.0..=(1 << 24) as f64).contains(&depth) => depth as i64,
+            _ => return Err("its depth (input 1) is computed while the model runs, or is no number of classes".into()),
+        };
         let (indices, values) = (cx.input(0)?, cx.input(2)?);
         let rank = cx.ty(0)?.rank();
         let a = cx.source.int("axis").map_err(|e| e.to_string())?.unwrap_or(-1);
-        let a = axis(a, rank + 1)?;
+        let a = axis(a, rank.saturating_add(1))?;
         if cx.ty(2)?.shape != [Dim::Known(2)] {
             return Err(format!("its values {} are not two", cx.ty(2)?));
         }
@@ -116,14 +117,14 @@ impl Operator for OneHot {
             indices = b.folded("Cast", &[indices], attrs([("to", Attr::Int(DType::I64.onnx() as i64))]))?;
         }
         // An index may count from the end.
-        let shape: Vec<usize> = (0..=rank).map(|i| if i == a { depth } else { 1 }).collect();
-        let classes = |first: i64| Tensor::from_i64(&shape, &(first..first + depth as i64).collect::<Vec<_>>());
-        let (ahead, behind) = (b.constant(classes(0)), b.constant(classes(-(depth as i64))));
+        let shape: Vec<usize> = (0..=rank).map(|i| if i == a { depth as usize } else { 1 }).collect();
+        let classes = |first: i64| Tensor::from_i64(&shape, &(first..).take(depth as usize).collect::<Vec<_>>());
+        let (ahead, behind) = (b.constant(classes(0)), b.constant(classes(depth.saturating_neg())));
         let ahead = b.op("Equal", &[indices, ahead], Attrs::new())?;
         let behind = b.op("Equal", &[indices, behind], Attrs::new())?;
         let hit = b.op("Or", &[ahead, behind], Attrs::new())?;
-        let mut value = |i: i64| b.slice(values, &[0], &[i], &[i + 1], &[1]);
-        let (off, on) = (value(0)?, value(1)?);
+        let mut value = |i: i64, end: i64| b.slice(values, &[0], &[i], &[end], &[1]);
+        let (off, on) = (value(0, 1)?, value(1, 2)?);
         cx.replaced = Some(vec![b.op("Where", &[hit, on, off], Attrs::new())?]);
         Ok(())
     }

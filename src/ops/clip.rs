@@ -2,6 +2,7 @@
 
 use super::blocks::formula;
 use crate::ir::{Attr, Attrs, Domain, Node, Tensor, TensorType, ValueId};
+use crate::operator::checked::set;
 use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Meaning, Operator, Rule, View, attrs};
 
 /// `(y, dy) → dx`, with the bounds as attributes.
@@ -48,11 +49,13 @@ impl Operator for Clip {
     fn import(&self, cx: &mut Import) -> Rule<()> {
         // Attributes up to opset 10, inputs since.
         let dtype = cx.ty(0)?.dtype;
-        for (i, name) in ["min", "max"].into_iter().enumerate() {
+        for (i, name) in [(1, "min"), (2, "max")] {
             if let Some(v) = cx.source.float(name).map_err(|e| e.to_string())? {
                 let value = cx.add_constant(name, Tensor::from_floats(dtype, &[], &[v as f64]));
-                cx.inputs.resize(cx.inputs.len().max(i + 2), None);
-                cx.inputs[i + 1] = Some(value);
+                while cx.inputs.len() <= i {
+                    cx.inputs.push(None);
+                }
+                set(&mut cx.inputs, i, Some(value))?;
             }
         }
         Ok(())

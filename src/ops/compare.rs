@@ -26,7 +26,7 @@ macro_rules! comparisons {
             }
 
             fn evaluate(&self, n: &View) -> Option<Known> {
-                on_numbers(n, &self.infer(n).ok()?[0], $on)
+                on_numbers(n, self.infer(n).ok()?.first()?, $on)
             }
         }
     )*};

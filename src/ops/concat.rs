@@ -1,6 +1,7 @@
 //! Tensors joined along one axis.
 
 use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId};
+use crate::operator::checked::{at, set, times, whole};
 use crate::operator::{Builder, Facts, Grad, Half, Import, Known, Operator, Reordered, Rule, View, attrs, axis, fold};
 
 /// Each input's gradient is its part of `dy`.
@@ -29,7 +30,7 @@ fn free_batch(cx: &mut Import, along: usize) -> Rule<()> {
         for i in (0..cx.inputs.len()).filter(|&i| dim(cx, i) == Some(Dim::Known(1))).collect::<Vec<_>>() {
             let one = cx.input(i)?;
             let repeated = cx.builder().for_each_image(one, images, at)?;
-            cx.inputs[i] = Some(repeated);
+            set(&mut cx.inputs, i, Some(repeated))?;
             cx.freed_batch = true;
         }
     }
@@ -56,11 +57,14 @@ impl Operator for Concat {
         }
         for i in 1..n.node.inputs.len() {
             let other = n.ty(i)?;
-            let fits =
-                other.rank() == ty.rank() && other.dtype == ty.dtype && (0..ty.rank()).all(|d| d == a || other.shape[d] == ty.shape[d]);
-            ty.shape[a] = other.shape.get(a).filter(|_| fits).and_then(|&length| joined(ty.shape[a], length)).ok_or_else(|| {
+            let alike = |(d, (a_own, b_own)): (usize, (&Dim, &Dim))| d == a || a_own == b_own;
+            let fits = other.rank() == ty.rank() && other.dtype == ty.dtype && ty.shape.iter().zip(&other.shape).enumerate().all(alike);
+            let lengths = ty.shape.get_mut(a).zip(other.shape.get(a)).filter(|_| fits);
+            let length = lengths.and_then(|(own, other)| Some((joined(*own, *other)?, own)));
+            let (length, own) = length.ok_or_else(|| {
                 format!("{} and {other} cannot be joined along axis {a}", n.ty(0).map_or(String::new(), |t| t.to_string()))
             })?;
+            *own = length;
         }
         Ok(vec![ty])
     }
@@ -79,9 +83,10 @@ impl Operator for Concat {
         let mut cotangents = vec![];
         let mut start = 0i64;
         for i in 0..g.node.inputs.len() {
-            let size = b.shape(g.input(i)?)[a].known().ok_or("it joins along the batch axis; rewrite with a fixed batch size")? as i64;
-            cotangents.push(if g.needs(i) { Some(b.slice(dy, &[a], &[start], &[start + size], &[1])?) } else { None });
-            start += size;
+            let size = at(b.shape(g.input(i)?), a)?.known().ok_or("it joins along the batch axis; rewrite with a fixed batch size")?;
+            let end = (whole(start) + size).int()?;
+            cotangents.push(if g.needs(i) { Some(b.slice(dy, &[a], &[start], &[end], &[1])?) } else { None });
+            start = end;
         }
         Ok(cotangents)
     }
@@ -99,13 +104,14 @@ impl Operator for Concat {
         let parts: Vec<&Tensor> = (0..n.node.inputs.len()).map(|i| fold::constant(n, i)).collect::<Option<_>>()?;
         let a = axis(n.node.int("axis", 0), ty.rank()).ok()?;
         // Outer positions in order, and of each the parts in order: rows of `inner` bytes.
-        let outer: usize = parts[0].shape()[..a].iter().product();
+        let outer = times(parts.first()?.shape().get(..a)?).ok()?;
+        let mut rows = vec![];
+        for t in parts {
+            rows.push(t.bytes().chunks(t.bytes().len().checked_div(outer)?.max(1)));
+        }
         let mut bytes = vec![];
-        for o in 0..outer {
-            for t in &parts {
-                let inner = t.bytes().len() / outer;
-                bytes.extend_from_slice(&t.bytes()[o * inner..(o + 1) * inner]);
-            }
+        for _ in 0..outer {
+            rows.iter_mut().filter_map(Iterator::next).for_each(|row| bytes.extend_from_slice(row));
         }
         Tensor::new(ty.dtype, ty.dims()?, bytes).ok().map(Known::Tensor)
     }

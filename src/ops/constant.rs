@@ -44,7 +44,7 @@ impl Operator for Constant {
         if let Some(v) = source.floats("value_floats").map_err(|e| e.to_string())? {
             found.push(new(DType::F32, vec![v.len()], f32s(v))?);
         }
-        let (Some(value), 1) = (found.pop(), found.len() + 1) else {
+        let (Some(value), []) = (found.pop(), &*found) else {
             return Err("it must hold exactly one value, a tensor or numbers".into());
         };
         let name = cx.outputs.first().cloned().unwrap_or_default();
@@ -106,7 +106,7 @@ impl Operator for ConstantOfShape {
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
-        let shape = self.infer(n).ok()?[0].dims()?;
+        let shape = self.infer(n).ok()?.first()?.dims()?;
         fold::gathered(&value(n), &shape, |_| 0).map(Known::Tensor)
     }
 }
@@ -144,9 +144,10 @@ impl Operator for Range {
             (_, _, Elem::Int(0)) => return Err("its `delta` is 0".into()),
             (Elem::Int(start), Elem::Int(limit), Elem::Int(delta)) => {
                 // In 128 bits no difference of two i64 overflows.
-                let (span, delta) = (limit as i128 - start as i128, delta as i128);
-                let count = span / delta + i128::from(span % delta != 0 && (span > 0) == (delta > 0));
-                Dim::Known(usize::try_from(count.max(0)).map_err(|_| "it is impossibly long".to_string())?)
+                let (from, to) = if delta > 0 { (start, limit) } else { (limit, start) };
+                let span = i128::from(to).saturating_sub(i128::from(from));
+                let count = u128::try_from(span).map_or(0, |span| span.div_ceil(delta.unsigned_abs().into()));
+                Dim::Known(usize::try_from(count).map_err(|_| "it is impossibly long".to_string())?)
             }
             (Elem::Int(0), Elem::Batch(k), Elem::Int(1)) => Dim::Batch(k),
             _ => return Err("its length depends on the batch size in a way that is not supported; rewrite with a fixed batch size".into()),
@@ -161,7 +162,7 @@ impl Operator for Range {
             _ => None,
         };
         let (start, delta) = (number(0)?, number(2)?);
-        let count = ty.shape[0].known().filter(|&c| c <= 1 << 16)? as i64;
+        let count = ty.shape.first()?.known().filter(|&c| c <= 1 << 16)? as i64;
         let elems = (0..count).map(|i| Some(Elem::Int(start.checked_add(delta.checked_mul(i)?)?))).collect::<Option<_>>()?;
         fold::known(&ty, elems)
     }
@@ -175,9 +176,9 @@ impl Range {
     /// How many numbers three constant floats make. They are no constant of the network then: what computes with them is no parameter's place.
     fn floats(n: &View) -> Rule<usize> {
         let one = |i: usize| {
-            let given = n.constant(i).and_then(|t| t.to_f64().ok()).filter(|v| v.len() == 1 && v[0].is_finite());
+            let given = n.constant(i).filter(|t| t.count() == 1).and_then(|t| t.to_f64().ok()?.first().copied());
             given
-                .map(|v| v[0])
+                .filter(|v| v.is_finite())
                 .ok_or_else(|| format!("input {i} is computed while the model runs, or is no number; export it as a constant"))
         };
         let (start, limit, delta) = (one(0)?, one(1)?, one(2)?);

@@ -1,6 +1,7 @@
 //! Blocks of pixels moved into channels and back.
 
 use crate::ir::{Attr, Attrs, Dim, Node, TensorType, ValueId};
+use crate::operator::checked::times;
 use crate::operator::attrs;
 use crate::operator::{Builder, Facts, Grad, Half, Import, Operator, Rule, View};
 
@@ -34,7 +35,7 @@ fn typed(x: &TensorType, batch: Dim, sizes: [Option<usize>; 3]) -> Rule<Vec<Tens
 }
 
 fn divided(a: usize, b: usize) -> Option<usize> {
-    a.is_multiple_of(b).then_some(a / b)
+    a.checked_div(b).filter(|_| a.is_multiple_of(b))
 }
 
 /// Pixel `(i, j)` of each block becomes the channels `(i·b + j)·C …`; the gradient goes the way back.
@@ -55,7 +56,7 @@ impl Operator for SpaceToDepth {
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let (b, batch, c, h, w) = parts(n)?;
-        typed(n.ty(0)?, batch, [c.checked_mul(b * b), divided(h, b), divided(w, b)])
+        typed(n.ty(0)?, batch, [c.checked_mul(times(&[b, b])?), divided(h, b), divided(w, b)])
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
@@ -92,7 +93,7 @@ impl Operator for DepthToSpace {
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let (b, batch, c, h, w) = parts(n)?;
-        typed(n.ty(0)?, batch, [divided(c, b * b), h.checked_mul(b), w.checked_mul(b)])
+        typed(n.ty(0)?, batch, [divided(c, times(&[b, b])?), h.checked_mul(b), w.checked_mul(b)])
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
@@ -101,8 +102,9 @@ impl Operator for DepthToSpace {
         if !channels_first(&g.node) {
             return Ok(vec![Some(dx)]);
         }
-        let block = size * size;
-        let dx = b.reshape(dx, &[batch, block.into(), (c / block).into(), h.into(), w.into()])?;
+        let block = times(&[size, size])?;
+        let channels = divided(c, block).ok_or("its channels do not fall into blocks")?;
+        let dx = b.reshape(dx, &[batch, block.into(), channels.into(), h.into(), w.into()])?;
         let dx = b.transpose(dx, &[0, 2, 1, 3, 4])?;
         Ok(vec![Some(b.reshape(dx, &[batch, c.into(), h.into(), w.into()])?)])
     }

@@ -16,6 +16,7 @@
 use super::identity::Identity;
 use crate::ir::{Attr, DType, Tensor, TensorType, ValueId};
 use crate::onnx::pb;
+use crate::operator::checked::{at, set, whole};
 use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Operator, Rule, View, attrs, floating, table_of};
 
 /// What is kept of a source's Dropout for training: how much it drops.
@@ -133,17 +134,19 @@ impl Operator for DropoutTrain {
 
 /// `m(x)` of a number below `2p`.
 fn mixed(x: i64) -> i64 {
-    x * (2 * P - x) % P * x % P
+    // p lies below 2³⁰: no product leaves 63 bits.
+    let product = |a: i64, b: i64| a.wrapping_mul(b) % P;
+    product(product(x, (2 * P).wrapping_sub(x)), x)
 }
 
 /// `h(i)`.
 fn hashed(i: i64) -> i64 {
-    mixed(mixed(i % P + C[0]) + C[1])
+    mixed(mixed((i % P).wrapping_add(C[0])).wrapping_add(C[1]))
 }
 
 /// The state before the first step of a training with that seed. Seeds are told apart modulo `p`.
 pub fn start(seed: u64) -> Tensor {
-    Tensor::from_i64(&[2], &[(seed % P as u64) as i64, 0])
+    Tensor::from_i64(&[2], &[seed.checked_rem(P as u64).unwrap_or(0) as i64, 0])
 }
 
 fn number(b: &mut Builder, value: i64, like: ValueId) -> ValueId {
@@ -180,11 +183,11 @@ fn hash(b: &mut Builder, i: ValueId) -> Rule<ValueId> {
 /// From the state, a seed and the number of the step: the key of the step's masks, and the next state.
 pub fn key(b: &mut Builder, state: ValueId) -> Rule<[ValueId; 2]> {
     b.call(&KEY, [state], attrs([]), |b, [state]| {
-        let mut part = |at: i64| {
-            let one = b.slice(state, &[0], &[at], &[at + 1], &[1])?;
+        let mut part = |at: i64, end: i64| {
+            let one = b.slice(state, &[0], &[at], &[end], &[1])?;
             remainder(b, one)
         };
-        let (seed, step) = (part(0)?, part(1)?);
+        let (seed, step) = (part(0, 1)?, part(1, 2)?);
         let (seed, step) = (mix_number(b, seed, C[2])?, hash(b, step)?);
         let both = mix(b, seed, step)?;
         let key = mix_number(b, both, C[3])?;
@@ -197,7 +200,7 @@ pub fn key(b: &mut Builder, state: ValueId) -> Rule<[ValueId; 2]> {
 pub fn indices(length: usize, axis: usize, rank: usize) -> Rule<Tensor> {
     table_of(&[length])?;
     let mut shape = vec![1; rank];
-    shape[axis] = length;
+    set(&mut shape, axis, length)?;
     Ok(Tensor::from_i64(&shape, &(0..length as i64).map(hashed).collect::<Vec<_>>()))
 }
 
@@ -230,14 +233,15 @@ pub fn train(b: &mut Builder, x: ValueId, key: ValueId, indices: &[ValueId], (pl
     let inputs: Vec<ValueId> = std::iter::once(key).chain(indices.iter().copied()).collect();
     let attributes = attrs([(RATIO, Attr::Float(ratio)), ("number", Attr::Int(place as i64))]);
     let stays = b.call_list(&MASK, &inputs, attributes, |b, inputs| {
-        let mut z = mix_number(b, inputs[0], hashed(C[4] + place as i64))?;
-        for &axis in &inputs[1..] {
+        let (&key, axes) = inputs.split_first().ok_or("a mask has no key")?;
+        let mut z = mix_number(b, key, hashed((whole(C[4]) + place).int()?))?;
+        for &axis in axes {
             z = mix(b, z, axis)?;
         }
         let least = number(b, (f64::from(ratio) * P as f64).round() as i64, z);
         Ok(vec![b.op("GreaterOrEqual", &[z, least], attrs([]))?])
     })?;
-    applied(b, x, stays[0], f64::from(ratio))
+    applied(b, x, at(&stays, 0)?, f64::from(ratio))
 }
 
 fn applied(b: &mut Builder, x: ValueId, stays: ValueId, ratio: f64) -> Rule<ValueId> {

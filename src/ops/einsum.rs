@@ -31,7 +31,7 @@ fn labels(term: &str, rank: Option<usize>, widest: usize) -> Rule<Vec<Label>> {
         let after = letters(after)?;
         let more = match rank {
             Some(rank) => rank
-                .checked_sub(list.len() + after.len())
+                .checked_sub(list.len().saturating_add(after.len()))
                 .ok_or_else(|| format!("its term {term} does not fit an operand of {rank} axes"))?,
             None => widest,
         };
@@ -60,7 +60,7 @@ fn parse(equation: &str, ranks: &[usize]) -> Rule<(Vec<Vec<Label>>, Vec<Label>)>
         return Err(format!("its equation `{equation}` has {} terms for {} operands", terms.len(), ranks.len()));
     }
     let operands = terms.iter().zip(ranks).map(|(term, &rank)| labels(term, Some(rank), 0)).collect::<Rule<Vec<_>>>()?;
-    let widest = operands.iter().flatten().map(|l| if let Label::More(i) = l { i + 1 } else { 0 }).max().unwrap_or(0);
+    let widest = operands.iter().flatten().map(|l| if let Label::More(i) = l { i.saturating_add(1) } else { 0 }).max().unwrap_or(0);
     let result = match right {
         Some(right) => labels(right, None, widest)?,
         None => {
@@ -87,7 +87,7 @@ struct Term {
 impl Term {
     /// The sum over all axes but `kept`.
     fn summed(self, b: &mut Builder, kept: impl Fn(Label) -> bool) -> Rule<Term> {
-        let gone: Vec<usize> = (0..self.labels.len()).filter(|&i| !kept(self.labels[i])).collect();
+        let gone: Vec<usize> = self.labels.iter().enumerate().filter(|(_, l)| !kept(**l)).map(|(i, _)| i).collect();
         let value = b.sum(self.value, &gone, false)?;
         Ok(Term { value, labels: self.labels.into_iter().filter(|&l| kept(l)).collect() })
     }
@@ -99,7 +99,7 @@ impl Term {
     }
 
     fn dims(&self, b: &Builder, labels: &[Label]) -> Vec<Dim> {
-        let dim = |l: &Label| self.labels.iter().position(|own| own == l).map(|i| b.shape(self.value)[i]);
+        let dim = |l: &Label| self.labels.iter().position(|own| own == l).and_then(|i| b.shape(self.value).get(i).copied());
         labels.iter().filter_map(dim).collect()
     }
 }
@@ -164,7 +164,7 @@ impl Operator for Einsum {
         let mut terms = vec![];
         for (value, labels) in values.into_iter().zip(operands) {
             // An axis of length 1 is repeated along the others' by leaving it away.
-            let whole: Vec<bool> = labels.iter().enumerate().map(|(i, l)| b.shape(value)[i] == sizes[l]).collect();
+            let whole: Vec<bool> = labels.iter().zip(b.shape(value)).map(|(l, d)| sizes.get(l) == Some(d)).collect();
             let shape: Vec<Dim> = b.shape(value).iter().zip(&whole).filter(|(_, w)| **w).map(|(d, _)| *d).collect();
             let labels = labels.into_iter().zip(whole).filter(|(_, w)| *w).map(|(l, _)| l).collect();
             terms.push(Term { value: b.reshape(value, &shape)?, labels });

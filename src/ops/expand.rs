@@ -1,6 +1,7 @@
 //! Repetition.
 
 use crate::ir::{Attr, Attrs, Dim, Elem, Tensor, TensorType, ValueId};
+use crate::operator::checked::whole;
 use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, attrs, broadcast, fold};
 
 /// Broadcasting to a shape; the gradient is summed over the repeated axes.
@@ -47,7 +48,7 @@ impl Operator for Expand {
         let shape = broadcast(&x.shape, &wanted)?;
         if let Some(dims) = constant_shape(&x.shape, &shape) {
             let dims = cx.add_constant("shape", Tensor::from_i64(&[dims.len()], &dims));
-            cx.inputs = vec![cx.inputs[0], Some(dims)];
+            cx.inputs = vec![Some(cx.input(0)?), Some(dims)];
         }
         Ok(())
     }
@@ -66,32 +67,34 @@ impl Operator for Expand {
         let to = self.infer(n).ok()?.pop()?;
         if let Some(elems) = fold::list(n, 0).filter(|_| to.rank() <= 1) {
             let count = to.count()?.known().filter(|&c| c <= 64)?;
-            return fold::known(&to, (0..count).map(|i| elems[i % elems.len()]).collect());
+            return fold::known(&to, elems.into_iter().cycle().take(count).collect());
         }
         let t = fold::constant(n, 0)?;
         let shape = to.dims()?;
-        let lead = shape.len() - t.shape().len();
-        let strides = fold::strides(t.shape());
-        let source =
-            |at: &[usize]| at[lead..].iter().zip(t.shape()).zip(&strides).map(|((&i, &d), s)| if d == 1 { 0 } else { i * s }).sum();
+        let lead = shape.len().checked_sub(t.shape().len())?;
+        // How far each axis goes in the operand: nowhere along those that are repeated.
+        let paces: Vec<usize> = t.shape().iter().zip(fold::strides(t.shape())).map(|(&d, s)| if d == 1 { 0 } else { s }).collect();
+        let source = |at: &[usize]| at.iter().skip(lead).zip(&paces).map(|(&i, &pace)| i.saturating_mul(pace)).fold(0, usize::saturating_add);
         fold::gathered(t, &shape, source).map(Known::Tensor)
     }
 
     fn shape_operand(&self, n: &View) -> Rule<Option<Tensor>> {
-        let dims = constant_shape(&n.ty(0)?.shape, &self.infer(n)?[0].shape);
+        let [ty] = &*self.infer(n)? else { return Ok(None) };
+        let dims = constant_shape(&n.ty(0)?.shape, &ty.shape);
         Ok(dims.map(|dims| Tensor::from_i64(&[dims.len()], &dims)))
     }
 }
 
 /// The second operand of an `Expand` from one shape to another: `None` where a batch dimension comes from nowhere else.
 fn constant_shape(from: &[Dim], to: &[Dim]) -> Option<Vec<i64>> {
-    let lead = to.len() - from.len();
-    let one = |(i, d): (usize, &Dim)| match d {
+    let lead = to.len().checked_sub(from.len())?;
+    let own = std::iter::repeat_n(None, lead).chain(from.iter().map(Some));
+    let one = |(d, own): (&Dim, Option<&Dim>)| match d {
         Dim::Known(n) => Some(*n as i64),
         // The operand has it: 1 keeps it.
-        Dim::Batch(_) => (i >= lead && from[i - lead] == *d).then_some(1),
+        Dim::Batch(_) => (own == Some(d)).then_some(1),
     };
-    to.iter().enumerate().map(one).collect()
+    to.iter().zip(own).map(one).collect()
 }
 
 impl Builder<'_> {
@@ -114,9 +117,9 @@ impl Builder<'_> {
 
     /// `v`, whose length along `axis` is 1, once for each image that `like` has along that axis.
     pub(super) fn for_each_image(&mut self, v: ValueId, like: ValueId, axis: usize) -> Rule<ValueId> {
-        let part = attrs([("start", Attr::Int(axis as i64)), ("end", Attr::Int(axis as i64 + 1))]);
+        let part = attrs([("start", Attr::Int(axis as i64)), ("end", Attr::Int((whole(axis) + 1usize).int()?))]);
         let images = self.folded("Shape", &[like], part)?;
-        let (before, after) = (vec![1; axis], vec![1; self.rank(v).saturating_sub(axis + 1)]);
+        let (before, after) = (vec![1; axis], vec![1; self.rank(v).saturating_sub(axis).saturating_sub(1)]);
         let mut parts = vec![images];
         if !before.is_empty() {
             parts.insert(0, self.ints(&before));

@@ -12,9 +12,9 @@ fn gradient(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
     let operands: Vec<ValueId> = (0..g.node.inputs.len()).map(|i| g.input(i)).collect::<Rule<_>>()?;
     let all = [vec![g.dy()?, g.output(0)], operands.clone()].concat();
     let shares = b.call_list(&GRAD, &all, Attrs::new(), |b, inputs| {
-        let (dy, y) = (inputs[0], inputs[1]);
+        let &[dy, y, ref operands @ ..] = inputs else { return Err("it has no operands".into()) };
         let mut hits = vec![];
-        for &x in &inputs[2..] {
+        for &x in operands {
             let [hit] = b.formula([x, y, dy], |[x, y, dy]| [x.equals(y).cast_like(dy)])?;
             hits.push(hit);
         }

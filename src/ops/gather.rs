@@ -2,28 +2,32 @@
 
 use super::blocks::indexed::added_up;
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
+use crate::operator::checked::{at, set, whole};
 use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, axis, fold};
 
 /// With constant indices differentiable: each entry's gradient is the sum over the places that it was taken to.
 pub struct Gather;
 
+/// The index, counted from 0, of one that may count from the end of `size` entries.
+fn from_zero(i: i64, size: usize) -> Rule<i64> {
+    if i < 0 { (whole(size) + i).int() } else { Ok(i) }
+}
+
 /// From the elements of all images in one row, in a model that was exported with one: the same of every image. That is how PyTorch exports the strides
 /// of a mean.
 fn per_image(cx: &mut Import, indices: &Tensor) -> Rule<bool> {
     let (x, shape) = (cx.input(0)?, cx.ty(0)?.shape.clone());
-    let (Dim::Batch(size), Some(1), Some((first, rest))) = (shape[0], cx.declared_batch, indices.shape().split_first()) else {
+    let ([Dim::Batch(size), behind @ ..], Some(1), Some((first, rest))) = (&*shape, cx.declared_batch, indices.shape().split_first()) else {
         return Ok(false);
     };
     if cx.batch_blocks != 1 {
         return Ok(false);
     }
-    let image = Dim::Known(size);
-    let apart = [&[Dim::Batch(1), image], &shape[1..]].concat();
+    let apart = [&[Dim::Batch(1), Dim::Known(*size)], behind].concat();
     let rest: Vec<Dim> = rest.iter().map(|&n| Dim::Known(n)).collect();
-    let together = [&[Dim::Batch(*first)], &rest[..], &shape[1..]].concat();
+    let together = [&[Dim::Batch(*first)], rest.as_slice(), behind].concat();
     let list = indices.to_i64().map_err(|e| e.to_string())?;
-    let from_zero = |i: i64| if i < 0 { i + size as i64 } else { i };
-    let list: Vec<i64> = list.into_iter().map(from_zero).collect();
+    let list = list.into_iter().map(|i| from_zero(i, *size)).collect::<Rule<Vec<_>>>()?;
     let mut b = cx.builder();
     let images = b.reshape(x, &apart)?;
     let picked = b.gather(images, 1, Tensor::from_i64(indices.shape(), &list))?;
@@ -57,14 +61,13 @@ impl Operator for Gather {
             return Err(format!("it picks entry {i} of the batch, counted from its end; rewrite with a fixed batch size"));
         }
         if let Dim::Known(size) = size {
-            let size = size as i64;
-            if let Some(i) = list.iter().find(|&&i| i < -size) {
+            if let Some(i) = list.iter().find(|&&i| i < 0 && i.unsigned_abs() > size as u64) {
                 return Err(format!("it picks entry {i} of {size}"));
             }
             if list.iter().any(|&i| i < 0) {
-                let list: Vec<i64> = list.iter().map(|&i| if i < 0 { i + size } else { i }).collect();
+                let list = list.iter().map(|&i| from_zero(i, size)).collect::<Rule<Vec<_>>>()?;
                 let indices = cx.add_constant("indices", Tensor::from_i64(indices.shape(), &list));
-                cx.inputs[1] = Some(indices);
+                set(&mut cx.inputs, 1, Some(indices))?;
             }
         }
         Ok(())
@@ -76,12 +79,13 @@ impl Operator for Gather {
         if x.rank() == 0 {
             return Err("it picks from a scalar".into());
         }
-        if let (Some(size), Some(list)) = (x.shape[a].known(), n.ints(1))
+        if let (Some(size), Some(list)) = (at(&x.shape, a)?.known(), n.ints(1))
             && let Some(i) = list.iter().find(|&&i| usize::try_from(i).map_or(true, |i| i >= size))
         {
             return Err(format!("it picks entry {i} of {size}"));
         }
-        let shape = [&x.shape[..a], &indices.shape, &x.shape[a + 1..]].concat();
+        let mut shape = x.shape.clone();
+        shape.splice(a..=a, indices.shape.iter().copied());
         Ok(vec![TensorType { dtype: x.dtype, shape }])
     }
 
@@ -90,7 +94,7 @@ impl Operator for Gather {
         match axis {
             _ if i != 0 => None,
             before if before < a => Some(before),
-            behind if behind >= a + picks => Some(behind + 1 - picks),
+            behind if behind >= a.checked_add(picks)? => behind.checked_add(1)?.checked_sub(picks),
             _ => None,
         }
     }
@@ -100,10 +104,10 @@ impl Operator for Gather {
         let a = axis(g.node.int("axis", 0), x.rank())?;
         let view = View { graph: b.graph, node: &g.node };
         let indices = view.ints(1).ok_or("its indices are computed while the model runs; only constant ones are supported")?;
-        let size = x.shape[a].known().ok_or("it picks from the batch; rewrite with a fixed batch size")?;
+        let size = at(&x.shape, a)?.known().ok_or("it picks from the batch; rewrite with a fixed batch size")?;
         // The indices as one axis.
         let mut flat = x.shape.clone();
-        flat[a] = Dim::Known(indices.len());
+        set(&mut flat, a, Dim::Known(indices.len()))?;
         let dy = b.reshape(dy, &flat)?;
         let places = indices.iter().map(|&i| usize::try_from(i).map_err(|_| format!("it picks entry {i}"))).collect::<Rule<Vec<_>>>()?;
         Ok(vec![added_up(b, dy, a, &places, size)?, None])

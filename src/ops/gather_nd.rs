@@ -33,14 +33,14 @@ impl Operator for GatherND {
         let shared = usize::try_from(cx.int("batch_dims", 0)?).map_err(|_| "its `batch_dims` is negative")?;
         let Some(indices) = cx.constant(1).cloned() else { return Ok(()) };
         let tuples = Tuples::along_last_axis(&indices)?;
-        if shared > tuples.shape.len() || shared + tuples.width > cx.ty(0)?.rank() {
+        if shared > tuples.shape.len() || shared.saturating_add(tuples.width) > cx.ty(0)?.rank() {
             return Err(format!("its indices {:?} with {shared} shared axes do not fit {}", indices.shape(), cx.ty(0)?));
         }
         let shape = &cx.ty(0)?.shape;
         if tuples.shape.iter().zip(shape).take(shared).any(|(&n, d)| d.known().is_some_and(|d| d != n)) {
             return Err(format!("its indices {:?} do not have the {shared} leading axes of {}", indices.shape(), cx.ty(0)?));
         }
-        picked(cx, tuples.within(shared))
+        picked(cx, tuples.within(shared)?)
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -48,7 +48,7 @@ impl Operator for GatherND {
         let shared = usize::try_from(n.node.int("batch_dims", 0)).map_err(|_| "its `batch_dims` is negative")?;
         let (width, outer) = indices.shape.split_last().ok_or("its indices are a scalar")?;
         let width = width.known().ok_or("its tuples of indices are as long as the batch")?;
-        let rest = x.shape.get(shared + width..).ok_or_else(|| format!("it has {width} indices for {x}"))?;
+        let rest = x.shape.get(shared.saturating_add(width)..).ok_or_else(|| format!("it has {width} indices for {x}"))?;
         Ok(vec![TensorType { dtype: x.dtype, shape: [outer, rest].concat() }])
     }
 

@@ -2,6 +2,7 @@
 
 use super::blocks::{Expr, formula};
 use crate::ir::{Attr, TensorType, ValueId};
+use crate::operator::checked::at;
 use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, unchanged};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
@@ -70,7 +71,7 @@ impl Operator for Gelu {
     }
 
     fn body(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
-        let [y] = b.formula([inputs[0]], |[x]| [value(x, approximate(n.node))])?;
+        let [y] = b.formula([at(inputs, 0)?], |[x]| [value(x, approximate(n.node))])?;
         Ok(Some(vec![y]))
     }
 

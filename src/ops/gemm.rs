@@ -46,14 +46,17 @@ impl Operator for Gemm {
         if a.rank() != 2 || b.rank() != 2 {
             return Err(format!("its operands {a} and {b} are not both matrices"));
         }
-        let (ta, tb) = (n.node.int("transA", 0) as usize, n.node.int("transB", 0) as usize);
-        if ta > 1 || tb > 1 {
-            return Err("transA and transB must be 0 or 1".into());
-        }
-        if a.shape[1 - ta] != b.shape[tb] {
+        let sides = |ty: &TensorType, transposed: i64| match (&*ty.shape, transposed) {
+            ([rows, columns], 0) => Ok((*rows, *columns)),
+            ([columns, rows], 1) => Ok((*rows, *columns)),
+            (_, 0 | 1) => Err(format!("{ty} is no matrix")),
+            _ => Err("transA and transB must be 0 or 1".to_string()),
+        };
+        let ((rows, inner), (depth, columns)) = (sides(a, n.node.int("transA", 0))?, sides(b, n.node.int("transB", 0))?);
+        if inner != depth {
             return Err(format!("the inner dimensions of {a} and {b} differ"));
         }
-        let shape = vec![a.shape[ta], b.shape[1 - tb]];
+        let shape = vec![rows, columns];
         if n.input(2).is_some() && broadcast(&shape, &n.ty(2)?.shape)? != shape {
             return Err(format!("its third operand {} does not broadcast to the product", n.ty(2)?));
         }

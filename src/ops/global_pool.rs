@@ -2,7 +2,8 @@
 
 use super::blocks::formula;
 use crate::ir::{Attr, Attrs, Dim, Tensor, TensorType, ValueId, product};
-use crate::operator::{Builder, Facts, Function, Grad, Half, Operator, Rule, View, attrs, floating};
+use crate::operator::checked::{image, set};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Operator, Rule, View, attrs, floating, table_of};
 
 /// `(x, dy) → dx`.
 pub const MAX_GRAD: Function = Function::new("GlobalMaxPoolGrad");
@@ -19,14 +20,14 @@ fn spatial(x: &TensorType) -> Rule<Vec<usize>> {
 fn pooled(n: &View) -> Rule<Vec<TensorType>> {
     let mut ty = n.ty(0)?.clone();
     for a in spatial(&ty)? {
-        ty.shape[a] = Dim::Known(1);
+        set(&mut ty.shape, a, Dim::Known(1))?;
     }
     Ok(vec![ty])
 }
 
 /// How many pixels an image has.
 fn pixels(b: &Builder, x: ValueId) -> Rule<usize> {
-    product(&b.shape(x)[2..]).and_then(|p| p.known()).ok_or_else(|| "the spatial sizes of its input are not known".into())
+    product(image(b.ty(x))?.2).and_then(|p| p.known()).ok_or_else(|| "the spatial sizes of its input are not known".into())
 }
 
 impl Operator for GlobalAveragePool {
@@ -67,14 +68,15 @@ impl Operator for GlobalMaxPool {
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        let pixels = pixels(b, g.input(0)?)?;
+        let pixels = table_of(&[pixels(b, g.input(0)?)?])?;
+        let (batch, channels, _) = image(b.ty(g.input(0)?))?;
         let (shape, places): (_, Vec<i64>) = (b.shape(g.input(0)?).to_vec(), (0..pixels as i64).collect());
         let rule = formula(|[x, dy]| {
-            let flat = x.reshape(&[shape[0], shape[1], pixels.into()]);
+            let flat = x.reshape(&[batch, channels, pixels.into()]);
             let first = attrs([("axis", Attr::Int(2)), ("keepdims", Attr::Int(1)), ("select_last_index", Attr::Int(0))]);
             let best = flat.with(|b, flat| b.op("ArgMax", &[flat], first));
             let hit = best.equals(best.constant(Tensor::from_i64(&[1, 1, pixels], &places))).cast_like(dy);
-            [(hit * dy.reshape(&[shape[0], shape[1], 1.into()])).reshape(&shape)]
+            [(hit * dy.reshape(&[batch, channels, 1.into()])).reshape(&shape)]
         });
         let [dx] = b.call(&MAX_GRAD, [g.input(0)?, g.dy()?], Attrs::new(), rule)?;
         Ok(vec![Some(dx)])

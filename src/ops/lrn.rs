@@ -2,6 +2,7 @@
 
 use super::blocks::{Expr, formula};
 use crate::ir::{Attr, Attrs, Dim, TensorType, ValueId, product};
+use crate::operator::checked::{at, image};
 use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Normalization, Operator, Rule, View, attrs, floating};
 
 /// `(x, dy) → dx`.
@@ -18,6 +19,9 @@ pub const FORWARD: Function = Function::new("LRN");
 
 struct Settings {
     size: i64,
+    /// Neighbours in front of each channel, and behind it.
+    before: i64,
+    after: i64,
     alpha: f64,
     beta: f64,
     bias: f64,
@@ -31,28 +35,28 @@ impl Settings {
     fn of(n: &View) -> Rule<Settings> {
         let [alpha, beta, bias] = [("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)].map(|(name, usual)| n.node.float(name, usual) as f64);
         let whole = n.ty(0)?.shape.clone();
-        let pixels = product(&whole[2..]).ok_or("its images are impossibly large")?;
-        let flat = [whole[0], Dim::Known(1), whole[1], pixels];
-        Ok(Settings { size: n.node.int("size", 1), alpha, beta, bias, whole, flat })
-    }
-
-    fn before(&self) -> i64 {
-        (self.size - 1) / 2
+        let (batch, channels, spatial) = image(n.ty(0)?)?;
+        let pixels = product(spatial).ok_or("its images are impossibly large")?;
+        let flat = [batch, Dim::Known(1), channels, pixels];
+        let size = n.node.int("size", 1);
+        let around = size.checked_sub(1).filter(|n| *n >= 0).ok_or("its `size` must be at least 1")?;
+        let before = around / 2;
+        Ok(Settings { size, before, after: around.saturating_sub(before), alpha, beta, bias, whole, flat })
     }
 
     /// `s` of flat data.
     fn level<'f>(&self, x: Expr<'f>) -> Expr<'f> {
-        mean(x.square(), self.size, self.before()) * self.alpha + self.bias
+        mean(x.square(), self.size, [self.before, self.after]) * self.alpha + self.bias
     }
 }
 
-/// The mean over `size` neighbours along the channels of `[N, 1, C, pixels]`, `before` of them in front.
-fn mean(v: Expr<'_>, size: i64, before: i64) -> Expr<'_> {
+/// The mean over `size` neighbours along the channels of `[N, 1, C, pixels]`, so many of them in front and behind.
+fn mean(v: Expr<'_>, size: i64, [before, after]: [i64; 2]) -> Expr<'_> {
     let list = |v: &[i64]| Attr::Ints(v.to_vec());
     let window: Attrs = attrs([
         ("kernel_shape", list(&[size, 1])),
         ("strides", list(&[1, 1])),
-        ("pads", list(&[before, 0, size - 1 - before, 0])),
+        ("pads", list(&[before, 0, after, 0])),
         ("ceil_mode", Attr::Int(0)),
         ("count_include_pad", Attr::Int(1)),
     ]);
@@ -86,7 +90,7 @@ impl Operator for Lrn {
 
     fn body(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
         let own = Settings::of(n)?;
-        let [y] = b.formula([inputs[0]], |[x]| {
+        let [y] = b.formula([at(inputs, 0)?], |[x]| {
             let x = x.reshape(&own.flat);
             [(x * own.level(x).pow(-own.beta)).reshape(&own.whole)]
         })?;
@@ -99,7 +103,7 @@ impl Operator for Lrn {
             let (x, dy) = (x.reshape(&own.flat), dy.reshape(&own.flat));
             let s = own.level(x);
             let direct = dy * s.pow(-own.beta);
-            let others = mean(direct * x / s, own.size, own.size - 1 - own.before());
+            let others = mean(direct * x / s, own.size, [own.after, own.before]);
             [(direct - x * others * (2.0 * own.alpha * own.beta)).reshape(&own.whole)]
         });
         let [dx] = b.call(&GRAD, [g.input(0)?, g.dy()?], g.node.attrs.clone(), rule)?;

@@ -1,6 +1,7 @@
 //! MatMul: numpy's matrix product, batched and broadcasting.
 
-use crate::ir::{Attrs, Dim, TensorType, ValueId};
+use crate::ir::{Attrs, Dim, TensorType, ValueId, product};
+use crate::operator::checked::at;
 use crate::operator::{
     Builder, Facts, Grad, Half, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, broadcast,
     floating,
@@ -12,8 +13,9 @@ pub struct MatMul;
 /// The last two axes swapped.
 fn swapped(b: &mut Builder, v: ValueId) -> Rule<ValueId> {
     let mut perm: Vec<usize> = (0..b.rank(v)).collect();
-    let n = perm.len();
-    perm.swap(n - 1, n - 2);
+    let last = perm.iter_mut().rev().take(2).collect::<Vec<_>>();
+    let Ok([last, before]) = <[&mut usize; 2]>::try_from(last) else { return Err("it multiplies a vector".into()) };
+    std::mem::swap(last, before);
     b.transpose(v, &perm)
 }
 
@@ -35,16 +37,15 @@ impl Operator for MatMul {
         }
         let mut b = cx.builder();
         let one = Dim::Known(1);
-        let row = if rx == 1 { b.reshape(x, &[one, b.shape(x)[0]])? } else { x };
-        let column = if rw == 1 { b.reshape(w, &[b.shape(w)[0], one])? } else { w };
+        let row = if rx == 1 { b.reshape(x, &[one, at(b.shape(x), 0)?])? } else { x };
+        let column = if rw == 1 { b.reshape(w, &[at(b.shape(w), 0)?, one])? } else { w };
         let product = b.matmul(row, column)?;
         let mut shape = b.shape(product).to_vec();
-        if rw == 1 {
+        let columns = shape.pop();
+        if rx == 1 {
             shape.pop();
         }
-        if rx == 1 {
-            shape.remove(shape.len() - if rw == 1 { 1 } else { 2 });
-        }
+        shape.extend(columns.filter(|_| rw != 1));
         cx.replaced = Some(vec![b.reshape(product, &shape)?]);
         Ok(())
     }
@@ -52,15 +53,14 @@ impl Operator for MatMul {
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let (a, b) = (n.ty(0)?, n.ty(1)?);
         let dtype = floating(a)?;
-        let (ra, rb) = (a.rank(), b.rank());
-        if ra < 2 || rb < 2 {
+        let ([batch_a @ .., rows, inner], [batch_b @ .., depth, columns]) = (&*a.shape, &*b.shape) else {
             return Err("it multiplies a scalar or a vector".into());
-        }
-        if a.shape[ra - 1] != b.shape[rb - 2] {
+        };
+        if inner != depth {
             return Err(format!("the inner dimensions of {a} and {b} differ"));
         }
-        let mut shape = broadcast(&a.shape[..ra - 2], &b.shape[..rb - 2])?;
-        shape.extend([a.shape[ra - 2], b.shape[rb - 1]]);
+        let mut shape = broadcast(batch_a, batch_b)?;
+        shape.extend([*rows, *columns]);
         Ok(vec![TensorType { dtype, shape }])
     }
 
@@ -76,10 +76,10 @@ impl Operator for MatMul {
         };
         let dw = if g.needs(1) {
             // A matrix shared by the whole batch: one product over all rows, not one per batch entry.
-            let rows: Option<Dim> = (tw.rank() == 2).then(|| crate::ir::product(&tx.shape[..tx.rank() - 1])).flatten();
-            if let Some(rows) = rows {
-                let flat_x = b.reshape(x, &[rows, tw.shape[0]])?;
-                let flat_dy = b.reshape(dy, &[rows, tw.shape[1]])?;
+            let rows = tx.shape.split_last().and_then(|(_, rows)| product(rows));
+            if let (Some(rows), [depth, columns]) = (rows, &*tw.shape) {
+                let flat_x = b.reshape(x, &[rows, *depth])?;
+                let flat_dy = b.reshape(dy, &[rows, *columns])?;
                 let xt = swapped(b, flat_x)?;
                 Some(b.matmul(xt, flat_dy)?)
             } else {
@@ -107,7 +107,7 @@ impl Operator for MatMul {
         // Rows of the left operand and columns of the right one are what the result consists of.
         let kernel = |i: usize| {
             let rank = n.ty(i).map_or(0, |t| t.rank());
-            let axis = (rank + i).checked_sub(2)?;
+            let axis = rank.checked_add(i)?.checked_sub(2)?;
             (rank >= 2 && n.is_fixed(i)).then_some(ParameterKind::Kernel { axis })
         };
         vec![kernel(0), kernel(1)]
@@ -115,7 +115,7 @@ impl Operator for MatMul {
 
     fn output_channels(&self, n: &View) -> Option<OutputChannels> {
         let rank = n.ty(0).ok()?.rank().max(n.ty(1).ok()?.rank());
-        Some(OutputChannels { axis: rank - 1, blocks: 1 })
+        Some(OutputChannels { axis: rank.checked_sub(1)?, blocks: 1 })
     }
 }
 

@@ -3,8 +3,9 @@
 use super::blocks::phases::Phases;
 use super::blocks::step::reaches;
 use crate::ir::{Attrs, Node, Tensor, TensorType, ValueId};
+use crate::operator::checked::{image, spatial_sizes};
 use crate::operator::window::Window;
-use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Operator, Rule, View, fixed, floating};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Operator, Rule, View, floating};
 use std::collections::BTreeMap;
 
 /// `(x, y, dy) → dx`.
@@ -29,14 +30,15 @@ pub(super) fn source_kernel(cx: &mut Import) -> Rule<Vec<usize>> {
 pub(super) fn pooled(n: &View) -> Rule<TensorType> {
     let x = n.ty(0)?;
     let kernel = kernel(n.node);
-    if x.rank() < 3 || x.rank() != kernel.len() + 2 {
+    let (batch, channels, spatial) = image(x)?;
+    if spatial.is_empty() || spatial.len() != kernel.len() {
         return Err(format!("windows over {} axes do not fit images {x}", kernel.len()));
     }
     let window = Window::of(n.node, kernel);
-    if let Some(i) = (0..window.kernel.len()).find(|&i| window.pads_begin[i].max(window.pads_end[i]) >= window.extent(i)) {
-        return Err(format!("its windows fit into the padding of axis {}; pads must be smaller than the windows", i + 2));
+    if let Some((a, _)) = (2usize..).zip(window.axes()).find(|(_, axis)| axis.begin.max(axis.end) >= axis.extent()) {
+        return Err(format!("its windows fit into the padding of axis {a}; pads must be smaller than the windows"));
     }
-    let shape = [x.shape[..2].to_vec(), window.output(&x.shape[2..])?].concat();
+    let shape = [vec![batch, channels], window.output(spatial)?].concat();
     Ok(TensorType { dtype: floating(x)?, shape })
 }
 
@@ -45,9 +47,8 @@ const LOWEST: f64 = f32::MIN as f64;
 
 /// The gradient of windows over one image. `x`, `y` and `dy` as in [`MaxPool`].
 fn gradient(b: &mut Builder, window: &Window, x: ValueId, y: ValueId, dy: ValueId) -> Rule<ValueId> {
-    let sizes = fixed(&TensorType { dtype: b.dtype(x), shape: b.shape(x)[2..].to_vec() })?;
-    let phases = Phases::new(window.clone(), sizes)?;
-    let taps = phases.taps();
+    let phases = Phases::new(window, &spatial_sizes(b.ty(x))?)?;
+    let taps = phases.taps()?;
     let elements = phases.split(b, x, &taps, LOWEST)?;
     // Of −∞ less −∞ nothing could be said.
     let lowest = b.constant(Tensor::from_floats(b.dtype(y), &[], &[LOWEST]));
@@ -55,10 +56,12 @@ fn gradient(b: &mut Builder, window: &Window, x: ValueId, y: ValueId, dy: ValueI
     let mut parts: BTreeMap<Vec<usize>, Vec<ValueId>> = Default::default();
     // What the windows have left: the first tap that reaches the largest takes it, the last one whatever no other took.
     let mut left = dy;
-    for (i, tap) in taps.iter().enumerate() {
+    let mut open = taps.iter().peekable();
+    while let Some(tap) = open.next() {
         let mut part = left;
-        if i + 1 < taps.len() {
-            let element = phases.to_windows(b, elements[&tap.phase], &tap.shift, LOWEST)?;
+        if open.peek().is_some() {
+            let element = *elements.get(&tap.phase).ok_or("a window meets nothing")?;
+            let element = phases.to_windows(b, element, &tap.shift, LOWEST)?;
             [part] = b.formula([element, y, left], |[element, y, left]| [reaches(element, y) * left])?;
             left = b.sub(left, part)?;
         }
@@ -74,7 +77,7 @@ fn gradient(b: &mut Builder, window: &Window, x: ValueId, y: ValueId, dy: ValueI
 
 /// The window along axis `i` alone.
 fn along(window: &Window, i: usize) -> Window {
-    let only = |list: &[usize], other: usize| (0..list.len()).map(|j| if i == j { list[j] } else { other }).collect();
+    let only = |list: &[usize], other: usize| list.iter().enumerate().map(|(j, &own)| if i == j { own } else { other }).collect();
     Window {
         kernel: only(&window.kernel, 1),
         strides: only(&window.strides, 1),
@@ -88,18 +91,17 @@ fn along(window: &Window, i: usize) -> Window {
 /// One axis after the other: a window is the largest of its rows' largest, and its first largest element in
 /// row-major order is in the first of the rows that has it.
 fn gradient_by_axis(b: &mut Builder, window: &Window, x: ValueId, y: ValueId, dy: ValueId) -> Rule<ValueId> {
-    let rank = window.kernel.len();
-    // rows[i]: x pooled over the axes from i on.
-    let mut rows = vec![x; rank + 1];
-    rows[0] = y;
-    for i in (1..rank).rev() {
-        rows[i] = b.op("MaxPool", &[rows[i + 1]], Phases::attrs(&along(window, i)))?;
+    // Along each axis but the first, the last one first: the window, and what is pooled. The result is what the axis before pools.
+    let mut steps = vec![];
+    let mut pooled = x;
+    for i in (1..window.kernel.len()).rev() {
+        let own = along(window, i);
+        let next = b.op("MaxPool", &[pooled], Phases::attrs(&own))?;
+        steps.push((own, pooled, next));
+        pooled = next;
     }
-    let mut dx = dy;
-    for i in 0..rank {
-        dx = gradient(b, &along(window, i), rows[i + 1], rows[i], dx)?;
-    }
-    Ok(dx)
+    steps.push((along(window, 0), pooled, y));
+    steps.into_iter().rev().try_fold(dy, |dx, (own, pooled, result)| gradient(b, &own, pooled, result, dx))
 }
 
 impl Operator for MaxPool {

@@ -1,5 +1,8 @@
 //! Operators: one file each (or one family of one-liners), with import rule, shape rule and gradient rule; [`table`] lists them.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 pub(crate) mod abs;
 pub(crate) mod activation;
 pub(crate) mod add;

@@ -48,9 +48,9 @@ impl Operator for Mod {
             (Elem::Int(a), Elem::Int(b)) => {
                 let rest = a.checked_rem(b)?;
                 let other_side = !towards_zero && rest != 0 && (rest < 0) != (b < 0);
-                Some(Elem::Int(if other_side { rest + b } else { rest }))
+                Some(Elem::Int(if other_side { rest.checked_add(b)? } else { rest }))
             }
-            (Elem::Batch(a), Elem::Int(b)) => usize::try_from(b).ok().filter(|&b| b > 0 && a % b == 0).map(|_| Elem::Int(0)),
+            (Elem::Batch(a), Elem::Int(b)) => usize::try_from(b).ok().filter(|&b| b > 0 && a.is_multiple_of(b)).map(|_| Elem::Int(0)),
             _ => None,
         })
     }

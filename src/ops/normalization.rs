@@ -5,6 +5,7 @@
 
 use super::blocks::{Expr, formula};
 use crate::ir::{Attr, Attrs, DType, Dim, TensorType, ValueId};
+use crate::operator::checked::{image, known};
 use crate::operator::{
     Builder, Facts, Function, Grad, Half, Import, Normalization, Operator, ParameterKind, PerSample, Rule, Samples, View, attrs, axis,
     broadcast, floating,
@@ -41,13 +42,14 @@ impl Form {
     fn trailing(n: &View, centred: bool) -> Rule<Form> {
         let (x, scale) = (n.ty(0)?, n.ty(1)?);
         let first = axis(n.node.int("axis", -1), x.rank())?;
+        let normalized = x.shape.get(first..).unwrap_or_default();
         for i in 1..n.node.inputs.len() {
-            if n.input(i).is_some() && broadcast(&x.shape[first..], &n.ty(i)?.shape)? != x.shape[first..] {
+            if n.input(i).is_some() && broadcast(normalized, &n.ty(i)?.shape)? != normalized {
                 return Err(format!("its input {i} is {}, which does not fit the normalized axes of {x}", n.ty(i)?));
             }
         }
         let own = [scale, n.input(2).map_or(scale, |v| n.graph.ty(v))].map(|t| t.shape.clone());
-        let affine = own.clone().map(|shape| [vec![Dim::Known(1); x.rank() - shape.len()], shape].concat());
+        let affine = own.clone().map(|shape| [vec![Dim::Known(1); x.rank().saturating_sub(shape.len())], shape].concat());
         let epsilon = n.node.float("epsilon", 1e-5) as f64;
         Ok(Form { split: x.shape.clone(), axes: (first..x.rank()).collect(), affine, own, centred, epsilon })
     }
@@ -59,17 +61,15 @@ impl Form {
             return Err(format!("it needs images [N, C, …], not {x}"));
         };
         let groups = groups.map_or(Ok(*channels), usize::try_from).map_err(|_| "`num_groups` is negative")?;
-        if groups == 0 || channels % groups != 0 {
-            return Err(format!("{channels} channels do not fall into {groups} groups"));
-        }
-        let (each, pixels) = (channels / groups, &x.shape[2..]);
+        let each = channels.checked_div(groups).filter(|_| channels.is_multiple_of(groups));
+        let each = each.ok_or_else(|| format!("{channels} channels do not fall into {groups} groups"))?;
+        let (batch, _, pixels) = image(x)?;
         let of = n.ty(1)?;
         let per_channel = of.shape == [Dim::Known(*channels)];
         if n.ty(2)? != of || !(per_channel || of.shape == [Dim::Known(groups)]) {
             return Err(format!("its scale {of} and shift {} are not one number per channel or group of {x}", n.ty(2)?));
         }
-        let known = |dims: &[usize]| dims.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>();
-        let split = [&x.shape[..1], &known(&[groups, each]), pixels].concat();
+        let split = [&[batch], known(&[groups, each]).as_slice(), pixels].concat();
         let affine = known(&[&[1, groups, if per_channel { each } else { 1 }], vec![1; pixels.len()].as_slice()].concat());
         let epsilon = n.node.float("epsilon", 1e-5) as f64;
         Ok(Form {
@@ -123,11 +123,12 @@ impl Form {
         let g = split * scale.reshape(&self.affine[0]);
         let level = if self.centred { g - g.mean(&self.axes, true) } else { g };
         let dx = inverse * (level - normal * (g * normal).mean(&self.axes, true));
-        let affine = |v: Expr<'f>, i: usize| {
-            let shared: Vec<usize> = (0..self.split.len()).filter(|&a| self.affine[i][a] == Dim::Known(1)).collect();
-            v.sum(&shared, true).reshape(&self.own[i])
+        let affine = |v: Expr<'f>, meets: &[Dim], own: &[Dim]| {
+            let shared: Vec<usize> = meets.iter().enumerate().filter(|(_, d)| **d == Dim::Known(1)).map(|(a, _)| a).collect();
+            v.sum(&shared, true).reshape(own)
         };
-        [dx.reshape_like(x), affine(split * normal, 0), affine(split, 1)]
+        let ([scale_meets, shift_meets], [scale_own, shift_own]) = (&self.affine, &self.own);
+        [dx.reshape_like(x), affine(split * normal, scale_meets, scale_own), affine(split, shift_meets, shift_own)]
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
@@ -136,7 +137,7 @@ impl Form {
         }
         let statistics = if self.centred { vec![g.output(2), g.output(1)] } else { vec![g.output(1)] };
         let inputs = [vec![g.dy()?, g.input(0)?, g.input(1)?], statistics].concat();
-        let last = (0..3).rev().find(|&i| g.needs(i)).unwrap_or(0);
+        let asked = [3, 2].into_iter().find(|&n: &usize| g.needs(n.saturating_sub(1))).unwrap_or(1);
         let found = b.call_list(&GRAD, &inputs, self.attributes(), |b, inputs| {
             let all = match *inputs {
                 [dy, x, scale, inverse, mean] => {
@@ -145,7 +146,7 @@ impl Form {
                 [dy, x, scale, inverse] => b.formula([dy, x, scale, inverse], |all| self.backward(all, None))?,
                 _ => return Err("it has other statistics".into()),
             };
-            Ok(all[..=last].to_vec())
+            Ok(all.into_iter().take(asked).collect())
         })?;
         Ok(found.into_iter().map(Some).collect())
     }
@@ -160,7 +161,7 @@ impl Form {
         let g = &s.grad;
         let dtype = b.dtype(g.input(0)?);
         let to = self.affine.clone().map(|shape| TensorType { dtype, shape });
-        let (x, inverse) = (b.reshape(g.input(0)?, &self.split)?, g.output(self.centred as usize + 1));
+        let (x, inverse) = (b.reshape(g.input(0)?, &self.split)?, g.output(if self.centred { 2 } else { 1 }));
         let centred = if self.centred { b.sub(x, g.output(1))? } else { x };
         let normal = b.mul(centred, inverse)?;
         let normal = s.repeated(b, normal)?;

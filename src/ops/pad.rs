@@ -1,6 +1,7 @@
 //! Elements added around a tensor.
 
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
+use crate::operator::checked::{Whole, set, whole};
 use crate::operator::{Builder, Facts, Grad, Import, Operator, Reordered, Rule, View, attrs, distinct_axes, floating};
 
 /// Padding with a constant, with the nearest element (`edge`) or mirrored (`reflect`). The gradient is the middle of `dy`,
@@ -11,12 +12,13 @@ pub struct Pad;
 fn amounts(n: &View) -> Rule<(Vec<usize>, Vec<usize>)> {
     let x = n.ty(0)?;
     let pads = n.known_ints(1, "the padding")?;
-    if pads.len() != 2 * x.rank() {
+    if pads.len() != x.rank().saturating_mul(2) {
         return Err(format!("{} numbers of padding do not fit {x}", pads.len()));
     }
     let pads = pads.iter().map(|&p| usize::try_from(p).ok().filter(|&p| p <= 1 << 40)).collect::<Option<Vec<_>>>();
-    let pads = pads.ok_or("its padding is out of range")?;
-    Ok((pads[..x.rank()].to_vec(), pads[x.rank()..].to_vec()))
+    let mut begin = pads.ok_or("its padding is out of range")?;
+    let end = begin.split_off(x.rank());
+    Ok((begin, end))
 }
 
 /// The source's padding for all axes; it may be negative.
@@ -28,13 +30,14 @@ fn source_amounts(cx: &mut Import, rank: usize) -> Rule<(Vec<i64>, Vec<i64>)> {
     };
     let given = known(cx, 1)?;
     let axes = if cx.has(3) { known(cx, 3)? } else { (0..rank as i64).collect() };
-    if given.len() != 2 * axes.len() || given.iter().any(|p| p.unsigned_abs() > 1 << 40) {
+    let (before, behind) = given.split_at(axes.len().min(given.len()));
+    if behind.len() != axes.len() || given.iter().any(|p| p.unsigned_abs() > 1 << 40) {
         return Err(format!("its padding {given:?} does not fit {} axes", axes.len()));
     }
     let (mut begin, mut end) = (vec![0; rank], vec![0; rank]);
-    for (i, a) in distinct_axes(&axes, rank)?.into_iter().enumerate() {
-        *begin.get_mut(a).ok_or("it pads a scalar")? = given[i];
-        end[a] = given[axes.len() + i];
+    for (a, (&before, &behind)) in distinct_axes(&axes, rank)?.into_iter().zip(before.iter().zip(behind)) {
+        *begin.get_mut(a).ok_or("it pads a scalar")? = before;
+        set(&mut end, a, behind)?;
     }
     Ok((begin, end))
 }
@@ -59,8 +62,8 @@ impl Operator for Pad {
         let value = match cx.source.float("value").map_err(|e| e.to_string())? {
             Some(v) => v as f64,
             None if cx.has(2) => {
-                let value = cx.constant(2).filter(|t| t.count() == 1).and_then(|t| t.to_f64().ok());
-                value.ok_or("the number to pad with is computed while the model runs; export it as a constant")?[0]
+                let value = cx.constant(2).filter(|t| t.count() == 1).and_then(|t| t.to_f64().ok()?.first().copied());
+                value.ok_or("the number to pad with is computed while the model runs; export it as a constant")?
             }
             None => 0.0,
         };
@@ -95,21 +98,21 @@ impl Operator for Pad {
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let mut ty = n.ty(0)?.clone();
         let (begin, end) = amounts(n)?;
-        for (i, d) in ty.shape.iter_mut().enumerate() {
+        for (d, (&before, &behind)) in ty.shape.iter_mut().zip(begin.iter().zip(&end)) {
             match *d {
-                _ if begin[i] == 0 && end[i] == 0 => {}
+                _ if before == 0 && behind == 0 => {}
                 Dim::Batch(_) => return Err("it pads the batch; rewrite with a fixed batch size".into()),
                 Dim::Known(n) => {
-                    let padded = n.checked_add(begin[i]).and_then(|n| n.checked_add(end[i]));
+                    let padded = n.checked_add(before).and_then(|n| n.checked_add(behind));
                     *d = Dim::Known(padded.ok_or("its result is impossibly large")?);
                 }
             }
         }
         if n.node.string("mode") == "reflect"
-            && let Some(i) =
-                (0..ty.rank()).find(|&i| n.ty(0).is_ok_and(|x| x.shape[i].known().is_some_and(|s| begin[i].max(end[i]) >= s.max(1))))
+            && let Some((i, ((before, behind), _))) = { begin.iter().zip(&end).zip(&n.ty(0)?.shape).enumerate() }
+                .find(|(_, ((before, behind), d))| d.known().is_some_and(|size| **before.max(behind) >= size.max(1)))
         {
-            return Err(format!("axis {i} is too short to be mirrored by {} and {} elements", begin[i], end[i]));
+            return Err(format!("axis {i} is too short to be mirrored by {before} and {behind} elements"));
         }
         Ok(vec![ty])
     }
@@ -120,22 +123,23 @@ impl Operator for Pad {
         let mut dx = g.dy()?;
         let mut cotangents = vec![None; g.node.inputs.len()];
         if g.node.string("mode") == "constant" {
-            let negative = |v: &[usize]| v.iter().map(|&p| -(p as i64)).collect::<Vec<_>>();
-            cotangents[0] = Some(b.crop(dx, &negative(&begin), &negative(&end))?);
+            let negative = |v: &[usize]| v.iter().map(|&p| (-whole(p)).int()).collect::<Rule<Vec<_>>>();
+            set(&mut cotangents, 0, Some(b.crop(dx, &negative(&begin)?, &negative(&end)?)?))?;
             return Ok(cotangents);
         }
-        for (a, d) in shape.iter().enumerate().filter(|(a, _)| begin[*a] + end[*a] > 0) {
+        for (a, (d, (&begin, &end))) in { shape.iter().zip(begin.iter().zip(&end)).enumerate() }.filter(|(_, (_, (a, b)))| **a > 0 || **b > 0) {
             let size = d.known().ok_or("it pads the batch; rewrite with a fixed batch size")?;
-            dx = fold_back(b, dx, a, size, begin[a], end[a], g.node.string("mode") == "edge")?;
+            dx = fold_back(b, dx, a, size, (begin, end), g.node.string("mode") == "edge")?;
         }
-        cotangents[0] = Some(dx);
+        set(&mut cotangents, 0, Some(dx))?;
         Ok(cotangents)
     }
 
     fn reordered(&self, n: &View, order: &[usize]) -> Option<Reordered> {
-        let pads = n.ints(1).filter(|pads| pads.len() == 2 * order.len())?;
-        let (begin, end) = pads.split_at(order.len());
-        let pads: Vec<i64> = order.iter().map(|&a| begin[a]).chain(order.iter().map(|&a| end[a])).collect();
+        let pads = n.ints(1).filter(|pads| pads.len() == order.len().saturating_mul(2))?;
+        let moved = |part: &[i64]| order.iter().map(|&a| part.get(a).copied()).collect::<Option<Vec<_>>>();
+        let (begin, end) = pads.split_at_checked(order.len())?;
+        let pads = [moved(begin)?, moved(end)?].concat();
         Some(Reordered { attrs: n.node.attrs.clone(), constants: vec![(1, Tensor::from_i64(&[pads.len()], &pads))] })
     }
 
@@ -145,23 +149,26 @@ impl Operator for Pad {
 }
 
 /// Adds the cotangents of the copies in the padding along axis `a` to those of the elements they are copies of.
-fn fold_back(b: &mut Builder, dy: ValueId, a: usize, size: usize, begin: usize, end: usize, edge: bool) -> Rule<ValueId> {
-    let (size, begin, end) = (size as i64, begin as i64, end as i64);
+fn fold_back(b: &mut Builder, dy: ValueId, a: usize, size: usize, (begin, end): (usize, usize), edge: bool) -> Rule<ValueId> {
     let rank = b.rank(dy);
-    let along = |n: i64| (0..rank).map(|i| if i == a { n } else { 0 }).collect::<Vec<_>>();
-    let mut parts = vec![b.slice(dy, &[a], &[begin], &[begin + size], &[1])?];
-    // (padding, where it starts in dy, index of the first element it holds copies of)
-    for (count, from, first) in [(begin, 0, 1), (end, begin + size, size - 1 - end)] {
+    let along = |n: Whole| -> Rule<Vec<i64>> {
+        let n = n.int()?;
+        Ok((0..rank).map(|i| if i == a { n } else { 0 }).collect())
+    };
+    let (last, behind) = (whole(size) - 1usize, whole(begin) + size);
+    let mut parts = vec![b.slice(dy, &[a], &[begin as i64], &[behind.int()?], &[1])?];
+    // Padding, where it starts in dy, the element that an edge repeats, the first element that a mirror holds copies of.
+    for (count, from, copied, first) in [(begin, whole(0usize), whole(0usize), whole(1usize)), (end, behind, last, last - end)] {
         if count == 0 {
             continue;
         }
-        let part = b.slice(dy, &[a], &[from], &[from + count], &[1])?;
+        let part = b.slice(dy, &[a], &[from.int()?], &[(from + count).int()?], &[1])?;
         parts.push(if edge {
-            let (sum, at) = (b.sum(part, &[a], true)?, if from == 0 { 0 } else { size - 1 });
-            b.pad(sum, &along(at), &along(size - 1 - at), 0.0)?
+            let sum = b.sum(part, &[a], true)?;
+            b.pad(sum, &along(copied)?, &along(last - copied)?, 0.0)?
         } else {
-            let mirrored = b.slice(part, &[a], &[-1], &[i64::MIN + 1], &[-1])?;
-            b.pad(mirrored, &along(first), &along(size - first - count), 0.0)?
+            let mirrored = b.turned(part, &[a])?;
+            b.pad(mirrored, &along(first)?, &along(whole(size) - first - count)?, 0.0)?
         });
     }
     b.total(&parts)

@@ -52,7 +52,7 @@ fn general(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
             let rest = x.equals(0.0).and(power.less(0.0).negated());
             [still.choose(zero, dy * power * x.pow(power - 1.0)), rest.choose(zero, dy * y * x.log())]
         })?;
-        Ok(both[..needed].to_vec())
+        Ok(both.into_iter().take(needed).collect())
     })?;
     let summed = |b: &mut Builder, part: Option<&ValueId>, of: ValueId| match part {
         Some(&part) => {

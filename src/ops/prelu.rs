@@ -44,7 +44,7 @@ impl Operator for PRelu {
                 let above = positive(x);
                 [dy * (above + slope * (1.0 - above)), dy * below(x)]
             })?;
-            Ok(both[..needed].to_vec())
+            Ok(both.into_iter().take(needed).collect())
         })?;
         let to = b.ty(slope).clone();
         let own = found.get(1).map(|&v| b.unbroadcast(v, &to)).transpose()?;

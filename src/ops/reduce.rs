@@ -4,6 +4,7 @@ use super::add::sum;
 use super::blocks::formula;
 use super::extremum::larger;
 use crate::ir::{Attr, Attrs, Dim, Elem, Tensor, TensorType, ValueId, product};
+use crate::operator::checked::at;
 use crate::operator::attrs;
 use crate::operator::{Builder, Facts, Function, Grad, Import, Known, Meaning, Operator, Reordered, Rule, View, axes, floating, fold};
 
@@ -162,7 +163,7 @@ impl Operator for ReduceMean {
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let x = g.input(0)?;
         let gone = reduced(&View { graph: b.graph, node: &g.node })?;
-        let dims: Vec<Dim> = gone.iter().map(|&a| b.shape(x)[a]).collect();
+        let dims = gone.iter().map(|&a| at(b.shape(x), a)).collect::<Rule<Vec<Dim>>>()?;
         let dy = kept(b, g, g.dy()?)?;
         let share = match product(&dims) {
             Some(Dim::Known(n)) => {

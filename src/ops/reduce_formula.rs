@@ -5,6 +5,7 @@ use super::extremum::smaller;
 use super::mul::product;
 use super::reduce::{import, infer, kept, on_list, only, reduced};
 use crate::ir::{Attr, TensorType, ValueId};
+use crate::operator::checked::at;
 use crate::operator::{Builder, Function, Grad, Import, Known, Operator, Rule, View};
 
 /// `(x, y, dy) → dx`; the attribute `of` names the operator.
@@ -73,7 +74,7 @@ macro_rules! reductions {
             $(
                 fn body(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
                     let body: fn(&mut Builder, &View, ValueId) -> Rule<ValueId> = $body;
-                    Ok(Some(vec![body(b, n, inputs[0])?]))
+                    Ok(Some(vec![body(b, n, at(inputs, 0)?)?]))
                 }
             )?
 

@@ -1,13 +1,14 @@
 //! Operators that keep all elements in order under another shape; their gradient has the input's shape again.
 
 use crate::ir::{Attr, Dim, Elem, Tensor, TensorType, ValueId, product};
+use crate::operator::checked::set;
 use crate::operator::{Builder, Facts, Grad, Half, Import, Known, Operator, Rule, View, attrs, axis, fold};
 
 /// `dx`: `dy` under the shape of `x`.
 fn back(b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
     let shape = b.shape(g.input(0)?).to_vec();
     let mut cotangents = vec![None; g.node.inputs.len()];
-    cotangents[0] = Some(b.reshape(g.dy()?, &shape)?);
+    set(&mut cotangents, 0, Some(b.reshape(g.dy()?, &shape)?))?;
     Ok(cotangents)
 }
 
@@ -41,13 +42,19 @@ fn resolve(x: &TensorType, wanted: &[Elem], allow_zero: bool) -> Rule<Vec<Dim>> 
     let Some(open) = open else {
         return if rest == count { Ok(shape) } else { Err(misfit()) };
     };
-    let divide = |a: usize, b: usize| if b > 0 && a.is_multiple_of(b) { Ok(a / b) } else { Err(misfit()) };
-    shape[open] = match (count, rest) {
+    let divide = |a: usize, b: usize| divided(a, b).ok_or_else(misfit);
+    let left = match (count, rest) {
         (Dim::Known(a), Dim::Known(b)) | (Dim::Batch(a), Dim::Batch(b)) => Dim::Known(divide(a, b)?),
         (Dim::Batch(a), Dim::Known(b)) => Dim::Batch(divide(a, b)?),
         (Dim::Known(_), Dim::Batch(_)) => return Err(misfit()),
     };
+    set(&mut shape, open, left)?;
     Ok(shape)
+}
+
+/// `a / b`, where that is a whole number.
+fn divided(a: usize, b: usize) -> Option<usize> {
+    a.checked_div(b).filter(|_| a.is_multiple_of(b))
 }
 
 /// The shape that is meant where an exporter, shown one batch of `declared` images, wrote that number down, and in how many blocks its batch lies:
@@ -61,7 +68,7 @@ fn free_batch(x: &TensorType, outer: usize, wanted: &[Elem], allow_zero: bool, d
     let count = |sizes: &[usize]| sizes.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
     let sizes: Vec<usize> = x.shape.iter().map(size).collect::<Option<_>>()?;
     let at = batch_axis(x)?;
-    let before = count(&sizes[..at])?.checked_mul(outer)?;
+    let before = count(sizes.get(..at)?)?.checked_mul(outer)?;
     let mut open = None;
     let mut shape = vec![];
     for (i, e) in wanted.iter().enumerate() {
@@ -74,36 +81,37 @@ fn free_batch(x: &TensorType, outer: usize, wanted: &[Elem], allow_zero: bool, d
     }
     let (all, rest) = (count(&sizes)?, count(&shape)?);
     match open {
-        Some(open) if rest > 0 && all.is_multiple_of(rest) => shape[open] = all / rest,
+        Some(open) => *shape.get_mut(open)? = divided(all, rest)?,
         None if rest == all => {}
         _ => return None,
     }
     // Blocks of the batch within each axis that can have it.
     let blocks = |i: usize| {
-        let ahead = count(&shape[..i]).filter(|&n| n > 0 && before.is_multiple_of(n))?;
-        let blocks = before / ahead;
-        shape[i].is_multiple_of(blocks.checked_mul(declared)?).then_some(blocks)
+        let blocks = divided(before, count(shape.get(..i)?)?)?;
+        shape.get(i)?.is_multiple_of(blocks.checked_mul(declared)?).then_some(blocks)
     };
     let possible: Vec<(usize, usize)> = (0..shape.len()).filter_map(|i| Some((i, blocks(i)?))).collect();
     // Where there are several: one of its own; one with the same axes behind it, as before a matrix product, whole or joined;
     // one that it begins.
-    let own = |&&(i, _): &&(usize, usize)| shape[i] == declared;
-    let kept = |&&(i, _): &&(usize, usize)| at + 1 < sizes.len() && merges(&sizes[at + 1..], &shape[i + 1..]);
+    let own = |&&(i, _): &&(usize, usize)| shape.get(i) == Some(&declared);
+    let behind = |list: &[usize], i: usize| list.iter().skip(i).skip(1).copied().collect::<Vec<_>>();
+    let after = behind(&sizes, at);
+    let kept = |&&(i, _): &&(usize, usize)| !after.is_empty() && merges(&after, &behind(&shape, i));
     let first = |&&(_, blocks): &&(usize, usize)| blocks == 1;
     let all = || possible.iter();
     let &(axis, blocks) = all().find(own).or(all().find(kept)).or(all().find(first)).or(possible.first())?;
-    let dim = |(i, n): (usize, usize)| if i == axis { Dim::Batch(n / declared) } else { Dim::Known(n) };
-    Some((shape.into_iter().enumerate().map(dim).collect(), blocks))
+    let dim = |(i, n): (usize, usize)| if i == axis { n.checked_div(declared).map(Dim::Batch) } else { Some(Dim::Known(n)) };
+    Some((shape.into_iter().enumerate().map(dim).collect::<Option<_>>()?, blocks))
 }
 
 /// Whether each of the axes `to` is one of `from`, or some neighbours of it together.
 fn merges(from: &[usize], to: &[usize]) -> bool {
     let mut from = from.iter();
     let whole = |&size: &usize| {
-        let mut joined = 1;
+        let mut joined = 1usize;
         while joined < size {
-            let Some(next) = from.next() else { return false };
-            joined *= next;
+            let Some(next) = from.next().and_then(|next| joined.checked_mul(*next)) else { return false };
+            joined = next;
         }
         joined == size
     };
@@ -118,9 +126,9 @@ fn batch_axis(x: &TensorType) -> Option<usize> {
 /// In how many blocks the batch lies after the elements of `x`, where it lies in `outer`, were brought under another shape.
 fn blocks_after(x: &TensorType, outer: usize, to: &[Dim]) -> Option<usize> {
     let count = |dims: &[Dim]| product(dims)?.known();
-    let before = count(&x.shape[..batch_axis(x)?])?.checked_mul(outer)?;
-    let ahead = count(&to[..to.iter().position(|d| d.known().is_none())?])?;
-    (ahead > 0 && before.is_multiple_of(ahead)).then(|| before / ahead)
+    let before = count(x.shape.get(..batch_axis(x)?)?)?.checked_mul(outer)?;
+    let ahead = count(to.get(..to.iter().position(|d| d.known().is_none())?)?)?;
+    divided(before, ahead)
 }
 
 /// The list that says a shape: -1 for the dimension that depends on the batch.
@@ -164,7 +172,7 @@ impl Operator for Reshape {
         // A zero would say "keep": only a tensor without elements has one.
         cx.set("allowzero", Attr::Int(dims.contains(&0) as i64));
         let constant = cx.add_constant("shape", Tensor::from_i64(&[dims.len()], &dims));
-        cx.inputs = vec![cx.inputs[0], Some(constant)];
+        cx.inputs = vec![Some(cx.input(0)?), Some(constant)];
         Ok(())
     }
 
@@ -179,11 +187,12 @@ impl Operator for Reshape {
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
-        fold::reshaped(n, &self.infer(n).ok()?[0])
+        fold::reshaped(n, self.infer(n).ok()?.first()?)
     }
 
     fn shape_operand(&self, n: &View) -> Rule<Option<Tensor>> {
-        let dims = spelled(&self.infer(n)?[0].shape)?;
+        let [ty] = &*self.infer(n)? else { return Ok(None) };
+        let dims = spelled(&ty.shape)?;
         Ok(Some(Tensor::from_i64(&[dims.len()], &dims)))
     }
 
@@ -206,24 +215,23 @@ impl Operator for Flatten {
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
         let rank = cx.ty(0)?.rank() as i64;
-        let a = cx.int("axis", 1)?;
-        if !(-rank..=rank).contains(&a) {
-            return Err(format!("axis {a} does not exist in a tensor of rank {rank}"));
-        }
-        let a = if a < 0 { a + rank } else { a };
-        cx.set("axis", Attr::Int(a));
+        let given = cx.int("axis", 1)?;
+        let a = if given < 0 { given.saturating_add(rank) } else { given };
         let x = cx.ty(0)?;
-        let (rows, columns) = x.shape.split_at(a as usize);
+        let parts = usize::try_from(a).ok().and_then(|a| x.shape.split_at_checked(a));
+        let (rows, columns) = parts.ok_or_else(|| format!("axis {given} does not exist in a tensor of rank {rank}"))?;
         let to = [product(rows), product(columns)].map(|d| d.unwrap_or(Dim::Known(0)));
         cx.batch_blocks = blocks_after(x, cx.batch_blocks, &to).unwrap_or(1);
+        cx.set("axis", Attr::Int(a));
         Ok(())
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let x = n.ty(0)?;
-        let a = usize::try_from(n.node.int("axis", 1)).ok().filter(|&a| a <= x.rank()).ok_or("its axis does not exist")?;
+        let parts = usize::try_from(n.node.int("axis", 1)).ok().and_then(|a| x.shape.split_at_checked(a));
+        let (rows, columns) = parts.ok_or("its axis does not exist")?;
         let part = |dims: &[Dim]| product(dims).ok_or_else(|| format!("{x} has too many elements to flatten"));
-        Ok(vec![TensorType { dtype: x.dtype, shape: vec![part(&x.shape[..a])?, part(&x.shape[a..])?] }])
+        Ok(vec![TensorType { dtype: x.dtype, shape: vec![part(rows)?, part(columns)?] }])
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
@@ -238,7 +246,8 @@ fn from_zero(cx: &mut Import, rank: usize) -> Rule<()> {
     let mut axes = list.iter().map(|&a| axis(a, rank).map(|a| a as i64)).collect::<Rule<Vec<_>>>()?;
     axes.sort_unstable();
     if axes != list {
-        cx.inputs[1] = Some(cx.add_constant("axes", Tensor::from_i64(&[axes.len()], &axes)));
+        let axes = cx.add_constant("axes", Tensor::from_i64(&[axes.len()], &axes));
+        set(&mut cx.inputs, 1, Some(axes))?;
     }
     Ok(())
 }
@@ -262,9 +271,9 @@ impl Operator for Squeeze {
             return from_zero(cx, rank);
         }
         let shape = &cx.ty(0)?.shape;
-        let axes: Vec<i64> = (0..shape.len()).filter(|&i| shape[i] == Dim::Known(1)).map(|i| i as i64).collect();
+        let axes: Vec<i64> = (0..).zip(shape).filter(|(_, d)| **d == Dim::Known(1)).map(|(a, _)| a).collect();
         let axes = cx.add_constant("axes", Tensor::from_i64(&[axes.len()], &axes));
-        cx.inputs = vec![cx.inputs[0], Some(axes)];
+        cx.inputs = vec![Some(cx.input(0)?), Some(axes)];
         Ok(())
     }
 
@@ -284,7 +293,7 @@ impl Operator for Squeeze {
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
-        fold::reshaped(n, &self.infer(n).ok()?[0])
+        fold::reshaped(n, self.infer(n).ok()?.first()?)
     }
 }
 
@@ -303,14 +312,14 @@ impl Operator for Unsqueeze {
     fn import(&self, cx: &mut Import) -> Rule<()> {
         cx.ints_to_input("axes", 1)?;
         let count = cx.constant(1).map_or(0, Tensor::count);
-        let rank = cx.ty(0)?.rank() + count;
+        let rank = cx.ty(0)?.rank().saturating_add(count);
         from_zero(cx, rank)
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let x = n.ty(0)?;
         let list = n.known_ints(1, "the list of axes")?;
-        let rank = x.rank() + list.len();
+        let rank = x.rank().saturating_add(list.len());
         let mut new = list.iter().map(|&a| axis(a, rank)).collect::<Rule<Vec<_>>>()?;
         new.sort_unstable();
         new.dedup();
@@ -327,7 +336,7 @@ impl Operator for Unsqueeze {
     }
 
     fn evaluate(&self, n: &View) -> Option<Known> {
-        fold::reshaped(n, &self.infer(n).ok()?[0])
+        fold::reshaped(n, self.infer(n).ok()?.first()?)
     }
 }
 

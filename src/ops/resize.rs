@@ -2,6 +2,7 @@
 
 use super::blocks::indexed::added_up;
 use crate::ir::{Attr, DType, Dim, Elem, Node, Tensor, TensorType, ValueId};
+use crate::operator::checked::{at, set, whole};
 use crate::operator::{Builder, Facts, Function, Grad, Import, Operator, Rule, View, attrs, distinct_axes, floating, table_of};
 
 /// `x → y`.
@@ -69,7 +70,12 @@ impl Along {
     }
 
     fn clamped(&self, i: i64) -> usize {
-        i.clamp(0, self.from as i64 - 1) as usize
+        i.clamp(0, self.from.saturating_sub(1) as i64) as usize
+    }
+
+    /// Adds a share of the element at `i`, or of the nearest one there is, to its row.
+    fn give(&self, row: &mut [f64], i: i64, share: f64) {
+        row.iter_mut().skip(self.clamped(i)).take(1).for_each(|f| *f += share);
     }
 
     fn map(&self, n: &Node) -> Rule<Map> {
@@ -86,18 +92,19 @@ impl Along {
             if n.string("mode") == "linear" {
                 let at = at.clamp(0.0, self.from as f32 - 1.0) as f64;
                 let below = at.floor();
-                row[self.clamped(below as i64)] += 1.0 - (at - below);
-                row[self.clamped(below as i64 + 1)] += at - below;
+                self.give(row, below as i64, 1.0 - (at - below));
+                self.give(row, (below as i64).saturating_add(1), at - below);
             } else {
                 let below = at.floor();
                 let mut factors = cubic((at - below) as f64, n.float("cubic", -0.75) as f64);
-                let place = |k: usize| below as i64 - 1 + k as i64;
+                let first = (below as i64).saturating_sub(1);
                 if n.int("exclude_outside", 0) != 0 {
-                    (0..4).filter(|&k| !(0..self.from as i64).contains(&place(k))).for_each(|k| factors[k] = 0.0);
+                    let outside = (first..).zip(&mut factors).filter(|(place, _)| !(0..self.from as i64).contains(place));
+                    outside.for_each(|(_, factor)| *factor = 0.0);
                     let sum: f64 = factors.iter().sum();
                     factors.iter_mut().for_each(|f| *f /= sum);
                 }
-                (0..4).for_each(|k| row[self.clamped(place(k))] += factors[k]);
+                (first..).zip(factors).for_each(|(place, factor)| self.give(row, place, factor));
             }
         }
         Ok(Map::Matrix(matrix))
@@ -119,7 +126,7 @@ impl Along {
                 let d = ((j as f64 - at) * scale).abs();
                 let factor = if linear { (1.0 - d).max(0.0) } else { keys(d, a) };
                 if !inside || (0..self.from as i64).contains(&j) {
-                    row[self.clamped(j)] += factor;
+                    self.give(row, j, factor);
                     sum += factor;
                 }
             }
@@ -164,10 +171,10 @@ fn along(n: &View) -> Rule<Vec<Along>> {
 
 /// `v` with an axis multiplied by a row-major matrix of `rows` rows, or by its transpose.
 fn multiplied(b: &mut Builder, v: ValueId, axis: usize, matrix: &[f64], rows: usize, transposed: bool) -> Rule<ValueId> {
-    let columns = matrix.len() / rows.max(1);
+    let columns = matrix.len().checked_div(rows).ok_or("its matrix has no rows")?;
     let turned = |flip: bool| -> (Vec<usize>, Vec<f64>) {
         if flip {
-            let list = (0..columns).flat_map(|c| (0..rows).map(move |r| matrix[r * columns + c])).collect();
+            let list = (0..columns).flat_map(|c| matrix.iter().skip(c).step_by(columns).copied()).collect();
             (vec![columns, rows], list)
         } else {
             (vec![rows, columns], matrix.to_vec())
@@ -178,12 +185,13 @@ fn multiplied(b: &mut Builder, v: ValueId, axis: usize, matrix: &[f64], rows: us
         Tensor::from_floats(dtype, &shape, &list)
     };
     let (rank, dtype) = (b.rank(v), b.dtype(v));
-    if axis + 2 == rank {
+    let last_axis = rank.checked_sub(1).filter(|last| axis <= *last).ok_or("it has no such axis")?;
+    if axis.checked_add(1) == Some(last_axis) {
         let m = b.constant(tensor(dtype, transposed));
         return b.matmul(m, v);
     }
     let mut order: Vec<usize> = (0..rank).collect();
-    order.swap(axis, rank - 1);
+    order.swap(axis, last_axis);
     let last = b.transpose(v, &order)?;
     let m = b.constant(tensor(dtype, !transposed));
     let product = b.matmul(last, m)?;
@@ -225,7 +233,7 @@ fn canonical(cx: &mut Import, axes: &[usize], wanted: Vec<Wanted>) -> Rule<()> {
         let (to, scale) = match (dim, wanted) {
             (_, Wanted::Scale(1.0)) => continue,
             (_, Wanted::Size(size)) if Elem::from(dim) == size => continue,
-            (Dim::Batch(k), Wanted::Size(Elem::Int(n))) if cx.declared_batch.is_some_and(|d| (k * d) as i64 == n) => {
+            (Dim::Batch(k), Wanted::Size(Elem::Int(n))) if cx.declared_batch.is_some_and(|d| (whole(k) * d).int() == Ok(n)) => {
                 cx.freed_batch = true;
                 continue;
             }
@@ -318,13 +326,13 @@ impl Operator for Resize {
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let mut ty = n.ty(0)?.clone();
         for a in along(n)? {
-            ty.shape[a.axis] = Dim::Known(a.to);
+            set(&mut ty.shape, a.axis, Dim::Known(a.to))?;
         }
         Ok(vec![ty])
     }
 
     fn body(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
-        let mut v = inputs[0];
+        let mut v = at(inputs, 0)?;
         for a in along(n)? {
             v = match a.map(n.node)? {
                 Map::Picks(picks) => {

@@ -3,6 +3,7 @@
 use super::blocks::entries::{Entries, RUNTIME, Tuples};
 use super::blocks::indexed::added_up;
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
+use crate::operator::checked::{set, whole};
 use crate::operator::{Builder, Grad, Import, Operator, Rule, View, attrs, axis, table_of};
 
 /// Whether updates are added to the data instead of taking its place.
@@ -40,7 +41,7 @@ fn scattered(cx: &mut Import, tuples: Tuples, add: bool) -> Rule<()> {
         // The updates stand behind the data.
         let mut from: Vec<i64> = (0..table_of(&[count])? as i64).collect();
         for (i, &place) in numbers.iter().enumerate() {
-            from[place] = (count + i) as i64;
+            set(&mut from, place, (whole(count) + i).int()?)?;
         }
         let both = b.folded("Concat", &[list, updates], attrs([("axis", Attr::Int(along as i64))]))?;
         let from = b.constant(Tensor::from_i64(&[count], &from));

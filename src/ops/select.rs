@@ -1,6 +1,7 @@
 //! The choice between two values, element by element.
 
 use crate::ir::{Attrs, DType, Elem, TensorType, ValueId};
+use crate::operator::checked::set;
 use crate::operator::{Builder, Facts, Grad, Half, Known, Operator, Rule, View, broadcast, fold};
 
 /// `condition ? a : b`; each branch's gradient is `dy` where it was chosen, else 0.
@@ -35,7 +36,7 @@ impl Operator for Where {
             let mask = b.cast(chosen, b.dtype(dy))?;
             let part = b.mul(dy, mask)?;
             let to = b.ty(g.input(i)?).clone();
-            cotangents[i] = Some(b.unbroadcast(part, &to)?);
+            set(&mut cotangents, i, Some(b.unbroadcast(part, &to)?))?;
         }
         Ok(cotangents)
     }

@@ -2,6 +2,7 @@
 //! `torch.split` and `chunk` so before it optimises.
 
 use crate::ir::{Attr, Attrs, Elem, Tensor, TensorType, ValueId};
+use crate::operator::checked::at as entry;
 use crate::operator::{Builder, Grad, Import, Operator, Rule, Status, View, attrs, axis};
 
 /// The sequence that enters at `i`.
@@ -35,14 +36,14 @@ fn split(cx: &mut Import) -> Rule<()> {
         vec![1; size]
     } else if cx.ty(1)?.rank() == 0 {
         let chunk = usize::try_from(number(cx, 1, "its size of the parts")?).ok().filter(|&c| c > 0).ok_or("its parts have no size")?;
-        (0..size.div_ceil(chunk)).map(|i| chunk.min(size - i * chunk) as i64).collect()
+        (0..size).step_by(chunk).map(|begin| chunk.min(size.saturating_sub(begin)) as i64).collect()
     } else {
         let given = cx.constant(1).and_then(|t| t.to_i64().ok());
         given.ok_or("its sizes of the parts (input 1) are computed while the model runs; export the network with constant shapes")?
     };
     let (input, squeezed) = (cx.input(0)?, !keep && !cx.has(1));
     let mut b = cx.builder();
-    let mut parts = if sizes.len() == 1 && sizes[0] == size as i64 {
+    let mut parts = if *sizes == [size as i64] {
         vec![input]
     } else {
         let list = b.constant(Tensor::from_i64(&[sizes.len()], &sizes));
@@ -62,12 +63,12 @@ fn joined(cx: &mut Import) -> Rule<()> {
     let new = cx.source.int("new_axis").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
     let along = cx.source.int("axis").map_err(|e| e.to_string())?.ok_or("its `axis` is missing")?;
     let mut b = cx.builder();
-    let a = axis(along, b.rank(first) + usize::from(new))?;
+    let a = axis(along, b.rank(first).saturating_add(usize::from(new)))?;
     if new {
         let axes = b.ints(&[a as i64]);
         list = list.into_iter().map(|v| b.folded("Unsqueeze", &[v, axes], Attrs::new())).collect::<Rule<_>>()?;
     }
-    let whole = if list.len() == 1 { list[0] } else { b.folded("Concat", &list, attrs([("axis", Attr::Int(a as i64))]))? };
+    let whole = if let [one] = *list { one } else { b.folded("Concat", &list, attrs([("axis", Attr::Int(a as i64))]))? };
     cx.replaced = Some(vec![whole]);
     Ok(())
 }
@@ -117,7 +118,7 @@ sequences! {
     SequenceAt: Status::Differentiable, "constant position; imported as the tensor there", |cx| {
         let list = sequence(cx, 0)?;
         let at = place(number(cx, 1, "the position")?, list.len())?;
-        cx.replaced = Some(vec![list[at]]);
+        cx.replaced = Some(vec![entry(&list, at)?]);
         Ok(())
     };
     /// Several tensors together.
@@ -137,7 +138,7 @@ sequences! {
         // Behind the last one is a place, too.
         let at = match cx.has(2).then(|| number(cx, 2, "the position")).transpose()? {
             None => list.len(),
-            Some(at) => place(at, list.len() + usize::from(at >= 0))?,
+            Some(at) => place(at, list.len().saturating_add(usize::from(at >= 0)))?,
         };
         list.insert(at, tensor);
         cx.sequence = Some(list);

@@ -12,7 +12,7 @@ fn dims<'a>(n: &View<'a>) -> Rule<&'a [Dim]> {
     let rank = shape.len() as i64;
     let bound = |v: i64| (if v < 0 { v.saturating_add(rank) } else { v }).clamp(0, rank) as usize;
     let (start, end) = (bound(n.node.int("start", 0)), bound(n.node.int("end", rank)));
-    Ok(&shape[start..end.max(start)])
+    shape.get(start..end.max(start)).ok_or_else(|| "it asks for axes that there are not".into())
 }
 
 impl Operator for Shape {

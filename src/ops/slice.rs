@@ -2,6 +2,7 @@
 
 use super::blocks::strided::spread_out;
 use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
+use crate::operator::checked::{Whole, at, set, whole};
 use crate::operator::window::OUT_OF_RANGE;
 use crate::operator::{Builder, Facts, Grad, Half, Import, Known, Operator, Reordered, Rule, View, axis, fold};
 
@@ -28,18 +29,24 @@ impl Part {
             0 => return Err("its step is 0".into()),
             1.. => (start.clamp(0, size), end.clamp(0, size)),
             // Backwards a start before the first element is the first element, in ONNX otherwise than in NumPy.
-            _ => (start.clamp(0.min(size - 1), size - 1), end.clamp(-1, size - 1)),
+            _ => (start.clamp(0.min(size.saturating_sub(1)), size.saturating_sub(1)), end.clamp(-1, size.saturating_sub(1))),
         };
-        let (span, pace) = if step > 0 { (end - start, step) } else { (start - end, step.saturating_neg()) };
-        let count = if span > 0 { (span - 1) / pace + 1 } else { 0 };
+        let (first, last) = if step > 0 { (start, end) } else { (end, start) };
+        let span = u64::try_from((whole(last) - first).int()?).unwrap_or(0);
+        let count = span.div_ceil(step.unsigned_abs());
         // A step beyond the axis takes one element whatever its length.
-        Ok(Part { axis, start: start.max(0), step: step.clamp(-size.max(1), size.max(1)), count: count as usize })
+        Ok(Part { axis, start: start.max(0), step: step.clamp(size.max(1).saturating_neg(), size.max(1)), count: count as usize })
     }
 
     /// The bounds as they are written: a backward slice down to the first element ends below −size.
-    fn bounds(&self, size: usize) -> (i64, i64) {
-        let end = self.start + self.step * self.count as i64;
-        (self.start, if self.step < 0 && end < 0 { -1 - size as i64 } else { end.min(size as i64) })
+    fn bounds(&self, size: usize) -> Rule<(i64, i64)> {
+        let end = self.element(self.count).int()?;
+        Ok((self.start, if self.step < 0 && end < 0 { (-whole(size) - 1usize).int()? } else { end.min(size as i64) }))
+    }
+
+    /// Where element `i` comes from.
+    fn element(&self, i: usize) -> Whole {
+        whole(self.step) * i + self.start
     }
 }
 
@@ -54,13 +61,13 @@ fn parts(n: &View) -> Rule<Vec<Part>> {
         return Err("its lists of starts, ends, axes and steps differ in length".into());
     }
     let mut list: Vec<Part> = vec![];
-    for i in 0..starts.len() {
-        let a = axis(axes[i], x.rank())?;
+    for (((&start, &end), &along), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
+        let a = axis(along, x.rank())?;
         let size = x.shape.get(a).and_then(|d| d.known()).ok_or("it slices the batch; rewrite with a fixed batch size")?;
         if list.iter().any(|p| p.axis == a) {
             return Err(format!("it slices axis {a} twice"));
         }
-        list.push(Part::new(a, size, starts[i], ends[i], steps[i])?);
+        list.push(Part::new(a, size, start, end, step)?);
     }
     Ok(list)
 }
@@ -77,8 +84,8 @@ impl Operator for Slice {
 
     /// Afterwards all four lists are constants, axes count from 0, bounds are clamped, and axes that stay whole are gone.
     fn import(&self, cx: &mut Import) -> Rule<()> {
-        for (i, name) in ["starts", "ends", "axes"].into_iter().enumerate() {
-            cx.ints_to_input(name, i + 1)?;
+        for (i, name) in (1..).zip(["starts", "ends", "axes"]) {
+            cx.ints_to_input(name, i)?;
         }
         let x = cx.ty(0)?.clone();
         let (starts, ends) = (bounds(cx, 1, "where it starts")?, bounds(cx, 2, "where it ends")?);
@@ -93,47 +100,47 @@ impl Operator for Slice {
         }
         let mut lists = [vec![], vec![], vec![], vec![]];
         let mut seen = std::collections::HashSet::new();
-        for i in 0..starts.len() {
-            let a = axis(axes[i], x.rank())?;
+        for (((start, end), along), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
+            let a = axis(along, x.rank())?;
             let dim = *x.shape.get(a).ok_or("it slices a scalar")?;
             if !seen.insert(a) {
                 return Err(format!("it slices axis {a} twice"));
             }
-            let (Dim::Known(size), Elem::Int(start), Elem::Int(end)) = (dim, starts[i], ends[i]) else {
-                let from_start = matches!(starts[i], Elem::Int(0)) && steps[i] == 1;
-                let to_end = Elem::from(dim) == ends[i] || matches!(ends[i], Elem::Int(v) if v >= i32::MAX as i64);
+            let (Dim::Known(size), Elem::Int(start), Elem::Int(end)) = (dim, start, end) else {
+                let from_start = matches!(start, Elem::Int(0)) && step == 1;
+                let to_end = Elem::from(dim) == end || matches!(end, Elem::Int(v) if v >= i32::MAX as i64);
                 if from_start && to_end {
                     continue;
                 }
                 // As many as the images that the exporter saw.
-                let all = |declared| matches!((dim, ends[i]), (Dim::Batch(k), Elem::Int(end)) if k.checked_mul(declared).map(|n| n as i64) == Some(end));
+                let all = |declared| matches!((dim, end), (Dim::Batch(k), Elem::Int(end)) if k.checked_mul(declared).map(|n| n as i64) == Some(end));
                 if from_start && cx.declared_batch.is_some_and(all) {
                     cx.freed_batch = true;
                     continue;
                 }
                 return Err(format!("it slices axis {a} of {x} by the batch size; rewrite with a fixed batch size"));
             };
-            if steps[i].unsigned_abs() > 1 << 31 {
-                return Err(format!("its step {}, {OUT_OF_RANGE}", steps[i]));
+            if step.unsigned_abs() > 1 << 31 {
+                return Err(format!("its step {step}, {OUT_OF_RANGE}"));
             }
-            if steps[i] < 0 && (end == i64::MAX || end == i32::MAX as i64) {
+            if step < 0 && (end == i64::MAX || end == i32::MAX as i64) {
                 return Err(format!(
                     "it goes backwards to {end}, by which ONNX means nothing and some runtimes the first element; export it with an end before the first element, \
                      such as {}",
                     i64::MIN
                 ));
             }
-            let part = Part::new(a, size, start, end, steps[i])?;
+            let part = Part::new(a, size, start, end, step)?;
             if part.step == 1 && part.count == size {
                 continue;
             }
-            let (start, end) = part.bounds(size);
+            let (start, end) = part.bounds(size)?;
             for (list, v) in lists.iter_mut().zip([start, end, a as i64, part.step]) {
                 list.push(v);
             }
         }
         cx.inputs.truncate(1);
-        if lists[0].is_empty() {
+        if lists.iter().all(Vec::is_empty) {
             cx.op_type = "Identity".into();
             return Ok(());
         }
@@ -147,7 +154,7 @@ impl Operator for Slice {
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let mut ty = n.ty(0)?.clone();
         for p in parts(n)? {
-            ty.shape[p.axis] = Dim::Known(p.count);
+            set(&mut ty.shape, p.axis, Dim::Known(p.count))?;
         }
         Ok(vec![ty])
     }
@@ -170,20 +177,18 @@ impl Operator for Slice {
         // Backward slices first turned forward.
         let backward: Vec<usize> = list.iter().filter(|p| p.step < 0).map(|p| p.axis).collect();
         if !backward.is_empty() {
-            let n = backward.len();
-            dx = b.slice(dx, &backward, &vec![-1; n], &vec![i64::MIN + 1; n], &vec![-1; n])?;
+            dx = b.turned(dx, &backward)?;
         }
         // The first element that was taken, and how far apart they are.
         let pace = |p: &Part| p.step.unsigned_abs() as usize;
-        let first = |p: &Part| if p.step < 0 { p.start + p.step * (p.count as i64 - 1) } else { p.start };
+        let first = |p: &Part| if p.step < 0 { p.element(p.count) - p.step } else { whole(p.start) };
         let spread: Vec<(usize, usize)> = list.iter().filter(|p| pace(p) > 1 && p.count > 1).map(|p| (p.axis, pace(p))).collect();
         dx = spread_out(b, dx, &spread)?;
         let (mut begin, mut end) = (vec![0i64; rank], vec![0i64; rank]);
         for p in &list {
-            let size =
-                |v: ValueId| b.shape(v)[p.axis].known().map(|n| n as i64).ok_or("it slices the batch; rewrite with a fixed batch size");
-            begin[p.axis] = first(p);
-            end[p.axis] = size(x)? - first(p) - size(dx)?;
+            let size = |v: ValueId| at(b.shape(v), p.axis)?.known().ok_or("it slices the batch; rewrite with a fixed batch size".to_string());
+            set(&mut begin, p.axis, first(p).int()?)?;
+            set(&mut end, p.axis, (whole(size(x)?) - first(p) - size(dx)?).int()?)?;
         }
         Ok(vec![Some(b.pad(dx, &begin, &end, 0.0)?)])
     }
@@ -194,14 +199,14 @@ impl Operator for Slice {
 
     fn evaluate(&self, n: &View) -> Option<Known> {
         let list = parts(n).ok()?;
-        let picks = |p: &Part| (0..p.count as i64).map(|i| (p.start + p.step * i) as usize).collect::<Vec<_>>();
+        let picks = |p: &Part| (0..p.count).map(|i| p.element(i).size().ok()).collect::<Option<Vec<_>>>();
         if let (Some(elems), [p]) = (fold::list(n, 0), list.as_slice()) {
             let ty = self.infer(n).ok()?.pop()?;
-            return fold::known(&ty, picks(p).iter().map(|&i| elems.get(i).copied()).collect::<Option<_>>()?);
+            return fold::known(&ty, picks(p)?.iter().map(|&i| elems.get(i).copied()).collect::<Option<_>>()?);
         }
         let mut t = fold::constant(n, 0)?.clone();
         for p in &list {
-            t = fold::picked(&t, p.axis, &picks(p))?;
+            t = fold::picked(&t, p.axis, &picks(p)?)?;
         }
         Some(Known::Tensor(t))
     }
@@ -217,21 +222,26 @@ impl Builder<'_> {
 
     /// Takes away what is negative in `begin` and `end`, per axis. Not every runtime knows negative padding.
     pub fn crop(&mut self, a: ValueId, begin: &[i64], end: &[i64]) -> Rule<ValueId> {
-        let axes: Vec<usize> = (0..begin.len()).filter(|&i| begin[i] < 0 || end[i] < 0).collect();
-        if axes.is_empty() {
-            return Ok(a);
-        }
-        let (mut starts, mut ends) = (vec![], vec![]);
-        for &i in &axes {
-            let size = self.shape(a)[i].known().ok_or("it crops the batch; rewrite with a fixed batch size")? as i64;
-            let (start, stop) = ((-begin[i]).max(0), size + end[i].min(0));
+        let (mut axes, mut starts, mut ends) = (vec![], vec![], vec![]);
+        for (i, (&before, &behind)) in begin.iter().zip(end).enumerate().filter(|(_, (before, behind))| **before < 0 || **behind < 0) {
+            let size = at(self.shape(a), i)?.known().ok_or("it crops the batch; rewrite with a fixed batch size")?;
+            let (start, stop) = ((-whole(before.min(0))).int()?, (whole(size) + behind.min(0)).int()?);
             if start > stop {
-                return Err(format!("axis {i} of {size} elements cannot be cut by {} and {}", -begin[i], -end[i]));
+                return Err(format!("axis {i} of {size} elements cannot be cut by {} and {}", before.unsigned_abs(), behind.unsigned_abs()));
             }
+            axes.push(i);
             starts.push(start);
             ends.push(stop);
         }
-        self.slice(a, &axes, &starts, &ends, &vec![1; axes.len()])
+        if axes.is_empty() { Ok(a) } else { self.slice(a, &axes, &starts, &ends, &vec![1; axes.len()]) }
+    }
+
+    /// Turns axes over: their last elements come first.
+    pub fn turned(&mut self, a: ValueId, axes: &[usize]) -> Rule<ValueId> {
+        // Before the first element, by more than any axis is long.
+        const END: i64 = i64::MIN + 1;
+        let n = axes.len();
+        self.slice(a, axes, &vec![-1; n], &vec![END; n], &vec![-1; n])
     }
 }
 
@@ -241,7 +251,7 @@ mod tests {
 
     fn part(size: usize, start: i64, end: i64, step: i64) -> (Vec<i64>, (i64, i64)) {
         let p = Part::new(0, size, start, end, step).unwrap();
-        ((0..p.count as i64).map(|i| p.start + p.step * i).collect(), p.bounds(size))
+        ((0..p.count).map(|i| p.element(i).int().unwrap()).collect(), p.bounds(size).unwrap())
     }
 
     #[test]

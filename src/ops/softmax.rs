@@ -17,11 +17,12 @@ fn import(cx: &mut Import) -> Rule<()> {
     let a = cx.source.int("axis").map_err(|e| e.to_string())?.unwrap_or(if cx.opset < 13 { 1 } else { -1 });
     let a = axis(a, x.rank())?;
     let attributes = attrs([("axis", Attr::Int(a as i64))]);
-    if cx.opset < 13 && x.shape[a + 1..].iter().any(|d| *d != Dim::Known(1)) {
-        let all = product(&x.shape[a..]).ok_or("the axes that it normalises are impossibly large together")?;
+    let (outer, inner) = x.shape.split_at_checked(a).ok_or("it normalises a scalar")?;
+    if cx.opset < 13 && inner.iter().skip(1).any(|d| *d != Dim::Known(1)) {
+        let all = product(inner).ok_or("the axes that it normalises are impossibly large together")?;
         let (op, source) = (cx.op_type.clone(), cx.input(0)?);
         let mut b = cx.builder();
-        let flat = b.reshape(source, &[&x.shape[..a], &[all]].concat())?;
+        let flat = b.reshape(source, &[outer, &[all]].concat())?;
         let flat = b.op(&op, &[flat], attributes)?;
         let whole = b.reshape(flat, &x.shape)?;
         cx.becomes(whole);

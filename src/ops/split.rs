@@ -1,6 +1,7 @@
 //! One tensor cut into several along one axis.
 
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
+use crate::operator::checked::{at, set, whole};
 use crate::operator::{Builder, Facts, Grad, Half, Import, Operator, Reordered, Rule, View, axis};
 
 /// The gradient joins the outputs' gradients; those of unused outputs are zero.
@@ -13,12 +14,12 @@ fn equal_parts(cx: &mut Import, a: usize) -> Rule<Vec<i64>> {
     if parts < 1 || parts > size || parts != cx.outputs.len() as i64 {
         return Err(format!("it splits {size} elements into {parts} parts for {} outputs", cx.outputs.len()));
     }
-    if cx.opset < 18 && size % parts != 0 {
+    if cx.opset < 18 && size.checked_rem(parts) != Some(0) {
         return Err(format!("{size} elements cannot be split into {parts} equal parts"));
     }
     // Since opset 18 the last part may be smaller.
-    let chunk = (size + parts - 1) / parts;
-    let sizes: Vec<i64> = (0..parts).map(|i| chunk.min(size - i * chunk)).collect();
+    let chunk = (whole(size) + parts - 1usize).int()?.checked_div(parts).ok_or("it has no parts")?;
+    let sizes = (0..parts).map(|i| Ok(chunk.min((whole(size) - whole(i) * chunk).int()?))).collect::<Rule<Vec<_>>>()?;
     if sizes.iter().any(|&s| s < 0) { Err(format!("{size} elements cannot be split into {parts} parts of {chunk}")) } else { Ok(sizes) }
 }
 
@@ -33,9 +34,9 @@ impl Operator for Split {
         cx.set("axis", Attr::Int(a as i64));
         cx.ints_to_input("split", 1)?;
         // All images that the exporter saw, in one part.
-        if let (Some(Dim::Batch(k)), Some(declared), [_]) = (cx.ty(0)?.shape.get(a).copied(), cx.declared_batch, &cx.outputs[..]) {
+        if let (Some(Dim::Batch(k)), Some(declared), [_]) = (cx.ty(0)?.shape.get(a).copied(), cx.declared_batch, cx.outputs.as_slice()) {
             let sizes = cx.constant(1).and_then(|t| t.to_i64().ok());
-            if sizes.is_none_or(|s| s == [(k * declared) as i64]) {
+            if sizes.is_none_or(|s| Ok(s) == (whole(k) * declared).int().map(|n| vec![n])) {
                 cx.source.int("num_outputs").map_err(|e| e.to_string())?;
                 cx.freed_batch = true;
                 cx.op_type = "Identity".into();
@@ -47,7 +48,7 @@ impl Operator for Split {
         if !cx.has(1) {
             let sizes = equal_parts(cx, a)?;
             let sizes = cx.add_constant("split", Tensor::from_i64(&[sizes.len()], &sizes));
-            cx.inputs = vec![cx.inputs[0], Some(sizes)];
+            cx.inputs = vec![Some(cx.input(0)?), Some(sizes)];
         }
         Ok(())
     }
@@ -63,10 +64,9 @@ impl Operator for Split {
         }
         let part = |s: usize| {
             let mut ty = x.clone();
-            ty.shape[a] = Dim::Known(s);
-            ty
+            set(&mut ty.shape, a, Dim::Known(s)).map(|()| ty)
         };
-        Ok(sizes.into_iter().map(part).collect())
+        sizes.into_iter().map(part).collect()
     }
 
     fn source_axis(&self, _: &View, i: usize, axis: usize) -> Option<usize> {
@@ -87,11 +87,11 @@ impl Operator for Split {
         let mut parts: Vec<(ValueId, i64, i64)> = vec![];
         let mut begin = 0;
         for (dy, &output) in g.dy.iter().zip(&g.node.outputs) {
-            let size = b.shape(output)[a].known().ok_or("it splits the batch; rewrite with a fixed batch size")? as i64;
+            let size = at(b.shape(output), a)?.known().ok_or("it splits the batch; rewrite with a fixed batch size")?;
             match (dy, parts.last_mut()) {
                 (Some(dy), _) => parts.push((*dy, std::mem::take(&mut begin), 0)),
-                (None, Some(last)) => last.2 += size,
-                (None, None) => begin += size,
+                (None, Some((_, _, end))) => *end = (whole(*end) + size).int()?,
+                (None, None) => begin = (whole(begin) + size).int()?,
             }
         }
         let rank = b.rank(g.input(0)?);

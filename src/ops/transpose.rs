@@ -1,6 +1,7 @@
 //! Axes in another order.
 
 use crate::ir::{Attr, Node, TensorType, ValueId};
+use crate::operator::checked::{at, set};
 use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, View, attrs, fold};
 
 /// Output axis `i` is input axis `perm[i]`; the gradient is transposed back.
@@ -41,7 +42,7 @@ impl Operator for Transpose {
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let x = n.ty(0)?;
         let perm = permutation(n.node, x.rank())?;
-        Ok(vec![TensorType { dtype: x.dtype, shape: perm.iter().map(|&p| x.shape[p]).collect() }])
+        Ok(vec![TensorType { dtype: x.dtype, shape: perm.iter().map(|&p| at(&x.shape, p)).collect::<Rule<_>>()? }])
     }
 
     fn order(&self, n: &View) -> Option<Vec<usize>> {
@@ -53,7 +54,7 @@ impl Operator for Transpose {
         let perm = permutation(&g.node, b.rank(dy))?;
         let mut inverse = vec![0; perm.len()];
         for (i, &p) in perm.iter().enumerate() {
-            inverse[p] = i;
+            set(&mut inverse, p, i)?;
         }
         Ok(vec![Some(b.transpose(dy, &inverse)?)])
     }
@@ -69,9 +70,11 @@ impl Operator for Transpose {
         }
         let t = fold::constant(n, 0)?;
         let perm = permutation(n.node, t.shape().len()).ok()?;
-        let shape: Vec<usize> = perm.iter().map(|&p| t.shape()[p]).collect();
+        let shape: Vec<usize> = perm.iter().map(|&p| t.shape().get(p).copied()).collect::<Option<_>>()?;
         let strides = fold::strides(t.shape());
-        fold::gathered(t, &shape, |at| at.iter().zip(&perm).map(|(&i, &p)| i * strides[p]).sum()).map(Known::Tensor)
+        let paces: Vec<usize> = perm.iter().map(|&p| strides.get(p).copied()).collect::<Option<_>>()?;
+        let source = |at: &[usize]| at.iter().zip(&paces).map(|(&i, &pace)| i.saturating_mul(pace)).fold(0, usize::saturating_add);
+        fold::gathered(t, &shape, source).map(Known::Tensor)
     }
 }
 

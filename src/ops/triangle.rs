@@ -1,6 +1,7 @@
 //! Triangles of matrices, and running sums.
 
-use crate::ir::{Attr, DType, Tensor, TensorType, ValueId};
+use crate::ir::{Attr, DType, Dim, Tensor, TensorType, ValueId};
+use crate::operator::checked::set;
 use crate::operator::{Builder, Facts, Grad, Import, Known, Operator, Rule, Status, View, attrs, axis, floating, fold};
 
 /// A matrix with zeros below (`upper`) or above a diagonal; the gradient has them too.
@@ -11,7 +12,7 @@ fn diagonal(n: &View) -> Rule<i64> {
     if n.input(1).is_none() {
         return Ok(0);
     }
-    match n.known_ints(1, "its diagonal")?[..] {
+    match *n.known_ints(1, "its diagonal")? {
         [k] => Ok(k),
         _ => Err("its diagonal is no single number".into()),
     }
@@ -47,12 +48,16 @@ impl Operator for Trilu {
         let t = fold::constant(n, 0)?;
         let (k, upper) = (diagonal(n).ok()?, n.node.int("upper", 1) != 0);
         let [.., rows, columns] = t.shape() else { return None };
-        let place = |i: usize| ((i / columns % rows) as i64, (i % columns) as i64);
-        let kept = |i: usize| {
-            let (row, column) = place(i);
-            if upper { column - row >= k } else { column - row <= k }
-        };
-        let values: Vec<i64> = t.to_i64().ok()?.into_iter().enumerate().map(|(i, v)| if kept(i) { v } else { 0 }).collect();
+        let mut values = t.to_i64().ok()?;
+        for (row, line) in (0i64..).zip(values.chunks_mut((*columns).max(1))) {
+            // The row within its matrix.
+            let row = row.checked_rem(i64::try_from(*rows).ok()?)?;
+            for (column, v) in (0i64..).zip(line) {
+                let right = column.checked_sub(row)?;
+                let kept = if upper { right >= k } else { right <= k };
+                *v = if kept { *v } else { 0 };
+            }
+        }
         fold::integers(t.dtype(), t.shape(), &values).map(Known::Tensor)
     }
 
@@ -79,7 +84,7 @@ impl Operator for CumSum {
             _ => return Err("its axis (input 1) is computed while the model runs; export it as a constant".into()),
         };
         let along = cx.add_constant("axis", Tensor::from_i64(&[], &[along as i64]));
-        cx.inputs[1] = Some(along);
+        set(&mut cx.inputs, 1, Some(along))?;
         Ok(())
     }
 
@@ -90,7 +95,7 @@ impl Operator for CumSum {
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let dy = g.dy()?;
         floating(b.ty(dy))?;
-        let turned = [("exclusive", Attr::Int(g.node.int("exclusive", 0))), ("reverse", Attr::Int(1 - g.node.int("reverse", 0)))];
+        let turned = [("exclusive", Attr::Int(g.node.int("exclusive", 0))), ("reverse", Attr::Int(i64::from(g.node.int("reverse", 0) == 0)))];
         Ok(vec![Some(b.op("CumSum", &[dy, g.input(1)?], attrs(turned))?), None])
     }
 
@@ -101,13 +106,18 @@ impl Operator for CumSum {
         let pace = *fold::strides(t.shape()).get(along)?;
         let mut values = t.to_i64().ok()?;
         let (exclusive, reverse) = (n.node.int("exclusive", 0) != 0, n.node.int("reverse", 0) != 0);
-        for first in (0..values.len()).filter(|i| i / pace % size == 0) {
-            let mut sum = 0i64;
-            for k in 0..size {
-                let at = first + pace * if reverse { size - 1 - k } else { k };
-                let value = values[at];
-                values[at] = if exclusive { sum } else { sum.checked_add(value)? };
-                sum = sum.checked_add(value)?;
+        for block in values.chunks_mut(size.checked_mul(pace)?.max(1)) {
+            for first in 0..pace {
+                let mut along: Vec<&mut i64> = block.iter_mut().skip(first).step_by(pace).collect();
+                if reverse {
+                    along.reverse();
+                }
+                let mut sum = 0i64;
+                for value in along {
+                    let next = sum.checked_add(*value)?;
+                    *value = if exclusive { sum } else { next };
+                    sum = next;
+                }
             }
         }
         fold::integers(t.dtype(), t.shape(), &values).map(Known::Tensor)
@@ -138,13 +148,14 @@ impl Operator for EyeLike {
             Some(code) => i32::try_from(code).ok().and_then(DType::from_onnx).ok_or_else(|| format!("it has the element type {code}"))?,
             None => x.dtype,
         };
-        let (Some(dims), 2) = (x.dims(), x.rank()) else { return Err(format!("{x} is no matrix of known size")) };
-        if dims[0].checked_mul(dims[1]).is_none_or(|n| n > 1 << 22) {
+        let [Dim::Known(rows), Dim::Known(columns)] = *x.shape else { return Err(format!("{x} is no matrix of known size")) };
+        if rows.checked_mul(columns).is_none_or(|n| n > 1 << 22) {
             return Err(format!("an identity of the size of {x} is too large to be written as a constant"));
         }
-        let values: Vec<f64> = (0..dims[0] * dims[1]).map(|i| ((i % dims[1]) as i64 - (i / dims[1]) as i64 == k) as u8 as f64).collect();
+        let places = (0..rows as i64).flat_map(|row| (0..columns as i64).map(move |column| (row, column)));
+        let values: Vec<f64> = places.map(|(row, column)| f64::from(u8::from(row.checked_add(k) == Some(column)))).collect();
         let name = cx.outputs.first().cloned().unwrap_or_default();
-        let eye = cx.graph.constant(&name, Tensor::from_floats(dtype, &dims, &values));
+        let eye = cx.graph.constant(&name, Tensor::from_floats(dtype, &[rows, columns], &values));
         cx.replaced = Some(vec![eye]);
         Ok(())
     }

@@ -42,19 +42,16 @@ fn spread(n: &View, i: usize, shape: &[usize]) -> Option<Vec<Elem>> {
             (t.shape().to_vec(), t.to_i64().ok()?.into_iter().map(Elem::Int).collect())
         }
     };
-    let (strides, lead) = (fold::strides(&own), shape.len() - own.len());
-    let source = |mut place: usize| {
-        let mut at = 0;
-        for axis in (0..shape.len()).rev() {
-            let here = place % shape[axis];
-            place /= shape[axis];
-            if axis >= lead && own[axis - lead] != 1 {
-                at += here * strides[axis - lead];
-            }
-        }
-        elems.get(at).copied()
-    };
-    (0..shape.iter().product()).map(source).collect()
+    let missing = shape.len().checked_sub(own.len())?;
+    // How far each axis of the shape goes in the operand: nowhere along those that are repeated.
+    let paces = own.iter().zip(fold::strides(&own)).map(|(&size, stride)| if size == 1 { 0 } else { stride });
+    let paces: Vec<usize> = std::iter::repeat_n(0, missing).chain(paces).collect();
+    let mut places = vec![0usize];
+    for (&size, &pace) in shape.iter().zip(&paces) {
+        let along: Vec<usize> = (0..size).map(|i| i.checked_mul(pace)).collect::<Option<_>>()?;
+        places = places.iter().flat_map(|at| along.iter().map(|step| at.checked_add(*step))).collect::<Option<_>>()?;
+    }
+    places.into_iter().map(|at| elems.get(at).copied()).collect()
 }
 
 /// The gradient of a sum: each operand gets `dy`.
@@ -66,9 +63,12 @@ impl Builder<'_> {
     /// Undoes broadcasting: sums `dy` over the axes along which a value of type `to` was repeated.
     pub fn unbroadcast(&mut self, dy: ValueId, to: &TensorType) -> Rule<ValueId> {
         let from = self.shape(dy).to_vec();
-        let lead = from.len() - to.rank();
-        let repeated: Vec<usize> =
-            (0..from.len()).filter(|&i| i < lead || (to.shape[i - lead] == Dim::Known(1) && from[i] != Dim::Known(1))).collect();
+        let missing = from.len().checked_sub(to.rank()).ok_or_else(|| format!("{} is no broadcast {to}", self.ty(dy)))?;
+        // What the operand has along each axis, where it has the axis.
+        let own = std::iter::repeat_n(None, missing).chain(to.shape.iter().map(Some));
+        let one = Dim::Known(1);
+        let is_repeated = |of: Dim, own: Option<&Dim>| own.is_none_or(|own| *own == one && of != one);
+        let repeated: Vec<usize> = from.iter().zip(own).enumerate().filter(|(_, (of, own))| is_repeated(**of, *own)).map(|(i, _)| i).collect();
         let summed = self.sum(dy, &repeated, true)?;
         self.reshape(summed, &to.shape)
     }

@@ -1,6 +1,7 @@
 //! Tensors whose leading axes are one list of entries: what constant tuples of indices pick from and write to.
 
 use crate::ir::{Dim, Tensor, TensorType, ValueId};
+use crate::operator::checked::whole;
 use crate::operator::{Builder, Import, Rule};
 
 /// What is said of indices that are no constants.
@@ -25,6 +26,17 @@ pub(in crate::ops) struct Tuples {
     pub list: Vec<i64>,
 }
 
+/// The place behind `place` among those of a shape, in row-major order; behind the last one the first.
+fn next(place: &mut [usize], shape: &[usize]) {
+    for (position, size) in place.iter_mut().zip(shape).rev() {
+        *position = position.saturating_add(1);
+        if *position < *size {
+            break;
+        }
+        *position = 0;
+    }
+}
+
 impl Tuples {
     /// Those of GatherND and ScatterND: the last axis of `indices` is a tuple.
     pub fn along_last_axis(indices: &Tensor) -> Rule<Tuples> {
@@ -40,39 +52,34 @@ impl Tuples {
         let mut at = vec![0; shape.len()];
         for index in own {
             list.extend(at.iter().enumerate().map(|(i, &p)| if i == axis { index } else { p as i64 }));
-            for (position, size) in at.iter_mut().zip(&shape).rev() {
-                *position += 1;
-                if *position < *size {
-                    break;
-                }
-                *position = 0;
-            }
+            next(&mut at, &shape);
         }
         Ok(Tuples { width: shape.len(), shape, list })
     }
 
     /// Puts the place along the axes of `shape` before each tuple, the leading `count` of which it is arranged by.
-    pub fn within(self, count: usize) -> Tuples {
-        let rows: usize = self.shape.iter().skip(count).product();
+    pub fn within(self, count: usize) -> Rule<Tuples> {
+        let outer: Vec<usize> = self.shape.iter().take(count).copied().collect();
+        let rows: usize = self.shape.iter().skip(count).try_fold(1usize, |a, &b| a.checked_mul(b)).ok_or("it has impossibly many indices")?;
         let mut list = vec![];
-        for (i, tuple) in self.list.chunks(self.width.max(1)).enumerate() {
-            let mut block = i / rows.max(1);
-            let mut place = vec![0; count];
-            for (p, &size) in place.iter_mut().zip(&self.shape).rev() {
-                *p = (block % size) as i64;
-                block /= size;
+        let mut place = vec![0usize; outer.len()];
+        for block in self.list.chunks(rows.checked_mul(self.width).ok_or("it has impossibly many indices")?.max(1)) {
+            for tuple in block.chunks(self.width.max(1)) {
+                list.extend(place.iter().map(|&p| p as i64));
+                list.extend(tuple);
             }
-            list.extend(place);
-            list.extend(tuple);
+            next(&mut place, &outer);
         }
-        Tuples { width: self.width + count, list, ..self }
+        let width = self.width.checked_add(outer.len()).ok_or("it has impossibly many indices")?;
+        Ok(Tuples { width, list, ..self })
     }
 
     /// Without the leading index, where it is 0 in all of them and their first axis has length 1: of one image, whose number the exporter wrote down.
     fn of_one_image(&self) -> Option<Tuples> {
         let one = self.shape.first() == Some(&1) && self.width > 0 && self.list.iter().step_by(self.width).all(|&i| i == 0);
-        let list = self.list.chunks(self.width.max(1)).flat_map(|t| t[1..].iter().copied());
-        one.then(|| Tuples { shape: self.shape[1..].to_vec(), width: self.width - 1, list: list.collect() })
+        let list = self.list.chunks(self.width.max(1)).flat_map(|t| t.iter().skip(1).copied()).collect();
+        let shape = self.shape.iter().skip(1).copied().collect();
+        Some(Tuples { shape, width: self.width.checked_sub(1)?, list }).filter(|_| one)
     }
 }
 
@@ -84,20 +91,21 @@ impl Entries {
             return Err(format!("it has {} indices for {x}", tuples.width));
         }
         let symbolic = |d: &&Dim| d.known().is_none();
-        let (tuples, lead) = match (x.shape[..tuples.width].iter().find(symbolic), x.shape.first()) {
+        let (tuples, lead) = match (x.shape.iter().take(tuples.width).find(symbolic), x.shape.first()) {
             (None, _) => (tuples, vec![]),
-            (Some(_), Some(Dim::Batch(1))) if cx.declared_batch == Some(1) => {
+            (Some(_), Some(&images @ Dim::Batch(1))) if cx.declared_batch == Some(1) => {
                 let freed =
                     tuples.of_one_image().ok_or("its indices choose among the images of a batch; rewrite with a fixed batch size")?;
                 cx.freed_batch = true;
-                (freed, vec![x.shape[0]])
+                (freed, vec![images])
             }
             _ => return Err("its indices choose among the images of a batch; rewrite with a fixed batch size".into()),
         };
-        let (begin, end) = (lead.len(), lead.len() + tuples.width);
-        let listed = x.shape[begin..end].iter().map(|d| d.known()).collect::<Option<Vec<_>>>();
+        let behind = || x.shape.iter().skip(lead.len());
+        let listed = behind().take(tuples.width).map(|d| d.known()).collect::<Option<Vec<_>>>();
         let listed = listed.ok_or("its indices choose among the images of a batch; rewrite with a fixed batch size")?;
-        Ok((Entries { lead, listed, rest: x.shape[end..].to_vec() }, tuples))
+        let rest = behind().skip(tuples.width).copied().collect();
+        Ok((Entries { lead, listed, rest }, tuples))
     }
 
     /// The axis of the list, where the tensor is seen as one.
@@ -128,7 +136,7 @@ impl Entries {
                 let from_zero = if i < 0 { i.saturating_add(size as i64) } else { i };
                 let i =
                     usize::try_from(from_zero).ok().filter(|&i| i < size).ok_or_else(|| format!("index {i} does not exist in {size}"))?;
-                Ok(at * size + i)
+                (whole(at) * size + i).size()
             })
         };
         if tuples.width == 0 {
@@ -166,7 +174,7 @@ mod tests {
 
     #[test]
     fn tuples_within_a_batch_say_which() {
-        let tuples = Tuples::along_last_axis(&Tensor::from_i64(&[2, 2, 1], &[5, 6, 7, 8])).unwrap().within(1);
+        let tuples = Tuples::along_last_axis(&Tensor::from_i64(&[2, 2, 1], &[5, 6, 7, 8])).unwrap().within(1).unwrap();
         assert_eq!((tuples.width, tuples.list), (2, vec![0, 5, 0, 6, 1, 7, 1, 8]));
     }
 }

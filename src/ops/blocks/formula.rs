@@ -74,7 +74,10 @@ impl<'f> Expr<'f> {
     /// What a rule makes of this value and another one.
     pub fn with_both(self, other: impl Operand<'f>, rule: impl FnOnce(&mut Builder, ValueId, ValueId) -> Rule<ValueId>) -> Expr<'f> {
         let other = other.beside(self);
-        self.with_all(&[other], |b, v, others| rule(b, v, others[0]))
+        self.with_all(&[other], |b, v, others| match *others {
+            [other] => rule(b, v, other),
+            _ => Err("a formula has lost an operand".into()),
+        })
     }
 
     /// What a rule makes of this value and others.
@@ -192,7 +195,7 @@ impl<'f> Expr<'f> {
 
     /// `yes` where this is true, else `no`.
     pub fn choose(self, yes: Expr<'f>, no: Expr<'f>) -> Expr<'f> {
-        self.with_all(&[yes, no], |b, v, choices| b.op("Where", &[v, choices[0], choices[1]], Attrs::new()))
+        self.with_all(&[yes, no], |b, v, choices| b.op("Where", &[&[v], choices].concat(), Attrs::new()))
     }
 
     /// `x·x`.

@@ -1,6 +1,7 @@
 //! Entries along an axis added up at constant places: what the gradient of every operator with constant indices is.
 
 use crate::ir::{Attr, Tensor, ValueId};
+use crate::operator::checked::{at, known, whole};
 use crate::operator::{Builder, Rule, attrs, table_of};
 
 /// Up to so many entries of one place are summed in a row of a table; more are first summed in pieces of this length.
@@ -20,13 +21,13 @@ pub(in crate::ops) fn added_up(b: &mut Builder, v: ValueId, axis: usize, places:
     }
     if let Some((first, len)) = block(places) {
         let along = |n: usize| (0..b.rank(v)).map(|i| if i == axis { n as i64 } else { 0 }).collect::<Vec<_>>();
-        let (begin, end) = (along(first), along(size - first - len));
+        let (begin, end) = (along(first), along((whole(size) - first - len).size()?));
         return b.pad(v, &begin, &end, 0.0).map(Some);
     }
     let rows = Rows::of(places, table_of(&[size])?);
     let width = rows.width();
     // A place that has many more than others would make the table large.
-    if width > PIECE && width.saturating_mul(size) > 4 * (places.len() + size) {
+    if width > PIECE && width.saturating_mul(size) > places.len().saturating_add(size).saturating_mul(4) {
         let (pieces, next) = rows.cut();
         let sums = by_table(b, v, axis, &pieces, places.len())?;
         return added_up(b, sums, axis, &next, size);
@@ -34,63 +35,42 @@ pub(in crate::ops) fn added_up(b: &mut Builder, v: ValueId, axis: usize, places:
     by_table(b, v, axis, &rows, places.len()).map(Some)
 }
 
-/// Entries in the order of their places, and where those of each place begin: one more than there are places.
-struct Rows {
-    order: Vec<usize>,
-    begins: Vec<usize>,
-}
+/// The entries of each place, in their order.
+struct Rows(Vec<Vec<usize>>);
 
 impl Rows {
     fn of(places: &[usize], size: usize) -> Rows {
-        let mut begins = vec![0usize; size + 1];
-        places.iter().for_each(|&p| begins[p + 1] += 1);
-        (0..size).for_each(|p| begins[p + 1] += begins[p]);
-        let mut order = vec![0usize; places.len()];
-        let mut next = begins.clone();
+        let mut rows = vec![vec![]; size];
         for (i, &p) in places.iter().enumerate() {
-            order[next[p]] = i;
-            next[p] += 1;
+            rows.iter_mut().skip(p).take(1).for_each(|row: &mut Vec<usize>| row.push(i));
         }
-        Rows { order, begins }
-    }
-
-    fn len(&self) -> usize {
-        self.begins.len() - 1
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[usize]> {
-        self.begins.windows(2).map(|ends| &self.order[ends[0]..ends[1]])
+        Rows(rows)
     }
 
     fn width(&self) -> usize {
-        self.iter().map(<[usize]>::len).max().unwrap_or(0)
+        self.0.iter().map(Vec::len).max().unwrap_or(0)
     }
 
     /// The same in rows of at most [`PIECE`] entries, and the place of each.
     fn cut(self) -> (Rows, Vec<usize>) {
-        let (mut begins, mut places) = (vec![], vec![]);
-        for (p, ends) in self.begins.windows(2).enumerate() {
-            for begin in (ends[0]..ends[1]).step_by(PIECE) {
-                begins.push(begin);
-                places.push(p);
-            }
-        }
-        begins.push(self.order.len());
-        (Rows { order: self.order, begins }, places)
+        let pieces = self.0.iter().enumerate().flat_map(|(p, row)| row.chunks(PIECE).map(move |piece| (piece.to_vec(), p)));
+        let (rows, places) = pieces.unzip();
+        (Rows(rows), places)
     }
 }
 
 /// Where the entries stay together and in order: at which place they begin, and how many they are.
 fn block(places: &[usize]) -> Option<(usize, usize)> {
     let first = *places.first()?;
-    places.iter().enumerate().all(|(i, &p)| p == first + i).then_some((first, places.len()))
+    places.iter().enumerate().all(|(i, &p)| p.checked_sub(first) == Some(i)).then_some((first, places.len()))
 }
 
 /// For each row of the table the sum of the entries that it lists, out of `count`.
 fn by_table(b: &mut Builder, v: ValueId, axis: usize, table: &Rows, count: usize) -> Rule<ValueId> {
     let width = table.width();
+    let (Rows(table), length) = (table, table.0.len());
     let gaps = table.iter().any(|row| row.len() < width);
-    let mut list: Vec<i64> = Vec::with_capacity(table.len().saturating_mul(width));
+    let mut list: Vec<i64> = Vec::with_capacity(length.saturating_mul(width));
     list.extend(table.iter().flat_map(|row| (0..width).map(|i| row.get(i).map_or(count, |&e| e) as i64)));
     let mut v = v;
     if gaps {
@@ -98,17 +78,17 @@ fn by_table(b: &mut Builder, v: ValueId, axis: usize, table: &Rows, count: usize
         v = b.pad(v, &vec![0; end.len()], &end, 0.0)?;
     }
     // One for each place: no axis to sum over.
-    let shape: &[usize] = if width == 1 { &[table.len()] } else { &[table.len(), width] };
+    let shape: &[usize] = if width == 1 { &[length] } else { &[length, width] };
     let ordered = !gaps && list.iter().enumerate().all(|(i, &e)| i as i64 == e);
     let rows = if ordered {
-        let own = b.shape(v).to_vec();
-        let apart: Vec<_> =
-            own[..axis].iter().copied().chain(shape.iter().map(|&n| n.into())).chain(own[axis + 1..].iter().copied()).collect();
+        let mut apart = b.shape(v).to_vec();
+        at(&apart, axis)?;
+        apart.splice(axis..=axis, known(shape));
         b.reshape(v, &apart)?
     } else {
         b.gather(v, axis, Tensor::from_i64(shape, &list))?
     };
-    if width == 1 { Ok(rows) } else { b.sum(rows, &[axis + 1], false) }
+    if width == 1 { Ok(rows) } else { b.sum(rows, &[axis.saturating_add(1)], false) }
 }
 
 impl Builder<'_> {
@@ -133,9 +113,9 @@ mod tests {
     #[test]
     fn entries_are_listed_by_place_in_their_own_order() {
         let rows = Rows::of(&[2, 0, 2, 2], 4);
-        assert_eq!(rows.iter().collect::<Vec<_>>(), [&[1][..], &[], &[0, 2, 3], &[]]);
-        assert_eq!((rows.width(), rows.len()), (3, 4));
+        assert_eq!(rows.0, [&[1][..], &[], &[0, 2, 3], &[]]);
+        assert_eq!(rows.width(), 3);
         let (pieces, places) = Rows::of(&[1; 10], 2).cut();
-        assert_eq!((pieces.iter().map(<[usize]>::len).collect::<Vec<_>>(), places), (vec![8, 2], vec![1, 1]));
+        assert_eq!((pieces.0.iter().map(Vec::len).collect::<Vec<_>>(), places), (vec![8, 2], vec![1, 1]));
     }
 }

@@ -8,7 +8,10 @@ use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Meaning, Ope
 pub const GRAD: Function = Function::elementwise("PointwiseGrad");
 
 /// A formula of `x` and the attributes, in their order.
-type Formula = for<'f> fn(Expr<'f>, &[f64]) -> Expr<'f>;
+type Formula = for<'f> fn(Expr<'f>, [f64; MOST]) -> Expr<'f>;
+
+/// No such operator has more attributes.
+const MOST: usize = 2;
 
 /// An operator on single elements.
 pub struct Pointwise {
@@ -32,8 +35,10 @@ impl Pointwise {
         Pointwise { function: Function::elementwise(name), attributes: &[], value: None, slope, meaning: Meaning::Other, notes: "" }
     }
 
-    fn settings(&self, node: &crate::ir::Node) -> Vec<f64> {
-        self.attributes.iter().map(|&(name, default)| node.float(name, default) as f64).collect()
+    /// The attributes' values, and 0 where there is no further one.
+    fn settings(&self, node: &crate::ir::Node) -> [f64; MOST] {
+        let mut given = self.attributes.iter().map(|&(name, default)| node.float(name, default) as f64);
+        std::array::from_fn(|_| given.next().unwrap_or(0.0))
     }
 }
 
@@ -57,13 +62,13 @@ impl Operator for Pointwise {
     fn body(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
         let (Some(value), &[x]) = (self.value, inputs) else { return Ok(None) };
         let settings = self.settings(n.node);
-        Ok(Some(b.formula([x], |[x]| [value(x, &settings)])?.to_vec()))
+        Ok(Some(b.formula([x], |[x]| [value(x, settings)])?.to_vec()))
     }
 
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let (settings, mut attributes) = (self.settings(&g.node), g.node.attrs.clone());
         attributes.insert("of".into(), Attr::String(self.function.name.into()));
-        let [dx] = b.call(&GRAD, [g.input(0)?, g.dy()?], attributes, formula(|[x, dy]| [dy * (self.slope)(x, &settings)]))?;
+        let [dx] = b.call(&GRAD, [g.input(0)?, g.dy()?], attributes, formula(|[x, dy]| [dy * (self.slope)(x, settings)]))?;
         Ok(vec![Some(dx)])
     }
 

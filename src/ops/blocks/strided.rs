@@ -1,6 +1,7 @@
 //! Tensors taken apart by strides, and spread out again.
 
 use crate::ir::{Attr, Dim, ValueId};
+use crate::operator::checked::{at, set, whole};
 use crate::operator::{Builder, Rule, attrs};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,20 +12,25 @@ pub(in crate::ops) fn take_apart(
     strides: &[usize],
     wanted: &BTreeSet<Vec<usize>>,
 ) -> Rule<BTreeMap<Vec<usize>, ValueId>> {
-    let on = |i: usize| wanted.iter().map(|p| p[i]).collect::<BTreeSet<_>>();
-    let (single, several): (Vec<usize>, Vec<usize>) = (0..strides.len()).filter(|&i| strides[i] > 1).partition(|&i| on(i).len() == 1);
-    let list = |f: &dyn Fn(usize) -> i64| single.iter().map(|&i| f(i)).collect::<Vec<_>>();
-    let starts = list(&|i| on(i).first().map_or(0, |&p| p as i64));
-    let (ends, steps) = (list(&|_| i64::MAX), list(&|i| strides[i] as i64));
-    let axes: Vec<usize> = single.iter().map(|i| 2 + i).collect();
-    let v = if axes.is_empty() { v } else { b.slice(v, &axes, &starts, &ends, &steps)? };
+    // Of each axis with a stride: its place among the spatial ones, the stride, and the phases along it.
+    let paced = strides.iter().copied().enumerate().filter(|(_, stride)| *stride > 1);
+    let on = |i: usize| wanted.iter().filter_map(|p| p.get(i).copied()).collect::<BTreeSet<_>>();
+    let (single, several): (Vec<_>, Vec<_>) = paced.map(|(i, stride)| (i, stride, on(i))).partition(|(_, _, on)| on.len() == 1);
+    let axis = |i: usize| i.saturating_add(2);
+    let (mut axes, mut starts, mut steps) = (vec![], vec![], vec![]);
+    for (i, stride, on) in &single {
+        axes.push(axis(*i));
+        starts.push(on.first().map_or(0, |&p| p as i64));
+        steps.push(*stride as i64);
+    }
+    let v = if axes.is_empty() { v } else { b.slice(v, &axes, &starts, &vec![i64::MAX; axes.len()], &steps)? };
     let mut phases = vec![(wanted.first().cloned().unwrap_or_default(), v)];
-    for &i in several.iter().rev() {
+    for (i, stride, on) in several.iter().rev() {
         let mut apart = vec![];
         for (phase, v) in phases {
-            for (start, part) in along(b, v, 2 + i, strides[i], &on(i))? {
+            for (start, part) in along(b, v, axis(*i), *stride, on)? {
                 let mut phase = phase.clone();
-                phase[i] = start;
+                set(&mut phase, *i, start)?;
                 apart.push((phase, part));
             }
         }
@@ -37,16 +43,19 @@ pub(in crate::ops) fn take_apart(
 /// in one pass, are cheaper than slices with steps.
 fn along(b: &mut Builder, v: ValueId, axis: usize, pace: usize, wanted: &BTreeSet<usize>) -> Rule<Vec<(usize, ValueId)>> {
     let shape = b.shape(v).to_vec();
-    let whole = shape[axis].known().filter(|n| n.is_multiple_of(pace) && wanted.len() == pace);
-    let Some(size) = whole else {
+    let all = at(&shape, axis)?.known().filter(|_| wanted.len() == pace);
+    let Some(rows) = all.filter(|n| n.is_multiple_of(pace)).and_then(|n| n.checked_div(pace)) else {
         return wanted.iter().map(|&start| Ok((start, b.slice(v, &[axis], &[start as i64], &[i64::MAX], &[pace as i64])?))).collect();
     };
-    let (before, after) = (&shape[..axis], &shape[axis + 1..]);
-    let apart = b.reshape(v, &[before, &[Dim::Known(size / pace), Dim::Known(pace)], after].concat())?;
+    let next = axis.saturating_add(1);
+    let mut shorter = shape;
+    set(&mut shorter, axis, Dim::Known(rows))?;
+    let mut with_phases = shorter.clone();
+    with_phases.insert(next, Dim::Known(pace));
+    let apart = b.reshape(v, &with_phases)?;
     let inputs = [Some(apart), Some(b.ints(&vec![1; pace]))];
-    let parts = b.nodes("Split", &inputs, attrs([("axis", Attr::Int(axis as i64 + 1))]))?;
-    let shape = [before, &[Dim::Known(size / pace)], after].concat();
-    parts.into_iter().enumerate().map(|(start, part)| Ok((start, b.reshape(part, &shape)?))).collect()
+    let parts = b.nodes("Split", &inputs, attrs([("axis", Attr::Int(next as i64))]))?;
+    parts.into_iter().enumerate().map(|(start, part)| Ok((start, b.reshape(part, &shorter)?))).collect()
 }
 
 /// Puts `pace − 1` zeros after each element along every listed axis.
@@ -64,8 +73,8 @@ pub(in crate::ops) fn spread_out(b: &mut Builder, v: ValueId, paces: &[(usize, u
             (1, _) => together.push(d),
             (pace, Dim::Known(n)) => {
                 apart.push(Dim::Known(1));
-                end.push(pace as i64 - 1);
-                together.push(Dim::Known(n * pace));
+                end.push((whole(pace) - 1usize).int()?);
+                together.push((whole(n) * pace).dim()?);
             }
             (_, Dim::Batch(_)) => return Err("it spreads the batch out; rewrite with a fixed batch size".into()),
         }

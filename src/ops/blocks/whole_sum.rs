@@ -45,11 +45,12 @@ impl Builder<'_> {
         let mut row = longest(count);
         if row < SHORT {
             let flat = self.reshape(a, &[count.into()])?;
-            let missing = count.next_multiple_of(ROW) - count;
+            let whole_rows = count.checked_next_multiple_of(ROW).ok_or("it sums impossibly many elements")?;
+            let missing = whole_rows.saturating_sub(count);
             a = self.pad(flat, &[0], &[missing as i64], 0.0)?;
-            (count, row) = (count + missing, ROW);
+            (count, row) = (whole_rows, ROW);
         }
-        self.reshape(a, &[(count / row).into(), row.into()]).map(Some)
+        self.reshape(a, &[count.checked_div(row).unwrap_or(count).into(), row.into()]).map(Some)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The shape of one convolution, from which the forms of its gradients are chosen.
 
 use crate::ir::{Attr, Attrs, Dim, Node, TensorType};
-use crate::operator::attrs;
-use crate::operator::window::Window;
-use crate::operator::{Rule, fixed};
+use crate::operator::checked::{image, signed, spatial_sizes, times};
+use crate::operator::window::{Window, WindowAxis};
+use crate::operator::{Rule, attrs};
 
 /// The geometry of one convolution; for a transposed one, of the convolution that it transposes.
 #[derive(Clone)]
@@ -21,16 +21,15 @@ pub(super) struct Geometry {
 
 impl Geometry {
     pub(super) fn new(node: &Node, large: &TensorType, small: &TensorType, kernel: &TensorType) -> Rule<Geometry> {
-        let spatial = |t: &TensorType| fixed(&TensorType { dtype: t.dtype, shape: t.shape[1..].to_vec() });
-        let (large_dims, small_dims) = (spatial(large)?, spatial(small)?);
+        let channels = |t: &TensorType| image(t)?.1.known().ok_or_else(|| format!("it needs the number of channels of {t}"));
         Ok(Geometry {
-            window: Window::of(node, fixed(kernel)?[2..].to_vec()),
+            window: Window::of(node, spatial_sizes(kernel)?),
             group: super::group_of(node)?,
-            batch: large.shape[0],
-            channels: large_dims[0],
-            input: large_dims[1..].to_vec(),
-            features: small_dims[0],
-            output: small_dims[1..].to_vec(),
+            batch: image(large)?.0,
+            channels: channels(large)?,
+            input: spatial_sizes(large)?,
+            features: channels(small)?,
+            output: spatial_sizes(small)?,
         })
     }
 
@@ -39,7 +38,7 @@ impl Geometry {
     }
 
     pub(super) fn attrs(&self) -> Attrs {
-        let ints = |v: &[usize]| Attr::Ints(v.iter().map(|&x| x as i64).collect());
+        let ints = |v: &[usize]| Attr::Ints(signed(v));
         attrs([
             ("kernel_shape", ints(&self.window.kernel)),
             ("strides", ints(&self.window.strides)),
@@ -65,8 +64,29 @@ impl Geometry {
             .fold(vec![vec![]], |list, &k| list.iter().flat_map(|t| (0..k).map(move |i| [t.as_slice(), &[i]].concat())).collect())
     }
 
+    /// The order of axes in which batch and channels have changed places.
+    pub(super) fn channels_first(&self) -> Vec<usize> {
+        [vec![1, 0], self.spatial_axes()].concat()
+    }
+
+    /// Channels and features of a group.
+    pub(super) fn of_group(&self) -> Rule<(usize, usize)> {
+        let each = |n: usize| n.checked_div(self.group).ok_or("it has no groups");
+        Ok((each(self.channels)?, each(self.features)?))
+    }
+
+    /// Pixels of the smaller side.
+    pub(super) fn pixels(&self) -> Rule<usize> {
+        times(&self.output)
+    }
+
+    /// Along each spatial axis the window, and the sizes of the larger and the smaller side.
+    pub(super) fn sides(&self) -> impl Iterator<Item = (WindowAxis, usize, usize)> + '_ {
+        self.window.axes().zip(&self.input).zip(&self.output).map(|((axis, &input), &output)| (axis, input, output))
+    }
+
     /// The axes of the spatial dimensions.
     pub(super) fn spatial_axes(&self) -> Vec<usize> {
-        (2..2 + self.rank()).collect()
+        (2..).take(self.rank()).collect()
     }
 }

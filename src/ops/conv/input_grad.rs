@@ -3,6 +3,7 @@
 use super::LARGE_MAP;
 use super::geometry::Geometry;
 use crate::ir::{Attr, ValueId};
+use crate::operator::checked::{signed, whole};
 use crate::operator::{Builder, Function, Rule};
 
 /// `(dy, w) → dx`.
@@ -13,9 +14,9 @@ impl Geometry {
     pub(super) fn input_grad(&self, b: &mut Builder, dy: ValueId, w: ValueId) -> Rule<ValueId> {
         let mut attributes = self.attrs();
         // A strided convolution's output does not tell the input's size.
-        attributes.insert("input_shape".into(), Attr::Ints(self.input.iter().map(|&s| s as i64).collect()));
+        attributes.insert("input_shape".into(), Attr::Ints(signed(&self.input)));
         let [dx] = b.call(&INPUT_GRAD, [dy, w], attributes, |b, [dy, w]| {
-            let reach: Vec<usize> = (0..self.rank()).map(|i| self.window.extent(i) - 1).collect();
+            let reach: Vec<usize> = self.window.axes().map(|axis| axis.extent().saturating_sub(1)).collect();
             let fits = reach.iter().zip(&self.window.pads_begin).all(|(r, p)| r >= p)
                 && reach.iter().zip(&self.window.pads_end).all(|(r, p)| r >= p);
             let large = self.output.iter().all(|&s| s >= LARGE_MAP);
@@ -30,29 +31,24 @@ impl Geometry {
     }
 
     fn turned_over(&self, b: &mut Builder, dy: ValueId, w: ValueId, reach: &[usize]) -> Rule<ValueId> {
-        let mut perm: Vec<usize> = (0..2 + self.rank()).collect();
-        perm.swap(0, 1);
-        let mut turned = b.transpose(w, &perm)?;
-        let long: Vec<usize> = self.spatial_axes().into_iter().filter(|&a| self.window.kernel[a - 2] > 1).collect();
+        let mut turned = b.transpose(w, &self.channels_first())?;
+        let long: Vec<usize> = self.spatial_axes().into_iter().zip(&self.window.kernel).filter(|(_, k)| **k > 1).map(|(a, _)| a).collect();
         if !long.is_empty() {
-            let (starts, ends, steps) = (vec![-1; long.len()], vec![i64::MIN + 1; long.len()], vec![-1; long.len()]);
-            turned = b.slice(turned, &long, &starts, &ends, &steps)?;
+            turned = b.turned(turned, &long)?;
         }
-        let pads = |p: &[usize]| reach.iter().zip(p).map(|(r, p)| (r - p) as i64).collect::<Vec<_>>();
-        let pads = [pads(&self.window.pads_begin), pads(&self.window.pads_end)].concat();
+        let pads = |p: &[usize]| reach.iter().zip(p).map(|(&r, &p)| (whole(r) - p).int()).collect::<Rule<Vec<_>>>();
+        let pads = [pads(&self.window.pads_begin)?, pads(&self.window.pads_end)?].concat();
         let mut attributes = self.attrs();
         attributes.insert("pads".into(), Attr::Ints(pads));
         b.op("Conv", &[dy, turned], attributes)
     }
 
     fn transposed(&self, b: &mut Builder, dy: ValueId, w: ValueId) -> Rule<ValueId> {
-        let padding: Vec<i64> = (0..self.rank())
-            .map(|i| {
-                let win = &self.window;
-                let covered = win.strides[i] * (self.output[i] - 1) + win.extent(i);
-                (self.input[i] + win.pads_begin[i] + win.pads_end[i]) as i64 - covered as i64
-            })
-            .collect();
+        let padding = self.sides().map(|(axis, input, output)| {
+            let covered = (whole(output) - 1usize) * axis.stride + axis.extent();
+            (whole(input) + axis.begin + axis.end - covered).int()
+        });
+        let padding = padding.collect::<Rule<Vec<_>>>()?;
         let mut attributes = self.attrs();
         attributes.insert("output_padding".into(), Attr::Ints(padding));
         b.op("ConvTranspose", &[dy, w], attributes)

@@ -16,6 +16,7 @@ pub use self::weight_grad::WEIGHT_GRAD;
 
 use self::geometry::Geometry;
 use crate::ir::{Dim, Node, TensorType, ValueId};
+use crate::operator::checked::image;
 use crate::operator::window::Window;
 use crate::operator::{
     Builder, Facts, Grad, Half, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
@@ -47,14 +48,15 @@ impl Operator for Conv {
         if x.rank() < 3 || w.rank() != x.rank() {
             return Err(format!("an input {x} and a kernel {w} do not fit together"));
         }
-        let kernel = fixed(w)?;
+        let (features, per_group, kernel) = kernel_sizes(w)?;
+        let (batch, channels, spatial) = image(x)?;
         let group = group_of(n.node)?;
-        if kernel[1].checked_mul(group).map(Dim::Known) != Some(x.shape[1]) || !kernel[0].is_multiple_of(group) {
+        if per_group.checked_mul(group).map(Dim::Known) != Some(channels) || !features.is_multiple_of(group) {
             return Err(format!("the kernel {w} with {group} groups does not fit the input {x}"));
         }
-        fits_bias(n, kernel[0])?;
-        let window = Window::of(n.node, kernel[2..].to_vec());
-        let shape = [x.shape[0], kernel[0].into()].into_iter().chain(window.output(&x.shape[2..])?).collect();
+        fits_bias(n, features)?;
+        let window = Window::of(n.node, kernel);
+        let shape = [batch, features.into()].into_iter().chain(window.output(spatial)?).collect();
         Ok(vec![TensorType { dtype, shape }])
     }
 
@@ -82,7 +84,7 @@ impl Operator for Conv {
         if n.input(1).is_some_and(|w| n.graph.value(w).constant.is_some()) {
             return Ok(None);
         }
-        let geometry = Geometry::new(n.node, b.ty(x), n.graph.ty(n.node.outputs[0]), b.ty(w))?;
+        let geometry = Geometry::new(n.node, b.ty(x), n.graph.ty(n.node.output().ok_or("it has no output")?), b.ty(w))?;
         Ok(geometry.stacked(b, x, w, bias.copied())?.map(|y| vec![y]))
     }
 
@@ -101,12 +103,19 @@ impl Operator for Conv {
 
 /// Reads kernel_shape, strides, dilations, pads and auto_pad of a (transposed) convolution.
 fn import_window(cx: &mut Import) -> Rule<()> {
-    let kernel = fixed(cx.ty(1)?)?;
     let spatial = cx.ty(0)?.shape.get(2..).unwrap_or_default().to_vec();
-    if kernel.len() < 3 {
-        return Err("its kernel has no spatial dimension".into());
+    match &*fixed(cx.ty(1)?)? {
+        [_, _, kernel @ ..] if !kernel.is_empty() => Window::import(cx, kernel.to_vec(), &spatial).map(drop),
+        _ => Err("its kernel has no spatial dimension".into()),
     }
-    Window::import(cx, kernel[2..].to_vec(), &spatial).map(drop)
+}
+
+/// The first two sizes of a kernel, and those of its windows.
+fn kernel_sizes(w: &TensorType) -> Rule<(usize, usize, Vec<usize>)> {
+    match &*fixed(w)? {
+        [first, second, window @ ..] => Ok((*first, *second, window.to_vec())),
+        _ => Err(format!("{w} is no kernel")),
+    }
 }
 
 /// Sum over everything but the channels.

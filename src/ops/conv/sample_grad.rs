@@ -1,7 +1,8 @@
 //! The gradient of a convolution's kernel for every sample on its own.
 
 use super::geometry::Geometry;
-use crate::ir::{Attr, Dim, ValueId};
+use crate::ir::{Attr, ValueId};
+use crate::operator::checked::{known, times};
 use crate::operator::{Builder, Function, PerSample, Rule};
 
 /// `(x, dy) → dw of each sample`.
@@ -15,9 +16,7 @@ impl Geometry {
         let mut attributes = self.attrs();
         attributes.insert("copies".into(), Attr::Int(copies as i64));
         let (taps, group) = (self.taps(), self.group);
-        let (per_group, features) = (self.channels / group, self.features / group);
-        let pixels: usize = self.output.iter().product();
-        let known = |dims: &[usize]| dims.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>();
+        let ((per_group, features), pixels) = (self.of_group()?, self.pixels()?);
         let [value] = b.call(&SAMPLE_GRAD, [large, small], attributes, |b, [x, dy]| {
             let x = self.padded(b, x)?;
             let x = self.phases(b, x)?;
@@ -27,11 +26,11 @@ impl Geometry {
                 parts.push(b.reshape(slice, &known(&[rows, group, per_group, pixels]))?);
             }
             let stacked = b.concat(&parts, 2)?;
-            let width = taps.len() * per_group;
+            let width = times(&[taps.len(), per_group])?;
             let dw = if group == 1 {
                 let x = b.reshape(stacked, &known(&[rows, width, pixels]))?;
                 let columns = b.transpose(x, &[0, 2, 1])?;
-                let dy = b.reshape(dy, &known(&[rows, copies * features, pixels]))?;
+                let dy = b.reshape(dy, &known(&[rows, times(&[copies, features])?, pixels]))?;
                 b.matmul(dy, columns)?
             } else {
                 let x = b.reshape(stacked, &known(&[rows, 1, group, width, pixels]))?;
@@ -39,7 +38,7 @@ impl Geometry {
                 let dy = b.reshape(dy, &known(&[rows, copies, group, features, pixels]))?;
                 b.matmul(dy, columns)?
             };
-            Ok([b.reshape(dw, &known(&[rows * copies, self.features, taps.len(), per_group]))?])
+            Ok([b.reshape(dw, &known(&[times(&[rows, copies])?, self.features, taps.len(), per_group]))?])
         })?;
         Ok(PerSample::Dense { value, order: vec![0, 2, 1] })
     }

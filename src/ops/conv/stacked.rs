@@ -2,6 +2,7 @@
 
 use super::geometry::Geometry;
 use crate::ir::{Dim, ValueId, product};
+use crate::operator::checked::{known, whole};
 use crate::operator::{Builder, Rule};
 
 /// Up to so many output pixels an image has too few columns for the matrix product of a pointwise convolution.
@@ -13,46 +14,52 @@ impl Geometry {
     /// ONNX Runtime's CPU kernel multiplies image by image. Where an image has fewer output pixels than there are output channels, it
     /// lays out that image's windows on one thread, and then multiplies by few columns. One tall image has enough of them.
     pub(super) fn stacked(&self, b: &mut Builder, x: ValueId, w: ValueId, bias: Option<ValueId>) -> Rule<Option<ValueId>> {
-        let Some(rows) = self.stacked_rows() else { return Ok(None) };
-        let (win, rank) = (&self.window, self.rank());
-        let known = |list: &[usize]| list.iter().map(|&d| Dim::Known(d)).collect::<Vec<_>>();
-        let mut swap: Vec<usize> = (0..2 + rank).collect();
-        swap.swap(0, 1);
-        let mut end = vec![0; 2 + rank];
-        end[2] = (rows - self.input[0]) as i64;
-        let x = b.pad(x, &vec![0; 2 + rank], &end, 0.0)?;
-        let x = b.transpose(x, &swap)?;
-        let height = product(&[self.batch, rows.into()]).ok_or("the batch size enters twice")?;
-        let tall = [&[Dim::Known(1), self.channels.into(), height], known(&self.input[1..]).as_slice()].concat();
-        let x = b.reshape(x, &tall)?;
+        let Some(Stacking { rows, height, windows, top, end }) = self.stacking() else { return Ok(None) };
+        let ends = |first: i64| [vec![0, 0, first], vec![0; self.rank().saturating_sub(1)]].concat();
+        let x = b.pad(x, &ends(0), &ends((whole(rows) - height).int()?), 0.0)?;
+        let x = b.transpose(x, &self.channels_first())?;
+        let total = product(&[self.batch, rows.into()]).ok_or("the batch size enters twice")?;
+        let others = |sizes: &[usize]| known(sizes.get(1..).unwrap_or_default());
+        let x = b.reshape(x, &[vec![Dim::Known(1), self.channels.into(), total], others(&self.input)].concat())?;
         let mut tall = self.clone();
         // The stride divides the rows of an image, so there are as many windows to each; the last ones may reach over the end.
-        tall.window.pads_end[0] = win.extent(0).saturating_sub(win.strides[0] + win.pads_begin[0]);
+        tall.window.pads_end.iter_mut().take(1).for_each(|pad| *pad = end);
         let inputs: Vec<ValueId> = [x, w].into_iter().chain(bias).collect();
         let y = b.op("Conv", &inputs, tall.attrs())?;
-        let windows = rows / win.strides[0];
-        let apart = [&[self.features.into(), self.batch, windows.into()], known(&self.output[1..]).as_slice()].concat();
-        let y = b.reshape(y, &apart)?;
-        let mut end = vec![0; 2 + rank];
-        end[2] = self.output[0] as i64 - windows as i64;
-        let y = b.crop(y, &vec![0; 2 + rank], &end)?;
-        Ok(Some(b.transpose(y, &swap)?))
+        let y = b.reshape(y, &[vec![self.features.into(), self.batch, windows.into()], others(&self.output)].concat())?;
+        let y = b.crop(y, &ends(0), &ends((whole(top) - windows).int()?))?;
+        Ok(Some(b.transpose(y, &self.channels_first())?))
     }
 
-    /// How many rows of the tall image one image takes.
-    fn stacked_rows(&self) -> Option<usize> {
-        let win = &self.window;
-        let pixels: usize = self.output.iter().product();
-        let (extent, stride, before) = (win.extent(0), win.strides[0], win.pads_begin[0]);
+    /// How the batch is stacked, where that pays.
+    fn stacking(&self) -> Option<Stacking> {
+        let (axis, height, top) = self.sides().next()?;
+        let (extent, stride, before) = (axis.extent(), axis.stride, axis.begin);
         // A product of single pixels needs no windows; only its last columns, of which a vector is not full, are to be gained.
-        let most = if self.pointwise() { FEW_PIXELS } else { self.features - 1 };
-        if self.group > 1 || self.batch.known().is_none_or(|n| n < 2) || pixels > most || before >= extent {
+        let most = if self.pointwise() { FEW_PIXELS } else { self.features.checked_sub(1)? };
+        if self.group > 1 || self.batch.known().is_none_or(|n| n < 2) || self.pixels().ok()? > most || before >= extent {
             return None;
         }
         // What the first window reads before the image, and the last one behind it, is zero.
-        let read = ((self.output[0] - 1) * stride + extent).checked_sub(before)?;
-        let rows = read.max(self.input[0] + before).next_multiple_of(stride);
+        let read = ((whole(top) - 1usize) * stride + extent - before).size().ok()?;
+        let rows = read.max((whole(height) + before).size().ok()?).checked_next_multiple_of(stride)?;
         // Zero rows cost as much as others.
-        (2 * rows <= 3 * self.input[0]).then_some(rows)
+        let pays = (whole(rows) * 2usize).size().ok()? <= (whole(height) * 3usize).size().ok()?;
+        let end = extent.saturating_sub((whole(stride) + before).size().ok()?);
+        pays.then_some(Stacking { rows, height, windows: rows.checked_div(stride)?, top, end })
     }
+}
+
+/// A batch in one tall image.
+struct Stacking {
+    /// Rows of the tall image that one image takes.
+    rows: usize,
+    /// Rows of an image.
+    height: usize,
+    /// Rows of the tall result that belong to one image.
+    windows: usize,
+    /// Rows of a result.
+    top: usize,
+    /// Padding at the end.
+    end: usize,
 }

@@ -1,11 +1,12 @@
 //! The transpose of a convolution.
 
 use super::geometry::Geometry;
-use super::{bias_grad, bias_sample_grad, fits_bias, group_of, import_window};
+use super::{bias_grad, bias_sample_grad, fits_bias, group_of, import_window, kernel_sizes};
 use crate::ir::{Attr, Dim, TensorType, ValueId};
+use crate::operator::checked::{image, whole};
 use crate::operator::window::Window;
 use crate::operator::{
-    Builder, Facts, Grad, Half, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
+    Builder, Facts, Grad, Half, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, floating,
 };
 
 /// Without auto_pad and output_shape.
@@ -28,7 +29,7 @@ impl Operator for ConvTranspose {
             return Err("`output_shape` and `auto_pad` are not supported; export it with explicit pads".into());
         }
         import_window(cx)?;
-        let rank = cx.ty(0)?.rank() - 2;
+        let rank = image(cx.ty(0)?)?.2.len();
         cx.set("output_padding", Attr::Ints(padding.unwrap_or_else(|| vec![0; rank])));
         Ok(())
     }
@@ -36,32 +37,32 @@ impl Operator for ConvTranspose {
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         let (x, w) = (n.ty(0)?, n.ty(1)?);
         let dtype = floating(x)?;
-        let kernel = fixed(w)?;
-        if x.rank() < 3 || w.rank() != x.rank() || x.shape[1] != Dim::Known(kernel[0]) {
+        let (inward, per_group, kernel) = kernel_sizes(w)?;
+        let (batch, channels, spatial) = image(x)?;
+        if spatial.is_empty() || w.rank() != x.rank() || channels != Dim::Known(inward) {
             return Err(format!("an input {x} and a kernel {w} do not fit together"));
         }
-        let win = Window::of(n.node, kernel[2..].to_vec());
-        let none = vec![0; x.rank().saturating_sub(2)];
+        let win = Window::of(n.node, kernel);
+        let none = vec![0; spatial.len()];
         let extra = match n.node.ints("output_padding") {
-            [] => &none[..],
+            [] => none.as_slice(),
             given => given,
         };
         let group = group_of(n.node)?;
-        let channels = kernel[1].checked_mul(group).filter(|_| kernel[0].is_multiple_of(group));
+        let channels = per_group.checked_mul(group).filter(|_| inward.is_multiple_of(group));
         let channels = channels.ok_or_else(|| format!("the kernel {w} does not fall into {group} groups"))?;
-        if extra.len() != x.rank() - 2 || extra.iter().any(|&e| e < 0) {
-            return Err(format!("`output_padding` is {extra:?}, where {} numbers from 0 on are expected", x.rank() - 2));
+        if extra.len() != spatial.len() || extra.iter().any(|&e| e < 0) {
+            return Err(format!("`output_padding` is {extra:?}, where {} numbers from 0 on are expected", spatial.len()));
         }
-        if let Some(i) = (0..extra.len()).find(|&i| extra[i] >= win.strides[i].max(win.dilations[i]) as i64) {
-            return Err(format!("`output_padding` is {extra:?}, which is not below the stride or dilation of axis {}", i + 2));
+        if let Some((a, _)) = (2usize..).zip(extra.iter().zip(win.axes())).find(|(_, (e, axis))| **e >= axis.stride.max(axis.dilation) as i64) {
+            return Err(format!("`output_padding` is {extra:?}, which is not below the stride or dilation of axis {a}"));
         }
         fits_bias(n, channels)?;
-        let mut shape = vec![x.shape[0], Dim::Known(channels)];
-        for i in 0..x.rank() - 2 {
-            let size = x.shape[2 + i].known().ok_or("the spatial size of its input is not known; give the sizes of the input")?;
+        let mut shape = vec![batch, Dim::Known(channels)];
+        for ((axis, size), &extra) in win.axes().zip(spatial).zip(extra) {
+            let size = size.known().ok_or("the spatial size of its input is not known; give the sizes of the input")?;
             let before = size.checked_sub(1).ok_or("its input has no elements")?;
-            let full = win.strides[i] * before + win.extent(i);
-            let full = full as i64 + extra.get(i).copied().unwrap_or(0) - (win.pads_begin[i] + win.pads_end[i]) as i64;
+            let full = (whole(before) * axis.stride + axis.extent() + extra - axis.begin - axis.end).int()?;
             shape.push(Dim::Known(usize::try_from(full).map_err(|_| "its pads are larger than its output".to_string())?));
         }
         Ok(vec![TensorType { dtype, shape }])
