@@ -53,18 +53,10 @@ CASES = [
 ]
 
 # (pattern on "source options", pattern on the file, what differs: "nodes", "functions", "tensors", "ports" or "opsets", why)
-FREED = "a batch size that the exporter wrote into shapes is freed, so evaluation takes any number of images"
-EXPLAINED: list[tuple[str, str, str, str]] = [
-    ("*shuffle.bn.onnx *", "eval.onnx", "tensors", FREED),
-    ("*shuffle.bn.onnx *", "eval.onnx", "ports", FREED),
-]
+EXPLAINED: list[tuple[str, str, str, str]] = []
 
 # (pattern on the file, pattern on names of nodes, functions, tensors or ports that only the newer build may write, why)
-ADDED = [
-    ("grad.onnx", "loss/RowCount*", "the count of images that the loss divides by"),
-    ("grad.onnx", "RowCount", "the count of images that the loss divides by"),
-    ("grad.onnx", "count", "the count of images that the loss divides by"),
-]
+ADDED: list[tuple[str, str, str]] = []
 
 
 def attributes(node):

@@ -2,6 +2,9 @@
 //!
 //! [`ENGINES`] is the list of them. Another runtime is a folder with the three traits of [`session`](self) and a row there.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 mod cuda;
 mod machine;
 mod model;

@@ -84,6 +84,11 @@ pub(super) struct StateMap {
     pub plain: Vec<usize>,
 }
 
+/// Number `at` of a list, which those who know the list ask for.
+pub(super) fn nth<T>(list: &[T], at: usize) -> Result<&T> {
+    list.get(at).ok_or_else(|| Error::internal(format!("number {at} of {} inputs or outputs was asked for", list.len())))
+}
+
 impl Signature {
     /// Names of the inputs, in order.
     pub fn input_names(&self) -> Vec<&str> {
@@ -134,8 +139,8 @@ impl Signature {
                     port.input, port.output
                 )));
             }
-            self.check_one(&self.inputs[input], tensor, "state input", &mut HashMap::new())?;
-            self.check_one(&self.outputs[output], tensor, "state output", &mut HashMap::new())?;
+            self.check_one(nth(&self.inputs, input)?, tensor, "state input", &mut HashMap::new())?;
+            self.check_one(nth(&self.outputs, output)?, tensor, "state output", &mut HashMap::new())?;
             map.inputs.push(input);
             map.outputs.push(output);
         }
@@ -145,31 +150,28 @@ impl Signature {
     }
 
     /// Checks `feeds` against the inputs at `wanted`: each exactly once, nothing else, types and shapes as declared.
-    /// Returns, for each of `wanted`, the index of its feed.
-    pub(super) fn match_feeds(&self, wanted: &[usize], feeds: &[(&str, &Tensor)]) -> Result<Vec<usize>> {
+    /// Returns, for each of `wanted`, its feed.
+    pub(super) fn match_feeds<'f>(&self, wanted: &[usize], feeds: &[(&'f str, &'f Tensor)]) -> Result<Vec<(&'f str, &'f Tensor)>> {
         let model = &self.model;
-        let mut found: HashMap<&str, usize> = HashMap::new();
-        for (at, (name, _)) in feeds.iter().enumerate() {
-            if !wanted.iter().any(|&i| self.inputs[i].name == *name) {
-                return Err(Error::engine(format!(
-                    "{model} takes no input `{name}` here; it takes {}",
-                    names(wanted.iter().map(|&i| &self.inputs[i]))
-                )));
+        let wanted = wanted.iter().map(|&i| nth(&self.inputs, i)).collect::<Result<Vec<&GraphPort>>>()?;
+        let mut found: HashMap<&str, (&str, &Tensor)> = HashMap::new();
+        for &(name, tensor) in feeds {
+            if !wanted.iter().any(|port| port.name == name) {
+                return Err(Error::engine(format!("{model} takes no input `{name}` here; it takes {}", names(wanted.into_iter()))));
             }
-            if found.insert(name, at).is_some() {
+            if found.insert(name, (name, tensor)).is_some() {
                 return Err(Error::engine(format!("{model} was given the input `{name}` twice")));
             }
         }
         let mut sizes = HashMap::new();
         wanted
-            .iter()
-            .map(|&i| {
-                let port = &self.inputs[i];
-                let Some(&at) = found.get(port.name.as_str()) else {
+            .into_iter()
+            .map(|port| {
+                let Some(&(name, tensor)) = found.get(port.name.as_str()) else {
                     return Err(Error::engine(format!("{model} needs the input `{}` ({port}), which was not given", port.name)));
                 };
-                self.check_one(port, feeds[at].1, "input", &mut sizes)?;
-                Ok(at)
+                self.check_one(port, tensor, "input", &mut sizes)?;
+                Ok((name, tensor))
             })
             .collect()
     }

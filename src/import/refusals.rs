@@ -3,8 +3,9 @@
 use crate::error::Refusal;
 use crate::onnx::pb;
 use crate::operator::Status;
+use crate::operator::checked::OUT_OF_RANGE;
 use crate::operator::fold::TOO_MANY;
-use crate::operator::window::{OUT_OF_RANGE, REACH};
+use crate::operator::window::REACH;
 use crate::ops::table;
 use std::collections::HashSet;
 

@@ -3,7 +3,7 @@
 use crate::ir::{Graph, ValueId};
 use crate::onnx::pb::{self, attribute_proto::AttributeType};
 use crate::onnx::schema::{Attribute, Formal, Found, Number, Schema, find};
-use crate::operator::window::OUT_OF_RANGE;
+use crate::operator::checked::OUT_OF_RANGE;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 

@@ -1,9 +1,11 @@
 //! Whole numbers that a file may decide, computed with: nothing overflows, and nothing is read beside a list.
 
 use super::{Rule, fixed};
-use super::window::OUT_OF_RANGE;
 use crate::ir::{Dim, TensorType};
 use std::ops::{Add, Mul, Neg, Sub};
+
+/// What is said of numbers that are no sizes.
+pub(crate) const OUT_OF_RANGE: &str = "which is out of range";
 
 /// A whole number under computation. What leaves the numbers of 64 bits at any step is none, and is refused at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

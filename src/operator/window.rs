@@ -1,6 +1,6 @@
 //! Sliding windows of convolutions and poolings: how attributes resolve to explicit ones, and how large the output is.
 
-use super::checked::signed;
+use super::checked::{OUT_OF_RANGE, signed};
 use super::{Import, Rule};
 use crate::ir::{Attr, Dim, Node};
 
@@ -9,8 +9,6 @@ const LIMIT: i64 = 1 << 30;
 
 /// How much longer than twice the image a window may be: dilated windows of small images are.
 const BEYOND: usize = 128;
-/// What is said of numbers that are no sizes.
-pub(crate) const OUT_OF_RANGE: &str = "which is out of range";
 /// What is said of windows far beyond the image.
 pub(crate) const REACH: &str = "reach far beyond the";
 

@@ -115,7 +115,10 @@ pub(super) fn dilated_sum(b: &mut Builder, x: ValueId, window: &Window) -> Rule<
     let (axes, strides): (Vec<usize>, Vec<i64>) = ((2..).take(sizes.len()).collect(), signed(&window.strides));
     let count = window.kernel.iter().try_fold(1usize, |n, &k| n.checked_mul(k)).filter(|&n| n <= MOST_TAPS);
     if count.is_none() {
-        return Err(format!("its windows of {:?} have more than {MOST_TAPS} elements that lie apart, which is not supported", window.kernel));
+        return Err(format!(
+            "its windows of {:?} have more than {MOST_TAPS} elements that lie apart, which is not supported",
+            window.kernel
+        ));
     }
     let mut taps: Vec<Vec<i64>> = vec![vec![]];
     for axis in window.axes() {

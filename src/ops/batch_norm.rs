@@ -6,8 +6,8 @@
 use super::blocks::{Expr, formula};
 use crate::ir::{Attr, Dim, Graph, Node, TensorType, ValueId, product};
 use crate::onnx::pb;
-use crate::operator::checked::{at, image, times};
 use crate::operator::attrs;
+use crate::operator::checked::{at, image, times};
 use crate::operator::{
     Builder, Facts, Function, Grad, Half, Import, Normalization, Operator, ParameterKind, PerSample, Rule, Samples, View, fixed, floating,
 };

@@ -1,8 +1,8 @@
 //! Blocks of pixels moved into channels and back.
 
 use crate::ir::{Attr, Attrs, Dim, Node, TensorType, ValueId};
-use crate::operator::checked::times;
 use crate::operator::attrs;
+use crate::operator::checked::times;
 use crate::operator::{Builder, Facts, Grad, Half, Import, Operator, Rule, View};
 
 /// The attributes of `SpaceToDepth`, or of `DepthToSpace` with the blocks' pixels outside of the channels.

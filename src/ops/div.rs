@@ -41,7 +41,9 @@ impl Operator for Div {
     fn evaluate(&self, n: &View) -> Option<Known> {
         on_elements(n, |a, b| match (a, b) {
             (Elem::Int(a), Elem::Int(b)) => a.checked_div(b).map(Elem::Int),
-            (Elem::Batch(a), Elem::Int(b)) => usize::try_from(b).ok().filter(|&b| a.is_multiple_of(b)).and_then(|b| a.checked_div(b)).map(Elem::Batch),
+            (Elem::Batch(a), Elem::Int(b)) => {
+                usize::try_from(b).ok().filter(|&b| a.is_multiple_of(b)).and_then(|b| a.checked_div(b)).map(Elem::Batch)
+            }
             _ => None,
         })
     }

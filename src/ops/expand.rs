@@ -74,7 +74,8 @@ impl Operator for Expand {
         let lead = shape.len().checked_sub(t.shape().len())?;
         // How far each axis goes in the operand: nowhere along those that are repeated.
         let paces: Vec<usize> = t.shape().iter().zip(fold::strides(t.shape())).map(|(&d, s)| if d == 1 { 0 } else { s }).collect();
-        let source = |at: &[usize]| at.iter().skip(lead).zip(&paces).map(|(&i, &pace)| i.saturating_mul(pace)).fold(0, usize::saturating_add);
+        let source =
+            |at: &[usize]| at.iter().skip(lead).zip(&paces).map(|(&i, &pace)| i.saturating_mul(pace)).fold(0, usize::saturating_add);
         fold::gathered(t, &shape, source).map(Known::Tensor)
     }
 

@@ -17,7 +17,8 @@ fn from_zero(i: i64, size: usize) -> Rule<i64> {
 /// of a mean.
 fn per_image(cx: &mut Import, indices: &Tensor) -> Rule<bool> {
     let (x, shape) = (cx.input(0)?, cx.ty(0)?.shape.clone());
-    let ([Dim::Batch(size), behind @ ..], Some(1), Some((first, rest))) = (&*shape, cx.declared_batch, indices.shape().split_first()) else {
+    let ([Dim::Batch(size), behind @ ..], Some(1), Some((first, rest))) = (&*shape, cx.declared_batch, indices.shape().split_first())
+    else {
         return Ok(false);
     };
     if cx.batch_blocks != 1 {

@@ -86,3 +86,21 @@ impl Operator for GlobalMaxPool {
         "the first of equal largest pixels takes the gradient"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grad::backward;
+    use crate::ir::{DType, Graph};
+
+    /// The gradient has a list of all pixels.
+    #[test]
+    fn images_that_no_memory_holds_are_refused() {
+        let mut graph = Graph::new("g");
+        let x = graph.input("x", TensorType::new(DType::F32, [1, 1, 1 << 20, 1 << 20]));
+        let y = Builder::new(&mut graph).op("GlobalMaxPool", &[x], Attrs::new()).unwrap();
+        let dy = graph.input("dy", graph.ty(y).clone());
+        let error = backward(&mut graph, &[(y, dy)], &[x]).unwrap_err().to_string();
+        assert!(error.contains("it needs a table of the sizes [1099511627776]"), "{error}");
+    }
+}

@@ -127,7 +127,9 @@ impl Operator for Pad {
             set(&mut cotangents, 0, Some(b.crop(dx, &negative(&begin)?, &negative(&end)?)?))?;
             return Ok(cotangents);
         }
-        for (a, (d, (&begin, &end))) in { shape.iter().zip(begin.iter().zip(&end)).enumerate() }.filter(|(_, (_, (a, b)))| **a > 0 || **b > 0) {
+        for (a, (d, (&begin, &end))) in
+            { shape.iter().zip(begin.iter().zip(&end)).enumerate() }.filter(|(_, (_, (a, b)))| **a > 0 || **b > 0)
+        {
             let size = d.known().ok_or("it pads the batch; rewrite with a fixed batch size")?;
             dx = fold_back(b, dx, a, size, (begin, end), g.node.string("mode") == "edge")?;
         }

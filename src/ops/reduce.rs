@@ -4,8 +4,8 @@ use super::add::sum;
 use super::blocks::formula;
 use super::extremum::larger;
 use crate::ir::{Attr, Attrs, Dim, Elem, Tensor, TensorType, ValueId, product};
-use crate::operator::checked::at;
 use crate::operator::attrs;
+use crate::operator::checked::at;
 use crate::operator::{Builder, Facts, Function, Grad, Import, Known, Meaning, Operator, Reordered, Rule, View, axes, floating, fold};
 
 /// `(x, y, dy) → dx`.

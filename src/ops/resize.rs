@@ -1,5 +1,6 @@
 //! Images in another size. Along each axis that is a choice of elements, or a product with a matrix that the attributes say.
 
+use super::blocks::cubic::{cubic, keys};
 use super::blocks::indexed::added_up;
 use crate::ir::{Attr, DType, Dim, Elem, Node, Tensor, TensorType, ValueId};
 use crate::operator::checked::{at, set, whole};
@@ -137,20 +138,6 @@ impl Along {
         }
         Ok(matrix)
     }
-}
-
-/// Keys' kernel at a distance.
-fn keys(d: f64, a: f64) -> f64 {
-    match d {
-        _ if d <= 1.0 => ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0,
-        _ if d < 2.0 => ((a * d - 5.0 * a) * d + 8.0 * a) * d - 4.0 * a,
-        _ => 0.0,
-    }
-}
-
-/// The factors of four neighbours, the second of which lies `s` before the wanted place: Keys' kernel.
-fn cubic(s: f64, a: f64) -> [f64; 4] {
-    [keys(s + 1.0, a), keys(s, a), keys(1.0 - s, a), keys(2.0 - s, a)]
 }
 
 /// The axes of a canonical node.

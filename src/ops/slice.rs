@@ -2,8 +2,7 @@
 
 use super::blocks::strided::spread_out;
 use crate::ir::{Attrs, Dim, Elem, Tensor, TensorType, ValueId};
-use crate::operator::checked::{Whole, at, set, whole};
-use crate::operator::window::OUT_OF_RANGE;
+use crate::operator::checked::{OUT_OF_RANGE, Whole, at, set, whole};
 use crate::operator::{Builder, Facts, Grad, Half, Import, Known, Operator, Reordered, Rule, View, axis, fold};
 
 /// Every `step`-th element from `start` up to, not including, `end`, along some axes; with a negative step backwards.
@@ -186,7 +185,8 @@ impl Operator for Slice {
         dx = spread_out(b, dx, &spread)?;
         let (mut begin, mut end) = (vec![0i64; rank], vec![0i64; rank]);
         for p in &list {
-            let size = |v: ValueId| at(b.shape(v), p.axis)?.known().ok_or("it slices the batch; rewrite with a fixed batch size".to_string());
+            let size =
+                |v: ValueId| at(b.shape(v), p.axis)?.known().ok_or("it slices the batch; rewrite with a fixed batch size".to_string());
             set(&mut begin, p.axis, first(p).int()?)?;
             set(&mut end, p.axis, (whole(size(x)?) - first(p) - size(dx)?).int()?)?;
         }
@@ -227,7 +227,11 @@ impl Builder<'_> {
             let size = at(self.shape(a), i)?.known().ok_or("it crops the batch; rewrite with a fixed batch size")?;
             let (start, stop) = ((-whole(before.min(0))).int()?, (whole(size) + behind.min(0)).int()?);
             if start > stop {
-                return Err(format!("axis {i} of {size} elements cannot be cut by {} and {}", before.unsigned_abs(), behind.unsigned_abs()));
+                return Err(format!(
+                    "axis {i} of {size} elements cannot be cut by {} and {}",
+                    before.unsigned_abs(),
+                    behind.unsigned_abs()
+                ));
             }
             axes.push(i);
             starts.push(start);

@@ -95,7 +95,8 @@ impl Operator for CumSum {
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let dy = g.dy()?;
         floating(b.ty(dy))?;
-        let turned = [("exclusive", Attr::Int(g.node.int("exclusive", 0))), ("reverse", Attr::Int(i64::from(g.node.int("reverse", 0) == 0)))];
+        let turned =
+            [("exclusive", Attr::Int(g.node.int("exclusive", 0))), ("reverse", Attr::Int(i64::from(g.node.int("reverse", 0) == 0)))];
         Ok(vec![Some(b.op("CumSum", &[dy, g.input(1)?], attrs(turned))?), None])
     }
 

@@ -45,7 +45,7 @@ pub static ROWS: [(DType, Row); 3] =
 /// cuDNN pads both ends alike.
 fn is_covered(node: &GraphNode) -> bool {
     let pads = node.ints("pads");
-    is_plain(node) && (pads.is_empty() || pads[..2] == pads[2..])
+    is_plain(node) && matches!(pads, [] | [_, _, _, _]) && pads.iter().take(2).eq(pads.iter().skip(2))
 }
 
 /// One of the operators, for a session.
@@ -157,11 +157,11 @@ impl Node {
         let (cudnn, ty) = (&libraries.cudnn, self.data_type());
         let [[n, c, h, w], [_, features, oh, ow]] = sizes;
         let number = |n: usize| i32::try_from(n).map_err(|_| Error::new("a convolution is larger than cuDNN takes"));
-        let pair = |of: [usize; 2]| Ok::<_, Error>([number(of[0])?, number(of[1])?]);
+        let pair = |[a, b]: [usize; 2]| Ok::<_, Error>([number(a)?, number(b)?]);
         let ([kh, kw], [ph, pw]) = (pair(self.window.kernel)?, pair(self.window.pads)?);
         let ([sh, sw], [dh, dw]) = (pair(self.window.strides)?, pair(self.window.dilations)?);
         let groups = number(self.window.groups)?;
-        let per_group = c / groups;
+        let per_group = c.checked_div(groups).ok_or_else(|| Error::new("a convolution has no groups"))?;
         let shape: Vec<usize> = [features, per_group, kh, kw].iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
         let session = Arc::clone(&self.session);
         let mut plan = Plan { session, sizes, x: 0, dy: 0, dw: 0, convolution: 0, algorithm: 0, bytes: 0, shape };

@@ -89,7 +89,8 @@ impl Session {
             let status = unsafe { (driver.cuDeviceGetAttribute)(number, attribute, device) };
             self.libraries.driven("say what the device can", status)?;
         }
-        Ok(numbers[0] * 10 + numbers[1])
+        let [major, minor] = numbers;
+        Ok(major.saturating_mul(10).saturating_add(minor))
     }
 
     fn compile(&self, source: &str, names: &[&str]) -> Result<Compiled> {

@@ -11,6 +11,7 @@ use crate::pass::{
 };
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::{Error, Result};
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 /// Tensors that an expression can read.
@@ -68,14 +69,14 @@ fn is_among_floats(n: &View) -> bool {
 }
 
 /// How a tensor's elements serve those of a larger one: `(inner, run)` as axes, where only axes that follow each other are its own. Axes of length 1 are whatever they need to be.
-fn spread<D: PartialEq + Copy>(shape: &[D], whole: &[D], one: D) -> Option<(std::ops::Range<usize>, std::ops::Range<usize>)> {
+fn spread<D: PartialEq + Copy>(shape: &[D], whole: &[D], one: D) -> Option<(Range<usize>, Range<usize>)> {
     let missing = whole.len().checked_sub(shape.len())?;
-    let own = |axis: usize| axis.checked_sub(missing).map_or(one, |at| shape[at]);
+    let own = |axis: usize| axis.checked_sub(missing).and_then(|at| shape.get(at).copied()).unwrap_or(one);
     let (mut first, mut end) = (None, 0);
     for (axis, &size) in whole.iter().enumerate().filter(|(_, size)| **size != one) {
         if own(axis) == size {
             first.get_or_insert(axis);
-            end = axis + 1;
+            end = axis.saturating_add(1);
         } else if own(axis) != one {
             return None;
         }
@@ -148,7 +149,7 @@ impl Operator for Elementwise {
 
     fn create_kernel<'attr>(&self, attributes: &KernelContext<'attr>) -> Result<Node> {
         let list = |name: &str| attributes.get::<Vec<i64>>(name).unwrap_or_default();
-        let steps = list(STEPS).chunks_exact(4).map(|s| [s[0], s[1], s[2], s[3]]).collect();
+        let steps = list(STEPS).chunks_exact(4).filter_map(|step| step.try_into().ok()).collect();
         let constants = attributes.get::<Vec<f32>>(CONSTANTS).unwrap_or_default();
         let results = list(RESULTS).into_iter().map(|r| usize::try_from(r).unwrap_or(usize::MAX)).collect();
         let sums = attributes.get::<i64>(SUMS).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
@@ -209,8 +210,7 @@ impl Node {
         }
         let unread = || Error::new(format!("an expression over {whole:?} cannot read {:?}", t.shape));
         let (inner, run) = spread(&t.shape, whole, 1).ok_or_else(unread)?;
-        let size = |axes: std::ops::Range<usize>| whole[axes].iter().product::<usize>();
-        let pair = (size(inner), size(run));
+        let pair = (size(whole, inner)?, size(whole, run)?);
         if channel == Some(pair) {
             return Ok(Reading::Channel);
         }
@@ -235,20 +235,20 @@ impl Node {
             parameters.place(inner);
             parameters.place(run);
         }
-        outputs[..whole].iter().for_each(|&y| parameters.pointer(y));
+        outputs.iter().take(whole).for_each(|&y| parameters.pointer(y));
         if total == 0 && self.expression.sums == 0 || ready.summed.as_ref().is_some_and(|([_, channels, _], _)| *channels == 0) {
             return Ok(());
         }
         let stream = stream(cx)?;
         let Some(([outer, channels, inner], _)) = ready.summed else {
             parameters.place(total);
-            let threads = total / if ready.form.quads { 4 } else { 1 };
+            let threads = if ready.form.quads { total / 4 } else { total };
             let blocks = threads.div_ceil(THREADS as usize).min(BLOCKS) as u32;
             return self.session.launch(&ready.kernel, 0, Grid { blocks: [blocks, 1], threads: THREADS }, &mut parameters, stream);
         };
-        let each = outer * inner;
+        let each = product(&[outer, inner])?;
         let splits = SPLIT.0.div_ceil(channels.max(1)).min(each.div_ceil(SPLIT.1)).max(1);
-        let parts = self.session.memory(self.expression.sums * splits * channels * 4)?;
+        let parts = self.session.memory(product(&[self.expression.sums, splits, channels, 4])?)?;
         [outer, channels, inner].into_iter().for_each(|n| parameters.place(n));
         parameters.pointer(parts);
         self.session.launch(
@@ -263,10 +263,20 @@ impl Node {
         finish.place(channels);
         finish.place(splits);
         finish.float(if self.sums.mean { each as f32 } else { 1.0 });
-        outputs[whole..].iter().for_each(|&y| finish.pointer(y));
+        outputs.iter().skip(whole).for_each(|&y| finish.pointer(y));
         let blocks = [channels as u32, self.expression.sums as u32];
         self.session.launch(&ready.kernel, 1, Grid { blocks, threads: FINISHING }, &mut finish, stream)
     }
+}
+
+/// How many elements these axes have together.
+fn size(whole: &[usize], axes: Range<usize>) -> Result<usize> {
+    product(whole.get(axes).ok_or_else(|| Error::new(format!("an expression over {whole:?} has other axes")))?)
+}
+
+fn product(sizes: &[usize]) -> Result<usize> {
+    let all = sizes.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+    all.ok_or_else(|| Error::new(format!("the sizes {sizes:?} are impossibly large together")))
 }
 
 impl Sums {
@@ -275,12 +285,12 @@ impl Sums {
         let summed = |axis: usize| self.axes.contains(&(axis as i64));
         let kept = kept_axes(whole.len(), &self.axes)
             .ok_or_else(|| Error::new(format!("no kernel sums {whole:?} over the axes {:?}", self.axes)))?;
-        let size = |axes: std::ops::Range<usize>| whole[axes].iter().product::<usize>();
         let sizes = match kept.is_empty() {
-            true => [1, 1, size(0..whole.len())],
-            false => [size(0..kept.start), size(kept.clone()), size(kept.end..whole.len())],
+            true => [1, 1, size(whole, 0..whole.len())?],
+            false => [size(whole, 0..kept.start)?, size(whole, kept.clone())?, size(whole, kept.end..whole.len())?],
         };
-        let result = (0..whole.len()).filter(|&a| self.keep || !summed(a)).map(|a| if summed(a) { 1 } else { whole[a] }).collect();
+        let axes = whole.iter().enumerate().filter(|(a, _)| self.keep || !summed(*a));
+        let result = axes.map(|(a, &size)| if summed(a) { 1 } else { size }).collect();
         Ok((sizes, result))
     }
 }

@@ -119,12 +119,17 @@ pub const SUMMING: u32 = 256;
 /// Threads of a block of the kernel that adds up parts; a power of two.
 pub const FINISHING: u32 = 32;
 
+/// Which step or constant an operand names, of those that are counted from `first` on.
+fn number(operand: i64, first: i64) -> Option<usize> {
+    operand.checked_sub(first).and_then(|n| usize::try_from(n).ok())
+}
+
 impl Expression {
     /// Whether every step reads what is there, and is an operation.
     pub fn check(&self, inputs: usize) -> Result<(), String> {
         let known = |at: usize, operand: i64| match operand {
-            STEP.. => usize::try_from(operand - STEP).is_ok_and(|s| s < at),
-            CONSTANT.. => usize::try_from(operand - CONSTANT).is_ok_and(|c| c < self.constants.len()),
+            STEP.. => number(operand, STEP).is_some_and(|s| s < at),
+            CONSTANT.. => number(operand, CONSTANT).is_some_and(|c| c < self.constants.len()),
             0.. => usize::try_from(operand).is_ok_and(|i| i < inputs),
             _ => false,
         };
@@ -150,8 +155,8 @@ impl Expression {
     pub fn source(&self, form: &Form) -> String {
         let place = if form.long { "unsigned long long" } else { "unsigned" };
         let mut text = format!("{PRELUDE}typedef {place} place;\n");
-        for (element, bytes) in [("f32", 4), ("f16", 2), ("bool", 1)] {
-            let _ = writeln!(text, "typedef struct ALIGNED({}) {{ {element}_t v[4]; }} {element}_quad;", bytes * 4);
+        for (element, bytes) in [("f32", 16), ("f16", 8), ("bool", 4)] {
+            let _ = writeln!(text, "typedef struct ALIGNED({bytes}) {{ {element}_t v[4]; }} {element}_quad;");
         }
         text.push_str("typedef f16_quad bf16_quad;\n");
         match self.sums {
@@ -178,15 +183,15 @@ impl Expression {
 
     /// How many results are written whole.
     pub fn whole(&self) -> usize {
-        self.results.len() - self.sums
+        self.results.len().saturating_sub(self.sums)
     }
 
     /// `float t0 = …;` for each step, of the elements `e0`, `e1` and so on of the inputs.
     fn steps(&self) -> String {
         let name = |operand: i64| match operand {
-            STEP.. => format!("t{}", operand - STEP),
+            STEP.. => format!("t{}", number(operand, STEP).unwrap_or(usize::MAX)),
             CONSTANT.. => {
-                let constant = usize::try_from(operand - CONSTANT).ok().and_then(|c| self.constants.get(c)).copied().unwrap_or(f32::NAN);
+                let constant = number(operand, CONSTANT).and_then(|c| self.constants.get(c)).copied().unwrap_or(f32::NAN);
                 format!("bits({:#x}u)", constant.to_bits())
             }
             _ => format!("e{operand}"),

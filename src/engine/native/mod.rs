@@ -5,6 +5,8 @@
 //! arithmetic.
 
 // The one purpose of this folder is arithmetic on raw buffers; each unsafe block says why it is sound.
+// What passes checked before is computed here, in loops whose bounds kernels state.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod compute;
 mod library;
 mod ops;

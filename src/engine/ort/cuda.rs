@@ -288,7 +288,7 @@ fn ask_driver(path: &Path) -> Result<String, String> {
         }
         // SAFETY: the last of the bytes is 0, whatever the driver wrote before it.
         let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy();
-        text.push_str(&format!("device {} {free} {total} {name}\n", major * 10 + minor));
+        text.push_str(&format!("device {} {free} {total} {name}\n", major.saturating_mul(10).saturating_add(minor)));
     }
     // Unloading a driver that may have started threads is unsafe.
     std::mem::forget(library);

@@ -87,7 +87,7 @@ mod child {
             }
             pid => {
                 drop(to);
-                let answer = read_within(from, Instant::now() + limit);
+                let answer = read_within(from, limit);
                 // SAFETY: `pid` is a child that has not been waited for, so the number is still its own.
                 unsafe { libc::kill(pid, libc::SIGKILL) };
                 let status = wait(pid);
@@ -116,12 +116,12 @@ mod child {
     }
 
     /// All that the child writes; `None` where it takes longer than that.
-    fn read_within(from: OwnedFd, end: Instant) -> Option<Vec<u8>> {
+    fn read_within(from: OwnedFd, limit: Duration) -> Option<Vec<u8>> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut file = File::from(from);
-        let (mut answer, mut part) = (vec![], [0; 1024]);
+        let (mut answer, mut part, begun) = (vec![], [0; 1024], Instant::now());
         loop {
-            let left = end.checked_duration_since(Instant::now())?;
+            let left = limit.checked_sub(begun.elapsed())?;
             let left = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
             let ready = poll(&mut [PollFd::from_borrowed_fd(file.as_fd(), PollFlags::IN)], Some(&left));
             match ready {

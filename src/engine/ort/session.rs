@@ -25,7 +25,7 @@ impl Session for OrtSession {
         let values = inputs
             .iter()
             .zip(&order)
-            .map(|(port, &at)| Ok((port.name.as_str(), to_ort(feeds[at].1)?)))
+            .map(|(port, (_, tensor))| Ok((port.name.as_str(), to_ort(tensor)?)))
             .collect::<::ort::Result<Vec<_>>>()
             .map_err(|e| explain("take the inputs of", model, &e))?;
         let results = self.session.run(values).map_err(|e| explain("run", model, &e))?;

@@ -2,7 +2,7 @@
 
 use super::super::options::Device;
 use super::super::session::{StepParts, Stepper};
-use super::super::signature::{Signature, StateMap};
+use super::super::signature::{Signature, StateMap, nth};
 use super::explain::explain;
 use super::feeds::Feeds;
 use super::memory::Memory;
@@ -29,7 +29,7 @@ pub(super) enum Running {
 /// state is never copied, and never written while an operator may still read it. State whose update waits for all that read
 /// it has one buffer, in the first set.
 pub(super) struct OrtStepper {
-    sets: [StateSet; 2],
+    sets: Sets,
     /// The set that holds the current state.
     current: usize,
     phase: Phase,
@@ -47,6 +47,26 @@ pub(super) struct OrtStepper {
     memory: Memory,
     /// Last, because the buffers above may belong to an allocator of its.
     pub(super) session: OrtSession,
+}
+
+/// The two sets: 0 is the first one, every other number the second.
+struct Sets([StateSet; 2]);
+
+impl Sets {
+    fn at(&self, number: usize) -> &StateSet {
+        let Sets([first, second]) = self;
+        if number == 0 { first } else { second }
+    }
+
+    fn at_mut(&mut self, number: usize) -> &mut StateSet {
+        let Sets([first, second]) = self;
+        if number == 0 { first } else { second }
+    }
+}
+
+/// Number `at` of a list, which those who know the list ask for.
+fn there<T>(list: &[T], at: usize) -> ::ort::Result<&T> {
+    nth(list, at).map_err(|e| ::ort::Error::new(e.to_string()))
 }
 
 struct StateSet {
@@ -94,7 +114,7 @@ fn fixed_results(signature: &Signature, map: &StateMap, memory: &Memory, binding
         if let Some(source) = source(signature, map, at) {
             return Ok(Plain::Passed(source));
         }
-        let port = &signature.outputs[at];
+        let port = there(&signature.outputs, at)?;
         let shape = port.fixed_shape().ok_or_else(|| ::ort::Error::new(format!("the output `{}` has no fixed shape", port.name)))?;
         let mut buffer = memory.empty(port.dtype, &shape)?;
         binding.bind_output(&port.name, &mut buffer)?;
@@ -127,12 +147,16 @@ impl OrtStepper {
         }
         let mut bindings = [session.create_binding()?, session.create_binding()?];
         for (at, binding) in bindings.iter_mut().enumerate() {
-            for (port, (&input, &output)) in map.inputs.iter().zip(&map.outputs).enumerate() {
-                let from = if in_place[port] || at == 0 { &first } else { &second };
-                binding.bind_input(&signature.inputs[input].name, &from[port])?;
+            let ports = map.inputs.iter().zip(&map.outputs).zip(&in_place).zip(first.iter_mut().zip(&mut second));
+            for (port, (((&input, &output), &in_place), (first, second))) in ports.enumerate() {
+                let (from, to) = match (in_place, at) {
+                    (true, _) => (&*first, None),
+                    (false, 0) => (&*first, Some(second)),
+                    (false, _) => (&*second, None),
+                };
+                binding.bind_input(&there(&signature.inputs, input)?.name, from)?;
                 if !carried.iter().any(|c| c.0 == port) {
-                    let to = if in_place[port] || at == 1 { &mut first } else { &mut second };
-                    binding.bind_output(&signature.outputs[output].name, &mut to[port])?;
+                    binding.bind_output(&there(&signature.outputs, output)?.name, to.unwrap_or(first))?;
                 }
             }
         }
@@ -143,7 +167,7 @@ impl OrtStepper {
             false => Ok(vec![]),
         };
         let (of_one, of_two) = (results(&mut one)?, results(&mut two)?);
-        let sets = [StateSet::new(one, first, of_one, "1")?, StateSet::new(two, second, of_two, "2")?];
+        let sets = Sets([StateSet::new(one, first, of_one, "1")?, StateSet::new(two, second, of_two, "2")?]);
         let host = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
         let (current, phase, lost) = (0, Phase::Idle, false);
         Ok(OrtStepper { sets, current, phase, running, feeds, carried, signature, map, in_place, lost, host, memory, session })
@@ -164,22 +188,22 @@ impl OrtStepper {
     /// Where a value that is passed on is now.
     fn passed(&self, source: Source) -> Option<&DynTensor> {
         match source {
-            Source::State(from) => self.sets[self.current].tensors.get(from),
+            Source::State(from) => self.sets.at(self.current).tensors.get(from),
             Source::Feed(from) => self.feeds.get(self.current, from),
         }
     }
 
     /// Copies what no node computes into the next state.
     fn carry(&mut self) -> ::ort::Result<()> {
-        let [one, two] = &mut self.sets;
+        let Sets([one, two]) = &mut self.sets;
         let (now, next) = if self.current == 0 { (one, two) } else { (two, one) };
         for &(port, source) in &self.carried {
             let value = match source {
-                Source::State(from) => Some(&now.tensors[from]),
+                Source::State(from) => Some(there(&now.tensors, from)?),
                 Source::Feed(from) => self.feeds.get(self.current, from),
             };
-            if let Some(value) = value {
-                value.copy_into(&mut next.tensors[port])?;
+            if let (Some(value), Some(place)) = (value, next.tensors.get_mut(port)) {
+                value.copy_into(place)?;
             }
         }
         Ok(())
@@ -188,30 +212,30 @@ impl OrtStepper {
     /// Writes the feeds of the step that reads a set, and binds what is not bound for good.
     fn bind(&mut self, set: usize, tensors: &[&Tensor]) -> ::ort::Result<()> {
         let made = self.feeds.write(set, tensors, &self.memory)?;
-        let name = |input: &usize| self.signature.inputs[*input].name.as_str();
+        let name = |input: &usize| there(&self.signature.inputs, *input).map(|port| port.name.as_str());
         if self.running != Running::Bound {
-            for (at, set) in self.sets.iter_mut().enumerate().filter(|_| made) {
+            for (at, set) in self.sets.0.iter_mut().enumerate().filter(|_| made) {
                 for (input, buffer) in self.map.fed.iter().zip(self.feeds.of_set(at)) {
-                    buffer.map_or(Ok(()), |buffer| set.binding.bind_input(name(input), buffer))?;
+                    buffer.map_or(Ok(()), |buffer| set.binding.bind_input(name(input)?, buffer))?;
                 }
             }
             return Ok(());
         }
-        let StateSet { binding, tensors, .. } = &mut self.sets[set];
+        let StateSet { binding, tensors, .. } = self.sets.at_mut(set);
         for (input, buffer) in self.map.fed.iter().zip(self.feeds.of_set(set)) {
-            buffer.map_or(Ok(()), |buffer| binding.bind_input(name(input), buffer))?;
+            buffer.map_or(Ok(()), |buffer| binding.bind_input(name(input)?, buffer))?;
         }
         if self.memory.device == Device::Cuda {
             // An input that the graph reads on the CPU is copied there by the binding call itself, and would stay as it
             // was at that call.
             for (input, tensor) in self.map.inputs.iter().zip(tensors) {
-                binding.bind_input(name(input), tensor)?;
+                binding.bind_input(name(input)?, tensor)?;
             }
             binding.synchronize_inputs()?;
         }
         for &at in &self.map.plain {
             // Anew each time: the binding would otherwise hold on to the last result's buffer, and to its shape.
-            binding.bind_output_to_device(&self.signature.outputs[at].name, &self.host)?;
+            binding.bind_output_to_device(&there(&self.signature.outputs, at)?.name, &self.host)?;
         }
         Ok(())
     }
@@ -219,8 +243,8 @@ impl OrtStepper {
     /// The plain outputs of the step, which is waited for; one whose results are bound anew runs now.
     fn results(&mut self) -> Result<Vec<(String, Tensor)>> {
         let model = &self.signature.model;
-        let names = self.map.plain.iter().map(|&at| &self.signature.outputs[at].name);
-        let StateSet { binding, results, .. } = &self.sets[self.current];
+        let names = self.map.plain.iter().map(|&at| Ok(&nth(&self.signature.outputs, at)?.name)).collect::<Result<Vec<_>>>()?.into_iter();
+        let StateSet { binding, results, .. } = self.sets.at(self.current);
         let failed = |e: ::ort::Error| explain("run", model, &e);
         if self.running == Running::Bound {
             let given = self.session.run_binding(binding).map_err(failed)?;
@@ -249,9 +273,14 @@ impl OrtStepper {
         let carried = self.carry();
         carried.map_err(|e| explain("pass on the state of", &self.signature.model, &e))?;
         // Only now, when nothing can fail any more, does the step count. A failed one wrote to the other set, and to what is in place.
-        self.current = 1 - self.current;
+        self.current = self.following();
         self.lost = false;
         Ok(plain)
+    }
+
+    /// The set that the next step reads.
+    fn following(&self) -> usize {
+        if self.current == 0 { 1 } else { 0 }
     }
 
     fn out_of_turn(&self, what: &str) -> Error {
@@ -266,13 +295,12 @@ impl StepParts for OrtStepper {
     fn feed(&mut self, feeds: &[(&str, &Tensor)]) -> Result<()> {
         let (set, fed) = match self.phase {
             Phase::Idle | Phase::Fed => (self.current, Phase::Fed),
-            Phase::Begun | Phase::FedAhead if self.running != Running::Bound => (1 - self.current, Phase::FedAhead),
+            Phase::Begun | Phase::FedAhead if self.running != Running::Bound => (self.following(), Phase::FedAhead),
             Phase::Begun | Phase::FedAhead => return Err(self.out_of_turn("fed")),
         };
         let order = self.signature.match_feeds(&self.map.fed, feeds)?;
         self.check()?;
-        let tensors: Vec<&Tensor> = order.iter().map(|&at| feeds[at].1).collect();
-        let names: Vec<&str> = order.iter().map(|&at| feeds[at].0).collect();
+        let (names, tensors): (Vec<&str>, Vec<&Tensor>) = order.into_iter().unzip();
         self.feeds.check(&names, &tensors, &self.signature.model)?;
         self.bind(set, &tensors).map_err(|e| explain("take the inputs of", &self.signature.model, &e))?;
         self.phase = fed;
@@ -286,7 +314,7 @@ impl StepParts for OrtStepper {
         self.phase = Phase::Idle;
         self.lost = self.in_place.contains(&true);
         if let Running::Fixed { times } = self.running {
-            let set = &mut self.sets[self.current];
+            let set = self.sets.at_mut(self.current);
             for _ in 0..times {
                 let options = if set.has_run { &set.later } else { &set.first };
                 let run = self.session.run_binding_with_options(&set.binding, options).map(drop);
@@ -331,9 +359,10 @@ impl Stepper for OrtStepper {
             return Err(self.out_of_turn("asked for its state"));
         }
         let model = &self.signature.model;
-        let kept = |port: usize| if self.in_place[port] { 0 } else { self.current };
-        (0..self.in_place.len())
-            .map(|port| self.memory.read(&self.sets[kept(port)].tensors[port]))
+        let kept = |in_place: bool| if in_place { 0 } else { self.current };
+        let states = self.in_place.iter().enumerate();
+        states
+            .map(|(port, &in_place)| self.memory.read(there(&self.sets.at(kept(in_place)).tensors, port)?))
             .collect::<::ort::Result<_>>()
             .map_err(|e| explain("copy the state of", model, &e))
     }

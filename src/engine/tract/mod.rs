@@ -9,10 +9,11 @@ use self::model::Model;
 use self::values::to_tract;
 use super::options::{Device, EngineChoice, EngineOptions, description};
 use super::session::{Engine, EngineEntry, Opened, Session, Stepper};
-use super::signature::{Signature, StateMap, StatePort};
+use super::signature::{Signature, StateMap, StatePort, nth};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tract_linalg::multithread::Executor;
@@ -91,7 +92,7 @@ impl Session for TractSession {
     fn run(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         let all: Vec<usize> = (0..self.0.signature.inputs.len()).collect();
         let order = self.0.signature.match_feeds(&all, feeds)?;
-        let values = order.iter().map(|&at| to_tract(feeds[at].1)).collect::<Result<Vec<_>>>()?;
+        let values = order.iter().map(|(_, tensor)| to_tract(tensor)).collect::<Result<Vec<_>>>()?;
         let results = self.0.run(values)?;
         results.iter().enumerate().map(|(at, value)| self.0.output(at, value)).collect()
     }
@@ -109,19 +110,18 @@ impl Stepper for TractStepper {
     fn step(&mut self, feeds: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>> {
         let signature = &self.model.signature;
         let order = signature.match_feeds(&self.map.fed, feeds)?;
-        let mut values: Vec<Option<TValue>> = vec![None; signature.inputs.len()];
-        for (&input, &at) in self.map.fed.iter().zip(&order) {
-            values[input] = Some(to_tract(feeds[at].1)?);
+        // By the input's place.
+        let mut values: BTreeMap<usize, TValue> = self.map.inputs.iter().copied().zip(self.state.iter().cloned()).collect();
+        for (&input, (_, tensor)) in self.map.fed.iter().zip(&order) {
+            values.insert(input, to_tract(tensor)?);
         }
-        for (&input, value) in self.map.inputs.iter().zip(&self.state) {
-            values[input] = Some(value.clone());
-        }
-        let results = self.model.run(values.into_iter().flatten().collect())?;
+        let results = self.model.run(values.into_values().collect())?;
+        let signature = &self.model.signature;
         let plain = self
             .map
             .plain
             .iter()
-            .map(|&at| Ok((self.model.signature.outputs[at].name.clone(), self.model.output(at, &results[at])?)))
+            .map(|&at| Ok((nth(&signature.outputs, at)?.name.clone(), self.model.output(at, nth(&results, at)?)?)))
             .collect::<Result<_>>()?;
         let next = self
             .map
@@ -129,12 +129,12 @@ impl Stepper for TractStepper {
             .iter()
             .zip(&self.state)
             .map(|(&at, before)| {
-                let after = &results[at];
+                let after = nth(&results, at)?;
                 if after.shape() != before.shape() || after.datum_type() != before.datum_type() {
-                    let name = &self.model.signature.outputs[at].name;
+                    let name = &nth(&signature.outputs, at)?.name;
                     return Err(Error::engine(format!(
                         "a step of {} turned state of {:?}{:?} into {:?}{:?} at the output `{name}`; state must keep its type and shape",
-                        self.model.signature.model,
+                        signature.model,
                         before.datum_type(),
                         before.shape(),
                         after.datum_type(),

@@ -1,7 +1,7 @@
 //! A model file in tract: read, and prepared for each shape of its inputs that is met.
 
 use super::super::model::{in_model, read_model, without_functions};
-use super::super::signature::{PortDim, Signature, graph_of, one_paragraph};
+use super::super::signature::{PortDim, Signature, graph_of, nth, one_paragraph};
 use super::strides::keep_strides;
 use super::values::datum_type;
 use crate::error::{Error, Result};
@@ -157,7 +157,7 @@ impl Model {
 
     /// The value of the output number `at` as a tensor.
     pub(super) fn output(&self, at: usize, value: &TValue) -> Result<Tensor> {
-        let port = &self.signature.outputs[at];
+        let port = nth(&self.signature.outputs, at)?;
         if datum_type(port.dtype)? != value.datum_type() {
             return Err(Error::engine(format!(
                 "tract computed {:?} for the output `{}` of {}, which is declared as {}",

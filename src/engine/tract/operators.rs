@@ -66,30 +66,31 @@ impl Expansion for BatchNormalization {
     fn rules<'r, 'p: 'r, 's: 'r>(&'s self, s: &mut Solver<'r>, inputs: &'p [TensorProxy], outputs: &'p [TensorProxy]) -> InferenceResult {
         check_input_arity(inputs, 5)?;
         check_output_arity(outputs, self.outputs)?;
-        s.equals(&inputs[0].shape, &outputs[0].shape)?;
-        for parameter in &inputs[1..] {
-            s.equals(&inputs[0].datum_type, &parameter.datum_type)?;
+        let ([x, scale, others @ ..], [y, statistics @ ..]) = (inputs, outputs) else { bail!("BatchNormalization without operands") };
+        s.equals(&x.shape, &y.shape)?;
+        for parameter in others.iter().chain([scale]) {
+            s.equals(&x.datum_type, &parameter.datum_type)?;
             s.equals(&parameter.rank, 1)?;
-            s.equals(&inputs[0].shape[1], &parameter.shape[0])?;
+            s.equals(&x.shape[1], &parameter.shape[0])?;
         }
-        for (at, output) in outputs.iter().enumerate() {
-            s.equals(&inputs[0].datum_type, &output.datum_type)?;
-            if at > 0 {
-                s.equals(&inputs[1].shape, &output.shape)?;
-            }
+        s.equals(&x.datum_type, &y.datum_type)?;
+        for output in statistics {
+            s.equals(&x.datum_type, &output.datum_type)?;
+            s.equals(&scale.shape, &output.shape)?;
         }
         Ok(())
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let fact = model.outlet_fact(inputs[0])?;
+        let &[x, scale, bias, mean, variance] = inputs else {
+            bail!("BatchNormalization takes five inputs, and this one has {}", inputs.len())
+        };
+        let fact = model.outlet_fact(x)?;
         let mut wirer = Wirer { prefix, dtype: fact.datum_type, rank: fact.rank(), shape: fact.shape.to_tvec(), model };
-        let x = inputs[0];
-        let [scale, bias, mean, variance] = [inputs[1], inputs[2], inputs[3], inputs[4]];
         let mut results = tvec!();
         if self.training {
             let axes: TVec<usize> = (0..wirer.rank).filter(|&axis| axis != 1).collect();
-            let count: TDim = axes.iter().map(|&axis| wirer.shape[axis].clone()).product();
+            let count: TDim = axes.iter().filter_map(|&axis| wirer.shape.get(axis).cloned()).product();
             let share = 1.0 / count.to_usize()? as f64;
             let batch_mean = wirer.mean("mean", x, &axes, share)?;
             let difference = wirer.node("difference", math::sub(), &[x, batch_mean])?;
@@ -163,29 +164,31 @@ impl Expansion for Gemm {
             bail!("Gemm takes two or three inputs, and this one has {}", inputs.len());
         }
         check_output_arity(outputs, 1)?;
+        let ([a, b, ..], [product]) = (inputs, outputs) else { bail!("Gemm without operands") };
         for input in inputs {
-            s.equals(&input.datum_type, &outputs[0].datum_type)?;
+            s.equals(&input.datum_type, &product.datum_type)?;
         }
-        for matrix in inputs[..2].iter().chain(outputs) {
+        for matrix in [a, b, product] {
             s.equals(&matrix.rank, 2)?;
         }
         let (rows, inner_a) = if self.transpose_a { (1, 0) } else { (0, 1) };
         let (inner_b, columns) = if self.transpose_b { (1, 0) } else { (0, 1) };
-        s.equals(&inputs[0].shape[rows], &outputs[0].shape[0])?;
-        s.equals(&inputs[0].shape[inner_a], &inputs[1].shape[inner_b])?;
-        s.equals(&inputs[1].shape[columns], &outputs[0].shape[1])?;
+        s.equals(&a.shape[rows], &product.shape[0])?;
+        s.equals(&a.shape[inner_a], &b.shape[inner_b])?;
+        s.equals(&b.shape[columns], &product.shape[1])?;
         Ok(())
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let dtype = model.outlet_fact(inputs[0])?.datum_type;
+        let &[a, b, ref rest @ ..] = inputs else { bail!("Gemm takes two or three inputs, and this one has {}", inputs.len()) };
+        let dtype = model.outlet_fact(a)?.datum_type;
         let axes = AxesMapping::for_numpy_matmul(2, self.transpose_a, self.transpose_b, false)?;
         let mut wirer = Wirer { prefix, dtype, rank: 2, shape: tvec!(), model };
-        let mut product = wirer.node("product", EinSum::new(axes, dtype), &inputs[..2])?;
+        let mut product = wirer.node("product", EinSum::new(axes, dtype), &[a, b])?;
         if self.alpha != 1.0 {
             product = wirer.times("alpha", product, self.alpha as f64)?;
         }
-        match inputs.get(2) {
+        match rest.first() {
             Some(&c) if self.beta != 0.0 => {
                 let mut c = c;
                 for axis in wirer.model.outlet_fact(c)?.rank()..2 {
@@ -217,7 +220,8 @@ impl Wirer<'_> {
     }
 
     fn node(&mut self, name: &str, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> TractResult<OutletId> {
-        Ok(self.model.wire_node(self.title(name), op, inputs)?[0])
+        let made = self.model.wire_node(self.title(name), op, inputs)?;
+        made.first().copied().with_context(|| format!("{name} has no output"))
     }
 
     /// A constant of the rank of `like`.
@@ -269,9 +273,9 @@ impl Expansion for Softplus {
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let fact = model.outlet_fact(inputs[0])?;
+        let x = one(inputs)?;
+        let fact = model.outlet_fact(x)?;
         let mut wirer = Wirer { prefix, dtype: fact.datum_type, rank: fact.rank(), shape: tvec!(), model };
-        let x = inputs[0];
         let [zero, one] = [("zero", 0.0), ("one", 1.0)].map(|(name, value)| wirer.scalar(name, x, value));
         let size = wirer.node("size", math::abs(), &[x])?;
         let falling = wirer.node("falling", math::neg(), &[size])?;
@@ -287,8 +291,17 @@ impl Expansion for Softplus {
 fn same<'r, 'p: 'r>(s: &mut Solver<'r>, inputs: &'p [TensorProxy], outputs: &'p [TensorProxy]) -> InferenceResult {
     check_input_arity(inputs, 1)?;
     check_output_arity(outputs, 1)?;
-    s.equals(&inputs[0].datum_type, &outputs[0].datum_type)?;
-    s.equals(&inputs[0].shape, &outputs[0].shape)
+    let ([x], [y]) = (inputs, outputs) else { bail!("a function without operand") };
+    s.equals(&x.datum_type, &y.datum_type)?;
+    s.equals(&x.shape, &y.shape)
+}
+
+/// The only input.
+fn one(inputs: &[OutletId]) -> TractResult<OutletId> {
+    match inputs {
+        [x] => Ok(*x),
+        _ => bail!("a function of one value has {} inputs", inputs.len()),
+    }
 }
 
 /// A function of one number that tract knows in float32 only.
@@ -342,7 +355,7 @@ impl Expansion for Unary {
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let op = match model.outlet_fact(inputs[0])?.datum_type {
+        let op = match model.outlet_fact(one(inputs)?)?.datum_type {
             DatumType::F64 => ElementWiseOp(Box::new(Double(self.0)), None).into(),
             _ => self.0.of_tract(),
         };

@@ -68,7 +68,8 @@ impl Builder<'_> {
         let own = std::iter::repeat_n(None, missing).chain(to.shape.iter().map(Some));
         let one = Dim::Known(1);
         let is_repeated = |of: Dim, own: Option<&Dim>| own.is_none_or(|own| *own == one && of != one);
-        let repeated: Vec<usize> = from.iter().zip(own).enumerate().filter(|(_, (of, own))| is_repeated(**of, *own)).map(|(i, _)| i).collect();
+        let repeated: Vec<usize> =
+            from.iter().zip(own).enumerate().filter(|(_, (of, own))| is_repeated(**of, *own)).map(|(i, _)| i).collect();
         let summed = self.sum(dy, &repeated, true)?;
         self.reshape(summed, &to.shape)
     }

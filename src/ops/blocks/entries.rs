@@ -60,7 +60,8 @@ impl Tuples {
     /// Puts the place along the axes of `shape` before each tuple, the leading `count` of which it is arranged by.
     pub fn within(self, count: usize) -> Rule<Tuples> {
         let outer: Vec<usize> = self.shape.iter().take(count).copied().collect();
-        let rows: usize = self.shape.iter().skip(count).try_fold(1usize, |a, &b| a.checked_mul(b)).ok_or("it has impossibly many indices")?;
+        let rows: usize =
+            self.shape.iter().skip(count).try_fold(1usize, |a, &b| a.checked_mul(b)).ok_or("it has impossibly many indices")?;
         let mut list = vec![];
         let mut place = vec![0usize; outer.len()];
         for block in self.list.chunks(rows.checked_mul(self.width).ok_or("it has impossibly many indices")?.max(1)) {

@@ -1,6 +1,7 @@
 //! Building blocks: what the rules of several operators are made of.
 
 pub(super) mod broadcasting;
+pub(super) mod cubic;
 pub(super) mod entries;
 mod formula;
 pub(super) mod indexed;

@@ -54,7 +54,9 @@ impl Operator for ConvTranspose {
         if extra.len() != spatial.len() || extra.iter().any(|&e| e < 0) {
             return Err(format!("`output_padding` is {extra:?}, where {} numbers from 0 on are expected", spatial.len()));
         }
-        if let Some((a, _)) = (2usize..).zip(extra.iter().zip(win.axes())).find(|(_, (e, axis))| **e >= axis.stride.max(axis.dilation) as i64) {
+        if let Some((a, _)) =
+            (2usize..).zip(extra.iter().zip(win.axes())).find(|(_, (e, axis))| **e >= axis.stride.max(axis.dilation) as i64)
+        {
             return Err(format!("`output_padding` is {extra:?}, which is not below the stride or dilation of axis {a}"));
         }
         fits_bias(n, channels)?;

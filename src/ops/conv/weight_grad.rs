@@ -248,7 +248,8 @@ impl Geometry {
     fn weight_grad_folded(&self, b: &mut Builder, x: ValueId, dy: ValueId, folded: &Geometry) -> Rule<ValueId> {
         let (rank, win) = (self.rank(), &self.window);
         // Pad or crop at the end, so that every block is whole.
-        let end = self.sides().zip(&folded.input).map(|((axis, input, _), &blocks)| (whole(blocks) * axis.stride - input - axis.begin).int());
+        let end =
+            self.sides().zip(&folded.input).map(|((axis, input, _), &blocks)| (whole(blocks) * axis.stride - input - axis.begin).int());
         let (begin, end) = (signed(&win.pads_begin), end.collect::<Rule<Vec<_>>>()?);
         let x = b.pad(x, &[vec![0, 0], begin].concat(), &[vec![0, 0], end].concat(), 0.0)?;
         // [N, C, h·s, w·s] → s·s times [N, C, h, w] → [N, s·s·C, h, w].

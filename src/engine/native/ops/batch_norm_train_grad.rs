@@ -37,21 +37,23 @@ impl OnImages for BatchNormTrainGrad {
         let [dx, dscale, dshift] = outputs.all();
         let (dy, x, scale, mean, variance) = (dy.images::<E>()?, x.images::<E>()?, scale.get()?, mean.get()?, variance.get()?);
         let [n, height, width, channels] = x.image()?;
-        let count = (n * height * width) as f64;
+        let count = n as f64 * height as f64 * width as f64;
         let (sums, products) = cotangent_sums(cores, dy.data, x.data, mean.data);
         let inverse = inverse(variance.data, self.epsilon);
         let (mut factor, mut tilt, mut centre) = (vec![0.0; channels], vec![0.0; channels], vec![0.0; channels]);
         let zeros = vec![0.0; channels];
         let (dscale, dshift) = (dscale.make(&[channels])?, dshift.make(&[channels])?);
-        for c in 0..channels {
-            let i = inverse[c] as f64;
-            let f = scale.data[c] as f64 * i;
-            let t = -f * i * i * products[c] / count;
-            factor[c] = f as f32;
-            tilt[c] = t as f32;
-            centre[c] = (sums[c] / count) as f32;
-            dscale[c] = (products[c] * i) as f32;
-            dshift[c] = sums[c] as f32;
+        let known = inverse.iter().zip(scale.data).zip(sums.iter().zip(&products));
+        let makes = factor.iter_mut().zip(&mut tilt).zip(&mut centre).zip(dscale.iter_mut().zip(dshift));
+        for (((&inverse, &scale), (&sum, &product)), (((factor, tilt), centre), (dscale, dshift))) in known.zip(makes) {
+            let i = inverse as f64;
+            let f = scale as f64 * i;
+            let t = -f * i * i * product / count;
+            *factor = f as f32;
+            *tilt = t as f32;
+            *centre = (sum / count) as f32;
+            *dscale = (product * i) as f32;
+            *dshift = sum as f32;
         }
         let map = Affine { x: dy.data, centre: &centre, factor: &factor, offset: &zeros, other: Some((x.data, mean.data, &tilt)) };
         affine(cores, &map, &Epilogue::default(), dx.make_images::<E>(&x.shape)?);

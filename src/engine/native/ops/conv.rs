@@ -75,7 +75,7 @@ impl OnImages for ConvKernel {
         let [y] = outputs.all();
         let (x, w, bias, addend) = (x.images::<E>()?, w.get()?, bias.optional()?, addend.optional_images::<E>()?);
         let image = x.image()?;
-        let output = self.window.output(image, self.pads, w.shape[0])?;
+        let output = self.window.output(image, self.pads, w.size(0)?)?;
         let plan = planned(&mut self.plan, self.window.conv(image, output))?;
         let epilogue = Epilogue {
             bias: bias.map(|b| b.data),

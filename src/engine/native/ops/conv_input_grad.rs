@@ -5,6 +5,7 @@ use super::conv::{ceiling, planned};
 use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use super::window::Window;
+use super::window::product;
 use crate::operator::View;
 use crate::ops::conv;
 use crate::pass::{Extras, Kernel, Port, Replaces};
@@ -47,7 +48,7 @@ impl OnImages for ConvInputGrad {
         let [dx] = outputs.all();
         let (dy, w, addend, mask) = (dy.images::<E>()?, w.get()?, addend.optional_images::<E>()?, mask.optional_images::<E>()?);
         let output = dy.image()?;
-        let channels = w.shape[1] * self.window.groups;
+        let channels = product(&[w.size(1)?, self.window.groups])?;
         let input = [output[0], self.size[0], self.size[1], channels];
         let plan = planned(&mut self.plan, self.window.conv(input, output))?;
         let (addend, mask) = (addend.map(|a| a.data), mask.map(|m| m.data));

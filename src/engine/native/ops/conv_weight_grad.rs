@@ -7,8 +7,8 @@ use super::ports::{Inputs, Outputs};
 use super::window::{Window, is_plain};
 use crate::ops::conv;
 use crate::pass::{Extras, Kernel, Port, Replaces};
-use ort::Result;
 use ort::operator::KernelContext;
+use ort::{Error, Result};
 
 /// `(x, dy) → dw, db?`; `dw` is `[O, C/group, kh, kw]`. Attributes of the convolution.
 pub const CONV_WEIGHT_GRAD: Native = Native::on_images::<ConvWeightGrad>(Kernel {
@@ -37,7 +37,8 @@ impl OnImages for ConvWeightGrad {
         let (input, output) = (x.image()?, dy.image()?);
         let plan = planned(&mut self.plan, self.window.conv(input, output))?;
         let [high, wide] = self.window.kernel;
-        let dw = dw.make(&[output[3], input[3] / self.window.groups, high, wide])?;
+        let channels = input[3].checked_div(self.window.groups).ok_or_else(|| Error::new("a convolution has no groups"))?;
+        let dw = dw.make(&[output[3], channels, high, wide])?;
         let db = db.optional(&[output[3]])?;
         plan.weight_grad(cores, x.data, dy.data, dw, db);
         Ok(())

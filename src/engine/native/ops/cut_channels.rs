@@ -45,10 +45,11 @@ fn sliced(n: &View) -> Option<Vec<i64>> {
 fn split(n: &View) -> Option<Vec<i64>> {
     let sizes = n.ints(1).filter(|sizes| n.node.int("axis", 0) == 1 && sizes.len() <= OUTPUTS && sizes.iter().all(|&s| s > 0))?;
     let mut ends = vec![0];
-    ends.extend(sizes.iter().scan(0, |at, size| {
-        *at += size;
-        Some(*at)
-    }));
+    let mut at = 0i64;
+    for &size in &sizes {
+        at = at.checked_add(size)?;
+        ends.push(at);
+    }
     (ends.last().copied() == channels_of(n)).then_some(ends)
 }
 
@@ -79,10 +80,11 @@ impl OnImages for CutChannels {
         let x = x.images::<E>()?;
         let [n, height, width, channels] = x.image()?;
         let mut parts = vec![];
-        for (ends, output) in self.ends.windows(2).zip(outputs.all::<OUTPUTS>()) {
-            let count = ends[1] - ends[0];
+        for ((&begin, &end), output) in self.ends.iter().zip(self.ends.iter().skip(1)).zip(outputs.all::<OUTPUTS>()) {
+            // They are sorted.
+            let count = end.saturating_sub(begin);
             if let Some(y) = output.optional_images::<E>(&[n, height, width, count])? {
-                parts.push((ends[0], count, y));
+                parts.push((begin, count, y));
             }
         }
         channels::cut(cores, x.data, channels, parts);

@@ -116,8 +116,8 @@ fn read(attributes: &KernelContext) -> Result<Expression> {
     let numbers = attributes.get::<Vec<i64>>(STEPS).unwrap_or_default();
     let source = |operand: i64| -> Option<Source> {
         Some(match operand {
-            STEP.. => Source::Step((operand - STEP) as usize),
-            CONSTANT.. => Source::Constant((operand - CONSTANT) as usize),
+            STEP.. => Source::Step(operand.checked_sub(STEP)? as usize),
+            CONSTANT.. => Source::Constant(operand.checked_sub(CONSTANT)? as usize),
             0.. => Source::Input(operand as usize),
             _ => return None,
         })
@@ -161,7 +161,7 @@ impl OnImages for Elementwise {
         let Some(largest) = images().max_by_key(|x| x.data.len()) else { return Err(Error::new("an expression reads nothing")) };
         let shape = largest.shape.clone();
         let (total, channels) = (largest.data.len(), shape.last().copied().unwrap_or(1));
-        let size = total / shape.first().copied().unwrap_or(1).max(1);
+        let size = total.checked_div(shape.first().copied().unwrap_or(1)).unwrap_or(total);
         let mut results = vec![];
         for output in outputs.all::<OUTPUTS>().into_iter().take(self.expression.outputs()) {
             results.push(output.make_images::<E>(&shape)?);
@@ -192,7 +192,7 @@ impl<'a, E: Element> Found<'a, E> {
         };
         match data {
             [number] => Some(Operand::Number(*number)),
-            row if row.len() == channels || row.len() * size == total * channels => Some(Operand::Channels(row)),
+            row if row.len() == channels || row.len().checked_mul(size) == total.checked_mul(channels) => Some(Operand::Channels(row)),
             _ => None,
         }
     }

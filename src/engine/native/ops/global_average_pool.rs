@@ -3,6 +3,7 @@
 use super::super::compute::{Cores, Element, images};
 use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
+use super::window::product;
 use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
 use ort::operator::KernelContext;
@@ -28,8 +29,8 @@ impl OnImages for GlobalAveragePool {
         let [x] = inputs.all();
         let [y] = outputs.all();
         let x = x.images::<E>()?;
-        let [n, _, _, channels] = x.image()?;
-        let pixels = x.data.len() / (n * channels).max(1);
+        let [n, height, width, channels] = x.image()?;
+        let pixels = product(&[height, width])?;
         images::pixel_sums(cores, (n, channels), pixels as f32, x.data, y.make(&[n, channels, 1, 1])?);
         Ok(())
     }

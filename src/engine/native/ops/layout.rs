@@ -4,6 +4,7 @@ use super::super::compute::images::transposed;
 use super::super::compute::{Cores, Element};
 use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
+use super::window::product;
 use crate::pass::{TO_CHANNELS_FIRST, TO_CHANNELS_LAST};
 use ort::Result;
 use ort::operator::KernelContext;
@@ -26,7 +27,7 @@ impl OnImages for ToLast {
         let ([x], [y]) = (inputs.all(), outputs.all());
         let x = x.get()?;
         let [n, channels, height, width] = x.image()?;
-        transposed(cores, n, channels, height * width, x.data, y.make_images::<E>(&[n, height, width, channels])?);
+        transposed(cores, n, channels, product(&[height, width])?, x.data, y.make_images::<E>(&[n, height, width, channels])?);
         Ok(())
     }
 }
@@ -40,7 +41,7 @@ impl OnImages for ToFirst {
         let ([x], [y]) = (inputs.all(), outputs.all());
         let x = x.images::<E>()?;
         let [n, height, width, channels] = x.image()?;
-        transposed(cores, n, height * width, channels, x.data, y.make(&[n, channels, height, width])?);
+        transposed(cores, n, product(&[height, width])?, channels, x.data, y.make(&[n, channels, height, width])?);
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use super::super::compute::{Cores, Element, images};
 use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
+use super::window::product;
 use crate::operator::View;
 use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
@@ -21,8 +22,7 @@ const fn row(name: &'static str, operator: &'static str) -> Kernel {
 /// Over height and width, in any spelling.
 fn covers(n: &View) -> bool {
     let axes = n.ints(1).unwrap_or_else(|| n.node.ints("axes").to_vec());
-    let mut axes: Vec<i64> = axes.into_iter().map(|a| if a < 0 { a + 4 } else { a }).collect();
-    axes.sort_unstable();
+    let axes = crate::operator::axes(&axes, 4).unwrap_or_default();
     axes == [2, 3]
 }
 
@@ -40,7 +40,7 @@ impl<const MEAN: bool> OnImages for PixelSum<MEAN> {
         let [y] = outputs.all();
         let x = x.images::<E>()?;
         let [n, height, width, channels] = x.image()?;
-        let divisor = if MEAN { (height * width) as f32 } else { 1.0 };
+        let divisor = if MEAN { product(&[height, width])? as f32 } else { 1.0 };
         let y = if self.keeps { y.make(&[n, channels, 1, 1])? } else { y.make(&[n, channels])? };
         images::pixel_sums(cores, (n, channels), divisor, x.data, y);
         Ok(())

@@ -60,6 +60,11 @@ fn element_type<E: Element>() -> TensorElementType {
 }
 
 impl<E> Tensor<'_, E> {
+    /// The size along an axis.
+    pub fn size(&self, axis: usize) -> Result<usize> {
+        self.shape.get(axis).copied().ok_or_else(|| Error::new(format!("a tensor of {:?} has no axis {axis}", self.shape)))
+    }
+
     /// The sizes of an image `[N, H, W, C]`.
     pub fn image(&self) -> Result<[usize; 4]> {
         self.shape.as_slice().try_into().map_err(|_| Error::new(format!("an image [N, H, W, C] was expected, not {:?}", self.shape)))

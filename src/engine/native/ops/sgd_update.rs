@@ -75,7 +75,7 @@ impl Compute for SgdUpdate {
         let step = Step { w, velocity, gradient: gradient.data, lr, momentum, nesterov, pull };
         let term = update(cores, &step, next, moved);
         if let Some(out) = penalty.optional(&[])? {
-            out[0] = term;
+            out.iter_mut().take(1).for_each(|out| *out = term);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::super::compute::{Cores, Element, images};
 use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
+use super::window::product;
 use crate::ir::Dim;
 use crate::operator::View;
 use crate::pass::{Extras, Kernel, Port, Replaces, SIZE};
@@ -24,13 +25,10 @@ pub const SPREAD_PIXEL: Native = Native::on_images::<SpreadPixel>(Kernel {
 fn covers(n: &View) -> bool {
     let (Ok(x), [y]) = (n.ty(0), &n.node.outputs[..]) else { return false };
     let y = n.graph.ty(*y);
-    let one = Dim::Known(1);
-    let [channels_of_x, channels_of_y] = [x, y].map(|ty| ty.shape.get(..2));
-    x.rank() == 4
-        && y.rank() == 4
-        && channels_of_x == channels_of_y
-        && x.shape[2..] == [one, one]
-        && y.shape[2..].iter().all(|d| d.known().is_some())
+    match (&*x.shape, &*y.shape) {
+        ([n, c, Dim::Known(1), Dim::Known(1)], [images, channels, Dim::Known(_), Dim::Known(_)]) => n == images && c == channels,
+        _ => false,
+    }
 }
 
 struct SpreadPixel {
@@ -51,7 +49,7 @@ impl OnImages for SpreadPixel {
         };
         let [height, width] = [*height, *width].map(|d| usize::try_from(d).unwrap_or(0));
         let y = y.make_images::<E>(&[*n, height, width, *channels])?;
-        images::spread_rows(cores, (*n, *channels), height * width, x.data, y);
+        images::spread_rows(cores, (*n, *channels), product(&[height, width])?, x.data, y);
         Ok(())
     }
 }
