@@ -46,3 +46,17 @@ impl Pass for FixBatch {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{DType, TensorType};
+
+    #[test]
+    fn a_batch_that_no_number_holds_is_refused() {
+        let mut graph = Graph::new("g");
+        graph.input("x", TensorType { dtype: DType::F32, shape: vec![Dim::Batch(3)] });
+        let error = FixBatch(usize::MAX / 2).run(&mut graph).unwrap_err().to_string();
+        assert!(error.contains("the model would get 3 times as many entries along an axis"), "{error}");
+    }
+}

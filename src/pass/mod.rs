@@ -10,10 +10,14 @@ mod batch_size;
 mod class_weights;
 mod dropout;
 mod equal;
+#[cfg(test)]
+mod expression_tests;
 mod expressions;
 mod fix_values;
 mod fusion;
 mod half;
+#[cfg(test)]
+mod half_tests;
 mod in_place;
 mod inline;
 mod joined_products;

@@ -1,8 +1,7 @@
-//! The passes that put native kernels into a graph, with a table of a few kernels.
+//! The passes that put native kernels into a graph and fuse them, with a table of a few kernels.
 
 use super::{
-    ChannelsLast, Extras, FuseExpressions, FuseKernels, HalfImages, Instruction, Kernel, Penalties, Port, Replaces, TO_CHANNELS_FIRST,
-    TO_CHANNELS_LAST, UpdateInPlace,
+    ChannelsLast, Extras, FuseKernels, Instruction, Kernel, Penalties, Port, Replaces, TO_CHANNELS_FIRST, TO_CHANNELS_LAST, UpdateInPlace,
 };
 use super::{Elements, Pass, apply_verified, shared_buffers, spreads_channels};
 use crate::ir::{Attr, DType, Domain, Graph, Node, Tensor, TensorType, ValueId};
@@ -79,7 +78,7 @@ const INSTRUCTIONS: &[Instruction] = &[
     Instruction { passes: true, ..instruction("Identity", &[None]) },
 ];
 
-static ELEMENTS: Elements = Elements {
+pub(super) static ELEMENTS: Elements = Elements {
     kernels: &[(DType::F32, EXPRESSION)],
     ports: (3, 2),
     sums: |_, _, _| false,
@@ -90,7 +89,8 @@ static ELEMENTS: Elements = Elements {
     instructions: INSTRUCTIONS,
 };
 
-const KERNELS: &[&Kernel] = &[&EXPRESSION, &CONV, &INPUT_GRAD, &WEIGHT_GRAD, &SUMS, &UPDATE, &TO_CHANNELS_LAST, &TO_CHANNELS_FIRST];
+pub(super) const KERNELS: &[&Kernel] =
+    &[&EXPRESSION, &CONV, &INPUT_GRAD, &WEIGHT_GRAD, &SUMS, &UPDATE, &TO_CHANNELS_LAST, &TO_CHANNELS_FIRST];
 
 /// Values that begin with `w` are weights, with `n` numbers, with `v` vectors; all others are images.
 fn ty(name: &str) -> TensorType {
@@ -104,7 +104,7 @@ fn ty(name: &str) -> TensorType {
 }
 
 /// A graph of lines such as `a, b = Split(x)`; functions have a colon before their names, and values that no line gives are inputs.
-fn graph(lines: &[&str], outputs: &[&str]) -> Graph {
+pub(super) fn graph(lines: &[&str], outputs: &[&str]) -> Graph {
     let mut g = Graph::new("g");
     for line in lines {
         let (given, call) = line.split_once(" = ").unwrap();
@@ -127,7 +127,7 @@ fn graph(lines: &[&str], outputs: &[&str]) -> Graph {
 
 /// Nodes as lines again, kernels with a dot before their names, images with their channels last with an apostrophe behind, those of bfloat16
 /// with two.
-fn text(g: &Graph) -> Vec<String> {
+pub(super) fn text(g: &Graph) -> Vec<String> {
     let name = |v: ValueId| g.name_of(v).replace(":channels_last", "'").replace(":bfloat16", "'");
     let line = |n: &Node| {
         let given: Vec<String> = n.outputs.iter().map(|&v| name(v)).collect();
@@ -268,60 +268,6 @@ fn updates_in_place_wait_for_readers() {
     }
 }
 
-/// What meets is one expression, unless somebody between its nodes waits for a part of it, or it would have too many inputs or results.
-#[test]
-fn elements_are_worked_on_together() {
-    let cases: &[(&[&str], &[&str], &[&str])] = &[
-        (
-            &["a = Conv(x, w)", "b = Sigmoid(a)", "c = Mul(a, b)", "d = Mul(c, n)", "e = Conv(d, w)"],
-            &["e"],
-            &["a' = .Conv(x', w)", "d' = .Expression(a', n, constants, results, steps)", "e' = .Conv(d', w)"],
-        ),
-        // Two results.
-        (
-            &["a = Conv(x, w)", "b = Sigmoid(a)", "c = Mul(a, b)", "e = Conv(c, w)"],
-            &["e", "b"],
-            &["a' = .Conv(x', w)", "b', c' = .Expression(a', constants, results, steps)", "e' = .Conv(c', w)"],
-        ),
-        // A name alone is no step, and a single step no gain where nothing lies otherwise than the runtime's operators expect it.
-        (
-            &["a = Conv(x, w)", "b = Sigmoid(a)", "c = Identity(b)", "e = Conv(c, w)"],
-            &["e"],
-            &["a' = .Conv(x', w)", "c' = .Expression(a', constants, results, steps)", "e' = .Conv(c', w)"],
-        ),
-        (
-            &["a = Conv(x, w)", "b = Identity(a)", "e = Conv(b, w)"],
-            &["e"],
-            &["a' = .Conv(x', w)", "b' = Identity(a')", "e' = .Conv(b', w)"],
-        ),
-        (&["a = Conv(x, w)", "b = Sigmoid(y)"], &["a", "b"], &["a' = .Conv(x', w)", "b = Sigmoid(y)"]),
-        // The convolution between them needs the first.
-        (
-            &["a = Conv(x, w)", "b = Sigmoid(a)", "c = Conv(b, w)", "d = Mul(b, c)"],
-            &["d"],
-            &[
-                "a' = .Conv(x', w)",
-                "b' = .Expression(a', constants, results, steps)",
-                "c' = .Conv(b', w)",
-                "d' = .Expression(b', c', constants, results, steps)",
-            ],
-        ),
-        // More than it can read at once.
-        (
-            &["a = Conv(x, w)", "s = Sum(a, x, y, z)", "d = Mul(s, s)"],
-            &["d"],
-            &["a' = .Conv(x', w)", "s' = Sum(a', x', y', z')", "d' = .Expression(s', constants, results, steps)"],
-        ),
-    ];
-    for (lines, outputs, expected) in cases {
-        let mut g = graph(lines, outputs);
-        let fuse = FuseExpressions { elements: &ELEMENTS, kernels: KERNELS };
-        apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }, &fuse]).unwrap();
-        let found: Vec<String> = text(&g).into_iter().filter(|line| !line.contains(".ToChannels")).collect();
-        assert_eq!(found, *expected, "of {lines:?}");
-    }
-}
-
 /// What is cut off above as well, forward and backward, in the kernels; other bounds are none of theirs.
 #[test]
 fn rectifiers_with_a_ceiling() {
@@ -357,49 +303,4 @@ fn axes_go_along() {
     };
     assert_eq!(joined("x"), (3, 2));
     assert_eq!(joined("a"), (3, 2));
-}
-
-/// With forms for bfloat16 of all kernels but the sums'.
-fn halved(lines: &[&str], outputs: &[&str]) -> Vec<String> {
-    let mut g = graph(lines, outputs);
-    let half: &dyn Fn(&Kernel) -> bool = &|kernel| kernel.name != "Sums" && kernel.name != "Update";
-    let passes: [&dyn Pass; 4] = [
-        &ChannelsLast { kernels: KERNELS },
-        &FuseKernels { kernels: KERNELS },
-        &FuseExpressions { elements: &ELEMENTS, kernels: KERNELS },
-        &HalfImages { kernels: KERNELS, half },
-    ];
-    apply_verified(&mut g, &passes).unwrap();
-    text(&g)
-}
-
-#[test]
-fn images_are_rounded_where_they_are_made() {
-    assert_eq!(
-        halved(&["a = Conv(x, w)", "b = Relu(a)", "d = Conv(b, w)"], &["d"]),
-        ["x'' = .ToChannelsLastBf16(x)", "b'' = .ConvBf16(x'', w, relu)", "d'' = .ConvBf16(b'', w)", "d = .ToChannelsFirstBf16(d'')"]
-    );
-}
-
-/// What is no image of an expression has a place of its own, behind those of images.
-#[test]
-fn numbers_of_expressions_stay_float32() {
-    let lines = halved(&["a = Conv(x, w)", "b = Mul(a, n)", "c = Sigmoid(b)", "d = Conv(c, w)"], &["d"]);
-    assert_eq!(lines[2], "c'' = .ExpressionBf16(a'', , , , n, constants, results, steps)", "{lines:?}");
-}
-
-#[test]
-fn kernels_without_a_form_get_their_images_widened() {
-    let lines = halved(&["a = Conv(x, w)", "v = ReduceSum(a)", "d = Conv(a, w)"], &["v", "d"]);
-    assert_eq!(
-        lines,
-        [
-            "x'' = .ToChannelsLastBf16(x)",
-            "a'' = .ConvBf16(x'', w)",
-            "a' = Cast(a'', to)",
-            "v = .Sums(a')",
-            "d'' = .ConvBf16(a'', w)",
-            "d = .ToChannelsFirstBf16(d'')",
-        ]
-    );
 }
