@@ -184,23 +184,33 @@ impl<E: Element> Convolution<'_, E> {
     }
 }
 
+/// Channels whose products are one sum: longer sums of float32 are made of several such, which halves the error that 512 channels have.
+const DEEP: usize = 192;
+
 /// `out = left·right` for rows of `depth` elements; `right` lies in panels.
 fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel: usize, out: &mut [f32], width: usize) {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(proof, _) => in_tiles((proof, None), left, depth, right, out, width),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(proof) => in_tiles(proof, left, depth, right, out, width),
-        _ => multiply(left.len() / depth, width, depth, (out, width), (left, depth, 1), (right, panel), false),
+    for first in (0..depth).step_by(DEEP) {
+        let part = first..(first + DEEP).min(depth);
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(proof, _) => in_tiles((proof, None), left, (depth, part), right, out, width),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(proof) => in_tiles(proof, left, (depth, part), right, out, width),
+            _ => {
+                let (left, right) = (&left[part.start..], &right[part.start * panel..]);
+                multiply(out.len() / width, width, part.len(), (out, width), (left, depth, 1), (right, panel), part.start > 0);
+            }
+        }
     }
 }
 
-/// [`rows_times_panels`] in tiles of a kind.
+/// `part` of [`rows_times_panels`]'s sums, in tiles of a kind; added to what is there, but for the first one.
 #[cfg(target_arch = "x86_64")]
-fn in_tiles<T: Tile>(kind: T, left: &[f32], depth: usize, right: &[f32], out: &mut [f32], width: usize) {
+fn in_tiles<T: Tile>(kind: T, left: &[f32], (depth, part): (usize, Range<usize>), right: &[f32], out: &mut [f32], width: usize) {
     let rows = left.len() / depth;
     let (mut sources, mut offsets) = ([left.as_ptr(); MOST_ROWS], [0; MOST_ROWS]);
     for (p, b) in right.chunks_exact(depth * T::PANEL).enumerate() {
+        let b = &b[part.start * T::PANEL..part.end * T::PANEL];
         let target: Target<f32> = Target {
             out: out.as_mut_ptr(),
             addend: std::ptr::null(),
@@ -209,18 +219,18 @@ fn in_tiles<T: Tile>(kind: T, left: &[f32], depth: usize, right: &[f32], out: &m
             relu: false,
             ceiling: f32::INFINITY,
             columns: T::PANEL.min(width - p * T::PANEL),
-            add: false,
+            add: part.start > 0,
             streams: false,
         };
         for first in (0..rows).step_by(T::ROWS) {
             let valid = T::ROWS.min(rows - first);
             for r in 0..T::ROWS {
-                sources[r] = left[(first + r.min(valid - 1)) * depth..].as_ptr();
+                sources[r] = left[(first + r.min(valid - 1)) * depth + part.start..].as_ptr();
                 offsets[r] = (first + r) * width + p * T::PANEL;
             }
-            // SAFETY: sources are rows of `depth` elements, the panel has a row of words for each, and the
+            // SAFETY: sources are rows with the part's elements, the panel has a row of words for each, and the
             // tile's rows and columns are inside `out`, which is this task's own.
-            unsafe { kind.gathered(&sources[..T::ROWS], 1, depth, b.as_ptr(), &target, &offsets[..valid]) };
+            unsafe { kind.gathered(&sources[..T::ROWS], 1, part.len(), b.as_ptr(), &target, &offsets[..valid]) };
         }
     }
 }
