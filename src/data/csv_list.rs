@@ -9,40 +9,49 @@ use csv::{ByteRecord, ReaderBuilder, Trim};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The rows of a list.
+/// A list of images.
 pub(super) struct List {
     pub files: Files,
-    /// Of each row its place in `files`.
-    pub places: Vec<u32>,
-    /// Of each row what it says of the image.
-    pub labels: Vec<Vec<String>>,
-    /// Of each row its line, from 1.
-    pub lines: Vec<u64>,
-    /// Of each row the part that it is for, where a column says it.
-    pub parts: Option<Vec<Part>>,
+    pub rows: Vec<Row>,
+    /// Whether a column says the part that each row is for.
+    pub divided: bool,
     /// What the columns of labels are called, where the first row says it.
     pub header: Option<Vec<String>>,
     pub notes: Vec<String>,
 }
 
-impl List {
-    /// Leaves the rows that are for `part`.
-    pub fn keep(&mut self, part: Part) {
-        let Some(parts) = self.parts.take() else { return };
-        let mut each = parts.iter();
-        self.places.retain(|_| each.next() == Some(&part));
-        let mut each = parts.iter();
-        self.labels.retain(|_| each.next() == Some(&part));
-        let mut each = parts.iter();
-        self.lines.retain(|_| each.next() == Some(&part));
-    }
+/// A row of a list.
+pub(super) struct Row {
+    /// Its place in the list's files.
+    pub place: u32,
+    /// What it says of the image.
+    pub labels: Vec<String>,
+    /// From 1.
+    pub line: u64,
+    /// The part that it is for, where a column says it.
+    pub part: Option<Part>,
 }
 
-/// The parts that a list divides its images into; empty where it doesn't.
-pub(super) fn parts(path: &Path) -> Result<Vec<Part>> {
-    let (mut rows, _) = records(path)?;
-    let columns = Columns::of(path, &mut rows)?;
-    Ok(Part::ALL.into_iter().filter(|part| rows.iter().any(|(_, row)| columns.part_of(row) == Some(*part))).collect())
+impl List {
+    /// The parts that the list divides its images into; empty where it doesn't.
+    pub fn parts(&self) -> Vec<Part> {
+        Part::ALL.into_iter().filter(|part| self.rows.iter().any(|row| row.part == Some(*part))).collect()
+    }
+
+    /// Leaves the rows that are for `part`, where the list is divided.
+    pub fn keep(&mut self, part: Part) {
+        self.rows.retain(|row| !self.divided || row.part == Some(part));
+    }
+
+    /// What row `i` says of its image.
+    pub fn labels(&self, i: usize) -> &[String] {
+        self.rows.get(i).map_or(&[], |row| &row.labels)
+    }
+
+    /// The line of row `i`.
+    pub fn line(&self, i: usize) -> u64 {
+        self.rows.get(i).map_or(0, |row| row.line)
+    }
 }
 
 /// The rows of the file, and what separates their columns.
@@ -75,16 +84,9 @@ pub(super) fn read(path: &Path) -> Result<List> {
     let (mut records, delimiter) = records(path)?;
     let columns = Columns::of(path, &mut records)?;
     let folder = crate::storage::files::parent(path);
-    let (mut faults, mut rows) = (Faults::new(), Rows::default());
-    let mut list = List {
-        files: Files::default(),
-        places: vec![],
-        labels: vec![],
-        lines: vec![],
-        parts: columns.part.map(|_| vec![]),
-        header: columns.label_names(),
-        notes: vec![],
-    };
+    let (mut faults, mut before) = (Faults::new(), Before::default());
+    let mut list =
+        List { files: Files::default(), rows: vec![], divided: columns.part.is_some(), header: columns.label_names(), notes: vec![] };
     if delimiter != b',' {
         list.notes.push(format!("{} separates by `{}`", path.display(), if delimiter == b'\t' { "tab" } else { ";" }));
     }
@@ -104,20 +106,14 @@ pub(super) fn read(path: &Path) -> Result<List> {
         } else {
             let (file, found) = look(folder, name, &mut turned);
             match found {
-                Ok(found) if found.is_file() => {
-                    if rows.add(&mut list, &file, labels, *line, &mut faults)
-                        && let (Some(parts), Some(part)) = (&mut list.parts, columns.part_of(record))
-                    {
-                        parts.push(part);
-                    }
-                }
+                Ok(found) if found.is_file() => before.add(&mut list, &file, (labels, *line, columns.part_of(record)), &mut faults),
                 Ok(_) => faults.add("paths are no regular file", format!("line {line}: {}", file.display())),
                 Err(_) => faults.add("files are missing", format!("line {line}: {}", file.display())),
             }
         }
     }
     faults.check(path)?;
-    if list.labels.is_empty() {
+    if list.rows.is_empty() {
         return Err(Error::data(format!(
             "the list {} names no images. Write a line `path,label` for each; paths are relative to the list",
             path.display()
@@ -126,7 +122,7 @@ pub(super) fn read(path: &Path) -> Result<List> {
     if turned {
         list.notes.push(format!("{} writes paths with `\\`, which was read as `/`", path.display()));
     }
-    if list.parts.is_some() {
+    if list.divided {
         list.notes.push(format!("{} is divided by its column `{}`", path.display(), columns.part_name()));
     }
     Ok(list)
@@ -149,30 +145,27 @@ fn look(folder: &Path, name: &[u8], turned: &mut bool) -> (PathBuf, std::io::Res
 
 /// What was seen of the rows before.
 #[derive(Default)]
-struct Rows {
+struct Before {
     folders: HashMap<PathBuf, u32>,
     seen: HashMap<PathBuf, usize>,
 }
 
-impl Rows {
-    /// Whether the row is a further one.
-    fn add(&mut self, list: &mut List, file: &Path, labels: Vec<String>, line: u64, faults: &mut Faults) -> bool {
+impl Before {
+    /// Adds a row to the list, where its file is a further one.
+    fn add(&mut self, list: &mut List, file: &Path, (labels, line, part): (Vec<String>, u64, Option<Part>), faults: &mut Faults) {
         // Without `..` and links to folders, by which one file has several paths.
         let folder = crate::storage::files::parent(file);
         let place = *self.folders.entry(folder.to_path_buf()).or_insert_with(|| list.files.add_folder(folder.to_path_buf()));
         let key = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf()).join(file.file_name().unwrap_or_default());
         if let Some(&before) = self.seen.get(&key) {
-            let same = list.labels.get(before) == Some(&labels);
+            let same = list.labels(before) == labels;
             let kind = if same { "paths are there twice" } else { "paths are there twice with different labels" };
-            faults.add(kind, format!("lines {} and {line}: {}", list.lines.get(before).unwrap_or(&0), file.display()));
-            return false;
+            faults.add(kind, format!("lines {} and {line}: {}", list.line(before), file.display()));
+            return;
         }
-        self.seen.insert(key, list.labels.len());
-        list.places.push(list.labels.len() as u32);
+        self.seen.insert(key, list.rows.len());
         list.files.add(place, file.file_name().unwrap_or_default());
-        list.labels.push(labels);
-        list.lines.push(line);
-        true
+        list.rows.push(Row { place: list.rows.len() as u32, labels, line, part });
     }
 }
 

@@ -51,16 +51,7 @@ impl ImageSet {
                     Ok(set)
                 }
             },
-            Found::List => {
-                let mut list = csv_list::read(path)?;
-                if let Some(parts) = list.parts.clone() {
-                    let there: Vec<Part> = Part::ALL.into_iter().filter(|part| parts.contains(part)).collect();
-                    let part = some_part(path, &there, wanted, "a list of the images that are meant")?;
-                    list.keep(part);
-                    list.notes.push(format!("its {part} images are taken"));
-                }
-                from_list(path, list, known)
-            }
+            Found::List => part_of_list(path, csv_list::read(path)?, known, wanted),
             Found::Arrays(mut file) => {
                 let parts = array_set::parts(path, file.names())?;
                 let part =
@@ -74,7 +65,14 @@ impl ImageSet {
     pub fn other_part(&self, path: &Path, part: Part) -> Result<Option<ImageSet>> {
         let there = match kind_of(path)? {
             Found::Folder => parts::parts(path, &self.classes)?.is_some_and(|parts| parts.get(part).is_some()),
-            Found::List => csv_list::parts(path)?.contains(&part),
+            // It is read once, for both questions.
+            Found::List => {
+                let list = csv_list::read(path)?;
+                if !list.parts().contains(&part) {
+                    return Ok(None);
+                }
+                return self.beside_these(path, part, |known, wanted| part_of_list(path, list, known, wanted)).map(Some);
+            }
             Found::Arrays(file) => array_set::parts(path, file.names())?.contains(&part),
         };
         if there { self.beside(path, part).map(Some) } else { Ok(None) }
@@ -83,6 +81,10 @@ impl ImageSet {
     /// Images for that purpose in `path`, of the classes of these training images; where `path` is divided, its part for it. Fails for a class that
     /// the training images lack; that there are fewer is told by [`ImageSet::notes`].
     pub fn beside(&self, path: &Path, part: Part) -> Result<ImageSet> {
+        self.beside_these(path, part, |known, wanted| ImageSet::open_part(path, known, wanted))
+    }
+
+    fn beside_these(&self, path: &Path, part: Part, open: impl FnOnce(&KnownClasses, &[Part]) -> Result<ImageSet>) -> Result<ImageSet> {
         let targets = match &self.targets {
             Targets::Classes(_) => TargetKind::Class,
             Targets::Several(_) => TargetKind::Several,
@@ -90,7 +92,7 @@ impl ImageSet {
         };
         let known = KnownClasses { names: &self.classes, targets: Some(targets), ..KnownClasses::default() };
         let wanted: &[Part] = if part == Part::Test { &[Part::Test, Part::Validation] } else { &[part] };
-        let mut set = ImageSet::open_part(path, &known, wanted).map_err(|e| match e {
+        let mut set = open(&known, wanted).map_err(|e| match e {
             Error::Data(why) if why.contains("does not know") => {
                 Error::data(format!("the {part} images have classes that the training images in {} lack: {why}", self.root.display()))
             }
@@ -194,17 +196,27 @@ fn told(dir: &Path, parts: &Parts, part: Part, path: &Path) -> String {
     format!("{} is divided into {}{beside}: the {part} images are {}", dir.display(), parts.shown(), path.display())
 }
 
+/// The first of the wanted parts that a list has, or all of one that is not divided.
+fn part_of_list(path: &Path, mut list: List, known: &KnownClasses, wanted: &[Part]) -> Result<ImageSet> {
+    if list.divided {
+        let part = some_part(path, &list.parts(), wanted, "a list of the images that are meant")?;
+        list.keep(part);
+        list.notes.push(format!("its {part} images are taken"));
+    }
+    from_list(path, list, known)
+}
+
 fn from_list(path: &Path, list: List, known: &KnownClasses) -> Result<ImageSet> {
     let mut notes = list.notes.clone();
     let given = given_of(path, &list, known)?;
-    let at = |i: usize| format!("line {}", list.lines.get(i).copied().unwrap_or(0));
+    let at = |i: usize| format!("line {}", list.line(i));
     let (classes, targets, assumed) = given.understood(Place::file(path), known, &at)?;
     let labels_assumed = assumed.is_some();
     notes.extend(assumed);
     // The order of the lines has no influence.
     let mut order: Vec<usize> = (0..targets.len()).collect();
     let class = |i: usize| if let Targets::Classes(labels) = &targets { labels.get(i).copied().unwrap_or(0) } else { 0 };
-    let place = |i: usize| list.places.get(i).copied().unwrap_or(0);
+    let place = |i: usize| list.rows.get(i).map_or(0, |row| row.place);
     order.sort_by_cached_key(|&i| (class(i), list.files.path(place(i) as usize)));
     Ok(ImageSet {
         root: path.to_path_buf(),
@@ -220,19 +232,20 @@ fn from_list(path: &Path, list: List, known: &KnownClasses) -> Result<ImageSet> 
 
 /// What the columns of a list are.
 fn given_of(path: &Path, list: &List, known: &KnownClasses) -> Result<Given> {
-    let columns = list.labels.first().map_or(0, Vec::len);
-    let uniform = list.labels.iter().all(|row| row.len() == columns);
-    let all = |what: &dyn Fn(&str) -> bool| list.labels.iter().flatten().all(|text| what(text));
+    let columns = list.labels(0).len();
+    let rows = || list.rows.iter().map(|row| &row.labels);
+    let uniform = rows().all(|row| row.len() == columns);
+    let all = |what: &dyn Fn(&str) -> bool| rows().flatten().all(|text| what(text));
     let number = |text: &str| text.parse::<f64>().is_ok();
-    let cell = |i: usize, k: usize| list.labels.get(i).and_then(|row| row.get(k)).map_or("", String::as_str);
-    let joined = |i: usize| list.labels.get(i).map_or(String::new(), |row| row.join(","));
+    let cell = |i: usize, k: usize| list.labels(i).get(k).map_or("", String::as_str);
+    let joined = |i: usize| list.labels(i).join(",");
     if uniform
         && columns > 1
         && matches!(known.targets, Some(TargetKind::Several) | None)
         && all(&|t| t == "0" || t == "1")
         && list.header.is_some()
     {
-        let marks = Array2::from_shape_fn([list.labels.len(), columns], |(i, k)| cell(i, k) == "1");
+        let marks = Array2::from_shape_fn([list.rows.len(), columns], |(i, k)| cell(i, k) == "1");
         return Ok(Given::Marks(marks, list.header.clone()));
     }
     let numbers = uniform
@@ -244,9 +257,9 @@ fn given_of(path: &Path, list: &List, known: &KnownClasses) -> Result<Given> {
             None => all(&|t| t.contains(['.', 'e', 'E', 'n', 'N'])),
         };
     let mut faults = Faults::new();
-    let line = |i: usize| list.lines.get(i).copied().unwrap_or(0);
+    let line = |i: usize| list.line(i);
     if numbers {
-        let values = Array2::from_shape_fn([list.labels.len(), columns], |(i, k)| cell(i, k).parse::<f32>().unwrap_or(f32::NAN));
+        let values = Array2::from_shape_fn([list.rows.len(), columns], |(i, k)| cell(i, k).parse::<f32>().unwrap_or(f32::NAN));
         for (i, row) in values.outer_iter().enumerate() {
             if row.iter().any(|v| !v.is_finite()) {
                 faults.add("lines have values that are no numbers", format!("line {}: {}", line(i), joined(i)));
@@ -257,17 +270,16 @@ fn given_of(path: &Path, list: &List, known: &KnownClasses) -> Result<Given> {
     }
     if let Some(TargetKind::Numbers(wanted)) = known.targets.filter(|_| columns > 1 || !uniform) {
         let wanted = if wanted == TargetKind::ANY { columns } else { wanted };
-        let wrong = list.labels.iter().position(|row| row.len() != wanted || !row.iter().all(|t| number(t)));
+        let wrong = rows().position(|row| row.len() != wanted || !row.iter().all(|t| number(t)));
         let shown = wrong.map_or(String::new(), |i| format!(" (line {}: {})", line(i), joined(i)));
         return Err(Error::data(format!(
             "the network gives {wanted} numbers for each image, and not all lines of {} have as many{shown}",
             path.display()
         )));
     }
-    let several =
-        matches!(known.targets, Some(TargetKind::Several)) || (known.targets.is_none() && list.labels.iter().any(|row| row.len() > 1));
+    let several = matches!(known.targets, Some(TargetKind::Several)) || (known.targets.is_none() && rows().any(|row| row.len() > 1));
     let mut names = vec![];
-    for (i, row) in list.labels.iter().enumerate() {
+    for (i, row) in rows().enumerate() {
         let mut given: Vec<String> = row.iter().filter(|t| !t.is_empty()).cloned().collect();
         if given.is_empty() && !several {
             faults.add("lines have an empty label", format!("line {}", line(i)));
