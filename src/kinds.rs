@@ -49,4 +49,27 @@ macro_rules! kinds {
     };
 }
 
-pub(crate) use kinds;
+/// Declares a choice between names: what each is called in files and on the command line stands in one place.
+macro_rules! named {
+    ($(#[$about:meta])* $choice:ident { $($(#[$doc:meta])* $one:ident = $name:literal,)* }) => {
+        $(#[$about])*
+        #[derive(serde::Serialize, serde::Deserialize)]
+        pub enum $choice {
+            $($(#[$doc])* #[serde(rename = $name)] $one,)*
+        }
+
+        impl $choice {
+            /// All of them.
+            pub const ALL: &[$choice] = &[$($choice::$one),*];
+
+            /// What it is called in files and on the command line.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $($choice::$one => $name,)*
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use {kinds, named};

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::BatchSize;
 use crate::ir::DType;
+use crate::kinds::named;
 use crate::loss::Regularizer;
 use crate::operator::OPSET;
 use crate::optim::Optimizer;
@@ -127,45 +128,26 @@ impl StartForm {
     }
 }
 
-/// In which precision a step computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GraphPrecision {
-    /// In that of the weights.
-    #[default]
-    Float32,
-    /// Products, and images between them, in float16. Weights, sums, losses and updates stay float32; the loss is scaled.
-    MixedF16,
-    /// The same in bfloat16, without a scale.
-    MixedBf16,
-    /// As [`GraphPrecision::MixedF16`], on float32 tensors whose numbers are rounded to float16 in the same places: for runtimes that lack the type, or leave
-    /// roundings out. Slower than float32.
-    RoundedF16,
-    /// The same with bfloat16.
-    RoundedBf16,
+named! {
+    /// In which precision a step computes.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    GraphPrecision {
+        /// In that of the weights.
+        #[default]
+        Float32 = "float32",
+        /// Products, and images between them, in float16. Weights, sums, losses and updates stay float32; the loss is scaled.
+        MixedF16 = "mixed-f16",
+        /// The same in bfloat16, without a scale.
+        MixedBf16 = "mixed-bf16",
+        /// As [`GraphPrecision::MixedF16`], on float32 tensors whose numbers are rounded to float16 in the same places: for runtimes that lack the type, or leave
+        /// roundings out. Slower than float32.
+        RoundedF16 = "rounded-f16",
+        /// The same with bfloat16.
+        RoundedBf16 = "rounded-bf16",
+    }
 }
 
 impl GraphPrecision {
-    /// All of them.
-    pub const ALL: [GraphPrecision; 5] = [
-        GraphPrecision::Float32,
-        GraphPrecision::MixedF16,
-        GraphPrecision::MixedBf16,
-        GraphPrecision::RoundedF16,
-        GraphPrecision::RoundedBf16,
-    ];
-
-    /// What it is called in files and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            GraphPrecision::Float32 => "float32",
-            GraphPrecision::MixedF16 => "mixed-f16",
-            GraphPrecision::MixedBf16 => "mixed-bf16",
-            GraphPrecision::RoundedF16 => "rounded-f16",
-            GraphPrecision::RoundedBf16 => "rounded-bf16",
-        }
-    }
-
     /// The type of 16 bits that numbers are rounded to.
     pub fn half(self) -> Option<DType> {
         match self {
