@@ -1,7 +1,10 @@
 //! Reverse mode: from cotangents of some values to cotangents of others. Knows no operator by name.
 
+// Files decide numbers here: nothing is indexed or computed unchecked.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
+
 use crate::error::{Error, Refusal, Result};
-use crate::ir::{Graph, ValueId};
+use crate::ir::{Graph, PerValue, ValueId};
 use crate::operator::{Builder, Grad, Status};
 use crate::ops::table;
 use std::collections::HashMap;
@@ -24,8 +27,8 @@ pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[Value
         return Err(Error::Unsupported(refusals));
     }
     for index in (0..forward_nodes).rev() {
-        let node = graph.nodes[index].clone();
-        let needs: Vec<bool> = node.inputs.iter().map(|i| i.is_some_and(|i| needed[i.index()])).collect();
+        let Some(node) = graph.nodes.get(index).cloned() else { continue };
+        let needs: Vec<bool> = node.inputs.iter().map(|i| i.is_some_and(|i| needed[i])).collect();
         if !needs.contains(&true) || !node.outputs.iter().any(|o| parts.contains_key(o)) {
             continue;
         }
@@ -82,16 +85,14 @@ fn total(b: &mut Builder, value: ValueId, parts: &[ValueId]) -> Result<ValueId> 
 }
 
 /// Which values depend on one of `roots` (and the roots themselves).
-fn dependent(graph: &Graph, roots: &[ValueId]) -> Vec<bool> {
-    let mut reached = vec![false; graph.values.len()];
-    for root in roots {
-        reached[root.index()] = true;
-    }
+fn dependent(graph: &Graph, roots: &[ValueId]) -> PerValue<bool> {
+    let mut reached = PerValue::new(graph, false);
+    roots.iter().for_each(|&root| reached[root] = true);
     for node in &graph.nodes {
-        if node.used().any(|i| reached[i.index()]) && graph.ty(node.outputs[0]).dtype.is_float() {
+        if node.used().any(|i| reached[i]) && node.output().is_some_and(|o| graph.ty(o).dtype.is_float()) {
             let zero = table::find(&node.op_type).is_some_and(|o| o.status() == Status::ZeroGradient);
             for &o in &node.outputs {
-                reached[o.index()] |= !zero;
+                reached[o] |= !zero;
             }
         }
     }
@@ -100,20 +101,20 @@ fn dependent(graph: &Graph, roots: &[ValueId]) -> Vec<bool> {
 
 /// The nodes behind which one of `seeds` depends on `value` without a gradient, such as a rounding; empty where none depends on it.
 pub fn stopped_by(graph: &Graph, seeds: &[ValueId], value: ValueId) -> Vec<String> {
-    let (mut depends, mut reaches) = (vec![false; graph.values.len()], vec![false; graph.values.len()]);
-    depends[value.index()] = true;
+    let (mut depends, mut reaches) = (PerValue::new(graph, false), PerValue::new(graph, false));
+    depends[value] = true;
     for node in graph.nodes.iter().filter(|node| node.used().count() > 0) {
-        let any = node.used().any(|i| depends[i.index()]);
-        node.outputs.iter().for_each(|o| depends[o.index()] |= any);
+        let any = node.used().any(|i| depends[i]);
+        node.outputs.iter().for_each(|&o| depends[o] |= any);
     }
-    seeds.iter().for_each(|seed| reaches[seed.index()] = true);
+    seeds.iter().for_each(|&seed| reaches[seed] = true);
     let mut stops = vec![];
-    for node in graph.nodes.iter().rev().filter(|node| node.used().any(|i| depends[i.index()])) {
-        if !node.outputs.iter().any(|o| reaches[o.index()]) {
+    for node in graph.nodes.iter().rev().filter(|node| node.used().any(|i| depends[i])) {
+        if !node.outputs.iter().any(|&o| reaches[o]) {
             continue;
         }
         if table::find(&node.op_type).is_some_and(|o| o.status() == Status::Differentiable) {
-            node.used().for_each(|i| reaches[i.index()] = true);
+            node.used().for_each(|i| reaches[i] = true);
         } else {
             stops.push(format!("{} (node `{}`)", node.op_type, node.name));
         }
@@ -123,21 +124,17 @@ pub fn stopped_by(graph: &Graph, seeds: &[ValueId], value: ValueId) -> Vec<Strin
 }
 
 /// Nodes between the wanted and the seeded values that have no gradient.
-fn refused(graph: &Graph, seeds: &[(ValueId, ValueId)], needed: &[bool]) -> Vec<Refusal> {
-    let mut reaches: Vec<bool> = vec![false; graph.values.len()];
-    for (value, _) in seeds {
-        reaches[value.index()] = true;
-    }
+fn refused(graph: &Graph, seeds: &[(ValueId, ValueId)], needed: &PerValue<bool>) -> Vec<Refusal> {
+    let mut reaches = PerValue::new(graph, false);
+    seeds.iter().for_each(|&(value, _)| reaches[value] = true);
     let mut refusals = vec![];
     for node in graph.nodes.iter().rev() {
-        if !node.outputs.iter().any(|o| reaches[o.index()] && needed[o.index()]) {
+        if !node.outputs.iter().any(|&o| reaches[o] && needed[o]) {
             continue;
         }
         let reason = match table::find(&node.op_type).map(|o| o.status()) {
             Some(Status::Differentiable) => {
-                for i in node.used() {
-                    reaches[i.index()] = true;
-                }
+                node.used().for_each(|i| reaches[i] = true);
                 continue;
             }
             Some(Status::ZeroGradient) => continue,

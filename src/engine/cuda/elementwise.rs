@@ -1,6 +1,6 @@
 //! Any expression over single elements, in one pass over the device's memory; or its sums.
 
-use super::super::native::INSTRUCTIONS;
+use super::super::native::{INSTRUCTIONS, product};
 use super::device::{Compiled, Grid, Parameters, Session};
 use super::ports::{Tensor, input, output, stream};
 use super::source::{Element, Expression, FINISHING, Form, ROUND_BF16, ROUND_F16, Reading, SUMMING};
@@ -272,11 +272,6 @@ impl Node {
 /// How many elements these axes have together.
 fn size(whole: &[usize], axes: Range<usize>) -> Result<usize> {
     product(whole.get(axes).ok_or_else(|| Error::new(format!("an expression over {whole:?} has other axes")))?)
-}
-
-fn product(sizes: &[usize]) -> Result<usize> {
-    let all = sizes.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
-    all.ok_or_else(|| Error::new(format!("the sizes {sizes:?} are impossibly large together")))
 }
 
 impl Sums {

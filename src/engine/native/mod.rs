@@ -14,7 +14,7 @@ mod ops;
 use self::compute::Pairs;
 pub use self::compute::{Isa, Operation};
 pub use self::library::register;
-pub use self::ops::{INSTRUCTIONS, Window, is_plain};
+pub use self::ops::{INSTRUCTIONS, Window, is_plain, product};
 
 use crate::error::{Error, Result};
 use crate::ir::{Domain, Graph};

@@ -33,7 +33,7 @@ mod window;
 
 pub use self::elementwise::{ELEMENTS, INSTRUCTIONS};
 pub use self::register::domain;
-pub use self::window::{Window, is_plain};
+pub use self::window::{Window, is_plain, product};
 
 use self::native::Native;
 use crate::pass::Kernel;
