@@ -1,5 +1,6 @@
 //! Entries picked by index along one axis.
 
+use super::blocks::image_index::image_index;
 use super::blocks::indexed::added_up;
 use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
 use crate::operator::checked::{at, set, whole};
@@ -13,14 +14,18 @@ fn from_zero(i: i64, size: usize) -> Rule<i64> {
     if i < 0 { (whole(size) + i).int() } else { Ok(i) }
 }
 
-/// From the elements of all images in one row, in a model that was exported with one: the same of every image. That is how PyTorch exports the strides
-/// of a mean.
-fn per_image(cx: &mut Import, indices: &Tensor) -> Rule<bool> {
+/// From the elements of all images in one row: the same of every image. That is how PyTorch exports the strides of a mean.
+///
+/// The indices are those of one image, in a model that was exported with one; or they are computed of the image's number.
+fn per_image(cx: &mut Import) -> Rule<bool> {
     let (x, shape) = (cx.input(0)?, cx.ty(0)?.shape.clone());
-    let ([Dim::Batch(size), behind @ ..], Some(1), Some((first, rest))) = (&*shape, cx.declared_batch, indices.shape().split_first())
-    else {
-        return Ok(false);
-    };
+    let [Dim::Batch(size), behind @ ..] = &*shape else { return Ok(false) };
+    let written = cx.constant(1).cloned().filter(|_| cx.declared_batch == Some(1));
+    let freed = written.is_some();
+    let of_number = |stride: i64| usize::try_from(stride).is_ok_and(|stride| stride == *size);
+    let computed = || image_index(cx.graph, cx.input(1).ok()?).filter(|found| of_number(found.stride) && found.is_within(*size));
+    let Some(indices) = written.or_else(|| computed().map(|found| found.offsets)) else { return Ok(false) };
+    let Some((first, rest)) = indices.shape().split_first() else { return Ok(false) };
     if cx.batch_blocks != 1 {
         return Ok(false);
     }
@@ -33,7 +38,7 @@ fn per_image(cx: &mut Import, indices: &Tensor) -> Rule<bool> {
     let images = b.reshape(x, &apart)?;
     let picked = b.gather(images, 1, Tensor::from_i64(indices.shape(), &list))?;
     cx.replaced = Some(vec![b.reshape(picked, &together)?]);
-    cx.freed_batch = true;
+    cx.freed_batch |= freed;
     Ok(true)
 }
 
@@ -53,10 +58,10 @@ impl Operator for Gather {
         let a = axis(a, x.rank())?;
         let size = *x.shape.get(a).ok_or("it picks from a scalar")?;
         cx.set("axis", Attr::Int(a as i64));
-        let Some(indices) = cx.constant(1).cloned() else { return Ok(()) };
-        if a == 0 && per_image(cx, &indices)? {
+        if a == 0 && per_image(cx)? {
             return Ok(());
         }
+        let Some(indices) = cx.constant(1).cloned() else { return Ok(()) };
         let list = indices.to_i64().map_err(|e| e.to_string())?;
         if let (Dim::Batch(_), Some(i)) = (size, list.iter().find(|&&i| i < 0)) {
             return Err(format!("it picks entry {i} of the batch, counted from its end; rewrite with a fixed batch size"));

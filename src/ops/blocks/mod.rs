@@ -4,6 +4,7 @@ pub(super) mod broadcasting;
 pub(super) mod cubic;
 pub(super) mod entries;
 mod formula;
+pub(super) mod image_index;
 pub(super) mod indexed;
 mod per_sample;
 pub(super) mod phases;
