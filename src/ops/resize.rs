@@ -352,7 +352,7 @@ impl Operator for Resize {
     }
 
     fn notes(&self) -> &'static str {
-        "modes nearest, linear and cubic with constant scales or sizes, in any coordinates but tf_crop_and_resize; antialias; a function"
+        "modes nearest, linear and cubic with constant scales or sizes, in any coordinates but tf_crop_and_resize; `align_corners` by the whole length of the result, as the specification says it; antialias; a function"
     }
 }
 

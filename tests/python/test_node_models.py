@@ -7,6 +7,7 @@ import subprocess
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from harness import BINARY, Bundle
 from onnx import TensorProto, helper, numpy_helper
@@ -26,8 +27,7 @@ def ordinary(case):
 OTHERWISE = {
     # Exported in training mode, and taken as it is in inference.
     "test_training_dropout", "test_training_dropout_default",
-    # A length that is no whole number, 2.4 pixels, which ONNX Runtime rounds before it aligns the corners, and spgraph with it.
-    "test_resize_downsample_scales_cubic_align_corners", "test_resize_downsample_scales_linear_align_corners",
+    *(FRACTIONS := {"test_resize_downsample_scales_cubic_align_corners", "test_resize_downsample_scales_linear_align_corners"}),
 }  # fmt: skip
 
 
@@ -103,3 +103,44 @@ def test_what_is_taken_is_what_onnx_expects(case, tmp_path):
     found = bundle.graph("eval")(feeds)
     wrong = {n: differences(found[n], t, case.rtol) for n, t in expected.items()}
     assert not any(wrong.values()), wrong
+
+
+def by_the_text(x, scale, weights):
+    """What the specification of Resize says of `align_corners`: `x_original = x_resized * (length_original - 1) / (length_resized - 1)`, where `length_resized` is
+    the length of the resized tensor. The target length that may be a fraction, 2.4 pixels here, has another name there, `output_width`."""
+    for axis in (2, 3):
+        n = x.shape[axis]
+        length = int(n * scale[axis])
+        rows = []
+        for i in range(length):
+            at = i * (n - 1) / (length - 1) if length > 1 else 0.0
+            below = int(np.floor(at))
+            rows.append(sum(w * np.take(x, np.clip(below + k, 0, n - 1), axis) for k, w in weights(at - below)))
+        x = np.stack(rows, axis)
+    return x
+
+
+def linear(t):
+    return [(0, 1 - t), (1, t)]
+
+
+def cubic(t, a=-0.75):
+    def keys(d):
+        return ((a + 2) * d - (a + 3)) * d * d + 1 if d <= 1 else ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+    return [(k, keys(abs(k - t))) for k in (-1, 0, 1, 2)]
+
+
+@pytest.mark.parametrize("name", sorted(FRACTIONS))
+def test_corners_are_aligned_by_the_specification_s_text(name, tmp_path):
+    """Here ONNX's own results, of its reference evaluator, count the fraction; the text, ONNX Runtime and PyTorch count whole pixels."""
+    case = next(c for c in collect_testcases() if c.name == name)
+    x, scale = (np.asarray(t) for t in case.data_sets[0][0] if np.asarray(t).size)
+    expected = by_the_text(x.astype(np.float64), scale, linear if "linear" in name else cubic)
+    runtime = onnxruntime.InferenceSession(case.model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = runtime.run(None, dict(zip([i.name for i in case.model.graph.input], [x, scale])))[0]
+    assert abs(found - expected).max() < 1e-5
+    bundle, image, outputs = taken(case, tmp_path)
+    assert not isinstance(bundle, str), bundle
+    found = bundle.graph("eval")(bundle.feeds(bundle.start(), image, np.zeros(1, np.int64)))
+    assert abs(found[next(iter(outputs))] - expected).max() < 1e-5
