@@ -5,6 +5,7 @@ import pathlib
 import platform
 import re
 
+import networks
 from exports import EXPORTS
 
 
@@ -60,7 +61,7 @@ def heading(results, total):
         "# Networks against PyTorch", "",
         "Made by `make coverage` (`tests/coverage`); don't edit it by hand.", "",
         f"{len(results)} of {total} networks were run: every classification model of torchvision {version('torchvision')} and the architectures of timm "
-        f"{version('timm')} that `tests/coverage/timm.txt` names, with PyTorch {version('torch')} and ONNX Runtime {version('onnxruntime')}, on {processor()}. "
+        f"{version('timm')} that `tests/coverage/timm.txt` names, with PyTorch {torches(results)} and ONNX Runtime {version('onnxruntime')}, on {processor()}. "
         "Weights are random (seeded, and spread so that no gradient vanishes), images random and small. Each network is exported by both of PyTorch's exporters, "
         "with BatchNorm folded and live where it has any:", "",
         *(f"- **{name}**: {text}" for name, text in EXPORTS.items()), "",
@@ -81,6 +82,40 @@ def heading(results, total):
         count = sum(n for (l, _), n in spans.items() if l == library)
         lines.append(f"| {library}, {count} | " + " | ".join(str(spans[library, w]) for w in words) + " |")
     return lines + [""]
+
+
+def earlier(path):
+    """What a page says: results of networks by name, for a cache that has none of them, so that a run on another machine goes on where the page ends."""
+    if not path.exists():
+        return {}
+    found, library = {}, None
+    verdicts = {mark: v for v, mark in MARKS.items()}
+    text = path.read_text()
+    folds = {(m[1], m[2]): m[3].removesuffix(".") for m in re.finditer(r"^- (\S+), (\S+) \(\w+\): (.*)$", text, re.M)}
+    made = re.search(r"with PyTorch (\S+) and", text)
+    for line in text.split("## Folded")[0].split("## Refused")[0].splitlines():
+        library = line.removeprefix("### ").strip() if line.startswith("### ") else library
+        row = [c.strip() for c in line.strip().strip("|").split("|")]
+        if library is None or not line.startswith("| ") or len(row) != 3 + len(EXPORTS) or not row[1].isdigit():
+            continue
+        results = []
+        for export, said in zip(EXPORTS, row[3:]):
+            mark, _, error = said.partition(" ") if said != "not run" else (said, "", "")
+            if mark in ("right", "folded"):
+                case = dict(export=export, mode="frozen", verdict=verdicts[mark], error=float(error), reason=folds.get((row[0], export), ""))
+                results.append(case | dict(torch=made[1] if made else ""))
+        if results:
+            name = f"{library}:{row[0]}"
+            asked = [r["export"] for r in results]
+            found[name] = dict(name=name, family=networks.family(name), size=int(row[1]), parameters=float(row[2].split()[0]) * 1e6, results=results, asked=asked)
+    return found
+
+
+def earlier_files(path):
+    """The same of the real files."""
+    text = path.read_text() if path.exists() else ""
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in text.partition("## Real files")[2].splitlines() if line.startswith("| ")]
+    return [dict(zip(("name", "source", "verdict", "detail"), row)) for row in rows if len(row) == 4 and row[0] != "file"]
 
 
 MARKS = {"right": "right", "folded": "folded", "refused": "refused", "wrong": "**wrong**", "not exported": "–", "not run": "not run"}
@@ -138,6 +173,12 @@ def real(files):
         return []
     lines = ["## Real files", "", "From packages that anyone can install (`tests/coverage/files.py`).", "", "| file | from | verdict | |", "|---|---|---|---|"]
     return lines + [f"| {f['name']} | {f['source']} | {f['verdict']} | {f['detail']} |" for f in files] + [""]
+
+
+def torches(results):
+    """The versions that judged, this one first."""
+    others = sorted({r["torch"] for result in results for r in result["results"] if r.get("torch")} - {version("torch")})
+    return version("torch") + (f" (some rows with {', '.join(others)})" if others else "")
 
 
 def version(package):
