@@ -19,6 +19,20 @@ pub fn declared_type(info: &pb::ValueInfoProto) -> Option<(DType, Vec<Option<usi
     Some((DType::from_onnx(t.elem_type())?, dims.collect()))
 }
 
+/// Why an input is none of images, where it declares no numbers with a known rank.
+fn unknown_type(info: &pb::ValueInfoProto) -> Error {
+    let (name, field) = (info.name(), Field::INPUT_SHAPE);
+    match info.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(pb::type_proto::Value::TensorType(t)) if DType::from_onnx(t.elem_type()).is_some() => {
+            Error::usage(format!("the model does not say how many sizes its input `{name}` has; give them, for example {field} 3x224x224"))
+        }
+        Some(pb::type_proto::Value::TensorType(_)) => Error::model(format!(
+            "the input `{name}` has no numbers (strings, or a type that spgraph does not read): it takes no images. Export the network itself"
+        )),
+        _ => Error::model(format!("the input `{name}` is no tensor: it takes no images. Export the network itself")),
+    }
+}
+
 /// Writes the sizes of `options` over those that the model declares for its one input, where it says others or none. Says what it declared then.
 pub(super) fn resize(source: &mut SourceModel, options: &ImportOptions) -> Option<String> {
     use pb::tensor_shape_proto::{Dimension, dimension::Value};
@@ -77,8 +91,7 @@ pub(super) fn declare(
         )));
     };
     let name = info.name();
-    let (dtype, dims) =
-        declared_type(info).ok_or_else(|| Error::model(format!("the input `{name}` has no tensor type or no known rank")))?;
+    let (dtype, dims) = declared_type(info).ok_or_else(|| unknown_type(info))?;
     // Bytes are pixels as they are, and the network casts them itself.
     if !matches!(dtype, DType::F32 | DType::F64 | DType::U8) {
         return Err(Error::model(format!(

@@ -89,6 +89,10 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
         })
     };
     let mut parameters: Vec<Planned> = imported.parameters.iter().map(planned).collect::<Result<_>>()?;
+    if parameters.iter().all(|p| p.role == Role::Buffer) {
+        let listed = if imported.fixed.is_empty() { "" } else { "; what it holds is no parameter, see `spgraph inspect`" };
+        return Err(Error::model(format!("the network has no weights that its results depend on, so there is nothing to train{listed}")));
+    }
     if !parameters.iter().any(|p| !p.frozen && p.role != Role::Buffer) {
         return Err(Error::usage(format!(
             "every parameter is frozen, so there is nothing to train: freeze less, or give {} what is to be trained",
