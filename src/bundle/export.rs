@@ -7,7 +7,7 @@ use super::open::Bundle;
 use crate::error::{Error, Result};
 use crate::import::{Split, node_name};
 use crate::ir::{Graph, Tensor};
-use crate::onnx::{self, ExternalData, SourceModel, half, pb, to_proto};
+use crate::onnx::{self, ExternalData, SourceModel, half, noise, pb, to_proto};
 use crate::ops::table;
 use std::collections::{HashMap, HashSet};
 
@@ -17,8 +17,10 @@ const SPLIT_KEY: &str = "spgraph.split";
 /// The source in the form for inference, without the data of the tensors in `names`. `network` is what was made of it: nodes that it has under
 /// their names compute for every image; others were made to something that has one form only.
 pub fn template(source: SourceModel, network: &Graph, names: &[&str], split: &[Split]) -> Result<pb::ModelProto> {
+    let quiet = noise::quiet(&source);
     let mut model = source.proto;
     if let Some(graph) = model.graph.as_mut() {
+        noise::without(graph, &quiet, node_name);
         let nodes: HashSet<&str> = network.nodes.iter().map(|n| n.name.as_str()).collect();
         let known = graph.node.iter_mut().enumerate().filter(|(i, n)| nodes.contains(node_name(*i, n).as_str()));
         for (_, node) in known {

@@ -156,7 +156,8 @@ pub fn decisions(made: &Made) -> String {
         line(format!("            not {names}: {why}"));
     }
     if !plan.fixed.is_empty() {
-        line("            --explain lists them; --train with their names trains them".into());
+        let trains = if plan.fixed.iter().any(|f| f.why.can_be_trained()) { "; --train with their names trains them" } else { "" };
+        line(format!("            --explain lists them{trains}"));
     }
     if !plan.split.is_empty() {
         line(format!("untied      {} parameters that the exporter had stored together (--keep-ties keeps them one)", plan.split.len()));

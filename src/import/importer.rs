@@ -14,22 +14,24 @@ use std::collections::{HashMap, HashSet};
 
 /// The graph so far.
 pub(super) struct Importer {
-    graph: Graph,
-    values: HashMap<String, ValueId>,
+    pub(super) graph: Graph,
+    pub(super) values: HashMap<String, ValueId>,
     /// Sequences of tensors, by the names that the model has for them.
     sequences: HashMap<String, Vec<ValueId>>,
     opset: i64,
-    training: HashMap<String, Attrs>,
-    declared_batch: Option<usize>,
+    pub(super) training: HashMap<String, Attrs>,
+    pub(super) declared_batch: Option<usize>,
     freed_batch: Vec<String>,
     /// In how many blocks the batch lies, where that is not one.
     batch_blocks: HashMap<ValueId, usize>,
     ties: Ties,
-    refusals: Refusals,
+    pub(super) refusals: Refusals,
     /// How many elements may still be computed ahead.
     budget: usize,
     /// What nodes compute from constants alone, while the network runs.
     fixed: HashSet<ValueId>,
+    /// Floating-point constants that were computed of one other, by name.
+    computed: HashMap<String, String>,
 }
 
 /// Elements that are computed ahead in one model: shapes and indices are small, and what is not is no reason to fill the memory.
@@ -50,6 +52,8 @@ pub(super) struct Parts {
     pub split: Vec<Split>,
     /// Nodes into whose shape the model has written the batch.
     pub freed_batch: Vec<String>,
+    /// Floating-point constants that were computed of one other, by name.
+    pub computed: HashMap<String, String>,
 }
 
 /// The name of the node at `index` in the graph; nodes without one are numbered. Where the exporter has noted the modules that the node belongs
@@ -94,6 +98,7 @@ impl Importer {
             refusals,
             budget: BUDGET,
             fixed: HashSet::new(),
+            computed: HashMap::new(),
         }
     }
 
@@ -120,6 +125,7 @@ impl Importer {
                 training: self.training,
                 split: self.ties.split,
                 freed_batch: self.freed_batch,
+                computed: self.computed,
             }),
             refused => Err(Error::Unsupported(refused)),
         }
@@ -239,6 +245,12 @@ impl Importer {
         if let (Some(Known::Tensor(tensor)), Some(output)) = (&known, outputs.first()) {
             let id = self.graph.constant(output, tensor.clone());
             self.values.insert(output.clone(), id);
+            let of =
+                canonical.inputs.first().copied().flatten().filter(|&v| tensor.dtype().is_float() && self.graph.ty(v).dtype.is_float());
+            if let Some(name) = of.map(|v| self.graph.name_of(v).to_string()) {
+                let name = self.computed.get(&name).cloned().unwrap_or(name);
+                self.computed.insert(self.graph.name_of(id).to_string(), name);
+            }
             return Ok(());
         }
         let from_constants = canonical.inputs.iter().flatten().all(|v| self.is_fixed(*v));

@@ -7,6 +7,7 @@ mod element_types;
 mod importer;
 mod input;
 mod lowered;
+mod masks;
 mod names;
 mod network;
 mod options;
@@ -14,6 +15,7 @@ mod parameters;
 mod preview_training;
 mod refusals;
 mod signature;
+mod stored;
 mod ties;
 
 pub use importer::node_name;
@@ -27,11 +29,12 @@ pub use ties::Split;
 
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, Graph, Node, Tensor, ValueId};
-use crate::onnx::{SourceModel, half, pb};
+use crate::onnx::{SourceModel, half, noise};
 use importer::{Importer, Parts};
 use parameters::Found;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
+use stored::{Stored, settings, stored};
 
 /// A source model as a graph, in the form for inference.
 #[derive(Debug, Clone)]
@@ -53,8 +56,8 @@ pub struct Imported {
     /// Nodes into whose shapes the exporter had written the batch size that it was shown: a number there was taken for the batch. Whoever relies on
     /// it runs the network on two images together and on each by itself.
     pub freed_batch: Vec<String>,
-    /// The constants that the file holds, by name.
-    stored: Arc<HashSet<String>>,
+    /// The constants that the file holds.
+    stored: Arc<Stored>,
 }
 
 impl Imported {
@@ -99,16 +102,24 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
     }
     let (input, declared_batch) = input::declare(&mut graph, &mut values, proto, options)?;
     let mut importer = Importer::new(graph, values, opset, declared_batch, options);
+    let quiet = noise::quiet(source);
     for (index, node) in proto.node.iter().enumerate() {
-        importer.node(index, node);
+        match (quiet.instead.get(&index), quiet.found.iter().find(|n| n.product == index)) {
+            (None, _) => importer.node(index, node),
+            (Some(None), _) => {}
+            (Some(Some(other)), None) => importer.node(index, other),
+            (Some(Some(other)), Some(noise)) => importer.quiet(index, other, noise, options.batch),
+        }
     }
-    let Parts { mut graph, values, training, split, freed_batch } = importer.finish()?;
+    let Parts { mut graph, values, training, split, freed_batch, computed } = importer.finish()?;
     for output in &proto.output {
         let id = values.get(output.name()).ok_or_else(|| Error::model(format!("no node computes the output `{}`", output.name())))?;
         let id = under_its_name(&mut graph, *id, output.name());
         graph.outputs.push(id);
     }
-    let stored = Arc::new(stored(proto, &split));
+    let mut stored = Stored { computed, ..stored(proto, &split) };
+    stored.settings = settings(proto, &graph, &values, &stored);
+    let stored = Arc::new(stored);
     let Found { parameters, fixed } = parameters::find(&graph, &stored);
     graph.verify().map_err(|e| Error::model(format!("{}: {e}", source.path.display())))?;
     Ok(Imported { graph, input, parameters, fixed, training, split, opset, freed_batch, stored })
@@ -122,14 +133,6 @@ fn under_its_name(graph: &mut Graph, value: ValueId, name: &str) -> ValueId {
     let ty = graph.ty(value).clone();
     let node = Node::new(format!("{name}/Identity"), "Identity", vec![Some(value)], Attrs::new());
     graph.node(node, vec![(name.to_string(), ty)]).into_iter().next().unwrap_or(value)
-}
-
-/// The names of a file's constants, and of the parameters that stood behind one of them.
-fn stored(proto: &pb::GraphProto, split: &[Split]) -> HashSet<String> {
-    let constants = proto.node.iter().filter(|n| n.op_type() == "Constant").flat_map(|n| &n.output);
-    let names =
-        proto.initializer.iter().map(|t| t.name()).chain(constants.map(|o| o.as_str())).chain(split.iter().map(|s| s.name.as_str()));
-    names.map(str::to_string).collect()
 }
 
 /// The version of ONNX's own domain that the model uses.

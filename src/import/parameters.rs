@@ -6,6 +6,7 @@
 //! somebody asks for them, and are named.
 
 use super::names::{is_generated, layer, unique};
+use super::stored::Stored;
 use crate::ir::{Graph, Tensor, ValueId};
 use crate::operator::{ParameterKind, Status, View};
 use std::collections::{HashMap, HashSet};
@@ -98,9 +99,9 @@ struct Use {
     node: usize,
 }
 
-/// Finds the parameters in the order of use, among the constants that the file holds (`stored`, by name): what import computed from others has no
+/// Finds the parameters in the order of use, among the constants that the file holds: what import computed from others has no
 /// place in the file to which a trained value could be written back.
-pub(super) fn find(graph: &Graph, stored: &HashSet<String>) -> Found {
+pub(super) fn find(graph: &Graph, stored: &Stored) -> Found {
     let search = Search::new(graph, stored).run();
     let prepared = preparations(graph);
     let (mut found, mut aliases) = (Found::default(), HashSet::new());
@@ -128,7 +129,7 @@ pub(super) fn find(graph: &Graph, stored: &HashSet<String>) -> Found {
 
 struct Search<'a> {
     graph: &'a Graph,
-    stored: &'a HashSet<String>,
+    stored: &'a Stored,
     order: Vec<ValueId>,
     uses: HashMap<ValueId, Use>,
     /// Values that were followed, with what they are there.
@@ -136,14 +137,14 @@ struct Search<'a> {
     live: Vec<bool>,
     /// Values behind steps that were followed.
     stepped: HashSet<ValueId>,
-    /// Numbers that somebody has named and that say how an operator works.
-    settings: Vec<(ValueId, Use)>,
+    /// Numbers that say how an operator works.
+    settings: Vec<(ValueId, Use, FixedReason)>,
     /// Why a constant cannot be trained, for those to which no gradient comes.
     untrainable: HashMap<ValueId, FixedReason>,
 }
 
 impl<'a> Search<'a> {
-    fn new(graph: &'a Graph, stored: &'a HashSet<String>) -> Self {
+    fn new(graph: &'a Graph, stored: &'a Stored) -> Self {
         let (uses, seen, stepped, settings, untrainable) = Default::default();
         Search { graph, stored, order: vec![], uses, seen, live: graph.live_nodes(), stepped, settings, untrainable }
     }
@@ -159,7 +160,7 @@ impl<'a> Search<'a> {
             }
             if self.live.get(index).copied().unwrap_or(false) {
                 for &i in view.operator().map_or(&[][..], |o| o.settings()) {
-                    self.setting(view.input(i), |v| Use { enters: v, kind: ParameterKind::Operand, node: index });
+                    self.setting(view.input(i), &|v| Use { enters: v, kind: ParameterKind::Operand, node: index });
                 }
             }
             for (i, kind) in self.kinds(&view) {
@@ -169,21 +170,40 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        for (v, used) in std::mem::take(&mut self.settings) {
+        let at = |name: &str| self.graph.nodes.iter().position(|n| n.name == name).unwrap_or(0);
+        for (name, node) in &self.stored.settings {
+            if let Some(v) = self.graph.find(name) {
+                self.settings.push((v, Use { enters: v, kind: ParameterKind::Operand, node: at(node) }, FixedReason::Setting));
+            }
+        }
+        for (v, used, why) in std::mem::take(&mut self.settings) {
             if !self.uses.contains_key(&v) {
-                self.untrainable.insert(v, FixedReason::Setting);
+                self.untrainable.insert(v, why);
                 self.note(v, used);
             }
         }
         self
     }
 
-    /// Takes note of a number of the file that somebody has named, where it says how an operator works.
-    fn setting(&mut self, v: Option<ValueId>, used: impl FnOnce(ValueId) -> Use) {
-        let Some(v) = v else { return };
-        let value = self.graph.value(v);
-        if value.initializer().is_some_and(|t| t.dtype().is_float()) && self.stored.contains(&value.name) && is_persons(&value.name) {
-            self.settings.push((v, used(v)));
+    /// The constant of the file itself, or that of which import has computed this one.
+    fn of_file(&self, v: ValueId) -> Option<ValueId> {
+        let name = &self.graph.value(v).name;
+        match self.stored.names.contains(name) {
+            true => Some(v),
+            false => self.graph.find(self.stored.computed.get(name)?),
+        }
+    }
+
+    /// Takes note of the numbers of the file that something is made of which says how an operator works.
+    fn setting(&mut self, v: Option<ValueId>, used: &dyn Fn(ValueId) -> Use) {
+        let Some(v) = v.filter(|&v| self.graph.ty(v).dtype.is_float() && !self.graph.value(v).varies) else { return };
+        match self.graph.producer(v) {
+            Some(node) => {
+                if self.stepped.insert(v) {
+                    node.used().for_each(|v| self.setting(Some(v), used));
+                }
+            }
+            None => self.settings.extend(self.of_file(v).map(|v| (v, used(v), FixedReason::Setting))),
         }
     }
 
@@ -218,7 +238,7 @@ impl<'a> Search<'a> {
         match self.graph.producer(v) {
             Some(node) => node.used().for_each(|v| self.behind_step(v, used)),
             None if value.initializer().is_some_and(|t| t.dtype().is_float())
-                && self.stored.contains(&value.name)
+                && self.stored.names.contains(&value.name)
                 && varied(self.graph, v) =>
             {
                 self.untrainable.insert(v, FixedReason::Step);
@@ -244,8 +264,12 @@ impl<'a> Search<'a> {
         }
         let value = self.graph.value(v);
         if value.initializer().is_some_and(|t| t.dtype().is_float()) {
-            let computed = !self.stored.contains(&value.name);
+            let computed = !self.stored.names.contains(&value.name);
             if computed && !(used.kind.is_weight() && varied(self.graph, v)) {
+                // One that was converted and is no parameter's place: known by what the file has for it.
+                if let Some(v) = self.of_file(v) {
+                    self.settings.push((v, Use { enters: v, ..used }, FixedReason::Number));
+                }
                 return;
             }
             if computed {
@@ -262,7 +286,7 @@ impl<'a> Search<'a> {
         let view = View { graph: self.graph, node };
         if let Some(operator) = view.operator().filter(|o| o.status() == Status::ZeroGradient) {
             if !operator.facts().elementwise {
-                node.used().for_each(|v| self.setting(Some(v), |_| used));
+                node.used().for_each(|v| self.setting(Some(v), &|_| used));
             }
             return node.used().for_each(|v| self.behind_step(v, used));
         }

@@ -52,6 +52,9 @@ pub fn is_judged(refusal: &Refusal) -> bool {
     table::find(&refusal.op).is_some_and(|operator| !matches!(operator.status(), Status::Refused(_)))
 }
 
+/// What to do with what is random.
+pub(super) const IN_EVALUATION_MODE: &str = "export the network in evaluation mode (`model.eval()`)";
+
 /// What to do with a graph that a runtime has changed for itself.
 const OPTIMISED: &str = "ONNX Runtime writes such operators when it saves a graph that it has optimised for one machine; start from the original model, \
                          as it was exported";

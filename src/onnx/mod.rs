@@ -9,6 +9,7 @@ pub mod external;
 mod functions;
 pub mod half;
 mod names;
+pub mod noise;
 mod order;
 #[allow(clippy::all, missing_docs)]
 #[rustfmt::skip]

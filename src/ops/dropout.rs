@@ -10,6 +10,8 @@
 //! z    = m(… m(m(key + h(C₅ + number)) + h(i₀)) … + h(iₙ))       of the element at i₀, …, iₙ; computed axis by axis
 //! ```
 //!
+//! A mask that is the same along an axis, as of whole channels, leaves that index out.
+//!
 //! An element stays where `z ≥ ratio·p`. `x` is below `2p`, so that no product reaches 2⁶². `−x²` is `x·(2p − x)`: nothing is negative, where runtimes
 //! differ in what a remainder is, and nothing is squared, which tract has floats for alone.
 
@@ -21,6 +23,9 @@ use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Operator, Ru
 
 /// What is kept of a source's Dropout for training: how much it drops.
 pub const RATIO: &str = "ratio";
+
+/// Along which axes what is dropped differs, where that is not along all of them.
+pub const AXES: &str = "axes";
 
 /// Or that this is computed while the model runs.
 pub const UNKNOWN_RATIO: &str = "unknown_ratio";
@@ -224,10 +229,11 @@ pub fn counted_indices(b: &mut Builder, x: ValueId, axis: usize) -> Rule<ValueId
     Ok(indices)
 }
 
-/// `x` through the Dropout with that number in the network. `key` is the step's, `indices` are those along each axis.
+/// `x` through the Dropout with that number in the network. `key` is the step's, `indices` are those along each axis along which the mask differs, with as many
+/// axes as `x`.
 pub fn train(b: &mut Builder, x: ValueId, key: ValueId, indices: &[ValueId], (place, ratio): (usize, f32)) -> Rule<ValueId> {
     floating(b.ty(x))?;
-    if indices.is_empty() || indices.len() != b.rank(x) {
+    if b.rank(x) == 0 {
         return Err(format!("it drops elements of {}, which has no axes", b.ty(x)));
     }
     let inputs: Vec<ValueId> = std::iter::once(key).chain(indices.iter().copied()).collect();

@@ -15,7 +15,7 @@ macro_rules! drawn {
 
             fn status(&self) -> Status {
                 Status::Refused(
-                    "it draws random numbers while the model runs, which no run could repeat; dropping paths and noise belong to training: export the network in evaluation mode (`model.eval()`); a Dropout of PyTorch that is to stay one must not work in place (`inplace=False`)",
+                    "it draws random numbers while the model runs, which no run could repeat, and what the network makes of them is no mask that is divided by the share that it leaves, as dropout and stochastic depth are: nobody can say what it is in inference; export the network in evaluation mode (`model.eval()`)",
                 )
             }
 

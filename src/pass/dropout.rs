@@ -18,10 +18,10 @@ pub struct Masks {
 }
 
 /// Where elements are dropped, and how much.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Drops {
-    /// In the place of a node that hands its input on.
-    Instead(f32),
+    /// In the place of a node that hands its input on: that share, of whole slices where the mask differs along these axes alone.
+    Instead(f32, Option<Vec<usize>>),
     /// Of what the node reads of the images.
     Before(f32),
 }
@@ -83,30 +83,31 @@ impl DropElements<'_> {
         Ok(made)
     }
 
-    /// A value of which that share is dropped.
-    fn dropped(&self, r: &mut Rebuild, node: &Node, x: ValueId, ratio: f32) -> Rule<ValueId> {
+    /// A value of which that share is dropped, with masks that differ along these axes, or along all.
+    fn dropped(&self, r: &mut Rebuild, node: &Node, x: ValueId, (ratio, axes): (f32, Option<&[usize]>)) -> Rule<ValueId> {
         let (place, key) = (*self.places.borrow(), self.key(r.graph)?);
         let mut b = Builder::new(r.graph);
         let name = &node.name;
         b.scope(name.rsplit_once('/').map_or(name.as_str(), |(parent, _)| parent));
-        let indices = (0..b.rank(x)).map(|axis| self.axis(&mut b, x, axis)).collect::<Rule<Vec<_>>>()?;
+        let differs = |axis: &usize| axes.is_none_or(|axes| axes.contains(axis));
+        let indices = (0..b.rank(x)).filter(differs).map(|axis| self.axis(&mut b, x, axis)).collect::<Rule<Vec<_>>>()?;
         let y = dropout::train(&mut b, x, key, &indices, (place, ratio))?;
         self.places.replace_with(|places| places.saturating_add(1));
         Ok(y)
     }
 
-    fn replace(&self, r: &mut Rebuild, node: &Node, drops: Drops) -> Rule<Becomes> {
+    fn replace(&self, r: &mut Rebuild, node: &Node, drops: &Drops) -> Rule<Becomes> {
         match drops {
-            Drops::Instead(ratio) if ratio > 0.0 => {
+            Drops::Instead(ratio, axes) if *ratio > 0.0 => {
                 let x = r.get(node.used().next().ok_or("it has no input")?)?;
-                let y = self.dropped(r, node, x, ratio)?;
+                let y = self.dropped(r, node, x, (*ratio, axes.as_deref()))?;
                 r.name_as(y, node.output().ok_or("it has no output")?);
                 Ok(Becomes::Values(vec![y]))
             }
-            Drops::Before(ratio) if ratio > 0.0 => {
+            Drops::Before(ratio) if *ratio > 0.0 => {
                 let read = node.used().find(|&v| r.source().value(v).varies).ok_or("it reads nothing of the images")?;
                 let x = r.get(read)?;
-                let y = self.dropped(r, node, x, ratio)?;
+                let y = self.dropped(r, node, x, (*ratio, None))?;
                 // For this node alone.
                 r.put(read, y);
                 let made = r.copy(node)?;
@@ -132,7 +133,7 @@ impl Pass for DropElements<'_> {
         let mut refused = vec![];
         let made = rebuild(graph, |r, node| {
             let Some(drops) = self.nodes.get(&node.name) else { return Ok(Becomes::Itself) };
-            Ok(self.replace(r, node, *drops).unwrap_or_else(|reason| {
+            Ok(self.replace(r, node, drops).unwrap_or_else(|reason| {
                 refused.push(Refusal { node: node.name.clone(), op: "Dropout".into(), reason });
                 Becomes::Itself
             }))

@@ -37,13 +37,15 @@ pub struct Planned {
     pub why_penalized: String,
 }
 
-/// A Dropout of the source.
+/// A Dropout of the source, or a product with a random mask that is one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FoundDropout {
     /// Its node.
     pub node: String,
     /// How much it drops; `None` where that is computed while the model runs.
     pub ratio: Option<f32>,
+    /// Along which axes what it drops differs, where that is not along all of them: whole channels, whole images.
+    pub axes: Option<Vec<usize>>,
 }
 
 /// The roles of all parameters.

@@ -11,8 +11,8 @@ use crate::error::{Error, Refusal, Result};
 use crate::field::Field;
 use crate::import::{Imported, node_name};
 use crate::ir::{Attr, Graph, ValueId};
-use crate::onnx::SourceModel;
-use crate::ops::dropout::{self, RATIO, UNKNOWN_RATIO};
+use crate::onnx::{SourceModel, noise};
+use crate::ops::dropout::{self, AXES, RATIO, UNKNOWN_RATIO};
 use crate::pass::{self, Drops};
 use std::collections::HashMap;
 
@@ -21,15 +21,20 @@ const KIND: &str = "dropout";
 
 /// Every Dropout that import has left in the network, in its order.
 pub fn dropouts(imported: &Imported) -> Vec<FoundDropout> {
-    let ratio = |node: &str| {
+    let found = |node: &str| {
         let attrs = imported.training.get(node)?;
-        match attrs.get(RATIO) {
-            Some(Attr::Float(ratio)) => Some(Some(*ratio)),
-            _ => attrs.contains_key(UNKNOWN_RATIO).then_some(None),
-        }
+        let ratio = match attrs.get(RATIO) {
+            Some(Attr::Float(ratio)) => Some(*ratio),
+            _ => return attrs.contains_key(UNKNOWN_RATIO).then_some((None, None)),
+        };
+        let axes = match attrs.get(AXES) {
+            Some(Attr::Ints(axes)) => Some(axes.iter().filter_map(|&a| usize::try_from(a).ok()).collect()),
+            _ => None,
+        };
+        Some((ratio, axes))
     };
     let nodes = imported.graph.nodes.iter();
-    nodes.filter_map(|n| Some(FoundDropout { node: n.name.clone(), ratio: ratio(&n.name)? })).collect()
+    nodes.filter_map(|n| found(&n.name).map(|(ratio, axes)| FoundDropout { node: n.name.clone(), ratio, axes })).collect()
 }
 
 /// Has the network drop what `options` ask for, and gives the state that its masks are made of. Fails where there is no Dropout that could be kept, and where one
@@ -68,8 +73,12 @@ fn classifier(plan: &Plan) -> Result<&Head> {
 
 /// The network's own, by node.
 fn kept(source: &SourceModel, found: &[FoundDropout]) -> Result<HashMap<String, Drops>> {
-    let own = source.graph()?.node.iter().enumerate().filter(|(_, n)| n.op_type() == "Dropout");
-    let own: Vec<String> = own.map(|(i, n)| node_name(i, n)).collect();
+    let quiet = noise::quiet(source);
+    let own = source.graph()?.node.iter().enumerate().filter_map(|(i, n)| match quiet.found.iter().any(|f| f.product == i) {
+        true => quiet.instead.get(&i).cloned().flatten().map(|n| node_name(i, &n)),
+        false => (n.op_type() == "Dropout").then(|| node_name(i, n)),
+    });
+    let own: Vec<String> = own.collect();
     if own.is_empty() {
         let why = " keep has nothing to keep: the file has no Dropout. PyTorch's exporters leave it out where it is in evaluation mode; put the \
                    torch.nn.Dropout modules alone into training mode, not in place, and export again, or give the share that is dropped before the classifier, such as 0.2";
@@ -84,7 +93,7 @@ fn kept(source: &SourceModel, found: &[FoundDropout]) -> Result<HashMap<String, 
     let reason = "how much it drops (input 1) is computed while the model runs, so it cannot be kept in training: export the network with a constant";
     let refused: Vec<Refusal> = unknown.map(|f| Refusal { node: f.node.clone(), op: "Dropout".into(), reason: reason.into() }).collect();
     match refused.is_empty() {
-        true => Ok(found.iter().filter_map(|f| Some((f.node.clone(), Drops::Instead(f.ratio?)))).collect()),
+        true => Ok(found.iter().filter_map(|f| Some((f.node.clone(), Drops::Instead(f.ratio?, f.axes.clone())))).collect()),
         false => Err(Error::Unsupported(refused)),
     }
 }

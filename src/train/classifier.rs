@@ -2,6 +2,7 @@
 
 use super::readout::{Readout, Scores};
 use super::targets;
+use super::training_form;
 use super::tuned::{RunState, Subject, model_with_features, transplanted_state, with_features};
 use crate::bundle::manifest::{Port, Preprocessing, State};
 use crate::bundle::{Bundle, ClassNames, Images, Prepared, read_metadata};
@@ -107,6 +108,9 @@ impl Classifier {
     /// `bundle` says what there is to know, where the model is its; otherwise the model's metadata does.
     pub(super) fn load(path: &Path, bundle: Option<&Bundle>, options: &ClassifierOptions, engine: &dyn Engine) -> Result<Classifier> {
         let source = onnx::open(path)?;
+        if bundle.is_none() {
+            training_form::refuse(&source)?;
+        }
         let graph = source.graph()?;
         let mut input = image_input(graph, path, bundle.is_some())?;
         if let Some(shape) = &options.input_shape {

@@ -57,6 +57,7 @@ mod step;
 mod tally;
 mod targets;
 mod trained_elsewhere;
+mod training_form;
 mod tuned;
 mod watch;
 

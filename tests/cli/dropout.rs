@@ -3,7 +3,7 @@
 use crate::models::{classifier, node};
 use crate::support::{Lab, fixture, shared};
 use spgraph::error::Error;
-use spgraph::ir::Tensor;
+use spgraph::ir::{DType, Tensor};
 use spgraph::onnx::attributes::{attr_float, attr_int, attr_ints};
 use spgraph::onnx::{self, pb, to_proto};
 use spgraph::storage::tensor_file;
@@ -130,4 +130,28 @@ fn the_head_alone_and_then_everything() {
     lab.run(&[&["finetune", &s.model, "--data", &s.images, "-o", "run"][..], &options].concat()).ok();
     let (_, tensors) = tensor_file::read_plain(&lab.path("run/optimizer.safetensors"), Error::data).unwrap();
     assert_eq!(tensors["optimizer.dropout"].to_i64().unwrap(), [0, 6], "masks go on through both phases");
+}
+
+fn boolean(value: u8) -> Tensor {
+    Tensor::new(DType::Bool, vec![], vec![value]).unwrap()
+}
+
+#[test]
+fn a_model_in_training_mode_is_not_judged_by_itself() {
+    let (lab, s) = (Lab::new(), shared());
+    let dropped = model(&["share", "on"], &[share(0.5), ("on", boolean(1))], |_| {});
+    let dropped = written(&lab, "dropped.onnx", dropped);
+    let drawn = fixture("noise/paths.script_batch.onnx");
+    for (file, why) in [(&dropped, "Dropout"), (&drawn, "RandomUniformLike")] {
+        for args in [vec!["eval", file, "--data", &s.images], vec!["predict", file, &s.images]] {
+            lab.refuses(&args, 1, &["computes as in training", why, "other numbers each time", "--head keep", "model.eval()"]);
+        }
+    }
+    let off = model(&["share", "off"], &[share(0.5), ("off", boolean(0))], |_| {});
+    let said = lab.run(&["predict", &written(&lab, "off.onnx", off), &s.images]);
+    assert!(!said.err.contains("as in training"), "{said:?}");
+    // The way out.
+    lab.run(&["rewrite", &drawn, "--head", "keep", "-o", "bundle"]).ok();
+    let said = lab.run(&["predict", "bundle", &s.images]);
+    assert!(!said.err.contains("as in training"), "{said:?}");
 }

@@ -185,9 +185,13 @@ def masked(model, images, seed, step):
     """The network with masks in the place of its Dropouts, each for the shape that its input has for these images."""
     of_shapes = onnx.ModelProto()
     of_shapes.CopyFrom(model)
-    drops = [n for n in model.graph.node if n.op_type == "Dropout"]
+    for node in of_shapes.graph.node:
+        if node.doc_string.startswith("mask "):
+            node.CopyFrom(helper.make_node("Identity", [node.doc_string.split()[1]], list(node.output), node.name))
+    drops = [n for n in model.graph.node if n.op_type == "Dropout" or n.doc_string.startswith("mask ")]
+    reads = lambda n: n.doc_string.split()[1] if n.doc_string.startswith("mask ") else n.input[0]
     del of_shapes.graph.output[:]
-    of_shapes.graph.output.extend(helper.make_empty_tensor_value_info(n.input[0]) for n in drops)
+    of_shapes.graph.output.extend(helper.make_empty_tensor_value_info(reads(n)) for n in drops)
     known = ReferenceEvaluator(of_shapes).run(None, {model.graph.input[0].name: images}) if drops else []
     known = {n.name: v.shape for n, v in zip(drops, known)}
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
@@ -195,6 +199,16 @@ def masked(model, images, seed, step):
     made.CopyFrom(model)
     number = 0
     for node in made.graph.node:
+        if node.name in known and node.op_type != "Dropout":
+            # A product with a random mask: what it multiplies, the share that is dropped, and the axes along which the mask differs.
+            _, of, ratio, axes = node.doc_string.split()
+            axes = [int(a) for a in axes.split(",") if a != "-"]
+            shape = known[node.name]
+            values = dropout_masks.mask([shape[a] for a in axes], float(ratio), images.dtype.type, seed=seed, step=step, number=number)
+            number += 1
+            made.graph.initializer.append(numpy_helper.from_array(np.reshape(values, [n if a in axes else 1 for a, n in enumerate(shape)]), f"{node.name}.mask"))
+            node.CopyFrom(helper.make_node("Mul", [of, f"{node.name}.mask"], list(node.output), node.name))
+            continue
         if node.op_type != "Dropout":
             continue
         attribute = [a.f for a in node.attribute if a.name == "ratio"]

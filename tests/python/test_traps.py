@@ -191,6 +191,49 @@ def test_numbers_that_operators_work_by_are_named(kind, tmp_path):
         assert name in said, said
 
 
+def generated(net, value, dtype=np.float64):
+    """A number under a name that an exporter makes."""
+    return net.constant(np.array(value, dtype), net.rng.choice(["/Constant_output", "onnx::Clip", "scalar_tensor_default", "val_7"]))
+
+
+def resized(net, y):
+    scales = np.array([1, 1, 1.5, 2], np.float32)
+    net.tensors["onnx::Resize_9"] = scales
+    return net.node("Resize", y, "", "onnx::Resize_9", mode="linear")
+
+
+OF_EXPORTERS = {
+    "bounds": lambda net, y: net.node("Clip", y, generated(net, -0.2), generated(net, 0.4)),
+    "converted bounds": lambda net, y: net.node("Clip", y, net.node("Cast", generated(net, -0.2, np.float32), to=11), net.node("Cast", generated(net, 0.4, np.float32), to=11)),
+    "bounds of shape 1": lambda net, y: net.node("Clip", y, net.node("Squeeze", generated(net, [-0.2])), net.node("Reshape", generated(net, [0.4]), net.constant(np.array([], np.int64), "shape"))),
+    "places": lambda net, y: net.node("Add", y, net.node("Unsqueeze", net.node("Range", generated(net, 0.1), generated(net, 0.65), generated(net, 0.1)), net.ints(0, 1, 2))),
+    "converted places": lambda net, y: net.node("Add", y, net.node("Cast", net.node("Range", *(generated(net, v, np.float32) for v in (0.1, 0.65, 0.1))), to=11)),
+    "a converted factor": lambda net, y: net.node("Mul", y, net.node("Cast", generated(net, 0.7, np.float32), to=11)),
+    "a factor of two": lambda net, y: net.node("Mul", y, net.node("Mul", generated(net, 0.7), generated(net, 1.1))),
+    "scales": resized,
+    "padding": lambda net, y: net.node("Pad", y, net.ints(0, 0, 1, 0, 0, 0, 0, 1), generated(net, 0.3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OF_EXPORTERS)
+def test_so_are_those_that_exporters_have_named(kind, tmp_path):
+    """Whatever the logits depend on smoothly is trained or listed, by the name that the file has for it."""
+    net = Network(12)
+    y = OF_EXPORTERS[kind](net, features(net))
+    model = built(net, classifier(net, pooled(net, y)))
+    bundle, said = rewritten(model, tmp_path)
+    assert bundle or "its bounds are computed while the model runs" in said, said
+    if bundle is None:
+        return
+    listed = {c["name"] for c in json.loads(spgraph("inspect", tmp_path / "model.onnx", "--json"))["constants"]}
+    listed |= {s["name"] for s in bundle.state}
+    images, target = net.rng.standard_normal(IMAGES), net.rng.integers(0, CLASSES, BATCH)
+    for name, tensor in net.tensors.items():
+        if tensor.dtype.kind == "f" and name not in listed:
+            slope = differences(model, name, tensor, images, target)
+            assert abs(slope).max() < 1e-6, f"{name} is neither trained nor listed, and moves the loss by {slope}"
+
+
 STEPS = {
     "rounded": lambda net: net.node("Mul", net.node("Round", net.node("Mul", net.constant(net.draw(3, CLASSES), "levels"), number(net, 8))), number(net, 0.125)),
     "signs": lambda net: net.node("Mul", net.node("Sign", net.constant(net.draw(3, CLASSES), "levels")), number(net, 0.5)),

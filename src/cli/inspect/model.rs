@@ -3,6 +3,10 @@
 use super::commands::Commands;
 use crate::cli::output;
 use spgraph::report::{Align, Inspection, Table};
+use std::collections::BTreeMap;
+
+/// So many constants that an exporter has named are shown for one reason.
+const FEW: usize = 3;
 
 pub fn text(found: &Inspection, next: &Commands) -> String {
     let mut parameters = Table::new([
@@ -44,9 +48,18 @@ pub fn text(found: &Inspection, next: &Commands) -> String {
     );
     if !found.constants.is_empty() {
         let mut constants = Table::new([("constant", Align::Left), ("shape", Align::Left), ("not trained, because it is", Align::Left)]);
+        // What exporters have named is many and says little.
+        let mut generated: BTreeMap<&str, usize> = BTreeMap::new();
         for c in &found.constants {
-            let shape = c.shape.iter().map(|d| d.to_string()).collect::<Vec<_>>().join("x");
-            constants.row([c.alias.clone(), shape, c.why.clone()]);
+            let before = generated.entry(&c.why).or_default();
+            *before += usize::from(c.alias != c.name);
+            if c.alias == c.name || *before <= FEW {
+                let shape = c.shape.iter().map(|d| d.to_string()).collect::<Vec<_>>().join("x");
+                constants.row([c.alias.clone(), shape, c.why.clone()]);
+            }
+        }
+        for (why, count) in generated.into_iter().filter(|(_, count)| *count > FEW) {
+            constants.row([format!("{} more (--json lists them)", count - FEW), String::new(), why.to_string()]);
         }
         text.push_str(&format!("\n{constants}"));
     }
