@@ -6,7 +6,7 @@ use crate::bundle::read_metadata;
 use crate::error::{Error, Refusal, Result};
 use crate::import::{self, BatchSize, ImportOptions, Imported, Network};
 use crate::ir::DType;
-use crate::onnx::{self, SourceModel, pb};
+use crate::onnx::{self, SourceModel, noise, pb};
 use crate::operator::Normalization;
 use crate::operator::Status;
 use crate::ops::table;
@@ -179,7 +179,7 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
     let head = imported.as_ref().and_then(|i| find_head(i).ok());
     let verdict = verdict::of_model(path, imported.is_some(), head.as_ref().map(|h| h.classes), input_shape.or(assumed_shape.clone()));
     let graph = source.graph()?;
-    let operators = operators(graph, &refused);
+    let operators = operators(&source, graph, &refused);
     let parameters = imported.as_ref().map_or_else(|| constants(graph), parameters);
     let live = graph.node.iter().filter(|n| is_batch_norm(n)).count();
     Ok(Inspection {
@@ -320,7 +320,12 @@ fn constants(graph: &pb::GraphProto) -> Vec<ParameterInfo> {
         .collect()
 }
 
-fn operators(graph: &pb::GraphProto, refused: &[Refusal]) -> Vec<OperatorInfo> {
+fn operators(source: &SourceModel, graph: &pb::GraphProto, refused: &[Refusal]) -> Vec<OperatorInfo> {
+    let quiet = noise::quiet(source);
+    let masked = |name: &str| {
+        let mut own = graph.node.iter().enumerate().filter(|(_, n)| n.op_type() == name).peekable();
+        own.peek().is_some() && own.all(|(i, _)| quiet.instead.contains_key(&i))
+    };
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for node in &graph.node {
         let own = matches!(node.domain(), "" | "ai.onnx");
@@ -331,6 +336,7 @@ fn operators(graph: &pb::GraphProto, refused: &[Refusal]) -> Vec<OperatorInfo> {
     let gradient = |name: &str| {
         let bad = refused.iter().filter(|r| r.op == name).count();
         match table::find(name).map(|o| o.status()) {
+            Some(Status::Refused(_)) if masked(name) => "mask of a dropout".into(),
             None | Some(Status::Refused(_)) => "refused".to_string(),
             Some(_) if bad > 0 => format!("refused in {bad} nodes"),
             Some(Status::Differentiable) => "yes".into(),
