@@ -111,7 +111,10 @@ pub fn without(graph: &mut pb::GraphProto, quiet: &Quiet, name: impl Fn(usize, &
     // From the end, for what serves a node stands before it.
     let mut read: HashMap<String, usize> = HashMap::new();
     let kept = graph.output.iter().map(|o| o.name()).chain(graph.node.iter().flat_map(|n| n.input.iter().map(|i| i.as_str())));
-    kept.for_each(|name| drop(read.entry(name.to_string()).and_modify(|n| *n = n.saturating_add(1)).or_insert(1)));
+    for name in kept {
+        let count = read.entry(name.to_string()).or_default();
+        *count = count.saturating_add(1);
+    }
     let unread = |read: &HashMap<String, usize>, name: &str| read.get(name).is_none_or(|&n| n == 0);
     for index in (0..graph.node.len()).rev() {
         let gone = graph

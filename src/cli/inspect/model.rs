@@ -52,14 +52,14 @@ pub fn text(found: &Inspection, next: &Commands) -> String {
         let mut generated: BTreeMap<&str, usize> = BTreeMap::new();
         for c in &found.constants {
             let before = generated.entry(&c.why).or_default();
-            *before += usize::from(c.alias != c.name);
+            *before = before.saturating_add(usize::from(c.alias != c.name));
             if c.alias == c.name || *before <= FEW {
                 let shape = c.shape.iter().map(|d| d.to_string()).collect::<Vec<_>>().join("x");
                 constants.row([c.alias.clone(), shape, c.why.clone()]);
             }
         }
         for (why, count) in generated.into_iter().filter(|(_, count)| *count > FEW) {
-            constants.row([format!("{} more (--json lists them)", count - FEW), String::new(), why.to_string()]);
+            constants.row([format!("{} more (--json lists them)", count.saturating_sub(FEW)), String::new(), why.to_string()]);
         }
         text.push_str(&format!("\n{constants}"));
     }
