@@ -118,7 +118,7 @@ fn emitted(case: &Case, values: &[Tensor], wanted: &[usize], dynamic: bool) -> R
         pass::train_batch_norm(&mut graph, &Default::default(), &training).map_err(|e| e.to_string())?;
     }
     if case.dropout_train {
-        let nodes = training.keys().map(|node| (node.clone(), Drops::Instead(0.3))).collect();
+        let nodes = training.keys().map(|node| (node.clone(), Drops::Instead(0.3, None))).collect();
         let masks = pass::drop_elements(&mut graph, "masks", &nodes).map_err(|e| e.to_string())?.ok_or("nothing drops")?;
         let state = vec![(graph.name_of(masks.state).to_string(), Tensor::from_i64(&[2], &[3, 1]))];
         pass::apply(&mut graph, &[&FixValues { values: state, dropped: Default::default() }]).map_err(|e| e.to_string())?;
