@@ -20,6 +20,8 @@ pub struct Noise {
     pub like: Like,
     /// Which share it drops.
     pub ratio: f32,
+    /// The rank that the numbers beside it bring to the mask, where its own is lower.
+    pub rank: usize,
     /// The nodes that make the mask alone.
     makers: Vec<usize>,
     /// The division behind the product.
@@ -74,6 +76,13 @@ pub fn quiet(source: &SourceModel) -> Quiet {
             quiet.found.push(noise);
         }
     }
+    // A product of two masks is none of a mask with what one has in inference.
+    let mut products: HashMap<usize, usize> = HashMap::new();
+    for noise in &quiet.found {
+        let count = products.entry(noise.product).or_default();
+        *count = count.saturating_add(1);
+    }
+    quiet.found.retain(|n| products.get(&n.product) == Some(&1));
     quiet.found.sort_by_key(|n| n.product);
     for noise in &quiet.found {
         quiet.instead.extend(noise.makers.iter().map(|&i| (i, None)));
@@ -144,6 +153,13 @@ fn identity(node: &pb::NodeProto, from: &str) -> pb::NodeProto {
     pb::NodeProto { input, op_type, attribute: vec![], ..node.clone() }
 }
 
+/// A value that is one number everywhere.
+struct Number {
+    value: f64,
+    /// Its rank, where it has one element: beside more, what it meets may grow in shape.
+    rank: Option<usize>,
+}
+
 struct Search<'a> {
     source: &'a SourceModel,
     graph: &'a pb::GraphProto,
@@ -175,30 +191,38 @@ impl<'a> Search<'a> {
     }
 
     /// The number that a value is everywhere.
-    fn number(&self, name: &str) -> Option<f64> {
-        let mut name = name;
+    fn number(&self, name: &str) -> Option<Number> {
+        let (mut name, mut shaped) = (name, false);
+        let known = |tensor: &pb::TensorProto, shaped: bool| {
+            let numbers = self.source.tensor(tensor).ok()?.to_f64().ok()?;
+            let value = everywhere(&numbers)?;
+            Some(Number { value, rank: Some(tensor.dims.len()).filter(|_| !shaped && numbers.len() == 1) })
+        };
         // A way back through nodes that change no numbers; it ends, for nodes stand in order.
         loop {
             let Some(node) = self.producers.get(name) else {
-                let tensor = self.graph.initializer.iter().find(|t| t.name() == name)?;
-                return everywhere(&self.source.tensor(tensor).ok()?.to_f64().ok()?);
+                return known(self.graph.initializer.iter().find(|t| t.name() == name)?, shaped);
             };
             match node.op_type() {
                 "Constant" => {
-                    let numbers = node.attribute.iter().find_map(|a| match a.name() {
-                        "value" => self.source.tensor(a.t.as_ref()?).ok()?.to_f64().ok(),
-                        "value_float" => Some(vec![a.f().into()]),
+                    return node.attribute.iter().find_map(|a| match a.name() {
+                        "value" => known(a.t.as_ref()?, shaped),
+                        "value_float" => Some(Number { value: a.f().into(), rank: Some(0).filter(|_| !shaped) }),
                         _ => None,
                     });
-                    return everywhere(&numbers?);
                 }
                 "ConstantOfShape" => {
-                    let Some(value) = node.attribute.iter().find(|a| a.name() == "value") else { return Some(0.0) };
-                    return everywhere(&self.source.tensor(value.t.as_ref()?).ok()?.to_f64().ok()?);
+                    let Some(value) = node.attribute.iter().find(|a| a.name() == "value") else {
+                        return Some(Number { value: 0.0, rank: None });
+                    };
+                    return known(value.t.as_ref()?, true);
                 }
-                "Identity" | "Cast" | "CastLike" | "Expand" | "Reshape" | "Unsqueeze" | "Squeeze" => name = node.input.first()?,
+                "Identity" => {}
+                "Cast" if float(node) => {}
+                "Expand" | "Reshape" | "Unsqueeze" | "Squeeze" => shaped = true,
                 _ => return None,
             }
+            name = node.input.first()?;
         }
     }
 
@@ -206,15 +230,16 @@ impl<'a> Search<'a> {
     fn noise(&self, index: usize, node: &pb::NodeProto) -> Option<Noise> {
         let attributes = Attributes::new(node).ok()?;
         let (mut makers, mut at) = (vec![index], index);
-        // The share that stays.
-        let mut share = None;
+        // The share that stays, and the highest rank of the numbers on the way.
+        let (mut share, mut rank) = (None, 0_usize);
         let like = if node.op_type() == "RandomUniform" {
             Like::Sizes(attributes.ints("shape").ok()??.to_vec())
         } else {
             Like::Value(node.input.first()?.clone())
         };
         if node.op_type() == "Bernoulli" {
-            share = self.number(node.input.first()?);
+            // Of a computed share nobody can say what its mean is.
+            share = Some(self.number(node.input.first()?)?.value);
         } else {
             let bound = |name: &str, usual: f32| attributes.float(name).ok().map(|v| v.unwrap_or(usual));
             if bound("low", 0.0)? != 0.0 || bound("high", 1.0)? != 1.0 {
@@ -226,14 +251,22 @@ impl<'a> Search<'a> {
             let (next, input, node) = self.reader(at)?;
             let other = || node.input.get(1_usize.checked_sub(input)?).map(String::as_str);
             match (node.op_type(), share) {
-                ("Cast" | "CastLike" | "Identity", _) if input == 0 => {}
+                ("Identity", _) => {}
+                // Integers are none of the numbers between 0 and 1, and zeros and ones as they are, but not once they are divided.
+                ("Cast", None) if float(node) => {}
+                ("Cast", Some(_)) if !scaled || float(node) => {}
+                ("CastLike", Some(_)) if !scaled && input == 0 => {}
                 ("Not", Some(p)) => share = Some(1.0 - p),
                 ("Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual", None) => {
                     let p = self.number(other()?)?;
-                    share = Some(if node.op_type().starts_with("Less") == (input == 0) { p } else { 1.0 - p });
+                    rank = rank.max(p.rank?);
+                    share = Some(if node.op_type().starts_with("Less") == (input == 0) { p.value } else { 1.0 - p.value });
                 }
                 ("Div" | "Mul", Some(p)) => match self.number(other()?) {
-                    Some(by) if !scaled && scales(node.op_type(), input, by, p) => scaled = true,
+                    Some(by) if !scaled && scales(node.op_type(), input, by.value, p) => {
+                        rank = rank.max(by.rank?);
+                        scaled = true;
+                    }
                     None if node.op_type() == "Mul" => break (next, other()?.to_string()),
                     _ => return None,
                 },
@@ -248,12 +281,20 @@ impl<'a> Search<'a> {
         } else {
             let (next, input, node) = self.reader(product)?;
             let by = self.number(node.input.get(1_usize.checked_sub(input)?)?)?;
-            Some(next).filter(|_| scales(node.op_type(), input, by, share))
+            rank = rank.max(by.rank?);
+            Some(next).filter(|_| scales(node.op_type(), input, by.value, share))
         };
         // A share in float32 is told as somebody would have written it.
         let ratio = ((1.0 - share) * 1e6).round() / 1e6;
-        (scaled || behind.is_some()).then_some(Noise { product, of, like, ratio: ratio as f32, makers, scaled: behind })
+        (scaled || behind.is_some()).then_some(Noise { product, of, like, ratio: ratio as f32, rank, makers, scaled: behind })
     }
+}
+
+/// Whether a node casts to floating point, which changes numbers by roundings only.
+fn float(node: &pb::NodeProto) -> bool {
+    use pb::tensor_proto::DataType::{Bfloat16, Double, Float, Float16};
+    let to = node.attribute.iter().find(|a| a.name() == "to").map(|a| a.i());
+    node.op_type() == "Cast" && [Float, Float16, Double, Bfloat16].iter().any(|&t| to == Some(i64::from(t as i32)))
 }
 
 /// Whether a node brings zeros and ones of the mean `share`, its input `input`, to the mean 1.

@@ -27,7 +27,7 @@ class Noisy(Net):
     def sizes(self, axes):
         """The mask's shape, as a value; written down where the batch is."""
         if self.declared:
-            shape = [n if a in axes else 1 for a, n in enumerate([self.declared, *self.shape[1:]])]
+            shape = [(self.declared if n == "N" else n) if a in axes else 1 for a, n in enumerate(self.shape)]
             return self.constant(np.array(shape, np.int64))
         x = self.at
         every = self.node("Shape", [x])
@@ -41,7 +41,8 @@ class Noisy(Net):
 
     def noise(self, ratio, axes, spelling):
         x, shape, keep = self.at, self.shape, 1 - ratio
-        number = lambda v: self.constant(np.float64(v))
+        # One number, of any rank that makes the mask none larger.
+        number = lambda v: self.constant(np.full([1] * int(self.random.integers(len(shape) + 1)), float(v)))
         filled = lambda v: self.node("ConstantOfShape", [self.sizes(axes)], value=helper.make_tensor("v", TensorProto.DOUBLE, [1], [v]))
         double = {"to": TensorProto.DOUBLE}
         scaled = True
@@ -124,6 +125,18 @@ def test_one_mask_for_the_whole_batch(tmp_path):
     check(net.model(), tmp_path, BATCH, steps=4)
 
 
+@pytest.mark.parametrize("batch", [BATCH, "dynamic"])
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2), (1,)], ids=str)
+@pytest.mark.parametrize("declared", [None, 1, 3])
+def test_masks_where_the_batch_is_the_second_axis(declared, axes, batch, tmp_path):
+    net = Noisy(len(axes), declared)
+    channels, height, width = net.image
+    net.reshape([0, channels, -1], ["N", channels, height * width]), net.linear(5), net.tanh()
+    net.transpose([1, 0, 2]), net.noise(0.25, axes, "less"), net.linear(4), net.tanh(), net.transpose([1, 0, 2])
+    net.flat(), net.linear(CLASSES)
+    check(net.model(), tmp_path, batch, seed=3)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_so_are_those_of_any_network(seed, tmp_path):
     """Layers by chance, with noise along axes by chance anywhere between."""
@@ -200,12 +213,109 @@ def other_numbers(net):
     net.at = net.node("Mul", ["input", net.node("Div", [mask, net.constant(np.float64(0.8))])])
 
 
+DOUBLE = {"to": TensorProto.DOUBLE}
+
+
+def one(net, *shape, value=0.8):
+    return net.constant(np.full(shape, value))
+
+
+def stays(net, drawn=None, than=None):
+    """Zeros and ones of the mean 0.8."""
+    drawn = drawn or net.node("RandomUniformLike", ["input"], dtype=TensorProto.DOUBLE)
+    return net.node("Cast", [net.node("Less", [drawn, than or one(net)])], **DOUBLE)
+
+
+def drop(net, mask):
+    net.at = net.node("Mul", ["input", net.node("Div", [mask, one(net)])])
+
+
+def computed_share(net):
+    drawn = net.node("Bernoulli", [net.node("Sigmoid", ["input"])])
+    mask = net.node("Cast", [net.node("Greater", [drawn, one(net, value=0.5)])], **DOUBLE)
+    net.at = net.node("Mul", ["input", net.node("Div", [mask, one(net, value=0.5)])])
+
+
+def several_shares(net):
+    share = net.node("Expand", [net.constant(np.linspace(0.1, 0.9, 6)), net.node("Shape", ["input"])])
+    mask = net.node("Cast", [net.node("Greater", [net.node("Bernoulli", [share]), one(net, value=0.5)])], **DOUBLE)
+    net.at = net.node("Mul", ["input", net.node("Div", [mask, one(net, value=0.5)])])
+
+
+def integers_compared(net):
+    """Numbers below 1 are 0 as integers, which is always less."""
+    whole = net.node("Cast", [net.node("RandomUniformLike", ["input"], dtype=TensorProto.DOUBLE)], to=TensorProto.INT32)
+    drop(net, stays(net, net.node("Cast", [whole], **DOUBLE)))
+
+
+def integer_share(net):
+    share = net.node("Cast", [net.node("Cast", [one(net)], to=TensorProto.INT32)], **DOUBLE)
+    drop(net, stays(net, than=share))
+
+
+def integer_divisor(net):
+    """1.2 as an integer is 1: nothing is divided."""
+    by = net.node("Cast", [net.node("Cast", [one(net, value=1.25)], to=TensorProto.INT64)], **DOUBLE)
+    net.at = net.node("Mul", ["input", net.node("Mul", [stays(net), by])])
+
+
+def rounded(net, to=TensorProto.INT64):
+    """1/0.8 as an integer is 1: the division is undone."""
+    mask = net.node("Cast", [net.node("Div", [stays(net), one(net)])], to=to)
+    net.at = net.node("Mul", ["input", net.node("Cast", [mask], **DOUBLE)])
+
+
+def truth(net):
+    rounded(net, TensorProto.BOOL)
+
+
+def rounded_like(net):
+    mask = net.node("CastLike", [net.node("Div", [stays(net), one(net)]), net.constant(np.int32(1))])
+    net.at = net.node("Mul", ["input", net.node("Cast", [mask], **DOUBLE)])
+
+
+def pooled(net):
+    """Something that is smaller than the image, for the mask's numbers to make more of it."""
+    net.node("GlobalAveragePool", ["input"])
+    return net.at, net.node("RandomUniformLike", [net.at], dtype=TensorProto.DOUBLE)
+
+
+def grown_product(net):
+    x, drawn = pooled(net)
+    net.at = net.node("Div", [net.node("Mul", [x, stays(net, drawn)]), one(net, 2, 4, 6)])
+
+
+def grown_by_a_computed_number(net):
+    x, drawn = pooled(net)
+    by = net.node("Expand", [one(net), net.node("Shape", ["input"])])
+    net.at = net.node("Div", [net.node("Mul", [x, stays(net, drawn)]), by])
+
+
+def grown_comparison(net):
+    x, drawn = pooled(net)
+    net.at = net.node("Mul", [x, net.node("Div", [stays(net, drawn, one(net, 2, 4, 6)), one(net)])])
+
+
+def grown_mask(net):
+    x, drawn = pooled(net)
+    net.at = net.node("Mul", [x, net.node("Div", [stays(net, drawn), one(net, 1, 4, 6)])])
+
+
+def two_masks(net):
+    masks = [net.node("Div", [stays(net), one(net)]) for _ in range(2)]
+    net.at = net.node("Mul", ["input", net.node("Mul", masks)])
+
+
 def added(net):
     net.at = net.node("Add", ["input", net.node("RandomNormalLike", ["input"])])
 
 
+OTHER = [unscaled, wrongly_scaled, alpha, used_twice, other_numbers, added, computed_share, several_shares, integers_compared, integer_share, integer_divisor, rounded, truth]
+OTHER += [rounded_like, grown_product, grown_by_a_computed_number, grown_comparison, grown_mask, two_masks]
+
+
 @pytest.mark.parametrize("mode", ["off", "keep"])
-@pytest.mark.parametrize("spoil", [unscaled, wrongly_scaled, alpha, used_twice, other_numbers, added])
+@pytest.mark.parametrize("spoil", OTHER)
 def test_other_noise_is_refused(spoil, mode, tmp_path):
     net = Net(1, 15)
     spoil(net)
@@ -214,6 +324,34 @@ def test_other_noise_is_refused(spoil, mode, tmp_path):
     done = subprocess.run([BINARY, "rewrite", tmp_path / "net.onnx", "-o", tmp_path / "bundle", "--dropout", mode], capture_output=True, text=True)
     assert done.returncode == 1 and "draws random numbers" in done.stderr and "model.eval()" in done.stderr, done.stderr
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("where", ["share", "divisor", "behind"])
+def test_numbers_of_a_higher_rank_than_what_they_lie_over_are_refused(where, tmp_path):
+    net = Net(1, 15)
+    net.flat()
+    x, at = net.at, lambda place: one(net, *[1] * (3 if place == where else 0))
+    mask = stays(net, net.node("RandomUniformLike", [x], dtype=TensorProto.DOUBLE), at("share"))
+    if where == "behind":
+        net.node("Div", [net.node("Mul", [x, mask]), at("behind")])
+    else:
+        net.node("Mul", [x, net.node("Div", [mask, at("divisor")])])
+    net.node("Squeeze", [net.at, net.constant(np.array([0]))]), net.linear(CLASSES)
+    onnx.save(net.model(), tmp_path / "net.onnx")
+    done = subprocess.run([BINARY, "rewrite", tmp_path / "net.onnx", "-o", tmp_path / "bundle"], capture_output=True, text=True)
+    assert done.returncode == 1 and "its random mask of the shape 1x" in done.stderr and "model.eval()" in done.stderr, done.stderr
+
+
+def test_a_mask_of_rows_of_the_one_image_is_refused(tmp_path):
+    """Written for one image, it says nothing of the rows of several."""
+    net = Noisy(3, 1)
+    channels, height, width = net.image
+    net.reshape([-1, width], ["N", width]), net.linear(5)
+    net.noise(0.25, [1], "less"), net.reshape([-1, channels * height * 5], ["N", channels * height * 5]), net.linear(CLASSES)
+    onnx.save(net.model(), tmp_path / "net.onnx")
+    for batch in [BATCH, "dynamic"]:
+        done = subprocess.run([BINARY, "rewrite", tmp_path / "net.onnx", "-o", tmp_path / "bundle", "--batch", str(batch)], capture_output=True, text=True)
+        assert done.returncode == 1 and "its random mask of the shape 1x5" in done.stderr, done.stderr
 
 
 NOISE = FIXTURES / "noise"
