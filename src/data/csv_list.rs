@@ -79,6 +79,12 @@ fn records(path: &Path) -> Result<(Records, u8)> {
     Ok((rows, delimiter))
 }
 
+/// Whether a column of the list says the part that each row is for. No file is looked for.
+pub(super) fn is_divided(path: &Path) -> Result<bool> {
+    let (mut records, _) = records(path)?;
+    Ok(Columns::of(path, &mut records)?.part.is_some())
+}
+
 /// Reads a list; no image is opened, but each has to be there.
 pub(super) fn read(path: &Path) -> Result<List> {
     let (mut records, delimiter) = records(path)?;

@@ -65,7 +65,8 @@ impl ImageSet {
     pub fn other_part(&self, path: &Path, part: Part) -> Result<Option<ImageSet>> {
         let there = match kind_of(path)? {
             Found::Folder => parts::parts(path, &self.classes)?.is_some_and(|parts| parts.get(part).is_some()),
-            // It is read once, for both questions.
+            // Of a list that is not divided no file is looked for; a divided one is read once, for both questions.
+            Found::List if !csv_list::is_divided(path)? => false,
             Found::List => {
                 let list = csv_list::read(path)?;
                 if !list.parts().contains(&part) {

@@ -88,18 +88,18 @@ pub(crate) fn times(sizes: &[usize]) -> Rule<usize> {
 
 /// Entry `i` of a list.
 pub(crate) fn at<T: Copy>(list: &[T], i: usize) -> Rule<T> {
-    list.get(i).copied().ok_or_else(|| missing(list, i))
+    list.get(i).copied().ok_or_else(|| missing(list.len(), i))
 }
 
 /// Puts a value in the place of entry `i` of a list.
 pub(crate) fn set<T>(list: &mut [T], i: usize, value: T) -> Rule<()> {
-    let missing = missing(list, i);
-    *list.get_mut(i).ok_or(missing)? = value;
+    let count = list.len();
+    *list.get_mut(i).ok_or_else(|| missing(count, i))? = value;
     Ok(())
 }
 
-fn missing<T>(list: &[T], i: usize) -> String {
-    format!("it has {} entries where number {i}, counted from 0, is asked for", list.len())
+fn missing(count: usize, i: usize) -> String {
+    format!("it has {count} entries where number {i}, counted from 0, is asked for")
 }
 
 /// Batch, channels and spatial sizes of images.

@@ -1,7 +1,7 @@
 //! The index of the largest or the smallest element.
 
 use crate::ir::{DType, Dim, TensorType};
-use crate::operator::checked::set;
+use crate::operator::checked::{at, set};
 use crate::operator::{Import, Operator, Rule, Status, View, axis};
 
 macro_rules! indices {
@@ -34,6 +34,7 @@ macro_rules! indices {
                 if n.node.int("keepdims", 1) == 1 {
                     set(&mut shape, a, Dim::Known(1))?;
                 } else {
+                    at(&shape, a)?;
                     shape.remove(a);
                 }
                 Ok(vec![TensorType { dtype: DType::I64, shape }])

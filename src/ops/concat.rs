@@ -107,7 +107,7 @@ impl Operator for Concat {
         let outer = times(parts.first()?.shape().get(..a)?).ok()?;
         let mut rows = vec![];
         for t in parts {
-            rows.push(t.bytes().chunks(t.bytes().len().checked_div(outer)?.max(1)));
+            rows.push(t.bytes().chunks(t.bytes().len().checked_div(outer).unwrap_or(0).max(1)));
         }
         let mut bytes = vec![];
         for _ in 0..outer {

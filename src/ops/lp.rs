@@ -5,6 +5,7 @@ use super::average_pool::{AveragePool, average_attrs, dilated_sum, explicit_pads
 use super::blocks::Expr;
 use super::max_pool::{pooled, source_kernel};
 use crate::ir::{Dim, TensorType, ValueId};
+use crate::operator::checked::times;
 use crate::operator::window::Window;
 use crate::operator::{Builder, Grad, Import, Operator, Rule, View, axis, floating, unchanged};
 
@@ -110,8 +111,8 @@ fn of_maps(cx: &mut Import) -> Rule<ValueId> {
 fn of_windows(cx: &mut Import) -> Rule<ValueId> {
     let (p, x, kernel) = (order(cx)?, cx.input(0)?, source_kernel(cx)?);
     let spatial = cx.ty(0)?.shape.get(2..).unwrap_or_default().to_vec();
-    let taps = kernel.iter().product::<usize>() as f64;
     let mut window = Window::import(cx, kernel, &spatial)?;
+    let taps = times(&window.kernel)? as f64;
     window.ceil = cx.source.int("ceil_mode").map_err(|e| e.to_string())?.unwrap_or(0) != 0;
     if window.dilations.iter().any(|&d| d != 1) {
         explicit_pads(cx)?;

@@ -3,7 +3,7 @@
 use super::blocks::phases::Phases;
 use super::blocks::step::reaches;
 use crate::ir::{Attrs, Node, Tensor, TensorType, ValueId};
-use crate::operator::checked::{image, spatial_sizes};
+use crate::operator::checked::{image, spatial_sizes, times};
 use crate::operator::window::Window;
 use crate::operator::{Builder, Facts, Function, Grad, Half, Import, Operator, Rule, View, floating};
 use std::collections::BTreeMap;
@@ -135,7 +135,7 @@ impl Operator for MaxPool {
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         let window = Window::of(&g.node, kernel(&g.node));
         let inputs = [g.input(0)?, g.output(0), g.dy()?];
-        let (taps, steps): (usize, usize) = (window.kernel.iter().product(), window.kernel.iter().sum());
+        let (taps, steps) = (times(&window.kernel)?, window.kernel.iter().fold(0, |all: usize, &size| all.saturating_add(size)));
         let [dx] = b.call(&GRAD, inputs, Phases::attrs(&window), |b, [x, y, dy]| {
             let rule = if taps > steps { gradient_by_axis } else { gradient };
             Ok([rule(b, &window, x, y, dy)?])

@@ -44,6 +44,9 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
             return Err(refused(format!(" needs features [N, D] or maps [N, D, H, W], and `{}` is {ty}", graph.name_of(features))));
         }
     };
+    if count == 0 {
+        return Err(refused(format!(" needs features, and `{}` has none: it is {ty}", graph.name_of(features))));
+    }
     if !matches!(ty.dtype, DType::F32 | DType::F64) {
         return Err(refused(format!(" needs features of floating-point numbers, and `{}` is {ty}", graph.name_of(features))));
     }

@@ -114,6 +114,9 @@ pub fn replace(
     copies: &[(usize, usize)],
 ) -> Result<Vec<(String, Tensor)>> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    if head.features == 0 {
+        return Err(Error::model(format!("the classifier `{}` has no features", head.node)));
+    }
     let bound = 1.0 / (head.features as f64).sqrt();
     let mut tensors = vec![];
     for (parameter, axis) in [(Some(&head.kernel), Some(head.axis)), (head.bias.as_ref(), None)] {

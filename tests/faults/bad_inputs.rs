@@ -150,6 +150,21 @@ fn models() -> Vec<(String, pb::ModelProto)> {
         "conv dilated over padding".into(),
         one("Conv", &[kernel("k")], &[attr_ints("dilations", [20_000, 20_000]), attr_ints("pads", [20_000; 4])]),
     );
+    for n in [1 << 32, 1 << 62] {
+        add(format!("LpPool of {n}"), one("LpPool", &[], &[attr_ints("kernel_shape", [n, n])]));
+    }
+    // Places without an index, more of them than any memory has; the largest of a single number, without its axis.
+    for rows in [1 << 40, 1 << 61] {
+        let nothing = pb::TensorProto { dims: vec![rows, 0], ..integers("places", &[]) };
+        for op in ["GatherND", "ScatterND"] {
+            let constants = if op == "GatherND" { vec![nothing.clone()] } else { vec![nothing.clone(), floats("values", &[1])] };
+            add(format!("{op} at {rows} places of nothing"), one(op, &constants, &[]));
+        }
+    }
+    for op in ["ArgMax", "ArgMin"] {
+        let number = changed(one(op, &[floats("number", &[])], &[attr_int("keepdims", 0)]), |g| g.node[0].input = vec!["number".into()]);
+        add(format!("{op} of a number"), number);
+    }
     // Constants that grow without bounds.
     let axis = [attr_int("axis", 0)];
     add("concat doubled".into(), growing("Concat", 26, DType::I64, &[], vec![], &axis));

@@ -202,7 +202,8 @@ impl OrtStepper {
                 Source::State(from) => Some(there(&now.tensors, from)?),
                 Source::Feed(from) => self.feeds.get(self.current, from),
             };
-            if let (Some(value), Some(place)) = (value, next.tensors.get_mut(port)) {
+            if let Some(value) = value {
+                let place = next.tensors.get_mut(port).ok_or_else(|| ::ort::Error::new("a step's state has no place for a value"))?;
                 value.copy_into(place)?;
             }
         }

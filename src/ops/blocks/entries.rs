@@ -2,7 +2,7 @@
 
 use crate::ir::{Dim, Tensor, TensorType, ValueId};
 use crate::operator::checked::whole;
-use crate::operator::{Builder, Import, Rule};
+use crate::operator::{Builder, Import, Rule, table_of};
 
 /// What is said of indices that are no constants.
 pub(in crate::ops) const RUNTIME: &str =
@@ -141,7 +141,7 @@ impl Entries {
             })
         };
         if tuples.width == 0 {
-            return Ok(vec![0; tuples.shape.iter().product()]);
+            return Ok(vec![0; table_of(&tuples.shape)?]);
         }
         tuples.list.chunks(tuples.width).map(number).collect()
     }

@@ -10,8 +10,8 @@ use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use crate::ops::batch_norm;
 use crate::pass::{Extras, Kernel, Port, Replaces};
-use ort::Result;
 use ort::operator::KernelContext;
+use ort::{Error, Result};
 
 /// `(dy, x, scale, mean, variance) → dx, dscale, dshift`; attribute `epsilon`.
 pub const BATCH_NORM_TRAIN_GRAD: Native = Native::on_images::<BatchNormTrainGrad>(Kernel {
@@ -37,6 +37,9 @@ impl OnImages for BatchNormTrainGrad {
         let [dx, dscale, dshift] = outputs.all();
         let (dy, x, scale, mean, variance) = (dy.images::<E>()?, x.images::<E>()?, scale.get()?, mean.get()?, variance.get()?);
         let [n, height, width, channels] = x.image()?;
+        if [scale.data.len(), mean.data.len(), variance.data.len()] != [channels; 3] {
+            return Err(Error::new(format!("scale, mean and variance must have a number for each of {channels} channels")));
+        }
         let count = n as f64 * height as f64 * width as f64;
         let (sums, products) = cotangent_sums(cores, dy.data, x.data, mean.data);
         let inverse = inverse(variance.data, self.epsilon);
