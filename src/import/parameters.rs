@@ -56,6 +56,8 @@ pub enum FixedReason {
     Step,
     /// No constant of the file: computed from whole numbers, or from a formula.
     Computed,
+    /// A single number that import has converted.
+    Converted,
     /// It says how its operator works: where it cuts off, from where it counts.
     Setting,
     /// It has another element type than the layer that uses it, and is converted while the network runs.
@@ -65,7 +67,7 @@ pub enum FixedReason {
 impl FixedReason {
     /// Whether the constant can be trained where somebody wants it.
     pub fn can_be_trained(self) -> bool {
-        !matches!(self, FixedReason::Precision | FixedReason::Step | FixedReason::Computed | FixedReason::Setting)
+        !matches!(self, FixedReason::Precision | FixedReason::Step | FixedReason::Computed | FixedReason::Converted | FixedReason::Setting)
     }
 
     /// In a few words, for people.
@@ -78,6 +80,7 @@ impl FixedReason {
             FixedReason::Filter => "the same filter for every channel",
             FixedReason::Step => "behind rounding or a comparison, whose gradient is 0",
             FixedReason::Computed => "computed from whole numbers or a formula: the file holds no floating-point numbers for it",
+            FixedReason::Converted => "a number of a formula in another type or shape, which is converted before the network runs",
             FixedReason::Setting => "a bound or a step of its operator, which is not trained",
             FixedReason::Precision => "of another element type than its layer, which is not supported",
         }
@@ -107,9 +110,9 @@ pub(super) fn find(graph: &Graph, stored: &Stored) -> Found {
     let (mut found, mut aliases) = (Found::default(), HashSet::new());
     for value in search.order {
         let Some(&Use { enters, kind, node }) = search.uses.get(&value) else { continue };
-        let Some(node_name) = graph.nodes.get(node).map(|n| n.name.as_str()) else { continue };
         let name = graph.name_of(value).to_string();
-        let alias = if is_generated(&name) { layer(node_name, kind) } else { name.clone() };
+        let user = graph.nodes.get(node).filter(|_| is_generated(&name));
+        let alias = user.map_or_else(|| name.clone(), |user| layer(&user.name, kind));
         let why = match kind.is_of_layer() {
             true if enters == value => None,
             // What a weight is made of may be a mask on it, as pruning leaves, or a number that is repeated, as PyTorch writes a bias that is not there.
@@ -170,7 +173,8 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        let at = |name: &str| self.graph.nodes.iter().position(|n| n.name == name).unwrap_or(0);
+        // A node that import has replaced has no place: the constant goes by its own name.
+        let at = |name: &str| self.graph.nodes.iter().position(|n| n.name == name).unwrap_or(usize::MAX);
         for (name, node) in &self.stored.settings {
             if let Some(v) = self.graph.find(name) {
                 self.settings.push((v, Use { enters: v, kind: ParameterKind::Operand, node: at(node) }, FixedReason::Setting));
@@ -268,7 +272,10 @@ impl<'a> Search<'a> {
             if computed && !(used.kind.is_weight() && varied(self.graph, v)) {
                 // One that was converted and is no parameter's place: known by what the file has for it.
                 if let Some(v) = self.of_file(v) {
-                    self.settings.push((v, Use { enters: v, ..used }, FixedReason::Number));
+                    // Nothing of the graph reads what import has converted, so it could not be trained either.
+                    let read = self.graph.nodes.iter().any(|n| n.used().any(|used| used == v));
+                    let why = if read { FixedReason::Number } else { FixedReason::Converted };
+                    self.settings.push((v, Use { enters: v, ..used }, why));
                 }
                 return;
             }

@@ -81,7 +81,7 @@ fn kept(source: &SourceModel, found: &[FoundDropout]) -> Result<HashMap<String, 
     let own: Vec<String> = own.collect();
     if own.is_empty() {
         let why = " keep has nothing to keep: the file has no Dropout. PyTorch's exporters leave it out where it is in evaluation mode; put the \
-                   torch.nn.Dropout modules alone into training mode, not in place, and export again, or give the share that is dropped before the classifier, such as 0.2";
+                   torch.nn.Dropout modules alone into training mode and export again, or give the share that is dropped before the classifier, such as 0.2";
         return Err(Error::option(Field::DROPOUT, why));
     }
     if found.len() < own.len() {

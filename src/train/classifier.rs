@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{DType, Tensor};
 use crate::loss;
-use crate::onnx::{self, pb};
+use crate::onnx::{self, ModelFile, pb};
 use crate::storage::machine;
 use crate::storage::temporaries::Scratch;
 use ndarray::{Array2, Ix2};
@@ -72,10 +72,16 @@ impl Classifier {
                 Err(Error::option(Field::HEAD_FROM, " needs a run or a bundle, not an ONNX model"))
             }
             (None, Subject::Model(path)) if options.features => {
-                let model = model_with_features(onnx::read(path)?, options.output.as_deref(), options.input_shape.as_deref())?;
+                let source = onnx::read(path)?;
+                training_form::refuse(&source.proto, path)?;
+                let model = model_with_features(source, options.output.as_deref(), options.input_shape.as_deref())?;
                 Classifier::in_memory(&model, options, engine)
             }
-            (None, Subject::Model(path)) => Classifier::load(path, None, options, engine),
+            (None, Subject::Model(path)) => {
+                let source = onnx::open(path)?;
+                training_form::refuse(&source.proto, path)?;
+                Classifier::of_file(&source, None, options, engine)
+            }
             (None, _) => Err(Error::usage("there is no model to load")),
         }
     }
@@ -107,11 +113,12 @@ impl Classifier {
 
     /// `bundle` says what there is to know, where the model is its; otherwise the model's metadata does.
     pub(super) fn load(path: &Path, bundle: Option<&Bundle>, options: &ClassifierOptions, engine: &dyn Engine) -> Result<Classifier> {
-        let source = onnx::open(path)?;
-        if bundle.is_none() {
-            training_form::refuse(&source)?;
-        }
-        let graph = source.graph()?;
+        Classifier::of_file(&onnx::open(path)?, bundle, options, engine)
+    }
+
+    /// [`Classifier::load`] of a file that was opened.
+    fn of_file(source: &ModelFile, bundle: Option<&Bundle>, options: &ClassifierOptions, engine: &dyn Engine) -> Result<Classifier> {
+        let (graph, path) = (source.graph()?, source.path.as_path());
         let mut input = image_input(graph, path, bundle.is_some())?;
         if let Some(shape) = &options.input_shape {
             let behind = input.shape.get(1..).unwrap_or_default();

@@ -155,3 +155,93 @@ fn a_model_in_training_mode_is_not_judged_by_itself() {
     let said = lab.run(&["predict", "bundle", &s.images]);
     assert!(!said.err.contains("as in training"), "{said:?}");
 }
+
+/// The same model with a BatchNormalization in the place of the Dropout.
+fn normalized(version: i64, outputs: &[&str], attributes: Vec<pb::AttributeProto>) -> pb::ModelProto {
+    let numbers = ["s", "t", "m", "v"].map(|name| (name, Tensor::from_f32(&[3], &[1.0; 3])));
+    let mut model = model(&[], &numbers, |g| {
+        g.node[1] = node("BatchNormalization", "norm", &["c", "s", "t", "m", "v"], "d");
+        g.node[1].output.extend(outputs.iter().map(|o| o.to_string()));
+        g.node[1].attribute = attributes.clone();
+    });
+    model.opset_import[0].version = Some(version);
+    model
+}
+
+#[test]
+fn batch_statistics_are_told_by_any_opset() {
+    let (lab, s) = (Lab::new(), shared());
+    let old = normalized(12, &["m1", "v1", "m2", "v2"], vec![]);
+    let new = normalized(15, &["m1", "v1"], vec![attr_int("training_mode", 1)]);
+    for (name, model) in [("old.onnx", old), ("new.onnx", new)] {
+        lab.refuses(
+            &["predict", &written(&lab, name, model), &s.images],
+            1,
+            &["computes as in training", "BatchNormalization", "together"],
+        );
+    }
+    for (name, version) in [("old-eval.onnx", 12), ("new-eval.onnx", 15)] {
+        let said = lab.run(&["predict", &written(&lab, name, normalized(version, &[], vec![])), &s.images]);
+        assert!(!said.err.contains("as in training"), "{said:?}");
+    }
+    // Weights are standardized in inference as well.
+    let said = lab.run(&["predict", &fixture("slice/test_nfnet.onnx"), &s.images]);
+    assert!(!said.err.contains("as in training"), "{said:?}");
+}
+
+#[test]
+fn training_is_found_within_functions_and_branches() {
+    let (lab, s) = (Lab::new(), shared());
+    let on = || to_proto("on", &Tensor::new(DType::Bool, vec![], vec![1]).unwrap());
+    let mut called = model(&[], &[share(0.5)], |g| {
+        g.initializer.push(on());
+        g.node[1] = node("Drop", "drop", &["c", "share", "on"], "d");
+        g.node[1].domain = Some("own".into());
+    });
+    called.functions.push(pb::FunctionProto {
+        name: Some("Drop".into()),
+        domain: Some("own".into()),
+        input: ["x", "share", "on"].map(String::from).to_vec(),
+        output: vec!["y".into()],
+        node: vec![node("Dropout", "inner", &["x", "share", "on"], "y")],
+        opset_import: called.opset_import.clone(),
+        ..Default::default()
+    });
+    called.opset_import.push(pb::OperatorSetIdProto { domain: Some("own".into()), version: Some(1) });
+    let branch = |op: &str, name: &str| pb::GraphProto {
+        name: Some(name.into()),
+        node: vec![node(op, &format!("{name}_node"), &["c"], name)],
+        output: vec![pb::ValueInfoProto { name: Some(name.into()), ..Default::default() }],
+        ..Default::default()
+    };
+    let chosen = model(&[], &[], |g| {
+        g.initializer.push(on());
+        g.node[1] = node("If", "choice", &["on"], "d");
+        let attribute = |name: &str, g: pb::GraphProto| pb::AttributeProto {
+            name: Some(name.into()),
+            r#type: Some(pb::attribute_proto::AttributeType::Graph as i32),
+            g: Some(g),
+            ..Default::default()
+        };
+        g.node[1].attribute =
+            vec![attribute("then_branch", branch("RandomUniformLike", "a")), attribute("else_branch", branch("Identity", "b"))];
+    });
+    for (name, model, op) in [("called.onnx", called, "Dropout"), ("chosen.onnx", chosen, "RandomUniformLike")] {
+        lab.refuses(&["predict", &written(&lab, name, model), &s.images], 1, &["computes as in training", op]);
+    }
+}
+
+#[test]
+fn a_switch_that_is_off_is_found_behind_casts() {
+    let (lab, s) = (Lab::new(), shared());
+    let off = model(&["share", "switch"], &[share(0.5), ("zero", Tensor::from_i64(&[], &[0]))], |g| {
+        let mut cast = node("Cast", "cast", &["zero"], "bit");
+        cast.attribute = vec![attr_int("to", 9)];
+        g.node.splice(0..0, [cast, node("Identity", "same", &["bit"], "switch")]);
+    });
+    let none = model(&["share", "on"], &[share(0.0), ("on", boolean(1))], |_| {});
+    for (name, model) in [("off.onnx", off), ("none.onnx", none)] {
+        let said = lab.run(&["predict", &written(&lab, name, model), &s.images]);
+        assert!(!said.err.contains("as in training"), "{said:?}");
+    }
+}

@@ -18,8 +18,17 @@ impl ImageIndex {
     }
 }
 
-/// What a value with one row for each image is in that form; `None` where it is anything else.
+/// How many nodes are looked at: exporters write a handful, and a value that is added to itself again and again has no end of ways to it.
+const NODES: usize = 64;
+
+/// What a value with one row for each image is in that form; `None` where it is anything else, or is computed by too many nodes.
 pub fn image_index(graph: &Graph, v: ValueId) -> Option<ImageIndex> {
+    index_within(graph, v, &mut NODES.clone())
+}
+
+/// [`image_index`], as long as nodes are left to look at.
+fn index_within(graph: &Graph, v: ValueId, left: &mut usize) -> Option<ImageIndex> {
+    *left = left.checked_sub(1)?;
     let value = graph.value(v);
     if value.ty.dtype != DType::I64 {
         return None;
@@ -32,7 +41,7 @@ pub fn image_index(graph: &Graph, v: ValueId) -> Option<ImageIndex> {
     }
     let node = graph.producer(v)?;
     let view = View { graph, node };
-    let of = |i: usize| image_index(graph, view.input(i)?);
+    let mut of = |i: usize| index_within(graph, view.input(i)?, left);
     // The same with other axes of one entry.
     let reshaped = |found: ImageIndex| {
         let shape = value.ty.shape.iter().skip(1).map(|d| d.known()).collect::<Option<Vec<_>>>()?;
@@ -78,4 +87,23 @@ fn combined(a: ImageIndex, b: ImageIndex, f: impl Fn(i64, i64) -> Option<i64>) -
     let both = p.broadcast(shape.as_slice())?.into_iter().zip(q.broadcast(shape.as_slice())?);
     let sums = both.map(|(&p, &q)| f(p, q)).collect::<Option<Vec<_>>>()?;
     Some(ImageIndex { stride: f(a.stride, b.stride)?, offsets: Tensor::from_i64(&shape, &sums) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::TensorType;
+    use crate::operator::Builder;
+
+    /// A value that is added to itself, and the sum to itself, has two ways to it, then four, then eight.
+    #[test]
+    fn sums_of_sums_end() {
+        let mut graph = Graph::default();
+        let mut v = graph.input("rows", TensorType { dtype: DType::I64, shape: vec![Dim::Batch(1)] });
+        let mut b = Builder::new(&mut graph);
+        for _ in 0..60 {
+            v = b.op("Add", &[v, v], Default::default()).unwrap();
+        }
+        assert_eq!(image_index(&graph, v), None);
+    }
 }
