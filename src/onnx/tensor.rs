@@ -30,9 +30,9 @@ pub fn tensor_with(proto: &pb::TensorProto, external: &ExternalData) -> Result<T
     })?;
     let shape = proto.dims.iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
     let shape = shape.map_err(|_| fail(format!("has a negative dimension in {:?}", proto.dims)))?;
-    let count = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
-    let sizes = count.and_then(|c| Some((c, c.checked_mul(dtype.size())?)));
-    let (count, needed) = sizes.ok_or_else(|| fail(format!("has the impossible dimensions {shape:?}")))?;
+    let bytes = possible(&shape, dtype).ok_or_else(|| fail(format!("has the impossible dimensions {shape:?}")))?;
+    let needed = if shape.contains(&0) { 0 } else { bytes };
+    let count = needed.checked_div(dtype.size()).unwrap_or(0);
     if proto.segment.is_some() {
         return Err(fail("is stored in segments, which nothing supports".into()));
     }
@@ -55,6 +55,25 @@ pub fn tensor_with(proto: &pb::TensorProto, external: &ExternalData) -> Result<T
         }
     };
     Tensor::new(dtype, shape, data)
+}
+
+/// The bytes of a tensor of that shape without its dimensions of 0, where they can be counted. Runtimes multiply dimensions in any order, so that a 0 among
+/// them does not make the others possible.
+fn possible(shape: &[usize], dtype: DType) -> Option<usize> {
+    shape.iter().filter(|&&d| d != 0).try_fold(dtype.size(), |a, &b| a.checked_mul(b))
+}
+
+/// Fails, naming it, for a constant of the graph whose dimensions no machine can hold.
+pub fn check_dimensions(graph: &pb::GraphProto) -> Result<()> {
+    let inner = graph.node.iter().flat_map(|n| &n.attribute).filter_map(|a| a.t.as_ref());
+    for t in graph.initializer.iter().chain(inner) {
+        let shape = t.dims.iter().map(|&d| usize::try_from(d)).collect::<Result<Vec<_>, _>>();
+        let dtype = DType::from_onnx(t.data_type.unwrap_or_default()).unwrap_or(DType::F64);
+        if !shape.is_ok_and(|shape| possible(&shape, dtype).is_some()) {
+            return Err(Error::model(format!("tensor `{}` has the impossible dimensions {:?}", t.name(), t.dims)));
+        }
+    }
+    Ok(())
 }
 
 /// Number of elements in all typed fields together.

@@ -71,6 +71,7 @@ fn wrong_data_is_refused_by_name() {
         (pb::TensorProto { raw_data: raw(4), ..f32s(&[-1]) }, "negative dimension"),
         (pb::TensorProto { raw_data: raw(4), ..f32s(&[i64::MAX, 4]) }, "impossible dimensions"),
         (pb::TensorProto { raw_data: raw(4), ..f32s(&[i64::MAX, i64::MAX]) }, "impossible dimensions"),
+        (f32s(&[i64::MAX, 0]), "impossible dimensions"),
         (pb::TensorProto { int32_data: vec![128], ..proto(DType::I8, &[1]) }, "the element 128"),
         (pb::TensorProto { int32_data: vec![-1], ..proto(DType::U8, &[1]) }, "the element -1"),
         (pb::TensorProto { int32_data: vec![2], ..proto(DType::Bool, &[1]) }, "the element 2, which is no bool"),

@@ -112,6 +112,7 @@ impl Readout {
     /// Fails for models that `engine` would run though they are wrong, or that ask for more than a machine has.
     pub fn of_model(path: &Path, output: Option<&str>, input_shape: Option<&[usize]>, engine: EngineChoice) -> Result<Readout> {
         let file = onnx::open(path)?;
+        onnx::check_dimensions(file.graph()?)?;
         let port = read_metadata(&file.proto)?.prediction;
         let options = ImportOptions { batch: BatchSize::Fixed(1), input_shape: input_shape.map(<[usize]>::to_vec), keep_ties: true };
         let network = Network::open(onnx::read(path)?, options);
