@@ -36,8 +36,10 @@ rust-test: setup build ## Run the Rust tests, with the ONNX Runtime of .venv
 	echo "ORT_DYLIB_PATH=$$library $(CARGO) test --release" && \
 	ORT_DYLIB_PATH="$$library" $(CARGO) test --release
 
-python-test: setup build ## Run the Python tests (PYTEST_ARGS="-q -k NAME" chooses)
-	$(VENV)/bin/python -m pytest tests/python $(PYTEST_ARGS)
+python-test: setup build ## Run the Python tests, with the ONNX Runtime of .venv (PYTEST_ARGS="-q -k NAME" chooses)
+	@library=$$(ls $(CURDIR)/$(VENV)/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.* | head -n 1) && \
+	echo "ORT_DYLIB_PATH=$$library $(VENV)/bin/python -m pytest tests/python $(PYTEST_ARGS)" && \
+	ORT_DYLIB_PATH="$$library" $(VENV)/bin/python -m pytest tests/python $(PYTEST_ARGS)
 
 check: format lint docs guides-check test sanitize ## Everything that has to pass: format, lints, documentation, tests
 
