@@ -4,7 +4,7 @@
 use super::refusals::Refusals;
 use crate::error::{Error, Result};
 use crate::ir::DType;
-use crate::onnx::pb;
+use crate::onnx::{is_standard, pb};
 use crate::onnx::schema::{Found, Schema, find};
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ pub(super) fn check(graph: &pb::GraphProto, opset: i64) -> Result<()> {
     known.extend(graph.input.iter().filter_map(|port| Some((port.name(), DType::from_onnx(declared(port)?)?))));
     known.extend(graph.initializer.iter().filter_map(|tensor| Some((tensor.name(), DType::from_onnx(tensor.data_type())?))));
     let mut refusals = Refusals::default();
-    for node in graph.node.iter().filter(|n| matches!(n.domain(), "" | "ai.onnx")) {
+    for node in graph.node.iter().filter(|n| is_standard(n.domain())) {
         let Found::Here(schema) = find(node.op_type(), opset) else { continue };
         match bound(node, &schema, &known) {
             Ok(variables) => known.extend(results(node, &schema, &variables)),

@@ -7,7 +7,7 @@ use super::signature;
 use super::ties::{Split, Ties};
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, Dim, Graph, Node, ValueId};
-use crate::onnx::{Attributes, pb};
+use crate::onnx::{self, Attributes, pb};
 use crate::operator::{Import, Known, Operator, Status, View, fold};
 use crate::ops::table;
 use std::collections::{HashMap, HashSet};
@@ -133,7 +133,7 @@ impl Importer {
 
     /// Imports the node at `index` in the model, or takes note of why not.
     pub fn node(&mut self, index: usize, node: &pb::NodeProto) {
-        if !matches!(node.domain(), "" | "ai.onnx") {
+        if !onnx::is_standard(node.domain()) {
             return self.refusals.refuse(node, foreign(node));
         }
         let Some(operator) = table::find(node.op_type()) else { return self.refusals.refuse(node, unknown(node.op_type())) };

@@ -8,7 +8,7 @@ use super::stored::stored;
 use super::{declared_type, opset};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Dim, Graph, TensorType, ValueId};
-use crate::onnx::{Attributes, SourceModel, pb};
+use crate::onnx::{self, Attributes, SourceModel, pb};
 use crate::operator::{Builder, OPSET, Rule};
 use std::collections::{HashMap, HashSet};
 
@@ -23,7 +23,7 @@ pub struct Lowering {
 /// Imports `source`, with `Gradient`, `Adam`, `Adagrad` and `Momentum` in standard operators. Fails with every node that is not supported.
 pub fn lowered(source: &SourceModel) -> Result<Lowering> {
     let proto = source.graph()?;
-    let own = source.proto.opset_import.iter().any(|o| matches!(o.domain(), "" | "ai.onnx"));
+    let own = onnx::standard_opsets(&source.proto).next().is_some();
     // Where all nodes are of the preview domain, models need not say which version of ONNX's own they use.
     let opset = if own { opset(source)? } else { OPSET };
     let mut graph = Graph::new(proto.name().to_string());

@@ -29,7 +29,7 @@ pub use ties::Split;
 
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, Graph, Node, Tensor, ValueId};
-use crate::onnx::{SourceModel, half, noise};
+use crate::onnx::{self, SourceModel, half, noise};
 use importer::{Importer, Parts};
 use parameters::Found;
 use std::collections::HashMap;
@@ -137,7 +137,7 @@ fn under_its_name(graph: &mut Graph, value: ValueId, name: &str) -> ValueId {
 
 /// The version of ONNX's own domain that the model uses.
 pub fn opset(source: &SourceModel) -> Result<i64> {
-    let own = || source.proto.opset_import.iter().filter(|o| matches!(o.domain(), "" | "ai.onnx")).map(|o| o.version());
+    let own = || onnx::standard_opsets(&source.proto);
     let version = own().next();
     if let Some(other) = own().find(|&other| Some(other) != version) {
         return Err(Error::model(format!(

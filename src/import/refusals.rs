@@ -1,7 +1,7 @@
 //! Nodes that cannot be imported, all of them with their reasons.
 
 use crate::error::Refusal;
-use crate::onnx::pb;
+use crate::onnx::{self, pb};
 use crate::operator::Status;
 use crate::operator::checked::OUT_OF_RANGE;
 use crate::operator::fold::TOO_MANY;
@@ -20,12 +20,7 @@ pub(super) struct Refusals {
 impl Refusals {
     pub fn refuse(&mut self, node: &pb::NodeProto, reason: impl Into<String>) {
         let name = if node.name().is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name().to_string() };
-        let op = if matches!(node.domain(), "" | "ai.onnx") {
-            node.op_type().to_string()
-        } else {
-            format!("{}.{}", node.domain(), node.op_type())
-        };
-        self.list.push(Refusal { node: name, op, reason: reason.into() });
+        self.list.push(Refusal { node: name, op: onnx::qualified_op(node), reason: reason.into() });
         self.skipped.extend(node.output.iter().cloned());
     }
 

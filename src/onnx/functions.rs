@@ -1,6 +1,7 @@
 //! Model-local functions of models that others wrote, for runtimes that know none. Those of spgraph's own models are written out in the
 //! typed graph.
 
+use super::domain::is_standard;
 use super::{pb, schema};
 use crate::error::{Error, Result};
 use std::collections::{HashMap, HashSet};
@@ -12,8 +13,7 @@ const LIMIT: usize = 100_000;
 type Key = (String, String, String);
 
 fn key(domain: &str, name: &str, overload: &str) -> Key {
-    // ONNX's own domain has two spellings.
-    let domain = if domain == "ai.onnx" { "" } else { domain };
+    let domain = if is_standard(domain) { "" } else { domain };
     (domain.to_string(), name.to_string(), overload.to_string())
 }
 

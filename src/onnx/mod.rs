@@ -5,6 +5,7 @@
 
 pub mod attributes;
 mod beneath;
+mod domain;
 pub mod external;
 mod functions;
 pub mod half;
@@ -23,6 +24,7 @@ mod whole;
 pub mod write;
 
 pub use attributes::Attributes;
+pub use domain::{is_standard, qualified_op, standard_opsets};
 pub use external::ExternalData;
 pub use functions::inline_functions;
 pub use names::tell_apart;

@@ -5,6 +5,7 @@
 //! it is in inference.
 
 use super::attributes::Attributes;
+use super::domain::is_standard;
 use super::pb;
 use super::read::SourceModel;
 use std::collections::{HashMap, HashSet};
@@ -63,7 +64,7 @@ const NEAR: f64 = 1e-3;
 /// Finds the noise of a model. What is random and not understood stays as it is.
 pub fn quiet(source: &SourceModel) -> Quiet {
     let Some(graph) = source.proto.graph.as_ref() else { return Quiet::default() };
-    let random = |n: &pb::NodeProto| is_onnx(n) && RANDOM.contains(&n.op_type());
+    let random = |n: &pb::NodeProto| is_standard(n.domain()) && RANDOM.contains(&n.op_type());
     // Graphs within a node read names from here.
     let nested = || graph.node.iter().any(|n| n.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()));
     if !graph.node.iter().any(random) || nested() {
@@ -143,10 +144,6 @@ pub fn without(graph: &mut pb::GraphProto, quiet: &Quiet, name: impl Fn(usize, &
     graph.value_info.retain(|v| computed.contains(v.name()) || !served.contains(v.name()));
 }
 
-fn is_onnx(node: &pb::NodeProto) -> bool {
-    matches!(node.domain(), "" | "ai.onnx")
-}
-
 /// A node that hands `from` on under the name of another's result.
 fn identity(node: &pb::NodeProto, from: &str) -> pb::NodeProto {
     let (input, op_type) = (vec![from.to_string()], Some("Identity".to_string()));
@@ -186,7 +183,7 @@ impl<'a> Search<'a> {
     fn reader(&self, index: usize) -> Option<(usize, usize, &'a pb::NodeProto)> {
         let name = self.graph.node.get(index)?.output.first()?.as_str();
         let [(reader, at)] = self.readers.get(name)?[..] else { return None };
-        let node = self.graph.node.get(reader).filter(|n| is_onnx(n))?;
+        let node = self.graph.node.get(reader).filter(|n| is_standard(n.domain()))?;
         (!self.outputs.contains(name)).then_some((reader, at, node))
     }
 

@@ -1,7 +1,7 @@
 //! Models that somebody exported in training mode: by themselves they compute something else than the network does in inference.
 
 use crate::error::{Error, Result};
-use crate::onnx::{inline_functions, noise, pb};
+use crate::onnx::{self, inline_functions, noise, pb};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -24,11 +24,7 @@ pub(super) fn refuse(model: &pb::ModelProto, file: &Path) -> Result<()> {
 }
 
 fn opset(model: &pb::ModelProto) -> i64 {
-    model.opset_import.iter().find(|o| is_standard(o.domain())).map_or(1, pb::OperatorSetIdProto::version)
-}
-
-fn is_standard(domain: &str) -> bool {
-    matches!(domain, "" | "ai.onnx")
+    onnx::standard_opsets(model).next().unwrap_or(1)
 }
 
 /// The graphs within a node.
@@ -85,7 +81,7 @@ impl<'a> Form<'a> {
     /// The first node, of the graph or within one of its nodes, that computes as in training, and what it does.
     fn found(&self, graph: &'a pb::GraphProto, outermost: bool) -> Option<(&'a pb::NodeProto, &'static str)> {
         graph.node.iter().find_map(|n| {
-            let own = if is_standard(n.domain()) { self.why(n, outermost) } else { None };
+            let own = if onnx::is_standard(n.domain()) { self.why(n, outermost) } else { None };
             own.map(|why| (n, why)).or_else(|| within(n).find_map(|g| self.found(g, false)))
         })
     }

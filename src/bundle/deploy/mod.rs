@@ -10,7 +10,7 @@ use super::open::Bundle;
 use super::prediction::PredictionPort;
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::onnx::pb;
+use crate::onnx::{self, pb};
 use nodes::Nodes;
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +86,7 @@ pub fn deploy(model: &mut pb::ModelProto, bundle: &Bundle, asked: &Deployment) -
     if !asked.changes_graph() {
         return Ok(());
     }
-    let opset = model.opset_import.iter().find(|o| matches!(o.domain(), "" | "ai.onnx")).map_or(0, |o| o.version());
+    let opset = onnx::standard_opsets(model).next().unwrap_or(0);
     let graph = model.graph.as_mut().ok_or_else(|| Error::model("the export has no graph"))?;
     if asked.softmax || asked.top.is_some() {
         let port = manifest.prediction.as_ref().ok_or_else(|| {

@@ -259,7 +259,7 @@ fn input_port(imported: &Imported) -> Port {
 }
 
 fn any_opset(source: &SourceModel) -> Option<i64> {
-    source.proto.opset_import.iter().find(|o| matches!(o.domain(), "" | "ai.onnx")).map(|o| o.version())
+    onnx::standard_opsets(&source.proto).next()
 }
 
 fn declared(info: &pb::ValueInfoProto) -> InputInfo {
@@ -328,9 +328,7 @@ fn operators(source: &SourceModel, graph: &pb::GraphProto, refused: &[Refusal]) 
     };
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for node in &graph.node {
-        let own = matches!(node.domain(), "" | "ai.onnx");
-        let name = if own { node.op_type().to_string() } else { format!("{}.{}", node.domain(), node.op_type()) };
-        let count = counts.entry(name).or_insert(0);
+        let count = counts.entry(onnx::qualified_op(node)).or_insert(0);
         *count = count.saturating_add(1);
     }
     let gradient = |name: &str| {

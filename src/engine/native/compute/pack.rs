@@ -10,10 +10,12 @@ use super::{ConvGeometry, Cores, Isa};
 use half::bf16;
 use std::ops::Range;
 
-/// Columns of one panel of the AVX-512 tiles.
+/// Columns of one panel of the AVX-512 tiles, and rows of these.
 pub const PANEL: usize = 32;
+pub const TALL: usize = 14;
 /// The same of AVX2.
 pub const NARROW: usize = 16;
+pub const LOW: usize = 6;
 /// Columns of one panel, at most, where the `gemm` crate multiplies.
 const WIDE: usize = 256;
 
@@ -111,6 +113,14 @@ pub fn panel_of(isa: Isa, columns: usize) -> usize {
         Isa::Avx512(..) => PANEL,
         Isa::Avx2(_) => NARROW,
         Isa::Portable => columns.clamp(1, WIDE),
+    }
+}
+
+/// Rows of one tile, of which tasks have whole ones. The `gemm` crate takes any number.
+pub fn rows_of(isa: Isa) -> usize {
+    match isa {
+        Isa::Avx2(_) => LOW,
+        Isa::Avx512(..) | Isa::Portable => TALL,
     }
 }
 

@@ -14,14 +14,12 @@ use super::epilogue::{Epilogue, finish_row};
 use super::gather::{Gather, NONE};
 use super::gemm::multiply;
 use super::lanes::LANES;
-use super::pack::{Factors, Packed, matrices_of};
+use super::pack::{Factors, Packed, matrices_of, rows_of};
 use super::{Cores, Element, Isa};
 use std::ops::Range;
 
-/// Output rows of one task: whole tiles of AVX-512.
+/// Output rows of one task, at most: whole tiles.
 const BLOCK: usize = 112;
-/// The same of AVX2.
-const BLOCK_OF_SIXES: usize = 108;
 /// The same where matrices are multiplied.
 const BLOCK_OF_MATRICES: usize = 128;
 /// Tasks that a product is cut into where it can be.
@@ -61,10 +59,9 @@ pub fn product<L: Element, O: Element>(
     assert!(gather.targets.iter().all(|&t| (t as usize) < to.pixels));
     assert!(gather.sources.iter().all(|&s| s == NONE || (s as usize) < from.pixels));
     let isa = cores.isa();
-    let high = match isa {
-        Isa::Avx2(_) => BLOCK_OF_SIXES,
-        _ if matrices_of(isa, packed.factors, packed.depth).is_some() => BLOCK_OF_MATRICES,
-        _ => BLOCK,
+    let high = match matrices_of(isa, packed.factors, packed.depth) {
+        Some(_) => BLOCK_OF_MATRICES,
+        None => BLOCK / rows_of(isa) * rows_of(isa),
     };
     let blocks = rows.div_ceil(high);
     let panels = packed.panels();

@@ -4,14 +4,14 @@
 
 use super::super::isa::{Avx2, Avx512};
 use super::super::lanes::{LANES, Lanes, Pair};
-use super::super::pack::NARROW;
+use super::super::pack::{LOW, NARROW};
 use super::super::panels::spread;
 use super::super::{Element, Isa};
 use super::{OUTER_ROWS, Target, Tile};
 use std::arch::x86_64::*;
 
-/// Rows of a tile, and of a part of an outer product's tile.
-const ROWS: usize = 6;
+const ROWS: usize = LOW;
+/// Rows of a part of an outer product's tile.
 const PART: usize = 4;
 const _: () = assert!(OUTER_ROWS.is_multiple_of(PART) && NARROW == LANES);
 

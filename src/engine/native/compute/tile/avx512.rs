@@ -7,7 +7,7 @@
 //! (`vdpbf16ps`, whose factors, products and sums below 2⁻¹²⁶ are 0). Nothing else differs.
 
 use super::super::isa::{Avx512, Avx512Bf16};
-use super::super::pack::PANEL;
+use super::super::pack::{PANEL, TALL};
 use super::super::panels::spread;
 use super::super::stored::Stored;
 use super::super::{Element, Isa};
@@ -53,8 +53,7 @@ macro_rules! for_words {
 /// That the processor has the instructions, and those for pairs where these are meant.
 pub type Proofs = (Avx512, Option<Avx512Bf16>);
 
-/// Rows of a tile.
-const ROWS: usize = 14;
+const ROWS: usize = TALL;
 
 // SAFETY of both methods: the caller's promises are the functions' own.
 impl Tile for Proofs {

@@ -53,7 +53,7 @@ pub trait Tile: Copy + Send + Sync {
 }
 
 /// The most rows of a tile of gathered rows.
-pub const MOST_ROWS: usize = 14;
+pub const MOST_ROWS: usize = super::pack::TALL;
 /// Rows of a tile of an outer product: a number that divides usual numbers of channels.
 pub const OUTER_ROWS: usize = 8;
 

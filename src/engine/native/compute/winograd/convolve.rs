@@ -3,7 +3,7 @@
 use super::super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::super::epilogue::Epilogue;
 use super::super::gemm::multiply;
-use super::super::pack::panel_of;
+use super::super::pack::{panel_of, rows_of};
 #[cfg(target_arch = "x86_64")]
 use super::super::tile::{MOST_ROWS, Target, Tile};
 use super::super::{ConvGeometry, Cores, Element, Isa};
@@ -11,12 +11,12 @@ use super::transforms::{Map, Order, Pixels, Region, Tiles, transform_kernels, tr
 use super::{POINTS, TASKS};
 use std::ops::Range;
 
-/// Tiles whose products a task holds at once, so that they stay in its core's second-level cache, and rows of a product's tile, which divide them.
-/// Processors without AVX-512 have half as much of that cache.
-fn block_of(isa: Isa) -> (usize, usize) {
+/// Tiles whose products a task holds at once, so that they stay in its core's second-level cache: as many rows of a product, in whole tiles of
+/// registers. Processors without AVX-512 have half as much of that cache.
+fn block_of(isa: Isa) -> usize {
     match isa {
-        Isa::Avx2(_) => (42, 6),
-        _ => (56, 14),
+        Isa::Avx2(_) => 7 * rows_of(isa),
+        _ => 4 * rows_of(isa),
     }
 }
 /// Columns of those products.
@@ -107,8 +107,7 @@ impl<E: Element> Convolution<'_, E> {
         let (pieces, size) = (self.y.channels.div_ceil(PIECE), self.panels(PIECE).len());
         let part = |piece: usize| piece * PIECE..((piece + 1) * PIECE).min(self.y.channels);
         let count = self.tiles.count();
-        let (block, rows) = block_of(self.isa);
-        let step = block.min(count.div_ceil(TASKS).next_multiple_of(rows));
+        let step = block_of(self.isa).min(count.div_ceil(TASKS).next_multiple_of(rows_of(self.isa)));
         with_scratch(pieces * size, |kernels| {
             let shared = DisjointSlice::new(kernels);
             cores.run(pieces, &|piece| {
@@ -132,7 +131,7 @@ impl<E: Element> Convolution<'_, E> {
     fn by_columns(&self, cores: &Cores) {
         let piece = if matches!(self.isa, Isa::Avx512(..)) { PIECE / 2 } else { PIECE };
         let (pieces, count) = (self.y.channels.div_ceil(piece), self.tiles.count());
-        let (step, _) = block_of(self.isa);
+        let step = block_of(self.isa);
         let held = (PATCHES / (POINTS * self.depth())).next_multiple_of(step);
         with_scratch(self.rows(held.min(count)).len(), |patches| {
             for first in (0..count).step_by(held) {
