@@ -155,7 +155,7 @@ impl Classifier {
                     format!(" {name} is for plain models: a bundle or run has the output that it trains"),
                 ));
             }
-            (None, name) => Readout::of_model(path, name.as_deref(), options.input_shape.as_deref(), engine.kind())?,
+            (None, name) => Readout::of_model(source, name.as_deref(), options.input_shape.as_deref(), engine.kind())?,
         };
         let output = graph.output.get(readout.index).ok_or_else(|| Error::model(format!("{} has no output", path.display())))?;
         let declared = shape_of(output).and_then(|s| s.get(1).copied()).and_then(|n| usize::try_from(n).ok());

@@ -110,15 +110,14 @@ impl Readout {
     /// Of a model: as its metadata says, else as its graph does. `output` chooses among several.
     ///
     /// Fails for models that `engine` would run though they are wrong, or that ask for more than a machine has.
-    pub fn of_model(path: &Path, output: Option<&str>, input_shape: Option<&[usize]>, engine: EngineChoice) -> Result<Readout> {
-        let file = onnx::open(path)?;
+    pub fn of_model(file: &ModelFile, output: Option<&str>, input_shape: Option<&[usize]>, engine: EngineChoice) -> Result<Readout> {
         onnx::check_dimensions(file.graph()?)?;
         let port = read_metadata(&file.proto)?.prediction;
         let options = ImportOptions { batch: BatchSize::Fixed(1), input_shape: input_shape.map(<[usize]>::to_vec), keep_ties: true };
-        let network = Network::open(onnx::read(path)?, options);
-        check(path, &network, engine)?;
+        let network = Network::open(onnx::read(&file.path)?, options);
+        check(&file.path, &network, engine)?;
         if let Some(port) = port.filter(|p| output.is_none_or(|name| name == p.output)) {
-            return Readout::named(&file, &port, None);
+            return Readout::named(file, &port, None);
         }
         let names: Vec<&str> = file.graph()?.output.iter().map(|o| o.name()).collect();
         let why = match network {
