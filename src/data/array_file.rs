@@ -2,13 +2,15 @@
 
 use crate::error::{Error, Result};
 use crate::storage::machine;
-use npyz::npz::NpzArchive;
+use npyz::npz::{array_name_from_file_name, file_name_from_array_name};
 use npyz::{DType, NpyHeader, Order, TypeChar};
 use safetensors::{Dtype, SafeTensors};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use zip::ZipArchive;
 
 /// What an array's elements are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +89,7 @@ pub(super) struct ArrayFile {
 }
 
 enum Content {
-    Npz(Box<NpzArchive<BufReader<File>>>),
+    Npz(Box<ZipArchive<BufReader<File>>>),
     Safetensors(Vec<u8>),
 }
 
@@ -97,8 +99,10 @@ impl ArrayFile {
         let damaged = |e: &dyn std::fmt::Display| cannot_read(path, &format!("it is damaged, or was cut off: {e}"));
         let open = || File::open(path).map_err(Error::io("cannot open", path));
         if start.starts_with(b"PK") {
-            let archive = careful(path, || NpzArchive::new(BufReader::new(open()?)).map_err(|e| damaged(&e)))?;
-            let names: Vec<String> = archive.array_names().map(str::to_string).collect();
+            let archive = careful(path, || ZipArchive::new(BufReader::new(open()?)).map_err(|e| damaged(&e)))?;
+            let array = |file: Cow<str>| array_name_from_file_name(&file).map(str::to_string);
+            let names = archive.file_names().filter_map(|file| file.map(array).transpose()).collect::<Result<_, _>>();
+            let names = names.map_err(|e| damaged(&e))?;
             return ArrayFile { path: path.into(), names, content: Content::Npz(Box::new(archive)) }.named();
         }
         if start.starts_with(b"\x93NUMPY") {
@@ -164,10 +168,10 @@ const NPY_START: u64 = 12;
 /// The longest header that is read; those of arrays of numbers have a hundred bytes.
 const LONGEST_HEADER: u32 = 1 << 16;
 
-fn read_npy(archive: &mut NpzArchive<BufReader<File>>, path: &Path, name: &str) -> Result<Array> {
+fn read_npy(archive: &mut ZipArchive<BufReader<File>>, path: &Path, name: &str) -> Result<Array> {
     let fail = |why: String| cannot_read(path, &format!("its array `{name}` {why}"));
     let damaged = |e: &dyn std::fmt::Display| fail(format!("is damaged, or was cut off: {e}"));
-    let mut entry = archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(name)).map_err(|e| damaged(&e))?;
+    let mut entry = archive.by_name(&file_name_from_array_name(name)).map_err(|e| damaged(&e))?;
     let mut start = vec![];
     entry.by_ref().take(NPY_START).read_to_end(&mut start).map_err(|e| damaged(&e))?;
     // Who reads the header makes room for as much as it says, whatever there is.

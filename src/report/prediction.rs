@@ -4,11 +4,13 @@ use super::evaluation::table_bytes;
 use super::table::{Align, Table};
 use crate::error::{Error, Result};
 use crate::train::{Prediction, Predictions};
-use npyz::WriterBuilder;
-use npyz::npz::NpzWriter;
+use npyz::npz::file_name_from_array_name;
+use npyz::{DType, TypeStr, WriteOptions, WriterBuilder};
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::HashMap;
 use std::io::Cursor;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 /// For a terminal.
 pub fn predictions_text(found: &Predictions) -> String {
@@ -98,16 +100,23 @@ pub fn features_safetensors(found: &Predictions) -> Result<Vec<u8>> {
 /// `features`, images × features, and `images`, their files in UTF-8 as bytes, for numpy.
 pub fn features_npz(found: &Predictions) -> Result<Vec<u8>> {
     let all = features(found)?;
-    let failed = |e: std::io::Error| Error::internal(format!("features cannot be written: {e}"));
-    let mut npz = NpzWriter::new(Cursor::new(vec![]));
-    let shape = [all.images.len() as u64, all.width as u64];
-    let mut out = npz.array("features", Default::default()).map_err(failed)?.default_dtype().shape(&shape).begin_nd().map_err(failed)?;
-    out.extend(all.values).and_then(|()| out.finish()).map_err(failed)?;
+    npz(&all).map_err(|e| Error::internal(format!("features cannot be written: {e}")))
+}
+
+fn npz(all: &Features) -> std::io::Result<Vec<u8>> {
+    let mut archive = ZipWriter::new(Cursor::new(vec![]));
+    // As numpy's savez does: not compressed, of any length.
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+    let (images, width) = (all.images.len() as u64, all.width as u64);
+    archive.start_file(file_name_from_array_name("features"), stored)?;
+    let mut out = WriteOptions::new().default_dtype().shape(&[images, width]).writer(&mut archive).begin_nd()?;
+    out.extend(all.values.iter().copied())?;
+    out.finish()?;
     let longest = all.images.iter().map(String::len).max().unwrap_or(0).max(1);
-    let kind: npyz::TypeStr = format!("|S{longest}").parse().map_err(|e| Error::internal(format!("names cannot be written: {e}")))?;
-    let names = npz.array::<[u8]>("images", Default::default()).map_err(failed)?;
-    let mut out = names.dtype(npyz::DType::Plain(kind)).shape(&shape[..1]).begin_nd().map_err(failed)?;
-    all.images.iter().try_for_each(|name| out.push(name.as_bytes())).and_then(|()| out.finish()).map_err(failed)?;
-    let done = npz.zip_writer().finish().map_err(|e| Error::internal(format!("features cannot be written: {e}")))?;
-    Ok(done.into_inner())
+    let kind: TypeStr = format!("|S{longest}").parse().map_err(std::io::Error::other)?;
+    archive.start_file(file_name_from_array_name("images"), stored)?;
+    let mut out = WriteOptions::<[u8]>::new().dtype(DType::Plain(kind)).shape(&[images]).writer(&mut archive).begin_nd()?;
+    all.images.iter().try_for_each(|name| out.push(name.as_bytes()))?;
+    out.finish()?;
+    Ok(archive.finish()?.into_inner())
 }

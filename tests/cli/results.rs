@@ -175,12 +175,12 @@ fn features_are_what_enters_the_classifier() {
     }
     // The exported model has the same, and numpy's form holds the same numbers.
     predict("tuned.onnx", "g.npz");
-    let mut npz = npyz::npz::NpzArchive::open(lab.path("g.npz")).unwrap();
-    let array = npz.by_name("features").unwrap().unwrap();
+    let mut npz = zip::ZipArchive::new(std::fs::File::open(lab.path("g.npz")).unwrap()).unwrap();
+    let array = npyz::NpyFile::new(npz.by_name("features.npy").unwrap()).unwrap();
     assert_eq!(array.shape(), [24, 64]);
     let other: Vec<f32> = array.into_vec().unwrap();
     assert!(values.iter().zip(&other).all(|(a, b)| (a - b).abs() <= 1e-4 * a.abs().max(1.0)));
-    let files: Vec<Vec<u8>> = npz.by_name("images").unwrap().unwrap().into_vec().unwrap();
+    let files: Vec<Vec<u8>> = npyz::NpyFile::new(npz.by_name("images.npy").unwrap()).unwrap().into_vec().unwrap();
     assert_eq!(files.iter().map(|f| String::from_utf8_lossy(f).trim_end_matches('\0').to_string()).collect::<Vec<_>>(), images);
     lab.run(&["predict", &s.run, &s.images, "--features", "x.csv"]).refused(2, &["--features", ".safetensors or .npz"]);
 }
