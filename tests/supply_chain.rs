@@ -1,8 +1,9 @@
 //! What spgraph is built from: every package from a registry, with the hash of its file, under a licence of deny.toml, and with a reason.
-//! Known advisories need a list from the network: `make deny`.
+//! Known advisories need a list from the network: `make deny`. The tests' own packages change nothing in the program's.
 
 use serde::Deserialize;
 use spdx::{Expression, Licensee};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -24,6 +25,13 @@ fn read<T: for<'de> Deserialize<'de>>(name: &str) -> T {
     toml::from_str(&text).unwrap()
 }
 
+fn cargo(args: &[&str]) -> String {
+    let program = std::env::var("CARGO").unwrap_or("cargo".into());
+    let output = Command::new(program).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn every_package_comes_from_a_registry_with_its_hash() {
     let lock: Lock = read("Cargo.lock");
@@ -42,14 +50,7 @@ fn every_licence_is_one_that_is_allowed() {
     let deny: toml::Table = read("deny.toml");
     let allowed: Vec<Licensee> =
         deny["licenses"]["allow"].as_array().unwrap().iter().map(|l| Licensee::parse(l.as_str().unwrap()).unwrap()).collect();
-    let cargo = std::env::var("CARGO").unwrap_or("cargo".into());
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--locked"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let metadata: serde_json::Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--locked"])).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     assert!(packages.len() > 50);
     for package in packages {
@@ -61,4 +62,17 @@ fn every_licence_is_one_that_is_allowed() {
     }
     let strange = Expression::parse("GPL-3.0-only").unwrap();
     assert!(!strange.evaluate(|wanted| allowed.iter().any(|licensee| licensee.satisfies(wanted))));
+}
+
+/// Else the tests would be of another program than the one that is built, and everything would be compiled once more for them.
+#[test]
+fn packages_have_the_same_features_with_the_tests_as_without() {
+    let tree = |edges: &str| -> BTreeSet<String> {
+        let all = cargo(&["tree", "--locked", "--edges", edges, "--format", "{p} {f}", "--prefix", "none"]);
+        all.lines().map(|line| line.trim_end_matches(" (*)").trim_end().to_string()).collect()
+    };
+    let (without, with) = (tree("normal,build"), tree("normal,build,dev"));
+    assert!(without.len() > 50);
+    let changed: Vec<&String> = without.difference(&with).collect();
+    assert!(changed.is_empty(), "name these features in Cargo.toml's dependencies, or the tests change them: {changed:?}");
 }

@@ -4,8 +4,8 @@
 use super::refusals::Refusals;
 use crate::error::{Error, Result};
 use crate::ir::DType;
-use crate::onnx::{is_standard, pb};
 use crate::onnx::schema::{Found, Schema, find};
+use crate::onnx::{is_standard, pb};
 use std::collections::{HashMap, HashSet};
 
 /// Fails where half precision meets another type, and where a result is declared with another type than its node computes.

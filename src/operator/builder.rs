@@ -104,11 +104,16 @@ impl<'g> Builder<'g> {
     ) -> Rule<Vec<ValueId>> {
         let (mut inner, arguments) = self.graph.inner(function.name, inputs);
         let results = body(&mut Builder::new(&mut inner), &arguments)?;
+        Ok(self.call_of(function, inputs, attrs, inner, results))
+    }
+
+    /// The call of a function whose meaning `inner` is.
+    fn call_of(&mut self, function: &Function, inputs: &[ValueId], attrs: Attrs, mut inner: Graph, results: Vec<ValueId>) -> Vec<ValueId> {
         let node = Node::new(self.path(function.name), function.name, inputs.iter().copied().map(Some).collect(), attrs);
         let outputs = results.iter().enumerate().map(|(i, &r)| (format!("{}_output_{i}", node.name), inner.ty(r).clone())).collect();
         inner.outputs = results;
         let node = Node { domain: Domain::Function, body: Some(Arc::new(inner)), ..node };
-        Ok(self.graph.node(node, outputs))
+        self.graph.node(node, outputs)
     }
 
     /// A constant; equal small ones are shared.

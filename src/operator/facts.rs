@@ -1,5 +1,7 @@
 //! What is true of an operator in every network, for those who must not know operators by name.
 
+use crate::ir::{Dim, product};
+
 /// Facts about an operator. Most are false of most operators: `Facts { view: true, ..Facts::NONE }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
@@ -38,6 +40,20 @@ impl Facts {
         normalization: None,
         half: Half::Never,
     };
+
+    /// [`Operator::source_axis`](super::Operator::source_axis) of an operator with these facts, of its input `i` and its first result.
+    // Once for all operators, and not in each one's table of methods.
+    pub(super) fn source_axis(&self, i: usize, from: &[Dim], to: &[Dim], axis: usize) -> Option<usize> {
+        match i {
+            _ if self.elementwise => (from == to).then_some(axis),
+            0 if self.normalization.is_some() => Some(axis),
+            0 if self.view => {
+                let before = product(to.get(..axis)?)?;
+                (0..from.len()).find(|&a| from.get(..a).and_then(product) == Some(before) && from.get(a) == to.get(axis))
+            }
+            _ => None,
+        }
+    }
 
     /// Of a function on single elements.
     pub const ELEMENTWISE: Facts = Facts { elementwise: true, half: Half::Rounded, ..Facts::NONE };

@@ -19,7 +19,7 @@ pub use function::Function;
 pub use import::Import;
 pub use per_sample::{PerSample, Samples};
 
-use crate::ir::{Attr, Attrs, DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId, product};
+use crate::ir::{Attr, Attrs, DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId};
 use crate::onnx::pb;
 
 /// What a rule gives back: its result, or the reason why it cannot handle this node.
@@ -128,17 +128,7 @@ pub trait Operator: Sync {
     /// The axis of input `i` that runs along `axis` of the first result, where the elements of the result are those of the input, moved or
     /// each changed by itself or by a normalization; `None` where they are not, as after broadcasting.
     fn source_axis(&self, n: &View, i: usize, axis: usize) -> Option<usize> {
-        let (from, facts) = (&n.ty(i).ok()?.shape, self.facts());
-        let to = self.infer(n).ok()?.into_iter().next()?.shape;
-        match i {
-            _ if facts.elementwise => (*from == to).then_some(axis),
-            0 if facts.normalization.is_some() => Some(axis),
-            0 if facts.view => {
-                let before = product(to.get(..axis)?)?;
-                (0..from.len()).find(|&a| from.get(..a).and_then(product) == Some(before) && from.get(a) == to.get(axis))
-            }
-            _ => None,
-        }
+        self.facts().source_axis(i, &n.ty(i).ok()?.shape, &self.infer(n).ok()?.first()?.shape, axis)
     }
 
     /// For operators with a kernel: where its output channels lie.
