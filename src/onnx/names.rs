@@ -1,4 +1,4 @@
-//! Names of nodes that no value has. ONNX keeps the two apart; runtimes that make nodes of inputs and initializers do not, and they call what they
+//! Names of nodes: each its own, and none that a value has. ONNX keeps the two apart; runtimes that make nodes of inputs and initializers do not, and they call what they
 //! add to a node by its name and a suffix (`conv1.bias`).
 
 use super::pb;
@@ -27,6 +27,24 @@ pub fn tell_apart(graph: &mut pb::GraphProto) {
     }
 }
 
+/// Gives names to the nodes without one where a number by which such a node would be known (`Reshape_5`, the sixth node) is another's name:
+/// exporters number their nodes in the same way, and who puts nodes before theirs moves the numbers.
+pub fn name_nameless(graph: &mut pb::GraphProto) {
+    let numbered = |i: usize, node: &pb::NodeProto| format!("{}_{i}", node.op_type());
+    let mut taken: HashSet<String> = graph.node.iter().map(|n| n.name().to_string()).filter(|name| !name.is_empty()).collect();
+    if !graph.node.iter().enumerate().any(|(i, n)| n.name().is_empty() && taken.contains(&numbered(i, n))) {
+        return;
+    }
+    for (i, node) in graph.node.iter_mut().enumerate().filter(|(_, n)| n.name().is_empty()) {
+        let base = numbered(i, node);
+        let others = (2..).map(|k| format!("{base}_{k}"));
+        if let Some(own) = std::iter::once(base.clone()).chain(others).find(|name| !taken.contains(name)) {
+            taken.insert(own.clone());
+            node.name = Some(own);
+        }
+    }
+}
+
 /// What lies before each separator of the last part of a path: whoever adds to a node adds no folder.
 fn first_parts(name: &str) -> impl Iterator<Item = &str> {
     let last = name.rfind('/').map_or(0, |slash| slash.saturating_add(1));
@@ -36,6 +54,18 @@ fn first_parts(name: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_without_a_name_is_not_taken_for_one_that_has_its_number_as_name() {
+        let node = |name: &str| pb::NodeProto { name: Some(name.into()), op_type: Some("Conv".into()), ..Default::default() };
+        let named = |names: &[&str]| {
+            let mut graph = pb::GraphProto { node: names.iter().map(|name| node(name)).collect(), ..Default::default() };
+            name_nameless(&mut graph);
+            graph.node.iter().map(|n| n.name().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&["", "Conv_0", ""]), ["Conv_0_2", "Conv_0", "Conv_2"]);
+        assert_eq!(named(&["", "Conv_1", ""]), ["", "Conv_1", ""], "nothing is alike");
+    }
 
     #[test]
     fn nodes_are_told_from_values_and_from_what_others_add() {

@@ -2,6 +2,7 @@
 
 use super::external::ExternalData;
 use super::functions::inline_functions;
+use super::names::name_nameless;
 use super::order::put_in_order;
 use super::{pb, sniff, tensor, whole};
 use crate::error::{Error, Result};
@@ -96,7 +97,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<SourceModel> {
 /// Writes model-local functions out and sorts the nodes. Fails where names do not say what is computed from what.
 fn valid(proto: &mut pb::ModelProto) -> Result<()> {
     inline_functions(proto)?;
-    proto.graph.as_mut().map_or(Ok(()), put_in_order)
+    let Some(graph) = proto.graph.as_mut() else { return Ok(()) };
+    put_in_order(graph)?;
+    name_nameless(graph);
+    Ok(())
 }
 
 /// The file `path`, which must be a regular one with something in it, and its length.
