@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
 
 mod element_types;
+mod fixed;
 mod importer;
 mod input;
 mod lowered;
@@ -18,12 +19,13 @@ mod signature;
 mod stored;
 mod ties;
 
+pub use fixed::FixedReason;
 pub use importer::node_name;
 pub use input::declared_type;
 pub use lowered::{AnyInputs, Lowering, has_other_inputs, lowered, with_any_inputs};
 pub use network::Network;
 pub use options::{BatchSize, ImportOptions};
-pub use parameters::{FixedConstant, FixedReason, Parameter};
+pub use parameters::{FixedConstant, Parameter};
 pub use refusals::{is_excessive, is_judged};
 pub use ties::Split;
 

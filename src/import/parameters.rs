@@ -5,9 +5,10 @@
 //! formulas, masks and the preparation of images are told from parameters by what they hold and where they stand; they stay as they are unless
 //! somebody asks for them, and are named.
 
+use super::fixed::{FixedReason, no_parameter, of_formula, same_filter, varied};
 use super::names::{is_generated, layer, unique};
 use super::stored::Stored;
-use crate::ir::{Graph, Tensor, ValueId};
+use crate::ir::{Graph, ValueId};
 use crate::operator::{ParameterKind, Status, View};
 use std::collections::{HashMap, HashSet};
 
@@ -39,54 +40,6 @@ pub struct FixedConstant {
     pub why: FixedReason,
 }
 
-/// Why a constant is taken for no parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FixedReason {
-    /// One number without the name of a layer.
-    Number,
-    /// The same number everywhere, without the name of a layer.
-    Uniform,
-    /// Nothing but 0 and 1, or 0 and a number that shuts positions out.
-    Mask,
-    /// It prepares the images before the first layer.
-    Preparation,
-    /// The same filter for every channel.
-    Filter,
-    /// Whatever depends on it is whole numbers or steps.
-    Step,
-    /// No constant of the file: computed from whole numbers, or from a formula.
-    Computed,
-    /// A single number that import has converted.
-    Converted,
-    /// It says how its operator works: where it cuts off, from where it counts.
-    Setting,
-    /// It has another element type than the layer that uses it, and is converted while the network runs.
-    Precision,
-}
-
-impl FixedReason {
-    /// Whether the constant can be trained where somebody wants it.
-    pub fn can_be_trained(self) -> bool {
-        !matches!(self, FixedReason::Precision | FixedReason::Step | FixedReason::Computed | FixedReason::Converted | FixedReason::Setting)
-    }
-
-    /// In a few words, for people.
-    pub fn text(self) -> &'static str {
-        match self {
-            FixedReason::Number => "a single number of a formula",
-            FixedReason::Uniform => "one number repeated, without a name of its own",
-            FixedReason::Mask => "a mask",
-            FixedReason::Preparation => "it prepares the images before the first layer",
-            FixedReason::Filter => "the same filter for every channel",
-            FixedReason::Step => "behind rounding or a comparison, whose gradient is 0",
-            FixedReason::Computed => "computed from whole numbers or a formula: the file holds no floating-point numbers for it",
-            FixedReason::Converted => "a number of a formula in another type or shape, which is converted before the network runs",
-            FixedReason::Setting => "a bound or a step of its operator, which is not trained",
-            FixedReason::Precision => "of another element type than its layer, which is not supported",
-        }
-    }
-}
-
 /// What is said of a graph's constants, each list in the order of use.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Found {
@@ -114,7 +67,7 @@ pub(super) fn find(graph: &Graph, stored: &Stored) -> Found {
         let user = graph.nodes.get(node).filter(|_| is_generated(&name));
         let alias = user.map_or_else(|| name.clone(), |user| layer(&user.name, kind));
         let why = match kind.is_of_layer() {
-            true if enters == value => None,
+            true if enters == value => of_formula(graph, value, kind, node),
             // What a weight is made of may be a mask on it, as pruning leaves, or a number that is repeated, as PyTorch writes a bias that is not there.
             true => no_parameter(graph, value).filter(|why| matches!(why, FixedReason::Mask | FixedReason::Number)),
             false if prepared.contains(&node) => Some(FixedReason::Preparation),
@@ -122,7 +75,7 @@ pub(super) fn find(graph: &Graph, stored: &Stored) -> Found {
         };
         let parameter = Parameter { value, enters, name, alias: unique(&mut aliases, alias), kind, node };
         let precision = (graph.ty(value).dtype != graph.ty(enters).dtype).then_some(FixedReason::Precision);
-        match search.untrainable.get(&value).copied().or(precision).or(why).or_else(|| same_filter(graph, &parameter)) {
+        match search.untrainable.get(&value).copied().or(precision).or(why).or_else(|| same_filter(graph, value, kind)) {
             None => found.parameters.push(parameter),
             Some(why) => found.fixed.push(FixedConstant { parameter, shape: graph.ty(value).dims().unwrap_or_default(), why }),
         }
@@ -306,12 +259,6 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Whether the constant's numbers differ.
-fn varied(graph: &Graph, v: ValueId) -> bool {
-    let of = |t: &Tensor| t.bytes().chunks_exact(t.dtype().size().max(1)).any(|v| !t.bytes().starts_with(v));
-    graph.value(v).initializer().is_some_and(of)
-}
-
 /// Which of two uses says what a constant is: the lower.
 fn rank(kind: ParameterKind) -> usize {
     match kind {
@@ -358,40 +305,4 @@ fn preparations(graph: &Graph) -> HashSet<usize> {
     }
     // A network without any layer prepares nothing.
     if layers.is_empty() { HashSet::new() } else { found }
-}
-
-/// Whether a person, and no exporter, has given that name.
-fn is_persons(name: &str) -> bool {
-    !is_generated(name) && !name.contains(['/', ':'])
-}
-
-/// Why a constant that stands at no parameter's place of a layer is no parameter, where it is none.
-fn no_parameter(graph: &Graph, value: ValueId) -> Option<FixedReason> {
-    let tensor = graph.value(value).initializer()?;
-    let name = graph.name_of(value);
-    // Exporters call the numbers of formulas after nodes, people call parameters after modules.
-    let named = is_persons(name);
-    if tensor.count() == 1 {
-        return (!named).then_some(FixedReason::Number);
-    }
-    let numbers = tensor.to_f64().ok()?;
-    let first = *numbers.first()?;
-    if numbers.iter().all(|v| *v == first) {
-        return (!named).then_some(FixedReason::Uniform);
-    }
-    let masks = |shut: &dyn Fn(f64) -> bool| numbers.iter().all(|&v| v == 0.0 || shut(v));
-    (masks(&|v| v == 1.0) || masks(&|v| v <= -100.0 && v == numbers.iter().copied().fold(0.0, f64::min))).then_some(FixedReason::Mask)
-}
-
-/// Whether a kernel filters every channel alike, and not with equal numbers as a fresh one may hold: blurring before a stride.
-fn same_filter(graph: &Graph, parameter: &Parameter) -> Option<FixedReason> {
-    let ParameterKind::Kernel { axis: 0 } = parameter.kind else { return None };
-    let tensor = graph.value(parameter.value).initializer()?;
-    let [channels, 1, _, _] = tensor.shape() else { return None };
-    let size = tensor.bytes().len().checked_div(*channels)?;
-    let mut rows = tensor.bytes().chunks_exact(size.max(1));
-    let first = rows.next()?;
-    let width = tensor.dtype().size();
-    let varied = first.chunks_exact(width).any(|v| !first.starts_with(v));
-    (*channels > 1 && varied && rows.all(|row| row == first)).then_some(FixedReason::Filter)
 }

@@ -63,7 +63,7 @@ impl Ties {
     /// Gives the node constants of its own where it reads a parameter that another layer reads too.
     ///
     /// Exporters write equal tensors once: what is equal at the start may still be two parameters. A kernel that two layers
-    /// read is shared on purpose, for two random kernels are never equal, and so are other numbers that differ; the rest of a layer of
+    /// read is shared on purpose, for two random kernels are never equal (those of one number everywhere are), and so are other numbers that differ; the rest of a layer of
     /// which anything is shared is shared with it. Statistics are written by their layer, so they are never shared, whatever `keep` says.
     pub fn own_parameters(
         &mut self,
@@ -92,7 +92,8 @@ impl Ties {
             }
             let earlier = self.readers.get(&input).copied();
             self.readers.entry(input).or_insert(kind);
-            let kernel = |k: ParameterKind| matches!(k, ParameterKind::Kernel { .. });
+            // Layers that add nothing yet, as low-rank adapters start, are as equal as biases are.
+            let kernel = |k: ParameterKind| matches!(k, ParameterKind::Kernel { .. }) && !is_uniform(&tensor);
             let apart = |e: ParameterKind| kind.is_buffer() || e.is_buffer() || !(self.keep || layer_again);
             let shared = earlier.is_some_and(|e| !kernel(kind) && !kernel(e) && apart(e));
             if shared {

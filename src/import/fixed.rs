@@ -1,0 +1,116 @@
+//! Constants that are no parameters, told by what they hold and where they stand.
+
+use super::names::is_generated;
+use crate::ir::{Graph, Tensor, ValueId};
+use crate::operator::{Normalization, ParameterKind, View};
+
+/// Why a constant is taken for no parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FixedReason {
+    /// One number without the name of a layer.
+    Number,
+    /// The same number everywhere, without the name of a layer.
+    Uniform,
+    /// Nothing but 0 and 1, or 0 and a number that shuts positions out.
+    Mask,
+    /// It prepares the images before the first layer.
+    Preparation,
+    /// The same filter for every channel.
+    Filter,
+    /// Whatever depends on it is whole numbers or steps.
+    Step,
+    /// No constant of the file: computed from whole numbers, or from a formula.
+    Computed,
+    /// A single number that import has converted.
+    Converted,
+    /// It says how its operator works: where it cuts off, from where it counts.
+    Setting,
+    /// It has another element type than the layer that uses it, and is converted while the network runs.
+    Precision,
+}
+
+impl FixedReason {
+    /// Whether the constant can be trained where somebody wants it.
+    pub fn can_be_trained(self) -> bool {
+        !matches!(self, FixedReason::Precision | FixedReason::Step | FixedReason::Computed | FixedReason::Converted | FixedReason::Setting)
+    }
+
+    /// In a few words, for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            FixedReason::Number => "a single number of a formula",
+            FixedReason::Uniform => "one number repeated, without a name of its own",
+            FixedReason::Mask => "a mask",
+            FixedReason::Preparation => "it prepares the images before the first layer",
+            FixedReason::Filter => "the same filter for every channel",
+            FixedReason::Step => "behind rounding or a comparison, whose gradient is 0",
+            FixedReason::Computed => "computed from whole numbers or a formula: the file holds no floating-point numbers for it",
+            FixedReason::Converted => "a number of a formula in another type or shape, which is converted before the network runs",
+            FixedReason::Setting => "a bound or a step of its operator, which is not trained",
+            FixedReason::Precision => "of another element type than its layer, which is not supported",
+        }
+    }
+}
+
+/// Whether the constant's numbers differ.
+pub(super) fn varied(graph: &Graph, v: ValueId) -> bool {
+    let of = |t: &Tensor| t.bytes().chunks_exact(t.dtype().size().max(1)).any(|v| !t.bytes().starts_with(v));
+    graph.value(v).initializer().is_some_and(of)
+}
+
+/// Whether a person, and no exporter, has given that name.
+fn is_persons(name: &str) -> bool {
+    !is_generated(name) && !name.contains(['/', ':'])
+}
+
+/// Why a constant that stands at no parameter's place of a layer is no parameter, where it is none.
+pub(super) fn no_parameter(graph: &Graph, value: ValueId) -> Option<FixedReason> {
+    let tensor = graph.value(value).initializer()?;
+    let name = graph.name_of(value);
+    // Exporters call the numbers of formulas after nodes, people call parameters after modules.
+    let named = is_persons(name);
+    if tensor.count() == 1 {
+        return (!named).then_some(FixedReason::Number);
+    }
+    let numbers = tensor.to_f64().ok()?;
+    let first = *numbers.first()?;
+    if numbers.iter().all(|v| *v == first) {
+        return (!named).then_some(FixedReason::Uniform);
+    }
+    let masks = |shut: &dyn Fn(f64) -> bool| numbers.iter().all(|&v| v == 0.0 || shut(v));
+    (masks(&|v| v == 1.0) || masks(&|v| v <= -100.0 && v == numbers.iter().copied().fold(0.0, f64::min))).then_some(FixedReason::Mask)
+}
+
+/// Whether a constant at a layer's place is a formula's: a sum or mean that is written as a product, and the ones and zeros of a normalization that has
+/// no parameters. Exporters name such constants; a kernel of zeros may be a layer that adds nothing yet.
+pub(super) fn of_formula(graph: &Graph, value: ValueId, kind: ParameterKind, node: usize) -> Option<FixedReason> {
+    let tensor = graph.value(value).initializer().filter(|t| t.count() > 1)?;
+    if !is_generated(graph.name_of(value)) || varied(graph, value) {
+        return None;
+    }
+    let number = *tensor.to_f64().ok()?.first()?;
+    let by_image = || {
+        let user = graph.nodes.get(node)?;
+        View { graph, node: user }.operator()?.facts().normalization
+    };
+    let formula = match kind {
+        ParameterKind::Kernel { .. } => number != 0.0,
+        ParameterKind::Scale => number == 1.0 && by_image() == Some(Normalization::Sample),
+        ParameterKind::Shift => number == 0.0 && by_image() == Some(Normalization::Sample),
+        _ => false,
+    };
+    formula.then_some(FixedReason::Uniform)
+}
+
+/// Whether a kernel filters every channel alike, and not with equal numbers as a fresh one may hold: blurring before a stride.
+pub(super) fn same_filter(graph: &Graph, value: ValueId, kind: ParameterKind) -> Option<FixedReason> {
+    let ParameterKind::Kernel { axis: 0 } = kind else { return None };
+    let tensor = graph.value(value).initializer()?;
+    let [channels, 1, _, _] = tensor.shape() else { return None };
+    let size = tensor.bytes().len().checked_div(*channels)?;
+    let mut rows = tensor.bytes().chunks_exact(size.max(1));
+    let first = rows.next()?;
+    let width = tensor.dtype().size();
+    let varied = first.chunks_exact(width).any(|v| !first.starts_with(v));
+    (*channels > 1 && varied && rows.all(|row| row == first)).then_some(FixedReason::Filter)
+}
