@@ -4,6 +4,8 @@
 //! that is right is seen here: two images together must give what each gives by itself. So they must where a node may compute along the images
 //! (a mean over all axes of one image that was shown to the exporter), as far as its rules tell. A network that can be read for one batch size
 //! only shows nothing of the batch in its shapes; there an image must give the same in another place among other images.
+//!
+//! What a loss takes for logits must be none that sum to 1: where the nodes do not show that they are scores, the numbers do.
 
 use super::noise::noise;
 use crate::bundle::Meaning;
@@ -12,7 +14,7 @@ use crate::engine::{self, EngineChoice, EngineOptions, Session};
 use crate::error::{Error, Result};
 use crate::ir::{Tensor, TensorType};
 use crate::onnx;
-use crate::rewrite::{Product, may_mix};
+use crate::rewrite::{Product, are_probabilities, may_mix};
 use crate::storage::temporaries::Scratch;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -21,13 +23,14 @@ use std::path::Path;
 /// Norm-relative difference that float32 may make between two orders of summation.
 const TOLERANCE: f64 = 1e-3;
 
-/// Runs the network where a number in its shapes was taken for the batch, or where its nodes do not show that images keep apart. Fails where two images together do not give what two single ones
-/// give, with the difference.
+/// Runs the network where a number in its shapes was taken for the batch, or where its nodes do not show that images keep apart or that its output is
+/// scores. Fails where two images together do not give what two single ones give, with the difference, and where logits are probabilities.
 pub(super) fn check(product: &Product) -> Result<()> {
     let freed = &product.plan.freed_batch;
     let fixed = product.evaluation_batch().filter(|&n| n > 1);
     let meeting = may_mix(&product.evaluation.graph);
-    if freed.is_empty() && fixed.is_none() && meeting.is_none() {
+    let tail = &product.plan.prediction.tail;
+    if freed.is_empty() && fixed.is_none() && meeting.is_none() && tail.evident {
         return Ok(());
     }
     let dir = Scratch::new()?;
@@ -55,7 +58,14 @@ pub(super) fn check(product: &Product) -> Result<()> {
         square(&mut together.iter().zip(&apart).map(|(a, b)| a - b)) / square(&mut apart.iter().copied()).max(f64::MIN_POSITIVE);
     // A comparison that holds for no NaN.
     if together.len() == apart.len() && difference <= TOLERANCE {
-        return Ok(());
+        return match !tail.evident && are_probabilities(&apart, tail.scores()) {
+            true => Err(Error::model(format!(
+                "the model's output `{}` gives numbers between 0 and 1 that sum to 1 for each image: probabilities in a form that no loss looks \
+                 through, and no logits. Export the network up to its logits, or to the softmax itself",
+                product.plan.prediction.name
+            ))),
+            false => Ok(()),
+        };
     }
     let why = match freed.first() {
         Some(first) => {

@@ -157,6 +157,14 @@ impl Images {
         }
     }
 
+    /// This, and where it says nothing of the numbers that images are, what the network's own nodes say.
+    pub fn or_own(self, own: Option<&Images>) -> Images {
+        match own {
+            Some(own) if self.mean.is_none() && self.std.is_none() && self.scale.is_none() => self.or(own),
+            _ => self,
+        }
+    }
+
     /// With what is usual where nothing is said: ImageNet's statistics at the network's input size, one grey channel with their mean; numbers of 0…255
     /// as they are. Fails for what cannot be.
     pub fn complete(&self, dtype: DType, input_shape: &[i64]) -> Result<Prepared> {
@@ -188,12 +196,14 @@ impl Images {
         };
         check(&preprocessing, bytes)?;
         let unknown = self.mean.is_none() || self.std.is_none();
+        // Pixels as they are have any order.
+        let plain = preprocessing.mean.iter().all(|&m| m == 0.0) && preprocessing.std.iter().all(|&s| s == 1.0);
         let open = [
             (Field::RESIZE, self.resize.is_none()),
             (Field::MEAN, self.mean.is_none() && !bytes),
             (Field::STD, self.std.is_none() && !bytes),
             // Whoever knows the statistics knows of what.
-            (Field::CHANNELS, self.channels.is_none() && channels == 3 && unknown),
+            (Field::CHANNELS, self.channels.is_none() && channels == 3 && (unknown || plain)),
             (Field::SCALE, self.scale.is_none() && unknown && !bytes),
             (Field::LAYOUT, self.layout.is_none() && ambiguous),
         ];

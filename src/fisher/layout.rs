@@ -50,6 +50,7 @@ mod tests {
         let subject = |classes: usize| FisherSubject {
             input: TensorType::new(DType::F32, [1usize, 3, 32, 32]),
             input_name: "input".into(),
+            own: None,
             classes,
             activations: 1 << 20,
             largest: 1 << 16,

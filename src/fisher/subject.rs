@@ -1,5 +1,6 @@
 //! A network as an object of the estimation.
 
+use crate::bundle::Images;
 use crate::error::{Error, Result};
 use crate::import::{BatchSize, ImportOptions, Imported, Network};
 use crate::ir::{TensorType, ValueId};
@@ -14,6 +15,8 @@ pub struct FisherSubject {
     pub input: TensorType,
     /// The name of the input for images.
     pub input_name: String,
+    /// How the network prepares its images itself, where it does.
+    pub own: Option<Images>,
     /// K, the length of the network's output for one image.
     pub classes: usize,
     /// Bytes of all forward values of one image.
@@ -44,6 +47,7 @@ pub fn look(network: &Network) -> Result<FisherSubject> {
     Ok(FisherSubject {
         input: graph.ty(input).clone(),
         input_name: graph.name_of(input).to_string(),
+        own: rewrite::own_preparation(&graph),
         classes,
         activations: sizes(&mut graph.ids().filter(|&v| graph.value(v).constant.is_none()))?.iter().sum(),
         largest: sizes(&mut parameters.iter().map(|p| p.value))?.into_iter().max().unwrap_or(0),

@@ -6,7 +6,7 @@ use super::{Imported, import};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{Graph, Tensor};
-use crate::onnx::SourceModel;
+use crate::onnx::{SourceModel, pb};
 use crate::pass::{self, FixBatch, InferTypes, Pass};
 
 /// A source model, and its graph for any batch size. Where an operator needs a fixed one, the graph is for the size that was asked for.
@@ -93,8 +93,18 @@ impl Network {
             }
             Ok(())
         };
-        Ok(Network { source, options: self.options.clone(), base: self.base.changed(&InferTypes, put)? })
+        let mut base = self.base.changed(&InferTypes, put)?;
+        // What has a place of its own by now shares none.
+        let graph = source.graph()?;
+        let own = |name: &str| graph.initializer.iter().any(|t| t.name() == name) || graph.node.iter().any(|n| is_constant(n, name));
+        base.split.retain(|split| !own(&split.name));
+        Ok(Network { source, options: self.options.clone(), base })
     }
+}
+
+/// Whether the node is the constant of that name.
+fn is_constant(node: &pb::NodeProto, name: &str) -> bool {
+    node.op_type() == "Constant" && node.output.iter().any(|o| o == name)
 }
 
 impl Imported {

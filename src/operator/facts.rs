@@ -108,6 +108,10 @@ pub enum Meaning {
     Negation,
     /// Its first input, cut off at the operator's [`bounds`](super::Operator::bounds).
     Bounds,
+    /// The largest of its inputs, element by element.
+    Largest,
+    /// The smallest of them.
+    Smallest,
     /// `eˣ`.
     Exponential,
     /// `log x`.

@@ -2,7 +2,7 @@
 
 use super::blocks::broadcasting::{combined, on_elements};
 use crate::ir::{Attrs, Elem, TensorType, ValueId};
-use crate::operator::{Builder, Facts, Function, Grad, Half, Known, Operator, Rule, View};
+use crate::operator::{Builder, Facts, Function, Grad, Half, Known, Meaning, Operator, Rule, View};
 
 /// `(dy, y, x…) → dx…`, broadcast, for those that are needed.
 pub const GRAD: Function = Function::new("ExtremumGrad");
@@ -49,7 +49,7 @@ pub(super) fn smaller(a: Elem, b: Elem) -> Option<Elem> {
 }
 
 macro_rules! extrema {
-    ($($(#[$about:meta])* $name:ident: $pick:ident;)*) => {$(
+    ($($(#[$about:meta])* $name:ident: $pick:ident, $meaning:ident;)*) => {$(
         $(#[$about])*
         pub struct $name;
 
@@ -59,7 +59,7 @@ macro_rules! extrema {
             }
 
             fn facts(&self) -> Facts {
-                Facts::ELEMENTWISE.with_half(Half::Exact)
+                Facts { meaning: Meaning::$meaning, half: Half::Exact, ..Facts::ELEMENTWISE }
             }
 
             fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -83,7 +83,7 @@ macro_rules! extrema {
 
 extrema! {
     /// The largest of several values.
-    Max: larger;
+    Max: larger, Largest;
     /// The smallest of several values.
-    Min: smaller;
+    Min: smaller, Smallest;
 }

@@ -178,7 +178,21 @@ fn found(original: &Network, options: &Options) -> Result<Headed> {
     let mut head = head::head_behind(&imported, &prediction);
     let (mut new_names, mut replaced) = (vec![], None);
     if let HeadOption::Classes(classes) = options.head {
-        let found = head.as_ref().map_err(|e| Error::model(format!("{} {classes} cannot be done: {e}", Field::CLASSES)))?;
+        let cannot = |why: String| Error::model(format!("{} {classes} cannot be done: {why}", Field::CLASSES));
+        let found = head.as_ref().map_err(|e| cannot(e.to_string()))?;
+        head::replaceable(&imported, &prediction, found).map_err(|e| cannot(e.to_string()))?;
+        // What speaks against the new classifier is no fault of the network.
+        let behind = |error: Error| match error {
+            Error::Unsupported(refused) => cannot(format!(
+                "with another classifier in the place of `{}` the network does not fit together any more: {}. Keep the head with {}, or put a new one \
+                 behind the output with {}",
+                found.node,
+                refused.first().map(|r| r.to_string()).unwrap_or_default(),
+                Field::KEEP_HEAD,
+                Field::ADD_HEAD
+            )),
+            other => other,
+        };
         let mut source = original.source().clone();
         let copies = match &options.head_map {
             Some(path) => head_map::read(path, &source, &options.classes, classes, found.classes)?,
@@ -187,10 +201,10 @@ fn found(original: &Network, options: &Options) -> Result<Headed> {
         let tensors = head::replace(&mut source, &imported, found, classes, options.seed, &copies)?;
         let mut other = match head::spliced(original, &prediction, &source, &tensors, classes) {
             Some(network) => network,
-            None => network(source, options)?,
+            None => network(source, options).map_err(behind)?,
         };
         other.declare_outputs(shapes::declare);
-        imported = other.at(options.batch)?;
+        imported = other.at(options.batch).map_err(behind)?;
         prediction = Prediction::at(&imported.graph, prediction.index)?;
         if prediction.tail.scores() != classes {
             return Err(Error::model(format!(

@@ -1,7 +1,7 @@
 //! Probabilities that look like logits: an output that is computed from a softmax or a sigmoid in a way that no loss can look through.
 
 use super::range::{Range, range};
-use super::spelling::{facts, total};
+use super::spelling::{facts, scores_before, total};
 use crate::ir::{Graph, Node, ValueId};
 use crate::operator::{Meaning, Rule};
 use std::collections::{HashMap, HashSet};
@@ -26,6 +26,22 @@ pub(super) fn disguised(graph: &Graph, value: ValueId) -> Rule<()> {
          softmax or sigmoid itself",
         node.name, node.op_type
     ))
+}
+
+/// Whether a value is seen to be scores: what a product with a weight gives that reads features, moved and scaled as a whole at most. Of anything else
+/// only the numbers that it computes can say that they are no probabilities.
+pub(super) fn is_evident(graph: &Graph, mut value: ValueId) -> bool {
+    while let Some(node) = graph.producer(value) {
+        let varying = || node.used().filter(|&v| graph.value(v).varies);
+        if begins(graph, node) && varying().count() < node.used().count() {
+            return varying().all(|v| made(graph, v, &mut HashMap::new()) == Made::Plain);
+        }
+        match scores_before(graph, node) {
+            Some(before) => value = before,
+            None => return false,
+        }
+    }
+    false
 }
 
 /// Fails where a value can only lie between 0 and 1, as probabilities do and scores do not.
@@ -62,7 +78,7 @@ fn made(graph: &Graph, value: ValueId, known: &mut HashMap<ValueId, Made>) -> Ma
 }
 
 /// Whether what the node computes is features or scores, whatever it is computed from.
-fn begins(graph: &Graph, node: &Node) -> bool {
+pub(super) fn begins(graph: &Graph, node: &Node) -> bool {
     let facts = facts(graph, node);
     let product = matches!(facts.meaning, Meaning::MatrixProduct | Meaning::Convolution | Meaning::TransposedConvolution);
     product || facts.normalization.is_some()

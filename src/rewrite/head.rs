@@ -2,14 +2,16 @@
 
 use super::prediction::Prediction;
 use super::shapes;
-use super::spelling::{facts, handed_on};
+use super::spelling::scores_before;
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::import::{Imported, Network, Parameter, start_of};
-use crate::ir::{DType, Dim, Graph, Node, Tensor, TensorType, ValueId};
+use crate::import::{Imported, Network, Parameter, node_name, start_of};
+use crate::ir::{DType, Dim, Tensor, TensorType, ValueId};
+use crate::onnx::attributes::attr_tensor;
 use crate::onnx::{self, SourceModel, pb, to_proto};
-use crate::operator::{Meaning, ParameterKind};
+use crate::operator::ParameterKind;
 use rand::{RngExt, SeedableRng};
+use std::collections::HashSet;
 
 /// The layer that turns features into logits.
 #[derive(Debug, Clone)]
@@ -85,23 +87,6 @@ pub fn head_behind(imported: &Imported, prediction: &Prediction) -> Result<Head>
     )))
 }
 
-/// The one computed value of which the node's result is another form: each class's score from that class's score alone, at most with a
-/// constant. Neither a sum of two branches nor a rectifier follows a classifier.
-fn scores_before(graph: &Graph, node: &Node) -> Option<ValueId> {
-    let facts = facts(graph, node);
-    let varies = |v: &ValueId| graph.value(*v).varies;
-    let mut inputs = node.used().filter(varies);
-    let (first, None) = (inputs.next()?, inputs.next()) else { return None };
-    let leading = node.inputs.first() == Some(&Some(first));
-    let single = node.used().filter(|v| !varies(v)).all(|v| graph.ty(v).count() == Some(Dim::Known(1)));
-    let scaled = match facts.meaning {
-        Meaning::Product => single,
-        Meaning::Quotient | Meaning::Difference => single && leading,
-        _ => false,
-    };
-    (facts.keeps_classes || scaled || handed_on(graph, node).is_some()).then_some(first)
-}
-
 /// Puts a new classifier for `classes` classes into the source model, initialised as PyTorch's `Linear`:
 /// uniform in ±1/√features; of `copies`, pairs of a new label and an old one, the new takes the old one's numbers. Gives its parameters
 /// by name.
@@ -142,8 +127,14 @@ pub fn replace(
             copy(&old.to_f64()?, old_classes, &mut values, classes, (inner, copies));
         }
         let tensor = Tensor::from_floats(ty.dtype, &shape, &values);
-        if !store(source, &parameter.name, &tensor) {
-            return Err(Error::model(format!("the classifier's `{}` is shared with another layer and cannot be replaced", parameter.name)));
+        if !store(source, &parameter.name, &tensor) && !store_apart(source, imported, &parameter.name, &tensor) {
+            return Err(Error::model(format!(
+                "the classifier's `{}` is shared with another layer and cannot be replaced. Keep the head with {}, or put a new one behind the \
+                 output with {}",
+                parameter.name,
+                Field::KEEP_HEAD,
+                Field::ADD_HEAD
+            )));
         }
         tensors.push((parameter.name.clone(), tensor));
     }
@@ -203,6 +194,88 @@ pub(super) fn store(source: &mut SourceModel, name: &str, tensor: &Tensor) -> bo
         *input = crate::emit::value_info(name, &TensorType { dtype, ..tensor.ty() });
     }
     true
+}
+
+/// Gives a parameter that the exporter had stored together with another of the same value a place of its own, with this tensor.
+fn store_apart(source: &mut SourceModel, imported: &Imported, name: &str, tensor: &Tensor) -> bool {
+    let Some(split) = imported.split.iter().find(|s| s.name == name) else { return false };
+    let old_ir = source.proto.ir_version.is_some_and(|v| v < 4);
+    let Some(graph) = source.proto.graph.as_mut() else { return false };
+    let Some(tensor) = onnx::tensor_slot(graph, &split.initializer).map(|slot| as_there(slot, tensor)) else { return false };
+    match &split.site {
+        Some((node, input)) => {
+            let reader = graph.node.iter_mut().enumerate().find(|(i, n)| node_name(*i, n) == *node).map(|(_, n)| n);
+            let Some(place) = reader.and_then(|n| n.input.get_mut(*input)) else { return false };
+            *place = name.to_string();
+            if old_ir {
+                graph.input.push(crate::emit::value_info(name, &tensor.ty()));
+            }
+            graph.initializer.push(to_proto(name, &tensor));
+        }
+        // A node that takes the other's place: nameless nodes are known by their number.
+        None => {
+            let Some(place) = graph.node.iter_mut().find(|n| n.op_type() == "Identity" && n.output.iter().any(|o| o == name)) else {
+                return false;
+            };
+            place.op_type = Some("Constant".into());
+            place.input.clear();
+            place.attribute = vec![attr_tensor("value", to_proto("", &tensor))];
+        }
+    }
+    true
+}
+
+/// Fails where a classifier is more than its weight and bias: other constants that hold numbers of its classes would stay as they are.
+fn is_whole(imported: &Imported, prediction: &Prediction, head: &Head) -> Result<()> {
+    let graph = &imported.graph;
+    // What the classifier's weight is made of, and what stands between it and the logits.
+    let (mut open, mut value) = (vec![head.kernel.enters], prediction.tail.logits);
+    while let Some(node) = graph.producer(value) {
+        open.extend(node.used().filter(|&v| !graph.value(v).varies));
+        match scores_before(graph, node).filter(|_| node.name != head.node) {
+            Some(before) => value = before,
+            None => break,
+        }
+    }
+    let (own, mut seen) = (head.parameters(), HashSet::new());
+    while let Some(v) = open.pop() {
+        let ty = graph.ty(v);
+        let of_classes = ty.dims().is_some_and(|dims| head.classes > 1 && dims.contains(&head.classes));
+        if !seen.insert(v) || own.contains(&v) {
+            continue;
+        }
+        if let Some(node) = graph.producer(v) {
+            open.extend(node.used());
+        } else if of_classes && (ty.dtype.is_float() || ty.dtype == DType::Bool) {
+            return Err(Error::model(format!(
+                "the classifier `{}` is more than its weight `{}`: `{}`, {ty}, is part of it and would stay the old one's. Keep the head with {}, or \
+                 put a new one behind the output with {}",
+                head.node,
+                head.kernel.name,
+                graph.name_of(v),
+                Field::KEEP_HEAD,
+                Field::ADD_HEAD
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Fails where another number of classes cannot become another number of scores.
+pub fn replaceable(imported: &Imported, prediction: &Prediction, head: &Head) -> Result<()> {
+    if head.classes != prediction.tail.scores() {
+        return Err(Error::model(format!(
+            "the last layer with a weight, `{}` ({}), gives {} numbers for each image, of which the model makes {} scores. Keep the head with {}, or \
+             put a new one behind the output with {}",
+            head.node,
+            head.op_type,
+            head.classes,
+            prediction.tail.scores(),
+            Field::KEEP_HEAD,
+            Field::ADD_HEAD
+        )));
+    }
+    is_whole(imported, prediction, head)
 }
 
 /// The tensor in the half precision of the place where it goes.

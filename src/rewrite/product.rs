@@ -5,6 +5,7 @@ use super::decide::{Decided, decide, network};
 use super::graphs::{self, Step};
 use super::penalty_term::Penalties;
 use super::plan::Plan;
+use super::preparation::own_preparation;
 use super::resolve::{Recipe, resolve};
 use super::start_input;
 use super::state::StateTensor;
@@ -59,12 +60,18 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
         start_input::check(&imported.graph, &back.parameters)?;
         start_input::check(&imported.graph, &back.buffers)?;
     }
+    let own = own_preparation(&imported.graph);
     drop(imported);
     let opset = original.base().opset;
     let network = replaced.unwrap_or(original);
     let data = DataPorts { input: port(&back.graph, back.data), target: port(&back.graph, back.target) };
-    let Prepared { preprocessing, assumed } =
-        options.preprocessing.clone().unwrap_or_default().or(&known.images).complete(data.input.dtype, &data.input.shape)?;
+    let Prepared { preprocessing, assumed } = options
+        .preprocessing
+        .clone()
+        .unwrap_or_default()
+        .or(&known.images)
+        .or_own(own.as_ref())
+        .complete(data.input.dtype, &data.input.shape)?;
     if options.preprocessing.is_some() {
         preprocessing
             .fits(&data.input.shape)

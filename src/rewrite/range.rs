@@ -36,6 +36,11 @@ impl Range {
         Range::of([f(self.low, other.low), f(self.low, other.high), f(self.high, other.low), f(self.high, other.high)])
     }
 
+    /// Both ends by themselves, of what grows with both.
+    fn each(self, other: Range, f: impl Fn(f64, f64) -> f64) -> Range {
+        Range { low: f(self.low, other.low), high: f(self.high, other.high) }
+    }
+
     fn within(self, other: Range) -> Range {
         let cut = |end: f64| end.max(other.low).min(other.high);
         Range { low: cut(self.low), high: cut(self.high) }
@@ -70,6 +75,12 @@ fn follow(graph: &Graph, value: ValueId, depth: usize) -> Range {
             if below.low > 0.0 || below.high < 0.0 { at(0).ends(below, |a, b| a / b) } else { ANY }
         }
         Meaning::Rectifier | Meaning::Bounds => at(0).within(own),
+        Meaning::Largest => (1..node.inputs.len()).fold(at(0), |most, i| most.each(at(i), f64::max)),
+        Meaning::Smallest => (1..node.inputs.len()).fold(at(0), |least, i| least.each(at(i), f64::min)),
+        _ if facts(graph, node).moves => {
+            let float = |i: &usize| node.input(*i).is_some_and(|v| graph.ty(v).dtype.is_float());
+            Range::of((0..node.inputs.len()).filter(float).flat_map(|i| [at(i).low, at(i).high]))
+        }
         _ => own,
     }
 }

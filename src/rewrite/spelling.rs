@@ -32,6 +32,23 @@ pub(super) fn handed_on(graph: &Graph, node: &Node) -> Option<ValueId> {
     (facts.view || converts || order(graph, node).is_some()).then_some(x)
 }
 
+/// The one computed value of which the node's result is another form: each class's score from that class's score alone, at most with a
+/// constant. Neither a sum of two branches nor a rectifier follows a classifier.
+pub(super) fn scores_before(graph: &Graph, node: &Node) -> Option<ValueId> {
+    let facts = facts(graph, node);
+    let varies = |v: &ValueId| graph.value(*v).varies;
+    let mut inputs = node.used().filter(varies);
+    let (first, None) = (inputs.next()?, inputs.next()) else { return None };
+    let leading = node.inputs.first() == Some(&Some(first));
+    let single = node.used().filter(|v| !varies(v)).all(|v| graph.ty(v).count() == Some(Dim::Known(1)));
+    let scaled = match facts.meaning {
+        Meaning::Product => single,
+        Meaning::Quotient | Meaning::Difference => single && leading,
+        _ => false,
+    };
+    (facts.keeps_classes || scaled || handed_on(graph, node).is_some()).then_some(first)
+}
+
 /// The value without the nodes that only hand it on.
 pub(super) fn behind_views(graph: &Graph, mut value: ValueId) -> ValueId {
     while let Some(x) = graph.producer(value).and_then(|n| handed_on(graph, n)) {

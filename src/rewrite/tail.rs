@@ -1,7 +1,7 @@
 //! The tail of a network: what lies between its logits and an output. An output may be the logits under another shape, or what a softmax or a
 //! sigmoid makes of them, as one operator or spelt out; the loss reads the logits then, under the shape that the output has.
 
-use super::disguise::disguised;
+use super::disguise::{disguised, is_evident};
 use super::spelling::{behind_views, closing, facts, handed_on, order};
 use crate::ir::{Dim, Graph, Node, ValueId};
 use crate::loss::Activation;
@@ -16,6 +16,9 @@ pub struct Tail {
     pub logits: ValueId,
     /// The logits before shapes that only hand them on: outputs that share it are made of the same scores.
     pub origin: ValueId,
+    /// Whether the nodes before them show that the logits are scores; where they do not, the network is run, and its numbers are looked at
+    /// ([`are_probabilities`]).
+    pub evident: bool,
     /// What the activation gives.
     activated: ValueId,
     /// The nodes behind it, in the order of computation.
@@ -44,7 +47,7 @@ impl Tail {
                 };
                 nodes.reverse();
                 let origin = behind_views(graph, found.logits);
-                let tail = Tail { activation, logits: found.logits, origin, activated: value, nodes, shape };
+                let tail = Tail { activation, logits: found.logits, origin, evident: true, activated: value, nodes, shape };
                 if let Some(axes) = found.axes {
                     tail.is_over_classes(graph, output, &axes, node)?;
                 }
@@ -72,7 +75,8 @@ impl Tail {
         nodes.truncate(count);
         nodes.reverse();
         let origin = behind_views(graph, logits);
-        Ok(Tail { activation: Activation::None, logits, origin, activated: logits, nodes, shape })
+        let evident = is_evident(graph, logits);
+        Ok(Tail { activation: Activation::None, logits, origin, evident, activated: logits, nodes, shape })
     }
 
     /// Scores for each image.
@@ -149,6 +153,13 @@ impl Tail {
         }
         same(&places, output).then(|| places.into_iter().map(|p| p.0).collect())
     }
+}
+
+/// Whether what a network gives for some images can only be probabilities of classes that exclude each other: each image's lie between 0 and 1
+/// and sum to 1.
+pub fn are_probabilities(given: &[f64], scores: usize) -> bool {
+    let sums = |image: &[f64]| (image.iter().sum::<f64>() - 1.0).abs() < 1e-3 && image.iter().all(|v| (-1e-6..=1.0 + 1e-6).contains(v));
+    scores > 1 && !given.is_empty() && given.chunks(scores).all(sums)
 }
 
 /// The order into which the node puts axes, where that moves any number.

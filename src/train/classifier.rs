@@ -146,7 +146,6 @@ impl Classifier {
                 (found.classes, found.images)
             }
         };
-        let Prepared { preprocessing, assumed } = options.images.or(&images).complete(input.dtype, &input.shape)?;
         let readout = match (bundle, &options.output) {
             (Some(bundle), None) => Readout::of_bundle(bundle)?,
             (Some(_), Some(name)) => {
@@ -157,6 +156,8 @@ impl Classifier {
             }
             (None, name) => Readout::of_model(source, name.as_deref(), options.input_shape.as_deref(), engine.kind())?,
         };
+        let Prepared { preprocessing, assumed } =
+            options.images.or(&images).or_own(readout.own.as_ref()).complete(input.dtype, &input.shape)?;
         let output = graph.output.get(readout.index).ok_or_else(|| Error::model(format!("{} has no output", path.display())))?;
         let declared = shape_of(output).and_then(|s| s.get(1).copied()).and_then(|n| usize::try_from(n).ok());
         let outputs = readout.scores.or(declared).map(loss::class_count);

@@ -1,6 +1,6 @@
 //! How the numbers that a network gives out are read: as probabilities, and as its loss.
 
-use crate::bundle::{Bundle, PredictionPort, read_metadata};
+use crate::bundle::{Bundle, Images, PredictionPort, read_metadata};
 use crate::emit;
 use crate::engine::EngineChoice;
 use crate::error::{Error, Result};
@@ -26,6 +26,8 @@ pub(super) struct Readout {
     loss: &'static dyn DataLoss,
     /// What had to be assumed, for people.
     pub assumed: Option<String>,
+    /// How the network prepares its images itself, where it does.
+    pub own: Option<Images>,
 }
 
 /// What a network gives for a batch.
@@ -121,7 +123,18 @@ impl Readout {
         }
         let names: Vec<&str> = file.graph()?.output.iter().map(|o| o.name()).collect();
         let why = match network {
-            Ok(network) => return Ok(Readout::seen(&rewrite::choose(network.base(), output)?)),
+            Ok(network) => {
+                let prediction = rewrite::choose(network.base(), output)?;
+                let seen = Readout { own: rewrite::own_preparation(&network.base().graph), ..Readout::seen(&prediction) };
+                let assumed = format!(
+                    "what computes the output {} does not show that it is logits; assuming that it holds probabilities where each image's sum to 1",
+                    prediction.name
+                );
+                return Ok(match prediction.tail.evident {
+                    true => seen,
+                    false => Readout { activation: None, assumed: Some(assumed), ..seen },
+                });
+            }
             Err(Error::Unsupported(refused)) => match refused.first() {
                 Some(first) => format!("node `{}` ({}): {}", first.node, first.op, first.reason),
                 None => "its graph is not understood".into(),
@@ -144,21 +157,21 @@ impl Readout {
             "the model is not understood as a graph ({why}); assuming that its output {} holds probabilities where each image's sum to 1, else logits",
             names.get(index).unwrap_or(&"")
         );
-        Ok(Readout { index, scores: None, activation: None, loss: loss::usual(Activation::None), assumed: Some(assumed) })
+        Ok(Readout { index, scores: None, activation: None, loss: loss::usual(Activation::None), assumed: Some(assumed), own: None })
     }
 
     fn named(file: &ModelFile, port: &PredictionPort, classes: Option<usize>) -> Result<Readout> {
         let names: Vec<&str> = file.graph()?.output.iter().map(|o| o.name()).collect();
         let index = names.iter().position(|n| *n == port.output).ok_or_else(|| unknown(&port.output, &names))?;
         let (activation, loss) = (port.activation, loss::data_loss(&port.loss)?);
-        Ok(Readout { index, scores: classes, activation: Some(activation), loss, assumed: None })
+        Ok(Readout { index, scores: classes, activation: Some(activation), loss, assumed: None, own: None })
     }
 
     fn seen(prediction: &Prediction) -> Readout {
         let (activation, scores) = (prediction.tail.activation, prediction.tail.scores());
         // A single score is of two classes, whatever makes it.
         let loss = if scores == 1 { loss::usual(Activation::Sigmoid) } else { loss::usual(activation) };
-        Readout { index: prediction.index, scores: Some(scores), activation: Some(activation), loss, assumed: None }
+        Readout { index: prediction.index, scores: Some(scores), activation: Some(activation), loss, assumed: None, own: None }
     }
 
     /// What the loss is, for people.
@@ -174,8 +187,8 @@ impl Readout {
     /// The numbers that the network gave for a batch.
     pub fn read(&mut self, given: Array2<f64>) -> Scores {
         let activation = *self.activation.get_or_insert_with(|| {
-            let sums = |row: ArrayView1<f64>| (row.sum() - 1.0).abs() < 1e-3 && row.iter().all(|v| (0.0..=1.0).contains(v));
-            if given.rows().into_iter().all(sums) { Activation::Softmax } else { Activation::None }
+            let numbers: Vec<f64> = given.iter().copied().collect();
+            if rewrite::are_probabilities(&numbers, given.ncols()) { Activation::Softmax } else { Activation::None }
         });
         Scores { given, activation, loss: self.loss }
     }

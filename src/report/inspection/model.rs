@@ -10,7 +10,7 @@ use crate::onnx::{self, SourceModel, noise, pb};
 use crate::operator::Normalization;
 use crate::operator::Status;
 use crate::ops::table;
-use crate::rewrite::{Block, blocks, choose, dropouts, find_head};
+use crate::rewrite::{Block, blocks, choose, dropouts, find_head, own_preparation};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -206,8 +206,8 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         classes: metadata.classes.names,
         preprocessing: imported
             .as_ref()
-            .map(input_port)
-            .and_then(|p| metadata.images.complete(p.dtype, &p.shape).ok())
+            .map(|i| (input_port(i), own_preparation(&i.graph)))
+            .and_then(|(p, own)| metadata.images.or_own(own.as_ref()).complete(p.dtype, &p.shape).ok())
             .map(|p| p.preprocessing),
         refused,
         problem,
