@@ -4,6 +4,8 @@ CARGO ?= cargo
 PYTHON ?= python3
 PYTHON311 ?= python3.11
 PYTEST_ARGS ?= -q
+# Python tests at a time.
+PYTEST_JOBS ?= 2
 VENV := .venv
 BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
@@ -38,8 +40,8 @@ rust-test: setup build ## Run the Rust tests, with the ONNX Runtime of .venv
 
 python-test: setup build ## Run the Python tests, with the ONNX Runtime of .venv (PYTEST_ARGS="-q -k NAME" chooses)
 	@library=$$(ls $(CURDIR)/$(VENV)/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.* | head -n 1) && \
-	echo "ORT_DYLIB_PATH=$$library $(VENV)/bin/python -m pytest tests/python $(PYTEST_ARGS)" && \
-	ORT_DYLIB_PATH="$$library" $(VENV)/bin/python -m pytest tests/python $(PYTEST_ARGS)
+	echo "ORT_DYLIB_PATH=$$library $(VENV)/bin/python -m pytest tests/python -n $(PYTEST_JOBS) $(PYTEST_ARGS)" && \
+	ORT_DYLIB_PATH="$$library" $(VENV)/bin/python -m pytest tests/python -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 
 check: format lint docs guides-check test sanitize ## Everything that has to pass: format, lints, documentation, tests
 
