@@ -54,6 +54,7 @@ pub mod penalty;
 pub mod prelude;
 pub mod report;
 pub mod rewrite;
+pub mod shell;
 pub mod storage;
 pub mod train;
 pub mod zoo;

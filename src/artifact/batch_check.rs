@@ -30,7 +30,8 @@ pub(super) fn check(product: &Product) -> Result<()> {
     let fixed = product.evaluation_batch().filter(|&n| n > 1);
     let meeting = may_mix(&product.evaluation.graph);
     let tail = &product.plan.prediction.tail;
-    if freed.is_empty() && fixed.is_none() && meeting.is_none() && tail.evident {
+    let evident = tail.evident || product.plan.loss.reads_output();
+    if freed.is_empty() && fixed.is_none() && meeting.is_none() && evident {
         return Ok(());
     }
     let dir = Scratch::new()?;
@@ -58,7 +59,7 @@ pub(super) fn check(product: &Product) -> Result<()> {
         square(&mut together.iter().zip(&apart).map(|(a, b)| a - b)) / square(&mut apart.iter().copied()).max(f64::MIN_POSITIVE);
     // A comparison that holds for no NaN.
     if together.len() == apart.len() && difference <= TOLERANCE {
-        return match !tail.evident && are_probabilities(&apart, tail.scores()) {
+        return match !evident && are_probabilities(&apart, tail.scores()) {
             true => Err(Error::model(format!(
                 "the model's output `{}` gives numbers between 0 and 1 that sum to 1 for each image: probabilities in a form that no loss looks \
                  through, and no logits. Export the network up to its logits, or to the softmax itself",

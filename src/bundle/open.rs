@@ -4,7 +4,7 @@ use super::manifest::{Manifest, State};
 use crate::error::{Error, Result};
 use crate::ir::{Tensor, TensorType};
 use crate::onnx::{self, pb};
-use crate::storage::{exchange, listed, machine};
+use crate::storage::{exchange, listed, machine, presence};
 use prost::Message;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -39,18 +39,20 @@ impl Bundle {
     /// Opens the bundle in `dir`, which must hold `manifest.json` and the graphs.
     pub fn open(dir: &Path) -> Result<Bundle> {
         exchange::restore(dir);
-        if !dir.is_dir() {
-            let what = if dir.exists() { "is no folder" } else { "does not exist" };
+        let found = presence::at(dir)?;
+        if !found.as_ref().is_some_and(|found| found.is_dir()) {
+            let what = if found.is_some() { "is no folder" } else { "does not exist" };
             return Err(Error::model(format!("{} {what}; give a bundle that `spgraph rewrite` wrote", dir.display())));
         }
         let manifest = dir.join(Bundle::MANIFEST);
-        if !manifest.is_file() {
-            return Err(Error::model(format!("{} holds no manifest.json; give a bundle that `spgraph rewrite` wrote", dir.display())));
+        if !presence::is_file(&manifest)? {
+            let way = onnx::in_folder(dir).unwrap_or_else(|| "give a bundle that `spgraph rewrite` wrote".into());
+            return Err(Error::model(format!("{} is no bundle, for it holds no manifest.json; {way}", dir.display())));
         }
         let manifest = Manifest::read(&manifest)?;
         for file in [Bundle::INIT, Bundle::STEP, Bundle::EVAL, Bundle::TEMPLATE] {
             let path = dir.join(file);
-            if !path.is_file() {
+            if !presence::is_file(&path)? {
                 return Err(Error::model(format!("the bundle lacks {}: run `spgraph rewrite` again", path.display())));
             }
         }

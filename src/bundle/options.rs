@@ -212,6 +212,7 @@ pub struct Options {
     /// Whether the penalty is part of the gradient or a step of its own.
     pub penalty_step: PenaltyStep,
     /// The file of `spgraph fisher`, for the penalties that read it.
+    #[serde(with = "crate::storage::path_text")]
     pub fisher: Option<PathBuf>,
     /// Losses on what the network computes, beside the penalty on its parameters.
     pub regularizers: Vec<Regularizer>,
@@ -220,6 +221,7 @@ pub struct Options {
     /// The new head is put behind the features that the network ends with, instead of in the place of a head.
     pub add_head: bool,
     /// Text file that says which classes of a new head start as copies of which of the old.
+    #[serde(with = "crate::storage::path_text")]
     pub head_map: Option<PathBuf>,
     /// Glob patterns on names and aliases of parameters that stay as they are.
     pub freeze: Vec<String>,

@@ -20,6 +20,7 @@ pub struct Rewriting {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputFile {
     /// As the options have it.
+    #[serde(with = "crate::storage::path_text")]
     pub path: PathBuf,
     /// Of the file, in hexadecimal.
     pub sha256: String,

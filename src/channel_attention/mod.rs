@@ -87,6 +87,7 @@ pub struct LayerAttention {
 #[derive(Debug, Clone, Serialize)]
 pub struct AttentionResult {
     /// The file that was written.
+    #[serde(serialize_with = "crate::storage::path_text::shown")]
     pub path: PathBuf,
     /// The runtime, for people.
     pub engine: String,

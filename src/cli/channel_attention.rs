@@ -6,6 +6,7 @@ use super::workers::Workers;
 use super::{interrupt, output, progress};
 use spgraph::channel_attention::{AttentionOptions, AttentionResult, attention};
 use spgraph::report::{Align, Table};
+use spgraph::shell::word;
 use std::path::PathBuf;
 
 /// Measure by how much the loss rises without each filter, for `rewrite --regularizer delta --attention`
@@ -102,6 +103,6 @@ fn text(result: &AttentionResult) -> String {
         result.seconds,
         result.engine,
         result.path.display(),
-        result.path.display()
+        word(&result.path)
     )
 }

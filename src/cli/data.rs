@@ -8,7 +8,7 @@ use spgraph::bundle::manifest::Preprocessing;
 use spgraph::data::{Augment, ImageSet, KnownClasses, Recipe, Survey, contact_sheet, grid, survey};
 use spgraph::engine::{self, EngineOptions};
 use spgraph::error::Error;
-use spgraph::report::{Align, Table};
+use spgraph::report::{Align, Table, on_one_line};
 use spgraph::storage::files::OutputFile;
 use spgraph::train::Classifier;
 use std::path::{Path, PathBuf};
@@ -105,25 +105,28 @@ fn text(found: &Survey) -> String {
             format!("\n            {}×{} to {}×{} pixels, in the middle {}×{}", w.least, h.least, w.most, h.most, w.median, h.median)
         });
         let kind = match part.numbers {
+            Some(1) => ", a number each".into(),
             Some(n) => format!(", {n} numbers each"),
             None if part.several => ", several classes each".into(),
             None => String::new(),
         };
         text.push_str(&format!(
-            "{:<11} {} images{kind}: {} ({})\n            {}{sizes}\n",
+            "{:<11} {} images{kind}: {}{}\n            {}{sizes}\n",
             part.part,
             part.images,
             formats.join(", "),
-            size(part.bytes),
+            // Arrays are no files.
+            if part.bytes > 0 { format!(" ({})", size(part.bytes)) } else { String::new() },
             part.path.display()
         ));
     }
     let copies = found.copies.len();
     if copies > 0 {
-        text.push_str(&format!("{:<11} {copies} groups of images with the same content\n", "copies"));
+        let groups = if copies == 1 { "group" } else { "groups" };
+        text.push_str(&format!("{:<11} {copies} {groups} of images with the same content\n", "copies"));
     }
     for (head, lines) in [("note", &found.notes), ("warning", &found.warnings), ("refused", &found.refusals)] {
-        lines.iter().for_each(|line| text.push_str(&format!("{head:<11} {}\n", super::flags::with_flags(line))));
+        lines.iter().for_each(|line| text.push_str(&format!("{head:<11} {}\n", on_one_line(&super::flags::with_flags(line)))));
     }
     if found.warnings.is_empty() && found.refusals.is_empty() {
         text.push_str(&format!("{:<11} nothing speaks against training on it\n", "verdict"));

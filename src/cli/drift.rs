@@ -47,7 +47,7 @@ fn csv(found: &Drift) -> anyhow::Result<()> {
         writer.serialize(layer)?;
     }
     let bytes = writer.into_inner().map_err(|e| Error::internal(format!("the table cannot be written: {e}")))?;
-    output::print(&String::from_utf8_lossy(&bytes))
+    output::print_bytes(&bytes)
 }
 
 fn text(found: &Drift) -> String {

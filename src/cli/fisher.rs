@@ -8,6 +8,7 @@ use super::workers::Workers;
 use clap::ValueEnum;
 use spgraph::fisher::{FisherOptions, FisherResult, Mode, Outline, Progress, fisher};
 use spgraph::report::{Align, Table};
+use spgraph::shell::word;
 use spgraph::train::Existing;
 use std::path::{Path, PathBuf};
 
@@ -173,6 +174,6 @@ fn text(result: &FisherResult) -> String {
         percent(result.wait),
         result.engine,
         result.path.display(),
-        result.path.display()
+        word(&result.path)
     )
 }

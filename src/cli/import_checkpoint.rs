@@ -2,6 +2,7 @@
 
 use super::output;
 use spgraph::bundle::Bundle;
+use spgraph::shell::word;
 use spgraph::train::import_checkpoint;
 use std::path::PathBuf;
 
@@ -29,12 +30,12 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
     let run = import_checkpoint(&bundle, &args.checkpoint, &args.output, args.steps, args.force)?;
-    let path = run.path.display();
+    let (path, word) = (run.path.display(), word(&run.path));
     let counted = run.steps.map_or(String::new(), |n| format!(", after {n} steps"));
     let longer = match run.ended {
-        None => format!("longer      spgraph finetune --resume -o {path} --data FOLDER --epochs +5\n"),
+        None => format!("longer      spgraph finetune --resume -o {word} --data FOLDER --epochs +5\n"),
         Some(why) => format!("note        it cannot be gone on with: {why}\n"),
     };
-    let text = format!("wrote       {path}{counted}\nnext        spgraph export {path} -o tuned.onnx\n{longer}");
+    let text = format!("wrote       {path}{counted}\nnext        spgraph export {word} -o tuned.onnx\n{longer}");
     output::print_done(&text, &run.path)
 }

@@ -4,13 +4,19 @@ use super::flags::with_flags;
 use super::talk::quiet;
 use serde::Serialize;
 use spgraph::error::Error;
+use spgraph::report::printable;
 use spgraph::train::Agreement;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 /// What a command did, to stdout; where only results are wanted the path of what it wrote.
 pub fn print_done(text: &str, written: &Path) -> anyhow::Result<()> {
-    if quiet() { print(&format!("{}\n", written.display())) } else { print(text) }
+    if quiet() { print_path(written) } else { print(text) }
+}
+
+/// A path for a program, on a line of its own, to stdout: its bytes, text or not.
+pub fn print_path(path: &Path) -> anyhow::Result<()> {
+    print_bytes(&[path.as_os_str().as_encoded_bytes(), b"\n"].concat())
 }
 
 /// Whether only results are wanted.
@@ -18,12 +24,12 @@ pub fn is_quiet() -> bool {
     quiet()
 }
 
-/// Results, to stdout. A reader that has left, such as `head`, is no error.
+/// Results for people, to stdout; no name in them gives orders to a terminal. A reader that has left, such as `head`, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    print_bytes(text.as_bytes())
+    print_bytes(printable(text).as_bytes())
 }
 
-/// The same, for text that is in bytes already.
+/// Results for programs, as they are.
 pub fn print_bytes(text: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
@@ -35,7 +41,7 @@ pub fn print_bytes(text: &[u8]) -> anyhow::Result<()> {
 /// Results as JSON, to stdout.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
-    print(&format!("{text}\n"))
+    print_bytes(format!("{text}\n").as_bytes())
 }
 
 /// That a file was written, to stdout.
@@ -80,5 +86,5 @@ pub fn note(text: &str) {
 
 /// The same for what must be said. That nobody reads it is no reason to stop.
 pub fn error(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", with_flags(text));
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(&with_flags(text)));
 }

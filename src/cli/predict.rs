@@ -123,7 +123,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let found = found?;
     features.map(|(place, write)| place.write(&write(&found)?)).transpose()?;
     csv.map(|place| place.write(&predictions_csv(&found)?)).transpose()?;
-    json.map(|place| place.write_json(&found.predictions)).transpose()?;
+    json.map(|place| place.write_json(&found.answers())).transpose()?;
     if !taken && !found.predictions.is_empty() {
         output::print(&predictions_text(&found))?;
     }

@@ -9,6 +9,7 @@ use super::talk::{self, Log};
 use console::Term;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use spgraph::artifact::Made;
+use spgraph::report::on_one_line;
 use spgraph::train::{EpochRecord, Outline, Progress, Record, Silent, StepRecord, ValidationRecord};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
@@ -80,7 +81,7 @@ impl JsonLines {
     fn push(record: &Record) {
         // The same lines are in metrics.jsonl: a reader who left is no reason to stop training.
         if let Ok(text) = serde_json::to_string(record) {
-            let _ = output::print(&format!("{text}\n"));
+            let _ = output::print_bytes(format!("{text}\n").as_bytes());
         }
     }
 }
@@ -243,7 +244,7 @@ impl Progress for Display {
     }
 
     fn note(&mut self, text: &str) {
-        self.say(&format!("note: {text}"));
+        self.say(&format!("note: {}", on_one_line(text)));
     }
 
     fn finish(&mut self) {

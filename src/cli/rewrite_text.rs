@@ -9,7 +9,9 @@ use spgraph::bundle::{DropoutMode, HeadOption, PenaltyStep, Setting};
 use spgraph::import::FixedConstant;
 use spgraph::loss::Activation;
 use spgraph::onnx::half;
+use spgraph::report::on_one_line;
 use spgraph::rewrite::{FoundDropout, Product};
+use spgraph::shell::word;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -65,7 +67,7 @@ pub fn text(made: &Made, artifact: &dyn Artifact) -> String {
         out.push_str(&format!("note        {note}\n"));
     }
     if artifact.name() == "bundle" {
-        out.push_str(&format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN\n", made.path.display()));
+        out.push_str(&format!("next        spgraph finetune {} --data FOLDER --epochs 10 -o RUN\n", word(&made.path)));
     }
     out
 }
@@ -84,7 +86,7 @@ pub fn written(path: &Path, files: &[(String, u64)]) -> String {
 pub fn decisions(made: &Made) -> String {
     let mut out = String::new();
     let mut line = |text: String| {
-        out.push_str(&text);
+        out.push_str(&on_one_line(&text));
         out.push('\n');
     };
     let Product { manifest: m, plan, options, .. } = &made.product;
@@ -117,7 +119,13 @@ pub fn decisions(made: &Made) -> String {
     line(format!("images      {}{said}", m.preprocessing.shown(assumed)));
     let head = plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
     let kept = if options.head == HeadOption::Keep { "kept" } else { "new" };
-    line(format!("head        {kept}, {} classes, {head}", plan.classes));
+    // One score tells two classes apart; of numbers each is an output.
+    let scores = match (plan.loss.kind(), &options.head) {
+        ("mse", HeadOption::Classes(1)) => "1 number".to_string(),
+        ("mse", _) => format!("{} numbers", plan.classes),
+        _ => format!("{} classes", plan.classes),
+    };
+    line(format!("head        {kept}, {scores}, {head}"));
     if !m.classes.is_empty() {
         let mut names = m.classes.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
         if m.classes.len() > 6 {

@@ -43,7 +43,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Some(Command::Install { python, from, device }) => {
             let path = engine::install(&python, from.as_deref(), device)?;
-            return output::print(&format!("{}\n", path.display()));
+            return output::print_path(&path);
         }
         Some(Command::Doctor(args)) => return super::doctor::run(args),
         None => {}

@@ -1,6 +1,7 @@
 //! Files of named arrays: `.npz` of NumPy, and safetensors. Nothing in them is ever executed: arrays of Python objects are refused.
 
 use crate::error::{Error, Result};
+use crate::onnx;
 use crate::storage::machine;
 use npyz::npz::{array_name_from_file_name, file_name_from_array_name};
 use npyz::{DType, NpyHeader, Order, TypeChar};
@@ -123,7 +124,15 @@ impl ArrayFile {
         ArrayFile { path: path.into(), names, content: Content::Safetensors(bytes) }.named()
     }
 
+    /// Fails where there is none, with what the file is instead.
     fn named(mut self) -> Result<Option<ArrayFile>> {
+        if self.names.is_empty() {
+            let mut head = vec![];
+            let _ = File::open(&self.path).and_then(|file| file.take(4096).read_to_end(&mut head));
+            let another = onnx::foreign(&head).filter(|what| !what.contains("zip archive"));
+            let what = another.unwrap_or_else(|| "unpack it, if it is an archive of images, and give the folder".into());
+            return Err(cannot_read(&self.path, &format!("it holds no arrays: {what}")));
+        }
         self.names.sort();
         Ok(Some(self))
     }

@@ -33,6 +33,7 @@ pub struct CacheOptions {
     /// Most bytes in memory; `None` for a quarter of what is free at the start.
     pub memory: Option<u64>,
     /// A folder for further runs as well.
+    #[serde(with = "crate::storage::path_text")]
     pub folder: Option<PathBuf>,
     /// Most bytes in the folder; what is there when a run starts counts, and nothing is ever removed.
     pub folder_bytes: u64,

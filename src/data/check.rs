@@ -1,6 +1,7 @@
 //! Reading every image once, before anything depends on them.
 
 use super::animated;
+use super::decode::short;
 use super::image_set::ImageSet;
 use super::listing::few;
 use crate::error::{Error, Result};
@@ -51,7 +52,7 @@ pub fn check_images(
             Err(Error::data(format!("{error}. To leave out all images that cannot be read: {} skip", Field::BAD_IMAGES)))
         }
         Err(error) => {
-            reasons.push(error.to_string());
+            reasons.push(short(&error.to_string()).to_string());
             Ok(())
         }
     })?;
@@ -69,8 +70,9 @@ pub fn check_images(
             reasons.first().map_or("", String::as_str)
         )));
     }
-    let note =
-        format!("{} of the {all} images of {} cannot be read and are left out: {}", reasons.len(), folder.root().display(), few(&reasons));
+    let are = if reasons.len() == 1 { "is" } else { "are" };
+    let root = folder.root().display();
+    let note = format!("{} of the {all} images of {root} cannot be read and {are} left out: {}", reasons.len(), few(&reasons));
     let several = animated::note(&left);
     Ok((left, std::iter::once(note).chain(several).collect()))
 }

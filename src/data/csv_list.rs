@@ -69,7 +69,13 @@ fn records(path: &Path) -> Result<(Records, u8)> {
             path.display()
         )));
     }
-    let delimiter = delimiter(&text);
+    if matches!(text.trim_ascii_start(), [b'{' | b'[', ..]) {
+        return Err(Error::data(format!(
+            "{} is JSON, and a list has one `path,label` on each line, or columns that its first line names",
+            path.display()
+        )));
+    }
+    let delimiter = delimiter(&text, crate::storage::files::parent(path));
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).trim(Trim::All).delimiter(delimiter).from_reader(&text[..]);
     let mut rows = vec![];
     for (i, record) in reader.byte_records().enumerate() {
@@ -88,6 +94,13 @@ pub(super) fn is_divided(path: &Path) -> Result<bool> {
 /// Reads a list; no image is opened, but each has to be there.
 pub(super) fn read(path: &Path) -> Result<List> {
     let (mut records, delimiter) = records(path)?;
+    if let Some((_, first)) = records.first().filter(|_| records.iter().all(|(_, record)| record.len() < 2)) {
+        return Err(Error::data(format!(
+            "no line of the list {} has a comma, semicolon or tab between a path and its label; the first is {}. Write `path,label` on each line",
+            path.display(),
+            shown(first)
+        )));
+    }
     let columns = Columns::of(path, &mut records)?;
     let folder = crate::storage::files::parent(path);
     let (mut faults, mut before) = (Faults::new(), Before::default());
@@ -175,13 +188,26 @@ impl Before {
     }
 }
 
-/// Commas, or what else stands in the first line that has something.
-fn delimiter(text: &[u8]) -> u8 {
+/// What stands in the first line that has something; of several signs the one behind a file of that name, for labels may hold the others, else a comma.
+fn delimiter(text: &[u8], folder: &Path) -> u8 {
     let line = text.split(|&b| b == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
-    [b',', b'\t', b';'].into_iter().find(|d| line.contains(d)).unwrap_or(b',')
+    let there: Vec<u8> = [b',', b'\t', b';'].into_iter().filter(|d| line.contains(d)).collect();
+    let behind_a_file = |d: &&u8| {
+        let name = line.split(|b| b == *d).next().unwrap_or_default().trim_ascii();
+        let name = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or(name);
+        look(folder, name, &mut false).1.is_ok_and(|found| found.is_file())
+    };
+    there.iter().find(behind_a_file).or(there.first()).copied().unwrap_or(b',')
 }
 
+/// The row, as far as it helps to find it: a quote that nothing closes takes the rest of the file.
 fn shown(record: &ByteRecord) -> String {
+    const MOST: usize = 80;
     let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
-    format!("`{}`", fields.join(","))
+    let text = fields.join(",");
+    let line = text.lines().next().unwrap_or_default();
+    let short: String = line.chars().take(MOST).collect();
+    let more = if short.len() < text.len() { " …" } else { "" };
+    let open = if text.lines().nth(1).is_some() { " (a quote that is not closed?)" } else { "" };
+    format!("`{short}{more}`{open}")
 }

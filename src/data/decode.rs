@@ -97,8 +97,18 @@ fn to_rgb(picture: DynamicImage) -> RgbImage {
     }
 }
 
+/// What to do about an image that cannot be read.
+const ADVICE: &str = ". Convert it to JPEG, PNG, WebP or BMP, or remove it";
+const CANNOT_READ: &str = "cannot read the image ";
+
 fn unreadable(path: &Path, why: &str) -> Error {
-    Error::data(format!("cannot read the image {}: {why}. Convert it to JPEG, PNG, WebP or BMP, or remove it", path.display()))
+    Error::data(format!("{CANNOT_READ}{}: {why}{ADVICE}", path.display()))
+}
+
+/// Why an image cannot be read, for a list of such reasons: the path and the reason alone.
+pub(super) fn short(error: &str) -> &str {
+    let error = error.strip_prefix(CANNOT_READ).unwrap_or(error);
+    error.strip_suffix(ADVICE).unwrap_or(error)
 }
 
 fn too_large(path: &Path, width: u32, height: u32) -> Error {

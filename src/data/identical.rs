@@ -51,10 +51,12 @@ pub fn shared(set: &ImageSet, other: &ImageSet, what: &str) -> Option<String> {
         .collect();
     let &(first, copy) = both.first()?;
     Some(format!(
-        "{} of the {what} images have the same content as images that are trained on, so that results on them say too much: {} is {}, …",
+        "{} of the {what} images {} the same content as images that are trained on, so that results on them say too much: {} is {}{}",
         both.len(),
+        if both.len() == 1 { "has" } else { "have" },
         other.name(copy),
-        set.name(first)
+        set.name(first),
+        if both.len() == 1 { "" } else { ", …" }
     ))
 }
 

@@ -188,7 +188,7 @@ impl ImageSet {
             )),
         };
         let skipped =
-            self.skipped.summary().map(|what| format!("{} holds files that are no images and were skipped: {what}", self.root.display()));
+            self.skipped.summary().map(|what| format!("{} holds files that are not read and were skipped: {what}", self.root.display()));
         self.told.iter().cloned().chain(self.skipped.deeper.clone()).chain(loose).chain(skipped).collect()
     }
 

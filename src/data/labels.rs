@@ -4,7 +4,7 @@ use super::listing::{few, quoted};
 use super::targets::TargetKind;
 use crate::error::{Error, Result};
 use crate::field::Field;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// No network comes near this many classes.
@@ -93,6 +93,19 @@ pub(super) fn assign(dir: Place, folders: &[String], known: &KnownClasses) -> Re
             Ok(Labels { classes: folders.to_vec(), labels: (0..folders.len()).collect(), assumed })
         }
     }
+}
+
+/// What to say where classes are called alike but for case, spaces, hyphens and the like: of one class, somebody's slip makes two.
+pub(super) fn alike(dir: Place, classes: &[String]) -> Option<String> {
+    let mut by_name: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+    classes.iter().for_each(|class| by_name.entry(plain(class.trim())).or_default().push(class));
+    let groups: Vec<String> = by_name
+        .into_values()
+        .filter(|group| group.len() > 1)
+        .map(|group| group.iter().map(|class| format!("`{class}`")).collect::<Vec<_>>().join(" and "))
+        .collect();
+    (!groups.is_empty())
+        .then(|| format!("{} has {} that are called alike and taken for classes of their own: {}", dir.display(), dir.noun, few(&groups)))
 }
 
 /// `0 cat, 1 dog, …`

@@ -10,6 +10,12 @@ use std::path::{Path, PathBuf};
 pub const EXTENSIONS: [&str; 15] =
     ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm"];
 
+/// Endings of images that are not read, so that nobody takes what is skipped for no image.
+const UNREAD: [&str; 20] = [
+    "avif", "heic", "heif", "jxl", "jp2", "j2k", "jxr", "svg", "psd", "tga", "exr", "hdr", "dng", "cr2", "cr3", "nef", "arw", "orf", "dcm",
+    "ico",
+];
+
 /// Folders that archivers, file managers, storage devices and notebooks make, in lower case. What looks like an image in them is none, or a
 /// copy of one.
 const LITTER: [&str; 10] = [
@@ -79,8 +85,11 @@ impl Skipped {
 
     /// `3 .txt, 1 without an ending, 2 hidden, the folder @eaDir`; `None` for nothing.
     pub fn summary(&self) -> Option<String> {
-        let one =
-            |(ending, n): (&String, &usize)| if ending.is_empty() { format!("{n} without an ending") } else { format!("{n} .{ending}") };
+        let one = |(ending, n): (&String, &usize)| match ending.as_str() {
+            "" => format!("{n} without an ending"),
+            other if UNREAD.contains(&other) => format!("{n} .{ending} (images of a kind that is not read: convert them to JPEG or PNG)"),
+            _ => format!("{n} .{ending}"),
+        };
         let mut parts: Vec<String> = self.endings.iter().map(one).collect();
         parts.extend((self.hidden > 0).then(|| format!("{} hidden", self.hidden)));
         parts.extend((self.special > 0).then(|| format!("{} that are no regular files", self.special)));

@@ -12,6 +12,7 @@ use super::pixels::Store;
 use super::row_faults::Faults;
 use super::targets::{TargetKind, Targets};
 use crate::error::{Error, Result};
+use crate::storage::presence;
 use ndarray::Array2;
 use std::fs::File;
 use std::io::Read;
@@ -145,7 +146,7 @@ enum Found {
 
 /// Looks at the content, whatever a file is called.
 fn kind_of(path: &Path) -> Result<Found> {
-    let Ok(found) = std::fs::metadata(path) else {
+    let Some(found) = presence::at(path)? else {
         return Err(Error::data(format!(
             "the image folder {} does not exist. Give the folder that holds one sub-folder of images per class",
             path.display()
@@ -166,12 +167,17 @@ fn kind_of(path: &Path) -> Result<Found> {
             path.display()
         )));
     }
+    if let Some(what) = crate::onnx::in_place_of(&start) {
+        return Err(Error::data(format!("{} is {what}", path.display())));
+    }
     Ok(ArrayFile::open(path, &start)?.map_or(Found::List, Found::Arrays))
 }
 
 fn list_folder(dir: &Path, known: &KnownClasses) -> Result<ImageSet> {
     let listing = Listing::read(dir)?;
     let Labels { classes, labels, assumed } = labels::assign(Place::folder(dir), &listing.folders, known)?;
+    // What is known of a network was said of it.
+    let alike = labels::alike(Place::folder(dir), &classes).filter(|_| known.names.is_empty());
     let label = |class: &u32| labels.get(*class as usize).copied().unwrap_or(0) as u32;
     let labels_of_files: Vec<u32> = listing.classes.iter().map(label).collect();
     let mut places: Vec<u32> = (0..listing.files.len() as u32).collect();
@@ -186,7 +192,7 @@ fn list_folder(dir: &Path, known: &KnownClasses) -> Result<ImageSet> {
         store: Arc::new(Store::Files(listing.files)),
         skipped: listing.skipped,
         labels_assumed: assumed.is_some(),
-        told: assumed.into_iter().collect(),
+        told: assumed.into_iter().chain(alike).collect(),
     })
 }
 
@@ -214,6 +220,7 @@ fn from_list(path: &Path, list: List, known: &KnownClasses) -> Result<ImageSet> 
     let (classes, targets, assumed) = given.understood(Place::file(path), known, &at)?;
     let labels_assumed = assumed.is_some();
     notes.extend(assumed);
+    notes.extend(labels::alike(Place::file(path), &classes).filter(|_| known.names.is_empty()));
     // The order of the lines has no influence.
     let mut order: Vec<usize> = (0..targets.len()).collect();
     let class = |i: usize| if let Targets::Classes(labels) = &targets { labels.get(i).copied().unwrap_or(0) } else { 0 };

@@ -27,7 +27,7 @@ impl Part {
     pub fn names(self) -> &'static [&'static str] {
         match self {
             Part::Training => &["train", "training"],
-            Part::Validation => &["val", "valid", "validation"],
+            Part::Validation => &["val", "valid", "validation", "eval", "evaluation", "dev"],
             Part::Test => &["test", "testing"],
         }
     }

@@ -2,6 +2,7 @@
 
 use super::animated;
 use super::check::read_all;
+use super::decode::short;
 use super::identical;
 use super::image_set::ImageSet;
 use super::labels::KnownClasses;
@@ -46,6 +47,7 @@ pub struct PartSurvey {
     /// What it is for.
     pub part: String,
     /// Where it is.
+    #[serde(serialize_with = "crate::storage::path_text::shown")]
     pub path: PathBuf,
     /// Images, those that cannot be read included.
     pub images: usize,
@@ -84,6 +86,7 @@ pub struct Copies {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Survey {
     /// What was looked at.
+    #[serde(serialize_with = "crate::storage::path_text::shown")]
     pub path: PathBuf,
     /// Class names by label.
     pub classes: Vec<String>,
@@ -201,10 +204,12 @@ impl Survey {
         let (conflicts, leaks) = (groups(&|c| c.across_classes), groups(&|c| c.across_parts));
         let mut warnings = vec![];
         if !conflicts.is_empty() {
-            warnings.push(format!("{} images are there with several classes, one of which is wrong: {}", conflicts.len(), few(&conflicts)));
+            let are = if conflicts.len() == 1 { "image is" } else { "images are" };
+            warnings.push(format!("{} {are} there with several classes, one of which is wrong: {}", conflicts.len(), few(&conflicts)));
         }
         if !leaks.is_empty() {
-            warnings.push(format!("{} images are in several parts, so that results say too much: {}", leaks.len(), few(&leaks)));
+            let are = if leaks.len() == 1 { "image is" } else { "images are" };
+            warnings.push(format!("{} {are} in several parts, so that results say too much: {}", leaks.len(), few(&leaks)));
         }
         if let [only] = &self.classes[..]
             && self.parts.iter().all(|part| !part.several)
@@ -236,7 +241,7 @@ impl Survey {
                     part.unreadable.len(),
                     part.images,
                     part.part,
-                    few(&part.unreadable)
+                    few(&part.unreadable.iter().map(|error| short(error).to_string()).collect::<Vec<_>>())
                 ));
             }
         }
@@ -249,7 +254,7 @@ impl Survey {
             return Ok(());
         }
         Err(Error::data(format!(
-            "training would be refused: {}. To leave out all images that cannot be read: {} skip",
+            "training would be refused: {}. Convert them to JPEG, PNG, WebP or BMP, remove them, or leave them out with {} skip",
             self.refusals.join("; "),
             Field::BAD_IMAGES
         )))

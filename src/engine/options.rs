@@ -111,6 +111,7 @@ pub struct EngineOptions {
     pub threads: Option<usize>,
     /// A libonnxruntime to use instead of the one that discovery would choose.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::storage::path_text")]
     pub ort_lib: Option<PathBuf>,
     /// CUDA only: let products of float32 matrices round their factors to 10 bits of mantissa (TF32). Faster, and
     /// training seldom minds, but results differ from the CPU's in the third digit.

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::Path;
 
-/// The fragment. `command` gives a cell's command line, of words that need no quoting.
+/// The fragment. `command` gives a cell's command line as a shell takes it.
 ///
 /// Fails for a folder whose name make cannot hold.
 pub fn makefile(plan: &Plan, out: &Path, command: &dyn Fn(&str) -> String) -> Result<String> {
@@ -28,7 +28,7 @@ pub fn makefile(plan: &Plan, out: &Path, command: &dyn Fn(&str) -> String) -> Re
             request.chosen_by().iter().map(|r| results::path(out, r).display().to_string()).filter(|t| known.contains(t)).collect();
         // The order only: a record never grows old, its name changes with what it is of.
         let order = if before.is_empty() { String::new() } else { format!(" | {}", before.join(" ")) };
-        let _ = write!(text, "\n{target}:{order}\n\t{}\n", command(&request.cell.name()));
+        let _ = write!(text, "\n{target}:{order}\n\t{}\n", command(&request.cell.name()).replace('$', "$$"));
     }
     Ok(text)
 }

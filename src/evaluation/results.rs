@@ -3,6 +3,7 @@
 use super::cell::{Cell, Request, Settings};
 use crate::error::{Error, Result};
 use crate::storage::files::{write_json, write_whole};
+use crate::storage::regular;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -119,7 +120,7 @@ pub fn path(results: &Path, request: &Request) -> PathBuf {
 
 /// Reads a record.
 pub fn read(path: &Path) -> Result<CellResult> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("cannot read", path))?;
+    let text = regular::read_text(path, "cannot read")?;
     let found: CellResult = serde_json::from_str(&text)
         .map_err(|e| Error::data(format!("{} is no result of a cell: {e}. Remove it, and the cell is run again", path.display())))?;
     if found.format != FORMAT {
@@ -139,7 +140,7 @@ pub fn write(path: &Path, result: &CellResult) -> Result<()> {
 /// Every record of a folder of results, in the order of names; or of a file that [`write_collected`] wrote.
 pub fn read_all(results: &Path) -> Result<Vec<CellResult>> {
     if results.is_file() {
-        let text = std::fs::read_to_string(results).map_err(Error::io("cannot read", results))?;
+        let text = regular::read_text(results, "cannot read")?;
         return serde_json::from_str(&text)
             .map_err(|e| Error::data(format!("{} holds no records of cells: {e}. Give a folder of results", results.display())));
     }

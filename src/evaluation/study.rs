@@ -5,6 +5,7 @@ use crate::bundle::DropoutMode;
 use crate::bundle::manifest::BatchNormMode;
 use crate::data::synth::Task;
 use crate::error::{Error, Result};
+use crate::storage::regular;
 use crate::train::Schedule;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -232,7 +233,7 @@ pub(super) fn mode_name(mode: BatchNormMode) -> &'static str {
 impl Study {
     /// Reads and checks a study. Fails, naming the file and what is wrong in it.
     pub fn read(path: &Path) -> Result<Study> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("cannot read the study", path))?;
+        let text = regular::read_text(path, "cannot read the study")?;
         let wrong = |why: &str| Error::usage(format!("the study {} makes no sense: {why}", path.display()));
         let study: Study = toml::from_str(&text).map_err(|e| wrong(e.to_string().trim_end()))?;
         study.check().map_err(|why| wrong(&why))?;

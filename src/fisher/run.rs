@@ -30,6 +30,7 @@ use std::sync::atomic::AtomicBool;
 #[derive(Debug, Clone, Serialize)]
 pub struct FisherResult {
     /// The file that was written.
+    #[serde(serialize_with = "crate::storage::path_text::shown")]
     pub path: PathBuf,
     /// Its header.
     pub info: Info,

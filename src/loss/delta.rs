@@ -30,6 +30,7 @@ pub struct Delta {
     /// Patterns on the weights of the layers whose output is compared; with none given the last convolution of each residual stage.
     pub layers: Vec<String>,
     /// The file of `spgraph attention` with weights of the channels; without it they are all alike.
+    #[serde(with = "crate::storage::path_text")]
     pub attention: Option<PathBuf>,
 }
 

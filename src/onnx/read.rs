@@ -107,7 +107,8 @@ fn valid(proto: &mut pb::ModelProto) -> Result<()> {
 fn regular(path: &Path) -> Result<(File, u64)> {
     let found = std::fs::metadata(path).map_err(Error::io("cannot read", path))?;
     if found.is_dir() {
-        return Err(Error::model(format!("{} is a folder; give the .onnx file in it", path.display())));
+        let way = sniff::in_folder(path).unwrap_or_else(|| "give the .onnx file in it".into());
+        return Err(Error::model(format!("{} is a folder; {way}", path.display())));
     }
     if !found.is_file() {
         return Err(Error::model(format!("{} is not a regular file; save the model to disk first", path.display())));

@@ -31,6 +31,7 @@ pub struct Doctor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Folder {
     /// Its path.
+    #[serde(serialize_with = "crate::storage::path_text::shown")]
     pub path: PathBuf,
     /// Whether a file can be made in it.
     pub writable: bool,

@@ -14,6 +14,7 @@ mod inspection;
 mod kernels;
 mod memory;
 mod prediction;
+mod printable;
 mod profile;
 mod run;
 mod table;
@@ -31,6 +32,7 @@ pub use inspection::{
 pub use kernels::{KernelPlan, StandardOperator, plan_kernels};
 pub use memory::{Category, LiveValue, MemoryPlan, check_memory, plan_memory};
 pub use prediction::{features_npz, features_safetensors, predictions_csv, predictions_text};
+pub use printable::{on_one_line, printable};
 pub use profile::{LayerTime, OperatorTime, Profile};
 pub use run::{run_report, write_run_report};
 pub use table::{Align, Table};

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::storage::exchange;
 use crate::storage::pending_outputs::PendingOutput;
+use crate::storage::presence;
 use crate::storage::seal;
 use crate::storage::temporaries::{self, builder};
 use serde::Serialize;
@@ -79,7 +80,7 @@ impl OutputFile {
             }
         }
         let above = parent(&dest);
-        if !above.is_dir() {
+        if !presence::is_folder(above)? {
             return Err(Error::usage(format!(
                 "cannot write {}: there is no folder {}. Make it first, or give another name",
                 asked.display(),

@@ -3,6 +3,8 @@
 
 use crate::error::{Error, Result};
 use crate::nearest::{nearest, same};
+use crate::storage::regular;
+use crate::storage::run_folder::RunFolder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -15,13 +17,27 @@ const NOBODY: &str = "?";
 
 /// Reads the options in a file. Where nothing is said they have `T`'s defaults.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("cannot read the configuration", path))?;
+    let text = content(path)?;
     toml::from_str(&text).map_err(|error| Error::usage(format!("{}, {}", path.display(), explained::<T>(&text, &error))))
+}
+
+/// What stands in the file. Of a run's folder its configuration is meant.
+fn content(path: &Path) -> Result<String> {
+    if path.is_dir() {
+        let inside = RunFolder::new(path).configuration();
+        let way = if inside.is_file() {
+            format!("give {}", inside.display())
+        } else {
+            "give a file in TOML, such as the config.toml of a run".into()
+        };
+        return Err(Error::usage(format!("the configuration {} is a folder; {way}", path.display())));
+    }
+    regular::read_text(path, "cannot read the configuration")
 }
 
 /// Whether the file says anything of that key.
 pub fn has(path: &Path, way: &[&str]) -> Result<bool> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("cannot read the configuration", path))?;
+    let text = content(path)?;
     let table: Table = text.parse().unwrap_or_default();
     let Some((key, above)) = way.split_last() else { return Ok(true) };
     let table = above.iter().try_fold(&table, |table, key| table.get(*key)?.as_table());

@@ -8,7 +8,9 @@ use crate::bundle::{Bundle, HeadOption, Images, Options, Setting};
 use crate::data::{CacheOptions, ImageSet};
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
+use crate::shell::word;
 use crate::storage::files::{parent, write_whole};
+use crate::storage::presence;
 use crate::storage::run_folder::RunFolder;
 use crate::storage::sha256;
 use crate::storage::toml_file;
@@ -44,10 +46,12 @@ pub struct Configuration {
     /// What runs are called, with a number behind where there is one of that name; `None`: as the model and the images.
     pub name: Option<String>,
     /// The pretrained model, which is rewritten as `rewriting` says.
+    #[serde(with = "crate::storage::path_text")]
     pub model: Option<PathBuf>,
     /// Of the model's file, in hexadecimal; another file is refused.
     pub model_sha256: Option<String>,
     /// A bundle instead of a model.
+    #[serde(with = "crate::storage::path_text")]
     pub bundle: Option<PathBuf>,
     /// Of the bundle's `manifest.json` and `init.onnx`; another bundle is refused.
     pub bundle_sha256: Option<String>,
@@ -103,14 +107,15 @@ impl Configuration {
         let shown = path.display();
         if RunFolder::new(path).is_run() {
             return Err(Error::usage(format!(
-                "{shown} is a run: `spgraph finetune --resume -o {shown}` goes on with it, and {} is its bundle, to train anew",
+                "{shown} is a run: `spgraph finetune --resume -o {}` goes on with it, and {} is its bundle, to train anew",
+                word(path),
                 RunFolder::new(path).bundle().display()
             )));
         }
-        if !path.exists() {
+        let Some(found) = presence::at(path)? else {
             return Err(Error::model(format!("{shown} does not exist; give an ONNX model, or a bundle that `spgraph rewrite` wrote")));
-        }
-        match path.is_dir() {
+        };
+        match found.is_dir() {
             true => (self.bundle, self.model) = (Some(path.to_path_buf()), None),
             false => (self.model, self.bundle) = (Some(path.to_path_buf()), None),
         }
@@ -122,7 +127,7 @@ impl Configuration {
         let Some(model) = self.model.as_deref() else { return Ok(None) };
         let (shown, asked) = (model.display(), self.model_sha256.as_deref());
         let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_string();
-        if !model.is_file() {
+        if !presence::is_file(model)? {
             let which = asked.map_or(String::new(), |hash| format!(" (SHA-256 {}…)", short(hash)));
             return Err(Error::model(format!(
                 "the model {shown}{which}, which the configuration names, is not there. Where is it? Give its path as the first argument, before the configuration"

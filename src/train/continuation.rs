@@ -12,6 +12,7 @@ use crate::bundle::manifest::{Manifest, Role};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
+use crate::shell::word;
 use crate::storage::run_folder::RunFolder;
 use std::path::Path;
 
@@ -98,9 +99,10 @@ pub(super) fn continued(asked: &Asked) -> Result<(Training, Option<String>)> {
         let shown_dir = dir.display();
         return Err(Error::usage(format!(
             "the run {shown_dir} {state} {done} steps, so it cannot end after {total} ({} were asked). Ask for more, such as {} +5, or export what is there \
-             with `spgraph export {shown_dir} -o tuned.onnx`",
+             with `spgraph export {} -o tuned.onnx`",
             shown(length),
-            Field::EPOCHS
+            Field::EPOCHS,
+            word(dir)
         )));
     }
     if length == old.length {

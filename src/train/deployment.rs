@@ -22,9 +22,7 @@ pub struct Exported {
 /// Writes the inference model with that state of `subject` to `path`, with what `asked` wants, and with its provenance. Fails, and writes nothing, where
 /// the network or what was added does not compute what it should.
 pub fn export_deployed(subject: &Subject, which: RunState, asked: &Deployment, path: &Path, force: bool) -> Result<Exported> {
-    let bundle = subject.bundle().ok_or_else(|| {
-        Error::usage("this is an ONNX model already; give a run of `spgraph finetune` or a bundle of `spgraph rewrite`".to_string())
-    })?;
+    let bundle = subject.needed_bundle()?;
     let out = place(&subject.inputs(), path, force)?;
     let state = subject.state(which)?;
     let mut model = bundle::tuned(bundle, &state)?;
@@ -34,7 +32,9 @@ pub fn export_deployed(subject: &Subject, which: RunState, asked: &Deployment, p
         let agreement = onnx::write_checked(out, &model, |file| export_check::check(bundle, &state, file))?;
         return Ok(Exported { agreement, pixels: None });
     }
-    let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+    let folder = tempfile::tempdir()
+        .map_err(crate::storage::files::plain)
+        .map_err(Error::io("cannot create a temporary folder (TMPDIR says where) in", std::env::temp_dir()))?;
     let plain = folder.path().join("plain.onnx");
     onnx::write(&plain, &model)?;
     bundle::deploy(&mut model, bundle, asked)?;

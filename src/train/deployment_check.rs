@@ -22,7 +22,9 @@ pub(super) fn check(bundle: &Bundle, asked: &Deployment, model: &pb::ModelProto,
     let wrong = |why: String| {
         Error::training(format!("what the export has besides the network does not compute what it should: {why}. Nothing was written"))
     };
-    let folder = tempfile::tempdir().map_err(Error::io("cannot create a folder in", std::env::temp_dir()))?;
+    let folder = tempfile::tempdir()
+        .map_err(crate::storage::files::plain)
+        .map_err(Error::io("cannot create a temporary folder (TMPDIR says where) in", std::env::temp_dir()))?;
     let path = folder.path().join("deployed.onnx");
     let input = bundle.manifest.data.input.name.clone();
     let mut watched = model.clone();

@@ -22,6 +22,7 @@ use crate::data::{ImageSet, KnownClasses, Part, TargetKind};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::storage::folders::OutputDir;
+use crate::storage::pending_outputs::PendingOutput;
 use crate::storage::run_folder::RunFolder;
 use crate::storage::sha256;
 use crate::storage::{files, temporaries};
@@ -104,7 +105,10 @@ pub fn run(job: &Job, check: Check, progress: &mut dyn Progress, stop: &AtomicBo
             // The run takes its files from there; what is left goes with the folder, which never gets its name.
             let mut beside = path.file_name().unwrap_or_default().to_os_string();
             beside.push(format!(".bundle-{}", std::process::id()));
-            let scratch = OutputDir::create(path.with_file_name(beside), false)?;
+            let beside = path.with_file_name(beside);
+            // Nobody asked for that name, so no error has it.
+            let _named = PendingOutput::new(&beside, &path);
+            let scratch = OutputDir::create(&beside, false)?;
             // The bundle that the run's own configuration gives, down to its manifest.
             let asked = configuration.rewriting.clone();
             let record = |manifest: &Manifest| Some(decided(&asked, manifest));
@@ -259,7 +263,9 @@ fn name(configuration: &Configuration) -> String {
     }
     let data = std::path::absolute(&configuration.training.data).unwrap_or_else(|_| configuration.training.data.clone());
     let folder = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let own = folder(&data).filter(|name| Part::called(name).is_none()).or_else(|| data.parent().and_then(folder));
+    // Of a list or arrays without what says how they are written.
+    let of_file = data.is_file().then(|| stem(&data)).flatten();
+    let own = of_file.or_else(|| folder(&data)).filter(|name| Part::called(name).is_none()).or_else(|| data.parent().and_then(folder));
     own.map_or(subject.clone(), |data| format!("{subject}-{data}"))
 }
 

@@ -81,7 +81,7 @@ pub use measures::{ClassResult, Headline, Regression};
 pub use metrics::{EpochRecord, Moved, Record, StepRecord, ValidationRecord};
 pub use mixed_precision::check_precision;
 pub use options::{Existing, FinetuneOptions, Training, Validation};
-pub use predict::{Guess, Prediction, Predictions, Unread, predict, predict_files, predict_images};
+pub use predict::{Guess, ImageAnswer, Prediction, Predictions, Unread, predict, predict_files, predict_images};
 pub use profile::{batch_size, profile, random_batch};
 pub use progress::{Outline, Progress, Silent};
 pub use range_test::{RangePoint, RangeTest};

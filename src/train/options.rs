@@ -93,7 +93,7 @@ pub enum Validation {
     #[default]
     None,
     /// An image folder with (some of) the same classes.
-    Folder(PathBuf),
+    Folder(#[serde(with = "crate::storage::path_text")] PathBuf),
     /// This fraction of each class's training images.
     Split(f64),
 }
@@ -103,6 +103,7 @@ pub enum Validation {
 #[serde(default, deny_unknown_fields)]
 pub struct Training {
     /// The image folder.
+    #[serde(with = "crate::storage::path_text")]
     pub data: PathBuf,
     /// Class names by label instead of the bundle's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -112,7 +113,7 @@ pub struct Training {
     /// Images held out.
     pub validation: Validation,
     /// An image folder with (some of) the same classes, for the evaluation of the finished network and nothing else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::storage::path_text")]
     pub test: Option<PathBuf>,
     /// How long to train.
     pub length: Length,

@@ -27,6 +27,7 @@ pub struct Guess {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Prediction {
     /// The image file.
+    #[serde(serialize_with = "crate::storage::path_text::shown")]
     pub image: PathBuf,
     /// Best first; none of a network that gives numbers.
     pub guesses: Vec<Guess>,
@@ -42,6 +43,7 @@ pub struct Prediction {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Unread {
     /// The file.
+    #[serde(serialize_with = "crate::storage::path_text::shown")]
     pub image: PathBuf,
     /// Why.
     pub error: String,
@@ -54,6 +56,23 @@ pub struct Predictions {
     pub predictions: Vec<Prediction>,
     /// The others.
     pub unread: Vec<Unread>,
+}
+
+/// One image with what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ImageAnswer<'a> {
+    /// It was read.
+    Read(&'a Prediction),
+    /// It was not; the reason stands in the place of classes.
+    Unread(&'a Unread),
+}
+
+impl Predictions {
+    /// Every image: those that could be read, in order, then the others.
+    pub fn answers(&self) -> Vec<ImageAnswer<'_>> {
+        self.predictions.iter().map(ImageAnswer::Read).chain(self.unread.iter().map(ImageAnswer::Unread)).collect()
+    }
 }
 
 /// Images per call where the network leaves it open.

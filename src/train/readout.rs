@@ -130,7 +130,7 @@ impl Readout {
                     "what computes the output {} does not show that it is logits; assuming that it holds probabilities where each image's sum to 1",
                     prediction.name
                 );
-                return Ok(match prediction.tail.evident {
+                return Ok(match prediction.tail.evident || prediction.tail.scores() < 2 {
                     true => seen,
                     false => Readout { activation: None, assumed: Some(assumed), ..seen },
                 });

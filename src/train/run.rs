@@ -14,7 +14,7 @@ use crate::storage::files::write_sealed_json;
 use crate::storage::pending_outputs::final_name;
 use crate::storage::run_folder::{BUNDLE, RECORD, RunFolder};
 use crate::storage::sha256::Hasher;
-use crate::storage::{regular, seal};
+use crate::storage::{presence, regular, seal};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,8 +39,10 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BundleReference {
     /// As seen from the run folder: in it. Older runs only name a bundle elsewhere.
+    #[serde(default, with = "crate::storage::path_text")]
     pub relative: Option<PathBuf>,
     /// The full path of the bundle that the run began with.
+    #[serde(with = "crate::storage::path_text")]
     pub absolute: PathBuf,
     /// SHA-256 over `manifest.json` and `init.onnx`.
     pub sha256: String,
@@ -205,8 +207,8 @@ impl RunRecord {
     /// Reads `run.json` of a run folder.
     pub fn read(dir: &Path) -> Result<RunRecord> {
         let path = RunFolder::new(dir).record();
-        if !path.is_file() {
-            let why = if dir.exists() { format!("is no run: it holds no {RECORD}") } else { "does not exist".into() };
+        if !presence::is_file(&path)? {
+            let why = if presence::at(dir)?.is_some() { format!("is no run: it holds no {RECORD}") } else { "does not exist".into() };
             return Err(Error::model(format!("{} {why}. Give a folder that `spgraph finetune` wrote", dir.display())));
         }
         let damaged =

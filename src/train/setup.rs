@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
 use crate::ops::dropout;
+use crate::shell::word;
 use crate::storage::folders::OutputDir;
 use crate::storage::inputs::Inputs;
 use crate::storage::lock::Lock;
@@ -217,8 +218,9 @@ fn check_same(options: &FinetuneOptions, bundle: &BundleReference, training: &Tr
     let shown = options.output.display();
     if before.status == Status::Complete && options.more.is_none() && before.training.length == training.length {
         return Err(Error::usage(format!(
-            "the run {shown} is complete. Continue it with {} +5, export it with `spgraph export {shown} -o tuned.onnx`, or start another",
-            Field::EPOCHS
+            "the run {shown} is complete. Continue it with {} +5, export it with `spgraph export {} -o tuned.onnx`, or start another",
+            Field::EPOCHS,
+            word(&options.output)
         )));
     }
     if before.bundle.sha256 != bundle.sha256 {

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::onnx::{self, inline_functions, noise, pb};
+use crate::shell::word;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -16,10 +17,11 @@ pub(super) fn refuse(model: &pb::ModelProto, file: &Path) -> Result<()> {
     let form = Form { opset: opset(&model), of_images: of_images(graph), constants: constants(graph) };
     let Some((node, why)) = form.found(graph, true) else { return Ok(()) };
     let name = if node.name().is_empty() { node.output.first().map_or("", String::as_str) } else { node.name() };
-    let (file, op) = (file.display(), node.op_type());
+    let (path, file, op) = (file, file.display(), node.op_type());
     Err(Error::model(format!(
         "{file} computes as in training: {op} (node `{name}`) {why}. Export it in evaluation mode (`model.eval()`), or have spgraph take it as it is in \
-         inference, where it can: `spgraph rewrite {file} --head keep -o BUNDLE`, and give BUNDLE instead"
+         inference, where it can: `spgraph rewrite {} --head keep -o BUNDLE`, and give BUNDLE instead",
+        word(path)
     )))
 }
 

@@ -16,7 +16,7 @@ use crate::rewrite;
 use crate::storage::files::OutputFile;
 use crate::storage::inputs::Inputs;
 use crate::storage::run_folder::RunFolder;
-use crate::storage::{exchange, notices};
+use crate::storage::{exchange, notices, presence};
 use std::path::{Path, PathBuf};
 
 /// A network with weights, wherever they are.
@@ -53,21 +53,21 @@ pub enum RunState {
 impl Subject {
     /// Recognises what is at `path`.
     pub fn open(path: &Path) -> Result<Subject> {
-        if !path.exists() {
+        if presence::at(path)?.is_none() {
             // Ended just between two renames, where the system cannot do both at once.
             exchange::restore(path);
             RunFolder::new(path).settle()?.into_iter().for_each(notices::leave);
         }
-        if !path.exists() {
+        let Some(found) = presence::at(path)? else {
             return Err(Error::model(format!(
                 "{} does not exist; give a run of `spgraph finetune`, a bundle of `spgraph rewrite`, or an ONNX model",
                 path.display()
             )));
-        }
-        if RunFolder::new(path).is_run() {
+        };
+        if found.is_dir() && presence::is_file(&RunFolder::new(path).record())? {
             return Ok(Subject::Run(Box::new(Run::open(path)?)));
         }
-        if path.is_dir() {
+        if found.is_dir() {
             return Ok(Subject::Bundle(Box::new(Bundle::open(path)?)));
         }
         Ok(Subject::Model(path.to_path_buf()))
@@ -92,6 +92,16 @@ impl Subject {
             Subject::Trained(trained) => Some(&trained.bundle),
             Subject::Model(_) => None,
         }
+    }
+
+    /// The bundle behind it. Fails for a plain model, and says what is wrong with a file that is not even that.
+    pub fn needed_bundle(&self) -> Result<&Bundle> {
+        let Subject::Model(path) = self else { return self.bundle().ok_or_else(|| Error::internal("a run or bundle has no bundle")) };
+        onnx::read(path)?;
+        Err(Error::usage(format!(
+            "{} is an ONNX model as it was made, neither a run of `spgraph finetune` nor a bundle of `spgraph rewrite`: give one of these",
+            path.display()
+        )))
     }
 
     /// What is read of it, for who writes something.
@@ -142,7 +152,7 @@ impl Subject {
             return Err(Error::usage(format!("{why} {} 0.999", Field::EMA)));
         }
         let run = match self {
-            Subject::Model(path) => return Err(Error::usage(format!("{} is a model, neither a run nor a bundle", path.display()))),
+            Subject::Model(_) => return self.needed_bundle().and_then(start_state),
             Subject::Bundle(bundle) => return start_state(bundle),
             Subject::Trained(trained) => {
                 return match which {
@@ -203,9 +213,7 @@ fn name_of(path: &Path) -> String {
 /// Writes the tuned inference model to `path`: the source's graph and names. Without training steps it equals the source. Fails, and writes
 /// nothing, where the file does not give what the run's network gives.
 pub fn export_tuned(subject: &Subject, which: RunState, path: &Path, force: bool) -> Result<Agreement> {
-    let bundle = subject.bundle().ok_or_else(|| {
-        Error::usage("this is an ONNX model already; give a run of `spgraph finetune` or a bundle of `spgraph rewrite`".to_string())
-    })?;
+    let bundle = subject.needed_bundle()?;
     let out = place(&subject.inputs(), path, force)?;
     export(bundle, &subject.state(which)?, out)
 }

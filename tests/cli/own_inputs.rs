@@ -134,6 +134,14 @@ fn pipes_hold_nothing_up() {
         (vec!["rewrite", &s.model, "--from-manifest", "pipe", "-o", "b"], 1),
         (vec!["eval", &s.run, "--data", &s.images, "--class-names", "pipe"], 1),
         (vec!["predict", &s.run, "pipe"], 1),
+        (vec!["finetune", "--config", "pipe"], 1),
+        (vec!["finetune", &s.model, "--data", &s.images, "--class-weights", "pipe"], 2),
+        (vec!["finetune", &s.model, "--data", "pipe"], 1),
+        (vec!["data", "pipe"], 1),
+        (vec!["report", "pipe"], 1),
+        (vec!["plan", "pipe"], 1),
+        (vec!["report", &s.run, "--data", "pipe"], 1),
+        (vec!["eval", &s.bundle, "--weights", "pipe", "--data", &s.images], 1),
     ] {
         let text = lab.run(&args);
         assert_eq!(text.code, code, "{args:?}: {text:?}");

@@ -96,7 +96,7 @@ fn options_that_make_no_sense_are_refused() {
     lab.refuses(&["eval", run, "--data", data, "--state", "best"], 2, &["best.safetensors", "--val-split"]);
     lab.refuses(&["eval", run, "--data", data, "--state", "checkpoint"], 2, &["checkpoint.safetensors", "complete"]);
     lab.refuses(&["eval", model, "--data", data, "--head-from", model], 2, &["--head-from", "run or a bundle"]);
-    lab.refuses(&["export", model, "-o", "x"], 2, &["ONNX model already"]);
+    lab.refuses(&["export", model, "-o", "x"], 2, &["is an ONNX model as it was made", "give one of these"]);
     lab.refuses(&["finetune", "--resume", "-o", run], 2, &["is complete", "spgraph export"]);
     lab.refuses(&["finetune", "--resume", "-o", "nowhere"], 1, &["nowhere does not exist"]);
     lab.refuses(&["finetune", "--resume", "-o", data], 1, &["is no run"]);

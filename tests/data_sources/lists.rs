@@ -238,3 +238,31 @@ fn lists_from_windows_are_read() {
     write(dir.path(), "list.csv", &text);
     assert!(refusal(&dir.path().join("list.csv")).contains("is UTF-16. Save it as UTF-8"));
 }
+
+/// Labels may hold the signs that separate columns elsewhere: what stands behind a file's name separates.
+#[test]
+fn the_sign_behind_the_path_separates() {
+    for text in [
+        "d.png;bird, big\nimg/c.png;cat, small\n",
+        "d.png\tbird, big\nimg/c.png\tcat, small\n",
+        "\"d.png\";bird, big\nimg/c.png;cat, small\n",
+    ] {
+        let (set, names) = open(text, Some(TargetKind::Class)).unwrap_or_else(|e| panic!("{text:?}: {e}"));
+        assert_eq!((set.classes(), names.len()), (&["bird, big".to_string(), "cat, small".to_string()][..], 2), "{text:?}");
+    }
+}
+
+/// Classes that differ in case or spaces only are said: of one class a slip makes two.
+#[test]
+fn classes_that_are_called_alike_are_said() {
+    let (set, _) = open("d.png,Cat\nimg/c.png,cat\nimg/a 1.png,big dog\n", Some(TargetKind::Class)).unwrap();
+    assert!(
+        set.notes().iter().any(|n| n.contains("called alike") && n.contains("`Cat` and `cat`") && !n.contains("dog")),
+        "{:?}",
+        set.notes()
+    );
+    let dir = tree(&["big dog/1.png", "big_dog/2.png", "cat/1.png"]);
+    assert!(ImageSet::open(dir.path(), None).unwrap().notes().iter().any(|n| n.contains("`big dog` and `big_dog`")));
+    let (set, _) = open("d.png,cat\nimg/c.png,dog\n", Some(TargetKind::Class)).unwrap();
+    assert!(!set.notes().iter().any(|n| n.contains("alike")), "{:?}", set.notes());
+}

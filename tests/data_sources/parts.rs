@@ -6,7 +6,14 @@ use spgraph::data::{ImageSet, KnownClasses, Part};
 #[test]
 fn every_spelling_of_the_parts_is_found() {
     for train in ["train", "training", "Train", "training_set", "Train Data", "trainset"] {
-        for (val, test) in [("val", "test"), ("valid", "testing"), ("VALIDATION", "Test"), ("val-images", "dataset.test")] {
+        for (val, test) in [
+            ("val", "test"),
+            ("valid", "testing"),
+            ("VALIDATION", "Test"),
+            ("val-images", "dataset.test"),
+            ("dev", "test"),
+            ("Eval", "test"),
+        ] {
             let dir =
                 tree(&[&format!("{train}/a/1.png"), &format!("{train}/b/1.png"), &format!("{val}/a/2.png"), &format!("{test}/b/3.png")]);
             let set = ImageSet::open(dir.path(), None).unwrap();

@@ -47,9 +47,9 @@ fn everything_that_is_wrong_is_said() {
     assert_eq!(found.parts.iter().map(|p| (p.part.as_str(), p.images)).collect::<Vec<_>>(), [("training", 35), ("validation", 2)]);
     let all = found.warnings.join("\n");
     for part in [
-        "1 images are there with several classes, one of which is wrong",
+        "1 image is there with several classes, one of which is wrong",
         "wrong.png (few)",
-        "1 images are in several parts",
+        "1 image is in several parts",
         "leak.png",
         "1 classes have fewer than 5 training images: `few` 2",
         "the largest class has 33 training images and the smallest 2: out of balance",

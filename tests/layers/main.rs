@@ -14,6 +14,7 @@ const STAGES: &[&[&str]] = &[
     &["field"],
     &["nearest"],
     &["kinds"],
+    &["shell"],
     &["error"],
     &["ir"],
     &["storage"],

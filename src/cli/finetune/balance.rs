@@ -2,6 +2,7 @@
 
 use crate::cli::choice::choice;
 use spgraph::error::Error;
+use spgraph::storage::regular;
 use spgraph::train::{ClassWeights, Sampling, Training};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,8 +30,7 @@ fn parse_weights(text: &str) -> Result<ClassWeights, String> {
 
 /// Weights by class from a file.
 fn read(path: &Path) -> Result<BTreeMap<String, f64>, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| format!("{} is neither balanced nor none nor a file that can be read: {e}", path.display()))?;
+    let text = regular::read_text(path, "it is neither balanced nor none, and no file that can be read:").map_err(|e| e.to_string())?;
     if text.trim_start().starts_with('{') {
         return serde_json::from_str(&text).map_err(|e| format!("{} is no object of weights by class: {e}", path.display()));
     }

@@ -1,13 +1,15 @@
 //! What is said of a run at its end.
 
 use crate::cli::output::percent;
+use spgraph::shell::word;
 use spgraph::train::RunState;
 use spgraph::train::job::JobResult;
 
 /// What came out, and what can be done with it.
 pub fn text(result: &JobResult) -> String {
     let r = &result.run.results;
-    let path = result.run.path.display();
+    let (path, run) = (result.run.path.display(), word(&result.run.path));
+    let configuration = result.run.path.join("config.toml");
     let best = r.best.as_ref().map_or(String::new(), |b| {
         let other = if b.step == r.steps { "" } else { "; `--state final` takes the last" };
         format!("validation  {}, the best, after step {}: what eval, predict and export take{other}\n", b.headline(), b.step)
@@ -16,14 +18,14 @@ pub fn text(result: &JobResult) -> String {
         format!("test        {}, loss {:.4}, {} images that nothing was chosen by\n", found.headline(), found.loss, found.images)
     });
     let (exported, next) = match &result.exported {
-        None => (String::new(), format!("            spgraph export {path} -o tuned.onnx\n")),
+        None => (String::new(), format!("            spgraph export {run} -o tuned.onnx\n")),
         Some(exported) => {
             let state = match (exported.state, &r.best) {
                 (RunState::Best, Some(best)) => format!("the best by validation, after step {}", best.step),
                 _ => "the state after the last step".into(),
             };
-            let file = exported.path.display();
-            (format!("            {file}: {state}\n"), format!("            spgraph predict {file} IMAGE\n"))
+            let file = &exported.path;
+            (format!("            {}: {state}\n", file.display()), format!("            spgraph predict {} IMAGE\n", word(file)))
         }
     };
     let still = &r.distance.unmoved;
@@ -40,9 +42,9 @@ pub fn text(result: &JobResult) -> String {
          distance    {:.4} from the starting point ({} of its norm)\n{unmoved}\
          {}wrote       {path}\n{exported}\
          look at     {path}/report.html\n\
-         next        spgraph eval {path} --data FOLDER\n{next}\
-         again       spgraph finetune --config {path}/config.toml\n\
-         longer      spgraph finetune --resume -o {path} --epochs +5\n",
+         next        spgraph eval {run} --data FOLDER\n{next}\
+         again       spgraph finetune --config {}\n\
+         longer      spgraph finetune --resume -o {run} --epochs +5\n",
         r.steps,
         skipped(r.skipped),
         r.seconds,
@@ -55,6 +57,7 @@ pub fn text(result: &JobResult) -> String {
         r.distance.total,
         percent(r.distance.relative),
         test,
+        word(&configuration),
     )
 }
 

@@ -13,5 +13,5 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let mut text = vec![];
     clap_complete::generate(args.shell, &mut super::command(), "spgraph", &mut text);
-    output::print(&String::from_utf8_lossy(&text))
+    output::print_bytes(&text)
 }

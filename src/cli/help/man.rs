@@ -28,7 +28,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut command = super::command().disable_help_subcommand(true);
     command.build();
     let Some(dir) = args.dir else {
-        return output::print(&String::from_utf8_lossy(&page(command)?.1));
+        return output::print_bytes(&page(command)?.1);
     };
     std::fs::create_dir_all(&dir).map_err(Error::io("cannot create", &dir))?;
     let pages = whole(&command).into_iter().map(page).collect::<anyhow::Result<Vec<_>>>()?;

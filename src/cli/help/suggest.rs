@@ -43,7 +43,7 @@ fn of_command(error: &mut Error, command: &Command) {
             false => drop(error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![name.into()]))),
         }
     } else if std::path::Path::new(&word).exists() {
-        tip(error, format!("to look at a model, a bundle or a run: 'spgraph inspect {word}'"));
+        tip(error, format!("to look at a model, a bundle or a run: 'spgraph inspect {}'", spgraph::shell::word(&word)));
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use spgraph::Field;
 use spgraph::bundle::{HeadOption, Options};
 use spgraph::report::{BundleInspection, Inspection, RunInspection, Verdict};
+use spgraph::shell::word;
 use spgraph::train::Status;
 use std::path::Path;
 
@@ -18,17 +19,6 @@ struct Next {
     /// Can be typed, but for words in capitals.
     command: String,
     what: String,
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "_./-+,:@%=".contains(c);
-    match !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
-        true => text,
-        false if text.starts_with('-') => format!("'./{}'", text.replace('\'', r"'\''")),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
 }
 
 /// What the options of a rewriting are on the command line, as far as a verdict chooses them.
@@ -55,10 +45,11 @@ impl Commands {
     /// For a model.
     pub fn of_model(found: &Inspection, path: &Path) -> Commands {
         let Some(options) = found.verdict.options.as_ref().filter(|_| found.verdict.possible) else { return Commands(vec![]) };
-        let (model, flags) = (quoted(path), flags(options));
+        let (model, flags) = (word(path), flags(options));
         let classes = if options.head == HeadOption::Keep { "" } else { " --classes N" };
-        let bundle = format!("{}.spgraph", path.file_stem().unwrap_or_default().to_string_lossy());
-        let bundle = quoted(Path::new(&bundle));
+        let mut bundle = path.file_stem().unwrap_or_default().to_os_string();
+        bundle.push(".spgraph");
+        let bundle = word(&bundle);
         let train =
             (format!("spgraph finetune {model} --data FOLDER{flags}"), "trains it on FOLDER, with a sub-folder per class, and exports it");
         let rewrite = (format!("spgraph rewrite {model}{classes}{flags} -o {bundle}"), "makes the training graph alone");
@@ -67,19 +58,19 @@ impl Commands {
 
     /// For a bundle.
     pub fn of_bundle(found: &BundleInspection) -> Commands {
-        let bundle = quoted(&found.path);
+        let bundle = word(&found.path);
         Commands::new(match found.verdict.possible {
             true => vec![
                 (format!("spgraph finetune {bundle} --data FOLDER --epochs 10 -o RUN"), "trains it on FOLDER, with a sub-folder per class"),
                 (format!("spgraph inspect {bundle} --memory"), "what takes the memory"),
             ],
-            false => vec![(format!("spgraph rewrite {} -o {bundle} --force", quoted(Path::new(&found.source.file))), "makes it again")],
+            false => vec![(format!("spgraph rewrite {} -o {bundle} --force", word(&found.source.file)), "makes it again")],
         })
     }
 
     /// For a run.
     pub fn of_run(found: &RunInspection) -> Commands {
-        let run = quoted(&found.path);
+        let run = word(&found.path);
         let mut list = vec![];
         if found.resumable {
             list.push((format!("spgraph finetune --resume -o {run}"), "goes on from the checkpoint"));
@@ -114,19 +105,5 @@ impl Commands {
             text.push_str(&format!("{head}{}\n                {}\n", next.command, next.what));
         }
         text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_quoted_where_a_shell_would_read_them_otherwise() {
-        let shown = |text: &str| quoted(Path::new(text));
-        assert_eq!(shown("a/b-c_1.onnx"), "a/b-c_1.onnx");
-        assert_eq!(shown("my model.onnx"), "'my model.onnx'");
-        assert_eq!(shown("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(shown("-m.onnx"), "'./-m.onnx'");
     }
 }

@@ -3,6 +3,7 @@
 use super::super::output;
 use super::StudyArgs;
 use spgraph::evaluation::{Phase, Plan, makefile};
+use spgraph::shell::word;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -47,7 +48,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let wanted = args.phase.as_deref().map(|p| if p == "final" { Phase::Final } else { Phase::Selection });
     plan.cells.retain(|r| wanted.is_none_or(|phase| r.cell.phase == phase));
     let command = |name: &str| {
-        let words: Vec<String> = args.study.cell(name).iter().map(quoted).collect();
+        // Options stand for themselves; what follows them are words.
+        let shown = |text: &OsString| {
+            if text.as_encoded_bytes().starts_with(b"--") { text.to_string_lossy().into() } else { word(text).to_string() }
+        };
+        let words: Vec<String> = args.study.cell(name).iter().map(shown).collect();
         let with = args.with.as_ref().map_or(String::new(), |w| format!(" {w}"));
         format!("{} {}{with}", args.program, words.join(" "))
     };
@@ -58,18 +63,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         plan.cells.iter().map(|r| line(r.cell.name()) + "\n").collect()
     };
     match &args.to {
-        None => output::print(&text),
+        None => output::print_bytes(text.as_bytes()),
         Some(path) => {
             spgraph::storage::files::write_whole(path, true, text.as_bytes())?;
             output::note(&format!("{} cells in {}", plan.cells.len(), path.display()));
             Ok(())
         }
     }
-}
-
-/// For a shell.
-fn quoted(word: &OsString) -> String {
-    let text = word.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=+,@".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }

@@ -6,6 +6,7 @@ use super::StudyArgs;
 use super::cell::line;
 use spgraph::error::{Error, Result};
 use spgraph::evaluation::{Plan, Request, Watch, read, result_path, sweep};
+use spgraph::shell::word;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -64,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         ))
         .into());
     }
-    output::print(&format!("next  spgraph report {}\n", args.study.out.display()))
+    output::print(&format!("next  spgraph report {}\n", word(&args.study.out)))
 }
 
 struct Lines {

@@ -47,6 +47,7 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Candidate {
     /// The library file.
+    #[serde(serialize_with = "crate::storage::path_text::shown")]
     pub path: PathBuf,
     /// Where it was found.
     pub origin: Origin,

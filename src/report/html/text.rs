@@ -1,5 +1,6 @@
 //! Text and data inside a page.
 
+use crate::report::printable::is_order;
 use base64::Engine;
 
 /// Text as it can stand between tags and in quoted attributes. Signs that no page can show are replaced.
@@ -12,11 +13,7 @@ pub fn escape(text: &str) -> String {
             '&' => out.push_str("&amp;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            '\t' | '\n' => out.push(c),
-            // Also the marks that turn the direction of what follows, by which a name could rearrange a line.
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}') => {
-                out.push('\u{fffd}')
-            }
+            c if is_order(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }

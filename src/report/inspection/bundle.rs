@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BundleInspection {
     /// The folder.
+    #[serde(serialize_with = "crate::storage::path_text::shown")]
     pub path: PathBuf,
     /// The version of spgraph that made it.
     pub spgraph: String,

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunInspection {
     /// The folder.
+    #[serde(serialize_with = "crate::storage::path_text::shown")]
     pub path: PathBuf,
     /// The version of spgraph that trained.
     pub spgraph: String,
@@ -21,6 +22,7 @@ pub struct RunInspection {
     /// The engine, for people.
     pub engine: String,
     /// The folder of training images.
+    #[serde(serialize_with = "crate::storage::path_text::shown")]
     pub data: PathBuf,
     /// How the options of the training differ from the usual ones.
     pub options: serde_json::Map<String, serde_json::Value>,
@@ -29,6 +31,7 @@ pub struct RunInspection {
     /// Class names by label.
     pub classes: Vec<String>,
     /// The bundle that it needs, where it was found.
+    #[serde(serialize_with = "crate::storage::path_text::shown_if_any")]
     pub bundle: Option<PathBuf>,
     /// The step that it came to: the last one, or that of the checkpoint.
     pub step: Option<u64>,

@@ -14,6 +14,7 @@ use crate::field::Field;
 use crate::ir::{Graph, ValueId};
 use crate::onnx::{self, ModelFile};
 use crate::ops::table;
+use crate::shell::word;
 use crate::storage::machine;
 use crate::train::batch_size;
 use serde::Serialize;
@@ -111,7 +112,7 @@ pub fn check_memory(bundle: &Bundle, batch: usize, computing: Computing, force: 
          smaller {}, or try all the same with {}",
         gib(plan.peak_bytes),
         gib(memory),
-        bundle.dir.display(),
+        word(&bundle.dir),
         Field::BATCH,
         Field::FORCE_MEMORY
     )))

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::report::confusion_plot;
 use crate::report::html::{Bar, BarChart, HtmlTable, LineChart, Page, Series, escape, number};
 use crate::report::table::Align;
+use crate::shell::word;
 use crate::train::{Evaluation, Regression, Status};
 
 /// Classes that a matrix shows; of more there is a list of what is confused most.
@@ -81,7 +82,7 @@ pub fn headline(run: &RunData) -> String {
              with a validation set.",
         ));
     }
-    let path = quoted(&run.folder.path().display().to_string());
+    let path = word(run.folder.path());
     let next = match record.status {
         Status::Complete => format!(
             "spgraph eval {path} --data FOLDER\nspgraph predict {path} IMAGES\nspgraph export {path} -o tuned.onnx\nspgraph report {path} --data FOLDER"
@@ -89,12 +90,6 @@ pub fn headline(run: &RunData) -> String {
         _ => format!("spgraph finetune --resume -o {path}"),
     };
     out + "<h2>Next</h2>\n" + &Page::verbatim(&next)
-}
-
-/// As a shell takes it for one word.
-fn quoted(path: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=@%,:".contains(c);
-    if path.chars().all(plain) { path.to_string() } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
 /// What the finished network is worth on images that nothing was chosen by.
@@ -260,6 +255,5 @@ mod tests {
     #[test]
     fn words_for_people() {
         assert_eq!([12.34, 75.0, 7_500.0].map(duration), ["12.3 s", "1 min 15 s", "2 h 5 min"]);
-        assert_eq!((quoted("runs/a-1").as_str(), quoted("my 'run'").as_str()), ("runs/a-1", "'my '\\''run'\\'''"));
     }
 }

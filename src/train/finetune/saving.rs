@@ -7,6 +7,7 @@ use crate::bundle::start_state;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
+use crate::shell::word;
 use crate::storage::run_folder::RunFolder;
 use crate::storage::{exchange, tensor_file};
 use crate::train::checkpoint::{self, Checkpoint, not_finite};
@@ -91,7 +92,7 @@ impl Trainer {
                 self.folder.checkpoint().display(),
                 Field::RESUME,
                 Field::OUTPUT,
-                self.folder.path().display()
+                word(self.folder.path())
             )),
         }
     }
