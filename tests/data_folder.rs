@@ -69,7 +69,8 @@ fn folders_that_cannot_be_used_are_refused() {
     assert!(refusal(&dir.path().join("nowhere"), None).contains("does not exist"));
     assert!(refusal(&dir.path().join("only.png"), None).contains("is not a folder"));
     let text = refusal(dir.path(), None);
-    assert!(text.contains("`b` (only 2 .txt), `c` (only 1 hidden), `d` (only 1 .svg)"), "{text}");
+    let found = "`b` (only 2 .txt), `c` (only 1 hidden), `d` (only 1 .svg (images of a kind that is not read: convert them";
+    assert!(text.contains(found), "{text}");
     let flat = tree(&["1.png", "2.jpg"]);
     let text = refusal(flat.path(), None);
     assert!(text.contains("no class folders") && text.contains("holds 2 images"), "{text}");

@@ -31,16 +31,17 @@ pub(super) fn check(product: &Product) -> Result<()> {
     let meeting = may_mix(&product.evaluation.graph);
     let tail = &product.plan.prediction.tail;
     let evident = tail.evident || product.plan.loss.reads_output();
-    if freed.is_empty() && fixed.is_none() && meeting.is_none() && evident {
+    let alone = freed.is_empty() && fixed.is_none() && meeting.is_none();
+    if alone && evident {
         return Ok(());
     }
-    let dir = Scratch::new()?;
-    let path = dir.path().join("network.onnx");
-    onnx::write(&path, &emit::model(&product.evaluation.graph, Dialect::Inlined)?)?;
-    let mut session = load(&path)?;
-    let mut random = ChaCha8Rng::seed_from_u64(0);
-    let images: Vec<Tensor> = (0..2).map(|_| image(product, &mut random)).collect::<Result<_>>()?;
-    let mut given = |order: &[usize]| run(product, session.as_mut(), &joined(&images, order)?);
+    if alone {
+        // What cannot be run here, or gives no numbers for noise, shows nothing.
+        let single = || Trial::new(product).and_then(|mut trial| Ok([trial.given(&[0])?, trial.given(&[1])?].concat()));
+        return single().map_or(Ok(()), |numbers| are_scores(product, &numbers));
+    }
+    let mut trial = Trial::new(product)?;
+    let mut given = |order: &[usize]| trial.given(order);
     let (together, apart) = match fixed {
         // Two images, each in every place among its like, and both mixed so that no two places have the same neighbours all around.
         Some(n) => {
@@ -59,14 +60,7 @@ pub(super) fn check(product: &Product) -> Result<()> {
         square(&mut together.iter().zip(&apart).map(|(a, b)| a - b)) / square(&mut apart.iter().copied()).max(f64::MIN_POSITIVE);
     // A comparison that holds for no NaN.
     if together.len() == apart.len() && difference <= TOLERANCE {
-        return match !evident && are_probabilities(&apart, tail.scores()) {
-            true => Err(Error::model(format!(
-                "the model's output `{}` gives numbers between 0 and 1 that sum to 1 for each image: probabilities in a form that no loss looks \
-                 through, and no logits. Export the network up to its logits, or to the softmax itself",
-                product.plan.prediction.name
-            ))),
-            false => Ok(()),
-        };
+        return if evident { Ok(()) } else { are_scores(product, &apart) };
     }
     let why = match freed.first() {
         Some(first) => {
@@ -86,6 +80,44 @@ pub(super) fn check(product: &Product) -> Result<()> {
         "{why}: two images together do not give what each gives by itself (relative difference {difference:.2e}). Export the network with a dynamic \
          batch dimension"
     )))
+}
+
+/// Fails where what the network gave for some images can only be probabilities.
+fn are_scores(product: &Product, given: &[f64]) -> Result<()> {
+    let prediction = &product.plan.prediction;
+    match are_probabilities(given, prediction.tail.scores()) {
+        true => Err(Error::model(format!(
+            "the model's output `{}` gives numbers between 0 and 1 that sum to 1 for each image: probabilities in a form that no loss looks \
+             through, and no logits. Export the network up to its logits, or to the softmax itself",
+            prediction.name
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// The network, ready to be run, and two images of noise.
+struct Trial<'a> {
+    product: &'a Product,
+    session: Box<dyn Session>,
+    images: Vec<Tensor>,
+    _folder: Scratch,
+}
+
+impl Trial<'_> {
+    fn new(product: &Product) -> Result<Trial<'_>> {
+        let folder = Scratch::new()?;
+        let path = folder.path().join("network.onnx");
+        onnx::write(&path, &emit::model(&product.evaluation.graph, Dialect::Inlined)?)?;
+        let session = load(&path)?;
+        let mut random = ChaCha8Rng::seed_from_u64(0);
+        let images = (0..2).map(|_| image(product, &mut random)).collect::<Result<_>>()?;
+        Ok(Trial { product, session, images, _folder: folder })
+    }
+
+    /// What the classifier gives for the images in that order, as one batch.
+    fn given(&mut self, order: &[usize]) -> Result<Vec<f64>> {
+        run(self.product, self.session.as_mut(), &joined(&self.images, order)?)
+    }
 }
 
 /// The network in the preferred engine, or in one that has a kernel for all of its types.

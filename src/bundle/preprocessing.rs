@@ -127,6 +127,8 @@ pub struct Prepared {
     pub preprocessing: Preprocessing,
     /// What was assumed.
     pub assumed: Vec<Field>,
+    /// Whether the network's own nodes say which numbers it gets.
+    pub own: bool,
 }
 
 impl From<&Preprocessing> for Images {
@@ -157,17 +159,16 @@ impl Images {
         }
     }
 
-    /// This, and where it says nothing of the numbers that images are, what the network's own nodes say.
-    pub fn or_own(self, own: Option<&Images>) -> Images {
-        match own {
-            Some(own) if self.mean.is_none() && self.std.is_none() && self.scale.is_none() => self.or(own),
-            _ => self,
+    /// With what the network's own nodes say of the numbers that images are, where nothing else does, and with what is usual where they say nothing:
+    /// ImageNet's statistics at the network's input size, one grey channel with their mean; numbers of 0…255 as they are. Fails for what cannot be.
+    pub fn complete(&self, dtype: DType, input_shape: &[i64], own: Option<&Images>) -> Result<Prepared> {
+        match own.filter(|_| self.mean.is_none() && self.std.is_none() && self.scale.is_none()) {
+            Some(own) => Ok(Prepared { own: true, ..self.or(own).completed(dtype, input_shape)? }),
+            None => self.completed(dtype, input_shape),
         }
     }
 
-    /// With what is usual where nothing is said: ImageNet's statistics at the network's input size, one grey channel with their mean; numbers of 0…255
-    /// as they are. Fails for what cannot be.
-    pub fn complete(&self, dtype: DType, input_shape: &[i64]) -> Result<Prepared> {
+    fn completed(&self, dtype: DType, input_shape: &[i64]) -> Result<Prepared> {
         let bytes = dtype == DType::U8;
         let (found, ambiguous) = Layout::of(input_shape).unwrap_or_default();
         let layout = self.layout.unwrap_or(found);
@@ -207,7 +208,8 @@ impl Images {
             (Field::SCALE, self.scale.is_none() && unknown && !bytes),
             (Field::LAYOUT, self.layout.is_none() && ambiguous),
         ];
-        Ok(Prepared { preprocessing, assumed: open.into_iter().filter(|(_, open)| *open).map(|(field, _)| field).collect() })
+        let assumed = open.into_iter().filter(|(_, open)| *open).map(|(field, _)| field).collect();
+        Ok(Prepared { preprocessing, assumed, own: false })
     }
 }
 
@@ -215,6 +217,19 @@ impl Images {
 pub const MAX_SIDE: u32 = 20_000;
 
 impl Preprocessing {
+    /// What people have to know of it where the model does not say all of it; `own` as in [`Prepared`].
+    pub fn note(&self, assumed: &[Field], own: bool) -> Option<String> {
+        let shown = self.shown(assumed);
+        match (own, assumed.is_empty()) {
+            (false, true) => None,
+            (false, false) => Some(format!("the model does not say how images are prepared; assuming {shown}")),
+            (true, true) => Some(format!("the network's first nodes normalise its images, so that it gets {shown}")),
+            (true, false) => Some(format!(
+                "the network's first nodes normalise its images, and nothing says how else they are prepared; assuming {shown}"
+            )),
+        }
+    }
+
     /// Its options, as `option `preprocessing.resize` 256 …`: those that every network needs, what is unusual, and what was `assumed`.
     pub fn shown(&self, assumed: &[Field]) -> String {
         let join = |values: &[f32]| values.iter().map(|v| v.to_string()).collect::<Vec<_>>().join(",");

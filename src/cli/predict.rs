@@ -123,7 +123,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let found = found?;
     features.map(|(place, write)| place.write(&write(&found)?)).transpose()?;
     csv.map(|place| place.write(&predictions_csv(&found)?)).transpose()?;
-    json.map(|place| place.write_json(&found.answers())).transpose()?;
+    // Who skips them wants predictions alone.
+    let skips = args.on_bad_image.is_some();
+    json.map(|place| if skips { place.write_json(&found.predictions) } else { place.write_json(&found.answers()) }).transpose()?;
     if !taken && !found.predictions.is_empty() {
         output::print(&predictions_text(&found))?;
     }

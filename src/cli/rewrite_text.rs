@@ -116,7 +116,8 @@ pub fn decisions(made: &Made) -> String {
         _ if usual => " (assumed: the model does not say)".into(),
         _ => format!(" (assumed: {})", assumed.iter().map(|f| flag(*f)).collect::<Vec<_>>().join(", ")),
     };
-    line(format!("images      {}{said}", m.preprocessing.shown(assumed)));
+    let own = if made.product.own_preparation { "; its first nodes normalise them" } else { "" };
+    line(format!("images      {}{said}{own}", m.preprocessing.shown(assumed)));
     let head = plan.head.as_ref().map_or("no classifier layer found".to_string(), |h| format!("{} `{}`", h.op_type, h.node));
     let kept = if options.head == HeadOption::Keep { "kept" } else { "new" };
     // One score tells two classes apart; of numbers each is an output.

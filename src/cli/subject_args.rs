@@ -143,8 +143,7 @@ pub fn warn_if_assumed(classifier: &Classifier) {
     if let Some(assumed) = classifier.output_assumed() {
         note(&format!("note: {}", with_flags(assumed)));
     }
-    let assumed = classifier.preprocessing_assumed();
-    if !assumed.is_empty() {
-        note(&format!("note: the model does not say how images are prepared; assuming {}", classifier.preprocessing().shown(assumed)));
+    if let Some(said) = classifier.preprocessing_note() {
+        note(&format!("note: {said}"));
     }
 }

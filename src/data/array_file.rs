@@ -94,16 +94,19 @@ enum Content {
     Safetensors(Vec<u8>),
 }
 
+/// What zip archives begin with: an entry, an empty directory, a part of several.
+const ARCHIVES: [&[u8]; 3] = [b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"];
+
 impl ArrayFile {
     /// Opens a file that begins with `start`; `None` where it is none of arrays.
     pub fn open(path: &Path, start: &[u8]) -> Result<Option<ArrayFile>> {
         let damaged = |e: &dyn std::fmt::Display| cannot_read(path, &format!("it is damaged, or was cut off: {e}"));
         let open = || File::open(path).map_err(Error::io("cannot open", path));
-        if start.starts_with(b"PK") {
+        if ARCHIVES.iter().any(|first| start.starts_with(first)) {
             let archive = careful(path, || ZipArchive::new(BufReader::new(open()?)).map_err(|e| damaged(&e)))?;
+            // A name that is no text is none of an array that anyone asks for.
             let array = |file: Cow<str>| array_name_from_file_name(&file).map(str::to_string);
-            let names = archive.file_names().filter_map(|file| file.map(array).transpose()).collect::<Result<_, _>>();
-            let names = names.map_err(|e| damaged(&e))?;
+            let names = archive.file_names().filter_map(|file| file.ok().and_then(array)).collect();
             return ArrayFile { path: path.into(), names, content: Content::Npz(Box::new(archive)) }.named();
         }
         if start.starts_with(b"\x93NUMPY") {

@@ -69,7 +69,7 @@ fn records(path: &Path) -> Result<(Records, u8)> {
             path.display()
         )));
     }
-    if matches!(text.trim_ascii_start(), [b'{' | b'[', ..]) {
+    if is_json(&text) {
         return Err(Error::data(format!(
             "{} is JSON, and a list has one `path,label` on each line, or columns that its first line names",
             path.display()
@@ -83,6 +83,13 @@ fn records(path: &Path) -> Result<(Records, u8)> {
         rows.push((record.position().map_or((i as u64).saturating_add(1), csv::Position::line), record));
     }
     Ok((rows, delimiter))
+}
+
+/// Whether the text, or its first line, is JSON: names of files may begin with brackets too.
+fn is_json(text: &[u8]) -> bool {
+    let whole = |part: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(part).is_ok();
+    let first = text.split(|&b| b == b'\n').next().unwrap_or_default();
+    matches!(text.trim_ascii_start(), [b'{' | b'[', ..]) && (whole(text) || whole(first))
 }
 
 /// Whether a column of the list says the part that each row is for. No file is looked for.

@@ -202,10 +202,10 @@ fn preparation(
 ) -> Result<(Preprocessing, ClassNames)> {
     let known = read_metadata(&source.proto)?;
     let shape: Vec<i64> = subject.input.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect();
-    let Prepared { preprocessing: p, assumed } =
-        options.images.or(&known.images).or_own(subject.own.as_ref()).complete(subject.input.dtype, &shape)?;
-    if !assumed.is_empty() {
-        progress.note(&format!("the model does not say how images are prepared; assuming {}", p.shown(&assumed)));
+    let Prepared { preprocessing: p, assumed, own } =
+        options.images.or(&known.images).complete(subject.input.dtype, &shape, subject.own.as_ref())?;
+    if let Some(said) = p.note(&assumed, own) {
+        progress.note(&said);
     }
     Ok((p, known.classes))
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// Whether a sign is an order to a terminal or page, or turns the direction of what follows, by which a name could rearrange a line.
 pub(super) fn is_order(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The text with such signs spelled out, as in `\u{1b}`. Lines stay lines.

@@ -10,7 +10,10 @@ use std::ops::RangeInclusive;
 /// How wide the numbers lie that a first layer gets from networks with normalised images: from 0…1 to ImageNet's statistics, and more.
 const NORMALISED: RangeInclusive<f64> = 0.8..=12.0;
 
-/// The same where a mean was subtracted and nothing divided, as Caffe has it.
+/// How far within those 0 lies, at least, where they come from pixels from 0 to 1: what leaves these nearly as they are normalises nothing.
+const INSIDE: f64 = 1.0 / 20.0;
+
+/// How wide they lie where a mean was subtracted and nothing divided, as Caffe has it.
 const CENTRED: RangeInclusive<f64> = 150.0..=300.0;
 
 /// What is done to the numbers of a channel so far: `factor · x + addend`.
@@ -42,7 +45,9 @@ fn expects(lines: &[Line], white: f64) -> bool {
     lines.iter().all(|line| {
         let (a, b) = (line.addend, line.factor * white + line.addend);
         let (width, centre) = ((b - a).abs(), (a + b) / 2.0);
-        NORMALISED.contains(&width) && centre.abs() <= width || CENTRED.contains(&width) && centre.abs() <= width / 4.0
+        let inside = a * b < 0.0 && a.abs().min(b.abs()) >= width * INSIDE;
+        NORMALISED.contains(&width) && centre.abs() <= width && (inside || white > 1.0)
+            || CENTRED.contains(&width) && centre.abs() <= width / 4.0
     })
 }
 
@@ -108,7 +113,13 @@ fn keeps_range(graph: &Graph, node: &Node, value: ValueId) -> bool {
     let (own, Some(result)) = (graph.ty(value), node.outputs.first().map(|&o| graph.ty(o))) else { return false };
     let alone = node.used().filter(|&v| graph.value(v).varies).count() == 1;
     let plain = View { graph, node }.operator().is_some_and(|o| o.parameters(&View { graph, node }).iter().all(|p| p.is_none()));
-    alone && plain && !facts.elementwise && !begins(graph, node) && facts.meaning == Meaning::Other && own.rank() == result.rank()
+    alone
+        && plain
+        && node.outputs.len() == 1
+        && !facts.elementwise
+        && !begins(graph, node)
+        && facts.meaning == Meaning::Other
+        && own.rank() == result.rank()
 }
 
 /// A constant beside an image: one number for each channel.

@@ -42,6 +42,8 @@ pub struct Product {
     pub stopped: BTreeMap<String, Vec<String>>,
     /// What of the images' preprocessing nobody said.
     pub assumed: Vec<Field>,
+    /// Whether the network's own nodes say which numbers images are.
+    pub own_preparation: bool,
     /// What a runtime needs to know, with the names of ports and state.
     pub manifest: Manifest,
 }
@@ -65,13 +67,8 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
     let opset = original.base().opset;
     let network = replaced.unwrap_or(original);
     let data = DataPorts { input: port(&back.graph, back.data), target: port(&back.graph, back.target) };
-    let Prepared { preprocessing, assumed } = options
-        .preprocessing
-        .clone()
-        .unwrap_or_default()
-        .or(&known.images)
-        .or_own(own.as_ref())
-        .complete(data.input.dtype, &data.input.shape)?;
+    let said = options.preprocessing.clone().unwrap_or_default().or(&known.images);
+    let Prepared { preprocessing, assumed, own } = said.complete(data.input.dtype, &data.input.shape, own.as_ref())?;
     if options.preprocessing.is_some() {
         preprocessing
             .fits(&data.input.shape)
@@ -120,6 +117,7 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
         state: step.state,
         stopped,
         assumed,
+        own_preparation: own,
         manifest,
     })
 }

@@ -79,7 +79,7 @@ fn follow(graph: &Graph, value: ValueId, depth: usize) -> Range {
         Meaning::Smallest => (1..node.inputs.len()).fold(at(0), |least, i| least.each(at(i), f64::min)),
         _ if facts(graph, node).moves => {
             let float = |i: &usize| node.input(*i).is_some_and(|v| graph.ty(v).dtype.is_float());
-            Range::of((0..node.inputs.len()).filter(float).flat_map(|i| [at(i).low, at(i).high]))
+            Range::of((0..node.inputs.len()).filter(float).map(at).flat_map(|found| [found.low, found.high]))
         }
         _ => own,
     }

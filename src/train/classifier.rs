@@ -51,6 +51,7 @@ pub struct Classifier {
     preprocessing: Preprocessing,
     /// What of the preprocessing nobody said.
     assumed: Vec<Field>,
+    own_preparation: bool,
     /// What images may have as their target; `None` where whatever there is will do.
     targets: Option<TargetKind>,
     /// Whether the labels are those that the network was first trained with.
@@ -156,8 +157,8 @@ impl Classifier {
             }
             (None, name) => Readout::of_model(source, name.as_deref(), options.input_shape.as_deref(), engine.kind())?,
         };
-        let Prepared { preprocessing, assumed } =
-            options.images.or(&images).or_own(readout.own.as_ref()).complete(input.dtype, &input.shape)?;
+        let Prepared { preprocessing, assumed, own } =
+            options.images.or(&images).complete(input.dtype, &input.shape, readout.own.as_ref())?;
         let output = graph.output.get(readout.index).ok_or_else(|| Error::model(format!("{} has no output", path.display())))?;
         let declared = shape_of(output).and_then(|s| s.get(1).copied()).and_then(|n| usize::try_from(n).ok());
         let outputs = readout.scores.or(declared).map(loss::class_count);
@@ -184,6 +185,7 @@ impl Classifier {
             classes,
             preprocessing,
             assumed,
+            own_preparation: own,
             targets,
             learnt: true,
             batch,
@@ -232,9 +234,9 @@ impl Classifier {
         &self.preprocessing
     }
 
-    /// What of the preprocessing is a mere default because nothing says what the network expects.
-    pub fn preprocessing_assumed(&self) -> &[Field] {
-        &self.assumed
+    /// What people have to know of the preprocessing, where the model does not say all of it.
+    pub fn preprocessing_note(&self) -> Option<String> {
+        self.preprocessing.note(&self.assumed, self.own_preparation)
     }
 
     /// What turns an image file into its input.

@@ -252,6 +252,17 @@ fn the_sign_behind_the_path_separates() {
     }
 }
 
+/// A name may begin as JSON or an archive does.
+#[test]
+fn names_may_begin_as_other_files_do() {
+    for name in ["[1].png", "[2021-03] a.png", "{id}.png", "PK01.png"] {
+        let dir = tree(&[name, "b.png"]);
+        write(dir.path(), "list.csv", format!("{name},cat\nb.png,dog\n").as_bytes());
+        let set = ImageSet::open(&dir.path().join("list.csv"), None).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(set.len(), 2, "{name}");
+    }
+}
+
 /// Classes that differ in case or spaces only are said: of one class a slip makes two.
 #[test]
 fn classes_that_are_called_alike_are_said() {

@@ -86,7 +86,7 @@ def test_the_network_gets_what_it_expects(make, tmp_path):
     said = spgraph("rewrite", tmp_path / "model.onnx", "-o", tmp_path / "bundle", "--head", "keep", "--batch", "2")
     told = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["preprocessing"]
     assert (told["mean"], told["std"], told.get("scale", 1)) == ([0, 0, 0], [1, 1, 1], OWN[make]), said
-    assert "assumed: --resize, --channels" in said, said
+    assert "(assumed: --resize, --channels); its first nodes normalise them" in said, said
     # And `predict` on the model itself: the network's own probabilities of these pixels.
     pixels = net.rng.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
     (tmp_path / "image.ppm").write_bytes(b"P6 8 8 255\n" + pixels.tobytes())
@@ -107,7 +107,20 @@ def changed_over(net):
     return net.node("Add", net.node("Mul", "x", net.beside(STD / 0.5)), net.beside((MEAN - 0.5) / 0.5))
 
 
-@pytest.mark.parametrize("make", [untouched, changed_over])
+def times_one(net):
+    return net.node("Mul", "x", net.beside(1))
+
+
+def nearly_untouched(net):
+    # A first BatchNorm of a network whose images are normalised already.
+    return net.node("Add", net.node("Mul", "x", net.beside([1.02, 0.97, 1.1])), net.beside([-0.01, 0.02, 0.005]))
+
+
+def kept_from_0_to_1(net):
+    return net.node("Add", net.node("Mul", "x", net.beside(0.98)), net.beside(0.01))
+
+
+@pytest.mark.parametrize("make", [untouched, changed_over, times_one, nearly_untouched, kept_from_0_to_1])
 def test_where_the_nodes_do_not_say_it_the_usual_is_assumed(make, tmp_path):
     net = Prepared(1, np.float32)
     onnx.save(net.built(make(net)), tmp_path / "model.onnx")

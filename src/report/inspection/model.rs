@@ -207,7 +207,7 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         preprocessing: imported
             .as_ref()
             .map(|i| (input_port(i), own_preparation(&i.graph)))
-            .and_then(|(p, own)| metadata.images.or_own(own.as_ref()).complete(p.dtype, &p.shape).ok())
+            .and_then(|(p, own)| metadata.images.complete(p.dtype, &p.shape, own.as_ref()).ok())
             .map(|p| p.preprocessing),
         refused,
         problem,

@@ -107,9 +107,8 @@ fn described((product, memory): (Product, StepMemory), options: Options) -> Verd
     if !product.plan.freed_batch.is_empty() {
         verdict.notes.push("its shapes have a number for the batch, which was freed and checked by running it".into());
     }
-    if verdict.images && !product.assumed.is_empty() {
-        let assumed = manifest.preprocessing.shown(&product.assumed);
-        verdict.notes.push(format!("the model does not say how images are prepared; assumed is {assumed}"));
+    if verdict.images {
+        verdict.notes.extend(manifest.preprocessing.note(&product.assumed, product.own_preparation));
     }
     verdict
 }
