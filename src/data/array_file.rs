@@ -94,20 +94,17 @@ enum Content {
     Safetensors(Vec<u8>),
 }
 
-/// What zip archives begin with: an entry, an empty directory, a part of several.
-const ARCHIVES: [&[u8]; 3] = [b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"];
-
 impl ArrayFile {
-    /// Opens a file that begins with `start`; `None` where it is none of arrays.
+    /// Opens a file that begins with `start` ([`onnx::HEAD`] bytes, or all that it has); `None` where it is none of arrays.
     pub fn open(path: &Path, start: &[u8]) -> Result<Option<ArrayFile>> {
         let damaged = |e: &dyn std::fmt::Display| cannot_read(path, &format!("it is damaged, or was cut off: {e}"));
         let open = || File::open(path).map_err(Error::io("cannot open", path));
-        if ARCHIVES.iter().any(|first| start.starts_with(first)) {
+        if onnx::is_zip(start) {
             let archive = careful(path, || ZipArchive::new(BufReader::new(open()?)).map_err(|e| damaged(&e)))?;
             // A name that is no text is none of an array that anyone asks for.
             let array = |file: Cow<str>| array_name_from_file_name(&file).map(str::to_string);
             let names = archive.file_names().filter_map(|file| file.ok().and_then(array)).collect();
-            return ArrayFile { path: path.into(), names, content: Content::Npz(Box::new(archive)) }.named();
+            return ArrayFile { path: path.into(), names, content: Content::Npz(Box::new(archive)) }.named(start);
         }
         if start.starts_with(b"\x93NUMPY") {
             return Err(cannot_read(path, "it is one NumPy array. Save images and labels together: np.savez(FILE, images=x, labels=y)"));
@@ -124,15 +121,13 @@ impl ArrayFile {
             let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
             file.names().iter().map(|name| name.to_string()).collect()
         };
-        ArrayFile { path: path.into(), names, content: Content::Safetensors(bytes) }.named()
+        ArrayFile { path: path.into(), names, content: Content::Safetensors(bytes) }.named(start)
     }
 
-    /// Fails where there is none, with what the file is instead.
-    fn named(mut self) -> Result<Option<ArrayFile>> {
+    /// Fails where there is none, with what a file that begins with `start` is instead.
+    fn named(mut self, start: &[u8]) -> Result<Option<ArrayFile>> {
         if self.names.is_empty() {
-            let mut head = vec![];
-            let _ = File::open(&self.path).and_then(|file| file.take(4096).read_to_end(&mut head));
-            let another = onnx::foreign(&head).filter(|what| !what.contains("zip archive"));
+            let another = onnx::foreign(start).filter(|what| !what.contains("zip archive"));
             let what = another.unwrap_or_else(|| "unpack it, if it is an archive of images, and give the folder".into());
             return Err(cannot_read(&self.path, &format!("it holds no arrays: {what}")));
         }

@@ -12,6 +12,7 @@ use super::pixels::Store;
 use super::row_faults::Faults;
 use super::targets::{TargetKind, Targets};
 use crate::error::{Error, Result};
+use crate::onnx;
 use crate::storage::presence;
 use ndarray::Array2;
 use std::fs::File;
@@ -160,14 +161,14 @@ fn kind_of(path: &Path) -> Result<Found> {
     }
     let mut start = vec![];
     let file = File::open(path).map_err(Error::io("cannot open", path))?;
-    file.take(64).read_to_end(&mut start).map_err(Error::io("cannot read", path))?;
+    file.take(onnx::HEAD as u64).read_to_end(&mut start).map_err(Error::io("cannot read", path))?;
     if image::guess_format(&start).is_ok() || super::listing::is_image_name(path) {
         return Err(Error::data(format!(
             "{} is not a folder but one image. Give the folder that holds one sub-folder of images per class",
             path.display()
         )));
     }
-    if let Some(what) = crate::onnx::in_place_of(&start) {
+    if let Some(what) = onnx::in_place_of(&start) {
         return Err(Error::data(format!("{} is {what}", path.display())));
     }
     Ok(ArrayFile::open(path, &start)?.map_or(Found::List, Found::Arrays))

@@ -6,15 +6,23 @@ use std::path::Path;
 /// Names in a folder that are looked at.
 const MOST_NAMES: usize = 10_000;
 
+/// Bytes at a file's start by which [`foreign`] and [`in_place_of`] tell what it is.
+pub const HEAD: usize = 4096;
+
+/// Whether a file that begins with `head` is a zip archive: its first entry, an empty directory, or a part of several.
+pub fn is_zip(head: &[u8]) -> bool {
+    [b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"].iter().any(|first| head.starts_with(*first))
+}
+
 /// What `data`, which is no ONNX model, is instead and what to do; `None` where that cannot be told.
 pub fn foreign(data: &[u8]) -> Option<String> {
-    let head = data.get(..4096).unwrap_or(data);
+    let head = data.get(..HEAD).unwrap_or(data);
     let has = |needle: &[u8]| head.windows(needle.len()).any(|w| w == needle);
     if let Some(what) = in_place_of(head) {
         return Some(format!("it is {what}"));
     }
     const TORCH: &str = "it is a PyTorch file; export the network with torch.onnx.export first";
-    let known = if head.starts_with(b"PK\x03\x04") {
+    let known = if is_zip(head) {
         match () {
             () if has(b"data.pkl") || has(b"constants.pkl") => TORCH,
             () if has(b".npy") => {
@@ -108,10 +116,12 @@ mod tests {
     #[test]
     fn names_what_it_sees() {
         let (jpeg, tar) = (b"\xff\xd8\xff\xe0\0\x10JFIF", [[b'x'; 257].as_slice(), b"ustar\0"].concat());
-        let cases: [(&[u8], &str); 20] = [
+        let cases: [(&[u8], &str); 22] = [
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
             (b"PK\x03\x04\x00\x00resnet50/data.pkl", "PyTorch"),
             (b"PK\x03\x04\x00\x00model.onnx", "zip archive"),
+            (b"PK\x05\x06\x00\x00", "zip archive"),
+            (b"PK\x07\x08PK\x03\x04\x00\x00images.npy", "NumPy"),
             (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P", "PyTorch"),
             (b"\x80\x02ctorch._utils\n", "PyTorch"),
             (b"\x1f\x8b\x08", "gzip"),
