@@ -1,7 +1,7 @@
 //! Constants that are no parameters, told by what they hold and where they stand.
 
 use super::names::is_generated;
-use crate::ir::{Graph, Tensor, ValueId};
+use crate::ir::{DType, Graph, ValueId};
 use crate::operator::{Normalization, ParameterKind, View};
 
 /// Why a constant is taken for no parameter.
@@ -54,8 +54,12 @@ impl FixedReason {
 
 /// Whether the constant's numbers differ.
 pub(super) fn varied(graph: &Graph, v: ValueId) -> bool {
-    let of = |t: &Tensor| t.bytes().chunks_exact(t.dtype().size().max(1)).any(|v| !t.bytes().starts_with(v));
-    graph.value(v).initializer().is_some_and(of)
+    graph.value(v).initializer().is_some_and(|t| differ(t.bytes(), t.dtype()))
+}
+
+/// Whether numbers of that type, as they are stored, differ.
+fn differ(numbers: &[u8], dtype: DType) -> bool {
+    numbers.chunks_exact(dtype.size().max(1)).any(|number| !numbers.starts_with(number))
 }
 
 /// Whether a person, and no exporter, has given that name.
@@ -89,14 +93,14 @@ pub(super) fn of_formula(graph: &Graph, value: ValueId, kind: ParameterKind, nod
         return None;
     }
     let number = *tensor.to_f64().ok()?.first()?;
-    let by_image = || {
+    let normalization = || {
         let user = graph.nodes.get(node)?;
         View { graph, node: user }.operator()?.facts().normalization
     };
     let formula = match kind {
         ParameterKind::Kernel { .. } => number != 0.0,
-        ParameterKind::Scale => number == 1.0 && by_image() == Some(Normalization::Sample),
-        ParameterKind::Shift => number == 0.0 && by_image() == Some(Normalization::Sample),
+        ParameterKind::Scale => number == 1.0 && normalization() == Some(Normalization::Sample),
+        ParameterKind::Shift => number == 0.0 && normalization() == Some(Normalization::Sample),
         _ => false,
     };
     formula.then_some(FixedReason::Uniform)
@@ -110,7 +114,5 @@ pub(super) fn same_filter(graph: &Graph, value: ValueId, kind: ParameterKind) ->
     let size = tensor.bytes().len().checked_div(*channels)?;
     let mut rows = tensor.bytes().chunks_exact(size.max(1));
     let first = rows.next()?;
-    let width = tensor.dtype().size();
-    let varied = first.chunks_exact(width).any(|v| !first.starts_with(v));
-    (*channels > 1 && varied && rows.all(|row| row == first)).then_some(FixedReason::Filter)
+    (*channels > 1 && differ(first, tensor.dtype()) && rows.all(|row| row == first)).then_some(FixedReason::Filter)
 }
