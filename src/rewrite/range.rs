@@ -1,8 +1,9 @@
 //! Between which numbers a value lies, as far as the nodes that compute it say.
 
 use super::spelling::{facts, handed_on};
-use crate::ir::{Graph, ValueId};
+use crate::ir::{Graph, Node, ValueId};
 use crate::operator::{Meaning, View};
+use std::collections::{HashMap, HashSet};
 
 /// Bounds, infinite where there is none.
 #[derive(Debug, Clone, Copy)]
@@ -12,9 +13,6 @@ pub(super) struct Range {
 }
 
 const ANY: Range = Range { low: f64::NEG_INFINITY, high: f64::INFINITY };
-
-/// How many nodes are followed one behind the other: an activation has fewer.
-const DEPTH: usize = 10;
 
 /// Constants of more elements are no bounds of formulas.
 const ELEMENTS: usize = 1 << 16;
@@ -49,20 +47,44 @@ impl Range {
 
 /// The range of a value.
 pub(super) fn range(graph: &Graph, value: ValueId) -> Range {
-    follow(graph, value, DEPTH)
+    let mut needed = HashSet::from([value]);
+    // Nodes come after what they need.
+    for node in graph.nodes.iter().rev() {
+        if node.outputs.first().is_some_and(|o| needed.contains(o)) && hands_on(graph, node) {
+            needed.extend(node.used());
+        }
+    }
+    let mut known = HashMap::new();
+    for node in &graph.nodes {
+        if let Some(&output) = node.outputs.first().filter(|o| needed.contains(o)) {
+            known.insert(output, given(graph, node, &known));
+        }
+    }
+    of(graph, value, &known)
 }
 
-fn follow(graph: &Graph, value: ValueId, depth: usize) -> Range {
-    if let Some(constant) = &graph.value(value).constant {
-        return constant.to_f64().ok().filter(|n| n.len() <= ELEMENTS).map_or(ANY, Range::of);
+/// Of a constant, or of what was computed before.
+fn of(graph: &Graph, value: ValueId, known: &HashMap<ValueId, Range>) -> Range {
+    match &graph.value(value).constant {
+        Some(constant) => constant.to_f64().ok().filter(|n| n.len() <= ELEMENTS).map_or(ANY, Range::of),
+        None => known.get(&value).copied().unwrap_or(ANY),
     }
-    let Some(depth) = depth.checked_sub(1) else { return ANY };
-    let Some(node) = graph.producer(value).filter(|n| n.outputs.first() == Some(&value)) else { return ANY };
+}
+
+/// Whether the range of what the node gives depends on the ranges of what it reads.
+fn hands_on(graph: &Graph, node: &Node) -> bool {
+    use Meaning::*;
+    let arithmetic = matches!(facts(graph, node).meaning, Sum | Difference | Product | Quotient | Rectifier | Bounds | Largest | Smallest);
+    arithmetic || facts(graph, node).moves || handed_on(graph, node).is_some()
+}
+
+/// The range of a node's first output.
+fn given(graph: &Graph, node: &Node, known: &HashMap<ValueId, Range>) -> Range {
     let view = View { graph, node };
     let Some(operator) = view.operator() else { return ANY };
-    let at = |i: usize| node.input(i).map_or(ANY, |v| follow(graph, v, depth));
+    let at = |i: usize| node.input(i).map_or(ANY, |v| of(graph, v, known));
     if let Some(x) = handed_on(graph, node) {
-        return follow(graph, x, depth);
+        return of(graph, x, known);
     }
     let (low, high) = operator.bounds(&view);
     let own = Range { low, high };

@@ -371,3 +371,18 @@ fn probabilities_are_the_network_s_own() {
     let p = scores.probabilities(1);
     assert!(p.len() == 2 && (p[0] + p[1] - 1.0).abs() < 1e-12 && (scores.loss(1, 0) + p[0].ln()).abs() < 1e-6, "{p:?}");
 }
+
+/// Bounds are followed however far behind an output they stand, and each value once, however many nodes use it.
+#[test]
+fn numbers_between_0_and_1_are_seen_through_many_nodes() {
+    let mut net = Net::new();
+    let low = net.then("z", "Max", vec![], &[Tensor::from_f32(&[], &[0.0])]);
+    let mut at = net.then(&low, "Min", vec![], &[Tensor::from_f32(&[], &[1.0])]);
+    for _ in 0..60 {
+        let sum = net.both("Add", &at, &at);
+        at = net.then(&sum, "Mul", vec![], &[Tensor::from_f32(&[], &[0.5])]);
+    }
+    net.output(&at, &[0, CLASSES as i64]);
+    let refusal = step(&net, &options(BatchSize::Fixed(4), None)).unwrap_err();
+    assert!(refusal.contains("can only give numbers between 0 and 1"), "{refusal}");
+}
