@@ -2,7 +2,7 @@
 
 use super::verdict::{self, Verdict};
 use crate::bundle::manifest::{Port, Preprocessing};
-use crate::bundle::read_metadata;
+use crate::bundle::{Images, read_metadata};
 use crate::error::{Error, Refusal, Result};
 use crate::import::{self, BatchSize, ImportOptions, Imported, Network};
 use crate::ir::DType;
@@ -204,16 +204,18 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         units: imported.as_ref().and_then(|i| blocks(i).ok()).map_or(vec![], |list| units(&list, &parameters)),
         parameters,
         classes: metadata.classes.names,
-        preprocessing: imported
-            .as_ref()
-            .map(|i| (input_port(i), own_preparation(&i.graph)))
-            .and_then(|(p, own)| metadata.images.complete(p.dtype, &p.shape, own.as_ref()).ok())
-            .map(|p| p.preprocessing),
+        preprocessing: verdict.preprocessing.clone().or_else(|| prepared(imported.as_ref()?, &metadata.images)),
         refused,
         problem,
         verdict,
         assumed_shape,
     })
+}
+
+/// What is done to an image, of a network that cannot be rewritten.
+fn prepared(imported: &Imported, said: &Images) -> Option<Preprocessing> {
+    let port = input_port(imported);
+    Some(said.complete(port.dtype, &port.shape, own_preparation(&imported.graph).as_ref()).ok()?.preprocessing)
 }
 
 /// The sum, of a damaged model's sizes too.

@@ -1,6 +1,7 @@
 //! Whether a model can be fine-tuned: found out by rewriting it, in memory, as `spgraph rewrite` would.
 
 use crate::artifact;
+use crate::bundle::manifest::Preprocessing;
 use crate::bundle::{HeadOption, Options};
 use crate::emit::{self, Dialect};
 use crate::engine::Computing;
@@ -26,6 +27,9 @@ pub struct Verdict {
     /// Whether image folders can be trained on; a loop of one's own takes any input.
     #[serde(skip)]
     pub images: bool,
+    /// What is done to an image, where the model can be rewritten.
+    #[serde(skip)]
+    pub preprocessing: Option<Preprocessing>,
     /// What a step takes.
     pub memory: Option<StepMemory>,
 }
@@ -47,7 +51,7 @@ impl From<MemoryPlan> for StepMemory {
 
 impl Verdict {
     pub(super) fn yes() -> Verdict {
-        Verdict { possible: true, reasons: vec![], notes: vec![], options: None, images: true, memory: None }
+        Verdict { possible: true, reasons: vec![], notes: vec![], options: None, images: true, preprocessing: None, memory: None }
     }
 
     pub(super) fn no(reasons: Vec<String>) -> Verdict {
@@ -110,5 +114,6 @@ fn described((product, memory): (Product, StepMemory), options: Options) -> Verd
     if verdict.images {
         verdict.notes.extend(manifest.preprocessing.note(&product.assumed, product.own_preparation));
     }
+    verdict.preprocessing = Some(product.manifest.preprocessing);
     verdict
 }
