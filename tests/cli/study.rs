@@ -226,3 +226,16 @@ fn a_study_that_makes_no_sense_says_what_is_wrong() {
     let few = lab.run(&["cell", "small.toml", "selection.net.shapes.2.l2.lr0.01-beta0.01-strength0.001.seed100", "-o", "few"]);
     few.refused(1, &["has 8 images", "make 11"]);
 }
+
+/// Paths that begin as options do stay paths, in what is printed and in what a sweep starts.
+#[test]
+fn names_that_look_like_options_are_none() {
+    let lab = Lab::new();
+    lab.write("--study.toml", STUDY);
+    let planned = lab.run(&["plan", "./--study.toml", "--out=--out", "--base=."]).ok();
+    assert!(planned.lines().all(|line| line.contains(" ./--study.toml ") && line.ends_with(" --out ./--out --base .")), "{planned}");
+    let planned = lab.run(&["plan", "--out=--out", "--base=.", "--", "--study.toml"]).ok();
+    assert!(planned.lines().all(|line| line.contains(" ./--study.toml ") && line.ends_with(" --out ./--out --base .")), "{planned}");
+    lab.run(&["new", "resnet20", "--classes", "10", "--input", "3x16x16", "-o", "net.onnx"]).ok();
+    lab.run(&["sweep", "--out=--out", "--", "--study.toml"]).ok();
+}

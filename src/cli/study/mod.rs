@@ -6,6 +6,8 @@ pub mod report;
 pub mod sweep;
 
 use spgraph::evaluation::Study;
+use spgraph::shell::word;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What they have in common.
@@ -32,12 +34,40 @@ impl StudyArgs {
     }
 
     /// The arguments of `spgraph` for one cell.
-    fn cell(&self, name: &str) -> Vec<std::ffi::OsString> {
-        let mut words: Vec<std::ffi::OsString> =
-            vec!["cell".into(), self.study.clone().into(), name.into(), "--out".into(), self.out.clone().into()];
+    fn cell(&self, name: &str) -> Vec<Argument> {
+        use Argument::{Name, Option};
+        let mut arguments = vec![Name("cell".into()), Name(self.study.clone().into()), Name(name.into())];
+        arguments.extend([Option("--out"), Name(self.out.clone().into())]);
         if let Some(base) = &self.base {
-            words.extend(["--base".into(), base.clone().into()]);
+            arguments.extend([Option("--base"), Name(base.clone().into())]);
         }
-        words
+        arguments
+    }
+}
+
+/// An argument of a command.
+enum Argument {
+    /// An option's name.
+    Option(&'static str),
+    /// A word that somebody chose, which may begin as an option does.
+    Name(OsString),
+}
+
+impl Argument {
+    /// As a program takes it.
+    fn given(&self) -> OsString {
+        match self {
+            Argument::Option(name) => name.into(),
+            Argument::Name(name) if name.as_encoded_bytes().starts_with(b"-") => Path::new(".").join(name).into(),
+            Argument::Name(name) => name.clone(),
+        }
+    }
+
+    /// As a shell takes it.
+    fn shown(&self) -> String {
+        match self {
+            Argument::Option(name) => name.to_string(),
+            Argument::Name(name) => word(name).to_string(),
+        }
     }
 }

@@ -1,10 +1,8 @@
 //! `spgraph plan`: the cells of a study.
 
 use super::super::output;
-use super::StudyArgs;
+use super::{Argument, StudyArgs};
 use spgraph::evaluation::{Phase, Plan, makefile};
-use spgraph::shell::word;
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// List a study's cells as commands, one a line, for any scheduler; or as a makefile
@@ -48,11 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let wanted = args.phase.as_deref().map(|p| if p == "final" { Phase::Final } else { Phase::Selection });
     plan.cells.retain(|r| wanted.is_none_or(|phase| r.cell.phase == phase));
     let command = |name: &str| {
-        // Options stand for themselves; what follows them are words.
-        let shown = |text: &OsString| {
-            if text.as_encoded_bytes().starts_with(b"--") { text.to_string_lossy().into() } else { word(text).to_string() }
-        };
-        let words: Vec<String> = args.study.cell(name).iter().map(shown).collect();
+        let words: Vec<String> = args.study.cell(name).iter().map(Argument::shown).collect();
         let with = args.with.as_ref().map_or(String::new(), |w| format!(" {w}"));
         format!("{} {}{with}", args.program, words.join(" "))
     };

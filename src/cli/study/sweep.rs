@@ -2,8 +2,8 @@
 
 use super::super::engine_args::{EngineArgs, RecordingArgs};
 use super::super::{interrupt, output};
-use super::StudyArgs;
 use super::cell::line;
+use super::{Argument, StudyArgs};
 use spgraph::error::{Error, Result};
 use spgraph::evaluation::{Plan, Request, Watch, read, result_path, sweep};
 use spgraph::shell::word;
@@ -45,7 +45,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     engine.extend(options.cuda_graph.then(|| "--cuda-graph".into()));
     let mut start = |request: &Request| -> Result<Child> {
         let mut command = Command::new(&program);
-        command.args(args.study.cell(&request.cell.name())).args(&engine).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .args(args.study.cell(&request.cell.name()).iter().map(Argument::given))
+            .args(&engine)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         // Ctrl-C in a terminal is this process's to pass on, once.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
