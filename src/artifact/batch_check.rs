@@ -9,12 +9,15 @@
 
 use super::noise::noise;
 use crate::bundle::Meaning;
+use crate::bundle::manifest::Preprocessing;
 use crate::emit::{self, Dialect};
 use crate::engine::{self, EngineChoice, EngineOptions, Session};
 use crate::error::{Error, Result};
-use crate::ir::{Tensor, TensorType};
+use crate::import::Imported;
+use crate::ir::{Graph, Tensor, TensorType};
 use crate::onnx;
-use crate::rewrite::{Product, are_probabilities, may_mix};
+use crate::operator::fixed;
+use crate::rewrite::{Prediction, Product, may_mix};
 use crate::storage::temporaries::Scratch;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -38,7 +41,7 @@ pub(super) fn check(product: &Product) -> Result<()> {
     if alone {
         // What cannot be run here, or gives no numbers for noise, shows nothing.
         let single = || Trial::new(product).and_then(|mut trial| Ok([trial.given(&[0])?, trial.given(&[1])?].concat()));
-        return single().map_or(Ok(()), |numbers| are_scores(product, &numbers));
+        return single().map_or(Ok(()), |numbers| product.plan.prediction.gave_logits(&numbers));
     }
     let mut trial = Trial::new(product)?;
     let mut given = |order: &[usize]| trial.given(order);
@@ -60,7 +63,7 @@ pub(super) fn check(product: &Product) -> Result<()> {
         square(&mut together.iter().zip(&apart).map(|(a, b)| a - b)) / square(&mut apart.iter().copied()).max(f64::MIN_POSITIVE);
     // A comparison that holds for no NaN.
     if together.len() == apart.len() && difference <= TOLERANCE {
-        return if evident { Ok(()) } else { are_scores(product, &apart) };
+        return if evident { Ok(()) } else { product.plan.prediction.gave_logits(&apart) };
     }
     let why = match freed.first() {
         Some(first) => {
@@ -82,17 +85,26 @@ pub(super) fn check(product: &Product) -> Result<()> {
     )))
 }
 
-/// Fails where what the network gave for some images can only be probabilities.
-fn are_scores(product: &Product, given: &[f64]) -> Result<()> {
-    let prediction = &product.plan.prediction;
-    match are_probabilities(given, prediction.tail.scores()) {
-        true => Err(Error::model(format!(
-            "the model's output `{}` gives numbers between 0 and 1 that sum to 1 for each image: probabilities in a form that no loss looks \
-             through, and no logits. Export the network up to its logits, or to the softmax itself",
-            prediction.name
-        ))),
-        false => Ok(()),
+/// The same of a network by itself, read for one image, whose `prediction` is taken for logits: it is run where its nodes do not show that.
+pub(crate) fn check_scores(network: &Imported, prediction: &Prediction, preprocessing: &Preprocessing) -> Result<()> {
+    if prediction.tail.evident {
+        return Ok(());
     }
+    let run = || -> Result<Vec<f64>> {
+        let (graph, input) = (&network.graph, network.input);
+        let (mut session, _folder) = loaded(graph)?;
+        let dims = fixed(graph.ty(input)).map_err(Error::internal)?;
+        let mut random = ChaCha8Rng::seed_from_u64(0);
+        let mut given = vec![];
+        for _ in 0..2 {
+            let image = noise(graph.ty(input).dtype, &dims, preprocessing, &mut random);
+            let said = session.run(&[(graph.name_of(input), &image)])?.into_iter().nth(prediction.index);
+            given.extend(said.ok_or_else(|| Error::internal("the network gives nothing"))?.to_f64()?);
+        }
+        Ok(given)
+    };
+    // What cannot be run here, or gives no numbers for noise, shows nothing.
+    run().map_or(Ok(()), |numbers| prediction.gave_logits(&numbers))
 }
 
 /// The network, ready to be run, and two images of noise.
@@ -105,10 +117,7 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn new(product: &Product) -> Result<Trial<'_>> {
-        let folder = Scratch::new()?;
-        let path = folder.path().join("network.onnx");
-        onnx::write(&path, &emit::model(&product.evaluation.graph, Dialect::Inlined)?)?;
-        let session = load(&path)?;
+        let (session, folder) = loaded(&product.evaluation.graph)?;
         let mut random = ChaCha8Rng::seed_from_u64(0);
         let images = (0..2).map(|_| image(product, &mut random)).collect::<Result<_>>()?;
         Ok(Trial { product, session, images, _folder: folder })
@@ -118,6 +127,14 @@ impl Trial<'_> {
     fn given(&mut self, order: &[usize]) -> Result<Vec<f64>> {
         run(self.product, self.session.as_mut(), &joined(&self.images, order)?)
     }
+}
+
+/// The network in the preferred engine, and the folder that it lies in.
+fn loaded(graph: &Graph) -> Result<(Box<dyn Session>, Scratch)> {
+    let folder = Scratch::new()?;
+    let path = folder.path().join("network.onnx");
+    onnx::write(&path, &emit::model(graph, Dialect::Inlined)?)?;
+    Ok((load(&path)?, folder))
 }
 
 /// The network in the preferred engine, or in one that has a kernel for all of its types.

@@ -17,6 +17,7 @@ mod ort_training;
 mod single;
 mod training_info;
 
+pub(crate) use batch_check::check_scores;
 pub use bundle::BundleArtifact;
 pub use models::Models;
 pub use native::NativeArtifact;

@@ -121,6 +121,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let found = predict_files(&mut classifier, &images, args.top.into(), stop, &mut heard);
     bar.finish();
     let found = found?;
+    classifier.output_decided().iter().for_each(|text| output::note(&format!("note: {text}")));
     features.map(|(place, write)| place.write(&write(&found)?)).transpose()?;
     csv.map(|place| place.write(&predictions_csv(&found)?)).transpose()?;
     // Who skips them wants predictions alone.

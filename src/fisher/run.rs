@@ -5,7 +5,7 @@ use super::estimate::{EstimatePlan, Estimator, Keeping, Progress};
 use super::layout;
 use super::mode::Mode;
 use super::options::FisherOptions;
-use super::subject::{FisherSubject, look, network};
+use super::subject::{FisherSubject, check_scores, look, network};
 use super::summary::Summary;
 use crate::bundle::manifest::Preprocessing;
 use crate::bundle::{ClassNames, Prepared, read_metadata};
@@ -93,6 +93,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         mode
     });
     let (preprocessing, classes) = preparation(options, source, &subject, progress)?;
+    check_scores(&network, &preprocessing)?;
     let folder = match mode {
         Mode::Empirical => {
             let names = classes.choose(&options.classes, Some(subject.classes), &options.model)?;

@@ -1,12 +1,14 @@
 //! A network as an object of the estimation.
 
+use crate::artifact;
 use crate::bundle::Images;
+use crate::bundle::manifest::Preprocessing;
 use crate::error::{Error, Result};
 use crate::import::{BatchSize, ImportOptions, Imported, Network};
 use crate::ir::{TensorType, ValueId};
 use crate::onnx::SourceModel;
 use crate::operator::fixed;
-use crate::rewrite;
+use crate::rewrite::{self, Prediction};
 
 /// What can be known of a model before the size of its batches is chosen.
 #[derive(Debug, Clone)]
@@ -29,6 +31,13 @@ pub struct FisherSubject {
 /// them open.
 pub fn network(source: SourceModel, input_shape: Option<Vec<usize>>) -> Result<Network> {
     Network::open(source, ImportOptions { batch: BatchSize::Fixed(1), input_shape, keep_ties: false })
+}
+
+/// Fails where the numbers that the network gives are probabilities and were taken for logits: it is run where its nodes do not show which.
+pub(super) fn check_scores(network: &Network, preprocessing: &Preprocessing) -> Result<()> {
+    let imported = network.at(BatchSize::Fixed(1))?;
+    let chosen = rewrite::softmax_output(network.base(), None)?;
+    artifact::check_scores(&imported, &Prediction::at(&imported.graph, chosen.index)?, preprocessing)
 }
 
 /// Looks at the network. Fails where it is no classifier.

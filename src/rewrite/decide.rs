@@ -174,6 +174,7 @@ fn found(original: &Network, options: &Options) -> Result<Headed> {
     let mut imported = original.at(options.batch)?;
     // For any number of images the two axes of an output are told apart even where they have one length.
     let chosen = outputs::choose(original.base(), options.prediction.as_deref())?;
+    has_what_is_read(&original.base().graph, options, &chosen)?;
     let mut prediction = Prediction::at(&imported.graph, chosen.index)?;
     let mut head = head::head_behind(&imported, &prediction);
     let (mut new_names, mut replaced) = (vec![], None);
@@ -220,6 +221,17 @@ fn found(original: &Network, options: &Options) -> Result<Headed> {
         replaced = Some(other);
     }
     Ok(Headed { imported, prediction, head, new_names, replaced })
+}
+
+/// Fails where the loss reads logits and the output hides them.
+fn has_what_is_read(graph: &Graph, options: &Options, prediction: &Prediction) -> Result<()> {
+    let asked = options.loss.as_deref().map(loss::data_loss).transpose()?;
+    if asked.is_some_and(|l| l.reads_output()) {
+        return Ok(());
+    }
+    let direct: Vec<&str> = loss::LOSSES.iter().filter(|l| l.reads_output()).map(|l| l.kind()).collect();
+    let way = format!("Where it is trained towards numbers and no classes, take {} {}", Field::LOSS, direct.join(" or "));
+    prediction.has_logits(graph).map_err(|e| Error::model(format!("{e}. {way}")))
 }
 
 /// The loss that is asked for, or that fits the network's last activation.

@@ -2,7 +2,7 @@
 
 use super::prediction::Prediction;
 use super::shapes;
-use super::spelling::scores_before;
+use super::spelling::{numbers_before, scores_before};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::{Imported, Network, Parameter, node_name, start_of};
@@ -73,7 +73,8 @@ pub fn head_behind(imported: &Imported, prediction: &Prediction) -> Result<Head>
                 features: count.checked_div(classes).unwrap_or(count),
             });
         }
-        let Some(next) = scores_before(graph, node) else { break };
+        let numbers = || numbers_before(graph, node).filter(|_| prediction.tail.hidden.is_some());
+        let Some(next) = scores_before(graph, node).or_else(numbers) else { break };
         if let Some(p) = of_node.iter().find(|p| p.kind == ParameterKind::Bias) {
             bias = Some((*p).clone());
         }

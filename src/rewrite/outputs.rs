@@ -21,7 +21,7 @@ pub fn choose(imported: &Imported, name: Option<&str>) -> Result<Prediction> {
         return Prediction::at(graph, 0);
     }
     let found = (0..graph.outputs.len()).filter_map(|i| Prediction::at(graph, i).ok());
-    let found: Vec<Prediction> = found.filter(|p| head_behind(imported, p).is_ok()).collect();
+    let found: Vec<Prediction> = found.filter(|p| p.tail.hidden.is_none() && head_behind(imported, p).is_ok()).collect();
     // Logits beside the probabilities that are made of them are one classifier, and the probabilities say what they are.
     let clear = found.iter().max_by_key(|p| (p.tail.activation != Activation::None, std::cmp::Reverse(p.index)));
     let agrees = |p: &Prediction, chosen: &Prediction| {
@@ -47,6 +47,7 @@ pub fn find_head(imported: &Imported) -> Result<Head> {
 /// The output that is the classifier's, for those who compute with probabilities that sum to 1. Fails where the network's do not.
 pub fn softmax_output(imported: &Imported, name: Option<&str>) -> Result<Prediction> {
     let found = choose(imported, name)?;
+    found.has_logits(&imported.graph)?;
     let why = match (found.tail.activation, found.tail.scores()) {
         (Activation::Sigmoid, _) => "ends with a sigmoid, and here its classes must exclude each other",
         (_, 0 | 1) => "has a single score for each image, and here it must have one for each class",
@@ -60,8 +61,8 @@ pub fn softmax_output(imported: &Imported, name: Option<&str>) -> Result<Predict
 fn listed(imported: &Imported) -> String {
     let about = |(index, name): (usize, String)| {
         let prediction = match Prediction::at(&imported.graph, index) {
-            Ok(prediction) => prediction,
-            Err(_) => return format!("{name} (no classifier's)"),
+            Ok(prediction) if prediction.tail.hidden.is_none() => prediction,
+            _ => return format!("{name} (no classifier's)"),
         };
         match head_behind(imported, &prediction) {
             Ok(Head { op_type, node, .. }) => format!("{name} ({op_type} `{node}`)"),

@@ -118,6 +118,7 @@ fn places(graph: &mut Graph, plan: &Plan, networks: &Networks, branch: &SourceBr
         Reads::SourceLogits => {
             let source = &networks.source.graph;
             let prediction = Prediction::at(source, plan.prediction.index)?;
+            prediction.has_logits(source)?;
             if prediction.tail.activation == Activation::Sigmoid || plan.loss.kind() == "bce" {
                 return Err(refused(kind)(
                     "it compares probabilities that sum to 1, and the network's classes don't exclude each other".into(),

@@ -49,6 +49,15 @@ pub(super) fn scores_before(graph: &Graph, node: &Node) -> Option<ValueId> {
     (facts.keeps_classes || scaled || handed_on(graph, node).is_some()).then_some(first)
 }
 
+/// The one computed value of each of whose numbers the node's result has one, such as of a rectifier or a bound: what lies before an output that is read
+/// as it is.
+pub(super) fn numbers_before(graph: &Graph, node: &Node) -> Option<ValueId> {
+    let mut varying = node.used().filter(|&v| graph.value(v).varies);
+    let (x, None) = (varying.next()?, varying.next()) else { return None };
+    let result = node.outputs.first().map(|&o| graph.ty(o))?;
+    (facts(graph, node).elementwise && result == graph.ty(x)).then_some(x)
+}
+
 /// The value without the nodes that only hand it on.
 pub(super) fn behind_views(graph: &Graph, mut value: ValueId) -> ValueId {
     while let Some(x) = graph.producer(value).and_then(|n| handed_on(graph, n)) {

@@ -19,6 +19,9 @@ pub struct Tail {
     /// Whether the nodes before them show that the logits are scores; where they do not, the network is run, and its numbers are looked at
     /// ([`are_probabilities`]).
     pub evident: bool,
+    /// Why no loss reads logits here, where they cannot be told from the output: it gives probabilities in a form of its own.
+    /// What reads the output as it is does not mind; the logits are the output then.
+    pub hidden: Option<String>,
     /// What the activation gives.
     activated: ValueId,
     /// The nodes behind it, in the order of computation.
@@ -28,7 +31,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Looks back from an output. Fails, with the reason, where it is no classifier's or its logits cannot be told.
+    /// Looks back from an output. Fails, with the reason, where it is not numbers for each image.
     pub fn of(graph: &Graph, output: ValueId) -> Rule<Tail> {
         let shape = form(graph, output)?;
         let (mut value, mut nodes, mut logarithm, mut converted) = (output, vec![], false, None);
@@ -47,12 +50,19 @@ impl Tail {
                 };
                 nodes.reverse();
                 let origin = behind_views(graph, found.logits);
-                let tail = Tail { activation, logits: found.logits, origin, evident: true, activated: value, nodes, shape };
-                if let Some(axes) = found.axes {
-                    tail.is_over_classes(graph, output, &axes, node)?;
+                let tail = Tail { activation, logits: found.logits, origin, evident: true, hidden: None, activated: value, nodes, shape };
+                let single = |axis: &usize| graph.ty(value).shape.get(*axis) == Some(&Dim::Known(1));
+                if found.axes.as_ref().is_some_and(|axes| axes.iter().all(single)) {
+                    return Err(format!(
+                        "is the same whatever the image: `{}` ({}) normalizes a single number, and not over all classes of each image",
+                        node.name, node.op_type
+                    ));
                 }
-                disguised(graph, found.logits)?;
-                return Ok(tail);
+                let over = found.axes.map_or(Ok(()), |axes| tail.is_over_classes(graph, output, &axes, node));
+                return Ok(match over.and_then(|()| disguised(graph, found.logits)) {
+                    Ok(()) => tail,
+                    Err(why) => Tail::bare(graph, output, shape, why),
+                });
             }
             value = match (handed_on(graph, node), facts(graph, node).meaning, node.input(0)) {
                 (Some(x), meaning, _) => {
@@ -69,14 +79,31 @@ impl Tail {
                 _ => break,
             };
         }
-        disguised(graph, output)?;
+        if let Err(why) = disguised(graph, output) {
+            return Ok(Tail::bare(graph, output, shape, why));
+        }
         // Whatever is only a shape behind the logits is part of the output; a type of fewer digits is not.
         let (logits, count) = converted.filter(|_| !logarithm).unwrap_or((output, 0));
         nodes.truncate(count);
         nodes.reverse();
         let origin = behind_views(graph, logits);
         let evident = is_evident(graph, logits);
-        Ok(Tail { activation: Activation::None, logits, origin, evident, activated: logits, nodes, shape })
+        Ok(Tail { activation: Activation::None, logits, origin, evident, hidden: None, activated: logits, nodes, shape })
+    }
+
+    /// Of an output that is read as it is.
+    fn bare(graph: &Graph, output: ValueId, shape: (Dim, Dim), why: String) -> Tail {
+        let origin = behind_views(graph, output);
+        Tail {
+            activation: Activation::None,
+            logits: output,
+            origin,
+            evident: false,
+            hidden: Some(why),
+            activated: output,
+            nodes: vec![],
+            shape,
+        }
     }
 
     /// Scores for each image.
@@ -120,9 +147,6 @@ impl Tail {
     /// Fails unless what is normalized over `axes` of the activation is what the output has for each image.
     fn is_over_classes(&self, graph: &Graph, output: ValueId, axes: &[usize], node: &Node) -> Rule<()> {
         let here = |why: &str| format!("`{}` ({}) {why}, so its results are no probabilities of classes", node.name, node.op_type);
-        if self.shape.1 == Dim::Known(1) {
-            return Err(here("normalizes a single number, which gives 1"));
-        }
         let places = self.places(graph, output).ok_or_else(|| here("is followed by shapes that mix images and classes"))?;
         let long = |a: &&usize| graph.ty(self.activated).shape.get(**a).is_some_and(|d| *d != Dim::Known(1));
         let (over, classes) = (axes.iter().filter(long).collect::<Vec<_>>(), places.last());

@@ -254,9 +254,15 @@ impl Classifier {
         self.batch.unwrap_or_else(|| self.asked_batch.unwrap_or(usual).min(images)).max(1)
     }
 
-    /// What had to be assumed about the network's output, for people.
+    /// What had to be assumed about the network's output before it was run, for people.
     pub fn output_assumed(&self) -> Option<&str> {
         self.readout.assumed.as_deref()
+    }
+
+    /// What the network's numbers decided about its output, for people, once it was run: that they are probabilities, where nothing else says it.
+    pub fn output_decided(&self) -> Option<String> {
+        let decided = self.readout.decided && self.readout.assumed.is_none();
+        decided.then(|| "the network's numbers lie between 0 and 1 and sum to 1 for each image: they were taken for probabilities".into())
     }
 
     /// What the network's loss is, for people.

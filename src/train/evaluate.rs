@@ -68,6 +68,7 @@ pub fn evaluate_folder(
         Arc::new(ImageDataset::new(folder, recipe, Augment::NONE, 0))
     };
     let mut found = evaluate(classifier, dataset, options.batch, options.workers, stop, done)?;
+    classifier.output_decided().iter().for_each(|text| note(text));
     // A network may not say before it runs how many classes it has, and labels that were found without that may be wrong.
     if found.classes.len() != classes && found.regression.is_none() {
         return Err(Error::data(format!(

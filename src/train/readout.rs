@@ -24,8 +24,10 @@ pub(super) struct Readout {
     /// `None` where only the numbers themselves can tell.
     activation: Option<Activation>,
     loss: &'static dyn DataLoss,
-    /// What had to be assumed, for people.
+    /// What had to be assumed before the network was run, for people.
     pub assumed: Option<String>,
+    /// Whether its numbers decided that they are probabilities.
+    pub decided: bool,
     /// How the network prepares its images itself, where it does.
     pub own: Option<Images>,
 }
@@ -125,14 +127,11 @@ impl Readout {
         let why = match network {
             Ok(network) => {
                 let prediction = rewrite::choose(network.base(), output)?;
+                prediction.has_logits(&network.base().graph)?;
                 let seen = Readout { own: rewrite::own_preparation(&network.base().graph), ..Readout::seen(&prediction) };
-                let assumed = format!(
-                    "what computes the output {} does not show that it is logits; assuming that it holds probabilities where each image's sum to 1",
-                    prediction.name
-                );
                 return Ok(match prediction.tail.evident || prediction.tail.scores() < 2 {
                     true => seen,
-                    false => Readout { activation: None, assumed: Some(assumed), ..seen },
+                    false => Readout { activation: None, ..seen },
                 });
             }
             Err(Error::Unsupported(refused)) => match refused.first() {
@@ -157,21 +156,37 @@ impl Readout {
             "the model is not understood as a graph ({why}); assuming that its output {} holds probabilities where each image's sum to 1, else logits",
             names.get(index).unwrap_or(&"")
         );
-        Ok(Readout { index, scores: None, activation: None, loss: loss::usual(Activation::None), assumed: Some(assumed), own: None })
+        Ok(Readout {
+            index,
+            scores: None,
+            activation: None,
+            loss: loss::usual(Activation::None),
+            assumed: Some(assumed),
+            decided: false,
+            own: None,
+        })
     }
 
     fn named(file: &ModelFile, port: &PredictionPort, classes: Option<usize>) -> Result<Readout> {
         let names: Vec<&str> = file.graph()?.output.iter().map(|o| o.name()).collect();
         let index = names.iter().position(|n| *n == port.output).ok_or_else(|| unknown(&port.output, &names))?;
         let (activation, loss) = (port.activation, loss::data_loss(&port.loss)?);
-        Ok(Readout { index, scores: classes, activation: Some(activation), loss, assumed: None, own: None })
+        Ok(Readout { index, scores: classes, activation: Some(activation), loss, assumed: None, decided: false, own: None })
     }
 
     fn seen(prediction: &Prediction) -> Readout {
         let (activation, scores) = (prediction.tail.activation, prediction.tail.scores());
         // A single score is of two classes, whatever makes it.
         let loss = if scores == 1 { loss::usual(Activation::Sigmoid) } else { loss::usual(activation) };
-        Readout { index: prediction.index, scores: Some(scores), activation: Some(activation), loss, assumed: None, own: None }
+        Readout {
+            index: prediction.index,
+            scores: Some(scores),
+            activation: Some(activation),
+            loss,
+            assumed: None,
+            decided: false,
+            own: None,
+        }
     }
 
     /// What the loss is, for people.
@@ -188,7 +203,8 @@ impl Readout {
     pub fn read(&mut self, given: Array2<f64>) -> Scores {
         let activation = *self.activation.get_or_insert_with(|| {
             let numbers: Vec<f64> = given.iter().copied().collect();
-            if rewrite::are_probabilities(&numbers, given.ncols()) { Activation::Softmax } else { Activation::None }
+            self.decided = rewrite::are_probabilities(&numbers, given.ncols());
+            if self.decided { Activation::Softmax } else { Activation::None }
         });
         Scores { given, activation, loss: self.loss }
     }

@@ -269,6 +269,51 @@ fn what_cannot_be_looked_through_is_refused() {
             let refusal = step(&net, &options(batch, None)).expect_err(what);
             assert!(refusal.contains(why), "{what} with {batch}: {refusal}");
         }
+        // Numbers to come near to need no logits; images may not meet, and something has to depend on them.
+        let numbers = step(&net, &options(BatchSize::Fixed(4), Some("mse")));
+        let impossible = ["logarithm", "a classifier's is", "a single number"].iter().any(|w| why.contains(w));
+        match ["over the images", "mixed", "over nothing"].contains(what) || impossible {
+            true => drop(numbers.expect_err(what)),
+            false => drop(numbers.expect(what)),
+        }
+    }
+}
+
+/// The squared error of what a network gives, whatever it ends with: against numbers computed from the plain scores in float64.
+#[test]
+fn outputs_that_hide_logits_are_trained_towards_numbers() {
+    let z = {
+        let work = tempfile::tempdir().unwrap();
+        let path = work.path().join("plain.onnx");
+        plain().write(&path);
+        engine(EngineChoice::Tract).load(&path).unwrap().run(&[("x", &images(4))]).unwrap()[0].to_f64().unwrap()
+    };
+    type End = (fn(&mut Net) -> String, fn(f64) -> f64);
+    let ends: [End; 4] = [
+        (|net| net.then("z", "Clip", vec![], &[Tensor::from_f32(&[], &[0.0]), Tensor::from_f32(&[], &[1.0])]), |z| z.clamp(0.0, 1.0)),
+        (|net| net.then("z", "HardSigmoid", vec![], &[]), |z| (0.2 * z + 0.5).clamp(0.0, 1.0)),
+        (|net| net.then("z", "Exp", vec![], &[]), f64::exp),
+        (
+            |net| {
+                let low = net.then("z", "Max", vec![], &[Tensor::from_f32(&[], &[0.0])]);
+                net.then(&low, "Min", vec![], &[Tensor::from_f32(&[], &[1.0])])
+            },
+            |z| z.clamp(0.0, 1.0),
+        ),
+    ];
+    for (end, f) in ends {
+        let mut net = Net::new();
+        let name = end(&mut net);
+        net.output(&name, &[0, CLASSES as i64]);
+        let refusal = step(&net, &options(BatchSize::Fixed(4), None)).unwrap_err();
+        assert!(refusal.contains("mse"), "{refusal}");
+        let found = step(&net, &options(BatchSize::Fixed(4), Some("mse"))).unwrap();
+        let found = found.iter().find(|(name, _)| name == "data_loss").unwrap().1[0];
+        let rows = [(0, 0), (1, 1), (3, 1)];
+        let gap = |image: usize, k: usize, label: usize| (f(z[image * CLASSES + k]) - f64::from(u8::from(k == label))).powi(2);
+        let sum: f64 = rows.iter().map(|&(image, label)| (0..CLASSES).map(|k| gap(image, k, label)).sum::<f64>()).sum();
+        let expected = sum / (rows.len() * CLASSES) as f64;
+        assert!((found - expected).abs() < 1e-5 * expected.max(1.0), "{found}, {expected}");
     }
 }
 

@@ -104,15 +104,27 @@ def test_and_told_as_they_are(make, kind, tmp_path):
     """`predict` on a model that only gives such probabilities."""
     net = Classifier(3, np.float32)
     model = net.model(make(net, kind))
-    onnx.save(model, tmp_path / "model.onnx")
-    image = net.rng.integers(0, 256, IMAGES[2:] + (3,)).astype(np.uint8)
-    (tmp_path / "image.ppm").write_bytes(b"P6 8 8 255\n" + image.tobytes())
-    command = [BINARY, "predict", tmp_path / "model.onnx", tmp_path / "image.ppm", "--json", "--top", CLASSES, "--mean", "0,0,0", "--std", "1,1,1"]
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
+    done, image = predicted(model, net, tmp_path)
     given = {guess["label"]: guess["probability"] for guess in json.loads(done.stdout)[0]["guesses"]}
     expected = ReferenceEvaluator(model).run(None, {"x": (image / 255).transpose(2, 0, 1)[None].astype(np.float32)})[0][0]
-    assert "assuming that it holds probabilities" in done.stderr
+    assert "they were taken for probabilities" in done.stderr
     np.testing.assert_allclose([given[i] for i in range(CLASSES)], expected, atol=1e-5)
+    # Nor do such numbers pass for logits where a class is drawn from their softmax.
+    command = [BINARY, "fisher", tmp_path / "model.onnx", "--data", tmp_path / "images", "-o", tmp_path / "f.safetensors"]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    assert done.returncode == 1 and ("no logits" in done.stderr or "hides the logits" in done.stderr), done.stderr
+    assert not (tmp_path / "f.safetensors").exists()
+
+
+def predicted(model, net, folder):
+    """What `predict` says of an image of noise, and the image."""
+    onnx.save(model, folder / "model.onnx")
+    image = net.rng.integers(0, 256, IMAGES[2:] + (3,)).astype(np.uint8)
+    (folder / "images" / "a").mkdir(parents=True)
+    path = folder / "images" / "a" / "image.ppm"
+    path.write_bytes(b"P6 8 8 255\n" + image.tobytes())
+    command = [BINARY, "predict", folder / "model.onnx", path, "--json", "--top", CLASSES, "--mean", "0,0,0", "--std", "1,1,1"]
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True), image
 
 
 def prototypes(net):
@@ -168,6 +180,14 @@ def test_classifiers_of_other_forms_have_the_gradient_of_the_network(make, tmp_p
     for name, tensor in net.tensors.items():
         if tensor.dtype == np.float64 and not name.startswith("/"):
             assert relative_error(found[name], differences(model, name, tensor, images, target)) < 1e-6, name
+
+
+@pytest.mark.parametrize("make", [prototypes, cosine])
+def test_what_was_not_assumed_is_not_said(make, tmp_path):
+    """Scores whose numbers are no probabilities, though the nodes do not show that, are read as any classifier's."""
+    net = Classifier(5, np.float32)
+    done, _ = predicted(net.model(make(net)), net, tmp_path)
+    assert "probabilit" not in done.stderr, done.stderr
 
 
 def adapter(net):
