@@ -119,6 +119,7 @@ fields! {
     VERIFY_DATA "verify_data",
     REPLACE "existing = replace",
     RESUME "existing = resume",
+    BEST_STATE "which = best",
     CHECKPOINT_STATE "which = checkpoint",
     FINAL_STATE "which = final",
     HEAD_FROM "head_from",

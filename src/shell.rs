@@ -7,6 +7,27 @@ use std::fmt;
 #[derive(Debug, Clone, Copy)]
 pub struct Word<'a>(&'a OsStr);
 
+impl Word<'_> {
+    /// Whether it is shown as `$'…'`, as bash, zsh and POSIX of 2024 read it, and older shells do not: bytes that are no text, and signs that a terminal
+    /// obeys or does not show.
+    pub fn is_escaped(&self) -> bool {
+        self.0.to_str().is_none_or(|text| text.chars().any(|c| is_order(c) || is_unseen(c) || c == '\n' || c == '\t'))
+    }
+}
+
+/// Whether a sign is an order to a terminal or page, or turns the direction of what follows, by which a name could rearrange a line.
+pub(crate) fn is_order(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Signs that nobody sees, or takes for a space, and that are part of no word in any language: hyphens and spaces without width or break, fillers, marks of
+/// annotations, tags.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{ad}' | '\u{115f}' | '\u{1160}' | '\u{200b}' | '\u{202f}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}')
+        || matches!(c, '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e00ff}')
+}
+
 /// `text` as one word of a command.
 pub fn word<T: AsRef<OsStr> + ?Sized>(text: &T) -> Word<'_> {
     Word(text.as_ref())
@@ -16,11 +37,10 @@ impl fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let option = self.0.as_encoded_bytes().starts_with(b"-");
         let before = if option { "./" } else { "" };
-        match self.0.to_str() {
+        match self.0.to_str().filter(|_| !self.is_escaped()) {
             Some(text) if !text.is_empty() && text.chars().all(plain) => write!(f, "{before}{text}"),
-            Some(text) if !text.chars().any(char::is_control) => write!(f, "'{before}{}'", text.replace('\'', r"'\''")),
-            // As bash, zsh and POSIX of 2024 read it: bytes that are no text, and signs that would not survive a terminal.
-            _ => {
+            Some(text) => write!(f, "'{before}{}'", text.replace('\'', r"'\''")),
+            None => {
                 write!(f, "$'{before}")?;
                 for &byte in self.0.as_encoded_bytes() {
                     match byte {
@@ -44,7 +64,7 @@ fn plain(c: char) -> bool {
 mod tests {
     use super::*;
 
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 17] = [
         "plain/größe_1.onnx",
         "",
         "a b",
@@ -59,11 +79,15 @@ mod tests {
         "~root",
         "#x;y&z|(<>)!",
         "\u{9b}猫\n",
+        "exe.\u{202e}gnp it's",
+        "a\u{200b}b\u{2028}",
+        "\u{e0041}\u{3164}",
     ];
 
     #[test]
     fn names_without_meaning_stay_as_they_are() {
         let shown = |name: &str| word(name).to_string();
+        assert_eq!([shown("a\u{202e}b"), shown("it's\u{200b}")], [r"$'a\xe2\x80\xaeb'", r"$'it\'s\xe2\x80\x8b'"]);
         assert_eq!([shown("runs/größe-2"), shown("my run"), shown("-o"), shown("- o")], ["runs/größe-2", "'my run'", "./-o", "'./- o'"]);
     }
 

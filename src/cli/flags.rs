@@ -24,6 +24,7 @@ pub fn flag(field: Field) -> String {
         Field::RESUME => "--resume".into(),
         Field::OUTPUT => "-o".into(),
         Field::PREDICTION => "--output".into(),
+        Field::BEST_STATE => "--state best".into(),
         Field::CHECKPOINT_STATE => "--state checkpoint".into(),
         Field::FINAL_STATE => "--state final".into(),
         // The command line has no groups of options.

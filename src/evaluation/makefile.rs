@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::Path;
 
-/// The fragment. `command` gives a cell's command line as a shell takes it.
+/// The fragment. `command` gives a cell's command line as a shell takes it; so it stays for make, which reads `$` by itself otherwise.
 ///
 /// Fails for a folder whose name make cannot hold.
 pub fn makefile(plan: &Plan, out: &Path, command: &dyn Fn(&str) -> String) -> Result<String> {

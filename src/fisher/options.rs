@@ -3,6 +3,7 @@
 use super::mode::Mode;
 use crate::bundle::Images;
 use crate::engine::EngineOptions;
+use crate::storage::beside::beside;
 use crate::train::Existing;
 use std::path::PathBuf;
 
@@ -65,8 +66,6 @@ impl FisherOptions {
 
     /// Where an unfinished estimation is kept: beside the output.
     pub fn checkpoint(&self) -> PathBuf {
-        let mut name = self.output.clone().into_os_string();
-        name.push(".checkpoint");
-        name.into()
+        beside(&self.output, "", ".checkpoint")
     }
 }

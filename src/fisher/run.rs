@@ -16,6 +16,7 @@ use crate::field::Field;
 use crate::ir::Tensor;
 use crate::onnx::{self, SourceModel};
 use crate::operator::fixed;
+use crate::storage::beside::beside;
 use crate::storage::files::OutputFile;
 use crate::storage::fisher_file::{self, Info, SourceInfo};
 use crate::storage::inputs::Inputs;
@@ -67,9 +68,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     // Hours of work should not end with a name that cannot be written.
     drop(OutputFile::create(&options.output, replace)?);
     // One process at a time estimates into a file.
-    let mut lock = kept.clone().into_os_string();
-    lock.push(".lock");
-    let _lock = Lock::take(lock.as_ref(), |who| {
+    let _lock = Lock::take(&beside(&kept, "", ".lock"), |who| {
         let shown = options.output.display();
         Error::usage(format!("{shown} is being estimated by {who}. Wait until that has ended, end it, or give another file"))
     })?;

@@ -1,14 +1,9 @@
 //! Text from files, folders and models in what people read: no name gives orders to a terminal or rearranges a line.
 
+use crate::shell::is_order;
 use std::borrow::Cow;
 
-/// Whether a sign is an order to a terminal or page, or turns the direction of what follows, by which a name could rearrange a line.
-pub(super) fn is_order(c: char) -> bool {
-    (c.is_control() && c != '\n' && c != '\t')
-        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// The text with such signs spelled out, as in `\u{1b}`. Lines stay lines.
+/// The text with orders to terminals, and signs that turn the direction of what follows, spelled out, as in `\u{1b}`. Lines stay lines.
 pub fn printable(text: &str) -> Cow<'_, str> {
     spelled(text, is_order)
 }

@@ -1,15 +1,13 @@
 //! Putting a finished file or folder in the place of an old one, so that one of the two is there at every moment.
 
-use std::ffi::OsString;
+use super::beside::beside;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The name beside `path` under which the old content is for a moment where the system cannot exchange two names in one step.
 pub fn aside(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path.file_name().unwrap_or_default());
-    name.push(".spgraph-old");
-    path.with_file_name(name)
+    beside(path, "", ".spgraph-old")
 }
 
 /// Gives `new` the name `dest`, which something else has. Gives the path where that is now; whoever asked removes it.

@@ -5,7 +5,7 @@ use super::files::{parent, plain, resolved, sync_name};
 use super::lock::Lock;
 use super::pending_outputs::PendingOutput;
 use super::run_folder::{BUNDLE, RECORD};
-use super::temporaries::{self, builder, lock_name};
+use super::temporaries::{self, builder, lock_of};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use std::fs;
@@ -45,7 +45,7 @@ impl OutputDir {
             fs::create_dir_all(above).map_err(Error::io("cannot create", above))?;
         }
         temporaries::sweep(above);
-        let lock = above.join(lock_name(&dest));
+        let lock = lock_of(&dest);
         let busy = |who: &str| Error::usage(format!("{} is being written by {who}: wait for it, or give another name", dest.display()));
         // Before it is there, so that messages never show its name.
         let named = PendingOutput::new(&lock, &dest);

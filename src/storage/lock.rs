@@ -46,6 +46,19 @@ impl Lock {
         Err(failed(io::Error::other("other processes take the lock again and again")))
     }
 
+    /// Who holds the lock whose file is `path`, as it says itself; `None` where nobody does, and where that cannot be told.
+    pub fn holder(path: &Path) -> Option<String> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK | libc::O_NOFOLLOW);
+        let mut file = options.open(path).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(holder(&mut file)),
+            _ => None,
+        }
+    }
+
     /// The folder of the lock's file has another name now.
     pub fn moved_to(&mut self, path: PathBuf) {
         self.path = path;
@@ -105,8 +118,9 @@ mod tests {
         let first = Lock::take(&path, busy).unwrap();
         let refused = Lock::take(&path, busy).unwrap_err().to_string();
         assert!(refused.starts_with(&format!("held by process {}", std::process::id())), "{refused}");
+        assert_eq!(Lock::holder(&path).map(|who| format!("held by {who}")), Some(refused));
         drop(first);
-        assert!(!path.exists());
+        assert!(!path.exists() && Lock::holder(&path).is_none());
         // What a killed process left is taken over.
         std::fs::write(&path, "process 1 on elsewhere\n").unwrap();
         let second = Lock::take(&path, busy).unwrap();

@@ -4,6 +4,7 @@
 // Files decide numbers here: nothing is indexed or computed unchecked.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
 
+pub mod beside;
 pub mod channel_attention_file;
 pub mod exchange;
 pub mod files;

@@ -1,5 +1,6 @@
 //! What lies where in the folder of a run.
 
+use super::beside::beside;
 use crate::error::{Error, Result};
 use crate::storage::exchange;
 use crate::storage::lock::Lock;
@@ -143,9 +144,7 @@ impl RunFolder {
 
     /// Where the run that had this name stays, until the one that replaces it has written weights.
     pub fn replaced(&self) -> RunFolder {
-        let mut name = std::ffi::OsString::from(self.0.file_name().unwrap_or_default());
-        name.push(".replaced");
-        RunFolder(self.0.with_file_name(name))
+        RunFolder(beside(&self.0, "", ".replaced"))
     }
 
     /// Ends what a killed process had begun that was to replace a run: the old one is removed where the new one has weights, and gets its name back

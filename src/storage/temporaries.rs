@@ -4,6 +4,7 @@
 //! process writes into a folder for the first time, it removes what processes left there that are no more; what belongs to a living one stays, and
 //! so does what another machine may be writing, for a week.
 
+use super::beside::beside;
 use super::lock::Lock;
 use super::pending_outputs::PendingOutput;
 use crate::error::{Error, Result};
@@ -21,11 +22,9 @@ pub(super) const PREFIX: &str = ".spgraph-";
 /// Files with a lock on what is being made start with this.
 const LOCK: &str = ".spgraph-lock-";
 
-/// The name, in the same folder, of the file with the lock on making `dest`.
-pub(super) fn lock_name(dest: &Path) -> std::ffi::OsString {
-    let mut name = std::ffi::OsString::from(LOCK);
-    name.push(dest.file_name().unwrap_or_default());
-    name
+/// The file, in the same folder, with the lock on making `dest`.
+pub(super) fn lock_of(dest: &Path) -> PathBuf {
+    beside(dest, LOCK, "")
 }
 
 /// A name that no other process gets as long as this lives, before there is anything under it.
@@ -38,11 +37,8 @@ pub struct Reserved {
 impl Reserved {
     /// Takes the name `dest`; `None` where another process has it.
     pub fn take(dest: &Path) -> Result<Option<Reserved>> {
-        let mut name = dest.file_name().unwrap_or_default().to_os_string();
-        name.push(".reserved");
-        let dest = dest.with_file_name(name);
-        let path = dest.with_file_name(lock_name(&dest));
-        let pending = PendingOutput::new(&path, &dest);
+        let path = beside(dest, LOCK, ".reserved");
+        let pending = PendingOutput::new(&path, dest);
         let mut busy = false;
         let taken = Lock::take(&path, |who| {
             busy = true;

@@ -21,6 +21,7 @@ use crate::bundle::{Bundle, HeadOption};
 use crate::data::{ImageSet, KnownClasses, Part, TargetKind};
 use crate::error::{Error, Result};
 use crate::field::Field;
+use crate::storage::beside::beside;
 use crate::storage::folders::OutputDir;
 use crate::storage::pending_outputs::PendingOutput;
 use crate::storage::run_folder::RunFolder;
@@ -103,9 +104,7 @@ pub fn run(job: &Job, check: Check, progress: &mut dyn Progress, stop: &AtomicBo
             let listed = decide_head(&mut configuration, job.images.training.as_ref())?;
             configuration.rewriting.soft_targets |= configuration.training.augment.needs_soft_targets();
             // The run takes its files from there; what is left goes with the folder, which never gets its name.
-            let mut beside = path.file_name().unwrap_or_default().to_os_string();
-            beside.push(format!(".bundle-{}", std::process::id()));
-            let beside = path.with_file_name(beside);
+            let beside = beside(&path, "", &format!(".bundle-{}", std::process::id()));
             // Nobody asked for that name, so no error has it.
             let _named = PendingOutput::new(&beside, &path);
             let scratch = OutputDir::create(&beside, false)?;

@@ -27,6 +27,7 @@ mod given_images;
 mod head_first;
 mod image_stamps;
 mod imported;
+pub(crate) mod in_training;
 mod interpolate;
 pub mod job;
 mod length;

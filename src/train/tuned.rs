@@ -3,6 +3,7 @@
 use super::averages::averages;
 use super::checkpoint::read_state;
 use super::export_check::{self, Agreement};
+use super::in_training::{in_training, meanwhile};
 use super::options::image_shape;
 use super::run::Run;
 use super::trained_elsewhere::TrainedElsewhere;
@@ -175,6 +176,8 @@ impl Subject {
         };
         if !path.is_file() {
             let why = match which {
+                // Whatever is missing may be still to come.
+                _ if let Some(training) = in_training(&run.folder) => format!("it is {training}. {}", meanwhile(&run.folder)),
                 RunState::Best => format!("it had no validation images ({})", Field::VALIDATION),
                 RunState::Checkpoint => "it wrote none, or it is complete and needs none any more".to_string(),
                 _ if run.folder.checkpoint().is_file() => {

@@ -46,6 +46,22 @@ fn signal(child: &Child, number: i32) {
     assert_eq!(unsafe { libc::kill(child.id() as i32, number) }, 0);
 }
 
+/// A run that is being trained is no run that was lost: who trains it is said, how far it is, and what can be had meanwhile.
+#[test]
+fn a_run_in_training_says_so() {
+    let lab = Lab::new();
+    let child = started(&lab, "tract", &[], 2);
+    let who = format!("being trained by process {}", child.id());
+    lab.run(&["export", "run", "-o", "x.onnx"]).refused(2, &[&who, "at step ", "Wait for its end", "no checkpoint yet"]);
+    lab.run(&["export", "run", "--state", "checkpoint", "-o", "x.onnx"]).refused(2, &[&who]);
+    let said = lab.run(&["inspect", "run"]);
+    assert!(said.out.contains(&who) && !said.out.contains("--state checkpoint"), "{}", said.out);
+    signal(&child, libc::SIGINT);
+    Outcome::of(child.wait_with_output().unwrap()).refused(130, &["stopped after step"]);
+    let said = lab.run(&["inspect", "run"]).ok();
+    assert!(!said.contains("being trained") && said.contains("--state checkpoint"), "{said}");
+}
+
 #[test]
 fn an_interrupted_run_goes_on_to_the_same_end() {
     for engine in ENGINES {

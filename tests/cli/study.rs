@@ -163,14 +163,21 @@ fn csv_rows(path: &Path) -> Vec<BTreeMap<String, String>> {
 #[test]
 fn make_runs_what_is_missing() {
     let lab = lab();
-    lab.run(&["plan", "study.toml", "-o", "r", "--make", "--program", BINARY, "--with", "--kernels standard", "--to", "cells.mk"]).ok();
+    lab.run(&["plan", "study.toml", "-o", "r", "--make", "--program", BINARY, "--with", "--kernels $KIND", "--to", "cells.mk"]).ok();
     let text = std::fs::read_to_string(lab.path("cells.mk")).unwrap();
     let target = text.lines().find(|l| l.starts_with("r/cells/final.net.shapes.2.l2.seed0")).unwrap();
     let (target, before) = target.split_once(':').unwrap();
     assert!(before.contains("| r/cells/selection.net.shapes.2.l2."), "{before}");
     let make = |args: &[&str]| {
         let mut command = std::process::Command::new("make");
-        let output = command.args(["-f", "cells.mk"]).args(args).current_dir(lab.0.path()).env_remove("MAKEFLAGS").output().unwrap();
+        let output = command
+            .args(["-f", "cells.mk"])
+            .args(args)
+            .current_dir(lab.0.path())
+            .env_remove("MAKEFLAGS")
+            .env("KIND", "standard")
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -238,4 +245,8 @@ fn names_that_look_like_options_are_none() {
     assert!(planned.lines().all(|line| line.contains(" ./--study.toml ") && line.ends_with(" --out ./--out --base .")), "{planned}");
     lab.run(&["new", "resnet20", "--classes", "10", "--input", "3x16x16", "-o", "net.onnx"]).ok();
     lab.run(&["sweep", "--out=--out", "--", "--study.toml"]).ok();
+    // What only newer shells can write is in no makefile.
+    lab.write("a\u{202e}b.toml", STUDY);
+    assert!(lab.run(&["plan", "a\u{202e}b.toml"]).ok().contains(r" $'a\xe2\x80\xaeb.toml' "));
+    lab.refuses(&["plan", "a\u{202e}b.toml", "--make"], 2, &["make's shell has no way to write", "rename it"]);
 }

@@ -76,7 +76,12 @@ impl Commands {
             list.push((format!("spgraph finetune --resume -o {run}"), "goes on from the checkpoint"));
         }
         if found.verdict.possible {
-            let state = if found.status == Status::Complete { "" } else { " --state checkpoint" };
+            let there = |name: &str| found.files.iter().any(|f| f.name.starts_with(name) && f.problem.is_none());
+            let state = match found.status {
+                Status::Complete => "",
+                _ if there("checkpoint.") => " --state checkpoint",
+                _ => " --state best",
+            };
             list.push((format!("spgraph eval {run} --data FOLDER{state}"), "measures it"));
             list.push((format!("spgraph export {run} -o tuned.onnx{state}"), "writes the tuned network"));
         }

@@ -5,6 +5,7 @@ pub mod plan;
 pub mod report;
 pub mod sweep;
 
+use spgraph::error::Error;
 use spgraph::evaluation::Study;
 use spgraph::shell::word;
 use std::ffi::OsString;
@@ -60,6 +61,17 @@ impl Argument {
             Argument::Option(name) => name.into(),
             Argument::Name(name) if name.as_encoded_bytes().starts_with(b"-") => Path::new(".").join(name).into(),
             Argument::Name(name) => name.clone(),
+        }
+    }
+
+    /// Fails for a word that make's shell, which may be an old one, has no way to write.
+    fn check_for_make(&self) -> Result<(), Error> {
+        match self {
+            Argument::Name(name) if word(name).is_escaped() => Err(Error::usage(format!(
+                "make's shell has no way to write the name {}; rename it, without signs that cannot be seen",
+                word(name)
+            ))),
+            _ => Ok(()),
         }
     }
 

@@ -25,10 +25,10 @@ pub struct Args {
     /// Only cells whose record is not there yet
     #[arg(long)]
     missing: bool,
-    /// How a cell's command begins
+    /// How a cell's command begins, as a shell reads it: `$NAME` is the shell's, in a makefile too
     #[arg(long, value_name = "COMMAND", default_value = "spgraph")]
     program: String,
-    /// Options that are added to each cell's command, such as `--threads 1`
+    /// Options that are added to each cell's command, as a shell reads them, such as `--threads 1`
     #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
     with: Option<String>,
     /// Write to a file instead
@@ -51,6 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         format!("{} {}{with}", args.program, words.join(" "))
     };
     let text = if args.make {
+        args.study.cell("").iter().try_for_each(Argument::check_for_make)?;
         makefile(&plan, &args.study.out, &command)?
     } else {
         let line = |name: String| if args.names { name } else { command(&name) };

@@ -1,6 +1,6 @@
 //! Text and data inside a page.
 
-use crate::report::printable::is_order;
+use crate::shell::is_order;
 use base64::Engine;
 
 /// Text as it can stand between tags and in quoted attributes. Signs that no page can show are replaced.

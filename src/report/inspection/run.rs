@@ -5,6 +5,7 @@ use super::verdict::Verdict;
 use crate::bundle::manifest::Manifest;
 use crate::error::Result;
 use crate::storage::run_folder::RunFolder;
+use crate::train::in_training::in_training;
 use crate::train::{Best, Results, Run, RunImages, RunRecord, Status, Training, read_state};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -78,8 +79,10 @@ pub fn inspect_run(path: &Path) -> Result<RunInspection> {
     if !weights && reasons.is_empty() {
         reasons.push("it has left no weights: it did not come to a checkpoint".into());
     }
-    let resumable = checkpoint.is_some() && record.status != Status::Complete && opened.is_ok();
-    let verdict = if reasons.is_empty() { Verdict::yes() } else { Verdict::no(reasons) };
+    let training = in_training(&folder);
+    let resumable = training.is_none() && checkpoint.is_some() && record.status != Status::Complete && opened.is_ok();
+    let mut verdict = if reasons.is_empty() { Verdict::yes() } else { Verdict::no(reasons) };
+    verdict.notes.extend(training.map(|training| format!("it is {training}")));
     let best = record.results.as_ref().and_then(|r| r.best.clone());
     Ok(RunInspection {
         path: path.to_path_buf(),
