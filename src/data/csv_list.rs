@@ -2,11 +2,13 @@
 
 use super::csv_columns::{Columns, Records, os};
 use super::files::Files;
+use super::listing::is_image_name;
 use super::parts::Part;
 use super::row_faults::Faults;
 use crate::error::{Error, Result};
 use csv::{ByteRecord, ReaderBuilder, Trim};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// A list of images.
@@ -117,7 +119,7 @@ pub(super) fn read(path: &Path) -> Result<List> {
         list.notes.push(format!("{} separates by `{}`", path.display(), if delimiter == b'\t' { "tab" } else { ";" }));
     }
     list.notes.extend(columns.notes.iter().cloned());
-    let mut turned = false;
+    let (mut turned, mut endings) = (false, Endings::default());
     for (line, record) in &records {
         let name = record.get(columns.path).unwrap_or_default();
         let labels: std::result::Result<Vec<String>, _> = columns.labels(record.iter()).map(|l| String::from_utf8(l.to_vec())).collect();
@@ -134,11 +136,14 @@ pub(super) fn read(path: &Path) -> Result<List> {
             match found {
                 Ok(found) if found.is_file() => before.add(&mut list, &file, (labels, *line, columns.part_of(record)), &mut faults),
                 Ok(_) => faults.add("paths are no regular file", format!("line {line}: {}", file.display())),
-                Err(_) => faults.add("files are missing", format!("line {line}: {}", file.display())),
+                Err(_) => {
+                    endings.missing(&file);
+                    faults.add("files are missing", format!("line {line}: {}", file.display()));
+                }
             }
         }
     }
-    faults.check(path)?;
+    faults.check_with(path, endings.hint().as_deref())?;
     if list.rows.is_empty() {
         return Err(Error::data(format!(
             "the list {} names no images. Write a line `path,label` for each; paths are relative to the list",
@@ -167,6 +172,44 @@ fn look(folder: &Path, name: &[u8], turned: &mut bool) -> (PathBuf, std::io::Res
         }
     }
     (file, found)
+}
+
+/// What files that are missing are called with an ending, as far as that is looked at.
+#[derive(Default)]
+struct Endings {
+    /// Of each folder with files that are missing its images by their names without an ending, and one of their endings.
+    folders: HashMap<PathBuf, HashMap<OsString, String>>,
+    /// How many files there would be with an ending that they are listed without, and the first.
+    found: usize,
+    first: Option<(OsString, String)>,
+}
+
+impl Endings {
+    fn missing(&mut self, file: &Path) {
+        let name = file.file_name().unwrap_or_default();
+        let images = self.folders.entry(crate::storage::files::parent(file).to_path_buf()).or_insert_with_key(|folder| endings(folder));
+        if let Some(ending) = images.get(name) {
+            self.found = self.found.saturating_add(1);
+            self.first.get_or_insert_with(|| (name.into(), ending.clone()));
+        }
+    }
+
+    /// What to do, where files are there under longer names.
+    fn hint(&self) -> Option<String> {
+        let (name, ending) = self.first.as_ref()?;
+        let name = name.to_string_lossy();
+        Some(format!(
+            "Files are there whose names have endings, such as {name}.{ending} for {name} ({} in all): write them with theirs",
+            self.found
+        ))
+    }
+}
+
+/// The images in a folder by their names without an ending.
+fn endings(folder: &Path) -> HashMap<OsString, String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.map(|entry| PathBuf::from(entry.file_name())).filter(|name| is_image_name(name));
+    files.filter_map(|name| Some((name.file_stem()?.to_os_string(), name.extension()?.to_str()?.to_string()))).collect()
 }
 
 /// What was seen of the rows before.

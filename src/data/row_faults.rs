@@ -22,11 +22,17 @@ impl Faults {
 
     /// Fails where there was any.
     pub fn check(&self, path: &Path) -> Result<()> {
+        self.check_with(path, None)
+    }
+
+    /// The same; `way` is what to do, where something better is known than to correct each line.
+    pub fn check_with(&self, path: &Path, way: Option<&str>) -> Result<()> {
         if self.0.is_empty() {
             return Ok(());
         }
         let kinds: Vec<String> = self.0.iter().map(|(kind, list)| format!("{} ({})", counted(list.len(), kind), few(list))).collect();
-        Err(Error::data(format!("the list {} cannot be used: {}. Correct these lines, or remove them", path.display(), kinds.join("; "))))
+        let way = way.unwrap_or("Correct these lines, or remove them");
+        Err(Error::data(format!("the list {} cannot be used: {}. {way}", path.display(), kinds.join("; "))))
     }
 }
 

@@ -77,6 +77,13 @@ fn faults_are_counted_with_their_lines() {
     assert!(open(&missing, Some(TargetKind::Class)).unwrap_err().to_string().contains("25 files are missing"));
 }
 
+/// Paths as many lists of competitions write them, without the files' endings.
+#[test]
+fn paths_without_their_endings_are_told_the_endings() {
+    let text = open("img/c,cat\nd,dog\nnothing,dog\n", Some(TargetKind::Class)).unwrap_err().to_string();
+    assert!(text.contains("3 files are missing") && text.contains("such as c.png for c (2 in all)"), "{text}");
+}
+
 #[test]
 fn what_is_no_list_is_refused() {
     let dir = tree(&["one.png"]);
