@@ -169,7 +169,14 @@ pub fn decisions(made: &Made) -> String {
         line(format!("            --explain lists them{trains}"));
     }
     if !plan.split.is_empty() {
-        line(format!("untied      {} parameters that the exporter had stored together (--keep-ties keeps them one)", plan.split.len()));
+        let names = shown(plan.split.iter().map(|s| s.name.as_str()).collect());
+        line(format!(
+            "untied      {} parameters that the exporter had stored together (--keep-ties keeps them one): {names}",
+            plan.split.len()
+        ));
+    }
+    for (first, second) in &plan.alike {
+        line(format!("alike       {first} and {second} hold the same numbers, and are trained apart"));
     }
     line(format!(
         "batch norm  {}",

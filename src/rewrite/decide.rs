@@ -6,7 +6,7 @@ use super::patterns::is_match;
 use super::plan::{Plan, Planned};
 use super::prediction::Prediction;
 use super::resolve::Recipe;
-use super::{freezing, head, head_map, outputs, random, shapes, strengths};
+use super::{alike, freezing, head, head_map, outputs, random, shapes, strengths};
 use crate::bundle::manifest::{BatchNormMode, Role};
 use crate::bundle::{HeadOption, Options};
 use crate::error::{Error, Result};
@@ -101,12 +101,14 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     }
     strengths::decide(&mut parameters, recipe)?;
     let (split, freed_batch) = (imported.split.clone(), imported.freed_batch.clone());
+    let alike = alike::alike(&imported, &split);
     let graph = &imported.graph;
     let others = graph.outputs.iter().enumerate().filter(|(i, _)| *i != prediction.index).map(|(_, &o)| graph.name_of(o).into()).collect();
     let head = head.ok();
     let fixed = imported.fixed.clone();
     let dropout = random::dropouts(&imported);
-    let plan = Plan { parameters, fixed, batch_norm, dropout, head, prediction, others, loss, classes, frozen_norms, split, freed_batch };
+    let plan =
+        Plan { parameters, fixed, batch_norm, dropout, head, prediction, others, loss, classes, frozen_norms, split, alike, freed_batch };
     Ok(Decided { plan, replaced, imported })
 }
 

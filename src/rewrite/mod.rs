@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
 
 mod add_head;
+mod alike;
 mod backward;
 mod channel_attention;
 mod decide;

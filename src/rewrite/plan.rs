@@ -73,6 +73,8 @@ pub struct Plan {
     pub frozen_norms: HashSet<String>,
     /// Parameters that had shared an initializer.
     pub split: Vec<Split>,
+    /// Pairs of weights that hold the same numbers, or each other's transpose, and are trained apart.
+    pub alike: Vec<(String, String)>,
     /// Nodes into whose shapes the exporter had written the batch, which was taken for what it is.
     pub freed_batch: Vec<String>,
 }

@@ -285,3 +285,18 @@ def test_ones_and_zeros_of_a_formula_are_named(tmp_path):
     trained = {s["name"].split(".")[0] for s in bundle.state}
     assert {"gain", "offset"} < trained and not {ones.split(".")[0], zeros.split(".")[0]} & trained, trained
     assert "trained     202 of 208 elements" in said and "one number repeated" in said, said
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_weights_that_are_stored_twice_are_named(turned, tmp_path):
+    """A weight and its transpose, as exporters fold it, are two weights for training: that is said."""
+    net = Classifier(9, np.float32)
+    w = net.draw(WIDTH, WIDTH)
+    names = net.constant(w, "tied.weight"), net.constant(w.T.copy() if turned else w, "other.weight")
+    hidden = net.node("Tanh", net.node("MatMul", net.features(), names[0]))
+    model = net.model(net.scores(net.node("MatMul", hidden, names[1])))
+    expected = f"{names[0]} and {names[1]} hold the same numbers"
+    bundle, said = rewritten(model, tmp_path, "--head", "keep")
+    assert bundle and expected in said, said
+    done = subprocess.run([BINARY, "inspect", tmp_path / "model.onnx"], capture_output=True, text=True, check=True)
+    assert expected in done.stdout, done.stdout

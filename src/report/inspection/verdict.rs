@@ -111,6 +111,15 @@ fn described((product, memory): (Product, StepMemory), options: Options) -> Verd
     if !product.plan.freed_batch.is_empty() {
         verdict.notes.push("its shapes have a number for the batch, which was freed and checked by running it".into());
     }
+    if let Some(first) = product.plan.split.first() {
+        let count = product.plan.split.len();
+        verdict.notes.push(format!(
+            "{count} parameters that the exporter had stored together with others are trained apart, such as {}",
+            first.name
+        ));
+    }
+    let pairs = product.plan.alike.iter();
+    verdict.notes.extend(pairs.map(|(first, second)| format!("{first} and {second} hold the same numbers, and would be trained apart")));
     if verdict.images {
         verdict.notes.extend(manifest.preprocessing.note(&product.assumed, product.own_preparation));
     }
