@@ -130,7 +130,8 @@ fn divides(path: &Path, rows: &Records, column: usize, name: &str) -> Result<boo
     if !rows.iter().any(|(_, row)| part(row).is_some()) {
         return Ok(false);
     }
-    faults.check(path).map(|()| true)
+    let way = format!("Correct these lines, or call the column `{name}` something else where it names no parts");
+    faults.check_with(path, Some(&way)).map(|()| true)
 }
 
 /// Those of the columns that hold labels: the ones that are called so, or all. Several that say the same are one.

@@ -25,7 +25,7 @@ impl Faults {
         self.check_with(path, None)
     }
 
-    /// The same; `way` is what to do, where something better is known than to correct each line.
+    /// The same; `way` is what to do, where more is known than to correct each line.
     pub fn check_with(&self, path: &Path, way: Option<&str>) -> Result<()> {
         if self.0.is_empty() {
             return Ok(());

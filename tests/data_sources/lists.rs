@@ -77,6 +77,15 @@ fn faults_are_counted_with_their_lines() {
     assert!(open(&missing, Some(TargetKind::Class)).unwrap_err().to_string().contains("25 files are missing"));
 }
 
+/// A word that could be a part's, beside others that are none, is taken for neither.
+#[test]
+fn columns_that_name_parts_in_some_lines_only_are_refused_with_the_way_out() {
+    for name in ["phase", "set", "part", "split"] {
+        let text = open(&format!("path,{name}\nd.png,dev\nimg/c.png,prod\n"), Some(TargetKind::Class)).unwrap_err().to_string();
+        assert!(text.contains(&format!("line 3: {name} `prod`")) && text.contains("something else where it names no parts"), "{text}");
+    }
+}
+
 /// Paths as many lists of competitions write them, without the files' endings.
 #[test]
 fn paths_without_their_endings_are_told_the_endings() {
