@@ -43,7 +43,12 @@ pub(super) fn reduced(n: &View) -> Rule<Vec<usize>> {
 
 /// Over axes that stay with length 1, where they lie in another order.
 fn reordered(n: &View, order: &[usize]) -> Option<Reordered> {
-    let gone = reduced(n).ok().filter(|_| n.node.int("keepdims", 1) == 1 && n.ty(0).is_ok_and(|x| x.rank() == order.len()))?;
+    let gone = reduced(n).ok().filter(|_| n.ty(0).is_ok_and(|x| x.rank() == order.len()))?;
+    // Axes that go leave the others in the order in which they lie.
+    let left = order.iter().filter(|a| !gone.contains(a));
+    if n.node.int("keepdims", 1) != 1 && !left.is_sorted() {
+        return None;
+    }
     let place = |a: &usize| order.iter().position(|o| o == a).map(|at| at as i64);
     let mut list: Vec<i64> = gone.iter().map(place).collect::<Option<_>>()?;
     list.sort_unstable();

@@ -13,6 +13,8 @@ pub const STEPS: &str = "steps";
 pub const CONSTANTS: &str = "constants";
 /// The attribute with the steps whose results are the outputs.
 pub const RESULTS: &str = "results";
+/// The attribute of an expression over images that lie with their channels last: how many these are. Numbers for each channel lie as they would elsewhere.
+pub const CHANNELS: &str = "channels";
 /// An operand from here on is a constant, below it an input.
 pub const CONSTANT: i64 = 1 << 16;
 /// An operand from here on is what a step gave.
@@ -191,15 +193,22 @@ impl Group {
             || program.steps.len() == 1 && summed()
             || program.steps.len() == 1 && graph.value(program.whole).layout == Layout::ChannelsLast;
         let steps = steps.filter(|s| alike && !s.is_empty() && s.iter().all(|s| *s >= 0) && gains)?;
-        let attrs = Attrs::from([
+        let mut attrs = Attrs::from([
             (STEPS.to_string(), Attr::Ints(program.steps.concat())),
             (CONSTANTS.to_string(), Attr::Floats(program.constants)),
             (RESULTS.to_string(), Attr::Ints(steps)),
         ]);
+        attrs.extend(lying(graph, program.whole));
         let name = graph.nodes.get(self.last()?)?.name.clone();
         let inputs = program.inputs.into_iter().map(Some).collect();
         Some(Node { domain: Domain::Native, outputs: results, ..Node::new(name, kernel.name, inputs, attrs) })
     }
+}
+
+/// The attribute that says how an image lies, where its channels are last.
+pub(super) fn lying(graph: &Graph, v: ValueId) -> Option<(String, Attr)> {
+    let channels = graph.ty(v).shape.get(1)?.known().filter(|_| graph.value(v).layout == Layout::ChannelsLast)?;
+    Some((CHANNELS.to_string(), Attr::Int(i64::try_from(channels).ok()?)))
 }
 
 /// Steps under construction.

@@ -1,14 +1,14 @@
 //! Images of bfloat16 between native kernels, with the table of kernels of [`super::native_tests`].
 
-use super::native_tests::{ELEMENTS, KERNELS, graph, text};
-use super::{ChannelsLast, FuseExpressions, FuseKernels, HalfImages, Kernel, Pass, apply_verified};
+use super::native_tests::{ELEMENTS, KERNELS, channels_last, graph, text};
+use super::{FuseExpressions, FuseKernels, HalfImages, Kernel, Pass, apply_verified};
 
 /// With forms for bfloat16 of all kernels but the sums'.
 fn halved(lines: &[&str], outputs: &[&str]) -> Vec<String> {
     let mut g = graph(lines, outputs);
     let half: &dyn Fn(&Kernel) -> bool = &|kernel| kernel.name != "Sums" && kernel.name != "Update";
     let passes: [&dyn Pass; 4] = [
-        &ChannelsLast { kernels: KERNELS },
+        &channels_last(),
         &FuseKernels { kernels: KERNELS },
         &FuseExpressions { elements: &ELEMENTS, kernels: KERNELS },
         &HalfImages { kernels: KERNELS, half },
@@ -29,7 +29,7 @@ fn images_are_rounded_where_they_are_made() {
 #[test]
 fn numbers_of_expressions_stay_float32() {
     let lines = halved(&["a = Conv(x, w)", "b = Mul(a, n)", "c = Sigmoid(b)", "d = Conv(c, w)"], &["d"]);
-    assert_eq!(lines[2], "c'' = .ExpressionBf16(a'', , , , n, constants, results, steps)", "{lines:?}");
+    assert_eq!(lines[2], "c'' = .ExpressionBf16(a'', , , , n, channels, constants, results, steps)", "{lines:?}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Functions by their bodies, for runtimes that know no functions.
 
 use super::Pass;
+use super::kernel::{Kernel, Replaces};
 use crate::error::{Error, Result};
-use crate::ir::{Attr, Becomes, Graph, Live, Node, PerValue, Rebuild, ValueId, rebuild};
+use crate::ir::{Attr, Becomes, Domain, Graph, Live, Node, PerValue, Rebuild, ValueId, rebuild};
 
 /// Replaces every node that has a body, functions and alternatives alike, by the body's nodes. What the body computes for itself has
 /// the calling node's name in its path (`<node>/<value>`); its constants become nodes.
@@ -14,15 +15,7 @@ impl Pass for Inline {
     }
 
     fn run(&self, graph: &mut Graph) -> Result<()> {
-        let inlined = rebuild(graph, |r, node| match &node.body {
-            None => Ok(Becomes::Itself),
-            Some(body) => {
-                let call = Call { name: node.name.clone(), inputs: r.mapped(node)?.inputs, outputs: names(r, node) };
-                write_out(r, body, &call).map(Becomes::Values)
-            }
-        });
-        *graph = inlined.map_err(Error::internal)?;
-        Ok(())
+        inline(graph, |_| true)
     }
 
     fn ensures(&self, graph: &Graph) -> Result<(), String> {
@@ -31,6 +24,35 @@ impl Pass for Inline {
             None => Ok(()),
         }
     }
+}
+
+/// The same for all but the functions that a kernel computes where it gets what it covers. They stay, to be replaced or written out later.
+pub struct InlineOthers<'k> {
+    /// Native operators.
+    pub kernels: &'k [&'static Kernel],
+}
+
+impl Pass for InlineOthers<'_> {
+    fn name(&self) -> &'static str {
+        "inline others"
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<()> {
+        let known = |node: &Node, k: &Kernel| matches!(k.replaces, Replaces::Function(f) if node.is_of(Domain::Function, f.name));
+        inline(graph, |node| !self.kernels.iter().any(|k| known(node, k)))
+    }
+}
+
+fn inline(graph: &mut Graph, which: impl Fn(&Node) -> bool) -> Result<()> {
+    let inlined = rebuild(graph, |r, node| match &node.body {
+        Some(body) if which(node) => {
+            let call = Call { name: node.name.clone(), inputs: r.mapped(node)?.inputs, outputs: names(r, node) };
+            write_out(r, body, &call).map(Becomes::Values)
+        }
+        _ => Ok(Becomes::Itself),
+    });
+    *graph = inlined.map_err(Error::internal)?;
+    Ok(())
 }
 
 /// A node that has a body, in the new graph.

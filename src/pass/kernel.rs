@@ -148,6 +148,9 @@ pub const TO_CHANNELS_FIRST: Kernel = Kernel {
     extras: Extras::NONE,
 };
 
+/// Images of float32.
+pub const FLOAT_IMAGES: Images = Images { dtype: DType::F32, to_last: &TO_CHANNELS_LAST, to_first: &TO_CHANNELS_FIRST };
+
 /// The image with its channels in another order, by the attribute [`ORDER`].
 pub const SHUFFLE_CHANNELS: Kernel = Kernel {
     name: "ShuffleChannels",
@@ -159,15 +162,17 @@ pub const SHUFFLE_CHANNELS: Kernel = Kernel {
 };
 
 impl Kernel {
-    /// Whether it computes the node.
-    pub fn computes(&self, n: &View) -> bool {
+    /// Whether it computes the node, with images of that type.
+    pub fn computes(&self, n: &View, images: DType) -> bool {
         let named = match self.replaces {
             Replaces::Operator(name) => n.node.is(name),
             Replaces::Function(function) => n.node.is_of(Domain::Function, function.name),
             Replaces::Nothing => false,
         };
-        let images = || self.inputs.iter().enumerate().filter(|(_, p)| p.is_image()).filter_map(|(i, _)| n.input(i));
-        named && images().all(|v| is_image(n.graph.ty(v))) && (self.covers)(n)
+        let read = || self.inputs.iter().enumerate().filter(|(_, p)| p.is_image()).filter_map(|(i, _)| n.input(i));
+        let given = || self.outputs.iter().zip(&n.node.outputs).filter(|(p, _)| p.is_image()).map(|(_, v)| *v);
+        let fits = |ty: &TensorType| ty.dtype == images && ty.rank() == 4;
+        named && read().chain(given()).all(|v| fits(n.graph.ty(v))) && (self.covers)(n)
     }
 
     /// Whether it works on images.
@@ -176,7 +181,18 @@ impl Kernel {
     }
 }
 
-/// Whether it is the type of images that kernels know.
+/// The images of one type of elements.
+#[derive(Debug, Clone, Copy)]
+pub struct Images {
+    /// That of the elements.
+    pub dtype: DType,
+    /// Brings the channels of such an image to the end.
+    pub to_last: &'static Kernel,
+    /// And back.
+    pub to_first: &'static Kernel,
+}
+
+/// Whether it is the type of images that the processor's kernels know.
 pub fn is_image(ty: &TensorType) -> bool {
     ty.dtype == DType::F32 && ty.rank() == 4
 }

@@ -1,7 +1,7 @@
 //! Images with their channels last from end to end, between kernels that want them so.
 
 use super::Pass;
-use super::kernel::{self, Kernel, ORDER, Port, SHUFFLE_CHANNELS, SIZE, TO_CHANNELS_FIRST, TO_CHANNELS_LAST, is_image};
+use super::kernel::{self, Images, Kernel, ORDER, Port, SHUFFLE_CHANNELS, SIZE};
 use super::shuffles::Shuffles;
 use crate::error::{Error, Result};
 use crate::functions;
@@ -18,8 +18,19 @@ const CHANNELS_FIRST: [usize; 4] = [0, 3, 1, 2];
 /// Puts kernels in the place of what they cover, with images that lie with their channels last between them. Operators that work
 /// element by element take part where all they read are images; everything else gets its images as ONNX has them.
 pub struct ChannelsLast<'k> {
-    /// Every native operator that there is.
-    pub kernels: &'k [&'static Kernel],
+    /// Every native operator that there is, with what its images are made of.
+    pub kernels: &'k [(DType, &'static Kernel)],
+    /// What images can be made of.
+    pub images: &'k [Images],
+}
+
+impl ChannelsLast<'_> {
+    fn shuffles(&self, graph: &Graph) -> Shuffles {
+        match self.kernels.iter().any(|(_, k)| k.name == SHUFFLE_CHANNELS.name) {
+            true => Shuffles::of(graph),
+            false => Shuffles::none(),
+        }
+    }
 }
 
 impl Pass for ChannelsLast<'_> {
@@ -37,9 +48,10 @@ impl Pass for ChannelsLast<'_> {
     fn run(&self, graph: &mut Graph) -> Result<()> {
         let mut next = graph.successor();
         let mut copy = Rebuild::new(graph, &mut next);
-        let mut layouts =
-            Layouts { images: graph.inputs.iter().copied().filter(|&v| is_image(graph.ty(v))).collect(), last: HashMap::new() };
-        let shuffles = Shuffles::of(graph);
+        let kinds = Kinds(self.images);
+        let images = graph.inputs.iter().copied().filter(|&v| kinds.is_image(graph.ty(v))).collect();
+        let mut layouts = Layouts { kinds, images, last: HashMap::new() };
+        let shuffles = self.shuffles(graph);
         let done = copy.run(|r, node| {
             let view = View { graph: r.source(), node };
             if layouts.skips(node, &shuffles) {
@@ -48,7 +60,7 @@ impl Pass for ChannelsLast<'_> {
                 layouts.permuted(r, node, image, order)
             } else if let Some(order) = moved_axes(&view).filter(|order| layouts.lies_moved(r.source(), node, order)) {
                 layouts.seen_moved(r, node, &order)
-            } else if let Some(kernel) = self.kernels.iter().find(|k| k.computes(&view) && layouts.has_images(k, node)) {
+            } else if let Some((_, kernel)) = self.kernels.iter().find(|(ty, k)| k.computes(&view, *ty) && layouts.has_images(k, node)) {
                 layouts.native(r, node, kernel)
             } else if layouts.takes_part(r.source(), node) {
                 layouts.elementwise(r, node)
@@ -67,11 +79,14 @@ impl Pass for ChannelsLast<'_> {
     }
 
     fn ensures(&self, graph: &Graph) -> Result<(), String> {
+        let kinds = Kinds(self.images);
         for node in graph.nodes.iter().filter(|n| n.domain != Domain::Native) {
             let goes_along = is_elementwise(node) || reordered(&View { graph, node }).is_some();
-            let layout = node.outputs.first().filter(|_| goes_along).map_or(Layout::Onnx, |&o| graph.value(o).layout);
-            let differs = |v: &ValueId| is_image(graph.ty(*v)) && graph.value(*v).layout != layout && !is_number(graph.ty(*v));
-            if shows_the_same(graph, node) {
+            // Of what gives no image, as a sum over places, that which it reads.
+            let image = node.outputs.iter().copied().chain(node.used()).find(|&v| kinds.is_image(graph.ty(v)));
+            let layout = image.filter(|_| goes_along).map_or(Layout::Onnx, |v| graph.value(v).layout);
+            let differs = |v: &ValueId| kinds.is_image(graph.ty(*v)) && graph.value(*v).layout != layout && !kinds.is_number(graph.ty(*v));
+            if kinds.shows_the_same(graph, node) {
                 continue;
             }
             if let Some(v) = node.used().chain(node.outputs.iter().copied()).find(differs) {
@@ -81,7 +96,8 @@ impl Pass for ChannelsLast<'_> {
         if let Some(&v) = graph.inputs.iter().chain(&graph.outputs).find(|v| graph.value(**v).layout != Layout::Onnx) {
             return Err(format!("`{}` is an input or output and has changed its layout", graph.name_of(v)));
         }
-        kernel::verify_layouts(graph, self.kernels)
+        let kernels: Vec<&Kernel> = self.kernels.iter().map(|(_, kernel)| *kernel).collect();
+        kernel::verify_layouts(graph, &kernels)
     }
 }
 
@@ -99,14 +115,6 @@ fn moved_axes(n: &View) -> Option<Vec<usize>> {
     table::find(&n.node.op_type).filter(|_| n.node.domain == Domain::Onnx)?.order(n)
 }
 
-/// Whether the node shows an image in another layout, or as a tensor whose last axis is that of the channels, with all elements where they were.
-fn shows_the_same(graph: &Graph, node: &Node) -> bool {
-    let ([Some(x), ..], [y]) = (&node.inputs[..], &node.outputs[..]) else { return false };
-    let lies = |v: ValueId| lying(graph.ty(v), graph.value(v).layout);
-    let pixel = graph.ty(*x) == graph.ty(*y) && is_pixel(graph.ty(*x));
-    node.is("Reshape") && (pixel || lies(*x) == lies(*y))
-}
-
 /// A tensor's sizes in memory.
 fn lying(ty: &TensorType, layout: Layout) -> Vec<Dim> {
     match (layout, &ty.shape[..]) {
@@ -114,22 +122,6 @@ fn lying(ty: &TensorType, layout: Layout) -> Vec<Dim> {
         (Layout::ChannelsLast, [c, h, w]) => vec![*h, *w, *c],
         _ => ty.shape.clone(),
     }
-}
-
-/// Images of one pixel, or a number for each channel, which lie alike in both layouts.
-fn is_pixel(ty: &TensorType) -> bool {
-    ty.dtype == DType::F32 && matches!(*ty.shape, [.., _, Dim::Known(1), Dim::Known(1)]) && ty.rank() <= 4
-}
-
-/// Whether a tensor has a number for each channel of an image, of each or of all images.
-fn is_gate(ty: &TensorType, image: &TensorType) -> bool {
-    let channel = |at: usize| ty.shape.get(at) == image.shape.get(1);
-    is_pixel(ty)
-        && match ty.rank() {
-            3 => channel(0),
-            4 => channel(1) && (ty.shape.first() == Some(&Dim::Known(1)) || ty.shape.first() == image.shape.first()),
-            _ => false,
-        }
 }
 
 /// What the node is on images with their channels last.
@@ -143,13 +135,52 @@ fn places(ty: &TensorType) -> Option<Vec<i64>> {
     ty.shape.iter().skip(2).map(|d| d.known().and_then(|n| i64::try_from(n).ok())).collect()
 }
 
-/// A single number, which has no layout.
-fn is_number(ty: &TensorType) -> bool {
-    ty.dtype == DType::F32 && ty.rank() <= 4 && ty.shape.iter().all(|&d| d == Dim::Known(1))
+/// What images are made of.
+#[derive(Clone, Copy)]
+struct Kinds<'k>(&'k [Images]);
+
+impl Kinds<'_> {
+    fn of(self, ty: &TensorType) -> Option<Images> {
+        self.0.iter().copied().find(|images| images.dtype == ty.dtype)
+    }
+
+    fn is_image(self, ty: &TensorType) -> bool {
+        ty.rank() == 4 && self.of(ty).is_some()
+    }
+
+    /// A single number, which has no layout.
+    fn is_number(self, ty: &TensorType) -> bool {
+        ty.rank() <= 4 && ty.shape.iter().all(|&d| d == Dim::Known(1)) && self.of(ty).is_some()
+    }
+
+    /// Images of one pixel, or a number for each channel, which lie alike in both layouts.
+    fn is_pixel(self, ty: &TensorType) -> bool {
+        matches!(*ty.shape, [.., _, Dim::Known(1), Dim::Known(1)]) && ty.rank() <= 4 && self.of(ty).is_some()
+    }
+
+    /// Whether a tensor has a number for each channel of an image, of each or of all images.
+    fn is_gate(self, ty: &TensorType, image: &TensorType) -> bool {
+        let channel = |at: usize| ty.shape.get(at) == image.shape.get(1);
+        self.is_pixel(ty)
+            && match ty.rank() {
+                3 => channel(0),
+                4 => channel(1) && (ty.shape.first() == Some(&Dim::Known(1)) || ty.shape.first() == image.shape.first()),
+                _ => false,
+            }
+    }
+
+    /// Whether the node shows an image in another layout, or as a tensor whose last axis is that of the channels, with all elements where they were.
+    fn shows_the_same(self, graph: &Graph, node: &Node) -> bool {
+        let ([Some(x), ..], [y]) = (&node.inputs[..], &node.outputs[..]) else { return false };
+        let lies = |v: ValueId| lying(graph.ty(v), graph.value(v).layout);
+        let pixel = graph.ty(*x) == graph.ty(*y) && self.is_pixel(graph.ty(*x));
+        node.is("Reshape") && (pixel || lies(*x) == lies(*y))
+    }
 }
 
 /// What is known of the source's images.
-struct Layouts {
+struct Layouts<'k> {
+    kinds: Kinds<'k>,
     /// Those that came from outside, or that were computed with their channels last.
     images: HashSet<ValueId>,
     /// What stands for an image with its channels last. What stands for it as ONNX has it is its place in the copy.
@@ -158,7 +189,7 @@ struct Layouts {
 
 type Rule<T> = std::result::Result<T, String>;
 
-impl Layouts {
+impl Layouts<'_> {
     /// Whether the images that a kernel wants to find as such are some.
     fn has_images(&self, kernel: &Kernel, node: &Node) -> bool {
         let wanted = kernel.inputs.iter().zip(&node.inputs).filter(|(port, _)| matches!(port, Port::Image | Port::FurtherImage));
@@ -169,34 +200,36 @@ impl Layouts {
     /// function have one shape; those of an operator must be images, numbers for each channel, or single numbers.
     fn takes_part(&self, graph: &Graph, node: &Node) -> bool {
         let image = node.outputs.first().map(|&o| graph.ty(o));
-        let gate = |v: ValueId| image.is_some_and(|image| is_gate(graph.ty(v), image));
-        let fits = |v: ValueId| self.images.contains(&v) || is_number(graph.ty(v)) || gate(v);
+        let gate = |v: ValueId| image.is_some_and(|image| self.kinds.is_gate(graph.ty(v), image));
+        let fits = |v: ValueId| self.images.contains(&v) || self.kinds.is_number(graph.ty(v)) || gate(v);
         is_elementwise(node)
             && node.used().any(|v| self.last.contains_key(&v))
             && (node.domain == Domain::Function || node.used().all(fits))
-            && node.outputs.iter().all(|&o| is_image(graph.ty(o)))
+            && node.outputs.iter().all(|&o| self.kinds.is_image(graph.ty(o)))
     }
 
     /// How the node works on its images with their channels last, where all tensors of its are such images or settings, and one lies so already.
     fn reordered(&self, n: &View) -> Option<Reordered> {
-        let mut images = n.node.used().filter(|&v| is_image(n.graph.ty(v))).peekable();
+        let mut images = n.node.used().filter(|&v| self.kinds.is_image(n.graph.ty(v))).peekable();
         images.peek()?;
-        let all = images.all(|v| self.images.contains(&v)) && n.node.outputs.iter().all(|&o| is_image(n.graph.ty(o)));
-        let settings = |v: ValueId| is_image(n.graph.ty(v)) || is_number(n.graph.ty(v)) || !n.graph.ty(v).dtype.is_float();
+        let all = images.all(|v| self.images.contains(&v));
+        let settings =
+            |v: ValueId| self.kinds.is_image(n.graph.ty(v)) || self.kinds.is_number(n.graph.ty(v)) || !n.graph.ty(v).dtype.is_float();
         let fits = all && n.node.used().all(settings) && n.node.used().any(|v| self.last.contains_key(&v));
         if fits { reordered(n) } else { None }
     }
 
     /// The same node along the axes where those of its images lie.
     fn along_axes(&mut self, r: &mut Rebuild, node: &Node, reordered: Reordered) -> Rule<Becomes> {
-        let source = r.source();
-        let mut inputs = self.inputs(r, &node.inputs, |i| node.input(i).is_some_and(|v| is_image(source.ty(v))))?;
+        let (source, kinds) = (r.source(), self.kinds);
+        let mut inputs = self.inputs(r, &node.inputs, |i| node.input(i).is_some_and(|v| kinds.is_image(source.ty(v))))?;
         for (i, tensor) in reordered.constants {
             let name = r.graph.fresh(&format!("{}/reordered", node.name));
             let constant = r.graph.constant_as(&name, tensor);
             inputs.iter_mut().skip(i).take(1).for_each(|input| *input = Some(constant));
         }
-        Ok(self.give(r, Node { inputs, attrs: reordered.attrs, ..node.clone() }, node, |_| true))
+        let image = |i: usize| node.outputs.get(i).is_some_and(|&o| kinds.is_image(source.ty(o)));
+        Ok(self.give(r, Node { inputs, attrs: reordered.attrs, ..node.clone() }, node, image))
     }
 
     /// Whether the node is but a step to a permutation of channels that a kernel will compute.
@@ -221,7 +254,7 @@ impl Layouts {
     fn lies_moved(&self, graph: &Graph, node: &Node, order: &[usize]) -> bool {
         let ([Some(x)], [y]) = (&node.inputs[..], &node.outputs[..]) else { return false };
         let lies = self.last.contains_key(x);
-        order == CHANNELS_LAST && lies || order == CHANNELS_FIRST && !lies && is_image(graph.ty(*y))
+        order == CHANNELS_LAST && lies || order == CHANNELS_FIRST && !lies && self.kinds.is_image(graph.ty(*y))
     }
 
     /// The node's result, without moving an element.
@@ -247,9 +280,9 @@ impl Layouts {
             return Ok(here);
         }
         let (from, name, ty) = (r.get(v)?, last_name(r, r.source().name_of(v)), r.source().ty(v));
-        let here = match is_pixel(ty) {
+        let here = match self.kinds.is_pixel(ty) {
             true => shown(r, from, (name, ty.clone()), &lying(ty, Layout::ChannelsLast))?,
-            false => moved(r, &TO_CHANNELS_LAST, from, name, v),
+            false => moved(r, self.kinds.of(ty).map(|images| images.to_last), from, name, v)?,
         };
         self.found(r, v, here);
         Ok(here)
@@ -265,9 +298,9 @@ impl Layouts {
     fn channels_first(&mut self, r: &mut Rebuild, v: ValueId) -> Rule<ValueId> {
         if let (None, Some(&here)) = (r.at(v), self.last.get(&v)) {
             let (name, ty) = (r.source().name_of(v).to_string(), r.source().ty(v));
-            let first = match is_pixel(ty) {
+            let first = match self.kinds.is_pixel(ty) {
                 true => shown(r, here, (name, ty.clone()), &ty.shape)?,
-                false => moved(r, &TO_CHANNELS_FIRST, here, name, v),
+                false => moved(r, self.kinds.of(ty).map(|images| images.to_first), here, name, v)?,
             };
             r.put(v, first);
         }
@@ -295,7 +328,7 @@ impl Layouts {
 
     /// The same node on images with their channels last.
     fn elementwise(&mut self, r: &mut Rebuild, node: &Node) -> Rule<Becomes> {
-        let number = |v: &ValueId| is_number(r.source().ty(*v)) && !self.last.contains_key(v);
+        let number = |v: &ValueId| self.kinds.is_number(r.source().ty(*v)) && !self.last.contains_key(v);
         let numbers: Vec<bool> = node.inputs.iter().map(|v| v.as_ref().is_some_and(number)).collect();
         let inputs = self.inputs(r, &node.inputs, |i| numbers.get(i) != Some(&true))?;
         Ok(self.give(r, Node { inputs, ..node.clone() }, node, |_| true))
@@ -343,7 +376,8 @@ fn shown(r: &mut Rebuild, from: ValueId, (name, ty): (String, TensorType), shape
 
 /// Adds a node that changes the layout of what stands for `v`. It stands for no node of the source, so its name has no path, as those
 /// of a runtime's own nodes.
-fn moved(r: &mut Rebuild, kernel: &Kernel, from: ValueId, name: String, v: ValueId) -> ValueId {
+fn moved(r: &mut Rebuild, kernel: Option<&Kernel>, from: ValueId, name: String, v: ValueId) -> Rule<ValueId> {
+    let kernel = kernel.ok_or_else(|| format!("`{name}` is made of what no image is"))?;
     let node = Node::new(r.graph.fresh(kernel.name), kernel.name, vec![Some(from)], Default::default());
-    r.single(Node { domain: Domain::Native, ..node }, (name, r.source().ty(v).clone()))
+    Ok(r.single(Node { domain: Domain::Native, ..node }, (name, r.source().ty(v).clone())))
 }

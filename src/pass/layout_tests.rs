@@ -1,7 +1,7 @@
 //! What lies where it is already, in another layout: gates, transpositions of exporters, permutations of channels.
 
 use super::kernel::{SHUFFLE_CHANNELS, TO_CHANNELS_FIRST, TO_CHANNELS_LAST};
-use super::{ChannelsLast, Extras, Kernel, ORDER, Port, Replaces, apply_verified};
+use super::{ChannelsLast, Extras, FLOAT_IMAGES, Kernel, ORDER, Port, Replaces, apply_verified};
 use crate::ir::{Attr, Attrs, DType, Domain, Graph, Node, Tensor, TensorType, ValueId};
 
 const CONV: Kernel = Kernel {
@@ -13,7 +13,12 @@ const CONV: Kernel = Kernel {
     extras: Extras::NONE,
 };
 
-const KERNELS: &[&Kernel] = &[&CONV, &SHUFFLE_CHANNELS, &TO_CHANNELS_LAST, &TO_CHANNELS_FIRST];
+const KERNELS: &[(DType, &Kernel)] =
+    &[(DType::F32, &CONV), (DType::F32, &SHUFFLE_CHANNELS), (DType::F32, &TO_CHANNELS_LAST), (DType::F32, &TO_CHANNELS_FIRST)];
+
+fn channels_last() -> ChannelsLast<'static> {
+    ChannelsLast { kernels: KERNELS, images: &[FLOAT_IMAGES] }
+}
 
 /// A graph under construction: every node has one output.
 struct Network(Graph);
@@ -53,7 +58,7 @@ impl Network {
     /// The operators of the graph with kernels, those of their own domain with a dot before them.
     fn placed(mut self, output: ValueId) -> (Vec<String>, Graph) {
         self.0.outputs = vec![output];
-        apply_verified(&mut self.0, &[&ChannelsLast { kernels: KERNELS }]).unwrap();
+        apply_verified(&mut self.0, &[&channels_last()]).unwrap();
         let name = |n: &Node| format!("{}{}", if n.domain == Domain::Native { "." } else { "" }, n.op_type);
         (self.0.nodes.iter().map(name).collect(), self.0)
     }
@@ -124,7 +129,7 @@ fn permutations_of_channels_are_one_kernel() {
         }
         let outputs = n.0.outputs.clone();
         n.0.outputs = [vec![b], outputs].concat();
-        apply_verified(&mut n.0, &[&ChannelsLast { kernels: KERNELS }]).unwrap();
+        apply_verified(&mut n.0, &[&channels_last()]).unwrap();
         n.0
     };
     let graph = shuffled(false);

@@ -7,6 +7,7 @@
 mod alternatives;
 mod batch_norm;
 mod batch_size;
+mod bias;
 mod class_weights;
 mod dropout;
 mod equal;
@@ -31,41 +32,42 @@ mod mixed;
 mod native_tests;
 mod place;
 mod precision;
+mod repeat;
 mod restore;
 mod samples;
 mod shuffles;
 mod source_branch;
 mod sums;
 mod types;
-mod widen;
 
 pub use alternatives::{Alternatives, NewerOperators, PlainOperators};
 pub use batch_norm::train_batch_norm;
 pub use batch_size::FixBatch;
+pub use bias::ApartBias;
 pub use class_weights::ClassWeights;
 pub use dropout::{Drops, Masks, drop_elements};
-pub use expressions::{CONSTANT, CONSTANTS, Elements, FuseExpressions, Instruction, RESULTS, STEP, STEPS, spreads_channels};
+pub use expressions::{CHANNELS, CONSTANT, CONSTANTS, Elements, FuseExpressions, Instruction, RESULTS, STEP, STEPS, spreads_channels};
 pub use fix_values::FixValues;
 pub use fusion::FuseKernels;
 pub use half::{half_nodes, has_halves};
 pub use in_place::{UpdateInPlace, shared_buffers};
-pub use inline::Inline;
+pub use inline::{Inline, InlineOthers};
 pub use joined_products::JoinProducts;
 pub use kernel::{
-    CEILING, Extras, Kernel, ORDER, Penalties, Port, RANGES, RECTIFIED, Replaces, SHUFFLE_CHANNELS, SIZE, TO_CHANNELS_FIRST,
-    TO_CHANNELS_LAST,
+    CEILING, Extras, FLOAT_IMAGES, Images, Kernel, ORDER, Penalties, Port, RANGES, RECTIFIED, Replaces, SHUFFLE_CHANNELS, SIZE,
+    TO_CHANNELS_FIRST, TO_CHANNELS_LAST,
 };
 pub use layout::ChannelsLast;
 pub use merge::MergeEqual;
 pub use mixed::MixedPrecision;
 pub use place::PlaceKernels;
 pub use precision::{HalfImages, half_name};
+pub use repeat::RepeatCheap;
 pub use restore::RestoreOperators;
 pub use samples::{Wide, leading_samples};
 pub use source_branch::{SourceBranch, start_constant};
 pub use sums::{AXES, FuseSums, KEEP, MEAN, SUMS, is_summed, kept_axes};
 pub use types::InferTypes;
-pub use widen::RepeatWidening;
 
 use crate::error::{Error, Result};
 use crate::ir::{Graph, TensorType};

@@ -1,13 +1,15 @@
 //! The passes that put native kernels into a graph and fuse them, with a table of a few kernels.
 
 use super::{
-    ChannelsLast, Extras, FuseKernels, Instruction, Kernel, Penalties, Port, Replaces, TO_CHANNELS_FIRST, TO_CHANNELS_LAST, UpdateInPlace,
+    ChannelsLast, Extras, FLOAT_IMAGES, FuseKernels, Instruction, Kernel, Penalties, Port, Replaces, TO_CHANNELS_FIRST, TO_CHANNELS_LAST,
+    UpdateInPlace,
 };
 use super::{Elements, Pass, apply_verified, shared_buffers, spreads_channels};
 use crate::ir::{Attr, DType, Domain, Graph, Node, Tensor, TensorType, ValueId};
 use crate::ops::conv;
 use crate::optim::sgd;
 use crate::penalty::l2;
+use std::sync::LazyLock;
 
 const CONV: Kernel = Kernel {
     name: "Conv",
@@ -92,6 +94,12 @@ pub(super) static ELEMENTS: Elements = Elements {
 pub(super) const KERNELS: &[&Kernel] =
     &[&EXPRESSION, &CONV, &INPUT_GRAD, &WEIGHT_GRAD, &SUMS, &UPDATE, &TO_CHANNELS_LAST, &TO_CHANNELS_FIRST];
 
+/// Images with their channels last, for these kernels.
+pub(super) fn channels_last() -> ChannelsLast<'static> {
+    static OF_FLOATS: LazyLock<Vec<(DType, &'static Kernel)>> = LazyLock::new(|| KERNELS.iter().map(|&k| (DType::F32, k)).collect());
+    ChannelsLast { kernels: &OF_FLOATS, images: &[FLOAT_IMAGES] }
+}
+
 /// Values that begin with `w` are weights, with `n` numbers, with `v` vectors; all others are images.
 fn ty(name: &str) -> TensorType {
     let shape: &[usize] = match name.as_bytes()[0] {
@@ -145,13 +153,13 @@ pub(super) fn text(g: &Graph) -> Vec<String> {
 
 fn placed(lines: &[&str], outputs: &[&str]) -> Vec<String> {
     let mut g = graph(lines, outputs);
-    apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }]).unwrap();
+    apply_verified(&mut g, &[&channels_last()]).unwrap();
     text(&g)
 }
 
 fn fused(lines: &[&str], outputs: &[&str]) -> Vec<String> {
     let mut g = graph(lines, outputs);
-    apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }, &FuseKernels { kernels: KERNELS }]).unwrap();
+    apply_verified(&mut g, &[&channels_last(), &FuseKernels { kernels: KERNELS }]).unwrap();
     let moved = |line: &String| !line.contains(".ToChannels") && !line.contains(" = Reshape(");
     text(&g).into_iter().filter(moved).collect()
 }
@@ -194,7 +202,7 @@ fn only_what_pays_is_brought() {
 fn alternatives_come_back_first() {
     let mut g = graph(&["a = :Conv(x, w)"], &["a"]);
     g.nodes[0].domain = Domain::Alternative;
-    let error = apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }]).unwrap_err().to_string();
+    let error = apply_verified(&mut g, &[&channels_last()]).unwrap_err().to_string();
     assert!(error.contains("before the pass `channels last`") && error.contains("node `node of a` is an alternative"), "{error}");
 }
 
@@ -259,7 +267,7 @@ fn updates_in_place_wait_for_readers() {
     ];
     for (lines, output, expected) in cases {
         let mut g = graph(lines, &["wn", output]);
-        let passes: [&dyn Pass; 2] = [&ChannelsLast { kernels: KERNELS }, &UpdateInPlace { kernels: KERNELS }];
+        let passes: [&dyn Pass; 2] = [&channels_last(), &UpdateInPlace { kernels: KERNELS }];
         apply_verified(&mut g, &passes).unwrap();
         let found = text(&g).into_iter().find(|line| line.contains("replaces"));
         assert_eq!(found.as_deref(), *expected, "of {lines:?}");
@@ -281,7 +289,7 @@ fn rectifiers_with_a_ceiling() {
         }
         let gradient = g.nodes.iter_mut().find(|n| n.op_type == "ClipGrad").unwrap();
         gradient.attrs.extend([("min".to_string(), Attr::Float(low)), ("max".to_string(), Attr::Float(high))]);
-        apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }, &FuseKernels { kernels: KERNELS }]).unwrap();
+        apply_verified(&mut g, &[&channels_last(), &FuseKernels { kernels: KERNELS }]).unwrap();
         text(&g).into_iter().filter(|line| !line.contains(".ToChannels")).collect::<Vec<_>>()
     };
     assert_eq!(clipped(0.0, 6.0), ["y' = .Conv(x', w, ceiling, relu)", "dx' = .InputGrad(dy', w, , y', ceiling)"]);
@@ -297,7 +305,7 @@ fn axes_go_along() {
         let mut g = graph(&["a = Conv(x, w)", &format!("c = Concat(a, {second})"), "d = Conv(c, w)"], &["d"]);
         let concat = g.nodes.iter_mut().find(|n| n.is("Concat")).unwrap();
         concat.attrs.insert("axis".into(), Attr::Int(1));
-        apply_verified(&mut g, &[&ChannelsLast { kernels: KERNELS }]).unwrap();
+        apply_verified(&mut g, &[&channels_last()]).unwrap();
         let concat = g.nodes.iter().find(|n| n.is("Concat")).unwrap();
         (concat.int("axis", 0), text(&g).iter().filter(|line| line.contains(".ToChannels")).count())
     };

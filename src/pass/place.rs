@@ -36,7 +36,7 @@ impl PlaceKernels<'_> {
         let mut floats = n.node.used().map(|v| n.graph.ty(v).dtype).filter(|ty| ty.is_float());
         let ty = floats.next().filter(|first| floats.all(|ty| ty == *first))?;
         let fits = |kernel: &Kernel| kernel.inputs.len() >= n.node.inputs.len() && kernel.outputs.len() >= n.node.outputs.len();
-        self.kernels.iter().copied().find(|(of, kernel)| *of == ty && fits(kernel) && kernel.computes(n))
+        self.kernels.iter().copied().find(|(of, kernel)| *of == ty && fits(kernel) && kernel.computes(n, ty))
     }
 }
 

@@ -15,9 +15,14 @@ pub struct Shuffles {
 }
 
 impl Shuffles {
+    /// Where no kernel computes them.
+    pub fn none() -> Shuffles {
+        Shuffles { orders: HashMap::new(), between: HashMap::new() }
+    }
+
     /// Those of the graph.
     pub fn of(graph: &Graph) -> Shuffles {
-        let (readers, mut found) = (graph.readers(), Shuffles { orders: HashMap::new(), between: HashMap::new() });
+        let (readers, mut found) = (graph.readers(), Shuffles::none());
         for node in &graph.nodes {
             if let Some(chain) = Chain::ending_at(graph, node) {
                 found.add(&readers, chain);

@@ -1,7 +1,8 @@
 //! Sums of what an expression computes, without writing it.
 
 use super::Pass;
-use super::expressions::{CONSTANTS, Elements, Instruction, RESULTS, STEP, STEPS};
+use super::expressions::{CONSTANTS, Elements, Instruction, RESULTS, STEP, STEPS, lying};
+use super::repeat::narrow;
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, DType, Domain, Graph, Node, OtherNodes, PerValue, Readers, ValueId};
 use crate::operator::axis;
@@ -50,12 +51,10 @@ impl Sum {
             true => (0..rank as i64).collect(),
             false => given.iter().map(|&a| Some(axis(a, rank).ok()? as i64)).collect::<Option<_>>()?,
         };
-        let kept = kept_axes(rank, &axes)?;
-        // Sums over the first axes alone would read one number here and one there.
-        let fits = rank > 0 && (kept.is_empty() || kept.end < rank);
+        kept_axes(rank, &axes)?;
         let flag = |name: &str, is: bool| (name.to_string(), Attr::Int(i64::from(is)));
         let attrs = Attrs::from([(AXES.to_string(), Attr::Ints(axes)), flag(KEEP, node.int("keepdims", 1) != 0), flag(MEAN, mean)]);
-        fits.then_some(Sum { of, square, attrs })
+        (rank > 0).then_some(Sum { of, square, attrs })
     }
 }
 
@@ -94,7 +93,15 @@ impl Pass for FuseSums<'_> {
                     nodes.remove(p);
                     Some(made)
                 }
-                None => self.alone(graph, node, &sum),
+                None => {
+                    // What is widened for the sum alone is read as it was.
+                    let narrow =
+                        narrow(graph, sum.of).filter(|_| alone && before.is_some_and(|p| nodes.get(p).is_some_and(|n| n.is("Cast"))));
+                    if narrow.is_some() {
+                        before.into_iter().for_each(|p| nodes.remove(p));
+                    }
+                    self.alone(graph, node, &sum, narrow.unwrap_or(sum.of))
+                }
             };
             let Some(made) = made else { continue };
             made.outputs.iter().for_each(|&v| place[v] = Some(at));
@@ -114,8 +121,8 @@ impl FuseSums<'_> {
         self.elements.kernels.iter().find(|(of, _)| *of == ty).map(|(_, kernel)| kernel.name)
     }
 
-    /// The expression of the value itself.
-    fn alone(&self, graph: &Graph, node: &Node, sum: &Sum) -> Option<Node> {
+    /// The expression of the value itself, read `from` where it is as numbers of whatever type.
+    fn alone(&self, graph: &Graph, node: &Node, sum: &Sum, from: ValueId) -> Option<Node> {
         let name = self.kernel(graph.ty(sum.of).dtype)?;
         let code = if sum.square { self.instruction("Mul") } else { self.instruction("Identity") }?.code;
         let mut attrs = sum.attrs.clone();
@@ -125,7 +132,8 @@ impl FuseSums<'_> {
             (RESULTS.to_string(), Attr::Ints(vec![0])),
             (SUMS.to_string(), Attr::Int(1)),
         ]);
-        let made = Node::new(node.name.clone(), name, vec![Some(sum.of)], attrs);
+        attrs.extend(lying(graph, sum.of));
+        let made = Node::new(node.name.clone(), name, vec![Some(from)], attrs);
         Some(Node { domain: Domain::Native, outputs: node.outputs.clone(), ..made })
     }
 

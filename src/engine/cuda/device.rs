@@ -10,6 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Attributes of a device: the two numbers of its compute capability.
 const CAPABILITY: [i32; 2] = [75, 76];
 
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Session")
+    }
+}
+
 /// A session's. All of its operators run on one stream, one after the other, so that one place to work in serves all.
 pub struct Session {
     pub libraries: Arc<Libraries>,
@@ -58,6 +64,19 @@ impl Parameters {
 pub struct Grid {
     pub blocks: [u32; 2],
     pub threads: u32,
+}
+
+/// Threads of a block.
+const THREADS: u32 = 256;
+/// Blocks that are started at most; each then goes on with further elements.
+const BLOCKS: usize = 1 << 16;
+
+impl Grid {
+    /// A thread for each, as far as there are as many; `None` for none.
+    pub fn over(elements: usize) -> Option<Grid> {
+        let blocks = elements.div_ceil(THREADS as usize).min(BLOCKS) as u32;
+        (blocks > 0).then_some(Grid { blocks: [blocks, 1], threads: THREADS })
+    }
 }
 
 impl Session {

@@ -3,11 +3,12 @@
 use super::super::native::{INSTRUCTIONS, product};
 use super::device::{Compiled, Grid, Parameters, Session};
 use super::ports::{Tensor, input, output, stream};
-use super::source::{Element, Expression, FINISHING, Form, ROUND_BF16, ROUND_F16, Reading, SUMMING};
+use super::source::{self, Along, Element, Expression, FINISHING, Form, LANES, ROUND_BF16, ROUND_F16, Reading, SUMMING};
 use crate::ir::{DType, Dim, Layout, TensorType};
 use crate::operator::View;
 use crate::pass::{
-    AXES, CONSTANTS, Elements, Extras, Instruction, KEEP, Kernel as Row, MEAN, Port, RESULTS, Replaces, STEPS, SUMS, is_summed, kept_axes,
+    AXES, CHANNELS, CONSTANTS, Elements, Extras, Instruction, KEEP, Kernel as Row, MEAN, Port, RESULTS, Replaces, STEPS, SUMS, is_summed,
+    kept_axes, spreads_channels,
 };
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::{Error, Result};
@@ -18,15 +19,13 @@ use std::sync::{Arc, LazyLock};
 const INPUTS: usize = 24;
 /// And write.
 const OUTPUTS: usize = 6;
-/// Threads of a block.
-const THREADS: u32 = 256;
-/// Blocks that are started at most; each then goes on with further elements.
-const BLOCKS: usize = 1 << 16;
-/// Blocks that a sum is divided into at least, and elements that a block has at least.
-const SPLIT: (usize, usize) = (1024, 2048);
+/// Blocks that a sum is divided into at least, and elements that a thread has at least.
+const SPLIT: (usize, usize) = (1024, 8);
+/// Threads of a block that share channels, where these are last.
+const DEEP: usize = (SUMMING / LANES) as usize;
 
 const fn row(name: &'static str) -> Row {
-    const ALL: [Port; OUTPUTS] = [Port::OptionalPlain; OUTPUTS];
+    const ALL: [Port; OUTPUTS] = [Port::Alike; OUTPUTS];
     Row { name, replaces: Replaces::Nothing, covers: |_| false, inputs: &[Port::Others], outputs: &ALL, extras: Extras::NONE }
 }
 
@@ -46,7 +45,10 @@ pub static ELEMENTS: LazyLock<Elements> = LazyLock::new(|| {
         sums: is_summed,
         computes: |ty| is_read(ty.dtype),
         reads: &[DType::F32, DType::F16, DType::BF16, DType::Bool],
-        spreads: |ty, whole, _: Layout| spread(&ty.shape, &whole.shape, Dim::Known(1)).is_some(),
+        spreads: |ty, whole, layout| match layout {
+            Layout::Onnx => spread(&ty.shape, &whole.shape, Dim::Known(1)).is_some(),
+            Layout::ChannelsLast => whole.shape.get(1).is_some_and(|c| c.known().is_some()) && spreads_channels(ty, whole, layout),
+        },
         roundings: &[(DType::F16, ROUND_F16), (DType::BF16, ROUND_BF16)],
         instructions: &TABLE,
     }
@@ -112,6 +114,8 @@ pub struct Node {
     element: Element,
     expression: Expression,
     sums: Sums,
+    /// How many channels images have, where these are last.
+    channels: Option<usize>,
     ready: Option<Ready>,
 }
 
@@ -157,7 +161,8 @@ impl Operator for Elementwise {
         expression.check(INPUTS).map_err(Error::new)?;
         let flag = |name: &str| attributes.get::<i64>(name).unwrap_or(0) != 0;
         let sums = Sums { axes: list(AXES), keep: flag(KEEP), mean: flag(MEAN) };
-        Ok(Node { session: Arc::clone(&self.session), element: self.element, expression, sums, ready: None })
+        let channels = attributes.get::<i64>(CHANNELS).and_then(|n| usize::try_from(n).ok());
+        Ok(Node { session: Arc::clone(&self.session), element: self.element, expression, sums, channels, ready: None })
     }
 }
 
@@ -180,45 +185,28 @@ impl Kernel for Node {
 
 impl Node {
     fn prepare(&self, inputs: &[Tensor]) -> Result<Ready> {
-        let largest = inputs.iter().max_by_key(|t| (t.count(), t.shape.len()));
-        let whole = largest.map(|t| t.shape.clone()).ok_or_else(|| Error::new("an expression reads nothing"))?;
+        let shapes: Vec<Vec<usize>> = inputs.iter().map(|t| lying(&t.shape, self.channels)).collect();
+        let largest = inputs.iter().zip(&shapes).max_by_key(|(t, shape)| (t.count(), shape.len()));
+        let whole = largest.map(|(_, shape)| shape.clone()).ok_or_else(|| Error::new("an expression reads nothing"))?;
         let total: usize = whole.iter().product();
         let summed = (self.expression.sums > 0).then(|| self.sums.of(&whole)).transpose()?;
         let channel = summed.as_ref().map(|([_, channels, inner], _)| (*inner, *channels));
         let (mut readings, mut pairs) = (vec![], vec![]);
-        for t in inputs {
-            readings.push((t.element, self.reading(t, &whole, channel, &mut pairs)?));
+        for (t, shape) in inputs.iter().zip(&shapes) {
+            readings.push((t.element, reading(shape, &whole, channel, &mut pairs)?));
         }
-        let quads = self.expression.sums == 0 && total.is_multiple_of(4);
-        // What is spread over no place alone begins anew within four.
-        let aligned = quads && pairs.iter().all(|(inner, _): &(usize, usize)| inner.is_multiple_of(4));
+        let rows = summed.as_ref().is_some_and(|([_, channels, inner], _)| (*inner, *channels > 1) == (1, true));
+        let quads = match &summed {
+            Some(([_, channels, _], _)) => rows && channels.is_multiple_of(4),
+            None => total.is_multiple_of(4),
+        };
         let long = total > i32::MAX as usize;
-        let form = Form { inputs: readings, output: self.element, pairs: pairs.len(), quads, aligned, long };
+        let along = pairs.iter().map(|&pair| Along::of(pair)).collect();
+        let form = Form { inputs: readings, output: self.element, pairs: along, quads, rows, long };
         let names: &[&str] = if summed.is_some() { &["expression", "finish"] } else { &["expression"] };
-        let kernel = self.session.compiled(self.expression.cuda(&form), names)?;
+        let kernel = self.session.compiled(source::cuda(&self.expression.source(&form), long), names)?;
         let tensors = inputs.iter().map(|t| (t.element, t.shape.clone())).collect();
         Ok(Ready { tensors, kernel, form, whole, pairs, summed })
-    }
-
-    /// How an input is read; `channel` is the pair of what is summed.
-    fn reading(&self, t: &Tensor, whole: &[usize], channel: Option<(usize, usize)>, pairs: &mut Vec<(usize, usize)>) -> Result<Reading> {
-        if t.count() == whole.iter().product::<usize>() {
-            return Ok(Reading::Whole);
-        }
-        if t.count() == 1 {
-            return Ok(Reading::One);
-        }
-        let unread = || Error::new(format!("an expression over {whole:?} cannot read {:?}", t.shape));
-        let (inner, run) = spread(&t.shape, whole, 1).ok_or_else(unread)?;
-        let pair = (size(whole, inner)?, size(whole, run)?);
-        if channel == Some(pair) {
-            return Ok(Reading::Channel);
-        }
-        let at = pairs.iter().position(|p| *p == pair).unwrap_or(pairs.len());
-        if at == pairs.len() {
-            pairs.push(pair);
-        }
-        Ok(Reading::Spread(at))
     }
 
     fn start(&self, cx: &ComputeContext, ready: &Ready, inputs: &[Tensor]) -> Result<()> {
@@ -242,31 +230,72 @@ impl Node {
         let stream = stream(cx)?;
         let Some(([outer, channels, inner], _)) = ready.summed else {
             parameters.place(total);
-            let threads = if ready.form.quads { total / 4 } else { total };
-            let blocks = threads.div_ceil(THREADS as usize).min(BLOCKS) as u32;
-            return self.session.launch(&ready.kernel, 0, Grid { blocks: [blocks, 1], threads: THREADS }, &mut parameters, stream);
+            return match Grid::over(if ready.form.quads { total / 4 } else { total }) {
+                Some(grid) => self.session.launch(&ready.kernel, 0, grid, &mut parameters, stream),
+                None => Ok(()),
+            };
         };
         let each = product(&[outer, inner])?;
-        let splits = SPLIT.0.div_ceil(channels.max(1)).min(each.div_ceil(SPLIT.1)).max(1);
-        let parts = self.session.memory(product(&[self.expression.sums, splits, channels, 4])?)?;
+        // Channels that a block has, and elements of each that it goes through before it begins again.
+        let (beside, deep) = match (ready.form.rows, ready.form.quads) {
+            (false, _) => (1, SUMMING as usize),
+            (true, false) => (LANES as usize, DEEP),
+            (true, true) => ((LANES as usize).saturating_mul(4), DEEP),
+        };
+        let blocks = channels.div_ceil(beside);
+        let splits = SPLIT.0.div_ceil(blocks).min(each.div_ceil(SPLIT.1.saturating_mul(deep))).max(1);
+        let parts = if splits > 1 { self.session.memory(product(&[self.expression.sums, splits, channels, 4])?)? } else { 0 };
+        let ends = |parameters: &mut Parameters| {
+            parameters.pointer(parts);
+            parameters.place(splits);
+            parameters.float(if self.sums.mean { each as f32 } else { 1.0 });
+            outputs.iter().skip(whole).for_each(|&y| parameters.pointer(y));
+        };
         [outer, channels, inner].into_iter().for_each(|n| parameters.place(n));
-        parameters.pointer(parts);
-        self.session.launch(
-            &ready.kernel,
-            0,
-            Grid { blocks: [channels as u32, splits as u32], threads: SUMMING },
-            &mut parameters,
-            stream,
-        )?;
+        ends(&mut parameters);
+        let grid = Grid { blocks: [blocks as u32, splits as u32], threads: SUMMING };
+        self.session.launch(&ready.kernel, 0, grid, &mut parameters, stream)?;
+        if splits == 1 {
+            return Ok(());
+        }
         let mut finish = Parameters::default();
-        finish.pointer(parts);
         finish.place(channels);
-        finish.place(splits);
-        finish.float(if self.sums.mean { each as f32 } else { 1.0 });
-        outputs.iter().skip(whole).for_each(|&y| finish.pointer(y));
+        ends(&mut finish);
         let blocks = [channels as u32, self.expression.sums as u32];
         self.session.launch(&ready.kernel, 1, Grid { blocks, threads: FINISHING }, &mut finish, stream)
     }
+}
+
+/// A shape as it lies: with the channels last, numbers for each channel `[C, 1, 1]` are `[1, 1, C]`. (Whatever lies so already ends with as many or with 1, and where there is
+/// one channel it is the same.)
+fn lying(shape: &[usize], channels: Option<usize>) -> Vec<usize> {
+    match (shape, channels) {
+        (&[c, 1, 1], Some(channels)) if c == channels => vec![1, 1, c],
+        (&[n, c, 1, 1], Some(channels)) if c == channels => vec![n, 1, 1, c],
+        _ => shape.to_vec(),
+    }
+}
+
+/// How an input of that shape is read; `channel` is the pair of what is summed.
+fn reading(shape: &[usize], whole: &[usize], channel: Option<(usize, usize)>, pairs: &mut Vec<(usize, usize)>) -> Result<Reading> {
+    let count = product(shape)?;
+    if count == product(whole)? {
+        return Ok(Reading::Whole);
+    }
+    if count == 1 {
+        return Ok(Reading::One);
+    }
+    let unread = || Error::new(format!("an expression over {whole:?} cannot read {shape:?}"));
+    let (inner, run) = spread(shape, whole, 1).ok_or_else(unread)?;
+    let pair = (size(whole, inner)?, size(whole, run)?);
+    if channel == Some(pair) {
+        return Ok(Reading::Channel);
+    }
+    let at = pairs.iter().position(|p| *p == pair).unwrap_or(pairs.len());
+    if at == pairs.len() {
+        pairs.push(pair);
+    }
+    Ok(Reading::Spread(at))
 }
 
 /// How many elements these axes have together.

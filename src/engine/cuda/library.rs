@@ -9,7 +9,7 @@ pub type Handle = *mut c_void;
 /// An address in the device's memory.
 pub type Address = u64;
 /// What a call says of itself; 0 is success.
-type Status = c_int;
+pub type Status = c_int;
 
 /// Where the libraries are.
 #[derive(Debug, Clone)]
@@ -83,10 +83,10 @@ functions! {
     }
 }
 
-/// What cuDNN says of one algorithm (`cudnnConvolutionBwdFilterAlgoPerf_t`).
+/// What cuDNN says of one algorithm (`cudnnConvolutionFwdAlgoPerf_t` and those for both gradients, which are alike).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
-pub struct FilterAlgorithm {
+pub struct Algorithm {
     pub algorithm: c_int,
     pub status: c_int,
     pub time: f32,
@@ -113,8 +113,18 @@ functions! {
         cudnnSetConvolution2dDescriptor(Handle, c_int, c_int, c_int, c_int, c_int, c_int, c_int, c_int) -> Status;
         cudnnSetConvolutionGroupCount(Handle, c_int) -> Status;
         cudnnSetConvolutionMathType(Handle, c_int) -> Status;
-        cudnnGetConvolutionBackwardFilterAlgorithm_v7(Handle, Handle, Handle, Handle, Handle, c_int, *mut c_int, *mut FilterAlgorithm) -> Status;
+        cudnnGetConvolutionForwardAlgorithm_v7(Handle, Handle, Handle, Handle, Handle, c_int, *mut c_int, *mut Algorithm) -> Status;
+        cudnnGetConvolutionForwardWorkspaceSize(Handle, Handle, Handle, Handle, Handle, c_int, *mut usize) -> Status;
+        cudnnGetConvolutionBackwardDataAlgorithm_v7(Handle, Handle, Handle, Handle, Handle, c_int, *mut c_int, *mut Algorithm) -> Status;
+        cudnnGetConvolutionBackwardDataWorkspaceSize(Handle, Handle, Handle, Handle, Handle, c_int, *mut usize) -> Status;
+        cudnnGetConvolutionBackwardFilterAlgorithm_v7(Handle, Handle, Handle, Handle, Handle, c_int, *mut c_int, *mut Algorithm) -> Status;
         cudnnGetConvolutionBackwardFilterWorkspaceSize(Handle, Handle, Handle, Handle, Handle, c_int, *mut usize) -> Status;
+        cudnnConvolutionForward(
+            Handle, *const c_void, Handle, Address, Handle, Address, Handle, c_int, Address, usize, *const c_void, Handle, Address
+        ) -> Status;
+        cudnnConvolutionBackwardData(
+            Handle, *const c_void, Handle, Address, Handle, Address, Handle, c_int, Address, usize, *const c_void, Handle, Address
+        ) -> Status;
         cudnnConvolutionBackwardFilter(
             Handle, *const c_void, Handle, Address, Handle, Address, Handle, c_int, Address, usize, *const c_void, Handle, Address
         ) -> Status;

@@ -21,6 +21,15 @@ impl Element {
     }
 }
 
+/// How images lie, and with them the weights as cuDNN wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lying {
+    /// `CUDNN_TENSOR_NCHW`.
+    ChannelsFirst = 0,
+    /// `CUDNN_TENSOR_NHWC`. Weights stay `[O, C/group, kh, kw]` in the graph and are brought there and back for each call.
+    ChannelsLast = 1,
+}
+
 /// A tensor that came in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
@@ -34,11 +43,25 @@ impl Tensor {
         self.shape.iter().product()
     }
 
-    /// The sizes of images `[N, C, H, W]`, as cuDNN takes them.
-    pub fn image(&self) -> Result<[i32; 4]> {
-        let sizes: Option<Vec<i32>> = self.shape.iter().map(|&d| i32::try_from(d).ok()).collect();
-        let sizes = sizes.and_then(|s| <[i32; 4]>::try_from(s).ok());
-        sizes.ok_or_else(|| Error::new(format!("an image [N, C, H, W] was expected, not {:?}", self.shape)))
+    /// The sizes `[N, C, H, W]` of images that lie so.
+    pub fn image(&self, lying: Lying) -> Result<[usize; 4]> {
+        match (&self.shape[..], lying) {
+            (&[n, c, h, w], Lying::ChannelsFirst) | (&[n, h, w, c], Lying::ChannelsLast) => Ok([n, c, h, w]),
+            _ => Err(Error::new(format!("an image was expected, not {:?}", self.shape))),
+        }
+    }
+
+    /// The length of an axis.
+    pub fn size(&self, axis: usize) -> Result<usize> {
+        self.shape.get(axis).copied().ok_or_else(|| Error::new(format!("a tensor of {:?} has no axis {axis}", self.shape)))
+    }
+
+    /// That it has this shape, which the memory is read by.
+    pub fn check(&self, shape: &[usize]) -> Result<()> {
+        match self.shape == shape {
+            true => Ok(()),
+            false => Err(Error::new(format!("a tensor of {shape:?} was expected, not {:?}", self.shape))),
+        }
     }
 }
 

@@ -33,8 +33,23 @@ impl Element {
         })
     }
 
+    /// Bytes of one.
+    pub fn bytes(self) -> usize {
+        match self {
+            Element::F32 => 4,
+            Element::F16 | Element::Bf16 => 2,
+            Element::Bool => 1,
+        }
+    }
+
+    /// Lets a source speak of this type as `element`, with `from_element` and `to_element`.
+    pub fn alias(self) -> String {
+        let name = self.name();
+        format!("typedef {name}_t element;\n#define from_element from_{name}\n#define to_element to_{name}\n")
+    }
+
     /// The name in the source's functions.
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Element::F32 => "f32",
             Element::F16 => "f16",
@@ -58,6 +73,28 @@ pub enum Reading {
     Channel,
 }
 
+/// What four places that follow each other read of a tensor that is spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Along {
+    /// One element, which is found once.
+    Same,
+    /// Elements that follow each other, the first of which is found once.
+    Next,
+    /// Each its own.
+    Each,
+}
+
+impl Along {
+    /// For a pair `(inner, run)`, where four are served at once.
+    pub fn of((inner, run): (usize, usize)) -> Along {
+        match (inner, run) {
+            (1, _) if run.is_multiple_of(4) => Along::Next,
+            _ if inner.is_multiple_of(4) => Along::Same,
+            _ => Along::Each,
+        }
+    }
+}
+
 /// What is computed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
@@ -75,12 +112,12 @@ pub struct Expression {
 pub struct Form {
     pub inputs: Vec<(Element, Reading)>,
     pub output: Element,
-    /// How many pairs there are.
-    pub pairs: usize,
+    /// How four places that follow each other are served, for each pair.
+    pub pairs: Vec<Along>,
     /// Whether four elements that follow each other are read and written at once.
     pub quads: bool,
-    /// Whether such four have one element of every tensor that is spread, so that its place is found once.
-    pub aligned: bool,
+    /// Whether what is summed has its channels last, so that threads beside each other have channels that are.
+    pub rows: bool,
     /// Whether places need 64 bits.
     pub long: bool,
 }
@@ -114,8 +151,21 @@ DEVICE float from_f16(unsigned short x) { float f; asm("cvt.f32.f16 %0, %1;" : "
 DEVICE unsigned short to_f16(float x) { unsigned short h; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x)); return h; }
 "#;
 
+/// What comes before every source: how it speaks, and of how many places.
+pub fn before(long: bool) -> String {
+    let place = if long { "unsigned long long" } else { "unsigned" };
+    format!("{PRELUDE}typedef {place} place;\n")
+}
+
+/// A source for the device.
+pub fn cuda(text: &str, long: bool) -> String {
+    [CUDA, &before(long), text].concat()
+}
+
 /// Threads of a block of a kernel that sums; a power of two.
 pub const SUMMING: u32 = 256;
+/// Of these, those beside each other that have their own channels where channels are last; a power of two.
+pub const LANES: u32 = 16;
 /// Threads of a block of the kernel that adds up parts; a power of two.
 pub const FINISHING: u32 = 32;
 
@@ -146,33 +196,31 @@ impl Expression {
         }
     }
 
-    /// The source for the device.
-    pub fn cuda(&self, form: &Form) -> String {
-        [CUDA, &self.source(form)].concat()
-    }
-
-    /// The source without what makes it CUDA C.
+    /// The kernels, to be put [`before`].
     pub fn source(&self, form: &Form) -> String {
-        let place = if form.long { "unsigned long long" } else { "unsigned" };
-        let mut text = format!("{PRELUDE}typedef {place} place;\n");
+        let mut text = String::new();
         for (element, bytes) in [("f32", 16), ("f16", 8), ("bool", 4)] {
             let _ = writeln!(text, "typedef struct ALIGNED({bytes}) {{ {element}_t v[4]; }} {element}_quad;");
         }
         text.push_str("typedef f16_quad bf16_quad;\n");
         match self.sums {
             0 => self.writing(&mut text, form),
+            _ if form.rows => self.summing_rows(&mut text, form),
             _ => self.summing(&mut text, form),
+        }
+        if self.sums > 0 {
+            self.finishing(&mut text, form);
         }
         text
     }
 
     /// The parameters of inputs and of results that are written whole.
-    fn parameters(&self, form: &Form) -> String {
+    pub(super) fn parameters(&self, form: &Form) -> String {
         let mut text = String::new();
         for (i, (element, _)) in form.inputs.iter().enumerate() {
             let _ = write!(text, "const {}_t *RESTRICT x{i}, ", element.name());
         }
-        for pair in 0..form.pairs {
+        for pair in 0..form.pairs.len() {
             let _ = write!(text, "place inner{pair}, place run{pair}, ");
         }
         for r in 0..self.whole() {
@@ -187,7 +235,7 @@ impl Expression {
     }
 
     /// `float t0 = …;` for each step, of the elements `e0`, `e1` and so on of the inputs.
-    fn steps(&self) -> String {
+    pub(super) fn steps(&self) -> String {
         let name = |operand: i64| match operand {
             STEP.. => format!("t{}", number(operand, STEP).unwrap_or(usize::MAX)),
             CONSTANT.. => {
@@ -205,20 +253,30 @@ impl Expression {
         text
     }
 
-    /// Where the element of each pair is for the place `i`.
-    fn places(form: &Form) -> String {
-        (0..form.pairs).map(|pair| format!("    place p{pair} = (i / inner{pair}) % run{pair};\n")).collect()
+    /// Where the element of each pair is: of those that a quad finds once for the place `first`, of others for the place `i`.
+    pub(super) fn places(form: &Form, once: bool) -> String {
+        let mut text = String::new();
+        for (pair, along) in form.pairs.iter().enumerate().filter(|(_, along)| (form.quads && **along != Along::Each) == once) {
+            let from = if once { "first" } else { "i" };
+            let _ = match (once, along) {
+                (true, Along::Next) => writeln!(text, "    place p{pair} = {from} % run{pair};"),
+                _ => writeln!(text, "    place p{pair} = ({from} / inner{pair}) % run{pair};"),
+            };
+        }
+        text
     }
 
     /// The elements of the inputs at the place `i`, the `j`th of a quad.
-    fn elements(form: &Form, quads: bool) -> String {
+    pub(super) fn elements(form: &Form) -> String {
         let mut text = String::new();
         for (k, (element, reading)) in form.inputs.iter().enumerate() {
             let from = match reading {
-                Reading::Whole if quads => format!("q{k}.v[j]"),
+                Reading::Whole if form.quads => format!("q{k}.v[j]"),
                 Reading::Whole => format!("x{k}[i]"),
                 Reading::One => format!("x{k}[0]"),
+                Reading::Spread(pair) if form.quads && form.pairs.get(*pair) == Some(&Along::Next) => format!("x{k}[p{pair} + j]"),
                 Reading::Spread(pair) => format!("x{k}[p{pair}]"),
+                Reading::Channel if form.rows => format!("x{k}[channel + j]"),
                 Reading::Channel => format!("x{k}[channel]"),
             };
             let _ = writeln!(text, "    float e{k} = from_{}({from}); (void)e{k};", element.name());
@@ -226,92 +284,45 @@ impl Expression {
         text
     }
 
-    fn writing(&self, text: &mut String, form: &Form) {
+    /// Computes the elements from the place `first` on, one or four, and writes those results that are written whole; `behind` follows the steps of each.
+    pub(super) fn group(&self, text: &mut String, form: &Form, behind: &str) {
         let (output, each) = (form.output.name(), if form.quads { 4 } else { 1 });
-        let _ = writeln!(text, "KERNEL expression({}place n) {{", self.parameters(form));
-        text.push_str("  place stride = (place)gridDim.x * blockDim.x;\n");
-        let _ = writeln!(text, "  for (place at = (place)blockIdx.x * blockDim.x + threadIdx.x; at < n / {each}; at += stride) {{");
+        let whole = self.results.iter().take(self.whole());
         if form.quads {
             for (k, (element, _)) in form.inputs.iter().enumerate().filter(|(_, i)| i.1 == Reading::Whole) {
                 let name = element.name();
-                let _ = writeln!(text, "    {name}_quad q{k} = ((const {name}_quad *)x{k})[at];");
+                let _ = writeln!(text, "    {name}_quad q{k} = ((const {name}_quad *)x{k})[first / 4];");
             }
-            for r in 0..self.results.len() {
+            for r in 0..self.whole() {
                 let _ = writeln!(text, "    {output}_quad z{r};");
             }
         }
-        if form.aligned {
-            let _ = writeln!(text, "    place i = at * {each};\n{}", Self::places(form));
-        }
+        text.push_str(&Self::places(form, true));
         let _ = writeln!(text, "    UNROLL for (int j = 0; j < {each}; ++j) {{");
-        if !form.aligned {
-            let _ = writeln!(text, "    place i = at * {each} + j; (void)i;\n{}", Self::places(form));
-        }
-        text.push_str(&Self::elements(form, form.quads));
+        text.push_str("    place i = first + j; (void)i;\n");
+        text.push_str(&Self::places(form, false));
+        text.push_str(&Self::elements(form));
         text.push_str(&self.steps());
-        for (r, step) in self.results.iter().enumerate() {
+        for (r, step) in whole.enumerate() {
             let to = if form.quads { format!("z{r}.v[j]") } else { format!("y{r}[i]") };
             let _ = writeln!(text, "    {to} = to_{output}(t{step});");
         }
+        text.push_str(behind);
         text.push_str("    }\n");
         if form.quads {
-            for r in 0..self.results.len() {
-                let _ = writeln!(text, "    (({output}_quad *)y{r})[at] = z{r};");
+            for r in 0..self.whole() {
+                let _ = writeln!(text, "    (({output}_quad *)y{r})[first / 4] = z{r};");
             }
         }
-        text.push_str("  }\n}\n");
     }
 
-    /// A block sums a part of what belongs to a channel: places are `[outer, channels, inner]`.
-    fn summing(&self, text: &mut String, form: &Form) {
-        let output = form.output.name();
-        let (whole, sums) = self.results.split_at(self.whole());
-        let _ = writeln!(
-            text,
-            "KERNEL expression({}place outer, place channels, place inner, float *RESTRICT parts) {{",
-            self.parameters(form)
-        );
-        let _ = writeln!(text, "  SHARED float shared[{SUMMING}];");
-        text.push_str("  place channel = blockIdx.x, total = outer * inner;\n");
-        for s in 0..sums.len() {
-            let _ = writeln!(text, "  float s{s} = 0.0f;");
-        }
-        text.push_str(
-            "  for (place at = (place)blockIdx.y * blockDim.x + threadIdx.x; at < total; at += (place)gridDim.y * blockDim.x) {\n",
-        );
-        text.push_str("    place o = at / inner, i = (o * channels + channel) * inner + (at - o * inner); (void)i;\n");
-        text.push_str(&Self::places(form));
-        text.push_str(&Self::elements(form, false));
-        text.push_str(&self.steps());
-        for (r, step) in whole.iter().enumerate() {
-            let _ = writeln!(text, "    y{r}[i] = to_{output}(t{step});");
-        }
-        for (s, step) in sums.iter().enumerate() {
-            let _ = writeln!(text, "    s{s} += t{step};");
-        }
-        text.push_str("  }\n");
-        for s in 0..sums.len() {
-            let _ = writeln!(text, "  shared[threadIdx.x] = s{s}; SYNCHRONIZE();");
-            text.push_str("  for (unsigned h = blockDim.x / 2; h > 0; h /= 2) { if (threadIdx.x < h) shared[threadIdx.x] += shared[threadIdx.x + h]; SYNCHRONIZE(); }\n");
-            let _ =
-                writeln!(text, "  if (threadIdx.x == 0) parts[({s} * (place)gridDim.y + blockIdx.y) * channels + channel] = shared[0];");
-            text.push_str("  SYNCHRONIZE();\n");
-        }
-        text.push_str("}\n");
-        text.push_str("KERNEL finish(const float *RESTRICT parts, place channels, place splits, float count");
-        for s in 0..sums.len() {
-            let _ = write!(text, ", {output}_t *y{s}");
-        }
-        let _ = writeln!(text, ") {{\n  SHARED float shared[{FINISHING}];\n  float sum = 0.0f;");
-        text.push_str(
-            "  for (place k = threadIdx.x; k < splits; k += blockDim.x) sum += parts[(blockIdx.y * splits + k) * channels + blockIdx.x];\n",
-        );
-        text.push_str("  shared[threadIdx.x] = sum; SYNCHRONIZE();\n");
-        text.push_str("  for (unsigned h = blockDim.x / 2; h > 0; h /= 2) { if (threadIdx.x < h) shared[threadIdx.x] += shared[threadIdx.x + h]; SYNCHRONIZE(); }\n");
-        text.push_str("  if (threadIdx.x == 0) {\n");
-        for s in 0..sums.len() {
-            let _ = writeln!(text, "    if (blockIdx.y == {s}) y{s}[blockIdx.x] = to_{output}(shared[0] / count);");
-        }
+    fn writing(&self, text: &mut String, form: &Form) {
+        let each = if form.quads { 4 } else { 1 };
+        let _ = writeln!(text, "KERNEL expression({}place n) {{", self.parameters(form));
+        text.push_str("  place stride = (place)gridDim.x * blockDim.x;\n");
+        let _ = writeln!(text, "  for (place at = (place)blockIdx.x * blockDim.x + threadIdx.x; at < n / {each}; at += stride) {{");
+        let _ = writeln!(text, "    place first = at * {each};");
+        self.group(text, form, "");
         text.push_str("  }\n}\n");
     }
 }

@@ -1,92 +1,11 @@
 //! Sources as C for the processor, beside the operations' meaning in double precision.
+use super::super::host::{self, Compiled};
 use super::*;
 use std::ffi::c_void;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// What makes a source C: one thread in every block, so that nothing is shared.
-const HOST: &str = r#"
-#include <math.h>
-#define DEVICE static inline
-#define KERNEL static void
-#define RESTRICT restrict
-#define ALIGNED(n) __attribute__((aligned(n)))
-#define UNROLL
-#define SHARED static
-#define SYNCHRONIZE() (void)0
-struct dim { unsigned x, y; };
-static struct dim blockIdx, gridDim; static const struct dim blockDim = {1, 1}, threadIdx = {0, 0};
-static float from_f16(unsigned short x) {
-  int e = (x >> 10) & 31, m = x & 1023; float s = x >> 15 ? -1.0f : 1.0f;
-  return e == 31 ? (m ? NAN : s * INFINITY) : e ? s * ldexpf((float)(m + 1024), e - 25) : s * ldexpf((float)m, -24);
-}
-static unsigned short to_f16(float x) {
-  unsigned short s = signbit(x) ? 0x8000 : 0; float a = fabsf(x); int e;
-  if (isnan(x)) return 0x7e00;
-  if (a >= 65520.0f) return s | 0x7c00;
-  if (a < 6.103515625e-05f) return s | (unsigned short)nearbyintf(ldexpf(a, 24));
-  frexpf(a, &e);
-  return s + (unsigned short)(((e + 13) << 10) + (int)nearbyintf(ldexpf(a, 11 - e)));
-}
-"#;
-
-/// A source that was compiled for the processor, and is called with addresses of its parameters.
-struct Compiled {
-    library: libloading::Library,
-    _folder: tempfile::TempDir,
-}
-
-/// Types of the parameters of a kernel as the source declares them, in order.
-fn declared(source: &str, kernel: &str) -> Vec<String> {
-    let from = source.find(&format!("KERNEL {kernel}(")).unwrap();
-    let list = &source[from..][source[from..].find('(').unwrap() + 1..];
-    let list = &list[..list.find(')').unwrap()];
-    list.split(',').map(|p| p.trim().rsplit_once([' ', '*']).map(|_| p.trim().to_string()).unwrap()).collect()
-}
 
 fn compile(expression: &Expression, form: &Form) -> Compiled {
-    let folder = tempfile::tempdir().unwrap();
-    let mut text = format!("{HOST}{}", expression.source(form));
-    for kernel in if expression.sums > 0 { &["expression", "finish"][..] } else { &["expression"] } {
-        let call: Vec<String> = declared(&text, kernel)
-            .iter()
-            .enumerate()
-            .map(|(at, parameter)| {
-                let (ty, _) = parameter.rsplit_once([' ', '*']).unwrap();
-                match parameter.contains('*') {
-                    true => format!("({} *)p[{at}]", ty.replace("*RESTRICT", "").trim_end_matches('*').trim()),
-                    false => format!("*({ty} *)p[{at}]"),
-                }
-            })
-            .collect();
-        text.push_str(&format!(
-            "void call_{kernel}(void **p, unsigned x, unsigned y) {{\n  gridDim.x = x; gridDim.y = y;\n  \
-             for (blockIdx.y = 0; blockIdx.y < y; ++blockIdx.y) for (blockIdx.x = 0; blockIdx.x < x; ++blockIdx.x) {kernel}({});\n}}\n",
-            call.join(", ")
-        ));
-    }
-    let (from, to): (PathBuf, PathBuf) = (folder.path().join("k.c"), folder.path().join("k.so"));
-    std::fs::write(&from, &text).unwrap();
-    let done = Command::new("cc")
-        .args(["-O1", "-ffp-contract=off", "-w", "-shared", "-fPIC", "-o"])
-        .args([&to, &from])
-        .arg("-lm")
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}\n{text}", String::from_utf8_lossy(&done.stderr));
-    // SAFETY: it was made just now, and has no initializers.
-    Compiled { library: unsafe { libloading::Library::new(Path::new(&to)) }.unwrap(), _folder: folder }
-}
-
-impl Compiled {
-    fn call(&self, kernel: &str, parameters: &mut [*mut c_void], blocks: [u32; 2]) {
-        // SAFETY: the function was written above, and the caller gives what the source declares.
-        unsafe {
-            let name = format!("call_{kernel}\0");
-            let function = self.library.get::<unsafe extern "C" fn(*mut *mut c_void, u32, u32)>(name.as_bytes()).unwrap();
-            function(parameters.as_mut_ptr(), blocks[0], blocks[1]);
-        }
-    }
+    let kernels: &[&str] = if expression.sums > 0 { &["expression", "finish"] } else { &["expression"] };
+    host::compile(&expression.source(form), kernels, form.long)
 }
 
 /// The operation in double precision; `None` where float32 alone decides.
@@ -237,9 +156,9 @@ fn every_operation_is_what_it_means() {
         let form = Form {
             inputs: vec![(Element::F32, Reading::Whole); 3],
             output: Element::F32,
-            pairs: 0,
+            pairs: vec![],
             quads: true,
-            aligned: false,
+            rows: false,
             long: false,
         };
         let compiled = compile(&expression, &form);
@@ -289,7 +208,7 @@ fn numbers_of_half_precision_are_read_rounded_and_written() {
         };
         for quads in [true, false] {
             let inputs = vec![(Element::F32, Reading::Whole), (element, Reading::Whole)];
-            let compiled = compile(&expression, &Form { inputs, output: element, pairs: 0, quads, aligned: quads, long: true });
+            let compiled = compile(&expression, &Form { inputs, output: element, pairs: vec![], quads, rows: false, long: true });
             let mut x = wide.clone();
             let mut h: Vec<u16> = wide.iter().rev().map(|x| round(*x)).collect();
             let (mut y, mut n) = (vec![0u16; x.len()], x.len() as u64);
@@ -306,11 +225,17 @@ fn numbers_of_half_precision_are_read_rounded_and_written() {
 
 #[test]
 fn sums_are_over_what_they_are_asked_for_while_others_are_written() {
-    sums(Reading::Spread(0));
-    sums(Reading::Channel);
+    let images: [[u32; 4]; 4] = [[3, 5, 7, 1], [2, 1, 100, 9], [1, 4, 1, 2], [4, 3, 49, 33]];
+    let last: [[u32; 4]; 3] = [[40, 8, 1, 3], [7, 4, 1, 9], [5, 12, 1, 1]];
+    for reading in [Reading::Spread(0), Reading::Channel] {
+        sums(reading, false, false, &images);
+        sums(reading, true, false, &[[40, 8, 1, 3], [7, 5, 1, 9]]);
+        sums(reading, true, true, &last);
+    }
 }
 
-fn sums(reading: Reading) {
+/// Over `[outer, channels, inner]`, in as many parts.
+fn sums(reading: Reading, rows: bool, quads: bool, cases: &[[u32; 4]]) {
     // x · g with a number for each channel: written, summed, and its square summed.
     let mul = Operation::Mul as i64;
     let expression =
@@ -318,13 +243,13 @@ fn sums(reading: Reading) {
     let form = Form {
         inputs: vec![(Element::F32, Reading::Whole), (Element::F32, reading)],
         output: Element::F32,
-        pairs: usize::from(reading != Reading::Channel),
-        quads: false,
-        aligned: false,
+        pairs: if reading == Reading::Channel { vec![] } else { vec![if quads { Along::Next } else { Along::Each }] },
+        quads,
+        rows,
         long: false,
     };
     let compiled = compile(&expression, &form);
-    for (outer, channels, inner, splits) in [(3u32, 5u32, 7u32, 1u32), (2, 1, 100, 9), (1, 4, 1, 2), (4, 3, 49, 33)] {
+    for &[outer, channels, inner, splits] in cases {
         let total = (outer * channels * inner) as usize;
         let mut x: Vec<f32> = (0..total).map(|i| (i * 31 % 17) as f32 - 8.0).collect();
         let mut gate: Vec<f32> = (0..channels).map(|c| c as f32 - 1.5).collect();
@@ -336,13 +261,22 @@ fn sums(reading: Reading) {
         if reading != Reading::Channel {
             list.extend([(&raw mut gate_inner).cast(), (&raw mut run).cast()]);
         }
-        list.extend([y.as_mut_ptr().cast(), (&raw mut o).cast(), (&raw mut ch).cast(), (&raw mut inn).cast(), parts.as_mut_ptr().cast()]);
-        compiled.call("expression", &mut list, [channels, splits]);
         let (mut count, mut many) = (2.0f32, splits);
-        let mut list: Vec<*mut c_void> =
-            vec![parts.as_mut_ptr().cast(), (&raw mut ch).cast(), (&raw mut many).cast(), (&raw mut count).cast()];
-        list.extend([sums.as_mut_ptr().cast(), squares.as_mut_ptr().cast()]);
-        compiled.call("finish", &mut list, [channels, 2]);
+        let ends: [*mut c_void; 5] = [
+            parts.as_mut_ptr().cast(),
+            (&raw mut many).cast(),
+            (&raw mut count).cast(),
+            sums.as_mut_ptr().cast(),
+            squares.as_mut_ptr().cast(),
+        ];
+        list.extend([y.as_mut_ptr().cast(), (&raw mut o).cast(), (&raw mut ch).cast(), (&raw mut inn).cast()]);
+        list.extend(ends);
+        compiled.call("expression", &mut list, [if quads { channels / 4 } else { channels }, splits]);
+        let mut list: Vec<*mut c_void> = vec![(&raw mut ch).cast()];
+        list.extend(ends);
+        if splits > 1 {
+            compiled.call("finish", &mut list, [channels, 2]);
+        }
         for c in 0..channels as usize {
             let of = |o: usize, i: usize| (o * channels as usize + c) * inner as usize + i;
             let all = || (0..outer as usize).flat_map(|o| (0..inner as usize).map(move |i| of(o, i)));
@@ -359,12 +293,14 @@ fn sums(reading: Reading) {
 
 #[test]
 fn channels_are_spread_over_places() {
-    // x − g, and x · h, with numbers for channels and for images: alone, in fours that share them, and in fours that do not.
-    for (images, channels, inner, quads, aligned) in [(2u32, 3u32, 8u32, true, true), (4, 3, 5, true, false), (1, 3, 5, false, false)] {
+    // x − g, and x · h, with numbers for channels and for images: alone, in fours that share them, in fours of which each has the next, and in fours that do neither.
+    let cases = [(2u32, 3u32, 8u32, true), (4, 3, 5, true), (1, 3, 5, false), (6, 8, 1, true), (4, 3, 1, true), (5, 8, 1, false)];
+    for (images, channels, inner, quads) in cases {
         let steps = vec![[Operation::Sub as i64, 0, 1, 1], [Operation::Mul as i64, 0, 2, 2]];
         let expression = Expression { steps, constants: vec![], results: vec![0, 1], sums: 0 };
         let inputs = vec![(Element::F32, Reading::Whole), (Element::F32, Reading::Spread(0)), (Element::Bool, Reading::Spread(1))];
-        let compiled = compile(&expression, &Form { inputs, output: Element::F32, pairs: 2, quads, aligned, long: false });
+        let pairs = [(inner, channels), (inner * channels, images)].map(|(inner, run)| Along::of((inner as usize, run as usize))).to_vec();
+        let compiled = compile(&expression, &Form { inputs, output: Element::F32, pairs, quads, rows: false, long: false });
         let total = (images * channels * inner) as usize;
         let mut x: Vec<f32> = (0..total).map(|i| i as f32).collect();
         let mut gate: Vec<f32> = (0..channels).map(|c| 100.0 * c as f32).collect();

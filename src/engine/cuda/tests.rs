@@ -9,11 +9,11 @@ use crate::engine::model::{emitted, read_model, typed};
 use crate::engine::native::Operation;
 use crate::engine::{EngineChoice, EngineOptions, Kernels, PortDim, Session as Runtime, open};
 use crate::import::BatchSize;
-use crate::ir::{Attr, Attrs, Becomes, DType, Node, Rebuild, Tensor, ValueId, rebuild};
+use crate::ir::{Attr, Attrs, Becomes, DType, Dim, Layout, Node, Rebuild, Tensor, TensorType, ValueId, rebuild};
 use crate::operator::Builder;
 use crate::ops::table;
 use crate::optim::{AdamW, Optimizer, UpdateRule};
-use crate::pass::{AXES, CONSTANT, CONSTANTS, KEEP, MEAN, RESULTS, STEP, STEPS, SUMS};
+use crate::pass::{AXES, CHANNELS, CONSTANT, CONSTANTS, KEEP, MEAN, Port, RESULTS, Replaces, STEP, STEPS, SUMS};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -89,12 +89,80 @@ fn step(b: &mut Builder, code: i64, [x, y, z]: [ValueId; 3]) -> ValueId {
     }
 }
 
+fn shaped(b: &mut Builder, v: ValueId, sizes: &[i64]) -> ValueId {
+    let sizes = b.ints(sizes);
+    apply(b, "Reshape", &[v, sizes], Attrs::new())
+}
+
+fn transposed(b: &mut Builder, v: ValueId, order: [i64; 4]) -> ValueId {
+    apply(b, "Transpose", &[v], [("perm".to_string(), Attr::Ints(order.to_vec()))].into())
+}
+
+/// Names of a node's outputs and their types as they lie.
+fn physical(r: &Rebuild, node: &Node) -> Vec<(String, TensorType)> {
+    let mut outputs = r.outputs(node);
+    for (&v, (_, ty)) in node.outputs.iter().zip(&mut outputs) {
+        if let (Layout::ChannelsLast, [_, places @ ..]) = (r.source().value(v).layout, &mut ty.shape[..]) {
+            places.rotate_left(1);
+        }
+    }
+    outputs
+}
+
+/// A kernel that is none of expressions, as what it replaces.
+fn replaced(r: &mut Rebuild, node: &Node, row: &Kernel, functions: &HashMap<&str, &Node>) -> Vec<ValueId> {
+    let outputs = physical(r, node);
+    let inputs: Vec<ValueId> = node.used().map(|v| r.get(v).unwrap()).collect();
+    let mut b = Builder::new(r.graph);
+    if node.op_type.starts_with("ToChannels") {
+        let order = if row.outputs[0].is_image() { [0, 2, 3, 1] } else { [0, 3, 1, 2] };
+        return vec![transposed(&mut b, inputs[0], order)];
+    }
+    let first = |b: &mut Builder, (v, port): (&ValueId, &Port)| if port.is_image() { transposed(b, *v, [0, 3, 1, 2]) } else { *v };
+    let inputs: Vec<ValueId> = inputs.iter().zip(row.inputs).map(|at| first(&mut b, at)).collect();
+    let made = match row.replaces {
+        // What it is told besides it learns from a shape.
+        Replaces::Operator("Expand") => {
+            let size = node.ints(crate::pass::SIZE).to_vec();
+            let sizes = b.ints(&[[1, 1].as_slice(), &size].concat());
+            vec![apply(&mut b, "Expand", &[inputs[0], sizes], Attrs::new())]
+        }
+        Replaces::Operator(name) => vec![apply(&mut b, name, &inputs, node.attrs.clone())],
+        _ => {
+            let call = functions[node.name.as_str()];
+            let body = call.body.as_ref().unwrap();
+            let names =
+                call.outputs.iter().enumerate().map(|(at, _)| (format!("{}/function{at}", node.name), body.ty(body.outputs[at]).clone()));
+            let names = names.collect();
+            r.node(Node { inputs: inputs.into_iter().map(Some).collect(), outputs: vec![], ..call.clone() }, names)
+        }
+    };
+    let mut b = Builder::new(r.graph);
+    let back = made.iter().zip(row.outputs).map(|(&v, port)| if port.is_image() { transposed(&mut b, v, [0, 2, 3, 1]) } else { v });
+    let back: Vec<ValueId> = back.collect();
+    back.iter().zip(&outputs).map(|(v, (_, t))| cast(&mut b, *v, t.dtype)).collect()
+}
+
 /// An expression in ONNX's operators.
 fn written_out(r: &mut Rebuild, node: &Node) -> Vec<ValueId> {
     let inputs: Vec<ValueId> = node.used().map(|v| r.get(v).unwrap()).collect();
-    let outputs = r.outputs(node);
+    let outputs = physical(r, node);
     let mut b = Builder::new(r.graph);
-    let floats: Vec<ValueId> = inputs.iter().map(|&v| cast(&mut b, v, DType::F32)).collect();
+    let floats: Vec<ValueId> = inputs
+        .iter()
+        .map(|&v| {
+            let float = cast(&mut b, v, DType::F32);
+            // Numbers for each channel lie as ever.
+            match (&b.shape(float).to_vec()[..], node.int(CHANNELS, -1)) {
+                (&[c, Dim::Known(1), Dim::Known(1)], own) if c.known() == Some(own as usize) => shaped(&mut b, float, &[1, 1, own]),
+                (&[n, c, Dim::Known(1), Dim::Known(1)], own) if c.known() == Some(own as usize) => {
+                    let n = n.known().map_or(-1, |n| n as i64);
+                    shaped(&mut b, float, &[n, 1, 1, own])
+                }
+                _ => float,
+            }
+        })
+        .collect();
     let Attr::Floats(constants) = &node.attrs[CONSTANTS] else { panic!("{:?}", node.attrs) };
     let mut steps: Vec<ValueId> = vec![];
     for code in node.ints(STEPS).chunks_exact(4) {
@@ -133,24 +201,21 @@ fn written_out(r: &mut Rebuild, node: &Node) -> Vec<ValueId> {
 /// The graph without kernels; functions that they took the place of are those of `original`.
 fn without_kernels(graph: &Graph, original: &Graph) -> Graph {
     let functions: HashMap<&str, &Node> = original.nodes.iter().filter(|n| n.body.is_some()).map(|n| (n.name.as_str(), n)).collect();
+    let rows = rows();
     rebuild(graph, |r, node| {
         if node.domain != Domain::Native {
-            return Ok(Becomes::Itself);
+            let lies = |v: &ValueId| r.source().value(*v).layout == Layout::ChannelsLast;
+            return match node.used().chain(node.outputs.iter().copied()).any(|v| lies(&v)) {
+                true => {
+                    let (copy, outputs) = (r.mapped(node)?, physical(r, node));
+                    Ok(Becomes::Values(r.node(copy, outputs)))
+                }
+                false => Ok(Becomes::Itself),
+            };
         }
         let made = match node.op_type.starts_with("Elementwise") {
             true => written_out(r, node),
-            false => {
-                let outputs = r.outputs(node);
-                let function = Node { inputs: r.mapped(node)?.inputs, outputs: vec![], ..functions[node.name.as_str()].clone() };
-                let ty = original.ty(functions[node.name.as_str()].outputs[0]).dtype;
-                let names = outputs
-                    .iter()
-                    .map(|(name, t)| (format!("{name}/function"), crate::ir::TensorType { dtype: ty, ..t.clone() }))
-                    .collect();
-                let values = r.node(function, names);
-                let mut b = Builder::new(r.graph);
-                values.iter().zip(&outputs).map(|(v, (_, t))| cast(&mut b, *v, t.dtype)).collect()
-            }
+            false => replaced(r, node, rows.iter().find(|row| row.name == node.op_type).unwrap(), &functions),
         };
         for (&v, &here) in node.outputs.iter().zip(&made) {
             r.name_as(here, v);
@@ -196,18 +261,29 @@ fn run(runtime: &mut dyn Runtime, fed: &[(String, Tensor)]) -> Outputs {
     names.into_iter().zip(values.iter().map(|t| t.to_f64().unwrap())).collect()
 }
 
+/// Operators all of whose tensors are of one type.
+fn typed_rows() -> Vec<(DType, &'static Kernel)> {
+    on_images().into_iter().chain(conv_weight_grad::ROWS.iter().map(|(ty, row)| (*ty, row))).collect()
+}
+
 /// What a step gives, and what it gives with the kernels written out, of the same state and images.
-fn both(model: &str, options: &Options, choice: EngineChoice) -> [Outputs; 2] {
+fn both(model: &str, options: &Options, choice: EngineChoice, tf32: bool) -> [Outputs; 2] {
     let work = tempfile::tempdir().unwrap();
     let dir = work.path().join("bundle");
     make_bundle(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(model), &dir, options, false).unwrap();
     let file = read_model(&dir.join("step.onnx")).unwrap();
     let original = typed(&file).unwrap();
     let mut graph = original.clone();
-    prepare(&mut graph).unwrap();
+    prepare(&mut graph, tf32).unwrap();
     graph.verify().unwrap();
     let kernels = graph.nodes.iter().filter(|n| n.domain == Domain::Native).count();
     assert!(kernels >= 10, "{model}: {kernels} kernels");
+    // Each form has tensors of its type alone.
+    for (node, (ty, _)) in
+        graph.nodes.iter().filter_map(|n| Some((n, typed_rows().into_iter().find(|(_, row)| n.is_of(Domain::Native, row.name))?)))
+    {
+        assert!(node.used().chain(node.outputs.iter().copied()).all(|v| graph.ty(v).dtype == ty), "{model}: {}", node.name);
+    }
     let again = without_kernels(&graph, &original);
     let path = dir.join("again.onnx");
     std::fs::write(&path, prost::Message::encode_to_vec(&emitted(&again, &file).unwrap())).unwrap();
@@ -225,10 +301,14 @@ fn distance(a: &[f64], b: &[f64]) -> (f64, f64) {
 }
 
 fn check(model: &str, options: &Options) {
-    let [expected, found] = both(model, options, EngineChoice::Tract);
-    for ((name, a), (_, b)) in expected.iter().zip(&found) {
-        let (off, size) = distance(a, b);
-        assert!(off <= 1e-5 * size.max(1e-3), "{model}: {name} is off by {off:e} of {size:e}");
+    // With channels last, and as ONNX has images.
+    for tf32 in [true, false] {
+        let [expected, found] = both(model, options, EngineChoice::Tract, tf32);
+        for ((name, a), (_, b)) in expected.iter().zip(&found) {
+            let (off, size) = distance(a, b);
+            // Sums of what cancels in another order, too, where channels are last.
+            assert!(off <= 5e-5 * size.max(1e-3), "{model}: {name} is off by {off:e} of {size:e}");
+        }
     }
 }
 
@@ -256,8 +336,8 @@ fn steps_in_half_precision_are_near_float32() {
     for (model, limit) in [("silu.bn.onnx", 1e-2), ("basic.bn.onnx", 0.1)] {
         for batch_norm in [BatchNormMode::Frozen, BatchNormMode::Train] {
             let float32 = Options { batch_norm: Some(batch_norm), ..small() };
-            let [truth, _] = both(model, &float32, EngineChoice::Tract);
-            let [_, found] = both(model, &Options { precision: GraphPrecision::MixedF16, ..float32 }, EngineChoice::Ort);
+            let [truth, _] = both(model, &float32, EngineChoice::Tract, false);
+            let [_, found] = both(model, &Options { precision: GraphPrecision::MixedF16, ..float32 }, EngineChoice::Ort, false);
             for (name, truth) in &truth {
                 let (_, found) = found.iter().find(|(n, _)| n == name).unwrap();
                 let (off, size) = distance(truth, found);
@@ -275,7 +355,8 @@ fn every_kernel_has_a_name_and_a_place_of_its_own() {
     for row in rows {
         match row.replaces {
             crate::pass::Replaces::Function(function) => assert_eq!(crate::functions::find(function.name), Some(function)),
-            _ => assert!(row.name.starts_with("Elementwise")),
+            crate::pass::Replaces::Operator(name) => assert!(table::find(name).is_some(), "{name}"),
+            crate::pass::Replaces::Nothing => assert!(row.name.starts_with("Elementwise") || row.name.starts_with("ToChannels")),
         }
     }
 }

@@ -14,13 +14,13 @@ mod ops;
 use self::compute::Pairs;
 pub use self::compute::{Isa, Operation};
 pub use self::library::register;
-pub use self::ops::{INSTRUCTIONS, Window, is_plain, product};
+pub use self::ops::{INSTRUCTIONS, Window, is_plain, pads, pools, product, spreads_pixel};
 
 use crate::error::{Error, Result};
-use crate::ir::{Domain, Graph};
+use crate::ir::{DType, Domain, Graph};
 use crate::pass::{
-    self, ChannelsLast, FuseExpressions, FuseKernels, HalfImages, Inline, Kernel, Pass, RestoreOperators, UpdateInPlace, has_halves,
-    shared_buffers,
+    self, ChannelsLast, FLOAT_IMAGES, FuseExpressions, FuseKernels, HalfImages, Inline, Kernel, Pass, RestoreOperators, UpdateInPlace,
+    has_halves, shared_buffers,
 };
 use ort::operator::OperatorDomain;
 
@@ -86,11 +86,12 @@ pub fn prepare(mut graph: Graph, half: bool, inlined: bool) -> Result<Option<Pre
         return Ok(None);
     }
     let kernels = ops::kernels();
+    let of_floats: Vec<(DType, &Kernel)> = kernels.iter().map(|&kernel| (DType::F32, kernel)).collect();
     let placing: [&dyn Pass; 2] = [
         // Alternatives are chosen for ONNX Runtime's own kernels.
         &RestoreOperators,
         // Kernels in the place of what they cover.
-        &ChannelsLast { kernels: &kernels },
+        &ChannelsLast { kernels: &of_floats, images: &[FLOAT_IMAGES] },
     ];
     let finishing: [&dyn Pass; 3] = [
         // What follows a kernel goes into it.

@@ -39,13 +39,13 @@ use super::signature::{Signature, StatePort, graph_of, one_paragraph};
 use crate::emit;
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::ir::Tensor;
+use crate::ir::{Graph, Tensor};
 use crate::onnx::{ModelFile, pb};
 use crate::operator::OPSET;
 use crate::pass;
 use crate::storage::temporaries::Scratch;
 use ::ort::environment::Environment;
-use ::ort::ep;
+use ::ort::ep::{self, ArenaExtendStrategy};
 use ::ort::session::Session as Loaded;
 use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use std::collections::HashSet;
@@ -165,6 +165,8 @@ impl OrtEngine {
                     .with_device_id(i32::try_from(self.device_index).unwrap_or(i32::MAX))
                     .with_tf32(self.tf32)
                     .with_cuda_graph(recorded)
+                    // Twice as much as is there already, which is the default, may be twice what a step takes.
+                    .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
                     .build()
                     .error_on_failure();
                 builder = builder.with_execution_providers([cuda])?;
@@ -177,16 +179,26 @@ impl OrtEngine {
         self.device_kernels.as_ref()?.as_ref().ok()
     }
 
-    /// The model in the form that is for the device, where it is spgraph's own and in the opset that spgraph has by itself.
+    /// The model in the form that is for the device, where it is spgraph's own: with native kernels, or written out for the provider, which takes what is in another
+    /// opset as it is.
     fn for_device(&self, file: &ModelFile) -> Result<Option<pb::ModelProto>> {
-        let Some(mut graph) = typed(file).filter(|_| self.device == Device::Cuda && emit::opset_of(&file.proto) == Some(OPSET)) else {
-            return Ok(None);
-        };
-        match self.cuda_kernels() {
-            Some(_) => super::cuda::prepare(&mut graph)?,
-            None => pass::apply(&mut graph, FOR_CUDA)?,
+        let opset = emit::opset_of(&file.proto).unwrap_or(OPSET);
+        let takes = self.device == Device::Cuda && (opset == OPSET || self.cuda_kernels().is_some());
+        let Some(mut graph) = typed(file).filter(|_| takes) else { return Ok(None) };
+        self.prepare_for_device(&mut graph)?;
+        let mut model = emitted(&graph, file)?;
+        if opset != OPSET {
+            emit::to_opset(&mut model, opset)?;
         }
-        emitted(&graph, file).map(Some)
+        Ok(Some(model))
+    }
+
+    /// What the device is given of a graph.
+    fn prepare_for_device(&self, graph: &mut Graph) -> Result<()> {
+        match self.cuda_kernels() {
+            Some(_) => super::cuda::prepare(graph, self.tf32),
+            None => pass::apply(graph, FOR_CUDA),
+        }
     }
 
     /// With `profile`, the session records node times; the path is the beginning of the record's file name.
@@ -254,7 +266,7 @@ impl OrtEngine {
 
     fn stepper(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, profile: Option<&Path>) -> Result<OrtStepper> {
         let recorded = self.device == Device::Cuda && self.running != Running::Bound;
-        let read = if recorded { recorded::check_nodes(model)? } else { HashSet::new() };
+        let read = if recorded { recorded::check_nodes(model, &|graph| self.prepare_for_device(graph))? } else { HashSet::new() };
         let (session, signature, pairs) = match profile {
             None if recorded => self.session_with(model, Wanted { recorded, named: false }, &Ok).map_err(|e| recorded::failed(&e))?,
             None => self.session(model, None)?,

@@ -1,12 +1,12 @@
 //! Whether a training step can be recorded as a graph of CUDA's, which then runs as one: what such a graph may not hold, and where its inputs and outputs lie.
 
-use super::super::model::{FOR_CUDA, read_model, typed};
+use super::super::model::{read_model, typed};
 use super::super::signature::{Signature, StatePort};
 use crate::emit;
 use crate::error::{Error, Result};
 use crate::field::Field;
+use crate::ir::{Domain, Graph};
 use crate::operator::OPSET;
-use crate::pass;
 use ::ort::session::Session;
 use ::ort::value::Outlet;
 use ::ort::{AsPointer, sys};
@@ -27,21 +27,22 @@ fn refused(model: &str, what: &str, found: &[String]) -> Error {
     ))
 }
 
-/// Fails where the model has a node that cannot be in a recorded graph, by the table of the provider's kernels. Gives the values that its nodes read.
-pub(super) fn check_nodes(model: &Path) -> Result<HashSet<String>> {
+/// Fails where the model, prepared for the device, has a node that cannot be in a recorded graph, by the table of the provider's kernels. Gives the values that its nodes read.
+pub(super) fn check_nodes(model: &Path, prepare: &dyn Fn(&mut Graph) -> Result<()>) -> Result<HashSet<String>> {
     let (file, shown) = (read_model(model)?, model.display().to_string());
     let read = file.proto.graph.iter().flat_map(|g| &g.node).flat_map(|n| &n.input).cloned().collect();
     let Some(mut graph) = typed(&file) else {
         // Of others' making: the session itself says what stands in the way.
         return Ok(read);
     };
-    pass::apply(&mut graph, FOR_CUDA)?;
+    prepare(&mut graph)?;
     let own = |what: &str, found: Vec<String>| if found.is_empty() { Ok(()) } else { Err(refused(&shown, what, &found)) };
     let live = graph.live().nodes;
     let named = live.iter().filter(|n| !emit::can_be_recorded(n)).map(|n| format!("`{}`, {}", n.name, n.op_type));
     own("a recorded graph does the same each time, and may not choose, repeat, or draw numbers by itself", named.collect())?;
     let opset = emit::opset_of(&file.proto).unwrap_or(OPSET);
-    let off = emit::cuda_fallbacks(&graph, opset).into_iter().map(|(n, why)| format!("`{}`: {why}", n.name));
+    let others = emit::cuda_fallbacks(&graph, opset).into_iter().filter(|(n, _)| n.domain != Domain::Native);
+    let off = others.map(|(n, why)| format!("`{}`: {why}", n.name));
     own("nodes of it would not run on the device", off.collect())?;
     Ok(read)
 }

@@ -31,8 +31,11 @@ mod shuffle_channels;
 mod spread_pixel;
 mod window;
 
+pub use self::conv::pads;
 pub use self::elementwise::{ELEMENTS, INSTRUCTIONS};
+pub use self::max_pool::covers as pools;
 pub use self::register::domain;
+pub use self::spread_pixel::covers as spreads_pixel;
 pub use self::window::{Window, is_plain, product};
 
 use self::native::Native;

@@ -22,7 +22,7 @@ pub const SPREAD_PIXEL: Native = Native::on_images::<SpreadPixel>(Kernel {
 });
 
 /// Along height and width alone.
-fn covers(n: &View) -> bool {
+pub fn covers(n: &View) -> bool {
     let (Ok(x), [y]) = (n.ty(0), &n.node.outputs[..]) else { return false };
     let y = n.graph.ty(*y);
     match (&*x.shape, &*y.shape) {

@@ -1,0 +1,74 @@
+//! The mean of each channel of images with their channels last.
+
+use super::super::native::product;
+use super::device::{Compiled, Grid, Parameters, Session};
+use super::ports::{Lying, input, output, stream};
+use super::source::{self, Element};
+use super::typed::Compute;
+use crate::ir::DType;
+use crate::pass::{Extras, Kernel, Port, Replaces};
+use ort::Result;
+use ort::operator::{ComputeContext, KernelContext};
+use std::sync::Arc;
+
+/// A thread has a channel of an image, so that those beside each other read what lies so.
+pub const SOURCE: &str = r#"
+KERNEL average(const element *RESTRICT x, place channels, place places, place n, element *RESTRICT y) {
+  place stride = (place)gridDim.x * blockDim.x;
+  for (place i = (place)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) {
+    place image = i / channels, from = image * places * channels + (i - image * channels);
+    float sum = 0.0f;
+    for (place p = 0; p < places; ++p) sum += from_element(x[from + p * channels]);
+    y[i] = to_element(sum / (float)places);
+  }
+}
+"#;
+
+const fn row(name: &'static str) -> Kernel {
+    Kernel {
+        name,
+        replaces: Replaces::Operator("GlobalAveragePool"),
+        covers: |_| true,
+        inputs: &[Port::Image],
+        outputs: &[Port::Plain],
+        extras: Extras::NONE,
+    }
+}
+
+/// `x → y`, `[N, C, 1, 1]`, of each type.
+pub static LAST: [(DType, Kernel); 3] = [
+    (DType::F32, row("GlobalAveragePoolLast")),
+    (DType::F16, row("GlobalAveragePoolLastF16")),
+    (DType::BF16, row("GlobalAveragePoolLastBf16")),
+];
+
+pub struct GlobalAveragePool {
+    session: Arc<Session>,
+    element: Element,
+    ready: Option<(bool, Compiled)>,
+}
+
+impl Compute for GlobalAveragePool {
+    fn new(session: Arc<Session>, element: Element, _: &KernelContext) -> Result<Self> {
+        Ok(GlobalAveragePool { session, element, ready: None })
+    }
+
+    fn run(&mut self, cx: &ComputeContext) -> Result<()> {
+        let x = input(cx, 0)?;
+        let [n, channels, height, width] = x.image(Lying::ChannelsLast)?;
+        let long = x.count() > i32::MAX as usize;
+        if self.ready.as_ref().is_none_or(|ready| ready.0 != long) {
+            let text = [&self.element.alias(), SOURCE].concat();
+            self.ready = Some((long, self.session.compiled(source::cuda(&text, long), &["average"])?));
+        }
+        let (elements, y) = (product(&[n, channels])?, output(cx, 0, &[n, channels, 1, 1])?);
+        let mut parameters = Parameters::default();
+        parameters.pointer(x.address);
+        [channels, product(&[height, width])?, elements].into_iter().for_each(|n| parameters.place(n));
+        parameters.pointer(y);
+        match (&self.ready, Grid::over(elements)) {
+            (Some((_, kernel)), Some(grid)) => self.session.launch(kernel, 0, grid, &mut parameters, stream(cx)?),
+            _ => Ok(()),
+        }
+    }
+}

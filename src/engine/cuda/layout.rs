@@ -1,0 +1,130 @@
+//! From `[N, C, H, W]` to `[N, H, W, C]` and back.
+
+use super::super::native::product;
+use super::device::{Compiled, Grid, Parameters, Session};
+use super::library::{Address, Handle};
+use super::ports::{Lying, input, output, stream};
+use super::source::{self, Element};
+use super::typed::Compute;
+use crate::ir::DType;
+use crate::pass::{Images, Kernel, TO_CHANNELS_FIRST, TO_CHANNELS_LAST};
+use ort::Result;
+use ort::operator::{ComputeContext, KernelContext};
+use std::sync::Arc;
+
+/// Each element of the result finds the one that it is; `[outer, rows, columns]` becomes `[outer, columns, rows]`.
+const SOURCE: &str = r#"
+KERNEL transpose(const element *RESTRICT x, place rows, place columns, place n, element *RESTRICT y) {
+  place stride = (place)gridDim.x * blockDim.x, all = rows * columns;
+  for (place i = (place)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride) {
+    place within = i % all, column = within / rows, row = within - column * rows;
+    y[i] = x[i - within + row * columns + column];
+  }
+}
+"#;
+
+/// Channels and places of as many tensors, which are to change their order.
+#[derive(Debug, Clone, Copy)]
+pub struct Order {
+    pub outer: usize,
+    pub channels: usize,
+    pub places: usize,
+    /// Whether the channels are to be last.
+    pub to_last: bool,
+}
+
+/// What puts them in another order.
+pub struct Transposed {
+    kernel: Compiled,
+    rows: usize,
+    columns: usize,
+    elements: usize,
+    /// Of all of it.
+    pub bytes: usize,
+}
+
+impl Order {
+    pub fn prepare(self, session: &Session, element: Element) -> Result<Transposed> {
+        let Order { outer, channels, places, to_last } = self;
+        let elements = product(&[outer, channels, places])?;
+        let text = [&element.alias(), SOURCE].concat();
+        let kernel = session.compiled(source::cuda(&text, elements > i32::MAX as usize), &["transpose"])?;
+        let (rows, columns) = if to_last { (channels, places) } else { (places, channels) };
+        Ok(Transposed { kernel, rows, columns, elements, bytes: product(&[elements, element.bytes()])? })
+    }
+}
+
+impl Transposed {
+    /// Reads all elements at one address and writes them at another.
+    pub fn run(&self, session: &Session, from: Address, to: Address, stream: Handle) -> Result<()> {
+        let mut parameters = Parameters::default();
+        parameters.pointer(from);
+        [self.rows, self.columns, self.elements].into_iter().for_each(|n| parameters.place(n));
+        parameters.pointer(to);
+        match Grid::over(self.elements) {
+            Some(grid) => session.launch(&self.kernel, 0, grid, &mut parameters, stream),
+            None => Ok(()),
+        }
+    }
+}
+
+const fn last(name: &'static str) -> Kernel {
+    Kernel { name, ..TO_CHANNELS_LAST }
+}
+
+const fn first(name: &'static str) -> Kernel {
+    Kernel { name, ..TO_CHANNELS_FIRST }
+}
+
+/// `[N, C, H, W]` → `[N, H, W, C]`, of each type.
+pub static TO_LAST: [(DType, Kernel); 4] = [
+    (DType::F32, last("ToChannelsLast")),
+    (DType::F16, last("ToChannelsLastF16")),
+    (DType::BF16, last("ToChannelsLastBf16")),
+    (DType::Bool, last("ToChannelsLastBool")),
+];
+
+/// `[N, H, W, C]` → `[N, C, H, W]`, of each type.
+pub static TO_FIRST: [(DType, Kernel); 4] = [
+    (DType::F32, first("ToChannelsFirst")),
+    (DType::F16, first("ToChannelsFirstF16")),
+    (DType::BF16, first("ToChannelsFirstBf16")),
+    (DType::Bool, first("ToChannelsFirstBool")),
+];
+
+/// What images on the device are made of.
+pub fn images() -> Vec<Images> {
+    TO_LAST.iter().zip(&TO_FIRST).map(|((dtype, to_last), (_, to_first))| Images { dtype: *dtype, to_last, to_first }).collect()
+}
+
+/// One of both, for whether the channels are to be last.
+pub struct Move<const TO_LAST: bool> {
+    session: Arc<Session>,
+    element: Element,
+    ready: Option<([usize; 4], Transposed)>,
+}
+
+impl<const TO_LAST: bool> Compute for Move<TO_LAST> {
+    fn new(session: Arc<Session>, element: Element, _: &KernelContext) -> Result<Self> {
+        Ok(Move { session, element, ready: None })
+    }
+
+    fn run(&mut self, cx: &ComputeContext) -> Result<()> {
+        let x = input(cx, 0)?;
+        let lying = if TO_LAST { Lying::ChannelsFirst } else { Lying::ChannelsLast };
+        let sizes @ [n, c, h, w] = x.image(lying)?;
+        if self.ready.as_ref().is_none_or(|ready| ready.0 != sizes) {
+            let order = Order { outer: n, channels: c, places: product(&[h, w])?, to_last: TO_LAST };
+            self.ready = Some((sizes, order.prepare(&self.session, self.element)?));
+        }
+        let y = output(cx, 0, &if TO_LAST { [n, h, w, c] } else { [n, c, h, w] })?;
+        match &self.ready {
+            Some((_, transposed)) => transposed.run(&self.session, x.address, y, stream(cx)?),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;
