@@ -171,7 +171,7 @@ def losses(lab, device, *more, batch_norm="frozen", rewrite=()):
     steps = 10 if lab.small else STEPS
     bundle = lab.bundle(lab.networks()[0], 4 if lab.small else 8, batch_norm, *rewrite)
     done = lab.run("finetune", bundle, "--data", lab.images(), "--steps", steps, "--warmup", 0, "--lr", 0.001, "--seed", 0, "--log", "jsonl",
-                   "-o", lab.work / f"curve-{device}", "--force", "--device", device, *more, env={"NVIDIA_TF32_OVERRIDE": "0"}, share=0.5)
+                   "-o", lab.work / f"curve-{device}", "--force", "--device", device, *more, env={} if "--tf32" in more else {"NVIDIA_TF32_OVERRIDE": "0"}, share=0.5)
     records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [r["loss"] for r in records if "loss" in r and "step" in r]
 

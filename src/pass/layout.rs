@@ -81,7 +81,8 @@ impl Pass for ChannelsLast<'_> {
     fn ensures(&self, graph: &Graph) -> Result<(), String> {
         let kinds = Kinds(self.images);
         for node in graph.nodes.iter().filter(|n| n.domain != Domain::Native) {
-            let goes_along = is_elementwise(node) || reordered(&View { graph, node }).is_some();
+            // Its axes are those of what lies here by now.
+            let goes_along = is_elementwise(node) || reordered(&View { graph, node }, &[0, 1, 2, 3]).is_some();
             // Of what gives no image, as a sum over places, that which it reads.
             let image = node.outputs.iter().copied().chain(node.used()).find(|&v| kinds.is_image(graph.ty(v)));
             let layout = image.filter(|_| goes_along).map_or(Layout::Onnx, |v| graph.value(v).layout);
@@ -124,10 +125,10 @@ fn lying(ty: &TensorType, layout: Layout) -> Vec<Dim> {
     }
 }
 
-/// What the node is on images with their channels last.
-fn reordered(n: &View) -> Option<Reordered> {
+/// What the node is on images whose axes lie in that order.
+fn reordered(n: &View, order: &[usize]) -> Option<Reordered> {
     let operator = table::find(&n.node.op_type).filter(|_| n.node.domain == Domain::Onnx)?;
-    operator.reordered(n, &CHANNELS_LAST)
+    operator.reordered(n, order)
 }
 
 /// Height and width of an image.
@@ -216,7 +217,7 @@ impl Layouts<'_> {
         let settings =
             |v: ValueId| self.kinds.is_image(n.graph.ty(v)) || self.kinds.is_number(n.graph.ty(v)) || !n.graph.ty(v).dtype.is_float();
         let fits = all && n.node.used().all(settings) && n.node.used().any(|v| self.last.contains_key(&v));
-        if fits { reordered(n) } else { None }
+        if fits { reordered(n, &CHANNELS_LAST) } else { None }
     }
 
     /// The same node along the axes where those of its images lie.

@@ -37,8 +37,14 @@ struct Repeated<'g> {
 }
 
 impl<'g> Repeated<'g> {
+    /// The node of a value that its readers compute: several, or one that is computed again itself.
     fn node(&self, v: ValueId) -> Option<&'g Node> {
-        cheap(self.graph, v).filter(|_| self.readers.of(v).len() > 1 && !self.readers.is_output(v))
+        let again = |at: &usize| self.graph.nodes.get(*at).is_some_and(|n| matches!(*n.outputs, [output] if self.node(output).is_some()));
+        let often = || match self.readers.of(v) {
+            [one] => again(one),
+            list => list.len() > 1,
+        };
+        cheap(self.graph, v).filter(|_| !self.readers.is_output(v) && often())
     }
 
     /// What stands for a value where `reader` reads it.

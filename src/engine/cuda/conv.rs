@@ -1,7 +1,7 @@
 //! Convolution of images with their channels last, by cuDNN.
 
 use super::super::native::Window;
-use super::convolution::{Convolution, Kind, Plan, Tensors, is_covered};
+use super::convolution::{Convolution, Kind, Plan, Tensors, is_covered_last};
 use super::device::Session;
 use super::ports::{Lying, input, output, stream};
 use super::source::Element;
@@ -27,7 +27,7 @@ const fn row(name: &'static str) -> Kernel {
 /// Without a bias, with weights of the images' type.
 pub fn covers(n: &View) -> bool {
     let same = n.ty(0).is_ok_and(|x| n.ty(1).is_ok_and(|w| w.dtype == x.dtype));
-    is_covered(n.node) && same && n.node.inputs.len() == 2
+    is_covered_last(n.node) && same && n.node.inputs.len() == 2
 }
 
 /// `(x, w) → y` of each type. Attributes of `Conv`.

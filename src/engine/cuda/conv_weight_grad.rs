@@ -1,7 +1,7 @@
 //! The gradient of a convolution's weights, by cuDNN.
 
 use super::super::native::Window;
-use super::convolution::{Convolution, Kind, Plan, Tensors, is_covered};
+use super::convolution::{Convolution, Kind, Plan, Tensors, is_covered, is_covered_last};
 use super::device::Session;
 use super::ports::{Lying, input, output, stream};
 use super::source::Element;
@@ -31,8 +31,8 @@ const fn last(name: &'static str) -> Kernel {
 
 /// Where the weights are of the images' type.
 fn covers_last(n: &View) -> bool {
-    let same = |(x, dw): (_, &crate::ir::ValueId)| n.graph.ty(*dw).dtype == x;
-    is_covered(n.node) && n.ty(0).is_ok_and(|x| n.node.outputs.first().is_some_and(|dw| same((x.dtype, dw))))
+    let same = n.ty(0).is_ok_and(|x| n.node.outputs.first().is_some_and(|&dw| n.graph.ty(dw).dtype == x.dtype));
+    is_covered_last(n.node) && same
 }
 
 /// `(x, dy) → dw` of each type; `dw` is `[O, C/group, kh, kw]`. Attributes of the convolution.

@@ -31,6 +31,11 @@ pub fn is_covered(node: &Node) -> bool {
     is_plain(node) && matches!(pads, [] | [_, _, _, _]) && pads.iter().take(2).eq(pads.iter().skip(2))
 }
 
+/// Whether it is known to be covered with channels last: others than those of whole channels and of windows without holes have not run on a device so, and stay as ONNX has them.
+pub fn is_covered_last(node: &Node) -> bool {
+    is_covered(node) && node.int("group", 1) == 1 && node.ints("dilations").iter().all(|&d| d == 1)
+}
+
 /// What a node computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -47,7 +47,12 @@ pub static ELEMENTS: LazyLock<Elements> = LazyLock::new(|| {
         reads: &[DType::F32, DType::F16, DType::BF16, DType::Bool],
         spreads: |ty, whole, layout| match layout {
             Layout::Onnx => spread(&ty.shape, &whole.shape, Dim::Known(1)).is_some(),
-            Layout::ChannelsLast => whole.shape.get(1).is_some_and(|c| c.known().is_some()) && spreads_channels(ty, whole, layout),
+            Layout::ChannelsLast => {
+                let one = |d: &Dim| *d == Dim::Known(1);
+                // A number for each channel of each image is no run of what lies `[N, H, W, C]`.
+                let is_run = ty.rank() < 4 || ty.shape.first().is_some_and(one) || whole.shape.iter().skip(2).all(one);
+                is_run && whole.shape.get(1).is_some_and(|c| c.known().is_some()) && spreads_channels(ty, whole, layout)
+            }
         },
         roundings: &[(DType::F16, ROUND_F16), (DType::BF16, ROUND_BF16)],
         instructions: &TABLE,
