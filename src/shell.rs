@@ -8,10 +8,14 @@ use std::fmt;
 pub struct Word<'a>(&'a OsStr);
 
 impl Word<'_> {
-    /// Whether it is shown as `$'…'`, as bash, zsh and POSIX of 2024 read it, and older shells do not: bytes that are no text, and signs that a terminal
-    /// obeys or does not show.
-    pub fn is_escaped(&self) -> bool {
+    /// Whether it is shown by the numbers of its bytes: what is no text, and signs that a terminal obeys or does not show.
+    fn is_escaped(&self) -> bool {
         self.0.to_str().is_none_or(|text| text.chars().any(|c| is_order(c) || is_unseen(c) || c == '\n' || c == '\t'))
+    }
+
+    /// Whether it is shown as `$'…'`, as bash, zsh and POSIX of 2024 read it, and older shells do not: a line's end that ends a name, which a shell takes off what a command printed.
+    pub fn is_for_newer_shells(&self) -> bool {
+        self.0.as_encoded_bytes().ends_with(b"\n")
     }
 }
 
@@ -41,15 +45,16 @@ impl fmt::Display for Word<'_> {
             Some(text) if !text.is_empty() && text.chars().all(plain) => write!(f, "{before}{text}"),
             Some(text) => write!(f, "'{before}{}'", text.replace('\'', r"'\''")),
             None => {
-                write!(f, "$'{before}")?;
+                let newer = self.is_for_newer_shells();
+                write!(f, "{}{before}", if newer { "$'" } else { "\"$(printf '" })?;
                 for &byte in self.0.as_encoded_bytes() {
                     match byte {
-                        b'\'' | b'\\' => write!(f, "\\{}", char::from(byte))?,
-                        b' '..=b'~' => write!(f, "{}", char::from(byte))?,
-                        _ => write!(f, "\\x{byte:02x}")?,
+                        b'%' if !newer => f.write_str("%%")?,
+                        b' '..=b'~' if !b"'\\".contains(&byte) => write!(f, "{}", char::from(byte))?,
+                        _ => write!(f, "\\{byte:03o}")?,
                     }
                 }
-                f.write_str("'")
+                f.write_str(if newer { "'" } else { "')\"" })
             }
         }
     }
@@ -87,11 +92,15 @@ mod tests {
     #[test]
     fn names_without_meaning_stay_as_they_are() {
         let shown = |name: &str| word(name).to_string();
-        assert_eq!([shown("a\u{202e}b"), shown("it's\u{200b}")], [r"$'a\xe2\x80\xaeb'", r"$'it\'s\xe2\x80\x8b'"]);
+        assert_eq!(
+            [shown("a\u{202e}b"), shown("it's\u{200b}")],
+            [r#""$(printf 'a\342\200\256b')""#, r#""$(printf 'it\047s\342\200\213')""#]
+        );
+        assert_eq!([shown("5%\u{200b}"), shown("a\n")], [r#""$(printf '5%%\342\200\213')""#, r"$'a\012'"]);
         assert_eq!([shown("runs/größe-2"), shown("my run"), shown("-o"), shown("- o")], ["runs/größe-2", "'my run'", "./-o", "'./- o'"]);
     }
 
-    /// What bash makes of it is the name again.
+    /// What shells make of it is the name again.
     #[cfg(unix)]
     #[test]
     fn a_shell_reads_one_word() {
@@ -99,9 +108,20 @@ mod tests {
         let bytes = OsStr::from_bytes(b"caf\xe9 'x'\\");
         for name in NAMES.iter().map(OsStr::new).chain([bytes]) {
             let line = format!("printf %s {}", word(name));
-            let Ok(found) = std::process::Command::new("bash").env("LC_ALL", "C.UTF-8").args(["-c", &line]).output() else { return };
-            let wanted = [if name.as_bytes().starts_with(b"-") { &b"./"[..] } else { b"" }, name.as_bytes()].concat();
-            assert_eq!(found.stdout, wanted, "{line}");
+            for shell in ["sh", "bash"] {
+                if shell == "sh" && word(name).is_for_newer_shells() {
+                    continue;
+                }
+                let found = match std::process::Command::new(shell).env("LC_ALL", "C.UTF-8").args(["-c", &line]).output() {
+                    Ok(found) => found,
+                    Err(why) => {
+                        assert!(shell == "bash", "{why}");
+                        continue;
+                    }
+                };
+                let wanted = [if name.as_bytes().starts_with(b"-") { &b"./"[..] } else { b"" }, name.as_bytes()].concat();
+                assert_eq!(found.stdout, wanted, "{shell}: {line}");
+            }
         }
     }
 }

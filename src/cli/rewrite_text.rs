@@ -24,6 +24,9 @@ fn not_trained(fixed: &[FixedConstant]) -> BTreeMap<&'static str, String> {
     by_reason.into_iter().map(|(why, names)| (why, shown(names))).collect()
 }
 
+/// Pairs of equal parameters that are named.
+const ALIKE: usize = 2;
+
 fn shown(names: Vec<&str>) -> String {
     match &*names {
         [first, second, _, _, ..] => format!("{first}, {second}, … ({})", names.len()),
@@ -175,8 +178,11 @@ pub fn decisions(made: &Made) -> String {
             plan.split.len()
         ));
     }
-    for (first, second) in &plan.alike {
+    for (first, second) in plan.alike.iter().take(ALIKE) {
         line(format!("alike       {first} and {second} hold the same numbers, and are trained apart"));
+    }
+    if plan.alike.len() > ALIKE {
+        line(format!("            … ({} such pairs)", plan.alike.len()));
     }
     line(format!(
         "batch norm  {}",

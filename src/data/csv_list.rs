@@ -143,7 +143,8 @@ pub(super) fn read(path: &Path) -> Result<List> {
             }
         }
     }
-    faults.check_with(path, endings.hint().as_deref())?;
+    let way = endings.hint().map(|hint| format!("{hint}. Correct what else is wrong, or remove these lines"));
+    faults.check_with(path, way.as_deref())?;
     if list.rows.is_empty() {
         return Err(Error::data(format!(
             "the list {} names no images. Write a line `path,label` for each; paths are relative to the list",

@@ -114,6 +114,35 @@ fn gates_lie_as_they_are() {
     assert_eq!(n.placed(a).0, ["Reshape", ".Conv", "Reshape"]);
 }
 
+/// Sums over some axes go along where those that are left lie in their order, and over the channels too.
+#[test]
+fn sums_are_over_axes_as_they_lie() {
+    let axes = |axes: &[i64]| Attrs::from([("axes".to_string(), Attr::Ints(axes.to_vec())), ("keepdims".to_string(), Attr::Int(0))]);
+    type Case = (&'static [i64], &'static [usize], Option<&'static [i64]>);
+    let cases: [Case; 5] = [
+        (&[0, 2, 3], &[6], Some(&[0, 1, 2])),
+        (&[2, 3], &[2, 6], Some(&[1, 2])),
+        (&[1], &[2, 4, 5], Some(&[3])),
+        (&[0, 1], &[4, 5], Some(&[0, 3])),
+        // What is left of it lies in another order.
+        (&[3], &[2, 6, 4], None),
+    ];
+    for (over, shape, lie) in cases {
+        let mut n = Network::new();
+        let x = n.input("x", IMAGE);
+        let a = n.conv(x, IMAGE);
+        let y = n.node("ReduceMean", &[a], axes(over), shape);
+        let (ops, graph) = n.placed(y);
+        match lie {
+            Some(lie) => {
+                assert_eq!(ops, [".ToChannelsLast", ".Conv", "ReduceMean"], "{over:?}");
+                assert_eq!(graph.nodes[2].ints("axes"), lie);
+            }
+            None => assert_eq!(ops, [".ToChannelsLast", ".Conv", ".ToChannelsFirst", "ReduceMean"], "{over:?}"),
+        }
+    }
+}
+
 #[test]
 fn permutations_of_channels_are_one_kernel() {
     let shuffled = |read_between: bool| {

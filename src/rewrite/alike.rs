@@ -10,19 +10,18 @@ pub(super) fn alike(imported: &Imported, split: &[Split]) -> Vec<(String, String
     let is_split = |name: &str| split.iter().any(|s| s.name == name || s.initializer == name);
     let weights = imported.parameters.iter().filter(|p| p.kind.is_weight() && !is_split(&p.name));
     let weights = weights.filter_map(|p| Some((&p.name, imported.graph.value(p.value).initializer()?)));
-    // By sizes and sum.
+    // By sizes, the first number and the last, which a transpose keeps; what agrees by these is compared.
     let mut before: HashMap<_, Vec<(&String, &Tensor)>> = HashMap::new();
     let mut found = vec![];
     for (name, tensor) in weights.filter(|(_, t)| t.shape().len() > 1 && t.count() > 1) {
         let mut sizes = tensor.shape().to_vec();
         sizes.sort_unstable();
-        // Of numbers in any order; what agrees by it is compared.
-        let words = tensor.bytes().chunks_exact(tensor.dtype().size().max(1));
-        let number = |word: &[u8]| word.iter().rev().fold(0u64, |n, &byte| n.wrapping_shl(8) | u64::from(byte));
-        let sum = words.clone().fold(0u64, |sum, word| sum.wrapping_add(number(word)));
-        let varied = words.clone().any(|word| !tensor.bytes().starts_with(word));
-        let others = before.entry((sizes, sum)).or_default();
-        if let Some((first, _)) = others.iter().find(|(_, other)| varied && same(tensor, other)) {
+        let mut words = tensor.bytes().chunks_exact(tensor.dtype().size().max(1));
+        if words.clone().all(|word| tensor.bytes().starts_with(word)) {
+            continue;
+        }
+        let others = before.entry((sizes, words.next(), words.next_back())).or_default();
+        if let Some((first, _)) = others.iter().find(|(_, other)| same(tensor, other)) {
             found.push((first.to_string(), name.clone()));
         }
         others.push((name, tensor));

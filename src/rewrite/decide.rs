@@ -101,7 +101,10 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     }
     strengths::decide(&mut parameters, recipe)?;
     let (split, freed_batch) = (imported.split.clone(), imported.freed_batch.clone());
-    let alike = alike::alike(&imported, &split);
+    let mut alike = alike::alike(&imported, &split);
+    // Two that stay as they are stay alike.
+    let stays = |name: &str| parameters.iter().any(|p| p.parameter.name == name && p.frozen);
+    alike.retain(|(first, second)| !(stays(first) && stays(second)));
     let graph = &imported.graph;
     let others = graph.outputs.iter().enumerate().filter(|(i, _)| *i != prediction.index).map(|(_, &o)| graph.name_of(o).into()).collect();
     let head = head.ok();

@@ -233,7 +233,9 @@ fn is_whole(imported: &Imported, prediction: &Prediction, head: &Head) -> Result
     let (mut open, mut value) = (vec![head.kernel.enters], prediction.tail.logits);
     while let Some(node) = graph.producer(value) {
         open.extend(node.used().filter(|&v| !graph.value(v).varies));
-        match scores_before(graph, node).filter(|_| node.name != head.node) {
+        // Behind an output that is read as it is, whatever hands each number on.
+        let before = scores_before(graph, node).or_else(|| numbers_before(graph, node).filter(|_| prediction.tail.hidden.is_some()));
+        match before.filter(|_| node.name != head.node) {
             Some(before) => value = before,
             None => break,
         }

@@ -66,7 +66,8 @@ pub(super) fn range(graph: &Graph, value: ValueId) -> Range {
 /// Of a constant, or of what was computed before.
 fn of(graph: &Graph, value: ValueId, known: &HashMap<ValueId, Range>) -> Range {
     match &graph.value(value).constant {
-        Some(constant) => constant.to_f64().ok().filter(|n| n.len() <= ELEMENTS).map_or(ANY, Range::of),
+        Some(constant) if constant.count() > ELEMENTS => ANY,
+        Some(constant) => constant.to_f64().map_or(ANY, Range::of),
         None => known.get(&value).copied().unwrap_or(ANY),
     }
 }

@@ -10,6 +10,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+/// How often a lock is tried for once more, with some milliseconds between: who only asks who holds it has it for a moment.
+const ASKED: usize = 3;
+
 /// A lock that is held for as long as it lives.
 #[derive(Debug)]
 pub struct Lock {
@@ -23,8 +26,8 @@ impl Lock {
     /// Where the file system has no locks, that is said, and the work goes on.
     pub fn take(path: &Path, busy: impl FnOnce(&str) -> Error) -> Result<Lock> {
         let failed = |e| Error::io("cannot lock", path)(e);
-        // Once more where the file went away with its former lock just then.
-        for _ in 0..100 {
+        // Once more where the file went away with its former lock just then, or where somebody asked who holds it ([`Lock::holder`]).
+        for turn in 0..100 {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
             #[cfg(unix)]
@@ -33,6 +36,10 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) if !is_at(&file, path) => continue,
                 Ok(()) => {}
+                Err(TryLockError::WouldBlock) if turn < ASKED => {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => return Err(busy(&holder(&mut file))),
                 Err(TryLockError::Error(e)) => notices::leave(format!(
                     "the file system of {} has no locks ({e}): make sure that no second process writes there",

@@ -233,6 +233,17 @@ def test_a_classifier_of_several_constants_is_replaced_whole_or_not_at_all(make,
     assert next(iter(given.values())).shape == (IMAGES[0], classes)
 
 
+def test_and_behind_a_bound_as_well(tmp_path):
+    """What is read as it is, by the squared error, has its classifier before the bound."""
+    net = Classifier(7)
+    gained = net.node("Mul", net.scores(), net.constant(1 + 0.1 * net.draw(CLASSES), "gain"))
+    model = net.model(net.node("Clip", gained, net.number(0), net.number(1)))
+    bundle, said = rewritten(model, tmp_path, "--classes", CLASSES, "--loss", "mse")
+    assert bundle is None and "is more than its weight" in said and "gain" in said, said
+    bundle, said = rewritten(model, tmp_path, "--loss", "mse", "--head", "keep")
+    assert bundle, said
+
+
 @pytest.mark.parametrize("identity", [False, True])
 def test_a_new_classifier_has_a_bias_of_its_own(identity, tmp_path):
     """Exporters write equal tensors once: here the zeros of a hidden layer and of the classifier."""

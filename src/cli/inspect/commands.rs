@@ -79,6 +79,7 @@ impl Commands {
             let there = |name: &str| found.files.iter().any(|f| f.name.starts_with(name) && f.problem.is_none());
             let state = match found.status {
                 Status::Complete => "",
+                _ if there("state.") => "",
                 _ if there("checkpoint.") => " --state checkpoint",
                 _ => " --state best",
             };

@@ -67,8 +67,8 @@ impl Argument {
     /// Fails for a word that make's shell, which may be an old one, has no way to write.
     fn check_for_make(&self) -> Result<(), Error> {
         match self {
-            Argument::Name(name) if word(name).is_escaped() => Err(Error::usage(format!(
-                "make's shell has no way to write the name {}; rename it, without signs that cannot be seen",
+            Argument::Name(name) if word(name).is_for_newer_shells() => Err(Error::usage(format!(
+                "make's shell has no way to write the name {}; rename it, without a line's end at its end",
                 word(name)
             ))),
             _ => Ok(()),

@@ -76,10 +76,13 @@ pub fn inspect_run(path: &Path) -> Result<RunInspection> {
     let weights = usable(folder.state()) || usable(folder.best()) || usable(folder.checkpoint());
     let mut reasons = problems(&files);
     reasons.extend(opened.as_ref().err().map(|e| e.to_string()));
-    if !weights && reasons.is_empty() {
-        reasons.push("it has left no weights: it did not come to a checkpoint".into());
-    }
     let training = in_training(&folder);
+    if !weights && reasons.is_empty() {
+        reasons.push(match training {
+            Some(_) => "it has no weights yet".into(),
+            None => "it has left no weights: it did not come to a checkpoint".into(),
+        });
+    }
     let resumable = training.is_none() && checkpoint.is_some() && record.status != Status::Complete && opened.is_ok();
     let mut verdict = if reasons.is_empty() { Verdict::yes() } else { Verdict::no(reasons) };
     verdict.notes.extend(training.map(|training| format!("it is {training}")));

@@ -118,8 +118,13 @@ fn described((product, memory): (Product, StepMemory), options: Options) -> Verd
             first.name
         ));
     }
-    let pairs = product.plan.alike.iter();
-    verdict.notes.extend(pairs.map(|(first, second)| format!("{first} and {second} hold the same numbers, and would be trained apart")));
+    if let Some((first, second)) = product.plan.alike.first() {
+        let more = match product.plan.alike.len() {
+            1 => String::new(),
+            pairs => format!(", and so would others ({pairs} such pairs)"),
+        };
+        verdict.notes.push(format!("{first} and {second} hold the same numbers, and would be trained apart{more}"));
+    }
     if verdict.images {
         verdict.notes.extend(manifest.preprocessing.note(&product.assumed, product.own_preparation));
     }
