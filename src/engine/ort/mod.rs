@@ -45,7 +45,7 @@ use crate::operator::OPSET;
 use crate::pass;
 use crate::storage::temporaries::Scratch;
 use ::ort::environment::Environment;
-use ::ort::ep::{self, ArenaExtendStrategy};
+use ::ort::ep;
 use ::ort::session::Session as Loaded;
 use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
 use std::collections::HashSet;
@@ -165,8 +165,6 @@ impl OrtEngine {
                     .with_device_id(i32::try_from(self.device_index).unwrap_or(i32::MAX))
                     .with_tf32(self.tf32)
                     .with_cuda_graph(recorded)
-                    // Twice as much as is there already, which is the default, may be twice what a step takes.
-                    .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
                     .build()
                     .error_on_failure();
                 builder = builder.with_execution_providers([cuda])?;
