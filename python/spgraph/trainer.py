@@ -19,6 +19,16 @@ from .commands import export, interpolate
 PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
 
 
+NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+
+
+def _number(output: onnxruntime.NodeArg) -> onnxruntime.OrtValue:
+    """A place for a number that a step gives, on the processor; NaN until there is one, where its type has it."""
+    place = np.empty(output.shape, NUMBERS[output.type])
+    place.fill(np.nan if place.dtype.kind == "f" else -1)
+    return onnxruntime.OrtValue.ortvalue_from_numpy(place)
+
+
 @dataclasses.dataclass(frozen=True)
 class Step:
     """What a step gave: the loss (data loss + penalty), of the weights before the step, and how many images were right (None where the loss has no classes)."""
@@ -62,6 +72,9 @@ class Trainer:
         inputs = {i.name for i in self.session.get_inputs()}
         self._computed = [s for s in self.bundle.state if s["output"] not in inputs]
         self._passed = [s for s in self.bundle.state if s["output"] in inputs]
+        # Losses and counts have places that stay: a binding that is asked for its outputs wraps every tensor of the state, at each step.
+        given = {o.name: o for o in self.session.get_outputs()}
+        self._results = {m: _number(given[name]) for m, name in self.bundle.outputs.items()}
         start = self.bundle.start()
         self._anchors: dict[str, onnxruntime.OrtValue] = {}
         self._set(start)
@@ -94,11 +107,11 @@ class Trainer:
             # An output keeps its place among those of the binding, however often it is bound.
             for s in self._computed:
                 binding.bind_ortvalue_output(s["output"], self._spare[s["name"]])
+            for meaning, name in self.bundle.outputs.items():
+                binding.bind_ortvalue_output(name, self._results[meaning])
         for s in self._passed:
             binding.bind_ortvalue_input(s["input"], self._state[s["name"]])
             binding.bind_output(s["output"], self._device)
-        for name in self.bundle.outputs.values():
-            binding.bind_output(name, "cpu")
         return binding
 
     @property
@@ -133,12 +146,11 @@ class Trainer:
         for name, value in feeds.items():
             binding.bind_cpu_input(name, value)
         self.session.run_with_iobinding(binding)
-        order = [s["output"] for s in [*self._computed, *self._passed]] + [*self.bundle.outputs.values()]
-        found = dict(zip(order, binding.get_outputs()))
-        values = {meaning: float(found[name].numpy()) for meaning, name in self.bundle.outputs.items()}
+        values = {meaning: float(value.numpy()) for meaning, value in self._results.items()}
         if not np.isfinite(values["loss"]):
             raise Error(f"the loss of step {self.steps + 1} is {values['loss']}: lower `lr`, or look at the images; the state is that before this step")
-        self._spare |= {s["name"]: found[s["output"]] for s in self._passed}
+        if self._passed:
+            self._spare |= {s["name"]: value for s, value in zip(self._passed, binding.get_outputs()[-len(self._passed) :])}
         self._state, self._spare = self._spare, self._state
         self._bindings.reverse()
         self.steps += 1

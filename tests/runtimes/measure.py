@@ -261,15 +261,19 @@ def table(records):
     """The part of the page that is made."""
     forms = {"for": "`--for`", "functions": "`functions`", "inlined": "`inlined`", "single": "`single`", "ort-training": "`ort-training`", "native": "`native`", **{p: f"`{p}`" for p in PRECISIONS}}
     tasks = sorted({t for r in records["runtimes"].values() for t in r.get("speed", {})}, key=lambda t: (len(t), t))
-    lines = [f"Made by `make runtimes` on {records['processor']}, with one thread; {records['date']}.", ""]
-    lines += [row("runtime", "version", *forms.values(), *(f"{t}: a step, beside `finetune`'s" for t in tasks))]
-    lines += ["|---" * (2 + len(forms) + len(tasks)) + "|"]
+    made = {}
+    for runtime in RUNTIMES:
+        if runtime.name in records["runtimes"]:
+            made.setdefault(records["runtimes"][runtime.name]["made"], []).append(runtime.title)
+    lines = [f"Made by `make runtimes` with one thread, on {'; on '.join(f'{when} ({len(titles)} rows)' for when, titles in sorted(made.items()))}.", ""]
+    lines += [row("runtime", "version", "made", *forms.values(), *(f"{t}: a step, beside `finetune`'s" for t in tasks))]
+    lines += ["|---" * (3 + len(forms) + len(tasks)) + "|"]
     for runtime in RUNTIMES:
         record = records["runtimes"].get(runtime.name)
         if record is None:
             continue
         speed = lambda t: "–" if t not in record.get("speed", {}) else "{ratio:.2f} ({beside}), {to_native:.2f}".format(**record["speed"][t])  # noqa: E731
-        lines += [row(runtime.title, record["version"], *(cell(record, f) for f in forms), *map(speed, tasks))]
+        lines += [row(runtime.title, record["version"], record["made"].rpartition(", ")[2], *(cell(record, f) for f in forms), *map(speed, tasks))]
     refused = [f"- {r.title}, `{form}`: {r.known.get(form, why)}" for r in RUNTIMES for form, why in records["runtimes"].get(r.name, {}).get("refused", {}).items()]
     return "\n".join([*lines, "", *(["What was refused, and why (in full in [runtimes.json](runtimes.json)):", "", *refused] if refused else [])]).rstrip() + "\n"
 
@@ -318,8 +322,9 @@ def main():
 
             spgraph.run("new", "resnet18", "--classes", 10, "--input", "3x112x112", "-o", folder / "resnet18.onnx")
             speeds(Task(folder, "ResNet-20", small, 40, 12, 0.01), runtimes, options.rounds, records["runtimes"])
-            speeds(Task(folder, "ResNet-18", folder / "resnet18.onnx", 8, 8, 0.001), runtimes, min(options.rounds, 3), records["runtimes"])
-    records |= {"processor": processor(), "date": datetime.date.today().isoformat()}
+            speeds(Task(folder, "ResNet-18", folder / "resnet18.onnx", 12, 8, 0.001), runtimes, options.rounds, records["runtimes"])
+    for runtime in runtimes:
+        records["runtimes"][runtime.name]["made"] = f"{processor()}, {datetime.date.today().isoformat()}"
     RECORDS.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
     PAGE.write_text(written(PAGE.read_text(), records))
     print(f"{len(runtimes) - len(failed)} passed, {len(failed)} failed")
