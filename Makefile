@@ -11,7 +11,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: deny sbom compare-bundles coverage wheel test-wheel test-node test-web test-openvino test-flower ops eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
+.PHONY: deny sbom compare-bundles coverage wheel test-wheel test-node test-web test-openvino test-flower test-tensorboard ops eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ test-openvino: runtime ## Fine-tune with OpenVINO and compare with finetune (fet
 
 test-flower: runtime ## Two rounds of four clients in Flower, FedAvg and FedProx, beside a loop of numpy (fetches Flower and Ray: 500 MB)
 	$(call runtime_test,flower,"flwr[simulation]==1.42.0" onnxruntime==1.32.0 safetensors pillow)
+
+test-tensorboard: build ## TensorBoard shows a run's numbers as metrics.jsonl has them, by its reader and by its server (fetches it: 60 MB)
+	$(call runtime_test,tensorboard,tensorboard==2.20.0)
 
 RUNTIMES_PYTHON ?= .venv-runtimes/bin/python
 
