@@ -1,6 +1,7 @@
 //! Runs that a process is training just now.
 
 use super::metrics::Record;
+use super::tuned::RunState;
 use crate::field::Field;
 use crate::storage::lock::Lock;
 use crate::storage::run_folder::RunFolder;
@@ -16,12 +17,28 @@ pub(crate) fn in_training(folder: &RunFolder) -> Option<String> {
     Some(format!("being trained by {who}, {at}"))
 }
 
-/// What can be taken of such a run meanwhile, for people.
-pub(super) fn meanwhile(folder: &RunFolder) -> String {
+/// When such a run, with so many validation images, will have the state that it lacks, and what can be taken of it meanwhile, for people.
+pub(super) fn meanwhile(folder: &RunFolder, lacking: RunState, validation: usize) -> String {
     let there = [(folder.checkpoint(), Field::CHECKPOINT_STATE), (folder.best(), Field::BEST_STATE), (folder.state(), Field::FINAL_STATE)];
     let ways: Vec<String> = there.iter().filter(|(path, _)| path.is_file()).map(|(_, way)| way.to_string()).collect();
+    // Neither the best state nor a checkpoint comes with the end of a run that had none.
+    let due = match lacking {
+        RunState::Best if validation == 0 => {
+            format!(
+                "It has no validation images to find the best by ({}): wait for its end and take {}",
+                Field::VALIDATION,
+                Field::FINAL_STATE
+            )
+        }
+        RunState::Best => "Wait for its first validation".to_string(),
+        RunState::Checkpoint => format!("Wait for its first checkpoint ({} says when a run writes one)", Field::CHECKPOINT_EVERY),
+        _ => "Wait for its end".to_string(),
+    };
     match &*ways {
-        [] => format!("Wait for its end; it has written no checkpoint yet ({} says when a run does)", Field::CHECKPOINT_EVERY),
-        ways => format!("Wait for its end, or take {}", ways.join(" or ")),
+        [] if lacking != RunState::Checkpoint => {
+            format!("{due}; it has written no checkpoint yet ({} says when a run does)", Field::CHECKPOINT_EVERY)
+        }
+        [] => due,
+        ways => format!("{due}, or take {}", ways.join(" or ")),
     }
 }

@@ -177,7 +177,9 @@ impl Subject {
         if !path.is_file() {
             let why = match which {
                 // Whatever is missing may be still to come.
-                _ if let Some(training) = in_training(&run.folder) => format!("it is {training}. {}", meanwhile(&run.folder)),
+                _ if let Some(training) = in_training(&run.folder) => {
+                    format!("it is {training}. {}", meanwhile(&run.folder, which, run.record.images.validation))
+                }
                 RunState::Best => format!("it had no validation images ({})", Field::VALIDATION),
                 RunState::Checkpoint => "it wrote none, or it is complete and needs none any more".to_string(),
                 _ if run.folder.checkpoint().is_file() => {

@@ -1,7 +1,7 @@
 //! Ctrl-C and worse.
 
 use crate::finetune::{numbers, record, state, train};
-use crate::support::{ENGINES, Lab, Outcome, names};
+use crate::support::{ENGINES, Lab, Outcome, names, shared};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
@@ -29,8 +29,12 @@ fn options<'a>() -> Vec<&'a str> {
 
 /// Starts a run and waits until it has done so many steps.
 fn started(lab: &Lab, engine: &str, more: &[&str], steps: usize) -> Child {
-    let args = [&train(engine, "run", &options())[..], more].concat();
-    let mut child = lab.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    begun(lab, &[&train(engine, "run", &options())[..], more].concat(), steps)
+}
+
+/// Starts a command that trains and waits until it has done so many steps.
+fn begun(lab: &Lab, args: &[&str], steps: usize) -> Child {
+    let mut child = lab.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut seen = 0;
     while seen < steps {
@@ -53,13 +57,57 @@ fn a_run_in_training_says_so() {
     let child = started(&lab, "tract", &[], 2);
     let who = format!("being trained by process {}", child.id());
     lab.run(&["export", "run", "-o", "x.onnx"]).refused(2, &[&who, "at step ", "Wait for its end", "no checkpoint yet"]);
-    lab.run(&["export", "run", "--state", "checkpoint", "-o", "x.onnx"]).refused(2, &[&who]);
+    lab.run(&["export", "run", "--state", "checkpoint", "-o", "x.onnx"]).refused(2, &[&who, "Wait for its first checkpoint"]);
     let said = lab.run(&["inspect", "run"]);
     assert!(said.out.contains(&who) && !said.out.contains("--state checkpoint"), "{}", said.out);
     signal(&child, libc::SIGINT);
     Outcome::of(child.wait_with_output().unwrap()).refused(130, &["stopped after step"]);
     let said = lab.run(&["inspect", "run"]).ok();
     assert!(!said.contains("being trained") && said.contains("--state checkpoint"), "{said}");
+}
+
+/// Its checkpoint and its best state are used as those of any other run, and what it lacks is said with when it comes.
+#[test]
+fn a_run_in_training_lends_what_it_has() {
+    let lab = Lab::new();
+    let image = format!("{}/cells", shared().images);
+    // Without validation images there never is a best state; a validation at the end is long to come.
+    for (held_out, best) in
+        [(&[][..], "no validation images to find the best by (--val-data or --val-split)"), (&["--val-split", "0.25"][..], "")]
+    {
+        let more = ["--steps", STEPS, "--checkpoint-every", "3", "--log", "jsonl"];
+        let child = begun(&lab, &[&train("tract", "run", &more)[..], held_out].concat(), 12);
+        // It stands still, and has its folder all the same.
+        signal(&child, libc::SIGSTOP);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let before = lab.files();
+        let who = format!("being trained by process {}", child.id());
+        lab.run(&["export", "run", "-o", "x.onnx"]).refused(2, &[&who, "Wait for its end, or take --state checkpoint"]);
+        match best {
+            "" => assert!(lab.run(&["eval", "run", "--data", &shared().images, "--state", "best"]).ok().contains("accuracy")),
+            why => {
+                let ways = "wait for its end and take --state final, or take --state checkpoint";
+                lab.run(&["eval", "run", "--data", &shared().images, "--state", "best"]).refused(2, &[&who, why, ways]);
+            }
+        }
+        let said = lab.run(&["inspect", "run"]).ok();
+        assert!(
+            said.contains(&who) && said.contains("spgraph eval run --data FOLDER --state checkpoint") && !said.contains("--resume"),
+            "{said}"
+        );
+        assert_eq!(lab.files(), before, "the run is its own");
+        let known = lab.run(&["eval", "run", "--data", &shared().images, "--state", "checkpoint", "--engine", "tract", "--json"]).json();
+        let told = lab.run(&["predict", "run", &image, "--state", "checkpoint", "--engine", "tract", "--json"]).json();
+        assert_eq!(told.as_array().unwrap().len(), 8);
+        lab.run(&["export", "run", "--state", "checkpoint", "-o", "x.onnx"]).ok();
+        let exported = lab.run(&["eval", "x.onnx", "--data", &shared().images, "--engine", "tract", "--json"]).json();
+        assert_eq!((&known["accuracy"], known["images"].as_u64()), (&exported["accuracy"], Some(24)));
+        signal(&child, libc::SIGCONT);
+        signal(&child, libc::SIGINT);
+        Outcome::of(child.wait_with_output().unwrap()).refused(130, &["stopped after step"]);
+        std::fs::remove_dir_all(lab.path("run")).unwrap();
+        std::fs::remove_file(lab.path("x.onnx")).unwrap();
+    }
 }
 
 #[test]
