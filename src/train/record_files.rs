@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The table beside the lines.
 const TABLE: &str = "metrics.csv";
@@ -22,6 +22,8 @@ const COLUMNS: [&str; 14] =
 pub(super) struct RecordFiles {
     table: (PathBuf, File),
     events: (PathBuf, File),
+    /// Seconds since 1970 when they were opened, and what has passed since: clocks are set back while a run goes on, and the time of an event may not go back.
+    opened: (f64, Instant),
 }
 
 /// What a record says, by name: the fields of its line, and what follows from them.
@@ -81,7 +83,8 @@ impl RecordFiles {
     /// ended now.
     pub fn open(dir: &Path, kept: &[Record]) -> Result<RecordFiles> {
         let mut table = COLUMNS.join(",") + "\n";
-        let mut time = now() - kept.iter().filter(|r| matches!(r, Record::Step(_) | Record::Validation(_))).map(seconds).sum::<f64>();
+        let opened = (now(), Instant::now());
+        let mut time = opened.0 - kept.iter().filter(|r| matches!(r, Record::Step(_) | Record::Validation(_))).map(seconds).sum::<f64>();
         let mut log = events::version(time);
         for record in kept {
             table.push_str(&row(record)?);
@@ -96,13 +99,14 @@ impl RecordFiles {
             let file = append(&path)?;
             Ok::<_, Error>((path, file))
         };
-        Ok(RecordFiles { table: write(TABLE, table.as_bytes())?, events: write(EVENTS, &log)? })
+        Ok(RecordFiles { table: write(TABLE, table.as_bytes())?, events: write(EVENTS, &log)?, opened })
     }
 
     /// Adds a record to both.
     pub fn push(&mut self, record: &Record) -> Result<()> {
         let (table, events) = (&mut self.table, &mut self.events);
+        let time = self.opened.0 + self.opened.1.elapsed().as_secs_f64();
         table.1.write_all(row(record)?.as_bytes()).map_err(Error::io("cannot write", &table.0))?;
-        events.1.write_all(&event(record, now())?).map_err(Error::io("cannot write", &events.0))
+        events.1.write_all(&event(record, time)?).map_err(Error::io("cannot write", &events.0))
     }
 }

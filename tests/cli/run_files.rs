@@ -1,7 +1,7 @@
 //! What a run leaves for people and for other programs: a table, TensorBoard's events, a page.
 
 use crate::finetune::{metrics, train};
-use crate::support::{Lab, names, shared};
+use crate::support::{Lab, Outcome, names, shared};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -138,6 +138,33 @@ fn a_table_and_events_say_what_the_lines_say_also_after_a_resumption() {
     lab.run(&["finetune", "--resume", "-o", "run", "--log", "none"]).ok();
     agree(&run);
     assert!(metrics(&run).len() > 300);
+}
+
+/// Whoever sets the clock back turns no time around: here it loses an hour whenever it is read.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_clock_that_goes_back_is_no_clock_of_a_run() {
+    let lab = Lab::new();
+    let clock = "#define _GNU_SOURCE\n#include <sys/syscall.h>\n#include <time.h>\n#include <unistd.h>\n\
+        int clock_gettime(clockid_t id, struct timespec *t) {\n\
+            static long asked;\n\
+            int code = syscall(SYS_clock_gettime, id, t);\n\
+            if (id == CLOCK_REALTIME) t->tv_sec -= 3600 * __sync_add_and_fetch(&asked, 1);\n\
+            return code;\n}\n";
+    lab.write("clock.c", clock);
+    let made = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o", "clock.so", "clock.c"]).current_dir(lab.0.path()).status();
+    assert!(made.unwrap().success());
+    let more = ["--epochs", "3", "--val-split", "0.25", "--log", "lines"];
+    let run = lab.command(&train("tract", "run", &more)).env("LD_PRELOAD", lab.path("clock.so")).output().unwrap();
+    let said = Outcome::of(run);
+    assert!(said.err.contains("ETA") && !said.err.contains("year"), "{}", said.err);
+    said.ok();
+    let resumed =
+        lab.command(&["finetune", "--resume", "-o", "run", "--epochs", "+1"]).env("LD_PRELOAD", lab.path("clock.so")).output().unwrap();
+    Outcome::of(resumed).ok();
+    agree(&lab.path("run"));
+    let seconds = metrics(&lab.path("run")).iter().filter_map(|line| line["seconds"].as_f64()).collect::<Vec<_>>();
+    assert!(seconds.len() > 20 && seconds.iter().all(|&s| (0.0..600.0).contains(&s)), "{seconds:?}");
 }
 
 #[test]
