@@ -13,7 +13,8 @@ use spgraph::engine::Computing;
 use spgraph::error::Error;
 use spgraph::import::BatchSize;
 use spgraph::report::{explanation, fitting_batch};
-use std::path::PathBuf;
+use spgraph::storage::beside::beside;
+use std::path::{Path, PathBuf};
 
 /// Rewrite a pretrained ONNX model into a training bundle
 #[derive(clap::Args)]
@@ -52,18 +53,17 @@ pub struct Args {
     rewriting: RewritingArgs,
 }
 
+/// What an artifact of the model is called where nobody says, in the current folder; `None` of a path that ends in no name.
+pub fn named_after(model: &Path, artifact: &str) -> Option<PathBuf> {
+    let ending = if artifact == "bundle" { ".spgraph".to_string() } else { format!(".{artifact}") };
+    model.file_stem().map(|stem| beside(Path::new(stem), "", &ending))
+}
+
 /// Where the bundle goes.
 fn destination(args: &Args) -> Result<PathBuf, Error> {
-    let beside = || {
-        args.model.file_stem().map(|stem| {
-            let mut name = stem.to_os_string();
-            name.push(if args.artifact.name() == "bundle" { ".spgraph".to_string() } else { format!(".{}", args.artifact.name()) });
-            PathBuf::from(name)
-        })
-    };
     args.out
         .clone()
-        .or_else(beside)
+        .or_else(|| named_after(&args.model, args.artifact.name()))
         .ok_or_else(|| Error::usage(format!("{} is no file name; give the path of an ONNX model", args.model.display())))
 }
 

@@ -2,6 +2,7 @@
 
 use super::run::{RunRecord, Status};
 use crate::error::{Error, Result};
+use crate::storage::beside::beside;
 use crate::storage::run_folder::RunFolder;
 use crate::storage::temporaries::{self, Reserved};
 use std::fs;
@@ -33,7 +34,8 @@ impl Numbered {
         };
         temporaries::sweep(root);
         for number in 1u32.. {
-            let path = root.join(if number == 1 { name.clone() } else { format!("{name}-{number}") });
+            let behind = if number == 1 { String::new() } else { format!("-{number}") };
+            let path = beside(&root.join(&name), "", &behind);
             match fs::create_dir(&path) {
                 Ok(()) => {}
                 Err(e) if e.kind() == ErrorKind::AlreadyExists && is_left(&path)? => {}

@@ -111,6 +111,26 @@ fn what_cannot_be_looked_at_is_not_missing() {
     }
 }
 
+/// What is named after something else has a name that file systems take.
+#[test]
+fn names_of_long_names_fit() {
+    let lab = Lab::new();
+    let stem = "é".repeat(125);
+    let model = format!("{stem}.onnx");
+    std::fs::copy(&shared().model, lab.path(&model)).unwrap();
+    images(&lab, &"photos-".repeat(35), &["a", "b", "c"]);
+    let wrote = lab.run(&["rewrite", &model, "--batch", "4", "--quiet"]).ok();
+    let (bundle, said) = (wrote.trim_end(), lab.run(&["inspect", &model]).ok());
+    assert!(bundle.ends_with(".spgraph") && bundle.len() <= 255 && lab.path(bundle).is_dir(), "{bundle}");
+    assert!(said.contains(&format!("-o '{bundle}'\n")), "{bundle} in {said}");
+    lab.run(&["rewrite", &model, "--artifact", "single"]).ok();
+    let args = ["finetune", &model, "--data", &"photos-".repeat(35), "--steps", "1", "--batch", "4", "--engine", "tract"];
+    lab.run(&args).ok();
+    lab.run(&args).ok();
+    let runs = crate::support::names(&lab.path("runs"));
+    assert!(runs.len() == 2 && runs.iter().all(|name| name.len() <= 255) && runs.iter().any(|name| name.ends_with("-2")), "{runs:?}");
+}
+
 /// A run, its images, its bundle and its model in folders whose names are no text.
 #[cfg(target_os = "linux")]
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::cli::flags::flag;
 use crate::cli::output;
+use crate::cli::rewrite::named_after;
 use serde::Serialize;
 use spgraph::Field;
 use spgraph::bundle::{HeadOption, Options};
@@ -47,8 +48,7 @@ impl Commands {
         let Some(options) = found.verdict.options.as_ref().filter(|_| found.verdict.possible) else { return Commands(vec![]) };
         let (model, flags) = (word(path), flags(options));
         let classes = if options.head == HeadOption::Keep { "" } else { " --classes N" };
-        let mut bundle = path.file_stem().unwrap_or_default().to_os_string();
-        bundle.push(".spgraph");
+        let bundle = named_after(path, "bundle").unwrap_or_default();
         let bundle = word(&bundle);
         let train =
             (format!("spgraph finetune {model} --data FOLDER{flags}"), "trains it on FOLDER, with a sub-folder per class, and exports it");

@@ -3,6 +3,7 @@
 use super::super::output;
 use spgraph::error::Error;
 use spgraph::evaluation::{Plan, Study, read_all, write_collected, write_report};
+use spgraph::storage::beside::beside;
 use std::path::PathBuf;
 
 /// What is asked of it.
@@ -26,7 +27,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let records = args.results.iter().map(read).collect::<Result<Vec<_>, Error>>()?.concat();
     let out = match (args.out, &args.results[..]) {
         (Some(out), _) => out,
-        (None, [only]) if only.is_file() => only.with_extension("report"),
+        (None, [only]) if only.is_file() => beside(&only.with_extension(""), "", ".report"),
         (None, [only]) => only.join("report"),
         _ => return Err(Error::usage("a report of several results belongs to none of their folders: name one with --out").into()),
     };
