@@ -22,6 +22,8 @@
 //! (`examples/own_loop.rs`). Everything is an [`Error`] that says what is wrong, where, and what to do; the library never panics on what it is given.
 
 #![deny(missing_docs)]
+// Unsafe code is in the modules that allow it by name, and nowhere else (docs/reliability.md).
+#![cfg_attr(not(test), deny(unsafe_code))]
 // Nothing that is read may end the process.
 #![cfg_attr(
     not(test),

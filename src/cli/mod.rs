@@ -23,6 +23,7 @@ mod help;
 mod import_checkpoint;
 mod inspect;
 mod interpolate;
+#[allow(unsafe_code)]
 mod interrupt;
 mod libraries;
 mod lower;

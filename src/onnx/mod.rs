@@ -20,7 +20,9 @@ pub mod schema;
 mod slot;
 mod sniff;
 pub mod tensor;
+#[allow(unsafe_code)]
 mod whole;
+#[allow(unsafe_code)]
 pub mod write;
 
 pub use attributes::Attributes;

@@ -7,13 +7,16 @@
 mod conv;
 mod conv_input_grad;
 mod conv_weight_grad;
+#[allow(unsafe_code)]
 mod convolution;
+#[allow(unsafe_code)]
 mod device;
 mod elementwise;
 mod global_average_pool;
 #[cfg(test)]
 mod host;
 mod layout;
+#[allow(unsafe_code)]
 mod library;
 mod max_pool;
 mod max_pool_grad;

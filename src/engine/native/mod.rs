@@ -6,8 +6,9 @@
 
 // The one purpose of this folder is arithmetic on raw buffers; each unsafe block says why it is sound.
 // What passes checked before is computed here, in loops whose bounds kernels state.
-#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, unsafe_code)]
 mod compute;
+#[allow(unsafe_code)]
 mod library;
 mod ops;
 

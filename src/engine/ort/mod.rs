@@ -1,8 +1,10 @@
 //! ONNX Runtime, loaded when the program runs: on the CPU, or on CUDA with the state kept on the device.
 
+#[allow(unsafe_code)]
 mod cuda;
 mod device_kernels;
 mod discover;
+#[allow(unsafe_code)]
 mod environment;
 mod explain;
 mod feeds;
@@ -11,12 +13,16 @@ mod learnt;
 mod library;
 mod memory;
 mod passed;
+#[allow(unsafe_code)]
 mod placement;
+#[allow(unsafe_code)]
 mod probe;
 mod python;
+#[allow(unsafe_code)]
 mod recorded;
 mod session;
 mod stepper;
+#[allow(unsafe_code)]
 mod values;
 
 pub use self::cuda::{Cuda, CudaDevice, CudaLibrary, Obstacle};

@@ -3,6 +3,7 @@
 mod model;
 mod operators;
 mod strides;
+#[allow(unsafe_code)]
 mod values;
 
 use self::model::Model;

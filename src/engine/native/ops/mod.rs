@@ -24,6 +24,7 @@ mod max_pool;
 mod max_pool_grad;
 mod native;
 mod pixel_sum;
+#[allow(unsafe_code)]
 mod ports;
 mod register;
 mod sgd_update;
