@@ -41,6 +41,7 @@ mod run_files;
 mod several;
 mod study;
 mod support;
+mod terminal;
 mod usage;
 mod verdict;
 mod wrong_files;
