@@ -141,6 +141,20 @@ else
 	@echo "make sanitize: only for Linux on x86-64; skipped"
 endif
 
+NEON_HOST := aarch64-unknown-linux-gnu
+NEON_LINKER ?= aarch64-linux-gnu-gcc
+NEON_RUNNER ?= qemu-aarch64 -L /usr/aarch64-linux-gnu
+.PHONY: test-neon
+
+test-neon: ## Run the native kernels' tests with NEON; where this is no 64-bit ARM, in an emulator (rustup target add aarch64-unknown-linux-gnu; Debian: gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+ifneq ($(filter aarch64 arm64,$(shell uname -m)),)
+	CARGO_TARGET_DIR=target/neon $(CARGO) test --manifest-path tests/sanitize/Cargo.toml
+else
+	@for program in $(NEON_LINKER) $(firstword $(NEON_RUNNER)); do command -v $$program > /dev/null || { echo "make test-neon: there is no $$program (Debian, Ubuntu: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user); NEON_LINKER and NEON_RUNNER name others" >&2; exit 1; }; done
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$(NEON_LINKER)" CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$(NEON_RUNNER)" CARGO_TARGET_DIR=target/neon \
+		$(CARGO) test --manifest-path tests/sanitize/Cargo.toml --target $(NEON_HOST)
+endif
+
 STRESS_MINUTES ?= 10
 .PHONY: fuzz
 

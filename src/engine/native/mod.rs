@@ -64,8 +64,7 @@ pub fn description(isa: Isa, half: bool) -> String {
 
 /// Whether the kernels are known to be faster than ONNX Runtime's with these instructions.
 pub fn suits(isa: Isa) -> bool {
-    // On 64-bit ARM the `gemm` crate has NEON.
-    isa != Isa::Portable || cfg!(target_arch = "aarch64")
+    isa != Isa::Portable
 }
 
 /// All native operators, for a session with that many threads.
@@ -132,12 +131,14 @@ mod tests {
         assert!(matches!(refusal, Error::Usage(_)));
         let text = refusal.to_string();
         assert!(text.contains("SPGRAPH_ISA is `avx5`") && text.contains("it can be portable"), "{text}");
-        let there = Isa::available().iter().any(|isa| isa.keyword() == "amx");
-        match named("amx") {
-            Ok(isa) => assert!(there && isa.keyword() == "amx"),
-            Err(refusal) => {
-                let text = refusal.to_string();
-                assert!(!there && (text.contains("there is no") && text.contains("AMX") || text.contains("permission")), "{text}");
+        for (keyword, names) in [("amx", ["AMX", "permission"]), ("neon", ["NEON"; 2]), ("avx2", ["AVX2", "FMA"])] {
+            let there = Isa::available().iter().any(|isa| isa.keyword() == keyword);
+            match named(keyword) {
+                Ok(isa) => assert!(there && isa.keyword() == keyword),
+                Err(refusal) => {
+                    let text = refusal.to_string();
+                    assert!(!there && text.contains("there is no") && names.iter().any(|name| text.contains(name)), "{text}");
+                }
             }
         }
     }

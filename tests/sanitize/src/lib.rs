@@ -1,4 +1,4 @@
-//! The tests of `src/engine/native/compute` in a crate of their own, for `make sanitize`.
+//! The tests of `src/engine/native/compute` in a crate of their own, for `make sanitize` and `make test-neon`.
 #![allow(dead_code, unused_imports)]
 
 #[path = "../../../src/engine/native/compute/mod.rs"]

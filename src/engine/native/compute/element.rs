@@ -147,7 +147,6 @@ pub fn word(first: bf16, second: bf16) -> f32 {
 }
 
 /// Words as the bfloat16 that they consist of.
-#[cfg(target_arch = "x86_64")]
 pub fn halves_of(words: &mut [f32]) -> &mut [bf16] {
     // SAFETY: the same bytes, of which any two are a bfloat16 and any four a float32; the alignment is smaller.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 2 * words.len()) }

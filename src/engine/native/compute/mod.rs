@@ -3,6 +3,9 @@
 //! Results depend on shapes alone, never on the number of threads: work is cut into tasks by shape, and what tasks sum up is
 //! added in the tasks' order.
 
+// Pairs of bfloat16 and matrices are x86-64's, and so is what serves them alone.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(test)]
@@ -22,6 +25,8 @@ mod half_tests;
 pub mod images;
 mod isa;
 mod lanes;
+#[cfg(test)]
+mod lanes_tests;
 pub mod layer_norm;
 #[cfg(target_arch = "x86_64")]
 mod matrix;
@@ -29,6 +34,7 @@ mod matrix;
 mod matrix_emulator;
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod matrix_tests;
+mod memory;
 mod narrow;
 pub mod norm;
 mod pack;
@@ -38,7 +44,6 @@ mod product;
 mod stored;
 #[cfg(test)]
 mod tests;
-#[cfg(target_arch = "x86_64")]
 mod tile;
 pub mod update;
 mod weight_grad;

@@ -13,7 +13,7 @@ use std::ops::Range;
 /// Columns of one panel of the AVX-512 tiles, and rows of these.
 pub const PANEL: usize = 32;
 pub const TALL: usize = 14;
-/// The same of AVX2.
+/// The same of AVX2 and NEON.
 pub const NARROW: usize = 16;
 pub const LOW: usize = 6;
 /// Columns of one panel, at most, where the `gemm` crate multiplies.
@@ -111,7 +111,7 @@ pub struct Packed {
 pub fn panel_of(isa: Isa, columns: usize) -> usize {
     match isa {
         Isa::Avx512(..) => PANEL,
-        Isa::Avx2(_) => NARROW,
+        Isa::Avx2(_) | Isa::Neon(_) => NARROW,
         Isa::Portable => columns.clamp(1, WIDE),
     }
 }
@@ -119,7 +119,7 @@ pub fn panel_of(isa: Isa, columns: usize) -> usize {
 /// Rows of one tile, of which tasks have whole ones. The `gemm` crate takes any number.
 pub fn rows_of(isa: Isa) -> usize {
     match isa {
-        Isa::Avx2(_) => LOW,
+        Isa::Avx2(_) | Isa::Neon(_) => LOW,
         Isa::Avx512(..) | Isa::Portable => TALL,
     }
 }

@@ -1,7 +1,7 @@
 //! Rows of an outer product's sides as tiles read them: in panels of columns.
 
 #[cfg(target_arch = "x86_64")]
-pub use self::spread::{spread, spread_pairs, transpose};
+pub use self::words::{spread_pairs, transpose};
 
 /// Rows of one panel.
 pub const PIXELS: usize = 128;
@@ -9,28 +9,27 @@ pub const PIXELS: usize = 128;
 /// lines of the first-level cache.
 pub const GAP: usize = 48;
 
+/// Puts a row's columns into row `k` of panels of `WIDTH` columns and [`PIXELS`] rows; missing columns become 0. For functions that are compiled for
+/// an instruction set.
+#[inline(always)]
+pub fn spread<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
+    let mut at = k * WIDTH;
+    let (whole, rest) = row.as_chunks::<WIDTH>();
+    for values in whole {
+        panels[at..at + WIDTH].copy_from_slice(values);
+        at += PIXELS * WIDTH + GAP;
+    }
+    if !rest.is_empty() {
+        panels[at..at + rest.len()].copy_from_slice(rest);
+        panels[at + rest.len()..at + WIDTH].fill(0.0);
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
-mod spread {
+mod words {
     use super::super::isa::Avx512;
-    use super::{GAP, PIXELS};
     use half::bf16;
     use std::arch::x86_64::*;
-
-    /// Puts a row's columns into row `k` of panels of `WIDTH` columns and [`PIXELS`] rows; missing columns become 0. For functions that are compiled for
-    /// an instruction set.
-    #[inline(always)]
-    pub fn spread<const WIDTH: usize>(row: &[f32], panels: &mut [f32], k: usize) {
-        let mut at = k * WIDTH;
-        let (whole, rest) = row.as_chunks::<WIDTH>();
-        for values in whole {
-            panels[at..at + WIDTH].copy_from_slice(values);
-            at += PIXELS * WIDTH + GAP;
-        }
-        if !rest.is_empty() {
-            panels[at..at + rest.len()].copy_from_slice(rest);
-            panels[at + rest.len()..at + WIDTH].fill(0.0);
-        }
-    }
 
     /// Puts the columns of two rows, side by side, into row `k` of panels of `WIDTH` columns, which begin at the given distance.
     pub fn spread_pairs<const WIDTH: usize>(_: Avx512, rows: [&[bf16]; 2], panels: &mut [f32], k: usize, distance: usize) {
@@ -107,7 +106,7 @@ mod spread {
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::super::Isa;
-    use super::spread::transpose;
+    use super::words::transpose;
 
     #[test]
     fn sixteen_rows_become_columns() {

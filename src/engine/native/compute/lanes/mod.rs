@@ -1,12 +1,18 @@
-//! Sixteen numbers side by side: a register of AVX-512, two of AVX2, or an array.
+//! Sixteen numbers side by side: a register of AVX-512, two of AVX2, four of NEON, or an array.
 
 #[cfg(target_arch = "x86_64")]
 mod pair;
+mod plain;
+#[cfg(target_arch = "aarch64")]
+mod quad;
 #[cfg(target_arch = "x86_64")]
 mod register;
 
 #[cfg(target_arch = "x86_64")]
 pub use self::pair::Pair;
+pub use self::plain::Plain;
+#[cfg(target_arch = "aarch64")]
+pub use self::quad::Quad;
 #[cfg(target_arch = "x86_64")]
 pub use self::register::{Register, rounded, widened};
 use half::bf16;
@@ -59,22 +65,6 @@ pub trait Lanes: Copy {
 /// How many numbers.
 pub const LANES: usize = 16;
 
-/// Sixteen numbers for every processor. On x86-64, where [`Pair`] and [`Register`] are there for speed, its methods are not inlined,
-/// which would take minutes to compile.
-#[derive(Clone, Copy)]
-pub struct Plain([f32; LANES]);
-
-macro_rules! plain {
-    ($a:ident, $b:ident, $x:ident, $y:ident => $result:expr) => {{
-        let mut out = $a;
-        for i in 0..LANES {
-            let ($x, $y) = ($a.0[i], $b.0[i]);
-            out.0[i] = $result;
-        }
-        out
-    }};
-}
-
 /// Where [`Lanes::of_group`] takes its numbers from.
 const fn group_places<const WIDTH: usize>(nth: usize) -> [i32; LANES] {
     let (mut places, mut lane) = ([0; LANES], 0);
@@ -85,125 +75,7 @@ const fn group_places<const WIDTH: usize>(nth: usize) -> [i32; LANES] {
     places
 }
 
-impl Lanes for Plain {
-    type Proof = ();
-
-    fn proof(self) {}
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn splat(_: (), value: f32) -> Self {
-        Plain([value; LANES])
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn load(_: (), from: &[f32]) -> Self {
-        let mut v = [0.0; LANES];
-        v.copy_from_slice(&from[..LANES]);
-        Plain(v)
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    unsafe fn load_where(_: (), mask: u16, from: *const f32) -> Self {
-        match mask {
-            0 => Self::splat((), 0.0),
-            // SAFETY: the caller's promise.
-            _ => Plain(unsafe { from.cast::<[f32; LANES]>().read_unaligned() }),
-        }
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn store(self, to: &mut [f32]) {
-        to[..LANES].copy_from_slice(&self.0);
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn load_half(_: (), from: &[bf16]) -> Self {
-        let mut v = [0.0; LANES];
-        v.iter_mut().zip(&from[..LANES]).for_each(|(v, half)| *v = half.to_f32());
-        Plain(v)
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn store_half(self, to: &mut [bf16]) {
-        to[..LANES].iter_mut().zip(self.0).for_each(|(half, v)| *half = bf16::from_f32(v));
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn add(self, other: Self) -> Self {
-        plain!(self, other, a, b => a + b)
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn sub(self, other: Self) -> Self {
-        plain!(self, other, a, b => a - b)
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn mul(self, other: Self) -> Self {
-        plain!(self, other, a, b => a * b)
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn mul_add(self, factor: Self, addend: Self) -> Self {
-        self.mul(factor).add(addend)
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn max(self, other: Self) -> Self {
-        plain!(self, other, a, b => a.max(b))
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn min(self, other: Self) -> Self {
-        plain!(self, other, a, b => a.min(b))
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn where_positive(self, mask: Self) -> Self {
-        plain!(self, mask, a, b => if b > 0.0 { a } else { 0.0 })
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn where_equal(self, a: Self, b: Self) -> Self {
-        let mut out = self;
-        for i in 0..LANES {
-            out.0[i] = if a.0[i] == b.0[i] { self.0[i] } else { 0.0 };
-        }
-        out
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn unless_equal(self, a: Self, b: Self) -> Self {
-        let mut out = self;
-        for i in 0..LANES {
-            out.0[i] = if a.0[i] == b.0[i] { 0.0 } else { self.0[i] };
-        }
-        out
-    }
-
-    #[cfg_attr(target_arch = "x86_64", inline(never))]
-    #[cfg_attr(not(target_arch = "x86_64"), inline(always))]
-    fn of_group<const WIDTH: usize>(self, nth: usize) -> Self {
-        Plain(group_places::<WIDTH>(nth).map(|place| self.0[place as usize]))
-    }
-}
-
-/// A function over [`Lanes`] `V` (and kinds of `Element`), compiled for AVX-512, for AVX2 and for every
+/// A function over [`Lanes`] `V` (and kinds of `Element`), compiled for AVX-512, for AVX2, for NEON and for every
 /// processor. Its first argument, without a type, is an [`Isa`](super::Isa), which chooses; inside it is the proof for `V`.
 macro_rules! for_isa {
     ($(#[$doc:meta])* $visibility:vis fn $name:ident<$V:ident $(, $E:ident)*>($isa:ident, $($arg:ident: $ty:ty),* $(,)?) $body:block) => {
@@ -221,6 +93,11 @@ macro_rules! for_isa {
             fn wide<$($E: super::Element),*>(proof: <super::lanes::Pair as Lanes>::Proof, $($arg: $ty),*) {
                 body::<super::lanes::Pair $(, $E)*>(proof, $($arg),*)
             }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon")]
+            fn quads<$($E: super::Element),*>(proof: <super::lanes::Quad as Lanes>::Proof, $($arg: $ty),*) {
+                body::<super::lanes::Quad $(, $E)*>(proof, $($arg),*)
+            }
             match $isa {
                 // SAFETY: the proof says that the processor has it.
                 #[cfg(target_arch = "x86_64")]
@@ -228,6 +105,9 @@ macro_rules! for_isa {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 super::Isa::Avx2(proof) => unsafe { wide::<$($E),*>(proof, $($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "aarch64")]
+                super::Isa::Neon(proof) => unsafe { quads::<$($E),*>(proof, $($arg),*) },
                 _ => body::<super::lanes::Plain $(, $E)*>((), $($arg),*),
             }
         }

@@ -5,6 +5,7 @@
 use super::super::element::{convert, halves_of, split};
 use super::super::isa::{Amx, Avx512};
 use super::super::matrix::{ROWS, STEP, Term, Tiles};
+use super::super::memory::settle;
 use super::super::pack::{Factors, PANEL};
 use super::super::tile::finished;
 use super::{BLOCK_OF_MATRICES, DisjointSlice, Element, Isa, Job, NEAR, with_scratch};
@@ -83,8 +84,7 @@ impl<L: Element, O: Element> Job<'_, L, O> {
             }
         });
         if self.streams {
-            // SAFETY: every x86-64 processor has it; it makes what was written past the caches visible to other threads.
-            unsafe { std::arch::x86_64::_mm_sfence() };
+            settle();
         }
     }
 

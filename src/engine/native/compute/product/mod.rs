@@ -1,11 +1,10 @@
 //! Products of gathered rows with packed weights: forward convolution and the input's gradient.
 //!
-//! A task has some rows and some panels of columns. [`vectors`] multiplies in registers of AVX-512 and AVX2, [`matrices`] in those of AMX; elsewhere
+//! A task has some rows and some panels of columns. [`vectors`] multiplies in registers of AVX-512, AVX2 and NEON, [`matrices`] in those of AMX; elsewhere
 //! the `gemm` crate does.
 
 #[cfg(target_arch = "x86_64")]
 mod matrices;
-#[cfg(target_arch = "x86_64")]
 mod vectors;
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
@@ -86,6 +85,8 @@ pub fn product<L: Element, O: Element>(
             },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(proof) => job.vectors(proof, panels, &out),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(proof) => job.vectors(proof, panels, &out),
             _ => job.portable(isa, panels, &out),
         }
     });

@@ -1,6 +1,7 @@
 //! Products in a processor's registers: tiles of rows that stay in their places, or are copied together where that pays.
 
 use super::super::element::{convert, halves_of};
+use super::super::memory::settle;
 use super::super::pack::{Factors, Packed};
 use super::super::tile::{Target, Tile};
 use super::{DisjointSlice, Element, Epilogue, Isa, Job, NEAR, with_scratch};
@@ -140,8 +141,7 @@ impl<L: Element, O: Element> Job<'_, L, O> {
             panels.for_each(|panel| (0..tiles).for_each(|tile| one(panel, tile)));
         }
         if self.streams {
-            // SAFETY: every x86-64 processor has it; it makes what was written past the caches visible to other threads.
-            unsafe { std::arch::x86_64::_mm_sfence() };
+            settle();
         }
     }
 }

@@ -3,10 +3,12 @@
 //! As in AVX-512, rows are addressed by pointers, and indices into the accumulators are literals.
 
 use super::super::isa::{Avx2, Avx512};
-use super::super::lanes::{LANES, Lanes, Pair};
+use super::super::lanes::{LANES, Pair};
+use super::super::memory::fetch_near;
 use super::super::pack::{LOW, NARROW};
 use super::super::panels::spread;
 use super::super::{Element, Isa};
+use super::sixteen::{met, write};
 use super::{OUTER_ROWS, Target, Tile};
 use std::arch::x86_64::*;
 
@@ -99,7 +101,7 @@ unsafe fn gathered<const HALVES: usize, O: Element>(
             // What the results meet comes from memory while they are computed.
             for side in [target.addend, target.mask] {
                 if !side.is_null() {
-                    offsets.iter().for_each(|&at| _mm_prefetch::<_MM_HINT_T0>(side.wrapping_add(at).cast()));
+                    offsets.iter().for_each(|&at| fetch_near(side.wrapping_add(at)));
                 }
             }
         }
@@ -135,34 +137,12 @@ unsafe fn gathered<const HALVES: usize, O: Element>(
 /// That of [`Tile::gathered`].
 #[inline(always)]
 unsafe fn finish<O: Element>(sums: Pair, target: &Target<O>, at: usize) {
-    let proof = sums.proof();
-    let count = target.columns;
-    // SAFETY: `columns` elements exist everywhere, by the caller's promise.
+    // SAFETY: the caller's promises.
     unsafe {
-        let mut v = sums;
-        if !target.bias.is_null() {
-            v = v.add(read(proof, count, target.bias));
-        }
-        if target.add {
-            v = v.add(read(proof, count, target.out.add(at)));
-        }
-        if !target.addend.is_null() {
-            v = v.add(read(proof, count, target.addend.add(at)));
-        }
-        let ceiling = Pair::splat(proof, target.ceiling);
-        if target.relu {
-            v = v.max(Pair::splat(proof, 0.0)).min(ceiling);
-        }
-        if !target.mask.is_null() {
-            let mask = read(proof, count, target.mask.add(at));
-            v = v.where_positive(mask);
-            if target.ceiling < f32::INFINITY {
-                v = v.where_positive(ceiling.sub(mask));
-            }
-        }
+        let v = met(sums, target, at);
         match target.streams {
             true => O::stream_pair(v, target.out.add(at)),
-            false => write(v, count, target.out.add(at)),
+            false => write(v, target.columns, target.out.add(at)),
         }
     }
 }
@@ -205,36 +185,4 @@ unsafe fn outer<const HALVES: usize>(a: *const f32, a_stride: usize, b: *const f
         )* } }
         outer_rows!(finish);
     }
-}
-
-/// Elements of columns that exist, and zeros.
-///
-/// # Safety
-/// There are `count` elements, at most sixteen.
-#[inline(always)]
-unsafe fn read<O: Element>(proof: Avx2, count: usize, from: *const O) -> Pair {
-    // SAFETY: the caller's promise.
-    let from = unsafe { std::slice::from_raw_parts(from, count) };
-    if count == LANES {
-        return O::load(proof, from);
-    }
-    let mut all = [O::default(); LANES];
-    all[..count].copy_from_slice(from);
-    O::load(proof, &all)
-}
-
-/// Elements to columns that exist.
-///
-/// # Safety
-/// There are `count` elements, at most sixteen.
-#[inline(always)]
-unsafe fn write<O: Element>(values: Pair, count: usize, to: *mut O) {
-    // SAFETY: the caller's promise.
-    let to = unsafe { std::slice::from_raw_parts_mut(to, count) };
-    if count == LANES {
-        return O::store(values, to);
-    }
-    let mut all = [O::default(); LANES];
-    O::store(values, &mut all);
-    to.copy_from_slice(&all[..count]);
 }

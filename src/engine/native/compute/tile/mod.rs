@@ -1,8 +1,15 @@
 //! Tiles of products in a processor's registers: rows that stay in their places with a panel of packed columns, and outer products.
 
+#[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod sixteen;
 
+#[cfg(target_arch = "x86_64")]
 pub use self::avx512::finished;
 
 use super::isa::Avx512;
@@ -73,5 +80,6 @@ pub struct Target<O> {
     /// Whether the product is added to what `out` holds.
     pub add: bool,
     /// Whether results go past the caches to memory. All columns of the panel exist then, at addresses that are multiples of 64.
+    /// Where a processor has no instructions for it, only what results meet is asked for in time.
     pub streams: bool,
 }

@@ -5,6 +5,7 @@
 #[cfg(target_arch = "x86_64")]
 mod matrices;
 #[cfg(target_arch = "x86_64")]
+mod pairs;
 mod vectors;
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
@@ -229,6 +230,8 @@ impl<E: Element> Block<'_, E> {
             },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(proof) => self.vectors(proof, out, (start, stride), sums),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(proof) => self.vectors(proof, out, (start, stride), sums),
             _ => self.portable(isa, out, start, stride, sums),
         }
     }

@@ -1,13 +1,11 @@
 //! Blocks in a processor's registers.
 
 use super::super::element::convert;
-use super::super::isa::Avx512;
+use super::super::memory::fetch;
 use super::super::pack::PANEL;
-use super::super::panels::{GAP, PIXELS, spread_pairs};
+use super::super::panels::{GAP, PIXELS};
 use super::super::tile::{OUTER_ROWS as ROWS, Tile};
-use super::{Block, CHANNELS, DisjointSlice, Element, FEATURES, FEATURES_OF_PAIRS, Isa, Left, add_row, with_scratch};
-use half::bf16;
-use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use super::{Block, CHANNELS, DisjointSlice, Element, FEATURES, FEATURES_OF_PAIRS, Left, with_scratch};
 use std::ops::Range;
 
 const _: () = assert!(
@@ -32,8 +30,9 @@ impl<E: Element> Block<'_, E> {
             for first in self.rows.clone().step_by(PIXELS) {
                 let count = PIXELS.min(self.rows.end - first);
                 match pairs {
+                    #[cfg(target_arch = "x86_64")]
                     Some(proof) => self.pack_pairs(proof, first..first + count, left, right, sums.as_deref_mut()),
-                    None => self.pack_floats(kind, first..first + count, (left, right), sums.as_deref_mut(), &mut buffer),
+                    _ => self.pack_floats(kind, first..first + count, (left, right), sums.as_deref_mut(), &mut buffer),
                 }
                 let next = first + PIXELS..(first + 2 * PIXELS).min(self.rows.end);
                 let count = if pairs.is_some() { count.div_ceil(2) } else { count };
@@ -80,24 +79,6 @@ impl<E: Element> Block<'_, E> {
         }
     }
 
-    /// Puts rows of bfloat16 into panels of pairs: two rows in one, a row of zeros after an odd one.
-    fn pack_pairs(&self, proof: Avx512, rows: Range<usize>, left: &mut [f32], right: &mut [f32], mut sums: Option<&mut [f32]>) {
-        let Left::Rows(lefts) = self.left else { return };
-        let none: [bf16; CHANNELS] = [bf16::ZERO; CHANNELS];
-        for (k, first) in rows.clone().step_by(2).enumerate() {
-            let both = [first, first + 1].map(|at| (at < rows.end).then_some(at));
-            let a = both.map(|at| at.and_then(|at| E::halves(lefts(at))).unwrap_or(&none[..self.features]));
-            let b = both.map(|at| at.and_then(self.right).and_then(E::halves).unwrap_or(&none[..self.channels]));
-            spread_pairs::<ROWS>(proof, a, left, k, PIXELS / 2 * ROWS + GAP);
-            spread_pairs::<PANEL>(proof, b, right, k, PIXELS / 2 * PANEL + GAP);
-            if let Some(sums) = sums.as_deref_mut() {
-                for row in a {
-                    add_row(Isa::Avx512(proof, None), row, sums);
-                }
-            }
-        }
-    }
-
     /// Asks for part `part` of `parts` of the next rows, so that memory works while the tiles are multiplied.
     pub fn fetch(&self, next: &Range<usize>, part: usize, parts: usize) {
         if next.is_empty() {
@@ -107,8 +88,7 @@ impl<E: Element> Block<'_, E> {
         for row in at(part)..at(part + 1) {
             let left = if let Left::Rows(rows) = self.left { rows(row) } else { &[] };
             for line in left.chunks(LINE / size_of::<E>()).chain((self.right)(row).unwrap_or_default().chunks(LINE / size_of::<E>())) {
-                // SAFETY: a prefetch reads nothing; the address is inside a slice all the same.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+                fetch(line.as_ptr());
             }
         }
     }

@@ -4,7 +4,6 @@ use super::super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::super::epilogue::Epilogue;
 use super::super::gemm::multiply;
 use super::super::pack::{panel_of, rows_of};
-#[cfg(target_arch = "x86_64")]
 use super::super::tile::{MOST_ROWS, Target, Tile};
 use super::super::{ConvGeometry, Cores, Element, Isa};
 use super::transforms::{Map, Order, Pixels, Region, Tiles, transform_kernels, transform_outputs, transform_patches};
@@ -15,7 +14,7 @@ use std::ops::Range;
 /// registers. Processors without AVX-512 have half as much of that cache.
 fn block_of(isa: Isa) -> usize {
     match isa {
-        Isa::Avx2(_) => 7 * rows_of(isa),
+        Isa::Avx2(_) | Isa::Neon(_) => 7 * rows_of(isa),
         _ => 4 * rows_of(isa),
     }
 }
@@ -195,6 +194,8 @@ fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel:
             Isa::Avx512(proof, _) => in_tiles((proof, None), left, (depth, part), right, out, width),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(proof) => in_tiles(proof, left, (depth, part), right, out, width),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(proof) => in_tiles(proof, left, (depth, part), right, out, width),
             _ => {
                 let (left, right) = (&left[part.start..], &right[part.start * panel..]);
                 multiply(out.len() / width, width, part.len(), (out, width), (left, depth, 1), (right, panel), part.start > 0);
@@ -204,7 +205,6 @@ fn rows_times_panels(isa: Isa, left: &[f32], depth: usize, right: &[f32], panel:
 }
 
 /// `part` of [`rows_times_panels`]'s sums, in tiles of a kind; added to what is there, but for the first one.
-#[cfg(target_arch = "x86_64")]
 fn in_tiles<T: Tile>(kind: T, left: &[f32], (depth, part): (usize, Range<usize>), right: &[f32], out: &mut [f32], width: usize) {
     let rows = left.len() / depth;
     let (mut sources, mut offsets) = ([left.as_ptr(); MOST_ROWS], [0; MOST_ROWS]);

@@ -5,7 +5,6 @@ use super::super::gemm::multiply;
 use super::super::lanes::LANES;
 use super::super::norm::column_sums;
 use super::super::pack::panel_of;
-#[cfg(target_arch = "x86_64")]
 use super::super::tile::{OUTER_ROWS, Tile};
 use super::super::{ConvGeometry, Cores, Element, Isa};
 use super::transforms::{Map, Order, Region, Tiles, transform_cotangents, transform_patches, transform_weights};
@@ -14,7 +13,7 @@ use super::{POINTS, TASKS};
 /// Output and input channels, and tiles, that a task of the weights' gradient has at once.
 const FEATURES: usize = 64;
 const CHANNELS: usize = 128;
-/// Input channels with AVX2: such processors have half as much of second-level caches.
+/// Input channels with AVX2 and NEON: such processors have half as much of second-level caches.
 const FEWER: usize = 64;
 const TURN: usize = 56;
 
@@ -28,7 +27,7 @@ pub fn weight_grad<E: Element>(cores: &Cores, conv: &ConvGeometry, x: &[E], dy: 
     let tiles = Tiles::over(conv.images, conv.output);
     let (count, isa) = (tiles.count(), cores.isa());
     // A task has a pair of channel blocks, and a part of the tiles: their sum becomes weights, which are added in the parts' order.
-    let across = if matches!(isa, Isa::Avx2(_)) { FEWER } else { CHANNELS };
+    let across = if matches!(isa, Isa::Avx2(_) | Isa::Neon(_)) { FEWER } else { CHANNELS };
     let (high, wide) = (width.div_ceil(FEATURES), depth.div_ceil(across));
     let turns = count.div_ceil(TURN);
     let parts = TASKS.div_ceil(high * wide).min(turns);
@@ -86,6 +85,8 @@ fn outer(
         Isa::Avx512(proof, _) => in_tiles((proof, None), count, (left, a), (right, b), out, (rows, columns)),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(proof) => in_tiles(proof, count, (left, a), (right, b), out, (rows, columns)),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(proof) => in_tiles(proof, count, (left, a), (right, b), out, (rows, columns)),
         _ => {
             let stride = b.panels * b.panel;
             multiply(rows, stride, count, (out, stride), (left, 1, a.panel), (right, b.panel), true);
@@ -94,7 +95,6 @@ fn outer(
 }
 
 /// [`outer`] in tiles of a kind.
-#[cfg(target_arch = "x86_64")]
 fn in_tiles<T: Tile>(
     kind: T,
     count: usize,
