@@ -6,7 +6,7 @@ use super::spelling::{numbers_before, scores_before};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::{Imported, Network, Parameter, node_name, start_of};
-use crate::ir::{DType, Dim, Tensor, TensorType, ValueId};
+use crate::ir::{DType, Dim, Graph, Node, Tensor, TensorType, ValueId};
 use crate::onnx::attributes::attr_tensor;
 use crate::onnx::{self, SourceModel, pb, to_proto};
 use crate::operator::ParameterKind;
@@ -37,6 +37,13 @@ impl Head {
     pub(super) fn parameters(&self) -> Vec<ValueId> {
         std::iter::once(&self.kernel).chain(&self.bias).map(|p| p.value).collect()
     }
+}
+
+/// The value of which a node behind the classifier gives each class's score in another form; behind an output that is read as it is, also whatever it makes
+/// of each number by itself.
+fn before(graph: &Graph, node: &Node, prediction: &Prediction) -> Option<ValueId> {
+    let numbers = || prediction.tail.hidden.as_ref().and_then(|_| numbers_before(graph, node));
+    scores_before(graph, node).or_else(numbers)
 }
 
 /// Finds the last Gemm, MatMul or 1×1 Conv before an output. Fails with the nodes that were looked at.
@@ -73,8 +80,7 @@ pub fn head_behind(imported: &Imported, prediction: &Prediction) -> Result<Head>
                 features: count.checked_div(classes).unwrap_or(count),
             });
         }
-        let numbers = || numbers_before(graph, node).filter(|_| prediction.tail.hidden.is_some());
-        let Some(next) = scores_before(graph, node).or_else(numbers) else { break };
+        let Some(next) = before(graph, node, prediction) else { break };
         if let Some(p) = of_node.iter().find(|p| p.kind == ParameterKind::Bias) {
             bias = Some((*p).clone());
         }
@@ -233,9 +239,7 @@ fn is_whole(imported: &Imported, prediction: &Prediction, head: &Head) -> Result
     let (mut open, mut value) = (vec![head.kernel.enters], prediction.tail.logits);
     while let Some(node) = graph.producer(value) {
         open.extend(node.used().filter(|&v| !graph.value(v).varies));
-        // Behind an output that is read as it is, whatever hands each number on.
-        let before = scores_before(graph, node).or_else(|| numbers_before(graph, node).filter(|_| prediction.tail.hidden.is_some()));
-        match before.filter(|_| node.name != head.node) {
+        match before(graph, node, prediction).filter(|_| node.name != head.node) {
             Some(before) => value = before,
             None => break,
         }
