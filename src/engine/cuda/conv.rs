@@ -1,8 +1,9 @@
 //! Convolution of images with their channels last, by cuDNN.
 
 use super::super::native::Window;
-use super::convolution::{Convolution, Kind, Plan, Tensors, is_covered_last};
+use super::convolution::{Convolution, Kind, Plan, Sizes, Tensors, is_covered_last};
 use super::device::Session;
+use super::kept::Kept;
 use super::ports::{Lying, input, output, stream};
 use super::source::Element;
 use super::typed::Compute;
@@ -36,13 +37,13 @@ pub static LAST: [(DType, Kernel); 3] =
 
 pub struct Conv {
     of: Convolution,
-    plan: Option<Plan>,
+    plan: Kept<Sizes, Plan>,
 }
 
 impl Compute for Conv {
     fn new(session: Arc<Session>, element: Element, attributes: &KernelContext) -> Result<Self> {
         let window = Window::read(attributes)?;
-        Ok(Conv { of: Convolution { session, element, kind: Kind::Forward, lying: Lying::ChannelsLast, window }, plan: None })
+        Ok(Conv { of: Convolution { session, element, kind: Kind::Forward, lying: Lying::ChannelsLast, window }, plan: Kept::NONE })
     }
 
     fn run(&mut self, cx: &ComputeContext) -> Result<()> {

@@ -1,8 +1,9 @@
 //! The gradient of a convolution's image with its channels last, by cuDNN.
 
 use super::super::native::{Window, product};
-use super::convolution::{Convolution, Kind, Plan, Tensors};
+use super::convolution::{Convolution, Kind, Plan, Sizes, Tensors};
 use super::device::Session;
+use super::kept::Kept;
 use super::ports::{Lying, input, output, stream};
 use super::source::Element;
 use super::typed::Compute;
@@ -31,7 +32,7 @@ pub static LAST: [(DType, Kernel); 3] =
 pub struct ConvInputGrad {
     of: Convolution,
     size: [usize; 2],
-    plan: Option<Plan>,
+    plan: Kept<Sizes, Plan>,
 }
 
 impl Compute for ConvInputGrad {
@@ -40,7 +41,11 @@ impl Compute for ConvInputGrad {
         let size: Option<Vec<usize>> = list.iter().map(|&d| usize::try_from(d).ok()).collect();
         let size = size.and_then(|s| s.try_into().ok()).ok_or_else(|| Error::new("`input_shape` must be a height and a width"))?;
         let window = Window::read(attributes)?;
-        Ok(ConvInputGrad { of: Convolution { session, element, kind: Kind::Input, lying: Lying::ChannelsLast, window }, size, plan: None })
+        Ok(ConvInputGrad {
+            of: Convolution { session, element, kind: Kind::Input, lying: Lying::ChannelsLast, window },
+            size,
+            plan: Kept::NONE,
+        })
     }
 
     fn run(&mut self, cx: &ComputeContext) -> Result<()> {

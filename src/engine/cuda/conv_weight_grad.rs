@@ -1,8 +1,9 @@
 //! The gradient of a convolution's weights, by cuDNN.
 
 use super::super::native::Window;
-use super::convolution::{Convolution, Kind, Plan, Tensors, is_covered, is_covered_last};
+use super::convolution::{Convolution, Kind, Plan, Sizes, Tensors, is_covered, is_covered_last};
 use super::device::Session;
+use super::kept::Kept;
 use super::ports::{Lying, input, output, stream};
 use super::source::Element;
 use super::typed::Compute;
@@ -46,14 +47,14 @@ pub static LAST: [(DType, Kernel); 3] =
 /// Of images as ONNX has them, or with their channels last.
 pub struct ConvWeightGrad<const IS_LAST: bool> {
     of: Convolution,
-    plan: Option<Plan>,
+    plan: Kept<Sizes, Plan>,
 }
 
 impl<const IS_LAST: bool> Compute for ConvWeightGrad<IS_LAST> {
     fn new(session: Arc<Session>, element: Element, attributes: &KernelContext) -> Result<Self> {
         let lying = if IS_LAST { Lying::ChannelsLast } else { Lying::ChannelsFirst };
         let window = Window::read(attributes)?;
-        Ok(ConvWeightGrad { of: Convolution { session, element, kind: Kind::Weights, lying, window }, plan: None })
+        Ok(ConvWeightGrad { of: Convolution { session, element, kind: Kind::Weights, lying, window }, plan: Kept::NONE })
     }
 
     fn run(&mut self, cx: &ComputeContext) -> Result<()> {

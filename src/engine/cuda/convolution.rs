@@ -2,6 +2,7 @@
 
 use super::super::native::{Window, is_plain};
 use super::device::Session;
+use super::kept::Kept;
 use super::layout::{Order, Transposed};
 use super::library::{Address, Algorithm, Cudnn, Handle, Status};
 use super::ports::Lying;
@@ -71,7 +72,7 @@ pub struct Tensors {
 /// Descriptions of tensors of these sizes, and the algorithm for them.
 pub struct Plan {
     of: Convolution,
-    pub sizes: Sizes,
+    sizes: Sizes,
     /// The shape of the weights as the graph has them.
     pub weights: [usize; 4],
     x: usize,
@@ -119,12 +120,8 @@ impl Kind {
 
 impl Convolution {
     /// The plan for images of these sizes: the one that is kept, or a new one.
-    pub fn plan<'p>(&self, kept: &'p mut Option<Plan>, handle: Handle, sizes: Sizes) -> Result<&'p Plan> {
-        if kept.as_ref().is_none_or(|plan| plan.sizes != sizes) {
-            *kept = None;
-            *kept = Some(self.prepare(handle, sizes)?);
-        }
-        kept.as_ref().ok_or_else(|| Error::new("no plan"))
+    pub fn plan<'p>(&self, kept: &'p mut Kept<Sizes, Plan>, handle: Handle, sizes: Sizes) -> Result<&'p Plan> {
+        kept.get(sizes, || self.prepare(handle, sizes))
     }
 
     /// `CUDNN_DATA_FLOAT`, `_HALF`, `_BFLOAT16`.

@@ -73,7 +73,7 @@ const BLOCKS: usize = 1 << 16;
 
 impl Grid {
     /// A thread for each, as far as there are as many; `None` for none.
-    pub fn over(elements: usize) -> Option<Grid> {
+    fn over(elements: usize) -> Option<Grid> {
         let blocks = elements.div_ceil(THREADS as usize).min(BLOCKS) as u32;
         (blocks > 0).then_some(Grid { blocks: [blocks, 1], threads: THREADS })
     }
@@ -152,6 +152,11 @@ impl Session {
             )
         };
         self.libraries.driven("start a kernel", status)
+    }
+
+    /// Starts the first function with a thread for each of so many, as far as there are as many; not at all for none.
+    pub fn over(&self, kernel: &Compiled, each: usize, parameters: &mut Parameters, stream: Handle) -> Result<()> {
+        Grid::over(each).map_or(Ok(()), |grid| self.launch(kernel, 0, grid, parameters, stream))
     }
 
     /// Memory of at least that many bytes, the same for every operator: what one leaves there, the next writes over.

@@ -2,6 +2,7 @@
 
 use super::super::native::{INSTRUCTIONS, product};
 use super::device::{Compiled, Grid, Parameters, Session};
+use super::kept::Kept;
 use super::ports::{Tensor, input, output, stream};
 use super::source::{self, Along, Element, Expression, FINISHING, Form, LANES, ROUND_BF16, ROUND_F16, Reading, SUMMING};
 use crate::ir::{DType, Dim, Layout, TensorType};
@@ -114,19 +115,27 @@ struct Sums {
     mean: bool,
 }
 
+/// At one node.
 pub struct Node {
+    of: Computed,
+    kept: Kept<Tensors, Ready>,
+}
+
+/// What a node computes.
+struct Computed {
     session: Arc<Session>,
     element: Element,
     expression: Expression,
     sums: Sums,
     /// How many channels images have, where these are last.
     channels: Option<usize>,
-    ready: Option<Ready>,
 }
 
-/// What is known of tensors of these types and shapes.
+/// What tensors are made of, and their shapes.
+type Tensors = Vec<(Element, Vec<usize>)>;
+
+/// What is known of the tensors by their types and shapes.
 struct Ready {
-    tensors: Vec<(Element, Vec<usize>)>,
     kernel: Compiled,
     form: Form,
     whole: Vec<usize>,
@@ -167,28 +176,24 @@ impl Operator for Elementwise {
         let flag = |name: &str| attributes.get::<i64>(name).unwrap_or(0) != 0;
         let sums = Sums { axes: list(AXES), keep: flag(KEEP), mean: flag(MEAN) };
         let channels = attributes.get::<i64>(CHANNELS).and_then(|n| usize::try_from(n).ok());
-        Ok(Node { session: Arc::clone(&self.session), element: self.element, expression, sums, channels, ready: None })
+        let of = Computed { session: Arc::clone(&self.session), element: self.element, expression, sums, channels };
+        Ok(Node { of, kept: Kept::NONE })
     }
 }
 
 impl Kernel for Node {
     fn compute(&mut self, cx: &ComputeContext) -> Result<()> {
         let inputs = (0..cx.num_inputs()?).map(|at| input(cx, at)).collect::<Result<Vec<_>>>()?;
-        let same = |r: &Ready| {
-            let mut both = r.tensors.iter().zip(&inputs);
-            r.tensors.len() == inputs.len() && both.all(|((element, shape), t)| *element == t.element && *shape == t.shape)
-        };
-        if !self.ready.as_ref().is_some_and(same) {
-            self.ready = Some(self.prepare(&inputs)?);
-        }
-        match &self.ready {
-            Some(ready) => self.start(cx, ready, &inputs),
-            None => Ok(()),
-        }
+        let same = |known: &Tensors| known.iter().map(|(e, shape)| (*e, shape)).eq(inputs.iter().map(|t| (t.element, &t.shape)));
+        let ready = self.kept.get_if(same, || {
+            let tensors = inputs.iter().map(|t| (t.element, t.shape.clone())).collect();
+            Ok((tensors, self.of.prepare(&inputs)?))
+        })?;
+        self.of.start(cx, ready, &inputs)
     }
 }
 
-impl Node {
+impl Computed {
     fn prepare(&self, inputs: &[Tensor]) -> Result<Ready> {
         let shapes: Vec<Vec<usize>> = inputs.iter().map(|t| lying(&t.shape, self.channels)).collect();
         let largest = inputs.iter().zip(&shapes).max_by_key(|(t, shape)| (t.count(), shape.len()));
@@ -210,8 +215,7 @@ impl Node {
         let form = Form { inputs: readings, output: self.element, pairs: along, quads, rows, long };
         let names: &[&str] = if summed.is_some() { &["expression", "finish"] } else { &["expression"] };
         let kernel = self.session.compiled(source::cuda(&self.expression.source(&form), long), names)?;
-        let tensors = inputs.iter().map(|t| (t.element, t.shape.clone())).collect();
-        Ok(Ready { tensors, kernel, form, whole, pairs, summed })
+        Ok(Ready { kernel, form, whole, pairs, summed })
     }
 
     fn start(&self, cx: &ComputeContext, ready: &Ready, inputs: &[Tensor]) -> Result<()> {
@@ -235,10 +239,8 @@ impl Node {
         let stream = stream(cx)?;
         let Some(([outer, channels, inner], _)) = ready.summed else {
             parameters.place(total);
-            return match Grid::over(if ready.form.quads { total / 4 } else { total }) {
-                Some(grid) => self.session.launch(&ready.kernel, 0, grid, &mut parameters, stream),
-                None => Ok(()),
-            };
+            let each = if ready.form.quads { total / 4 } else { total };
+            return self.session.over(&ready.kernel, each, &mut parameters, stream);
         };
         let each = product(&[outer, inner])?;
         // Channels that a block has, and elements of each that it goes through before it begins again.

@@ -1,9 +1,10 @@
 //! The mean of each channel of images with their channels last.
 
 use super::super::native::product;
-use super::device::{Compiled, Grid, Parameters, Session};
-use super::ports::{Lying, input, output, stream};
-use super::source::{self, Element};
+use super::device::Session;
+use super::each::{Call, Each};
+use super::ports::{Lying, input};
+use super::source::Element;
 use super::typed::Compute;
 use crate::ir::DType;
 use crate::pass::{Extras, Kernel, Port, Replaces};
@@ -42,33 +43,17 @@ pub static LAST: [(DType, Kernel); 3] = [
     (DType::BF16, row("GlobalAveragePoolLastBf16")),
 ];
 
-pub struct GlobalAveragePool {
-    session: Arc<Session>,
-    element: Element,
-    ready: Option<(bool, Compiled)>,
-}
+pub struct GlobalAveragePool(Each<()>);
 
 impl Compute for GlobalAveragePool {
     fn new(session: Arc<Session>, element: Element, _: &KernelContext) -> Result<Self> {
-        Ok(GlobalAveragePool { session, element, ready: None })
+        Ok(GlobalAveragePool(Each::new(session, element, "average")))
     }
 
     fn run(&mut self, cx: &ComputeContext) -> Result<()> {
         let x = input(cx, 0)?;
         let [n, channels, height, width] = x.image(Lying::ChannelsLast)?;
-        let long = x.count() > i32::MAX as usize;
-        if self.ready.as_ref().is_none_or(|ready| ready.0 != long) {
-            let text = [&self.element.alias(), SOURCE].concat();
-            self.ready = Some((long, self.session.compiled(source::cuda(&text, long), &["average"])?));
-        }
-        let (elements, y) = (product(&[n, channels])?, output(cx, 0, &[n, channels, 1, 1])?);
-        let mut parameters = Parameters::default();
-        parameters.pointer(x.address);
-        [channels, product(&[height, width])?, elements].into_iter().for_each(|n| parameters.place(n));
-        parameters.pointer(y);
-        match (&self.ready, Grid::over(elements)) {
-            (Some((_, kernel)), Some(grid)) => self.session.launch(kernel, 0, grid, &mut parameters, stream(cx)?),
-            _ => Ok(()),
-        }
+        let numbers = [channels, product(&[height, width])?];
+        self.0.run(cx, Call { sizes: (), read: &[&x], numbers: &numbers, shape: &[n, channels, 1, 1] }, || SOURCE.into())
     }
 }

@@ -1,9 +1,10 @@
 //! From `[N, C, H, W]` to `[N, H, W, C]` and back.
 
 use super::super::native::product;
-use super::device::{Compiled, Grid, Parameters, Session};
+use super::device::{Compiled, Session};
+use super::each::{Call, Each};
 use super::library::{Address, Handle};
-use super::ports::{Lying, input, output, stream};
+use super::ports::{Lying, input};
 use super::source::{self, Element};
 use super::typed::Compute;
 use crate::ir::DType;
@@ -22,6 +23,8 @@ KERNEL transpose(const element *RESTRICT x, place rows, place columns, place n, 
   }
 }
 "#;
+
+const NAME: &str = "transpose";
 
 /// Channels and places of as many tensors, which are to change their order.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +51,7 @@ impl Order {
         let Order { outer, channels, places, to_last } = self;
         let elements = product(&[outer, channels, places])?;
         let text = [&element.alias(), SOURCE].concat();
-        let kernel = session.compiled(source::cuda(&text, elements > i32::MAX as usize), &["transpose"])?;
+        let kernel = session.compiled(source::cuda(&text, elements > i32::MAX as usize), &[NAME])?;
         let (rows, columns) = if to_last { (channels, places) } else { (places, channels) };
         Ok(Transposed { kernel, rows, columns, elements, bytes: product(&[elements, element.bytes()])? })
     }
@@ -57,14 +60,7 @@ impl Order {
 impl Transposed {
     /// Reads all elements at one address and writes them at another.
     pub fn run(&self, session: &Session, from: Address, to: Address, stream: Handle) -> Result<()> {
-        let mut parameters = Parameters::default();
-        parameters.pointer(from);
-        [self.rows, self.columns, self.elements].into_iter().for_each(|n| parameters.place(n));
-        parameters.pointer(to);
-        match Grid::over(self.elements) {
-            Some(grid) => session.launch(&self.kernel, 0, grid, &mut parameters, stream),
-            None => Ok(()),
-        }
+        session.write(&self.kernel, &[from], &[self.rows, self.columns], (to, self.elements), stream)
     }
 }
 
@@ -98,30 +94,20 @@ pub fn images() -> Vec<Images> {
 }
 
 /// One of both, for whether the channels are to be last.
-pub struct Move<const TO_LAST: bool> {
-    session: Arc<Session>,
-    element: Element,
-    ready: Option<([usize; 4], Transposed)>,
-}
+pub struct Move<const TO_LAST: bool>(Each<()>);
 
 impl<const TO_LAST: bool> Compute for Move<TO_LAST> {
     fn new(session: Arc<Session>, element: Element, _: &KernelContext) -> Result<Self> {
-        Ok(Move { session, element, ready: None })
+        Ok(Move(Each::new(session, element, NAME)))
     }
 
     fn run(&mut self, cx: &ComputeContext) -> Result<()> {
         let x = input(cx, 0)?;
         let lying = if TO_LAST { Lying::ChannelsFirst } else { Lying::ChannelsLast };
-        let sizes @ [n, c, h, w] = x.image(lying)?;
-        if self.ready.as_ref().is_none_or(|ready| ready.0 != sizes) {
-            let order = Order { outer: n, channels: c, places: product(&[h, w])?, to_last: TO_LAST };
-            self.ready = Some((sizes, order.prepare(&self.session, self.element)?));
-        }
-        let y = output(cx, 0, &if TO_LAST { [n, h, w, c] } else { [n, c, h, w] })?;
-        match &self.ready {
-            Some((_, transposed)) => transposed.run(&self.session, x.address, y, stream(cx)?),
-            None => Ok(()),
-        }
+        let [n, c, h, w] = x.image(lying)?;
+        let places = product(&[h, w])?;
+        let (numbers, shape) = if TO_LAST { ([c, places], [n, h, w, c]) } else { ([places, c], [n, c, h, w]) };
+        self.0.run(cx, Call { sizes: (), read: &[&x], numbers: &numbers, shape: &shape }, || SOURCE.into())
     }
 }
 

@@ -1,10 +1,11 @@
 //! The largest element of each window of images with their channels last.
 
-use super::super::native::{Window, pads, pools, product};
-use super::device::{Compiled, Grid, Parameters, Session};
+use super::super::native::{Window, pads, pools};
+use super::device::Session;
+use super::each::{Call, Each};
 use super::pool;
-use super::ports::{Lying, input, output, stream};
-use super::source::{self, Element};
+use super::ports::{Lying, input};
+use super::source::Element;
 use super::typed::Compute;
 use crate::ir::DType;
 use crate::pass::{Extras, Kernel, Port, Replaces};
@@ -48,36 +49,22 @@ pub static LAST: [(DType, Kernel); 3] =
     [(DType::F32, row("MaxPoolLast")), (DType::F16, row("MaxPoolLastF16")), (DType::BF16, row("MaxPoolLastBf16"))];
 
 pub struct MaxPool {
-    session: Arc<Session>,
-    element: Element,
     window: Window,
     pads: [usize; 4],
-    ready: Option<([usize; 4], Compiled)>,
+    each: Each<[usize; 4]>,
 }
 
 impl Compute for MaxPool {
     fn new(session: Arc<Session>, element: Element, attributes: &KernelContext) -> Result<Self> {
-        Ok(MaxPool { session, element, window: Window::read(attributes)?, pads: pads(attributes), ready: None })
+        Ok(MaxPool { window: Window::read(attributes)?, pads: pads(attributes), each: Each::new(session, element, "pool") })
     }
 
     fn run(&mut self, cx: &ComputeContext) -> Result<()> {
         let x = input(cx, 0)?;
         let sizes @ [n, c, height, width] = x.image(Lying::ChannelsLast)?;
         let behind @ [_, rows, columns, _] = self.window.output([n, height, width, c], self.pads, c)?;
-        if self.ready.as_ref().is_none_or(|ready| ready.0 != sizes) {
-            let text = [pool::defined(self.element, &self.window, [c, height, width], [rows, columns]), SOURCE.into()].concat();
-            let long = x.count() > i32::MAX as usize;
-            self.ready = Some((sizes, self.session.compiled(source::cuda(&text, long), &["pool"])?));
-        }
-        let (elements, y) = (product(&behind)?, output(cx, 0, &behind)?);
-        let mut parameters = Parameters::default();
-        parameters.pointer(x.address);
-        parameters.place(elements);
-        parameters.pointer(y);
-        match (&self.ready, Grid::over(elements)) {
-            (Some((_, kernel)), Some(grid)) => self.session.launch(kernel, 0, grid, &mut parameters, stream(cx)?),
-            _ => Ok(()),
-        }
+        let source = || pool::defined(&self.window, [c, height, width], [rows, columns]) + SOURCE;
+        self.each.run(cx, Call { sizes, read: &[&x], numbers: &[], shape: &behind }, source)
     }
 }
 

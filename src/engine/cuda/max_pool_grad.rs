@@ -1,10 +1,11 @@
 //! The gradient of the largest elements of images with their channels last: to the first of each window.
 
-use super::super::native::{Window, pools, product};
-use super::device::{Compiled, Grid, Parameters, Session};
+use super::super::native::{Window, pools};
+use super::device::Session;
+use super::each::{Call, Each};
 use super::pool;
-use super::ports::{Lying, input, output, stream};
-use super::source::{self, Element};
+use super::ports::{Lying, input};
+use super::source::Element;
 use super::typed::Compute;
 use crate::ir::DType;
 use crate::ops::max_pool;
@@ -60,15 +61,13 @@ pub static LAST: [(DType, Kernel); 3] =
     [(DType::F32, row("MaxPoolGradLast")), (DType::F16, row("MaxPoolGradLastF16")), (DType::BF16, row("MaxPoolGradLastBf16"))];
 
 pub struct MaxPoolGrad {
-    session: Arc<Session>,
-    element: Element,
     window: Window,
-    ready: Option<([[usize; 4]; 2], Compiled)>,
+    each: Each<[[usize; 4]; 2]>,
 }
 
 impl Compute for MaxPoolGrad {
     fn new(session: Arc<Session>, element: Element, attributes: &KernelContext) -> Result<Self> {
-        Ok(MaxPoolGrad { session, element, window: Window::read(attributes)?, ready: None })
+        Ok(MaxPoolGrad { window: Window::read(attributes)?, each: Each::new(session, element, "pool_grad") })
     }
 
     fn run(&mut self, cx: &ComputeContext) -> Result<()> {
@@ -79,19 +78,7 @@ impl Compute for MaxPoolGrad {
         if [n, c] != [images, channels] {
             return Err(Error::new(format!("what is pooled has the shape {:?}, the result {:?}", x.shape, y.shape)));
         }
-        if self.ready.as_ref().is_none_or(|ready| ready.0 != [before, behind]) {
-            let text = [pool::defined(self.element, &self.window, [c, height, width], [rows, columns]), SOURCE.into()].concat();
-            let long = x.count() > i32::MAX as usize;
-            self.ready = Some(([before, behind], self.session.compiled(source::cuda(&text, long), &["pool_grad"])?));
-        }
-        let (elements, dx) = (product(&before)?, output(cx, 0, &x.shape)?);
-        let mut parameters = Parameters::default();
-        [x.address, y.address, dy.address].into_iter().for_each(|a| parameters.pointer(a));
-        parameters.place(elements);
-        parameters.pointer(dx);
-        match (&self.ready, Grid::over(elements)) {
-            (Some((_, kernel)), Some(grid)) => self.session.launch(kernel, 0, grid, &mut parameters, stream(cx)?),
-            _ => Ok(()),
-        }
+        let source = || pool::defined(&self.window, [c, height, width], [rows, columns]) + SOURCE;
+        self.each.run(cx, Call { sizes: [before, behind], read: &[&x, &y, &dy], numbers: &[], shape: &x.shape }, source)
     }
 }

@@ -52,7 +52,8 @@ fn windows_have_their_largest_and_the_first_of_these_has_the_gradient() {
         let results = n * behind[0] * behind[1] * c;
         let mut dy: Vec<f32> = (0..results).map(|i| (i % 9) as f32 - 3.5).collect();
         let truth = truth(&window, sizes, behind, &x, &dy);
-        let defined = pool::defined(Element::F32, &window, [c, height, width], behind);
+        let defined = pool::defined(&window, [c, height, width], behind);
+        let defined = Element::F32.alias() + &defined;
         let forward = host::compile(&[&defined, SOURCE].concat(), &["pool"], false);
         let (mut y, mut elements) = (vec![0f32; results], results as u32);
         let mut list: Vec<*mut c_void> = vec![x.as_mut_ptr().cast(), (&raw mut elements).cast(), y.as_mut_ptr().cast()];

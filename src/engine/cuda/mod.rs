@@ -11,10 +11,12 @@ mod conv_weight_grad;
 mod convolution;
 #[allow(unsafe_code)]
 mod device;
+mod each;
 mod elementwise;
 mod global_average_pool;
 #[cfg(test)]
 mod host;
+mod kept;
 mod layout;
 #[allow(unsafe_code)]
 mod library;

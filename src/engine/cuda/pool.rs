@@ -1,12 +1,11 @@
 //! Windows of a pooling as a source has them: its sizes are numbers there, so that divisions by them are none.
 
 use super::super::native::Window;
-use super::source::Element;
 use std::fmt::Write;
 
 /// Of a pooling of images that lie `[N, H, W, C]`, from `[C, H, W]` of what is pooled and of the result.
-pub fn defined(element: Element, window: &Window, [channels, height, width]: [usize; 3], behind: [usize; 2]) -> String {
-    let mut text = element.alias();
+pub fn defined(window: &Window, [channels, height, width]: [usize; 3], behind: [usize; 2]) -> String {
+    let mut text = String::new();
     let numbers = [
         ("CHANNELS", channels),
         ("HEIGHT", height),

@@ -1,9 +1,10 @@
 //! One pixel for a whole image with its channels last: the gradient of a mean over pixels.
 
 use super::super::native::{product, spreads_pixel};
-use super::device::{Compiled, Grid, Parameters, Session};
-use super::ports::{input, output, stream};
-use super::source::{self, Element};
+use super::device::Session;
+use super::each::{Call, Each};
+use super::ports::input;
+use super::source::Element;
 use super::typed::Compute;
 use crate::ir::DType;
 use crate::pass::{Extras, Kernel, Port, Replaces, SIZE};
@@ -34,10 +35,8 @@ pub static LAST: [(DType, Kernel); 3] =
     [(DType::F32, row("SpreadPixelLast")), (DType::F16, row("SpreadPixelLastF16")), (DType::BF16, row("SpreadPixelLastBf16"))];
 
 pub struct SpreadPixel {
-    session: Arc<Session>,
-    element: Element,
     size: [usize; 2],
-    ready: Option<(bool, Compiled)>,
+    each: Each<()>,
 }
 
 impl Compute for SpreadPixel {
@@ -45,28 +44,14 @@ impl Compute for SpreadPixel {
         let list = attributes.get::<Vec<i64>>(SIZE).unwrap_or_default();
         let size: Option<Vec<usize>> = list.iter().map(|&d| usize::try_from(d).ok()).collect();
         let size = size.and_then(|s| s.try_into().ok()).ok_or_else(|| Error::new(format!("`{SIZE}` must be a height and a width")))?;
-        Ok(SpreadPixel { session, element, size, ready: None })
+        Ok(SpreadPixel { size, each: Each::new(session, element, "spread") })
     }
 
     fn run(&mut self, cx: &ComputeContext) -> Result<()> {
         let (x, [height, width]) = (input(cx, 0)?, self.size);
         let &[n, channels, 1, 1] = &x.shape[..] else { return Err(Error::new(format!("{:?} are no pixels", x.shape))) };
-        let shape = [n, height, width, channels];
-        let (elements, places) = (product(&shape)?, product(&self.size)?);
-        let long = elements > i32::MAX as usize;
-        if self.ready.as_ref().is_none_or(|ready| ready.0 != long) {
-            let text = [&self.element.alias(), SOURCE].concat();
-            self.ready = Some((long, self.session.compiled(source::cuda(&text, long), &["spread"])?));
-        }
-        let y = output(cx, 0, &shape)?;
-        let mut parameters = Parameters::default();
-        parameters.pointer(x.address);
-        [channels, places, elements].into_iter().for_each(|n| parameters.place(n));
-        parameters.pointer(y);
-        match (&self.ready, Grid::over(elements)) {
-            (Some((_, kernel)), Some(grid)) => self.session.launch(kernel, 0, grid, &mut parameters, stream(cx)?),
-            _ => Ok(()),
-        }
+        let numbers = [channels, product(&self.size)?];
+        self.each.run(cx, Call { sizes: (), read: &[&x], numbers: &numbers, shape: &[n, height, width, channels] }, || SOURCE.into())
     }
 }
 
