@@ -10,7 +10,7 @@ use crate::operator::View;
 /// where the node gave another, a conversion follows.
 pub struct PlaceKernels<'k> {
     /// Kernels without images, each for tensors of one type.
-    pub kernels: &'k [(DType, Kernel)],
+    pub kernels: &'k [(DType, &'k Kernel)],
 }
 
 impl Pass for PlaceKernels<'_> {
@@ -32,7 +32,7 @@ impl Pass for PlaceKernels<'_> {
 }
 
 impl PlaceKernels<'_> {
-    fn kernel(&self, n: &View) -> Option<(DType, Kernel)> {
+    fn kernel(&self, n: &View) -> Option<(DType, &Kernel)> {
         let mut floats = n.node.used().map(|v| n.graph.ty(v).dtype).filter(|ty| ty.is_float());
         let ty = floats.next().filter(|first| floats.all(|ty| ty == *first))?;
         let fits = |kernel: &Kernel| kernel.inputs.len() >= n.node.inputs.len() && kernel.outputs.len() >= n.node.outputs.len();
@@ -40,7 +40,7 @@ impl PlaceKernels<'_> {
     }
 }
 
-fn put(r: &mut Rebuild, node: &Node, ty: DType, kernel: Kernel) -> std::result::Result<Vec<ValueId>, String> {
+fn put(r: &mut Rebuild, node: &Node, ty: DType, kernel: &Kernel) -> std::result::Result<Vec<ValueId>, String> {
     let inputs = r.mapped(node)?.inputs;
     let outputs = r.outputs(node);
     let own = |(name, of): &(String, TensorType)| match of.dtype == ty {

@@ -5,13 +5,14 @@ use super::device::{Compiled, Grid, Parameters, Session};
 use super::kept::Kept;
 use super::ports::{Tensor, input, output, stream};
 use super::source::{self, Along, Element, Expression, FINISHING, Form, LANES, ROUND_BF16, ROUND_F16, Reading, SUMMING};
+use super::typed::Rows;
 use crate::ir::{DType, Dim, Layout, TensorType};
 use crate::operator::View;
 use crate::pass::{
     AXES, CHANNELS, CONSTANTS, Elements, Extras, Instruction, KEEP, Kernel as Row, MEAN, Port, RESULTS, Replaces, STEPS, SUMS, is_summed,
     kept_axes, spreads_channels,
 };
-use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
+use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::{Error, Result};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
@@ -31,7 +32,7 @@ const fn row(name: &'static str) -> Row {
 }
 
 /// The operator for results of each type.
-static ROWS: [(DType, Row); 3] =
+pub static ROWS: [(DType, Row); 3] =
     [(DType::F32, row("Elementwise")), (DType::F16, row("ElementwiseF16")), (DType::BF16, row("ElementwiseBf16"))];
 
 /// What expressions on the device are over.
@@ -59,11 +60,6 @@ pub static ELEMENTS: LazyLock<Elements> = LazyLock::new(|| {
         instructions: &TABLE,
     }
 });
-
-/// The operators as passes know them.
-pub fn rows() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().map(|(_, row)| row)
-}
 
 fn is_read(ty: DType) -> bool {
     matches!(ty, DType::F32 | DType::F16 | DType::BF16 | DType::Bool)
@@ -101,11 +97,10 @@ pub struct Elementwise {
     element: Element,
 }
 
-impl Elementwise {
-    /// All of them.
-    pub fn all(session: &Arc<Session>) -> impl Iterator<Item = Elementwise> {
-        ROWS.iter().filter_map(|(ty, row)| Some(Elementwise { session: Arc::clone(session), name: row.name, element: Element::of(*ty)? }))
-    }
+/// All of them.
+pub fn all(domain: OperatorDomain, session: &Arc<Session>, rows: Rows) -> Result<OperatorDomain> {
+    let form = |(ty, row): &(DType, Row)| Some(Elementwise { session: Arc::clone(session), name: row.name, element: Element::of(*ty)? });
+    rows.iter().filter_map(form).try_fold(domain, OperatorDomain::add)
 }
 
 /// How sums are taken.

@@ -35,13 +35,14 @@ use self::conv::Conv;
 use self::conv_input_grad::ConvInputGrad;
 use self::conv_weight_grad::ConvWeightGrad;
 use self::device::Session;
-use self::elementwise::{ELEMENTS, Elementwise};
+use self::elementwise::ELEMENTS;
 use self::global_average_pool::GlobalAveragePool;
 use self::layout::Move;
 use self::library::Libraries;
 use self::max_pool::MaxPool;
 use self::max_pool_grad::MaxPoolGrad;
 use self::spread_pixel::SpreadPixel;
+use self::typed::Rows;
 use crate::error::Result;
 use crate::ir::{DType, Domain, Graph};
 use crate::ops::batch_norm;
@@ -55,26 +56,27 @@ use std::sync::Arc;
 /// What ONNX Runtime calls the provider.
 const PROVIDER: &str = "CUDAExecutionProvider";
 
-/// The operators on images with their channels last.
-fn on_images() -> Vec<(DType, &'static Kernel)> {
-    let tables: [&'static [(DType, Kernel)]; 9] = [
-        &conv::LAST,
-        &conv_input_grad::LAST,
-        &conv_weight_grad::LAST,
-        &max_pool::LAST,
-        &max_pool_grad::LAST,
-        &global_average_pool::LAST,
-        &spread_pixel::LAST,
-        &layout::TO_LAST,
-        &layout::TO_FIRST,
-    ];
-    tables.into_iter().flatten().map(|(ty, row)| (*ty, row)).collect()
-}
+/// An operator in all of its forms: as passes know them, and what adds them to those of a session.
+type Entry = (Rows, fn(OperatorDomain, &Arc<Session>, Rows) -> ort::Result<OperatorDomain>);
 
-/// Every operator as passes know it.
-fn rows() -> Vec<&'static Kernel> {
-    let others = conv_weight_grad::ROWS.iter().map(|(_, row)| row).chain(elementwise::rows());
-    on_images().into_iter().map(|(_, row)| row).chain(others).collect()
+/// Every operator.
+static OPERATORS: [Entry; 11] = [
+    (&conv::LAST, typed::all::<Conv>),
+    (&conv_input_grad::LAST, typed::all::<ConvInputGrad>),
+    (&conv_weight_grad::LAST, typed::all::<ConvWeightGrad<true>>),
+    (&conv_weight_grad::ROWS, typed::all::<ConvWeightGrad<false>>),
+    (&max_pool::LAST, typed::all::<MaxPool>),
+    (&max_pool_grad::LAST, typed::all::<MaxPoolGrad>),
+    (&global_average_pool::LAST, typed::all::<GlobalAveragePool>),
+    (&spread_pixel::LAST, typed::all::<SpreadPixel>),
+    (&layout::TO_LAST, typed::all::<Move<true>>),
+    (&layout::TO_FIRST, typed::all::<Move<false>>),
+    (&elementwise::ROWS, elementwise::all),
+];
+
+/// Every form of an operator, with the type of its tensors.
+fn rows() -> impl Iterator<Item = (DType, &'static Kernel)> {
+    OPERATORS.iter().flat_map(|(rows, _)| rows.iter()).map(|(ty, row)| (*ty, row))
 }
 
 /// The kernels for CUDA, whose libraries are loaded.
@@ -98,18 +100,7 @@ impl CudaKernels {
     /// The operators, for one session.
     pub fn domain(&self, tf32: bool) -> ort::Result<OperatorDomain> {
         let session = Arc::new(Session::new(Arc::clone(&self.libraries), tf32));
-        let domain = OperatorDomain::new(Domain::Native.name())?;
-        let domain = typed::all::<ConvWeightGrad<false>>(&session, &conv_weight_grad::ROWS).try_fold(domain, OperatorDomain::add)?;
-        let domain = typed::all::<ConvWeightGrad<true>>(&session, &conv_weight_grad::LAST).try_fold(domain, OperatorDomain::add)?;
-        let domain = typed::all::<Conv>(&session, &conv::LAST).try_fold(domain, OperatorDomain::add)?;
-        let domain = typed::all::<ConvInputGrad>(&session, &conv_input_grad::LAST).try_fold(domain, OperatorDomain::add)?;
-        let domain = typed::all::<MaxPool>(&session, &max_pool::LAST).try_fold(domain, OperatorDomain::add)?;
-        let domain = typed::all::<MaxPoolGrad>(&session, &max_pool_grad::LAST).try_fold(domain, OperatorDomain::add)?;
-        let domain = typed::all::<GlobalAveragePool>(&session, &global_average_pool::LAST).try_fold(domain, OperatorDomain::add)?;
-        let domain = typed::all::<SpreadPixel>(&session, &spread_pixel::LAST).try_fold(domain, OperatorDomain::add)?;
-        let domain = typed::all::<Move<true>>(&session, &layout::TO_LAST).try_fold(domain, OperatorDomain::add)?;
-        let domain = typed::all::<Move<false>>(&session, &layout::TO_FIRST).try_fold(domain, OperatorDomain::add)?;
-        Elementwise::all(&session).try_fold(domain, OperatorDomain::add)
+        OPERATORS.iter().try_fold(OperatorDomain::new(Domain::Native.name())?, |domain, (rows, add)| add(domain, &session, rows))
     }
 }
 
@@ -117,10 +108,11 @@ impl CudaKernels {
 ///
 /// Images have their channels last where tensor cores compute with them, which want them so: in half precision and TF32. Elsewhere they lie as ONNX has them.
 pub fn prepare(graph: &mut Graph, tf32: bool) -> Result<()> {
-    let (rows, on_images, images) = (rows(), on_images(), layout::images());
+    let (on_images, others): (Vec<_>, Vec<_>) = rows().partition(|(_, row)| row.has_images());
     let suits = |(ty, row): &(DType, &Kernel)| *ty != DType::F32 || tf32 || matches!(row.replaces, Replaces::Nothing);
     let on_images: Vec<_> = on_images.into_iter().filter(suits).collect();
-    let kept: Vec<&Kernel> = on_images.iter().map(|(_, row)| *row).collect();
+    let (all, kept): (Vec<_>, Vec<_>) = (rows().map(|(_, row)| row).collect(), on_images.iter().map(|(_, row)| *row).collect());
+    let images = layout::images();
     let passes: [&dyn Pass; 10] = [
         // Alternatives are chosen for the processor's kernels.
         &RestoreOperators,
@@ -129,10 +121,10 @@ pub fn prepare(graph: &mut Graph, tf32: bool) -> Result<()> {
         &ApartBias,
         &InlineOthers { kernels: &kept },
         &ChannelsLast { kernels: &on_images, images: &images },
-        &PlaceKernels { kernels: &conv_weight_grad::ROWS },
+        &PlaceKernels { kernels: &others },
         &Inline,
         &RepeatCheap,
-        &FuseExpressions { elements: &ELEMENTS, kernels: &rows },
+        &FuseExpressions { elements: &ELEMENTS, kernels: &all },
         &FuseSums { elements: &ELEMENTS },
     ];
     pass::apply(graph, &passes)

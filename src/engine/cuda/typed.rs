@@ -5,9 +5,12 @@ use super::source::Element;
 use crate::ir::DType;
 use crate::pass::Kernel as Row;
 use ort::Result;
-use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
+use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
 use std::marker::PhantomData;
 use std::sync::Arc;
+
+/// The forms of an operator, with the type of the tensors of each.
+pub type Rows = &'static [(DType, Row)];
 
 /// Such an operator at one node.
 pub trait Compute: Send + Sized + 'static {
@@ -26,12 +29,12 @@ pub struct Typed<C> {
     computes: PhantomData<fn() -> C>,
 }
 
-/// The operator in all of its forms.
-pub fn all<C: Compute>(session: &Arc<Session>, rows: &'static [(DType, Row)]) -> impl Iterator<Item = Typed<C>> {
+/// The operator in all of its forms, for a session.
+pub fn all<C: Compute>(domain: OperatorDomain, session: &Arc<Session>, rows: Rows) -> Result<OperatorDomain> {
     let form = |(ty, row): &'static (DType, Row)| {
-        Some(Typed { session: Arc::clone(session), row, element: Element::of(*ty)?, computes: PhantomData })
+        Some(Typed::<C> { session: Arc::clone(session), row, element: Element::of(*ty)?, computes: PhantomData })
     };
-    rows.iter().filter_map(form)
+    rows.iter().filter_map(form).try_fold(domain, OperatorDomain::add)
 }
 
 /// At one node.
