@@ -206,7 +206,8 @@ impl Expression {
         match self.sums {
             0 => self.writing(&mut text, form),
             _ if form.rows => self.summing_rows(&mut text, form),
-            _ => self.summing(&mut text, form),
+            // Places of one channel do not follow each other in fours.
+            _ => self.summing(&mut text, &Form { quads: false, ..form.clone() }),
         }
         if self.sums > 0 {
             self.finishing(&mut text, form);
@@ -235,7 +236,7 @@ impl Expression {
     }
 
     /// `float t0 = …;` for each step, of the elements `e0`, `e1` and so on of the inputs.
-    pub(super) fn steps(&self) -> String {
+    fn steps(&self) -> String {
         let name = |operand: i64| match operand {
             STEP.. => format!("t{}", number(operand, STEP).unwrap_or(usize::MAX)),
             CONSTANT.. => {
@@ -254,7 +255,7 @@ impl Expression {
     }
 
     /// Where the element of each pair is: of those that a quad finds once for the place `first`, of others for the place `i`.
-    pub(super) fn places(form: &Form, once: bool) -> String {
+    fn places(form: &Form, once: bool) -> String {
         let mut text = String::new();
         for (pair, along) in form.pairs.iter().enumerate().filter(|(_, along)| (form.quads && **along != Along::Each) == once) {
             let from = if once { "first" } else { "i" };
@@ -267,7 +268,7 @@ impl Expression {
     }
 
     /// The elements of the inputs at the place `i`, the `j`th of a quad.
-    pub(super) fn elements(form: &Form) -> String {
+    fn elements(form: &Form) -> String {
         let mut text = String::new();
         for (k, (element, reading)) in form.inputs.iter().enumerate() {
             let from = match reading {

@@ -69,18 +69,10 @@ impl Expression {
         text.push_str(
             "  for (place at = (place)blockIdx.y * blockDim.x + threadIdx.x; at < total; at += (place)gridDim.y * blockDim.x) {\n",
         );
-        text.push_str("    place o = at / inner, i = (o * channels + channel) * inner + (at - o * inner); (void)i;\n");
-        text.push_str("    place first = i; (void)first;\n    { int j = 0; (void)j;\n");
-        text.push_str(&Self::places(form, false));
-        text.push_str(&Self::elements(form));
-        text.push_str(&self.steps());
-        for (r, step) in self.results.iter().take(self.whole()).enumerate() {
-            let _ = writeln!(text, "    y{r}[i] = to_{}(t{step});", form.output.name());
-        }
-        for (s, step) in sums.iter().enumerate() {
-            let _ = writeln!(text, "    s{s} += t{step};");
-        }
-        text.push_str("    }\n  }\n");
+        text.push_str("    place o = at / inner, first = (o * channels + channel) * inner + (at - o * inner);\n");
+        let added: String = sums.iter().enumerate().map(|(s, step)| format!("    s{s} += t{step};\n")).collect();
+        self.group(text, form, &added);
+        text.push_str("  }\n");
         for s in 0..sums.len() {
             let _ = writeln!(text, "  shared[threadIdx.x] = s{s}; SYNCHRONIZE();");
             text.push_str("  for (unsigned h = blockDim.x / 2; h > 0; h /= 2) { if (threadIdx.x < h) shared[threadIdx.x] += shared[threadIdx.x + h]; SYNCHRONIZE(); }\n");
