@@ -45,7 +45,7 @@ use super::signature::{Signature, StatePort, graph_of, one_paragraph};
 use crate::emit;
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::ir::{Graph, Tensor};
+use crate::ir::Tensor;
 use crate::onnx::{ModelFile, pb};
 use crate::operator::OPSET;
 use crate::pass;
@@ -184,47 +184,34 @@ impl OrtEngine {
     }
 
     /// The model in the form that is for the device, where it is spgraph's own: with native kernels, or written out for the provider, which takes what is in another
-    /// opset as it is.
-    fn for_device(&self, file: &ModelFile) -> Result<Option<pb::ModelProto>> {
+    /// opset as it is. What is to be recorded is checked in that form.
+    fn for_device(&self, file: &ModelFile, model: &str, recorded: bool) -> Result<Option<pb::ModelProto>> {
         let opset = emit::opset_of(&file.proto).unwrap_or(OPSET);
-        let takes = self.device == Device::Cuda && (opset == OPSET || self.cuda_kernels().is_some());
-        let Some(mut graph) = typed(file).filter(|_| takes) else { return Ok(None) };
-        self.prepare_for_device(&mut graph)?;
-        let mut model = emitted(&graph, file)?;
-        if opset != OPSET {
-            emit::to_opset(&mut model, opset)?;
-        }
-        Ok(Some(model))
-    }
-
-    /// What the device is given of a graph.
-    fn prepare_for_device(&self, graph: &mut Graph) -> Result<()> {
+        let takes = opset == OPSET || self.cuda_kernels().is_some();
+        // What is of others' making is not checked: the session itself says what stands in the way.
+        let Some(mut graph) = typed(file).filter(|_| self.device == Device::Cuda && (takes || recorded)) else { return Ok(None) };
         match self.cuda_kernels() {
-            Some(_) => super::cuda::prepare(graph, self.tf32),
-            None => pass::apply(graph, FOR_CUDA),
+            Some(_) => super::cuda::prepare(&mut graph, self.tf32)?,
+            None => pass::apply(&mut graph, FOR_CUDA)?,
         }
-    }
-
-    /// With `profile`, the session records node times; the path is the beginning of the record's file name.
-    /// Gives the pairs of inputs and outputs that may share a buffer as well, where native kernels cover some of it.
-    fn session(&self, model: &Path, profile: Option<&Path>) -> Result<(Loaded, Signature, Option<SharedBuffers>)> {
-        match profile {
-            None => self.session_with(model, Wanted::default(), &Ok),
-            Some(path) => {
-                self.session_with(model, Wanted { named: true, ..Wanted::default() }, &|builder| Ok(builder.with_profiling(path)?))
-            }
+        if recorded {
+            recorded::check_nodes(model, &graph, opset)?;
         }
+        if !takes {
+            return Ok(None);
+        }
+        let mut written = emitted(&graph, file)?;
+        if opset != OPSET {
+            emit::to_opset(&mut written, opset)?;
+        }
+        Ok(Some(written))
     }
 
     /// With what else the session is to do.
-    fn session_with(
-        &self,
-        model: &Path,
-        Wanted { named, recorded }: Wanted,
-        more: More,
-    ) -> Result<(Loaded, Signature, Option<SharedBuffers>)> {
+    fn session(&self, model: &Path, Wanted { named, recorded }: Wanted, more: More) -> Result<Made> {
         let (file, bytes) = read_bytes(model)?;
         let signature = Signature::from_graph(graph_of(&file.proto, model)?, model)?;
+        let read = if recorded { recorded::read_by_nodes(&file) } else { HashSet::new() };
         let native = match self.native.and_then(|isa| Some((isa, understood(&file)?))) {
             Some((isa, graph)) => native::prepare(graph, self.half(), named)?.map(|prepared| (isa, prepared)),
             None => None,
@@ -233,7 +220,7 @@ impl OrtEngine {
             Some((isa, Prepared { graph, in_place })) => {
                 (Given::of(emitted(&graph, &file)?, &file.external).map_err(in_model(model))?, Some((isa, in_place)))
             }
-            None => match self.for_device(&file)? {
+            None => match self.for_device(&file, &signature.model, recorded)? {
                 Some(proto) => (Given::of(proto, &file.external).map_err(in_model(model))?, None),
                 // ONNX Runtime names the nodes of functions' bodies after the function alone.
                 None if named => {
@@ -264,26 +251,26 @@ impl OrtEngine {
             let _one_at_a_time = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
             commit()
         };
-        let session = session.map_err(|e| explain("load", &signature.model, &e))?;
-        Ok((session, signature, native.map(|(_, in_place)| in_place)))
+        let session = session.map_err(|e| explain("load", &signature.model, &e));
+        let session = session.map_err(|e| if recorded { recorded::failed(&e) } else { e })?;
+        Ok(Made { session, signature, in_place: native.map(|(_, in_place)| in_place), read })
     }
 
     fn stepper(&self, model: &Path, state: &[StatePort], start: Vec<Tensor>, profile: Option<&Path>) -> Result<OrtStepper> {
         let recorded = self.device == Device::Cuda && self.running != Running::Bound;
-        let read = if recorded { recorded::check_nodes(model, &|graph| self.prepare_for_device(graph))? } else { HashSet::new() };
-        let (session, signature, pairs) = match profile {
-            None if recorded => self.session_with(model, Wanted { recorded, named: false }, &Ok).map_err(|e| recorded::failed(&e))?,
-            None => self.session(model, None)?,
-            Some(path) => self.session(model, Some(path))?,
+        let wanted = Wanted { named: profile.is_some(), recorded };
+        let Made { session, signature, in_place, read } = match profile {
+            None => self.session(model, wanted, &Ok)?,
+            // The beginning of the name of the record of its nodes' times.
+            Some(path) => self.session(model, wanted, &|builder| Ok(builder.with_profiling(path)?))?,
         };
-        if self.half() && pairs.is_none() {
+        if self.half() && in_place.is_none() {
             return Err(Error::model(format!(
                 "{}: {} bf16 was asked for, and native kernels cover nothing of this network, so that all of it would be float32: leave it out",
                 signature.model,
                 Field::PRECISION
             )));
         }
-        let pairs = pairs.unwrap_or_default();
         let map = signature.state_map(state, &start)?;
         if self.running != Running::Bound {
             recorded::check_shapes(&signature, &map.plain)?;
@@ -292,8 +279,8 @@ impl OrtEngine {
             recorded::check_ports(&session, &signature, &read)?;
         }
         let name = signature.model.clone();
-        let in_place: Vec<bool> =
-            state.iter().map(|s| pairs.iter().any(|(input, output)| s.input == *input && s.output == *output)).collect();
+        let may_share = |s: &StatePort| in_place.iter().flatten().any(|(input, output)| s.input == *input && s.output == *output);
+        let in_place: Vec<bool> = state.iter().map(may_share).collect();
         if self.running != Running::Bound {
             recorded::check_buffers(&signature, state, &in_place)?;
         }
@@ -317,8 +304,15 @@ struct Wanted {
 /// What is said to the builder of a session besides.
 type More<'a> = &'a dyn Fn(SessionBuilder) -> ::ort::Result<SessionBuilder>;
 
-/// Pairs of a graph input and an output that may share a buffer.
-type SharedBuffers = Vec<(String, String)>;
+/// A session, and what is known of its model.
+struct Made {
+    session: Loaded,
+    signature: Signature,
+    /// Pairs of an input and an output that may share a buffer, where native kernels for the processor cover some of the model.
+    in_place: Option<Vec<(String, String)>>,
+    /// Values that nodes of the model read, where it is to be recorded.
+    read: HashSet<String>,
+}
 
 impl Engine for OrtEngine {
     fn describe(&self) -> String {
@@ -343,7 +337,7 @@ impl Engine for OrtEngine {
     }
 
     fn load(&self, model: &Path) -> Result<Box<dyn Session>> {
-        let (session, signature, _) = self.session(model, None)?;
+        let Made { session, signature, .. } = self.session(model, Wanted::default(), &Ok)?;
         Ok(Box::new(OrtSession { session, signature }))
     }
 
@@ -357,10 +351,10 @@ impl Engine for OrtEngine {
         }
         let folder = Scratch::new()?;
         let written = folder.path().join("placed.onnx");
-        let (session, ..) = self.session_with(model, Wanted { named: true, ..Wanted::default() }, &|builder| {
+        let made = self.session(model, Wanted { named: true, ..Wanted::default() }, &|builder| {
             Ok(builder.with_config_entry(placement::RECORDED, "1")?.with_optimized_model_path(&written)?)
         })?;
-        let mut found = placement::placements(&session)?;
+        let mut found = placement::placements(&made.session)?;
         found.extend(placement::copies(&written)?);
         Ok(Some(found))
     }

@@ -1,17 +1,15 @@
 //! Whether a training step can be recorded as a graph of CUDA's, which then runs as one: what such a graph may not hold, and where its inputs and outputs lie.
 
-use super::super::model::{read_model, typed};
 use super::super::signature::{Signature, StatePort};
 use crate::emit;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{Domain, Graph};
-use crate::operator::OPSET;
+use crate::onnx::ModelFile;
 use ::ort::session::Session;
 use ::ort::value::Outlet;
 use ::ort::{AsPointer, sys};
 use std::collections::HashSet;
-use std::path::Path;
 
 /// How many names a message has.
 const SHOWN: usize = 5;
@@ -27,24 +25,20 @@ fn refused(model: &str, what: &str, found: &[String]) -> Error {
     ))
 }
 
-/// Fails where the model, prepared for the device, has a node that cannot be in a recorded graph, by the table of the provider's kernels. Gives the values that its nodes read.
-pub(super) fn check_nodes(model: &Path, prepare: &dyn Fn(&mut Graph) -> Result<()>) -> Result<HashSet<String>> {
-    let (file, shown) = (read_model(model)?, model.display().to_string());
-    let read = file.proto.graph.iter().flat_map(|g| &g.node).flat_map(|n| &n.input).cloned().collect();
-    let Some(mut graph) = typed(&file) else {
-        // Of others' making: the session itself says what stands in the way.
-        return Ok(read);
-    };
-    prepare(&mut graph)?;
-    let own = |what: &str, found: Vec<String>| if found.is_empty() { Ok(()) } else { Err(refused(&shown, what, &found)) };
+/// The values that a model's nodes read.
+pub(super) fn read_by_nodes(file: &ModelFile) -> HashSet<String> {
+    file.proto.graph.iter().flat_map(|g| &g.node).flat_map(|n| &n.input).cloned().collect()
+}
+
+/// Fails where the model's graph, as the device gets it, has a node that cannot be in a recorded graph, by the table of the provider's kernels in that opset.
+pub(super) fn check_nodes(model: &str, graph: &Graph, opset: i64) -> Result<()> {
+    let own = |what: &str, found: Vec<String>| if found.is_empty() { Ok(()) } else { Err(refused(model, what, &found)) };
     let live = graph.live().nodes;
     let named = live.iter().filter(|n| !emit::can_be_recorded(n)).map(|n| format!("`{}`, {}", n.name, n.op_type));
     own("a recorded graph does the same each time, and may not choose, repeat, or draw numbers by itself", named.collect())?;
-    let opset = emit::opset_of(&file.proto).unwrap_or(OPSET);
-    let others = emit::cuda_fallbacks(&graph, opset).into_iter().filter(|(n, _)| n.domain != Domain::Native);
+    let others = emit::cuda_fallbacks(graph, opset).into_iter().filter(|(n, _)| n.domain != Domain::Native);
     let off = others.map(|(n, why)| format!("`{}`: {why}", n.name));
-    own("nodes of it would not run on the device", off.collect())?;
-    Ok(read)
+    own("nodes of it would not run on the device", off.collect())
 }
 
 /// Fails where the session takes an input that a node reads, or gives an output, in the processor's memory: a recorded graph would go on with what lay there
@@ -128,4 +122,37 @@ pub(super) fn check_shapes(signature: &Signature, plain: &[usize]) -> Result<()>
     let open = plain.iter().filter_map(|&at| signature.outputs.get(at)).filter(|p| p.fixed_shape().is_none());
     let open: Vec<String> = open.map(|p| format!("`{}`, {p}", p.name)).collect();
     if open.is_empty() { Ok(()) } else { Err(refused(&signature.model, "outputs of it have no fixed shape", &open)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{DType, Node, TensorType, ValueId};
+
+    /// A chain of nodes of these operators.
+    fn chain(operators: &[&str]) -> Graph {
+        let ty = || TensorType::new(DType::F32, [2usize]);
+        let mut graph = Graph::new("g");
+        let x = graph.input("x", ty());
+        let next = |v: ValueId, op: &&str| {
+            graph.single(Node::new(format!("node of {op}"), *op, vec![Some(v)], Default::default()), ("v".into(), ty()))
+        };
+        let last = operators.iter().fold(x, next);
+        graph.outputs = vec![last];
+        graph
+    }
+
+    #[test]
+    fn nodes_that_a_recorded_graph_cannot_hold_are_named_with_the_way_out() {
+        let check = |operators: &[&str]| check_nodes("step.onnx", &chain(operators), crate::operator::OPSET);
+        check(&["Relu", "Neg"]).unwrap();
+        let said = check(&["Relu", "RandomNormalLike"]).unwrap_err().to_string();
+        for part in
+            ["step.onnx", "`node of RandomNormalLike`, RandomNormalLike", "draw numbers by itself", "Leave it out", "inspect BUNDLE"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let said = check(&["Relu", "Acosh"]).unwrap_err().to_string();
+        assert!(said.contains("would not run on the device") && said.contains("`node of Acosh`") && !said.contains("Relu"), "{said}");
+    }
 }
