@@ -1,13 +1,13 @@
 //! Runs what is missing of a study on this machine, several cells at a time, each as a process of its own: what one does wrong, or the memory that
 //! it takes, is not the others'.
 
-use super::cell::{Phase, Request};
+use super::cell::Request;
 use super::plan::Plan;
 use super::results;
 use super::workspace::remove_leftovers;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ pub fn sweep(
     stop: &AtomicBool,
 ) -> Result<Outcome> {
     remove_leftovers(out);
-    let mut waiting: VecDeque<&Request> = plan.missing(out).into();
+    let mut waiting: VecDeque<Waiting> = plan.missing(out).into_iter().map(|request| Waiting { request, needs: None }).collect();
     let before = plan.cells.len().saturating_sub(waiting.len());
     let (mut running, mut failed) = (Cells(vec![]), vec![]);
     let (begun, mut done, mut told) = (Instant::now(), 0usize, false);
@@ -55,14 +55,14 @@ pub fn sweep(
             told = true;
         }
         while !stopping && running.0.len() < jobs.max(1) {
-            let Some(at) = waiting.iter().position(|r| ready(r, out)) else { break };
-            let Some(request) = waiting.remove(at) else { break };
+            let Some(at) = waiting.iter_mut().position(|cell| cell.is_ready(out)) else { break };
+            let Some(Waiting { request, .. }) = waiting.remove(at) else { break };
             running.0.push((request, start(request)?));
         }
         if running.0.is_empty() {
             // What is left waits for cells that failed.
             if !stopping {
-                failed.extend(waiting.iter().map(|r| r.cell.name()));
+                failed.extend(waiting.iter().map(|cell| cell.request.cell.name()));
             }
             break;
         }
@@ -123,7 +123,21 @@ fn finished(status: ExitStatus, request: &Request, out: &Path) -> bool {
     status.success() && results::path(out, request).is_file()
 }
 
-/// Whether everything is there that its settings are chosen by.
-fn ready(request: &Request, out: &Path) -> bool {
-    request.cell.phase == Phase::Selection || request.chosen_by().iter().all(|r| results::path(out, r).is_file())
+/// A cell that is to be run.
+struct Waiting<'a> {
+    request: &'a Request<'a>,
+    /// Records that its settings are chosen by and that nobody has seen yet, once somebody has looked for them.
+    needs: Option<Vec<PathBuf>>,
+}
+
+impl Waiting<'_> {
+    /// Whether everything is there that its settings are chosen by. What was there is not looked for again: many cells wait for the same long list.
+    fn is_ready(&mut self, out: &Path) -> bool {
+        let request = self.request;
+        let needs = self.needs.get_or_insert_with(|| request.chosen_by().iter().rev().map(|r| results::path(out, r)).collect());
+        while needs.last().is_some_and(|path| path.is_file()) {
+            needs.pop();
+        }
+        needs.is_empty()
+    }
 }

@@ -36,22 +36,11 @@ pub struct Workspace<'a> {
 /// left to do.
 pub(super) fn remove_leftovers(results: &Path) {
     temporaries::sweep(&std::env::temp_dir());
-    sweep_below(results, WORK_LEVELS);
+    temporaries::sweep_below(results, WORK_LEVELS);
 }
 
 /// From the results' folder to that of an image folder or a run: `work/images/NAME`.
 const WORK_LEVELS: usize = 3;
-
-fn sweep_below(folder: &Path, levels: usize) {
-    temporaries::sweep(folder);
-    let Some(left) = levels.checked_sub(1) else { return };
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        if !hidden && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            sweep_below(&entry.path(), left);
-        }
-    }
-}
 
 /// A short mark of what something is made of.
 pub(super) fn mark(of: &str) -> String {

@@ -147,17 +147,37 @@ pub fn folder_in(dir: &Path, output: &Path) -> Result<TempDir> {
 
 /// Removes what dead processes left in the folder; only the first time in a process. What cannot be removed stays.
 pub fn sweep(dir: &Path) {
-    static SWEPT: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
-    let real = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    if SWEPT.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(real) {
-        remove_left(dir);
+    if is_first(dir) {
+        remove_left(dir, &mut |_| {});
     }
 }
 
-fn remove_left(dir: &Path) {
+/// [`sweep`] of a folder and of what lies below it so many levels deep, whether or not this process has looked there before. Each folder is listed once; hidden ones are none
+/// of anybody's results.
+pub fn sweep_below(dir: &Path, levels: usize) {
+    is_first(dir);
+    let mut below = vec![];
+    remove_left(dir, &mut |folder| below.push(folder));
+    if let Some(left) = levels.checked_sub(1) {
+        below.iter().for_each(|folder| sweep_below(folder, left));
+    }
+}
+
+/// Whether this process has not looked into the folder before.
+fn is_first(dir: &Path) -> bool {
+    static SWEPT: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
+    let real = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
+    SWEPT.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(real)
+}
+
+/// Removes what dead processes left in the folder; tells of the folders in it that are not hidden.
+fn remove_left(dir: &Path, folder: &mut dyn FnMut(PathBuf)) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
+        if !name.as_encoded_bytes().starts_with(b".") && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            folder(entry.path());
+        }
         let Some(name) = name.to_str().filter(|n| n.starts_with(PREFIX)) else { continue };
         if name.starts_with(LOCK) {
             // Who gets a lock removes its file.
@@ -233,7 +253,7 @@ mod tests {
         stay.iter().for_each(|name| fs::write(dir.path().join(name), b"x").unwrap());
         fs::create_dir_all(dir.path().join(&go[0]).join("deep")).unwrap();
         fs::write(dir.path().join(&go[1]), b"x").unwrap();
-        remove_left(dir.path());
+        remove_left(dir.path(), &mut |_| {});
         go.iter().for_each(|name| assert!(!dir.path().join(name).exists(), "{name}"));
         stay.iter().for_each(|name| assert!(dir.path().join(name).exists(), "{name}"));
         // Once a process has looked, it does not look again.
@@ -241,5 +261,14 @@ mod tests {
         fs::write(dir.path().join(&go[1]), b"x").unwrap();
         sweep(dir.path());
         assert!(dir.path().join(&go[1]).exists());
+        // Who asks for all that lies below does.
+        let deep = dir.path().join("a/b/c");
+        fs::create_dir_all(&deep).unwrap();
+        for place in [dir.path(), &dir.path().join("a/b"), &deep] {
+            fs::write(place.join(&go[1]), b"x").unwrap();
+        }
+        sweep_below(dir.path(), 2);
+        let left = |place: &Path| place.join(&go[1]).exists();
+        assert!(!left(dir.path()) && !left(&dir.path().join("a/b")) && left(&deep));
     }
 }
