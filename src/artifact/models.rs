@@ -5,9 +5,10 @@ use crate::bundle::manifest::{Manifest, Role, Scalar};
 use crate::bundle::{Bundle, start_feeds, start_state, template};
 use crate::emit::{self, Dialect, Form};
 use crate::error::{Error, Result};
-use crate::ir::Tensor;
-use crate::onnx::{self, ExternalData, pb, to_proto};
+use crate::ir::{Graph, Tensor};
+use crate::onnx::{self, ExternalData, ModelFile, pb};
 use crate::rewrite::Product;
+use crate::storage::files;
 use std::path::Path;
 
 /// Everything that a training is, with its state. Weights are shared with where they come from, not copied.
@@ -100,9 +101,15 @@ impl Models {
     }
 
     /// The scalars, and the starting point where it is an input, as defaults of these inputs.
-    pub(super) fn defaults(&self) -> Vec<pb::TensorProto> {
-        let number = |s: &Scalar| to_proto(&s.name, &Tensor::from_floats(self.manifest.precision, &[], &[s.default]));
-        self.manifest.scalars.iter().map(number).chain(self.starts.iter().map(|(name, tensor)| to_proto(name, tensor))).collect()
+    pub(super) fn defaults(&self) -> Vec<(String, Tensor)> {
+        let number = |s: &Scalar| (s.name.clone(), Tensor::from_floats(self.manifest.precision, &[], &[s.default]));
+        self.manifest.scalars.iter().map(number).chain(self.starts.iter().cloned()).collect()
+    }
+
+    /// The step as a typed graph.
+    pub(super) fn step_graph(&self) -> Result<Graph> {
+        let here = Path::new(Bundle::STEP);
+        emit::read(&ModelFile { proto: self.step.clone(), path: here.into(), external: ExternalData::new(files::parent(here)) }, None)
     }
 
     /// A model's graph.

@@ -11,10 +11,12 @@ use super::ort_checkpoint::{LEARNING_RATE, OrtCheckpoint, SOURCE};
 use super::ort_optimizer::{MICROSOFT, Moved, moved, optimizer_model, step_of, value_of};
 use crate::bundle::manifest::{Manifest, Role, State, output_of};
 use crate::bundle::{Measure, Setting};
-use crate::emit::value_info;
+use crate::emit::{self, Dialect, value_info};
 use crate::error::{Error, Result};
-use crate::ir::{DType, Tensor, TensorType};
-use crate::onnx::{inline_functions, pb, to_proto};
+use crate::ir::{Attrs, DType, Graph, Node, Tensor, TensorType, ValueId};
+use crate::onnx::pb;
+use crate::operator::OPSET;
+use crate::pass::{self, FixValues, Inline};
 use crate::storage::files::write_whole;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -114,49 +116,74 @@ fn one(dtype: DType) -> TensorType {
     TensorType::new(dtype, [1usize])
 }
 
-/// Names that no value has yet.
-struct Fresh(HashSet<String>);
+/// The step of a bundle, and what the training model has besides.
+struct Training {
+    graph: Graph,
+    /// Nodes of the API's own operator, which no graph here knows.
+    accumulating: Vec<pb::NodeProto>,
+    /// What each of them says.
+    flags: Vec<pb::ValueInfoProto>,
+    /// What they read of the graph.
+    read: Vec<ValueId>,
+}
 
-impl Fresh {
-    fn name(&mut self, base: &str) -> String {
+/// What tells whether a buffer begins anew.
+#[derive(Clone, Copy)]
+enum When<'n> {
+    /// An input that the model gets for it.
+    Input(&'n str),
+    /// A value of the graph.
+    Value(ValueId),
+}
+
+impl Training {
+    fn find(&self, name: &str) -> Result<ValueId> {
+        self.graph.find(name).ok_or_else(|| Error::model(format!("the step computes no `{name}`: run `spgraph rewrite` again")))
+    }
+
+    /// A name that no value has yet.
+    fn fresh(&self, base: &str) -> String {
         let mut name = base.to_string();
-        while !self.0.insert(name.clone()) {
+        while self.graph.find(&name).is_some() {
             name.push('_');
         }
         name
     }
-}
 
-/// What the training model has besides the step.
-struct Added {
-    fresh: Fresh,
-    nodes: Vec<pb::NodeProto>,
-    constants: Vec<pb::TensorProto>,
-}
-
-impl Added {
     /// A number that is of the parameter's rank.
-    fn number(&mut self, p: &State, value: f64) -> String {
-        let name = self.fresh.name(&format!("{}.factor", p.input));
-        self.constants.push(to_proto(&name, &Tensor::from_f32(&vec![1; p.shape.len()], &[value as f32])));
-        name
+    fn number(&mut self, p: &State, value: f64) -> ValueId {
+        let name = self.fresh(&format!("{}.factor", p.input));
+        self.graph.constant_as(&name, Tensor::from_f32(&vec![1; p.shape.len()], &[value as f32]))
     }
 
-    fn node(&mut self, p: &State, op: &str, inputs: [&str; 2]) -> String {
-        let output = self.fresh.name(&format!("{}.direction", p.input));
-        self.nodes.push(node(op, &output, &inputs, &output, ""));
-        output
+    /// A step on the way to the direction into which a parameter is moved.
+    fn direction(&mut self, p: &State, op: &str, [a, b]: [ValueId; 2]) -> ValueId {
+        let name = self.fresh(&format!("{}.direction", p.input));
+        let node = Node::new(name.clone(), op, vec![Some(a), Some(b)], Attrs::new());
+        self.graph.single_as(node, (name, TensorType::new(p.dtype, p.shape.iter().copied())))
     }
-}
 
-fn node(op: &str, name: &str, inputs: &[&str], output: &str, domain: &str) -> pb::NodeProto {
-    pb::NodeProto {
-        name: Some(name.into()),
-        op_type: Some(op.into()),
-        domain: Some(domain.to_string()).filter(|d| !d.is_empty()),
-        input: inputs.iter().map(|i| i.to_string()).collect(),
-        output: vec![output.into()],
-        ..Default::default()
+    /// Writes a value to a buffer; where `when` is an input that says no, adds it to what is there.
+    fn accumulate(&mut self, parameter: &str, to: &str, value: ValueId, when: When) {
+        let name = format!("{parameter}_grad.accumulation");
+        let flag = format!("{name}.out");
+        let when = match when {
+            When::Input(name) => name,
+            When::Value(v) => {
+                self.read.push(v);
+                self.graph.name_of(v)
+            }
+        };
+        self.accumulating.push(pb::NodeProto {
+            name: Some(name),
+            op_type: Some("InPlaceAccumulatorV2".into()),
+            domain: Some(MICROSOFT.into()),
+            input: vec![to.into(), self.graph.name_of(value).into(), when.into()],
+            output: vec![flag.clone()],
+            ..Default::default()
+        });
+        self.flags.push(value_info(&flag, &one(DType::Bool)));
+        self.read.push(value);
     }
 }
 
@@ -164,65 +191,66 @@ fn node(op: &str, name: &str, inputs: &[&str], output: &str, domain: &str) -> pb
 fn training_model(models: &Models) -> Result<pb::ModelProto> {
     let manifest = &models.manifest;
     let (trained, own) = parameters(manifest)?;
-    let mut model = models.step.clone();
-    inline_functions(&mut model)?;
-    let graph = Models::graph(&mut model)?;
-    let values = graph.node.iter().flat_map(|n| n.output.iter().chain(&n.name)).cloned();
-    let named = graph.input.iter().map(|i| i.name().to_string()).chain(graph.initializer.iter().map(|t| t.name().to_string()));
-    let mut fresh = Fresh(values.chain(named).collect());
-    let (mut nodes, mut constants, mut buffers, mut flags) = (vec![], vec![], vec![], vec![]);
-    let always = fresh.name("always");
-    constants.push(to_proto(&always, &Tensor::new(DType::Bool, vec![1], vec![1u8])?));
-    let reset = "lazy_reset_grad";
-    let mut accumulate = |to: &str, value: &str, when: &str, parameter: &str| {
-        let flag = format!("{parameter}_grad.accumulation.out");
-        nodes.push(node("InPlaceAccumulatorV2", &format!("{parameter}_grad.accumulation"), &[to, value, when], &flag, MICROSOFT));
-        flags.push(value_info(&flag, &one(DType::Bool)));
-    };
-    let mut added = Added { fresh, nodes: vec![], constants };
+    let mut graph = models.step_graph()?;
+    pass::apply(&mut graph, &[&FixValues { values: models.defaults(), dropped: HashSet::new() }])?;
+    let mut training = Training { graph, accumulating: vec![], flags: vec![], read: vec![] };
+    let loss = output_of(&manifest.outputs, Measure::Loss).ok_or_else(|| Error::internal("the step gives no loss"))?;
+    let loss = training.find(loss)?;
+    let always = training.fresh("always");
+    let always = When::Value(training.graph.constant_as(&always, Tensor::new(DType::Bool, vec![1], vec![1u8])?));
+    let (reset, mut buffers) = ("lazy_reset_grad", vec![]);
     for p in &trained {
         let gradient = p.update_gradient.as_ref().ok_or_else(|| {
             Error::model(
                 "the bundle does not say which values are its gradients: it was written by an older spgraph. Rewrite the model with this one",
             )
         })?;
-        let mut direction = gradient.clone();
+        let gradient = training.find(gradient)?;
+        let mut direction = gradient;
         if let Moved::Sgd { momentum, nesterov } = moved(manifest)?
             && let Some(velocity) = own.iter().find(|s| s.role == Role::Optimizer && s.of.as_ref() == Some(&p.name))
         {
-            let mu = added.number(p, momentum);
-            let kept = added.node(p, "Mul", [&velocity.input, &mu]);
-            let next = added.node(p, "Add", [&kept, gradient]);
+            let (mu, before) = (training.number(p, momentum), training.find(&velocity.input)?);
+            let kept = training.direction(p, "Mul", [before, mu]);
+            let next = training.direction(p, "Add", [kept, gradient]);
             direction = match nesterov {
-                false => next.clone(),
+                false => next,
                 true => {
-                    let ahead = added.node(p, "Mul", [&next, &mu]);
-                    added.node(p, "Add", [gradient, &ahead])
+                    let ahead = training.direction(p, "Mul", [next, mu]);
+                    training.direction(p, "Add", [gradient, ahead])
                 }
             };
-            accumulate(&velocity.input, &next, &always, &velocity.input);
+            training.accumulate(&velocity.input, &velocity.input, next, always);
         }
         if p.lr_mult != 1.0 {
-            let factor = added.number(p, p.lr_mult);
-            direction = added.node(p, "Mul", [&direction, &factor]);
+            let factor = training.number(p, p.lr_mult);
+            direction = training.direction(p, "Mul", [direction, factor]);
         }
         let buffer = format!("{}_grad.accumulation.buffer", p.input);
-        accumulate(&buffer, &direction, reset, &p.input);
+        training.accumulate(&p.input, &buffer, direction, When::Input(reset));
         buffers.push(value_info(&buffer, &TensorType::new(p.dtype, p.shape.iter().copied())));
     }
     for s in own.iter().filter(|s| s.role == Role::Buffer) {
-        accumulate(&s.input, &s.output, &always, &s.input);
+        let next = training.find(&s.output)?;
+        training.accumulate(&s.input, &s.input, next, always);
     }
-    let loss = output_of(&manifest.outputs, Measure::Loss).ok_or_else(|| Error::internal("the step gives no loss"))?;
-    graph.output.retain(|o| o.name() == loss);
+    let Training { mut graph, accumulating, flags, read } = training;
+    // Whatever is not needed for these goes.
+    graph.outputs = std::iter::once(loss).chain(read).collect();
+    graph.name = "training".into();
+    pass::apply(&mut graph, &[&Inline])?;
+    let mut model = emit::model(&graph, Dialect::Functions)?;
+    let opset = emit::opset_of(&models.step).unwrap_or(OPSET);
+    if opset != OPSET {
+        emit::to_opset(&mut model, opset)?;
+    }
+    let graph = Models::graph(&mut model)?;
+    graph.output.truncate(1);
     graph.output.extend(flags);
-    graph.node.extend(added.nodes.into_iter().chain(nodes));
-    graph.initializer.extend(models.defaults().into_iter().chain(added.constants));
+    graph.node.extend(accumulating);
     let user = [&manifest.data.input.name, &manifest.data.target.name];
     graph.input.retain(|i| user.contains(&&i.name().to_string()));
     graph.input.extend(trained.iter().chain(&own).map(|s| port(s)).chain(buffers).chain([value_info(reset, &one(DType::Bool))]));
-    prune(graph);
-    graph.name = Some("training".into());
     own_domains(&mut model, true);
     Ok(model)
 }
@@ -237,21 +265,6 @@ fn eval_model(models: &Models) -> Result<pb::ModelProto> {
     graph.input.extend(trained.iter().chain(&own).map(|s| port(s)));
     own_domains(&mut model, false);
     Ok(model)
-}
-
-/// Without what no output needs.
-fn prune(graph: &mut pb::GraphProto) {
-    let mut needed: HashSet<String> = graph.output.iter().map(|o| o.name().to_string()).collect();
-    let mut kept = vec![];
-    for node in std::mem::take(&mut graph.node).into_iter().rev() {
-        if node.output.iter().any(|o| needed.contains(o)) {
-            needed.extend(node.input.iter().cloned());
-            kept.push(node);
-        }
-    }
-    kept.reverse();
-    graph.node = kept;
-    graph.initializer.retain(|t| needed.contains(t.name()));
 }
 
 /// Only the domains that a model without functions has.

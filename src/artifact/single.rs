@@ -39,7 +39,7 @@ fn single(models: &Models) -> Result<pb::ModelProto> {
     let graph = Models::graph(&mut model)?;
     let state = models.whole_state()?;
     let state = manifest.state.iter().zip(&state).map(|(s, tensor)| to_proto(&s.input, tensor));
-    graph.initializer.extend(models.defaults().into_iter().chain(state));
+    graph.initializer.extend(models.defaults().iter().map(|(name, tensor)| to_proto(name, tensor)).chain(state));
     model.metadata_props.push(manifest_entry(manifest)?);
     Ok(model)
 }

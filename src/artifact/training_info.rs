@@ -69,7 +69,8 @@ fn model(models: &Models) -> Result<pb::ModelProto> {
     names.rename(&mut algorithm);
     let optimizer: HashSet<String> = outside.iter().map(|(s, _)| names.of_algorithm(&s.input)).collect();
     algorithm.input.retain(|i| !names.is_network(i.name()) && !optimizer.contains(i.name()));
-    let defaults = models.defaults().into_iter().map(|t| pb::TensorProto { name: Some(names.of_algorithm(t.name())), ..t });
+    let defaults = models.defaults();
+    let defaults = defaults.iter().map(|(name, tensor)| to_proto(names.of_algorithm(name), tensor));
     let own: Vec<pb::TensorProto> =
         defaults.chain(outside.iter().map(|(s, tensor)| to_proto(names.of_algorithm(&s.input), tensor))).collect();
     algorithm.initializer.extend(own);
