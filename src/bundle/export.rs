@@ -80,7 +80,7 @@ pub fn tuned(bundle: &Bundle, state: &[Tensor]) -> Result<pb::ModelProto> {
 
 /// Gives a parameter that shared an initializer its own, unless the two still have the same value.
 fn untie(graph: &mut pb::GraphProto, split: &Split, tensor: &Tensor) -> Result<()> {
-    let code = graph.initializer.iter().find(|t| t.name() == split.initializer).map_or(0, |t| t.data_type());
+    let code = onnx::tensor_slot(graph, &split.initializer).map_or(0, |t| t.data_type());
     let own = to_proto(&split.name, &half::narrowed(tensor, code, &split.name)?);
     if graph.initializer.iter().any(|t| t.name() == split.initializer && t.raw_data == own.raw_data) {
         return Ok(());

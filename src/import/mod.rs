@@ -3,6 +3,7 @@
 // Files decide numbers here: nothing is indexed or computed unchecked.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
 
+mod conversions;
 mod element_types;
 mod fixed;
 mod importer;
@@ -90,6 +91,14 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
             &wide
         }
         false => source,
+    };
+    let resolved;
+    let source = match conversions::resolved(source)? {
+        Some(proto) => {
+            resolved = SourceModel { proto, ..source.clone() };
+            &resolved
+        }
+        None => source,
     };
     let proto = source.graph()?;
     if !proto.sparse_initializer.is_empty() {

@@ -87,10 +87,11 @@ fn widen(proto: &mut pb::TensorProto, external: &ExternalData) -> Result<()> {
     Ok(())
 }
 
-/// A tensor in the type that the source has for it, where that is a half-precision one: each number the nearest, the even one of two. Fails for
-/// numbers that are too large for it.
+/// A tensor in the floating-point type that the source has for it: each number the nearest, the even one of two. Fails for numbers that are too
+/// large for it.
 pub fn narrowed(tensor: &Tensor, code: i32, name: &str) -> Result<Tensor> {
-    let Some(dtype) = DType::from_onnx(code).filter(|d| d.is_half() && *d != tensor.dtype()) else { return Ok(tensor.clone()) };
+    let other = |d: &DType| d.is_float() && tensor.dtype().is_float() && *d != tensor.dtype();
+    let Some(dtype) = DType::from_onnx(code).filter(other) else { return Ok(tensor.clone()) };
     let narrow = tensor.cast(dtype)?;
     let values = tensor.to_f64()?;
     if let Some((large, _)) = values.iter().zip(narrow.to_f64()?).find(|(wide, narrow)| wide.is_finite() && !narrow.is_finite()) {

@@ -285,8 +285,8 @@ pub fn replaceable(imported: &Imported, prediction: &Prediction, head: &Head) ->
     is_whole(imported, prediction, head)
 }
 
-/// The tensor in the half precision of the place where it goes.
+/// The tensor in the floating-point type of the place where it goes.
 fn as_there(slot: &pb::TensorProto, tensor: &Tensor) -> Tensor {
-    let dtype = DType::from_onnx(slot.data_type()).filter(|d| d.is_half());
+    let dtype = DType::from_onnx(slot.data_type()).filter(|d| d.is_float() && *d != tensor.dtype());
     dtype.and_then(|d| tensor.cast(d).ok()).unwrap_or_else(|| tensor.clone())
 }
