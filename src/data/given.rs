@@ -48,8 +48,11 @@ fn by_name(
     let single = names.iter().all(|n| n.len() == 1);
     if !single && matches!(kind, Some(TargetKind::Class | TargetKind::Numbers(_))) {
         let wrong: Vec<String> = names.iter().enumerate().filter(|(_, n)| n.len() != 1).map(|(i, _)| at(i)).collect();
+        // Numbers may be what classes are called, or what is to be learnt.
+        let numbers = names.iter().flatten().all(|name| name.parse::<f64>().is_ok_and(f64::is_finite));
+        let towards = if numbers { format!(" or, towards these numbers, {} mse", Field::LOSS) } else { String::new() };
         return Err(Error::data(format!(
-            "{} of {} rows of {} have several labels or none, and the loss takes one for each image: {}. Leave one, or make the bundle with {} bce",
+            "{} of {} rows of {} have several labels or none, and the loss takes one for each image: {}. Leave one, or make the bundle with {} bce{towards}",
             wrong.len(),
             names.len(),
             place.path.display(),

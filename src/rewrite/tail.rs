@@ -42,10 +42,12 @@ impl Tail {
                     (activation, false) => activation,
                     (Activation::Softmax, true) => Activation::LogSoftmax,
                     _ => {
-                        return Err(format!(
-                            "it is the logarithm of what `{}` ({}) gives, which no loss here reads",
+                        let why = format!(
+                            "is the logarithm of what `{}` ({}) gives, and no loss of classes reads that. Export the network up to its logits, or to \
+                             the activation itself",
                             node.name, node.op_type
-                        ));
+                        );
+                        return Ok(Tail::bare(graph, output, shape, why));
                     }
                 };
                 nodes.reverse();

@@ -311,3 +311,19 @@ def test_weights_that_are_stored_twice_are_named(turned, tmp_path):
     assert bundle and expected in said, said
     done = subprocess.run([BINARY, "inspect", tmp_path / "model.onnx"], capture_output=True, text=True, check=True)
     assert expected in done.stdout, done.stdout
+
+
+def log_sigmoid(net):
+    return net.node("Log", net.node("Sigmoid", net.scores()))
+
+
+@pytest.mark.parametrize("make", [log_sigmoid, lambda net: cut(net, "inside")], ids=["log sigmoid", "cut"])
+def test_what_hides_its_logits_can_be_trained_towards_numbers(make, tmp_path):
+    model = Classifier(5, np.float32)
+    model = model.model(make(model))
+    bundle, said = rewritten(model, tmp_path, "--head", "keep")
+    assert bundle is None and f"the model's output `{model.graph.output[0].name}` is " in said and "take --loss mse" in said, said
+    bundle, said = rewritten(model, tmp_path, "--head", "keep", "--loss", "mse")
+    assert bundle and "squared" in said, said
+    done = subprocess.run([str(BINARY), "inspect", str(tmp_path / "model.onnx")], capture_output=True, text=True)
+    assert "--loss mse" in done.stdout + done.stderr, done

@@ -31,6 +31,9 @@ fn flags(options: &Options) -> String {
     if options.add_head {
         flags.push_str(&format!(" {}", flag(Field::ADD_HEAD)));
     }
+    if let Some(loss) = &options.loss {
+        flags.push_str(&format!(" {} {loss}", flag(Field::LOSS)));
+    }
     if let Some(shape) = &options.input_shape {
         let sizes = shape.iter().map(|n| n.to_string()).collect::<Vec<_>>().join("x");
         flags.push_str(&format!(" {} {sizes}", flag(Field::INPUT_SHAPE)));

@@ -6,6 +6,7 @@ use crate::bundle::{HeadOption, Options};
 use crate::emit::{self, Dialect};
 use crate::engine::Computing;
 use crate::error::Result;
+use crate::field::Field;
 use crate::onnx::{ExternalData, ModelFile};
 use crate::report::memory::{MemoryPlan, plan_emitted};
 use crate::rewrite::{Product, rewrite};
@@ -94,10 +95,25 @@ pub(super) fn of_model(path: &Path, readable: bool, classes: Option<usize>, inpu
             }
             verdict
         }
-        Err(error) => match attempt(path, &added) {
-            Ok(found) => described(found, added),
-            Err(_) => Verdict::no(vec![error.to_string()]),
-        },
+        Err(error) => {
+            // What hides its logits can still be trained towards numbers.
+            let numbers = Options { loss: Some("mse".into()), ..usual };
+            match (attempt(path, &added), attempt(path, &numbers)) {
+                (Ok(found), numbers) => {
+                    let mut verdict = described(found, added);
+                    if numbers.is_ok() {
+                        verdict.notes.push(format!("towards numbers its own output can be trained as it is, with {} mse", Field::LOSS));
+                    }
+                    verdict
+                }
+                (Err(_), Ok(found)) => {
+                    let mut verdict = described(found, numbers);
+                    verdict.notes.push(format!("towards numbers only: {error}"));
+                    verdict
+                }
+                _ => Verdict::no(vec![error.to_string()]),
+            }
+        }
     }
 }
 
