@@ -56,6 +56,9 @@ pub struct Manifest {
     /// Which of the network's outputs is the classifier's, and how to read it; none in bundles of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<PredictionPort>,
+    /// Outputs of the source that exports have and the training does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// How many classes the network tells apart; none in bundles of format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_count: Option<usize>,

@@ -46,6 +46,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let exported = export_deployed(&subject, usual_or(args.state), &asked, &args.output, args.force)?;
     output::print_written(&args.output)?;
     output::print_agreement(&exported.agreement)?;
+    if !exported.left_out.is_empty() && !super::talk::quiet() {
+        output::print(&format!(
+            "left out    {}: the source's outputs behind the network are not in such an export\n",
+            exported.left_out.join(", ")
+        ))?;
+    }
     match exported.pixels {
         Some(pixels) if !super::talk::quiet() => {
             output::print(&format!("preprocessing  within {pixels:.2} of 256 levels of spgraph's own, at every pixel of three images\n"))

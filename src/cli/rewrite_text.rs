@@ -142,6 +142,13 @@ pub fn decisions(made: &Made) -> String {
         let why = if options.prediction.is_some() { "chosen" } else { "the one with a classifier" };
         line(format!("output      {output} ({why}); the network also gives {}", plan.others.join(", ")));
     }
+    for left in &plan.left_out {
+        let then = match left.kept {
+            true => "exports compute it as the source does",
+            false => "exports are without it, since it belongs to the old classifier",
+        };
+        line(format!("left out    {}, behind {}; {then}", left.output, left.refusal));
+    }
     let why = match (&options.loss, activation) {
         (Some(_), _) => "chosen".to_string(),
         (None, Activation::None) => "assumed, for the network ends with its logits".to_string(),

@@ -6,7 +6,7 @@ use super::refusals::{FROM_CONSTANTS, Refusals, foreign, unknown};
 use super::signature;
 use super::ties::{Split, Ties};
 use crate::error::{Error, Result};
-use crate::ir::{Attrs, Dim, Graph, Node, ValueId};
+use crate::ir::{Attrs, DType, Dim, Graph, Node, ValueId};
 use crate::onnx::{self, Attributes, pb};
 use crate::operator::{Import, Known, Operator, Status, View, fold};
 use crate::ops::table;
@@ -32,6 +32,24 @@ pub(super) struct Importer {
     fixed: HashSet<ValueId>,
     /// Floating-point constants that were computed of one other, by name.
     computed: HashMap<String, String>,
+    /// Initializers that are no numbers, by name, with what they are.
+    pub(super) no_numbers: HashMap<String, String>,
+}
+
+/// What a stored tensor holds, where spgraph has no such numbers.
+pub(super) fn no_numbers(tensor: &pb::TensorProto) -> Option<String> {
+    use pb::tensor_proto::DataType;
+    match DataType::try_from(tensor.data_type()) {
+        Ok(DataType::Undefined) | Err(_) => None,
+        Ok(_) if DType::from_onnx(tensor.data_type()).is_some() => None,
+        Ok(DataType::String) => Some("strings".into()),
+        Ok(other) => Some(format!("numbers of type {}", other.as_str_name().to_lowercase())),
+    }
+}
+
+/// Strings that a Constant holds without a tensor.
+fn text(attribute: &pb::AttributeProto) -> Option<String> {
+    matches!(attribute.name(), "value_string" | "value_strings").then(|| "strings".into())
 }
 
 /// Elements that are computed ahead in one model: shapes and indices are small, and what is not is no reason to fill the memory.
@@ -99,6 +117,7 @@ impl Importer {
             budget: BUDGET,
             fixed: HashSet::new(),
             computed: HashMap::new(),
+            no_numbers: HashMap::new(),
         }
     }
 
@@ -133,13 +152,10 @@ impl Importer {
 
     /// Imports the node at `index` in the model, or takes note of why not.
     pub fn node(&mut self, index: usize, node: &pb::NodeProto) {
-        if !onnx::is_standard(node.domain()) {
-            return self.refusals.refuse(node, foreign(node));
-        }
-        let Some(operator) = table::find(node.op_type()) else { return self.refusals.refuse(node, unknown(node.op_type())) };
-        if let Status::Refused(reason) = operator.status() {
-            return self.refusals.refuse(node, reason);
-        }
+        let operator = match self.operator(node) {
+            Ok(operator) => operator,
+            Err(reason) => return self.refusals.refuse_unknown(index, node, reason),
+        };
         if self.refusals.concern(node) {
             return;
         }
@@ -159,6 +175,25 @@ impl Importer {
         let valid = signature::check(node, self.opset, &self.graph, &inputs);
         if let Err(reason) = valid.and_then(|()| self.place(index, node, operator, (inputs, sequences))) {
             self.refusals.refuse(node, reason);
+        }
+    }
+
+    /// The operator of a node; the reason where it is none that can be read.
+    fn operator(&self, node: &pb::NodeProto) -> std::result::Result<&'static dyn Operator, String> {
+        if !onnx::is_standard(node.domain()) {
+            return Err(foreign(node).into());
+        }
+        let operator = table::find(node.op_type()).ok_or_else(|| unknown(node.op_type()))?;
+        if let Status::Refused(reason) = operator.status() {
+            return Err(reason.into());
+        }
+        if let Some((name, what)) = node.input.iter().find_map(|name| Some((name, self.no_numbers.get(name)?))) {
+            return Err(format!("its input `{name}` holds {what}, which spgraph does not read"));
+        }
+        let value = node.attribute.iter().filter(|_| node.op_type() == "Constant");
+        match value.filter_map(|a| a.t.as_ref().map_or_else(|| text(a), no_numbers)).next() {
+            Some(what) => Err(format!("it holds {what}, which spgraph does not read")),
+            None => Ok(operator),
         }
     }
 

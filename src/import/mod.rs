@@ -8,6 +8,7 @@ mod element_types;
 mod fixed;
 mod importer;
 mod input;
+mod left_out;
 mod lowered;
 mod masks;
 mod names;
@@ -23,6 +24,7 @@ mod ties;
 pub use fixed::FixedReason;
 pub use importer::node_name;
 pub use input::declared_type;
+pub use left_out::LeftOut;
 pub use lowered::{AnyInputs, Lowering, has_other_inputs, lowered, with_any_inputs};
 pub use network::Network;
 pub use options::{BatchSize, ImportOptions};
@@ -31,11 +33,11 @@ pub use refusals::{is_excessive, is_judged};
 pub use ties::Split;
 
 use crate::error::{Error, Result};
-use crate::ir::{Attrs, Graph, Node, Tensor, ValueId};
-use crate::onnx::{self, SourceModel, half, noise};
+use crate::ir::{Attrs, DType, Graph, Node, Tensor, TensorType, ValueId};
+use crate::onnx::{self, SourceModel, half, noise, pb};
 use importer::{Importer, Parts};
 use parameters::Found;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use stored::{Stored, settings, stored};
 
@@ -59,18 +61,66 @@ pub struct Imported {
     /// Nodes into whose shapes the exporter had written the batch size that it was shown: a number there was taken for the batch. Whoever relies on
     /// it runs the network on two images together and on each by itself.
     pub freed_batch: Vec<String>,
+    /// The file's outputs that are not among the graph's, which has the others in the file's order, and behind them scores that are read by what is
+    /// left out and are no output of the file.
+    pub left_out: Vec<LeftOut>,
     /// The constants that the file holds.
     stored: Arc<Stored>,
 }
 
 impl Imported {
+    /// Whether the file's output of that name is not among the graph's.
+    pub fn lacks(&self, output: &str) -> bool {
+        self.left_out.iter().any(|l| l.output == output)
+    }
+
+    /// The file's outputs that the graph has, in its order, each with its place in the file.
+    pub fn outputs_in<'a>(&'a self, proto: &'a pb::GraphProto) -> impl Iterator<Item = (usize, &'a str)> {
+        proto.output.iter().map(|o| o.name()).enumerate().filter(|(_, name)| !self.lacks(name))
+    }
+
+    /// The model with the graph's outputs alone, and what they need; `None` where it has no others.
+    pub fn without_left_out(&self, model: &pb::ModelProto) -> Option<pb::ModelProto> {
+        let proto = model.graph.as_ref().filter(|_| !self.left_out.is_empty())?;
+        let own = self.outputs_in(proto).map(|(_, name)| name.to_string());
+        let (scores, dtype) = self.inner_scores(model)?;
+        Some(onnx::part::with_outputs(model, &own.chain(scores).collect::<Vec<_>>(), dtype.onnx()))
+    }
+
+    /// The graph's outputs that are none of the file's, and the element type that they have there.
+    fn inner_scores(&self, model: &pb::ModelProto) -> Option<(Vec<String>, DType)> {
+        let own = self.outputs_in(model.graph.as_ref()?).count();
+        let scores = || self.graph.outputs.iter().skip(own).copied();
+        // Half precision is float32 in the graph.
+        let half = half::weight_types(model).first().copied();
+        let dtype = half.or(scores().next().map(|v| self.graph.ty(v).dtype)).unwrap_or(DType::F32);
+        Some((scores().map(|v| self.graph.name_of(v).to_string()).collect(), dtype))
+    }
+
+    /// Takes outputs away from the model that are left out; scores that only those read become outputs in their place.
+    pub fn give_up(&self, model: &mut pb::ModelProto, gone: &[&str]) {
+        let scores = self.inner_scores(model);
+        let Some(graph) = model.graph.as_mut().filter(|_| !gone.is_empty()) else { return };
+        // Nodes without a name are known by their places.
+        for (index, node) in graph.node.iter_mut().enumerate().filter(|(_, n)| n.name().is_empty()) {
+            node.name = Some(node_name(index, node));
+        }
+        graph.output.retain(|o| !gone.contains(&o.name()));
+        let (scores, dtype) = scores.unwrap_or((vec![], DType::F32));
+        let values = scores.iter().filter_map(|name| Some((name, self.graph.ty(self.graph.find(name)?))));
+        let types: Vec<_> = values.map(|(name, ty)| (name.clone(), TensorType { dtype, ..ty.clone() })).collect();
+        graph.output.extend(types.iter().map(|(name, ty)| onnx::part::declared(name, ty)));
+        onnx::part::without_dead(graph);
+    }
+
     /// The same network as another graph, which a pass has made of this one.
     pub fn over(&self, graph: Graph) -> Result<Imported> {
         let input = *graph.inputs.first().ok_or_else(|| Error::internal(format!("the graph `{}` has lost its input", graph.name)))?;
         let stored = self.stored.clone();
         let Found { parameters, fixed } = parameters::find(&graph, &stored);
         let (training, split, freed_batch) = (self.training.clone(), self.split.clone(), self.freed_batch.clone());
-        Ok(Imported { graph, input, parameters, fixed, training, split, opset: self.opset, freed_batch, stored })
+        let left_out = self.left_out.clone();
+        Ok(Imported { graph, input, parameters, fixed, training, split, opset: self.opset, freed_batch, left_out, stored })
     }
 }
 
@@ -104,28 +154,20 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
     if !proto.sparse_initializer.is_empty() {
         return Err(Error::model("sparse initializers are not supported: export the network with dense weights"));
     }
-    let mut graph = Graph::new(proto.name().to_string());
-    let mut values: HashMap<String, ValueId> = HashMap::new();
-    for initializer in &proto.initializer {
-        let tensor = source.tensor(initializer)?;
-        let id = graph.constant(initializer.name(), tensor);
-        values.insert(initializer.name().to_string(), id);
-    }
-    let (input, declared_batch) = input::declare(&mut graph, &mut values, proto, options)?;
-    let mut importer = Importer::new(graph, values, opset, declared_batch, options);
-    let quiet = noise::quiet(source);
-    for (index, node) in proto.node.iter().enumerate() {
-        match (quiet.instead.get(&index), quiet.found.iter().find(|n| n.product == index)) {
-            (None, _) => importer.node(index, node),
-            (Some(None), _) => {}
-            (Some(Some(other)), None) => importer.node(index, other),
-            (Some(Some(other)), Some(noise)) => importer.quiet(index, other, noise, options.batch),
-        }
-    }
+    let whole = read(source, (opset, options), None)?;
+    let left = left_out::part(proto, &whole.0.refusals.unknown, &whole.0.graph, &whole.0.values);
+    let (importer, input) = match &left {
+        Some(part) => read(source, (opset, options), Some(&part.nodes))?,
+        None => whole,
+    };
     let Parts { mut graph, values, training, split, freed_batch, computed } = importer.finish()?;
-    for output in &proto.output {
-        let id = values.get(output.name()).ok_or_else(|| Error::model(format!("no node computes the output `{}`", output.name())))?;
-        let id = under_its_name(&mut graph, *id, output.name());
+    let (outputs, left_out) = match left {
+        Some(part) => (part.outputs, part.left_out),
+        None => (proto.output.iter().map(|o| o.name().to_string()).collect(), vec![]),
+    };
+    for output in &outputs {
+        let id = values.get(output).ok_or_else(|| Error::model(format!("no node computes the output `{output}`")))?;
+        let id = under_its_name(&mut graph, *id, output);
         graph.outputs.push(id);
     }
     let mut stored = Stored { computed, ..stored(proto, &split) };
@@ -133,7 +175,36 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
     let stored = Arc::new(stored);
     let Found { parameters, fixed } = parameters::find(&graph, &stored);
     graph.verify().map_err(|e| Error::model(format!("{}: {e}", source.path.display())))?;
-    Ok(Imported { graph, input, parameters, fixed, training, split, opset, freed_batch, stored })
+    Ok(Imported { graph, input, parameters, fixed, training, split, opset, freed_batch, left_out, stored })
+}
+
+/// Brings the nodes into the graph, or those of `only`. Gives the input for images, too.
+fn read(source: &SourceModel, (opset, options): (i64, &ImportOptions), only: Option<&HashSet<usize>>) -> Result<(Importer, ValueId)> {
+    let proto = source.graph()?;
+    let mut graph = Graph::new(proto.name().to_string());
+    let (mut values, mut no_numbers) = (HashMap::new(), HashMap::new());
+    for initializer in &proto.initializer {
+        let name = initializer.name().to_string();
+        if let Some(what) = importer::no_numbers(initializer) {
+            no_numbers.insert(name, what);
+            continue;
+        }
+        let id = graph.constant(&name, source.tensor(initializer)?);
+        values.insert(name, id);
+    }
+    let (input, declared_batch) = input::declare(&mut graph, &mut values, proto, options)?;
+    let mut importer = Importer::new(graph, values, opset, declared_batch, options);
+    importer.no_numbers = no_numbers;
+    let quiet = noise::quiet(source);
+    for (index, node) in proto.node.iter().enumerate().filter(|(i, _)| only.is_none_or(|only| only.contains(i))) {
+        match (quiet.instead.get(&index), quiet.found.iter().find(|n| n.product == index)) {
+            (None, _) => importer.node(index, node),
+            (Some(None), _) => {}
+            (Some(Some(other)), None) => importer.node(index, other),
+            (Some(Some(other)), Some(noise)) => importer.quiet(index, other, noise, options.batch),
+        }
+    }
+    Ok((importer, input))
 }
 
 /// An output of the model: the value, or what hands it on under the output's name where a rule made it under another.

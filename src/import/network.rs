@@ -98,6 +98,7 @@ impl Network {
         let graph = source.graph()?;
         let own = |name: &str| graph.initializer.iter().any(|t| t.name() == name) || graph.node.iter().any(|n| is_constant(n, name));
         base.split.retain(|split| !own(&split.name));
+        base.left_out.retain(|left| graph.output.iter().any(|o| o.name() == left.output));
         Ok(Network { source, options: self.options.clone(), base })
     }
 }

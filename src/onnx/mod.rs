@@ -12,6 +12,7 @@ pub mod half;
 mod names;
 pub mod noise;
 mod order;
+pub mod part;
 #[allow(clippy::all, missing_docs)]
 #[rustfmt::skip]
 pub mod pb;

@@ -118,7 +118,7 @@ fn named_once(graph: &pb::GraphProto) -> Result<()> {
 }
 
 /// What a graph inside a node reads of those around it.
-fn outer_names(graph: &pb::GraphProto) -> Vec<&str> {
+pub(super) fn outer_names(graph: &pb::GraphProto) -> Vec<&str> {
     let own = graph.input.iter().map(|v| v.name()).chain(graph.initializer.iter().map(|t| t.name()));
     let own: HashSet<&str> = own.chain(graph.node.iter().flat_map(|n| n.output.iter().map(String::as_str))).collect();
     let inner = graph.node.iter().flat_map(|n| n.attribute.iter()).flat_map(|a| a.g.iter().chain(&a.graphs)).flat_map(outer_names);

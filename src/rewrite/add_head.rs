@@ -29,8 +29,11 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
         (None, 1) => Some(0),
         (None, _) => None,
     };
-    let place = index.and_then(|index| Some((index, *graph.outputs.get(index)?)));
-    let (index, features) = place.ok_or_else(|| {
+    let place = index.and_then(|index| {
+        let (place, _) = network.base().outputs_in(source.proto.graph.as_ref()?).nth(index)?;
+        Some((index, place, *graph.outputs.get(index)?))
+    });
+    let (index, place, features) = place.ok_or_else(|| {
         refused(format!(" needs the output with the features: name one of {} with {}", names(graph).join(", "), Field::PREDICTION))
     })?;
     if half::is_in(&source.proto) {
@@ -61,7 +64,7 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
         }
         name
     };
-    let mut at = proto.output.get(index).map(|o| o.name().to_string()).unwrap_or_default();
+    let mut at = proto.output.get(place).map(|o| o.name().to_string()).unwrap_or_default();
     let mut node = |op: &str, inputs: Vec<String>, output: String, attribute: Vec<pb::AttributeProto>| {
         proto.node.push(pb::NodeProto {
             name: Some(format!("/{output}/{op}")),
@@ -95,7 +98,7 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
         }
     }
     let declared = TensorType { dtype: ty.dtype, shape: vec![Dim::Known(1), Dim::Known(classes)] };
-    if let Some(output) = proto.output.get_mut(index) {
+    if let Some(output) = proto.output.get_mut(place) {
         *output = crate::emit::value_info(&logits, &declared);
     }
     Ok(Extended { source, index, parameters: vec![weight, bias] })

@@ -3,7 +3,7 @@
 use super::add_head::{self, Extended};
 use super::head::Head;
 use super::patterns::is_match;
-use super::plan::{Plan, Planned};
+use super::plan::{LeftOutput, Plan, Planned};
 use super::prediction::Prediction;
 use super::resolve::Recipe;
 use super::{alike, freezing, head, head_map, outputs, random, shapes, strengths};
@@ -11,7 +11,7 @@ use crate::bundle::manifest::{BatchNormMode, Role};
 use crate::bundle::{HeadOption, Options};
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::import::{FixedConstant, ImportOptions, Imported, Network, Parameter};
+use crate::import::{FixedConstant, ImportOptions, Imported, LeftOut, Network, Parameter};
 use crate::ir::{DType, Graph};
 use crate::loss::{self, DataLoss};
 use crate::onnx::SourceModel;
@@ -108,10 +108,31 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     let graph = &imported.graph;
     let others = graph.outputs.iter().enumerate().filter(|(i, _)| *i != prediction.index).map(|(_, &o)| graph.name_of(o).into()).collect();
     let head = head.ok();
+    let file = replaced.as_ref().unwrap_or(original).source().graph()?;
+    let left = |l: &LeftOut| LeftOutput {
+        output: l.output.clone(),
+        refusal: l.refusal.clone(),
+        kept: file.output.iter().any(|o| o.name() == l.output),
+    };
+    let left_out = original.base().left_out.iter().map(left).collect();
     let fixed = imported.fixed.clone();
     let dropout = random::dropouts(&imported);
-    let plan =
-        Plan { parameters, fixed, batch_norm, dropout, head, prediction, others, loss, classes, frozen_norms, split, alike, freed_batch };
+    let plan = Plan {
+        parameters,
+        fixed,
+        batch_norm,
+        dropout,
+        head,
+        prediction,
+        others,
+        left_out,
+        loss,
+        classes,
+        frozen_norms,
+        split,
+        alike,
+        freed_batch,
+    };
     Ok(Decided { plan, replaced, imported })
 }
 
@@ -200,6 +221,10 @@ fn found(original: &Network, options: &Options) -> Result<Headed> {
             other => other,
         };
         let mut source = original.source().clone();
+        // What decides between the old classes would go on to do so.
+        let of_old = |l: &&LeftOut| l.depends_on(&found.scores);
+        let gone: Vec<&str> = original.base().left_out.iter().filter(of_old).map(|l| l.output.as_str()).collect();
+        original.base().give_up(&mut source.proto, &gone);
         let copies = match &options.head_map {
             Some(path) => head_map::read(path, &source, &options.classes, classes, found.classes)?,
             None => vec![],

@@ -18,6 +18,8 @@ use std::collections::HashSet;
 pub struct Head {
     /// The name of its node.
     pub node: String,
+    /// The name of what its node gives.
+    pub scores: String,
     /// The operator of its node.
     pub op_type: String,
     /// The weight.
@@ -72,6 +74,7 @@ pub fn head_behind(imported: &Imported, prediction: &Prediction) -> Result<Head>
             let own_bias = of_node.iter().find(|p| p.kind == ParameterKind::Bias).map(|p| (*p).clone());
             return Ok(Head {
                 node: node.name.clone(),
+                scores: graph.name_of(value).to_string(),
                 op_type: node.op_type.clone(),
                 kernel: kernel.clone(),
                 axis,

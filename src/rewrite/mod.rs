@@ -52,7 +52,7 @@ pub use head_step::{head_step, weighted_step};
 pub use lower::{Lowered, lower};
 pub use mixing::may_mix;
 pub use outputs::{choose, find_head, softmax_output};
-pub use plan::{FoundDropout, Plan, Planned, Strength};
+pub use plan::{FoundDropout, LeftOutput, Plan, Planned, Strength};
 pub use prediction::Prediction;
 pub use preparation::own_preparation;
 pub use product::{Product, rewrite};

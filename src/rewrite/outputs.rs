@@ -4,19 +4,43 @@ use super::head::{Head, head_behind};
 use super::prediction::{Prediction, names};
 use crate::error::{Error, Result};
 use crate::field::Field;
-use crate::import::Imported;
+use crate::import::{Imported, LeftOut};
 use crate::loss::Activation;
 
-/// The output of that name, or the one that is clearly the classifier's.
+/// The output of that name, or the one that is clearly the classifier's. Scores that something reads which spgraph leaves out are outputs here, too.
 pub fn choose(imported: &Imported, name: Option<&str>) -> Result<Prediction> {
     let graph = &imported.graph;
     if let Some(name) = name {
+        if let Some(left) = imported.left_out.iter().find(|l| l.output == name) {
+            let why = format!(" {name} cannot be trained: {}. The model also has {}", left.refusal, listed(imported));
+            return Err(Error::option(Field::PREDICTION, why));
+        }
         let index = graph.outputs.iter().position(|&o| graph.name_of(o) == name);
         let index = index.ok_or_else(|| {
             Error::option(Field::PREDICTION, format!(" {name} is no output of the model, which has {}", listed(imported)))
         })?;
         return Prediction::at(graph, index);
     }
+    let chosen = clear(imported)?;
+    // Scores that nobody here can read may be the classifier's, unless they are made of those that were found.
+    let tail = &chosen.tail;
+    let own = [chosen.name.as_str(), graph.name_of(tail.logits), graph.name_of(tail.origin)];
+    let apart = |l: &&LeftOut| l.may_be_scores && !own.iter().any(|name| l.depends_on(name));
+    match imported.left_out.iter().find(apart) {
+        None => Ok(chosen),
+        Some(left) => Err(Error::model(format!(
+            "the model's output `{}` may be the classifier's, and cannot be trained: {}. Where it is another one, name it with {} NAME: {}",
+            left.output,
+            left.refusal,
+            Field::PREDICTION,
+            listed(imported)
+        ))),
+    }
+}
+
+/// The output that is clearly the classifier's, of those that the graph has.
+fn clear(imported: &Imported) -> Result<Prediction> {
+    let graph = &imported.graph;
     if graph.outputs.len() < 2 {
         return Prediction::at(graph, 0);
     }

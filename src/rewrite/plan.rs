@@ -4,6 +4,7 @@ use super::head::Head;
 use super::prediction::Prediction;
 use crate::bundle::Setting;
 use crate::bundle::manifest::{BatchNormMode, Role};
+use crate::error::Refusal;
 use crate::import::{FixedConstant, Parameter, Split};
 use crate::loss::DataLoss;
 use crate::operator::ParameterKind;
@@ -48,6 +49,17 @@ pub struct FoundDropout {
     pub axes: Option<Vec<usize>>,
 }
 
+/// An output of the source that is no part of the training, since something before it is not known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeftOutput {
+    /// Its name.
+    pub output: String,
+    /// The first node before it that is refused.
+    pub refusal: Refusal,
+    /// Whether exports have it. They have none that is computed from a classifier that was replaced: it may hold the old one's classes.
+    pub kept: bool,
+}
+
 /// The roles of all parameters.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -65,6 +77,8 @@ pub struct Plan {
     pub prediction: Prediction,
     /// The network's other outputs, by name.
     pub others: Vec<String>,
+    /// Outputs of the source that spgraph leaves out.
+    pub left_out: Vec<LeftOutput>,
     /// The loss on it.
     pub loss: &'static dyn DataLoss,
     /// Classes that it tells apart, after the rewriting.

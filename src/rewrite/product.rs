@@ -98,6 +98,7 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
             activation: plan.prediction.tail.activation,
             loss: plan.loss.kind().into(),
         }),
+        left_out: plan.left_out.iter().filter(|l| l.kept).map(|l| l.output.clone()).collect(),
         class_count: Some(plan.classes),
         classes: classes(&known, options, &plan, model)?,
         preprocessing,

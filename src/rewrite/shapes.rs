@@ -58,7 +58,7 @@ pub(super) fn declare(source: &mut SourceModel, imported: &Imported) {
     let graph = &imported.graph;
     let Some(proto) = source.proto.graph.as_mut() else { return };
     let batch = batch_of(proto, imported);
-    for (info, &value) in proto.output.iter_mut().zip(&graph.outputs) {
+    for (info, &value) in proto.output.iter_mut().filter(|o| !imported.lacks(o.name())).zip(&graph.outputs) {
         let Some(pb::type_proto::Value::TensorType(t)) = info.r#type.as_mut().and_then(|t| t.value.as_mut()) else { continue };
         let Some(shape) = t.shape.as_mut() else { continue };
         let computed = computed(graph, value, imported);

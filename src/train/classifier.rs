@@ -93,7 +93,8 @@ impl Classifier {
         let path = folder.path().join("model.onnx");
         onnx::write(&path, model)?;
         let mut classifier = Classifier::load(&path, None, options, engine)?;
-        classifier._folder = Some(folder);
+        // Where another file is run, this one is not needed any more.
+        classifier._folder = classifier._folder.take().or(Some(folder));
         classifier.features = options.features && options.head_from.is_none();
         Ok(classifier)
     }
@@ -159,10 +160,22 @@ impl Classifier {
         };
         let Prepared { preprocessing, assumed, own } =
             options.images.or(&images).complete(input.dtype, &input.shape, readout.own.as_ref())?;
+        let (folder, path) = match &readout.instead {
+            Some(model) => {
+                let folder = Scratch::new()?;
+                let file = folder.path().join("model.onnx");
+                let mut model = model.clone();
+                onnx::inline_external(&mut model, &source.external)?;
+                onnx::write(&file, &model)?;
+                (Some(folder), file)
+            }
+            None => (None, path.to_path_buf()),
+        };
+        let graph = readout.instead.as_ref().and_then(|m| m.graph.as_ref()).unwrap_or(graph);
         let output = graph.output.get(readout.index).ok_or_else(|| Error::model(format!("{} has no output", path.display())))?;
         let declared = shape_of(output).and_then(|s| s.get(1).copied()).and_then(|n| usize::try_from(n).ok());
         let outputs = readout.scores.or(declared).map(loss::class_count);
-        let classes = classes.choose(&options.classes, outputs, path)?;
+        let classes = classes.choose(&options.classes, outputs, &source.path)?;
         let targets = match (readout.loss_kind(), bundle.map(|b| targets::kind(&b.manifest))) {
             ("bce", Some(TargetKind::Several)) => Some(TargetKind::Several),
             ("bce", _) => None,
@@ -177,7 +190,7 @@ impl Classifier {
             return Err(Error::option(Field::BATCH, format!(" {asked} cannot be had: the model takes {own} images at a time")));
         }
         Ok(Classifier {
-            session: engine.load(path)?,
+            session: engine.load(&path)?,
             input,
             state: vec![],
             readout,
@@ -191,7 +204,7 @@ impl Classifier {
             batch,
             asked_batch: options.batch,
             features: false,
-            _folder: None,
+            _folder: folder,
         })
     }
 

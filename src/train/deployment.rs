@@ -6,7 +6,7 @@ use super::scalars::Scalars;
 use super::tuned::{RunState, Subject, place};
 use crate::bundle::{self, Deployment, Provenance};
 use crate::error::{Error, Result};
-use crate::onnx;
+use crate::onnx::{self, ExternalData, ModelFile};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -15,6 +15,8 @@ use std::path::Path;
 pub struct Exported {
     /// The network beside the run's own.
     pub agreement: Agreement,
+    /// Outputs of the source that the file does not have, since what was asked for changes what they would be made of.
+    pub left_out: Vec<String>,
     /// With preprocessing: the largest difference of a pixel to spgraph's own preprocessing, in levels of 256.
     pub pixels: Option<f64>,
 }
@@ -30,18 +32,21 @@ pub fn export_deployed(subject: &Subject, which: RunState, asked: &Deployment, p
     if !asked.changes_graph() {
         bundle::deploy(&mut model, bundle, asked)?;
         let agreement = onnx::write_checked(out, &model, |file| export_check::check(bundle, &state, file))?;
-        return Ok(Exported { agreement, pixels: None });
+        return Ok(Exported { agreement, left_out: vec![], pixels: None });
     }
     let folder = tempfile::tempdir()
         .map_err(crate::storage::files::plain)
         .map_err(Error::io("cannot create a temporary folder (TMPDIR says where) in", std::env::temp_dir()))?;
     let plain = folder.path().join("plain.onnx");
+    let whole = ModelFile { proto: model, path: plain.clone(), external: ExternalData::new(folder.path()) };
+    // What is added reads the network's own outputs, and runs where the others may not.
+    let mut model = export_check::alone_of(bundle, &whole)?.unwrap_or(whole.proto);
     onnx::write(&plain, &model)?;
     bundle::deploy(&mut model, bundle, asked)?;
     let agreement = export_check::check(bundle, &state, &plain)?;
     let pixels = deployment_check::check(bundle, asked, &model, &plain)?;
     onnx::write_checked(out, &model, |_| Ok(()))?;
-    Ok(Exported { agreement, pixels })
+    Ok(Exported { agreement, left_out: bundle.manifest.left_out.clone(), pixels })
 }
 
 fn provenance(subject: &Subject, which: RunState) -> Result<Provenance> {

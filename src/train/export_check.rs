@@ -9,7 +9,7 @@ use crate::engine::{self, EngineChoice, EngineEntry, EngineOptions, GraphPort, K
 use crate::error::{Error, Result};
 use crate::import::declared_type;
 use crate::ir::{DType, Tensor};
-use crate::onnx::{self, half, pb};
+use crate::onnx::{self, ModelFile, half, pb};
 use crate::storage::temporaries::Scratch;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -35,6 +35,15 @@ pub struct Agreement {
 pub(super) fn check(bundle: &Bundle, state: &[Tensor], file: &Path) -> Result<Agreement> {
     let model = onnx::open(file)?;
     let tolerance = TOLERANCE.max(half::rounding(&model.proto));
+    let alone = Scratch::new()?;
+    let network = alone.path().join("network.onnx");
+    let (model, file) = match alone_of(bundle, &model)? {
+        Some(part) => {
+            onnx::write(&network, &part)?;
+            (onnx::open(&network)?, network.as_path())
+        }
+        None => (model, file),
+    };
     let mut agreement = run_all(bundle, state, file, tolerance)?;
     if agreement.engines.is_empty() && half::is_in(&model.proto) {
         // No runtime here computes in that type: the numbers that are exported, in float32.
@@ -51,6 +60,19 @@ pub(super) fn check(bundle: &Bundle, state: &[Tensor], file: &Path) -> Result<Ag
         }
         false => Ok(agreement),
     }
+}
+
+/// The model with the outputs of the bundle's network alone, where it has others: those stand behind what is compared, as in the source, and not every
+/// runtime knows what computes them.
+pub(super) fn alone_of(bundle: &Bundle, model: &ModelFile) -> Result<Option<pb::ModelProto>> {
+    if bundle.manifest.left_out.is_empty() {
+        return Ok(None);
+    }
+    let network = onnx::open(bundle.eval())?;
+    let outputs: Vec<String> = network.graph()?.output.iter().map(|o| o.name().to_string()).collect();
+    let scores = bundle.manifest.prediction.as_ref().and_then(|p| network.graph().ok()?.output.iter().find(|o| o.name() == p.output));
+    let dtype = half::weight_types(&model.proto).first().map(|d| d.onnx()).or(scores.and_then(|o| Some(declared_type(o)?.0.onnx())));
+    Ok(Some(onnx::part::with_outputs(&model.proto, &outputs, dtype.unwrap_or(DType::F32.onnx()))))
 }
 
 /// Runs the file by every runtime that can; fails where one disagrees.

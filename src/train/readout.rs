@@ -8,7 +8,7 @@ use crate::field::Field;
 use crate::import::{BatchSize, ImportOptions, Network, is_excessive, is_judged};
 use crate::ir::{Dim, TensorType};
 use crate::loss::{self, Activation, DataLoss};
-use crate::onnx::{self, ModelFile};
+use crate::onnx::{self, ModelFile, pb};
 use crate::rewrite::{self, Prediction};
 use crate::storage::machine;
 use ndarray::{Array2, ArrayView1};
@@ -30,6 +30,8 @@ pub(super) struct Readout {
     pub decided: bool,
     /// How the network prepares its images itself, where it does.
     pub own: Option<Images>,
+    /// The model that is run instead, whose outputs are those that are read: it lacks those before which spgraph does not know something.
+    pub instead: Option<pb::ModelProto>,
 }
 
 /// What a network gives for a batch.
@@ -102,7 +104,7 @@ impl Readout {
     pub fn of_bundle(bundle: &Bundle) -> Result<Readout> {
         let file = onnx::open(bundle.eval())?;
         match &bundle.manifest.prediction {
-            Some(port) => Readout::named(&file, port, bundle.manifest.class_count),
+            Some(port) => Readout::named(file.graph()?, port, bundle.manifest.class_count),
             // Bundles of older versions are read by the graph.
             None => {
                 let graph = emit::read(&file, None)?;
@@ -120,15 +122,17 @@ impl Readout {
         let options = ImportOptions { batch: BatchSize::Fixed(1), input_shape: input_shape.map(<[usize]>::to_vec), keep_ties: true };
         let network = Network::open(onnx::read(&file.path)?, options);
         check(&file.path, &network, engine)?;
+        let instead = network.as_ref().ok().and_then(|network| network.base().without_left_out(&file.proto));
         if let Some(port) = port.filter(|p| output.is_none_or(|name| name == p.output)) {
-            return Readout::named(file, &port, None);
+            let named = Readout::named(instead.as_ref().and_then(|m| m.graph.as_ref()).map_or_else(|| file.graph(), Ok)?, &port, None)?;
+            return Ok(Readout { instead, ..named });
         }
         let names: Vec<&str> = file.graph()?.output.iter().map(|o| o.name()).collect();
         let why = match network {
             Ok(network) => {
                 let prediction = rewrite::choose(network.base(), output)?;
                 prediction.has_logits(&network.base().graph)?;
-                let seen = Readout { own: rewrite::own_preparation(&network.base().graph), ..Readout::seen(&prediction) };
+                let seen = Readout { own: rewrite::own_preparation(&network.base().graph), instead, ..Readout::seen(&prediction) };
                 return Ok(match prediction.tail.evident || prediction.tail.scores() < 2 {
                     true => seen,
                     false => Readout { activation: None, ..seen },
@@ -164,14 +168,15 @@ impl Readout {
             assumed: Some(assumed),
             decided: false,
             own: None,
+            instead: None,
         })
     }
 
-    fn named(file: &ModelFile, port: &PredictionPort, classes: Option<usize>) -> Result<Readout> {
-        let names: Vec<&str> = file.graph()?.output.iter().map(|o| o.name()).collect();
+    fn named(graph: &pb::GraphProto, port: &PredictionPort, classes: Option<usize>) -> Result<Readout> {
+        let names: Vec<&str> = graph.output.iter().map(|o| o.name()).collect();
         let index = names.iter().position(|n| *n == port.output).ok_or_else(|| unknown(&port.output, &names))?;
         let (activation, loss) = (port.activation, loss::data_loss(&port.loss)?);
-        Ok(Readout { index, scores: classes, activation: Some(activation), loss, assumed: None, decided: false, own: None })
+        Ok(Readout { index, scores: classes, activation: Some(activation), loss, assumed: None, decided: false, own: None, instead: None })
     }
 
     fn seen(prediction: &Prediction) -> Readout {
@@ -186,6 +191,7 @@ impl Readout {
             assumed: None,
             decided: false,
             own: None,
+            instead: None,
         }
     }
 

@@ -1,0 +1,122 @@
+//! Parts of a graph: what some of its values are computed from.
+
+use super::order::outer_names;
+use super::pb;
+use crate::ir::{Dim, TensorType};
+use std::collections::{HashMap, HashSet};
+
+/// What a value is computed from.
+#[derive(Debug, Default)]
+pub struct Needs {
+    /// Nodes, by their places.
+    pub nodes: HashSet<usize>,
+    /// Names of values, its own among them.
+    pub values: HashSet<String>,
+}
+
+/// What a node reads, in the graphs inside it too.
+pub fn read_by(node: &pb::NodeProto) -> impl Iterator<Item = &str> {
+    let captured = node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs)).flat_map(outer_names);
+    node.input.iter().map(String::as_str).chain(captured).filter(|name| !name.is_empty())
+}
+
+/// What the values of these names are computed from.
+pub fn needs<'a>(graph: &'a pb::GraphProto, names: impl IntoIterator<Item = &'a str>) -> Needs {
+    let made: HashMap<&str, usize> =
+        graph.node.iter().enumerate().flat_map(|(i, n)| n.output.iter().map(move |o| (o.as_str(), i))).collect();
+    let (mut found, mut open) = (Needs::default(), names.into_iter().collect::<Vec<_>>());
+    while let Some(name) = open.pop() {
+        if !found.values.insert(name.to_string()) {
+            continue;
+        }
+        let Some(&index) = made.get(name) else { continue };
+        if found.nodes.insert(index) {
+            open.extend(graph.node.get(index).into_iter().flat_map(read_by));
+        }
+    }
+    found
+}
+
+/// The model with these outputs alone, in that order, and without what none of them needs; a value that is no output of the graph becomes one, of the
+/// element type `dtype`.
+pub fn with_outputs(model: &pb::ModelProto, outputs: &[String], dtype: i32) -> pb::ModelProto {
+    let mut model = model.clone();
+    let Some(graph) = model.graph.as_mut() else { return model };
+    let declared = |name: &String| {
+        let own = graph.output.iter().find(|o| o.name() == name).cloned();
+        // A type without sizes: those that the file notes of it may be of another batch.
+        let tensor = pb::type_proto::Tensor { elem_type: Some(dtype), shape: None };
+        let ty = pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() };
+        own.unwrap_or_else(|| pb::ValueInfoProto { name: Some(name.clone()), r#type: Some(ty), ..Default::default() })
+    };
+    let outputs = outputs.iter().map(declared).collect();
+    graph.output = outputs;
+    without_dead(graph);
+    model
+}
+
+/// An output of that type; the batch stays open.
+pub fn declared(name: &str, ty: &TensorType) -> pb::ValueInfoProto {
+    use pb::tensor_shape_proto::{Dimension, dimension::Value};
+    let size = |d: &Dim| Dimension { value: d.known().and_then(|n| i64::try_from(n).ok()).map(Value::DimValue), ..Default::default() };
+    let shape = pb::TensorShapeProto { dim: ty.shape.iter().map(size).collect() };
+    let tensor = pb::type_proto::Tensor { elem_type: Some(ty.dtype.onnx()), shape: Some(shape) };
+    let ty = pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() };
+    pb::ValueInfoProto { name: Some(name.into()), r#type: Some(ty), ..Default::default() }
+}
+
+/// Takes away what no output needs. Inputs stay, but those that repeat an initializer.
+pub fn without_dead(graph: &mut pb::GraphProto) {
+    let Needs { nodes, values } = needs(graph, graph.output.iter().map(|o| o.name()).collect::<Vec<_>>());
+    let mut index = 0usize;
+    graph.node.retain(|_| {
+        let kept = nodes.contains(&index);
+        index = index.saturating_add(1);
+        kept
+    });
+    let dead = |name: &str| !values.contains(name);
+    let gone: HashSet<String> = graph.initializer.iter().map(|t| t.name()).filter(|n| dead(n)).map(str::to_string).collect();
+    graph.initializer.retain(|t| !gone.contains(t.name()));
+    graph.input.retain(|i| !gone.contains(i.name()));
+    graph.value_info.retain(|i| !dead(i.name()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(inputs: &[&str], output: &str) -> pb::NodeProto {
+        let input = inputs.iter().map(|i| i.to_string()).collect();
+        pb::NodeProto { op_type: Some("Op".into()), input, output: vec![output.into()], ..Default::default() }
+    }
+
+    fn value(name: &str) -> pb::ValueInfoProto {
+        pb::ValueInfoProto { name: Some(name.into()), ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_needed_is_kept() {
+        let mut inside = node(&["c"], "label");
+        let branch = pb::GraphProto { node: vec![node(&["deep"], "z")], output: vec![value("z")], ..Default::default() };
+        inside.attribute = vec![pb::AttributeProto { g: Some(branch), ..Default::default() }];
+        let tensor = |name: &str| pb::TensorProto { name: Some(name.into()), ..Default::default() };
+        let graph = pb::GraphProto {
+            node: vec![node(&["x", "w"], "y"), node(&["x"], "deep"), node(&["y", "", "names"], "c"), inside],
+            input: ["x", "w", "names"].map(value).to_vec(),
+            initializer: ["w", "names"].map(tensor).to_vec(),
+            output: ["y", "label"].map(value).to_vec(),
+            ..Default::default()
+        };
+        let found = needs(&graph, ["label"]);
+        let mut nodes: Vec<usize> = found.nodes.into_iter().collect();
+        nodes.sort_unstable();
+        assert_eq!(nodes, [0, 1, 2, 3], "what a graph inside a node reads is needed, too");
+        assert!(found.values.contains("w") && found.values.contains("deep"));
+        let model = pb::ModelProto { graph: Some(graph), ..Default::default() };
+        let part = with_outputs(&model, &["y".to_string(), "deep".to_string()], 1).graph.unwrap();
+        let names: Vec<&str> = part.node.iter().map(|n| n.output[0].as_str()).collect();
+        assert_eq!(names, ["y", "deep"]);
+        assert_eq!(part.input.iter().map(|i| i.name()).collect::<Vec<_>>(), ["x", "w"]);
+        assert_eq!((part.initializer.len(), part.output.len()), (1, 2));
+    }
+}

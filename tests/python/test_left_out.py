@@ -1,0 +1,239 @@
+"""What stands behind the scores and is not known is left out of the training, said, and still true in exports: generated members of the kind.
+
+Right values come from numpy and ONNX Runtime: gradients of the cross-entropy in closed form, and outputs of the exported file with other weights.
+"""
+import itertools
+import subprocess
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from harness import BINARY, Bundle, relative_error
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+
+CLASSES, WIDTH, BATCH = 5, 12, 4
+NAMES = [f"kind {k}" for k in range(CLASSES)]
+ML = "ai.onnx.ml"
+
+
+class Net:
+    """Flatten and a linear layer, and whatever stands behind it."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.weight, self.bias = rng.normal(size=(WIDTH, CLASSES)).astype(np.float32), rng.normal(size=CLASSES).astype(np.float32)
+        self.constants = {"fc.weight": self.weight, "fc.bias": self.bias}
+        self.nodes, self.outputs = [], []
+        self.add("Flatten", ["x"], "features")
+        self.add("Gemm", ["features", "fc.weight", "fc.bias"], "z")
+
+    def add(self, op, inputs, *outputs, **attributes):
+        self.nodes.append(helper.make_node(op, inputs, list(outputs), name=f"node {len(self.nodes)}", **attributes))
+        return outputs[0]
+
+    def constant(self, name, value):
+        self.constants[name] = np.asarray(value)
+        return name
+
+    def output(self, name, dtype=TensorProto.FLOAT, shape=("N", CLASSES)):
+        self.outputs.append(helper.make_tensor_value_info(name, dtype, shape))
+
+    def table(self, name):
+        element = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+        self.outputs.append(helper.make_value_info(name, helper.make_sequence_type_proto(element)))
+
+    def model(self):
+        images = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 2, 2])
+        stored = [numpy_helper.from_array(v, n) for n, v in self.constants.items()]
+        graph = helper.make_graph(self.nodes, "net", [images], self.outputs, stored)
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid(ML, 3), helper.make_opsetid("com.example", 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def likeliest(net, of="z"):
+    net.add("TopK", [of, net.constant("k", np.array([2]))], "values", "indices")
+    net.output("values", shape=("N", 2))
+    net.output("indices", TensorProto.INT64, ("N", 2))
+    return {"values": lambda z: -np.sort(-z, axis=1)[:, :2], "indices": lambda z: np.argsort(-z, axis=1)[:, :2]}
+
+
+def softmax(z):
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def table(net):
+    net.add("Softmax", ["z"], "p", axis=1)
+    net.add("ZipMap", ["p"], "probabilities", domain=ML, classlabels_strings=NAMES)
+    net.table("probabilities")
+    return {"probabilities": softmax}
+
+
+def number(net):
+    net.add("ArgMax", ["z"], "number", axis=1, keepdims=0)
+    net.output("number", TensorProto.INT64, ("N",))
+    return {"number": lambda z: z.argmax(1)}
+
+
+def called(net):
+    """As skl2onnx writes a label."""
+    net.add("ArgMax", ["z"], "best", axis=1, keepdims=1)
+    net.add("ArrayFeatureExtractor", [net.constant("called", np.array(NAMES, object)), "best"], "row", domain=ML)
+    net.add("Reshape", ["row", net.constant("flat", np.array([-1]))], "label")
+    net.output("label", TensorProto.STRING, ("N",))
+    return {"label": lambda z: np.array(NAMES)[z.argmax(1)]}
+
+
+def gathered(net):
+    net.add("ArgMax", ["z"], "likeliest", axis=1, keepdims=0)
+    net.add("Gather", [net.constant("names", np.array(NAMES, object)), "likeliest"], "name")
+    net.output("name", TensorProto.STRING, ("N",))
+    return {"name": lambda z: np.array(NAMES)[z.argmax(1)]}
+
+
+def branch(net):
+    """A doubled score where the sum of the batch is positive."""
+    inner = lambda op: helper.make_graph([helper.make_node(op, ["z"], ["r"])], op, [], [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)])
+    net.add("ReduceSum", ["z"], "sum", keepdims=0)
+    net.add("Greater", ["sum", net.constant("zero", np.float32(0))], "positive")
+    net.add("If", ["positive"], "chosen", then_branch=inner("Relu"), else_branch=inner("Neg"))
+    net.output("chosen")
+    return {"chosen": lambda z: np.maximum(z, 0) if z.sum() > 0 else -z}
+
+
+def foreign(net):
+    net.add("Nms", ["z"], "boxes", domain="com.example")
+    net.output("boxes", TensorProto.INT64, None)
+    return {}
+
+
+DECISIONS = [likeliest, table, number, called, gathered, branch, foreign]
+
+
+def members():
+    return [list(some) for count in (1, 2) for some in itertools.combinations(DECISIONS, count)]
+
+
+def run(*arguments):
+    done = subprocess.run([str(a) for a in (BINARY, *arguments)], capture_output=True, text=True)
+    assert "panicked" not in done.stderr, done.stderr
+    return done
+
+
+def rewritten(net, folder, *options):
+    onnx.save(net.model(), folder / "model.onnx")
+    return run("rewrite", folder / "model.onnx", "-o", folder / "bundle", "--penalty", "none", "--split", "--force", "--batch", BATCH, *options)
+
+
+def check_gradients(bundle, net, images):
+    state = bundle.start()
+    labels = np.arange(BATCH, dtype=np.int64) % CLASSES
+    x = images.reshape(BATCH, -1).astype(np.float64)
+    p = softmax(x @ net.weight.astype(np.float64) + net.bias)
+    error = (p - np.eye(CLASSES)[labels]) / BATCH
+    found = bundle.gradients(bundle.graph("grad")(bundle.feeds(state, images, labels)))
+    assert relative_error(found["fc.weight"], x.T @ error) < 1e-5
+    assert relative_error(found["fc.bias"], error.sum(0)) < 1e-5
+
+
+@pytest.mark.parametrize("scores", ["first", "last", "none"])
+@pytest.mark.parametrize("decisions", members(), ids=lambda d: "+".join(f.__name__ for f in d))
+def test_decisions_are_left_out_and_stay_true(tmp_path, decisions, scores):
+    if scores == "none" and not any(d in (likeliest, table) for d in decisions):
+        pytest.skip("nothing says which values are the scores")
+    net, right = Net(), {}
+    if scores == "first":
+        net.output("z")
+    for decision in decisions:
+        right |= decision(net)
+    if scores == "last":
+        net.output("z")
+    done = rewritten(net, tmp_path, "--head", "keep")
+    assert done.returncode == 0, done.stderr
+    left = [o.name for o in net.outputs if o.name not in ("z", "number")]
+    for name in left:
+        assert f"left out    {name}, behind " in done.stdout, (name, done.stdout)
+    images = np.random.default_rng(1).normal(size=(BATCH, 3, 2, 2)).astype(np.float32)
+    bundle = Bundle(tmp_path / "bundle")
+    check_gradients(bundle, net, images)
+    # Other weights, as from another runtime.
+    rng = np.random.default_rng(2)
+    weights = {s["name"]: rng.normal(size=s["shape"]).astype(np.float32) for s in bundle.state if s["role"] == "shared"}
+    save_file(weights, tmp_path / "weights.safetensors")
+    done = run("export", tmp_path / "bundle", "--weights", tmp_path / "weights.safetensors", "-o", tmp_path / "tuned.onnx")
+    assert done.returncode == 0, done.stderr
+    exported = onnx.load(tmp_path / "tuned.onnx")
+    assert [o.name for o in exported.graph.output] == [o.name for o in net.outputs]
+    z = images.reshape(BATCH, -1) @ weights["fc.weight"] + weights["fc.bias"]
+    if foreign in decisions:
+        return
+    session = onnxruntime.InferenceSession(tmp_path / "tuned.onnx", providers=["CPUExecutionProvider"])
+    for port, value in zip(session.get_outputs(), session.run(None, {"x": images})):
+        if port.name == "z":
+            assert relative_error(value, z) < 1e-5
+            continue
+        if port.name == "probabilities":
+            value = np.array([[row[name] for name in NAMES] for row in value])
+        expected = right[port.name](z)
+        assert relative_error(value, expected) < 1e-5 if expected.dtype.kind == "f" else (value == expected).all(), port.name
+
+
+@pytest.mark.parametrize("decisions", members(), ids=lambda d: "+".join(f.__name__ for f in d))
+def test_a_new_classifier_has_no_decisions_of_the_old_one(tmp_path, decisions):
+    net = Net()
+    net.output("z")
+    for decision in decisions:
+        decision(net)
+    done = rewritten(net, tmp_path, "--classes", "3")
+    assert done.returncode == 0, done.stderr
+    done = run("export", tmp_path / "bundle", "-o", tmp_path / "tuned.onnx")
+    assert done.returncode == 0, done.stderr
+    names = {o.name for o in onnx.load(tmp_path / "tuned.onnx").graph.output}
+    # Scores that only the old table of names read are given in its place.
+    assert names == {"z"} | ({"number"} if number in decisions else set()) | ({"p"} if table in decisions else set())
+    images = np.random.default_rng(1).normal(size=(BATCH, 3, 2, 2)).astype(np.float32)
+    session = onnxruntime.InferenceSession(tmp_path / "tuned.onnx", providers=["CPUExecutionProvider"])
+    assert session.run(["z"], {"x": images})[0].shape == (BATCH, 3)
+
+
+def test_what_may_be_the_classifier_is_not_left_out(tmp_path):
+    # Scores of its own, which nobody here can read.
+    net = Net()
+    net.output("z")
+    net.add("Linear", ["features"], "other", domain="com.example")
+    net.output("other")
+    done = rewritten(net, tmp_path)
+    assert done.returncode == 1 and "`other` may be the classifier's" in done.stderr and "--output NAME: `z` float32[N, 5] (Gemm `node 1`)" in done.stderr
+    done = rewritten(net, tmp_path, "--output", "z", "--head", "keep")
+    assert done.returncode == 0, done.stderr
+    done = rewritten(net, tmp_path, "--output", "other")
+    assert done.returncode == 2 and "other cannot be trained: com.example.Linear (node `node 2`)" in done.stderr
+    # In the way.
+    net = Net()
+    net.add("Act", ["z"], "t", domain="com.example")
+    net.add("Relu", ["t"], "u")
+    net.output("u")
+    done = rewritten(net, tmp_path)
+    assert done.returncode == 1 and "com.example.Act (node `node 2`)" in done.stderr
+    # What picks the largest features is part of a network where a layer stands behind it.
+    net = Net()
+    likeliest(net)
+    net.add("MatMul", ["values", net.constant("w", np.ones((2, 3), np.float32))], "y")
+    net.outputs = []
+    net.output("y", shape=("N", 3))
+    done = rewritten(net, tmp_path)
+    assert done.returncode == 1 and "TopK (node `node 2`)" in done.stderr
+
+
+def test_features_are_not_taken_for_the_scores_behind_a_table(tmp_path):
+    net = Net()
+    net.add("Gemm", ["z", net.constant("w", np.eye(CLASSES, dtype=np.float32)[:, :3])], "y")
+    net.add("ZipMap", ["y"], "probabilities", domain=ML, classlabels_strings=NAMES[:3])
+    net.output("z")
+    net.table("probabilities")
+    done = rewritten(net, tmp_path)
+    assert done.returncode == 1 and "which of them is the classifier's is not clear" in done.stderr, done.stderr
+    done = rewritten(net, tmp_path, "--output", "y", "--classes", "2")
+    assert done.returncode == 0 and "left out    probabilities" in done.stdout, done.stderr
