@@ -133,7 +133,7 @@ compare-bundles: setup build ## Compare the bundles of this build with those of 
 	@test -n "$(BEFORE)" || { echo "make compare-bundles: name the other binary with BEFORE=path/to/spgraph" >&2; exit 2; }
 	$(VENV)/bin/python tests/compare_bundles.py $(BEFORE) $(BINARY)
 
-sanitize: ## Run the native kernels' tests under AddressSanitizer (x86-64 Linux)
+sanitize: neon-compiles ## Run the native kernels' tests under AddressSanitizer (x86-64 Linux)
 ifeq ($(shell uname -sm),Linux x86_64)
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=target/sanitize \
 		$(CARGO) test --manifest-path tests/sanitize/Cargo.toml --target $(SANITIZER_HOST)
@@ -142,6 +142,13 @@ else
 endif
 
 NEON_HOST := aarch64-unknown-linux-gnu
+.PHONY: neon-compiles
+
+neon-compiles:
+	@if test -d "$$(rustc --print target-libdir --target $(NEON_HOST))"; \
+	then CARGO_TARGET_DIR=target/neon $(CARGO) check --quiet --tests --manifest-path tests/sanitize/Cargo.toml --target $(NEON_HOST); \
+	else echo "make sanitize: the kernels for ARM are not compiled, for $(NEON_HOST) is not installed (rustup target add)"; fi
+
 NEON_LINKER ?= aarch64-linux-gnu-gcc
 NEON_RUNNER ?= qemu-aarch64 -L /usr/aarch64-linux-gnu
 .PHONY: test-neon

@@ -6,7 +6,7 @@ use super::patterns::is_match;
 use super::plan::{LeftOutput, Plan, Planned};
 use super::prediction::Prediction;
 use super::resolve::Recipe;
-use super::{alike, freezing, head, head_map, outputs, random, shapes, strengths};
+use super::{alike, freezing, head, head_map, outputs, random, shapes, stale, strengths};
 use crate::bundle::manifest::{BatchNormMode, Role};
 use crate::bundle::{HeadOption, Options};
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ pub(super) struct Decided {
 /// Decides every role.
 pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     let options = recipe.options;
-    let Headed { mut imported, prediction, head, new_names, replaced } =
+    let Headed { mut imported, prediction, head, new_names, replaced, stale } =
         if options.add_head { added(original, options)? } else { found(original, options)? };
     take_up(&mut imported, options);
     let loss = data_loss(options, &prediction)?;
@@ -114,7 +114,7 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
         refusal: l.refusal.clone(),
         kept: file.output.iter().any(|o| o.name() == l.output),
     };
-    let left_out = original.base().left_out.iter().map(left).collect();
+    let left_out = original.base().left_out.iter().map(left).chain(stale).collect();
     let fixed = imported.fixed.clone();
     let dropout = random::dropouts(&imported);
     let plan = Plan {
@@ -179,6 +179,8 @@ struct Headed {
     new_names: Vec<String>,
     /// The network, where it is another than the one that was given.
     replaced: Option<Network>,
+    /// Outputs of the classifier that was replaced.
+    stale: Vec<LeftOutput>,
 }
 
 /// With a classifier behind its features.
@@ -192,7 +194,7 @@ fn added(original: &Network, options: &Options) -> Result<Headed> {
     let imported = other.at(options.batch)?;
     let prediction = Prediction::at(&imported.graph, index)?;
     let head = head::head_behind(&imported, &prediction);
-    Ok(Headed { imported, prediction, head, new_names: parameters, replaced: Some(other) })
+    Ok(Headed { imported, prediction, head, new_names: parameters, replaced: Some(other), stale: vec![] })
 }
 
 /// With the classifier that it has, or another one in its place.
@@ -203,7 +205,7 @@ fn found(original: &Network, options: &Options) -> Result<Headed> {
     has_what_is_read(&original.base().graph, options, &chosen)?;
     let mut prediction = Prediction::at(&imported.graph, chosen.index)?;
     let mut head = head::head_behind(&imported, &prediction);
-    let (mut new_names, mut replaced) = (vec![], None);
+    let (mut new_names, mut replaced, mut stale) = (vec![], None, vec![]);
     if let HeadOption::Classes(classes) = options.head {
         let cannot = |why: String| Error::model(format!("{} {classes} cannot be done: {why}", Field::CLASSES));
         let found = head.as_ref().map_err(|e| cannot(e.to_string()))?;
@@ -223,20 +225,25 @@ fn found(original: &Network, options: &Options) -> Result<Headed> {
         let mut source = original.source().clone();
         // What decides between the old classes would go on to do so.
         let of_old = |l: &&LeftOut| l.depends_on(&found.scores);
-        let gone: Vec<&str> = original.base().left_out.iter().filter(of_old).map(|l| l.output.as_str()).collect();
+        let unknown = original.base().left_out.iter().filter(of_old).map(|l| l.output.as_str());
+        stale = stale::of_old(&original.base().graph, &chosen);
+        let gone: Vec<&str> = unknown.chain(stale.iter().map(|s| s.output.as_str())).collect();
         original.base().give_up(&mut source.proto, &gone);
         let copies = match &options.head_map {
             Some(path) => head_map::read(path, &source, &options.classes, classes, found.classes)?,
             None => vec![],
         };
         let tensors = head::replace(&mut source, &imported, found, classes, options.seed, &copies)?;
-        let mut other = match head::spliced(original, &prediction, &source, &tensors, classes) {
+        let mut other = match head::spliced(original, &prediction, &source, &tensors, classes).filter(|_| stale.is_empty()) {
             Some(network) => network,
             None => network(source, options).map_err(behind)?,
         };
         other.declare_outputs(shapes::declare);
         imported = other.at(options.batch).map_err(behind)?;
-        prediction = Prediction::at(&imported.graph, prediction.index)?;
+        // Outputs before it may be gone.
+        let graph = &imported.graph;
+        let index = graph.outputs.iter().position(|&o| graph.name_of(o) == prediction.name).unwrap_or(prediction.index);
+        prediction = Prediction::at(graph, index)?;
         if prediction.tail.scores() != classes {
             return Err(Error::model(format!(
                 "{} {classes} cannot be done: behind the classifier `{}` the model has its number of classes written down in a way that gives {} scores \
@@ -250,7 +257,7 @@ fn found(original: &Network, options: &Options) -> Result<Headed> {
         new_names = tensors.into_iter().map(|(name, _)| name).collect();
         replaced = Some(other);
     }
-    Ok(Headed { imported, prediction, head, new_names, replaced })
+    Ok(Headed { imported, prediction, head, new_names, replaced, stale })
 }
 
 /// Fails where the loss reads logits and the output hides them.

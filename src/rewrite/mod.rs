@@ -35,6 +35,7 @@ mod resolve;
 mod scalars;
 mod shapes;
 mod spelling;
+mod stale;
 mod start_input;
 mod state;
 mod strengths;

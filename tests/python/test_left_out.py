@@ -77,6 +77,23 @@ def number(net):
     return {"number": lambda z: z.argmax(1)}
 
 
+def code(net):
+    """A number of its own for each class."""
+    net.add("ArgMax", ["z"], "at", axis=1, keepdims=0)
+    net.add("Gather", [net.constant("codes", np.arange(CLASSES) * 7 + 3), "at"], "code")
+    net.output("code", TensorProto.INT64, ("N",))
+    return {"code": lambda z: z.argmax(1) * 7 + 3}
+
+
+def above(net):
+    """Which scores are above the limit of their class."""
+    net.add("Sigmoid", ["z"], "shares")
+    net.add("Greater", ["shares", net.constant("limits", np.linspace(0.2, 0.8, CLASSES, dtype=np.float32))], "passed")
+    net.add("Cast", ["passed"], "above", to=TensorProto.FLOAT)
+    net.output("above")
+    return {"above": lambda z: (1 / (1 + np.exp(-z)) > np.linspace(0.2, 0.8, CLASSES)).astype(np.float32)}
+
+
 def called(net):
     """As skl2onnx writes a label."""
     net.add("ArgMax", ["z"], "best", axis=1, keepdims=1)
@@ -109,7 +126,9 @@ def foreign(net):
     return {}
 
 
-DECISIONS = [likeliest, table, number, called, gathered, branch, foreign]
+DECISIONS = [likeliest, table, number, code, above, called, gathered, branch, foreign]
+# Made of operators that are known.
+KNOWN = {number: "number", code: "code", above: "above"}
 
 
 def members():
@@ -152,7 +171,7 @@ def test_decisions_are_left_out_and_stay_true(tmp_path, decisions, scores):
         net.output("z")
     done = rewritten(net, tmp_path, "--head", "keep")
     assert done.returncode == 0, done.stderr
-    left = [o.name for o in net.outputs if o.name not in ("z", "number")]
+    left = [o.name for o in net.outputs if o.name not in ("z", *KNOWN.values())]
     for name in left:
         assert f"left out    {name}, behind " in done.stdout, (name, done.stdout)
     images = np.random.default_rng(1).normal(size=(BATCH, 3, 2, 2)).astype(np.float32)
@@ -188,6 +207,9 @@ def test_a_new_classifier_has_no_decisions_of_the_old_one(tmp_path, decisions):
         decision(net)
     done = rewritten(net, tmp_path, "--classes", "3")
     assert done.returncode == 0, done.stderr
+    for decision, held in ((code, "Gather (node `node"), (above, "Greater (node `node")):
+        if decision in decisions:
+            assert f"left out    {KNOWN[decision]}, behind {held}" in done.stdout and f"for the {CLASSES} old classes" in done.stdout, done.stdout
     done = run("export", tmp_path / "bundle", "-o", tmp_path / "tuned.onnx")
     assert done.returncode == 0, done.stderr
     names = {o.name for o in onnx.load(tmp_path / "tuned.onnx").graph.output}

@@ -9,7 +9,7 @@ impl<S, T> Kept<S, T> {
     /// Nothing was made yet.
     pub const NONE: Kept<S, T> = Kept(None);
 
-    /// What is kept, where it is for the same sizes; else what is made now. That which is kept goes first: it may hold memory of the device's.
+    /// What is kept, where it is for the same sizes; else what is made now. That which is kept goes first: it may hold what the device has little of.
     pub fn get_if(&mut self, same: impl FnOnce(&S) -> bool, make: impl FnOnce() -> Result<(S, T)>) -> Result<&T> {
         let kept = match self.0.take().filter(|(sizes, _)| same(sizes)) {
             Some(kept) => kept,

@@ -13,7 +13,7 @@ use super::{POINTS, TASKS};
 /// Output and input channels, and tiles, that a task of the weights' gradient has at once.
 const FEATURES: usize = 64;
 const CHANNELS: usize = 128;
-/// Input channels with AVX2 and NEON: such processors have half as much of second-level caches.
+/// Input channels with AVX2, whose processors have half as much of second-level caches, and with NEON, where it was not measured.
 const FEWER: usize = 64;
 const TURN: usize = 56;
 
