@@ -147,7 +147,7 @@ pub fn decisions(made: &Made) -> String {
             true => "exports compute it as the source does",
             false => "exports are without it, since it belongs to the old classifier",
         };
-        line(format!("left out    {}, behind {}; {then}", left.output, left.refusal));
+        line(format!("left out    {left}; {then}"));
     }
     let why = match (&options.loss, activation) {
         (Some(_), _) => "chosen".to_string(),

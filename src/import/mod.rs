@@ -33,7 +33,7 @@ pub use refusals::{is_excessive, is_judged};
 pub use ties::Split;
 
 use crate::error::{Error, Result};
-use crate::ir::{Attrs, DType, Graph, Node, Tensor, TensorType, ValueId};
+use crate::ir::{Attrs, Graph, Node, Tensor, ValueId};
 use crate::onnx::{self, SourceModel, half, noise, pb};
 use importer::{Importer, Parts};
 use parameters::Found;
@@ -82,34 +82,28 @@ impl Imported {
     /// The model with the graph's outputs alone, and what they need; `None` where it has no others.
     pub fn without_left_out(&self, model: &pb::ModelProto) -> Option<pb::ModelProto> {
         let proto = model.graph.as_ref().filter(|_| !self.left_out.is_empty())?;
-        let own = self.outputs_in(proto).map(|(_, name)| name.to_string());
-        let (scores, dtype) = self.inner_scores(model)?;
-        Some(onnx::part::with_outputs(model, &own.chain(scores).collect::<Vec<_>>(), dtype.onnx()))
+        let own: HashSet<&str> = self.outputs_in(proto).map(|(_, name)| name).collect();
+        let kept = proto.output.iter().filter(|o| own.contains(o.name())).cloned();
+        Some(onnx::part::with_outputs(model, kept.chain(self.inner_scores(proto)).collect()))
     }
 
-    /// The graph's outputs that are none of the file's, and the element type that they have there.
-    fn inner_scores(&self, model: &pb::ModelProto) -> Option<(Vec<String>, DType)> {
-        let own = self.outputs_in(model.graph.as_ref()?).count();
-        let scores = || self.graph.outputs.iter().skip(own).copied();
-        // Half precision is float32 in the graph.
-        let half = half::weight_types(model).first().copied();
-        let dtype = half.or(scores().next().map(|v| self.graph.ty(v).dtype)).unwrap_or(DType::F32);
-        Some((scores().map(|v| self.graph.name_of(v).to_string()).collect(), dtype))
+    /// The graph's outputs that are none of the file's, as they would be declared there.
+    fn inner_scores(&self, proto: &pb::GraphProto) -> Vec<pb::ValueInfoProto> {
+        let scores = self.graph.outputs.iter().skip(self.outputs_in(proto).count());
+        scores.map(|&v| onnx::part::declared(self.graph.name_of(v), self.graph.ty(v))).collect()
     }
 
-    /// Takes outputs away from the model that are left out; scores that only those read become outputs in their place.
+    /// Takes outputs away from the model; scores that only those of them read which are left out become outputs in their place.
     pub fn give_up(&self, model: &mut pb::ModelProto, gone: &[&str]) {
-        let scores = self.inner_scores(model);
         let Some(graph) = model.graph.as_mut().filter(|_| !gone.is_empty()) else { return };
+        let mut scores = self.inner_scores(graph);
+        scores.retain(|s| self.left_out.iter().any(|l| gone.contains(&l.output.as_str()) && l.depends_on(s.name())));
         // Nodes without a name are known by their places.
         for (index, node) in graph.node.iter_mut().enumerate().filter(|(_, n)| n.name().is_empty()) {
             node.name = Some(node_name(index, node));
         }
         graph.output.retain(|o| !gone.contains(&o.name()));
-        let (scores, dtype) = scores.unwrap_or((vec![], DType::F32));
-        let values = scores.iter().filter_map(|name| Some((name, self.graph.ty(self.graph.find(name)?))));
-        let types: Vec<_> = values.map(|(name, ty)| (name.clone(), TensorType { dtype, ..ty.clone() })).collect();
-        graph.output.extend(types.iter().map(|(name, ty)| onnx::part::declared(name, ty)));
+        graph.output.extend(scores);
         onnx::part::without_dead(graph);
     }
 
@@ -135,6 +129,8 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
     let opset = opset(source)?;
     element_types::check(source.graph()?, opset)?;
     let wide;
+    // What is half precision in the file and what is not cannot be told of values any more.
+    let inner = !half::is_in(&source.proto);
     let source = match half::is_in(&source.proto) {
         true => {
             wide = SourceModel { proto: half::widened(&source.proto, &source.external)?, ..source.clone() };
@@ -155,7 +151,7 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
         return Err(Error::model("sparse initializers are not supported: export the network with dense weights"));
     }
     let whole = read(source, (opset, options), None)?;
-    let left = left_out::part(proto, &whole.0.refusals.unknown, &whole.0.graph, &whole.0.values);
+    let left = left_out::part(proto, &whole.0.refusals.unknown, (&whole.0.graph, &whole.0.values), inner);
     let (importer, input) = match &left {
         Some(part) => read(source, (opset, options), Some(&part.nodes))?,
         None => whole,

@@ -37,19 +37,10 @@ pub fn needs<'a>(graph: &'a pb::GraphProto, names: impl IntoIterator<Item = &'a 
     found
 }
 
-/// The model with these outputs alone, in that order, and without what none of them needs; a value that is no output of the graph becomes one, of the
-/// element type `dtype`.
-pub fn with_outputs(model: &pb::ModelProto, outputs: &[String], dtype: i32) -> pb::ModelProto {
+/// The model with these outputs alone, in that order, and without what none of them needs.
+pub fn with_outputs(model: &pb::ModelProto, outputs: Vec<pb::ValueInfoProto>) -> pb::ModelProto {
     let mut model = model.clone();
     let Some(graph) = model.graph.as_mut() else { return model };
-    let declared = |name: &String| {
-        let own = graph.output.iter().find(|o| o.name() == name).cloned();
-        // A type without sizes: those that the file notes of it may be of another batch.
-        let tensor = pb::type_proto::Tensor { elem_type: Some(dtype), shape: None };
-        let ty = pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() };
-        own.unwrap_or_else(|| pb::ValueInfoProto { name: Some(name.clone()), r#type: Some(ty), ..Default::default() })
-    };
-    let outputs = outputs.iter().map(declared).collect();
     graph.output = outputs;
     without_dead(graph);
     model
@@ -113,7 +104,7 @@ mod tests {
         assert_eq!(nodes, [0, 1, 2, 3], "what a graph inside a node reads is needed, too");
         assert!(found.values.contains("w") && found.values.contains("deep"));
         let model = pb::ModelProto { graph: Some(graph), ..Default::default() };
-        let part = with_outputs(&model, &["y".to_string(), "deep".to_string()], 1).graph.unwrap();
+        let part = with_outputs(&model, vec![value("y"), value("deep")]).graph.unwrap();
         let names: Vec<&str> = part.node.iter().map(|n| n.output[0].as_str()).collect();
         assert_eq!(names, ["y", "deep"]);
         assert_eq!(part.input.iter().map(|i| i.name()).collect::<Vec<_>>(), ["x", "w"]);

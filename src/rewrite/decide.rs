@@ -112,6 +112,7 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     let left = |l: &LeftOut| LeftOutput {
         output: l.output.clone(),
         refusal: l.refusal.clone(),
+        known: false,
         kept: file.output.iter().any(|o| o.name() == l.output),
     };
     let left_out = original.base().left_out.iter().map(left).chain(stale).collect();

@@ -21,15 +21,24 @@ pub fn choose(imported: &Imported, name: Option<&str>) -> Result<Prediction> {
         })?;
         return Prediction::at(graph, index);
     }
-    let chosen = clear(imported)?;
-    // Scores that nobody here can read may be the classifier's, unless they are made of those that were found.
+    let chosen = match (clear(imported), imported.left_out.first()) {
+        (Err(why), Some(left)) => {
+            return Err(Error::model(format!(
+                "the model's output `{}` may be the classifier's, and cannot be trained: {}. Of what is left, {why}",
+                left.output, left.refusal
+            )));
+        }
+        (found, _) => found?,
+    };
+    // What nobody here can read may be the classifier, or what it says, unless it only decides by the scores that were found.
     let tail = &chosen.tail;
     let own = [chosen.name.as_str(), graph.name_of(tail.logits), graph.name_of(tail.origin)];
-    let apart = |l: &&LeftOut| l.may_be_scores && !own.iter().any(|name| l.depends_on(name));
+    let apart = |l: &&LeftOut| !own.iter().any(|name| l.decides_by(name));
     match imported.left_out.iter().find(apart) {
         None => Ok(chosen),
         Some(left) => Err(Error::model(format!(
-            "the model's output `{}` may be the classifier's, and cannot be trained: {}. Where it is another one, name it with {} NAME: {}",
+            "the model's output `{}` may be the classifier's, or say what it found, and cannot be trained: {}. Where the classifier's is another one, name it \
+             with {} NAME: {}",
             left.output,
             left.refusal,
             Field::PREDICTION,

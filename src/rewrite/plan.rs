@@ -9,6 +9,7 @@ use crate::import::{FixedConstant, Parameter, Split};
 use crate::loss::DataLoss;
 use crate::operator::ParameterKind;
 use std::collections::HashSet;
+use std::fmt;
 
 /// The strength of the penalty on one parameter: the value of a scalar input times a constant.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,15 +50,28 @@ pub struct FoundDropout {
     pub axes: Option<Vec<usize>>,
 }
 
-/// An output of the source that is no part of the training, since something before it is not known.
+/// An output of the source that is no part of the training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeftOutput {
     /// Its name.
     pub output: String,
-    /// The first node before it that is refused.
+    /// The first node before it that speaks against it.
     pub refusal: Refusal,
+    /// Whether that node is known: it holds something of the old classes.
+    pub known: bool,
     /// Whether exports have it. They have none that is computed from a classifier that was replaced: it may hold the old one's classes.
     pub kept: bool,
+}
+
+impl fmt::Display for LeftOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LeftOutput { output, refusal, .. } = self;
+        match self.known {
+            true => write!(f, "{output}, behind {refusal}"),
+            // The way out is for who needs it.
+            false => write!(f, "{output}, behind {} (node `{}`), which spgraph does not know", refusal.op, refusal.node),
+        }
+    }
 }
 
 /// The roles of all parameters.

@@ -26,7 +26,7 @@ pub fn of_old(graph: &Graph, prediction: &Prediction) -> Vec<LeftOutput> {
         let reason =
             format!("it reads `{}`, which the file has for the {classes} old classes", graph.name_of(table(graph, node, classes)?));
         let refusal = Refusal { node: node.name.clone(), op: node.op_type.clone(), reason };
-        Some(LeftOutput { output: graph.name_of(o).into(), refusal, kept: false })
+        Some(LeftOutput { output: graph.name_of(o).into(), refusal, known: true, kept: false })
     });
     stale.collect()
 }

@@ -69,10 +69,23 @@ pub(super) fn alone_of(bundle: &Bundle, model: &ModelFile) -> Result<Option<pb::
         return Ok(None);
     }
     let network = onnx::open(bundle.eval())?;
-    let outputs: Vec<String> = network.graph()?.output.iter().map(|o| o.name().to_string()).collect();
-    let scores = bundle.manifest.prediction.as_ref().and_then(|p| network.graph().ok()?.output.iter().find(|o| o.name() == p.output));
-    let dtype = half::weight_types(&model.proto).first().map(|d| d.onnx()).or(scores.and_then(|o| Some(declared_type(o)?.0.onnx())));
-    Ok(Some(onnx::part::with_outputs(&model.proto, &outputs, dtype.unwrap_or(DType::F32.onnx()))))
+    let own = model.graph()?;
+    // Scores are an output of the network that the file need not have.
+    let outputs = network
+        .graph()?
+        .output
+        .iter()
+        .map(|o| own.output.iter().find(|own| own.name() == o.name()).cloned().unwrap_or_else(|| of_any_batch(o)));
+    Ok(Some(onnx::part::with_outputs(&model.proto, outputs.collect())))
+}
+
+/// The declaration of an output, for any number of images.
+fn of_any_batch(output: &pb::ValueInfoProto) -> pb::ValueInfoProto {
+    let mut output = output.clone();
+    if let Some(pb::type_proto::Value::TensorType(tensor)) = output.r#type.as_mut().and_then(|t| t.value.as_mut()) {
+        tensor.shape.as_mut().and_then(|s| s.dim.first_mut()).into_iter().for_each(|d| d.value = None);
+    }
+    output
 }
 
 /// Runs the file by every runtime that can; fails where one disagrees.

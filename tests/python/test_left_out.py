@@ -146,6 +146,11 @@ def rewritten(net, folder, *options):
     return run("rewrite", folder / "model.onnx", "-o", folder / "bundle", "--penalty", "none", "--split", "--force", "--batch", BATCH, *options)
 
 
+def chosen(decisions, scores="first"):
+    """What has to be named where an output might say what another classifier finds."""
+    return ["--output", "z" if scores != "none" or likeliest in decisions else "p"] if foreign in decisions else []
+
+
 def check_gradients(bundle, net, images):
     state = bundle.start()
     labels = np.arange(BATCH, dtype=np.int64) % CLASSES
@@ -169,7 +174,11 @@ def test_decisions_are_left_out_and_stay_true(tmp_path, decisions, scores):
         right |= decision(net)
     if scores == "last":
         net.output("z")
-    done = rewritten(net, tmp_path, "--head", "keep")
+    if foreign in decisions:
+        # It might say what another classifier finds.
+        done = rewritten(net, tmp_path, "--head", "keep")
+        assert done.returncode == 1 and "`boxes` may be the classifier's, or say what it found" in done.stderr and "--output NAME" in done.stderr
+    done = rewritten(net, tmp_path, "--head", "keep", *chosen(decisions, scores))
     assert done.returncode == 0, done.stderr
     left = [o.name for o in net.outputs if o.name not in ("z", *KNOWN.values())]
     for name in left:
@@ -187,7 +196,12 @@ def test_decisions_are_left_out_and_stay_true(tmp_path, decisions, scores):
     assert [o.name for o in exported.graph.output] == [o.name for o in net.outputs]
     z = images.reshape(BATCH, -1) @ weights["fc.weight"] + weights["fc.bias"]
     if foreign in decisions:
-        return
+        # Nobody runs that one: the rest of the file.
+        exported.graph.output.remove(next(o for o in exported.graph.output if o.name == "boxes"))
+        exported.graph.node.remove(next(n for n in exported.graph.node if n.op_type == "Nms"))
+        onnx.save(exported, tmp_path / "tuned.onnx")
+        if not exported.graph.output:
+            return
     session = onnxruntime.InferenceSession(tmp_path / "tuned.onnx", providers=["CPUExecutionProvider"])
     for port, value in zip(session.get_outputs(), session.run(None, {"x": images})):
         if port.name == "z":
@@ -205,7 +219,7 @@ def test_a_new_classifier_has_no_decisions_of_the_old_one(tmp_path, decisions):
     net.output("z")
     for decision in decisions:
         decision(net)
-    done = rewritten(net, tmp_path, "--classes", "3")
+    done = rewritten(net, tmp_path, "--classes", "3", *chosen(decisions))
     assert done.returncode == 0, done.stderr
     for decision, held in ((code, "Gather (node `node"), (above, "Greater (node `node")):
         if decision in decisions:
@@ -218,6 +232,107 @@ def test_a_new_classifier_has_no_decisions_of_the_old_one(tmp_path, decisions):
     images = np.random.default_rng(1).normal(size=(BATCH, 3, 2, 2)).astype(np.float32)
     session = onnxruntime.InferenceSession(tmp_path / "tuned.onnx", providers=["CPUExecutionProvider"])
     assert session.run(["z"], {"x": images})[0].shape == (BATCH, 3)
+
+
+def embedding(op, domain, **attributes):
+    """Numbers for each image, and what a layer that is not known makes of them: scores, and what they say."""
+    net = Net()
+    net.output("z")
+    net.add("Relu", ["z"], "r")
+    outputs = ["label", "scores"] if op == "LinearClassifier" else ["scores"]
+    inputs = ["r"] if op == "LinearClassifier" else ["r", net.constant("w2", np.ones((CLASSES, 3), np.float32))]
+    net.add(op, inputs, *outputs, domain=domain, **attributes)
+    return net
+
+
+LINEAR = dict(coefficients=np.ones(15, np.float32).tolist(), intercepts=[0.0] * 3, classlabels_ints=[0, 1, 2])
+
+
+@pytest.mark.parametrize("given", ["scores", "label", "table", "likeliest", "likeliest weighted"])
+@pytest.mark.parametrize("op", ["LinearClassifier", "FusedMatMul"])
+def test_features_before_a_layer_that_is_not_known_are_no_scores(tmp_path, op, given):
+    net = embedding(op, ML if op == "LinearClassifier" else "com.microsoft", **(LINEAR if op == "LinearClassifier" else {}))
+    if given == "label":
+        if op != "LinearClassifier":
+            pytest.skip("it gives no label")
+        net.output("label", TensorProto.INT64, ("N",))
+    elif given == "scores":
+        net.output("scores", shape=("N", 3))
+    elif given == "table":
+        net.add("ZipMap", ["scores"], "probabilities", domain=ML, classlabels_strings=NAMES[:3])
+        net.table("probabilities")
+    else:
+        # The layer is known, and what picks among its scores is not.
+        net = Net()
+        net.output("z")
+        net.add("Gemm" if given == "likeliest" else "MatMul", ["z", net.constant("w2", np.eye(CLASSES, 3, dtype=np.float32))], "scores")
+        net.add("TopK", ["scores", net.constant("k", np.array([1]))], "values", "indices")
+        read = "values" if given == "likeliest" else net.add("Mul", ["values", net.constant("two", np.full((1, 2), 2, np.float32))], "twice")
+        net.output(read, shape=("N", 1))
+    for options in (["--classes", "3"], ["--head", "keep"]):
+        done = rewritten(net, tmp_path, *options)
+        assert done.returncode == 1 and ("may be the classifier's" in done.stderr or "is not clear" in done.stderr), (done.stdout, done.stderr)
+        assert "--output" in done.stderr
+        done = rewritten(net, tmp_path, *options, "--output", "z")
+        if given == "likeliest" and "keep" not in options:
+            assert done.returncode == 1 and "does not fit together any more" in done.stderr, done.stderr
+        else:
+            assert done.returncode == 0, done.stderr
+
+
+def test_outputs_that_are_no_scores_do_not_hide_those_that_may_be(tmp_path):
+    net = Net()
+    net.add("Reshape", ["x", net.constant("form", np.array([0, 3, 2, 2]))], "maps")
+    net.output("maps", shape=("N", 3, 2, 2))
+    net.add("Linear", ["z"], "scores", domain="com.example")
+    net.output("scores")
+    done = rewritten(net, tmp_path, "--classes", "3")
+    assert done.returncode == 1 and "`scores` may be the classifier's, and cannot be trained: com.example.Linear (node `node 3`)" in done.stderr, done.stderr
+
+
+def test_what_is_picked_among_places_is_no_classifier(tmp_path):
+    """A detector's TopK over its boxes."""
+    net = Net()
+    net.add("Reshape", ["z", net.constant("form", np.array([-1, CLASSES, 1]))], "boxes")
+    net.add("TopK", ["z", net.constant("k", np.array([2]))], "values", "indices")
+    net.add("Unsqueeze", ["indices", net.constant("axes", np.array([2]))], "at")
+    net.add("GatherElements", ["boxes", "at"], "found", axis=1)
+    net.output("found", shape=("N", 2, 1))
+    done = rewritten(net, tmp_path, "--classes", "3")
+    assert done.returncode == 1 and "TopK (node `node 3`)" in done.stderr, (done.stdout, done.stderr)
+
+
+def test_scores_of_half_precision_behind_a_table_are_no_output(tmp_path):
+    """Which type a value has in such a file is not known any more."""
+    net = Net()
+    net.constants = {n: v.astype(np.float16) for n, v in net.constants.items()}
+    net.nodes = []
+    net.add("Cast", ["x"], "half", to=TensorProto.FLOAT16)
+    net.add("Flatten", ["half"], "features")
+    net.add("Gemm", ["features", "fc.weight", "fc.bias"], "h")
+    net.add("Cast", ["h"], "z", to=TensorProto.FLOAT)
+    table(net)
+    done = rewritten(net, tmp_path, "--classes", "3")
+    assert done.returncode == 1 and "ZipMap" in done.stderr, (done.stdout, done.stderr)
+    # As an output they are trained, and what is exported runs.
+    net.output("z")
+    done = rewritten(net, tmp_path, "--classes", "3")
+    assert done.returncode == 0, done.stderr
+    done = run("export", tmp_path / "bundle", "-o", tmp_path / "tuned.onnx")
+    assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(tmp_path / "tuned.onnx", providers=["CPUExecutionProvider"])
+    assert session.run(["z"], {"x": np.zeros((BATCH, 3, 2, 2), np.float32)})[0].shape == (BATCH, 3)
+
+
+def test_an_export_of_the_likeliest_says_what_it_cannot_be(tmp_path):
+    net = Net()
+    table(net)
+    done = rewritten(net, tmp_path, "--head", "keep")
+    assert done.returncode == 0, done.stderr
+    done = run("export", tmp_path / "bundle", "--top", "99", "-o", tmp_path / "tuned.onnx")
+    assert done.returncode == 2 and "--top 99" in done.stderr, done.stderr
+    done = run("export", tmp_path / "bundle", "--top", "2", "-o", tmp_path / "tuned.onnx")
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_may_be_the_classifier_is_not_left_out(tmp_path):

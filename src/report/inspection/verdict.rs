@@ -125,7 +125,7 @@ fn described((product, memory): (Product, StepMemory), options: Options) -> Verd
         verdict.notes.push(format!("a loop of your own can train it, image folders cannot: {why}"));
     }
     for left in &product.plan.left_out {
-        verdict.notes.push(format!("its output {} is left out of the training, behind {}", left.output, left.refusal));
+        verdict.notes.push(format!("left out of the training: its output {left}"));
     }
     if !product.plan.freed_batch.is_empty() {
         verdict.notes.push("its shapes have a number for the batch, which was freed and checked by running it".into());
