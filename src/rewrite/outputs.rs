@@ -12,8 +12,11 @@ pub fn choose(imported: &Imported, name: Option<&str>) -> Result<Prediction> {
     let graph = &imported.graph;
     if let Some(name) = name {
         if let Some(left) = imported.left_out.iter().find(|l| l.output == name) {
-            let why = format!(" {name} cannot be trained: {}. The model also has {}", left.refusal, listed(imported));
-            return Err(Error::option(Field::PREDICTION, why));
+            return Err(Error::model(format!(
+                "the model's output `{name}` cannot be trained: {}. The model also has {}",
+                left.refusal,
+                listed(imported)
+            )));
         }
         let index = graph.outputs.iter().position(|&o| graph.name_of(o) == name);
         let index = index.ok_or_else(|| {

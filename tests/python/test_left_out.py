@@ -346,7 +346,7 @@ def test_what_may_be_the_classifier_is_not_left_out(tmp_path):
     done = rewritten(net, tmp_path, "--output", "z", "--head", "keep")
     assert done.returncode == 0, done.stderr
     done = rewritten(net, tmp_path, "--output", "other")
-    assert done.returncode == 2 and "other cannot be trained: com.example.Linear (node `node 2`)" in done.stderr
+    assert done.returncode == 1 and "output `other` cannot be trained: com.example.Linear (node `node 2`)" in done.stderr
     # In the way.
     net = Net()
     net.add("Act", ["z"], "t", domain="com.example")
