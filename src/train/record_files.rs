@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The table beside the lines.
 const TABLE: &str = "metrics.csv";
@@ -22,8 +22,8 @@ const COLUMNS: [&str; 14] =
 pub(super) struct RecordFiles {
     table: (PathBuf, File),
     events: (PathBuf, File),
-    /// Seconds since 1970 when they were opened, and what has passed since: clocks are set back while a run goes on, and the time of an event may not go back.
-    opened: (f64, Instant),
+    /// The time of the last event, in seconds since 1970: clocks are set back while a run goes on, and the time of an event may not go back.
+    last: f64,
 }
 
 /// What a record says, by name: the fields of its line, and what follows from them.
@@ -83,8 +83,8 @@ impl RecordFiles {
     /// ended now.
     pub fn open(dir: &Path, kept: &[Record]) -> Result<RecordFiles> {
         let mut table = COLUMNS.join(",") + "\n";
-        let opened = (now(), Instant::now());
-        let mut time = opened.0 - kept.iter().filter(|r| matches!(r, Record::Step(_) | Record::Validation(_))).map(seconds).sum::<f64>();
+        let last = now();
+        let mut time = last - kept.iter().filter(|r| matches!(r, Record::Step(_) | Record::Validation(_))).map(seconds).sum::<f64>();
         let mut log = events::version(time);
         for record in kept {
             table.push_str(&row(record)?);
@@ -99,14 +99,14 @@ impl RecordFiles {
             let file = append(&path)?;
             Ok::<_, Error>((path, file))
         };
-        Ok(RecordFiles { table: write(TABLE, table.as_bytes())?, events: write(EVENTS, &log)?, opened })
+        Ok(RecordFiles { table: write(TABLE, table.as_bytes())?, events: write(EVENTS, &log)?, last })
     }
 
     /// Adds a record to both.
     pub fn push(&mut self, record: &Record) -> Result<()> {
         let (table, events) = (&mut self.table, &mut self.events);
-        let time = self.opened.0 + self.opened.1.elapsed().as_secs_f64();
+        self.last = self.last.max(now());
         table.1.write_all(row(record)?.as_bytes()).map_err(Error::io("cannot write", &table.0))?;
-        events.1.write_all(&event(record, time)?).map_err(Error::io("cannot write", &events.0))
+        events.1.write_all(&event(record, self.last)?).map_err(Error::io("cannot write", &events.0))
     }
 }

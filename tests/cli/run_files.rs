@@ -140,31 +140,54 @@ fn a_table_and_events_say_what_the_lines_say_also_after_a_resumption() {
     assert!(metrics(&run).len() > 300);
 }
 
+/// A library that moves the clock of the day by so many seconds whenever it is read, and leaves the one that counts on alone.
+#[cfg(target_os = "linux")]
+fn moving_clock(lab: &Lab, by: i64) -> std::path::PathBuf {
+    let clock = "#define _GNU_SOURCE\n#include <sys/syscall.h>\n#include <time.h>\n#include <unistd.h>\n\
+        int clock_gettime(clockid_t id, struct timespec *t) {\n\
+            static long asked;\n\
+            int code = syscall(SYS_clock_gettime, id, t);\n\
+            if (id == CLOCK_REALTIME) t->tv_sec += BY * __sync_add_and_fetch(&asked, 1);\n\
+            return code;\n}\n";
+    lab.write("clock.c", clock);
+    let by = format!("-DBY=({by}L)");
+    let made =
+        std::process::Command::new("cc").args([&by, "-shared", "-fPIC", "-o", "clock.so", "clock.c"]).current_dir(lab.0.path()).status();
+    assert!(made.unwrap().success());
+    lab.path("clock.so")
+}
+
 /// Whoever sets the clock back turns no time around: here it loses an hour whenever it is read.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_clock_that_goes_back_is_no_clock_of_a_run() {
     let lab = Lab::new();
-    let clock = "#define _GNU_SOURCE\n#include <sys/syscall.h>\n#include <time.h>\n#include <unistd.h>\n\
-        int clock_gettime(clockid_t id, struct timespec *t) {\n\
-            static long asked;\n\
-            int code = syscall(SYS_clock_gettime, id, t);\n\
-            if (id == CLOCK_REALTIME) t->tv_sec -= 3600 * __sync_add_and_fetch(&asked, 1);\n\
-            return code;\n}\n";
-    lab.write("clock.c", clock);
-    let made = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o", "clock.so", "clock.c"]).current_dir(lab.0.path()).status();
-    assert!(made.unwrap().success());
+    let clock = moving_clock(&lab, -3600);
     let more = ["--epochs", "3", "--val-split", "0.25", "--log", "lines"];
-    let run = lab.command(&train("tract", "run", &more)).env("LD_PRELOAD", lab.path("clock.so")).output().unwrap();
+    let run = lab.command(&train("tract", "run", &more)).env("LD_PRELOAD", &clock).output().unwrap();
     let said = Outcome::of(run);
     assert!(said.err.contains("ETA") && !said.err.contains("year"), "{}", said.err);
     said.ok();
-    let resumed =
-        lab.command(&["finetune", "--resume", "-o", "run", "--epochs", "+1"]).env("LD_PRELOAD", lab.path("clock.so")).output().unwrap();
+    let resumed = lab.command(&["finetune", "--resume", "-o", "run", "--epochs", "+1"]).env("LD_PRELOAD", &clock).output().unwrap();
     Outcome::of(resumed).ok();
     agree(&lab.path("run"));
     let seconds = metrics(&lab.path("run")).iter().filter_map(|line| line["seconds"].as_f64()).collect::<Vec<_>>();
     assert!(seconds.len() > 20 && seconds.iter().all(|&s| (0.0..600.0).contains(&s)), "{seconds:?}");
+}
+
+/// What counts on stands still while a machine sleeps, and TensorBoard shows when something was: here each look at the clock is an hour later.
+#[cfg(target_os = "linux")]
+#[test]
+fn events_are_of_the_time_of_day_after_a_sleep() {
+    let lab = Lab::new();
+    let clock = moving_clock(&lab, 3600);
+    let run = lab.command(&train("tract", "run", &["--epochs", "3", "--log", "none"])).env("LD_PRELOAD", &clock).output().unwrap();
+    Outcome::of(run).ok();
+    agree(&lab.path("run"));
+    let data = std::fs::read(lab.path("run/events.out.tfevents.spgraph")).unwrap();
+    let time = |record: &[u8]| f64::from_bits(fields(record).iter().find(|f| f.0 == 1).unwrap().1);
+    let times: Vec<f64> = framed(&data).into_iter().map(time).collect();
+    assert!(times.len() > 5 && times.windows(2).skip(1).all(|pair| pair[1] - pair[0] > 3000.0), "{times:?}");
 }
 
 #[test]
