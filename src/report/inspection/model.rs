@@ -177,7 +177,9 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
     let unclear = chosen.as_ref().and_then(|c| c.as_ref().err()).map(|e| e.to_string());
     let problem = problem.or(unclear);
     let head = imported.as_ref().and_then(|i| find_head(i).ok());
-    let verdict = verdict::of_model(path, imported.is_some(), head.as_ref().map(|h| h.classes), input_shape.or(assumed_shape.clone()));
+    let hidden = chosen.as_ref().and_then(|c| c.as_ref().ok()).is_some_and(|p| p.tail.hidden.is_some());
+    let classes = head.as_ref().map(|h| h.classes);
+    let verdict = verdict::of_model(path, imported.is_some(), classes, hidden, input_shape.or(assumed_shape.clone()));
     let graph = source.graph()?;
     let operators = operators(&source, graph, &refused);
     let parameters = imported.as_ref().map_or_else(|| constants(graph), parameters);

@@ -6,7 +6,6 @@ use crate::bundle::{HeadOption, Options};
 use crate::emit::{self, Dialect};
 use crate::engine::Computing;
 use crate::error::Result;
-use crate::field::Field;
 use crate::onnx::{ExternalData, ModelFile};
 use crate::report::memory::{MemoryPlan, plan_emitted};
 use crate::rewrite::{Product, rewrite};
@@ -72,48 +71,59 @@ fn attempt(path: &Path, options: &Options) -> Result<(Product, StepMemory)> {
 
 /// Rewrites the model at `path`: with a new head, else with its own, else with one behind its features.
 /// `classes` is the number of classes of the head that was found; what cannot even be read, as `readable` says, no head makes possible.
-pub(super) fn of_model(path: &Path, readable: bool, classes: Option<usize>, input_shape: Option<Vec<usize>>) -> Verdict {
+/// `hidden` says that the output is a classifier's whose logits cannot be told.
+pub(super) fn of_model(path: &Path, readable: bool, classes: Option<usize>, hidden: bool, input_shape: Option<Vec<usize>>) -> Verdict {
+    decide(|options| attempt(path, options), readable, classes, hidden, input_shape)
+}
+
+/// The verdict of as few attempts as there can be: each is a whole rewriting.
+fn decide(
+    mut attempt: impl FnMut(&Options) -> Result<(Product, StepMemory)>,
+    readable: bool,
+    classes: Option<usize>,
+    hidden: bool,
+    input_shape: Option<Vec<usize>>,
+) -> Verdict {
     // Another number than its own: what fits one number of classes only is no new head.
     let classes = classes.map_or(2, |n| n.clamp(1, 1000).saturating_add(1));
     let usual = Options { input_shape, ..Options::default() };
-    if !readable && let Err(why) = attempt(path, &usual) {
+    if !readable && let Err(why) = attempt(&usual) {
         return Verdict::no(vec![why.to_string()]);
     }
     let new_head = Options { head: HeadOption::Classes(classes), ..usual.clone() };
     let added = Options { add_head: true, ..new_head.clone() };
-    let first = match attempt(path, &new_head) {
+    let first = match attempt(&new_head) {
         Ok(found) => return described(found, new_head),
         Err(error) => error,
     };
-    match attempt(path, &usual) {
+    let error = match attempt(&usual) {
         Ok(found) => {
             let mut verdict = described(found, usual);
-            let why = first.to_string();
-            match attempt(path, &added) {
+            match attempt(&added) {
                 Ok(_) => verdict.notes.push("a new head can be put behind the features that the network ends with".into()),
-                Err(_) => verdict.notes.push(format!("its own classifier is trained; a new one is not possible: {why}")),
+                Err(_) => verdict.notes.push(format!("its own classifier is trained; a new one is not possible: {first}")),
             }
+            return verdict;
+        }
+        Err(error) => error,
+    };
+    if let Ok(found) = attempt(&added) {
+        let mut verdict = described(found, added);
+        if hidden {
+            // Names the loss that takes it as it is.
+            verdict.notes.push(format!("without a new head: {error}"));
+        }
+        return verdict;
+    }
+    // What hides its logits can still be trained towards numbers.
+    let numbers = Options { loss: Some("mse".into()), ..usual };
+    match hidden.then(|| attempt(&numbers)) {
+        Some(Ok(found)) => {
+            let mut verdict = described(found, numbers);
+            verdict.notes.push(format!("towards numbers only: {error}"));
             verdict
         }
-        Err(error) => {
-            // What hides its logits can still be trained towards numbers.
-            let numbers = Options { loss: Some("mse".into()), ..usual };
-            match (attempt(path, &added), attempt(path, &numbers)) {
-                (Ok(found), numbers) => {
-                    let mut verdict = described(found, added);
-                    if numbers.is_ok() {
-                        verdict.notes.push(format!("towards numbers its own output can be trained as it is, with {} mse", Field::LOSS));
-                    }
-                    verdict
-                }
-                (Err(_), Ok(found)) => {
-                    let mut verdict = described(found, numbers);
-                    verdict.notes.push(format!("towards numbers only: {error}"));
-                    verdict
-                }
-                _ => Verdict::no(vec![error.to_string()]),
-            }
-        }
+        _ => Verdict::no(vec![error.to_string()]),
     }
 }
 
@@ -149,4 +159,28 @@ fn described((product, memory): (Product, StepMemory), options: Options) -> Verd
     }
     verdict.preprocessing = Some(product.manifest.preprocessing);
     verdict
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    /// What was attempted in vain, each time with a new head, a head behind the features, and the loss.
+    fn attempted(hidden: bool) -> Vec<(bool, bool, Option<String>)> {
+        let mut tried = vec![];
+        let refuse = |options: &Options| {
+            tried.push((options.head != HeadOption::default(), options.add_head, options.loss.clone()));
+            Err(Error::model("no"))
+        };
+        assert_eq!(decide(refuse, true, None, hidden, None), Verdict::no(vec!["no".into()]));
+        tried
+    }
+
+    #[test]
+    fn a_loss_of_numbers_is_attempted_only_where_logits_are_hidden() {
+        let usual = vec![(true, false, None), (false, false, None), (true, true, None)];
+        assert_eq!(attempted(false), usual);
+        assert_eq!(attempted(true), [usual, vec![(false, false, Some("mse".to_string()))]].concat());
+    }
 }
