@@ -75,8 +75,9 @@ pub(super) fn declare(
     if options.batch == BatchSize::Fixed(0) {
         return Err(Error::option(Field::BATCH, " 0 makes no sense: give the number of images per step, or `dynamic`"));
     }
-    // Up to IR version 3 every initializer is repeated as an input.
-    let inputs: Vec<_> = proto.input.iter().filter(|i| !values.contains_key(i.name())).collect();
+    // Up to IR version 3 every initializer is repeated as an input, also those that hold no numbers and are no values.
+    let initializers: HashSet<&str> = proto.initializer.iter().map(|t| t.name()).collect();
+    let inputs: Vec<_> = proto.input.iter().filter(|i| !initializers.contains(i.name())).collect();
     let [info] = inputs[..] else {
         let names: Vec<_> = inputs.iter().map(|i| i.name()).take(5).collect();
         let more = match inputs.len() {
