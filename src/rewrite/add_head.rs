@@ -34,7 +34,20 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
         Some((index, place, *graph.outputs.get(index)?))
     });
     let (index, place, features) = place.ok_or_else(|| {
-        refused(format!(" needs the output with the features: name one of {} with {}", names(graph).join(", "), Field::PREDICTION))
+        // Behind the file's outputs stand scores that something reads which is left out.
+        let own = source.proto.graph.as_ref().map_or(0, |g| network.base().outputs_in(g).count());
+        let (named, inner) = names(graph).into_iter().enumerate().partition::<Vec<_>, _>(|(at, _)| *at < own);
+        let list = |names: Vec<(usize, String)>| names.into_iter().map(|(_, name)| name).collect::<Vec<_>>().join(", ");
+        refused(match (output.filter(|_| index.is_some()), named.is_empty()) {
+            (Some(name), _) => format!(
+                " needs an output of the file, and `{name}` is computed inside it and is none: export the model with `{name}` as an output"
+            ),
+            (None, true) => format!(
+                " needs an output of the file, and spgraph can train none; inside the file it can train {}: export the model with that as an output",
+                list(inner)
+            ),
+            (None, false) => format!(" needs the output with the features: name one of {} with {}", list(named), Field::PREDICTION),
+        })
     })?;
     if half::is_in(&source.proto) {
         return Err(refused(" is not there for half precision: convert the model to float32 first".into()));
