@@ -118,31 +118,37 @@ impl Readout {
     /// Fails for models that `engine` would run though they are wrong, or that ask for more than a machine has.
     pub fn of_model(file: &ModelFile, output: Option<&str>, input_shape: Option<&[usize]>, engine: EngineChoice) -> Result<Readout> {
         onnx::check_dimensions(file.graph()?)?;
-        let port = read_metadata(&file.proto)?.prediction;
+        let port = read_metadata(&file.proto)?.prediction.filter(|p| output.is_none_or(|name| name == p.output));
         let options = ImportOptions { batch: BatchSize::Fixed(1), input_shape: input_shape.map(<[usize]>::to_vec), keep_ties: true };
         let network = Network::open(onnx::read(&file.path)?, options);
         check(&file.path, &network, engine)?;
-        let instead = network.as_ref().ok().and_then(|network| network.base().without_left_out(&file.proto));
-        if let Some(port) = port.filter(|p| output.is_none_or(|name| name == p.output)) {
+        let base = network.as_ref().ok().map(Network::base);
+        // An output that is left out of a training is no less there: then the whole file is run.
+        let asked = output.or(port.as_ref().map(|p| p.output.as_str()));
+        let left = base.and_then(|base| base.left_out.iter().find(|l| Some(l.output.as_str()) == asked));
+        let instead = base.filter(|_| left.is_none()).and_then(|base| base.without_left_out(&file.proto));
+        let own = base.and_then(|base| rewrite::own_preparation(&base.graph));
+        if let Some(port) = port {
             let named = Readout::named(instead.as_ref().and_then(|m| m.graph.as_ref()).map_or_else(|| file.graph(), Ok)?, &port, None)?;
             return Ok(Readout { instead, ..named });
         }
         let names: Vec<&str> = file.graph()?.output.iter().map(|o| o.name()).collect();
-        let why = match network {
-            Ok(network) => {
-                let prediction = rewrite::choose(network.base(), output)?;
+        let why = match (&network, left) {
+            (_, Some(left)) => left.refusal.to_string(),
+            (Ok(network), None) => {
+                let prediction = rewrite::choose(network.base(), output).map_err(|e| with_left_out(e, network, output))?;
                 prediction.has_logits(&network.base().graph)?;
-                let seen = Readout { own: rewrite::own_preparation(&network.base().graph), instead, ..Readout::seen(&prediction) };
+                let seen = Readout { own, instead, ..Readout::seen(&prediction) };
                 return Ok(match prediction.tail.evident || prediction.tail.scores() < 2 {
                     true => seen,
                     false => Readout { activation: None, ..seen },
                 });
             }
-            Err(Error::Unsupported(refused)) => match refused.first() {
+            (Err(Error::Unsupported(refused)), None) => match refused.first() {
                 Some(first) => format!("node `{}` ({}): {}", first.node, first.op, first.reason),
                 None => "its graph is not understood".into(),
             },
-            Err(error) => error.to_string(),
+            (Err(error), None) => error.to_string(),
         };
         // What spgraph cannot train it can still run.
         let index = match output {
@@ -156,8 +162,9 @@ impl Readout {
                 )));
             }
         };
+        let what = left.map_or("the model is not understood as a graph", |_| "a part of the model is not understood");
         let assumed = format!(
-            "the model is not understood as a graph ({why}); assuming that its output {} holds probabilities where each image's sum to 1, else logits",
+            "{what} ({why}); assuming that its output {} holds probabilities where each image's sum to 1, else logits",
             names.get(index).unwrap_or(&"")
         );
         Ok(Readout {
@@ -167,7 +174,7 @@ impl Readout {
             loss: loss::usual(Activation::None),
             assumed: Some(assumed),
             decided: false,
-            own: None,
+            own,
             instead: None,
         })
     }
@@ -244,6 +251,15 @@ fn check(path: &Path, network: &Result<Network>, engine: EngineChoice) -> Result
         }
         // What else is wrong a runtime may take another way.
         Err(_) => Ok(()),
+    }
+}
+
+/// Where no output was named and none was found: the names of those that can be run and not trained.
+fn with_left_out(error: Error, network: &Network, output: Option<&str>) -> Error {
+    let scores = network.base().left_out.iter().filter(|l| output.is_none() && l.may_be_scores);
+    match scores.map(|l| format!("`{}`", l.output)).collect::<Vec<_>>() {
+        none if none.is_empty() => error,
+        names => Error::model(format!("{error}. What cannot be trained can be run, with {} NAME: {}", Field::PREDICTION, names.join(", "))),
     }
 }
 

@@ -3,6 +3,7 @@
 Right values come from numpy and ONNX Runtime: gradients of the cross-entropy in closed form, and outputs of the exported file with other weights.
 """
 import itertools
+import json
 import subprocess
 
 import numpy as np
@@ -374,3 +375,127 @@ def test_features_are_not_taken_for_the_scores_behind_a_table(tmp_path):
     assert done.returncode == 1 and "which of them is the classifier's is not clear" in done.stderr, done.stderr
     done = rewritten(net, tmp_path, "--output", "y", "--classes", "2")
     assert done.returncode == 0 and "left out    probabilities" in done.stdout, done.stderr
+
+
+class Old(Net):
+    """In a file of IR version 3, which repeats its initializers as inputs."""
+
+    def model(self):
+        model = super().model()
+        model.ir_version = 3
+        for tensor in model.graph.initializer:
+            model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        return model
+
+
+@pytest.mark.parametrize("head", ["keep", "new"])
+def test_strings_are_no_input_where_initializers_are_repeated_as_inputs(tmp_path, head):
+    net = Old()
+    net.output("z")
+    right = gathered(net)
+    classes = ["--head", "keep"] if head == "keep" else ["--classes", "3"]
+    done = rewritten(net, tmp_path, *classes)
+    assert done.returncode == 0 and "left out    name, behind Gather" in done.stdout, done.stderr
+    images = np.random.default_rng(1).normal(size=(BATCH, 3, 2, 2)).astype(np.float32)
+    bundle = Bundle(tmp_path / "bundle")
+    weights = {s["name"]: np.random.default_rng(2).normal(size=s["shape"]).astype(np.float32) for s in bundle.state if s["role"] in ("shared", "new")}
+    assert len(weights) == 2
+    if head == "keep":
+        check_gradients(bundle, net, images)
+    save_file(weights, tmp_path / "weights.safetensors")
+    done = run("export", tmp_path / "bundle", "--weights", tmp_path / "weights.safetensors", "-o", tmp_path / "tuned.onnx")
+    assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(tmp_path / "tuned.onnx", providers=["CPUExecutionProvider"])
+    assert [o.name for o in session.get_outputs()] == (["z", "name"] if head == "keep" else ["z"])
+    z, *name = session.run(None, {"x": images})
+    weight, bias = (weights[n] for n in ("fc.weight", "fc.bias"))
+    assert relative_error(z, images.reshape(BATCH, -1) @ weight + bias) < 1e-5
+    assert all((found == right["name"](z)).all() for found in name)
+
+
+def optimised():
+    """Scores behind an embedding, by an operator that ONNX Runtime writes into files that it has made fast."""
+    net = Net()
+    net.output("z")
+    net.add("FusedMatMul", ["z", net.constant("w", np.random.default_rng(3).normal(size=(CLASSES, 3)).astype(np.float32))], "logits", domain="com.microsoft")
+    net.output("logits", shape=("N", 3))
+    model = net.model()
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
+PIXELS = ["--resize", "2", "--mean", "0.5,0.4,0.3", "--std", "0.2,0.3,0.4"]
+
+
+def shown(folder, model):
+    """Data of three classes, and for each image its label and what ONNX Runtime gives for it in `logits`."""
+    rng, found = np.random.default_rng(4), {}
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for label, name in enumerate("abc"):
+        (folder / "data" / name).mkdir(parents=True)
+        for k in range(3):
+            pixels = rng.integers(0, 256, (2, 2, 3), np.uint8)
+            path = folder / "data" / name / f"{k}.ppm"
+            path.write_bytes(b"P6 2 2 255\n" + pixels.tobytes())
+            x = (pixels / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.3, 0.4]
+            found[str(path)] = label, session.run(["logits"], {"x": x.transpose(2, 0, 1)[None].astype(np.float32)})[0][0]
+    return found
+
+
+@pytest.mark.parametrize("noted", [False, True], ids=["named", "noted"])
+def test_an_output_that_is_left_out_can_be_run(tmp_path, noted):
+    model = optimised()
+    right = shown(tmp_path, model)
+    named = ["--output", "logits"]
+    if noted:
+        # As the file's own metadata names it.
+        helper.set_model_props(model, {"spgraph.prediction": json.dumps({"output": "logits", "activation": "none", "loss": "cross-entropy"})})
+        named = []
+    onnx.save(model, tmp_path / "model.onnx")
+    done = run("predict", tmp_path / "model.onnx", tmp_path / "data", *named, *PIXELS, "--engine", "ort", "--top", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    assert noted or "FusedMatMul" in done.stderr and "output logits" in done.stderr, done.stderr
+    for image in json.loads(done.stdout):
+        p = softmax(right[image["image"]][1][None].astype(np.float64))[0]
+        assert relative_error(np.array([g["probability"] for g in image["guesses"]]), p[[g["label"] for g in image["guesses"]]]) < 1e-5
+    done = run("eval", tmp_path / "model.onnx", "--data", tmp_path / "data", *named, *PIXELS, "--engine", "ort", "--class-names", names(tmp_path), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert abs(found["accuracy"] - np.mean([label == z.argmax() for label, z in right.values()])) < 1e-9, found
+    assert abs(found["loss"] - np.mean([-np.log(softmax(z[None].astype(np.float64))[0, label]) for label, z in right.values()])) < 1e-5
+    # Beside it, an output that spgraph reads is still read as before.
+    done = run("predict", tmp_path / "model.onnx", tmp_path / "data", "--output", "z", *PIXELS, "--json")
+    assert done.returncode == 0, done.stderr
+
+
+def names(folder):
+    (folder / "names.txt").write_text("a\nb\nc\n")
+    return folder / "names.txt"
+
+
+def test_features_that_are_no_output_of_the_file_are_to_be_exported(tmp_path):
+    net = Net()
+    table(net)
+    for named in ([], ["--output", "p"]):
+        done = rewritten(net, tmp_path, "--classes", "2", "--add-head", *named)
+        assert done.returncode == 2 and "`p`" in done.stderr and "as an output" in done.stderr and "name one of" not in done.stderr, done.stderr
+    # What is an output takes it, and is all that is offered.
+    net = Net()
+    net.add("Relu", ["z"], "features again")
+    net.output("features again")
+    table(net)
+    done = rewritten(net, tmp_path, "--classes", "2", "--add-head")
+    assert done.returncode == 2 and "name one of `features again` float32[N, 5] with --output" in done.stderr, done.stderr
+    done = rewritten(net, tmp_path, "--classes", "2", "--add-head", "--output", "features again")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_hides_its_logits_is_told_of_the_loss_of_numbers_beside_a_new_head(tmp_path):
+    net = Net()
+    net.add("Softmax", ["z"], "p", axis=1)
+    net.add("Clip", ["p", net.constant("low", np.float32(0.2)), net.constant("high", np.float32(0.8))], "y")
+    net.output("y")
+    onnx.save(net.model(), tmp_path / "model.onnx")
+    done = run("inspect", tmp_path / "model.onnx")
+    assert done.returncode == 0 and "--add-head" in done.stdout, done.stderr
+    assert "without a new head: the model's output `y`" in done.stdout and "take --loss mse" in done.stdout, done.stdout
