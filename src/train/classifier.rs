@@ -1,9 +1,10 @@
 //! A network that is ready to classify images: graph, weights, preprocessing, class names.
 
 use super::readout::{Readout, Scores};
+use super::run_state::RunState;
 use super::targets;
 use super::training_form;
-use super::tuned::{RunState, Subject, model_with_features, transplanted_state, with_features};
+use super::tuned::{Subject, model_with_features, transplanted_state, with_features};
 use crate::bundle::manifest::{Port, Preprocessing, State};
 use crate::bundle::{Bundle, ClassNames, Images, Prepared, read_metadata};
 use crate::data::{KnownClasses, Recipe, TargetKind, as_input};

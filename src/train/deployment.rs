@@ -2,8 +2,9 @@
 
 use super::deployment_check;
 use super::export_check::{self, Agreement};
+use super::run_state::RunState;
 use super::scalars::Scalars;
-use super::tuned::{RunState, Subject, place};
+use super::tuned::{Subject, place};
 use crate::bundle::{self, Deployment, Provenance};
 use crate::error::{Error, Result};
 use crate::onnx::{self, ExternalData, ModelFile};

@@ -1,7 +1,7 @@
 //! Runs that a process is training just now.
 
 use super::metrics::Record;
-use super::tuned::RunState;
+use super::run_state::RunState;
 use crate::field::Field;
 use crate::storage::lock::Lock;
 use crate::storage::run_folder::RunFolder;

@@ -2,7 +2,8 @@
 //! models* (WiSE-FT, CVPR 2022).
 
 use super::export_check::Agreement;
-use super::tuned::{RunState, Subject, export, place};
+use super::run_state::RunState;
+use super::tuned::{Subject, export, place};
 use crate::bundle::manifest::Role;
 use crate::error::{Error, Result};
 use crate::field::Field;

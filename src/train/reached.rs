@@ -2,7 +2,8 @@
 
 use super::checkpoint::read_state;
 use super::continuation::standing;
-use super::tuned::{RunState, Subject};
+use super::run_state::RunState;
+use super::tuned::Subject;
 use crate::bundle::manifest::{Manifest, Role};
 use crate::error::Result;
 use crate::ir::Tensor;

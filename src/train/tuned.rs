@@ -6,6 +6,7 @@ use super::export_check::{self, Agreement};
 use super::in_training::{in_training, meanwhile};
 use super::options::image_shape;
 use super::run::Run;
+use super::run_state::RunState;
 use super::trained_elsewhere::TrainedElsewhere;
 use crate::bundle::manifest::{Role, State};
 use crate::bundle::{self, Bundle, start_state};
@@ -31,24 +32,6 @@ pub enum Subject {
     Trained(Box<TrainedElsewhere>),
     /// An ONNX file.
     Model(PathBuf),
-}
-
-/// One of a run's states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RunState {
-    /// The best by validation of a run that had validation images, else that after the last step.
-    #[default]
-    Usual,
-    /// After the last step.
-    Final,
-    /// The best by validation.
-    Best,
-    /// The last checkpoint.
-    Checkpoint,
-    /// The moving average of the weights after the last step.
-    Ema,
-    /// The starting point.
-    Start,
 }
 
 impl Subject {
