@@ -256,7 +256,7 @@ fn check(path: &Path, network: &Result<Network>, engine: EngineChoice) -> Result
 
 /// Where no output was named and none was found: the names of those that can be run and not trained.
 fn with_left_out(error: Error, network: &Network, output: Option<&str>) -> Error {
-    let scores = network.base().left_out.iter().filter(|l| output.is_none() && l.may_be_scores);
+    let scores = network.base().left_out.iter().filter(|_| output.is_none());
     match scores.map(|l| format!("`{}`", l.output)).collect::<Vec<_>>() {
         none if none.is_empty() => error,
         names => Error::model(format!("{error}. What cannot be trained can be run, with {} NAME: {}", Field::PREDICTION, names.join(", "))),
