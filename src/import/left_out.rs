@@ -77,7 +77,8 @@ pub(super) fn part(
         }
     }
     for node in unknown.iter().filter_map(|u| proto.node.get(u.index)).filter(|n| inner && PICKING.contains(&n.op_type())) {
-        let Some(scores) = node.input.first().filter(|name| !outputs.contains(name)) else { continue };
+        let given = |name: &String| outputs.contains(name) || proto.input.iter().any(|i| i.name() == name);
+        let Some(scores) = node.input.first().filter(|name| !given(name)) else { continue };
         let read = values.get(scores).is_some_and(|&v| graph.value(v).varies && graph.ty(v).dtype.is_float() && graph.ty(v).rank() > 1);
         if read && is_last(proto, node, &weights) {
             outputs.push(scores.clone());
