@@ -140,7 +140,7 @@ fn a_full_disk_is_named_and_leaves_nothing() {
         }
     }
     // A page that there is stays as it was.
-    let again = "cp -r \"$2\" run && dd if=/dev/zero of=fill bs=1k 2>/dev/null; b=$(cksum < run/report.html); \"$0\" report run; code=$?; \
+    let again = "cp -r \"$3\" run && dd if=/dev/zero of=fill bs=1k 2>/dev/null; b=$(cksum < run/report.html); \"$0\" report run; code=$?; \
                  test \"$b\" = \"$(cksum < run/report.html)\" && ls -A run | grep -c spgraph-; exit $code";
     if let Some(outcome) = on_small_disk(16384, again, &["report", "run", run]) {
         assert!(outcome.out.ends_with("0\n"), "{outcome:?}");
