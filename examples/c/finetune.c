@@ -33,7 +33,7 @@ static char *read_file(const char *folder, const char *name, size_t *size) {
     fseek(file, 0, SEEK_END);
     *size = (size_t)ftell(file);
     rewind(file);
-    char *data = calloc(*size + 1, 1);
+    char *data = (char *)calloc(*size + 1, 1);
     if (!data || fread(data, 1, *size, file) != *size) fail(path, "cannot be read");
     fclose(file);
     return data;
@@ -85,6 +85,20 @@ static OrtValue *value(const OrtMemoryInfo *memory, void *data, size_t bytes, co
     return made;
 }
 
+/* The step has the manifest in its metadata, all but the hashes of files: a step of another bundle is seen by it. */
+static void belongs(const OrtSession *step, const char *manifest) {
+    OrtModelMetadata *metadata;
+    OrtAllocator *allocator;
+    char *own = NULL;
+    check("step.onnx", ort->GetAllocatorWithDefaultOptions(&allocator));
+    check("step.onnx", ort->SessionGetModelMetadata(step, &metadata));
+    check("step.onnx", ort->ModelMetadataLookupCustomMetadataMap(metadata, allocator, "spgraph.manifest", &own));
+    const char *from = strstr(manifest, "\"format\": "), *to = strstr(manifest, ",\n  \"files\": {"), *found = own ? strstr(own, "\"format\": ") : NULL;
+    if (!from || !to || !found || strncmp(from, found, (size_t)(to - from))) fail("step.onnx", "it is not the step of this bundle's manifest.json: rewrite the model again");
+    check("step.onnx", ort->AllocatorFree(allocator, own));
+    ort->ReleaseModelMetadata(metadata);
+}
+
 int main(int argc, char **argv) {
     if (argc != 6) fail("usage", "finetune BUNDLE BATCHES STEPS RATE WEIGHTS");
     ort = OrtGetApiBase()->GetApi(16);
@@ -93,7 +107,7 @@ int main(int argc, char **argv) {
     size_t size;
     char *manifest = read_file(argv[1], "manifest.json", &size), type[NAME];
     if (strncmp(after(manifest, "format"), "2,", 2)) fail("manifest.json", "it has another format than 2, which this program reads");
-    Tensor image = {0}, label = {0};
+    static Tensor image, label;
     const char *at = string(after(manifest, "input"), "name", image.name);
     shape(at, &image);
     at = string(after(manifest, "target"), "name", label.name);
@@ -129,6 +143,7 @@ int main(int argc, char **argv) {
     if (getenv("THREADS")) check("THREADS", ort->SetIntraOpNumThreads(options, atoi(getenv("THREADS"))));
     check("ONNX Runtime", ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory));
     OrtSession *init = session(env, options, argv[1], "init.onnx"), *step = session(env, options, argv[1], "step.onnx");
+    belongs(step, manifest);
 
     /* Names in one order: batch, scalars, state; loss, state. */
     static const char *inputs[MOST + 34], *outputs[MOST + 1], *names[MOST];
@@ -171,7 +186,7 @@ int main(int argc, char **argv) {
     }
 
     /* Safetensors: the length of the header, the header as JSON, the tensors. Whole or not at all. */
-    char part[4096], *header = malloc(states * (NAME + 256) + 16), *h = header;
+    char part[4096], *header = (char *)malloc(states * (NAME + 256) + 16), *h = header;
     size_t place = 0;
     snprintf(part, sizeof part, "%s.part", argv[5]);
     for (size_t i = 0; i < states; i++) {

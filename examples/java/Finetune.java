@@ -1,4 +1,4 @@
-// Trains a bundle of `spgraph rewrite` with ONNX Runtime's Java API; see README.md: never compiled or run where it was written.
+// Trains a bundle of `spgraph rewrite` with ONNX Runtime's Java API; see README.md: compiled against the signatures that it uses, never run.
 
 import ai.onnxruntime.*;
 import com.google.gson.*;

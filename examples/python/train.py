@@ -13,6 +13,8 @@ parser.add_argument("--data"), parser.add_argument("--steps", type=int, default=
 options = parser.parse_args()
 
 manifest = json.loads((options.bundle / "manifest.json").read_text())
+if manifest["format"] != 2:
+    raise SystemExit(f"{options.bundle} has format {manifest['format']}, and this script reads 2: rewrite the model again")
 image, label = manifest["data"]["input"], manifest["data"]["target"]
 init, step = (ort.InferenceSession(options.bundle / f"{name}.onnx", providers=["CPUExecutionProvider"]) for name in ("init", "step"))
 start = dict(zip([o.name for o in init.get_outputs()], init.run(None, {})))

@@ -15,15 +15,25 @@ TYPED = {
     "CreateTensorWithDataAsOrtValue": "OrtStatus *(*CreateTensorWithDataAsOrtValue)(const OrtMemoryInfo *, void *, size_t, const int64_t *, size_t, ONNXTensorElementDataType, OrtValue **)",
     "GetTensorMutableData": "OrtStatus *(*GetTensorMutableData)(OrtValue *, void **)",
     "CreateCpuMemoryInfo": "OrtStatus *(*CreateCpuMemoryInfo)(OrtAllocatorType, OrtMemType, OrtMemoryInfo **)",
+    "GetAllocatorWithDefaultOptions": "OrtStatus *(*GetAllocatorWithDefaultOptions)(OrtAllocator **)",
+    "AllocatorFree": "OrtStatus *(*AllocatorFree)(OrtAllocator *, void *)",
+    "SessionGetModelMetadata": "OrtStatus *(*SessionGetModelMetadata)(const OrtSession *, OrtModelMetadata **)",
+    "ModelMetadataLookupCustomMetadataMap": "OrtStatus *(*ModelMetadataLookupCustomMetadataMap)(const OrtModelMetadata *, OrtAllocator *, const char *, char **)",
+    "ReleaseModelMetadata": "void (*ReleaseModelMetadata)(OrtModelMetadata *)",
     "ReleaseValue": "void (*ReleaseValue)(OrtValue *)",
 }
 HEAD = """#include <stddef.h>
 #include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
 typedef struct OrtStatus OrtStatus;
 typedef struct OrtEnv OrtEnv;
 typedef struct OrtSession OrtSession;
 typedef struct OrtSessionOptions OrtSessionOptions;
 typedef struct OrtValue OrtValue;
+typedef struct OrtAllocator OrtAllocator;
+typedef struct OrtModelMetadata OrtModelMetadata;
 typedef struct OrtMemoryInfo OrtMemoryInfo;
 typedef enum { ORT_LOGGING_LEVEL_ERROR = 3 } OrtLoggingLevel;
 typedef enum { ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT = 1, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 = 7 } ONNXTensorElementDataType;
@@ -47,5 +57,5 @@ def write(root, path):
     # The first release's functions end here, as its header asserts.
     assert names.index("ReleaseCustomOpDomain") == 101, names.index("ReleaseCustomOpDomain")
     fields = [f"    {TYPED.get(name, f'void *{name}')};" for name in names]
-    tail = "typedef struct { const OrtApi *(*GetApi)(uint32_t); const char *(*GetVersionString)(void); } OrtApiBase;\nconst OrtApiBase *OrtGetApiBase(void);\n"
+    tail = "typedef struct { const OrtApi *(*GetApi)(uint32_t); const char *(*GetVersionString)(void); } OrtApiBase;\nconst OrtApiBase *OrtGetApiBase(void);\n#ifdef __cplusplus\n}\n#endif\n"
     path.write_text(HEAD + "typedef struct {\n" + "\n".join(fields) + "\n} OrtApi;\n" + tail)

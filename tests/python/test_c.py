@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import c_header
+import lacking
 import numpy as np
 import onnxruntime
 import pytest
@@ -22,9 +23,13 @@ def binary(tmp_path_factory):
     for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
         (folder / name).symlink_to(library)
     c_header.write(ROOT, folder / "onnxruntime_c_api.h")
-    command = ["cc", "-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", ROOT / "examples" / "c" / "finetune.c", f"-I{folder}", f"-L{folder}", f"-Wl,-rpath,{folder}", "-lonnxruntime", "-o", folder / "finetune"]
+    return built(folder, "finetune", "cc", "-std=c11")
+
+
+def built(folder, name, *compiler):
+    command = [*compiler, "-O1", "-Wall", "-Wextra", "-Werror", ROOT / "examples" / "c" / "finetune.c", f"-I{folder}", f"-L{folder}", f"-Wl,-rpath,{folder}", "-lonnxruntime", "-o", folder / name]
     subprocess.run(command, check=True)
-    return folder / "finetune"
+    return folder / name
 
 
 @pytest.fixture
@@ -46,6 +51,15 @@ def test_the_weights_are_those_of_finetune(binary, work, batch_file, tmp_path): 
     assert mismatches({n: found[n] for n in expected}, expected, 1e-4) == []
     program("export", work / "bundle", "--weights", tmp_path / "weights", "-o", tmp_path / "tuned.onnx")
     assert (tmp_path / "tuned.onnx").exists()
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_as_cpp_it_gives_the_same_bits(binary, work, batch_file, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("THREADS", "1")
+    for name, program_of in (("c", binary), ("cpp", built(binary.parent, "finetune-cpp", "c++", "-std=c++17", "-x", "c++"))):
+        done = run(program_of, work / "bundle", batch_file, STEPS, 0.01, tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "c").read_bytes() == (tmp_path / "cpp").read_bytes()
 
 
 def test_so_they_are_with_dropout(binary, work, batch_file, tmp_path):  # noqa: F811
@@ -70,6 +84,12 @@ def test_what_does_not_fit_is_refused(binary, work, batch_file, tmp_path):  # no
         ((tmp_path / "other", batch_file, STEPS), "another format"),
         ((work / "bundle", batch_file, STEPS + 1), "its size"),
     ]
+    # The step of another bundle, and one with an operator that this runtime lacks.
+    spgraph.rewrite(SOURCE, tmp_path / "seed", classes=work / "images", batch=BATCH, seed=1)
+    shutil.copytree(work / "bundle", tmp_path / "mixed")
+    shutil.copy(tmp_path / "seed" / "step.onnx", tmp_path / "mixed" / "step.onnx")
+    lacking.without(work / "bundle", tmp_path / "lacking", "Conv")
+    cases += [((tmp_path / "mixed", batch_file, STEPS), "not the step of this bundle"), ((tmp_path / "lacking", batch_file, STEPS), "Unheard with domain_version of 17")]
     size = batch_file.stat().st_size
     labels = data(spgraph.Bundle(work / "bundle"), work)[0][1]
     for name, place, bad, said in [

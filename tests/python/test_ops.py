@@ -1,4 +1,6 @@
 """The library of native operators, in onnxruntime of this Python: the steps of `spgraph finetune` to its own bits. The Rust tests build it, and `make ops`."""
+import os
+import pathlib
 import sys
 
 import numpy as np
@@ -9,7 +11,7 @@ from harness import ROOT, spgraph as program
 from safetensors.numpy import load_file
 from test_module import data, spgraph, the_binary, work  # noqa: F401
 
-LIBRARY = ROOT / "target" / "release" / "examples" / {"darwin": "libspgraph_ops.dylib", "win32": "spgraph_ops.dll"}.get(sys.platform, "libspgraph_ops.so")
+LIBRARY = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples" / {"darwin": "libspgraph_ops.dylib", "win32": "spgraph_ops.dll"}.get(sys.platform, "libspgraph_ops.so")
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"{LIBRARY.name} is not built: cargo build --release --example spgraph_ops")
 
 
