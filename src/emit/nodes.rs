@@ -1,6 +1,7 @@
 //! Nodes and values as ONNX writes them.
 
 use crate::ir::{Attr, Domain, Graph, Node, Tensor, TensorType, ValueId};
+use crate::onnx::declaration::{declaration, size, symbol};
 use crate::onnx::{attributes as a, pb, to_proto};
 use crate::operator::OPSET;
 use std::collections::BTreeSet;
@@ -15,21 +16,7 @@ pub(super) fn opsets(called: impl Iterator<Item = Domain>) -> Vec<pb::OperatorSe
 
 /// A declaration of a graph input or output.
 pub fn value_info(name: &str, ty: &TensorType) -> pb::ValueInfoProto {
-    use pb::tensor_shape_proto::{Dimension, dimension::Value};
-    let dim = ty
-        .shape
-        .iter()
-        .map(|d| Dimension {
-            value: Some(d.known().map_or_else(|| Value::DimParam(d.to_string()), |n| Value::DimValue(n as i64))),
-            ..Default::default()
-        })
-        .collect();
-    let tensor = pb::type_proto::Tensor { elem_type: Some(ty.dtype.onnx()), shape: Some(pb::TensorShapeProto { dim }) };
-    pb::ValueInfoProto {
-        name: Some(name.into()),
-        r#type: Some(pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() }),
-        ..Default::default()
-    }
+    declaration(name, ty.dtype, ty.shape.iter().map(|d| d.known().map_or_else(|| symbol(d.to_string()), |n| size(Some(n)))))
 }
 
 fn attribute(name: &str, value: &Attr) -> pb::AttributeProto {

@@ -2,9 +2,9 @@
 
 use crate::emit::{self, Dialect};
 use crate::error::{Error, Result};
-use crate::import::{BatchSize, ImportOptions, declared_type, import};
+use crate::import::{BatchSize, ImportOptions, import};
 use crate::ir::{Graph, ValueId};
-use crate::onnx::{self, ExternalData, ModelFile, SourceModel, half, inline_functions, pb, put_in_order, tell_apart};
+use crate::onnx::{self, ExternalData, ModelFile, SourceModel, declared_type, half, inline_functions, pb, put_in_order, tell_apart};
 use crate::pass::{self, Inline, Pass, RestoreOperators};
 use crate::storage::{files, listed};
 use bytes::Bytes;

@@ -4,38 +4,53 @@
 use crate::error::Result;
 use crate::ir::DType;
 use crate::onnx::{SourceModel, is_standard, pb, to_proto};
+use crate::ops::table;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// Operators whose first input keeps its numbers, in another place at most.
-const MOVERS: [&str; 6] = ["Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
+/// Puts such constants into the type of their conversion.
+pub(super) fn resolve(source: &mut Cow<SourceModel>) -> Result<()> {
+    let found = found(source)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let Some(graph) = source.to_mut().proto.graph.as_mut() else { return Ok(()) };
+    for (place, tensor) in found {
+        let own = match place {
+            Place::Initializer(index) => graph.initializer.get_mut(index),
+            Place::Node(index, at) => graph.node.get_mut(index).and_then(|n| n.attribute.get_mut(at)?.t.as_mut()),
+        };
+        if let Some(own) = own {
+            *own = tensor;
+        }
+    }
+    Ok(())
+}
 
-/// The model with such constants in the type of their conversion; `None` where it has none.
-pub(super) fn resolved(source: &SourceModel) -> Result<Option<pb::ModelProto>> {
-    let wanted = wanted(source.graph()?);
+/// Where a graph holds a constant.
+enum Place {
+    Initializer(usize),
+    /// A Constant, and which of its attributes.
+    Node(usize, usize),
+}
+
+/// The constants that are converted, in the type that they are converted to.
+fn found(source: &SourceModel) -> Result<Vec<(Place, pb::TensorProto)>> {
+    let graph = source.graph()?;
+    let wanted = wanted(graph);
     let to = |name: &str, tensor: &pb::TensorProto| {
         // A single number is a formula's.
         let own = DType::from_onnx(tensor.data_type()).filter(|d| is_full(d) && tensor.dims.iter().any(|&n| n > 1))?;
         wanted.get(name).copied().flatten().filter(|dtype| *dtype != own)
     };
-    let mut model = None;
-    let graph = source.graph()?;
-    for (index, tensor) in graph.initializer.iter().enumerate() {
-        let Some(dtype) = to(tensor.name(), tensor) else { continue };
-        let read = to_proto(tensor.name(), &source.tensor(tensor)?.cast(dtype)?);
-        let copy = model.get_or_insert_with(|| source.proto.clone()).graph.as_mut();
-        copy.and_then(|g| g.initializer.get_mut(index)).into_iter().for_each(|t| t.clone_from(&read));
-    }
-    for (index, node) in graph.node.iter().enumerate().filter(|(_, n)| n.op_type() == "Constant" && is_standard(n.domain())) {
-        for (at, attribute) in node.attribute.iter().enumerate() {
-            let (Some(tensor), Some(name)) = (&attribute.t, node.output.first()) else { continue };
-            let Some(dtype) = to(name, tensor) else { continue };
-            let read = to_proto("", &source.tensor(tensor)?.cast(dtype)?);
-            let copy = model.get_or_insert_with(|| source.proto.clone()).graph.as_mut();
-            let place = copy.and_then(|g| g.node.get_mut(index)).and_then(|n| n.attribute.get_mut(at));
-            place.into_iter().for_each(|a| a.t = Some(read.clone()));
-        }
-    }
-    Ok(model)
+    let initializers = graph.initializer.iter().enumerate().map(|(i, t)| (Place::Initializer(i), t.name(), t));
+    let constants = graph.node.iter().enumerate().filter(|(_, n)| n.op_type() == "Constant" && is_standard(n.domain()));
+    let held = constants.flat_map(|(i, node)| {
+        let tensors = node.attribute.iter().enumerate().filter_map(|(at, a)| Some((at, a.t.as_ref()?, node.output.first()?)));
+        tensors.map(move |(at, tensor, name)| (Place::Node(i, at), name.as_str(), tensor))
+    });
+    let converted = initializers.chain(held).filter_map(|(place, name, tensor)| Some((place, to(name, tensor)?, tensor)));
+    converted.map(|(place, dtype, tensor)| Ok((place, to_proto(tensor.name(), &source.tensor(tensor)?.cast(dtype)?)))).collect()
 }
 
 /// Types between which nothing but digits is lost; those of fewer digits are widened before.
@@ -52,7 +67,7 @@ fn wanted(graph: &pb::GraphProto) -> HashMap<&str, Option<DType>> {
         let first = match node.op_type() {
             _ if !is_standard(node.domain()) => None,
             "Cast" => converted_to(node),
-            op if MOVERS.contains(&op) => moved(),
+            op if table::find(op).is_some_and(|o| o.facts().keeps_elements()) => moved(),
             _ => None,
         };
         for (i, name) in node.input.iter().enumerate() {

@@ -2,13 +2,14 @@
 
 use super::names::is_generated;
 use super::options::ImportOptions;
-use super::refusals::{FROM_CONSTANTS, Refusals, foreign, unknown};
+use super::readable::Readable;
+use super::refusals::{FROM_CONSTANTS, Refusals};
 use super::signature;
 use super::ties::{Split, Ties};
 use crate::error::{Error, Result};
-use crate::ir::{Attrs, DType, Dim, Graph, Node, ValueId};
-use crate::onnx::{self, Attributes, pb};
-use crate::operator::{Import, Known, Operator, Status, View, fold};
+use crate::ir::{Attrs, Dim, Graph, Node, ValueId};
+use crate::onnx::{Attributes, pb};
+use crate::operator::{Import, Known, Operator, View, fold};
 use crate::ops::table;
 use std::collections::{HashMap, HashSet};
 
@@ -32,24 +33,7 @@ pub(super) struct Importer {
     fixed: HashSet<ValueId>,
     /// Floating-point constants that were computed of one other, by name.
     computed: HashMap<String, String>,
-    /// Initializers that are no numbers, by name, with what they are.
-    pub(super) no_numbers: HashMap<String, String>,
-}
-
-/// What a stored tensor holds, where spgraph has no such numbers.
-pub(super) fn no_numbers(tensor: &pb::TensorProto) -> Option<String> {
-    use pb::tensor_proto::DataType;
-    match DataType::try_from(tensor.data_type()) {
-        Ok(DataType::Undefined) | Err(_) => None,
-        Ok(_) if DType::from_onnx(tensor.data_type()).is_some() => None,
-        Ok(DataType::String) => Some("strings".into()),
-        Ok(other) => Some(format!("numbers of type {}", other.as_str_name().to_lowercase())),
-    }
-}
-
-/// Strings that a Constant holds without a tensor.
-fn text(attribute: &pb::AttributeProto) -> Option<String> {
-    matches!(attribute.name(), "value_string" | "value_strings").then(|| "strings".into())
+    readable: Readable,
 }
 
 /// Elements that are computed ahead in one model: shapes and indices are small, and what is not is no reason to fill the memory.
@@ -99,7 +83,13 @@ fn is_named_number(graph: &Graph, v: ValueId) -> bool {
 
 impl Importer {
     /// For nodes behind an input of that declared batch, where it is a number.
-    pub fn new(graph: Graph, values: HashMap<String, ValueId>, opset: i64, declared_batch: Option<usize>, options: &ImportOptions) -> Self {
+    pub fn new(
+        (graph, values): (Graph, HashMap<String, ValueId>),
+        readable: Readable,
+        opset: i64,
+        declared_batch: Option<usize>,
+        options: &ImportOptions,
+    ) -> Self {
         let ties = Ties::new(options.keep_ties);
         let (training, freed_batch, batch_blocks) = (HashMap::new(), vec![], HashMap::new());
         let refusals = Refusals::default();
@@ -117,8 +107,14 @@ impl Importer {
             budget: BUDGET,
             fixed: HashSet::new(),
             computed: HashMap::new(),
-            no_numbers: HashMap::new(),
+            readable,
         }
+    }
+
+    /// Whether scores of classes may be the value of that name: some numbers for each image.
+    pub fn may_be_scores(&self, name: &str) -> bool {
+        let found = self.values.get(name).map(|&v| (self.graph.value(v).varies, self.graph.ty(v)));
+        found.is_some_and(|(varies, ty)| varies && ty.dtype.is_float() && ty.rank() > 1)
     }
 
     /// Whether the value is the same for every image.
@@ -152,9 +148,9 @@ impl Importer {
 
     /// Imports the node at `index` in the model, or takes note of why not.
     pub fn node(&mut self, index: usize, node: &pb::NodeProto) {
-        let operator = match self.operator(node) {
+        let operator = match self.readable.operator(node) {
             Ok(operator) => operator,
-            Err(reason) => return self.refusals.refuse_unknown(index, node, reason),
+            Err(reason) => return self.refusals.refuse(node, reason),
         };
         if self.refusals.concern(node) {
             return;
@@ -175,25 +171,6 @@ impl Importer {
         let valid = signature::check(node, self.opset, &self.graph, &inputs);
         if let Err(reason) = valid.and_then(|()| self.place(index, node, operator, (inputs, sequences))) {
             self.refusals.refuse(node, reason);
-        }
-    }
-
-    /// The operator of a node; the reason where it is none that can be read.
-    fn operator(&self, node: &pb::NodeProto) -> std::result::Result<&'static dyn Operator, String> {
-        if !onnx::is_standard(node.domain()) {
-            return Err(foreign(node).into());
-        }
-        let operator = table::find(node.op_type()).ok_or_else(|| unknown(node.op_type()))?;
-        if let Status::Refused(reason) = operator.status() {
-            return Err(reason.into());
-        }
-        if let Some((name, what)) = node.input.iter().find_map(|name| Some((name, self.no_numbers.get(name)?))) {
-            return Err(format!("its input `{name}` holds {what}, which spgraph does not read"));
-        }
-        let value = node.attribute.iter().filter(|_| node.op_type() == "Constant");
-        match value.filter_map(|a| a.t.as_ref().map_or_else(|| text(a), no_numbers)).next() {
-            Some(what) => Err(format!("it holds {what}, which spgraph does not read")),
-            None => Ok(operator),
         }
     }
 

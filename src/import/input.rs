@@ -4,20 +4,9 @@ use super::options::{BatchSize, ImportOptions};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{DType, Dim, Graph, TensorType, ValueId};
-use crate::onnx::{SourceModel, pb};
+use crate::onnx::{SourceModel, declared_type, pb};
 use crate::operator::fold;
 use std::collections::{HashMap, HashSet};
-
-/// Element type and dimensions (`None`: unknown or symbolic) of a declared input.
-pub fn declared_type(info: &pb::ValueInfoProto) -> Option<(DType, Vec<Option<usize>>)> {
-    use pb::tensor_shape_proto::dimension::Value;
-    let pb::type_proto::Value::TensorType(t) = info.r#type.as_ref()?.value.as_ref()? else { return None };
-    let dims = t.shape.as_ref()?.dim.iter().map(|d| match d.value {
-        Some(Value::DimValue(n)) => usize::try_from(n).ok().filter(|&n| n > 0),
-        _ => None,
-    });
-    Some((DType::from_onnx(t.elem_type())?, dims.collect()))
-}
 
 /// Why an input is none of images, where it declares no numbers with a known rank.
 fn unknown_type(info: &pb::ValueInfoProto) -> Error {

@@ -1,14 +1,20 @@
 //! Outputs that are left out: before them stands what spgraph does not know, and the rest of the network does not need it. What decides between
 //! classes (a label, the likeliest ones, a table of names) often stands so, and the scores that it reads need not be an output of the file themselves.
 
-use super::refusals::Unknown;
 use crate::error::Refusal;
-use crate::ir::{DType, Graph, ValueId};
-use crate::onnx::part::{needs, read_by};
+use crate::ir::DType;
+use crate::onnx::part::{Makers, read_by};
 use crate::onnx::{is_standard, pb};
 use crate::ops::table;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
+
+/// A node that cannot be read, whatever else the graph has.
+pub(super) struct Unknown {
+    /// Its place in the file.
+    pub index: usize,
+    pub refusal: Refusal,
+}
 
 /// An output of the model that is no part of its graph.
 #[derive(Debug, Clone)]
@@ -36,12 +42,37 @@ impl LeftOut {
 }
 
 /// The part of a model that can be read.
-pub(super) struct Part {
-    /// The values that become outputs of the graph: the file's, and behind them scores that are no output of the file.
-    pub outputs: Vec<String>,
-    /// The places of the nodes that they need.
-    pub nodes: HashSet<usize>,
+pub(super) struct Part<'a> {
+    makers: Makers<'a>,
+    /// The file's outputs that are outputs of the graph.
+    own: Vec<&'a str>,
+    /// What something picks among, and is no output of the file: outputs of the graph, where they are scores.
+    picked: Vec<&'a str>,
     pub left_out: Vec<LeftOut>,
+}
+
+impl<'a> Part<'a> {
+    /// The values that become outputs of the graph: the file's, and behind them scores that are no output of the file.
+    pub fn outputs(&self) -> impl Iterator<Item = &'a str> {
+        self.own.iter().chain(&self.picked).copied()
+    }
+
+    /// The places of the nodes that they need.
+    pub fn nodes(&self) -> HashSet<usize> {
+        self.makers.needs(self.outputs()).nodes
+    }
+
+    /// Whether it has no outputs.
+    pub fn is_empty(&self) -> bool {
+        self.outputs().next().is_none()
+    }
+
+    /// Gives up what is picked among and no scores. Whether that was any.
+    pub fn give_up(&mut self, is_scores: impl Fn(&str) -> bool) -> bool {
+        let before = self.picked.len();
+        self.picked.retain(|name| is_scores(name));
+        self.picked.len() < before
+    }
 }
 
 /// Operators that pick among the scores in their first input, or name them. Whatever else is not known may compute scores itself.
@@ -50,42 +81,36 @@ const PICKING: [&str; 2] = ["TopK", "ZipMap"];
 /// Further operators that have no weights of their own.
 const DECIDING: [&str; 4] = ["ArrayFeatureExtractor", "If", "LabelEncoder", "NonMaxSuppression"];
 
-/// What is left of a model without the nodes that are not known, of which `values` of `graph` could be read; `None` where nothing is. With `inner`, scores
-/// that are read by what picks among them are outputs, too.
-pub(super) fn part(
-    proto: &pb::GraphProto,
-    unknown: &[Unknown],
-    (graph, values): (&Graph, &HashMap<String, ValueId>),
-    inner: bool,
-) -> Option<Part> {
+/// What is left of a model without the nodes that are not known; `None` where nothing is. With `inner`, what those read that pick among scores is an output,
+/// too.
+pub(super) fn part<'a>(proto: &'a pb::GraphProto, unknown: &[Unknown], inner: bool) -> Option<Part<'a>> {
     if unknown.is_empty() {
         return None;
     }
-    let weights = weights(proto);
-    let (mut outputs, mut left_out) = (vec![], vec![]);
+    let (makers, weights) = (Makers::new(proto), weights(proto));
+    let (mut own, mut picked, mut left_out) = (vec![], vec![], vec![]);
     for output in &proto.output {
-        let needs = needs(proto, [output.name()]);
+        let needs = makers.needs([output.name()]);
         let first = unknown.iter().filter(|u| needs.nodes.contains(&u.index)).min_by_key(|u| u.index);
         match first {
-            None => outputs.push(output.name().to_string()),
+            None => own.push(output.name()),
             Some(unknown) => left_out.push(LeftOut {
                 output: output.name().to_string(),
                 refusal: unknown.refusal.clone(),
                 needs: Arc::new(needs.values),
-                decided: Arc::new(decided_by(proto, output.name(), &weights)),
+                decided: Arc::new(decided_by(&makers, output.name(), &weights)),
             }),
         }
     }
     for node in unknown.iter().filter_map(|u| proto.node.get(u.index)).filter(|n| inner && PICKING.contains(&n.op_type())) {
-        let given = |name: &String| outputs.contains(name) || proto.input.iter().any(|i| i.name() == name);
-        let Some(scores) = node.input.first().filter(|name| !given(name)) else { continue };
-        let read = values.get(scores).is_some_and(|&v| graph.value(v).varies && graph.ty(v).dtype.is_float() && graph.ty(v).rank() > 1);
-        if read && is_last(proto, node, &weights) {
-            outputs.push(scores.clone());
+        let given = |name: &str| own.contains(&name) || picked.contains(&name) || proto.input.iter().any(|i| i.name() == name);
+        let Some(scores) = node.input.first().map(String::as_str).filter(|name| !given(name)) else { continue };
+        if is_last(proto, node, &weights) {
+            picked.push(scores);
         }
     }
-    let nodes = needs(proto, outputs.iter().map(String::as_str)).nodes;
-    (!outputs.is_empty()).then_some(Part { outputs, nodes, left_out })
+    let part = Part { makers, own, picked, left_out };
+    (!part.is_empty()).then_some(part)
 }
 
 /// Whether a tensor may be a layer's weights. Whole numbers are indices, axes and names of classes.
@@ -117,17 +142,8 @@ fn weights(proto: &pb::GraphProto) -> HashSet<&str> {
 }
 
 /// The values from which an output follows by plain nodes that read no weights.
-fn decided_by(proto: &pb::GraphProto, output: &str, weights: &HashSet<&str>) -> HashSet<String> {
-    let made: HashMap<&str, &pb::NodeProto> = proto.node.iter().flat_map(|n| n.output.iter().map(move |o| (o.as_str(), n))).collect();
-    let (mut found, mut open) = (HashSet::new(), vec![output]);
-    while let Some(name) = open.pop() {
-        if !found.insert(name.to_string()) {
-            continue;
-        }
-        let node = made.get(name).filter(|n| is_plain(n) && !read_by(n).any(|read| weights.contains(read)));
-        open.extend(node.into_iter().flat_map(|n| read_by(n)));
-    }
-    found
+fn decided_by<'a>(makers: &Makers<'a>, output: &'a str, weights: &HashSet<&str>) -> HashSet<String> {
+    makers.needs_through([output], |n| is_plain(n) && !read_by(n).any(|read| weights.contains(read))).values
 }
 
 /// Whether behind the node stands nothing but plain nodes that read it and constants: no layer, and nothing else that was seen in the images.

@@ -1,14 +1,15 @@
 //! Models with operators of `ai.onnx.preview.training`: imported as they are, with any number of inputs, and those operators in standard ones.
 
 use super::importer::{Importer, Parts, node_name};
+use super::opset;
 use super::options::{BatchSize, ImportOptions};
 use super::parameters::{self, Found, Parameter};
 use super::preview_training::{self, DOMAIN};
+use super::readable::Readable;
 use super::stored::stored;
-use super::{declared_type, opset};
 use crate::error::{Error, Result};
 use crate::ir::{DType, Dim, Graph, TensorType, ValueId};
-use crate::onnx::{self, Attributes, SourceModel, pb};
+use crate::onnx::{self, Attributes, SourceModel, declared_type, pb};
 use crate::operator::{Builder, OPSET, Rule};
 use std::collections::{HashMap, HashSet};
 
@@ -51,7 +52,7 @@ pub fn lowered(source: &SourceModel) -> Result<Lowering> {
         }
     }
     let options = ImportOptions { batch: BatchSize::Dynamic, input_shape: None, keep_ties: true };
-    let mut importer = Importer::new(graph, values, opset, None, &options);
+    let mut importer = Importer::new((graph, values), Readable::default(), opset, None, &options);
     let mut replaced: Vec<(String, usize)> = vec![];
     for (index, node) in proto.node.iter().enumerate() {
         if node.domain() != DOMAIN {

@@ -16,6 +16,8 @@ mod network;
 mod options;
 mod parameters;
 mod preview_training;
+mod readable;
+mod reading;
 mod refusals;
 mod signature;
 mod stored;
@@ -23,7 +25,6 @@ mod ties;
 
 pub use fixed::FixedReason;
 pub use importer::node_name;
-pub use input::declared_type;
 pub use left_out::LeftOut;
 pub use lowered::{AnyInputs, Lowering, has_other_inputs, lowered, with_any_inputs};
 pub use network::Network;
@@ -34,9 +35,12 @@ pub use ties::Split;
 
 use crate::error::{Error, Result};
 use crate::ir::{Attrs, Graph, Node, Tensor, ValueId};
-use crate::onnx::{self, SourceModel, half, noise, pb};
-use importer::{Importer, Parts};
+use crate::onnx::declaration::{declaration, size};
+use crate::onnx::{self, SourceModel, half, pb};
+use importer::Parts;
 use parameters::Found;
+use reading::Reading;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use stored::{Stored, settings, stored};
@@ -90,7 +94,11 @@ impl Imported {
     /// The graph's outputs that are none of the file's, as they would be declared there.
     fn inner_scores(&self, proto: &pb::GraphProto) -> Vec<pb::ValueInfoProto> {
         let scores = self.graph.outputs.iter().skip(self.outputs_in(proto).count());
-        scores.map(|&v| onnx::part::declared(self.graph.name_of(v), self.graph.ty(v))).collect()
+        let declared = |&v: &ValueId| {
+            let ty = self.graph.ty(v);
+            declaration(self.graph.name_of(v), ty.dtype, ty.shape.iter().map(|d| size(d.known())))
+        };
+        scores.map(declared).collect()
     }
 
     /// Takes outputs away from the model; scores that only those of them read which are left out become outputs in their place.
@@ -128,40 +136,33 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported> {
     let opset = opset(source)?;
     element_types::check(source.graph()?, opset)?;
-    let wide;
-    // What is half precision in the file and what is not cannot be told of values any more.
-    let inner = !half::is_in(&source.proto);
-    let source = match half::is_in(&source.proto) {
-        true => {
-            wide = SourceModel { proto: half::widened(&source.proto, &source.external)?, ..source.clone() };
-            &wide
-        }
-        false => source,
-    };
-    let resolved;
-    let source = match conversions::resolved(source)? {
-        Some(proto) => {
-            resolved = SourceModel { proto, ..source.clone() };
-            &resolved
-        }
-        None => source,
-    };
+    let (mut source, is_half) = (Cow::Borrowed(source), half::is_in(&source.proto));
+    if is_half {
+        let SourceModel { proto, external, .. } = source.to_mut();
+        half::widen(proto, external)?;
+    }
+    conversions::resolve(&mut source)?;
+    let source = &*source;
     let proto = source.graph()?;
     if !proto.sparse_initializer.is_empty() {
         return Err(Error::model("sparse initializers are not supported: export the network with dense weights"));
     }
-    let whole = read(source, (opset, options), None)?;
-    let left = left_out::part(proto, &whole.0.refusals.unknown, (&whole.0.graph, &whole.0.values), inner);
-    let (importer, input) = match &left {
-        Some(part) => read(source, (opset, options), Some(&part.nodes))?,
-        None => whole,
-    };
+    let reading = Reading::new(source, opset, options)?;
+    // Which values were half precision in the file cannot be told any more.
+    let mut part = left_out::part(proto, &reading.unknown(), !is_half);
+    let read = |part: Option<&left_out::Part>| reading.run(part.map(|p| p.nodes()).as_ref());
+    let (mut importer, mut input) = read(part.as_ref())?;
+    // What is picked among need not be scores. Then the file is read as if nothing picked among it.
+    if part.as_mut().is_some_and(|part| part.give_up(|name| importer.may_be_scores(name))) {
+        part = part.filter(|part| !part.is_empty());
+        (importer, input) = read(part.as_ref())?;
+    }
     let Parts { mut graph, values, training, split, freed_batch, computed } = importer.finish()?;
-    let (outputs, left_out) = match left {
-        Some(part) => (part.outputs, part.left_out),
-        None => (proto.output.iter().map(|o| o.name().to_string()).collect(), vec![]),
+    let (outputs, left_out) = match part {
+        Some(part) => (part.outputs().collect(), part.left_out),
+        None => (proto.output.iter().map(|o| o.name()).collect::<Vec<_>>(), vec![]),
     };
-    for output in &outputs {
+    for output in outputs {
         let id = values.get(output).ok_or_else(|| Error::model(format!("no node computes the output `{output}`")))?;
         let id = under_its_name(&mut graph, *id, output);
         graph.outputs.push(id);
@@ -172,35 +173,6 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
     let Found { parameters, fixed } = parameters::find(&graph, &stored);
     graph.verify().map_err(|e| Error::model(format!("{}: {e}", source.path.display())))?;
     Ok(Imported { graph, input, parameters, fixed, training, split, opset, freed_batch, left_out, stored })
-}
-
-/// Brings the nodes into the graph, or those of `only`. Gives the input for images, too.
-fn read(source: &SourceModel, (opset, options): (i64, &ImportOptions), only: Option<&HashSet<usize>>) -> Result<(Importer, ValueId)> {
-    let proto = source.graph()?;
-    let mut graph = Graph::new(proto.name().to_string());
-    let (mut values, mut no_numbers) = (HashMap::new(), HashMap::new());
-    for initializer in &proto.initializer {
-        let name = initializer.name().to_string();
-        if let Some(what) = importer::no_numbers(initializer) {
-            no_numbers.insert(name, what);
-            continue;
-        }
-        let id = graph.constant(&name, source.tensor(initializer)?);
-        values.insert(name, id);
-    }
-    let (input, declared_batch) = input::declare(&mut graph, &mut values, proto, options)?;
-    let mut importer = Importer::new(graph, values, opset, declared_batch, options);
-    importer.no_numbers = no_numbers;
-    let quiet = noise::quiet(source);
-    for (index, node) in proto.node.iter().enumerate().filter(|(i, _)| only.is_none_or(|only| only.contains(i))) {
-        match (quiet.instead.get(&index), quiet.found.iter().find(|n| n.product == index)) {
-            (None, _) => importer.node(index, node),
-            (Some(None), _) => {}
-            (Some(Some(other)), None) => importer.node(index, other),
-            (Some(Some(other)), Some(noise)) => importer.quiet(index, other, noise, options.batch),
-        }
-    }
-    Ok((importer, input))
 }
 
 /// An output of the model: the value, or what hands it on under the output's name where a rule made it under another.

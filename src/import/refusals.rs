@@ -13,30 +13,20 @@ use std::collections::HashSet;
 #[derive(Default)]
 pub(super) struct Refusals {
     pub list: Vec<Refusal>,
-    /// Those of them whose operators nobody here knows: nothing else is wrong with the model.
-    pub unknown: Vec<Unknown>,
     /// Results of refused nodes: what depends on them is not judged.
     skipped: HashSet<String>,
 }
 
-/// A node whose operator is not supported, or that reads what is no number.
-pub(super) struct Unknown {
-    /// Its place in the file.
-    pub index: usize,
-    pub refusal: Refusal,
+/// A node that is refused for that reason.
+pub(super) fn refusal(node: &pb::NodeProto, reason: impl Into<String>) -> Refusal {
+    let name = if node.name().is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name().to_string() };
+    Refusal { node: name, op: onnx::qualified_op(node), reason: reason.into() }
 }
 
 impl Refusals {
     pub fn refuse(&mut self, node: &pb::NodeProto, reason: impl Into<String>) {
-        let name = if node.name().is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name().to_string() };
-        self.list.push(Refusal { node: name, op: onnx::qualified_op(node), reason: reason.into() });
+        self.list.push(refusal(node, reason));
         self.skipped.extend(node.output.iter().cloned());
-    }
-
-    /// Refuses the node at `index` of the file for what it is.
-    pub fn refuse_unknown(&mut self, index: usize, node: &pb::NodeProto, reason: impl Into<String>) {
-        self.refuse(node, reason);
-        self.unknown.extend(self.list.last().map(|refusal| Unknown { index, refusal: refusal.clone() }));
     }
 
     /// Whether the node depends on a refused one; then what depends on it does, too.

@@ -49,13 +49,12 @@ pub fn rounding(model: &pb::ModelProto) -> f64 {
     times * weights.iter().chain(&values).map(unit).fold(0.0, f64::max)
 }
 
-/// The model with float32 in the place of every half-precision type: the same numbers, and products and sums that are not rounded to half precision
-/// in between. Tensors in other files are read for it.
-pub fn widened(model: &pb::ModelProto, external: &ExternalData) -> Result<pb::ModelProto> {
-    let mut model = model.clone();
-    let Some(graph) = &mut model.graph else { return Ok(model) };
+/// Puts float32 in the place of every half-precision type: the same numbers, and products and sums that are not rounded to half precision in between.
+/// Tensors in other files are read for it.
+pub fn widen(model: &mut pb::ModelProto, external: &ExternalData) -> Result<()> {
+    let Some(graph) = &mut model.graph else { return Ok(()) };
     for tensor in &mut graph.initializer {
-        widen(tensor, external)?;
+        widen_tensor(tensor, external)?;
     }
     let none = ExternalData::new(Path::new(""));
     for attribute in graph.node.iter_mut().flat_map(|n| &mut n.attribute) {
@@ -66,7 +65,7 @@ pub fn widened(model: &pb::ModelProto, external: &ExternalData) -> Result<pb::Mo
             attribute.i = Some(DType::F32.onnx() as i64);
         }
         if let Some(tensor) = attribute.t.as_mut().filter(|t| t.external_data.is_empty()) {
-            widen(tensor, &none)?;
+            widen_tensor(tensor, &none)?;
         }
     }
     for info in graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info) {
@@ -76,10 +75,10 @@ pub fn widened(model: &pb::ModelProto, external: &ExternalData) -> Result<pb::Mo
             t.elem_type = Some(DType::F32.onnx());
         }
     }
-    Ok(model)
+    Ok(())
 }
 
-fn widen(proto: &mut pb::TensorProto, external: &ExternalData) -> Result<()> {
+fn widen_tensor(proto: &mut pb::TensorProto, external: &ExternalData) -> Result<()> {
     if is_half(proto.data_type()) {
         let wide = tensor_with(proto, external)?.cast(DType::F32)?;
         *proto = pb::TensorProto { name: proto.name.clone(), ..to_proto("", &wide) };

@@ -5,6 +5,7 @@
 
 pub mod attributes;
 mod beneath;
+pub mod declaration;
 mod domain;
 pub mod external;
 mod functions;
@@ -27,6 +28,7 @@ mod whole;
 pub mod write;
 
 pub use attributes::Attributes;
+pub use declaration::{declaration, declared_type};
 pub use domain::{is_standard, qualified_op, standard_opsets};
 pub use external::ExternalData;
 pub use functions::inline_functions;

@@ -2,7 +2,6 @@
 
 use super::order::outer_names;
 use super::pb;
-use crate::ir::{Dim, TensorType};
 use std::collections::{HashMap, HashSet};
 
 /// What a value is computed from.
@@ -20,21 +19,38 @@ pub fn read_by(node: &pb::NodeProto) -> impl Iterator<Item = &str> {
     node.input.iter().map(String::as_str).chain(captured).filter(|name| !name.is_empty())
 }
 
-/// What the values of these names are computed from.
-pub fn needs<'a>(graph: &'a pb::GraphProto, names: impl IntoIterator<Item = &'a str>) -> Needs {
-    let made: HashMap<&str, usize> =
-        graph.node.iter().enumerate().flat_map(|(i, n)| n.output.iter().map(move |o| (o.as_str(), i))).collect();
-    let (mut found, mut open) = (Needs::default(), names.into_iter().collect::<Vec<_>>());
-    while let Some(name) = open.pop() {
-        if !found.values.insert(name.to_string()) {
-            continue;
-        }
-        let Some(&index) = made.get(name) else { continue };
-        if found.nodes.insert(index) {
-            open.extend(graph.node.get(index).into_iter().flat_map(read_by));
-        }
+/// Which node of a graph computes which value.
+pub struct Makers<'a> {
+    graph: &'a pb::GraphProto,
+    made: HashMap<&'a str, usize>,
+}
+
+impl<'a> Makers<'a> {
+    /// Of the nodes of `graph`.
+    pub fn new(graph: &'a pb::GraphProto) -> Self {
+        let made = graph.node.iter().enumerate().flat_map(|(i, n)| n.output.iter().map(move |o| (o.as_str(), i))).collect();
+        Makers { graph, made }
     }
-    found
+
+    /// What the values of these names are computed from.
+    pub fn needs(&self, names: impl IntoIterator<Item = &'a str>) -> Needs {
+        self.needs_through(names, |_| true)
+    }
+
+    /// What the values of these names are computed from, no further back than through nodes that `through` lets pass.
+    pub fn needs_through(&self, names: impl IntoIterator<Item = &'a str>, through: impl Fn(&pb::NodeProto) -> bool) -> Needs {
+        let (mut found, mut open) = (Needs::default(), names.into_iter().collect::<Vec<_>>());
+        while let Some(name) = open.pop() {
+            if !found.values.insert(name.to_string()) {
+                continue;
+            }
+            let Some((index, node)) = self.made.get(name).and_then(|&i| Some((i, self.graph.node.get(i)?))) else { continue };
+            if through(node) && found.nodes.insert(index) {
+                open.extend(read_by(node));
+            }
+        }
+        found
+    }
 }
 
 /// The model with these outputs alone, in that order, and without what none of them needs.
@@ -46,19 +62,9 @@ pub fn with_outputs(model: &pb::ModelProto, outputs: Vec<pb::ValueInfoProto>) ->
     model
 }
 
-/// An output of that type; the batch stays open.
-pub fn declared(name: &str, ty: &TensorType) -> pb::ValueInfoProto {
-    use pb::tensor_shape_proto::{Dimension, dimension::Value};
-    let size = |d: &Dim| Dimension { value: d.known().and_then(|n| i64::try_from(n).ok()).map(Value::DimValue), ..Default::default() };
-    let shape = pb::TensorShapeProto { dim: ty.shape.iter().map(size).collect() };
-    let tensor = pb::type_proto::Tensor { elem_type: Some(ty.dtype.onnx()), shape: Some(shape) };
-    let ty = pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() };
-    pb::ValueInfoProto { name: Some(name.into()), r#type: Some(ty), ..Default::default() }
-}
-
 /// Takes away what no output needs. Inputs stay, but those that repeat an initializer.
 pub fn without_dead(graph: &mut pb::GraphProto) {
-    let Needs { nodes, values } = needs(graph, graph.output.iter().map(|o| o.name()).collect::<Vec<_>>());
+    let Needs { nodes, values } = Makers::new(graph).needs(graph.output.iter().map(|o| o.name()));
     let mut index = 0usize;
     graph.node.retain(|_| {
         let kept = nodes.contains(&index);
@@ -98,7 +104,7 @@ mod tests {
             output: ["y", "label"].map(value).to_vec(),
             ..Default::default()
         };
-        let found = needs(&graph, ["label"]);
+        let found = Makers::new(&graph).needs(["label"]);
         let mut nodes: Vec<usize> = found.nodes.into_iter().collect();
         nodes.sort_unstable();
         assert_eq!(nodes, [0, 1, 2, 3], "what a graph inside a node reads is needed, too");

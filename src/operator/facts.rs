@@ -10,6 +10,8 @@ pub struct Facts {
     pub elementwise: bool,
     /// The first result has the bytes of the first input, under another shape at most.
     pub view: bool,
+    /// The first result has the elements of the first input, each once, in another order.
+    pub reorders: bool,
     /// The results' elements are some of the inputs', whatever their type: they are moved and no more.
     pub moves: bool,
     /// Runtimes let it write its result over one of its first two inputs.
@@ -32,6 +34,7 @@ impl Facts {
     pub const NONE: Facts = Facts {
         elementwise: false,
         view: false,
+        reorders: false,
         moves: false,
         in_place: false,
         keeps_classes: false,
@@ -40,6 +43,11 @@ impl Facts {
         normalization: None,
         half: Half::Never,
     };
+
+    /// Whether the first result has the elements of the first input, each once: under another shape or in another order at most.
+    pub fn keeps_elements(&self) -> bool {
+        self.view || self.reorders
+    }
 
     /// [`Operator::source_axis`](super::Operator::source_axis) of an operator with these facts, of its input `i` and its first result.
     // Once for all operators, and not in each one's table of methods.

@@ -29,7 +29,7 @@ impl Operator for Transpose {
     }
 
     fn facts(&self) -> Facts {
-        Facts::PICKS
+        Facts { reorders: true, ..Facts::PICKS }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

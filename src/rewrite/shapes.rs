@@ -1,8 +1,8 @@
 //! Numbers of classes that a model has written down beside its classifier: in shapes behind it, and in the declarations of its outputs.
 
-use crate::import::{Imported, declared_type, node_name};
+use crate::import::{Imported, node_name};
 use crate::ir::{Dim, Graph, Tensor, ValueId};
-use crate::onnx::{ExternalData, SourceModel, pb, tensor_with, to_proto};
+use crate::onnx::{ExternalData, SourceModel, declared_type, pb, tensor_with, to_proto};
 use crate::operator::View;
 use pb::tensor_shape_proto::dimension::Value;
 use std::collections::HashSet;

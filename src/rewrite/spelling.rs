@@ -29,7 +29,7 @@ pub(super) fn handed_on(graph: &Graph, node: &Node) -> Option<ValueId> {
     let facts = facts(graph, node);
     let float = |v: ValueId| graph.ty(v).dtype.is_float();
     let converts = facts.meaning == Meaning::Conversion && float(x) && node.outputs.first().is_some_and(|&y| float(y));
-    (facts.view || converts || order(graph, node).is_some()).then_some(x)
+    (facts.keeps_elements() || converts).then_some(x)
 }
 
 /// The one computed value of which the node's result is another form: each class's score from that class's score alone, at most with a

@@ -7,8 +7,8 @@ use crate::artifact::noise;
 use crate::bundle::Bundle;
 use crate::engine::{self, EngineChoice, EngineEntry, EngineOptions, GraphPort, Kernels, PortDim};
 use crate::error::{Error, Result};
-use crate::import::declared_type;
 use crate::ir::{DType, Tensor};
+use crate::onnx::declaration::{declaration, declared_type, size};
 use crate::onnx::{self, ModelFile, half, pb};
 use crate::storage::temporaries::Scratch;
 use rand_chacha::ChaCha8Rng;
@@ -37,7 +37,7 @@ pub(super) fn check(bundle: &Bundle, state: &[Tensor], file: &Path) -> Result<Ag
     let tolerance = TOLERANCE.max(half::rounding(&model.proto));
     let alone = Scratch::new()?;
     let network = alone.path().join("network.onnx");
-    let (model, file) = match alone_of(bundle, &model)? {
+    let (mut model, file) = match alone_of(bundle, &model)? {
         Some(part) => {
             onnx::write(&network, &part)?;
             (onnx::open(&network)?, network.as_path())
@@ -49,7 +49,8 @@ pub(super) fn check(bundle: &Bundle, state: &[Tensor], file: &Path) -> Result<Ag
         // No runtime here computes in that type: the numbers that are exported, in float32.
         let folder = Scratch::new()?;
         let wide = folder.path().join("float32.onnx");
-        onnx::write(&wide, &half::widened(&model.proto, &model.external)?)?;
+        half::widen(&mut model.proto, &model.external)?;
+        onnx::write(&wide, &model.proto)?;
         let absent = agreement.absent;
         agreement = run_all(bundle, state, &wide, tolerance)?;
         agreement.absent.splice(0..0, absent);
@@ -81,11 +82,8 @@ pub(super) fn alone_of(bundle: &Bundle, model: &ModelFile) -> Result<Option<pb::
 
 /// The declaration of an output, for any number of images.
 fn of_any_batch(output: &pb::ValueInfoProto) -> pb::ValueInfoProto {
-    let mut output = output.clone();
-    if let Some(pb::type_proto::Value::TensorType(tensor)) = output.r#type.as_mut().and_then(|t| t.value.as_mut()) {
-        tensor.shape.as_mut().and_then(|s| s.dim.first_mut()).into_iter().for_each(|d| d.value = None);
-    }
-    output
+    let Some((dtype, sizes)) = declared_type(output) else { return output.clone() };
+    declaration(output.name(), dtype, sizes.into_iter().enumerate().map(|(axis, n)| size(n.filter(|_| axis > 0))))
 }
 
 /// Runs the file by every runtime that can; fails where one disagrees.

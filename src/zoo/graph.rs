@@ -2,9 +2,10 @@
 
 use super::init::{Init, Parameter, draw};
 use crate::error::Result;
+use crate::ir::DType;
 use crate::onnx::attributes::{attr_float, attr_int, attr_ints};
+use crate::onnx::declaration::{declaration, size, symbol};
 use crate::onnx::{pb, to_proto};
-use pb::tensor_shape_proto::{Dimension, dimension};
 
 /// A square convolution; it is padded such that a stride of 1 keeps the size.
 pub(super) struct ConvSpec {
@@ -145,15 +146,7 @@ impl Builder {
 
 /// A float32 value of shape [N, dims…].
 fn value(name: &str, dims: &[usize]) -> pb::ValueInfoProto {
-    let batch = dimension::Value::DimParam("N".into());
-    let dims = dims.iter().map(|&d| dimension::Value::DimValue(d as i64));
-    let dim = std::iter::once(batch).chain(dims).map(|v| Dimension { value: Some(v), ..Default::default() }).collect();
-    let tensor = pb::type_proto::Tensor { elem_type: Some(1), shape: Some(pb::TensorShapeProto { dim }) };
-    pb::ValueInfoProto {
-        name: Some(name.into()),
-        r#type: Some(pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() }),
-        ..Default::default()
-    }
+    declaration(name, DType::F32, std::iter::once(symbol("N")).chain(dims.iter().map(|&n| size(Some(n)))))
 }
 
 #[cfg(test)]

@@ -303,6 +303,23 @@ def test_what_is_picked_among_places_is_no_classifier(tmp_path):
     assert done.returncode == 1 and "TopK (node `node 3`)" in done.stderr, (done.stdout, done.stderr)
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_whole_numbers_that_are_picked_among_are_no_scores(tmp_path, beside):
+    net = Net()
+    if beside:
+        net.output("z")
+    net.add("Cast", ["z"], "whole", to=TensorProto.INT64)
+    net.add("TopK", ["whole", net.constant("k", np.array([2]))], "values", "indices")
+    net.output("values", TensorProto.INT64, ("N", 2))
+    done = rewritten(net, tmp_path, "--head", "keep")
+    if beside:
+        assert done.returncode == 0, done.stderr
+        graph = onnx.load(tmp_path / "bundle/eval.onnx").graph
+        assert [o.name for o in graph.output] == ["z"] and {n.op_type for n in graph.node} == {"Flatten", "Gemm"}, graph
+    else:
+        assert done.returncode == 1 and "TopK (node `node 3`)" in done.stderr, (done.stdout, done.stderr)
+
+
 def test_scores_of_half_precision_behind_a_table_are_no_output(tmp_path):
     """Which type a value has in such a file is not known any more."""
     net = Net()

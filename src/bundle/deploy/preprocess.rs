@@ -9,6 +9,7 @@ use crate::bundle::preprocessing::{ChannelOrder, Layout};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{DType, Tensor};
+use crate::onnx::declaration::{declaration, size, symbol};
 use crate::onnx::pb;
 
 /// `Range` is from this opset.
@@ -94,13 +95,7 @@ fn described(info: &pb::ValueInfoProto) -> Result<(String, DType, pb::tensor_sha
 
 /// `[N, height, width, 3]` bytes.
 fn declared(name: &str, batch: pb::tensor_shape_proto::Dimension) -> pb::ValueInfoProto {
-    use pb::tensor_shape_proto::{Dimension, dimension::Value};
-    let open = |text: &str| Dimension { value: Some(Value::DimParam(text.into())), ..Default::default() };
-    let three = Dimension { value: Some(Value::DimValue(3)), ..Default::default() };
-    let shape = pb::TensorShapeProto { dim: vec![batch, open("image_height"), open("image_width"), three] };
-    let tensor = pb::type_proto::Tensor { elem_type: Some(DType::U8.onnx()), shape: Some(shape) };
-    let ty = pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() };
-    pb::ValueInfoProto { name: Some(name.into()), r#type: Some(ty), ..Default::default() }
+    declaration(name, DType::U8, [batch, symbol("image_height"), symbol("image_width"), size(Some(3))])
 }
 
 /// Height and width after the shorter side became `resize`, or more where the crop would not fit: whole numbers, truncated as torchvision does.

@@ -229,7 +229,7 @@ fn total(sizes: impl Iterator<Item = usize>) -> usize {
 fn usual_shapes(graph: &pb::GraphProto) -> Vec<Vec<usize>> {
     let mut inputs = graph.input.iter().filter(|i| !graph.initializer.iter().any(|t| t.name() == i.name()));
     let (Some(info), None) = (inputs.next(), inputs.next()) else { return vec![] };
-    let declared: Vec<Option<usize>> = import::declared_type(info).map_or(vec![None; 4], |(_, dims)| dims);
+    let declared: Vec<Option<usize>> = onnx::declared_type(info).map_or(vec![None; 4], |(_, dims)| dims);
     let sizes = declared.get(1..).unwrap_or_default();
     if sizes.iter().all(|d| d.is_some()) {
         return vec![];
