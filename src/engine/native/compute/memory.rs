@@ -3,34 +3,25 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm_sfence};
 
-/// Asks for the line of memory with an address, which may be any, into the first-level cache.
+/// Asks for the line of memory with an address, which may be any, into the cache of that level: the first, or the second.
 #[inline(always)]
-pub fn fetch_near<T>(at: *const T) {
+pub fn fetch<const LEVEL: usize, T>(at: *const T) {
+    const { assert!(LEVEL == 1 || LEVEL == 2) };
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing.
     unsafe {
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        match LEVEL {
+            1 => _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+            _ => _mm_prefetch::<_MM_HINT_T1>(at.cast()),
+        }
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: as above; it changes neither registers nor flags. The intrinsic for it is not stable.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at.addr(), options(nomem, nostack, preserves_flags));
-    }
-    let _ = at;
-}
-
-/// The same, into the second-level cache.
-#[inline(always)]
-pub fn fetch<T>(at: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing.
-    unsafe {
-        _mm_prefetch::<_MM_HINT_T1>(at.cast());
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above.
-    unsafe {
-        std::arch::asm!("prfm pldl2keep, [{}]", in(reg) at.addr(), options(nomem, nostack, preserves_flags));
+        match LEVEL {
+            1 => std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at.addr(), options(nomem, nostack, preserves_flags)),
+            _ => std::arch::asm!("prfm pldl2keep, [{}]", in(reg) at.addr(), options(nomem, nostack, preserves_flags)),
+        }
     }
     let _ = at;
 }

@@ -2,35 +2,27 @@
 //!
 //! As in AVX-512, rows are addressed by pointers, and indices into the accumulators are literals.
 
-use super::super::isa::{Avx2, Avx512};
+use super::super::isa::Avx2;
 use super::super::lanes::{LANES, Pair};
-use super::super::memory::fetch_near;
-use super::super::pack::{LOW, NARROW};
+use super::super::pack::LOW;
 use super::super::panels::spread;
 use super::super::{Element, Isa};
-use super::sixteen::{met, write};
-use super::{OUTER_ROWS, Target, Tile};
+use super::sixteen::{Sixteen, ask, met, write};
+use super::{OUTER_ROWS, Target};
 use std::arch::x86_64::*;
 
 const ROWS: usize = LOW;
 /// Rows of a part of an outer product's tile.
 const PART: usize = 4;
-const _: () = assert!(OUTER_ROWS.is_multiple_of(PART) && NARROW == LANES);
+const _: () = assert!(OUTER_ROWS.is_multiple_of(PART));
 
 // SAFETY of both methods: the processor has the instructions, as the proof says; the rest are the caller's promises.
-impl Tile for Avx2 {
-    const ROWS: usize = ROWS;
-    const PANEL: usize = NARROW;
-
+impl Sixteen for Avx2 {
     fn isa(self) -> Isa {
         Isa::Avx2(self)
     }
 
-    fn pairs(self) -> Option<Avx512> {
-        None
-    }
-
-    unsafe fn gathered<O: Element>(
+    unsafe fn gathered<const HALVES: usize, O: Element>(
         self,
         sources: &[*const f32],
         taps: usize,
@@ -39,14 +31,10 @@ impl Tile for Avx2 {
         target: &Target<O>,
         offsets: &[usize],
     ) {
-        match target.columns {
-            0..=8 => unsafe { gathered::<1, O>(self, sources, taps, depth, b, target, offsets) },
-            _ => unsafe { gathered::<2, O>(self, sources, taps, depth, b, target, offsets) },
-        }
+        unsafe { gathered::<HALVES, O>(self, sources, taps, depth, b, target, offsets) }
     }
 
     unsafe fn outer(self, a: &[f32], a_stride: usize, b: &[f32], depth: usize, (out, stride): (*mut f32, usize), columns: usize) {
-        debug_assert!(depth == 0 || (a.len() >= a_stride * (depth - 1) + OUTER_ROWS && b.len() >= LANES * depth));
         for row in (0..OUTER_ROWS).step_by(PART) {
             let (a, out) = (a[row..].as_ptr(), (out.wrapping_add(row * stride), stride));
             match columns {
@@ -56,14 +44,9 @@ impl Tile for Avx2 {
         }
     }
 
-    fn pack_left(self, row: &[f32], panels: &mut [f32], k: usize) {
+    fn pack<const WIDTH: usize>(self, row: &[f32], panels: &mut [f32], k: usize) {
         // SAFETY: the processor has the instructions, as the proof says.
-        unsafe { spread_row::<OUTER_ROWS>(row, panels, k) }
-    }
-
-    fn pack_right(self, row: &[f32], panels: &mut [f32], k: usize) {
-        // SAFETY: as above.
-        unsafe { spread_row::<NARROW>(row, panels, k) }
+        unsafe { spread_row::<WIDTH>(row, panels, k) }
     }
 }
 
@@ -78,10 +61,10 @@ macro_rules! literal_rows {
     };
 }
 
-/// [`Tile::gathered`] with one or both halves of the columns.
+/// [`Sixteen::gathered`] with one or both halves of the columns.
 ///
 /// # Safety
-/// That of [`Tile::gathered`], and the processor has AVX2 and FMA; with one half, `target` has at most 8 columns.
+/// That of [`Sixteen::gathered`], and the processor has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn gathered<const HALVES: usize, O: Element>(
     proof: Avx2,
@@ -97,14 +80,7 @@ unsafe fn gathered<const HALVES: usize, O: Element>(
     unsafe {
         let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
         let mut b = b;
-        if target.streams {
-            // What the results meet comes from memory while they are computed.
-            for side in [target.addend, target.mask] {
-                if !side.is_null() {
-                    offsets.iter().for_each(|&at| fetch_near(side.wrapping_add(at)));
-                }
-            }
-        }
+        ask(target, offsets);
         for tap in 0..taps {
             let at: &[*const f32] = &sources[tap * ROWS..][..ROWS];
             macro_rules! pointers { ($($r:literal)*) => { [$( at[$r] ),*] } }

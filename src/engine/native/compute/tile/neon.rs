@@ -4,35 +4,27 @@
 //! As in AVX-512, rows are addressed by pointers, and indices into the accumulators are literals. A row's word is multiplied from its
 //! place in a register, without being repeated in one of its own. Nothing is written past the caches: ARM's instructions for that are hints.
 
-use super::super::isa::{Avx512, Neon};
+use super::super::isa::Neon;
 use super::super::lanes::{LANES, Quad};
-use super::super::memory::fetch_near;
-use super::super::pack::{LOW, NARROW};
+use super::super::pack::LOW;
 use super::super::panels::spread;
 use super::super::{Element, Isa};
-use super::sixteen::{met, write};
-use super::{OUTER_ROWS, Target, Tile};
+use super::sixteen::{Sixteen, ask, met, write};
+use super::{OUTER_ROWS, Target};
 use std::arch::aarch64::*;
 
 const ROWS: usize = LOW;
 /// Columns of an outer product that are summed at once.
 const PART: usize = 8;
-const _: () = assert!(OUTER_ROWS == 8 && NARROW == LANES && LANES == 2 * PART);
+const _: () = assert!(OUTER_ROWS == 8 && LANES == 2 * PART);
 
 // SAFETY of all methods: the processor has the instructions, as the proof says; the rest are the caller's promises.
-impl Tile for Neon {
-    const ROWS: usize = ROWS;
-    const PANEL: usize = NARROW;
-
+impl Sixteen for Neon {
     fn isa(self) -> Isa {
         Isa::Neon(self)
     }
 
-    fn pairs(self) -> Option<Avx512> {
-        None
-    }
-
-    unsafe fn gathered<O: Element>(
+    unsafe fn gathered<const HALVES: usize, O: Element>(
         self,
         sources: &[*const f32],
         taps: usize,
@@ -41,32 +33,24 @@ impl Tile for Neon {
         target: &Target<O>,
         offsets: &[usize],
     ) {
-        match target.columns {
-            0..=8 => unsafe { gathered::<1, O>(self, sources, taps, depth, b, target, offsets) },
-            _ => unsafe { gathered::<2, O>(self, sources, taps, depth, b, target, offsets) },
-        }
+        unsafe { gathered::<HALVES, O>(self, sources, taps, depth, b, target, offsets) }
     }
 
     unsafe fn outer(self, a: &[f32], a_stride: usize, b: &[f32], depth: usize, (out, stride): (*mut f32, usize), columns: usize) {
-        debug_assert!(depth == 0 || (a.len() >= a_stride * (depth - 1) + OUTER_ROWS && b.len() >= LANES * depth));
         for first in (0..LANES.min(columns)).step_by(PART) {
             unsafe { outer(a.as_ptr(), a_stride, b.as_ptr().wrapping_add(first), depth, (out.wrapping_add(first), stride)) };
         }
     }
 
-    fn pack_left(self, row: &[f32], panels: &mut [f32], k: usize) {
-        spread::<OUTER_ROWS>(row, panels, k);
-    }
-
-    fn pack_right(self, row: &[f32], panels: &mut [f32], k: usize) {
-        spread::<NARROW>(row, panels, k);
+    fn pack<const WIDTH: usize>(self, row: &[f32], panels: &mut [f32], k: usize) {
+        spread::<WIDTH>(row, panels, k);
     }
 }
 
-/// [`Tile::gathered`] with one or both halves of the columns.
+/// [`Sixteen::gathered`] with one or both halves of the columns.
 ///
 /// # Safety
-/// That of [`Tile::gathered`], and the processor has NEON; with one half, `target` has at most 8 columns.
+/// That of [`Sixteen::gathered`], and the processor has NEON.
 #[target_feature(enable = "neon")]
 unsafe fn gathered<const HALVES: usize, O: Element>(
     proof: Neon,
@@ -87,14 +71,7 @@ unsafe fn gathered<const HALVES: usize, O: Element>(
     unsafe {
         let mut acc = [[vdupq_n_f32(0.0); 4]; ROWS];
         let mut b = b;
-        if target.streams {
-            // What the results meet comes from memory while they are computed.
-            for side in [target.addend, target.mask] {
-                if !side.is_null() {
-                    offsets.iter().for_each(|&at| fetch_near(side.wrapping_add(at)));
-                }
-            }
-        }
+        ask(target, offsets);
         for tap in 0..taps {
             let at: &[*const f32] = &sources[tap * ROWS..][..ROWS];
             macro_rules! pointers { ($($r:literal)*) => { [$( at[$r] ),*] } }

@@ -1,8 +1,105 @@
-//! What becomes of sixteen columns of a row, over any lanes.
+//! Tiles of sixteen columns, of which half may be enough, and what becomes of a row of them, over any lanes.
 
-use super::super::Element;
+use super::super::isa::Avx512;
 use super::super::lanes::{LANES, Lanes};
-use super::Target;
+use super::super::memory::fetch;
+use super::super::pack::{LOW, NARROW};
+use super::super::{Element, Isa};
+use super::{OUTER_ROWS, Target, Tile};
+
+const _: () = assert!(NARROW == LANES);
+
+/// Registers for six rows of sixteen columns.
+pub trait Sixteen: Copy + Send + Sync {
+    /// [`Tile::isa`].
+    fn isa(self) -> Isa;
+
+    /// [`Tile::gathered`] with one or both halves of the columns.
+    ///
+    /// # Safety
+    /// That of [`Tile::gathered`]; with one half, `target` has at most 8 columns.
+    unsafe fn gathered<const HALVES: usize, O: Element>(
+        self,
+        sources: &[*const f32],
+        taps: usize,
+        depth: usize,
+        b: *const f32,
+        target: &Target<O>,
+        offsets: &[usize],
+    );
+
+    /// [`Tile::outer`].
+    ///
+    /// # Safety
+    /// That of [`Tile::outer`].
+    unsafe fn outer(self, a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: (*mut f32, usize), columns: usize);
+
+    /// Puts a row into row `k` of panels of `WIDTH` columns ([`spread`](super::super::panels::spread)).
+    fn pack<const WIDTH: usize>(self, row: &[f32], panels: &mut [f32], k: usize);
+}
+
+impl<T: Sixteen> Tile for T {
+    const ROWS: usize = LOW;
+    const PANEL: usize = NARROW;
+
+    #[inline(always)]
+    fn isa(self) -> Isa {
+        Sixteen::isa(self)
+    }
+
+    #[inline(always)]
+    fn pairs(self) -> Option<Avx512> {
+        None
+    }
+
+    #[inline(always)]
+    unsafe fn gathered<O: Element>(
+        self,
+        sources: &[*const f32],
+        taps: usize,
+        depth: usize,
+        b: *const f32,
+        target: &Target<O>,
+        offsets: &[usize],
+    ) {
+        // SAFETY: the caller's promises.
+        unsafe {
+            match target.columns {
+                0..=8 => Sixteen::gathered::<1, O>(self, sources, taps, depth, b, target, offsets),
+                _ => Sixteen::gathered::<2, O>(self, sources, taps, depth, b, target, offsets),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn outer(self, a: &[f32], a_stride: usize, b: &[f32], depth: usize, out: (*mut f32, usize), columns: usize) {
+        debug_assert!(depth == 0 || (a.len() >= a_stride * (depth - 1) + OUTER_ROWS && b.len() >= LANES * depth));
+        // SAFETY: the caller's promises.
+        unsafe { Sixteen::outer(self, a, a_stride, b, depth, out, columns) }
+    }
+
+    #[inline(always)]
+    fn pack_left(self, row: &[f32], panels: &mut [f32], k: usize) {
+        self.pack::<OUTER_ROWS>(row, panels, k);
+    }
+
+    #[inline(always)]
+    fn pack_right(self, row: &[f32], panels: &mut [f32], k: usize) {
+        self.pack::<NARROW>(row, panels, k);
+    }
+}
+
+/// Asks for what the results at these places meet where that comes from memory, so that it comes while they are computed.
+#[inline(always)]
+pub fn ask<O>(target: &Target<O>, offsets: &[usize]) {
+    if target.streams {
+        for side in [target.addend, target.mask] {
+            if !side.is_null() {
+                offsets.iter().for_each(|&at| fetch::<1, _>(side.wrapping_add(at)));
+            }
+        }
+    }
+}
 
 /// A row's sums with all that they meet at the output's elements from `at` on.
 ///

@@ -88,7 +88,7 @@ impl<E: Element> Block<'_, E> {
         for row in at(part)..at(part + 1) {
             let left = if let Left::Rows(rows) = self.left { rows(row) } else { &[] };
             for line in left.chunks(LINE / size_of::<E>()).chain((self.right)(row).unwrap_or_default().chunks(LINE / size_of::<E>())) {
-                fetch(line.as_ptr());
+                fetch::<2, _>(line.as_ptr());
             }
         }
     }
