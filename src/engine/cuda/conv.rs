@@ -6,7 +6,7 @@ use super::device::Session;
 use super::kept::Kept;
 use super::ports::{Lying, input, output, stream};
 use super::source::Element;
-use super::typed::Compute;
+use super::typed::{Compute, Rows};
 use crate::ir::DType;
 use crate::operator::View;
 use crate::pass::{Extras, Kernel, Port, Replaces};
@@ -32,8 +32,7 @@ pub fn covers(n: &View) -> bool {
 }
 
 /// `(x, w) → y` of each type. Attributes of `Conv`.
-pub static LAST: [(DType, Kernel); 3] =
-    [(DType::F32, row("ConvLast")), (DType::F16, row("ConvLastF16")), (DType::BF16, row("ConvLastBf16"))];
+static LAST: [(DType, Kernel); 3] = [(DType::F32, row("ConvLast")), (DType::F16, row("ConvLastF16")), (DType::BF16, row("ConvLastBf16"))];
 
 pub struct Conv {
     of: Convolution,
@@ -41,6 +40,8 @@ pub struct Conv {
 }
 
 impl Compute for Conv {
+    const ROWS: Rows = &LAST;
+
     fn new(session: Arc<Session>, element: Element, attributes: &KernelContext) -> Result<Self> {
         let window = Window::read(attributes)?;
         Ok(Conv { of: Convolution { session, element, kind: Kind::Forward, lying: Lying::ChannelsLast, window }, plan: Kept::NONE })

@@ -6,7 +6,7 @@ use super::device::Session;
 use super::kept::Kept;
 use super::ports::{Lying, input, output, stream};
 use super::source::Element;
-use super::typed::Compute;
+use super::typed::{Compute, Rows};
 use crate::ir::DType;
 use crate::ops::conv;
 use crate::pass::{Extras, Kernel, Port, Replaces};
@@ -26,7 +26,7 @@ const fn row(name: &'static str) -> Kernel {
 }
 
 /// `(dy, w) → dx` of each type. Attributes of the convolution, and `input_shape`, the height and width of its input.
-pub static LAST: [(DType, Kernel); 3] =
+static LAST: [(DType, Kernel); 3] =
     [(DType::F32, row("ConvInputGradLast")), (DType::F16, row("ConvInputGradLastF16")), (DType::BF16, row("ConvInputGradLastBf16"))];
 
 pub struct ConvInputGrad {
@@ -36,6 +36,8 @@ pub struct ConvInputGrad {
 }
 
 impl Compute for ConvInputGrad {
+    const ROWS: Rows = &LAST;
+
     fn new(session: Arc<Session>, element: Element, attributes: &KernelContext) -> Result<Self> {
         let list = attributes.get::<Vec<i64>>("input_shape").unwrap_or_default();
         let size: Option<Vec<usize>> = list.iter().map(|&d| usize::try_from(d).ok()).collect();

@@ -6,7 +6,7 @@ use super::device::Session;
 use super::kept::Kept;
 use super::ports::{Lying, input, output, stream};
 use super::source::Element;
-use super::typed::Compute;
+use super::typed::{Compute, Rows};
 use crate::ir::DType;
 use crate::operator::View;
 use crate::ops::conv;
@@ -37,11 +37,11 @@ fn covers_last(n: &View) -> bool {
 }
 
 /// `(x, dy) → dw` of each type; `dw` is `[O, C/group, kh, kw]`. Attributes of the convolution.
-pub static ROWS: [(DType, Kernel); 3] =
+static ROWS: [(DType, Kernel); 3] =
     [(DType::F32, row("ConvWeightGrad")), (DType::F16, row("ConvWeightGradF16")), (DType::BF16, row("ConvWeightGradBf16"))];
 
 /// The same of images with their channels last.
-pub static LAST: [(DType, Kernel); 3] =
+static LAST: [(DType, Kernel); 3] =
     [(DType::F32, last("ConvWeightGradLast")), (DType::F16, last("ConvWeightGradLastF16")), (DType::BF16, last("ConvWeightGradLastBf16"))];
 
 /// Of images as ONNX has them, or with their channels last.
@@ -51,6 +51,8 @@ pub struct ConvWeightGrad<const IS_LAST: bool> {
 }
 
 impl<const IS_LAST: bool> Compute for ConvWeightGrad<IS_LAST> {
+    const ROWS: Rows = if IS_LAST { &LAST } else { &ROWS };
+
     fn new(session: Arc<Session>, element: Element, attributes: &KernelContext) -> Result<Self> {
         let lying = if IS_LAST { Lying::ChannelsLast } else { Lying::ChannelsFirst };
         let window = Window::read(attributes)?;

@@ -5,7 +5,7 @@ use super::device::{Compiled, Grid, Parameters, Session};
 use super::kept::Kept;
 use super::ports::{Tensor, input, output, stream};
 use super::source::{self, Along, Element, Expression, FINISHING, Form, LANES, ROUND_BF16, ROUND_F16, Reading, SUMMING};
-use super::typed::Rows;
+use super::typed::Entry;
 use crate::ir::{DType, Dim, Layout, TensorType};
 use crate::operator::View;
 use crate::pass::{
@@ -32,7 +32,7 @@ const fn row(name: &'static str) -> Row {
 }
 
 /// The operator for results of each type.
-pub static ROWS: [(DType, Row); 3] =
+static ROWS: [(DType, Row); 3] =
     [(DType::F32, row("Elementwise")), (DType::F16, row("ElementwiseF16")), (DType::BF16, row("ElementwiseBf16"))];
 
 /// What expressions on the device are over.
@@ -98,9 +98,11 @@ pub struct Elementwise {
 }
 
 /// All of them.
-pub fn all(domain: OperatorDomain, session: &Arc<Session>, rows: Rows) -> Result<OperatorDomain> {
+pub const ENTRY: Entry = (&ROWS, all);
+
+fn all(domain: OperatorDomain, session: &Arc<Session>) -> Result<OperatorDomain> {
     let form = |(ty, row): &(DType, Row)| Some(Elementwise { session: Arc::clone(session), name: row.name, element: Element::of(*ty)? });
-    rows.iter().filter_map(form).try_fold(domain, OperatorDomain::add)
+    ROWS.iter().filter_map(form).try_fold(domain, OperatorDomain::add)
 }
 
 /// How sums are taken.

@@ -5,7 +5,7 @@ use super::device::Session;
 use super::each::{Call, Each};
 use super::ports::{Lying, input};
 use super::source::Element;
-use super::typed::Compute;
+use super::typed::{Compute, Rows};
 use crate::ir::DType;
 use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
@@ -37,7 +37,7 @@ const fn row(name: &'static str) -> Kernel {
 }
 
 /// `x → y`, `[N, C, 1, 1]`, of each type.
-pub static LAST: [(DType, Kernel); 3] = [
+static LAST: [(DType, Kernel); 3] = [
     (DType::F32, row("GlobalAveragePoolLast")),
     (DType::F16, row("GlobalAveragePoolLastF16")),
     (DType::BF16, row("GlobalAveragePoolLastBf16")),
@@ -46,6 +46,8 @@ pub static LAST: [(DType, Kernel); 3] = [
 pub struct GlobalAveragePool(Each<()>);
 
 impl Compute for GlobalAveragePool {
+    const ROWS: Rows = &LAST;
+
     fn new(session: Arc<Session>, element: Element, _: &KernelContext) -> Result<Self> {
         Ok(GlobalAveragePool(Each::new(session, element, "average")))
     }

@@ -6,7 +6,7 @@ use super::each::{Call, Each};
 use super::library::{Address, Handle};
 use super::ports::{Lying, input};
 use super::source::{self, Element};
-use super::typed::Compute;
+use super::typed::{Compute, Rows};
 use crate::ir::DType;
 use crate::pass::{Images, Kernel, TO_CHANNELS_FIRST, TO_CHANNELS_LAST};
 use ort::Result;
@@ -73,7 +73,7 @@ const fn first(name: &'static str) -> Kernel {
 }
 
 /// `[N, C, H, W]` → `[N, H, W, C]`, of each type.
-pub static TO_LAST: [(DType, Kernel); 4] = [
+static TO_LAST: [(DType, Kernel); 4] = [
     (DType::F32, last("ToChannelsLast")),
     (DType::F16, last("ToChannelsLastF16")),
     (DType::BF16, last("ToChannelsLastBf16")),
@@ -81,7 +81,7 @@ pub static TO_LAST: [(DType, Kernel); 4] = [
 ];
 
 /// `[N, H, W, C]` → `[N, C, H, W]`, of each type.
-pub static TO_FIRST: [(DType, Kernel); 4] = [
+static TO_FIRST: [(DType, Kernel); 4] = [
     (DType::F32, first("ToChannelsFirst")),
     (DType::F16, first("ToChannelsFirstF16")),
     (DType::BF16, first("ToChannelsFirstBf16")),
@@ -97,6 +97,8 @@ pub fn images() -> Vec<Images> {
 pub struct Move<const TO_LAST: bool>(Each<()>);
 
 impl<const TO_LAST: bool> Compute for Move<TO_LAST> {
+    const ROWS: Rows = if TO_LAST { &self::TO_LAST } else { &TO_FIRST };
+
     fn new(session: Arc<Session>, element: Element, _: &KernelContext) -> Result<Self> {
         Ok(Move(Each::new(session, element, NAME)))
     }

@@ -6,7 +6,7 @@ use super::each::{Call, Each};
 use super::pool;
 use super::ports::{Lying, input};
 use super::source::Element;
-use super::typed::Compute;
+use super::typed::{Compute, Rows};
 use crate::ir::DType;
 use crate::pass::{Extras, Kernel, Port, Replaces};
 use ort::Result;
@@ -45,7 +45,7 @@ const fn row(name: &'static str) -> Kernel {
 }
 
 /// `x → y` of each type. Attributes of `MaxPool`.
-pub static LAST: [(DType, Kernel); 3] =
+static LAST: [(DType, Kernel); 3] =
     [(DType::F32, row("MaxPoolLast")), (DType::F16, row("MaxPoolLastF16")), (DType::BF16, row("MaxPoolLastBf16"))];
 
 pub struct MaxPool {
@@ -55,6 +55,8 @@ pub struct MaxPool {
 }
 
 impl Compute for MaxPool {
+    const ROWS: Rows = &LAST;
+
     fn new(session: Arc<Session>, element: Element, attributes: &KernelContext) -> Result<Self> {
         Ok(MaxPool { window: Window::read(attributes)?, pads: pads(attributes), each: Each::new(session, element, "pool") })
     }

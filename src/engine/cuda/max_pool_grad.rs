@@ -6,7 +6,7 @@ use super::each::{Call, Each};
 use super::pool;
 use super::ports::{Lying, input};
 use super::source::Element;
-use super::typed::Compute;
+use super::typed::{Compute, Rows};
 use crate::ir::DType;
 use crate::ops::max_pool;
 use crate::pass::{Extras, Kernel, Port, Replaces};
@@ -57,7 +57,7 @@ const fn row(name: &'static str) -> Kernel {
 }
 
 /// `(x, y, dy) → dx` of each type. Attributes of `MaxPool`.
-pub static LAST: [(DType, Kernel); 3] =
+static LAST: [(DType, Kernel); 3] =
     [(DType::F32, row("MaxPoolGradLast")), (DType::F16, row("MaxPoolGradLastF16")), (DType::BF16, row("MaxPoolGradLastBf16"))];
 
 pub struct MaxPoolGrad {
@@ -66,6 +66,8 @@ pub struct MaxPoolGrad {
 }
 
 impl Compute for MaxPoolGrad {
+    const ROWS: Rows = &LAST;
+
     fn new(session: Arc<Session>, element: Element, attributes: &KernelContext) -> Result<Self> {
         Ok(MaxPoolGrad { window: Window::read(attributes)?, each: Each::new(session, element, "pool_grad") })
     }

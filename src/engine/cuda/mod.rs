@@ -42,7 +42,7 @@ use self::library::Libraries;
 use self::max_pool::MaxPool;
 use self::max_pool_grad::MaxPoolGrad;
 use self::spread_pixel::SpreadPixel;
-use self::typed::Rows;
+use self::typed::{Entry, entry};
 use crate::error::Result;
 use crate::ir::{DType, Domain, Graph};
 use crate::ops::batch_norm;
@@ -56,22 +56,19 @@ use std::sync::Arc;
 /// What ONNX Runtime calls the provider.
 const PROVIDER: &str = "CUDAExecutionProvider";
 
-/// An operator in all of its forms: as passes know them, and what adds them to those of a session.
-type Entry = (Rows, fn(OperatorDomain, &Arc<Session>, Rows) -> ort::Result<OperatorDomain>);
-
 /// Every operator.
 static OPERATORS: [Entry; 11] = [
-    (&conv::LAST, typed::all::<Conv>),
-    (&conv_input_grad::LAST, typed::all::<ConvInputGrad>),
-    (&conv_weight_grad::LAST, typed::all::<ConvWeightGrad<true>>),
-    (&conv_weight_grad::ROWS, typed::all::<ConvWeightGrad<false>>),
-    (&max_pool::LAST, typed::all::<MaxPool>),
-    (&max_pool_grad::LAST, typed::all::<MaxPoolGrad>),
-    (&global_average_pool::LAST, typed::all::<GlobalAveragePool>),
-    (&spread_pixel::LAST, typed::all::<SpreadPixel>),
-    (&layout::TO_LAST, typed::all::<Move<true>>),
-    (&layout::TO_FIRST, typed::all::<Move<false>>),
-    (&elementwise::ROWS, elementwise::all),
+    entry::<Conv>(),
+    entry::<ConvInputGrad>(),
+    entry::<ConvWeightGrad<true>>(),
+    entry::<ConvWeightGrad<false>>(),
+    entry::<MaxPool>(),
+    entry::<MaxPoolGrad>(),
+    entry::<GlobalAveragePool>(),
+    entry::<SpreadPixel>(),
+    entry::<Move<true>>(),
+    entry::<Move<false>>(),
+    elementwise::ENTRY,
 ];
 
 /// Every form of an operator, with the type of its tensors.
@@ -100,7 +97,7 @@ impl CudaKernels {
     /// The operators, for one session.
     pub fn domain(&self, tf32: bool) -> ort::Result<OperatorDomain> {
         let session = Arc::new(Session::new(Arc::clone(&self.libraries), tf32));
-        OPERATORS.iter().try_fold(OperatorDomain::new(Domain::Native.name())?, |domain, (rows, add)| add(domain, &session, rows))
+        OPERATORS.iter().try_fold(OperatorDomain::new(Domain::Native.name())?, |domain, (_, add)| add(domain, &session))
     }
 }
 

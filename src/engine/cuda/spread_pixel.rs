@@ -5,7 +5,7 @@ use super::device::Session;
 use super::each::{Call, Each};
 use super::ports::input;
 use super::source::Element;
-use super::typed::Compute;
+use super::typed::{Compute, Rows};
 use crate::ir::DType;
 use crate::pass::{Extras, Kernel, Port, Replaces, SIZE};
 use ort::operator::{ComputeContext, KernelContext};
@@ -31,7 +31,7 @@ const fn row(name: &'static str) -> Kernel {
 }
 
 /// `x → y` of each type, from `[N, C, 1, 1]` to `[N, C, H, W]`.
-pub static LAST: [(DType, Kernel); 3] =
+static LAST: [(DType, Kernel); 3] =
     [(DType::F32, row("SpreadPixelLast")), (DType::F16, row("SpreadPixelLastF16")), (DType::BF16, row("SpreadPixelLastBf16"))];
 
 pub struct SpreadPixel {
@@ -40,6 +40,8 @@ pub struct SpreadPixel {
 }
 
 impl Compute for SpreadPixel {
+    const ROWS: Rows = &LAST;
+
     fn new(session: Arc<Session>, element: Element, attributes: &KernelContext) -> Result<Self> {
         let list = attributes.get::<Vec<i64>>(SIZE).unwrap_or_default();
         let size: Option<Vec<usize>> = list.iter().map(|&d| usize::try_from(d).ok()).collect();

@@ -12,8 +12,14 @@ use std::sync::Arc;
 /// The forms of an operator, with the type of the tensors of each.
 pub type Rows = &'static [(DType, Row)];
 
+/// An operator in all of its forms: as passes know them, and what adds them to those of a session.
+pub type Entry = (Rows, fn(OperatorDomain, &Arc<Session>) -> Result<OperatorDomain>);
+
 /// Such an operator at one node.
 pub trait Compute: Send + Sized + 'static {
+    /// Its forms.
+    const ROWS: Rows;
+
     /// For a node with these attributes, on tensors of that type.
     fn new(session: Arc<Session>, element: Element, attributes: &KernelContext) -> Result<Self>;
 
@@ -29,12 +35,16 @@ pub struct Typed<C> {
     computes: PhantomData<fn() -> C>,
 }
 
-/// The operator in all of its forms, for a session.
-pub fn all<C: Compute>(domain: OperatorDomain, session: &Arc<Session>, rows: Rows) -> Result<OperatorDomain> {
+/// The operator that `C` computes.
+pub const fn entry<C: Compute>() -> Entry {
+    (C::ROWS, all::<C>)
+}
+
+fn all<C: Compute>(domain: OperatorDomain, session: &Arc<Session>) -> Result<OperatorDomain> {
     let form = |(ty, row): &'static (DType, Row)| {
         Some(Typed::<C> { session: Arc::clone(session), row, element: Element::of(*ty)?, computes: PhantomData })
     };
-    rows.iter().filter_map(form).try_fold(domain, OperatorDomain::add)
+    C::ROWS.iter().filter_map(form).try_fold(domain, OperatorDomain::add)
 }
 
 /// At one node.
