@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    weights: SubjectArgs,
+    reading: SubjectArgs,
     #[command(flatten)]
     workers: Workers,
 }
@@ -55,7 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         None => None,
         Some(path) => {
             let engine = engine::open(&EngineOptions::default())?;
-            let classifier = Classifier::open(&args.weights.open(path)?, &args.weights.options(None)?, engine.as_ref())?;
+            let classifier = Classifier::open(&args.reading.weights.open(path)?, &args.reading.options(None)?, engine.as_ref())?;
             warn_if_assumed(&classifier);
             Some(classifier)
         }

@@ -50,7 +50,7 @@ pub struct Args {
     #[command(flatten)]
     workers: Workers,
     #[command(flatten)]
-    weights: SubjectArgs,
+    reading: SubjectArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -97,12 +97,12 @@ impl Places {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let subject = args.weights.open(&args.subject)?;
+    let subject = args.reading.weights.open(&args.subject)?;
     let inputs = subject.inputs().with_data([&args.data]);
     let targets = [args.json.as_ref(), args.csv.as_ref()].into_iter().flatten().filter_map(Target::path);
     targets.chain(args.confusion.as_deref()).try_for_each(|path| inputs.check_file(path))?;
-    args.weights.say_state(&subject);
-    let options = args.weights.options(args.head_from.clone())?;
+    args.reading.weights.say_state(&subject);
+    let options = args.reading.options(args.head_from.clone())?;
     let places = Places::open(&args)?;
     let engine = engine::open(&args.engine.options())?;
     let mut classifier = Classifier::open(&subject, &options, engine.as_ref())?;

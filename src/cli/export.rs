@@ -1,9 +1,9 @@
 //! `spgraph export`: the tuned inference model.
 
 use super::output;
-use super::subject_args::{StateArg, say_state, usual_or};
+use super::subject_args::TunedModelArgs;
 use spgraph::bundle::Deployment;
-use spgraph::train::{Subject, export_deployed};
+use spgraph::train::export_deployed;
 use std::path::PathBuf;
 
 /// Write the tuned model: the source's graph and names, with the new weights
@@ -13,15 +13,8 @@ use std::path::PathBuf;
 pub struct Args {
     /// A run of `finetune`, or a bundle of `rewrite` (its starting point)
     subject: PathBuf,
-    /// The model to write
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// Safetensors file with the weights that another runtime gave the bundle
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
-    /// Which state of a run [default: best where it had validation images, else final]
-    #[arg(long, value_enum)]
-    state: Option<StateArg>,
+    #[command(flatten)]
+    tuned: TunedModelArgs,
     /// Give probabilities instead of scores
     #[arg(long, help_heading = "Deployment")]
     softmax: bool,
@@ -34,17 +27,15 @@ pub struct Args {
     /// Take images as they are decoded: bytes, batch × height × width × RGB, of any size
     #[arg(long, help_heading = "Deployment")]
     preprocess: bool,
-    /// Replace a file that is there
-    #[arg(long)]
-    force: bool,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let subject = Subject::with_weights(&args.subject, args.weights.as_deref())?;
-    say_state(&subject, args.state);
+    let TunedModelArgs { output: file, weights, force } = &args.tuned;
+    let subject = weights.open(&args.subject)?;
+    weights.say_state(&subject);
     let asked = Deployment { preprocess: args.preprocess, softmax: args.softmax, labels: args.labels, top: args.top };
-    let exported = export_deployed(&subject, usual_or(args.state), &asked, &args.output, args.force)?;
-    output::print_written(&args.output)?;
+    let exported = export_deployed(&subject, weights.state(), &asked, file, *force)?;
+    output::print_written(file)?;
     output::print_agreement(&exported.agreement)?;
     if !exported.left_out.is_empty() && !super::talk::quiet() {
         output::print(&format!(

@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    weights: SubjectArgs,
+    reading: SubjectArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -95,9 +95,9 @@ fn path_of(line: &[u8]) -> PathBuf {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let subject = args.weights.open(&args.subject)?;
-    args.weights.say_state(&subject);
-    let mut options = args.weights.options(None)?;
+    let subject = args.reading.weights.open(&args.subject)?;
+    args.reading.weights.say_state(&subject);
+    let mut options = args.reading.options(None)?;
     options.features = args.features.is_some();
     let taken = result_files::one_stdout(&[args.json.as_ref(), args.csv.as_ref()])?;
     let images = asked(&args)?;

@@ -1,4 +1,4 @@
-//! The options that say which weights to use and what to do to images, the same in `eval` and `predict`.
+//! The options that say which weights to use, what to do to images, and where the tuned model goes: the same in every subcommand.
 
 use super::choice::choice;
 use super::flags::with_flags;
@@ -35,26 +35,33 @@ impl From<StateArg> for RunState {
     }
 }
 
-/// The state that is asked for, or the usual one.
-pub fn usual_or(state: Option<StateArg>) -> RunState {
-    state.map_or(RunState::Usual, RunState::from)
-}
-
-/// Says which state is taken where nobody asked for one.
-pub fn say_state(subject: &Subject, state: Option<StateArg>) {
-    if let Some(text) = subject.usual().filter(|_| state.is_none()) {
-        note(&format!("note: {}", with_flags(&text)));
-    }
-}
-
+// No text of their own: a flattened struct's would become the subcommand's.
 #[derive(clap::Args)]
-pub struct SubjectArgs {
+pub struct WeightsArgs {
     /// Safetensors file with the weights that another runtime gave the bundle
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Which state of a run [default: best where it had validation images, else final]
     #[arg(long, value_enum)]
     state: Option<StateArg>,
+}
+
+#[derive(clap::Args)]
+pub struct TunedModelArgs {
+    /// The model to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub weights: WeightsArgs,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(clap::Args)]
+pub struct SubjectArgs {
+    #[command(flatten)]
+    pub weights: WeightsArgs,
     /// File with the class names by label: one on each line, or a list or object in JSON
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
@@ -113,7 +120,7 @@ pub fn class_names(file: Option<&Path>) -> anyhow::Result<Vec<String>> {
     Ok(file.map(read_class_names).transpose()?.unwrap_or_default())
 }
 
-impl SubjectArgs {
+impl WeightsArgs {
     /// What is at `path`, with the weights that are given.
     pub fn open(&self, path: &Path) -> spgraph::Result<Subject> {
         Subject::with_weights(path, self.weights.as_deref())
@@ -121,12 +128,21 @@ impl SubjectArgs {
 
     /// Says which state of a run is taken where nobody asked for one.
     pub fn say_state(&self, subject: &Subject) {
-        say_state(subject, self.state);
+        if let Some(text) = subject.usual().filter(|_| self.state.is_none()) {
+            note(&format!("note: {}", with_flags(&text)));
+        }
     }
 
+    /// The state that is asked for, or the usual one.
+    pub fn state(&self) -> RunState {
+        self.state.map_or(RunState::Usual, RunState::from)
+    }
+}
+
+impl SubjectArgs {
     pub fn options(&self, head_from: Option<PathBuf>) -> anyhow::Result<ClassifierOptions> {
         Ok(ClassifierOptions {
-            which: usual_or(self.state),
+            which: self.weights.state(),
             head_from,
             classes: class_names(self.class_names.as_deref())?,
             output: self.output.clone(),
