@@ -125,26 +125,6 @@ impl<'a> Attributes<'a> {
         Ok(self.find(name, AttributeType::Tensor)?.and_then(|a| a.t.as_ref()))
     }
 
-    /// A graph, such as the branch of an `If`.
-    pub fn graph(&self, name: &str) -> Result<Option<&'a pb::GraphProto>> {
-        Ok(self.find(name, AttributeType::Graph)?.and_then(|a| a.g.as_ref()))
-    }
-
-    /// [`Attributes::int`] with the operator's default.
-    pub fn int_or(&self, name: &str, default: i64) -> Result<i64> {
-        Ok(self.int(name)?.unwrap_or(default))
-    }
-
-    /// [`Attributes::float`] with the operator's default.
-    pub fn float_or(&self, name: &str, default: f32) -> Result<f32> {
-        Ok(self.float(name)?.unwrap_or(default))
-    }
-
-    /// [`Attributes::string`] with the operator's default.
-    pub fn string_or(&self, name: &str, default: &'a str) -> Result<&'a str> {
-        Ok(self.string(name)?.unwrap_or(default))
-    }
-
     /// Names of the attributes that nobody has read so far, in the node's order.
     pub fn unread(&self) -> Vec<String> {
         let unread = self.node.attribute.iter().zip(&self.read).filter(|(_, read)| !read.get());
@@ -181,20 +161,9 @@ pub fn attr_floats(name: &str, values: impl Into<Vec<f32>>) -> pb::AttributeProt
     pb::AttributeProto { floats: values.into(), ..attribute(name, AttributeType::Floats) }
 }
 
-/// Attribute `name` of type `STRINGS`.
-pub fn attr_strings(name: &str, values: impl IntoIterator<Item = impl Into<String>>) -> pb::AttributeProto {
-    let strings = values.into_iter().map(|s| s.into().into_bytes()).collect();
-    pb::AttributeProto { strings, ..attribute(name, AttributeType::Strings) }
-}
-
 /// Attribute `name` of type `TENSOR`.
 pub fn attr_tensor(name: &str, value: pb::TensorProto) -> pb::AttributeProto {
     pb::AttributeProto { t: Some(value), ..attribute(name, AttributeType::Tensor) }
-}
-
-/// Attribute `name` of type `GRAPH`.
-pub fn attr_graph(name: &str, value: pb::GraphProto) -> pb::AttributeProto {
-    pb::AttributeProto { g: Some(value), ..attribute(name, AttributeType::Graph) }
 }
 
 #[cfg(test)]
@@ -208,33 +177,32 @@ mod tests {
     #[test]
     fn every_kind_round_trips_and_counts_as_read() {
         let t = pb::TensorProto { dims: vec![3], ..Default::default() };
+        let strings = pb::AttributeProto { strings: vec!["a".into(), "b".into()], ..attribute("ss", AttributeType::Strings) };
         let n = node(vec![
             attr_int("i", -3),
             attr_float("f", 0.5),
             attr_string("s", "same"),
             attr_ints("is", [1, 2]),
             attr_floats("fs", vec![1.5]),
-            attr_strings("ss", ["a", "b"]),
+            strings,
             attr_tensor("t", t.clone()),
-            attr_graph("g", pb::GraphProto::default()),
             attr_ints("empty", []),
         ]);
         let a = Attributes::new(&n).unwrap();
-        assert_eq!(a.unread().len(), 9);
+        assert_eq!(a.unread().len(), 8);
         assert!(a.has("i") && !a.has("j"));
-        assert_eq!(a.unread().len(), 9);
+        assert_eq!(a.unread().len(), 8);
         assert_eq!(a.int("i").unwrap(), Some(-3));
-        assert_eq!(a.unread(), ["f", "s", "is", "fs", "ss", "t", "g", "empty"]);
+        assert_eq!(a.unread(), ["f", "s", "is", "fs", "ss", "t", "empty"]);
         assert_eq!(a.float("f").unwrap(), Some(0.5));
         assert_eq!(a.string("s").unwrap(), Some("same"));
         assert_eq!(a.ints("is").unwrap(), Some(&[1, 2][..]));
         assert_eq!(a.floats("fs").unwrap(), Some(&[1.5][..]));
         assert_eq!(a.strings("ss").unwrap(), Some(vec!["a", "b"]));
         assert_eq!(a.tensor("t").unwrap(), Some(&t));
-        assert!(a.graph("g").unwrap().is_some());
         assert_eq!(a.ints("empty").unwrap(), Some(&[][..]));
         assert!(a.unread().is_empty());
-        assert_eq!((a.int("j").unwrap(), a.int_or("j", 7).unwrap(), a.string_or("j", "x").unwrap()), (None, 7, "x"));
+        assert_eq!(a.int("j").unwrap(), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::ir::{Attr, Attrs, DType, Dim, Tensor, TensorType, ValueId};
 use crate::operator::checked::{at, image, whole};
-use crate::operator::{Builder, Grad, Import, Operator, Rule, View, attrs, table_of};
+use crate::operator::{Builder, Import, Operator, Rule, View, attrs, table_of};
 
 /// `softmax(q·kᵀ·scale + mask)·v` for each head. Without a cache of earlier keys and values: a classifier sees its image at once.
 pub struct Attention;
@@ -254,10 +254,6 @@ impl Operator for Attention {
         Err("it is imported as other operators".into())
     }
 
-    fn gradient(&self, _: &mut Builder, _: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        Err("it is imported as other operators".into())
-    }
-
     fn notes(&self) -> &'static str {
         "heads that share keys, masks, causal, windows, softcap; no cache of earlier keys; imported as MatMul and Softmax"
     }
@@ -350,10 +346,6 @@ impl Operator for RotaryEmbedding {
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         Ok(vec![n.ty(0)?.clone()])
-    }
-
-    fn gradient(&self, _: &mut Builder, _: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        Err("it is imported as other operators".into())
     }
 
     fn notes(&self) -> &'static str {

@@ -26,12 +26,6 @@ impl HtmlTable {
         self
     }
 
-    /// Adds a row of texts that are markup already.
-    pub fn markup_row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) -> &mut Self {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
-        self
-    }
-
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
