@@ -1,7 +1,7 @@
 //! Constants that are no parameters, told by what they hold and where they stand.
 
 use super::names::is_generated;
-use crate::ir::{DType, Graph, ValueId};
+use crate::ir::{DType, Graph, Tensor, ValueId};
 use crate::operator::{Normalization, ParameterKind, View};
 
 /// Why a constant is taken for no parameter.
@@ -85,25 +85,26 @@ pub(super) fn no_parameter(graph: &Graph, value: ValueId) -> Option<FixedReason>
     (masks(&|v| v == 1.0) || masks(&|v| v <= -100.0 && v == numbers.iter().copied().fold(0.0, f64::min))).then_some(FixedReason::Mask)
 }
 
-/// Whether a constant at a layer's place is a formula's: a sum or mean that is written as a product, and the ones and zeros of a normalization that has
-/// no parameters. Exporters name such constants; a kernel of zeros may be a layer that adds nothing yet.
+/// Whether a constant at a layer's place is a formula's; see [`is_of_formula`].
 pub(super) fn of_formula(graph: &Graph, value: ValueId, kind: ParameterKind, node: usize) -> Option<FixedReason> {
-    let tensor = graph.value(value).initializer().filter(|t| t.count() > 1)?;
-    if !is_generated(graph.name_of(value)) || varied(graph, value) {
-        return None;
+    let tensor = graph.value(value).initializer()?;
+    let normalization = graph.nodes.get(node).and_then(|user| View { graph, node: user }.operator()?.facts().normalization);
+    is_of_formula(tensor, graph.name_of(value), kind, normalization).then_some(FixedReason::Uniform)
+}
+
+/// Whether a constant of that name is a formula's where it stands at a layer's place: a sum or mean that is written as a product, and the ones and zeros
+/// of a normalization that has no parameters. Exporters name such constants; a kernel of zeros may be a layer that adds nothing yet.
+pub(super) fn is_of_formula(tensor: &Tensor, name: &str, kind: ParameterKind, normalization: Option<Normalization>) -> bool {
+    if tensor.count() < 2 || !is_generated(name) || differ(tensor.bytes(), tensor.dtype()) {
+        return false;
     }
-    let number = *tensor.to_f64().ok()?.first()?;
-    let normalization = || {
-        let user = graph.nodes.get(node)?;
-        View { graph, node: user }.operator()?.facts().normalization
-    };
-    let formula = match kind {
+    let Some(number) = tensor.to_f64().ok().and_then(|numbers| numbers.first().copied()) else { return false };
+    match kind {
         ParameterKind::Kernel { .. } => number != 0.0,
-        ParameterKind::Scale => number == 1.0 && normalization() == Some(Normalization::Sample),
-        ParameterKind::Shift => number == 0.0 && normalization() == Some(Normalization::Sample),
+        ParameterKind::Scale => number == 1.0 && normalization == Some(Normalization::Sample),
+        ParameterKind::Shift => number == 0.0 && normalization == Some(Normalization::Sample),
         _ => false,
-    };
-    formula.then_some(FixedReason::Uniform)
+    }
 }
 
 /// Whether a kernel filters every channel alike, and not with equal numbers as a fresh one may hold: blurring before a stride.

@@ -7,7 +7,7 @@ use super::refusals::{FROM_CONSTANTS, Refusals};
 use super::signature;
 use super::ties::{Split, Ties};
 use crate::error::{Error, Result};
-use crate::ir::{Attrs, Dim, Graph, Node, ValueId};
+use crate::ir::{Attrs, Dim, Graph, Node, Tensor, ValueId};
 use crate::onnx::{Attributes, pb};
 use crate::operator::{Import, Known, Operator, View, fold};
 use crate::ops::table;
@@ -29,6 +29,8 @@ pub(super) struct Importer {
     pub(super) refusals: Refusals,
     /// How many elements may still be computed ahead.
     budget: usize,
+    /// Tables that were computed ahead, by type, shape and content: networks compute the same one in each of their layers.
+    tables: HashMap<blake3::Hash, ValueId>,
     /// What nodes compute from constants alone, while the network runs.
     fixed: HashSet<ValueId>,
     /// Floating-point constants that were computed of one other, by name.
@@ -38,6 +40,9 @@ pub(super) struct Importer {
 
 /// Elements that are computed ahead in one model: shapes and indices are small, and what is not is no reason to fill the memory.
 const BUDGET: usize = 1 << 22;
+
+/// Elements from which a computed tensor of integers is a table, of which one copy is enough.
+const SHARED_FROM: usize = 1 << 10;
 
 /// Integers that a network may compute from constants while it runs.
 const TABLE: usize = 1 << 24;
@@ -105,6 +110,7 @@ impl Importer {
             ties,
             refusals,
             budget: BUDGET,
+            tables: HashMap::new(),
             fixed: HashSet::new(),
             computed: HashMap::new(),
             readable,
@@ -120,6 +126,20 @@ impl Importer {
     /// Whether the value is the same for every image.
     fn is_fixed(&self, value: ValueId) -> bool {
         self.graph.value(value).constant.is_some() || self.fixed.contains(&value)
+    }
+
+    /// The constant that holds this table; a new one, which takes of the budget, where none does.
+    fn table(&mut self, name: &str, tensor: &Tensor) -> ValueId {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{:?} {:?} ", tensor.dtype(), tensor.shape()).as_bytes()).update(tensor.bytes());
+        let content = hasher.finalize();
+        if let Some(&same) = self.tables.get(&content) {
+            return same;
+        }
+        self.budget = self.budget.saturating_sub(tensor.count());
+        let id = self.graph.constant(name, tensor.clone());
+        self.tables.insert(content, id);
+        id
     }
 
     fn spend(&mut self, known: &Option<Known>) {
@@ -253,6 +273,14 @@ impl Importer {
         let folds = self.budget > 0
             && (!types.first().is_some_and(|t| t.dtype.is_float()) || !canonical.used().any(|v| is_named_number(&self.graph, v)));
         let known = if folds { fold::evaluate(operator, &view, &types) } else { None };
+        if let (Some(Known::Tensor(tensor)), Some(output)) = (&known, outputs.first())
+            && !tensor.dtype().is_float()
+            && tensor.count() >= SHARED_FROM
+        {
+            let id = self.table(output, tensor);
+            self.values.insert(output.clone(), id);
+            return Ok(());
+        }
         self.spend(&known);
         if let (Some(Known::Tensor(tensor)), Some(output)) = (&known, outputs.first()) {
             let id = self.graph.constant(output, tensor.clone());

@@ -1,5 +1,6 @@
 //! Initializers that stand for several parameters: exporters write equal tensors once.
 
+use super::fixed::is_of_formula;
 use super::names::{is_generated, layer};
 use crate::ir::{Graph, Node, Tensor, ValueId};
 use crate::onnx::pb;
@@ -88,6 +89,10 @@ impl Ties {
             let (Some(kind), Some(input)) = (kind, inputs.get(i).copied().flatten()) else { continue };
             let Some(tensor) = graph.value(input).constant.clone().filter(|t| t.dtype().is_float()) else { continue };
             if !kind.is_of_layer() && !is_fresh(&tensor, graph.name_of(input)) {
+                continue;
+            }
+            // The ones and zeros that several normalizations without parameters share would get names of layers, and be trained.
+            if is_of_formula(&tensor, graph.name_of(input), kind, operator.facts().normalization) {
                 continue;
             }
             let earlier = self.readers.get(&input).copied();
