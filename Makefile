@@ -51,7 +51,7 @@ guides: setup build ## Follow the guides for adding something from their beginni
 	@library=$$(ls $(CURDIR)/$(VENV)/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.* | head -n 1) && \
 	ORT_DYLIB_PATH="$$library" CARGO=$(CARGO) $(VENV)/bin/python tests/guides/follow.py
 
-guides-check: setup ## Whether every step of the guides can still be done, and what they lead to compiles
+guides-check: setup ## Whether every step of the guides can still be done, and what they lead to passes the lints
 	@CARGO=$(CARGO) $(VENV)/bin/python tests/guides/follow.py --check
 
 wheel: ## Build the Python wheel, target/wheels: the program and the module (fetches maturin)

@@ -1,7 +1,7 @@
 """Follows the guides of docs/ from their beginning, in a copy of the repository.
 
     python tests/guides/follow.py            all of them: every step, then one build, then every test that the pages tell to run
-    python tests/guides/follow.py --check    the steps, and whether what they lead to compiles
+    python tests/guides/follow.py --check    the steps, and whether what they lead to passes the lints (`cargo clippy`), as all of the repository has to
 
 A step that cannot be done any more fails with the page and its line. The copy is target/guides/tree; it is built with the dependencies that target/ has,
 and target/ itself stays as it is. spgraph is not optimised there. The Python that runs this has the packages of tests/python, the environment variable
@@ -128,7 +128,7 @@ def run(command, tree, environment, quiet=True):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="only whether what the steps lead to compiles")
+    parser.add_argument("--check", action="store_true", help="only whether what the steps lead to compiles without a warning of clippy's")
     parser.add_argument("--freeze", metavar="PYTHON", help="write what the guides' own cases of numbers are, with a Python that has PyTorch")
     arguments = parser.parse_args()
     cargo = os.environ.get("CARGO", "cargo")
@@ -149,7 +149,8 @@ def main():
     # Without what a next build could take from this one: that would be most of the room on the disk.
     environment = os.environ | {"CARGO_TARGET_DIR": str(lend(target)), "CARGO_INCREMENTAL": "0"}
     if arguments.check:
-        print("cargo check:", run([cargo, "check", "--release", "--all-targets", *PLAIN], tree, environment)[1])
+        lints = [cargo, "clippy", "--release", "--all-targets", *PLAIN, "--", "-D", "warnings"]
+        print("cargo clippy:", run(lints, tree, environment)[1])
         return
     # One build of all that the commands need.
     tests = sorted({t for _, c in commands for t in re.findall(r"--test (\w+)", c)})
