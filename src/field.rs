@@ -116,6 +116,7 @@ fields! {
     LAYOUT "preprocessing.layout",
     FORCE "force",
     FORCE_MEMORY "force_memory",
+    MEMORY "memory",
     VERIFY_DATA "verify_data",
     REPLACE "existing = replace",
     RESUME "existing = resume",

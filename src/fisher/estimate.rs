@@ -254,9 +254,10 @@ impl Estimator {
                 if !trace.is_finite() {
                     return Err(Error::training(format!(
                         "the squared gradients of `{}` are not finite for {}. The network's weights or this image's values are out of range; check the \
-                         preprocessing (--mean, --std, --resize)",
+                         preprocessing ({})",
                         parameter.alias,
-                        batch.indices.get(row).map_or("an image".into(), |&i| self.dataset.name(i))
+                        batch.indices.get(row).map_or("an image".into(), |&i| self.dataset.name(i)),
+                        Field::PREPROCESSING
                     )));
                 }
                 by_layer.get_mut(layer).into_iter().for_each(|sum: &mut f64| *sum += trace);

@@ -79,7 +79,7 @@ impl Doctor {
             find(
                 false,
                 what,
-                format!("use small batches; `spgraph inspect BUNDLE --memory` predicts what a step needs ({})", Field::BATCH),
+                format!("use small batches; `spgraph inspect BUNDLE {}` predicts what a step needs ({})", Field::MEMORY, Field::BATCH),
             );
         }
         let asked = options.device == Device::Cuda;

@@ -123,7 +123,7 @@ fn several_text(found: &Evaluation, views: &str) -> String {
 
 fn worst(found: &Evaluation) -> (Vec<&ClassResult>, String) {
     let shown: Vec<&ClassResult> = by_f1(&found.classes).into_iter().take(WORST).collect();
-    let more = format!("the {} classes with the lowest F1 of {}; all of them with --json or --csv\n", shown.len(), found.classes.len());
+    let more = format!("the {} classes with the lowest F1 of {}; JSON and CSV have all of them\n", shown.len(), found.classes.len());
     (shown, more)
 }
 

@@ -8,6 +8,7 @@ use crate::bundle::{Bundle, HeadOption, Images, Options, Setting};
 use crate::data::{CacheOptions, ImageSet};
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::shell::word;
 use crate::storage::files::{parent, write_whole};
 use crate::storage::presence;
@@ -107,7 +108,9 @@ impl Configuration {
         let shown = path.display();
         if RunFolder::new(path).is_run() {
             return Err(Error::usage(format!(
-                "{shown} is a run: `spgraph finetune --resume -o {}` goes on with it, and {} is its bundle, to train anew",
+                "{shown} is a run: `spgraph finetune {} {} {}` goes on with it, and {} is its bundle, to train anew",
+                Field::RESUME,
+                Field::OUTPUT,
                 word(path),
                 RunFolder::new(path).bundle().display()
             )));

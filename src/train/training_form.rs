@@ -1,6 +1,7 @@
 //! Models that somebody exported in training mode: by themselves they compute something else than the network does in inference.
 
 use crate::error::{Error, Result};
+use crate::field::Field;
 use crate::onnx::{self, inline_functions, noise, pb};
 use crate::shell::word;
 use std::borrow::Cow;
@@ -20,8 +21,10 @@ pub(super) fn refuse(model: &pb::ModelProto, file: &Path) -> Result<()> {
     let (path, file, op) = (file, file.display(), node.op_type());
     Err(Error::model(format!(
         "{file} computes as in training: {op} (node `{name}`) {why}. Export it in evaluation mode (`model.eval()`), or have spgraph take it as it is in \
-         inference, where it can: `spgraph rewrite {} --head keep -o BUNDLE`, and give BUNDLE instead",
-        word(path)
+         inference, where it can: `spgraph rewrite {} {} {} BUNDLE`, and give BUNDLE instead",
+        word(path),
+        Field::KEEP_HEAD,
+        Field::OUTPUT
     )))
 }
 

@@ -1,7 +1,7 @@
 //! Convolution of images with their channels last, by cuDNN.
 
 use super::super::native::Window;
-use super::convolution::{Convolution, Kind, Plan, Sizes, Tensors, is_covered_last};
+use super::convolution::{Convolution, ConvolutionPlan, Kind, Sizes, Tensors, is_covered_last};
 use super::device::Session;
 use super::kept::Kept;
 use super::ports::{Lying, input, output, stream};
@@ -36,7 +36,7 @@ static LAST: [(DType, Kernel); 3] = [(DType::F32, row("ConvLast")), (DType::F16,
 
 pub struct Conv {
     of: Convolution,
-    plan: Kept<Sizes, Plan>,
+    plan: Kept<Sizes, ConvolutionPlan>,
 }
 
 impl Compute for Conv {

@@ -1,7 +1,7 @@
 //! The gradient of a convolution's image with its channels last, by cuDNN.
 
 use super::super::native::{Window, product};
-use super::convolution::{Convolution, Kind, Plan, Sizes, Tensors};
+use super::convolution::{Convolution, ConvolutionPlan, Kind, Sizes, Tensors};
 use super::device::Session;
 use super::kept::Kept;
 use super::ports::{Lying, input, output, stream};
@@ -32,7 +32,7 @@ static LAST: [(DType, Kernel); 3] =
 pub struct ConvInputGrad {
     of: Convolution,
     size: [usize; 2],
-    plan: Kept<Sizes, Plan>,
+    plan: Kept<Sizes, ConvolutionPlan>,
 }
 
 impl Compute for ConvInputGrad {

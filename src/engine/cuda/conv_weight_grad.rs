@@ -1,7 +1,7 @@
 //! The gradient of a convolution's weights, by cuDNN.
 
 use super::super::native::Window;
-use super::convolution::{Convolution, Kind, Plan, Sizes, Tensors, is_covered, is_covered_last};
+use super::convolution::{Convolution, ConvolutionPlan, Kind, Sizes, Tensors, is_covered, is_covered_last};
 use super::device::Session;
 use super::kept::Kept;
 use super::ports::{Lying, input, output, stream};
@@ -47,7 +47,7 @@ static LAST: [(DType, Kernel); 3] =
 /// Of images as ONNX has them, or with their channels last.
 pub struct ConvWeightGrad<const IS_LAST: bool> {
     of: Convolution,
-    plan: Kept<Sizes, Plan>,
+    plan: Kept<Sizes, ConvolutionPlan>,
 }
 
 impl<const IS_LAST: bool> Compute for ConvWeightGrad<IS_LAST> {

@@ -7,6 +7,7 @@ use super::layout::{Order, Transposed};
 use super::library::{Address, Algorithm, Cudnn, Handle, Status};
 use super::ports::Lying;
 use super::source::Element;
+use crate::field::Field;
 use crate::ir::Node;
 use ort::{Error, Result};
 use std::ffi::{c_int, c_void};
@@ -70,7 +71,7 @@ pub struct Tensors {
 }
 
 /// Descriptions of tensors of these sizes, and the algorithm for them.
-pub struct Plan {
+pub struct ConvolutionPlan {
     of: Convolution,
     sizes: Sizes,
     /// The shape of the weights as the graph has them.
@@ -120,7 +121,7 @@ impl Kind {
 
 impl Convolution {
     /// The plan for images of these sizes: the one that is kept, or a new one.
-    pub fn plan<'p>(&self, kept: &'p mut Kept<Sizes, Plan>, handle: Handle, sizes: Sizes) -> Result<&'p Plan> {
+    pub fn plan<'p>(&self, kept: &'p mut Kept<Sizes, ConvolutionPlan>, handle: Handle, sizes: Sizes) -> Result<&'p ConvolutionPlan> {
         kept.get(sizes, || self.prepare(handle, sizes))
     }
 
@@ -133,7 +134,7 @@ impl Convolution {
         }
     }
 
-    fn prepare(&self, handle: Handle, sizes: Sizes) -> Result<Plan> {
+    fn prepare(&self, handle: Handle, sizes: Sizes) -> Result<ConvolutionPlan> {
         let libraries = &self.session.libraries;
         let (cudnn, ty, format) = (&libraries.cudnn, self.data_type(), self.lying as c_int);
         let [[_, channels, ..], [_, features, ..]] = sizes;
@@ -151,7 +152,8 @@ impl Convolution {
         let to_last = self.kind != Kind::Weights;
         let order = Order { outer: features, channels: per_group, places, to_last };
         let order = apart.then(|| order.prepare(&self.session, self.element)).transpose()?;
-        let mut plan = Plan { of: self.clone(), sizes, weights, x: 0, y: 0, w: 0, convolution: 0, algorithm: 0, bytes: 0, order };
+        let mut plan =
+            ConvolutionPlan { of: self.clone(), sizes, weights, x: 0, y: 0, w: 0, convolution: 0, algorithm: 0, bytes: 0, order };
         let done = |status| libraries.convolved("describe a convolution", status);
         let mut made = null_mut();
         // SAFETY: each call writes a handle, which the plan destroys, or describes one that was made before.
@@ -181,7 +183,7 @@ impl Convolution {
     }
 }
 
-impl Plan {
+impl ConvolutionPlan {
     /// The descriptions as the functions of the kind take them.
     fn described(&self) -> [Handle; 4] {
         let in_order = match self.of.kind {
@@ -207,8 +209,10 @@ impl Plan {
         let chosen = found.iter().take(usize::try_from(count).unwrap_or(0)).find(usable);
         let Some(chosen) = chosen else {
             return Err(Error::new(format!(
-                "cuDNN has no algorithm for {what} that gives the same bits each time ({:?}, {:?}). Run with --kernels standard",
-                self.of, self.sizes
+                "cuDNN has no algorithm for {what} that gives the same bits each time ({:?}, {:?}). Run with {} standard",
+                self.of,
+                self.sizes,
+                Field::KERNELS
             )));
         };
         // SAFETY: sets a number of a description that was made before, and writes another.
@@ -260,7 +264,7 @@ impl Plan {
     }
 }
 
-impl Drop for Plan {
+impl Drop for ConvolutionPlan {
     fn drop(&mut self) {
         let cudnn = &self.of.session.libraries.cudnn;
         // SAFETY: each was made by its own function, and nothing uses it any more.

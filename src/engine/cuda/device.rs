@@ -1,6 +1,7 @@
 //! What the operators of a session share on the device: compiled kernels, memory to work in, and cuDNN's handle.
 
 use super::library::{Address, Compiler, Handle, Libraries};
+use crate::field::Field;
 use ort::{Error, Result};
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_uint, c_void};
@@ -235,8 +236,9 @@ impl Compiler {
         let result = match status {
             0 => self.fetch(program),
             _ => Err(Error::new(format!(
-                "CUDA could not compile a kernel: {}. This is a bug of spgraph; run with --kernels standard",
-                self.log(program)
+                "CUDA could not compile a kernel: {}. This is a bug of spgraph; run with {} standard",
+                self.log(program),
+                Field::KERNELS
             ))),
         };
         // SAFETY: it was created above.

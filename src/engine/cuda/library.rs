@@ -1,5 +1,6 @@
 //! Functions of NVIDIA's libraries, found when the program runs and never linked: the driver, the compiler NVRTC, and cuDNN.
 
+use crate::field::Field;
 use libloading::Library;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::path::{Path, PathBuf};
@@ -186,6 +187,7 @@ fn said(what: &str, status: Status, text: impl FnOnce() -> *const c_char) -> ort
         unsafe { CStr::from_ptr(text) }.to_string_lossy()
     };
     Err(ort::Error::new(format!(
-        "CUDA could not {what}: {why} (error {status}). Run with --kernels standard for ONNX Runtime's own kernels"
+        "CUDA could not {what}: {why} (error {status}). Run with {} standard for ONNX Runtime's own kernels",
+        Field::KERNELS
     )))
 }

@@ -108,11 +108,12 @@ pub fn check_memory(bundle: &Bundle, batch: usize, computing: Computing, force: 
     }
     let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
     Err(Error::usage(format!(
-        "a step with {batch} images would take about {:.1} GiB, and this machine has {:.1} GiB (`spgraph inspect {} --memory` shows what takes it). Give a \
+        "a step with {batch} images would take about {:.1} GiB, and this machine has {:.1} GiB (`spgraph inspect {} {}` shows what takes it). Give a \
          smaller {}, or try all the same with {}",
         gib(plan.peak_bytes),
         gib(memory),
         word(&bundle.dir),
+        Field::MEMORY,
         Field::BATCH,
         Field::FORCE_MEMORY
     )))

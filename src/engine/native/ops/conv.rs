@@ -4,6 +4,7 @@ use super::super::compute::{ConvPlan, Cores, Element, Epilogue};
 use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use super::window::{Window, is_plain};
+use crate::field::Field;
 use crate::ir::DType;
 use crate::operator::View;
 use crate::pass::{CEILING, Extras, Kernel, Port, RECTIFIED, Replaces};
@@ -52,7 +53,7 @@ struct ConvKernel {
 pub fn planned(kept: &mut Option<ConvPlan>, conv: super::super::compute::ConvGeometry) -> Result<&ConvPlan> {
     if kept.as_ref().is_none_or(|plan| *plan.conv() != conv) {
         if conv.images.checked_mul(conv.input_pixels().max(conv.output_pixels())).is_none_or(|n| n >= u32::MAX as usize) {
-            return Err(Error::new("the images are too large for the native kernels; run with --kernels standard"));
+            return Err(Error::new(format!("the images are too large for the native kernels; run with {} standard", Field::KERNELS)));
         }
         *kept = Some(ConvPlan::new(conv));
     }

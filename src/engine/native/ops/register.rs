@@ -3,6 +3,7 @@
 use super::super::compute::{Cores, Isa};
 use super::native::{Compute, Create, Native};
 use super::ports;
+use crate::field::Field;
 use crate::ir::Domain;
 use crate::pass::{Port, half_name};
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
@@ -53,7 +54,8 @@ impl Kernel for Node {
             let (inputs, outputs) = ports::of(cx);
             self.compute.compute(&cores, inputs, outputs)
         }));
-        result.unwrap_or_else(|_| Err(Error::new("a native kernel failed; this is a bug of spgraph. Run with --kernels standard")))
+        let failed = |_| Err(Error::new(format!("a native kernel failed; this is a bug of spgraph. Run with {} standard", Field::KERNELS)));
+        result.unwrap_or_else(failed)
     }
 }
 
