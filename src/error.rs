@@ -18,6 +18,24 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// Begins the reason of a rule that has failed by a fault of spgraph's own, whatever the model.
+const FAULT: &str = "a fault of spgraph: ";
+
+/// The reason of a rule, which gives texts, where only a fault of spgraph's own can be the cause; [`Refusal::of`] tells it from what a model may do.
+pub(crate) fn fault(reason: impl fmt::Display) -> String {
+    format!("{FAULT}{reason}")
+}
+
+impl Refusal {
+    /// Of a node that a rule cannot handle. Fails with an [`Error::Internal`] where the rule has failed by a [`fault`].
+    pub(crate) fn of(node: &str, op: &str, reason: String) -> Result<Refusal> {
+        match reason.contains(FAULT) {
+            true => Err(Error::internal(format!("{op} (node `{node}`): {reason}"))),
+            false => Ok(Refusal { node: node.into(), op: op.into(), reason }),
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (node `{}`): {}", self.op, self.node, self.reason)
@@ -188,7 +206,7 @@ impl Error {
 
     /// For `map_err` where only a fault of spgraph's own can be the cause.
     pub fn internal(message: impl Into<String>) -> Self {
-        Error::Internal(message.into())
+        Error::Internal(message.into().replace(FAULT, ""))
     }
 
     /// The process exit code: 2 for a request that makes no sense, 130 after Ctrl-C (as shells have it), 1 for everything else.
@@ -204,6 +222,18 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rules_own_fault_is_no_refusal() {
+        let refused = Refusal::of("n", "Conv", "its weight is an input".into()).unwrap();
+        assert_eq!(refused.to_string(), "Conv (node `n`): its weight is an input");
+        let error = Refusal::of("n", "Conv", format!("body: {}", fault("a formula has lost an operand"))).unwrap_err();
+        assert!(matches!(error, Error::Internal(_)));
+        assert!(
+            error.to_string().starts_with("Conv (node `n`): body: a formula has lost an operand. This is a fault of spgraph itself"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn equal_refusals_are_one_paragraph() {

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 ///
 /// The result holds an entry for each wanted value on which a seeded one depends; the others' cotangent is zero. A wanted value
 /// may lie on the way to another. No node is added that no wanted value needs. Fails with [`Error::Unsupported`] and every node on the way that
-/// cannot be differentiated, at once.
+/// cannot be differentiated, at once; what only a fault of spgraph's own can cause is an [`Error::Internal`].
 pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[ValueId]) -> Result<HashMap<ValueId, ValueId>> {
     let needed = dependent(graph, wanted);
     let forward_nodes = graph.nodes.len();
@@ -33,7 +33,10 @@ pub fn backward(graph: &mut Graph, seeds: &[(ValueId, ValueId)], wanted: &[Value
             continue;
         }
         let Some(operator) = table::find(&node.op_type).filter(|o| o.status() == Status::Differentiable) else { continue };
-        let refusal = |reason: String| Error::Unsupported(vec![Refusal { node: node.name.clone(), op: node.op_type.clone(), reason }]);
+        let refusal = |reason: String| match Refusal::of(&node.name, &node.op_type, reason) {
+            Ok(refusal) => Error::Unsupported(vec![refusal]),
+            Err(fault) => fault,
+        };
         let mut b = Builder::new(graph);
         let mut dy = vec![];
         for &output in &node.outputs {

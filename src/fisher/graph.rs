@@ -134,10 +134,13 @@ pub fn build(network: &Network, mode: Mode, shape: BatchLayout) -> Result<Fisher
         b.scope(format!("{}.samples", node.name));
         let samples = Samples { grad: Grad { node: node.clone(), dy: vec![Some(dy)], needs: needs.clone() }, rows, copies };
         match operator.per_sample(&mut b, &samples) {
-            Err(_) if no_weight(&parameters, &node, needs) => {
-                left_out.extend(node.inputs.iter().zip(needs).filter(|(_, needed)| **needed).filter_map(|(v, _)| *v));
+            Err(reason) => {
+                let refusal = Refusal::of(&node.name, &node.op_type, reason)?;
+                match no_weight(&parameters, &node, needs) {
+                    true => left_out.extend(node.inputs.iter().zip(needs).filter(|(_, needed)| **needed).filter_map(|(v, _)| *v)),
+                    false => refusals.push(refusal),
+                }
             }
-            Err(reason) => refusals.push(Refusal { node: node.name.clone(), op: node.op_type.clone(), reason }),
             Ok(list) => {
                 for (input, part) in node.inputs.iter().zip(list) {
                     if let (Some(input), Some(part)) = (input, part) {

@@ -3,6 +3,7 @@
 //! What nothing is said about stays: names, types, constants, the order of values and nodes.
 
 use super::{Graph, Node, PerValue, Tensor, TensorType, ValueId};
+use crate::error::fault;
 
 /// What becomes of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl<'s, 't> Rebuild<'s, 't> {
 
     /// What stands for a value of the source, or the reason why nothing does.
     pub fn get(&self, value: ValueId) -> Result<ValueId, String> {
-        self.at(value).ok_or_else(|| format!("`{}` is needed and has no place in the new graph", self.source.name_of(value)))
+        self.at(value).ok_or_else(|| fault(format!("`{}` is needed and has no place in the new graph", self.source.name_of(value))))
     }
 
     /// Lets `here` stand for a value of the source. A constant or input that has a place is not carried over.
@@ -144,12 +145,8 @@ impl<'s, 't> Rebuild<'s, 't> {
                 Becomes::Itself => self.copy(node)?,
                 Becomes::Values(made) if made.len() == node.outputs.len() => made,
                 Becomes::Values(made) => {
-                    return Err(format!(
-                        "node `{}` has {} outputs, and {} values stand for them",
-                        node.name,
-                        node.outputs.len(),
-                        made.len()
-                    ));
+                    let (outputs, values) = (node.outputs.len(), made.len());
+                    return Err(fault(format!("node `{}` has {outputs} outputs, and {values} values stand for them", node.name)));
                 }
                 Becomes::Nothing => continue,
             };

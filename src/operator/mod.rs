@@ -19,6 +19,7 @@ pub use function::Function;
 pub use import::Import;
 pub use per_sample::{PerSample, Samples};
 
+use crate::error::fault;
 use crate::ir::{Attr, Attrs, DType, Dim, Elem, Graph, Node, Tensor, TensorType, ValueId};
 use crate::onnx::pb;
 
@@ -242,9 +243,9 @@ pub struct Grad {
 }
 
 impl Grad {
-    /// The required input `i`.
+    /// The required input `i`, which import has made sure of.
     pub fn input(&self, i: usize) -> Rule<ValueId> {
-        self.node.input(i).ok_or_else(|| format!("input {i} is missing"))
+        self.node.input(i).ok_or_else(|| fault(format!("input {i} is missing")))
     }
 
     /// Whether input `i` is there.

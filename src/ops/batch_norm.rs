@@ -4,6 +4,7 @@
 //! running statistics move on. Its body is plain arithmetic, because CUDA's BatchNormalization has no training mode since opset 14.
 
 use super::blocks::{Expr, formula};
+use crate::error::fault;
 use crate::ir::{Attr, Dim, Graph, Node, TensorType, ValueId, product};
 use crate::onnx::pb;
 use crate::operator::attrs;
@@ -83,7 +84,7 @@ pub struct BatchNormalization;
 
 /// A BatchNormalization `node` in its form with batch statistics: the result, and how the running statistics move on.
 pub fn train(b: &mut Builder, node: &Node, momentum: f64) -> Rule<(ValueId, BatchNormUpdate)> {
-    let input = |i: usize| node.input(i).ok_or_else(|| format!("input {i} is missing"));
+    let input = |i: usize| node.input(i).ok_or_else(|| fault(format!("input {i} is missing")));
     let [x, scale, shift, running_mean, running_variance] = [input(0)?, input(1)?, input(2)?, input(3)?, input(4)?];
     let epsilon = node.float("epsilon", 1e-5);
     let name = &node.name;
@@ -241,7 +242,7 @@ impl Operator for BatchNormalization {
     }
 
     fn notes(&self) -> &'static str {
-        "`--batch-norm frozen`: moving statistics; `train`: batch statistics"
+        "option `batch_norm`: `frozen` has moving statistics, `train` those of the batch"
     }
 }
 

@@ -107,7 +107,7 @@ impl Operator for Dropout {
     }
 
     fn notes(&self) -> &'static str {
-        "does nothing (`--dropout off`), or has masks of spgraph's own (`--dropout keep`); the second output cannot be used"
+        "option `dropout`: `off` has it do nothing, `keep` gives it masks of spgraph's own; the second output cannot be used"
     }
 }
 

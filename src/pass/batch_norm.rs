@@ -1,7 +1,7 @@
 //! The mode of BatchNormalization: import leaves all of them in the form for inference.
 
 use super::Pass;
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Error, Refusal, Result, fault};
 use crate::ir::{Attr, Attrs, Becomes, Graph, Node, Rebuild, rebuild};
 use crate::operator::{Builder, Rule};
 use crate::ops::batch_norm::{self, BatchNormUpdate};
@@ -46,7 +46,7 @@ impl TrainBatchNorm<'_> {
         };
         let here = r.mapped(node)?;
         let (y, update) = batch_norm::train(&mut Builder::new(r.graph), &here, momentum)?;
-        r.name_as(y, node.output().ok_or("it has no output")?);
+        r.name_as(y, node.output().ok_or_else(|| fault("it has no output"))?);
         self.updates.borrow_mut().push(update);
         Ok(Becomes::Values(vec![y]))
     }
@@ -58,16 +58,17 @@ impl Pass for TrainBatchNorm<'_> {
     }
 
     fn run(&self, graph: &mut Graph) -> Result<()> {
-        let mut refused = vec![];
+        let mut failed = vec![];
         let made = rebuild(graph, |r, node| {
             if !self.concerns(r.source(), node) {
                 return Ok(Becomes::Itself);
             }
             Ok(self.replace(r, node).unwrap_or_else(|reason| {
-                refused.push(Refusal { node: node.name.clone(), op: node.op_type.clone(), reason });
+                failed.push(Refusal::of(&node.name, &node.op_type, reason));
                 Becomes::Itself
             }))
         });
+        let refused = failed.into_iter().collect::<Result<Vec<_>>>()?;
         if !refused.is_empty() {
             return Err(Error::Unsupported(refused));
         }

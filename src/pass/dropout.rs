@@ -1,7 +1,7 @@
 //! Dropout in training: import leaves all of it in the form for inference.
 
 use super::Pass;
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Error, Refusal, Result, fault};
 use crate::ir::{Becomes, DType, Dim, Graph, Node, Rebuild, TensorType, ValueId, rebuild};
 use crate::operator::{Builder, Rule};
 use crate::ops::dropout;
@@ -99,9 +99,9 @@ impl DropElements<'_> {
     fn replace(&self, r: &mut Rebuild, node: &Node, drops: &Drops) -> Rule<Becomes> {
         match drops {
             Drops::Instead(ratio, axes) if *ratio > 0.0 => {
-                let x = r.get(node.used().next().ok_or("it has no input")?)?;
+                let x = r.get(node.used().next().ok_or_else(|| fault("it has no input"))?)?;
                 let y = self.dropped(r, node, x, (*ratio, axes.as_deref()))?;
-                r.name_as(y, node.output().ok_or("it has no output")?);
+                r.name_as(y, node.output().ok_or_else(|| fault("it has no output"))?);
                 Ok(Becomes::Values(vec![y]))
             }
             Drops::Before(ratio) if *ratio > 0.0 => {
@@ -130,18 +130,71 @@ impl Pass for DropElements<'_> {
     }
 
     fn run(&self, graph: &mut Graph) -> Result<()> {
-        let mut refused = vec![];
+        let mut failed = vec![];
         let made = rebuild(graph, |r, node| {
             let Some(drops) = self.nodes.get(&node.name) else { return Ok(Becomes::Itself) };
             Ok(self.replace(r, node, drops).unwrap_or_else(|reason| {
-                refused.push(Refusal { node: node.name.clone(), op: "Dropout".into(), reason });
+                failed.push(Refusal::of(&node.name, "Dropout", reason));
                 Becomes::Itself
             }))
         });
+        let refused = failed.into_iter().collect::<Result<Vec<_>>>()?;
         if !refused.is_empty() {
             return Err(Error::Unsupported(refused));
         }
         *graph = made.map_err(Error::internal)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pass::apply_verified;
+
+    fn network() -> Graph {
+        let mut graph = Graph::new("network");
+        let ty = TensorType::new(DType::F32, [2usize, 6]);
+        let x = graph.input("x", ty.clone());
+        let hidden = graph.node(Node::new("relu", "Relu", vec![Some(x)], Default::default()), vec![("hidden".into(), ty.clone())]);
+        let dropped =
+            graph.node(Node::new("drop", "Identity", vec![Some(hidden[0])], Default::default()), vec![("dropped".into(), ty.clone())]);
+        graph.outputs = graph.node(Node::new("top", "Neg", vec![Some(dropped[0])], Default::default()), vec![("y".into(), ty)]);
+        graph
+    }
+
+    fn with(nodes: &[(&str, Drops)]) -> (Graph, Option<Masks>) {
+        let mut graph = network();
+        let nodes = nodes.iter().map(|(name, drops)| (name.to_string(), drops.clone())).collect();
+        let pass = DropElements {
+            state: "dropout.state",
+            nodes: &nodes,
+            masks: RefCell::default(),
+            key: RefCell::default(),
+            places: RefCell::default(),
+            indices: RefCell::default(),
+        };
+        apply_verified(&mut graph, &[&pass]).unwrap();
+        (graph, pass.masks.into_inner())
+    }
+
+    #[test]
+    fn a_mask_stands_in_the_place_of_the_node_and_before_the_reader() {
+        for (name, drops, output) in [("drop", Drops::Instead(0.5, None), "dropped"), ("top", Drops::Before(0.25), "y")] {
+            let (graph, masks) = with(&[(name, drops)]);
+            let masks = masks.unwrap();
+            assert_eq!(graph.name_of(masks.state), "dropout.state");
+            assert!(graph.inputs.contains(&masks.state) && graph.producer(masks.next).is_some());
+            assert_eq!(graph.nodes.iter().filter(|n| n.op_type == dropout::TRAIN.name).count(), 1);
+            assert_eq!(graph.nodes.iter().any(|n| n.name == "drop"), name != "drop");
+            assert!(graph.find(output).is_some_and(|v| graph.producer(v).is_some()), "`{output}` has lost its name");
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_dropped_nothing_changes() {
+        let (graph, masks) = with(&[("drop", Drops::Instead(0.0, None))]);
+        assert!(masks.is_none());
+        assert_eq!(format!("{:?}", graph.nodes), format!("{:?}", network().nodes));
     }
 }

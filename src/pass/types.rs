@@ -27,10 +27,14 @@ impl Pass for InferTypes {
         let mut refused = None;
         let made = rebuild(graph, |r, node| {
             again(r, node).inspect_err(|reason| {
-                refused = Some(Refusal { node: node.name.clone(), op: node.op_type.clone(), reason: reason.clone() });
+                refused = Some(Refusal::of(&node.name, &node.op_type, reason.clone()));
             })
         });
-        *graph = made.map_err(|reason| refused.map_or_else(|| Error::internal(reason), |refusal| Error::Unsupported(vec![refusal])))?;
+        *graph = match (made, refused) {
+            (Ok(made), _) => made,
+            (Err(_), Some(refusal)) => return Err(Error::Unsupported(vec![refusal?])),
+            (Err(reason), None) => return Err(Error::internal(reason)),
+        };
         Ok(())
     }
 

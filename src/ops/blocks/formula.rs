@@ -6,6 +6,7 @@
 //!
 //! A number takes the type of the operand that it meets. The first thing that fails is what the whole formula gives back.
 
+use crate::error::fault;
 use crate::ir::{Attr, Attrs, DType, Dim, Tensor, ValueId};
 use crate::operator::{Builder, Rule, attrs};
 use std::cell::RefCell;
@@ -65,7 +66,7 @@ impl<'f> Expr<'f> {
         let value = self.value.and_then(|v| {
             self.target.make(&mut |b| match rule.take() {
                 Some(rule) => rule(b, v),
-                None => Err("a rule is asked once".into()),
+                None => Err(fault("a rule is asked once")),
             })
         });
         Expr { value, ..self }
@@ -76,7 +77,7 @@ impl<'f> Expr<'f> {
         let other = other.beside(self);
         self.with_all(&[other], |b, v, others| match *others {
             [other] => rule(b, v, other),
-            _ => Err("a formula has lost an operand".into()),
+            _ => Err(fault("a formula has lost an operand")),
         })
     }
 
@@ -317,7 +318,7 @@ impl Builder<'_> {
             return Err(reason);
         }
         let values: Option<Vec<ValueId>> = values.into_iter().collect();
-        values.and_then(|v| v.try_into().ok()).ok_or_else(|| "a formula has no value".into())
+        values.and_then(|v| v.try_into().ok()).ok_or_else(|| fault("a formula has no value"))
     }
 }
 
