@@ -240,7 +240,7 @@ fn training_model(models: &Models) -> Result<pb::ModelProto> {
     graph.name = "training".into();
     pass::apply(&mut graph, &[&Inline])?;
     let mut model = emit::model(&graph, Dialect::Functions)?;
-    let opset = emit::opset_of(&models.step).unwrap_or(OPSET);
+    let opset = emit::opset_of(&models.step).ok_or_else(|| Error::model("the bundle's step says no opset: run `spgraph rewrite` again"))?;
     if opset != OPSET {
         emit::to_opset(&mut model, opset)?;
     }

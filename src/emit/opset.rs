@@ -8,7 +8,7 @@ use crate::ir::{DType, Tensor};
 use crate::onnx::schema::{Formal, Found, Number, find, same};
 use crate::onnx::{attributes as a, pb, to_proto};
 use crate::operator::OPSET;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 /// The opsets that graphs can be written in.
@@ -98,7 +98,7 @@ pub fn to_opset(model: &mut pb::ModelProto, opset: i64) -> Result<()> {
 
 /// The inverse of [`to_opset`].
 pub(super) fn from_opset(model: &mut pb::ModelProto) -> std::result::Result<(), String> {
-    let opset = opset_of(model).unwrap_or(OPSET);
+    let opset = opset_of(model).ok_or("it says no opset of ONNX's own operators")?;
     if opset != OPSET {
         each_list(model, &mut |list| list.said_as_here(opset)).map_err(|e| e.to_string())?;
         set(model, OPSET);
@@ -149,9 +149,10 @@ impl List<'_> {
             }
             check(node, opset)?;
             if let Some(axes) = axes {
-                let output = node.output.first().cloned().unwrap_or_default();
+                let output = node.output.first().ok_or_else(|| Error::internal(format!("node `{}` ({op}) has no output", node.name())))?;
                 let name = (0..).map(|n| if n == 0 { format!("{output}.axes") } else { format!("{output}.axes_{n}") });
-                let name = name.into_iter().find(|name| !self.names.contains(name)).unwrap_or_default();
+                let name = name.into_iter().find(|name| !self.names.contains(name));
+                let name = name.ok_or_else(|| Error::internal(format!("no name is left for the axes of `{output}`")))?;
                 node.input.push(name.clone());
                 self.names.insert(name.clone());
                 constants.push((name, Tensor::from_i64(&[axes.len()], &axes)));
@@ -171,7 +172,7 @@ impl List<'_> {
     fn said_as_here(self, opset: i64) -> Result<()> {
         let failed = |node: &pb::NodeProto, why: &str| Error::model(format!("node `{}` ({}): {why}", node.name(), node.op_type()));
         let constant = |n: &pb::NodeProto| Some((n.output.first()?.clone(), n.attribute.first()?.t.clone()?));
-        let mut known: Vec<(String, pb::TensorProto)> =
+        let mut known: HashMap<String, pb::TensorProto> =
             self.nodes.iter().filter(|n| n.op_type() == "Constant").filter_map(constant).collect();
         known.extend(
             self.initializers
@@ -186,10 +187,11 @@ impl List<'_> {
             for (_, saying) in SAYINGS.iter().filter(|(name, _)| *name == op) {
                 match saying {
                     Saying::Axes(since) if opset >= *since && node.input.len() == 2 => {
-                        let name = node.input.pop().unwrap_or_default();
-                        let axes = known.iter().find(|(n, _)| *n == name).and_then(|(_, t)| numbers(t));
-                        node.attribute.push(a::attr_ints("axes", axes.ok_or_else(|| failed(node, "its axes are no constant"))?));
-                        taken.insert(name);
+                        if let Some(name) = node.input.pop() {
+                            let axes = known.get(&name).and_then(numbers);
+                            node.attribute.push(a::attr_ints("axes", axes.ok_or_else(|| failed(node, "its axes are no constant"))?));
+                            taken.insert(name);
+                        }
                     }
                     Saying::Attribute(since, name, value) if opset < *since && !node.attribute.iter().any(|a| a.name() == *name) => {
                         node.attribute.push(value.attribute(name));

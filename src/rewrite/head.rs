@@ -6,7 +6,7 @@ use super::spelling::{numbers_before, scores_before};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::{Imported, Network, Parameter, node_name, start_of};
-use crate::ir::{DType, Dim, Graph, Node, Tensor, TensorType, ValueId};
+use crate::ir::{DType, Dim, Graph, Node, Tensor, ValueId};
 use crate::onnx::attributes::attr_tensor;
 use crate::onnx::{self, SourceModel, pb, to_proto};
 use crate::operator::ParameterKind;
@@ -63,8 +63,8 @@ pub fn head_behind(imported: &Imported, prediction: &Prediction) -> Result<Head>
             _ => None,
         });
         if let Some((kernel, axis)) = kernel {
-            let dims = graph.ty(kernel.value).dims().unwrap_or_default();
-            let used = graph.ty(kernel.enters).dims().unwrap_or_default();
+            // A weight whose sizes are no numbers is no classifier's.
+            let (Some(dims), Some(used)) = (graph.ty(kernel.value).dims(), graph.ty(kernel.enters).dims()) else { break };
             if used.iter().skip(2).any(|&d| d != 1) {
                 break;
             }
@@ -133,11 +133,13 @@ pub fn replace(
         let mut values: Vec<f64> = (0..count).map(|_| rng.random_range(-bound..bound)).collect();
         if !copies.is_empty() {
             let old = start_of(&imported.graph, parameter).ok_or_else(|| Error::model(format!("`{}` is no constant", parameter.name)))?;
-            let inner = elements(shape.get(axis..).and_then(|s| s.get(1..)).unwrap_or_default()).unwrap_or(1);
+            // All of them were counted above.
+            let inner = shape.iter().skip(axis).skip(1).try_fold(1usize, |n, &d| n.checked_mul(d));
+            let inner = inner.ok_or_else(|| Error::internal(format!("the sizes {shape:?} of `{}` cannot be counted", parameter.name)))?;
             copy(&old.to_f64()?, old_classes, &mut values, classes, (inner, copies));
         }
         let tensor = Tensor::from_floats(ty.dtype, &shape, &values);
-        if !store(source, &parameter.name, &tensor) && !store_apart(source, imported, &parameter.name, &tensor) {
+        if !store(source, &parameter.name, &tensor)? && !store_apart(source, imported, &parameter.name, &tensor)? {
             return Err(Error::model(format!(
                 "the classifier's `{}` is shared with another layer and cannot be replaced. Keep the head with {}, or put a new one behind the \
                  output with {}",
@@ -192,30 +194,31 @@ pub fn spliced(
     (*other_graph.ty(*other_graph.outputs.get(prediction.index)?) == expected).then_some(other)
 }
 
-/// Overwrites the initializer, or the Constant node's value, of that name.
-pub(super) fn store(source: &mut SourceModel, name: &str, tensor: &Tensor) -> bool {
-    let Some(graph) = source.proto.graph.as_mut() else { return false };
-    let Some(slot) = onnx::tensor_slot(graph, name) else { return false };
-    let dtype = DType::from_onnx(slot.data_type()).unwrap_or(tensor.dtype());
+/// Overwrites the initializer, or the Constant node's value, of that name; says whether there is one. Fails where the place cannot hold such numbers.
+pub(super) fn store(source: &mut SourceModel, name: &str, tensor: &Tensor) -> Result<bool> {
+    let Some(graph) = source.proto.graph.as_mut() else { return Ok(false) };
+    let Some(slot) = onnx::tensor_slot(graph, name) else { return Ok(false) };
+    let tensor = as_there(slot, name, tensor)?;
     let place = slot.name().to_string();
-    *slot = to_proto(place, &as_there(slot, tensor));
+    *slot = to_proto(place, &tensor);
     // Up to IR version 3 an initializer is also declared as an input, with its old shape.
     for input in graph.input.iter_mut().filter(|i| i.name() == name) {
-        *input = crate::emit::value_info(name, &TensorType { dtype, ..tensor.ty() });
+        *input = crate::emit::value_info(name, &tensor.ty());
     }
-    true
+    Ok(true)
 }
 
 /// Gives a parameter that the exporter had stored together with another of the same value a place of its own, with this tensor.
-fn store_apart(source: &mut SourceModel, imported: &Imported, name: &str, tensor: &Tensor) -> bool {
-    let Some(split) = imported.split.iter().find(|s| s.name == name) else { return false };
+fn store_apart(source: &mut SourceModel, imported: &Imported, name: &str, tensor: &Tensor) -> Result<bool> {
+    let Some(split) = imported.split.iter().find(|s| s.name == name) else { return Ok(false) };
     let old_ir = source.proto.ir_version.is_some_and(|v| v < 4);
-    let Some(graph) = source.proto.graph.as_mut() else { return false };
-    let Some(tensor) = onnx::tensor_slot(graph, &split.initializer).map(|slot| as_there(slot, tensor)) else { return false };
+    let Some(graph) = source.proto.graph.as_mut() else { return Ok(false) };
+    let Some(slot) = onnx::tensor_slot(graph, &split.initializer) else { return Ok(false) };
+    let tensor = as_there(slot, name, tensor)?;
     match &split.site {
         Some((node, input)) => {
             let reader = graph.node.iter_mut().enumerate().find(|(i, n)| node_name(*i, n) == *node).map(|(_, n)| n);
-            let Some(place) = reader.and_then(|n| n.input.get_mut(*input)) else { return false };
+            let Some(place) = reader.and_then(|n| n.input.get_mut(*input)) else { return Ok(false) };
             *place = name.to_string();
             if old_ir {
                 graph.input.push(crate::emit::value_info(name, &tensor.ty()));
@@ -225,14 +228,14 @@ fn store_apart(source: &mut SourceModel, imported: &Imported, name: &str, tensor
         // A node that takes the other's place: nameless nodes are known by their number.
         None => {
             let Some(place) = graph.node.iter_mut().find(|n| n.op_type() == "Identity" && n.output.iter().any(|o| o == name)) else {
-                return false;
+                return Ok(false);
             };
             place.op_type = Some("Constant".into());
             place.input.clear();
             place.attribute = vec![attr_tensor("value", to_proto("", &tensor))];
         }
     }
-    true
+    Ok(true)
 }
 
 /// Fails where a classifier is more than its weight and bias: other constants that hold numbers of its classes would stay as they are.
@@ -288,8 +291,14 @@ pub fn replaceable(imported: &Imported, prediction: &Prediction, head: &Head) ->
     is_whole(imported, prediction, head)
 }
 
-/// The tensor in the floating-point type of the place where it goes.
-fn as_there(slot: &pb::TensorProto, tensor: &Tensor) -> Tensor {
-    let dtype = DType::from_onnx(slot.data_type()).filter(|d| d.is_float() && *d != tensor.dtype());
-    dtype.and_then(|d| tensor.cast(d).ok()).unwrap_or_else(|| tensor.clone())
+/// The tensor in the floating-point type of the place where it goes, which `name` is called. Fails where that is none.
+fn as_there(slot: &pb::TensorProto, name: &str, tensor: &Tensor) -> Result<Tensor> {
+    let dtype = DType::from_onnx(slot.data_type()).filter(|d| d.is_float());
+    let dtype = dtype.ok_or_else(|| {
+        let code = slot.data_type();
+        Error::model(format!(
+            "the classifier's `{name}` has the element type {code} in the file, which holds no weight; export the network in floating point"
+        ))
+    })?;
+    if dtype == tensor.dtype() { Ok(tensor.clone()) } else { Ok(tensor.cast(dtype)?) }
 }

@@ -15,8 +15,11 @@ pub fn transplant(target: &mut SourceModel, donor: &SourceModel, input_shape: &[
     let old = head_behind(&here, &choose(&here, output)?)?;
     let there_too = output.filter(|name| there.graph.outputs.iter().any(|&o| there.graph.name_of(o) == *name));
     let new = head_behind(&there, &choose(&there, there_too)?)?;
-    let dims = |imported: &Imported, head: &Head| imported.graph.ty(head.kernel.value).dims().unwrap_or_default();
-    let (mut mine, mut theirs) = (dims(&here, &old), dims(&there, &new));
+    let dims = |imported: &Imported, head: &Head| {
+        let ty = imported.graph.ty(head.kernel.value);
+        ty.dims().ok_or_else(|| Error::model(format!("the classifier's weight `{}` has no fixed shape: it is {ty}", head.kernel.name)))
+    };
+    let (mut mine, mut theirs) = (dims(&here, &old)?, dims(&there, &new)?);
     let shown = (mine.clone(), theirs.clone());
     // Everything but the number of classes must agree.
     for (dims, axis) in [(&mut mine, old.axis), (&mut theirs, new.axis)] {
@@ -37,7 +40,7 @@ pub fn transplant(target: &mut SourceModel, donor: &SourceModel, input_shape: &[
     for (place, from) in [(Some(&old.kernel), Some(&new.kernel)), (old.bias.as_ref(), new.bias.as_ref())] {
         let (Some(place), Some(from)) = (place, from) else { continue };
         let tensor = start_of(&there.graph, from).ok_or_else(|| Error::model(format!("`{}` is no constant", from.name)))?;
-        if !store(target, &place.name, &tensor) {
+        if !store(target, &place.name, &tensor)? {
             return Err(Error::model(format!("the classifier's `{}` is shared with another layer and cannot be replaced", place.name)));
         }
     }

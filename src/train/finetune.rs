@@ -215,7 +215,7 @@ impl Trainer {
     /// The scalars of the step after so many, and its learning rate.
     fn scalars(&self, step: u64) -> Result<(Scalars, f64)> {
         let scalars = &self.parts.scalars;
-        let full = scalars.get(&Setting::LearningRate).ok_or_else(|| Error::model("the bundle's step has no learning rate"))?;
+        let full = scalars.learning_rate()?;
         let per_epoch = self.loader.batches_per_epoch();
         let total = self.record.training.total_at(step, per_epoch);
         let lr = full * self.record.training.lr_factor(step, total, per_epoch);

@@ -19,6 +19,12 @@ impl Scalars {
         self.0.iter().find(|s| s.0 == *setting).map(|s| s.1)
     }
 
+    /// The full learning rate. Fails where the step has none.
+    pub fn learning_rate(&self) -> Result<f64> {
+        let found = self.get(&Setting::LearningRate);
+        found.ok_or_else(|| Error::model("the bundle's step has no learning rate: run `spgraph rewrite` again"))
+    }
+
     /// Changes a value. Fails where the step has no such input.
     pub fn set(&mut self, setting: &Setting, value: f64) -> Result<()> {
         let found = self.0.iter_mut().find(|s| s.0 == *setting);

@@ -2,7 +2,6 @@
 
 use super::saving::bring_back;
 use super::{Parts, Trainer};
-use crate::bundle::manifest::Manifest;
 use crate::bundle::{Bundle, Setting};
 use crate::data::{Augment, ImageDataset, ImageSet, Loader, LoaderOptions, Targets};
 use crate::engine::{self, Device, Engine, EngineOptions};
@@ -156,7 +155,7 @@ impl Trainer {
             }
             None => training,
             Some(before) => {
-                let lr = scalars.get(&Setting::LearningRate).unwrap_or(0.0);
+                let lr = scalars.learning_rate()?;
                 let (dir, more, done) = (options.output.as_path(), options.more, at.step);
                 let (training, note) = continued(&Asked { dir, before, training: &training, more, done, per_epoch, lr })?;
                 note.into_iter().for_each(|note| progress.note(&note));
@@ -169,7 +168,7 @@ impl Trainer {
             return Err(Error::Interrupted("stopped before the first step; nothing was written".into()));
         }
         let total = training.length.steps(per_epoch);
-        let watch = Watch::new(ignorance(&bundle.manifest));
+        let watch = Watch::new(ignorance(&bundle)?);
         if let Some(before) = before.filter(|before| before.engine != engine.describe()) {
             progress.note(&format!(
                 "the run began on {} and goes on on {}: its result will differ in the last digits",
@@ -184,7 +183,7 @@ impl Trainer {
             validation: counts.validation,
             classes: bundle.manifest.classes.len(),
             batch,
-            rate: rate(&training, &scalars),
+            rate: rate(&training, &scalars)?,
             steps_per_epoch: per_epoch,
             steps: total,
             done: at.step,
@@ -269,17 +268,27 @@ fn put_in_place(out: OutputDir, output: &RunFolder, old: Option<Lock>) -> Result
 }
 
 /// The learning rate and what becomes of it, for people.
-fn rate(training: &Training, scalars: &Scalars) -> String {
-    let full = scalars.get(&Setting::LearningRate).unwrap_or_default();
+fn rate(training: &Training, scalars: &Scalars) -> Result<String> {
+    let full = scalars.learning_rate()?;
     let warmup = match training.warmup {
         None | Some(0 | 1) => String::new(),
         Some(steps) => format!(", warm-up over {steps} steps"),
     };
-    format!("{full} ({}{warmup})", training.schedule)
+    Ok(format!("{full} ({}{warmup})", training.schedule))
 }
 
 /// The data loss of a network that knows nothing: all scores alike.
-fn ignorance(manifest: &Manifest) -> f64 {
-    let loss = manifest.prediction.as_ref().and_then(|p| loss::data_loss(&p.loss).ok()).unwrap_or(&loss::CrossEntropy);
-    loss.value(loss::Activation::None, &vec![0.0; manifest.class_count.unwrap_or(2)], 0)
+fn ignorance(bundle: &Bundle) -> Result<f64> {
+    let loss = match &bundle.manifest.prediction {
+        Some(port) => loss::data_loss(&port.loss)?,
+        // Bundles of older versions know no other.
+        None => &loss::CrossEntropy,
+    };
+    let classes = bundle.class_count()?.ok_or_else(|| {
+        Error::model(format!(
+            "the bundle {} does not say how many classes its network has: run `spgraph rewrite` again",
+            bundle.dir.display()
+        ))
+    })?;
+    Ok(loss.value(loss::Activation::None, &vec![0.0; classes], 0))
 }
