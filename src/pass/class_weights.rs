@@ -57,3 +57,47 @@ impl Pass for ClassWeights {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{DType, TensorType};
+    use crate::pass::apply_verified;
+
+    fn step(loss: &dyn DataLoss, labels: DType) -> Graph {
+        let mut graph = Graph::new("step");
+        let scores = graph.input("scores", TensorType::new(DType::F32, [4usize, 3]));
+        let target = match labels {
+            DType::I64 => graph.input("target", TensorType::new(labels, [4usize])),
+            _ => graph.input("target", TensorType::new(labels, [4usize, 3])),
+        };
+        let made = loss.add(&mut Builder::new(&mut graph), scores, target, 0.1).unwrap();
+        graph.outputs = vec![made.value, made.gradient];
+        graph
+    }
+
+    #[test]
+    fn the_loss_on_labels_gets_weights_and_everything_else_stays() {
+        for loss in LOSSES {
+            let mut graph = step(*loss, DType::I64);
+            let before = graph.clone();
+            apply_verified(&mut graph, &[&ClassWeights { weights: vec![0.5, 1.0, 2.0] }]).unwrap();
+            let [plain, weighted] = loss.functions();
+            let names = |graph: &Graph| graph.nodes.iter().map(|n| n.op_type.clone()).collect::<Vec<_>>();
+            let expected: Vec<_> =
+                names(&before).into_iter().map(|n| if n == plain.name { weighted.name.to_string() } else { n }).collect();
+            assert_eq!(names(&graph), expected);
+            let (at, _) = ClassWeights::place(&before).unwrap();
+            let body = graph.nodes[at].body.as_ref().unwrap();
+            let held = body.ids().filter_map(|v| body.value(v).constant.as_ref()).any(|t| t.to_f64().is_ok_and(|t| t == [0.5, 1.0, 2.0]));
+            assert!(held, "{} holds no weights", loss.kind());
+        }
+    }
+
+    #[test]
+    fn a_step_without_a_single_loss_on_labels_is_refused() {
+        let weights = ClassWeights { weights: vec![1.0; 3] };
+        let error = apply_verified(&mut step(LOSSES[0], DType::F32), &[&weights]).unwrap_err().to_string();
+        assert!(error.contains("there is no single loss on labels"), "{error}");
+    }
+}

@@ -122,6 +122,14 @@ fn one(graph: &mut Graph, pass: &dyn Pass, verify: bool) -> Result<()> {
     Ok(())
 }
 
+/// For what changes a graph and is no pass: what it leaves holds together, as after a pass. Checked in tests and in builds with debug assertions.
+fn verified(graph: &Graph, what: &str) -> Result<()> {
+    if cfg!(any(test, debug_assertions)) {
+        graph.verify().map_err(|why| Error::internal(format!("the graph `{}` after {what} is not as it must be: {why}", graph.name)))?;
+    }
+    Ok(())
+}
+
 /// Names and types of inputs, then of outputs.
 fn ports(graph: &Graph) -> [Vec<(String, TensorType)>; 2] {
     [&graph.inputs, &graph.outputs].map(|list| list.iter().map(|&v| (graph.name_of(v).to_string(), graph.ty(v).clone())).collect())

@@ -3,15 +3,20 @@
 use super::Pass;
 use super::kernel::lies_alike;
 use crate::error::{Error, Result};
-use crate::ir::{Becomes, DType, Graph, Node, Readers, Rebuild, ValueId, rebuild};
+use crate::ir::{Becomes, DType, Domain, Graph, Node, Readers, Rebuild, ValueId, rebuild};
+use crate::operator::Meaning;
+use crate::ops::table;
 use std::collections::HashMap;
 
 /// Gives every reader of such a value one of its own: of a half-precision value that is converted to float32, so that an expression that reads it reads half of the bytes; and of an
 /// image less or times a number for each channel, as the deviations from a mean are.
 pub struct RepeatCheap;
 
-/// Operators of which one operand is an image and the other is less.
-const CHEAP: [&str; 3] = ["Add", "Sub", "Mul"];
+/// What takes as long as reading and writing does, where one operand is an image and the others are less.
+fn is_cheap(node: &Node) -> bool {
+    let operator = table::find(&node.op_type).filter(|_| node.domain == Domain::Onnx);
+    operator.is_some_and(|o| matches!(o.facts().meaning, Meaning::Sum | Meaning::Difference | Meaning::Product))
+}
 
 /// What the value is before it is widened.
 pub(super) fn narrow(graph: &Graph, v: ValueId) -> Option<ValueId> {
@@ -25,7 +30,7 @@ fn cheap(graph: &Graph, v: ValueId) -> Option<&Node> {
     let whole = |x: &ValueId| graph.ty(*x).shape == ty.shape;
     let by_channels = || {
         let is_image = ty.rank() == 4 && ty.dtype.is_float() && !lies_alike(ty);
-        is_image && CHEAP.iter().any(|op| node.is(op)) && node.used().filter(whole).count() == 1
+        is_image && is_cheap(node) && node.used().filter(whole).count() == 1
     };
     (narrow(graph, v).is_some() || by_channels()).then_some(node)
 }

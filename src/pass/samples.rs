@@ -67,7 +67,9 @@ impl Wide<'_> {
             let made = copy.copy(node).map_err(failed)?;
             node.outputs.iter().zip(made).for_each(|(&from, to)| copy.put(from, to));
         }
-        wanted.iter().map(|&v| copy.get(v).map_err(failed)).collect()
+        let found = wanted.iter().map(|&v| copy.get(v).map_err(failed)).collect::<Result<_>>()?;
+        super::verified(graph, "the backward pass of several cotangents was appended")?;
+        Ok(found)
     }
 
     /// Carries a constant over, and lets a value of the forward pass stand there once for each cotangent.

@@ -62,6 +62,7 @@ impl<'a> SourceBranch<'a> {
         .map_err(failed)?;
         let mut place = PerValue::new(source, None);
         source.ids().for_each(|v| place[v] = copy.at(v));
+        super::verified(graph, "the source network became a branch of it")?;
         Ok(SourceBranch { source, place })
     }
 
@@ -83,7 +84,9 @@ impl<'a> SourceBranch<'a> {
         copy.put(from, instead);
         copy.run(|_, node| Ok(if node.used().any(|v| behind.contains(&v)) { Becomes::Itself } else { Becomes::Nothing }))
             .map_err(failed)?;
-        copy.get(wanted).map_err(failed)
+        let found = copy.get(wanted).map_err(failed)?;
+        super::verified(graph, "a part of the source network was continued in it")?;
+        Ok(found)
     }
 }
 

@@ -31,14 +31,19 @@ fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Every file of src/ with its text, but generated code.
+pub fn code_files() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = vec![];
+    walk(&root, &mut files);
+    let inside = |file: PathBuf| (file.strip_prefix(&root).unwrap().to_path_buf(), std::fs::read_to_string(&file).unwrap());
+    files.into_iter().map(inside).filter(|(file, _)| !file.ends_with("onnx/pb.rs")).collect()
+}
+
 impl Sources {
     pub fn read() -> Sources {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut files = vec![];
-        walk(&root, &mut files);
         let mut all = BTreeMap::new();
-        for file in files {
-            let inside = file.strip_prefix(&root).unwrap().to_path_buf();
+        for (inside, text) in code_files() {
             let mut module: Module = inside.with_extension("").components().map(|c| c.as_os_str().to_str().unwrap().to_string()).collect();
             if module.last().is_some_and(|m| m == "mod") {
                 module.pop();
@@ -46,7 +51,7 @@ impl Sources {
             if module == ["lib"] {
                 module.clear();
             }
-            let code = syn::parse_file(&std::fs::read_to_string(&file).unwrap()).unwrap();
+            let code = syn::parse_file(&text).unwrap();
             let mut reader = Reader { module: module.clone(), named: vec![], reexports: vec![] };
             reader.visit_file(&code);
             let Reader { named, reexports, .. } = reader;
@@ -86,7 +91,8 @@ struct Reader {
     reexports: Vec<(String, Module)>,
 }
 
-fn only_for_tests(attributes: &[syn::Attribute]) -> bool {
+/// Whether an item is `#[cfg(test)]`.
+pub fn only_for_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|a| a.path().is_ident("cfg") && a.parse_args::<syn::Ident>().is_ok_and(|i| i == "test"))
 }
 
@@ -128,9 +134,10 @@ impl Reader {
             segments.push(name.to_string());
         }
         if let Some(path) = self.absolute(&segments) {
-            match public {
-                true => self.reexports.push((known_as.to_string(), path)),
-                false => self.named.push(path),
+            // What is given on is read as well.
+            self.named.push(path.clone());
+            if public {
+                self.reexports.push((known_as.to_string(), path));
             }
         }
     }
