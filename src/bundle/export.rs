@@ -53,12 +53,16 @@ pub fn tuned(bundle: &Bundle, state: &[Tensor]) -> Result<pb::ModelProto> {
     let mut graph = model.graph.take().ok_or_else(|| Error::model("template.onnx has no graph: run `spgraph rewrite` again"))?;
     let tuned: HashMap<&str, &Tensor> =
         bundle.manifest.state.iter().zip(state).filter(|(s, _)| s.role.is_model()).map(|(s, t)| (s.name.as_str(), t)).collect();
+    let places: HashMap<String, usize> = graph.initializer.iter().enumerate().map(|(i, t)| (t.name().to_string(), i)).collect();
     for (name, tensor) in &tuned {
         if split.iter().any(|s| s.name == **name) {
             continue;
         }
-        let slot = onnx::tensor_slot(&mut graph, name)
-            .ok_or_else(|| Error::model(format!("template.onnx has no place for `{name}`: run `spgraph rewrite` again")))?;
+        let slot = match places.get(*name) {
+            Some(&i) => graph.initializer.get_mut(i),
+            None => onnx::tensor_slot(&mut graph, name),
+        };
+        let slot = slot.ok_or_else(|| Error::model(format!("template.onnx has no place for `{name}`: run `spgraph rewrite` again")))?;
         let kept = slot.name.clone();
         *slot = to_proto(kept.clone().unwrap_or_default(), &half::narrowed(tensor, slot.data_type(), name)?);
         slot.name = kept;

@@ -1,11 +1,11 @@
 //! `spgraph fisher`: the Fisher information of a source network, for the penalties that weigh by it.
 
+use super::choice::choice;
 use super::engine_args::EngineArgs;
 use super::output::{self, percent};
 use super::progress;
 use super::subject_args::{PreprocessingArgs, class_names};
 use super::workers::Workers;
-use clap::ValueEnum;
 use spgraph::fisher::{FisherOptions, FisherResult, Mode, Outline, Progress, fisher};
 use spgraph::report::{Align, Table};
 use spgraph::shell::word;
@@ -29,8 +29,8 @@ pub struct Args {
     output: PathBuf,
     /// Classes of each image: all of them by their probability, one drawn from the network's own distribution, or the label
     /// [default: exact, above 64 classes sampled]
-    #[arg(long, value_enum)]
-    mode: Option<ModeArg>,
+    #[arg(long, value_parser = choice::<Mode>(&["exact", "sampled", "empirical"]))]
+    mode: Option<Mode>,
     /// Images to use, chosen at random [default: all]; in sampled mode also more than there are
     #[arg(long, value_name = "M")]
     samples: Option<u64>,
@@ -69,20 +69,9 @@ pub struct Args {
     engine: EngineArgs,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum ModeArg {
-    Exact,
-    Sampled,
-    Empirical,
-}
-
 pub fn run(args: Args) -> anyhow::Result<()> {
     let options = FisherOptions {
-        mode: args.mode.map(|m| match m {
-            ModeArg::Exact => Mode::Exact,
-            ModeArg::Sampled => Mode::Sampled,
-            ModeArg::Empirical => Mode::Empirical,
-        }),
+        mode: args.mode,
         samples: args.samples,
         seed: args.seed,
         pairs: args.pairs,

@@ -1,7 +1,7 @@
 //! A study for make: one target for each cell, its record; final cells after those that choose their settings. So `-j`, interruption and going
 //! on are make's.
 
-use super::plan::Plan;
+use super::plan::CellPlan;
 use super::results;
 use crate::error::{Error, Result};
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// The fragment. `command` gives a cell's command line as a shell takes it; so it stays for make, which reads `$` by itself otherwise.
 ///
 /// Fails for a folder whose name make cannot hold.
-pub fn makefile(plan: &Plan, out: &Path, command: &dyn Fn(&str) -> String) -> Result<String> {
+pub fn makefile(plan: &CellPlan, out: &Path, command: &dyn Fn(&str) -> String) -> Result<String> {
     let bad = |c: char| c.is_whitespace() || "$#:%\\'\";&|<>()*?[]`=".contains(c);
     if out.to_str().is_none_or(|text| text.contains(bad)) {
         return Err(Error::usage(format!("make has no way to write the name {}; give a folder without spaces and signs", out.display())));

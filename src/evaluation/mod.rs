@@ -22,7 +22,7 @@ mod workspace;
 pub use cell::{Cell, Phase, Request, Settings};
 pub use makefile::makefile;
 pub use method::{Knob, Method, find as find_method, names as method_names};
-pub use plan::Plan;
+pub use plan::CellPlan;
 pub use report::{ReportFiles, Sheet, write_report};
 pub use results::{
     CellResult, Drift, LayerDrift, LayerSimilarity, Score, SourceLeft, Times, path as result_path, read, read_all, write_collected,

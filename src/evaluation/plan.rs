@@ -10,14 +10,14 @@ use std::path::Path;
 
 /// The cells of a study.
 #[derive(Debug, Clone)]
-pub struct Plan<'a> {
+pub struct CellPlan<'a> {
     /// In order; each comes after those that its settings are chosen by.
     pub cells: Vec<Request<'a>>,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> CellPlan<'a> {
     /// Lists the cells.
-    pub fn of(study: &'a Study) -> Result<Plan<'a>> {
+    pub fn of(study: &'a Study) -> Result<CellPlan<'a>> {
         let groups = study.methods()?;
         let mut cells = vec![];
         for pair in &study.pairs {
@@ -36,7 +36,7 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        Ok(Plan { cells })
+        Ok(CellPlan { cells })
     }
 
     /// The cell of that name. Fails with the nearest ones.

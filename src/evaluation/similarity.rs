@@ -7,6 +7,8 @@ use crate::data::{Augment, ImageDataset, ImageFolder, Last, Loader, LoaderOption
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::onnx::{self, pb};
+use crate::operator::Meaning;
+use crate::ops::table;
 use crate::storage::temporaries::Scratch;
 use ndarray::IxDyn;
 use std::path::Path;
@@ -65,7 +67,8 @@ fn activations(graph: &pb::GraphProto) -> Vec<String> {
         graph.node.iter().filter(|n| wanted(n.op_type())).filter_map(|n| n.output.first().cloned()).collect()
     };
     let found = of(&|op| ACTIVATIONS.contains(&op));
-    if found.is_empty() { of(&|op| op == "Conv" || op == "Gemm" || op == "MatMul") } else { found }
+    let is_layer = |op: &str| table::find(op).is_some_and(|o| matches!(o.facts().meaning, Meaning::Convolution | Meaning::MatrixProduct));
+    if found.is_empty() { of(&is_layer) } else { found }
 }
 
 /// The network with `layers` as its outputs.

@@ -2,7 +2,7 @@
 //! it takes, is not the others'.
 
 use super::cell::Request;
-use super::plan::Plan;
+use super::plan::CellPlan;
 use super::results;
 use super::workspace::remove_leftovers;
 use crate::error::{Error, Result};
@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// Fails when `stop` is set, after the processes have ended.
 pub fn sweep(
-    plan: &Plan,
+    plan: &CellPlan,
     out: &Path,
     jobs: usize,
     start: &mut dyn FnMut(&Request) -> Result<Child>,

@@ -8,7 +8,7 @@ use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::Tensor;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What a batch, or a part of one, contributes to a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -187,7 +187,8 @@ impl Half {
     /// Results by name.
     fn run(&mut self, offered: &[(String, Tensor)]) -> Result<HashMap<String, Tensor>> {
         let signature = self.0.signature();
-        let taken: Vec<_> = borrowed(offered).into_iter().filter(|(name, _)| signature.inputs.iter().any(|p| p.name == *name)).collect();
+        let declared: HashSet<&str> = signature.inputs.iter().map(|p| p.name.as_str()).collect();
+        let taken: Vec<_> = borrowed(offered).into_iter().filter(|(name, _)| declared.contains(name)).collect();
         let names: Vec<String> = signature.outputs.iter().map(|p| p.name.clone()).collect();
         Ok(names.into_iter().zip(self.0.run(&taken)?).collect())
     }

@@ -3,7 +3,7 @@
 use super::super::engine_args::{EngineArgs, RecordingArgs};
 use super::super::{interrupt, output};
 use super::StudyArgs;
-use spgraph::evaluation::{CellResult, Done, Plan, Workspace, result_path, run_cell};
+use spgraph::evaluation::{CellPlan, CellResult, Done, Workspace, result_path, run_cell};
 
 /// Run one cell of a study and write its record, whole or not at all; does nothing where it is there
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let study = args.study.read()?;
-    let plan = Plan::of(&study)?;
+    let plan = CellPlan::of(&study)?;
     let request = plan.find(&args.name)?;
     let base = args.study.base();
     let stop = interrupt::finish_the_step();

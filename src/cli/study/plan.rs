@@ -2,7 +2,7 @@
 
 use super::super::output;
 use super::{Argument, StudyArgs};
-use spgraph::evaluation::{Phase, Plan, makefile};
+use spgraph::evaluation::{CellPlan, Phase, makefile};
 use std::path::PathBuf;
 
 /// List a study's cells as commands, one a line, for any scheduler; or as a makefile
@@ -38,7 +38,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let study = args.study.read()?;
-    let mut plan = Plan::of(&study)?;
+    let mut plan = CellPlan::of(&study)?;
     if args.missing {
         let missing: Vec<String> = plan.missing(&args.study.out).iter().map(|r| r.cell.name()).collect();
         plan.cells.retain(|r| missing.contains(&r.cell.name()));

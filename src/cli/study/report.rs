@@ -2,7 +2,7 @@
 
 use super::super::output;
 use spgraph::error::Error;
-use spgraph::evaluation::{Plan, Study, read_all, write_collected, write_report};
+use spgraph::evaluation::{CellPlan, Study, read_all, write_collected, write_report};
 use spgraph::storage::beside::beside;
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let study = args.study.as_deref().map(Study::read).transpose()?;
     let read = |results: &PathBuf| match &study {
-        Some(study) => Plan::of(study)?.records(results),
+        Some(study) => CellPlan::of(study)?.records(results),
         None => read_all(results),
     };
     let records = args.results.iter().map(read).collect::<Result<Vec<_>, Error>>()?.concat();

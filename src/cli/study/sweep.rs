@@ -5,7 +5,7 @@ use super::super::{interrupt, output};
 use super::cell::line;
 use super::{Argument, StudyArgs};
 use spgraph::error::{Error, Result};
-use spgraph::evaluation::{Plan, Request, Watch, read, result_path, sweep};
+use spgraph::evaluation::{CellPlan, Request, Watch, read, result_path, sweep};
 use spgraph::shell::word;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -28,7 +28,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let study = args.study.read()?;
-    let plan = Plan::of(&study)?;
+    let plan = CellPlan::of(&study)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Small networks gain little from a second thread, and cells share nothing that a second one would wait for.
     let options = args.engine.options_with(&args.recording)?;
