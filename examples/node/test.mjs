@@ -1,12 +1,12 @@
 // `npm test`: ten steps in Node give the weights of `spgraph finetune`, and the export those of `spgraph export`.
 
 import assert from "node:assert/strict";
-import { readFile, readdir, writeFile } from "node:fs/promises";
+import { cp, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import * as ort from "onnxruntime-node";
 import { Trainer } from "../web/spgraph.js";
-import { BATCH, LR, STEPS, difference, prepare, spgraph, tensors } from "../../tests/runtimes/common.mjs";
+import { BATCH, LR, ROOT, STEPS, difference, prepare, spgraph, tensors } from "../../tests/runtimes/common.mjs";
 import { batches } from "../../tests/runtimes/order.mjs";
 import { batch, load, open, write } from "./finetune.mjs";
 
@@ -63,6 +63,24 @@ test("what does not fit is refused", async () => {
   const weights = await trainer.weights();
   await assert.rejects(trainer.restore(weights.subarray(0, weights.length - 4)), /cut off/);
   assert.equal(trainer.steps, 0);
+  // Weights, a step and a start of other bundles, and a step with an operator that this runtime lacks.
+  const rewritten = (name, ...options) => spgraph("rewrite", process.env.MODEL ?? join(ROOT, "models/resnet20-source.onnx"), "--classes", 6, "--batch", BATCH, "-o", join(lab.work, name), ...options);
+  rewritten("seed", "--seed", 1);
+  rewritten("adamw", "--optimizer", "adamw");
+  const others = await Trainer.create(ort, await open(join(lab.work, "seed")));
+  await assert.rejects(trainer.restore(await others.weights()), /weights of another bundle/);
+  const mixed = async (file, from) => {
+    await cp(lab.bundle, join(lab.work, from + file), { recursive: true });
+    await cp(join(lab.work, from, file), join(lab.work, from + file, file));
+    return Trainer.create(ort, await open(join(lab.work, from + file)));
+  };
+  await assert.rejects(mixed("step.onnx", "seed"), /not the step of this bundle/);
+  await assert.rejects(mixed("init.onnx", "adamw"), /init.onnx gives no/);
+  const own = await readFile(join(lab.bundle, "step.onnx")), text = own.toString("latin1"), operator = text.replaceAll("\"\x04Conv", "\"\x04Cunv");
+  assert.notEqual(operator, text);
+  await cp(lab.bundle, join(lab.work, "lacking"), { recursive: true });
+  await writeFile(join(lab.work, "lacking", "step.onnx"), Buffer.from(operator, "latin1"));
+  await assert.rejects(async () => Trainer.create(ort, await open(join(lab.work, "lacking"))), /cannot run step.onnx.*Cunv with domain_version of 17/s);
   await writeFile(join(lab.bundle, "manifest.json"), (await readFile(join(lab.bundle, "manifest.json"), "utf8")).replace('"format": 2', '"format": 3'));
   await assert.rejects(open(lab.bundle), /format 3/);
 });

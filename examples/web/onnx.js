@@ -30,6 +30,11 @@ export function fill(template, tensors, metadata) {
   return file;
 }
 
+/** The metadata of an ONNX file: key → text. Throws where it is damaged. */
+export function metadata(model) {
+  return new Map(fields(model, "it").filter((f) => f.number === 14).map((f) => [key(f), text(fields(f.bytes, "it").find((p) => p.number === 2)?.bytes)]));
+}
+
 /** A node; the tensor of a Constant that is state gets its data. */
 function constant(field, tensors, missing) {
   const node = fields(field.bytes), name = text(node.find((f) => f.number === 2)?.bytes);
@@ -45,13 +50,13 @@ function withData(parts, name, { dtype, bytes }, missing) {
 }
 
 /** The fields of a message: number, raw bytes with the tag, and the value: a number, or bytes. */
-function fields(bytes) {
+function fields(bytes, file = "template.onnx") {
   const found = [];
   let at = 0;
   const varint = () => {
     let value = 0, factor = 1;
     for (;;) {
-      if (at >= bytes.length) throw new Error("template.onnx is damaged: rewrite the model again");
+      if (at >= bytes.length) throw new Error(`${file} is damaged: rewrite the model again`);
       const byte = bytes[at++];
       value += (byte & 127) * factor;
       if (byte < 128) return value;
@@ -68,7 +73,7 @@ function fields(bytes) {
       field.bytes = bytes.subarray(at, at + length);
       at += length;
     }
-    if (at > bytes.length) throw new Error("template.onnx is damaged: rewrite the model again");
+    if (at > bytes.length) throw new Error(`${file} is damaged: rewrite the model again`);
     field.raw = bytes.subarray(start, at);
     found.push(field);
   }

@@ -240,17 +240,26 @@ takes($("try"), safely(([file]) => file && classify(file)), false);
 /** For tests and for whoever writes a page of their own. */
 window.app = { call, train, classify, add: (label, files) => add(classes[label], files), ready: null };
 
+/** The service worker once it is active. Throws where it cannot be installed, which `ready` alone would never tell. */
+async function active() {
+  const registration = await navigator.serviceWorker.register("sw.js"), coming = registration.installing;
+  const failed = new Promise((_, fail) => coming?.addEventListener("statechange", () => coming.state === "redundant" && fail(new Error("not all of its files are there"))));
+  return await Promise.race([navigator.serviceWorker.ready, failed]);
+}
+
 window.app.ready = safely(async () => {
   // A service worker keeps the page for use without a network, and isolates it, which threads need, where the server does not.
   if ("serviceWorker" in navigator && asked.get("cache") !== "no") {
-    await navigator.serviceWorker.register("sw.js");
-    await navigator.serviceWorker.ready;
-    if (!crossOriginIsolated && !sessionStorage.getItem("reloaded")) {
+    const kept = await active().catch((error) => console.warn(`The page is not kept for use without a network: ${error.message}`));
+    if (kept && !crossOriginIsolated && !sessionStorage.getItem("reloaded")) {
       sessionStorage.setItem("reloaded", "yes");
       return location.reload();
     }
   }
-  const opened = await call("open", { base: new URL(asked.get("bundle") ?? "bundle/", location.href).href, device: asked.get("device"), threads: Number(asked.get("threads")) });
+  const opened = await call("open", { base: new URL(asked.get("bundle") ?? "bundle/", location.href).href, device: asked.get("device"), threads: Number(asked.get("threads")) }).catch((error) => {
+    $("where").textContent = "No network is loaded.";
+    throw error;
+  });
   manifest = opened.manifest;
   if (!manifest.class_count) throw new Error("This bundle has no classes: rewrite a classifier with --classes.");
   classes = Array.from({ length: manifest.class_count }, (_, i) => card(manifest.classes?.[i] ?? `Class ${i + 1}`, i));

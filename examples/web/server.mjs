@@ -14,11 +14,11 @@ export async function vendor(to = join(HERE, "vendor")) {
   await Promise.all(names.map((name) => copyFile(join(HERE, "node_modules/onnxruntime-web/dist", name), join(to, name))));
 }
 
-/** Serves `folders`, the first that has a file; `bundle/` may lie elsewhere. `headers` false leaves the two away. */
-export function serve(port, { bundle = join(HERE, "bundle"), headers = true } = {}) {
+/** Serves `folders`, the first that has a file; `bundle/` may lie elsewhere, and be called otherwise (`at`). `headers` false leaves the two away. */
+export function serve(port, { bundle = join(HERE, "bundle"), at = "bundle", headers = true } = {}) {
   const server = createServer(async (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname)).replace(/^[/\\]+/, "") || "index.html";
-    const [root, name] = path.startsWith(`bundle${sep}`) ? [bundle, path.slice(7)] : [HERE, path];
+    const [root, name] = path.startsWith(`${at}${sep}`) ? [bundle, path.slice(at.length + 1)] : [HERE, path];
     const file = resolve(root, name), inside = file.startsWith(resolve(root) + sep) && !path.startsWith("node_modules");
     const data = inside ? await readFile(file).catch(() => null) : null;
     const isolation = headers ? { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" } : {};

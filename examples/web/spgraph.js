@@ -1,6 +1,6 @@
 // Training a bundle of `spgraph rewrite` with ONNX Runtime's JavaScript API: onnxruntime-web or onnxruntime-node, given as `ort`. No other dependency.
 
-import { fill } from "./onnx.js";
+import { fill, metadata } from "./onnx.js";
 
 const FORMAT = 2;
 const ARRAYS = { float32: Float32Array, float64: Float64Array, int64: BigInt64Array, int32: Int32Array, uint8: Uint8Array, bool: Uint8Array };
@@ -20,7 +20,7 @@ export class Bundle {
     }
     const manifest = bundle.manifest;
     if (manifest.format !== FORMAT) {
-      throw new Error(`the bundle has format ${manifest.format}, and this page reads ${FORMAT}: rewrite the model again with the spgraph that this page came with`);
+      throw new Error(`the bundle has format ${manifest.format}, and this program reads ${FORMAT}: rewrite the model again with the spgraph that it came with`);
     }
     for (const part of ["data", "scalars", "outputs", "state"]) {
       if (!manifest[part]) throw new Error(`manifest.json has no \`${part}\`: rewrite the model again`);
@@ -31,6 +31,18 @@ export class Bundle {
   get batch() {
     const size = this.manifest.data.input.shape[0];
     return size < 0 ? null : size;
+  }
+
+  /** Throws unless `step`, the bytes of step.onnx, is of this manifest: the step has it in its metadata, all but what is known of finished files only. */
+  belongs(step) {
+    let own;
+    try {
+      own = JSON.parse(metadata(step).get("spgraph.manifest"));
+    } catch (error) {
+      throw new Error(`step.onnx has no manifest that can be read (${error.message}): rewrite the model again`);
+    }
+    const { blake3, files, sealed, ...due } = this.manifest;
+    if (JSON.stringify(own) !== JSON.stringify(due)) throw new Error("step.onnx is not the step of this bundle's manifest.json: rewrite the model again");
   }
 
   /** The SHA-256 of the manifest, by which files with weights name their bundle. */
@@ -53,13 +65,17 @@ export class Trainer {
     const init = await trainer.load("init.onnx");
     const start = await init.run({});
     await init.release();
+    const other = state.find((s) => start[s.name]?.type !== s.dtype || String(start[s.name].dims) !== String(s.shape));
+    if (other) throw new Error(`init.onnx gives no \`${other.name}\` of ${other.dtype} ${other.shape}; it is of another bundle: rewrite the model again`);
     trainer.state = Object.fromEntries(state.map((s) => [s.name, start[s.name]]));
     return trainer;
   }
 
   async load(name, more = {}) {
+    const bytes = await this.bundle.read(name);
+    if (name === "step.onnx") this.bundle.belongs(bytes);
     try {
-      return await this.ort.InferenceSession.create(await this.bundle.read(name), { logSeverityLevel: 3, ...this.options, ...more });
+      return await this.ort.InferenceSession.create(bytes, { logSeverityLevel: 3, ...this.options, ...more });
     } catch (error) {
       throw new Error(`this runtime cannot run ${name}: ${error.message ?? error}`);
     }

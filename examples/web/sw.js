@@ -1,9 +1,11 @@
 // Keeps everything that the page loads, and serves it from there when the network is away; answers get the headers that threads in WebAssembly need.
 
 const KEPT = "spgraph-1";
-const PAGE = ["./", "index.html", "style.css", "page.js", "worker.js", "spgraph.js", "onnx.js", "pixels.js", "vendor/ort.webgpu.min.mjs", "vendor/ort-wasm-simd-threaded.asyncify.mjs", "vendor/ort-wasm-simd-threaded.asyncify.wasm", "bundle/manifest.json", "bundle/step.onnx", "bundle/init.onnx", "bundle/eval.onnx", "bundle/template.onnx"];
+const PAGE = ["./", "index.html", "style.css", "page.js", "worker.js", "spgraph.js", "onnx.js", "pixels.js", "vendor/ort.webgpu.min.mjs", "vendor/ort-wasm-simd-threaded.asyncify.mjs", "vendor/ort-wasm-simd-threaded.asyncify.wasm"];
+// A bundle may lie elsewhere, or be incomplete; what of it is loaded is kept then.
+const BUNDLE = ["manifest.json", "step.onnx", "init.onnx", "eval.onnx", "template.onnx"].map((name) => `bundle/${name}`);
 
-self.addEventListener("install", (event) => event.waitUntil(caches.open(KEPT).then((kept) => kept.addAll(PAGE)).then(() => self.skipWaiting())));
+self.addEventListener("install", (event) => event.waitUntil(caches.open(KEPT).then((kept) => kept.addAll(PAGE).then(() => Promise.allSettled(BUNDLE.map((name) => kept.add(name))))).then(() => self.skipWaiting())));
 self.addEventListener("activate", (event) => event.waitUntil(caches.keys().then((all) => Promise.all(all.filter((n) => n !== KEPT).map((n) => caches.delete(n)))).then(() => self.clients.claim())));
 
 function isolated(answer) {

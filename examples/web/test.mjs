@@ -1,12 +1,12 @@
 // `npm test`: Chromium drives the page on pictures. SHOTS names a folder for screenshots; WEBGPU=swiftshader tries WebGPU on the processor.
 
 import assert from "node:assert/strict";
-import { readFile, readdir, mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { cp, readFile, readdir, mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import puppeteer from "puppeteer-core";
-import { BATCH, LR, STEPS, difference, prepare, spgraph, tensors } from "../../tests/runtimes/common.mjs";
+import { BATCH, LR, ROOT, STEPS, difference, prepare, spgraph, tensors } from "../../tests/runtimes/common.mjs";
 import { batches } from "../../tests/runtimes/order.mjs";
 import { serve, vendor } from "./server.mjs";
 
@@ -40,7 +40,7 @@ async function open(query = "?cache=no&device=cpu", on = server) {
   page.on("workercreated", (worker) => worker.on?.("console", (message) => process.env.VERBOSE && console.log(message.text())));
   await page.setViewport({ width: 1000, height: 900 });
   await page.goto(`http://localhost:${on.address().port}/${query}`);
-  await page.waitForSelector(".class", { timeout: process.env.WEBGPU ? 400_000 : 60_000 });
+  await page.waitForSelector(".class", { timeout: process.env.WEBGPU ? 400_000 : 240_000 });
   return page;
 }
 
@@ -147,8 +147,31 @@ test("without a network, and from a server that isolates nothing", async () => {
 });
 
 test("a bundle that is none is said", async () => {
+  // A server of its own, on which nothing is kept yet.
+  const empty = await serve(0, { bundle: join(lab.work, "nothing") });
   const page = await browser.newPage();
-  await page.goto(`http://localhost:${server.address().port}/?cache=no&device=cpu&bundle=nothing/`);
-  await page.waitForFunction(() => document.querySelector("#problem").textContent.includes("manifest.json is not there (404)"));
+  for (const query of ["?device=cpu", "?device=cpu&bundle=other/"]) {
+    await page.goto(`http://localhost:${empty.address().port}/${query}`);
+    await page.waitForFunction(() => /manifest.json is not there \(404\).*spgraph rewrite/.test(document.querySelector("#problem").textContent), { timeout: 240_000 });
+    assert.equal(await page.$eval("#where", (e) => e.textContent), "No network is loaded.");
+  }
+  await shoot(page, "none");
   await page.close();
+  empty.close();
+});
+
+test("a bundle elsewhere, and a step of another bundle", async () => {
+  const elsewhere = await serve(0, { bundle: lab.bundle, at: "other" });
+  const page = await open("?device=cpu&bundle=other/", elsewhere);
+  assert.equal((await page.$$(".class")).length, files.length);
+  await page.close();
+  elsewhere.close();
+  await cp(lab.bundle, join(lab.work, "mixed"), { recursive: true });
+  spgraph("rewrite", process.env.MODEL ?? join(ROOT, "models/resnet20-source.onnx"), "--classes", 6, "--batch", BATCH, "--seed", 1, "-o", join(lab.work, "seed"));
+  await cp(join(lab.work, "seed", "step.onnx"), join(lab.work, "mixed", "step.onnx"));
+  const mixed = await serve(0, { bundle: join(lab.work, "mixed") }), refused = await browser.newPage();
+  await refused.goto(`http://localhost:${mixed.address().port}/?device=cpu`);
+  await refused.waitForFunction(() => document.querySelector("#problem").textContent.includes("not the step of this bundle"), { timeout: 240_000 });
+  await refused.close();
+  mixed.close();
 });

@@ -10,7 +10,7 @@ let bundle, trainer, device, stopped;
 
 async function read(base, name) {
   const answer = await fetch(new URL(name, base));
-  if (!answer.ok) throw new Error(`${name} is not there (${answer.status}): make the bundle as the readme says`);
+  if (!answer.ok) throw new Error(`${new URL(name, base).pathname} is not there (${answer.status}). In the page's folder, make a bundle: spgraph rewrite MODEL.onnx --classes 3 --batch dynamic -o bundle`);
   return new Uint8Array(await answer.arrayBuffer());
 }
 
