@@ -5,6 +5,7 @@ BATCHES.npz has `images` [steps, N, C, H, W], normalised, and `labels` [steps, N
 import argparse
 import hashlib
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -20,15 +21,32 @@ parser.add_argument("--device", default="CPU")
 parser.add_argument("--threads", type=int, default=0, help="0: as many as OpenVINO takes")
 options = parser.parse_args()
 
-text = (options.bundle / "manifest.json").read_bytes()
-manifest, core = json.loads(text), ov.Core()
-if manifest["format"] != 2:
-    raise SystemExit(f"{options.bundle} has format {manifest['format']}, and this script reads 2")
+try:
+    text = (options.bundle / "manifest.json").read_bytes()
+    manifest, core = json.loads(text), ov.Core()
+    if manifest["format"] != 2:
+        raise SystemExit(f"{options.bundle} has format {manifest['format']}, and this script reads 2: rewrite the model again")
+    batches = np.load(options.batches)
+    batches = {name: batches[name] for name in ("images", "labels")}
+except OSError as error:
+    raise SystemExit(f"cannot read {error.filename}: {error.strerror}")
+except (ValueError, KeyError, TypeError, IndexError) as error:
+    raise SystemExit(f"{options.bundle / 'manifest.json'} or {options.batches} is damaged, or is none ({type(error).__name__}: {error})")
 
 
 def compiled_model(name):
     """The graph in float32: where the processor has bfloat16, OpenVINO would compute in it."""
-    return core.compile_model(core.read_model(options.bundle / f"{name}.onnx"), options.device, {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY", "INFERENCE_NUM_THREADS": options.threads})
+    path = options.bundle / f"{name}.onnx"
+    try:
+        model = core.read_model(path)
+        if name == "step":
+            # The step has the manifest in its metadata, all but what is known of finished files only.
+            own = json.loads(model.rt_info["framework"]["spgraph.manifest"].value) if "framework" in model.rt_info else None
+            if own != {key: value for key, value in manifest.items() if key not in ("blake3", "files", "sealed")}:
+                raise SystemExit(f"{path} is not the step of this bundle's manifest.json: rewrite the model again")
+        return core.compile_model(model, options.device, {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY", "INFERENCE_NUM_THREADS": options.threads})
+    except RuntimeError as error:
+        raise SystemExit(f"OpenVINO {ov.__version__} cannot run {path}: {error}\nA bundle that it can run is made with `spgraph rewrite --for openvino`")
 
 
 compiled = {name: compiled_model(name) for name in ("init", "step")}
@@ -44,7 +62,7 @@ def run(name, feeds):
 state = run("init", {})
 feeds = {s["name"]: np.array(options.lr if options.lr and s["meaning"] == "learning-rate" else s["default"], np.float32) for s in manifest["scalars"]}
 measures = {o["meaning"]: o["name"] for o in manifest["outputs"]}
-data, batches = manifest["data"], np.load(options.batches)
+data = manifest["data"]
 due = data["input"]["shape"]
 for step, (images, labels) in enumerate(zip(batches["images"], batches["labels"])):
     if len(images.shape) != len(due) or any(d >= 0 and d != n for d, n in zip(due, images.shape)) or labels.shape != images.shape[:1]:
@@ -58,5 +76,8 @@ for step, (images, labels) in enumerate(zip(batches["images"], batches["labels"]
         raise SystemExit(f"the loss of step {step + 1} is {float(outputs[measures['loss']])}: lower the rate, or look at the images; nothing is written")
     state = {s["name"]: outputs[s["output"]] for s in manifest["state"]}
     print(f"step {step + 1}  loss {float(outputs[measures['loss']]):.6f}", flush=True)
-save_file({s["name"]: np.asarray(state[s["name"]], order="C") for s in manifest["state"]}, options.weights, {"bundle": hashlib.sha256(text).hexdigest()})
+# Whole or not at all.
+part = options.weights.with_name(options.weights.name + ".part")
+save_file({s["name"]: np.asarray(state[s["name"]], order="C") for s in manifest["state"]}, part, {"bundle": hashlib.sha256(text).hexdigest()})
+os.replace(part, options.weights)
 print(f"wrote {options.weights}")

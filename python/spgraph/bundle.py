@@ -5,11 +5,17 @@ import hashlib
 import json
 import os
 import pathlib
+import warnings
 
 import numpy as np
 import onnxruntime
 
 from .binary import Error
+
+try:
+    from blake3 import blake3
+except ImportError:
+    blake3 = None
 
 FORMATS = (2,)
 
@@ -38,6 +44,8 @@ class Bundle:
         except (ValueError, KeyError, TypeError) as error:
             raise Error(f"{path} is damaged ({type(error).__name__}: {error}): rewrite the model again") from None
         self.sha256 = hashlib.sha256(data).hexdigest()
+        if blake3 is None and self.manifest.get("files"):
+            warnings.warn(f"the files of {self.folder} are not held against their hashes, for the package blake3 is not installed; the step is still held against the manifest", stacklevel=2)
         for name, expected in self.manifest.get("files", {}).items():
             if not (self.folder / name).is_file():
                 raise Error(f"{self.folder / name} is missing: rewrite the model again")
@@ -64,9 +72,20 @@ class Bundle:
         options = options or onnxruntime.SessionOptions()
         options.log_severity_level = max(options.log_severity_level, 3)
         try:
-            return onnxruntime.InferenceSession(str(path), options, providers=providers)
+            session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions have no common class
             raise Error(f"onnxruntime {onnxruntime.__version__} cannot run {path}: {error}. A newer onnxruntime may; a bundle in standard operators only is made with `dialect=\"inlined\"`") from None
+        if name not in ("init", "eval") and not self._made(session.get_modelmeta().custom_metadata_map.get("spgraph.manifest", "")):
+            raise Error(f"{path} is not the step of {self.folder / 'manifest.json'} (the manifest in its metadata is another one): rewrite the model again")
+        return session
+
+    def _made(self, text: str) -> bool:
+        """Whether this is the manifest that the step had when both were written: all of it but what is known of finished files only."""
+        try:
+            own = json.loads(text)
+        except ValueError:
+            return False
+        return own == {key: value for key, value in self.manifest.items() if key not in ("blake3", "files", "sealed")}
 
     def start(self) -> dict[str, np.ndarray]:
         """Every tensor of the state at its start, by name."""
@@ -114,8 +133,6 @@ class Bundle:
 
 def file_hash(path: pathlib.Path) -> str | None:
     """None where the package blake3, which the wheel depends on, is not there."""
-    try:
-        from blake3 import blake3
-    except ImportError:
+    if blake3 is None:
         return None
     return blake3(path.read_bytes()).hexdigest()

@@ -3,6 +3,7 @@ import json
 import shutil
 import sys
 
+import lacking
 import numpy as np
 import onnx
 import onnxruntime
@@ -276,12 +277,29 @@ def test_weights_of_another_bundle_are_refused(bundle, work, tmp_path):
         (lambda folder: (folder / "manifest.json").write_text('{"format": 3}'), "format 3"),
         (lambda folder: (folder / "step.onnx").unlink(), "missing"),
         (lambda folder: (folder / "step.onnx").write_bytes(b"x"), "changed|cannot run"),
+        (lambda folder: shutil.copy(folder.parent / "other" / "step.onnx", folder / "step.onnx"), "changed|not the step"),
     ],
 )
 def test_bundles_that_are_none_are_refused(work, tmp_path, change, said):
     shutil.copytree(work / "bundle", tmp_path / "bundle")
+    spgraph.rewrite(SOURCE, tmp_path / "other", classes=6, seed=1, batch=BATCH)
     change(tmp_path / "bundle")
     with pytest.raises(spgraph.Error, match=said):
+        spgraph.Trainer(tmp_path / "bundle")
+
+
+def test_an_operator_that_the_runtime_lacks_is_named_with_its_opset(work, tmp_path):
+    lacking.without(work / "bundle", tmp_path / "lacking", "Conv")
+    with pytest.raises(spgraph.Error, match="cannot run .*step.onnx.*Unheard with domain_version of 17"):
+        spgraph.Trainer(tmp_path / "lacking")
+
+
+def test_without_hashes_it_is_said_and_the_step_is_still_known(work, tmp_path, monkeypatch):
+    monkeypatch.setattr("spgraph.bundle.blake3", None)
+    shutil.copytree(work / "bundle", tmp_path / "bundle")
+    spgraph.rewrite(SOURCE, tmp_path / "other", classes=6, seed=1, batch=BATCH)
+    shutil.copy(tmp_path / "other" / "step.onnx", tmp_path / "bundle" / "step.onnx")
+    with pytest.warns(UserWarning, match="blake3 is not installed"), pytest.raises(spgraph.Error, match="not the step"):
         spgraph.Trainer(tmp_path / "bundle")
 
 
