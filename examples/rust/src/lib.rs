@@ -20,6 +20,7 @@ pub struct Task {
     pub scalars: Vec<(String, f32)>,
     /// The name of the output with the loss.
     pub loss: String,
+    manifest: Value,
     weights: PathBuf,
     batches: Vec<u8>,
 }
@@ -57,12 +58,24 @@ impl Task {
         if manifest["data"]["target"]["dtype"] != "int64" {
             return Err(format!("{} takes several classes or numbers for each image, and this program one class", bundle.display()).into());
         }
-        let task = Task { bundle, steps, state: list("state"), image, label, scalars, loss, weights: weights.into(), batches };
         let classes = manifest["class_count"].as_i64().unwrap_or(0);
+        let task = Task { bundle, steps, state: list("state"), image, label, scalars, loss, manifest, weights: weights.into(), batches };
         // -1 is an image that fills a batch up and counts for nothing.
         match (0..steps).flat_map(|step| task.batch(step).1).enumerate().find(|(_, label)| !(-1..classes).contains(label)) {
             Some((image, label)) => Err(format!("{file}: label {label} of image {image} is none of the network's {classes} classes").into()),
             None => Ok(task),
+        }
+    }
+
+    /// Fails unless `own`, the manifest in the metadata of step.onnx, is this bundle's: all of it but what is known of finished files only.
+    pub fn belongs(&self, own: Option<&str>) -> Result<(), Failure> {
+        let mut due = self.manifest.clone();
+        for key in ["blake3", "files", "sealed"] {
+            due.as_object_mut().ok_or("the manifest is damaged: rewrite the model again")?.remove(key);
+        }
+        match own.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+            Some(own) if own == due => Ok(()),
+            _ => Err(format!("{} is not the step of this bundle's manifest.json: rewrite the model again", graph(&self.bundle, "step").display()).into()),
         }
     }
 

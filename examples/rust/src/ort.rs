@@ -18,6 +18,7 @@ fn train() -> Result<(), Failure> {
     let library = std::env::var("ORT_DYLIB_PATH").map_err(|_| "ORT_DYLIB_PATH names no library of ONNX Runtime")?;
     let environment = ort::init_from(library)?.with_name("spgraph-example").with_telemetry(false).build()?;
     let (mut init, mut step) = (open(&environment, &graph(&task.bundle, "init"))?, open(&environment, &graph(&task.bundle, "step"))?);
+    task.belongs(step.metadata()?.custom("spgraph.manifest").as_deref())?;
     let mut current = values(&mut init, vec![])?;
     for k in 0..task.steps {
         let (images, labels) = task.batch(k);

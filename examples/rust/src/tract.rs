@@ -12,6 +12,7 @@ fn main() -> std::process::ExitCode {
 fn train() -> Result<(), Failure> {
     let task = Task::of_arguments()?;
     let (init, step) = (Graph::open(&graph(&task.bundle, "init"))?, Graph::open(&graph(&task.bundle, "step"))?);
+    task.belongs(step.manifest.as_deref())?;
     let mut current = init.run(HashMap::new())?;
     for k in 0..task.steps {
         let (images, labels) = task.batch(k);
@@ -37,6 +38,8 @@ struct Graph {
     plan: Arc<TypedRunnableModel>,
     inputs: Vec<String>,
     outputs: Vec<String>,
+    /// The bundle's manifest, in the metadata of a step.
+    manifest: Option<String>,
 }
 
 impl Graph {
@@ -46,8 +49,9 @@ impl Graph {
         let graph = proto.graph.as_ref().ok_or("no graph")?;
         let named = |ports: &[tract_onnx::pb::ValueInfoProto]| ports.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
         let (inputs, outputs) = (named(&graph.input), named(&graph.output));
+        let manifest = proto.metadata_props.iter().find(|p| p.key == "spgraph.manifest").map(|p| p.value.clone());
         let plan = tract_onnx::onnx().model_for_path(path).and_then(|m| m.into_optimized()?.into_runnable());
-        Ok(Graph { plan: plan.map_err(failed)?, inputs, outputs })
+        Ok(Graph { plan: plan.map_err(failed)?, inputs, outputs, manifest })
     }
 
     fn run(&self, mut feeds: HashMap<String, Tensor>) -> Result<HashMap<String, Tensor>, Failure> {
