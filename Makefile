@@ -11,7 +11,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: deny sbom compare-bundles coverage wheel test-wheel test-node test-web test-openvino test-flower test-tensorboard ops eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
+.PHONY: deny sbom compare-bundles coverage wheel test-wheel test-node test-web test-openvino test-flower test-torch test-tensorboard ops eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,10 +79,13 @@ define runtime_test
 endef
 
 test-openvino: runtime ## Fine-tune with OpenVINO and compare with finetune (fetches it: 60 MB)
-	$(call runtime_test,openvino,openvino==2026.4.1 onnxruntime==1.32.0 safetensors pillow)
+	$(call runtime_test,openvino,openvino==2026.4.1 onnxruntime==1.32.0 onnx==1.23.2 safetensors pillow)
 
 test-flower: runtime ## Two rounds of four clients in Flower, FedAvg and FedProx, beside a loop of numpy (fetches Flower and Ray: 500 MB)
 	$(call runtime_test,flower,"flwr[simulation]==1.42.0" onnxruntime==1.32.0 safetensors pillow)
+
+test-torch: build ## The examples of PyTorch's people: torchvision's loader, and a timm model to a tuned file (fetches torch for the CPU, torchvision, timm: 300 MB)
+	$(call runtime_test,torch,--extra-index-url https://download.pytorch.org/whl/cpu torch==2.11.0 torchvision==0.26.0 timm==1.0.31 onnx==1.23.2 onnxruntime==1.32.0 safetensors pillow)
 
 test-tensorboard: build ## TensorBoard shows a run's numbers as metrics.jsonl has them, by its reader and by its server (fetches it: 60 MB)
 	$(call runtime_test,tensorboard,tensorboard==2.20.0)
