@@ -210,8 +210,10 @@ def correctness(task, runtimes, records):
                 record["refused"][form] = error.replace(str(task.folder), "…").replace(str(ROOT), "…")
             else:
                 record["difference"][form] = task.difference(weights)
-        worst = max(record["difference"].get(form, float("inf")) for form in runtime.forms)
-        print(f"{runtime.title}, {record['version']}: " + ", ".join([f"{f} {d:.1e}" for f, d in record["difference"].items()] + [f"{f} refused ({e})" for f, e in record["refused"].items()]))
+                if form == runtime.forms[0]:
+                    record["exported"] = lab.exported(weights, task.folder)
+        worst = max(*(record["difference"].get(form, float("inf")) for form in runtime.forms), record.get("exported", float("inf")))
+        print(f"{runtime.title}, {record['version']}: " + ", ".join([f"{f} {d:.1e}" for f, d in record["difference"].items()] + [f"{f} refused ({e})" for f, e in record["refused"].items()]) + f"; exported {record.get('exported', float('nan')):.1e} from finetune's run")
         if not worst < lab.TOLERANCE:
             failed.append(f"{runtime.name}: {worst}")
         records[runtime.name] = records.get(runtime.name, {}) | record
