@@ -116,7 +116,25 @@ test("a person trains, stops, goes on, classifies and downloads", async () => {
   await page.click("#model");
   for (let k = 0; k < 100 && !(await readdir(folder)).includes("tuned.onnx"); k++) await new Promise((done) => setTimeout(done, 100));
   assert.match(spgraph("inspect", join(folder, "tuned.onnx")), /classes/);
-  // A camera, Chromium's test picture.
+  // Pictures that are dropped, and one that the camera takes for a class: Chromium's test picture. What is no picture is left where it is.
+  const held = () => page.$$eval(".class", (all) => all.map((c) => c.querySelectorAll(".thumbs img").length));
+  const had = await held();
+  await page.evaluate(async (pictures) => {
+    const transfer = new DataTransfer();
+    for (const [k, data] of pictures.entries()) transfer.items.add(new File([await (await fetch(data)).blob()], `${k}.png`, { type: "image/png" }));
+    transfer.items.add(new File(["words"], "words.txt", { type: "text/plain" }));
+    document.querySelector(".class .drop").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  }, await Promise.all(files[0].slice(0, 2).map(async (f) => `data:image/png;base64,${(await readFile(f)).toString("base64")}`)));
+  await page.waitForFunction((due) => document.querySelectorAll(".class .thumbs")[0].children.length === due, {}, had[0] + 2);
+  await page.click(".class .count button");
+  await page.waitForFunction(() => document.querySelector("#video").videoWidth > 0);
+  assert.match(await page.$eval("#snap", (e) => e.textContent), /^Take a picture for /);
+  await page.click("#snap");
+  await page.waitForFunction((due) => document.querySelectorAll(".class .thumbs")[0].children.length === due, {}, had[0] + 3);
+  assert.deepEqual(await held(), [had[0] + 3, ...had.slice(1)]);
+  await shoot(page, "camera");
+  await page.click("#close");
+  // The camera for what is tried.
   await page.click("#look");
   await page.waitForFunction(() => document.querySelector("#video").videoWidth > 0);
   const before = await page.$eval("#shown", (e) => e.src);
