@@ -6,6 +6,7 @@ use spgraph::Field;
 use spgraph::artifact::{Artifact, Made};
 use spgraph::bundle::manifest::{BatchNormMode, Role, Scalar};
 use spgraph::bundle::{DropoutMode, HeadOption, PenaltyStep, Setting};
+use spgraph::emit::Form;
 use spgraph::import::FixedConstant;
 use spgraph::loss::Activation;
 use spgraph::onnx::half;
@@ -101,6 +102,9 @@ pub fn decisions(made: &Made) -> String {
         m.source.opset,
         if m.source.producer.is_empty() { "unknown producer" } else { &m.source.producer }
     ));
+    if let Ok(Form { runtime: Some(runtime), dialect, opset }) = options.form() {
+        line(format!("runtime     {}", runtime.chosen(dialect, opset)));
+    }
     line(format!("input       {} {} {shape}", m.data.input.name, m.data.input.dtype));
     if !plan.freed_batch.is_empty() {
         let count = plan.freed_batch.len();

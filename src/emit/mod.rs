@@ -6,6 +6,7 @@
 mod cuda;
 mod functions;
 mod nodes;
+mod operator_lists;
 mod opset;
 mod read;
 mod runtimes;

@@ -45,6 +45,20 @@ fn words_that_are_none_are_known_before_anything_is_read() {
     assert!(lab.files().is_empty());
 }
 
+#[test]
+fn what_is_chosen_for_a_runtime_is_said() {
+    let lab = Lab::new();
+    let model = &shared().model;
+    for (runtime, said) in [
+        ("openvino", "runtime     openvino: standard operators alone, opset 17, HardSigmoid in other operators"),
+        ("tract", "runtime     tract: standard operators alone, opset 17, equal nodes as one"),
+        ("node", "runtime     node: model-local functions, opset 17"),
+    ] {
+        let found = lab.run(&["rewrite", model, "--for", runtime, "-o", runtime]);
+        assert!(found.code == 0 && found.out.lines().any(|l| l == said), "{found:?}");
+    }
+}
+
 /// What a run has reached, its momenta with it; where it did not keep those, that is said.
 #[test]
 fn a_run_s_state_is_taken_and_said() {
