@@ -5,22 +5,12 @@ use super::refusals::Refusals;
 use crate::error::{Error, Result};
 use crate::ir::DType;
 use crate::onnx::schema::{Found, Schema, find};
-use crate::onnx::{is_standard, pb};
+use crate::onnx::{is_standard, pb, standard_opsets};
 use std::collections::{HashMap, HashSet};
 
 /// Fails where half precision meets another type, and where a result is declared with another type than its node computes.
 pub(super) fn check(graph: &pb::GraphProto, opset: i64) -> Result<()> {
-    let mut known: HashMap<&str, DType> = HashMap::new();
-    known.extend(graph.input.iter().filter_map(|port| Some((port.name(), DType::from_onnx(declared(port)?)?))));
-    known.extend(graph.initializer.iter().filter_map(|tensor| Some((tensor.name(), DType::from_onnx(tensor.data_type())?))));
-    let mut refusals = Refusals::default();
-    for node in graph.node.iter().filter(|n| is_standard(n.domain())) {
-        let Found::Here(schema) = find(node.op_type(), opset) else { continue };
-        match bound(node, &schema, &known) {
-            Ok(variables) => known.extend(results(node, &schema, &variables)),
-            Err(reason) => refusals.refuse(node, reason),
-        }
-    }
+    let (known, refusals) = propagated(graph, opset);
     if !refusals.list.is_empty() {
         return Err(Error::Unsupported(refusals.list));
     }
@@ -38,6 +28,33 @@ pub(super) fn check(graph: &pb::GraphProto, opset: i64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The element types of a model's values, as far as its operators' signatures say them.
+pub fn value_types(model: &pb::ModelProto) -> HashMap<String, DType> {
+    let opset = standard_opsets(model).next();
+    model.graph.as_ref().zip(opset).map_or_else(HashMap::new, |(graph, opset)| of(graph, opset))
+}
+
+/// The element types of a graph's values, as far as its operators' signatures say them.
+pub(super) fn of(graph: &pb::GraphProto, opset: i64) -> HashMap<String, DType> {
+    propagated(graph, opset).0.into_iter().map(|(name, dtype)| (name.to_string(), dtype)).collect()
+}
+
+/// The same, with the nodes where half precision meets another type.
+fn propagated(graph: &pb::GraphProto, opset: i64) -> (HashMap<&str, DType>, Refusals) {
+    let mut known: HashMap<&str, DType> = HashMap::new();
+    known.extend(graph.input.iter().filter_map(|port| Some((port.name(), DType::from_onnx(declared(port)?)?))));
+    known.extend(graph.initializer.iter().filter_map(|tensor| Some((tensor.name(), DType::from_onnx(tensor.data_type())?))));
+    let mut refusals = Refusals::default();
+    for node in graph.node.iter().filter(|n| is_standard(n.domain())) {
+        let Found::Here(schema) = find(node.op_type(), opset) else { continue };
+        match bound(node, &schema, &known) {
+            Ok(variables) => known.extend(results(node, &schema, &variables)),
+            Err(reason) => refusals.refuse(node, reason),
+        }
+    }
+    (known, refusals)
 }
 
 fn declared(port: &pb::ValueInfoProto) -> Option<i32> {

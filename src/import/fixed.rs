@@ -1,8 +1,9 @@
 //! Constants that are no parameters, told by what they hold and where they stand.
 
 use super::names::is_generated;
-use crate::ir::{DType, Graph, Tensor, ValueId};
+use crate::ir::{DType, Dim, Graph, Tensor, ValueId};
 use crate::operator::{Normalization, ParameterKind, View};
+use std::collections::HashSet;
 
 /// Why a constant is taken for no parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +26,8 @@ pub enum FixedReason {
     Converted,
     /// It says how its operator works: where it cuts off, from where it counts.
     Setting,
+    /// Nothing but single numbers is made of it.
+    Norm,
     /// It has another element type than the layer that uses it, and is converted while the network runs.
     Precision,
 }
@@ -47,6 +50,7 @@ impl FixedReason {
             FixedReason::Computed => "computed from whole numbers or a formula: the file holds no floating-point numbers for it",
             FixedReason::Converted => "a number of a formula in another type or shape, which is converted before the network runs",
             FixedReason::Setting => "a bound or a step of its operator, which is not trained",
+            FixedReason::Norm => "nothing but a single number is made of it, as of the directions of a spectral norm, which are statistics",
             FixedReason::Precision => "of another element type than its layer, which is not supported",
         }
     }
@@ -83,6 +87,35 @@ pub(super) fn no_parameter(graph: &Graph, value: ValueId) -> Option<FixedReason>
     }
     let masks = |shut: &dyn Fn(f64) -> bool| numbers.iter().all(|&v| v == 0.0 || shut(v));
     (masks(&|v| v == 1.0) || masks(&|v| v <= -100.0 && v == numbers.iter().copied().fold(0.0, f64::min))).then_some(FixedReason::Mask)
+}
+
+/// Whether a constant shuts some of what it is added to out, and leaves the rest as it is. No layer has learnt such numbers.
+pub(super) fn shuts_out(graph: &Graph, value: ValueId) -> Option<FixedReason> {
+    let numbers = graph.value(value).initializer()?.to_f64().ok()?;
+    let low = numbers.iter().copied().fold(0.0, f64::min);
+    (low <= -100.0 && numbers.contains(&0.0) && numbers.iter().all(|v| *v == 0.0 || *v == low)).then_some(FixedReason::Mask)
+}
+
+/// Whether nothing but single numbers is made of a list of numbers before it meets the images: of the directions of a spectral norm, which are
+/// statistics, comes the number by which weights are divided.
+pub(super) fn makes_a_number(graph: &Graph, value: ValueId) -> Option<FixedReason> {
+    let single = |v: ValueId| graph.ty(v).count() == Some(Dim::Known(1));
+    if single(value) {
+        return None;
+    }
+    let (mut open, mut seen, mut found) = (vec![value], HashSet::from([value]), false);
+    while let Some(v) = open.pop() {
+        for node in graph.nodes.iter().filter(|n| n.used().any(|used| used == v)) {
+            for &made in &node.outputs {
+                match (graph.value(made).varies, single(made)) {
+                    (true, _) => return None,
+                    (false, true) => found = true,
+                    (false, false) => open.extend(seen.insert(made).then_some(made)),
+                }
+            }
+        }
+    }
+    found.then_some(FixedReason::Norm)
 }
 
 /// Whether a constant at a layer's place is a formula's; see [`is_of_formula`].

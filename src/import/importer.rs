@@ -3,6 +3,7 @@
 use super::names::is_generated;
 use super::options::ImportOptions;
 use super::readable::Readable;
+use super::readings::Readings;
 use super::refusals::{FROM_CONSTANTS, Refusals};
 use super::signature;
 use super::ties::{Split, Ties};
@@ -36,6 +37,14 @@ pub(super) struct Importer {
     /// Floating-point constants that were computed of one other, by name.
     computed: HashMap<String, String>,
     readable: Readable,
+    /// Results that nodes do not have in inference, by name, with the node.
+    absent: HashMap<String, String>,
+    /// For each node of the graph, the place in the file of that which it was made of.
+    pub(super) places: Vec<usize>,
+    /// Which reading nodes take that have several, by their places; the likeliest where nothing is said.
+    pub(super) readings: Readings,
+    /// The nodes that have several, each with how many.
+    pub(super) unclear: Vec<(usize, usize)>,
 }
 
 /// Elements that are computed ahead in one model: shapes and indices are small, and what is not is no reason to fill the memory.
@@ -114,6 +123,10 @@ impl Importer {
             fixed: HashSet::new(),
             computed: HashMap::new(),
             readable,
+            absent: HashMap::new(),
+            places: vec![],
+            readings: Readings::new(),
+            unclear: vec![],
         }
     }
 
@@ -168,9 +181,13 @@ impl Importer {
 
     /// Imports the node at `index` in the model, or takes note of why not.
     pub fn node(&mut self, index: usize, node: &pb::NodeProto) {
+        self.refusals.at = index;
+        if let Some(branch) = self.branch(node) {
+            return self.inline(index, node, branch);
+        }
         let operator = match self.readable.operator(node) {
             Ok(operator) => operator,
-            Err(reason) => return self.refusals.refuse(node, reason),
+            Err(reason) => return self.refusals.refuse_unknown(index, node, reason),
         };
         if self.refusals.concern(node) {
             return;
@@ -184,14 +201,36 @@ impl Importer {
                 None if list.is_some() => {
                     return self.refusals.refuse(node, format!("its input `{name}` is a sequence of tensors, which it does not take"));
                 }
-                None => return self.refusals.refuse(node, format!("its input `{name}` is computed nowhere before it")),
+                None => {
+                    let why = self.absent.get(name).map_or("is computed nowhere before it".into(), |of| {
+                        format!(
+                            "is a further result of {of}, which it has in training only; export the network in evaluation mode, without it"
+                        )
+                    });
+                    return self.refusals.refuse(node, format!("its input `{name}` {why}"));
+                }
             }
             sequences.push(list);
         }
         let valid = signature::check(node, self.opset, &self.graph, &inputs);
         if let Err(reason) = valid.and_then(|()| self.place(index, node, operator, (inputs, sequences))) {
-            self.refusals.refuse(node, reason);
+            return self.refusals.refuse(node, reason);
         }
+        self.places.resize(self.graph.nodes.len(), index);
+        let known = |o: &&String| o.is_empty() || self.values.contains_key(*o) || self.sequences.contains_key(*o);
+        let absent = node.output.iter().filter(|o| !known(o)).cloned();
+        let label = || format!("{} (node `{}`)", node.op_type(), node_name(index, node));
+        let absent: Vec<(String, String)> = absent.map(|o| (o, label())).collect();
+        self.absent.extend(absent);
+    }
+
+    /// Gives what has the name `given` another name, too; whether there is such a thing.
+    pub(super) fn hand_on(&mut self, given: &str, name: &str) -> bool {
+        let (value, list) = (self.values.get(given).copied(), self.sequences.get(given).cloned());
+        self.values.extend(value.map(|v| (name.to_string(), v)));
+        let there = value.is_some() || list.is_some();
+        self.sequences.extend(list.map(|list| (name.to_string(), list)));
+        there
     }
 
     /// Takes what `lower` makes of a node that is in no table, or takes note of why not.
@@ -241,6 +280,8 @@ impl Importer {
             declared_batch: self.declared_batch,
             batch_blocks,
             freed_batch: false,
+            reading: self.readings.get(&index).copied().unwrap_or(0),
+            readings: 1,
         };
         operator.import(&mut cx)?;
         let unread = cx.source.unread();
@@ -252,7 +293,8 @@ impl Importer {
                 if unread.len() > 1 { "are" } else { "is" }
             ));
         }
-        let Import { name, op_type, inputs, outputs, attrs, training, replaced, sequence, freed_batch, batch_blocks, .. } = cx;
+        let Import { name, op_type, inputs, outputs, attrs, training, replaced, sequence, freed_batch, batch_blocks, readings, .. } = cx;
+        self.unclear.extend((readings > 1).then_some((index, readings)));
         self.freed_batch.extend(freed_batch.then(|| name.clone()));
         if let Some(list) = sequence {
             self.keep_blocks(&list, batch_blocks);

@@ -6,7 +6,7 @@ use crate::ir::DType;
 use crate::onnx::part::{Makers, read_by};
 use crate::onnx::{is_standard, pb};
 use crate::ops::table;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A node that cannot be read, whatever else the graph has.
@@ -81,9 +81,9 @@ const PICKING: [&str; 2] = ["TopK", "ZipMap"];
 /// Further operators that have no weights of their own.
 const DECIDING: [&str; 4] = ["ArrayFeatureExtractor", "If", "LabelEncoder", "NonMaxSuppression"];
 
-/// What is left of a model without the nodes that are not known; `None` where nothing is. With `inner`, what those read that pick among scores is an output,
-/// too.
-pub(super) fn part<'a>(proto: &'a pb::GraphProto, unknown: &[Unknown], inner: bool) -> Option<Part<'a>> {
+/// What is left of a model without the nodes that are not known; `None` where nothing is. What those read that pick among scores is an output, too, where
+/// `types` says in which type the file computes it.
+pub(super) fn part<'a>(proto: &'a pb::GraphProto, unknown: &[Unknown], types: &HashMap<String, DType>) -> Option<Part<'a>> {
     if unknown.is_empty() {
         return None;
     }
@@ -102,10 +102,10 @@ pub(super) fn part<'a>(proto: &'a pb::GraphProto, unknown: &[Unknown], inner: bo
             }),
         }
     }
-    for node in unknown.iter().filter_map(|u| proto.node.get(u.index)).filter(|n| inner && PICKING.contains(&n.op_type())) {
+    for node in unknown.iter().filter_map(|u| proto.node.get(u.index)).filter(|n| PICKING.contains(&n.op_type())) {
         let given = |name: &str| own.contains(&name) || picked.contains(&name) || proto.input.iter().any(|i| i.name() == name);
         let Some(scores) = node.input.first().map(String::as_str).filter(|name| !given(name)) else { continue };
-        if is_last(proto, node, &weights) {
+        if types.contains_key(scores) && is_last(proto, node, &weights) {
             picked.push(scores);
         }
     }

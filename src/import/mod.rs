@@ -3,6 +3,7 @@
 // Files decide numbers here: nothing is indexed or computed unchecked.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
 
+mod branches;
 mod conversions;
 mod element_types;
 mod fixed;
@@ -11,6 +12,7 @@ mod input;
 mod left_out;
 mod lowered;
 mod masks;
+mod mixing;
 mod names;
 mod network;
 mod options;
@@ -18,15 +20,18 @@ mod parameters;
 mod preview_training;
 mod readable;
 mod reading;
+mod readings;
 mod refusals;
 mod signature;
 mod stored;
 mod ties;
 
+pub use element_types::value_types;
 pub use fixed::FixedReason;
 pub use importer::node_name;
 pub use left_out::LeftOut;
 pub use lowered::{AnyInputs, Lowering, has_other_inputs, lowered, with_any_inputs};
+pub use mixing::may_mix;
 pub use network::Network;
 pub use options::{BatchSize, ImportOptions};
 pub use parameters::{FixedConstant, Parameter};
@@ -40,6 +45,7 @@ use crate::onnx::{self, SourceModel, half, pb};
 use importer::Parts;
 use parameters::Found;
 use reading::Reading;
+use readings::Readings;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -91,14 +97,14 @@ impl Imported {
         Some(onnx::part::with_outputs(model, kept.chain(self.inner_scores(proto)).collect()))
     }
 
-    /// The graph's outputs that are none of the file's, as they would be declared there.
+    /// The graph's outputs that are none of the file's, as they would be declared there: in the type that the file computes them in.
     fn inner_scores(&self, proto: &pb::GraphProto) -> Vec<pb::ValueInfoProto> {
-        let scores = self.graph.outputs.iter().skip(self.outputs_in(proto).count());
+        let types = element_types::of(proto, self.opset);
         let declared = |&v: &ValueId| {
-            let ty = self.graph.ty(v);
-            declaration(self.graph.name_of(v), ty.dtype, ty.shape.iter().map(|d| size(d.known())))
+            let (name, ty) = (self.graph.name_of(v), self.graph.ty(v));
+            declaration(name, types.get(name).copied().unwrap_or(ty.dtype), ty.shape.iter().map(|d| size(d.known())))
         };
-        scores.map(declared).collect()
+        self.graph.outputs.iter().skip(self.outputs_in(proto).count()).map(declared).collect()
     }
 
     /// Takes outputs away from the model; scores that only those of them read which are left out become outputs in their place.
@@ -136,8 +142,9 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported> {
     let opset = opset(source)?;
     element_types::check(source.graph()?, opset)?;
-    let (mut source, is_half) = (Cow::Borrowed(source), half::is_in(&source.proto));
-    if is_half {
+    let types = element_types::of(source.graph()?, opset);
+    let mut source = Cow::Borrowed(source);
+    if half::is_in(&source.proto) {
         let SourceModel { proto, external, .. } = source.to_mut();
         half::widen(proto, external)?;
     }
@@ -148,15 +155,28 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
         return Err(Error::model("sparse initializers are not supported: export the network with dense weights"));
     }
     let reading = Reading::new(source, opset, options)?;
-    // Which values were half precision in the file cannot be told any more.
-    let mut part = left_out::part(proto, &reading.unknown(), !is_half);
-    let read = |part: Option<&left_out::Part>| reading.run(part.map(|p| p.nodes()).as_ref());
-    let (mut importer, mut input) = read(part.as_ref())?;
-    // What is picked among need not be scores. Then the file is read as if nothing picked among it.
-    if part.as_mut().is_some_and(|part| part.give_up(|name| importer.may_be_scores(name))) {
-        part = part.filter(|part| !part.is_empty());
-        (importer, input) = read(part.as_ref())?;
-    }
+    let read = |part: Option<&left_out::Part>| {
+        let nodes = part.map(|p| p.nodes());
+        let read_as = |readings: &Readings| reading.run(readings, nodes.as_ref());
+        readings::settled(proto, read_as(&Readings::new())?, read_as)
+    };
+    let mut unknown = reading.unknown();
+    let (part, importer, input) = loop {
+        let mut part = left_out::part(proto, &unknown, &types);
+        let (mut importer, mut input) = read(part.as_ref())?;
+        // What is picked among need not be scores. Then the file is read as if nothing picked among it.
+        if part.as_mut().is_some_and(|part| part.give_up(|name| importer.may_be_scores(name))) {
+            part = part.filter(|part| !part.is_empty());
+            (importer, input) = read(part.as_ref())?;
+        }
+        // Which branch is taken is seen while the nodes are read, or not.
+        let known: HashSet<usize> = unknown.iter().map(|u| u.index).collect();
+        let before = unknown.len();
+        unknown.extend(std::mem::take(&mut importer.refusals.unknown).into_iter().filter(|u| !known.contains(&u.index)));
+        if unknown.len() == before {
+            break (part, importer, input);
+        }
+    };
     let Parts { mut graph, values, training, split, freed_batch, computed } = importer.finish()?;
     let (outputs, left_out) = match part {
         Some(part) => (part.outputs().collect(), part.left_out),

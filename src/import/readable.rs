@@ -38,7 +38,7 @@ impl Readable {
             return Err(format!("its input `{name}` holds {what}, which spgraph does not read"));
         }
         let value = node.attribute.iter().filter(|_| node.op_type() == "Constant");
-        match value.filter_map(|a| a.t.as_ref().map_or_else(|| text(a), no_numbers)).next() {
+        match value.filter_map(|a| a.t.as_ref().map_or_else(|| other_value(a), no_numbers)).next() {
             Some(what) => Err(format!("it holds {what}, which spgraph does not read")),
             None => Ok(operator),
         }
@@ -56,7 +56,11 @@ fn no_numbers(tensor: &pb::TensorProto) -> Option<String> {
     }
 }
 
-/// Strings that a Constant holds without a tensor.
-fn text(attribute: &pb::AttributeProto) -> Option<String> {
-    matches!(attribute.name(), "value_string" | "value_strings").then(|| "strings".into())
+/// What a Constant holds without a tensor, where that is no numbers in order.
+fn other_value(attribute: &pb::AttributeProto) -> Option<String> {
+    match attribute.name() {
+        "value_string" | "value_strings" => Some("strings".into()),
+        "sparse_value" => Some("a sparse tensor (export the network with dense weights)".into()),
+        _ => None,
+    }
 }

@@ -1,10 +1,12 @@
 //! The nodes of a file on their way into the graph: all of them, or those that its outputs need.
 
+use super::branches::has_branches;
 use super::importer::Importer;
 use super::input;
 use super::left_out::Unknown;
 use super::options::ImportOptions;
 use super::readable::Readable;
+use super::readings::Readings;
 use super::refusals::refusal;
 use crate::error::Result;
 use crate::ir::{Graph, ValueId};
@@ -36,14 +38,16 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// The nodes that cannot be read: of an operator that is not supported, or beside what is no number.
+    /// The nodes that cannot be read: of an operator that is not supported, or beside what is no number. Branches are none of them as long as their
+    /// condition may turn out to be known.
     pub fn unknown(&self) -> Vec<Unknown> {
-        let refused = self.nodes().filter_map(|(index, node)| Some((index, node, self.readable.operator(node).err()?)));
+        let nodes = self.nodes().filter(|(_, node)| !has_branches(node));
+        let refused = nodes.filter_map(|(index, node)| Some((index, node, self.readable.operator(node).err()?)));
         refused.map(|(index, node, reason)| Unknown { index, refusal: refusal(node, reason) }).collect()
     }
 
-    /// Brings the nodes into a graph, or those of `only`, by their places. Gives the input for images, too.
-    pub fn run(&self, only: Option<&HashSet<usize>>) -> Result<(Importer, ValueId)> {
+    /// Brings the nodes into a graph, or those of `only`, by their places, with these readings of the batch. Gives the input for images, too.
+    pub fn run(&self, readings: &Readings, only: Option<&HashSet<usize>>) -> Result<(Importer, ValueId)> {
         let mut graph = Graph::new(self.proto.name().to_string());
         let mut values = HashMap::new();
         for initializer in self.proto.initializer.iter().filter(|t| self.readable.is_number(t)) {
@@ -53,6 +57,7 @@ impl<'a> Reading<'a> {
         }
         let (input, declared_batch) = input::declare(&mut graph, &mut values, self.proto, self.options)?;
         let mut importer = Importer::new((graph, values), self.readable.clone(), self.opset, declared_batch, self.options);
+        importer.readings = readings.clone();
         for (index, node) in self.nodes().filter(|(i, _)| only.is_none_or(|only| only.contains(i))) {
             match self.quiet.found.iter().find(|n| n.product == index) {
                 None => importer.node(index, node),

@@ -1,5 +1,6 @@
 //! Nodes that cannot be imported, all of them with their reasons.
 
+use super::left_out::Unknown;
 use crate::error::Refusal;
 use crate::onnx::{self, pb};
 use crate::operator::Status;
@@ -13,6 +14,12 @@ use std::collections::HashSet;
 #[derive(Default)]
 pub(super) struct Refusals {
     pub list: Vec<Refusal>,
+    /// Those of them whose operators nobody here knows: nothing else is wrong with the model.
+    pub unknown: Vec<Unknown>,
+    /// The place in the file of the node that is looked at.
+    pub at: usize,
+    /// The place of the first refused node whose operator is known.
+    pub first: Option<usize>,
     /// Results of refused nodes: what depends on them is not judged.
     skipped: HashSet<String>,
 }
@@ -27,6 +34,27 @@ impl Refusals {
     pub fn refuse(&mut self, node: &pb::NodeProto, reason: impl Into<String>) {
         self.list.push(refusal(node, reason));
         self.skipped.extend(node.output.iter().cloned());
+        self.first = self.first.or(Some(self.at));
+    }
+
+    /// Refuses the node at `index` of the file for what it is.
+    pub fn refuse_unknown(&mut self, index: usize, node: &pb::NodeProto, reason: impl Into<String>) {
+        let first = self.first;
+        self.refuse(node, reason);
+        self.first = first;
+        self.unknown.extend(self.list.last().map(|refusal| Unknown { index, refusal: refusal.clone() }));
+    }
+
+    /// Whether the value depends on a refused node.
+    pub fn skips(&self, name: &str) -> bool {
+        self.skipped.contains(name)
+    }
+
+    /// Takes note that `other` is the value `name`.
+    pub fn skip_with(&mut self, name: &str, other: &str) {
+        if self.skips(name) {
+            self.skipped.insert(other.to_string());
+        }
     }
 
     /// Whether the node depends on a refused one; then what depends on it does, too.

@@ -2,6 +2,7 @@
 
 use super::order::outer_names;
 use super::pb;
+use crate::ir::DType;
 use std::collections::{HashMap, HashSet};
 
 /// What a value is computed from.
@@ -60,6 +61,17 @@ pub fn with_outputs(model: &pb::ModelProto, outputs: Vec<pb::ValueInfoProto>) ->
     graph.output = outputs;
     without_dead(graph);
     model
+}
+
+/// The model without outputs that hold no numbers (strings, tables of names); `None` where it has none of them.
+pub fn with_tensors_alone(model: &pb::ModelProto) -> Option<pb::ModelProto> {
+    let outputs = &model.graph.as_ref()?.output;
+    let numbers = |port: &&pb::ValueInfoProto| match port.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        Some(pb::type_proto::Value::TensorType(tensor)) => tensor.elem_type() == 0 || DType::from_onnx(tensor.elem_type()).is_some(),
+        other => other.is_none(),
+    };
+    let kept: Vec<_> = outputs.iter().filter(numbers).cloned().collect();
+    (kept.len() < outputs.len() && !kept.is_empty()).then(|| with_outputs(model, kept))
 }
 
 /// Takes away what no output needs. Inputs stay, but those that repeat an initializer.

@@ -37,6 +37,10 @@ pub struct Import<'a> {
     pub batch_blocks: usize,
     /// Set where the rule took such a number for the batch.
     pub freed_batch: bool,
+    /// Which of several readings the rule takes, where such a number may be the batch in more than one place: 0 for the likeliest.
+    pub reading: usize,
+    /// Written by the rule: how many readings there are.
+    pub readings: usize,
 }
 
 impl Import<'_> {

@@ -266,6 +266,8 @@ mod tests {
             declared_batch: None,
             batch_blocks: 1,
             freed_batch: false,
+            reading: 0,
+            readings: 1,
         };
         let spatial: Vec<Dim> = spatial.iter().map(|&n| Dim::Known(n)).collect();
         let window = Window::import(&mut cx, kernel.to_vec(), &spatial)?;

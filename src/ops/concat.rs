@@ -46,7 +46,12 @@ impl Operator for Concat {
         let a = cx.source.int("axis").map_err(|e| e.to_string())?.ok_or("it does not say along which axis")?;
         let a = axis(a, cx.ty(0)?.rank())?;
         cx.set("axis", Attr::Int(a as i64));
-        free_batch(cx, a)
+        free_batch(cx, a)?;
+        // Batches one after the other.
+        if (0..cx.inputs.len()).all(|i| cx.ty(i).is_ok_and(|t| t.shape.get(a) == Some(&Dim::Batch(1)))) {
+            cx.batch_blocks = cx.inputs.len();
+        }
+        Ok(())
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

@@ -58,9 +58,10 @@ fn divided(a: usize, b: usize) -> Option<usize> {
 }
 
 /// The shape that is meant where an exporter, shown one batch of `declared` images, wrote that number down, and in how many blocks its batch lies:
-/// the elements of `x` keep their order, so the axis of the batch is one with as many elements before the batch as in `x`. `None` where nothing has to
-/// be freed: `x` does not depend on the batch, or the shape says so itself, or the numbers are no shape of `x` for any batch.
-fn free_batch(x: &TensorType, outer: usize, wanted: &[Elem], allow_zero: bool, declared: usize) -> Option<(Vec<Dim>, usize)> {
+/// the elements of `x` keep their order, so the axis of the batch is one with as many elements before the batch as in `x`. Where several axes can have
+/// it, the likeliest comes first. `None` where nothing has to be freed: `x` does not depend on the batch, or the shape says so itself, or the numbers
+/// are no shape of `x` for any batch.
+fn free_batch(x: &TensorType, outer: usize, wanted: &[Elem], allow_zero: bool, declared: usize) -> Option<Vec<(Vec<Dim>, usize)>> {
     let size = |d: &Dim| match d {
         Dim::Known(n) => Some(*n),
         Dim::Batch(k) => k.checked_mul(declared),
@@ -90,18 +91,23 @@ fn free_batch(x: &TensorType, outer: usize, wanted: &[Elem], allow_zero: bool, d
         let blocks = divided(before, count(shape.get(..i)?)?)?;
         shape.get(i)?.is_multiple_of(blocks.checked_mul(declared)?).then_some(blocks)
     };
-    let possible: Vec<(usize, usize)> = (0..shape.len()).filter_map(|i| Some((i, blocks(i)?))).collect();
+    let mut possible: Vec<(usize, usize)> = (0..shape.len()).filter_map(|i| Some((i, blocks(i)?))).collect();
     // Where there are several: one of its own; one with the same axes behind it, as before a matrix product, whole or joined;
     // one that it begins.
-    let own = |&&(i, _): &&(usize, usize)| shape.get(i) == Some(&declared);
     let behind = |list: &[usize], i: usize| list.iter().skip(i).skip(1).copied().collect::<Vec<_>>();
     let after = behind(&sizes, at);
-    let kept = |&&(i, _): &&(usize, usize)| !after.is_empty() && merges(&after, &behind(&shape, i));
-    let first = |&&(_, blocks): &&(usize, usize)| blocks == 1;
-    let all = || possible.iter();
-    let &(axis, blocks) = all().find(own).or(all().find(kept)).or(all().find(first)).or(possible.first())?;
-    let dim = |(i, n): (usize, usize)| if i == axis { n.checked_div(declared).map(Dim::Batch) } else { Some(Dim::Known(n)) };
-    Some((shape.into_iter().enumerate().map(dim).collect::<Option<_>>()?, blocks))
+    possible.sort_by_key(|&(i, blocks)| match blocks {
+        _ if shape.get(i) == Some(&declared) => 0,
+        _ if !after.is_empty() && merges(&after, &behind(&shape, i)) => 1,
+        1 => 2,
+        _ => 3,
+    });
+    let freed = |axis: usize| {
+        let dim = |(i, &n): (usize, &usize)| if i == axis { n.checked_div(declared).map(Dim::Batch) } else { Some(Dim::Known(n)) };
+        shape.iter().enumerate().map(dim).collect::<Option<Vec<_>>>()
+    };
+    let readings = possible.into_iter().map(|(axis, blocks)| Some((freed(axis)?, blocks))).collect::<Option<Vec<_>>>()?;
+    Some(readings).filter(|r| !r.is_empty())
 }
 
 /// Whether each of the axes `to` is one of `from`, or some neighbours of it together.
@@ -155,7 +161,10 @@ impl Operator for Reshape {
             cx.elems(1).ok_or("the new shape (input 1) is computed while the model runs; export the network with constant shapes")?;
         let x = cx.ty(0)?.clone();
         let plain = resolve(&x, &wanted, allow_zero);
-        let freed = cx.declared_batch.and_then(|declared| free_batch(&x, cx.batch_blocks, &wanted, allow_zero, declared));
+        let readings =
+            cx.declared_batch.and_then(|declared| free_batch(&x, cx.batch_blocks, &wanted, allow_zero, declared)).unwrap_or_default();
+        cx.readings = readings.len();
+        let freed = readings.get(cx.reading).or(readings.first()).cloned();
         let (shape, blocks) = match freed {
             Some((freed, blocks)) => {
                 cx.freed_batch |= plain.as_ref() != Ok(&freed);

@@ -196,6 +196,15 @@ fn moves(graph: &Graph, node: &Node) -> Option<Vec<usize>> {
     (!long.is_sorted()).then_some(order)
 }
 
+/// Whether `first` is a number where the images lie that is not theirs.
+fn has_lost(batch: Option<&Dim>, first: Dim) -> bool {
+    match batch {
+        Some(Dim::Batch(_)) => true,
+        Some(Dim::Known(images)) => *images != 1 && first == Dim::Known(1),
+        None => false,
+    }
+}
+
 /// Images and scores of an output that may be a classifier's: `[N, classes]`, with axes of length 1 anywhere behind the batch.
 fn form(graph: &Graph, output: ValueId) -> Rule<(Dim, Dim)> {
     let ty = graph.ty(output);
@@ -205,6 +214,11 @@ fn form(graph: &Graph, output: ValueId) -> Rule<(Dim, Dim)> {
         (Some(first), [] | [Dim::Known(_)]) if ty.dtype.is_float() && Some(first) == batch => {
             Ok((*first, long.first().copied().unwrap_or(Dim::Known(1))))
         }
+        // What has a batch in no place has lost it on the way.
+        (Some(first), _) if ty.rank() > 1 && has_lost(batch, *first) && ty.shape.iter().all(|d| d.known().is_some()) => Err(format!(
+            "is {ty}, and a classifier's is [N, classes]: the number of images that it was exported with is written into the model, or it gives one \
+             result for all of them. Export it with a dynamic batch dimension"
+        )),
         _ => Err(format!("is {ty}; a classifier's is [N, classes]")),
     }
 }

@@ -7,6 +7,7 @@ use crate::artifact::noise;
 use crate::bundle::Bundle;
 use crate::engine::{self, EngineChoice, EngineEntry, EngineOptions, GraphPort, Kernels, PortDim};
 use crate::error::{Error, Result};
+use crate::import::value_types;
 use crate::ir::{DType, Tensor};
 use crate::onnx::declaration::{declaration, declared_type, size};
 use crate::onnx::{self, ModelFile, half, pb};
@@ -71,18 +72,20 @@ pub(super) fn alone_of(bundle: &Bundle, model: &ModelFile) -> Result<Option<pb::
     }
     let network = onnx::open(bundle.eval())?;
     let own = model.graph()?;
+    let types = value_types(&model.proto);
     // Scores are an output of the network that the file need not have.
     let outputs = network
         .graph()?
         .output
         .iter()
-        .map(|o| own.output.iter().find(|own| own.name() == o.name()).cloned().unwrap_or_else(|| of_any_batch(o)));
+        .map(|o| own.output.iter().find(|own| own.name() == o.name()).cloned().unwrap_or_else(|| of_any_batch(o, types.get(o.name()))));
     Ok(Some(onnx::part::with_outputs(&model.proto, outputs.collect())))
 }
 
-/// The declaration of an output, for any number of images.
-fn of_any_batch(output: &pb::ValueInfoProto) -> pb::ValueInfoProto {
+/// The declaration of an output, for any number of images and in the type that the file computes it in.
+fn of_any_batch(output: &pb::ValueInfoProto, computed: Option<&DType>) -> pb::ValueInfoProto {
     let Some((dtype, sizes)) = declared_type(output) else { return output.clone() };
+    let dtype = computed.copied().unwrap_or(dtype);
     declaration(output.name(), dtype, sizes.into_iter().enumerate().map(|(axis, n)| size(n.filter(|_| axis > 0))))
 }
 

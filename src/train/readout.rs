@@ -127,12 +127,15 @@ impl Readout {
         let asked = output.or(port.as_ref().map(|p| p.output.as_str()));
         let left = base.and_then(|base| base.left_out.iter().find(|l| Some(l.output.as_str()) == asked));
         let instead = base.filter(|_| left.is_none()).and_then(|base| base.without_left_out(&file.proto));
+        let instead = instead.or_else(|| onnx::part::with_tensors_alone(&file.proto));
+        let given = instead.as_ref().and_then(|m| m.graph.as_ref()).map_or_else(|| file.graph(), Ok)?;
         let own = base.and_then(|base| rewrite::own_preparation(&base.graph));
         if let Some(port) = port {
-            let named = Readout::named(instead.as_ref().and_then(|m| m.graph.as_ref()).map_or_else(|| file.graph(), Ok)?, &port, None)?;
+            let named = Readout::named(given, &port, None)?;
             return Ok(Readout { instead, ..named });
         }
         let names: Vec<&str> = file.graph()?.output.iter().map(|o| o.name()).collect();
+        let place = |name: &str| given.output.iter().position(|o| o.name() == name);
         let why = match (&network, left) {
             (_, Some(left)) => left.refusal.to_string(),
             (Ok(network), None) => {
@@ -151,9 +154,10 @@ impl Readout {
             (Err(error), None) => error.to_string(),
         };
         // What spgraph cannot train it can still run.
-        let index = match output {
-            Some(name) => names.iter().position(|n| *n == name).ok_or_else(|| unknown(name, &names))?,
-            None if names.len() < 2 => 0,
+        let (index, name) = match output {
+            Some(name) if !names.contains(&name) => return Err(unknown(name, &names)),
+            Some(name) => (place(name), name),
+            None if names.len() < 2 => (names.first().and_then(|name| place(name)), names.first().copied().unwrap_or_default()),
             None => {
                 return Err(Error::model(format!(
                     "the model has the outputs {}, and which of them is the classifier's is not clear ({why}). Name it with {} NAME",
@@ -162,11 +166,10 @@ impl Readout {
                 )));
             }
         };
+        let index = index.ok_or_else(|| Error::model(format!("the model's output `{name}` holds no numbers, and no scores of classes")))?;
         let what = left.map_or("the model is not understood as a graph", |_| "a part of the model is not understood");
-        let assumed = format!(
-            "{what} ({why}); assuming that its output {} holds probabilities where each image's sum to 1, else logits",
-            names.get(index).unwrap_or(&"")
-        );
+        let assumed =
+            format!("{what} ({why}); assuming that its output {name} holds probabilities where each image's sum to 1, else logits");
         Ok(Readout {
             index,
             scores: None,
@@ -175,7 +178,7 @@ impl Readout {
             assumed: Some(assumed),
             decided: false,
             own,
-            instead: None,
+            instead,
         })
     }
 

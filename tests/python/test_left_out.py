@@ -320,26 +320,67 @@ def test_whole_numbers_that_are_picked_among_are_no_scores(tmp_path, beside):
         assert done.returncode == 1 and "TopK (node `node 3`)" in done.stderr, (done.stdout, done.stderr)
 
 
-def test_scores_of_half_precision_behind_a_table_are_no_output(tmp_path):
-    """Which type a value has in such a file is not known any more."""
-    net = Net()
-    net.constants = {n: v.astype(np.float16) for n, v in net.constants.items()}
-    net.nodes = []
-    net.add("Cast", ["x"], "half", to=TensorProto.FLOAT16)
-    net.add("Flatten", ["half"], "features")
-    net.add("Gemm", ["features", "fc.weight", "fc.bias"], "h")
-    net.add("Cast", ["h"], "z", to=TensorProto.FLOAT)
-    table(net)
-    done = rewritten(net, tmp_path, "--classes", "3")
-    assert done.returncode == 1 and "ZipMap" in done.stderr, (done.stdout, done.stderr)
-    # As an output they are trained, and what is exported runs.
-    net.output("z")
-    done = rewritten(net, tmp_path, "--classes", "3")
+HALF = {np.float16: TensorProto.FLOAT16, np.float32: TensorProto.FLOAT}
+
+
+class Half(Net):
+    """A layer in half precision, of images in float32 or in half precision themselves; its scores are `h`, and in float32 `z`."""
+
+    def __init__(self, images):
+        super().__init__()
+        self.images = images
+        self.constants = {n: v.astype(np.float16) for n, v in self.constants.items()}
+        self.weight, self.bias = (self.constants[n].astype(np.float32) for n in ("fc.weight", "fc.bias"))
+        self.nodes = []
+        half = "x" if images == np.float16 else self.add("Cast", ["x"], "half", to=TensorProto.FLOAT16)
+        self.add("Flatten", [half], "features")
+        self.add("Gemm", ["features", "fc.weight", "fc.bias"], "h")
+        self.add("Cast", ["h"], "z", to=TensorProto.FLOAT)
+
+    def model(self):
+        model = super().model()
+        model.graph.input[0].type.tensor_type.elem_type = HALF[self.images]
+        return model
+
+
+def likeliest_half(net):
+    right = likeliest(net, "h")
+    net.outputs[-2].type.tensor_type.elem_type = TensorProto.FLOAT16
+    return right
+
+
+@pytest.mark.parametrize("images", HALF, ids=lambda t: t.__name__)
+@pytest.mark.parametrize("head", ["keep", "new"])
+@pytest.mark.parametrize("decisions", [[table], [likeliest_half], [likeliest], [number, table], [likeliest_half, gathered]], ids=lambda d: "+".join(f.__name__ for f in d))
+def test_scores_of_half_precision_that_are_no_output_are_found(tmp_path, decisions, head, images):
+    """In the type that the file computes them in: half precision, or float32 behind a conversion."""
+    net, right = Half(images), {}
+    for decision in decisions:
+        right |= decision(net)
+    done = rewritten(net, tmp_path, *(["--head", "keep"] if head == "keep" else ["--classes", "3"]))
     assert done.returncode == 0, done.stderr
-    done = run("export", tmp_path / "bundle", "-o", tmp_path / "tuned.onnx")
+    x = np.random.default_rng(1).normal(size=(BATCH, 3, 2, 2)).astype(np.float16).astype(np.float32)
+    bundle = Bundle(tmp_path / "bundle")
+    if head == "keep":
+        check_gradients(bundle, net, x)
+    rng = np.random.default_rng(2)
+    weights = {s["name"]: rng.normal(size=s["shape"]).astype(np.float16).astype(np.float32) for s in bundle.state if s["role"] in ("shared", "new")}
+    save_file(weights, tmp_path / "weights.safetensors")
+    done = run("export", tmp_path / "bundle", "--weights", tmp_path / "weights.safetensors", "-o", tmp_path / "tuned.onnx")
     assert done.returncode == 0, done.stderr
+    exported = onnx.load(tmp_path / "tuned.onnx")
+    onnx.checker.check_model(exported)
     session = onnxruntime.InferenceSession(tmp_path / "tuned.onnx", providers=["CPUExecutionProvider"])
-    assert session.run(["z"], {"x": np.zeros((BATCH, 3, 2, 2), np.float32)})[0].shape == (BATCH, 3)
+    z = x.reshape(BATCH, -1) @ weights["fc.weight"] + weights["fc.bias"]
+    right |= {"h": lambda z: z, "z": lambda z: z, "p": softmax}
+    for port, value in zip(session.get_outputs(), session.run(None, {"x": x.astype(images)})):
+        if port.name == "probabilities":
+            value = np.array([[row[name] for name in NAMES] for row in value])
+        expected = right[port.name](z)
+        assert relative_error(value, expected) < 3e-3 if expected.dtype.kind == "f" else (value == expected).all(), port.name
+    names = [o.name for o in exported.graph.output]
+    scores = {"h" if d is likeliest_half else "z" if d is likeliest else "p" for d in decisions if d not in (number, gathered)}
+    assert names == [o.name for o in net.outputs] if head == "keep" else set(names) == scores | ({"number"} if number in decisions else set()), names
 
 
 def test_an_export_of_the_likeliest_says_what_it_cannot_be(tmp_path):
@@ -483,6 +524,26 @@ def test_an_output_that_is_left_out_can_be_run(tmp_path, noted):
     # Beside it, an output that spgraph reads is still read as before.
     done = run("predict", tmp_path / "model.onnx", tmp_path / "data", "--output", "z", *PIXELS, "--json")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("beside", [gathered, table, called], ids=lambda f: f.__name__)
+def test_an_output_beside_strings_can_be_run(tmp_path, beside):
+    """Strings and tables of names are no numbers that a program here could hold: what is asked for is run without them."""
+    net = Net()
+    beside(net)
+    net.add("FusedMatMul", ["z", net.constant("w", np.random.default_rng(3).normal(size=(CLASSES, 3)).astype(np.float32))], "logits", domain="com.microsoft")
+    net.output("logits", shape=("N", 3))
+    model = net.model()
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    right = shown(tmp_path, model)
+    onnx.save(model, tmp_path / "model.onnx")
+    done = run("predict", tmp_path / "model.onnx", tmp_path / "data", "--output", "logits", *PIXELS, "--engine", "ort", "--top", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    for image in json.loads(done.stdout):
+        p = softmax(right[image["image"]][1][None].astype(np.float64))[0]
+        assert relative_error(np.array([g["probability"] for g in image["guesses"]]), p[[g["label"] for g in image["guesses"]]]) < 1e-5
+    done = run("predict", tmp_path / "model.onnx", tmp_path / "data", "--output", net.outputs[0].name, *PIXELS, "--engine", "ort")
+    assert done.returncode == 1 and f"output `{net.outputs[0].name}` holds no numbers" in done.stderr, done.stderr
 
 
 def names(folder):

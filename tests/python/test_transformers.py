@@ -33,7 +33,7 @@ def test_gradients(file, batch, tmp_path):
     outputs = bundle.graph("grad")(feeds)
     found = named(part(golden, "start"), bundle.gradients(outputs), start)
     expected = {n: t for n, t in part(golden, "grad").items() if n in found or n in FILES[file]}
-    assert len(expected) > 8
+    assert len(expected) > 5
     # The gradient of a key's bias is 0: it moves all of a query's scores alike.
     zeros = [n for n, t in expected.items() if np.linalg.norm(t) < 1e-7]
     lines = mismatches(found, expected, TOLERANCE, zeros=zeros)

@@ -6,8 +6,13 @@ use crate::operator::{Meaning, View};
 /// The first node of which that cannot be said: images may meet there. Looks at what the outputs are made of, in a graph of a symbolic batch.
 pub fn may_mix(graph: &Graph) -> Option<&Node> {
     let live = graph.live_nodes();
-    let concerns = |n: &&Node| n.outputs.iter().any(|&v| graph.value(v).varies);
-    graph.nodes.iter().zip(live).filter(|(_, live)| *live).map(|(n, _)| n).filter(concerns).find(|n| !keeps_apart(graph, n))
+    graph.nodes.get(meeting(graph, |index| live.get(index) == Some(&true))?)
+}
+
+/// The place of the first such node among those that are looked at.
+pub(super) fn meeting(graph: &Graph, looked_at: impl Fn(usize) -> bool) -> Option<usize> {
+    let concerns = |n: &Node| n.outputs.iter().any(|&v| graph.value(v).varies);
+    graph.nodes.iter().enumerate().find(|(index, n)| looked_at(*index) && concerns(n) && !keeps_apart(graph, n)).map(|(index, _)| index)
 }
 
 /// The one axis along which the images lie.

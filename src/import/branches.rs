@@ -1,0 +1,40 @@
+//! Branches whose condition is known before the network runs: the nodes of the one that is taken stand in the place of the `If`. PyTorch's older exporter
+//! writes one where it squeezes an axis of a network for any batch: whether that axis has length 1 follows from shapes.
+
+use super::importer::{Importer, node_name};
+use crate::onnx::{is_standard, pb};
+
+/// Whether the node is an `If`.
+pub(super) fn has_branches(node: &pb::NodeProto) -> bool {
+    node.op_type() == "If" && is_standard(node.domain())
+}
+
+impl Importer {
+    /// The branch that the node takes, where it is an `If` of which that can be known and which holds no tensors of its own.
+    pub(super) fn branch<'a>(&self, node: &'a pb::NodeProto) -> Option<&'a pb::GraphProto> {
+        if !has_branches(node) {
+            return None;
+        }
+        let condition = self.values.get(node.input.first()?).map(|&v| self.graph.value(v))?;
+        let taken = condition.constant.as_ref().filter(|t| t.count() == 1)?.bytes().first().copied()? != 0;
+        let name = if taken { "then_branch" } else { "else_branch" };
+        let branch = node.attribute.iter().find(|a| a.name() == name)?.g.as_ref()?;
+        let plain = branch.initializer.is_empty() && branch.sparse_initializer.is_empty() && branch.input.is_empty();
+        (plain && branch.output.len() == node.output.len()).then_some(branch)
+    }
+
+    /// Imports the nodes of the branch that the node at `index` takes, under its name, and gives its results the names that the node has for them.
+    pub(super) fn inline(&mut self, index: usize, node: &pb::NodeProto, branch: &pb::GraphProto) {
+        let own = node_name(index, node);
+        for (inner, of_branch) in branch.node.iter().enumerate() {
+            let name = format!("{own}/{}", node_name(inner, of_branch));
+            self.node(index, &pb::NodeProto { name: Some(name), ..of_branch.clone() });
+        }
+        for (given, named) in branch.output.iter().zip(&node.output).filter(|(_, named)| !named.is_empty()) {
+            if !self.hand_on(given.name(), named) && !self.refusals.skips(given.name()) {
+                self.refusals.refuse(node, format!("the result `{}` of the branch that it takes is computed nowhere", given.name()));
+            }
+            self.refusals.skip_with(given.name(), named);
+        }
+    }
+}
