@@ -91,12 +91,13 @@ def round_epsilons(module):
 
 
 def spread(module):
-    """Start values that are all alike (ones, zeros, scales of 1e-6) get a spread, and so do tensors that equal an earlier one: exporters store those
-    once, and a gain of 0 hides its branch."""
+    """Start values that are all alike (ones, zeros, scales of 1e-6) get a spread, and so do tensors that equal an earlier one, which exporters store
+    once, and identities, whose gradient nobody could tell from its transpose: a gain of 0 hides its branch."""
     seen = set()
     with torch.no_grad():
         for p in module.parameters():
-            if p.numel() > 1 and p.detach().numpy().tobytes() in seen:  # the same pattern in every layer
+            symmetric = p.dim() == 2 and p.shape[0] == p.shape[1] and torch.equal(p, p.T)
+            if p.numel() > 1 and (symmetric or p.detach().numpy().tobytes() in seen):  # the same pattern in every layer
                 p.add_(0.1 * p.std() * torch.randn_like(p))
             seen.add(p.detach().numpy().tobytes())
             first = p.flatten()[0].item()
