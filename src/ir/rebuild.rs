@@ -237,7 +237,7 @@ mod tests {
         let drop =
             |r: &mut Rebuild, node: &Node| Ok(if r.source().nodes[0].name == node.name { Becomes::Nothing } else { Becomes::Itself });
         let error = rebuild(&graph(), drop).unwrap_err();
-        assert_eq!(error, "node `node of c`: `b` is needed and has no place in the new graph");
+        assert_eq!(error, "node `node of c`: a fault of spgraph: `b` is needed and has no place in the new graph");
         let error = rebuild(&graph(), |_, _| Ok(Becomes::Values(vec![]))).unwrap_err();
         assert_eq!(error, "node `node of b` has 1 outputs, and 0 values stand for them");
     }

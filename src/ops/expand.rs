@@ -31,6 +31,9 @@ fn free_batch(x: &[Dim], wanted: &mut [Dim], declared: Option<usize>) -> bool {
     freed
 }
 
+/// Numbers that may be sizes, and with them the batch; a longer list is one of indices.
+const SIZES: usize = 64;
+
 impl Operator for Expand {
     fn op_type(&self) -> &'static str {
         "Expand"
@@ -65,8 +68,8 @@ impl Operator for Expand {
 
     fn evaluate(&self, n: &View) -> Option<Known> {
         let to = self.infer(n).ok()?.pop()?;
-        if let Some(elems) = fold::list(n, 0).filter(|_| to.rank() <= 1) {
-            let count = to.count()?.known().filter(|&c| c <= 64)?;
+        let count = to.count()?.known().filter(|&c| to.rank() <= 1 && c <= SIZES);
+        if let Some((elems, count)) = fold::list(n, 0).zip(count) {
             return fold::known(&to, elems.into_iter().cycle().take(count).collect());
         }
         let t = fold::constant(n, 0)?;

@@ -230,6 +230,43 @@ def test_every_constant_is_trained_or_named(seed, tmp_path):
             assert name.startswith(("/", "val_")), f"{name} is not trained"
 
 
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_ones_and_zeros_that_normalizations_share_are_of_a_formula_in_each(layers, tmp_path):
+    """As PyTorch's exporter writes GroupNorm: InstanceNormalization without parameters, and the layer's own gain and shift behind it."""
+    net, y, own = Network(layers), "x", []
+    for _ in range(layers):
+        fixed = [net.shared(np.full(2, v)) for v in (1.0, 0.0)]
+        y = net.node("InstanceNormalization", net.node("Conv", y, net.weight(2, 2, 1, 1, links=0)), *fixed)
+        net.nodes[-1].name = f"/blocks.{len(own)}/norm/node_InstanceNormalization_{len(own)}"
+        own += [net.constant(1 + net.draw(2, 1, 1), "gain"), net.constant(net.draw(2, 1, 1), "shift")]
+        y = net.node("Add", net.node("Mul", y, own[-2]), own[-1])
+    y = net.node("Gemm", net.node("Flatten", net.node("GlobalAveragePool", y)), net.weight(2, CLASSES, links=0))
+    path = tmp_path / "model.onnx"
+    onnx.save(net.model(y), path)
+    told = json.loads(spgraph("inspect", path, "--json"))
+    trained, fixed = {p["name"] for p in told["parameters"]}, {c["name"] for c in told["constants"]}
+    assert trained == {n for n in net.tensors if not n.startswith("val_")} and set(own) < trained, trained
+    assert {"val_12", "val_02"} == fixed & set(net.tensors), fixed
+
+
+def test_a_table_that_each_layer_computes_counts_once(tmp_path):
+    """Together they are far above the elements that are computed ahead in one model."""
+    net, places = Network(0, np.float32), 256
+    index = net.constant(np.arange(places) % 16, "places")
+    index = net.node("Expand", index, net.node("Shape", net.node("Max", index)))
+    y = net.node("Flatten", net.node("GlobalAveragePool", net.node("Conv", "x", net.weight(2, 2, 1, 1, links=0))))
+    for _ in range(24):
+        size = net.constant(np.array([places, places]), "sizes")
+        rows = net.node("Unsqueeze", net.node("Expand", index, size), net.ints(2))
+        columns = net.node("Transpose", rows, perm=[1, 0, 2])
+        table = net.node("GatherND", net.weight(16, 16, links=0), net.node("Concat", rows, columns, axis=2))
+        y = net.node("Add", y, net.node("Slice", net.node("ReduceMean", table, axes=[1], keepdims=0), net.ints(3), net.ints(5), net.ints(0)))
+    y = net.node("Gemm", y, net.weight(2, CLASSES, links=0))
+    path = tmp_path / "model.onnx"
+    onnx.save(net.model(y), path)
+    assert len(json.loads(spgraph("inspect", path, "--json"))["parameters"]) == 26
+
+
 if __name__ == "__main__":
     # `python test_constants.py SEED FILE`: one of the networks in float32, as tests/fixtures has them.
     onnx.save(network(int(sys.argv[1]), np.float32)[1], sys.argv[2])
