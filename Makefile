@@ -35,8 +35,8 @@ test: rust-test python-test ## Run all tests: Rust, then the emitted graphs in P
 
 rust-test: setup build ## Run the Rust tests, with the ONNX Runtime of .venv
 	@library=$$(ls $(CURDIR)/$(VENV)/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.* | head -n 1) && \
-	echo "ORT_DYLIB_PATH=$$library $(CARGO) test --release" && \
-	ORT_DYLIB_PATH="$$library" $(CARGO) test --release
+	echo "ORT_DYLIB_PATH=$$library $(CARGO) test --release --no-fail-fast" && \
+	ORT_DYLIB_PATH="$$library" $(CARGO) test --release --no-fail-fast
 
 python-test: setup build ## Run the Python tests, with the ONNX Runtime of .venv (PYTEST_ARGS="-q -k NAME" chooses)
 	@library=$$(ls $(CURDIR)/$(VENV)/lib/python*/site-packages/onnxruntime/capi/libonnxruntime.* | head -n 1) && \
@@ -125,7 +125,7 @@ test-cuda-wheel: build ## The tests on the CUDA build of ONNX Runtime, on its CP
 	LD_LIBRARY_PATH=$(CURDIR)/$(CUDA_WHEEL_DIR)/stand-in $(CUDA_PYTHON) tests/cuda/placement.py $(BINARY) $$site && \
 	LD_LIBRARY_PATH=$(CURDIR)/$(CUDA_WHEEL_DIR)/stand-in $(CUDA_PYTHON) tests/cuda/steps.py $(BINARY) $$site && \
 	LD_LIBRARY_PATH=$(CURDIR)/$(CUDA_WHEEL_DIR)/stand-in $(CUDA_PYTHON) tests/cuda/recording.py $(BINARY) && \
-	ORT_DYLIB_PATH=$$site/onnxruntime/capi/libonnxruntime.so.1.31.1 $(CARGO) test --release
+	ORT_DYLIB_PATH=$$site/onnxruntime/capi/libonnxruntime.so.1.31.1 $(CARGO) test --release --no-fail-fast
 
 ops: ## Build spgraph's own operators as a library for ONNX Runtime in other programs
 	$(CARGO) build --release --example spgraph_ops
