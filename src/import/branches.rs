@@ -2,6 +2,7 @@
 //! writes one where it squeezes an axis of a network for any batch: whether that axis has length 1 follows from shapes.
 
 use super::importer::{Importer, node_name};
+use crate::ir::DType;
 use crate::onnx::{is_standard, pb};
 
 /// Whether the node is an `If`.
@@ -9,17 +10,29 @@ pub(super) fn has_branches(node: &pb::NodeProto) -> bool {
     node.op_type() == "If" && is_standard(node.domain())
 }
 
+/// Whether a node holds several floating-point numbers, or makes half precision: neither is looked for in branches.
+fn holds_numbers(node: &pb::NodeProto) -> bool {
+    let half = |code: i32| DType::from_onnx(code).is_some_and(|d| d.is_half());
+    let several = |t: &pb::TensorProto| DType::from_onnx(t.data_type()).is_some_and(|d| d.is_float()) && t.dims.iter().any(|&d| d != 1);
+    let converts = |a: &pb::AttributeProto| a.name() == "to" && i32::try_from(a.i()).is_ok_and(half);
+    node.attribute
+        .iter()
+        .any(|a| a.t.as_ref().is_some_and(|t| several(t) || half(t.data_type())) || a.floats.len() > 1 || a.g.is_some() || converts(a))
+}
+
 impl Importer {
-    /// The branch that the node takes, where it is an `If` of which that can be known and which holds no tensors of its own.
+    /// The branch that the node takes, where it is an `If` of which that can be known and which holds no numbers of its own that could be trained, and
+    /// none in half precision.
     pub(super) fn branch<'a>(&self, node: &'a pb::NodeProto) -> Option<&'a pb::GraphProto> {
         if !has_branches(node) {
             return None;
         }
         let condition = self.values.get(node.input.first()?).map(|&v| self.graph.value(v))?;
-        let taken = condition.constant.as_ref().filter(|t| t.count() == 1)?.bytes().first().copied()? != 0;
+        let taken = condition.constant.as_ref().filter(|t| t.count() == 1 && t.dtype() == DType::Bool)?.bytes().first().copied()? != 0;
         let name = if taken { "then_branch" } else { "else_branch" };
         let branch = node.attribute.iter().find(|a| a.name() == name)?.g.as_ref()?;
-        let plain = branch.initializer.is_empty() && branch.sparse_initializer.is_empty() && branch.input.is_empty();
+        let empty = branch.initializer.is_empty() && branch.sparse_initializer.is_empty() && branch.input.is_empty();
+        let plain = empty && !branch.node.iter().any(holds_numbers);
         (plain && branch.output.len() == node.output.len()).then_some(branch)
     }
 

@@ -26,7 +26,7 @@ pub enum FixedReason {
     Converted,
     /// It says how its operator works: where it cuts off, from where it counts.
     Setting,
-    /// Nothing but single numbers is made of it.
+    /// Nothing but a divisor is made of it.
     Norm,
     /// It has another element type than the layer that uses it, and is converted while the network runs.
     Precision,
@@ -50,7 +50,7 @@ impl FixedReason {
             FixedReason::Computed => "computed from whole numbers or a formula: the file holds no floating-point numbers for it",
             FixedReason::Converted => "a number of a formula in another type or shape, which is converted before the network runs",
             FixedReason::Setting => "a bound or a step of its operator, which is not trained",
-            FixedReason::Norm => "nothing but a single number is made of it, as of the directions of a spectral norm, which are statistics",
+            FixedReason::Norm => "nothing but a divisor is made of it, as of the directions of a spectral norm, which are statistics",
             FixedReason::Precision => "of another element type than its layer, which is not supported",
         }
     }
@@ -96,9 +96,9 @@ pub(super) fn shuts_out(graph: &Graph, value: ValueId) -> Option<FixedReason> {
     (low <= -100.0 && numbers.contains(&0.0) && numbers.iter().all(|v| *v == 0.0 || *v == low)).then_some(FixedReason::Mask)
 }
 
-/// Whether nothing but single numbers is made of a list of numbers before it meets the images: of the directions of a spectral norm, which are
-/// statistics, comes the number by which weights are divided.
-pub(super) fn makes_a_number(graph: &Graph, value: ValueId) -> Option<FixedReason> {
+/// Whether nothing but a divisor is made of a list of numbers before it meets the images: of the directions of a spectral norm, which are statistics,
+/// comes the number by which weights are divided. A number that multiplies may be learnt.
+pub(super) fn makes_a_divisor(graph: &Graph, value: ValueId) -> Option<FixedReason> {
     let single = |v: ValueId| graph.ty(v).count() == Some(Dim::Known(1));
     if single(value) {
         return None;
@@ -106,10 +106,12 @@ pub(super) fn makes_a_number(graph: &Graph, value: ValueId) -> Option<FixedReaso
     let (mut open, mut seen, mut found) = (vec![value], HashSet::from([value]), false);
     while let Some(v) = open.pop() {
         for node in graph.nodes.iter().filter(|n| n.used().any(|used| used == v)) {
+            let divides = single(v) && node.is("Div") && node.inputs.get(1) == Some(&Some(v)) && node.inputs.first() != Some(&Some(v));
             for &made in &node.outputs {
-                match (graph.value(made).varies, single(made)) {
+                match (graph.value(made).varies, single(v) && !single(made)) {
                     (true, _) => return None,
-                    (false, true) => found = true,
+                    (false, true) if divides => found = true,
+                    (false, true) => return None,
                     (false, false) => open.extend(seen.insert(made).then_some(made)),
                 }
             }

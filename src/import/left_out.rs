@@ -88,21 +88,26 @@ pub(super) fn part<'a>(proto: &'a pb::GraphProto, unknown: &[Unknown], types: &H
         return None;
     }
     let (makers, weights) = (Makers::new(proto), weights(proto));
-    let (mut own, mut picked, mut left_out) = (vec![], vec![], vec![]);
+    let (mut own, mut picked, mut left_out, mut before) = (vec![], vec![], vec![], HashSet::new());
     for output in &proto.output {
         let needs = makers.needs([output.name()]);
         let first = unknown.iter().filter(|u| needs.nodes.contains(&u.index)).min_by_key(|u| u.index);
         match first {
             None => own.push(output.name()),
-            Some(unknown) => left_out.push(LeftOut {
-                output: output.name().to_string(),
-                refusal: unknown.refusal.clone(),
-                needs: Arc::new(needs.values),
-                decided: Arc::new(decided_by(&makers, output.name(), &weights)),
-            }),
+            Some(unknown) => {
+                left_out.push(LeftOut {
+                    output: output.name().to_string(),
+                    refusal: unknown.refusal.clone(),
+                    needs: Arc::new(needs.values),
+                    decided: Arc::new(decided_by(&makers, output.name(), &weights)),
+                });
+                before.extend(needs.nodes);
+            }
         }
     }
-    for node in unknown.iter().filter_map(|u| proto.node.get(u.index)).filter(|n| PICKING.contains(&n.op_type())) {
+    // What no output needs says nothing of scores.
+    let needed = unknown.iter().filter(|u| before.contains(&u.index));
+    for node in needed.filter_map(|u| proto.node.get(u.index)).filter(|n| PICKING.contains(&n.op_type())) {
         let given = |name: &str| own.contains(&name) || picked.contains(&name) || proto.input.iter().any(|i| i.name() == name);
         let Some(scores) = node.input.first().map(String::as_str).filter(|name| !given(name)) else { continue };
         if types.contains_key(scores) && is_last(proto, node, &weights) {

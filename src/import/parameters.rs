@@ -5,7 +5,7 @@
 //! formulas, masks and the preparation of images are told from parameters by what they hold and where they stand; they stay as they are unless
 //! somebody asks for them, and are named.
 
-use super::fixed::{FixedReason, makes_a_number, no_parameter, of_formula, same_filter, shuts_out, varied};
+use super::fixed::{FixedReason, makes_a_divisor, no_parameter, of_formula, same_filter, shuts_out, varied};
 use super::names::{is_generated, layer, unique};
 use super::stored::Stored;
 use crate::ir::{Graph, ValueId};
@@ -71,7 +71,7 @@ pub(super) fn find(graph: &Graph, stored: &Stored) -> Found {
             // What a weight is made of may be a mask on it, as pruning leaves, or a number that is repeated, as PyTorch writes a bias that is not there.
             true => no_parameter(graph, value)
                 .filter(|why| matches!(why, FixedReason::Mask | FixedReason::Number))
-                .or_else(|| makes_a_number(graph, value).filter(|_| kind.is_weight())),
+                .or_else(|| makes_a_divisor(graph, value).filter(|_| kind.is_weight())),
             false if prepared.contains(&node) => Some(FixedReason::Preparation),
             false => no_parameter(graph, value),
         };

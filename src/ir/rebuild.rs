@@ -239,7 +239,7 @@ mod tests {
         let error = rebuild(&graph(), drop).unwrap_err();
         assert_eq!(error, "node `node of c`: a fault of spgraph: `b` is needed and has no place in the new graph");
         let error = rebuild(&graph(), |_, _| Ok(Becomes::Values(vec![]))).unwrap_err();
-        assert_eq!(error, "node `node of b` has 1 outputs, and 0 values stand for them");
+        assert_eq!(error, "a fault of spgraph: node `node of b` has 1 outputs, and 0 values stand for them");
     }
 
     #[test]

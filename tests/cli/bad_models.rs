@@ -127,7 +127,9 @@ fn control_flow_is_refused_as_such() {
     let yes = onnx::to_proto("yes", &Tensor::new(DType::Bool, vec![], vec![1]).unwrap());
     let count = onnx::to_proto("count", &Tensor::from_i64(&[], &[2]));
     let nodes = vec![
-        with_graph(node("If", "branch_1", &["yes"], "a"), &["then_branch", "else_branch"]),
+        // A branch whose condition is known beforehand is taken.
+        node("Greater", "greater", &["x", "x"], "which"),
+        with_graph(node("If", "branch_1", &["which"], "a"), &["then_branch", "else_branch"]),
         with_graph(node("Loop", "loop_1", &["count", "yes", "a"], "features"), &["body"]),
     ];
     onnx::write(lab.path("flow.onnx"), &classifier(nodes, vec![yes, count])).unwrap();

@@ -161,6 +161,16 @@ def test_the_directions_of_a_spectral_norm_are_no_parameters(layer, tmp_path):
         assert np.linalg.norm(found[name] - expected) < 1e-6 * np.linalg.norm(expected), name
 
 
+def test_what_makes_a_number_that_multiplies_is_trained(tmp_path):
+    """A gate from an embedding, and a kernel's scale of low rank."""
+    net = Network(5)
+    gate = net.node("Sigmoid", net.node("MatMul", net.constant(net.draw(1, 8), "embedding"), net.constant(net.draw(8, 1), "to_gate")))
+    scale = net.node("MatMul", net.constant(net.draw(1, 4), "left"), net.constant(net.draw(4, 1), "right"))
+    w = net.node("Mul", net.constant(net.draw(CLASSES, 3), "kernel"), scale)
+    y = net.node("Mul", net.node("Gemm", pooled(net, features(net)), w, transB=1), gate)
+    check(net, net.model(y), tmp_path)
+
+
 @pytest.mark.parametrize("stored", [np.int8, np.uint8, np.int32])
 @pytest.mark.parametrize("scale", ["one", "of each class", "none"])
 def test_weights_of_whole_numbers_are_named_and_their_scales_trained(stored, scale, tmp_path):

@@ -303,6 +303,17 @@ def test_what_is_picked_among_places_is_no_classifier(tmp_path):
     assert done.returncode == 1 and "TopK (node `node 3`)" in done.stderr, (done.stdout, done.stderr)
 
 
+@pytest.mark.parametrize("of", ["z", "features"])
+def test_what_picks_and_nobody_reads_is_nothing(tmp_path, of):
+    net = Net()
+    net.add("TopK", [of, net.constant("k", np.array([2]))], "values", "indices")
+    net.add("Softmax", ["z"], "p", axis=1)
+    net.output("p")
+    done = rewritten(net, tmp_path, "--head", "keep")
+    assert done.returncode == 0 and "also gives" not in done.stdout + done.stderr, (done.stdout, done.stderr)
+    assert [o.name for o in onnx.load(tmp_path / "bundle/eval.onnx").graph.output] == ["p"]
+
+
 @pytest.mark.parametrize("beside", [True, False])
 def test_whole_numbers_that_are_picked_among_are_no_scores(tmp_path, beside):
     net = Net()
