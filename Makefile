@@ -84,8 +84,8 @@ test-openvino: runtime ## Fine-tune with OpenVINO and compare with finetune (fet
 test-flower: runtime ## Two rounds of four clients in Flower, FedAvg and FedProx, beside a loop of numpy (fetches Flower and Ray: 500 MB)
 	$(call runtime_test,flower,"flwr[simulation]==1.42.0" onnxruntime==1.32.0 safetensors pillow)
 
-test-torch: build ## The examples of PyTorch's people: torchvision's loader, and a timm model to a tuned file (fetches torch for the CPU, torchvision, timm: 300 MB)
-	$(call runtime_test,torch,--extra-index-url https://download.pytorch.org/whl/cpu torch==2.11.0 torchvision==0.26.0 timm==1.0.31 onnx==1.23.2 onnxruntime==1.32.0 safetensors pillow)
+test-torch: build ## The examples of PyTorch's people: torchvision's loader, and a timm model to a tuned file (fetches torch, torchvision, timm: gigabytes where torch comes with CUDA; TORCH_PIP="--index-url …" names an index of builds for the CPU)
+	$(call runtime_test,torch,$(TORCH_PIP) torch==2.11.0 torchvision==0.26.0 timm==1.0.31 onnx==1.23.2 onnxruntime==1.32.0 safetensors pillow)
 
 test-tensorboard: build ## TensorBoard shows a run's numbers as metrics.jsonl has them, by its reader and by its server (fetches it: 60 MB)
 	$(call runtime_test,tensorboard,tensorboard==2.20.0)

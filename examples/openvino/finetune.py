@@ -45,6 +45,8 @@ def compiled_model(name):
             if own != {key: value for key, value in manifest.items() if key not in ("blake3", "files", "sealed")}:
                 raise SystemExit(f"{path} is not the step of this bundle's manifest.json: rewrite the model again")
         return core.compile_model(model, options.device, {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY", "INFERENCE_NUM_THREADS": options.threads})
+    except (KeyError, ValueError):
+        raise SystemExit(f"{path} is not the step of this bundle's manifest.json: rewrite the model again")
     except RuntimeError as error:
         raise SystemExit(f"OpenVINO {ov.__version__} cannot run {path}: {error}\nA bundle that it can run is made with `spgraph rewrite --for openvino`")
 

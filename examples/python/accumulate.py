@@ -18,6 +18,8 @@ if manifest["format"] != 2 or "split" not in manifest:
     raise SystemExit(f"{options.bundle} is no bundle of format 2 with the step in halves: rewrite with --split")
 if any(s["role"] == "buffer" for s in manifest["state"]):
     raise SystemExit("BatchNorm's statistics would be those of a part, not of the batch: rewrite with --batch-norm frozen")
+if any(s.get("meaning") == "random" or "start" in s for s in manifest["state"]):
+    raise SystemExit("dropout's state comes from the part that is run, and a start that is an input from whoever moves it: rewrite without --dropout and --start")
 graphs = {name: ort.InferenceSession(options.bundle / f"{name}.onnx", providers=["CPUExecutionProvider"]) for name in ("init", "grad", "apply")}
 image, label, trained = manifest["data"]["input"], manifest["data"]["target"], [s["gradient"] for s in manifest["state"] if "gradient" in s]
 called = {o["meaning"]: o["name"] for o in manifest["split"]["grad"] + manifest["split"]["apply"]}

@@ -75,17 +75,24 @@ class Bundle:
             session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime's exceptions have no common class
             raise Error(f"onnxruntime {onnxruntime.__version__} cannot run {path}: {error}. A newer onnxruntime may; a bundle in standard operators only is made with `dialect=\"inlined\"`") from None
-        if name not in ("init", "eval") and not self._made(session.get_modelmeta().custom_metadata_map.get("spgraph.manifest", "")):
+        if name not in ("init", "eval") and not self._made(session.get_modelmeta().custom_metadata_map.get("spgraph.manifest", ""), path.parent == self.folder):
             raise Error(f"{path} is not the step of {self.folder / 'manifest.json'} (the manifest in its metadata is another one): rewrite the model again")
         return session
 
-    def _made(self, text: str) -> bool:
-        """Whether this is the manifest that the step had when both were written: all of it but what is known of finished files only."""
+    def _made(self, text: str, inside: bool) -> bool:
+        """Whether this is the manifest that the step had when both were written: all of it but what is known of finished files only, and for a step
+        outside of the bundle, which may begin where a run has ended, all but how it was made and its halves."""
+        gone = ("blake3", "files", "sealed", *(() if inside else ("rewriting", "split")))
+
+        def bare(manifest: dict) -> dict:
+            kept = {key: value for key, value in manifest.items() if key not in gone}
+            return kept if inside else kept | {"state": [{k: v for k, v in s.items() if k != "gradient"} for s in kept.get("state", [])]}
+
         try:
             own = json.loads(text)
         except ValueError:
             return False
-        return own == {key: value for key, value in self.manifest.items() if key not in ("blake3", "files", "sealed")}
+        return isinstance(own, dict) and bare(own) == bare(self.manifest)
 
     def start(self) -> dict[str, np.ndarray]:
         """Every tensor of the state at its start, by name."""

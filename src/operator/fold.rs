@@ -5,7 +5,7 @@ use super::{Known, Operator, Rule, View};
 use crate::ir::{DType, Dim, Elem, Tensor, TensorType};
 
 /// Larger results are left for the runtime to compute.
-pub(crate) const LIMIT: usize = 1 << 20;
+pub(crate) const LIMIT: usize = 1 << 18;
 
 /// Of larger tensors one alone fills the memory.
 const MOST: u64 = 1 << 32;

@@ -54,9 +54,9 @@ def test_parts_and_workers_give_the_step_of_the_whole_batch(tmp_path, batch):
     assert mismatches(dict(np.load(tmp_path / "state.npz")), state, 1e-5) == []
 
 
-@pytest.mark.parametrize("options, mode, said", [([], "frozen", "--split"), (["--split"], "train", "--batch-norm frozen")])
+@pytest.mark.parametrize("options, mode, said", [([], "frozen", "--split"), (["--split"], "train", "--batch-norm frozen"), (["--split", "--dropout", "0.2"], "frozen", "--dropout"), (["--split", "--start", "input"], "frozen", "--start")])
 def test_bundles_that_cannot_be_accumulated_are_refused(tmp_path, options, mode, said):
-    bundle = rewrite_fixture("basic.bn", tmp_path / "bundle", *options, mode=mode)
+    bundle = rewrite_fixture("basic.bn", tmp_path / "bundle", *options, mode=mode, penalty="l2-sp")
     done = accumulated(bundle.folder, "no.npz")
     assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
 
