@@ -3,7 +3,6 @@
 use super::names::is_generated;
 use super::options::ImportOptions;
 use super::readable::Readable;
-use super::readings::Readings;
 use super::refusals::{FROM_CONSTANTS, Refusals};
 use super::signature;
 use super::ties::{Split, Ties};
@@ -13,6 +12,9 @@ use crate::onnx::{Attributes, pb};
 use crate::operator::{Import, Known, Operator, View, fold};
 use crate::ops::table;
 use std::collections::{HashMap, HashSet};
+
+/// Which reading nodes take that have several, by their places in the file: 0 for the likeliest, which is taken where nothing is said.
+pub(super) type Readings = HashMap<usize, usize>;
 
 /// The graph so far.
 pub(super) struct Importer {

@@ -1,12 +1,11 @@
 //! The nodes of a file on their way into the graph: all of them, or those that its outputs need.
 
 use super::branches::has_branches;
-use super::importer::Importer;
+use super::importer::{Importer, Readings};
 use super::input;
 use super::left_out::Unknown;
 use super::options::ImportOptions;
 use super::readable::Readable;
-use super::readings::Readings;
 use super::refusals::refusal;
 use crate::error::Result;
 use crate::ir::{Graph, ValueId};

@@ -1,16 +1,13 @@
 //! Where a number in a shape may be the batch in more than one place: the likeliest reading is taken first, and another one where the rest of the
 //! network says that it was not meant. Heads beside one image are such a case: `[1, heads, width]` of an attention that has its images second.
 
-use super::importer::Importer;
+use super::importer::{Importer, Readings};
 use super::mixing::meeting;
 use crate::error::Result;
 use crate::ir::{Dim, ValueId};
 use crate::onnx::part::Makers;
 use crate::onnx::{declared_type, pb};
-use std::collections::{HashMap, HashSet};
-
-/// Which reading nodes take that have several, by their places in the file: 0 for the likeliest, which is taken where nothing is said.
-pub(super) type Readings = HashMap<usize, usize>;
+use std::collections::HashSet;
 
 /// How often the nodes are read at most.
 const ATTEMPTS: usize = 64;
