@@ -1,12 +1,13 @@
 """Packs all that `gpu_check.py` needs for a machine without a network: `bundle_cuda.py PROGRAM WHEEL OUT`.
 
 The archive has the program, ONNX Runtime's library with the CUDA provider out of the pinned wheel, the check and a start script. The machine needs an NVIDIA driver,
-CUDA 13 and cuDNN 9, and Python 3 (numpy too, for the parity of gradients). It is also split into parts of at most 60 MB, with a script that joins them.
+CUDA 13 and cuDNN 9, and Python 3 (numpy too, for the parity of gradients; onnxruntime-gpu and safetensors, for the Python module). It is also split into parts of at most 60 MB, with a script that joins them.
 """
 
 import hashlib
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -51,7 +52,9 @@ def main(program, wheel, out):
             for name in ["LICENSE", "ThirdPartyNotices.txt"]:
                 (root / "lib" / name).write_bytes(z.read(f"onnxruntime/{name}"))
         (root / "spgraph").write_bytes(pathlib.Path(program).read_bytes())
-        (root / "gpu_check.py").write_bytes(pathlib.Path(__file__).with_name("gpu_check.py").read_bytes())
+        for name in ["gpu_check.py", "gpu_python.py"]:
+            (root / name).write_bytes(pathlib.Path(__file__).with_name(name).read_bytes())
+        shutil.copytree(pathlib.Path(__file__).resolve().parents[1] / "python" / "spgraph", root / "spgraph-module" / "spgraph", ignore=shutil.ignore_patterns("__pycache__"))
         (root / "check.sh").write_text(START)
         (root / "NEEDS").write_text(f"glibc {newest[0]}.{newest[1]} or later, NVIDIA driver 580 or later, CUDA 13, cuDNN 9, Python 3\n")
         for name in ["spgraph", "check.sh"]:

@@ -3,7 +3,7 @@
     gpu_check.py [--device cuda] [--program target/release/spgraph] [--minutes 5] [--quick] [--only PART]... [--out bench/results]
 
 Parts, in this order, each within its share of the time: doctor, placement (nodes and copies off the device), parity (gradients beside the CPU's), curves (50 steps
-beside the CPU's), resume (a run that is killed and goes on), speed (images/s, memory, operations a second), peers (PyTorch's, where Python has it). A part that has no time left or cannot run says so and counts as not run; one that
+beside the CPU's), resume (a run that is killed and goes on), python (ten steps of the Python module beside the CPU's), speed (images/s, memory, operations a second), peers (PyTorch's, where Python has it). A part that has no time left or cannot run says so and counts as not run; one that
 finds a fault makes the exit code 1. `--device cpu --quick` tries the script itself.
 """
 
@@ -302,6 +302,25 @@ def peers(lab):
     return rows | {f"torch {spec}": f"not run: {why}" for spec in PEERS if f"torch {spec}" not in rows}
 
 
+def python(lab):
+    """Ten steps of the Python module on the device beside the processor's, without TF32, where Python has onnxruntime for the device."""
+    bundle = lab.bundle(lab.networks()[0], 4 if lab.small else 8, "frozen", "--for", "ort" if lab.args.device == "cpu" else "ort-cuda")
+    script = pathlib.Path(__file__).with_name("gpu_python.py")
+    try:
+        done = subprocess.run([sys.executable, script, bundle, lab.args.device], capture_output=True, text=True, timeout=max(lab.left(), 1), env={**os.environ, "SPGRAPH": lab.args.program, "NVIDIA_TF32_OVERRIDE": "0"})
+    except subprocess.TimeoutExpired:
+        raise NotRun("no time left") from None
+    said = done.stderr.strip()
+    if "No module named" in said or "has no CUDA provider" in said:
+        raise NotRun(said.splitlines()[-1])
+    if done.returncode != 0:
+        raise RuntimeError(f"{script.name} ended with {done.returncode}: {said[-800:]}")
+    found = json.loads(done.stdout)
+    if found["worst"] > TOLERANCE:
+        raise Apart(f"{found['where']} is {found['worst']:.2g} from the processor's after ten steps, more than {TOLERANCE:g}", {"python": found})
+    return {"python": found}
+
+
 def resume(lab):
     """Killed without warning, then gone on with; beside a run that nobody killed."""
     bundle = lab.bundle(lab.networks()[0], 4 if lab.small else 16, "frozen")
@@ -325,7 +344,7 @@ def resume(lab):
     return {"resumed": "the run is complete, with the bits of one that was not killed"}
 
 
-PARTS = [doctor, placement, parity, curves, resume, speed, peers]
+PARTS = [doctor, placement, parity, curves, resume, python, speed, peers]
 
 
 def main():

@@ -16,7 +16,8 @@ from .binary import Error
 from .bundle import Bundle
 from .commands import export, interpolate
 
-PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+CUDA = "CUDAExecutionProvider"
+PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": [CUDA, "CPUExecutionProvider"]}
 
 
 NUMBERS = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
@@ -60,13 +61,20 @@ class Trainer:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         if isinstance(device, str) and device not in PROVIDERS:
             raise Error(f"there is no device {device}; there are {', '.join(PROVIDERS)}, or give a list of onnxruntime's providers")
-        self.providers, self.options, self._eval = PROVIDERS[device] if isinstance(device, str) else device, options, None
-        self._device = "cuda" if "CUDAExecutionProvider" in self.providers else "cpu"
-        if self._device == "cuda" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        self.providers, self.options, self._eval = PROVIDERS[device] if isinstance(device, str) else list(device), options, None
+        # A provider may come with options, as a pair.
+        asked = {p if isinstance(p, str) else p[0]: {} if isinstance(p, str) else dict(p[1]) for p in self.providers}
+        cuda = asked.get(CUDA)
+        # Where the state lies: the device and its number.
+        self._place = ("cpu", 0) if cuda is None else ("cuda", int(cuda.get("device_id", 0)))
+        if cuda is not None and CUDA not in onnxruntime.get_available_providers():
             raise Error(f"onnxruntime {onnxruntime.__version__} has no CUDA provider; install onnxruntime-gpu, or take device=\"cpu\"")
         self.scalars = {name: s["default"] for name, s in self.bundle.scalars.items()}
         self.scalars |= self._known(scalars)
         self.session = self.bundle.session("step" if step is None else step, self.providers, options)
+        # Where CUDA's libraries or a device are missing, onnxruntime warns and takes the processor.
+        if cuda is not None and CUDA not in self.session.get_providers():
+            raise Error("onnxruntime could not start its CUDA provider and would have computed on the processor; its warning says why, and `spgraph doctor --device cuda` what mends it; or take device=\"cpu\"")
         self.steps = 0
         # What no node computes, onnxruntime leaves a buffer untouched for: such a value is taken as it comes.
         inputs = {i.name for i in self.session.get_inputs()}
@@ -90,7 +98,7 @@ class Trainer:
         # Two sets of buffers that take turns: a step reads one and writes the other, so that a step that fails has changed nothing.
         def made() -> dict[str, onnxruntime.OrtValue]:
             # Copies: on the processor a value lies in the array that it is made of.
-            return {s["name"]: onnxruntime.OrtValue.ortvalue_from_numpy(np.array(tensors[s["name"]], order="C"), self._device, 0) for s in self.bundle.state}
+            return {s["name"]: onnxruntime.OrtValue.ortvalue_from_numpy(np.array(tensors[s["name"]], order="C"), *self._place) for s in self.bundle.state}
 
         self._state, self._spare = made(), made()
         self._bindings: list[onnxruntime.IOBinding | None] = [None, None]
@@ -111,7 +119,7 @@ class Trainer:
                 binding.bind_ortvalue_output(name, self._results[meaning])
         for s in self._passed:
             binding.bind_ortvalue_input(s["input"], self._state[s["name"]])
-            binding.bind_output(s["output"], self._device)
+            binding.bind_output(s["output"], *self._place)
         return binding
 
     @property
@@ -130,7 +138,7 @@ class Trainer:
         tensors = self.state if tensors is None else tensors
         moved = {s["start"]: s for s in self.bundle.state if s.get("start")}
         self.bundle.check_state({s["name"]: tensors[s["name"]] for s in moved.values() if s["name"] in tensors}, "the starting point", ())
-        self._anchors |= {name: onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(tensors[s["name"]], order="C"), self._device, 0) for name, s in moved.items() if s["name"] in tensors}
+        self._anchors |= {name: onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(tensors[s["name"]], order="C"), *self._place) for name, s in moved.items() if s["name"] in tensors}
         self._bindings = [None, None]
 
     def step(self, images: object, labels: object, **scalars: float) -> Step:
@@ -200,16 +208,21 @@ class Trainer:
         return Evaluation(right / max(count, 1), count)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the whole state, whole or not at all, as safetensors, from which training goes on to the same bits, and which `spgraph export --weights` takes."""
+        """Writes the whole state, whole or not at all, as safetensors, from which training goes on to the same bits, and which `spgraph export --weights` takes. Raises `Error` where it cannot be written."""
         path = pathlib.Path(path)
         tensors = {name: np.asarray(value, order="C") for name, value in self.state.items()}
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        except OSError as error:
+            raise Error(f"cannot write {path}: {error.strerror}") from None
         os.close(handle)
         try:
             save_file(tensors, temporary, {"bundle": self.bundle.sha256, "steps": str(self.steps)})
             os.replace(temporary, path)
-        except BaseException:
+        except BaseException as error:
             os.unlink(temporary)
+            if isinstance(error, (OSError, SafetensorError)):
+                raise Error(f"cannot write {path}: {error}") from None
             raise
 
     def load(self, path: str | os.PathLike[str], *, fresh_optimizer: bool = False) -> None:

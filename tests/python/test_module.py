@@ -311,6 +311,20 @@ def test_the_program_speaks_for_itself(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_cannot_be_written_is_not_there_in_part(bundle, tmp_path):
+    trainer = spgraph.Trainer(bundle)
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "no" / "state.safetensors", tmp_path / "folder"):
+        with pytest.raises(spgraph.Error, match="cannot write"):
+            trainer.save(path)
+    # As Ctrl-C in the middle of a save, before the file has its name.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spgraph.trainer.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            trainer.save(tmp_path / "state.safetensors")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"] and not list((tmp_path / "folder").iterdir())
+
+
 def test_other_mistakes(bundle):
     with pytest.raises(spgraph.Error, match="no scalar `gamma`"):
         spgraph.Trainer(bundle, gamma=1.0)
