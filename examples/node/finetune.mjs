@@ -2,7 +2,7 @@
 // IMAGES has a sub-folder for each class. With --weights the state is kept there after each epoch, and training goes on from it.
 
 import { existsSync } from "node:fs";
-import { readFile, readdir, rename, writeFile } from "node:fs/promises";
+import { readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { fileURLToPath } from "node:url";
@@ -38,8 +38,13 @@ export function batch(images, rows) {
 
 /** Whole or not at all. */
 export async function write(path, data) {
-  await writeFile(`${path}.part`, data);
-  await rename(`${path}.part`, path);
+  try {
+    await writeFile(`${path}.part`, data);
+    await rename(`${path}.part`, path);
+  } catch (error) {
+    await rm(`${path}.part`, { force: true });
+    throw new Error(`cannot write ${path}: ${error.message}`);
+  }
 }
 
 const shuffled = (count) => Array.from({ length: count }, (_, i) => [Math.random(), i]).sort((a, b) => a[0] - b[0]).map((pair) => pair[1]);

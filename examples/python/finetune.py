@@ -18,7 +18,9 @@ parser.add_argument("--lr", type=float, default=0.01)
 parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
 options = parser.parse_args()
 
-folder, checkpoint = options.out.with_suffix(".spgraph"), options.out.with_suffix(".state.safetensors")
+# A name may have dots: `birds.v2` is not `birds`.
+named = str(options.out).removesuffix(".onnx")
+folder, checkpoint = pathlib.Path(f"{named}.spgraph"), pathlib.Path(f"{named}.state.safetensors")
 bundle = spgraph.Bundle(folder) if folder.exists() else spgraph.rewrite(options.model, folder, classes=options.images, batch=options.batch)
 trainer = spgraph.Trainer(bundle, device=options.device)
 images = spgraph.ImageFolder(options.images, bundle)

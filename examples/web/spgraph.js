@@ -1,5 +1,6 @@
 // Training a bundle of `spgraph rewrite` with ONNX Runtime's JavaScript API: onnxruntime-web or onnxruntime-node, given as `ort`. No other dependency.
 
+import { blake3 } from "./blake3.js";
 import { fill, metadata } from "./onnx.js";
 
 const FORMAT = 2;
@@ -31,6 +32,14 @@ export class Bundle {
   get batch() {
     const size = this.manifest.data.input.shape[0];
     return size < 0 ? null : size;
+  }
+
+  /** The bytes of a file. Throws where it is not the one that the manifest tells of. */
+  async file(name) {
+    const bytes = await this.read(name), due = this.manifest.files?.[name];
+    if (name === "step.onnx") this.belongs(bytes);
+    if (due && blake3(bytes) !== due) throw new Error(`${name} was changed since it was written, or is of another bundle (its hash is another one than the manifest's): rewrite the model again`);
+    return bytes;
   }
 
   /** Throws unless `step`, the bytes of step.onnx, is of this manifest: the step has it in its metadata, all but what is known of finished files only. */
@@ -72,8 +81,7 @@ export class Trainer {
   }
 
   async load(name, more = {}) {
-    const bytes = await this.bundle.read(name);
-    if (name === "step.onnx") this.bundle.belongs(bytes);
+    const bytes = await this.bundle.file(name);
     try {
       return await this.ort.InferenceSession.create(bytes, { logSeverityLevel: 3, ...this.options, ...more });
     } catch (error) {
@@ -195,6 +203,6 @@ export class Trainer {
     }
     const { prediction, preprocessing } = this.bundle.manifest;
     const metadata = { "spgraph.classes": classes.length ? JSON.stringify(classes) : null, "spgraph.prediction": prediction && JSON.stringify(prediction), "spgraph.preprocessing": preprocessing && JSON.stringify(preprocessing) };
-    return fill(await this.bundle.read("template.onnx"), tensors, metadata);
+    return fill(await this.bundle.file("template.onnx"), tensors, metadata);
   }
 }

@@ -1,7 +1,7 @@
 // Keeps everything that the page loads, and serves it from there when the network is away; answers get the headers that threads in WebAssembly need.
 
-const KEPT = "spgraph-1";
-const PAGE = ["./", "index.html", "style.css", "page.js", "worker.js", "spgraph.js", "onnx.js", "pixels.js", "vendor/ort.webgpu.min.mjs", "vendor/ort-wasm-simd-threaded.asyncify.mjs", "vendor/ort-wasm-simd-threaded.asyncify.wasm"];
+const KEPT = "spgraph-2";
+const PAGE = ["./", "index.html", "style.css", "page.js", "worker.js", "spgraph.js", "onnx.js", "blake3.js", "pixels.js", "vendor/ort.webgpu.min.mjs", "vendor/ort-wasm-simd-threaded.asyncify.mjs", "vendor/ort-wasm-simd-threaded.asyncify.wasm"];
 // A bundle may lie elsewhere, or be incomplete; what of it is loaded is kept then.
 const BUNDLE = ["manifest.json", "step.onnx", "init.onnx", "eval.onnx", "template.onnx"].map((name) => `bundle/${name}`);
 

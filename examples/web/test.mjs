@@ -178,7 +178,7 @@ test("a bundle that is none is said", async () => {
   empty.close();
 });
 
-test("a bundle elsewhere, and a step of another bundle", async () => {
+test("a bundle elsewhere, and a step and a start of another bundle", async () => {
   const elsewhere = await serve(0, { bundle: lab.bundle, at: "other" });
   const page = await open("?device=cpu&bundle=other/", elsewhere);
   assert.equal((await page.$$(".class")).length, files.length);
@@ -190,6 +190,11 @@ test("a bundle elsewhere, and a step of another bundle", async () => {
   const mixed = await serve(0, { bundle: join(lab.work, "mixed") }), refused = await browser.newPage();
   await refused.goto(`http://localhost:${mixed.address().port}/?device=cpu`);
   await refused.waitForFunction(() => document.querySelector("#problem").textContent.includes("not the step of this bundle"), { timeout: 240_000 });
+  // And its start, which the manifest knows by its hash.
+  await cp(join(lab.bundle, "step.onnx"), join(lab.work, "mixed", "step.onnx"));
+  await cp(join(lab.work, "seed", "init.onnx"), join(lab.work, "mixed", "init.onnx"));
+  await refused.reload();
+  await refused.waitForFunction(() => document.querySelector("#problem").textContent.includes("init.onnx was changed since it was written"), { timeout: 240_000 });
   await refused.close();
   mixed.close();
 });

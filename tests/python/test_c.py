@@ -53,6 +53,15 @@ def test_the_weights_are_those_of_finetune(binary, work, batch_file, tmp_path): 
     assert (tmp_path / "tuned.onnx").exists()
 
 
+def test_one_file_gives_the_same_bits(binary, work, batch_file, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("THREADS", "1")
+    program("convert", work / "bundle", "--to", "single", "-o", tmp_path / "single.onnx")
+    for given in (work / "bundle", tmp_path / "single.onnx"):
+        done = run(binary, given, batch_file, STEPS, 0.01, tmp_path / f"{given.stem}.weights")
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "bundle.weights").read_bytes() == (tmp_path / "single.weights").read_bytes()
+
+
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_as_cpp_it_gives_the_same_bits(binary, work, batch_file, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setenv("THREADS", "1")
@@ -90,6 +99,7 @@ def test_what_does_not_fit_is_refused(binary, work, batch_file, tmp_path):  # no
     shutil.copy(tmp_path / "seed" / "step.onnx", tmp_path / "mixed" / "step.onnx")
     lacking.without(work / "bundle", tmp_path / "lacking", "Conv")
     cases += [((tmp_path / "mixed", batch_file, STEPS), "not the step of this bundle"), ((tmp_path / "lacking", batch_file, STEPS), "Unheard with domain_version of 17")]
+    cases += [((work / "bundle" / "init.onnx", batch_file, STEPS), "no manifest in its metadata"), ((tmp_path / "nothing.onnx", batch_file, STEPS), "nothing.onnx")]
     size = batch_file.stat().st_size
     labels = data(spgraph.Bundle(work / "bundle"), work)[0][1]
     for name, place, bad, said in [
@@ -105,4 +115,6 @@ def test_what_does_not_fit_is_refused(binary, work, batch_file, tmp_path):  # no
     for arguments, said in cases:
         done = run(binary, *arguments, 0.01, tmp_path / "weights")
         assert done.returncode == 1 and said in done.stderr, done
-    assert not (tmp_path / "weights").exists()
+    done = run(binary, work / "bundle", batch_file, STEPS, 0.01, tmp_path / "no" / "folder")
+    assert done.returncode == 1 and "cannot be written" in done.stderr, done
+    assert not list(tmp_path.glob("weights*"))

@@ -5,7 +5,7 @@
 use ort::environment::Environment;
 use ort::session::Session;
 use ort::value::{DynValue, Tensor};
-use spgraph_rust_example::{Failure, Task, ended, graph, name};
+use spgraph_rust_example::{Failure, Task, ended, name};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -17,9 +17,13 @@ fn train() -> Result<(), Failure> {
     let task = Task::of_arguments()?;
     let library = std::env::var("ORT_DYLIB_PATH").map_err(|_| "ORT_DYLIB_PATH names no library of ONNX Runtime")?;
     let environment = ort::init_from(library)?.with_name("spgraph-example").with_telemetry(false).build()?;
-    let (mut init, mut step) = (open(&environment, &graph(&task.bundle, "init"))?, open(&environment, &graph(&task.bundle, "step"))?);
-    task.belongs(step.metadata()?.custom("spgraph.manifest").as_deref())?;
-    let mut current = values(&mut init, vec![])?;
+    // A step that has its state inside gets none at first: its inputs have defaults.
+    let mut state = match &task.init {
+        Some(path) => values(&mut open(&environment, path)?, vec![])?,
+        None => HashMap::new(),
+    };
+    let mut step = open(&environment, &task.step)?;
+    let mut key = "name";
     for k in 0..task.steps {
         let (images, labels) = task.batch(k);
         let mut feeds: Vec<(String, DynValue)> = vec![
@@ -29,17 +33,17 @@ fn train() -> Result<(), Failure> {
         for (name, value) in &task.scalars {
             feeds.push((name.clone(), Tensor::from_array(([0usize; 0], vec![*value]))?.into_dyn()));
         }
-        // What a step gave goes into the next one as it is, without a copy.
-        for s in &task.state {
-            feeds.push((name(&s["input"])?, current.remove(&name(&s["name"])?).ok_or("init.onnx lacks a tensor of the manifest")?));
+        // What a graph gave goes into the step as it is, without a copy: `init.onnx` calls it by its name, the step by its output's.
+        if !state.is_empty() {
+            for s in &task.state {
+                let output = name(&s[key])?;
+                feeds.push((name(&s["input"])?, state.remove(&output).ok_or_else(|| format!("the bundle's graphs give no `{output}`"))?));
+            }
         }
-        let mut outputs = values(&mut step, feeds)?;
-        for s in &task.state {
-            current.insert(name(&s["name"])?, outputs.remove(&name(&s["output"])?).ok_or("step.onnx lacks an output of the manifest")?);
-        }
-        task.say(k, outputs[&task.loss].try_extract_tensor::<f32>()?.1[0])?;
+        (state, key) = (values(&mut step, feeds)?, "output");
+        task.say(k, state[&task.loss].try_extract_tensor::<f32>()?.1[0])?;
     }
-    task.write(|name| Ok(current[name].try_extract_tensor::<f32>()?.1.to_vec()))
+    task.write(|s| Ok(state[&name(&s["output"])?].try_extract_tensor::<f32>()?.1.to_vec()))
 }
 
 fn open(environment: &Environment, path: &Path) -> Result<Session, Failure> {
