@@ -1,9 +1,12 @@
 //! Branches whose condition is known before the network runs: the nodes of the one that is taken stand in the place of the `If`. PyTorch's older exporter
 //! writes one where it squeezes an axis of a network for any batch: whether that axis has length 1 follows from shapes.
 
-use super::importer::{Importer, node_name};
+use super::importer::Importer;
+use super::names::node_name;
+use super::place::Place;
 use crate::ir::DType;
 use crate::onnx::{is_standard, pb};
+use std::collections::HashSet;
 
 /// Whether the node is an `If`.
 pub(super) fn has_branches(node: &pb::NodeProto) -> bool {
@@ -38,10 +41,20 @@ impl Importer {
 
     /// Imports the nodes of the branch that the node at `index` takes, under its name, and gives its results the names that the node has for them.
     pub(super) fn inline(&mut self, index: usize, node: &pb::NodeProto, branch: &pb::GraphProto) {
-        let own = node_name(index, node);
+        self.refusals.at = Place::from(index);
+        let inside = || branch.node.iter().flat_map(|n| &n.output).filter(|o| !o.is_empty());
+        let mut own = HashSet::new();
+        // Names that come later around it may stand in a branch; those that it could read may not.
+        let defined = |name: &String| self.values.contains_key(name) || self.sequences.contains_key(name);
+        if let Some(name) = inside().find(|name| defined(name) || !own.insert(name.as_str())) {
+            let why = format!("the branch that it takes defines `{name}` a second time: the model is not valid, export it again");
+            return self.refusals.refuse(node, why);
+        }
+        let name = node_name(index, node);
         for (inner, of_branch) in branch.node.iter().enumerate() {
-            let name = format!("{own}/{}", node_name(inner, of_branch));
-            self.node(index, &pb::NodeProto { name: Some(name), ..of_branch.clone() });
+            let name = format!("{name}/{}", node_name(inner, of_branch));
+            let at = Place { node: index, inner: inner.saturating_add(1) };
+            self.node_at(at, &pb::NodeProto { name: Some(name), ..of_branch.clone() });
         }
         for (given, named) in branch.output.iter().zip(&node.output).filter(|(_, named)| !named.is_empty()) {
             if !self.hand_on(given.name(), named) && !self.refusals.skips(given.name()) {
@@ -49,5 +62,19 @@ impl Importer {
             }
             self.refusals.skip_with(given.name(), named);
         }
+        // What a branch calls something is known in it alone.
+        for name in inside() {
+            self.values.remove(name);
+            self.sequences.remove(name);
+        }
+    }
+
+    /// Gives what has the name `given` another name, too; whether there is such a thing.
+    fn hand_on(&mut self, given: &str, name: &str) -> bool {
+        let (value, list) = (self.values.get(given).copied(), self.sequences.get(given).cloned());
+        self.values.extend(value.map(|v| (name.to_string(), v)));
+        let there = value.is_some() || list.is_some();
+        self.sequences.extend(list.map(|list| (name.to_string(), list)));
+        there
     }
 }

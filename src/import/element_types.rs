@@ -8,8 +8,9 @@ use crate::onnx::schema::{Found, Schema, find};
 use crate::onnx::{is_standard, pb, standard_opsets};
 use std::collections::{HashMap, HashSet};
 
-/// Fails where half precision meets another type, and where a result is declared with another type than its node computes.
-pub(super) fn check(graph: &pb::GraphProto, opset: i64) -> Result<()> {
+/// The element types of a graph's values, as far as its operators' signatures say them. Fails where half precision meets another type, and where a result
+/// is declared with another type than its node computes.
+pub(super) fn checked(graph: &pb::GraphProto, opset: i64) -> Result<HashMap<String, DType>> {
     let (known, refusals) = propagated(graph, opset);
     if !refusals.list.is_empty() {
         return Err(Error::Unsupported(refusals.list));
@@ -27,21 +28,20 @@ pub(super) fn check(graph: &pb::GraphProto, opset: i64) -> Result<()> {
             )));
         }
     }
-    Ok(())
+    Ok(owned(known))
 }
 
 /// The element types of a model's values, as far as its operators' signatures say them.
 pub fn value_types(model: &pb::ModelProto) -> HashMap<String, DType> {
     let opset = standard_opsets(model).next();
-    model.graph.as_ref().zip(opset).map_or_else(HashMap::new, |(graph, opset)| of(graph, opset))
+    model.graph.as_ref().zip(opset).map_or_else(HashMap::new, |(graph, opset)| owned(propagated(graph, opset).0))
 }
 
-/// The element types of a graph's values, as far as its operators' signatures say them.
-pub(super) fn of(graph: &pb::GraphProto, opset: i64) -> HashMap<String, DType> {
-    propagated(graph, opset).0.into_iter().map(|(name, dtype)| (name.to_string(), dtype)).collect()
+fn owned(types: HashMap<&str, DType>) -> HashMap<String, DType> {
+    types.into_iter().map(|(name, dtype)| (name.to_string(), dtype)).collect()
 }
 
-/// The same, with the nodes where half precision meets another type.
+/// The element types, with the nodes where half precision meets another type.
 fn propagated(graph: &pb::GraphProto, opset: i64) -> (HashMap<&str, DType>, Refusals) {
     let mut known: HashMap<&str, DType> = HashMap::new();
     known.extend(graph.input.iter().filter_map(|port| Some((port.name(), DType::from_onnx(declared(port)?)?))));

@@ -1,7 +1,7 @@
 //! Constants that are no parameters, told by what they hold and where they stand.
 
 use super::names::is_generated;
-use crate::ir::{DType, Dim, Graph, Tensor, ValueId};
+use crate::ir::{DType, Dim, Graph, Readers, Tensor, ValueId};
 use crate::operator::{Normalization, ParameterKind, View};
 use std::collections::HashSet;
 
@@ -98,14 +98,14 @@ pub(super) fn shuts_out(graph: &Graph, value: ValueId) -> Option<FixedReason> {
 
 /// Whether nothing but a divisor is made of a list of numbers before it meets the images: of the directions of a spectral norm, which are statistics,
 /// comes the number by which weights are divided. A number that multiplies may be learnt.
-pub(super) fn makes_a_divisor(graph: &Graph, value: ValueId) -> Option<FixedReason> {
+pub(super) fn makes_a_divisor(graph: &Graph, readers: &Readers, value: ValueId) -> Option<FixedReason> {
     let single = |v: ValueId| graph.ty(v).count() == Some(Dim::Known(1));
     if single(value) {
         return None;
     }
     let (mut open, mut seen, mut found) = (vec![value], HashSet::from([value]), false);
     while let Some(v) = open.pop() {
-        for node in graph.nodes.iter().filter(|n| n.used().any(|used| used == v)) {
+        for node in readers.of(v).iter().filter_map(|&index| graph.nodes.get(index)) {
             let divides = single(v) && node.is("Div") && node.inputs.get(1) == Some(&Some(v)) && node.inputs.first() != Some(&Some(v));
             for &made in &node.outputs {
                 match (graph.value(made).varies, single(v) && !single(made)) {

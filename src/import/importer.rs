@@ -1,27 +1,26 @@
 //! Brings the model's nodes into canonical form, one after the other.
 
-use super::names::is_generated;
+use super::computed::Computed;
+use super::names::{is_generated, node_name};
 use super::options::ImportOptions;
+use super::place::{Place, Readings};
 use super::readable::Readable;
 use super::refusals::{FROM_CONSTANTS, Refusals};
 use super::signature;
 use super::ties::{Split, Ties};
 use crate::error::{Error, Result};
-use crate::ir::{Attrs, Dim, Graph, Node, Tensor, ValueId};
+use crate::ir::{Attrs, Dim, Graph, Node, ValueId};
 use crate::onnx::{Attributes, pb};
 use crate::operator::{Import, Known, Operator, View, fold};
 use crate::ops::table;
 use std::collections::{HashMap, HashSet};
-
-/// Which reading nodes take that have several, by their places in the file: 0 for the likeliest, which is taken where nothing is said.
-pub(super) type Readings = HashMap<usize, usize>;
 
 /// The graph so far.
 pub(super) struct Importer {
     pub(super) graph: Graph,
     pub(super) values: HashMap<String, ValueId>,
     /// Sequences of tensors, by the names that the model has for them.
-    sequences: HashMap<String, Vec<ValueId>>,
+    pub(super) sequences: HashMap<String, Vec<ValueId>>,
     opset: i64,
     pub(super) training: HashMap<String, Attrs>,
     pub(super) declared_batch: Option<usize>,
@@ -30,30 +29,20 @@ pub(super) struct Importer {
     batch_blocks: HashMap<ValueId, usize>,
     ties: Ties,
     pub(super) refusals: Refusals,
-    /// How many elements may still be computed ahead.
-    budget: usize,
-    /// Tables that were computed ahead, by type, shape and content: networks compute the same one in each of their layers.
-    tables: HashMap<blake3::Hash, ValueId>,
+    /// What was computed ahead.
+    computed: Computed,
     /// What nodes compute from constants alone, while the network runs.
     fixed: HashSet<ValueId>,
-    /// Floating-point constants that were computed of one other, by name.
-    computed: HashMap<String, String>,
     readable: Readable,
     /// Results that nodes do not have in inference, by name, with the node.
     absent: HashMap<String, String>,
     /// For each node of the graph, the place in the file of that which it was made of.
-    pub(super) places: Vec<usize>,
-    /// Which reading nodes take that have several, by their places; the likeliest where nothing is said.
+    pub(super) places: Vec<Place>,
+    /// Which reading nodes take that have several; the likeliest where nothing is said.
     pub(super) readings: Readings,
     /// The nodes that have several, each with how many.
-    pub(super) unclear: Vec<(usize, usize)>,
+    pub(super) unclear: Vec<(Place, usize)>,
 }
-
-/// Elements that are computed ahead in one model: shapes and indices are small, and what is not is no reason to fill the memory.
-const BUDGET: usize = 1 << 22;
-
-/// Elements from which a computed tensor of integers is a table, of which one copy is enough.
-const SHARED_FROM: usize = 1 << 10;
 
 /// Integers that a network may compute from constants while it runs.
 const TABLE: usize = 1 << 24;
@@ -73,23 +62,6 @@ pub(super) struct Parts {
     /// Floating-point constants that were computed of one other, by name.
     pub computed: HashMap<String, String>,
 }
-
-/// The name of the node at `index` in the graph; nodes without one are numbered. Where the exporter has noted the modules that the node belongs
-/// to beside its name, as PyTorch's newer one does, they come first, as in the names that its older one writes.
-pub fn node_name(index: usize, node: &pb::NodeProto) -> String {
-    let own = if node.name().is_empty() { format!("{}_{index}", node.op_type()) } else { node.name().to_string() };
-    let scopes = node.metadata_props.iter().find(|p| p.key() == SCOPES).map(|p| p.value());
-    // A list as Python prints it, from the network itself to the call.
-    let list = scopes.and_then(|s| s.strip_prefix("['")?.strip_suffix("']")).filter(|_| !own.contains('/'));
-    let modules: Vec<&str> = list.map_or(vec![], |list| list.split("', '").filter(|s| !s.is_empty()).collect());
-    match modules.split_last() {
-        Some((_, modules)) if !modules.is_empty() => format!("/{}/{own}", modules.join("/")),
-        _ => own,
-    }
-}
-
-/// Where PyTorch's exporter notes them.
-const SCOPES: &str = "pkg.torch.onnx.name_scopes";
 
 /// Whether the value is a floating-point constant that somebody has named.
 fn is_named_number(graph: &Graph, v: ValueId) -> bool {
@@ -120,10 +92,8 @@ impl Importer {
             batch_blocks,
             ties,
             refusals,
-            budget: BUDGET,
-            tables: HashMap::new(),
+            computed: Computed::default(),
             fixed: HashSet::new(),
-            computed: HashMap::new(),
             readable,
             absent: HashMap::new(),
             places: vec![],
@@ -143,29 +113,6 @@ impl Importer {
         self.graph.value(value).constant.is_some() || self.fixed.contains(&value)
     }
 
-    /// The constant that holds this table; a new one, which takes of the budget, where none does.
-    fn table(&mut self, name: &str, tensor: &Tensor) -> ValueId {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(format!("{:?} {:?} ", tensor.dtype(), tensor.shape()).as_bytes()).update(tensor.bytes());
-        let content = hasher.finalize();
-        if let Some(&same) = self.tables.get(&content) {
-            return same;
-        }
-        self.budget = self.budget.saturating_sub(tensor.count());
-        let id = self.graph.constant(name, tensor.clone());
-        self.tables.insert(content, id);
-        id
-    }
-
-    fn spend(&mut self, known: &Option<Known>) {
-        let elements = match known {
-            Some(Known::Tensor(tensor)) => tensor.count(),
-            Some(Known::Elems(elems)) => elems.len(),
-            None => 0,
-        };
-        self.budget = self.budget.saturating_sub(elements);
-    }
-
     /// What was made. Fails with everything that was refused.
     pub fn finish(self) -> Result<Parts> {
         match self.refusals.list {
@@ -175,7 +122,7 @@ impl Importer {
                 training: self.training,
                 split: self.ties.split,
                 freed_batch: self.freed_batch,
-                computed: self.computed,
+                computed: self.computed.of_one,
             }),
             refused => Err(Error::Unsupported(refused)),
         }
@@ -183,10 +130,16 @@ impl Importer {
 
     /// Imports the node at `index` in the model, or takes note of why not.
     pub fn node(&mut self, index: usize, node: &pb::NodeProto) {
-        self.refusals.at = index;
-        if let Some(branch) = self.branch(node) {
-            return self.inline(index, node, branch);
+        match self.branch(node) {
+            Some(branch) => self.inline(index, node, branch),
+            None => self.node_at(Place::from(index), node),
         }
+    }
+
+    /// The same of a node that is no branch.
+    pub(super) fn node_at(&mut self, at: Place, node: &pb::NodeProto) {
+        self.refusals.at = at;
+        let index = at.node;
         let operator = match self.readable.operator(node) {
             Ok(operator) => operator,
             Err(reason) => return self.refusals.refuse_unknown(index, node, reason),
@@ -215,24 +168,15 @@ impl Importer {
             sequences.push(list);
         }
         let valid = signature::check(node, self.opset, &self.graph, &inputs);
-        if let Err(reason) = valid.and_then(|()| self.place(index, node, operator, (inputs, sequences))) {
+        if let Err(reason) = valid.and_then(|()| self.place(at, node, operator, (inputs, sequences))) {
             return self.refusals.refuse(node, reason);
         }
-        self.places.resize(self.graph.nodes.len(), index);
+        self.places.resize(self.graph.nodes.len(), at);
         let known = |o: &&String| o.is_empty() || self.values.contains_key(*o) || self.sequences.contains_key(*o);
         let absent = node.output.iter().filter(|o| !known(o)).cloned();
         let label = || format!("{} (node `{}`)", node.op_type(), node_name(index, node));
         let absent: Vec<(String, String)> = absent.map(|o| (o, label())).collect();
         self.absent.extend(absent);
-    }
-
-    /// Gives what has the name `given` another name, too; whether there is such a thing.
-    pub(super) fn hand_on(&mut self, given: &str, name: &str) -> bool {
-        let (value, list) = (self.values.get(given).copied(), self.sequences.get(given).cloned());
-        self.values.extend(value.map(|v| (name.to_string(), v)));
-        let there = value.is_some() || list.is_some();
-        self.sequences.extend(list.map(|list| (name.to_string(), list)));
-        there
     }
 
     /// Takes what `lower` makes of a node that is in no table, or takes note of why not.
@@ -253,7 +197,7 @@ impl Importer {
 
     fn place(
         &mut self,
-        index: usize,
+        at: Place,
         node: &pb::NodeProto,
         operator: &dyn Operator,
         (inputs, sequences): (Vec<Option<ValueId>>, Vec<Option<Vec<ValueId>>>),
@@ -263,7 +207,7 @@ impl Importer {
             return Ok(());
         }
         let attributes = Attributes::new(node).map_err(|e| e.to_string())?;
-        let base = node_name(index, node);
+        let base = node_name(at.node, node);
         let inputs = self.ties.own_parameters(&mut self.graph, operator, &base, inputs);
         let batch_blocks = inputs.iter().flatten().find_map(|v| self.batch_blocks.get(v).copied()).unwrap_or(1);
         let mut cx = Import {
@@ -282,7 +226,7 @@ impl Importer {
             declared_batch: self.declared_batch,
             batch_blocks,
             freed_batch: false,
-            reading: self.readings.get(&index).copied().unwrap_or(0),
+            reading: self.readings.get(&at).copied().unwrap_or(0),
             readings: 1,
         };
         operator.import(&mut cx)?;
@@ -296,7 +240,7 @@ impl Importer {
             ));
         }
         let Import { name, op_type, inputs, outputs, attrs, training, replaced, sequence, freed_batch, batch_blocks, readings, .. } = cx;
-        self.unclear.extend((readings > 1).then_some((index, readings)));
+        self.unclear.extend((readings > 1).then_some((at, readings)));
         self.freed_batch.extend(freed_batch.then(|| name.clone()));
         if let Some(list) = sequence {
             self.keep_blocks(&list, batch_blocks);
@@ -314,27 +258,13 @@ impl Importer {
         let types = operator.infer(&view)?;
         fold::possible(&types)?;
         // A folded parameter would be lost.
-        let folds = self.budget > 0
+        let folds = self.computed.goes_on()
             && (!types.first().is_some_and(|t| t.dtype.is_float()) || !canonical.used().any(|v| is_named_number(&self.graph, v)));
         let known = if folds { fold::evaluate(operator, &view, &types) } else { None };
-        if let (Some(Known::Tensor(tensor)), Some(output)) = (&known, outputs.first())
-            && !tensor.dtype().is_float()
-            && tensor.count() >= SHARED_FROM
-        {
-            let id = self.table(output, tensor);
-            self.values.insert(output.clone(), id);
-            return Ok(());
-        }
-        self.spend(&known);
         if let (Some(Known::Tensor(tensor)), Some(output)) = (&known, outputs.first()) {
-            let id = self.graph.constant(output, tensor.clone());
-            self.values.insert(output.clone(), id);
-            let of =
-                canonical.inputs.first().copied().flatten().filter(|&v| tensor.dtype().is_float() && self.graph.ty(v).dtype.is_float());
-            if let Some(name) = of.map(|v| self.graph.name_of(v).to_string()) {
-                let name = self.computed.get(&name).cloned().unwrap_or(name);
-                self.computed.insert(self.graph.name_of(id).to_string(), name);
-            }
+            let first = canonical.inputs.first().copied().flatten();
+            let kept = self.computed.keep(&mut self.graph, output, tensor.clone(), first);
+            self.values.insert(output.clone(), kept);
             return Ok(());
         }
         let from_constants = canonical.inputs.iter().flatten().all(|v| self.is_fixed(*v));
@@ -362,6 +292,7 @@ impl Importer {
             self.fixed.extend(&ids);
         }
         if let (Some(Known::Elems(elems)), Some(&id)) = (known, ids.first()) {
+            self.computed.spend(elems.len());
             self.graph.value_mut(id).elems = Some(elems);
         }
         self.keep_blocks(&ids, batch_blocks);
@@ -373,28 +304,5 @@ impl Importer {
         let apart = |d: &Dim| matches!(d, Dim::Batch(k) if blocks > 1 && k.is_multiple_of(blocks));
         let kept = results.iter().filter(|&&v| self.graph.ty(v).shape.iter().any(apart));
         self.batch_blocks.extend(kept.map(|&v| (v, blocks)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modules_come_before_a_node_s_own_name() {
-        let named = |name: &str, scopes: &str| {
-            let scopes = pb::StringStringEntryProto { key: Some(SCOPES.into()), value: Some(scopes.into()) };
-            let node =
-                pb::NodeProto { op_type: Some("Conv".into()), name: Some(name.into()), metadata_props: vec![scopes], ..Default::default() };
-            node_name(7, &node)
-        };
-        assert_eq!(
-            named("node_conv2d", "['', 'layer1', 'layer1.0', 'layer1.0.conv1', 'conv2d']"),
-            "/layer1/layer1.0/layer1.0.conv1/node_conv2d"
-        );
-        assert_eq!(named("", "['', 'fc', 'linear']"), "/fc/Conv_7");
-        assert_eq!(named("/fc/Gemm", "['', 'fc', 'linear']"), "/fc/Gemm");
-        assert_eq!(named("node_view", "['', 'view']"), "node_view");
-        assert_eq!(named("node_view", "damaged"), "node_view");
     }
 }

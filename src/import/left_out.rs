@@ -57,7 +57,12 @@ impl<'a> Part<'a> {
         self.own.iter().chain(&self.picked).copied()
     }
 
-    /// The places of the nodes that they need.
+    /// Those of them that are no output of the file.
+    pub fn scores(&self) -> impl Iterator<Item = &'a str> {
+        self.picked.iter().copied()
+    }
+
+    /// The places of the nodes that the outputs need.
     pub fn nodes(&self) -> HashSet<usize> {
         self.makers.needs(self.outputs()).nodes
     }

@@ -1,6 +1,7 @@
 //! Models with operators of `ai.onnx.preview.training`: imported as they are, with any number of inputs, and those operators in standard ones.
 
-use super::importer::{Importer, Parts, node_name};
+use super::importer::{Importer, Parts};
+use super::names::node_name;
 use super::opset;
 use super::options::{BatchSize, ImportOptions};
 use super::parameters::{self, Found, Parameter};

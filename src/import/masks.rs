@@ -1,6 +1,7 @@
 //! Products with random masks, as what they are in inference.
 
-use super::importer::{Importer, node_name};
+use super::importer::Importer;
+use super::names::node_name;
 use super::options::BatchSize;
 use crate::ir::{Attr, Attrs, Dim};
 use crate::onnx::noise::{Like, Noise};

@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
 
 mod branches;
+mod computed;
 mod conversions;
 mod element_types;
 mod fixed;
@@ -17,6 +18,7 @@ mod names;
 mod network;
 mod options;
 mod parameters;
+mod place;
 mod preview_training;
 mod readable;
 mod reading;
@@ -28,10 +30,10 @@ mod ties;
 
 pub use element_types::value_types;
 pub use fixed::FixedReason;
-pub use importer::node_name;
 pub use left_out::LeftOut;
 pub use lowered::{AnyInputs, Lowering, has_other_inputs, lowered, with_any_inputs};
 pub use mixing::may_mix;
+pub use names::node_name;
 pub use network::Network;
 pub use options::{BatchSize, ImportOptions};
 pub use parameters::{FixedConstant, Parameter};
@@ -39,11 +41,12 @@ pub use refusals::{is_excessive, is_judged};
 pub use ties::Split;
 
 use crate::error::{Error, Result};
-use crate::ir::{Attrs, Graph, Node, Tensor, ValueId};
+use crate::ir::{Attrs, DType, Graph, Node, Tensor, ValueId};
 use crate::onnx::declaration::{declaration, size};
 use crate::onnx::{self, SourceModel, half, pb};
-use importer::{Parts, Readings};
+use importer::Parts;
 use parameters::Found;
+use place::Readings;
 use reading::Reading;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -73,6 +76,8 @@ pub struct Imported {
     /// The file's outputs that are not among the graph's, which has the others in the file's order, and behind them scores that are read by what is
     /// left out and are no output of the file.
     pub left_out: Vec<LeftOut>,
+    /// The types in which the file computes the graph's outputs that are none of the file's, in their order.
+    score_types: Vec<DType>,
     /// The constants that the file holds.
     stored: Arc<Stored>,
 }
@@ -98,12 +103,9 @@ impl Imported {
 
     /// The graph's outputs that are none of the file's, as they would be declared there: in the type that the file computes them in.
     fn inner_scores(&self, proto: &pb::GraphProto) -> Vec<pb::ValueInfoProto> {
-        let types = element_types::of(proto, self.opset);
-        let declared = |&v: &ValueId| {
-            let (name, ty) = (self.graph.name_of(v), self.graph.ty(v));
-            declaration(name, types.get(name).copied().unwrap_or(ty.dtype), ty.shape.iter().map(|d| size(d.known())))
-        };
-        self.graph.outputs.iter().skip(self.outputs_in(proto).count()).map(declared).collect()
+        let inner = self.graph.outputs.iter().skip(self.outputs_in(proto).count());
+        let sizes = |v: ValueId| self.graph.ty(v).shape.iter().map(|d| size(d.known()));
+        inner.zip(&self.score_types).map(|(&v, &dtype)| declaration(self.graph.name_of(v), dtype, sizes(v))).collect()
     }
 
     /// Takes outputs away from the model; scores that only those of them read which are left out become outputs in their place.
@@ -126,8 +128,8 @@ impl Imported {
         let stored = self.stored.clone();
         let Found { parameters, fixed } = parameters::find(&graph, &stored);
         let (training, split, freed_batch) = (self.training.clone(), self.split.clone(), self.freed_batch.clone());
-        let left_out = self.left_out.clone();
-        Ok(Imported { graph, input, parameters, fixed, training, split, opset: self.opset, freed_batch, left_out, stored })
+        let (left_out, score_types) = (self.left_out.clone(), self.score_types.clone());
+        Ok(Imported { graph, input, parameters, fixed, training, split, opset: self.opset, freed_batch, left_out, score_types, stored })
     }
 }
 
@@ -140,8 +142,7 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 /// Builds the graph of `source`, of which everything in half precision becomes float32. Fails with every node that is not supported at once.
 pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported> {
     let opset = opset(source)?;
-    element_types::check(source.graph()?, opset)?;
-    let types = element_types::of(source.graph()?, opset);
+    let types = element_types::checked(source.graph()?, opset)?;
     let mut source = Cow::Borrowed(source);
     if half::is_in(&source.proto) {
         let SourceModel { proto, external, .. } = source.to_mut();
@@ -157,16 +158,16 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
     let read = |part: Option<&left_out::Part>| {
         let nodes = part.map(|p| p.nodes());
         let read_as = |readings: &Readings| reading.run(readings, nodes.as_ref());
-        readings::settled(proto, read_as(&Readings::new())?, read_as)
+        readings::settled(proto, read_as(&Readings::new()), read_as)
     };
     let mut unknown = reading.unknown();
     let (part, importer, input) = loop {
         let mut part = left_out::part(proto, &unknown, &types);
-        let (mut importer, mut input) = read(part.as_ref())?;
+        let (mut importer, mut input) = read(part.as_ref());
         // What is picked among need not be scores. Then the file is read as if nothing picked among it.
         if part.as_mut().is_some_and(|part| part.give_up(|name| importer.may_be_scores(name))) {
             part = part.filter(|part| !part.is_empty());
-            (importer, input) = read(part.as_ref())?;
+            (importer, input) = read(part.as_ref());
         }
         // Which branch is taken is seen while the nodes are read, or not.
         let known: HashSet<usize> = unknown.iter().map(|u| u.index).collect();
@@ -177,6 +178,7 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
         }
     };
     let Parts { mut graph, values, training, split, freed_batch, computed } = importer.finish()?;
+    let score_types = part.iter().flat_map(|part| part.scores()).filter_map(|name| types.get(name).copied()).collect();
     let (outputs, left_out) = match part {
         Some(part) => (part.outputs().collect(), part.left_out),
         None => (proto.output.iter().map(|o| o.name()).collect::<Vec<_>>(), vec![]),
@@ -191,17 +193,23 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
     let stored = Arc::new(stored);
     let Found { parameters, fixed } = parameters::find(&graph, &stored);
     graph.verify().map_err(|e| Error::model(format!("{}: {e}", source.path.display())))?;
-    Ok(Imported { graph, input, parameters, fixed, training, split, opset, freed_batch, left_out, stored })
+    Ok(Imported { graph, input, parameters, fixed, training, split, opset, freed_batch, left_out, score_types, stored })
 }
 
 /// An output of the model: the value, or what hands it on under the output's name where a rule made it under another.
 fn under_its_name(graph: &mut Graph, value: ValueId, name: &str) -> ValueId {
-    if graph.name_of(value) == name || graph.find(name).is_some() {
-        return value;
+    match graph.find(name) {
+        Some(found) if found == value || graph.outputs.contains(&found) => return value,
+        // What a rule has made, or a node of a branch, in which the name means something else.
+        Some(other) => {
+            let free = graph.fresh(name);
+            graph.rename_as(other, &free);
+        }
+        None => {}
     }
     let ty = graph.ty(value).clone();
     let node = Node::new(format!("{name}/Identity"), "Identity", vec![Some(value)], Attrs::new());
-    graph.node(node, vec![(name.to_string(), ty)]).into_iter().next().unwrap_or(value)
+    graph.single_as(node, (name.to_string(), ty))
 }
 
 /// The version of ONNX's own domain that the model uses.

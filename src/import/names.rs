@@ -1,5 +1,6 @@
-//! What a person would call a parameter.
+//! What a person would call a parameter, and by which name a node is known.
 
+use crate::onnx::pb;
 use crate::operator::ParameterKind;
 use std::collections::HashSet;
 
@@ -52,6 +53,23 @@ pub(super) fn is_generated(name: &str) -> bool {
         || name.starts_with('/')
         || is_operation(name)
 }
+
+/// The name of the node at `index` in the graph; nodes without one are numbered. Where the exporter has noted the modules that the node belongs
+/// to beside its name, as PyTorch's newer one does, they come first, as in the names that its older one writes.
+pub fn node_name(index: usize, node: &pb::NodeProto) -> String {
+    let own = if node.name().is_empty() { format!("{}_{index}", node.op_type()) } else { node.name().to_string() };
+    let scopes = node.metadata_props.iter().find(|p| p.key() == SCOPES).map(|p| p.value());
+    // A list as Python prints it, from the network itself to the call.
+    let list = scopes.and_then(|s| s.strip_prefix("['")?.strip_suffix("']")).filter(|_| !own.contains('/'));
+    let modules: Vec<&str> = list.map_or(vec![], |list| list.split("', '").filter(|s| !s.is_empty()).collect());
+    match modules.split_last() {
+        Some((_, modules)) if !modules.is_empty() => format!("/{}/{own}", modules.join("/")),
+        _ => own,
+    }
+}
+
+/// Where PyTorch's exporter notes them.
+const SCOPES: &str = "pkg.torch.onnx.name_scopes";
 
 /// The layer's path in the network, from the name of a node: `/layer1/layer1.0/conv1/Conv` → `layer1.0.conv1`.
 fn path(node: &str) -> String {
@@ -109,5 +127,23 @@ mod tests {
         ];
         assert!(made.iter().all(|n| is_generated(n)));
         assert!(["conv1.weight", "fc.bias", "features.0.weight", "scale", "fullness", "ones.weight"].iter().all(|n| !is_generated(n)));
+    }
+
+    #[test]
+    fn modules_come_before_a_node_s_own_name() {
+        let named = |name: &str, scopes: &str| {
+            let scopes = pb::StringStringEntryProto { key: Some(SCOPES.into()), value: Some(scopes.into()) };
+            let node =
+                pb::NodeProto { op_type: Some("Conv".into()), name: Some(name.into()), metadata_props: vec![scopes], ..Default::default() };
+            node_name(7, &node)
+        };
+        assert_eq!(
+            named("node_conv2d", "['', 'layer1', 'layer1.0', 'layer1.0.conv1', 'conv2d']"),
+            "/layer1/layer1.0/layer1.0.conv1/node_conv2d"
+        );
+        assert_eq!(named("", "['', 'fc', 'linear']"), "/fc/Conv_7");
+        assert_eq!(named("/fc/Gemm", "['', 'fc', 'linear']"), "/fc/Gemm");
+        assert_eq!(named("node_view", "['', 'view']"), "node_view");
+        assert_eq!(named("node_view", "damaged"), "node_view");
     }
 }

@@ -8,7 +8,7 @@
 use super::fixed::{FixedReason, makes_a_divisor, no_parameter, of_formula, same_filter, shuts_out, varied};
 use super::names::{is_generated, layer, unique};
 use super::stored::Stored;
-use crate::ir::{Graph, ValueId};
+use crate::ir::{Graph, Readers, ValueId};
 use crate::operator::{ParameterKind, Status, View};
 use std::collections::{HashMap, HashSet};
 
@@ -71,7 +71,7 @@ pub(super) fn find(graph: &Graph, stored: &Stored) -> Found {
             // What a weight is made of may be a mask on it, as pruning leaves, or a number that is repeated, as PyTorch writes a bias that is not there.
             true => no_parameter(graph, value)
                 .filter(|why| matches!(why, FixedReason::Mask | FixedReason::Number))
-                .or_else(|| makes_a_divisor(graph, value).filter(|_| kind.is_weight())),
+                .or_else(|| makes_a_divisor(graph, &search.readers, value).filter(|_| kind.is_weight())),
             false if prepared.contains(&node) => Some(FixedReason::Preparation),
             false => no_parameter(graph, value),
         };
@@ -87,6 +87,7 @@ pub(super) fn find(graph: &Graph, stored: &Stored) -> Found {
 
 struct Search<'a> {
     graph: &'a Graph,
+    readers: Readers,
     stored: &'a Stored,
     order: Vec<ValueId>,
     uses: HashMap<ValueId, Use>,
@@ -104,7 +105,8 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new(graph: &'a Graph, stored: &'a Stored) -> Self {
         let (uses, seen, stepped, settings, untrainable) = Default::default();
-        Search { graph, stored, order: vec![], uses, seen, live: graph.live_nodes(), stepped, settings, untrainable }
+        let (readers, live) = (graph.readers(), graph.live_nodes());
+        Search { graph, readers, stored, order: vec![], uses, seen, live, stepped, settings, untrainable }
     }
 
     fn run(mut self) -> Self {
@@ -228,7 +230,7 @@ impl<'a> Search<'a> {
                 // One that was converted and is no parameter's place: known by what the file has for it.
                 if let Some(v) = self.of_file(v) {
                     // Nothing of the graph reads what import has converted, so it could not be trained either.
-                    let read = self.graph.nodes.iter().any(|n| n.used().any(|used| used == v));
+                    let read = !self.readers.of(v).is_empty();
                     let why = if read { FixedReason::Number } else { FixedReason::Converted };
                     self.settings.push((v, Use { enters: v, ..used }, why));
                 }

@@ -1,6 +1,7 @@
 //! Nodes that cannot be imported, all of them with their reasons.
 
 use super::left_out::Unknown;
+use super::place::Place;
 use crate::error::Refusal;
 use crate::onnx::{self, pb};
 use crate::operator::Status;
@@ -17,9 +18,9 @@ pub(super) struct Refusals {
     /// Those of them whose operators nobody here knows: nothing else is wrong with the model.
     pub unknown: Vec<Unknown>,
     /// The place in the file of the node that is looked at.
-    pub at: usize,
+    pub at: Place,
     /// The place of the first refused node whose operator is known.
-    pub first: Option<usize>,
+    pub first: Option<Place>,
     /// Results of refused nodes: what depends on them is not judged.
     skipped: HashSet<String>,
 }
@@ -43,6 +44,11 @@ impl Refusals {
         self.refuse(node, reason);
         self.first = first;
         self.unknown.extend(self.list.last().map(|refusal| Unknown { index, refusal: refusal.clone() }));
+    }
+
+    /// Says more of the first refused node.
+    pub fn explain(&mut self, more: &str) {
+        self.list.iter_mut().take(1).for_each(|refusal| refusal.reason.push_str(more));
     }
 
     /// Whether the value depends on a refused node.

@@ -1,6 +1,6 @@
 //! The constants that a file holds, whatever import has made of them.
 
-use super::importer::node_name;
+use super::names::node_name;
 use super::ties::Split;
 use crate::ir::{Dim, Graph, ValueId};
 use crate::onnx::pb;

@@ -293,6 +293,44 @@ def test_a_branch_that_is_known_beforehand_is_taken(holds, tmp_path):
     assert "If" in {n.op_type for n in onnx.load(tmp_path / "tuned.onnx").graph.node}, done
 
 
+def named_branch(net, z, name):
+    """What a branch that is taken calls `name`, between what comes before it and what comes after it in the graph around it."""
+    before, after, one = net.node("Tanh", z), "after", number(net, 0.5)
+    inner = [helper.make_node("Mul", [before, one], ["inside"]), helper.make_node("Sigmoid", ["inside"], [name or before])]
+    output = lambda of: [helper.make_tensor_value_info(of, TensorProto.DOUBLE, None)]
+    taken = helper.make_graph(inner, "yes", [], output(name or before))
+    other = helper.make_graph([helper.make_node("Identity", [before], ["same"])], "no", [], output("same"))
+    condition = net.constant(np.array(True), "on")
+    net.nodes.append(helper.make_node("If", [condition], ["chosen"], name="/if", then_branch=taken, else_branch=other))
+    net.nodes.append(helper.make_node("Mul", ["chosen", one], [after], name="/after"))
+    # Another branch, which calls something as the first one does.
+    again = helper.make_graph([helper.make_node("Neg", [after], ["inside"])], "again", [], output("inside"))
+    net.nodes.append(helper.make_node("If", [condition], ["second"], name="/second", then_branch=again, else_branch=other))
+    return net.node("Add", net.node("Sub", "second", after), before)
+
+
+@pytest.mark.parametrize("name", ["own", "chosen", "after", "y"])
+def test_a_branch_has_names_of_its_own(name, tmp_path):
+    """ONNX lets a branch use a name that is given later around it; then it means two things."""
+    net = Network(9)
+    model = net.model(classifier(net, named_branch(net, scores(net), name), CLASSES))
+    if name == "y":
+        # The output's own.
+        model.graph.node[-1].output[0] = model.graph.output[0].name = "y"
+    onnx.checker.check_model(model)
+    check(net, model, tmp_path)
+    assert [o.name for o in onnx.load(tmp_path / "bundle" / "eval.onnx").graph.output] == [model.graph.output[0].name]
+
+
+def test_a_branch_that_gives_a_name_again_is_refused(tmp_path):
+    net = Network(9)
+    model = net.model(classifier(net, named_branch(net, scores(net), None), CLASSES))
+    with pytest.raises(onnx.checker.ValidationError):
+        onnx.checker.check_model(model)
+    bundle, said = rewritten(model, tmp_path)
+    assert bundle is None and "If (node `/if`)" in said and "a second time: the model is not valid, export it again" in said, said
+
+
 def test_a_branch_that_the_images_decide_is_refused(tmp_path):
     net = Network(9)
     z = scores(net)
