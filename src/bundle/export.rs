@@ -7,7 +7,7 @@ use super::open::Bundle;
 use crate::error::{Error, Result};
 use crate::import::{Split, node_name};
 use crate::ir::{Graph, Tensor};
-use crate::onnx::{self, ExternalData, SourceModel, half, noise, pb, to_proto};
+use crate::onnx::{self, ExternalData, SourceModel, TensorSlots, half, noise, pb, to_proto};
 use crate::ops::table;
 use std::collections::{HashMap, HashSet};
 
@@ -28,8 +28,9 @@ pub fn template(source: SourceModel, network: &Graph, names: &[&str], split: &[S
                 operator.inference_form(node);
             }
         }
+        let slots = TensorSlots::of(graph);
         for name in names {
-            if let Some(t) = onnx::tensor_slot(graph, name) {
+            if let Some(t) = slots.get(graph, name) {
                 *t = pb::TensorProto { name: t.name.clone(), dims: t.dims.clone(), data_type: t.data_type, ..Default::default() };
             }
         }
@@ -53,16 +54,14 @@ pub fn tuned(bundle: &Bundle, state: &[Tensor]) -> Result<pb::ModelProto> {
     let mut graph = model.graph.take().ok_or_else(|| Error::model("template.onnx has no graph: run `spgraph rewrite` again"))?;
     let tuned: HashMap<&str, &Tensor> =
         bundle.manifest.state.iter().zip(state).filter(|(s, _)| s.role.is_model()).map(|(s, t)| (s.name.as_str(), t)).collect();
-    let places: HashMap<String, usize> = graph.initializer.iter().enumerate().map(|(i, t)| (t.name().to_string(), i)).collect();
+    let slots = TensorSlots::of(&graph);
     for (name, tensor) in &tuned {
         if split.iter().any(|s| s.name == **name) {
             continue;
         }
-        let slot = match places.get(*name) {
-            Some(&i) => graph.initializer.get_mut(i),
-            None => onnx::tensor_slot(&mut graph, name),
-        };
-        let slot = slot.ok_or_else(|| Error::model(format!("template.onnx has no place for `{name}`: run `spgraph rewrite` again")))?;
+        let slot = slots
+            .get(&mut graph, name)
+            .ok_or_else(|| Error::model(format!("template.onnx has no place for `{name}`: run `spgraph rewrite` again")))?;
         let kept = slot.name.clone();
         *slot = to_proto(kept.clone().unwrap_or_default(), &half::narrowed(tensor, slot.data_type(), name)?);
         slot.name = kept;

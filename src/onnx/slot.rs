@@ -2,28 +2,51 @@
 
 use super::pb;
 use crate::ir::DType;
+use std::collections::HashMap;
 
-/// The place of the tensor of that name: an initializer, or the value of a Constant node, which may have written it as numbers.
+/// The places of a graph's tensors, by name, as long as its initializers and nodes stay where they are.
+pub struct TensorSlots {
+    initializers: HashMap<String, usize>,
+    /// Nodes that hold one.
+    constants: HashMap<String, usize>,
+}
+
+impl TensorSlots {
+    /// Of the graph as it is now.
+    pub fn of(graph: &pb::GraphProto) -> TensorSlots {
+        let initializers = graph.initializer.iter().enumerate().map(|(i, t)| (t.name().to_string(), i)).rev().collect();
+        let constants = graph.node.iter().enumerate().filter(|(_, n)| n.op_type() == "Constant");
+        let constants = constants.flat_map(|(i, n)| n.output.iter().map(move |o| (o.clone(), i))).collect();
+        TensorSlots { initializers, constants }
+    }
+
+    /// The place of the tensor of that name in the graph: an initializer, or the value of a Constant node, which may have written it as numbers.
+    pub fn get<'a>(&self, graph: &'a mut pb::GraphProto, name: &str) -> Option<&'a mut pb::TensorProto> {
+        if let Some(&i) = self.initializers.get(name) {
+            return graph.initializer.get_mut(i);
+        }
+        let constant = graph.node.get_mut(*self.constants.get(name)?)?;
+        for a in &mut constant.attribute {
+            let (dims, numbers) = match a.name() {
+                "value_float" => (vec![], vec![a.f()]),
+                "value_floats" => (vec![a.floats.len() as i64], std::mem::take(&mut a.floats)),
+                _ => continue,
+            };
+            let value = pb::TensorProto { dims, data_type: Some(DType::F32.onnx()), float_data: numbers, ..Default::default() };
+            *a = pb::AttributeProto {
+                name: Some("value".into()),
+                r#type: Some(pb::attribute_proto::AttributeType::Tensor as i32),
+                t: Some(value),
+                ..Default::default()
+            };
+        }
+        constant.attribute.iter_mut().find(|a| a.name() == "value")?.t.as_mut()
+    }
+}
+
+/// The place of one tensor, as [`TensorSlots`] knows it.
 pub fn tensor_slot<'a>(graph: &'a mut pb::GraphProto, name: &str) -> Option<&'a mut pb::TensorProto> {
-    if let Some(i) = graph.initializer.iter().position(|t| t.name() == name) {
-        return graph.initializer.get_mut(i);
-    }
-    let constant = graph.node.iter_mut().find(|n| n.op_type() == "Constant" && n.output.iter().any(|o| o == name))?;
-    for a in &mut constant.attribute {
-        let (dims, numbers) = match a.name() {
-            "value_float" => (vec![], vec![a.f()]),
-            "value_floats" => (vec![a.floats.len() as i64], std::mem::take(&mut a.floats)),
-            _ => continue,
-        };
-        let value = pb::TensorProto { dims, data_type: Some(DType::F32.onnx()), float_data: numbers, ..Default::default() };
-        *a = pb::AttributeProto {
-            name: Some("value".into()),
-            r#type: Some(pb::attribute_proto::AttributeType::Tensor as i32),
-            t: Some(value),
-            ..Default::default()
-        };
-    }
-    constant.attribute.iter_mut().find(|a| a.name() == "value")?.t.as_mut()
+    TensorSlots::of(graph).get(graph, name)
 }
 
 #[cfg(test)]
