@@ -20,7 +20,7 @@ mod preprocessing;
 mod rewriting;
 
 pub use class_names::{CLASSES_KEY, ClassNames, read_class_names};
-pub use deploy::{Deployment, PROVENANCE_KEY, Provenance, deploy, sign};
+pub use deploy::{Deployment, PROVENANCE_KEY, Provenance, deploy, prepares_images, sign};
 pub use dropout::DropoutMode;
 pub use export::{template, tuned};
 pub use image_metadata::PREPROCESSING_KEY;

@@ -8,7 +8,7 @@ use super::prediction::Prediction;
 use super::resolve::Recipe;
 use super::{alike, freezing, head, head_map, outputs, random, shapes, stale, strengths};
 use crate::bundle::manifest::{BatchNormMode, Role};
-use crate::bundle::{HeadOption, Options};
+use crate::bundle::{HeadOption, Options, prepares_images};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::{FixedConstant, ImportOptions, Imported, LeftOut, Network, Parameter};
@@ -19,6 +19,13 @@ use crate::operator::{Normalization, ParameterKind, View};
 
 /// The source network, as the options want it read.
 pub(super) fn network(source: SourceModel, options: &Options) -> Result<Network> {
+    if prepares_images(&source.proto) {
+        return Err(Error::model(format!(
+            "{} is an export of spgraph that prepares its images itself ({}): it takes them as they are decoded, of any size, to be used and not to be              trained. Start from an export of the same run without that, or from the run or bundle itself",
+            source.path.display(),
+            Field::PREPROCESS
+        )));
+    }
     let import = ImportOptions { batch: options.batch, input_shape: options.input_shape.clone(), keep_ties: options.keep_ties };
     Network::open(source, import)
 }

@@ -52,6 +52,11 @@ fn a_file_for_decoded_images_says_what_predict_says() {
             assert!((best - scores[0]).abs() < 5e-3, "{width}×{height}: {best} and {scores:?}");
         }
     }
+    // It is for use: what it is, and what to train instead.
+    let what = "is an export of spgraph that prepares its images itself (--preprocess)";
+    let verdict = lab.run(&["inspect", "app.onnx"]).no();
+    assert!(verdict.contains(what) && verdict.contains("Start from an export of the same run without that"), "{verdict}");
+    lab.refuses(&["rewrite", "app.onnx", "--classes", "2", "-o", "b"], 1, &[what]);
 }
 
 /// The first number under that key, however deep.

@@ -14,6 +14,9 @@ use crate::onnx::{self, pb};
 use nodes::Nodes;
 use serde::{Deserialize, Serialize};
 
+/// What nodes that prepare images are called.
+const IMAGES: &str = "spgraph/images";
+
 /// Metadata key: where an export comes from, as JSON.
 pub const PROVENANCE_KEY: &str = "spgraph.provenance";
 
@@ -68,6 +71,12 @@ fn set(model: &mut pb::ModelProto, key: &str, value: String) {
     model.metadata_props.push(pb::StringStringEntryProto { key: Some(key.into()), value: Some(value) });
 }
 
+/// Whether the model is an export that prepares its images itself.
+pub fn prepares_images(model: &pb::ModelProto) -> bool {
+    let outputs = model.graph.iter().flat_map(|g| &g.node).flat_map(|n| &n.output);
+    outputs.filter_map(|name| name.strip_prefix(IMAGES)).any(|rest| rest.starts_with('/'))
+}
+
 /// Adds what is asked for to an export of `bundle`. Fails where the network or its opset does not allow it.
 pub fn deploy(model: &mut pb::ModelProto, bundle: &Bundle, asked: &Deployment) -> Result<()> {
     let manifest = &bundle.manifest;
@@ -100,7 +109,7 @@ pub fn deploy(model: &mut pb::ModelProto, bundle: &Bundle, asked: &Deployment) -
     }
     let graph = model.graph.as_mut().ok_or_else(|| Error::model("the export has no graph"))?;
     if asked.preprocess {
-        let mut nodes = Nodes::new(graph, "spgraph/images", opset);
+        let mut nodes = Nodes::new(graph, IMAGES, opset);
         preprocess::add(&mut nodes, graph, manifest)?;
         nodes.put_first(graph);
     }
