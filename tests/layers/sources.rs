@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use syn::buffer::{Cursor, TokenBuffer};
 use syn::visit::Visit;
 
 /// A module's path from the crate's root: `["rewrite", "plan"]`.
@@ -96,6 +97,15 @@ pub fn only_for_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|a| a.path().is_ident("cfg") && a.parse_args::<syn::Ident>().is_ok_and(|i| i == "test"))
 }
 
+/// The next name of a path, behind its two colons.
+fn segment(rest: Cursor<'_>) -> Option<(String, Cursor<'_>)> {
+    fn colon(rest: Cursor<'_>) -> Option<Cursor<'_>> {
+        rest.punct().filter(|(punct, _)| punct.as_char() == ':').map(|(_, after)| after)
+    }
+    let (name, after) = colon(rest).and_then(colon)?.ident()?;
+    Some((name.to_string(), after))
+}
+
 impl Reader {
     /// A path as one from the crate's root; `None` for other crates and what is no module of ours.
     fn absolute(&self, segments: &[String]) -> Option<Module> {
@@ -111,6 +121,28 @@ impl Reader {
             }
             // A child's name, or a name that is in scope by a `use`, which counts by itself.
             _ => Some(self.module.iter().chain(segments).cloned().collect()).filter(|_| segments.len() > 1),
+        }
+    }
+
+    /// The paths among tokens that are no syntax yet.
+    fn tokens(&mut self, mut rest: Cursor) {
+        while !rest.eof() {
+            if let Some((inside, _, _, after)) = rest.any_group() {
+                self.tokens(inside);
+                rest = after;
+                continue;
+            }
+            let Some((first, mut after)) = rest.ident() else {
+                rest = rest.token_tree().map_or_else(Cursor::empty, |(_, after)| after);
+                continue;
+            };
+            let mut segments = vec![first.to_string()];
+            while let Some((next, behind)) = segment(after) {
+                segments.push(next);
+                after = behind;
+            }
+            self.named.extend(self.absolute(&segments));
+            rest = after;
         }
     }
 
@@ -171,5 +203,11 @@ impl Visit<'_> for Reader {
             self.named.push(path);
         }
         syn::visit::visit_path(self, path);
+    }
+
+    /// What macros are made of, and what is given to them, is code of this file.
+    fn visit_macro(&mut self, code: &syn::Macro) {
+        self.tokens(TokenBuffer::new2(code.tokens.clone()).begin());
+        syn::visit::visit_macro(self, code);
     }
 }

@@ -1,9 +1,9 @@
 //! A convolution and its gradients, each by the form that suits its shape.
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
-use super::element::convert;
 use super::epilogue::Epilogue;
 use super::gather::{ConvGeometry, Gather};
+use super::halves::convert;
 use super::pack::{Factors, matrices_of, pack_backward, pack_forward};
 use super::product::{Side, product};
 use super::{Cores, Element, narrow, weight_grad, winograd};

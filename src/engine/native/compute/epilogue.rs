@@ -1,7 +1,8 @@
 //! What follows a product, before it is written.
 
 use super::Element;
-use super::lanes::{LANES, Lanes, for_isa};
+use super::for_isa::for_isa;
+use super::lanes::{LANES, Lanes};
 
 /// What is done to a product before it is written. Slices have the output's shape, `bias` one element per output channel.
 #[derive(Clone, Copy, Default)]

@@ -4,9 +4,9 @@
 //! operation is contracted with another: the results have the same bits with any instructions.
 
 use super::disjoint_slice::DisjointSlice;
-use super::element::convert;
+use super::for_isa::for_isa;
 use super::functions::{at_least, at_most, erf, exp, exp_below_one, ln, sigmoid, softplus, tanh};
-use super::lanes::{Lanes, for_isa};
+use super::halves::convert;
 use super::{Cores, Element, Isa};
 
 /// Elements that go through the operations together.

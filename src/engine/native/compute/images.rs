@@ -1,9 +1,10 @@
 //! Layouts and pooling of images.
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
-use super::element::convert;
+use super::for_isa::for_isa;
 use super::gather::ConvGeometry;
-use super::lanes::{LANES, Lanes, for_isa};
+use super::halves::convert;
+use super::lanes::LANES;
 use super::{Cores, Element, Isa};
 
 /// Elements of one block of a transposition: both sides stay in the first-level cache.

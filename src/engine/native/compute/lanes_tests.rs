@@ -2,7 +2,8 @@
 
 use super::Isa;
 use super::cases::numbers;
-use super::lanes::{LANES, Lanes, for_isa};
+use super::for_isa::for_isa;
+use super::lanes::{LANES, Lanes};
 
 for_isa! {
     /// What each method makes of sixteen numbers, one after the other.

@@ -2,7 +2,8 @@
 
 use super::Cores;
 use super::disjoint_slice::DisjointSlice;
-use super::lanes::{LANES, Lanes, for_isa};
+use super::for_isa::for_isa;
+use super::lanes::{LANES, Lanes};
 use super::norm::partial_sums;
 use std::ops::Range;
 

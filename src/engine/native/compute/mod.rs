@@ -17,11 +17,13 @@ mod disjoint_slice;
 mod element;
 mod epilogue;
 mod expression;
+mod for_isa;
 mod functions;
 mod gather;
 mod gemm;
 #[cfg(test)]
 mod half_tests;
+mod halves;
 pub mod images;
 mod isa;
 mod lanes;

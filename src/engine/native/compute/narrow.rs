@@ -3,7 +3,8 @@
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
 use super::epilogue::Epilogue;
-use super::lanes::{LANES, Lanes, for_isa};
+use super::for_isa::for_isa;
+use super::lanes::{LANES, Lanes};
 use super::{ConvGeometry, Cores, Element};
 
 /// Sums of a kernel's line, for each tap and channel of a group, that are held at once.

@@ -2,7 +2,8 @@
 
 use super::disjoint_slice::DisjointSlice;
 use super::epilogue::Epilogue;
-use super::lanes::{LANES, Lanes, for_isa};
+use super::for_isa::for_isa;
+use super::lanes::{LANES, Lanes};
 use super::{Cores, Element};
 use std::ops::Range;
 

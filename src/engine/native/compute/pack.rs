@@ -2,10 +2,10 @@
 
 use super::Element;
 use super::disjoint_slice::{DisjointSlice, Scratch};
-use super::element::{rest, word};
+use super::for_isa::for_isa;
 use super::gather::Gather;
+use super::halves::{rest, word};
 use super::isa::Amx;
-use super::lanes::{Lanes, for_isa};
 use super::{ConvGeometry, Cores, Isa};
 use half::bf16;
 use std::ops::Range;

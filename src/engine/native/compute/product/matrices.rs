@@ -2,7 +2,7 @@
 //!
 //! Rows that lie at equal distances are read where they are, others are copied together.
 
-use super::super::element::{convert, halves_of, split};
+use super::super::halves::{convert, halves_of, split};
 use super::super::isa::{Amx, Avx512};
 use super::super::matrix::{ROWS, STEP, Term, Tiles};
 use super::super::memory::settle;

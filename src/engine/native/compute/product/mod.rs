@@ -8,10 +8,10 @@ mod matrices;
 mod vectors;
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
-use super::element::convert;
 use super::epilogue::{Epilogue, finish_row};
 use super::gather::{Gather, NONE};
 use super::gemm::multiply;
+use super::halves::convert;
 use super::lanes::LANES;
 use super::pack::{Factors, Packed, matrices_of, rows_of};
 use super::{Cores, Element, Isa};

@@ -1,6 +1,6 @@
 //! Products in a processor's registers: tiles of rows that stay in their places, or are copied together where that pays.
 
-use super::super::element::{convert, halves_of};
+use super::super::halves::{convert, halves_of};
 use super::super::memory::settle;
 use super::super::pack::{Factors, Packed};
 use super::super::tile::{Target, Tile};

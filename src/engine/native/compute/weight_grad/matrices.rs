@@ -2,7 +2,7 @@
 //!
 //! Float32 are the sums of two bfloat16, and their products three.
 
-use super::super::element::{halves_of, split};
+use super::super::halves::{halves_of, split};
 use super::super::isa::{Amx, Avx512};
 use super::super::matrix::{ROWS, STEP, Term, Tiles};
 use super::super::pack::PANEL;

@@ -9,10 +9,10 @@ mod pairs;
 mod vectors;
 
 use super::disjoint_slice::{DisjointSlice, with_scratch};
-use super::element::convert;
+use super::for_isa::for_isa;
 use super::gather::{Gather, NONE};
 use super::gemm::multiply;
-use super::lanes::{Lanes, for_isa};
+use super::halves::convert;
 use super::panels::PIXELS;
 use super::{ConvGeometry, Cores, Element, Isa};
 use std::ops::Range;

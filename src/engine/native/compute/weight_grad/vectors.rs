@@ -1,6 +1,6 @@
 //! Blocks in a processor's registers.
 
-use super::super::element::convert;
+use super::super::halves::convert;
 use super::super::memory::fetch;
 use super::super::pack::PANEL;
 use super::super::panels::{GAP, PIXELS};

@@ -20,8 +20,8 @@ mod weight_grad;
 pub use self::convolve::{convolve, keeps_kernels};
 pub use self::weight_grad::weight_grad;
 
+use super::ConvGeometry;
 use super::lanes::LANES;
-use super::{ConvGeometry, Element, Isa, lanes};
 
 /// Outputs of a tile and inputs of a patch along one axis.
 const TILE: usize = 4;

@@ -5,7 +5,8 @@
 
 use super::super::disjoint_slice::DisjointSlice;
 use super::super::epilogue::Epilogue;
-use super::super::lanes::{LANES, Lanes, for_isa};
+use super::super::for_isa::for_isa;
+use super::super::lanes::{LANES, Lanes};
 use super::super::{ConvGeometry, Element};
 use super::{PATCH, POINTS, TAPS, TILE};
 use std::ops::Range;
