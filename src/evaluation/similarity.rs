@@ -7,16 +7,12 @@ use crate::data::{Augment, ImageDataset, ImageFolder, Last, Loader, LoaderOption
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
 use crate::onnx::{self, pb};
-use crate::operator::Meaning;
+use crate::operator::{Facts, Meaning};
 use crate::ops::table;
 use crate::storage::temporaries::Scratch;
 use ndarray::IxDyn;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Operators whose results are a layer's activations.
-const ACTIVATIONS: &[&str] =
-    &["Relu", "LeakyRelu", "PRelu", "Clip", "Elu", "Selu", "Gelu", "HardSwish", "HardSigmoid", "Softplus", "Mish", "Swish"];
 
 /// Sums over the pairs of one channel.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,12 +59,12 @@ fn quartiles(values: &mut [f64]) -> [f64; 3] {
 
 /// The activations of a network, in the order of computation.
 fn activations(graph: &pb::GraphProto) -> Vec<String> {
-    let of = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
-        graph.node.iter().filter(|n| wanted(n.op_type())).filter_map(|n| n.output.first().cloned()).collect()
+    let of = |wanted: fn(Facts) -> bool| -> Vec<String> {
+        let known = graph.node.iter().filter(|n| table::find(n.op_type()).is_some_and(|operator| wanted(operator.facts())));
+        known.filter_map(|n| n.output.first().cloned()).collect()
     };
-    let found = of(&|op| ACTIVATIONS.contains(&op));
-    let is_layer = |op: &str| table::find(op).is_some_and(|o| matches!(o.facts().meaning, Meaning::Convolution | Meaning::MatrixProduct));
-    if found.is_empty() { of(&is_layer) } else { found }
+    let found = of(|facts| facts.activation);
+    if found.is_empty() { of(|facts| matches!(facts.meaning, Meaning::Convolution | Meaning::MatrixProduct)) } else { found }
 }
 
 /// The network with `layers` as its outputs.

@@ -19,6 +19,8 @@ pub struct Facts {
     /// Gives every class its own result, so that it may stand between a classifier and the network's output. Not what features go through as
     /// well, such as a rectifier: what it stands behind is then no classifier.
     pub keeps_classes: bool,
+    /// A nonlinearity behind a layer, whose results are the network's activations.
+    pub activation: bool,
     /// Works on each entry of its first axis by itself, whatever its attributes say.
     pub by_image: bool,
     /// What it computes, where someone looks for that.
@@ -38,6 +40,7 @@ impl Facts {
         moves: false,
         in_place: false,
         keeps_classes: false,
+        activation: false,
         by_image: false,
         meaning: Meaning::Other,
         normalization: None,
@@ -68,6 +71,11 @@ impl Facts {
 
     /// Of a function on single elements that runtimes compute in place.
     pub const IN_PLACE: Facts = Facts { in_place: true, ..Facts::ELEMENTWISE };
+
+    /// The same facts of a nonlinearity behind layers.
+    pub const fn of_activation(self) -> Facts {
+        Facts { activation: true, ..self }
+    }
 
     /// The same facts of an operator that does something else with half precision.
     pub const fn with_half(self, half: Half) -> Facts {
@@ -130,6 +138,10 @@ pub enum Meaning {
     Squashed,
     /// The sum over the axes that [`along`](super::Operator::along) gives.
     Total,
+    /// The mean over them.
+    Mean,
+    /// The sum of the squares over them.
+    TotalOfSquares,
     /// Its input in another element type.
     Conversion,
     /// Probabilities of classes from logits, which sum to 1 over the axes that [`along`](super::Operator::along) gives.

@@ -20,13 +20,18 @@ fn beyond(x: Expr<'_>, bound: f64) -> Expr<'_> {
 }
 
 /// `x` above 0, elsewhere `alpha·(eˣ − 1)`.
-pub static ELU: Pointwise =
-    Pointwise { attributes: &[("alpha", 1.0)], notes: "slope `alpha` at 0", ..Pointwise::new("Elu", |x, a| exponential(x, a[0])) };
+pub static ELU: Pointwise = Pointwise {
+    attributes: &[("alpha", 1.0)],
+    notes: "slope `alpha` at 0",
+    activation: true,
+    ..Pointwise::new("Elu", |x, a| exponential(x, a[0]))
+};
 
 /// `gamma·x` above 0, elsewhere `gamma·alpha·(eˣ − 1)`.
 pub static SELU: Pointwise = Pointwise {
     attributes: &[("alpha", 1.673_263_2), ("gamma", 1.050_701)],
     notes: "slope `gamma·alpha` at 0",
+    activation: true,
     ..Pointwise::new("Selu", |x, a| exponential(x, a[0]) * a[1])
 };
 
@@ -59,6 +64,7 @@ pub static MISH: Pointwise = Pointwise {
         x * n / (n + 2.0)
     }),
     notes: "a function",
+    activation: true,
     ..Pointwise::new("Mish", |x, _| {
         let [w, n] = mish_terms(x);
         let sum = n + 2.0;
@@ -77,6 +83,7 @@ pub static SWISH: Pointwise = Pointwise {
     attributes: &[("alpha", 1.0)],
     value: Some(|x, a| x * scaled(x, a[0]).sigmoid()),
     notes: "a function",
+    activation: true,
     ..Pointwise::new("Swish", |x, a| {
         let (inner, gate) = (scaled(x, a[0]), scaled(x, a[0]).sigmoid());
         gate + inner * gate * (1.0 - gate)

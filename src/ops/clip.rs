@@ -43,7 +43,7 @@ impl Operator for Clip {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Bounds, half: Half::Exact, ..Facts::IN_PLACE }
+        Facts { meaning: Meaning::Bounds, half: Half::Exact, ..Facts::IN_PLACE.of_activation() }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -53,7 +53,7 @@ impl Operator for Gelu {
     }
 
     fn facts(&self) -> Facts {
-        Facts::ELEMENTWISE
+        Facts::ELEMENTWISE.of_activation()
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -17,7 +17,7 @@ impl Operator for HardSigmoid {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Squashed, ..Facts::IN_PLACE }
+        Facts { meaning: Meaning::Squashed, ..Facts::IN_PLACE.of_activation() }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -17,7 +17,7 @@ impl Operator for HardSwish {
     }
 
     fn facts(&self) -> Facts {
-        Facts::ELEMENTWISE
+        Facts::ELEMENTWISE.of_activation()
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

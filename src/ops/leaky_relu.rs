@@ -17,7 +17,7 @@ impl Operator for LeakyRelu {
     }
 
     fn facts(&self) -> Facts {
-        Facts::IN_PLACE
+        Facts::IN_PLACE.of_activation()
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -22,7 +22,7 @@ impl Operator for PRelu {
     }
 
     fn facts(&self) -> Facts {
-        Facts::ELEMENTWISE
+        Facts::ELEMENTWISE.of_activation()
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

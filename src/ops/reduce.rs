@@ -145,7 +145,7 @@ impl Operator for ReduceMean {
     }
 
     fn facts(&self) -> Facts {
-        Facts { keeps_classes: true, ..Facts::NONE }
+        Facts { keeps_classes: true, meaning: Meaning::Mean, ..Facts::NONE }
     }
 
     fn along(&self, n: &View) -> Option<Vec<usize>> {
@@ -195,6 +195,10 @@ pub struct ReduceSumSquare;
 impl Operator for ReduceSumSquare {
     fn op_type(&self) -> &'static str {
         "ReduceSumSquare"
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { meaning: Meaning::TotalOfSquares, ..Facts::NONE }
     }
 
     fn along(&self, n: &View) -> Option<Vec<usize>> {

@@ -17,7 +17,7 @@ impl Operator for Relu {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Rectifier, half: Half::Exact, ..Facts::IN_PLACE }
+        Facts { meaning: Meaning::Rectifier, half: Half::Exact, ..Facts::IN_PLACE.of_activation() }
     }
 
     fn bounds(&self, _: &View) -> (f64, f64) {

@@ -16,7 +16,7 @@ impl Operator for Softplus {
     }
 
     fn facts(&self) -> Facts {
-        Facts::IN_PLACE.with_half(Half::Never)
+        Facts::IN_PLACE.with_half(Half::Never).of_activation()
     }
 
     fn bounds(&self, _: &View) -> (f64, f64) {

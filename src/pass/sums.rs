@@ -5,7 +5,7 @@ use super::expressions::{CONSTANTS, Elements, Instruction, RESULTS, STEP, STEPS,
 use super::repeat::narrow;
 use crate::error::{Error, Result};
 use crate::ir::{Attr, Attrs, DType, Domain, Graph, Node, OtherNodes, PerValue, Readers, ValueId};
-use crate::operator::axis;
+use crate::operator::{Meaning, View, axis};
 use std::ops::Range;
 
 /// The attribute of an expression with how many of its results, the last ones, are sums.
@@ -33,11 +33,11 @@ struct Sum {
 
 impl Sum {
     fn read(graph: &Graph, node: &Node) -> Option<Sum> {
-        let (square, mean) = match node.op_type.as_str() {
-            _ if node.domain != Domain::Onnx => return None,
-            "ReduceSum" => (false, false),
-            "ReduceMean" => (false, true),
-            "ReduceSumSquare" => (true, false),
+        let operator = View { graph, node }.operator().filter(|_| node.domain == Domain::Onnx)?;
+        let (square, mean) = match operator.facts().meaning {
+            Meaning::Total => (false, false),
+            Meaning::Mean => (false, true),
+            Meaning::TotalOfSquares => (true, false),
             _ => return None,
         };
         let of = node.input(0)?;

@@ -118,7 +118,7 @@ fn keeps_range(graph: &Graph, node: &Node, value: ValueId) -> bool {
         && node.outputs.len() == 1
         && !facts.elementwise
         && !begins(graph, node)
-        && facts.meaning == Meaning::Other
+        && matches!(facts.meaning, Meaning::Other | Meaning::Mean)
         && own.rank() == result.rank()
 }
 

@@ -25,6 +25,8 @@ pub struct Pointwise {
     pub slope: Formula,
     /// What it computes, where someone looks for that.
     pub meaning: Meaning,
+    /// Whether its results are a network's activations.
+    pub activation: bool,
     /// For the page of operators.
     pub notes: &'static str,
 }
@@ -32,7 +34,8 @@ pub struct Pointwise {
 impl Pointwise {
     /// Of an operator that the emitted opset has, without attributes.
     pub const fn new(name: &'static str, slope: Formula) -> Pointwise {
-        Pointwise { function: Function::elementwise(name), attributes: &[], value: None, slope, meaning: Meaning::Other, notes: "" }
+        let (function, meaning) = (Function::elementwise(name), Meaning::Other);
+        Pointwise { function, attributes: &[], value: None, slope, meaning, activation: false, notes: "" }
     }
 
     /// The attributes' values, and 0 where there is no further one.
@@ -48,7 +51,7 @@ impl Operator for Pointwise {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: self.meaning, half: Half::Never, ..Facts::ELEMENTWISE }
+        Facts { meaning: self.meaning, activation: self.activation, half: Half::Never, ..Facts::ELEMENTWISE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
