@@ -149,17 +149,8 @@ mod tests {
     use ndarray::Array3;
 
     fn batch(labels: &[i64], mixed: Option<Mixed>) -> Batch {
-        Batch {
-            data: Tensor::zeros(crate::ir::DType::F32, &[labels.len(), 3, 4, 4]),
-            target: Tensor::from_i64(&[labels.len()], labels),
-            mixed,
-            valid: labels.len(),
-            indices: vec![],
-            epoch: 0,
-            number: 0,
-            notes: vec![],
-            wait: Default::default(),
-        }
+        let data = Tensor::zeros(crate::ir::DType::F32, &[labels.len(), 3, 4, 4]);
+        Batch { mixed, ..Batch::of(data, Tensor::from_i64(&[labels.len()], labels)) }
     }
 
     /// Whatever the network's normalization and order, the picture is the image again.

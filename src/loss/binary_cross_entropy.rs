@@ -12,9 +12,9 @@
 //! `binary_cross_entropy_with_logits(z, y)` over the rows that count.
 
 use super::class_weights::row_weights;
-use super::targets::{Given, Targets, asked, rows_of};
+use super::targets::{Given, Targets, asked, rows_of, sizes_of};
 use super::{Activation, DataLoss, Loss, SoftTargets};
-use crate::ir::{Attr, Attrs, DType, Dim, ValueId};
+use crate::ir::{Attr, Attrs, DType, ValueId};
 use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::{Expr, formula};
 
@@ -46,9 +46,7 @@ fn weighed<'f>(z: Expr<'f>, y: Expr<'f>, counts: Expr<'f>, share: Expr<'f>) -> [
 /// The same with targets of their own for every score: `logits` and `targets` are `[N, K]`, of one type, and several classes of an image may be
 /// right. A row with a negative target is padding. Right is a row whose scores are all on the right side of ½.
 pub fn multi_label(b: &mut Builder, logits: ValueId, targets: ValueId) -> Rule<Loss> {
-    let &[_, Dim::Known(scores)] = b.shape(logits) else {
-        return Err(format!("the loss needs logits of shape [N, classes], these are {}", b.ty(logits)));
-    };
+    let (_, scores) = sizes_of(b, logits, "logits")?;
     if b.ty(logits) != b.ty(targets) {
         return Err(format!("the loss needs targets like the logits, {}, these are {}", b.ty(logits), b.ty(targets)));
     }
@@ -90,9 +88,7 @@ impl DataLoss for BinaryCrossEntropy {
     }
 
     fn add(&self, b: &mut Builder, logits: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss> {
-        let &[_, Dim::Known(scores)] = b.shape(logits) else {
-            return Err(format!("the loss needs logits of shape [N, classes], these are {}", b.ty(logits)));
-        };
+        let (_, scores) = sizes_of(b, logits, "logits")?;
         let (dtype, rows) = (b.dtype(logits), rows_of(b, target)?);
         let attributes = attrs([("label_smoothing", Attr::Float(label_smoothing as f32))]);
         let given = Given::of(b, target, self.soft_targets(), logits)?;
@@ -110,9 +106,7 @@ impl DataLoss for BinaryCrossEntropy {
     }
 
     fn weighted(&self, b: &mut Builder, inputs: [ValueId; 3], label_smoothing: f64) -> Rule<Loss> {
-        let &[rows, Dim::Known(scores)] = b.shape(inputs[0]) else {
-            return Err(format!("the loss needs logits of shape [N, classes], these are {}", b.ty(inputs[0])));
-        };
+        let (rows, scores) = sizes_of(b, inputs[0], "logits")?;
         let dtype = b.dtype(inputs[0]);
         let [value, gradient, correct] = b.formula(inputs, |[z, target, weights]| {
             let found = row_weights(target, weights, rows, super::class_count(scores), dtype);

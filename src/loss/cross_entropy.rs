@@ -6,9 +6,9 @@
 //! vectors, as in PyTorch, and rows of zeros are padding.
 
 use super::class_weights::row_weights;
-use super::targets::{Given, Targets, rows_of};
+use super::targets::{Given, Targets, rows_of, sizes_of};
 use super::{Activation, DataLoss, Loss, SoftTargets};
-use crate::ir::{Attr, Dim, ValueId};
+use crate::ir::{Attr, ValueId};
 use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::formula;
 
@@ -20,9 +20,7 @@ pub const WEIGHTED: Function = Function::float32("WeightedSoftmaxCrossEntropy");
 
 /// `logits` is `[N, K]`, `target` int64 `[N]` or of the logits' type `[N, K]`.
 pub fn cross_entropy(b: &mut Builder, logits: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss> {
-    let &[_, Dim::Known(classes)] = b.shape(logits) else {
-        return Err(format!("the loss needs logits of shape [N, classes], these are {}", b.ty(logits)));
-    };
+    let (_, classes) = sizes_of(b, logits, "logits")?;
     let dtype = b.dtype(logits);
     let attributes = attrs([("label_smoothing", Attr::Float(label_smoothing as f32))]);
     let rows = rows_of(b, target)?;
@@ -77,9 +75,7 @@ impl DataLoss for CrossEntropy {
 
     /// `−Σ_rows Σ_k w_k·q_k·log p_k / Σ_rows w_target`, also of smoothed labels.
     fn weighted(&self, b: &mut Builder, inputs: [ValueId; 3], label_smoothing: f64) -> Rule<Loss> {
-        let &[rows, Dim::Known(classes)] = b.shape(inputs[0]) else {
-            return Err(format!("the loss needs logits of shape [N, classes], these are {}", b.ty(inputs[0])));
-        };
+        let (rows, classes) = sizes_of(b, inputs[0], "logits")?;
         let dtype = b.dtype(inputs[0]);
         let [value, gradient, correct] = b.formula(inputs, |[z, target, weights]| {
             let log_p = z.log_softmax(1);

@@ -10,9 +10,9 @@
 //! Rows of padding (target −1) count neither in the sum nor in `n`. The same as PyTorch's `mse_loss(o, y)` over the rows that count.
 
 use super::class_weights::row_weights;
-use super::targets::{Given, Targets, asked, rows_of};
+use super::targets::{Given, Targets, asked, rows_of, sizes_of};
 use super::{Activation, DataLoss, Loss, SoftTargets};
-use crate::ir::{Attr, Dim, ValueId};
+use crate::ir::{Attr, ValueId};
 use crate::operator::{Builder, Function, Rule, attrs};
 use crate::ops::blocks::formula;
 
@@ -48,9 +48,7 @@ impl DataLoss for MeanSquaredError {
     }
 
     fn add(&self, b: &mut Builder, outputs: ValueId, target: ValueId, label_smoothing: f64) -> Rule<Loss> {
-        let &[_, Dim::Known(scores)] = b.shape(outputs) else {
-            return Err(format!("the loss needs outputs of shape [N, classes], these are {}", b.ty(outputs)));
-        };
+        let (_, scores) = sizes_of(b, outputs, "outputs")?;
         let (dtype, rows) = (b.dtype(outputs), rows_of(b, target)?);
         let attributes = attrs([("label_smoothing", Attr::Float(label_smoothing as f32))]);
         let given = Given::of(b, target, self.soft_targets(), outputs)?;
@@ -70,9 +68,7 @@ impl DataLoss for MeanSquaredError {
     }
 
     fn weighted(&self, b: &mut Builder, inputs: [ValueId; 3], label_smoothing: f64) -> Rule<Loss> {
-        let &[rows, Dim::Known(scores)] = b.shape(inputs[0]) else {
-            return Err(format!("the loss needs outputs of shape [N, classes], these are {}", b.ty(inputs[0])));
-        };
+        let (rows, scores) = sizes_of(b, inputs[0], "outputs")?;
         let dtype = b.dtype(inputs[0]);
         let [value, gradient, correct] = b.formula(inputs, |[o, target, weights]| {
             let found = row_weights(target, weights, rows, super::class_count(scores), dtype);

@@ -74,6 +74,14 @@ pub(super) fn rows_of(b: &Builder, target: ValueId) -> Rule<Dim> {
     b.shape(target).first().copied().ok_or_else(|| format!("the loss needs a target for each image, these are {}", b.ty(target)))
 }
 
+/// How many rows and scores for each a loss reads, of `[N, K]`; it says that it needs `what` where these are none.
+pub(super) fn sizes_of(b: &Builder, scores: ValueId, what: &str) -> Rule<(Dim, usize)> {
+    match b.shape(scores) {
+        &[rows, Dim::Known(count)] => Ok((rows, count)),
+        _ => Err(format!("the loss needs {what} of shape [N, classes], these are {}", b.ty(scores))),
+    }
+}
+
 /// Targets of a loss in a formula.
 pub(super) struct Targets<'f> {
     /// `[N, K]`: 1 for the right class and 0 for the others, or the soft targets, smoothed; 0 in rows that don't count. A single score is to be the

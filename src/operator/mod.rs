@@ -26,6 +26,11 @@ use crate::onnx::pb;
 /// What a rule gives back: its result, or the reason why it cannot handle this node.
 pub type Rule<T> = std::result::Result<T, String>;
 
+/// What an operator says of its types that import always writes as something else: no graph has it.
+pub(crate) fn imported_as<T>(what: &str) -> Rule<T> {
+    Err(fault(format!("it is imported as {what}")))
+}
+
 /// The three states an operator can be in; anything that the table does not list is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {

@@ -2,7 +2,7 @@
 
 use crate::ir::{Attr, Attrs, DType, Dim, Tensor, TensorType, ValueId};
 use crate::operator::checked::{at, image, whole};
-use crate::operator::{Builder, Import, Operator, Rule, View, attrs, table_of};
+use crate::operator::{Builder, Import, Operator, Rule, View, attrs, imported_as, table_of};
 
 /// `softmax(q·kᵀ·scale + mask)·v` for each head. Without a cache of earlier keys and values: a classifier sees its image at once.
 pub struct Attention;
@@ -251,7 +251,7 @@ impl Operator for Attention {
     }
 
     fn infer(&self, _: &View) -> Rule<Vec<TensorType>> {
-        Err("it is imported as other operators".into())
+        imported_as("other operators")
     }
 
     fn notes(&self) -> &'static str {

@@ -1,7 +1,7 @@
 //! What constants choose: positions that are not zero, entries under a mask, a class among several; and the largest elements, which are refused.
 
-use crate::ir::{Attr, Attrs, DType, Dim, Tensor, TensorType, ValueId};
-use crate::operator::{Builder, Grad, Import, Operator, Rule, Status, View, attrs, axis, fold};
+use crate::ir::{Attr, Attrs, DType, Dim, Tensor, TensorType};
+use crate::operator::{Import, Operator, Rule, Status, View, attrs, axis, fold, imported_as};
 
 /// Where a constant is not zero: a constant.
 pub struct NonZero;
@@ -31,7 +31,7 @@ impl Operator for NonZero {
     }
 
     fn infer(&self, _: &View) -> Rule<Vec<TensorType>> {
-        Err("it is imported as a constant".into())
+        imported_as("a constant")
     }
 
     fn notes(&self) -> &'static str {
@@ -74,11 +74,7 @@ impl Operator for Compress {
     }
 
     fn infer(&self, _: &View) -> Rule<Vec<TensorType>> {
-        Err("it is imported as Gather".into())
-    }
-
-    fn gradient(&self, _: &mut Builder, _: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        Err("it is imported as Gather".into())
+        imported_as("Gather")
     }
 
     fn notes(&self) -> &'static str {
@@ -130,7 +126,7 @@ impl Operator for OneHot {
     }
 
     fn infer(&self, _: &View) -> Rule<Vec<TensorType>> {
-        Err("it is imported as a comparison".into())
+        imported_as("a comparison")
     }
 
     fn notes(&self) -> &'static str {

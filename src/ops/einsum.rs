@@ -1,7 +1,7 @@
 //! Sums of products in Einstein's notation, imported as transpositions, products and sums.
 
 use crate::ir::{Dim, TensorType, ValueId, product};
-use crate::operator::{Builder, Import, Operator, Rule, View, floating};
+use crate::operator::{Builder, Import, Operator, Rule, View, floating, imported_as};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `bij,bjk->bik` and the like: two operands after the other become one matrix product over what they share and the result lacks, batched over what
@@ -182,7 +182,7 @@ impl Operator for Einsum {
     }
 
     fn infer(&self, _: &View) -> Rule<Vec<TensorType>> {
-        Err("it is imported as other operators".into())
+        imported_as("other operators")
     }
 
     fn notes(&self) -> &'static str {

@@ -7,7 +7,7 @@ use super::max_pool::{pooled, source_kernel};
 use crate::ir::{Dim, TensorType, ValueId};
 use crate::operator::checked::times;
 use crate::operator::window::Window;
-use crate::operator::{Builder, Grad, Import, Operator, Rule, View, axis, floating, unchanged};
+use crate::operator::{Import, Operator, Rule, View, axis, floating, unchanged};
 
 /// 1 where `v` is 0, else 0.
 fn zeros(v: Expr<'_>) -> Expr<'_> {
@@ -41,10 +41,6 @@ fn order(cx: &mut Import) -> Rule<i64> {
     }
 }
 
-fn imported<T>() -> Rule<T> {
-    Err("import writes it as other operators".into())
-}
-
 macro_rules! norms {
     ($($(#[$about:meta])* $name:ident { notes: $notes:expr, import: $import:expr, infer: $infer:expr, })*) => {$(
         $(#[$about])*
@@ -63,10 +59,6 @@ macro_rules! norms {
 
             fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
                 $infer(n)
-            }
-
-            fn gradient(&self, _: &mut Builder, _: &Grad) -> Rule<Vec<Option<ValueId>>> {
-                imported()
             }
 
             fn notes(&self) -> &'static str {

@@ -57,34 +57,24 @@ fn data_type(n: &View) -> Rule<Vec<TensorType>> {
 }
 
 /// Along the last axis of the indices lies a tuple for the leading axes of the data.
-pub struct ScatterND;
-
-impl Operator for ScatterND {
-    fn op_type(&self) -> &'static str {
-        "ScatterND"
-    }
-
-    fn import(&self, cx: &mut Import) -> Rule<()> {
-        let add = adds(cx)?;
-        let indices = cx.constant(1).cloned().ok_or(RUNTIME)?;
-        scattered(cx, Tuples::along_last_axis(&indices)?, add)
-    }
-
-    fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
-        data_type(n)
-    }
-
-    fn gradient(&self, _: &mut Builder, _: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        Err(RUNTIME.into())
-    }
-
-    fn notes(&self) -> &'static str {
-        "constant indices; reductions none and add; imported as Gather or as a sum"
-    }
+fn along_last_axis(cx: &Import) -> Rule<Tuples> {
+    Tuples::along_last_axis(cx.constant(1).ok_or(RUNTIME)?)
 }
 
-macro_rules! elements {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+/// One index along an axis for each update.
+fn of_elements(cx: &Import) -> Rule<Tuples> {
+    let along = cx.source.int("axis").map_err(|e| e.to_string())?.unwrap_or(0);
+    let rank = cx.ty(0)?.rank();
+    let along = axis(along, rank)?;
+    let indices = cx.constant(1).ok_or(RUNTIME)?;
+    if indices.shape().len() != rank || rank == 0 {
+        return Err(format!("its indices of shape {:?} do not fit {}", indices.shape(), cx.ty(0)?));
+    }
+    Tuples::of_elements(indices, along)
+}
+
+macro_rules! scatters {
+    ($($(#[$doc:meta])* $name:ident: $tuples:expr;)*) => {$(
         $(#[$doc])*
         pub struct $name;
 
@@ -95,14 +85,8 @@ macro_rules! elements {
 
             fn import(&self, cx: &mut Import) -> Rule<()> {
                 let add = adds(cx)?;
-                let along = cx.source.int("axis").map_err(|e| e.to_string())?.unwrap_or(0);
-                let rank = cx.ty(0)?.rank();
-                let along = axis(along, rank)?;
-                let indices = cx.constant(1).cloned().ok_or(RUNTIME)?;
-                if indices.shape().len() != rank || rank == 0 {
-                    return Err(format!("its indices of shape {:?} do not fit {}", indices.shape(), cx.ty(0)?));
-                }
-                scattered(cx, Tuples::of_elements(&indices, along)?, add)
+                let tuples: Tuples = $tuples(cx)?;
+                scattered(cx, tuples, add)
             }
 
             fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -120,9 +104,11 @@ macro_rules! elements {
     )*};
 }
 
-elements! {
-    /// One index along an axis for each update.
-    ScatterElements;
+scatters! {
+    /// Updates of the entries that tuples of leading indices name.
+    ScatterND: along_last_axis;
+    /// Updates of elements, each with one index along an axis.
+    ScatterElements: of_elements;
     /// The name that ScatterElements had up to opset 10.
-    Scatter;
+    Scatter: of_elements;
 }

@@ -3,7 +3,7 @@
 
 use crate::ir::{Attr, Attrs, Elem, Tensor, TensorType, ValueId};
 use crate::operator::checked::at as entry;
-use crate::operator::{Builder, Grad, Import, Operator, Rule, Status, View, attrs, axis};
+use crate::operator::{Import, Operator, Rule, Status, View, attrs, axis, imported_as};
 
 /// The sequence that enters at `i`.
 fn sequence(cx: &Import, i: usize) -> Rule<Vec<ValueId>> {
@@ -97,11 +97,7 @@ macro_rules! sequences {
             }
 
             fn infer(&self, _: &View) -> Rule<Vec<TensorType>> {
-                Err("it is imported as what its sequence holds".into())
-            }
-
-            fn gradient(&self, _: &mut Builder, _: &Grad) -> Rule<Vec<Option<ValueId>>> {
-                Err("it is imported as what its sequence holds".into())
+                imported_as("what its sequence holds")
             }
 
             fn notes(&self) -> &'static str {

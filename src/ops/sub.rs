@@ -1,6 +1,6 @@
 //! Subtraction.
 
-use super::blocks::broadcasting::{combined, on_elements};
+use super::blocks::broadcasting::{combined, handed_on, on_elements};
 use crate::ir::{Attrs, Elem, TensorType, ValueId};
 use crate::operator::{Builder, Facts, Grad, Known, Meaning, Operator, ParameterKind, Rule, View};
 
@@ -19,16 +19,13 @@ impl Operator for Sub {
         combined(n)
     }
 
+    /// `da = dy`, `db = −dy`.
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
-        let dy = g.dy()?;
-        let da = if g.needs(0) { Some(b.unbroadcast(dy, &b.ty(g.input(0)?).clone())?) } else { None };
-        let db = if g.needs(1) {
-            let summed = b.unbroadcast(dy, &b.ty(g.input(1)?).clone())?;
-            Some(b.neg(summed)?)
-        } else {
-            None
-        };
-        Ok(vec![da, db])
+        let mut found = handed_on(b, g, g.dy()?)?;
+        for db in found.iter_mut().skip(1).flatten() {
+            *db = b.neg(*db)?;
+        }
+        Ok(found)
     }
 
     fn parameters(&self, _: &View) -> Vec<Option<ParameterKind>> {

@@ -167,17 +167,8 @@ mod tests {
     }
 
     fn batch(labels: &[i64], valid: usize, mixed: Option<Mixed>) -> Batch {
-        Batch {
-            data: Tensor::zeros(DType::F32, &[labels.len(), 1]),
-            target: Tensor::from_i64(&[labels.len()], labels),
-            mixed,
-            valid,
-            indices: vec![],
-            epoch: 0,
-            number: 0,
-            notes: vec![],
-            wait: Default::default(),
-        }
+        let data = Tensor::zeros(DType::F32, &[labels.len(), 1]);
+        Batch { mixed, valid, ..Batch::of(data, Tensor::from_i64(&[labels.len()], labels)) }
     }
 
     #[test]

@@ -3,6 +3,14 @@
 use super::source::{Expression, FINISHING, Form, LANES, SUMMING};
 use std::fmt::Write;
 
+/// Adds up what `count` threads share, each its `own`, in halves; from one to the next are as many elements as `apart` says.
+fn halved(text: &mut String, count: &str, own: &str, apart: &str) {
+    let _ = writeln!(
+        text,
+        "  for (unsigned h = {count} / 2; h > 0; h /= 2) {{ if ({own} < h) shared[threadIdx.x] += shared[threadIdx.x + h{apart}]; SYNCHRONIZE(); }}"
+    );
+}
+
 impl Expression {
     /// The steps whose results are summed.
     fn summed(&self) -> &[usize] {
@@ -18,6 +26,13 @@ impl Expression {
         text
     }
 
+    /// The beginning of a kernel that sums in blocks.
+    fn begun(&self, text: &mut String, form: &Form) {
+        let (parameters, ends) = (self.parameters(form), self.ends(form));
+        let _ = writeln!(text, "KERNEL expression({parameters}place outer, place channels, place inner, {ends}) {{");
+        let _ = writeln!(text, "  SHARED float shared[{SUMMING}];");
+    }
+
     /// The end of a block's sum.
     fn ended(&self, form: &Form, s: usize, of: &str, from: &str) -> String {
         format!(
@@ -29,9 +44,7 @@ impl Expression {
     /// A block sums a part of what belongs to some channels, which are last: places are `[outer, channels]`. Threads beside each other have channels that are, one or four each.
     pub(super) fn summing_rows(&self, text: &mut String, form: &Form) {
         let each = if form.quads { 4 } else { 1 };
-        let _ =
-            writeln!(text, "KERNEL expression({}place outer, place channels, place inner, {}) {{", self.parameters(form), self.ends(form));
-        let _ = writeln!(text, "  SHARED float shared[{SUMMING}];");
+        self.begun(text, form);
         let _ = writeln!(text, "  unsigned lanes = blockDim.x < {LANES} ? blockDim.x : {LANES}, rows = blockDim.x / lanes;");
         text.push_str("  unsigned lane = threadIdx.x % lanes, row = threadIdx.x / lanes; (void)inner;\n");
         let _ = writeln!(text, "  place channel = ((place)blockIdx.x * lanes + lane) * {each};");
@@ -48,7 +61,7 @@ impl Expression {
         text.push_str("  }\n");
         for s in 0..sums.len() {
             let _ = writeln!(text, "  UNROLL for (int j = 0; j < {each}; ++j) {{\n  shared[threadIdx.x] = s{s}[j]; SYNCHRONIZE();");
-            text.push_str("  for (unsigned h = rows / 2; h > 0; h /= 2) { if (row < h) shared[threadIdx.x] += shared[threadIdx.x + h * lanes]; SYNCHRONIZE(); }\n");
+            halved(text, "rows", "row", " * lanes");
             text.push_str("  if (row == 0 && channel < channels) ");
             text.push_str(&self.ended(form, s, "channel + j", "shared[lane]"));
             text.push_str("  SYNCHRONIZE();\n  }\n");
@@ -59,9 +72,7 @@ impl Expression {
     /// A block sums a part of what belongs to a channel: places are `[outer, channels, inner]`.
     pub(super) fn summing(&self, text: &mut String, form: &Form) {
         let sums = self.summed();
-        let _ =
-            writeln!(text, "KERNEL expression({}place outer, place channels, place inner, {}) {{", self.parameters(form), self.ends(form));
-        let _ = writeln!(text, "  SHARED float shared[{SUMMING}];");
+        self.begun(text, form);
         text.push_str("  place channel = blockIdx.x, total = outer * inner;\n");
         for s in 0..sums.len() {
             let _ = writeln!(text, "  float s{s} = 0.0f;");
@@ -75,7 +86,7 @@ impl Expression {
         text.push_str("  }\n");
         for s in 0..sums.len() {
             let _ = writeln!(text, "  shared[threadIdx.x] = s{s}; SYNCHRONIZE();");
-            text.push_str("  for (unsigned h = blockDim.x / 2; h > 0; h /= 2) { if (threadIdx.x < h) shared[threadIdx.x] += shared[threadIdx.x + h]; SYNCHRONIZE(); }\n");
+            halved(text, "blockDim.x", "threadIdx.x", "");
             text.push_str("  if (threadIdx.x == 0) ");
             text.push_str(&self.ended(form, s, "channel", "shared[0]"));
             text.push_str("  SYNCHRONIZE();\n");
@@ -95,7 +106,7 @@ impl Expression {
             "  for (place k = threadIdx.x; k < splits; k += blockDim.x) sum += parts[(blockIdx.y * splits + k) * channels + blockIdx.x];\n",
         );
         text.push_str("  shared[threadIdx.x] = sum; SYNCHRONIZE();\n");
-        text.push_str("  for (unsigned h = blockDim.x / 2; h > 0; h /= 2) { if (threadIdx.x < h) shared[threadIdx.x] += shared[threadIdx.x + h]; SYNCHRONIZE(); }\n");
+        halved(text, "blockDim.x", "threadIdx.x", "");
         text.push_str("  if (threadIdx.x == 0) {\n");
         for s in 0..sums.len() {
             let _ = writeln!(text, "    if (blockIdx.y == {s}) sum{s}[blockIdx.x] = to_{output}(shared[0] / count);");

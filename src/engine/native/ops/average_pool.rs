@@ -1,6 +1,6 @@
 //! The mean of each window.
 
-use super::super::compute::{Cores, Element, images};
+use super::super::compute::{ConvGeometry, Cores, Element, images};
 use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use super::window::{Window, is_plain};
@@ -42,12 +42,7 @@ impl OnImages for AveragePool {
     }
 
     fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
-        let [x] = inputs.all();
-        let [y] = outputs.all();
-        let x = x.images::<E>()?;
-        let input = x.image()?;
-        let output = self.window.output(input, self.pads, input[3])?;
-        images::average_pool(cores, &self.window.conv(input, output), self.pads_count, x.data, y.make_images::<E>(&output)?);
-        Ok(())
+        let pool = |window: &ConvGeometry, x: &[E], y: &mut [E]| images::average_pool(cores, window, self.pads_count, x, y);
+        self.window.pool(self.pads, (inputs, outputs), pool)
     }
 }

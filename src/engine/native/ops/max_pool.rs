@@ -1,6 +1,6 @@
 //! The largest element of each window.
 
-use super::super::compute::{ConvGeometry, Cores, Element, images};
+use super::super::compute::{Cores, Element, images};
 use super::native::{Native, OnImages};
 use super::ports::{Inputs, Outputs};
 use super::window::{Window, is_plain};
@@ -36,13 +36,6 @@ impl OnImages for MaxPool {
     }
 
     fn run<E: Element>(&mut self, cores: &Cores, inputs: Inputs, outputs: Outputs) -> Result<()> {
-        let [x] = inputs.all();
-        let [y] = outputs.all();
-        let x = x.images::<E>()?;
-        let input = x.image()?;
-        let output = self.window.output(input, self.pads, input[3])?;
-        let window: ConvGeometry = self.window.conv(input, output);
-        images::max_pool(cores, &window, x.data, y.make_images::<E>(&output)?);
-        Ok(())
+        self.window.pool(self.pads, (inputs, outputs), |window, x: &[E], y| images::max_pool(cores, window, x, y))
     }
 }

@@ -1,6 +1,7 @@
 //! The attributes of convolutions and poolings.
 
-use super::super::compute::ConvGeometry;
+use super::super::compute::{ConvGeometry, Element};
+use super::ports::{Inputs, Outputs};
 use crate::ir::Node;
 use ort::operator::KernelContext;
 use ort::{Error, Result};
@@ -78,6 +79,21 @@ impl Window {
 }
 
 impl Window {
+    /// Makes the output of a pooling, each channel by itself, of its input: `pool` fills it.
+    pub fn pool<E: Element>(
+        &self,
+        pads: [usize; 4],
+        (inputs, outputs): (Inputs, Outputs),
+        pool: impl FnOnce(&ConvGeometry, &[E], &mut [E]),
+    ) -> Result<()> {
+        let ([x], [y]) = (inputs.all(), outputs.all());
+        let x = x.images::<E>()?;
+        let input = x.image()?;
+        let output = self.output(input, pads, input[3])?;
+        pool(&self.conv(input, output), x.data, y.make_images::<E>(&output)?);
+        Ok(())
+    }
+
     /// The output `[N, H', W', features]`, windows counted down.
     pub fn output(&self, input: [usize; 4], pads: [usize; 4], features: usize) -> Result<[usize; 4]> {
         let size = |axis: usize, input: usize, begin: usize, end: usize| {
