@@ -56,25 +56,22 @@ impl Importer {
             let at = Place { node: index, inner: inner.saturating_add(1) };
             self.node_at(at, &pb::NodeProto { name: Some(name), ..of_branch.clone() });
         }
-        for (given, named) in branch.output.iter().zip(&node.output).filter(|(_, named)| !named.is_empty()) {
-            if !self.hand_on(given.name(), named) && !self.refusals.skips(given.name()) {
-                self.refusals.refuse(node, format!("the result `{}` of the branch that it takes is computed nowhere", given.name()));
-            }
-            self.refusals.skip_with(given.name(), named);
-        }
+        let known = |name: &str| (self.values.get(name).copied(), self.sequences.get(name).cloned());
+        let results: Vec<_> = branch.output.iter().map(|given| known(given.name())).collect();
         // What a branch calls something is known in it alone.
         for name in inside() {
             self.values.remove(name);
             self.sequences.remove(name);
         }
-    }
-
-    /// Gives what has the name `given` another name, too; whether there is such a thing.
-    fn hand_on(&mut self, given: &str, name: &str) -> bool {
-        let (value, list) = (self.values.get(given).copied(), self.sequences.get(given).cloned());
-        self.values.extend(value.map(|v| (name.to_string(), v)));
-        let there = value.is_some() || list.is_some();
-        self.sequences.extend(list.map(|list| (name.to_string(), list)));
-        there
+        for ((given, named), (value, list)) in
+            branch.output.iter().zip(&node.output).zip(results).filter(|((_, named), _)| !named.is_empty())
+        {
+            if value.is_none() && list.is_none() && !self.refusals.skips(given.name()) {
+                self.refusals.refuse(node, format!("the result `{}` of the branch that it takes is computed nowhere", given.name()));
+            }
+            self.values.extend(value.map(|v| (named.clone(), v)));
+            self.sequences.extend(list.map(|list| (named.clone(), list)));
+            self.refusals.skip_with(given.name(), named);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::Isa;
 use super::cases::numbers;
 use super::for_isa::for_isa;
-use super::lanes::{LANES, Lanes};
+use super::lanes::LANES;
 
 for_isa! {
     /// What each method makes of sixteen numbers, one after the other.
