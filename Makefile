@@ -11,7 +11,7 @@ BINARY := target/release/spgraph
 export SPGRAPH ?= $(CURDIR)/$(BINARY)
 
 .DEFAULT_GOAL := help
-.PHONY: deny sbom compare-bundles coverage wheel test-wheel test-node test-web test-openvino test-flower test-torch test-tensorboard ops eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
+.PHONY: deny sbom compare-bundles coverage wheel test-wheel test-node test-web test-openvino test-rust test-flower test-torch test-tensorboard ops eval eval-data eval-real help build setup runtime test rust-test python-test check sanitize format lint docs demo models penalty-plot bench plot bench-penalties bench-peers clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,7 +79,11 @@ define runtime_test
 endef
 
 test-openvino: runtime ## Fine-tune with OpenVINO and compare with finetune (fetches it: 60 MB)
-	$(call runtime_test,openvino,openvino==2026.4.1 onnxruntime==1.32.0 onnx==1.23.2 safetensors pillow)
+	$(call runtime_test,openvino,openvino==2026.4.1 onnxruntime==1.32.0 onnx==1.23.2 safetensors blake3 pillow)
+
+test-rust: runtime ## The examples in Rust, on tract and on ONNX Runtime, beside finetune, and what they refuse (builds tract: minutes)
+	cd examples/rust && $(CARGO) fmt --check && $(CARGO) clippy --release -- -D warnings && $(CARGO) build --release
+	$(call runtime_test,rust,onnxruntime==1.32.0 onnx==1.23.2 safetensors pillow)
 
 test-flower: runtime ## Two rounds of four clients in Flower, FedAvg and FedProx, beside a loop of numpy (fetches Flower and Ray: 500 MB)
 	$(call runtime_test,flower,"flwr[simulation]==1.42.0" onnxruntime==1.32.0 safetensors pillow)
@@ -90,12 +94,19 @@ test-torch: build ## The examples of PyTorch's people: torchvision's loader, and
 test-tensorboard: build ## TensorBoard shows a run's numbers as metrics.jsonl has them, by its reader and by its server (fetches it: 60 MB)
 	$(call runtime_test,tensorboard,tensorboard==2.20.0)
 
+.PHONY: operator-table
+operator-table: build ## Which operators of a step TensorFlow Lite and Core ML have, by their own lists; the table of docs/runtimes.md (fetches both: 20 MB)
+	test -x .venv-operators/bin/python || $(PYTHON) -m venv .venv-operators
+	.venv-operators/bin/python -m pip install --quiet --disable-pip-version-check onnx==1.23.2 onnxruntime==1.32.0 safetensors
+	.venv-operators/bin/python -m pip install --quiet --disable-pip-version-check --no-deps tflite==2.18.0 coremltools==9.0
+	.venv-operators/bin/python tests/runtimes/operators.py
+
 RUNTIMES_PYTHON ?= .venv-runtimes/bin/python
 
 .PHONY: runtimes
 runtimes: runtime ops ## Train the same bundle in every runtime that can be had here, in turn with finetune; the table of docs/runtimes.md (RUNTIMES="python node" RUNTIMES_ARGS="--quick" or "--rounds 9")
 	test -x $(RUNTIMES_PYTHON) || { $(PYTHON) -m venv .venv-runtimes && .venv-runtimes/bin/python -m pip install --quiet --disable-pip-version-check onnxruntime==1.32.0 safetensors pillow; }
-	@test -x .venv-openvino/bin/python || { $(PYTHON) -m venv .venv-openvino && .venv-openvino/bin/python -m pip install --quiet --disable-pip-version-check openvino==2026.4.1 onnxruntime==1.32.0 safetensors pillow; } || echo "runtimes: OpenVINO is left out" >&2
+	@test -x .venv-openvino/bin/python || { $(PYTHON) -m venv .venv-openvino && .venv-openvino/bin/python -m pip install --quiet --disable-pip-version-check openvino==2026.4.1 onnxruntime==1.32.0 onnx==1.23.2 safetensors blake3 pillow; } || echo "runtimes: OpenVINO is left out" >&2
 	@test -x .venv-ort-training/bin/python || { $(PYTHON311) -m venv .venv-ort-training && .venv-ort-training/bin/python -m pip install --quiet --disable-pip-version-check -r tests/ort_training/requirements.txt; } || echo "runtimes: the training API is left out; it needs Python 3.11 (PYTHON311=python3.11)" >&2
 	@for example in node web; do (cd examples/$$example && npm install --ignore-scripts --no-audit --no-fund --silent) || echo "runtimes: examples/$$example is left out" >&2; done
 	@$(CARGO) build --release --manifest-path examples/rust/Cargo.toml || echo "runtimes: the examples in Rust are left out" >&2

@@ -49,12 +49,12 @@ def compare(found, run):
     return max((float(np.linalg.norm(found[n].astype(np.float64) - t) / max(np.linalg.norm(t), 1e-30)), n) for n, t in expected.items())
 
 
-def exported(found, folder):
-    """How far the model that `spgraph export` makes of these weights is from the run, relative to the run's norm."""
+def exported(found, folder, bundle=None):
+    """How far the model that `spgraph export` makes of these weights, trained with `bundle` or that of the folder, is from the run, relative to the run's norm."""
     import spgraph
 
     folder = pathlib.Path(folder)
-    spgraph.export(spgraph.Bundle(folder / "bundle"), folder / "tuned.onnx", weights=found, force=True)
+    spgraph.export(spgraph.Bundle(bundle or folder / "bundle"), folder / "tuned.onnx", weights=found, force=True)
     drift = json.loads(spgraph.run("drift", folder / "run", folder / "tuned.onnx", "--json"))
     return drift["relative"]
 

@@ -2,8 +2,8 @@
 
     python measure.py [NAME ...] [--rounds 3] [--quick] [--table]
 
-Recorded in docs/runtimes.json, from which the table of docs/runtimes.md is written: version, forms of the bundle that it trains, the largest difference of a
-tensor after ten steps, and how long a step takes beside one of finetune. A runtime that is not here keeps its record. --table writes the table alone.
+Recorded in docs/runtimes.json, from which the tables of docs/runtimes.md are written: version, forms of the bundle that it trains, the largest difference of a
+tensor after ten steps, and how long a step takes beside one of finetune. A runtime that is not here keeps its record. --table writes the tables alone.
 
 Everything runs on one thread. A step's time is the median over a run's steps without the first two, and the ratio the median over rounds: in each round all
 runtimes and finetune's own kinds of kernels take their turn, every second round in the other order.
@@ -31,7 +31,10 @@ OPS = TARGET / "release" / "examples" / "libspgraph_ops.so"
 # Tried in every runtime that takes bundles, besides the one that `--for` makes for it.
 DIALECTS = {"functions": ["--dialect", "functions"], "inlined": ["--dialect", "inlined"]}
 # Tried with what `--for` makes for the runtime, beside finetune's weights in float32: as far from these as roundings of half precision may lead in ten steps.
-PRECISIONS = {"mixed-f16": 2e-3, "rounded-f16": 2e-3}
+# bfloat16 has three bits less than float16.
+PRECISIONS = {"mixed-f16": 2e-3, "rounded-f16": 2e-3, "mixed-bf16": 8 * 2e-3, "rounded-bf16": 8 * 2e-3}
+# Made of the bundle by `convert`.
+ARTIFACTS = {"single": "single.onnx", "ort-training": "ort", "native": "native.onnx", "native-bf16": "native-bf16.onnx"}
 
 
 def environment(name, default):
@@ -40,6 +43,12 @@ def environment(name, default):
 
 
 OPENVINO, TRAINING_API = environment("openvino", ".venv-openvino"), environment("ort-training", ".venv-ort-training")
+
+
+def environment_of_spgraph():
+    from spgraph.binary import environment
+
+    return environment()
 
 
 class Missing(Exception):
@@ -102,16 +111,17 @@ def compiled_c():
 
 
 FUNCTIONS = {"functions": "model-local functions are unknown to it"}
+BUNDLES = ("for", "single")
 STEPS_OF = HERE / "steps"
 RUNTIMES = [
-    Runtime("python", "ONNX Runtime, Python", "standard", "ort", contract(sys.executable, STEPS_OF / "python.py"), module(sys.executable, "onnxruntime"), [], ("for", "single")),
-    Runtime("native", "… with spgraph's own operators", "native", None, contract(sys.executable, STEPS_OF / "python.py"), module(sys.executable, "onnxruntime"), [OPS], ("native",), {"LIBRARY": str(OPS), "SPGRAPH_THREADS": "1"}),
-    Runtime("c", "ONNX Runtime, C", "standard", "ort", lambda t, *a: contract(compiled_c())(t, *a), module(sys.executable, "onnxruntime"), []),
-    Runtime("rust-ort", "ONNX Runtime, Rust (crate `ort`)", "standard", "ort", contract(RUST / "on-ort"), lambda: f"{crate('ort')()} on {module(sys.executable, 'onnxruntime')()}", [RUST / "on-ort"]),
+    Runtime("python", "ONNX Runtime, Python", "standard", "ort", contract(sys.executable, STEPS_OF / "python.py"), module(sys.executable, "onnxruntime"), [], BUNDLES),
+    Runtime("native", "… with spgraph's own operators", "native", None, contract(sys.executable, STEPS_OF / "python.py"), module(sys.executable, "onnxruntime"), [OPS], ("native", "native-bf16"), {"LIBRARY": str(OPS), "SPGRAPH_THREADS": "1"}),
+    Runtime("c", "ONNX Runtime, C", "standard", "ort", lambda t, *a: contract(compiled_c())(t, *a), module(sys.executable, "onnxruntime"), [], BUNDLES),
+    Runtime("rust-ort", "ONNX Runtime, Rust (crate `ort`)", "standard", "ort", contract(RUST / "on-ort"), lambda: f"{crate('ort')()} on {module(sys.executable, 'onnxruntime')()}", [RUST / "on-ort"], BUNDLES),
     Runtime("node", "ONNX Runtime, Node", "standard", "node", contract("node", STEPS_OF / "node.mjs"), package("node", "onnxruntime-node"), [ROOT / "examples/node/node_modules"], tried=("single",), known={"single": "inputs with a default are unknown to it, and what is fed to them is dropped without a word"}),
-    Runtime("web", "browser, WebAssembly", "standard", "web", contract("node", STEPS_OF / "web.mjs"), package("web", "onnxruntime-web"), [ROOT / "examples/web/node_modules", os.environ.get("CHROMIUM", "/usr/bin/chromium")]),
-    Runtime("openvino", "OpenVINO, CPU, float32", "native", "openvino", openvino, module(OPENVINO, "openvino"), [OPENVINO], known=FUNCTIONS),
-    Runtime("tract", "tract, Rust without spgraph", "tract", "tract", contract(RUST / "on-tract"), crate("tract-onnx"), [RUST / "on-tract"], known=FUNCTIONS),
+    Runtime("web", "browser, WebAssembly", "standard", "web", contract("node", STEPS_OF / "web.mjs"), package("web", "onnxruntime-web"), [ROOT / "examples/web/node_modules", os.environ.get("CHROMIUM", "/usr/bin/chromium")], tried=("single",), known={"single": "inputs with a default are unknown to it, and what is fed to them is an error (`invalid input`)"}),
+    Runtime("openvino", "OpenVINO, CPU, float32", "native", "openvino", openvino, module(OPENVINO, "openvino"), [OPENVINO], BUNDLES, known=FUNCTIONS),
+    Runtime("tract", "tract, Rust without spgraph", "tract", "tract", contract(RUST / "on-tract"), crate("tract-onnx"), [RUST / "on-tract"], BUNDLES, known=FUNCTIONS),
     Runtime("ort-training", "ONNX Runtime's training API", "standard", None, contract(TRAINING_API, STEPS_OF / "training_api.py"), module(TRAINING_API, "onnxruntime-training-cpu"), [TRAINING_API], ("ort-training",)),
 ]
 KINDS = {"standard": ["--engine", "ort", "--kernels", "standard"], "native": ["--engine", "ort", "--kernels", "native"], "tract": ["--engine", "tract"]}
@@ -127,24 +137,35 @@ class Task:
         lab.prepare(self.folder, model=model)
         import spgraph
 
-        self.bundles = {"functions": self.folder / "bundle"}
         count = len(spgraph.Bundle(self.folder / "bundle").classes)
         self.rewriting = ["rewrite", model, "--classes", count, "--class-names-from", self.folder / "images", "--batch", batch]
-        for form, options in ({"inlined": DIALECTS["inlined"]} | {f"for {t}": ["--for", t] for t in sorted({r.target for r in RUNTIMES if r.target})}).items():
-            self.bundles[form] = self.folder / form.replace(" ", "-")
-            spgraph.run(*self.rewriting, "-o", self.bundles[form], *options)
-        for form, output in (("single", "single.onnx"), ("native", "native.onnx"), ("ort-training", "bundle.ort")):
-            spgraph.run("convert", self.folder / "bundle", "--to", form, "-o", self.folder / output)
-        self.bundles |= {"single": self.folder / "single.onnx", "native": self.folder / "bundle", "ort-training": self.folder / "bundle"}
 
-    def half(self, target, precision):
-        """The bundle for a runtime in that precision; written where it is tried, for times need none."""
+    def bundle(self, form, target):
+        """The bundle in a form, or the artifact of it, for a runtime; made when it is asked for."""
         import spgraph
 
-        bundle = self.folder / f"{precision}-{target}"
-        if not bundle.exists():
-            spgraph.run(*self.rewriting, "-o", bundle, "--for", target, "--precision", precision)
-        return bundle
+        if form == "functions":
+            return self.folder / "bundle"
+        made = self.folder / f"{target}-{form}"
+        if form in ARTIFACTS:
+            made = pathlib.Path(f"{made}.{ARTIFACTS[form]}")
+            if not made.exists():
+                spgraph.run("convert", self.bundle("for", target) if target else self.folder / "bundle", "--to", form, "-o", made)
+        elif not made.exists():
+            options = DIALECTS.get(form) or ["--for", target, *(["--precision", form] if form in PRECISIONS else [])]
+            spgraph.run(*self.rewriting, "-o", made, *options)
+        return made
+
+    def run(self, form):
+        """The run of finetune beside which a form is held: of native operators on images of bfloat16 one that has them as well, else that in float32."""
+        import spgraph
+
+        if form != "native-bf16":
+            return self.folder / "run"
+        run = self.folder / "run-bf16"
+        if not run.exists():
+            spgraph.run("finetune", self.folder / "bundle", "--data", self.folder / "images", "--steps", self.steps, "--schedule", "constant", "--warmup", 0, "--lr", self.rate, "--threads", 1, "-o", run, "--precision", "bf16")
+        return run
 
     def finetune(self, kind):
         """A step's median time."""
@@ -162,12 +183,18 @@ class Task:
 
         weights = self.folder / f"{runtime.name}-{form}.safetensors"
         try:
-            bundle = self.half(runtime.target, form) if form in PRECISIONS else self.bundles[f"for {runtime.target}" if form == "for" else form]
+            bundle = made = self.bundle(form, runtime.target)
         except spgraph.Error as refusal:
             return None, None, str(refusal)
+        more = {"THREADS": "1", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", **runtime.environment}
+        # The library of this Python's onnxruntime, for programs that load one.
+        more |= {"ORT_DYLIB_PATH": environment_of_spgraph()["ORT_DYLIB_PATH"]}
+        if form == "single":
+            more["MANIFEST"] = str(self.bundle("for", runtime.target) / "manifest.json")
+        elif form in ARTIFACTS:
+            bundle = self.folder / "bundle"
+            more["STEP"] = str(made)
         command = [str(c) for c in runtime.command(self, bundle, self.steps, weights)]
-        more = {"THREADS": "1", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "MANIFEST": str((bundle if form in PRECISIONS else self.folder / "bundle") / "manifest.json"), **runtime.environment}
-        more |= {"STEP": str(self.folder / "native.onnx")} if form == "native" else {}
         # A file: what a runtime warns of may fill a pipe.
         words = tempfile.TemporaryFile("w+")
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, bufsize=1, env=os.environ | more)
@@ -186,12 +213,12 @@ class Task:
         times = stated[2:] or [b - a for a, b in zip(at[1:], at[2:])]
         return weights, statistics.median(times), None
 
-    def difference(self, weights):
+    def difference(self, weights, form):
         """The largest norm-relative difference of a weight or statistic to those of finetune."""
         import numpy as np
         from safetensors.numpy import load_file
 
-        found, expected = load_file(weights), load_file(self.folder / "run" / "state.safetensors")
+        found, expected = load_file(weights), load_file(self.run(form) / "state.safetensors")
         return max(float(np.linalg.norm(found[n].astype(np.float64) - t) / max(np.linalg.norm(t), 1e-30)) for n, t in expected.items())
 
 
@@ -203,15 +230,15 @@ def correctness(task, runtimes, records):
     """Which forms a runtime trains, and to which weights."""
     failed = []
     for runtime in runtimes:
-        record = {"version": runtime.version(), "difference": {}, "refused": {}}
+        record = {"version": runtime.version(), "difference": {}, "refused": {}, "made": made_here()}
         for form in (*runtime.forms, *runtime.tried, *((*DIALECTS, *PRECISIONS) if runtime.target else ())):
             weights, _, error = task.train(runtime, form)
             if error:
                 record["refused"][form] = error.replace(str(task.folder), "…").replace(str(ROOT), "…")
             else:
-                record["difference"][form] = task.difference(weights)
+                record["difference"][form] = task.difference(weights, form)
                 if form == runtime.forms[0]:
-                    record["exported"] = lab.exported(weights, task.folder)
+                    record["exported"] = lab.exported(weights, task.folder, task.bundle("for", runtime.target) if runtime.target else None)
         worst = max(*(record["difference"].get(form, float("inf")) for form in runtime.forms), record.get("exported", float("inf")))
         print(f"{runtime.title}, {record['version']}: " + ", ".join([f"{f} {d:.1e}" for f, d in record["difference"].items()] + [f"{f} refused ({e})" for f, e in record["refused"].items()]) + f"; exported {record.get('exported', float('nan')):.1e} from finetune's run")
         if not worst < lab.TOLERANCE:
@@ -241,7 +268,7 @@ def speeds(task, runtimes, rounds, records):
     for runtime in (r for r in runtimes if r.name in measured):
         own, beside, native = (statistics.median(column) for column in zip(*measured[runtime.name]))
         spread = [round(r, 3) for _, r, _ in measured[runtime.name]]
-        speed = {"milliseconds": own * 1000, "beside": runtime.beside, "ratio": beside, "ratios": spread, "to_native": native, "rounds": rounds, "form": form_of[runtime.name]}
+        speed = {"made": made_here(), "milliseconds": own * 1000, "beside": runtime.beside, "ratio": beside, "ratios": spread, "to_native": native, "rounds": rounds, "form": form_of[runtime.name]}
         records[runtime.name].setdefault("speed", {})[task.name] = speed
         print(f"{task.name}, {runtime.title}: {own * 1000:.1f} ms a step, {beside:.2f} of finetune on {runtime.beside} kernels ({spread}), {native:.2f} of its default")
 
@@ -259,25 +286,24 @@ def cell(record, form):
     return "no" if form in record["refused"] else "–"
 
 
+def grid(head, rows):
+    return [row(*head), "|---" * len(head) + "|", *(row(*cells) for cells in rows)]
+
+
 def table(records):
-    """The part of the page that is made."""
-    forms = {"for": "`--for`", "functions": "`functions`", "inlined": "`inlined`", "single": "`single`", "ort-training": "`ort-training`", "native": "`native`", **{p: f"`{p}`" for p in PRECISIONS}}
-    tasks = sorted({t for r in records["runtimes"].values() for t in r.get("speed", {})}, key=lambda t: (len(t), t))
-    made = {}
-    for runtime in RUNTIMES:
-        if runtime.name in records["runtimes"]:
-            made.setdefault(records["runtimes"][runtime.name]["made"], []).append(runtime.title)
-    lines = [f"Made by `make runtimes` with one thread, on {'; on '.join(f'{when} ({len(titles)} rows)' for when, titles in sorted(made.items()))}.", ""]
-    lines += [row("runtime", "version", "made", *forms.values(), *(f"{t}: a step, beside `finetune`'s" for t in tasks))]
-    lines += ["|---" * (3 + len(forms) + len(tasks)) + "|"]
-    for runtime in RUNTIMES:
-        record = records["runtimes"].get(runtime.name)
-        if record is None:
-            continue
-        speed = lambda t: "–" if t not in record.get("speed", {}) else "{ratio:.2f} ({beside}), {to_native:.2f}".format(**record["speed"][t])  # noqa: E731
-        lines += [row(runtime.title, record["version"], record["made"].rpartition(", ")[2], *(cell(record, f) for f in forms), *map(speed, tasks))]
-    refused = [f"- {r.title}, `{form}`: {r.known.get(form, why)}" for r in RUNTIMES for form, why in records["runtimes"].get(r.name, {}).get("refused", {}).items()]
-    return "\n".join([*lines, "", *(["What was refused, and why (in full in [runtimes.json](runtimes.json)):", "", *refused] if refused else [])]).rstrip() + "\n"
+    """The part of the page that is made: weights, what was refused, times."""
+    known = [(r, records["runtimes"][r.name]) for r in RUNTIMES if r.name in records["runtimes"]]
+    forms = ["for", *DIALECTS, "single", *PRECISIONS, "ort-training", "native", "native-bf16"]
+    lines = grid(["runtime", "version", "made", *(f"`--{f}`" if f == "for" else f"`{f}`" for f in forms)], [[r.title, record["version"], record["made"], *(cell(record, f) for f in forms)] for r, record in known])
+    refused = [f"- {r.title}, `{form}`: {r.known.get(form, why)}" for r, record in known for form, why in record.get("refused", {}).items()]
+    lines += ["", "What was refused, and why (in full in [runtimes.json](runtimes.json)):", "", *refused] if refused else []
+    tasks = sorted({t for _, record in known for t in record.get("speed", {})}, key=lambda t: (len(t), t))
+    timed = [(r, record["speed"]) for r, record in known if record.get("speed")]
+    if timed:
+        speed = lambda s: "{ratio:.2f} ({beside}), {to_native:.2f}".format(**s) if s else "not timed"  # noqa: E731
+        rows = [[r.title, "; ".join(sorted({s["made"] for s in found.values()})), *(speed(found.get(t)) for t in tasks)] for r, found in timed]
+        lines += ["", "A step's time, with one thread:", "", *grid(["runtime", "made", *tasks], rows)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 BEGIN, END = "<!-- made by make runtimes -->\n", "<!-- end -->\n"
@@ -289,10 +315,19 @@ def written(page, records):
     return before + BEGIN + table(records) + END + rest.split(END)[1]
 
 
+# What sets processors of one name apart: the best that this one has.
+INSTRUCTIONS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512_BF16", "avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
+
+
 def processor():
     text = pathlib.Path("/proc/cpuinfo").read_text() if pathlib.Path("/proc/cpuinfo").exists() else ""
-    name = re.search(r"model name\s*: (.*)", text)
-    return f"{name[1] if name else 'an unknown processor'} ({os.cpu_count()} cores)"
+    name, flags = re.search(r"model name\s*: (.*)", text), re.search(r"(?:flags|Features)\s*: (.*)", text)
+    best = next((word for flag, word in INSTRUCTIONS.items() if flags and flag in flags[1].split()), "instructions not known")
+    return f"{name[1] if name else 'an unknown processor'}, {best}, {os.cpu_count()} cores"
+
+
+def made_here():
+    return f"{processor()}, {datetime.date.today().isoformat()}"
 
 
 def main():
@@ -325,10 +360,6 @@ def main():
             spgraph.run("new", "resnet18", "--classes", 10, "--input", "3x112x112", "-o", folder / "resnet18.onnx")
             speeds(Task(folder, "ResNet-20", small, 40, 12, 0.01), runtimes, options.rounds, records["runtimes"])
             speeds(Task(folder, "ResNet-18", folder / "resnet18.onnx", 12, 8, 0.001), runtimes, options.rounds, records["runtimes"])
-    for runtime in runtimes:
-        # Weights alone make no times newer.
-        if not options.quick or "made" not in records["runtimes"][runtime.name]:
-            records["runtimes"][runtime.name]["made"] = f"{processor()}, {datetime.date.today().isoformat()}"
     RECORDS.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n")
     PAGE.write_text(written(PAGE.read_text(), records))
     print(f"{len(runtimes) - len(failed)} passed, {len(failed)} failed")

@@ -1,7 +1,7 @@
 """Which operators of a training step TensorFlow Lite and Core ML have, from their own lists: the table of docs/runtimes.md.
 
-    python -m pip install --no-deps tflite==2.18.0 coremltools==9.0 onnx        # coremltools is read, not run
-    python operators.py BUNDLE ...                                              # made with --dialect inlined
+`make operator-table`, with a Python that has tflite and coremltools (which is read, not run), onnx and what the module spgraph needs. The steps are of
+bundles of MODELS, in standard operators alone.
 
 TensorFlow Lite's list is the enumeration BuiltinOperator of its file format in the package tflite, Core ML's the operators that coremltools defines for MIL, with the
 newest definition of each. ONNX's operators are written in theirs by MEANS; a name that is not in the list is said to be lacking.
@@ -12,10 +12,13 @@ import importlib.metadata
 import importlib.util
 import pathlib
 import re
-import sys
+import tempfile
 
+import lab
 import onnx
 
+# A residual network, one with depthwise convolutions and hard activations, one that shuffles channels, and one with tokens.
+MODELS = ["models/resnet20-source.onnx", "tests/fixtures/mobilenet.bn.onnx", "tests/fixtures/shuffle.bn.onnx", "tests/fixtures/tokens.onnx"]
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "runtimes.md"
 BEGIN, END = "<!-- made by tests/runtimes/operators.py -->\n", "<!-- end of operators -->\n"
 # ONNX: TensorFlow Lite, Core ML. What a constant is needs no operator.
@@ -61,8 +64,11 @@ def core_ml():
     return found
 
 
-def nodes(bundle):
-    return collections.Counter(n.op_type for n in onnx.load(pathlib.Path(bundle) / "step.onnx", load_external_data=False).graph.node)
+def nodes(model, folder):
+    import spgraph
+
+    spgraph.run("rewrite", lab.ROOT / model, "--dialect", "inlined", "-o", folder / pathlib.Path(model).stem)
+    return collections.Counter(n.op_type for n in onnx.load(folder / pathlib.Path(model).stem / "step.onnx", load_external_data=False).graph.node)
 
 
 def said(means, listed):
@@ -75,11 +81,12 @@ def said(means, listed):
     return " ".join(words)
 
 
-def table(bundles):
-    counted = sum(map(nodes, bundles), collections.Counter())
+def table():
+    with tempfile.TemporaryDirectory() as folder:
+        counted = sum((nodes(model, pathlib.Path(folder)) for model in MODELS), collections.Counter())
     lists = {"TensorFlow Lite": lite(), "Core ML": core_ml()}
     versions = [f"tflite {importlib.metadata.version('tflite')}", f"coremltools {importlib.metadata.version('coremltools')}"]
-    lines = [f"By the lists of {' and '.join(versions)}, for every operator in the steps of {len(bundles)} bundles.", ""]
+    lines = [f"By the lists of {' and '.join(versions)}, for every operator in the steps of bundles of {', '.join(f'`{m}`' for m in MODELS)} (`make operator-table`).", ""]
     lines += ["| ONNX | nodes | " + " | ".join(lists) + " |", "|---|---|---|---|"]
     for op, number in counted.most_common():
         if op != "Constant":
@@ -89,8 +96,6 @@ def table(bundles):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        raise SystemExit(__doc__)
     page = PAGE.read_text()
     before, rest = page.split(BEGIN)
-    PAGE.write_text(before + BEGIN + table(sys.argv[1:]) + END + rest.split(END)[1])
+    PAGE.write_text(before + BEGIN + table() + END + rest.split(END)[1])

@@ -1,4 +1,4 @@
-"""`training_api.py BUNDLE BATCHES STEPS RATE WEIGHTS`, of ONNX Runtime's training API on BUNDLE.ort: what `spgraph convert BUNDLE --to ort-training` made."""
+"""`training_api.py BUNDLE BATCHES STEPS RATE WEIGHTS`, of ONNX Runtime's training API on the folder that STEP names: what `spgraph convert BUNDLE --to ort-training` made."""
 import json
 import os
 import pathlib
@@ -17,12 +17,13 @@ from onnxruntime.training.api import CheckpointState, Module, Optimizer  # noqa:
 import tensors  # noqa: E402
 
 bundle, file, steps, rate, weights = sys.argv[1:]
+made = os.environ["STEP"]
 manifest = json.loads((pathlib.Path(bundle) / "manifest.json").read_text())
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = int(os.environ.get("THREADS", "1"))
-state = CheckpointState.load_checkpoint(f"{bundle}.ort/checkpoint")
-module = Module(f"{bundle}.ort/training_model.onnx", state, f"{bundle}.ort/eval_model.onnx", session_options=options)
-optimizer = Optimizer(f"{bundle}.ort/optimizer_model.onnx", module)
+state = CheckpointState.load_checkpoint(f"{made}/checkpoint")
+module = Module(f"{made}/training_model.onnx", state, f"{made}/eval_model.onnx", session_options=options)
+optimizer = Optimizer(f"{made}/optimizer_model.onnx", module)
 optimizer.set_learning_rate(float(rate))
 for k, (images, labels) in enumerate(zip(*tensors.batches(file, manifest, int(steps)))):
     module.train()

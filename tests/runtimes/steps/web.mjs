@@ -1,6 +1,7 @@
-// `web.mjs BUNDLE BATCHES STEPS RATE WEIGHTS` in Chromium, which CHROMIUM names, through the page's own worker. Takes the packages of examples/web.
+// `web.mjs BUNDLE BATCHES STEPS RATE WEIGHTS` in Chromium, which CHROMIUM names, through the page's own worker. BUNDLE may be one file, of the artifact `single`:
+// then onnxruntime-web takes one step, and what this gave is fed to a second. Takes the packages of examples/web.
 
-import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +10,8 @@ import { serve, vendor } from "../../../examples/web/server.mjs";
 const puppeteer = createRequire(new URL("../../../examples/web/", import.meta.url))("puppeteer-core");
 const [bundle, file, steps, rate, weights] = process.argv.slice(2);
 const work = await mkdtemp(join(tmpdir(), "spgraph-web-")), served = join(work, "bundle");
-await cp(bundle, served, { recursive: true });
+const single = bundle.endsWith(".onnx");
+await cp(bundle, single ? join(served, "step.onnx") : served, { recursive: true });
 await cp(file, join(served, "batches.bin"));
 await vendor();
 const server = await serve(0, { bundle: served });
@@ -17,6 +19,20 @@ const browser = await puppeteer.launch({ executablePath: process.env.CHROMIUM ??
 try {
   const page = await browser.newPage(), address = `http://localhost:${server.address().port}`;
   page.on("console", (message) => message.text().startsWith("step ") && console.log(message.text()));
+  if (single) {
+    await page.goto(`${address}/style.css`);
+    const manifest = JSON.parse(await readFile(process.env.MANIFEST, "utf8"));
+    await page.evaluate(async ({ data, state }) => {
+      const ort = await import("/vendor/ort.webgpu.min.mjs");
+      ort.env.wasm.wasmPaths = new URL("/vendor/", location.href).href;
+      const session = await ort.InferenceSession.create(new Uint8Array(await (await fetch("/bundle/step.onnx")).arrayBuffer()), { executionProviders: ["wasm"], logSeverityLevel: 3 });
+      const count = (shape) => shape.reduce((a, b) => a * b, 1);
+      const batch = { [data.input.name]: new ort.Tensor("float32", new Float32Array(count(data.input.shape)), data.input.shape), [data.target.name]: new ort.Tensor("int64", new BigInt64Array(count(data.target.shape)), data.target.shape) };
+      const found = await session.run(batch);
+      await session.run({ ...batch, ...Object.fromEntries(state.map((s) => [s.input, found[s.output]])) });
+    }, manifest);
+    throw new Error("it takes inputs with a default now: train the file");
+  }
   await page.goto(`${address}/?cache=no&device=cpu&threads=${process.env.THREADS ?? 1}`);
   await page.waitForFunction(() => document.querySelectorAll(".class").length || document.querySelector("#problem").textContent, { timeout: 120_000 });
   const problem = await page.$eval("#problem", (e) => e.textContent);
