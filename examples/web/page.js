@@ -203,6 +203,7 @@ function nice(value) {
 }
 
 async function classify(blob) {
+  if (!manifest) throw new Error("No network is loaded.");
   const scores = (await call("predict", { images: preprocess(await decode(blob), manifest) }))[0];
   const largest = Math.max(...scores), softmax = !["sigmoid"].includes(manifest.prediction?.activation) && manifest.prediction?.loss !== "bce";
   const powers = manifest.prediction?.activation === "softmax" ? scores : softmax ? scores.map((s) => Math.exp(s - largest)) : scores.map((s) => 1 / (1 + Math.exp(-s)));
