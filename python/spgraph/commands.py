@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .binary import run
+from .binary import Error, run
 from .bundle import Bundle
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def rewrite(model: Path, output: Path | None = None, *, classes: int | Sequence[
     if isinstance(classes, int):
         command += ["--classes", classes]
     elif isinstance(classes, (str, os.PathLike)):
-        folders = [p for p in sorted(pathlib.Path(classes).iterdir()) if p.is_dir() and not p.name.startswith(".")]
-        command += ["--classes", len(folders), "--class-names-from", classes]
+        command += ["--classes", len(_classes(pathlib.Path(classes))), "--class-names-from", classes]
     elif classes is not None:
         names = list(classes)
     for option, value in options.items():
@@ -49,6 +48,15 @@ def rewrite(model: Path, output: Path | None = None, *, classes: int | Sequence[
             command += ["--classes", len(names), "--class-names", path]
         run(*command)
     return Bundle(output)
+
+
+def _classes(folder: pathlib.Path) -> list[str]:
+    """The sub-folders, one for each class; those of `train`, where there is such a one with sub-folders, as the program takes it."""
+    if not folder.is_dir():
+        raise Error(f"{folder} is no folder of images with a sub-folder for each class")
+    found = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    inside = _classes(folder / "train") if "train" in found else []
+    return inside or found
 
 
 def export(source: Trainer | Bundle | Path, output: Path, *, weights: Path | None = None, force: bool = False, **options: object) -> pathlib.Path:

@@ -14,27 +14,24 @@ pub struct NativeArtifact {
     pub half: bool,
 }
 
-/// Its one file.
-const NATIVE: &str = "native.onnx";
-
 impl Artifact for NativeArtifact {
     fn name(&self) -> &'static str {
         if self.half { "native-bf16" } else { "native" }
     }
 
     fn marker(&self) -> &'static str {
-        NATIVE
+        if self.half { "native-bf16.onnx" } else { "native.onnx" }
     }
 
     fn file(&self) -> Option<&'static str> {
-        Some(NATIVE)
+        Some(self.marker())
     }
 
     fn write(&self, models: &Models, dir: &Path) -> Result<Vec<String>> {
         let mut files = Files::new(dir, models.external);
         let mut step = with_native_operators(&models.step, self.half, dir)?;
         step.metadata_props.push(manifest_entry(&models.manifest)?);
-        files.write(NATIVE, step)?;
-        Ok(files.finish(&[NATIVE])?.into_iter().map(|f| f.0).collect())
+        files.write(self.marker(), step)?;
+        Ok(files.finish(&[self.marker()])?.into_iter().map(|f| f.0).collect())
     }
 }

@@ -1,6 +1,8 @@
 """The Python module trains to the weights of `spgraph finetune`, exports, goes on, and refuses what does not fit."""
 import json
+import os
 import shutil
+import subprocess
 import sys
 
 import lacking
@@ -323,6 +325,30 @@ def test_what_cannot_be_written_is_not_there_in_part(bundle, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             trainer.save(tmp_path / "state.safetensors")
     assert [p.name for p in tmp_path.iterdir()] == ["folder"] and not list((tmp_path / "folder").iterdir())
+
+
+def test_classes_are_the_folders_of_images_or_those_of_its_train(work, tmp_path):
+    with pytest.raises(spgraph.Error, match="no folder of images"):
+        spgraph.rewrite(SOURCE, tmp_path / "x", classes=tmp_path / "nothing")
+    for part in ("train", "test"):
+        shutil.copytree(work / "images", tmp_path / "photos" / part)
+    assert spgraph.rewrite(SOURCE, tmp_path / "bundle", classes=tmp_path / "photos").classes == spgraph.Bundle(work / "bundle").classes
+
+
+def test_the_example_says_what_is_wrong_and_mixes_no_models(tmp_path):
+    script = ROOT / "examples" / "python" / "finetune.py"
+
+    def said(*arguments):
+        done = subprocess.run([sys.executable, script, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT / "python"), "SPGRAPH": str(BINARY)})
+        assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+        return done.stderr
+
+    program("synth", "--task", "target-a", "--per-class", 2, "-o", tmp_path / "photos")
+    assert "cannot read nothing.onnx" in said("nothing.onnx", "photos", "tuned.onnx")
+    assert "no folder of images" in said(SOURCE, "photo", "tuned.onnx")
+    spgraph.rewrite(SOURCE, tmp_path / "tuned.v1.spgraph", classes=tmp_path / "photos", batch=4)
+    program("new", "resnet20", "--classes", 3, "-o", tmp_path / "other.onnx")
+    assert "was made of another model than other.onnx" in said("other.onnx", "photos", "tuned.v1.onnx")
 
 
 def test_other_mistakes(bundle):

@@ -8,6 +8,7 @@ writes FOLDER/bundle, run, batches.npz (images [steps, N, C, H, W], labels [step
 import json
 import os
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -41,6 +42,16 @@ def prepare(folder, *options, model=None):
     np.savez(folder / "batches.npz", images=data, labels=labels)
     (folder / "batches.bin").write_bytes(data.astype("<f4").tobytes() + labels.astype("<i8").tobytes())
     return bundle
+
+
+def batches_of(bundle, images, steps, out):
+    """What examples/python/batches.py writes; gives the file."""
+    import spgraph
+
+    command = [sys.executable, ROOT / "examples" / "python" / "batches.py", bundle, images, steps, out]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT / "python"), "SPGRAPH": spgraph.binary()})
+    assert done.returncode == 0, done.stderr
+    return out
 
 
 def compare(found, run):

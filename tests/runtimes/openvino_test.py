@@ -31,6 +31,9 @@ with tempfile.TemporaryDirectory() as folder:
     spgraph.run("convert", folder / "bundle", "--to", "single", "-o", folder / "single.onnx")
     done = finetune(folder / "single.onnx", folder / "batches.npz", folder / "single.safetensors")
     assert done.returncode == 0, done.stderr
+    given = lab.batches_of(folder / "bundle", folder / "images", 2, folder / "own.npz")
+    done = finetune(folder / "bundle", given, folder / "own.safetensors")
+    assert done.returncode == 0 and "step 2" in done.stdout, done.stderr
     lab.check("OpenVINO, one file", folder / "single.safetensors", folder)
 
     model = lab.ROOT / "models" / "resnet20-source.onnx"
@@ -72,4 +75,4 @@ with tempfile.TemporaryDirectory() as folder:
     done = finetune(folder / "bundle", folder / "batches.npz", folder / "no" / "refused.safetensors")
     assert done.returncode == 1 and "cannot write" in done.stderr and "Traceback" not in done.stderr, done.stderr[-2000:]
     assert not list(folder.glob("refused*"))
-print(f"{3 + len(cases)} passed, 0 failed")
+print(f"{4 + len(cases)} passed, 0 failed")
