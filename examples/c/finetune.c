@@ -105,7 +105,12 @@ int main(int argc, char **argv) {
         const char *from = strstr(manifest, "\"format\": "), *to = strstr(from, ",\n  \"files\": {");
         if (!to || strncmp(from, strstr(own, "\"format\": "), (size_t)(to - from))) fail(path, "it is not the step of this bundle's manifest.json: rewrite the model again");
     }
-    read_manifest(own, strtof(argv[4], NULL));
+    char *steps_end, *rate_end;
+    long steps = strtol(argv[3], &steps_end, 10);
+    float rate = strtof(argv[4], &rate_end);
+    if (*steps_end || steps < 1) fail(argv[3], "it is no number of steps");
+    if (rate_end == argv[4] || *rate_end) fail(argv[4], "it is no learning rate");
+    read_manifest(own, rate);
 
     /* Names in one order: batch, scalars, state; loss, state. */
     static const char *inputs[2 + SCALARS + MOST], *outputs[1 + MOST], *names[MOST];
@@ -124,10 +129,9 @@ int main(int argc, char **argv) {
         given += states;
     }
 
-    long steps = strtol(argv[3], NULL, 10);
     char *batches = read_file(argv[2], &size);
     size_t pixels = image.count * sizeof(float);
-    if (steps < 1 || size != (size_t)steps * (pixels + label.count * sizeof(int64_t))) fail(argv[2], "its size is not that of so many batches of this bundle");
+    if (size != (size_t)steps * (pixels + label.count * sizeof(int64_t))) fail(argv[2], "its size is not that of so many batches of this bundle");
     int64_t *labels = (int64_t *)(batches + (size_t)steps * pixels);
     for (size_t i = 0; i < (size_t)steps * label.count; i++) { /* -1 is an image that fills a batch up and counts for nothing */
         if (labels[i] >= -1 && labels[i] < classes) continue;

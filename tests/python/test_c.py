@@ -117,4 +117,7 @@ def test_what_does_not_fit_is_refused(binary, work, batch_file, tmp_path):  # no
         assert done.returncode == 1 and said in done.stderr, done
     done = run(binary, work / "bundle", batch_file, STEPS, 0.01, tmp_path / "no" / "folder")
     assert done.returncode == 1 and "cannot be written" in done.stderr, done
+    for steps, rate, said in (("many", 0.01, "many: it is no number of steps"), (STEPS, "fast", "fast: it is no learning rate")):
+        done = run(binary, work / "bundle", batch_file, steps, rate, tmp_path / "weights")
+        assert done.returncode == 1 and said in done.stderr, done
     assert not list(tmp_path.glob("weights*"))
