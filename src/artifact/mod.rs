@@ -67,14 +67,7 @@ pub trait Artifact: Sync {
 }
 
 /// Every artifact.
-pub static ARTIFACTS: &[&dyn Artifact] = &[
-    &BundleArtifact,
-    &SingleArtifact,
-    &TrainingInfoArtifact,
-    &OrtTrainingArtifact,
-    &NativeArtifact { half: false },
-    &NativeArtifact { half: true },
-];
+pub static ARTIFACTS: &[&dyn Artifact] = &[&BundleArtifact, &SingleArtifact, &TrainingInfoArtifact, &OrtTrainingArtifact, &NativeArtifact];
 
 /// The artifact of that name.
 pub fn find(name: &str) -> Result<&'static dyn Artifact> {
