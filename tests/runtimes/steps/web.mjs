@@ -34,7 +34,7 @@ try {
     throw new Error("it takes inputs with a default now: train the file");
   }
   await page.goto(`${address}/?cache=no&device=cpu&threads=${process.env.THREADS ?? 1}`);
-  await page.waitForFunction(() => document.querySelectorAll(".class").length || document.querySelector("#problem").textContent, { timeout: 120_000 });
+  await page.waitForFunction(() => document.querySelectorAll(".class").length || document.querySelector("#problem").textContent, { timeout: 600_000 });
   const problem = await page.$eval("#problem", (e) => e.textContent);
   if (problem) throw new Error(problem);
   const found = await page.evaluate(async (steps, rate) => {
