@@ -74,6 +74,11 @@ fn a_run_runs_again_from_its_configuration() {
         let plain = |text: String| text.lines().filter(|l| !l.starts_with("bundle")).map(String::from).collect::<Vec<_>>();
         assert_eq!(plain(text(&first)), plain(text(&second)), "{own:?}");
     }
+    // One has a quarter held out; 0 takes that back.
+    let none = ["finetune", "--config", "a3/config.toml", "--val-split", "0", "--log", "none", "-o", "none"];
+    lab.run(&none).ok();
+    let text = std::fs::read_to_string(lab.path("none/config.toml")).unwrap();
+    assert!(text.contains("validation = \"none\""), "{text}");
     let text = std::fs::read_to_string(lab.path("a0/config.toml")).unwrap();
     for part in [
         "model_sha256 = ",

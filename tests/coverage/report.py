@@ -60,7 +60,7 @@ def heading(results, total):
     lines = [
         "# Networks against PyTorch", "",
         "Made by `make coverage` (`tests/coverage`); don't edit it by hand.", "",
-        f"{len(results)} of {total} networks were run: every classification model of torchvision {version('torchvision')} and the architectures of timm "
+        f"{sum(verdict(r) != 'not run' for r in results)} of {total} networks were run: every classification model of torchvision {version('torchvision')} and the architectures of timm "
         f"{version('timm')} that `tests/coverage/timm.txt` names, with PyTorch {torches(results)} and ONNX Runtime {version('onnxruntime')}, on {processor()}. "
         "Weights are random (seeded, and spread so that no gradient vanishes), images random and small. Each network is exported by both of PyTorch's exporters, "
         "with BatchNorm folded and live where it has any:", "",

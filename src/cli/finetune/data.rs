@@ -17,7 +17,7 @@ pub struct DataArgs {
     /// Image folder for validation after every epoch [default: the val folder in --data, if there is one]
     #[arg(long, value_name = "FOLDER", conflicts_with = "val_split")]
     val_data: Option<PathBuf>,
-    /// Hold out this fraction of every class for validation
+    /// Hold out this fraction of every class for validation; 0 for none, where a configuration has another
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     val_split: Option<f64>,
     /// Image folder that judges the finished network, and nothing else [default: the test folder in --data, if there is one]
@@ -61,7 +61,7 @@ impl DataArgs {
         }
         training.bad_images = self.on_bad_image.unwrap_or(training.bad_images);
         let folder = self.val_data.clone().map(Validation::Folder);
-        if let Some(validation) = folder.or(self.val_split.map(Validation::Split)) {
+        if let Some(validation) = folder.or(self.val_split.map(held_out)) {
             training.validation = validation;
         }
         if self.test_data.is_some() {
@@ -69,4 +69,9 @@ impl DataArgs {
         }
         Ok(())
     }
+}
+
+/// A share of 0 is no validation at all, as people write it.
+fn held_out(fraction: f64) -> Validation {
+    if fraction == 0.0 { Validation::None } else { Validation::Split(fraction) }
 }
