@@ -1,7 +1,7 @@
 //! Image folders: labels, what is skipped, what is refused.
 
 use spgraph::Error;
-use spgraph::data::ImageFolder;
+use spgraph::data::{ImageFolder, load_image};
 use std::path::Path;
 
 /// Makes empty files: nothing is opened when a folder is listed.
@@ -88,9 +88,14 @@ fn links_are_followed_but_not_in_circles() {
     let text = refusal(dir.path(), None);
     assert!(text.contains("circle") && text.contains("back"), "{text}");
     std::fs::remove_file(elsewhere.path().join("back")).unwrap();
+    // One for an image is an image that cannot be read; of another nobody knows what it would be.
     symlink("nowhere.png", dir.path().join("b/2.png")).unwrap();
-    let text = refusal(dir.path(), None);
+    assert_eq!(ImageFolder::open(dir.path(), None).unwrap().class_counts(), [3, 2]);
+    let text = load_image(&dir.path().join("b/2.png")).unwrap_err().to_string();
     assert!(text.contains("leads nowhere") && text.contains("2.png"), "{text}");
+    symlink("nowhere", dir.path().join("b/more")).unwrap();
+    let text = refusal(dir.path(), None);
+    assert!(text.contains("leads nowhere") && text.contains("more"), "{text}");
 }
 
 #[test]

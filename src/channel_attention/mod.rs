@@ -157,7 +157,7 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
     let count = Some(loss::class_count(tail.scores()));
     let images = ImageFolder::open_for(
         &options.data,
-        &KnownClasses { names: &m.classes, count, learnt: !m.has_new_head(), targets: Some(TargetKind::Class) },
+        &KnownClasses { names: &m.classes, count, learnt: !m.has_new_head(), targets: Some(TargetKind::Class), ..KnownClasses::default() },
     )?;
     let recipe = Recipe::new(&m.preprocessing, &m.data.input.shape)?;
     let dataset = ImageDataset::new(images, recipe, Augment::NONE, 0);

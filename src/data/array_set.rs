@@ -104,7 +104,9 @@ fn images_of(path: &Path, name: &str, array: Array) -> Result<(Store, Vec<String
         return Ok((Store::Pixels(PixelArray { bytes: array.into_bytes(), count, height, width, channels, planes }), notes));
     }
     if array.kind != Kind::Float {
-        return Err(fail("holds neither bytes nor floats. Save pixels from 0 to 255 as uint8: images.astype('uint8')"));
+        return Err(fail(
+            "holds neither bytes nor floats. Save pixels from 0 to 255 as uint8: images.astype('uint8'), and those of 16 bits with (images >> 8).astype('uint8')",
+        ));
     }
     let values = array.to_f32();
     let size = channels.saturating_mul(height).saturating_mul(width).max(1);

@@ -1,6 +1,7 @@
 //! From an image file to pixels.
 
 use super::completeness::cut_off;
+use super::listing::leads_nowhere;
 use crate::bundle::MAX_SIDE;
 use crate::error::{Error, Result};
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
@@ -64,7 +65,7 @@ pub fn load_image(path: &Path) -> Result<RgbImage> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let failed = |e| Error::io("cannot open the image", path)(e);
+    let failed = |e| if path.exists() { Error::io("cannot open the image", path)(e) } else { leads_nowhere(path, e) };
     // Opening a pipe would wait for somebody to write into it.
     let mut options = std::fs::OpenOptions::new();
     options.read(true);

@@ -21,6 +21,8 @@ pub struct KnownClasses<'a> {
     pub learnt: bool,
     /// What the loss takes; `None` where whatever there is will do.
     pub targets: Option<TargetKind>,
+    /// Whether the loss takes several classes for an image, where `targets` leaves that open.
+    pub several: bool,
 }
 
 /// The label of each folder.

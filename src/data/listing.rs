@@ -241,7 +241,7 @@ pub(super) fn visible(dir: &Path) -> Result<Vec<Entry>> {
     Ok(list)
 }
 
-/// What a folder has, sorted by name. A link that leads nowhere or in a circle is an error.
+/// What a folder has, sorted by name. A link that leads nowhere or in a circle is an error, but that of an image.
 fn entries(dir: &Path) -> Result<Vec<Entry>> {
     let read = std::fs::read_dir(dir).map_err(Error::io("cannot list the folder", dir))?;
     let mut list = Vec::new();
@@ -256,6 +256,11 @@ fn entries(dir: &Path) -> Result<Vec<Entry>> {
                 Ok(found) => Some(found.file_type()),
                 // What is hidden is skipped in any case.
                 Err(_) if name.starts_with('.') => None,
+                // An image that cannot be read, as others are: it is counted, and named when it is opened.
+                Err(_) if path.is_symlink() && is_image_name(&path) => {
+                    list.push(Entry { name, path, folder: false, regular: true, own });
+                    continue;
+                }
                 Err(e) => return Err(leads_nowhere(&path, e)),
             },
         };
@@ -266,11 +271,11 @@ fn entries(dir: &Path) -> Result<Vec<Entry>> {
     Ok(list)
 }
 
-fn leads_nowhere(path: &Path, error: std::io::Error) -> Error {
+pub(super) fn leads_nowhere(path: &Path, error: std::io::Error) -> Error {
     if path.is_symlink() {
         return Error::data(format!("the symbolic link {} leads nowhere ({error}). Repair or remove it", path.display()));
     }
-    Error::io("cannot read", path)(error)
+    Error::io("cannot open", path)(error)
 }
 
 /// Collects the images of one class, in the order of their paths.

@@ -25,6 +25,7 @@ mod given;
 pub mod grid;
 mod identical;
 mod image_set;
+mod joined_labels;
 mod labels;
 mod listing;
 mod loader;

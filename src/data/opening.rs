@@ -5,6 +5,7 @@ use super::array_set::{self, ArraySet};
 use super::csv_list::{self, List};
 use super::given::Given;
 use super::image_set::ImageSet;
+use super::joined_labels;
 use super::labels::{self, KnownClasses, Labels, Place};
 use super::listing::{Listing, Skipped, few, quoted};
 use super::parts::{self, Part, Parts};
@@ -206,6 +207,8 @@ fn told(dir: &Path, parts: &Parts, part: Part, path: &Path) -> String {
 
 /// The first of the wanted parts that a list has, or all of one that is not divided.
 fn part_of_list(path: &Path, mut list: List, known: &KnownClasses, wanted: &[Part]) -> Result<ImageSet> {
+    // All parts have the same labels, so that they are looked at before one is taken.
+    joined_labels::divide(path, &mut list, known);
     if list.divided {
         let part = some_part(path, &list.parts(), wanted, "a list of the images that are meant")?;
         list.keep(part);

@@ -98,7 +98,13 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
             let names = classes.choose(&options.classes, Some(subject.classes), &options.model)?;
             ImageFolder::open_for(
                 &options.data,
-                &KnownClasses { names: &names, count: Some(subject.classes), learnt: true, targets: Some(TargetKind::Class) },
+                &KnownClasses {
+                    names: &names,
+                    count: Some(subject.classes),
+                    learnt: true,
+                    targets: Some(TargetKind::Class),
+                    ..KnownClasses::default()
+                },
             )?
         }
         _ => ImageFolder::open(&options.data, None)?,

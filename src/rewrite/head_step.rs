@@ -28,8 +28,12 @@ pub fn weighted_step(bundle: &Bundle, weights: &[f64]) -> Result<pb::ModelProto>
 fn step_graph(bundle: &Bundle, weights: Option<&[f64]>) -> Result<Graph> {
     let mut graph = emit::read(&onnx::open(bundle.step())?, None)?;
     let Some(weights) = weights else { return Ok(graph) };
+    if bundle.manifest.data.target.dtype.is_float() {
+        let why = " weigh labels, and the loss of this bundle takes a number for every score, as images that are mixed, several labels or numbers need. Leave out";
+        return Err(Error::option(Field::CLASS_WEIGHTS, format!("{why} one of the two")));
+    }
     if ClassWeights::place(&graph).is_none() {
-        let why = " need a step that has a loss on labels, as a function of its own: this bundle's is written out, or has other targets";
+        let why = " need a step that has its loss as a function of its own, and this bundle's is written out";
         return Err(Error::option(Field::CLASS_WEIGHTS, format!("{why}. Rewrite the model without the inlined dialect")));
     }
     pass::apply(&mut graph, &[&ClassWeights { weights: weights.to_vec() }])?;

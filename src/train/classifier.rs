@@ -223,7 +223,7 @@ impl Classifier {
 
     /// What is known of its classes.
     pub fn known_classes(&self) -> KnownClasses<'_> {
-        KnownClasses { names: &self.classes, count: self.outputs, learnt: self.learnt, targets: self.targets }
+        KnownClasses { names: &self.classes, count: self.outputs, learnt: self.learnt, targets: self.targets, ..KnownClasses::default() }
     }
 
     /// Replaces names by the folder's where there are none.

@@ -128,6 +128,12 @@ impl Configuration {
     /// The model, where that is what is trained. Fails where it is not the file that it was.
     pub fn checked_model(&self) -> Result<Option<&Path>> {
         let Some(model) = self.model.as_deref() else { return Ok(None) };
+        if let Some(bundle) = &self.bundle {
+            let (model, bundle) = (model.display(), bundle.display());
+            return Err(Error::usage(format!(
+                "the configuration names a model, {model}, and a bundle, {bundle}. Leave out what is not to be trained"
+            )));
+        }
         let (shown, asked) = (model.display(), self.model_sha256.as_deref());
         let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_string();
         if !presence::is_file(model)? {

@@ -107,7 +107,7 @@ impl Tally for SoftTally {
             loss: self.loss / images.max(1) as f64,
             loss_name: classifier.loss_name().into(),
             views,
-            averages: Averages::of(&classes),
+            averages: if self.regression { Averages::none() } else { Averages::of(&classes) },
             calibration: None,
             regression,
             several: !self.regression,

@@ -54,8 +54,8 @@ pub struct Evaluation {
     /// Views of each image, whose probabilities were averaged.
     #[serde(default = "one")]
     pub views: usize,
-    /// Over classes.
-    #[serde(default)]
+    /// Over classes; not in the record where targets are numbers.
+    #[serde(default, skip_serializing_if = "Averages::are_none")]
     pub averages: Averages,
     /// Whether the network is as often right as it says; `None` where what it gives are no probabilities.
     #[serde(default)]

@@ -191,7 +191,7 @@ fn options(job: &Job, configuration: &Configuration, bundle: PathBuf, output: Pa
 
 /// What images have as their target, for the loss that was asked for.
 fn listed(training: &Training, loss: Option<&str>, known: &KnownClasses) -> Result<ImageSet> {
-    let open = |targets| ImageSet::open_for(&training.data, &KnownClasses { targets, ..*known });
+    let open = |targets| ImageSet::open_for(&training.data, &KnownClasses { targets, several: loss == Some("bce"), ..*known });
     match loss {
         Some("bce") => open(None),
         // Whole numbers are as likely the names of classes, but not for this loss.

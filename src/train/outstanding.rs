@@ -60,6 +60,7 @@ pub(super) fn test_images(
         count: run.bundle.class_count()?,
         learnt: !manifest.has_new_head(),
         targets: Some(targets::kind(manifest)),
+        ..KnownClasses::default()
     };
     let found = RunImages::open(&run.record.training, given, &known, workers, stop, &mut |done, total| progress.checking(done, total))?;
     Ok(found.test)

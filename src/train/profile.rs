@@ -44,6 +44,7 @@ fn read(bundle: &Bundle, folder: &Path, batch: usize) -> Result<(Tensor, Tensor)
         count: bundle.class_count()?,
         learnt: !manifest.has_new_head(),
         targets: Some(TargetKind::Class),
+        ..KnownClasses::default()
     };
     let images = ImageFolder::open_for(folder, &known)?;
     let recipe = Recipe::new(&manifest.preprocessing, &manifest.data.input.shape)?;

@@ -15,8 +15,24 @@ const TABLE: &str = "metrics.csv";
 const EVENTS: &str = "events.out.tfevents.spgraph";
 
 /// The columns of the table. A record has a value in those that it knows.
-const COLUMNS: [&str; 14] =
-    ["kind", "step", "epoch", "lr", "loss", "data_loss", "penalty", "accuracy", "correct", "images", "seconds", "wait", "best", "distance"];
+const COLUMNS: [&str; 16] = [
+    "kind",
+    "step",
+    "epoch",
+    "lr",
+    "loss",
+    "data_loss",
+    "penalty",
+    "accuracy",
+    "correct",
+    "images",
+    "seconds",
+    "wait",
+    "best",
+    "distance",
+    "mean_average_precision",
+    "rmse",
+];
 
 /// Both files, open for more.
 pub(super) struct RecordFiles {
@@ -33,6 +49,10 @@ fn fields(record: &Record) -> Result<serde_json::Map<String, Value>> {
     let number = |name: &str| fields.get(name).and_then(Value::as_f64);
     if let (None, Some(correct), Some(images)) = (number("accuracy"), number("correct"), number("images")) {
         fields.insert("accuracy".into(), (correct / images.max(1.0)).into());
+    }
+    // What validations are compared by, where that is not the accuracy: `{"rmse": 0.5}`.
+    if let Some(Value::Object(measure)) = fields.remove("measure") {
+        fields.extend(measure);
     }
     if let Some(Value::Object(distance)) = fields.get("distance") {
         let relative = distance.get("relative").cloned().unwrap_or_default();
@@ -59,7 +79,7 @@ fn event(record: &Record, time: f64) -> Result<Vec<u8>> {
         "step" => "train",
         other => other,
     };
-    let shown = ["loss", "data_loss", "penalty", "accuracy", "lr", "distance"];
+    let shown = ["loss", "data_loss", "penalty", "accuracy", "mean_average_precision", "rmse", "lr", "distance"];
     let values: Vec<(String, f64)> =
         shown.iter().filter_map(|name| Some((format!("{group}/{name}"), fields.get(*name)?.as_f64()?))).collect();
     let step = fields.get("step").and_then(Value::as_i64).unwrap_or(0);

@@ -82,6 +82,12 @@ impl RunImages {
         );
         let (images, validation) = match training.validation {
             Validation::Split(fraction) => {
+                if !memory && images.other_part(&training.data, Part::Validation)?.is_some() {
+                    notes.push(format!(
+                        "the validation images of {} are not used: some of the training images are held out instead",
+                        training.data.display()
+                    ));
+                }
                 let split = split(&images, fraction, training.seed)?;
                 notes.extend(split.notes);
                 (split.training, Some(split.validation))

@@ -99,7 +99,7 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
     }
     let scalars = training.scalars(&bundle.manifest)?;
     training.check_head_first(&bundle.manifest)?;
-    targets::check(&training.augment, &bundle.manifest)?;
+    targets::check(&training.augment, training.sampling, &bundle.manifest)?;
     training.batch(&bundle.manifest)?;
     if options.checkpoint_every == Some(0) {
         return Err(Error::option(Field::CHECKPOINT_EVERY, " 0 makes no sense: give a number of steps"));
@@ -111,8 +111,13 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
         count,
         &final_name(&options.bundle),
     )?;
-    let known =
-        KnownClasses { names: &names, count, learnt: !bundle.manifest.has_new_head(), targets: Some(targets::kind(&bundle.manifest)) };
+    let known = KnownClasses {
+        names: &names,
+        count,
+        learnt: !bundle.manifest.has_new_head(),
+        targets: Some(targets::kind(&bundle.manifest)),
+        ..KnownClasses::default()
+    };
     let RunImages { training: images, validation, test, skipped, notes: told } =
         RunImages::open(&training, &options.images, &known, options.workers, stop, &mut |done, total| progress.checking(done, total))?;
     notes.extend(told);
@@ -137,7 +142,13 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
             let lock = folder.is_run().then(|| folder.lock()).transpose()?;
             let before = check_same(options, &reference, &training, &counts)?;
             let places = (options.output.as_path(), training.data.as_path());
-            image_stamps::check(&mut counts, &before.images, &sets, options.verify_data, places)?;
+            let moved = !before.is_imported() && at_places_of(&training, &before.training) != training;
+            // Images at another place are those of the run if their contents are; their times may be others.
+            let verify = options.verify_data || (moved && before.images.contents.is_some());
+            image_stamps::check(&mut counts, &before.images, &sets, verify, places)?;
+            if moved {
+                notes.push(format!("the images of the run were in {} before, and are the same", before.training.data.display()));
+            }
             let (at, state) = match continuation::standing(&folder, &before, &bundle.manifest)? {
                 Some(Resumed { at, state, note }) => {
                     notes.extend(note);
@@ -212,6 +223,16 @@ fn create(folder: &RunFolder, replace: bool, notes: &mut Vec<String>) -> Result<
     Ok((OutputDir::create_marked(folder.path(), replace || (is_run && !kept), RECORD)?, lock))
 }
 
+/// The same options with images where `before` has them, which says nothing about what they are.
+fn at_places_of(training: &Training, before: &Training) -> Training {
+    let validation = match (&training.validation, &before.validation) {
+        (Validation::Folder(_), Validation::Folder(folder)) => Validation::Folder(folder.clone()),
+        (now, _) => now.clone(),
+    };
+    let test = if training.test.is_some() && before.test.is_some() { &before.test } else { &training.test };
+    Training { data: before.data.clone(), validation, test: test.clone(), ..training.clone() }
+}
+
 /// Fails where the run in the folder was another one than this would be, but for its length; the run as it was.
 fn check_same(options: &FinetuneOptions, bundle: &BundleReference, training: &Training, images: &Images) -> Result<RunRecord> {
     let before = RunRecord::read(&options.output)?;
@@ -232,7 +253,7 @@ fn check_same(options: &FinetuneOptions, bundle: &BundleReference, training: &Tr
         // Its images and what was done with them are told now.
         return Ok(before);
     }
-    let changes = before.training.changes(training)?;
+    let changes = before.training.changes(&at_places_of(training, &before.training))?;
     if !changes.is_empty() {
         return Err(Error::usage(format!(
             "the run {shown} cannot be resumed with other options ({}). Leave them away to go on as before, or start another run with them, \

@@ -1,5 +1,6 @@
 //! What a step's targets are: labels, or soft targets, a number for every score.
 
+use super::class_balance::Sampling;
 use crate::bundle::manifest::{Manifest, Port};
 use crate::data::{Augment, Batch, TargetKind};
 use crate::error::{Error, Result};
@@ -7,8 +8,12 @@ use crate::field::Field;
 use crate::ir::Tensor;
 use crate::loss::{self, PADDING, SoftTargets};
 
-/// Fails where a recipe mixes images and the step takes labels.
-pub(super) fn check(augment: &Augment, manifest: &Manifest) -> Result<()> {
+/// Fails where a recipe mixes images and the step takes labels, and where images are to be drawn by classes that they have not.
+pub(super) fn check(augment: &Augment, sampling: Sampling, manifest: &Manifest) -> Result<()> {
+    if sampling == Sampling::Balanced && kind(manifest) != TargetKind::Class {
+        let why = " balanced draws images by their class, and those of this loss have several labels or numbers. Leave it out";
+        return Err(Error::option(Field::SAMPLING, why));
+    }
     if !augment.needs_soft_targets() || manifest.data.target.dtype.is_float() {
         return Ok(());
     }

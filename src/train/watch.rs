@@ -13,7 +13,8 @@ pub struct Rise {
     pub step: u64,
     /// The highest mean of five data losses in a row.
     pub highest: f64,
-    /// What the run began with: the median of the first five data losses, or what a network that knows nothing has where that is more.
+    /// What the run began with: the first data loss or the median of the first five, whichever is less, or what a network that knows nothing has where that
+    /// is more.
     pub start: f64,
 }
 
@@ -54,8 +55,9 @@ impl Watch {
         }
         let now = self.recent.iter().sum::<f64>() / WINDOW as f64;
         let Some(start) = self.start else {
-            // The start is no rise over itself, however far the first steps lie apart.
-            self.start = Some(median(&self.recent).max(self.ignorance));
+            // A first batch may be a hard one, and a rate that is far too high shows in the second step already.
+            let first = self.recent.front().copied().unwrap_or(f64::NAN);
+            self.start = Some(first.min(median(&self.recent)).max(self.ignorance));
             return None;
         };
         match &mut self.rise {
@@ -140,6 +142,9 @@ mod tests {
         for losses in &HEALTHY {
             assert_eq!(rise(losses), None);
         }
+        // A rate that is far too high: the first steps are the rise.
+        let wild = rise(&[1.2, 16.8, 149.6, 1e3, 5e3, 2e4, 2e4]).unwrap();
+        assert_eq!((wild.start, wild.noticed), (10f64.ln(), 6));
         // A head that knows its images starts low, and a loss below that of ignorance is no reason for a word.
         let known: Vec<f64> = (0..40).map(|i| 0.01 + 0.05 * (i % 3) as f64).collect();
         assert_eq!(rise(&known), None);

@@ -74,6 +74,8 @@ fn a_run_runs_again_from_its_configuration() {
         let plain = |text: String| text.lines().filter(|l| !l.starts_with("bundle")).map(String::from).collect::<Vec<_>>();
         assert_eq!(plain(text(&first)), plain(text(&second)), "{own:?}");
     }
+    lab.write("both.toml", format!("bundle = \"{}\"\n{}", s.bundle, std::fs::read_to_string(lab.path("a3/config.toml")).unwrap()));
+    lab.run(&["finetune", "--config", "both.toml", "-o", "both"]).refused(2, &["names a model", "and a bundle"]);
     // One has a quarter held out; 0 takes that back.
     let none = ["finetune", "--config", "a3/config.toml", "--val-split", "0", "--log", "none", "-o", "none"];
     lab.run(&none).ok();

@@ -167,3 +167,33 @@ fn what_cannot_go_on_is_refused() {
     assert!(!names(&lab.path("small")).contains(&"optimizer.safetensors".to_string()));
     lab.refuses(&["finetune", "--resume", "-o", "small", "--steps", "+2"], 2, &["did not keep the state of its optimizer"]);
 }
+
+/// Images that were moved are those of the run where their contents are, whatever their times say.
+#[test]
+fn images_at_another_place_are_known_by_their_contents() {
+    let lab = Lab::new();
+    let s = shared();
+    let place = |at: &str, i: usize, class: &str| lab.path(&format!("{at}/{class}/{i}.png"));
+    for class in names(std::path::Path::new(&s.images)) {
+        std::fs::create_dir_all(lab.path(&format!("a/{class}"))).unwrap();
+        for (i, file) in names(&std::path::Path::new(&s.images).join(&class)).iter().take(4).enumerate() {
+            std::fs::copy(format!("{}/{class}/{file}", s.images), place("a", i, &class)).unwrap();
+        }
+    }
+    let quick = ["--engine", "tract", "--threads", "1", "--log", "none"];
+    let start = ["finetune", &s.bundle, "--data", "a", "--epochs", "1", "--val-split", "0.25", "-o", "run"];
+    lab.run(&[&start[..], &quick].concat()).ok();
+    std::fs::rename(lab.path("a"), lab.path("b")).unwrap();
+    let on = |more: &[&str]| lab.run(&[&["finetune", "--resume", "-o", "run", "--epochs", "+1", "--log", "lines"], more].concat());
+    on(&[]).refused(1, &["does not exist"]);
+    let touched = std::fs::File::options().append(true).open(place("b", 0, "bricks")).unwrap();
+    touched.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let said = on(&["--data", "b"]);
+    assert!(said.err.contains("were in") && said.err.contains("and are the same"), "{}", said.err);
+    said.ok();
+    // From now on they are there.
+    on(&[]).ok();
+    std::fs::rename(lab.path("b"), lab.path("c")).unwrap();
+    std::fs::copy(place("c", 1, "bricks"), place("c", 0, "bricks")).unwrap();
+    on(&["--data", "c"]).refused(1, &["other contents"]);
+}

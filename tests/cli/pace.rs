@@ -152,6 +152,17 @@ fn the_best_state_is_the_usual_one() {
     let results = record(&lab.path("run"))["results"].clone();
     let (best, last) = (results["best"]["step"].as_u64().unwrap(), results["steps"].as_u64().unwrap());
     let eval = |more: &[&str]| lab.run(&[&["eval", "run", "--data", s.images.as_str(), "--engine", "ort", "--json"], more].concat());
+    // How far the network went that is given, not the last one.
+    let moved = results["distance"]["layers"].as_array().unwrap();
+    let drift = lab.run(&["drift", &s.bundle, "run", "--json"]).json();
+    let mut compared = 0;
+    for layer in drift["layers"].as_array().unwrap() {
+        let Some(own) = moved.iter().find(|own| own["name"] == layer["name"]) else { continue };
+        let (a, b) = (own["distance"].as_f64().unwrap(), layer["distance"].as_f64().unwrap());
+        assert!((a - b).abs() <= 1e-9 * b.max(1e-9), "{layer} and {own}");
+        compared += 1;
+    }
+    assert!(compared > 5, "{drift}");
     let usual = eval(&[]);
     assert_eq!(usual.err.contains("the state that validation found best"), best != last, "{}", usual.err);
     let explicit = eval(&["--state", "best"]);

@@ -87,19 +87,24 @@ fn scalars(path: &Path) -> BTreeMap<(u64, String), f32> {
 }
 
 /// The table and the events say what the lines say.
-fn agree(run: &Path) {
+pub fn agree(run: &Path) {
     let lines = metrics(run);
     let mut table = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
     let heads: Vec<String> = table.headers().unwrap().iter().map(String::from).collect();
     let rows: Vec<csv::StringRecord> = table.records().map(|r| r.unwrap()).collect();
     assert_eq!(rows.len(), lines.len());
     for (row, line) in rows.iter().zip(&lines) {
+        for (name, value) in line["measure"].as_object().into_iter().flatten() {
+            let column = heads.iter().position(|head| head == name).unwrap();
+            assert_eq!(row[column].parse::<f64>().unwrap(), value.as_f64().unwrap());
+        }
         for (head, cell) in heads.iter().zip(row) {
             match &line[head] {
-                Value::Null if head == "accuracy" && line["kind"] == "step" => {
+                Value::Null if head == "accuracy" && line["correct"].is_u64() => {
                     let share = line["correct"].as_f64().unwrap() / line["images"].as_f64().unwrap();
                     assert_eq!(cell.parse::<f64>().unwrap(), share);
                 }
+                Value::Null if line["measure"].get(head).is_some() => {}
                 Value::Null => assert_eq!(cell, "", "{head}"),
                 Value::String(text) => assert_eq!(cell, text),
                 Value::Object(parts) => assert_eq!(cell.parse::<f64>().unwrap(), parts["relative"].as_f64().unwrap()),
@@ -118,9 +123,13 @@ fn agree(run: &Path) {
                 expected += 1;
             }
         }
-        expected += usize::from(line["distance"].is_object()) + 1;
+        for (name, value) in line["measure"].as_object().into_iter().flatten() {
+            assert_eq!(events[&(line["step"].as_u64().unwrap(), format!("{group}/{name}"))], value.as_f64().unwrap() as f32);
+            expected += 1;
+        }
+        expected += usize::from(line["distance"].is_object()) + usize::from(line["accuracy"].is_f64() || line["correct"].is_u64());
     }
-    assert_eq!(events.len(), expected, "there is one accuracy for each line, and nothing else");
+    assert_eq!(events.len(), expected, "there is one accuracy for each line that knows it, and nothing else");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Images with several classes each, or with numbers: trained, chosen by, tested and evaluated from lists.
 
+use crate::run_files::agree;
 use crate::support::{Lab, fixture};
 use serde_json::Value;
 
@@ -73,6 +74,7 @@ fn several_labels_from_a_list() {
     let tested: Value = serde_json::from_slice(&std::fs::read(lab.path("run/test.json")).unwrap()).unwrap();
     assert_eq!(found["mean_average_precision"], tested["mean_average_precision"], "the run's test is the evaluation of its best state");
     assert_eq!(found["several"], true);
+    assert!(found["averages"].is_object());
     // The measures are those of what was said of each image.
     let ((targets, heads), (outputs, _)) = (columns(&lab, "e.csv", "target "), columns(&lab, "e.csv", "output "));
     assert_eq!(heads, ["target light", "target red", "target striped"]);
@@ -88,14 +90,42 @@ fn several_labels_from_a_list() {
     close(&found["mean_average_precision"], mean);
     let exact = (0..24).filter(|&i| (0..3).all(|k| (targets[k][i] == 1.0) == (outputs[k][i] >= 0.5))).count();
     close(&found["accuracy"], exact as f64 / 24.0);
+    agree(&lab.path("run"));
     let page = std::fs::read_to_string(lab.path("run/report.html")).unwrap();
-    for part in ["Each class by itself", "mean AP on", "Test images"] {
+    for part in ["What validations are compared by", "Each class by itself", "mean AP on", "Test images"] {
         assert!(page.contains(part), "no `{part}` in the page");
     }
     // The exported file is read in the same way, by its own metadata.
     let text = lab.run(&[&["eval", "run/tuned.onnx", "--data", "several.csv"][..], &TRACT].concat()).ok();
     assert!(text.contains("mean AP      ") && text.contains("all right"), "{text}");
     lab.refuses(&[&["eval", "run", "--data", "several.csv", "--confusion", "c.csv"][..], &TRACT].concat(), 2, &["one class each"]);
+}
+
+/// One column may hold several labels. That a loss of one class each takes them for classes is said.
+#[test]
+fn labels_that_are_joined_in_one_column() {
+    let lab = Lab::new();
+    photos(&lab);
+    let model = fixture("basic.bn.onnx");
+    let text = std::fs::read_to_string(lab.path("several.csv")).unwrap();
+    let joined = |sign: &str| {
+        let rows = text.lines().map(|line| line.split_once(',').unwrap()).filter(|(_, labels)| !labels.is_empty());
+        rows.map(|(file, labels)| format!("{file},\"{}\"\n", labels.replace(',', sign))).collect::<String>()
+    };
+    for (sign, shown) in [(";", "`;`"), (" ", "blanks"), (",", "`,`")] {
+        lab.write("joined.csv", joined(sign));
+        let args = ["finetune", &model, "--data", "joined.csv", "--steps", "2", "--batch", "6", "-o", "run", "--force"];
+        let said = lab.run(&[&args[..], &["--loss", "bce"], &TRACT].concat());
+        assert!(said.out.contains("new, 3 classes") && said.err.contains(&format!("divided at {shown}")), "{said:?}");
+        said.ok();
+        let said = lab.run(&[&args[..], &TRACT].concat());
+        assert!(said.err.contains("look like several labels") && said.err.contains("--loss bce"), "{said:?}");
+        said.ok();
+    }
+    // Neither is drawn by class, nor weighed by it.
+    let args = ["finetune", &model, "--data", "several.csv", "--loss", "bce", "--steps", "2", "--batch", "6", "-o", "other"];
+    lab.refuses(&[&args[..], &["--sampling", "balanced"], &TRACT].concat(), 2, &["--sampling", "several labels"]);
+    lab.refuses(&[&args[..], &["--class-weights", "balanced"], &TRACT].concat(), 2, &["--class-weights", "labels"]);
 }
 
 #[test]
@@ -119,11 +149,13 @@ fn numbers_from_a_list() {
     let ((targets, _), (outputs, _)) = (columns(&lab, "e.csv", "target "), columns(&lab, "e.csv", "output "));
     let pairs: Vec<(f64, f64)> = targets.concat().into_iter().zip(outputs.concat()).collect();
     let mean = |f: &dyn Fn(f64) -> f64| pairs.iter().map(|(y, o)| f(o - y)).sum::<f64>() / pairs.len() as f64;
+    assert!(found.get("averages").is_none(), "numbers are no classes");
     close(&found["regression"]["mae"], mean(&f64::abs));
     close(&found["regression"]["rmse"], mean(&|d| d * d).sqrt());
     close(&found["loss"], mean(&|d| d * d));
     let page = std::fs::read_to_string(lab.path("run/report.html")).unwrap();
-    assert!(page.contains("RMSE on") && !page.contains("NaN"));
+    assert!(page.contains("RMSE on") && page.contains("What validations are compared by") && !page.contains("NaN"));
+    agree(&lab.path("run"));
     let text = lab.run(&[&["predict", "run", "photos/00.png", "photos/01.png"][..], &TRACT].concat()).ok();
     assert!(text.contains("numbers") && !text.contains("probability"), "{text}");
     // One column of whole numbers is a target as well, for this loss.

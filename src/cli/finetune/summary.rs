@@ -28,6 +28,7 @@ pub fn text(result: &JobResult) -> String {
             (format!("            {}: {state}\n", file.display()), format!("            spgraph predict {} IMAGE\n", word(file)))
         }
     };
+    let of_best = r.best.as_ref().filter(|best| best.step != r.steps).map_or(String::new(), |best| format!(", after step {}", best.step));
     let still = &r.distance.unmoved;
     let unmoved = match still.elements {
         0 => String::new(),
@@ -39,7 +40,7 @@ pub fn text(result: &JobResult) -> String {
     format!(
         "steps       {}{} in {:.1} s, {:.0} images/s, {:.1} % of it waiting for images\n\
          training    loss {:.4} (data {:.4}, penalty {:.4}){} in the last epoch\n{best}\
-         distance    {:.4} from the starting point ({} of its norm)\n{unmoved}\
+         distance    {:.4} from the starting point ({} of its norm){of_best}\n{unmoved}\
          {}wrote       {path}\n{exported}\
          look at     {path}/report.html\n\
          next        spgraph eval {run} --data FOLDER\n{next}\

@@ -97,13 +97,14 @@ pub fn run(found: &RunInspection, next: &Commands) -> String {
     if let Some(r) = &found.results {
         results.push_str(&format!(
             "training    loss {:.4} (data {:.4}, penalty {:.4}){} in the last epoch\ndistance    {:.4} from the starting point ({} of its \
-             norm)\n",
+             norm){}\n",
             r.loss,
             r.data_loss,
             r.penalty,
             accuracy(r.accuracy),
             r.distance.total,
-            percent(r.distance.relative)
+            percent(r.distance.relative),
+            r.best.as_ref().filter(|best| best.step != r.steps).map_or(String::new(), |best| format!(", after step {}", best.step))
         ));
     }
     if let Some(best) = &found.best {

@@ -38,6 +38,18 @@ pub fn curves(run: &RunData) -> Result<String> {
         y_range: Some((0.0, 1.0)),
         ..chart("Share of images told right", "accuracy", vec![right, held_out("validation", "accuracy")])
     };
+    let measure = match validations.iter().find_map(|v| v["measure"].as_object()?.keys().next()) {
+        None => String::new(),
+        Some(key) => {
+            let name = match key.as_str() {
+                "rmse" => "RMSE",
+                _ => "mean average precision",
+            };
+            let points = validations.iter().filter_map(|v| Some((v["step"].as_f64()?, v["measure"].get(key)?.as_f64()?)));
+            let plot = chart("What validations are compared by", name, vec![Series::new("validation", points).marked()]);
+            Page::figure(&plot.svg()?, &format!("The {name} of the validation images, by which the best state is chosen."))
+        }
+    };
     let rate = LineChart { size: Some((720, 180)), ..chart("Learning rate over the steps", "learning rate", vec![line("", "lr")]) };
     let moved = run.of("epoch").filter_map(|line| Some((line.get("step")?.as_f64()?, line.pointer("/distance/relative")?.as_f64()?)));
     let moved = Series::new("", moved).marked();
@@ -60,6 +72,7 @@ pub fn curves(run: &RunData) -> Result<String> {
         &loss.svg()?,
         &format!("What is minimised, and its two parts: the loss on the images, and the penalty with its strengths. {epochs}"),
     ) + &accuracy
+        + &measure
         + &Page::figure(&rate.svg()?, "The learning rate.")
         + &distance)
 }

@@ -2,7 +2,7 @@
 
 use super::Trainer;
 use super::writing::Writing;
-use crate::bundle::manifest::Role;
+use crate::bundle::manifest::{Role, State};
 use crate::bundle::start_state;
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -127,6 +127,20 @@ impl Trainer {
         Some(bring_back(&old, &self.folder))
     }
 
+    /// How far the network is from its starting point that a run gives: the best one, where it is not the last.
+    fn distance(&self, last: &[Tensor]) -> Result<Distance> {
+        let bundle = &self.parts.bundle;
+        let (states, start) = (&bundle.manifest.state, start_state(bundle)?);
+        let best = self.folder.best();
+        if self.at.best.as_ref().is_none_or(|best| best.step == self.at.step) || !best.is_file() {
+            return Distance::between(states, last, &start);
+        }
+        let (shared, start): (Vec<State>, Vec<Tensor>) =
+            states.iter().cloned().zip(start).filter(|(state, _)| state.role == Role::Shared).unzip();
+        let (_, now) = checkpoint::read_state(&best, shared.iter())?;
+        Distance::between(&shared, &now, &start)
+    }
+
     pub(super) fn complete(&mut self, progress: &mut dyn Progress) -> Result<RunResult> {
         // The end of a run that is continued is in two files, which change one after the other.
         if self.folder.optimizer().is_file() && self.saved.0 < self.at.step {
@@ -134,12 +148,11 @@ impl Trainer {
         }
         self.end_checkpoint(progress)?;
         let state = self.state()?;
-        let bundle = &self.parts.bundle;
         self.save_model(self.folder.state(), &state)?;
         if self.parts.keep_optimizer {
             self.save_optimizer(&state)?;
         }
-        let distance = Distance::between(&bundle.manifest.state, &state, &start_state(bundle)?)?;
+        let distance = self.distance(&state)?;
         let means = Means::of(self.recent.iter());
         let results = Results {
             steps: self.at.step,

@@ -52,6 +52,17 @@ pub struct Averages {
     pub balanced_accuracy: f64,
 }
 
+impl Averages {
+    /// Where there are no classes.
+    pub(crate) fn none() -> Averages {
+        Averages { balanced_accuracy: f64::NAN, ..Averages::default() }
+    }
+
+    pub(crate) fn are_none(&self) -> bool {
+        self.balanced_accuracy.is_nan()
+    }
+}
+
 /// `a/b`, where `b` is not 0.
 fn ratio(a: usize, b: usize) -> Option<f64> {
     (b > 0).then(|| a as f64 / b as f64)
