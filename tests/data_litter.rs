@@ -97,7 +97,7 @@ fn labels_follow_what_is_known_of_the_network() {
     assert!(open(&KnownClasses { count: Some(4), ..KnownClasses::default() }).is_err());
     // Names that are numbers are names.
     let names: Vec<String> = ["10", "2", "0", "7"].map(String::from).to_vec();
-    let named = open(&KnownClasses { names: &names, count: Some(4), learnt: true, targets: None }).unwrap();
+    let named = open(&KnownClasses { names: &names, count: Some(4), learnt: true, ..KnownClasses::default() }).unwrap();
     assert_eq!((of(&named), named.labels_assumed()), (vec![0, 1, 2], false));
     // One huge number does not make a huge list.
     let huge = tree(&["0/1.png", "99999999999/1.png"]);
