@@ -3,11 +3,19 @@
 use super::input::resize;
 use super::options::{BatchSize, ImportOptions};
 use super::{Imported, import};
-use crate::error::{Error, Result};
+use crate::error::{Error, Refusal, Result};
 use crate::field::Field;
 use crate::ir::{Graph, Tensor};
 use crate::onnx::{SourceModel, pb};
 use crate::pass::{self, FixBatch, InferTypes, Pass};
+use std::cmp::Reverse;
+
+/// How much a reading of the model is refused: by how many nodes, and of equally many by how early a one.
+fn weight(source: &SourceModel, refused: &[Refusal]) -> (usize, Reverse<Option<usize>>) {
+    let is = |n: &pb::NodeProto, r: &Refusal| n.name() == r.node || n.output.first() == Some(&r.node);
+    let place = |r: &Refusal| source.proto.graph.as_ref()?.node.iter().position(|n| is(n, r));
+    (refused.len(), Reverse(refused.iter().filter_map(place).min()))
+}
 
 /// A source model, and its graph for any batch size. Where an operator needs a fixed one, the graph is for the size that was asked for.
 pub struct Network {
@@ -37,8 +45,8 @@ impl Network {
         let any = ImportOptions { batch: BatchSize::Dynamic, ..options.clone() };
         match import(&source, &any) {
             Err(Error::Unsupported(refused)) if options.batch != BatchSize::Dynamic => match import(&source, &options) {
-                // A batch size that the model itself speaks against adds refusals of its own, which explain nothing.
-                Err(Error::Unsupported(other)) if other.len() > refused.len() => Err(Error::Unsupported(refused)),
+                // A batch size that the model itself speaks against adds refusals of its own, and earlier ones, which explain nothing.
+                Err(Error::Unsupported(other)) if weight(&source, &other) > weight(&source, &refused) => Err(Error::Unsupported(refused)),
                 base => Ok(Network { source, options, base: base? }),
             },
             base => Ok(Network { source, options: any, base: base? }),

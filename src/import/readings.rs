@@ -218,7 +218,7 @@ fn with(readings: Readings, place: Place, count: usize) -> impl Iterator<Item = 
 #[cfg(test)]
 mod tests {
     use super::super::reading::Reading;
-    use super::super::{BatchSize, ImportOptions, import};
+    use super::super::{BatchSize, ImportOptions, Network, import};
     use super::*;
     use crate::ir::{DType, Tensor};
     use crate::onnx::declaration::{declaration, size};
@@ -299,5 +299,13 @@ mod tests {
     fn a_network_with_few_readings_is_told_nothing_of_a_limit() {
         let error = import(&model(1), &OPTIONS).unwrap_err().to_string();
         assert!(error.contains("Add (node `y`)") && !error.contains("tried"), "{error}");
+    }
+
+    /// For another number of images the first shape of all is wrong, which says nothing.
+    #[test]
+    fn a_batch_size_that_the_model_speaks_against_names_no_other_node() {
+        let options = ImportOptions { batch: BatchSize::Fixed(32), ..OPTIONS };
+        let error = Network::open(model(2), options).err().unwrap().to_string();
+        assert!(error.contains("Add (node `y`)") && !error.contains("Reshape"), "{error}");
     }
 }
