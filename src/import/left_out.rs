@@ -84,7 +84,16 @@ impl<'a> Part<'a> {
 const PICKING: [&str; 2] = ["TopK", "ZipMap"];
 
 /// Further operators that have no weights of their own.
-const DECIDING: [&str; 4] = ["ArrayFeatureExtractor", "If", "LabelEncoder", "NonMaxSuppression"];
+const DECIDING: [&str; 8] = [
+    "ArrayFeatureExtractor",
+    "If",
+    "LabelEncoder",
+    "NonMaxSuppression",
+    "RegexFullMatch",
+    "StringConcat",
+    "StringNormalizer",
+    "StringSplit",
+];
 
 /// What is left of a model without the nodes that are not known; `None` where nothing is. What those read that pick among scores is an output, too, where
 /// `types` says in which type the file computes it.
@@ -154,6 +163,11 @@ fn weights(proto: &pb::GraphProto) -> HashSet<&str> {
 /// The values from which an output follows by plain nodes that read no weights.
 fn decided_by<'a>(makers: &Makers<'a>, output: &'a str, weights: &HashSet<&str>) -> HashSet<String> {
     makers.needs_through([output], |n| is_plain(n) && !read_by(n).any(|read| weights.contains(read))).values
+}
+
+/// The values of a file by which the output of that name only decides: nothing with weights stands between them and it.
+pub fn decided(proto: &pb::GraphProto, output: &str) -> HashSet<String> {
+    decided_by(&Makers::new(proto), output, &weights(proto))
 }
 
 /// Whether behind the node stands nothing but plain nodes that read it and constants: no layer, and nothing else that was seen in the images.

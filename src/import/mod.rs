@@ -30,7 +30,7 @@ mod ties;
 
 pub use element_types::value_types;
 pub use fixed::FixedReason;
-pub use left_out::LeftOut;
+pub use left_out::{LeftOut, decided};
 pub use lowered::{AnyInputs, Lowering, has_other_inputs, lowered, with_any_inputs};
 pub use mixing::may_mix;
 pub use names::node_name;
@@ -184,7 +184,14 @@ pub fn import(source: &SourceModel, options: &ImportOptions) -> Result<Imported>
         None => (proto.output.iter().map(|o| o.name()).collect::<Vec<_>>(), vec![]),
     };
     for output in outputs {
-        let id = values.get(output).ok_or_else(|| Error::model(format!("no node computes the output `{output}`")))?;
+        let id = values.get(output).ok_or_else(|| match proto.node.iter().find(|n| n.output.iter().any(|o| o == output)) {
+            Some(node) => Error::model(format!(
+                "the model's output `{output}` is a further result of `{}` ({}), which spgraph has no use for: export the model without that output",
+                node.name(),
+                node.op_type()
+            )),
+            None => Error::model(format!("no node computes the output `{output}`")),
+        })?;
         let id = under_its_name(&mut graph, *id, output);
         graph.outputs.push(id);
     }

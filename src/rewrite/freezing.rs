@@ -1,6 +1,6 @@
 //! Which parameters stay as they are, and why.
 
-use super::patterns::{few, matching, only};
+use super::patterns::{few, is_match, matching, only};
 use super::structure::{Block, blocks};
 use crate::bundle::Options;
 use crate::error::{Error, Result};
@@ -14,6 +14,13 @@ pub(super) fn decide(imported: &Imported, new: &[String], options: &Options) -> 
     let parameters = &imported.parameters;
     let mut frozen: HashMap<String, String> = HashMap::new();
     let trainable = |option: Field, pattern: &str| -> Result<Vec<bool>> {
+        let fixed = || imported.fixed.iter().find(|c| is_match(pattern, &c.parameter));
+        if !parameters.iter().any(|p| is_match(pattern, p))
+            && let Some(fixed) = fixed()
+        {
+            let why = format!(" '{pattern}' matches no parameter: `{}` is not trained ({})", fixed.parameter.alias, fixed.why.text());
+            return Err(Error::option(option, why));
+        }
         let found = matching(option, pattern, parameters.iter())?;
         if only(parameters, &found).all(|p| p.kind.is_buffer()) {
             let names = few(only(parameters, &found).map(|p| p.alias.as_str()));

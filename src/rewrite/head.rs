@@ -1,5 +1,6 @@
 //! The classifier: finding it, and putting a new one in its place.
 
+use super::needs::needs;
 use super::prediction::Prediction;
 use super::shapes;
 use super::spelling::{numbers_before, scores_before};
@@ -140,13 +141,7 @@ pub fn replace(
         }
         let tensor = Tensor::from_floats(ty.dtype, &shape, &values);
         if !store(source, &parameter.name, &tensor)? && !store_apart(source, imported, &parameter.name, &tensor)? {
-            return Err(Error::model(format!(
-                "the classifier's `{}` is shared with another layer and cannot be replaced. Keep the head with {}, or put a new one behind the \
-                 output with {}",
-                parameter.name,
-                Field::KEEP_HEAD,
-                Field::ADD_HEAD
-            )));
+            return Err(shared_with_another(&parameter.name));
         }
         tensors.push((parameter.name.clone(), tensor));
     }
@@ -288,7 +283,28 @@ pub fn replaceable(imported: &Imported, prediction: &Prediction, head: &Head) ->
             Field::ADD_HEAD
         )));
     }
+    is_apart(imported, head)?;
     is_whole(imported, prediction, head)
+}
+
+/// Fails where a layer before the classifier has its weights as well: that one would get the new ones, too.
+fn is_apart(imported: &Imported, head: &Head) -> Result<()> {
+    let graph = &imported.graph;
+    let reads = graph.nodes.iter().find(|n| n.name == head.node).into_iter().flat_map(Node::used).filter(|&v| graph.value(v).varies);
+    let before: Vec<HashSet<ValueId>> = reads.map(|v| needs(graph, v)).collect();
+    match std::iter::once(&head.kernel).chain(&head.bias).find(|p| before.iter().any(|values| values.contains(&p.value))) {
+        Some(shared) => Err(shared_with_another(&shared.name)),
+        None => Ok(()),
+    }
+}
+
+fn shared_with_another(name: &str) -> Error {
+    Error::model(format!(
+        "the classifier's `{name}` is shared with another layer and cannot be replaced. Keep the head with {}, or put a new one behind the \
+         output with {}",
+        Field::KEEP_HEAD,
+        Field::ADD_HEAD
+    ))
 }
 
 /// The tensor in the floating-point type of the place where it goes, which `name` is called. Fails where that is none.

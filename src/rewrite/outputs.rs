@@ -2,6 +2,7 @@
 
 use super::head::{Head, head_behind};
 use super::prediction::{Prediction, names};
+use super::rivals::{rivals, same};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::{Imported, LeftOut};
@@ -56,23 +57,34 @@ fn clear(imported: &Imported) -> Result<Prediction> {
     if graph.outputs.len() < 2 {
         return Prediction::at(graph, 0);
     }
-    let found = (0..graph.outputs.len()).filter_map(|i| Prediction::at(graph, i).ok());
-    let found: Vec<Prediction> = found.filter(|p| p.tail.hidden.is_none() && head_behind(imported, p).is_ok()).collect();
-    // Logits beside the probabilities that are made of them are one classifier, and the probabilities say what they are.
-    let clear = found.iter().max_by_key(|p| (p.tail.activation != Activation::None, std::cmp::Reverse(p.index)));
-    let agrees = |p: &Prediction, chosen: &Prediction| {
-        let softmax = |a| if a == Activation::LogSoftmax { Activation::Softmax } else { a };
-        let own = softmax(p.tail.activation);
-        p.tail.origin == chosen.tail.origin && (own == softmax(chosen.tail.activation) || own == Activation::None)
-    };
-    match clear {
-        Some(chosen) if found.iter().all(|p| agrees(p, chosen)) => Ok(chosen.clone()),
-        _ => Err(Error::model(format!(
-            "the model has several outputs, and which of them is the classifier's is not clear: {}. Name it with {} NAME",
-            listed(imported),
-            Field::PREDICTION
-        ))),
+    let all: Vec<Prediction> = (0..graph.outputs.len()).filter_map(|i| Prediction::at(graph, i).ok()).collect();
+    let head = |p: &Prediction| if p.tail.hidden.is_none() { head_behind(imported, p).ok() } else { None };
+    let (mut found, mut others) = (vec![], vec![]);
+    for prediction in all {
+        match head(&prediction) {
+            Some(head) => found.push((prediction, head)),
+            None => others.push(prediction),
+        }
     }
+    // Logits beside the probabilities that are made of them are one classifier, and the probabilities say what they are.
+    let clear = found.iter().max_by_key(|(p, _)| (p.tail.activation != Activation::None, std::cmp::Reverse(p.index)));
+    let agrees = |p: &Prediction, chosen: &Prediction| {
+        let own = same(p.tail.activation);
+        p.tail.origin == chosen.tail.origin && (own == same(chosen.tail.activation) || own == Activation::None)
+    };
+    let why = match clear {
+        Some((chosen, head)) if found.iter().all(|(p, _)| agrees(p, chosen)) => {
+            let rival = others.iter().find_map(|other| Some((other, rivals(imported, (chosen, head), other)?)));
+            let Some((other, why)) = rival else { return Ok(chosen.clone()) };
+            format!(" (`{}` {why}, beside `{}`)", other.name, chosen.name)
+        }
+        _ => String::new(),
+    };
+    Err(Error::model(format!(
+        "the model has several outputs, and which of them is the classifier's is not clear{why}: {}. Name it with {} NAME",
+        listed(imported),
+        Field::PREDICTION
+    )))
 }
 
 /// Finds the last Gemm, MatMul or 1×1 Conv before the output that is the classifier's. Fails with the nodes that were looked at.
@@ -98,11 +110,12 @@ fn listed(imported: &Imported) -> String {
     let about = |(index, name): (usize, String)| {
         let prediction = match Prediction::at(&imported.graph, index) {
             Ok(prediction) if prediction.tail.hidden.is_none() => prediction,
-            _ => return format!("{name} (no classifier's)"),
+            Ok(_) => return format!("{name} (no logits)"),
+            Err(_) => return format!("{name} (no classifier's)"),
         };
         match head_behind(imported, &prediction) {
             Ok(Head { op_type, node, .. }) => format!("{name} ({op_type} `{node}`)"),
-            Err(_) => format!("{name} (no classifier before it)"),
+            Err(_) => format!("{name} (no layer right before it that another number of classes could replace)"),
         }
     };
     names(&imported.graph).into_iter().enumerate().map(about).collect::<Vec<_>>().join(", ")

@@ -313,6 +313,27 @@ def test_weights_that_are_stored_twice_are_named(turned, tmp_path):
     assert expected in done.stdout, done.stdout
 
 
+@pytest.mark.parametrize("classes", [WIDTH, WIDTH + 1])
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_classifier_whose_weight_another_layer_has_is_not_replaced(turned, classes, tmp_path):
+    net = Classifier(12, np.float32)
+    w = net.weight(WIDTH, WIDTH, links=0)
+    h = net.node("Tanh", net.node("MatMul", net.features(), w))
+    model = net.model(net.node("MatMul", h, net.node("Transpose", w, perm=[1, 0]) if turned else w), WIDTH)
+    bundle, said = rewritten(model, tmp_path, "--classes", classes)
+    assert bundle is None and f"`{w}` is shared with another layer" in said and "--add-head" in said, said
+    bundle, said = rewritten(model, tmp_path, "--classes", classes, "--add-head")
+    assert bundle, said
+
+
+@pytest.mark.parametrize("option", ["--train", "--freeze"])
+def test_who_asks_for_a_setting_is_told_what_it_is(option, tmp_path):
+    net = Classifier(11, np.float32)
+    y = net.node("Clip", net.features(), net.constant(np.array(-0.5), "low"), net.constant(np.array(0.5), "high"))
+    bundle, said = rewritten(net.model(net.scores(y)), tmp_path, "--head", "keep", option, "high*")
+    assert bundle is None and "matches no parameter: `high." in said and "is not trained (" in said, said
+
+
 def log_sigmoid(net):
     return net.node("Log", net.node("Sigmoid", net.scores()))
 
