@@ -1,5 +1,6 @@
 //! Class names by label: in a file, or in what a model says about itself, as spgraph and others write them.
 
+use super::class_tables::{self, Tables};
 use super::literal::{self, Literal};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -37,8 +38,8 @@ const MOST: usize = 1_000_000;
 pub struct ClassNames {
     /// By label; empty where the model does not say.
     pub names: Vec<String>,
-    /// The metadata's key that says it.
-    pub key: String,
+    /// What says it, for people: an entry of the metadata, or a node.
+    pub place: String,
     /// Why what the model says cannot be used.
     pub doubt: Option<String>,
 }
@@ -68,8 +69,8 @@ impl ClassNames {
         }
         match wrong(&self.names) {
             Some(classes) => Err(Error::model(format!(
-                "the metadata `{}` of {shown} names {} classes, and its network has {classes}. Name them by label with {field}",
-                self.key,
+                "the {} of {shown} names {} classes, and its network has {classes}. Name them by label with {field}",
+                self.place,
                 self.names.len()
             ))),
             None => Ok(self.names.clone()),
@@ -106,12 +107,32 @@ fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::trim).filter(|l| !l.is_empty()).map(String::from).collect()
 }
 
+/// What the model calls the classes of one of its outputs, in its metadata or by its nodes. Fails where spgraph's own entry is damaged.
+pub fn class_names(model: &pb::ModelProto, output: &str) -> Result<ClassNames> {
+    let mut found = find(model)?;
+    let own = model.metadata_props.iter().any(|p| p.key() == CLASSES_KEY);
+    let Some(graph) = model.graph.as_ref().filter(|_| !own && found.doubt.is_none()) else { return Ok(found) };
+    let Tables { found: tables, unread } = class_tables::find(graph, output);
+    let words = tables.iter().any(|t| t.words) || !found.names.is_empty();
+    if !words && unread.is_some() {
+        return Ok(ClassNames { doubt: unread, ..found });
+    }
+    for table in tables.into_iter().filter(|t| t.words || !words) {
+        if found.names.is_empty() {
+            (found.names, found.place) = (table.names, table.place);
+        } else if found.names != table.names {
+            found.doubt = Some(format!("its {} and its {} name different classes", found.place, table.place));
+        }
+    }
+    Ok(found)
+}
+
 /// What the model's metadata says. Fails where spgraph's own is damaged.
 pub(super) fn find(model: &pb::ModelProto) -> Result<ClassNames> {
     if let Some(own) = model.metadata_props.iter().find(|p| p.key() == CLASSES_KEY) {
         let names = serde_json::from_str(own.value())
             .map_err(|e| Error::model(format!("the model's metadata `{CLASSES_KEY}` is damaged ({e}): export it again")))?;
-        return Ok(ClassNames { names, key: CLASSES_KEY.into(), doubt: None });
+        return Ok(ClassNames { names, place: format!("metadata `{CLASSES_KEY}`"), doubt: None });
     }
     let mut found = ClassNames::default();
     for entry in &model.metadata_props {
@@ -129,9 +150,9 @@ pub(super) fn find(model: &pb::ModelProto) -> Result<ClassNames> {
         }
         let Some(names) = names.filter(|n| !n.is_empty()) else { continue };
         if found.names.is_empty() {
-            (found.names, found.key) = (names, entry.key().to_string());
+            (found.names, found.place) = (names, format!("metadata `{}`", entry.key()));
         } else if found.names != names {
-            found.doubt = Some(format!("its metadata `{}` and `{}` name different classes", found.key, entry.key()));
+            found.doubt = Some(format!("its {} and `{}` name different classes", found.place, entry.key()));
         }
     }
     Ok(found)

@@ -1,10 +1,9 @@
 //! What an exported model says about itself in `metadata_props`, so that it can be used without its bundle.
 
-use super::class_names::{self, CLASSES_KEY, ClassNames};
-use super::image_metadata::{self, PREPROCESSING_KEY};
+use super::class_names::{self, CLASSES_KEY};
+use super::image_metadata::{self, ImageMetadata, PREPROCESSING_KEY};
 use super::manifest::Manifest;
 use super::prediction::PredictionPort;
-use super::preprocessing::Images;
 use crate::error::{Error, Result};
 use crate::onnx::pb;
 
@@ -14,10 +13,8 @@ pub const PREDICTION_KEY: &str = "spgraph.prediction";
 /// What [`read_metadata`] finds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
-    /// What its classes are called.
-    pub classes: ClassNames,
     /// How it wants images.
-    pub images: Images,
+    pub images: ImageMetadata,
     /// How its outputs are read; `None` where the model does not say.
     pub prediction: Option<PredictionPort>,
 }
@@ -51,10 +48,10 @@ pub(super) fn write_metadata(model: &mut pb::ModelProto, manifest: &Manifest) ->
     Ok(())
 }
 
-/// What the model says about itself, in spgraph's way or in others'. Fails where spgraph's own entries are damaged.
+/// What the model says of its images and outputs, in spgraph's way or in others'. Fails where spgraph's own entries are damaged.
 pub fn read_metadata(model: &pb::ModelProto) -> Result<Metadata> {
     let prediction = model.metadata_props.iter().find(|p| p.key() == PREDICTION_KEY).map(|p| serde_json::from_str(p.value())).transpose();
     let prediction =
         prediction.map_err(|e| Error::model(format!("the model's metadata `{PREDICTION_KEY}` is damaged ({e}): export it again")))?;
-    Ok(Metadata { classes: class_names::find(model)?, images: image_metadata::find(model)?, prediction })
+    Ok(Metadata { images: image_metadata::find(model)?, prediction })
 }

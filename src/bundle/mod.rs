@@ -4,8 +4,10 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice, clippy::arithmetic_side_effects))]
 
 mod class_names;
+mod class_tables;
 mod deploy;
 mod dropout;
+mod entry;
 mod export;
 mod format1;
 mod image_metadata;
@@ -19,11 +21,11 @@ mod prediction;
 mod preprocessing;
 mod rewriting;
 
-pub use class_names::{CLASSES_KEY, ClassNames, read_class_names};
+pub use class_names::{CLASSES_KEY, ClassNames, class_names, read_class_names};
 pub use deploy::{Deployment, PROVENANCE_KEY, Provenance, deploy, prepares_images, sign};
 pub use dropout::DropoutMode;
 pub use export::{template, tuned};
-pub use image_metadata::PREPROCESSING_KEY;
+pub use image_metadata::{ImageMetadata, PREPROCESSING_KEY};
 pub use meaning::{Meaning, Measure, Setting, StateMeaning};
 pub use metadata::{Metadata, PREDICTION_KEY, adopt_class_names, read_metadata};
 pub use open::{Bundle, start_feeds, start_name, start_state};

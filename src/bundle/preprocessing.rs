@@ -309,5 +309,16 @@ fn check(p: &Preprocessing, bytes: bool) -> Result<()> {
         let why = format!(" {:?} is not for pixels from 0 to 1. For pixels from 0 to 255 give {} 255", p.mean, Field::SCALE);
         return Err(Error::option(Field::MEAN, why));
     }
+    let shares = |values: &[f32]| values.iter().all(|v| v.abs() <= 1.0);
+    if p.scale == 255 && shares(&p.mean) && shares(&p.std) && (p.mean.iter().any(|&m| m != 0.0) || p.std.iter().any(|&s| s < 1.0)) {
+        let why = format!(
+            " {:?} and {} {:?} are not for pixels from 0 to 255. For pixels from 0 to 1 give {} 1",
+            p.mean,
+            Field::STD,
+            p.std,
+            Field::SCALE
+        );
+        return Err(Error::option(Field::MEAN, why));
+    }
     Ok(())
 }

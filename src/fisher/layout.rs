@@ -52,6 +52,7 @@ mod tests {
             input_name: "input".into(),
             own: None,
             classes,
+            output: "output".into(),
             activations: 1 << 20,
             largest: 1 << 16,
         };

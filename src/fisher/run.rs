@@ -8,7 +8,7 @@ use super::options::FisherOptions;
 use super::subject::{FisherSubject, check_scores, look, network};
 use super::summary::Summary;
 use crate::bundle::manifest::Preprocessing;
-use crate::bundle::{ClassNames, Prepared, read_metadata};
+use crate::bundle::{Prepared, class_names, read_metadata};
 use crate::data::{Augment, Dataset, ImageDataset, ImageFolder, KnownClasses, Recipe, TargetKind};
 use crate::engine;
 use crate::error::{Error, Result};
@@ -91,11 +91,12 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         }
         mode
     });
-    let (preprocessing, classes) = preparation(options, source, &subject, progress)?;
+    let preprocessing = preparation(options, source, &subject, progress)?;
     check_scores(&network, &preprocessing)?;
     let folder = match mode {
         Mode::Empirical => {
-            let names = classes.choose(&options.classes, Some(subject.classes), &options.model)?;
+            let known = class_names(&source.proto, &subject.output)?;
+            let names = known.choose(&options.classes, Some(subject.classes), &options.model)?;
             ImageFolder::open_for(
                 &options.data,
                 &KnownClasses {
@@ -199,19 +200,19 @@ fn samples(options: &FisherOptions, mode: Mode, images: usize) -> Result<u64> {
     }
 }
 
-/// How images are prepared, and the class names: as the caller says, else as the model says, else ImageNet's.
+/// How images are prepared: as the caller says, else as the model says, else ImageNet's.
 fn preparation(
     options: &FisherOptions,
     source: &SourceModel,
     subject: &FisherSubject,
     progress: &mut dyn Progress,
-) -> Result<(Preprocessing, ClassNames)> {
+) -> Result<Preprocessing> {
     let known = read_metadata(&source.proto)?;
     let shape: Vec<i64> = subject.input.shape.iter().map(|d| d.known().map_or(-1, |n| n as i64)).collect();
     let Prepared { preprocessing: p, assumed, own } =
-        options.images.or(&known.images).complete(subject.input.dtype, &shape, subject.own.as_ref())?;
+        known.images.choose(&options.images)?.complete(subject.input.dtype, &shape, subject.own.as_ref())?;
     if let Some(said) = p.note(&assumed, own) {
         progress.note(&said);
     }
-    Ok((p, known.classes))
+    Ok(p)
 }

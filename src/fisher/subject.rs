@@ -19,6 +19,8 @@ pub struct FisherSubject {
     pub input_name: String,
     /// How the network prepares its images itself, where it does.
     pub own: Option<Images>,
+    /// The name of the classifier's output.
+    pub output: String,
     /// K, the length of the network's output for one image.
     pub classes: usize,
     /// Bytes of all forward values of one image.
@@ -44,7 +46,7 @@ pub(super) fn check_scores(network: &Network, preprocessing: &Preprocessing) -> 
 pub fn look(network: &Network) -> Result<FisherSubject> {
     let imported = network.at(BatchSize::Fixed(1))?;
     // For any number of images the two axes of the output are told apart.
-    let classes = rewrite::softmax_output(network.base(), None)?.tail.scores();
+    let chosen = rewrite::softmax_output(network.base(), None)?;
     let Imported { graph, input, parameters, .. } = imported;
     let bytes = |v: ValueId| -> Result<usize> {
         let ty = graph.ty(v);
@@ -57,7 +59,8 @@ pub fn look(network: &Network) -> Result<FisherSubject> {
         input: graph.ty(input).clone(),
         input_name: graph.name_of(input).to_string(),
         own: rewrite::own_preparation(&graph),
-        classes,
+        classes: chosen.tail.scores(),
+        output: chosen.name,
         activations: sizes(&mut graph.ids().filter(|&v| graph.value(v).constant.is_none()))?.iter().sum(),
         largest: sizes(&mut parameters.iter().map(|p| p.value))?.into_iter().max().unwrap_or(0),
     })

@@ -238,7 +238,7 @@ fn found(original: &Network, options: &Options) -> Result<Headed> {
         let gone: Vec<&str> = unknown.chain(stale.iter().map(|s| s.output.as_str())).collect();
         original.base().give_up(&mut source.proto, &gone);
         let copies = match &options.head_map {
-            Some(path) => head_map::read(path, &source, &options.classes, classes, found.classes)?,
+            Some(path) => head_map::read(path, (original.source(), &chosen.name), &options.classes, classes, found.classes)?,
             None => vec![],
         };
         let tensors = head::replace(&mut source, &imported, found, classes, options.seed, &copies)?;

@@ -2,17 +2,17 @@
 //!
 //! A text file with one `new = old` on each line, each side a label (a number from 0) or a class name; `#` starts a comment.
 
-use crate::bundle::read_metadata;
+use crate::bundle::class_names;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::onnx::SourceModel;
 use crate::storage::regular;
 use std::path::Path;
 
-/// Pairs of a new label and an old one. `names` are the new classes' names, as far as they are known.
-pub fn read(path: &Path, source: &SourceModel, names: &[String], new: usize, old: usize) -> Result<Vec<(usize, usize)>> {
+/// Pairs of a new label and an old one, of the classes of that output. `names` are the new classes' names, as far as they are known.
+pub fn read(path: &Path, (source, output): (&SourceModel, &str), names: &[String], new: usize, old: usize) -> Result<Vec<(usize, usize)>> {
     let text = regular::read_text(path, "cannot read the head map")?;
-    let known = read_metadata(&source.proto)?.classes;
+    let known = class_names(&source.proto, output)?;
     parse(&text, (names, new), (&known.choose(&[], Some(old), &source.path)?, old))
         .map_err(|why| Error::option(Field::HEAD_MAP, format!(" {}: {why}", path.display())))
 }

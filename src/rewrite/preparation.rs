@@ -5,6 +5,7 @@ use super::spelling::{facts, order};
 use crate::bundle::Images;
 use crate::ir::{Dim, Graph, Node, ValueId};
 use crate::operator::{Meaning, View};
+use crate::ops::batch_norm;
 use std::ops::RangeInclusive;
 
 /// How wide the numbers lie that a first layer gets from networks with normalised images: from 0…1 to ImageNet's statistics, and more.
@@ -72,6 +73,7 @@ fn followed(graph: &Graph, input: ValueId, mut axis: usize, count: usize) -> Opt
                     lines.iter().zip(numbers).map(|(line, c)| line.after(meaning, leading, c)).collect()
                 })
             }
+            _ if node.is(batch_norm::INFERENCE) && first == Some(value) && axis == 1 => normalised(graph, node, &lines),
             _ => None,
         };
         changed |= step.is_some() && !matches!(meaning, Meaning::Identity | Meaning::Conversion);
@@ -86,6 +88,22 @@ fn followed(graph: &Graph, input: ValueId, mut axis: usize, count: usize) -> Opt
         value = result;
     }
     changed.then_some(lines)
+}
+
+/// By the statistics that a BatchNormalization holds for each channel.
+fn normalised(graph: &Graph, node: &Node, lines: &[Line]) -> Option<Vec<Line>> {
+    let held = |i: usize| {
+        let tensor = graph.value(node.input(i)?).constant.as_ref()?;
+        tensor.to_f64().ok().filter(|values| values.len() == lines.len())
+    };
+    let (scale, shift, mean, variance) = (held(1)?, held(2)?, held(3)?, held(4)?);
+    let epsilon = f64::from(node.float("epsilon", 1e-5));
+    let statistics = scale.iter().zip(&shift).zip(mean.iter().zip(&variance));
+    let after = lines.iter().zip(statistics).map(|(line, ((scale, shift), (mean, variance)))| {
+        let factor = scale / (variance + epsilon).sqrt();
+        Line { factor: line.factor * factor, addend: (line.addend - mean) * factor + shift }
+    });
+    Some(after.collect())
 }
 
 impl Line {

@@ -11,7 +11,7 @@ use super::start_input;
 use super::state::StateTensor;
 use super::training_graph::TrainingGraph;
 use crate::bundle::manifest::{self, DataPorts, FORMAT, Manifest, Port, Role, Source, SplitOutputs, State};
-use crate::bundle::{HeadOption, Meaning, Metadata, Options, Penalize, PredictionPort, Prepared, Rewriting, read_metadata};
+use crate::bundle::{HeadOption, Meaning, Options, Penalize, PredictionPort, Prepared, Rewriting, class_names, read_metadata};
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::ir::{Graph, ValueId};
@@ -67,7 +67,7 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
     let opset = original.base().opset;
     let network = replaced.unwrap_or(original);
     let data = DataPorts { input: port(&back.graph, back.data), target: port(&back.graph, back.target) };
-    let said = options.preprocessing.clone().unwrap_or_default().or(&known.images);
+    let said = known.images.choose(&options.preprocessing.clone().unwrap_or_default())?;
     let Prepared { preprocessing, assumed, own } = said.complete(data.input.dtype, &data.input.shape, own.as_ref())?;
     if options.preprocessing.is_some() {
         preprocessing
@@ -100,7 +100,7 @@ pub fn rewrite(model: &Path, options: &Options) -> Result<Product> {
         }),
         left_out: plan.left_out.iter().filter(|l| l.kept).map(|l| l.output.clone()).collect(),
         class_count: Some(plan.classes),
-        classes: classes(&known, options, &plan, model)?,
+        classes: classes(network.source(), options, &plan, model)?,
         preprocessing,
         data,
         rewriting: Some(Rewriting::of(options)?),
@@ -207,9 +207,9 @@ fn precision(step: &Step) -> Result<crate::ir::DType> {
 }
 
 /// A kept head keeps its names, which the model may know.
-fn classes(known: &Metadata, options: &Options, plan: &Plan, model: &Path) -> Result<Vec<String>> {
+fn classes(source: &SourceModel, options: &Options, plan: &Plan, model: &Path) -> Result<Vec<String>> {
     match options.head {
-        HeadOption::Keep => known.classes.choose(&options.classes, Some(plan.classes), model),
+        HeadOption::Keep => class_names(&source.proto, &plan.prediction.name)?.choose(&options.classes, Some(plan.classes), model),
         HeadOption::Classes(_) => Ok(options.classes.clone()),
     }
 }

@@ -6,7 +6,7 @@ use super::targets;
 use super::training_form;
 use super::tuned::{Subject, model_with_features, transplanted_state, with_features};
 use crate::bundle::manifest::{Port, Preprocessing, State};
-use crate::bundle::{Bundle, ClassNames, Images, Prepared, read_metadata};
+use crate::bundle::{Bundle, ClassNames, ImageMetadata, Images, Prepared, class_names, read_metadata};
 use crate::data::{KnownClasses, Recipe, TargetKind, as_input};
 use crate::engine::{Engine, Session};
 use crate::error::{Error, Result};
@@ -142,12 +142,9 @@ impl Classifier {
         let (classes, images) = match bundle.map(|b| &b.manifest) {
             Some(manifest) => {
                 let names = manifest.classes.clone();
-                (ClassNames { names, ..ClassNames::default() }, Images::from(&manifest.preprocessing))
+                (Some(ClassNames { names, ..ClassNames::default() }), ImageMetadata::from(Images::from(&manifest.preprocessing)))
             }
-            None => {
-                let found = read_metadata(&source.proto)?;
-                (found.classes, found.images)
-            }
+            None => (None, read_metadata(&source.proto)?.images),
         };
         let readout = match (bundle, &options.output) {
             (Some(bundle), None) => Readout::of_bundle(bundle)?,
@@ -160,7 +157,7 @@ impl Classifier {
             (None, name) => Readout::of_model(source, name.as_deref(), options.input_shape.as_deref(), engine.kind())?,
         };
         let Prepared { preprocessing, assumed, own } =
-            options.images.or(&images).complete(input.dtype, &input.shape, readout.own.as_ref())?;
+            images.choose(&options.images)?.complete(input.dtype, &input.shape, readout.own.as_ref())?;
         let (folder, path) = match &readout.instead {
             Some(model) => {
                 let folder = Scratch::new()?;
@@ -176,6 +173,7 @@ impl Classifier {
         let output = graph.output.get(readout.index).ok_or_else(|| Error::model(format!("{} has no output", path.display())))?;
         let declared = shape_of(output).and_then(|s| s.get(1).copied()).and_then(|n| usize::try_from(n).ok());
         let outputs = readout.scores.or(declared).map(loss::class_count);
+        let classes = classes.map_or_else(|| class_names(&source.proto, output.name()), Ok)?;
         let classes = classes.choose(&options.classes, outputs, &source.path)?;
         let targets = match (readout.loss_kind(), bundle.map(|b| targets::kind(&b.manifest))) {
             ("bce", Some(TargetKind::Several)) => Some(TargetKind::Several),

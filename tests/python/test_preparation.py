@@ -75,7 +75,21 @@ def made_larger(net):
     return net.node("Sub", net.node("Mul", "x", net.beside(255)), net.beside(255 * MEAN))
 
 
-OWN = {divided: 1, multiplied: 1, turned: 1, made_larger: 1, bytes_divided: 255, bytes_alone: 255, both_sides: 255, caffe: 255, resized: 255, channels_last: 255}  # fmt: skip
+def normalized(net, mean, variance):
+    """By the statistics of a first BatchNormalization, as MXNet's `bn_data`."""
+    gain, shift = (net.constant(np.full(3, value), base) for value, base in ((1.0, "gamma"), (0.0, "beta")))
+    return net.node("BatchNormalization", "x", gain, shift, net.constant(mean, "running_mean"), net.constant(variance, "running_var"))
+
+
+def statistics_of_bytes(net):
+    return normalized(net, 255 * MEAN, (255 * STD) ** 2)
+
+
+def statistics(net):
+    return normalized(net, MEAN, STD**2)
+
+
+OWN = {statistics: 1, statistics_of_bytes: 255, divided: 1, multiplied: 1, turned: 1, made_larger: 1, bytes_divided: 255, bytes_alone: 255, both_sides: 255, caffe: 255, resized: 255, channels_last: 255}  # fmt: skip
 
 
 @pytest.mark.parametrize("make", OWN)
@@ -116,11 +130,15 @@ def nearly_untouched(net):
     return net.node("Add", net.node("Mul", "x", net.beside([1.02, 0.97, 1.1])), net.beside([-0.01, 0.02, 0.005]))
 
 
+def statistics_of_normalised_images(net):
+    return normalized(net, np.array([0.02, -0.05, 0.1]), np.array([1.1, 0.9, 1.05]))
+
+
 def kept_from_0_to_1(net):
     return net.node("Add", net.node("Mul", "x", net.beside(0.98)), net.beside(0.01))
 
 
-@pytest.mark.parametrize("make", [untouched, changed_over, times_one, nearly_untouched, kept_from_0_to_1])
+@pytest.mark.parametrize("make", [untouched, changed_over, times_one, nearly_untouched, kept_from_0_to_1, statistics_of_normalised_images])
 def test_where_the_nodes_do_not_say_it_the_usual_is_assumed(make, tmp_path):
     net = Prepared(1, np.float32)
     onnx.save(net.built(make(net)), tmp_path / "model.onnx")
@@ -136,3 +154,29 @@ def test_who_says_it_is_heard(options, tmp_path):
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert " ".join(options) in done.stdout, done.stdout
+
+
+def test_statistics_of_other_pixels_are_refused(tmp_path):
+    net = Prepared(3, np.float32)
+    onnx.save(net.built(untouched(net)), tmp_path / "model.onnx")
+    for numbers, way in (
+        (("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225", "--scale", "255"), "--scale 1"),
+        (("--mean", "123.7,116.3,103.5", "--std", "58.4,57.1,57.4", "--scale", "1"), "--scale 255"),
+    ):
+        command = [BINARY, "rewrite", tmp_path / "model.onnx", "-o", tmp_path / "bundle", "--head", "keep", *numbers]
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+        assert done.returncode == 2 and way in done.stderr, done.stderr
+
+
+def test_metadata_that_cannot_be_read_is_refused_until_an_option_says_it(tmp_path):
+    net = Prepared(4, np.float32)
+    model = net.built(untouched(net))
+    helper.set_model_props(model, {"mean": "0.5 0.5 0.5", "std": "as usual", "channels": "bgr"})
+    onnx.save(model, tmp_path / "model.onnx")
+    command = [BINARY, "rewrite", tmp_path / "model.onnx", "-o", tmp_path / "bundle", "--head", "keep"]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    assert done.returncode == 1 and "`std` is `as usual`" in done.stderr and "--std" in done.stderr, done.stderr
+    done = subprocess.run([str(c) for c in (*command, "--std", "0.25,0.25,0.25")], capture_output=True, text=True)
+    assert done.returncode == 0 and "--mean 0.5,0.5,0.5 --std 0.25,0.25,0.25 --channels bgr" in done.stdout, done.stdout + done.stderr
+    done = subprocess.run([str(BINARY), "inspect", str(tmp_path / "model.onnx")], capture_output=True, text=True)
+    assert "`std` is `as usual`" in done.stdout, done.stdout + done.stderr

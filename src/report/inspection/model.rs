@@ -2,7 +2,7 @@
 
 use super::verdict::{self, Verdict};
 use crate::bundle::manifest::{Port, Preprocessing};
-use crate::bundle::{Images, read_metadata};
+use crate::bundle::{ImageMetadata, Images, class_names, read_metadata};
 use crate::error::{Error, Refusal, Result};
 use crate::import::{self, BatchSize, ImportOptions, Imported, Network};
 use crate::ir::DType;
@@ -177,6 +177,8 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
     let unclear = chosen.as_ref().and_then(|c| c.as_ref().err()).map(|e| e.to_string());
     let problem = problem.or(unclear);
     let head = imported.as_ref().and_then(|i| find_head(i).ok());
+    let output = chosen.as_ref().and_then(|c| c.as_ref().ok()).map(|p| p.name.as_str()).unwrap_or_default();
+    let names = class_names(&source.proto, output)?.names;
     let hidden = chosen.as_ref().and_then(|c| c.as_ref().ok()).is_some_and(|p| p.tail.hidden.is_some());
     let classes = head.as_ref().map(|h| h.classes);
     let verdict = verdict::of_model(path, imported.is_some(), classes, hidden, input_shape.or(assumed_shape.clone()));
@@ -205,7 +207,7 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
         head: head.map(|h| HeadInfo { node: h.node, operator: h.op_type, weight: h.kernel.name, features: h.features, classes: h.classes }),
         units: imported.as_ref().and_then(|i| blocks(i).ok()).map_or(vec![], |list| units(&list, &parameters)),
         parameters,
-        classes: metadata.classes.names,
+        classes: names,
         preprocessing: verdict.preprocessing.clone().or_else(|| prepared(imported.as_ref()?, &metadata.images)),
         refused,
         problem,
@@ -215,8 +217,9 @@ pub fn inspect(path: &Path, input_shape: Option<Vec<usize>>) -> Result<Inspectio
 }
 
 /// What is done to an image, of a network that cannot be rewritten.
-fn prepared(imported: &Imported, said: &Images) -> Option<Preprocessing> {
+fn prepared(imported: &Imported, said: &ImageMetadata) -> Option<Preprocessing> {
     let port = input_port(imported);
+    let said = said.choose(&Images::default()).ok()?;
     Some(said.complete(port.dtype, &port.shape, own_preparation(&imported.graph).as_ref()).ok()?.preprocessing)
 }
 
