@@ -3,6 +3,7 @@
 
 use super::disguise::{disguised, is_evident};
 use super::spelling::{behind_views, closing, facts, handed_on, order};
+use crate::field::Field;
 use crate::ir::{Dim, Graph, Node, ValueId};
 use crate::loss::Activation;
 use crate::operator::{Builder, Meaning, Rule};
@@ -218,6 +219,10 @@ fn form(graph: &Graph, output: ValueId) -> Rule<(Dim, Dim)> {
         (Some(first), _) if ty.rank() > 1 && has_lost(batch, *first) && ty.shape.iter().all(|d| d.known().is_some()) => Err(format!(
             "is {ty}, and a classifier's is [N, classes]: the number of images that it was exported with is written into the model, or it gives one \
              result for all of them. Export it with a dynamic batch dimension"
+        )),
+        (Some(Dim::Batch(rows)), [] | [Dim::Known(_)]) if *rows > 1 && ty.dtype.is_float() => Err(format!(
+            "is {ty}, {rows} rows for each image, and a classifier's is [N, classes]. Where a size of images is written into its shapes, {} is that size",
+            Field::INPUT_SHAPE
         )),
         _ => Err(format!("is {ty}; a classifier's is [N, classes]")),
     }

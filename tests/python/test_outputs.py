@@ -168,3 +168,13 @@ def test_running_statistics_as_outputs_are_refused_as_what_they_are(tmp_path):
     model.graph.output.append(helper.make_tensor_value_info(given[1], model.graph.output[0].type.tensor_type.elem_type, [WIDTH]))
     bundle, said = rewritten(model, tmp_path, "--head", "keep")
     assert bundle is None and f"output `{given[1]}` is a further result of `norm` (BatchNormalization)" in said and "without that output" in said, said
+
+
+def test_another_size_of_images_than_a_shape_was_written_for_is_named(tmp_path):
+    net = Several(6, np.float32)
+    pooled = net.node("Reshape", net.node("AveragePool", net.body, kernel_shape=[8, 8]), net.ints(-1, WIDTH))
+    model = net.model(net.scores(pooled))
+    bundle, said = rewritten(model, tmp_path, "--head", "keep", "--input-shape", "3x12x12")
+    assert bundle is None and "25 rows for each image" in said and "--input-shape" in said, said
+    bundle, said = rewritten(model, tmp_path, "--head", "keep")
+    assert bundle, said
