@@ -18,7 +18,8 @@ fn key(domain: &str, name: &str, overload: &str) -> Key {
 }
 
 /// Replaces every call of a model-local function, nested ones and those in subgraphs too, by its body. The body's own
-/// values and nodes get fresh names behind the calling node's name (`<node>/<value>`). Afterwards `functions` is empty.
+/// values and nodes get fresh names behind the calling node's name (`<node>/<value>`). The constants of a function are one for all its calls outside
+/// subgraphs. Afterwards `functions` is empty.
 ///
 /// Fails on a function that is there twice, calls itself or reads what it does not define, on a call with more inputs or outputs than the
 /// function has, and on operators that mean something else in the function's version of ONNX than in the model's.
@@ -37,7 +38,15 @@ pub fn inline_functions(model: &mut pb::ModelProto) -> Result<()> {
     let Some(mut graph) = model.graph.take() else { return Ok(()) };
     let mut taken = HashSet::new();
     collect_names(&graph, &mut taken);
-    let mut inliner = Inliner { functions: &functions, opsets: &mut model.opset_import, taken, open: vec![], written: 0 };
+    let mut inliner = Inliner {
+        functions: &functions,
+        opsets: &mut model.opset_import,
+        taken,
+        open: vec![],
+        written: 0,
+        constants: HashMap::new(),
+        branches: 0,
+    };
     let result = inliner.expand_graph(&mut graph);
     model.graph = Some(graph);
     result
@@ -53,6 +62,10 @@ struct Inliner<'a> {
     open: Vec<Key>,
     /// How many nodes have been written out so far.
     written: usize,
+    /// The constants of functions that are written out, by function and node: every call reads the same one.
+    constants: HashMap<(Key, usize), String>,
+    /// In how many subgraphs the calls at hand lie. What is defined there is not seen outside.
+    branches: usize,
 }
 
 impl Inliner<'_> {
@@ -68,7 +81,9 @@ impl Inliner<'_> {
         for mut node in nodes {
             for attribute in &mut node.attribute {
                 for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+                    self.branches = self.branches.saturating_add(1);
                     self.expand_graph(graph)?;
+                    self.branches = self.branches.saturating_sub(1);
                 }
             }
             let key = key(node.domain(), node.op_type(), node.overload());
@@ -132,6 +147,18 @@ impl Inliner<'_> {
                 Some(source) => carried.push((source.clone(), outer.clone())),
             }
         }
+        let own = key(function.domain(), function.name(), function.overload());
+        let mut there = HashSet::new();
+        for (index, name) in function.node.iter().enumerate().filter_map(|(i, n)| Some((i, constant(n)?))) {
+            if self.branches > 0 || scope.contains_key(name) {
+                continue;
+            }
+            let known = self.constants.get(&(own.clone(), index)).cloned();
+            let shared = known.clone().unwrap_or_else(|| self.fresh(&prefix, name));
+            there.extend(known.map(|_| index));
+            self.constants.insert((own.clone(), index), shared.clone());
+            scope.insert(name.to_string(), shared);
+        }
         for output in function.node.iter().flat_map(|n| &n.output).filter(|o| !o.is_empty()) {
             if !scope.contains_key(output) {
                 scope.insert(output.clone(), self.fresh(&prefix, output));
@@ -143,7 +170,7 @@ impl Inliner<'_> {
         }
         let attributes = Attributes { given: &call.attribute, defaults: &function.attribute_proto };
         let mut body = Vec::with_capacity(function.node.len().saturating_add(carried.len()));
-        for node in &function.node {
+        for (_, node) in function.node.iter().enumerate().filter(|(index, _)| !there.contains(index)) {
             body.push(self.rename_node(node, &prefix, &scope, &attributes));
         }
         for (source, target) in carried {
@@ -274,6 +301,13 @@ impl Attributes<'_> {
     fn get(&self, name: &str) -> Option<&pb::AttributeProto> {
         self.given.iter().chain(self.defaults).find(|a| a.name() == name)
     }
+}
+
+/// The name of a constant that is the same in every call.
+fn constant(node: &pb::NodeProto) -> Option<&str> {
+    let [output] = &node.output[..] else { return None };
+    let same = node.op_type() == "Constant" && is_standard(node.domain()) && node.attribute.iter().all(|a| a.ref_attr_name().is_empty());
+    (same && !output.is_empty()).then_some(output)
 }
 
 /// The new name of a value; an empty name, and one that no scope knows, stay.

@@ -2,7 +2,7 @@
 //! add to a node by its name and a suffix (`conv1.bias`).
 
 use super::pb;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Between a node's name and what a runtime adds to it.
 const SEPARATORS: [char; 2] = ['.', '-'];
@@ -23,6 +23,24 @@ pub fn tell_apart(graph: &mut pb::GraphProto) {
         if let Some(own) = std::iter::once(format!("{name}_node")).chain(numbered).find(free) {
             taken.insert(own.clone());
             node.name = Some(own);
+        }
+    }
+}
+
+/// Gives every further node of a name one of its own, by which messages and exports know it: runtimes accept such models.
+pub fn name_once(graph: &mut pb::GraphProto) {
+    let mut taken: HashSet<String> = graph.node.iter().map(|n| n.name().to_string()).collect();
+    // How many nodes of a name there are so far, and those that were named anew.
+    let mut seen: HashMap<String, u64> = HashMap::new();
+    for node in graph.node.iter_mut().filter(|n| !n.name().is_empty()) {
+        let count = seen.entry(node.name().to_string()).and_modify(|n| *n = n.saturating_add(1)).or_insert(1);
+        while *count > 1 {
+            let own = format!("{}_{count}", node.name());
+            if taken.insert(own.clone()) {
+                node.name = Some(own);
+                break;
+            }
+            *count = count.saturating_add(1);
         }
     }
 }
@@ -65,6 +83,14 @@ mod tests {
         };
         assert_eq!(named(&["", "Conv_0", ""]), ["Conv_0_2", "Conv_0", "Conv_2"]);
         assert_eq!(named(&["", "Conv_1", ""]), ["", "Conv_1", ""], "nothing is alike");
+    }
+
+    #[test]
+    fn further_nodes_of_a_name_get_others() {
+        let node = |name: &str| pb::NodeProto { name: Some(name.into()), ..Default::default() };
+        let mut graph = pb::GraphProto { node: ["a", "a", "", "a_2", "a", "", "b"].map(node).to_vec(), ..Default::default() };
+        name_once(&mut graph);
+        assert_eq!(graph.node.iter().map(|n| n.name()).collect::<Vec<_>>(), ["a", "a_3", "", "a_2", "a_4", "", "b"]);
     }
 
     #[test]

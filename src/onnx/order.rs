@@ -19,7 +19,6 @@ enum Origin {
 /// Fails where a name is defined twice or nowhere, or nodes need each other's results.
 pub fn put_in_order(graph: &mut pb::GraphProto) -> Result<()> {
     let origins = origins(graph)?;
-    named_once(graph)?;
     let mut needs: Vec<Vec<usize>> = vec![];
     for (index, node) in graph.node.iter().enumerate() {
         let mut needed = vec![];
@@ -98,23 +97,6 @@ fn define<'a>(found: &mut HashMap<&'a str, Origin>, graph: &pb::GraphProto, name
             as_text(second)
         ))),
     }
-}
-
-/// Fails where two nodes have one name, by which messages and exports know them.
-fn named_once(graph: &pb::GraphProto) -> Result<()> {
-    let mut names = HashMap::new();
-    for node in graph.node.iter().filter(|n| !n.name().is_empty()) {
-        if let Some(first) = names.insert(node.name(), node) {
-            let ops = (first.op_type(), node.op_type());
-            return Err(Error::model(format!(
-                "two nodes are named `{}` ({} and {}): the model is not valid, export it again",
-                node.name(),
-                ops.0,
-                ops.1
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// What a graph inside a node reads of those around it.
@@ -222,7 +204,6 @@ mod tests {
         };
         refused(graph(vec![node("a", &["x"], "y"), node("b", &["x"], "y")]), &["`y` is defined twice", "`a` (Op)", "`b` (Op)"]);
         refused(graph(vec![node("a", &["x"], "x"), node("b", &["x"], "y")]), &["`x` is defined twice", "an input"]);
-        refused(graph(vec![node("a", &["x"], "t"), node("a", &["t"], "y")]), &["two nodes are named `a`"]);
         refused(graph(vec![node("a", &["gone"], "y")]), &["the node `a` (Op) reads `gone`"]);
         refused(graph(vec![node("a", &["x"], "z")]), &["no node computes the output `y`"]);
         refused(graph(vec![node("a", &["x", "y"], "z"), node("b", &["z"], "y")]), &["`a`, `b` need each other"]);

@@ -2,7 +2,7 @@
 
 use super::external::ExternalData;
 use super::functions::inline_functions;
-use super::names::name_nameless;
+use super::names::{name_nameless, name_once};
 use super::order::put_in_order;
 use super::{pb, sniff, tensor, whole};
 use crate::error::{Error, Result};
@@ -99,6 +99,7 @@ fn valid(proto: &mut pb::ModelProto) -> Result<()> {
     inline_functions(proto)?;
     let Some(graph) = proto.graph.as_mut() else { return Ok(()) };
     put_in_order(graph)?;
+    name_once(graph);
     name_nameless(graph);
     Ok(())
 }

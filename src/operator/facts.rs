@@ -23,6 +23,8 @@ pub struct Facts {
     pub activation: bool,
     /// Works on each entry of its first axis by itself, whatever its attributes say.
     pub by_image: bool,
+    /// Where no number of the first input is negative, none of the first result is.
+    pub keeps_sign: bool,
     /// What it computes, where someone looks for that.
     pub meaning: Meaning,
     /// Of an operator that normalizes.
@@ -42,6 +44,7 @@ impl Facts {
         keeps_classes: false,
         activation: false,
         by_image: false,
+        keeps_sign: false,
         meaning: Meaning::Other,
         normalization: None,
         half: Half::Never,
@@ -75,6 +78,11 @@ impl Facts {
     /// The same facts of a nonlinearity behind layers.
     pub const fn of_activation(self) -> Facts {
         Facts { activation: true, ..self }
+    }
+
+    /// The same facts of an operator that makes nothing negative of what is not.
+    pub const fn keeping_sign(self) -> Facts {
+        Facts { keeps_sign: true, ..self }
     }
 
     /// The same facts of an operator that does something else with half precision.
@@ -142,6 +150,8 @@ pub enum Meaning {
     Mean,
     /// The sum of the squares over them.
     TotalOfSquares,
+    /// The logarithm of such a sum of exponentials.
+    LogTotal,
     /// Its input in another element type.
     Conversion,
     /// Probabilities of classes from logits, which sum to 1 over the axes that [`along`](super::Operator::along) gives.

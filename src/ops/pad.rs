@@ -4,7 +4,7 @@ use crate::ir::{Attr, Dim, Tensor, TensorType, ValueId};
 use crate::operator::checked::{Whole, set, whole};
 use crate::operator::{Builder, Facts, Grad, Import, Operator, Reordered, Rule, View, attrs, distinct_axes, floating};
 
-/// Padding with a constant, with the nearest element (`edge`) or mirrored (`reflect`). The gradient is the middle of `dy`,
+/// Padding with a constant, with the nearest element (`edge`), mirrored (`reflect`) or from the other end (`wrap`, which becomes slices). The gradient is the middle of `dy`,
 /// plus what the copies in the padding add.
 pub struct Pad;
 
@@ -56,8 +56,8 @@ impl Operator for Pad {
         let x = cx.ty(0)?.clone();
         let dtype = floating(&x)?;
         let mode = cx.string("mode", "constant")?;
-        if !["constant", "edge", "reflect"].contains(&mode.as_str()) {
-            return Err(format!("its mode \"{mode}\" is not supported, only constant, edge and reflect"));
+        if !["constant", "edge", "reflect", "wrap"].contains(&mode.as_str()) {
+            return Err(format!("its mode \"{mode}\" is not one of ONNX's: constant, edge, reflect and wrap"));
         }
         let value = match cx.source.float("value").map_err(|e| e.to_string())? {
             Some(v) => v as f64,
@@ -74,6 +74,10 @@ impl Operator for Pad {
                 return Err(format!("negative padding with mode \"{mode}\" is not supported"));
             }
             source = cx.builder().crop(source, &begin, &end)?;
+        }
+        if mode == "wrap" {
+            cx.replaced = Some(vec![wrapped(&mut cx.builder(), source, &begin, &end)?]);
+            return Ok(());
         }
         let pads: Vec<i64> = begin.iter().chain(&end).map(|&p| p.max(0)).collect();
         if pads.iter().all(|&p| p == 0) {
@@ -146,8 +150,28 @@ impl Operator for Pad {
     }
 
     fn notes(&self) -> &'static str {
-        "modes constant, edge and reflect; constant padding, which may be negative with mode constant"
+        "modes constant, edge, reflect and wrap; constant padding, which may be negative with mode constant"
     }
+}
+
+/// `x` between its own ends, which opset 17 has no mode for.
+fn wrapped(b: &mut Builder, x: ValueId, begin: &[i64], end: &[i64]) -> Rule<ValueId> {
+    let mut y = x;
+    for (a, (&before, &behind)) in begin.iter().zip(end).enumerate().filter(|(_, (before, behind))| **before > 0 || **behind > 0) {
+        let size = b.shape(y).get(a).and_then(|d| d.known()).ok_or("it pads the batch; rewrite with a fixed batch size")? as i64;
+        if before > size || behind > size {
+            return Err(format!("axis {a} is too short to be wrapped around by {before} and {behind} elements"));
+        }
+        let mut parts = vec![y];
+        if before > 0 {
+            parts.insert(0, b.slice(y, &[a], &[(whole(size) - before).int()?], &[size], &[1])?);
+        }
+        if behind > 0 {
+            parts.push(b.slice(y, &[a], &[0], &[behind], &[1])?);
+        }
+        y = b.concat(&parts, a)?;
+    }
+    Ok(y)
 }
 
 /// Adds the cotangents of the copies in the padding along axis `a` to those of the elements they are copies of.

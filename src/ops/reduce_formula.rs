@@ -6,7 +6,7 @@ use super::mul::product;
 use super::reduce::{import, infer, kept, on_list, only, reduced};
 use crate::ir::{Attr, TensorType, ValueId};
 use crate::operator::checked::at;
-use crate::operator::{Builder, Function, Grad, Import, Known, Operator, Rule, View};
+use crate::operator::{Builder, Facts, Function, Grad, Import, Known, Meaning, Operator, Rule, View};
 
 /// `(x, y, dy) → dx`; the attribute `of` names the operator.
 pub const GRAD: Function = Function::new("ReductionGrad");
@@ -40,7 +40,7 @@ fn log_sum_exp(b: &mut Builder, n: &View, x: ValueId) -> Rule<ValueId> {
 }
 
 macro_rules! reductions {
-    ($($(#[$about:meta])* $name:ident { notes: $notes:expr, gradient: $gradient:expr, $(body: $body:expr,)? $(elements: $elements:expr,)? })*) => {$(
+    ($($(#[$about:meta])* $name:ident { notes: $notes:expr, gradient: $gradient:expr, $(body: $body:expr,)? $(elements: $elements:expr,)? $(facts: $facts:expr,)? })*) => {$(
         $(#[$about])*
         pub struct $name;
 
@@ -70,6 +70,12 @@ macro_rules! reductions {
                 let [dx] = b.call(&GRAD, [x, y, dy], attributes, formula(|all| [rule(all, &axes)]))?;
                 Ok(only(g, dx))
             }
+
+            $(
+                fn facts(&self) -> Facts {
+                    $facts
+                }
+            )?
 
             $(
                 fn body(&self, b: &mut Builder, n: &View, inputs: &[ValueId]) -> Rule<Option<Vec<ValueId>>> {
@@ -110,6 +116,7 @@ reductions! {
             terms * (dy / (sum + zeros(sum)))
         },
         body: log_sum_exp,
+        facts: Facts { meaning: Meaning::LogTotal, ..Facts::NONE },
     }
 
     /// The smallest; equal ones share the gradient, as in PyTorch's `amin`.

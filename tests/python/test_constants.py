@@ -267,6 +267,36 @@ def test_a_table_that_each_layer_computes_counts_once(tmp_path):
     assert len(json.loads(spgraph("inspect", path, "--json"))["parameters"]) == 26
 
 
+def test_the_constant_of_a_function_is_one_for_all_its_calls(tmp_path):
+    net, y = Network(7), "x"
+    gain = numpy_helper.from_array(1 + net.draw(2, 1, 1))
+    body = [helper.make_node("Constant", [], ["gain"], value=gain), helper.make_node("Mul", ["input", "gain"], ["output"])]
+    function = helper.make_function("own", "scale", ["input"], ["output"], body, [helper.make_opsetid("", 17)])
+    for at in range(2):
+        y = net.node("Conv", y, net.weight(2, 2, 1, 1, links=0))
+        net.nodes.append(helper.make_node("scale", [y], [f"scaled.{at}"], name=f"/scale.{at}", domain="own"))
+        y = net.node("Tanh", f"scaled.{at}")
+    model = net.model(net.node("Gemm", net.node("Flatten", net.node("GlobalAveragePool", y)), net.weight(2, CLASSES, links=0)))
+    # The same with an initializer, for the differences.
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    plain.graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(gain), "gain"))
+    for node in plain.graph.node:
+        if node.domain:
+            node.domain, node.op_type = "", "Mul"
+            node.input.append("gain")
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    onnx.checker.check_model(model)
+    onnx.save(model, tmp_path / "model.onnx")
+    images, target = net.rng.standard_normal(IMAGES), net.rng.integers(0, CLASSES, IMAGES[0])
+    spgraph("rewrite", tmp_path / "model.onnx", "-o", tmp_path / "bundle", "--batch", IMAGES[0], "--penalty", "none", "--head", "keep", "--split")
+    bundle = Bundle(tmp_path / "bundle")
+    found = bundle.gradients(bundle.graph("grad")(bundle.feeds(bundle.start(), images, target)))
+    (own,) = [name for name in found if name not in net.tensors]
+    assert relative_error(found[own], differences(plain, "gain", numpy_helper.to_array(gain), images, target)) < 1e-6
+
+
 if __name__ == "__main__":
     # `python test_constants.py SEED FILE`: one of the networks in float32, as tests/fixtures has them.
     onnx.save(network(int(sys.argv[1]), np.float32)[1], sys.argv[2])
