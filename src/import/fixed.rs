@@ -28,6 +28,10 @@ pub enum FixedReason {
     Setting,
     /// Nothing but a divisor is made of it.
     Norm,
+    /// It is an exponent of what may be negative.
+    Exponent,
+    /// Running statistics are computed from it.
+    Statistic,
     /// It has another element type than the layer that uses it, and is converted while the network runs.
     Precision,
 }
@@ -35,7 +39,8 @@ pub enum FixedReason {
 impl FixedReason {
     /// Whether the constant can be trained where somebody wants it.
     pub fn can_be_trained(self) -> bool {
-        !matches!(self, FixedReason::Precision | FixedReason::Step | FixedReason::Computed | FixedReason::Converted | FixedReason::Setting)
+        use FixedReason::*;
+        !matches!(self, Precision | Step | Computed | Converted | Setting | Exponent | Statistic)
     }
 
     /// In a few words, for people.
@@ -51,6 +56,8 @@ impl FixedReason {
             FixedReason::Converted => "a number of a formula in another type or shape, which is converted before the network runs",
             FixedReason::Setting => "a bound or a step of its operator, which is not trained",
             FixedReason::Norm => "nothing but a divisor is made of it, as of the directions of a spectral norm, which are statistics",
+            FixedReason::Exponent => "an exponent of what may be negative, which has no logarithm: there is no gradient for it",
+            FixedReason::Statistic => "running statistics are computed from it, which are not trained",
             FixedReason::Precision => "of another element type than its layer, which is not supported",
         }
     }

@@ -20,6 +20,7 @@ mod options;
 mod parameters;
 mod place;
 mod preview_training;
+mod range;
 mod readable;
 mod reading;
 mod readings;
@@ -37,6 +38,7 @@ pub use names::node_name;
 pub use network::Network;
 pub use options::{BatchSize, ImportOptions};
 pub use parameters::{FixedConstant, Parameter};
+pub(crate) use range::{Range, range};
 pub use refusals::{is_excessive, is_judged};
 pub use ties::Split;
 

@@ -50,6 +50,12 @@ pub(super) fn is_generated(name: &str) -> bool {
         || numbered("const_")
         || numbered("_v_")
         || numbered("x")
+        || numbered("Constant")
+        || numbered("Constant_")
+        || numbered("Const__")
+        || numbered("const_fold_opt__")
+        || numbered("tmp_")
+        || name.starts_with("p2o.")
         || name.starts_with('/')
         || is_operation(name)
 }
@@ -124,9 +130,19 @@ mod tests {
             "full_1",
             "_tensor_constant0",
             "clone",
+            "Constant_12",
+            "Constant339",
+            "Const__9",
+            "const_fold_opt__45",
+            "tmp_0",
+            "p2o.pd_op.full.0",
         ];
         assert!(made.iter().all(|n| is_generated(n)));
-        assert!(["conv1.weight", "fc.bias", "features.0.weight", "scale", "fullness", "ones.weight"].iter().all(|n| !is_generated(n)));
+        assert!(
+            ["conv1.weight", "fc.bias", "features.0.weight", "scale", "fullness", "ones.weight", "Constant", "tmp_scale"]
+                .iter()
+                .all(|n| !is_generated(n))
+        );
     }
 
     #[test]

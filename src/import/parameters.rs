@@ -7,6 +7,7 @@
 
 use super::fixed::{FixedReason, makes_a_divisor, no_parameter, of_formula, same_filter, shuts_out, varied};
 use super::names::{is_generated, layer, unique};
+use super::range::range_beside;
 use super::stored::Stored;
 use crate::ir::{Graph, Readers, ValueId};
 use crate::operator::{ParameterKind, Status, View};
@@ -82,7 +83,44 @@ pub(super) fn find(graph: &Graph, stored: &Stored) -> Found {
             Some(why) => found.fixed.push(FixedConstant { parameter, shape: graph.ty(value).dims().unwrap_or_default(), why }),
         }
     }
+    let negative = exponents(graph, &found.parameters);
+    let (fixed, kept): (Vec<_>, Vec<_>) = found.parameters.drain(..).partition(|p| negative.contains(&p.value));
+    found.parameters = kept;
+    let shaped = |parameter: Parameter| {
+        let shape = graph.ty(parameter.value).dims().unwrap_or_default();
+        FixedConstant { parameter, shape, why: FixedReason::Exponent }
+    };
+    found.fixed.extend(fixed.into_iter().map(shaped));
     found
+}
+
+/// Of the parameters those for which there is no gradient, since a node needs another of its inputs not to be negative for that, and it may be.
+fn exponents(graph: &Graph, parameters: &[Parameter]) -> HashSet<ValueId> {
+    let free: HashSet<ValueId> = parameters.iter().map(|p| p.value).collect();
+    let mut found = HashSet::new();
+    for node in &graph.nodes {
+        let view = View { graph, node };
+        let Some((own, base)) = view.operator().and_then(|o| o.trained_above_zero()).filter(|(own, _)| view.is_fixed(*own)) else {
+            continue;
+        };
+        let made_of = constants_of(graph, view.input(own));
+        if made_of.iter().any(|v| free.contains(v)) && view.input(base).is_none_or(|v| range_beside(graph, v, &free).low < 0.0) {
+            found.extend(made_of);
+        }
+    }
+    found
+}
+
+/// The constants that a value is made of.
+fn constants_of(graph: &Graph, value: Option<ValueId>) -> HashSet<ValueId> {
+    let (mut open, mut seen) = (Vec::from_iter(value), HashSet::from_iter(value));
+    while let Some(v) = open.pop() {
+        for used in graph.producer(v).into_iter().flat_map(|node| node.used()) {
+            open.extend(seen.insert(used).then_some(used));
+        }
+    }
+    seen.retain(|v| graph.value(*v).constant.is_some());
+    seen
 }
 
 struct Search<'a> {
@@ -120,7 +158,7 @@ impl<'a> Search<'a> {
             }
             if self.live.get(index).copied().unwrap_or(false) {
                 for &i in view.operator().map_or(&[][..], |o| o.settings()) {
-                    self.setting(view.input(i), &|v| Use { enters: v, kind: ParameterKind::Operand, node: index });
+                    self.setting(view.input(i), FixedReason::Setting, &|v| Use { enters: v, kind: ParameterKind::Operand, node: index });
                 }
             }
             for (i, kind) in self.kinds(&view) {
@@ -156,15 +194,15 @@ impl<'a> Search<'a> {
     }
 
     /// Takes note of the numbers of the file that something is made of which says how an operator works.
-    fn setting(&mut self, v: Option<ValueId>, used: &dyn Fn(ValueId) -> Use) {
+    fn setting(&mut self, v: Option<ValueId>, why: FixedReason, used: &dyn Fn(ValueId) -> Use) {
         let Some(v) = v.filter(|&v| self.graph.ty(v).dtype.is_float() && !self.graph.value(v).varies) else { return };
         match self.graph.producer(v) {
             Some(node) => {
                 if self.stepped.insert(v) {
-                    node.used().for_each(|v| self.setting(Some(v), used));
+                    node.used().for_each(|v| self.setting(Some(v), why, used));
                 }
             }
-            None => self.settings.extend(self.of_file(v).map(|v| (v, used(v), FixedReason::Setting))),
+            None => self.settings.extend(self.of_file(v).map(|v| (v, used(v), why))),
         }
     }
 
@@ -248,9 +286,16 @@ impl<'a> Search<'a> {
         }
         let Some(node) = self.graph.producer(v) else { return };
         let view = View { graph: self.graph, node };
+        // A statistic is written by its layer, in the place of the constant that was moved; one that is computed has no such place.
+        if used.kind.is_buffer() {
+            return match view.input(0).filter(|_| view.facts().keeps_elements()) {
+                Some(moved) => self.follow(moved, used),
+                None => self.setting(Some(v), FixedReason::Statistic, &|_| used),
+            };
+        }
         if let Some(operator) = view.operator().filter(|o| o.status() == Status::ZeroGradient) {
             if !operator.facts().elementwise {
-                node.used().for_each(|v| self.setting(Some(v), &|_| used));
+                node.used().for_each(|v| self.setting(Some(v), FixedReason::Setting, &|_| used));
             }
             return node.used().for_each(|v| self.behind_step(v, used));
         }

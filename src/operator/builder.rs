@@ -2,7 +2,7 @@
 
 use super::{Function, Operator, Rule, View};
 use crate::ir::{Attr, Attrs, DType, Dim, Domain, Graph, Node, Tensor, TensorType, ValueId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Appends nodes to a graph under a scope name. Types are inferred at once, so a wrong graph fails where it is built.
@@ -13,6 +13,20 @@ pub struct Builder<'g> {
     scope: String,
     /// Small constants made so far, by content.
     constants: HashMap<(DType, Vec<usize>, Vec<u8>), ValueId>,
+}
+
+/// Gives every result of a body a node of its own: runtimes load no function whose output is one of its inputs, or another output.
+fn apart(body: &mut Graph, results: &mut [ValueId]) {
+    let mut given = HashSet::new();
+    for result in results {
+        if body.value(*result).producer.is_none() || given.contains(result) {
+            let ty = body.ty(*result).clone();
+            let copy =
+                body.node(Node::new("Identity", "Identity", vec![Some(*result)], Attrs::new()), vec![("Identity_output".into(), ty)]);
+            *result = copy.first().copied().unwrap_or(*result);
+        }
+        given.insert(*result);
+    }
 }
 
 /// Shorthand for an attribute list.
@@ -103,7 +117,8 @@ impl<'g> Builder<'g> {
         body: impl FnOnce(&mut Builder, &[ValueId]) -> Rule<Vec<ValueId>>,
     ) -> Rule<Vec<ValueId>> {
         let (mut inner, arguments) = self.graph.inner(function.name, inputs);
-        let results = body(&mut Builder::new(&mut inner), &arguments)?;
+        let mut results = body(&mut Builder::new(&mut inner), &arguments)?;
+        apart(&mut inner, &mut results);
         Ok(self.call_of(function, inputs, attrs, inner, results))
     }
 

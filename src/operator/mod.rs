@@ -152,6 +152,11 @@ pub trait Operator: Sync {
         (f64::NEG_INFINITY, f64::INFINITY)
     }
 
+    /// Of an operator whose gradient is a number for one input only where another one is not negative: both, by their places.
+    fn trained_above_zero(&self) -> Option<(usize, usize)> {
+        None
+    }
+
     /// Of an operator that does nothing but put axes into another order: output axis `i` is input axis `order[i]`.
     fn order(&self, _: &View) -> Option<Vec<usize>> {
         None

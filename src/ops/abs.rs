@@ -15,6 +15,10 @@ impl Operator for Abs {
         Facts::IN_PLACE.with_half(Half::Exact)
     }
 
+    fn bounds(&self, _: &View) -> (f64, f64) {
+        (0.0, f64::INFINITY)
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         Ok(vec![n.ty(0)?.clone()])
     }

@@ -184,7 +184,7 @@ impl Operator for AveragePool {
     }
 
     fn facts(&self) -> Facts {
-        Facts { by_image: true, half: Half::Rounded, ..Facts::NONE }
+        Facts { by_image: true, keeps_sign: true, half: Half::Rounded, ..Facts::NONE }
     }
 
     /// Afterwards `ceil_mode` is 0: runtimes disagree about the divisor of the windows that it adds.

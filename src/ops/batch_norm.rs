@@ -51,7 +51,7 @@ fn inverse_deviation(variance: Expr<'_>, epsilon: f32) -> Expr<'_> {
 pub struct BatchNormUpdate {
     pub running_mean: ValueId,
     pub running_variance: ValueId,
-    /// The next running statistics: `(1 − m)·running + m·batch`, the variance unbiased.
+    /// The next running statistics: `(1 − m)·running + m·batch`, the variance unbiased. In the layout of the constants, which nodes may move.
     pub next_mean: ValueId,
     pub next_variance: ValueId,
 }
@@ -78,6 +78,27 @@ fn by_given_statistics(b: &mut Builder, inputs: [ValueId; 5], epsilon: f32) -> R
         [((x.cast_like(scale) - mean) * (inverse_deviation(variance, epsilon) * scale) + shift).cast_like(x)]
     })?;
     Ok(y)
+}
+
+/// Whether input `i` is a running statistic: what is made of constants alone, and where weights are normalized a constant that is moved at most.
+fn is_running(cx: &Import, i: usize) -> Rule<bool> {
+    let (x, statistic) = (cx.input(0)?, cx.input(i)?);
+    let varies = |v: ValueId| cx.graph.value(v).varies;
+    Ok(!varies(statistic) && (varies(x) || View::moved_constant(cx.graph, statistic).is_some()))
+}
+
+/// The constant that nodes have moved to make `value`, and what has its layout of `next`, which has that of `value`.
+fn laid_back(b: &mut Builder, mut value: ValueId, mut next: ValueId) -> Rule<(ValueId, ValueId)> {
+    while let Some(node) = b.graph.producer(value).cloned() {
+        let operator = View { graph: b.graph, node: &node }.operator().filter(|o| o.facts().keeps_elements());
+        let operator = operator.ok_or("its running statistics are computed while the model runs")?;
+        value = node.input(0).ok_or_else(|| fault("a move of nothing"))?;
+        let needs = (0..node.inputs.len()).map(|i| i == 0).collect();
+        // Where every element has one place, a gradient goes back where its element came from.
+        let back = operator.gradient(b, &Grad { node, dy: vec![Some(next)], needs })?;
+        next = back.first().copied().flatten().ok_or_else(|| fault("a move without a way back"))?;
+    }
+    Ok((value, next))
 }
 
 pub struct BatchNormalization;
@@ -122,8 +143,9 @@ pub fn train(b: &mut Builder, node: &Node, momentum: f64) -> Rule<(ValueId, Batc
     };
     let mut moved =
         |running: ValueId, batch: ValueId| b.formula([running, batch], |[running, batch]| [running * momentum + batch * (1.0 - momentum)]);
-    let [next_mean] = moved(running_mean, mean)?;
-    let [next_variance] = moved(running_variance, unbiased)?;
+    let ([next_mean], [next_variance]) = (moved(running_mean, mean)?, moved(running_variance, unbiased)?);
+    let (running_mean, next_mean) = laid_back(b, running_mean, next_mean)?;
+    let (running_variance, next_variance) = laid_back(b, running_variance, next_variance)?;
     Ok((y, BatchNormUpdate { running_mean, running_variance, next_mean, next_variance }))
 }
 
@@ -152,7 +174,7 @@ impl Operator for BatchNormalization {
         let epsilon = cx.float("epsilon", 1e-5)?;
         if training && !cx.graph.value(cx.input(0)?).varies {
             cx.replaced = Some(vec![standardized(cx, epsilon)?]);
-        } else if cx.constant(3).is_none() || cx.constant(4).is_none() {
+        } else if !is_running(cx, 3)? || !is_running(cx, 4)? {
             // Statistics that the network computes are no running ones: exporters standardize weights so, too.
             let inputs = [cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.input(3)?, cx.input(4)?];
             cx.replaced = Some(vec![by_given_statistics(&mut cx.builder(), inputs, epsilon)?]);
@@ -190,7 +212,7 @@ impl Operator for BatchNormalization {
     /// With `s = scale / √(var + ε)`: `dx = s·dy`, `dscale = Σ dy·(x − mean) / √(var + ε)`, `dshift = Σ dy`.
     fn gradient(&self, b: &mut Builder, g: &Grad) -> Rule<Vec<Option<ValueId>>> {
         if g.needs(3) || g.needs(4) {
-            return Err("its statistics are computed from trainable parameters".into());
+            return Err("its statistics are made of parameters that are trained, which is not supported: freeze these".into());
         }
         let epsilon = g.node.float("epsilon", 1e-5);
         let (x, dy) = (g.input(0)?, g.dy()?);

@@ -36,7 +36,7 @@ impl Operator for GlobalAveragePool {
     }
 
     fn facts(&self) -> Facts {
-        Facts { keeps_classes: true, by_image: true, half: Half::Within, ..Facts::NONE }
+        Facts { keeps_classes: true, by_image: true, keeps_sign: true, half: Half::Within, ..Facts::NONE }
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -60,7 +60,7 @@ impl Operator for GlobalMaxPool {
     }
 
     fn facts(&self) -> Facts {
-        Facts::PICKS
+        Facts::PICKS.keeping_sign()
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

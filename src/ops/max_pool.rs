@@ -110,7 +110,7 @@ impl Operator for MaxPool {
     }
 
     fn facts(&self) -> Facts {
-        Facts { by_image: true, half: Half::Exact, ..Facts::NONE }
+        Facts { by_image: true, keeps_sign: true, half: Half::Exact, ..Facts::NONE }
     }
 
     fn import(&self, cx: &mut Import) -> Rule<()> {

@@ -15,7 +15,18 @@ impl Operator for Pow {
     }
 
     fn facts(&self) -> Facts {
-        Facts::ELEMENTWISE.with_half(Half::Never)
+        Facts::ELEMENTWISE.with_half(Half::Never).keeping_sign()
+    }
+
+    /// Of even exponents.
+    fn bounds(&self, n: &View) -> (f64, f64) {
+        let even = n.constant(1).and_then(|t| t.to_f64().ok()).is_some_and(|list| list.iter().all(|p| p % 2.0 == 0.0));
+        (if even { 0.0 } else { f64::NEG_INFINITY }, f64::INFINITY)
+    }
+
+    /// A negative base has no logarithm, and even where the exponent is a whole number there is no slope towards it.
+    fn trained_above_zero(&self) -> Option<(usize, usize)> {
+        Some((1, 0))
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {

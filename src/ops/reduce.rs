@@ -107,7 +107,7 @@ impl Operator for ReduceSum {
     }
 
     fn facts(&self) -> Facts {
-        Facts { meaning: Meaning::Total, ..Facts::NONE }
+        Facts { meaning: Meaning::Total, keeps_sign: true, ..Facts::NONE }
     }
 
     fn along(&self, n: &View) -> Option<Vec<usize>> {
@@ -145,7 +145,7 @@ impl Operator for ReduceMean {
     }
 
     fn facts(&self) -> Facts {
-        Facts { keeps_classes: true, meaning: Meaning::Mean, ..Facts::NONE }
+        Facts { keeps_classes: true, keeps_sign: true, meaning: Meaning::Mean, ..Facts::NONE }
     }
 
     fn along(&self, n: &View) -> Option<Vec<usize>> {

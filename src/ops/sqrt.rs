@@ -15,6 +15,10 @@ impl Operator for Sqrt {
         Facts::IN_PLACE.with_half(Half::Never)
     }
 
+    fn bounds(&self, _: &View) -> (f64, f64) {
+        (0.0, f64::INFINITY)
+    }
+
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
         unchanged(n)
     }

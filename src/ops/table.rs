@@ -7,8 +7,8 @@ use super::{
     reduce_formula, relu, reshape, resize, scatter, select, sequence, shape, sigmoid, slice, softmax, softplus, softsign, split, sqrt,
     steps, sub, sum, tanh, transpose, triangle, trigonometry,
 };
-use crate::ir::{Attrs, Node, ValueId};
-use crate::operator::{Builder, Known, Operator, Rule, View, fold};
+use crate::ir::{Attrs, Graph, Node, ValueId};
+use crate::operator::{Builder, Facts, Known, Meaning, Operator, Rule, View, fold};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -185,6 +185,29 @@ impl View<'_> {
     /// The table's entry for the node.
     pub fn operator(&self) -> Option<&'static dyn Operator> {
         find(&self.node.op_type)
+    }
+
+    /// What is always true of the node's operator.
+    pub fn facts(&self) -> Facts {
+        self.operator().map_or(Facts::NONE, |o| o.facts())
+    }
+
+    /// What the node hands on, where it only puts numbers that depend on an image into another shape, order or floating type.
+    pub fn handed_on(&self) -> Option<ValueId> {
+        let x = self.input(0).filter(|&x| self.graph.value(x).varies)?;
+        let facts = self.facts();
+        let float = |v: ValueId| self.graph.ty(v).dtype.is_float();
+        let converts = facts.meaning == Meaning::Conversion && float(x) && self.node.outputs.first().is_some_and(|&y| float(y));
+        (facts.keeps_elements() || converts).then_some(x)
+    }
+
+    /// The constant of which nodes have made `value` by giving its elements other places at most: each is there once.
+    pub fn moved_constant(graph: &Graph, mut value: ValueId) -> Option<ValueId> {
+        while let Some(node) = graph.producer(value) {
+            let view = View { graph, node };
+            value = view.input(0).filter(|_| view.facts().keeps_elements())?;
+        }
+        graph.value(value).constant.as_ref().map(|_| value)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::Pass;
 use crate::error::{Error, Refusal, Result, fault};
-use crate::ir::{Attr, Attrs, Becomes, Graph, Node, Rebuild, rebuild};
-use crate::operator::{Builder, Rule};
+use crate::ir::{Attr, Attrs, Becomes, Graph, Node, Rebuild, ValueId, rebuild};
+use crate::operator::{Builder, Rule, View};
 use crate::ops::batch_norm::{self, BatchNormUpdate};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 ///
 /// Fails with every node that has no such form.
 pub fn train_batch_norm(graph: &mut Graph, frozen: &HashSet<String>, training: &HashMap<String, Attrs>) -> Result<Vec<BatchNormUpdate>> {
-    let pass = TrainBatchNorm { frozen, training, updates: RefCell::default() };
+    let pass = TrainBatchNorm { frozen, training, updates: RefCell::default(), moving: RefCell::default() };
     super::apply(graph, &[&pass])?;
     Ok(pass.updates.into_inner())
 }
@@ -22,6 +22,8 @@ struct TrainBatchNorm<'a> {
     frozen: &'a HashSet<String>,
     training: &'a HashMap<String, Attrs>,
     updates: RefCell<Vec<BatchNormUpdate>>,
+    /// Statistics that some node moves on.
+    moving: RefCell<HashSet<ValueId>>,
 }
 
 impl TrainBatchNorm<'_> {
@@ -30,14 +32,20 @@ impl TrainBatchNorm<'_> {
         let scale = node.input(1);
         // What normalizes weights has no batch.
         let on_images = node.outputs.iter().any(|&v| graph.value(v).varies);
-        node.is(batch_norm::INFERENCE) && on_images && !scale.is_some_and(|v| self.frozen.contains(graph.name_of(v)))
+        node.is(batch_norm::INFERENCE)
+            && on_images
+            && !scale.and_then(|v| View::moved_constant(graph, v)).is_some_and(|v| self.frozen.contains(graph.name_of(v)))
     }
 
     fn replace(&self, r: &mut Rebuild, node: &Node) -> Rule<Becomes> {
         let source = r.source();
         for (i, label) in [(3, "running_mean"), (4, "running_var")] {
-            if node.input(i).is_none_or(|v| source.value(v).constant.is_none()) {
-                return Err(format!("its {label} is computed while the model runs"));
+            let Some(constant) = node.input(i).and_then(|v| View::moved_constant(source, v)) else {
+                return Err(format!("its {label} is computed while the model runs; use it as it is (frozen BatchNorm)"));
+            };
+            if !self.moving.borrow_mut().insert(constant) {
+                let name = source.name_of(constant);
+                return Err(format!("its {label} `{name}` is another statistic, too; use it as it is (frozen BatchNorm)"));
             }
         }
         let momentum = match self.training.get(&node.name).and_then(|attrs| attrs.get("momentum")) {
@@ -87,7 +95,7 @@ impl Pass for TrainBatchNorm<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::{DType, Tensor, TensorType, ValueId};
+    use crate::ir::{DType, Tensor, TensorType};
     use crate::operator::attrs;
 
     fn norm(graph: &mut Graph, x: ValueId, name: &str) -> ValueId {
@@ -137,6 +145,6 @@ mod tests {
         assert!(single.len() == 2 && single[1].starts_with("/b/Norm: each channel has a single value per batch"), "{single:?}");
         let mut computed = graph([4, 2, 3, 3]);
         computed.constant_to_input(computed.find("a.running_var").unwrap());
-        assert_eq!(refused(computed), ["/a/Norm: its running_var is computed while the model runs"]);
+        assert_eq!(refused(computed), ["/a/Norm: its running_var is computed while the model runs; use it as it is (frozen BatchNorm)"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Probabilities that look like logits: an output that is computed from a softmax or a sigmoid in a way that no loss can look through.
 
-use super::range::{Range, range};
 use super::spelling::{facts, scores_before, total};
+use crate::import::{Range, range};
 use crate::ir::{Graph, Node, ValueId};
 use crate::operator::{Meaning, Rule};
 use std::collections::{HashMap, HashSet};

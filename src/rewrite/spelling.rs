@@ -5,7 +5,7 @@ use crate::loss::Activation;
 use crate::operator::{Facts, Meaning, View};
 
 pub(super) fn facts(graph: &Graph, node: &Node) -> Facts {
-    View { graph, node }.operator().map_or(Facts::NONE, |o| o.facts())
+    View { graph, node }.facts()
 }
 
 /// The node that computes the value, where it means that.
@@ -25,11 +25,7 @@ pub(super) fn order(graph: &Graph, node: &Node) -> Option<Vec<usize>> {
 
 /// What the node hands on, where it only puts its numbers into another shape, order or floating type.
 pub(super) fn handed_on(graph: &Graph, node: &Node) -> Option<ValueId> {
-    let x = node.input(0).filter(|&x| graph.value(x).varies)?;
-    let facts = facts(graph, node);
-    let float = |v: ValueId| graph.ty(v).dtype.is_float();
-    let converts = facts.meaning == Meaning::Conversion && float(x) && node.outputs.first().is_some_and(|&y| float(y));
-    (facts.keeps_elements() || converts).then_some(x)
+    View { graph, node }.handed_on()
 }
 
 /// The one computed value of which the node's result is another form: each class's score from that class's score alone, at most with a
@@ -98,9 +94,15 @@ pub(super) fn closing(graph: &Graph, value: ValueId) -> Option<Closing> {
         }),
         // z − log Σ eᶻ
         Meaning::Difference => {
-            let logarithm = means(graph, behind_views(graph, node.input(1)?), Meaning::Logarithm)?;
-            let (of, axes) = total(graph, logarithm.input(0)?)?;
-            let z = means(graph, of, Meaning::Exponential)?.input(0)?;
+            let logarithm = graph.producer(behind_views(graph, node.input(1)?))?;
+            let (z, axes) = match facts(graph, logarithm).meaning {
+                Meaning::LogTotal => (logarithm.input(0)?, along(graph, logarithm)?),
+                Meaning::Logarithm => {
+                    let (of, axes) = total(graph, logarithm.input(0)?)?;
+                    (means(graph, of, Meaning::Exponential)?.input(0)?, axes)
+                }
+                _ => return None,
+            };
             let fits = z == x && constant_along(graph, node.input(1)?, z, &axes);
             fits.then(|| Closing { activation: Activation::LogSoftmax, logits: unshifted(graph, z, &axes), axes: Some(axes) })
         }

@@ -137,6 +137,80 @@ def test_weight_normalization(how, tmp_path):
     check(net, net.model(net.node("Gemm", pooled(net, features(net)), w, net.constant(net.draw(CLASSES), "fc.bias"), transB=1)), tmp_path)
 
 
+def test_nodes_of_one_name_are_told_apart(tmp_path):
+    """ONNX asks for other names, and its checker and runtimes do not."""
+    net = Network(34)
+    model = net.model(scores(net))
+    for node in model.graph.node:
+        node.name = "layer"
+    check(net, model, tmp_path)
+    spgraph("export", tmp_path / "bundle", "-o", tmp_path / "tuned.onnx")
+    names = [node.name for node in onnx.load(tmp_path / "tuned.onnx").graph.node]
+    assert names[0] == "layer" and len(set(names)) == len(names), names
+
+
+@pytest.mark.parametrize("begin, end", [(1, 1), (2, 0), (0, 3), (6, 6)])
+def test_padding_from_the_other_end(begin, end, tmp_path):
+    net = Network(35)
+    pads = net.ints(0, 0, begin, end, 0, 0, end, begin)
+    y = net.node("Pad", features(net), pads, mode="wrap")
+    y = net.node("Tanh", net.node("Conv", y, net.weight(3, 3, 3, 3, links=0)))
+    check(net, opset(net.model(classifier(net, pooled(net, y))), 19), tmp_path)
+
+
+NOT_NEGATIVE = {
+    "bound": lambda net, y: net.node("Clip", y, number(net, 1e-6)),
+    "rectified": lambda net, y: net.node("Relu", y),
+    "a distance": lambda net, y: net.node("Abs", y),
+    "a square": lambda net, y: net.node("Mul", y, y),
+    "an even power": lambda net, y: net.node("Pow", y, number(net, 4)),
+    "a root": lambda net, y: net.node("Sqrt", net.node("Add", net.node("Mul", y, y), number(net, 0.1))),
+    "positive": lambda net, y: net.node("Div", net.node("Exp", y), number(net, 2)),
+    "a mean": lambda net, y: net.node("AveragePool", net.node("Relu", y), kernel_shape=[3, 3]),
+}
+MAYBE_NEGATIVE = {
+    "features": lambda net, y: y,
+    "centred": lambda net, y: net.node("Sub", y, net.node("ReduceMean", y, axes=[1], keepdims=1)),
+    "times a gain": lambda net, y: net.node("Mul", net.node("Relu", y), net.constant(np.full((3, 1, 1), 0.5), "gain")),
+}
+
+
+@pytest.mark.parametrize("base", NOT_NEGATIVE)
+def test_a_learnt_exponent(base, tmp_path):
+    """As generalized-mean pooling has it, whose second exponent is made of the first."""
+    net = Network(31)
+    p = net.constant(np.array([2.5]), "pool.p")
+    y = net.node("GlobalAveragePool", net.node("Pow", NOT_NEGATIVE[base](net, features(net)), p))
+    y = net.node("Flatten", net.node("Pow", y, net.node("Div", number(net, 1), p)))
+    check(net, net.model(classifier(net, y)), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["exponent", "pow_y", "Constant_12", "Constant339", "Const__9", "const_fold_opt__45", "p2o.pd_op.full.0", "tmp_0", "model/ln/pow/y:0"])
+@pytest.mark.parametrize("base", MAYBE_NEGATIVE)
+def test_an_exponent_of_what_may_be_negative_is_no_parameter(base, name, tmp_path):
+    net = Network(32)
+    net.tensors[name] = np.array(2.0)
+    model = net.model(classifier(net, pooled(net, net.node("Pow", MAYBE_NEGATIVE[base](net, features(net)), name))))
+    check(net, model, tmp_path, known=[name])
+    if name == "exponent":
+        (tmp_path / "asked").mkdir()
+        bundle, said = rewritten(model, tmp_path / "asked", "--train", name)
+        assert bundle is None and name in said, said
+    told = {c["name"]: c["why"] for c in json.loads(spgraph("inspect", tmp_path / "model.onnx", "--json"))["constants"]}
+    assert ("logarithm" if name in ("exponent", "pow_y") else "single number") in told[name], told
+
+
+@pytest.mark.parametrize("kernel, strides", [([1, 1], [1, 1]), ([1, 1], [2, 2]), ([1, 2], [1, 2])])
+def test_steps_of_small_windows_are_loaded(kernel, strides, tmp_path):
+    """Where a window is one pixel its gradient is the cotangent itself, which no function may hand on."""
+    net = Network(33, np.float32)
+    y = net.node("MaxPool", features(net), kernel_shape=kernel, strides=strides)
+    bundle, said = rewritten(net.model(classifier(net, pooled(net, y))), tmp_path)
+    assert bundle, said
+    images, target = net.rng.standard_normal(IMAGES), net.rng.integers(0, CLASSES, IMAGES[0])
+    assert bundle.graph("step")(bundle.feeds(bundle.start(), images, target))
+
+
 @pytest.mark.parametrize("layer", ["convolution", "classifier"])
 def test_the_directions_of_a_spectral_norm_are_no_parameters(layer, tmp_path):
     net = Network(4)

@@ -1,13 +1,12 @@
 //! Between which numbers a value lies, as far as the nodes that compute it say.
 
-use super::spelling::{facts, handed_on};
-use crate::ir::{Graph, Node, ValueId};
+use crate::ir::{Graph, ValueId};
 use crate::operator::{Meaning, View};
 use std::collections::{HashMap, HashSet};
 
 /// Bounds, infinite where there is none.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Range {
+pub(crate) struct Range {
     pub low: f64,
     pub high: f64,
 }
@@ -45,19 +44,24 @@ impl Range {
     }
 }
 
-/// The range of a value.
-pub(super) fn range(graph: &Graph, value: ValueId) -> Range {
+/// The range of a value, where every constant stays as it is.
+pub(crate) fn range(graph: &Graph, value: ValueId) -> Range {
+    range_beside(graph, value, &HashSet::new())
+}
+
+/// The range of a value, whatever `free` constants may become.
+pub(super) fn range_beside(graph: &Graph, value: ValueId, free: &HashSet<ValueId>) -> Range {
     let mut needed = HashSet::from([value]);
     // Nodes come after what they need.
     for node in graph.nodes.iter().rev() {
-        if node.outputs.first().is_some_and(|o| needed.contains(o)) && hands_on(graph, node) {
+        if node.outputs.first().is_some_and(|o| needed.contains(o)) && hands_on(View { graph, node }) {
             needed.extend(node.used());
         }
     }
-    let mut known = HashMap::new();
+    let mut known: HashMap<ValueId, Range> = free.iter().map(|&v| (v, ANY)).collect();
     for node in &graph.nodes {
         if let Some(&output) = node.outputs.first().filter(|o| needed.contains(o)) {
-            known.insert(output, given(graph, node, &known));
+            known.insert(output, given(View { graph, node }, &known));
         }
     }
     of(graph, value, &known)
@@ -66,6 +70,7 @@ pub(super) fn range(graph: &Graph, value: ValueId) -> Range {
 /// Of a constant, or of what was computed before.
 fn of(graph: &Graph, value: ValueId, known: &HashMap<ValueId, Range>) -> Range {
     match &graph.value(value).constant {
+        Some(_) if known.contains_key(&value) => ANY,
         Some(constant) if constant.count() > ELEMENTS => ANY,
         Some(constant) => constant.to_f64().map_or(ANY, Range::of),
         None => known.get(&value).copied().unwrap_or(ANY),
@@ -73,25 +78,34 @@ fn of(graph: &Graph, value: ValueId, known: &HashMap<ValueId, Range>) -> Range {
 }
 
 /// Whether the range of what the node gives depends on the ranges of what it reads.
-fn hands_on(graph: &Graph, node: &Node) -> bool {
+fn hands_on(view: View) -> bool {
     use Meaning::*;
-    let arithmetic = matches!(facts(graph, node).meaning, Sum | Difference | Product | Quotient | Rectifier | Bounds | Largest | Smallest);
-    arithmetic || facts(graph, node).moves || handed_on(graph, node).is_some()
+    let facts = view.facts();
+    let arithmetic = matches!(facts.meaning, Sum | Difference | Product | Quotient | Rectifier | Bounds | Largest | Smallest);
+    arithmetic || facts.moves || facts.keeps_sign || view.handed_on().is_some()
 }
 
 /// The range of a node's first output.
-fn given(graph: &Graph, node: &Node, known: &HashMap<ValueId, Range>) -> Range {
-    let view = View { graph, node };
+fn given(view: View, known: &HashMap<ValueId, Range>) -> Range {
+    let View { graph, node } = view;
     let Some(operator) = view.operator() else { return ANY };
     let at = |i: usize| node.input(i).map_or(ANY, |v| of(graph, v, known));
-    if let Some(x) = handed_on(graph, node) {
+    if let Some(x) = view.handed_on() {
         return of(graph, x, known);
     }
     let (low, high) = operator.bounds(&view);
     let own = Range { low, high };
-    match facts(graph, node).meaning {
+    let facts = view.facts();
+    match facts.meaning {
         Meaning::Sum => (1..node.inputs.len()).fold(at(0), |sum, i| sum.ends(at(i), |a, b| a + b)),
         Meaning::Difference => at(0).ends(at(1), |a, b| a - b),
+        // A square.
+        Meaning::Product if node.input(0) == node.input(1) => {
+            let Range { low, high } = at(0);
+            let least = if low <= 0.0 && high >= 0.0 { 0.0 } else { f64::INFINITY };
+            let ends = Range::of([low * low, high * high]);
+            Range { low: ends.low.min(least), high: ends.high }
+        }
         Meaning::Product => at(0).ends(at(1), |a, b| a * b),
         Meaning::Quotient => {
             let below = at(1);
@@ -100,10 +114,11 @@ fn given(graph: &Graph, node: &Node, known: &HashMap<ValueId, Range>) -> Range {
         Meaning::Rectifier | Meaning::Bounds => at(0).within(own),
         Meaning::Largest => (1..node.inputs.len()).fold(at(0), |most, i| most.each(at(i), f64::max)),
         Meaning::Smallest => (1..node.inputs.len()).fold(at(0), |least, i| least.each(at(i), f64::min)),
-        _ if facts(graph, node).moves => {
+        _ if facts.moves => {
             let float = |i: &usize| node.input(*i).is_some_and(|v| graph.ty(v).dtype.is_float());
             Range::of((0..node.inputs.len()).filter(float).map(at).flat_map(|found| [found.low, found.high]))
         }
+        _ if facts.keeps_sign && at(0).low >= 0.0 => Range { low: own.low.max(0.0), high: own.high },
         _ => own,
     }
 }
