@@ -133,7 +133,8 @@ pub fn decisions(made: &Made) -> String {
         ("mse", _) => format!("{} numbers", plan.classes),
         _ => format!("{} classes", plan.classes),
     };
-    line(format!("head        {kept}, {scores}, {head}"));
+    let behind = plan.pooled.as_ref().map(|pooled| format!(", behind {pooled}")).unwrap_or_default();
+    line(format!("head        {kept}, {scores}, {head}{behind}"));
     if !m.classes.is_empty() {
         let mut names = m.classes.iter().take(6).cloned().collect::<Vec<_>>().join(", ");
         if m.classes.len() > 6 {

@@ -1,12 +1,13 @@
 //! A classifier for a network that ends with features: pooling and flattening as needed, and a linear layer.
 
+use super::channels::{channel_axis, others};
 use super::head::elements;
 use super::prediction::names;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::Network;
 use crate::ir::{DType, Dim, Tensor, TensorType};
-use crate::onnx::{SourceModel, attributes as a, half, pb, to_proto};
+use crate::onnx::{SourceModel, attributes as a, declared_type, pb, to_proto};
 use rand::{RngExt, SeedableRng};
 use std::collections::HashSet;
 
@@ -17,6 +18,8 @@ pub(super) struct Extended {
     pub index: usize,
     /// The names of the weight and the bias.
     pub parameters: Vec<String>,
+    /// What enters the layer, where that is no output of the file, for people.
+    pub pooled: Option<String>,
 }
 
 /// Puts a linear layer for `classes` classes behind the output of that name, or behind the only one, initialised as PyTorch's `Linear`: uniform
@@ -49,17 +52,26 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
             (None, false) => format!(" needs the output with the features: name one of {} with {}", list(named), Field::PREDICTION),
         })
     })?;
-    if half::is_in(&source.proto) {
-        return Err(refused(" is not there for half precision: convert the model to float32 first".into()));
-    }
     let ty = graph.ty(features).clone();
-    let (count, pooled) = match *ty.shape {
-        [_, Dim::Known(count)] => (count, false),
-        [_, Dim::Known(count), Dim::Known(height), Dim::Known(width)] => (count, height.saturating_mul(width) > 1),
-        _ => {
-            return Err(refused(format!(" needs features [N, D] or maps [N, D, H, W], and `{}` is {ty}", graph.name_of(features))));
-        }
+    let unfit = |why: &str| {
+        let way = "export the model up to features [N, D]";
+        refused(format!(
+            " needs features [N, D], or maps or tokens with an axis of channels, and `{}` is {ty}{why}: {way}",
+            graph.name_of(features)
+        ))
     };
+    let sizes: Vec<usize> = ty.shape.iter().skip(1).filter_map(|d| d.known()).collect();
+    if sizes.is_empty() || sizes.len().saturating_add(1) != ty.rank() {
+        return Err(unfit(""));
+    }
+    let axis = match channel_axis(graph, features).filter(|&a| a > 0) {
+        Some(axis) => axis,
+        // Where all but one axis have length 1 there is nothing to find.
+        None if sizes.iter().filter(|&&n| n != 1).count() <= 1 => sizes.iter().position(|&n| n != 1).unwrap_or(0).saturating_add(1),
+        None => return Err(unfit(", and no layer before it says along which axis its channels lie")),
+    };
+    let count = sizes.get(axis.saturating_sub(1)).copied().unwrap_or_default();
+    let pooled = sizes.iter().enumerate().any(|(i, &n)| n > 1 && i.saturating_add(1) != axis);
     if count == 0 {
         return Err(refused(format!(" needs features, and `{}` has none: it is {ty}", graph.name_of(features))));
     }
@@ -77,6 +89,9 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
         }
         name
     };
+    // Half precision is read as float32, and the file's own numbers stay of its type.
+    let stored =
+        proto.output.get(place).and_then(declared_type).map_or(ty.dtype, |(dtype, _)| if dtype.is_half() { dtype } else { ty.dtype });
     let mut at = proto.output.get(place).map(|o| o.name().to_string()).unwrap_or_default();
     let mut node = |op: &str, inputs: Vec<String>, output: String, attribute: Vec<pb::AttributeProto>| {
         proto.node.push(pb::NodeProto {
@@ -90,9 +105,14 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
         output
     };
     if pooled {
+        if axis != 1 {
+            let axis = axis as i64;
+            let perm = [0, axis].into_iter().chain((1..ty.rank() as i64).filter(|&a| a != axis)).collect::<Vec<_>>();
+            at = node("Transpose", vec![at], fresh("head.channels"), vec![a::attr_ints("perm", perm)]);
+        }
         at = node("GlobalAveragePool", vec![at], fresh("head.pooled"), vec![]);
     }
-    if ty.rank() > 2 {
+    if sizes.len() > 1 {
         at = node("Flatten", vec![at], fresh("head.features"), vec![a::attr_int("axis", 1)]);
     }
     let (weight, bias) = (fresh("head.weight"), fresh("head.bias"));
@@ -103,16 +123,17 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
         let elements =
             elements(&shape).ok_or_else(|| refused(format!(" would need a weight of the sizes {shape:?}, which is too large")))?;
         let values: Vec<f64> = (0..elements).map(|_| rng.random_range(-bound..bound)).collect();
-        let tensor = Tensor::from_floats(ty.dtype, &shape, &values);
+        let tensor = Tensor::from_floats(ty.dtype, &shape, &values).cast(stored)?;
         proto.initializer.push(to_proto(name, &tensor));
         // Up to IR version 3 every initializer is also declared as an input.
         if old_ir {
             proto.input.push(crate::emit::value_info(name, &tensor.ty()));
         }
     }
-    let declared = TensorType { dtype: ty.dtype, shape: vec![Dim::Known(1), Dim::Known(classes)] };
+    let declared = TensorType { dtype: stored, shape: vec![Dim::Known(1), Dim::Known(classes)] };
     if let Some(output) = proto.output.get_mut(place) {
         *output = crate::emit::value_info(&logits, &declared);
     }
-    Ok(Extended { source, index, parameters: vec![weight, bias] })
+    let pooled = pooled.then(|| format!("the mean over {} of `{}`", others(ty.rank(), axis), graph.name_of(features)));
+    Ok(Extended { source, index, parameters: vec![weight, bias], pooled })
 }

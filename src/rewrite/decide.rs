@@ -42,7 +42,7 @@ pub(super) struct Decided {
 /// Decides every role.
 pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
     let options = recipe.options;
-    let Headed { mut imported, prediction, head, new_names, replaced, stale } =
+    let Headed { mut imported, prediction, head, new_names, replaced, stale, pooled } =
         if options.add_head { added(original, options)? } else { found(original, options)? };
     take_up(&mut imported, options);
     let loss = data_loss(options, &prediction)?;
@@ -131,6 +131,7 @@ pub(super) fn decide(original: &Network, recipe: &Recipe) -> Result<Decided> {
         batch_norm,
         dropout,
         head,
+        pooled,
         prediction,
         others,
         left_out,
@@ -189,6 +190,8 @@ struct Headed {
     replaced: Option<Network>,
     /// Outputs of the classifier that was replaced.
     stale: Vec<LeftOutput>,
+    /// What enters a classifier that was put behind features, where that is no output of the file, for people.
+    pooled: Option<String>,
 }
 
 /// With a classifier behind its features.
@@ -196,13 +199,14 @@ fn added(original: &Network, options: &Options) -> Result<Headed> {
     let HeadOption::Classes(classes) = options.head else {
         return Err(Error::option(Field::ADD_HEAD, format!(" needs to know for how many classes: {} N", Field::CLASSES)));
     };
-    let Extended { source, index, parameters } = add_head::extended(original, options.prediction.as_deref(), classes, options.seed)?;
+    let Extended { source, index, parameters, pooled } =
+        add_head::extended(original, options.prediction.as_deref(), classes, options.seed)?;
     let mut other = network(source, options)?;
     other.declare_outputs(shapes::declare);
     let imported = other.at(options.batch)?;
     let prediction = Prediction::at(&imported.graph, index)?;
     let head = head::head_behind(&imported, &prediction);
-    Ok(Headed { imported, prediction, head, new_names: parameters, replaced: Some(other), stale: vec![] })
+    Ok(Headed { imported, prediction, head, new_names: parameters, replaced: Some(other), stale: vec![], pooled })
 }
 
 /// With the classifier that it has, or another one in its place.
@@ -265,7 +269,7 @@ fn found(original: &Network, options: &Options) -> Result<Headed> {
         new_names = tensors.into_iter().map(|(name, _)| name).collect();
         replaced = Some(other);
     }
-    Ok(Headed { imported, prediction, head, new_names, replaced, stale })
+    Ok(Headed { imported, prediction, head, new_names, replaced, stale, pooled: None })
 }
 
 /// Fails where the loss reads logits and the output hides them.

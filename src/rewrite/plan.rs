@@ -87,6 +87,8 @@ pub struct Plan {
     pub dropout: Vec<FoundDropout>,
     /// The classifier; `None` where no layer looks like one.
     pub head: Option<Head>,
+    /// What enters a classifier that was put behind features, where that is made of an output of the file, for people.
+    pub pooled: Option<String>,
     /// The output that is trained, in the graph for inference.
     pub prediction: Prediction,
     /// The network's other outputs, by name.
