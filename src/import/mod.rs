@@ -25,6 +25,7 @@ mod readable;
 mod reading;
 mod readings;
 mod refusals;
+mod resized;
 mod signature;
 mod stored;
 mod ties;

@@ -2,6 +2,7 @@
 
 use super::input::resize;
 use super::options::{BatchSize, ImportOptions};
+use super::resized;
 use super::{Imported, import};
 use crate::error::{Error, Refusal, Result};
 use crate::field::Field;
@@ -29,16 +30,30 @@ impl Network {
     /// Imports the model. Fails with every node that is supported neither for any batch size nor for that of `options`.
     pub fn open(source: SourceModel, options: ImportOptions) -> Result<Network> {
         let mut source = source;
+        let before = options.input_shape.as_ref().map(|_| source.clone());
         let Some(declared) = resize(&mut source, &options) else { return Network::read(source, options) };
         let shape = options.input_shape.iter().flatten().map(|n| n.to_string()).collect::<Vec<_>>().join("x");
-        Network::read(source, options).map_err(|error| match error {
+        let unasked = ImportOptions { input_shape: None, batch: BatchSize::Dynamic, ..options.clone() };
+        let network = Network::read(source, options).map_err(|error| match error {
             Error::Unsupported(refused) => {
                 let first = refused.first().map(|r| r.to_string()).unwrap_or_default();
                 let why = format!(" {shape} does not go through the network, which declares {declared}: {first}");
                 Error::option(Field::INPUT_SHAPE, why)
             }
             other => other,
-        })
+        })?;
+        // A model that says no sizes, or is understood for some alone, has nothing to be compared with.
+        let own = before.and_then(|source| import(&source, &unasked).ok());
+        match own.and_then(|own| resized::changed(&own.graph, &network.base.graph)) {
+            Some(why) => {
+                let way = "export the network for images of these sizes";
+                Err(Error::option(
+                    Field::INPUT_SHAPE,
+                    format!(" {shape} makes another network of this one, which declares {declared}: {why}. Keep the declared sizes, or {way}"),
+                ))
+            }
+            None => Ok(network),
+        }
     }
 
     fn read(source: SourceModel, options: ImportOptions) -> Result<Network> {

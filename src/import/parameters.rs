@@ -86,26 +86,26 @@ pub(super) fn find(graph: &Graph, stored: &Stored) -> Found {
     let negative = exponents(graph, &found.parameters);
     let (fixed, kept): (Vec<_>, Vec<_>) = found.parameters.drain(..).partition(|p| negative.contains(&p.value));
     found.parameters = kept;
-    let shaped = |parameter: Parameter| {
+    for known in found.fixed.iter_mut().filter(|f| f.why.can_be_trained() && negative.contains(&f.parameter.value)) {
+        known.why = FixedReason::Exponent;
+    }
+    found.fixed.extend(fixed.into_iter().map(|parameter| {
         let shape = graph.ty(parameter.value).dims().unwrap_or_default();
         FixedConstant { parameter, shape, why: FixedReason::Exponent }
-    };
-    found.fixed.extend(fixed.into_iter().map(shaped));
+    }));
     found
 }
 
-/// Of the parameters those for which there is no gradient, since a node needs another of its inputs not to be negative for that, and it may be.
+/// Constants for which there is no gradient, since a node needs another of its inputs not to be negative for that, and it may be whatever becomes of the
+/// parameters.
 fn exponents(graph: &Graph, parameters: &[Parameter]) -> HashSet<ValueId> {
     let free: HashSet<ValueId> = parameters.iter().map(|p| p.value).collect();
     let mut found = HashSet::new();
     for node in &graph.nodes {
         let view = View { graph, node };
-        let Some((own, base)) = view.operator().and_then(|o| o.trained_above_zero()).filter(|(own, _)| view.is_fixed(*own)) else {
-            continue;
-        };
-        let made_of = constants_of(graph, view.input(own));
-        if made_of.iter().any(|v| free.contains(v)) && view.input(base).is_none_or(|v| range_beside(graph, v, &free).low < 0.0) {
-            found.extend(made_of);
+        let Some((own, base)) = view.operator().and_then(|o| o.trained_above_zero()) else { continue };
+        if view.is_fixed(own) && view.input(base).is_none_or(|v| range_beside(graph, v, &free).low < 0.0) {
+            found.extend(constants_of(graph, view.input(own)));
         }
     }
     found
