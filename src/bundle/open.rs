@@ -38,11 +38,11 @@ impl Bundle {
 
     /// Opens the bundle in `dir`, which must hold `manifest.json` and the graphs.
     pub fn open(dir: &Path) -> Result<Bundle> {
-        exchange::restore(dir);
         let found = presence::at(dir)?;
         if !found.as_ref().is_some_and(|found| found.is_dir()) {
             let what = if found.is_some() { "is no folder" } else { "does not exist" };
-            return Err(Error::model(format!("{} {what}; give a bundle that `spgraph rewrite` wrote", dir.display())));
+            let old = exchange::left_aside(dir);
+            return Err(Error::model(format!("{} {what}; give a bundle that `spgraph rewrite` wrote{old}", dir.display())));
         }
         let manifest = dir.join(Bundle::MANIFEST);
         if !presence::is_file(&manifest)? {

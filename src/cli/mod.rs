@@ -48,6 +48,7 @@ mod workers;
 
 use clap::{Parser, Subcommand};
 use spgraph::error::Error;
+use spgraph::storage::temporaries;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -98,6 +99,8 @@ enum Command {
 
 /// Parses the arguments of the process and runs the subcommand.
 pub fn main() -> ExitCode {
+    // Before anything can use up what it takes.
+    temporaries::know_this_process();
     // Usage errors end the process here, with code 2.
     let cli = help::parse();
     cli.talk.install();

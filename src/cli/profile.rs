@@ -3,10 +3,12 @@
 use super::engine_args::EngineArgs;
 use super::output;
 use spgraph::engine::{self, EngineOptions, Timed};
+use spgraph::error::Error;
 use spgraph::report::{Align, Profile, Table};
-use spgraph::storage::files::write_whole;
+use spgraph::storage::files::OutputFile;
 use spgraph::storage::inputs::Inputs;
 use spgraph::train::{self, Run};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Steps before those that count: they fill caches and allocate memory.
@@ -32,6 +34,9 @@ pub struct Args {
     /// Write the runtime's record of every node here, for chrome://tracing or ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Replace a file that is there
+    #[arg(long)]
+    force: bool,
     /// Everything as JSON
     #[arg(long)]
     json: bool,
@@ -46,16 +51,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let options = EngineOptions { cuda_graph: args.cuda_graph, ..args.engine.options() };
     engine::check_profiled(&options)?;
     let bundle = Run::bundle_at(&args.bundle)?;
-    if let Some(path) = &args.trace {
+    let kept = |path: &PathBuf| {
         Inputs::new(bundle.files()).with_data(&args.data).check_file(path)?;
-    }
+        OutputFile::create(path, args.force)
+    };
+    let kept = args.trace.as_ref().map(kept).transpose()?;
     let engine = engine::open_to_profile(&options)?;
     train::check_precision(&bundle.manifest, &options, engine.kind())?;
     let steps = usize::from(WARM_UP).saturating_add(usize::from(args.steps));
     let trace = train::profile(&bundle, engine.as_ref(), args.data.as_deref(), args.batch.map(usize::from), steps)?;
     let profile = Profile::of_trace(&trace, engine.timed(), usize::from(WARM_UP))?;
-    if let Some(path) = &args.trace {
-        write_whole(path, true, trace.as_bytes())?;
+    if let Some(mut out) = kept {
+        out.write_all(trace.as_bytes()).map_err(Error::io("cannot write", out.path().to_path_buf()))?;
+        out.commit()?;
     }
     if args.json { output::print_json(&profile) } else { output::print(&text(&profile, args.layers, &engine.describe())) }
 }

@@ -1,18 +1,19 @@
 //! Decoded images that are kept: in memory for the epochs of a run, in a folder for further runs as well.
 //!
 //! What is kept has the same bits as what is decoded again, so that a cache changes times only. A folder may be shared by several processes. Its
-//! entries are found by the file's path, size and time of change, and by what was done to the image; each carries a hash of its pixels, and one that
-//! does not fit is decoded again. When nothing can be written any more, the work goes on without.
+//! entries are found by the file's path, size, times of change and place on the disk, or by its path and content, and by what was done to the image;
+//! each carries a hash of its pixels, and one that does not fit is decoded again. When nothing can be written any more, the work goes on without.
 
+use super::decode::MAX_PIXELS;
 use super::image_set::ImageSet;
 use crate::error::{Error, Result};
 use crate::storage::files::plain;
 use crate::storage::machine::memory_available;
 use crate::storage::pending_outputs::PendingOutput;
-use crate::storage::temporaries;
+use crate::storage::{regular, temporaries};
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -37,11 +38,15 @@ pub struct CacheOptions {
     pub folder: Option<PathBuf>,
     /// Most bytes in the folder; what is there when a run starts counts, and nothing is ever removed.
     pub folder_bytes: u64,
+    /// Whether entries of the folder belong to what the files hold, rather than to their sizes and times, which can be the same for other contents.
+    /// Each file is read for that.
+    #[serde(skip)]
+    pub by_content: bool,
 }
 
 impl Default for CacheOptions {
     fn default() -> CacheOptions {
-        CacheOptions { memory: None, folder: None, folder_bytes: 20 << 30 }
+        CacheOptions { memory: None, folder: None, folder_bytes: 20 << 30, by_content: false }
     }
 }
 
@@ -69,7 +74,7 @@ impl Cache {
     /// For images to which `treatment` was done. Fails where the folder cannot be made.
     pub fn new(len: usize, treatment: String, options: &CacheOptions) -> Result<Cache> {
         let memory = usize::try_from(options.memory_bytes()).unwrap_or(usize::MAX);
-        let folder = options.folder.as_ref().map(|path| Folder::open(path, treatment, options.folder_bytes)).transpose()?;
+        let folder = options.folder.as_ref().map(|path| Folder::open(path, treatment, options)).transpose()?;
         Ok(Cache { folder, ..Cache::in_memory(len, memory) })
     }
 
@@ -87,7 +92,10 @@ impl Cache {
                 Some(image) => image,
                 None => {
                     let image = make()?;
-                    folder.write(&entry, &image);
+                    // Not of a file that was replaced meanwhile.
+                    if set.path(index).and_then(|path| folder.entry(&path)).as_ref() == Some(&entry) {
+                        folder.write(&entry, &image);
+                    }
                     image
                 }
             },
@@ -119,6 +127,7 @@ struct Folder {
     path: PathBuf,
     treatment: String,
     limit: u64,
+    by_content: bool,
     used: AtomicU64,
     /// Whether nothing is written any more.
     closed: AtomicBool,
@@ -127,22 +136,29 @@ struct Folder {
 }
 
 impl Folder {
-    fn open(path: &Path, treatment: String, limit: u64) -> Result<Folder> {
+    fn open(path: &Path, treatment: String, options: &CacheOptions) -> Result<Folder> {
         std::fs::create_dir_all(path).map_err(Error::io("cannot make the cache folder", path))?;
         temporaries::sweep(path);
         let used = AtomicU64::new(size_below(path));
         let treatment = format!("{} {treatment}", env!("CARGO_PKG_VERSION"));
         let (closed, damage_told, notes) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
-        Ok(Folder { path: path.to_path_buf(), treatment, limit, used, closed, damage_told, notes })
+        let (limit, by_content) = (options.folder_bytes, options.by_content);
+        Ok(Folder { path: path.to_path_buf(), treatment, limit, by_content, used, closed, damage_told, notes })
     }
 
     /// The file for an image; `None` where that is not there.
     fn entry(&self, image: &Path) -> Option<PathBuf> {
-        let found = std::fs::metadata(image).ok()?;
-        let changed = found.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
         let mut hasher = blake3::Hasher::new();
-        hasher.update(std::path::absolute(image).ok()?.as_os_str().as_encoded_bytes());
-        hasher.update(&found.len().to_le_bytes()).update(&changed.as_nanos().to_le_bytes()).update(self.treatment.as_bytes());
+        let mut part = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        part(std::path::absolute(image).ok()?.as_os_str().as_encoded_bytes());
+        part(self.treatment.as_bytes());
+        match self.by_content {
+            true => part(blake3::hash(&regular::read(image).ok()?).as_bytes()),
+            false => part(&stamp(&std::fs::metadata(image).ok()?)?),
+        }
         let name = hasher.finalize().to_hex();
         Some(self.path.join(name.get(..2)?).join(format!("{}.rgb", name.get(2..)?)))
     }
@@ -152,8 +168,8 @@ impl Folder {
     }
 
     fn read(&self, entry: &Path) -> Option<RgbImage> {
-        let content = std::fs::read(entry).ok()?;
-        let image = decode(content);
+        std::fs::symlink_metadata(entry).ok()?;
+        let image = pixels(entry);
         if image.is_none() && !self.damage_told.swap(true, Ordering::Relaxed) {
             self.tell(format!(
                 "the cache folder {} has damaged entries, such as {}: their images are decoded again",
@@ -200,19 +216,36 @@ fn put(folder: &Path, entry: &Path, image: &RgbImage) -> std::io::Result<()> {
     temporary.persist(entry).map_err(|e| e.error)
 }
 
-fn decode(mut content: Vec<u8>) -> Option<RgbImage> {
-    let header = content.get(..HEADER)?;
+/// What says, short of its content, whether a file is the same as before. The time of change of its entry cannot be set by anybody.
+fn stamp(found: &std::fs::Metadata) -> Option<Vec<u8>> {
+    let changed = found.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let mut all = [found.len().to_le_bytes().as_slice(), &changed.as_nanos().to_le_bytes()].concat();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        all.extend([found.ctime(), found.ctime_nsec()].iter().flat_map(|n| n.to_le_bytes()));
+        all.extend([found.dev(), found.ino()].iter().flat_map(|n| n.to_le_bytes()));
+    }
+    Some(all)
+}
+
+/// The pixels of an entry; `None` where it is damaged. No more is read than its header says.
+fn pixels(entry: &Path) -> Option<RgbImage> {
+    let (mut file, length) = regular::open(entry).ok()?;
+    let mut header = [0; HEADER];
+    file.read_exact(&mut header).ok()?;
+    let header = header.as_slice();
     let number = |at: usize| Some(u32::from_le_bytes(*header.get(at..)?.first_chunk()?));
     let (width, height) = (number(8)?, number(12)?);
     let hash: [u8; 32] = header.get(16..HEADER)?.try_into().ok()?;
     let size = u64::from(width).checked_mul(u64::from(height))?.checked_mul(3)?;
-    let fits =
-        header.starts_with(MAGIC) && size == content.len().saturating_sub(HEADER) as u64 && blake3::hash(content.get(HEADER..)?) == hash;
-    if !fits {
+    if !header.starts_with(MAGIC) || size.checked_add(HEADER as u64)? != length || size > MAX_PIXELS.saturating_mul(3) {
         return None;
     }
-    content.drain(..HEADER);
-    RgbImage::from_raw(width, height, content)
+    let mut content = vec![];
+    content.try_reserve_exact(usize::try_from(size).ok()?).ok()?;
+    file.take(size).read_to_end(&mut content).ok()?;
+    if blake3::hash(&content) != hash { None } else { RgbImage::from_raw(width, height, content) }
 }
 
 /// Bytes of the entries in a cache folder.

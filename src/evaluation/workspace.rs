@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::fisher::{self, FisherOptions};
 use crate::import::BatchSize;
 use crate::storage::files::write_json;
+use crate::storage::regular;
 use crate::storage::sha256;
 use crate::storage::temporaries;
 use crate::train::{Classifier, ClassifierOptions, EvaluationOptions, evaluate_folder};
@@ -130,7 +131,7 @@ impl Workspace<'_> {
     pub fn before(&self, request: &Request, bundle: &Bundle, engine: &dyn Engine) -> Result<Score> {
         let text = serde_json::to_string(request.source).unwrap_or_default();
         let file = self.work.join(format!("before-{}.json", mark(&text)));
-        if let Some(found) = std::fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str(&text).ok()) {
+        if let Some(found) = regular::read_at_most(&file, 1 << 20).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
             return Ok(found);
         }
         let state = start_state(bundle)?;

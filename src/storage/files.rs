@@ -64,9 +64,23 @@ pub struct OutputFile {
 
 impl OutputFile {
     /// Starts a file that will be `dest`; its folder must exist. Without `force` an existing file is refused.
+    ///
+    /// A link is followed and stays, for a user named it. What has its name from spgraph is made by [`OutputFile::own`].
     pub fn create(dest: impl AsRef<Path>, force: bool) -> Result<Self> {
         let asked = dest.as_ref();
-        let dest = resolved(asked)?;
+        Self::begin(asked, resolved(asked)?, force)
+    }
+
+    /// The same for a file within a folder that is spgraph's: a link there is none of spgraph's, and is not written through. It is replaced.
+    pub fn own(dest: impl AsRef<Path>, force: bool) -> Result<Self> {
+        let dest = dest.as_ref();
+        if fs::symlink_metadata(dest).is_ok_and(|found| found.is_symlink()) && force {
+            return Self::begun(dest, dest.to_path_buf(), force);
+        }
+        Self::begin(dest, dest.to_path_buf(), force)
+    }
+
+    fn begin(asked: &Path, dest: PathBuf, force: bool) -> Result<Self> {
         if let Ok(found) = fs::metadata(&dest) {
             if found.is_dir() {
                 return Err(Error::usage(format!("{} is a folder; give the name of a file", asked.display())));
@@ -79,6 +93,10 @@ impl OutputFile {
                 return Err(Error::usage(format!("{} exists already; {} replaces it", asked.display(), Field::FORCE)));
             }
         }
+        Self::begun(asked, dest, force)
+    }
+
+    fn begun(asked: &Path, dest: PathBuf, force: bool) -> Result<Self> {
         let above = parent(&dest);
         if !presence::is_folder(above)? {
             return Err(Error::usage(format!(
@@ -120,7 +138,7 @@ impl OutputFile {
 
     /// [`OutputFile::commit`], where a file that had the name gets the name `previous`.
     pub fn commit_keeping(self, previous: &Path) -> Result<()> {
-        if !self.dest.is_file() {
+        if !fs::symlink_metadata(&self.dest).is_ok_and(|found| found.is_file()) {
             return self.commit();
         }
         let OutputFile { dest, out, temporary, pending: _pending, .. } = self;
@@ -178,9 +196,9 @@ impl Write for OutputFile {
     }
 }
 
-/// Writes a file that appears whole or not at all. Without `force` an existing one is refused.
+/// Writes a file that appears whole or not at all. Without `force` an existing one is refused. No link is followed ([`OutputFile::own`]).
 pub fn write_whole(path: &Path, force: bool, data: &[u8]) -> Result<()> {
-    let mut out = OutputFile::create(path, force)?;
+    let mut out = OutputFile::own(path, force)?;
     out.write_all(data).map_err(Error::io("cannot write", path))?;
     out.commit()
 }
@@ -251,5 +269,19 @@ mod tests {
         f.commit().unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&made).unwrap(), b"x");
+        // In a folder that is spgraph's nobody named the link, whatever it leads to.
+        for to in [made.clone(), dir.path().join("gone"), dir.path().to_path_buf(), "/dev/null".into()] {
+            fs::remove_file(&link).unwrap();
+            std::os::unix::fs::symlink(&to, &link).unwrap();
+            assert!(write_whole(&link, false, b"y").is_err());
+            write_whole(&link, true, b"y").unwrap();
+            assert!(fs::symlink_metadata(&link).unwrap().is_file());
+            fs::remove_file(&link).unwrap();
+            std::os::unix::fs::symlink(&to, &link).unwrap();
+            OutputFile::own(&link, true).unwrap().commit_keeping(&dir.path().join("previous")).unwrap();
+            assert!(fs::symlink_metadata(&link).unwrap().is_file() && !dir.path().join("previous").exists());
+        }
+        assert_eq!(fs::read(&made).unwrap(), b"x");
+        assert_eq!(names(dir.path()), ["link", "made", "plain"]);
     }
 }

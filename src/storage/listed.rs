@@ -7,6 +7,8 @@ use std::path::Path;
 
 /// The file with the list.
 const MANIFEST: &str = "manifest.json";
+/// No manifest is longer.
+const MOST: u64 = 256 << 20;
 /// The list's field.
 const FILES: &str = "files";
 
@@ -33,7 +35,7 @@ pub fn check(path: &Path, data: &[u8]) -> Result<()> {
 pub fn expected(path: &Path) -> Result<Option<String>> {
     let manifest = path.with_file_name(MANIFEST);
     let Some(name) = path.file_name().and_then(|n| n.to_str()) else { return Ok(None) };
-    let Ok(text) = regular::read(&manifest) else { return Ok(None) };
+    let Ok(text) = regular::read_at_most(&manifest, MOST) else { return Ok(None) };
     // Other programs have manifests as well.
     let Some(text) = std::str::from_utf8(&text).ok().filter(|t| t.contains("\"spgraph\"")) else { return Ok(None) };
     let damaged = |why| Error::model(format!("{} is damaged: {why}. Run `spgraph rewrite` again", manifest.display()));

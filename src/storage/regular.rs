@@ -74,6 +74,25 @@ fn whole(file: File, length: u64, most: u64) -> io::Result<Bytes> {
     Ok(data.into())
 }
 
+/// All of a file where there is one; nothing where there is none.
+pub fn read_present(path: &Path, what: &'static str) -> Result<Bytes> {
+    match read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Bytes::new()),
+        other => other.map_err(Error::io(what, path)),
+    }
+}
+
+/// Opens a file of spgraph's own to write at its end. No link is followed.
+pub fn append(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW);
+    let file = options.open(path)?;
+    refuse_other(&file.metadata()?)?;
+    Ok(file)
+}
+
 /// A text file of a reasonable size. `what` says what was tried, as in "cannot read the class names".
 pub fn read_text(path: &Path, what: &'static str) -> Result<String> {
     let data = read_at_most(path, MOST_TEXT).map_err(Error::io(what, path))?;
@@ -105,5 +124,11 @@ mod tests {
         assert!(read_at_most(&at("file"), 3).unwrap_err().to_string().contains("more than the 3 bytes"));
         std::fs::write(at("bytes"), [0xff]).unwrap();
         assert!(read_text(&at("bytes"), "cannot read").unwrap_err().to_string().contains("UTF-8"));
+        assert_eq!(read_present(&at("gone"), "cannot read").unwrap().len(), 0);
+        assert!(read_present(&at("pipe"), "cannot read").is_err());
+        append(&at("file")).unwrap();
+        for name in ["pipe", "good", "zero", "folder", "gone"] {
+            assert!(append(&at(name)).is_err(), "{name}");
+        }
     }
 }

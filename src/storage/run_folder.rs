@@ -3,7 +3,12 @@
 use super::beside::beside;
 use crate::error::{Error, Result};
 use crate::storage::exchange;
+use crate::storage::files::write_json;
 use crate::storage::lock::Lock;
+use crate::storage::regular;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The file by which the folder of a run is recognised.
@@ -11,6 +16,18 @@ pub const RECORD: &str = "run.json";
 
 /// The folder of the bundle in the folder of a run.
 pub const BUNDLE: &str = "bundle";
+
+/// Which run a new one is to replace: in the folder of the new one, until that has weights.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Replacing {
+    /// The new run's id.
+    run: String,
+    /// The hash of the old one's record.
+    replaces: String,
+}
+
+/// No record of a run is longer.
+const MOST_RECORD: u64 = 64 << 20;
 
 /// The folder of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,29 +159,152 @@ impl RunFolder {
         })
     }
 
-    /// Where the run that had this name stays, until the one that replaces it has written weights.
+    /// Where the run that had this name stays, until the one that replaces it has written weights. What lies there may be somebody else's:
+    /// [`RunFolder::own_replaced`] tells.
     pub fn replaced(&self) -> RunFolder {
         RunFolder(beside(&self.0, "", ".replaced"))
     }
 
-    /// Ends what a killed process had begun that was to replace a run: the old one is removed where the new one has weights, and gets its name back
-    /// where it has none. Says what was done. Whoever calls holds the lock.
-    pub fn settle(&self) -> Result<Option<String>> {
-        let (old, shown) = (self.replaced(), self.0.display());
-        if !old.is_run() {
-            return Ok(None);
+    /// The file in a new run that says which one it is to replace.
+    fn replacing(&self) -> PathBuf {
+        self.0.join("replaces.json")
+    }
+
+    /// Says in a run's folder, before that has its name, that the run in `old` goes when this one has weights.
+    pub fn note_replacing(&self, old: &RunFolder) -> Result<()> {
+        let missing = |folder: &RunFolder| Error::model(format!("{} is gone. Run the command again", folder.record().display()));
+        let own = present(&self.record(), MOST_RECORD)?.ok_or_else(|| missing(self))?;
+        let there = present(&old.record(), MOST_RECORD)?.ok_or_else(|| missing(old))?;
+        let run = id_in(&own).ok_or_else(|| Error::internal("a new run has no id"))?;
+        write_json(&self.replacing(), true, &Replacing { run, replaces: fingerprint(&there) })
+    }
+
+    /// Whether this run was begun to replace that very one, which has not changed since.
+    fn replaces(&self, old: &RunFolder) -> Result<bool> {
+        let Some(said) = present(&self.replacing(), 4096)? else { return Ok(false) };
+        let Ok(said) = serde_json::from_slice::<Replacing>(&said) else { return Ok(false) };
+        let (own, there) = (present(&self.record(), MOST_RECORD)?, present(&old.record(), MOST_RECORD)?);
+        let fits = |own: &[u8], there: &[u8]| id_in(own).is_some_and(|id| id == said.run) && fingerprint(there) == said.replaces;
+        Ok(own.zip(there).is_some_and(|(own, there)| fits(&own, &there)))
+    }
+
+    /// The run that this one is to replace; `None` where there is none, and where what has its name is somebody else's.
+    pub fn own_replaced(&self) -> Result<Option<RunFolder>> {
+        let old = self.replaced();
+        Ok(if self.replaces(&old)? { Some(old) } else { None })
+    }
+
+    /// Whether it says that it is to replace a run.
+    pub fn is_replacing(&self) -> bool {
+        self.replacing().exists()
+    }
+
+    /// Removes the run that this one replaces, and the note of it.
+    pub fn forget_replaced(&self) -> Result<()> {
+        if let Some(old) = self.own_replaced()? {
+            exchange::discard(old.path()).map_err(Error::io("cannot remove the run that was replaced,", old.path()))?;
         }
-        let failed = |e| Error::io("cannot bring back the run that was to be replaced,", old.path())(e);
-        let there = self.0.exists();
-        let back = match old.has_weights() {
-            true if !there => std::fs::rename(old.path(), &self.0).map(|()| true),
-            true if self.is_run() && !self.has_weights() => {
-                exchange::exchange(old.path(), &self.0).and_then(|new| exchange::remove(&new)).map(|()| true)
+        let note = self.replacing();
+        match std::fs::remove_file(&note) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("cannot remove", &note)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives `old`, which this run was to replace, the name of this one again, which goes.
+    pub fn bring_back(&self, old: &RunFolder) -> std::io::Result<()> {
+        exchange::exchange(old.path(), &self.0).and_then(|new| exchange::discard(&new))
+    }
+
+    /// Ends what a killed process had begun that was to replace a run: the old one is removed where the new one has weights, and gets its name back
+    /// where it has none. Says what was done. Nothing is done with a folder that was not put there for that. Whoever calls holds the lock.
+    pub fn settle(&self) -> Result<Option<String>> {
+        let beside = self.replaced();
+        // The old one had its name back already.
+        if beside.replaces(self)? {
+            exchange::discard(beside.path()).map_err(Error::io("cannot remove the run that was begun,", beside.path()))?;
+        }
+        let Some(old) = self.own_replaced()? else { return Ok(None) };
+        if self.has_weights() {
+            return self.forget_replaced().map(|()| None);
+        }
+        self.bring_back(&old).map_err(Error::io("cannot bring back the run that was to be replaced,", old.path()))?;
+        let shown = self.0.display();
+        Ok(Some(format!("the run {shown} is the old one again: the one that was to replace it had been ended before it wrote any weights")))
+    }
+}
+
+/// The content of a file, where there is one.
+fn present(path: &Path, most: u64) -> Result<Option<Bytes>> {
+    match regular::read_at_most(path, most) {
+        Ok(content) => Ok(Some(content)),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(Error::io("cannot read", path)(e)),
+    }
+}
+
+fn id_in(record: &[u8]) -> Option<String> {
+    let record: serde_json::Value = serde_json::from_slice(record).ok()?;
+    Some(record.get("id")?.as_str()?.to_string())
+}
+
+/// What tells a run from others, and from itself when it has gone on.
+fn fingerprint(record: &[u8]) -> String {
+    blake3::hash(record).to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(folder: &RunFolder) -> Option<String> {
+        id_in(&std::fs::read(folder.record()).unwrap())
+    }
+
+    fn run(dir: &Path, name: &str, id: &str, weights: bool) -> RunFolder {
+        let folder = RunFolder::new(dir.join(name));
+        std::fs::create_dir(folder.path()).unwrap();
+        std::fs::write(folder.record(), format!(r#"{{"spgraph": "0", "id": "{id}"}}"#)).unwrap();
+        if weights {
+            std::fs::write(folder.state(), id).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn only_a_run_that_was_put_there_is_removed_or_brought_back() {
+        for weights in [false, true] {
+            // Somebody else's, and one that has gone on since.
+            for changed in [false, true] {
+                let dir = tempfile::tempdir().unwrap();
+                let old = run(dir.path(), "run.replaced", "old", true);
+                let new = run(dir.path(), "run", "new", weights);
+                if changed {
+                    new.note_replacing(&old).unwrap();
+                    std::fs::write(old.record(), r#"{"id": "old", "more": 1}"#).unwrap();
+                }
+                assert_eq!((new.settle().unwrap(), new.own_replaced().unwrap()), (None, None));
+                new.forget_replaced().unwrap();
+                assert!(old.is_run() && old.has_weights() && id(&new).as_deref() == Some("new"));
             }
-            _ => exchange::remove(old.path()).map(|()| false),
-        };
-        let text =
-            format!("the run {shown} is the old one again: the one that was to replace it had been ended before it wrote any weights");
-        Ok(back.map_err(failed)?.then_some(text))
+            let dir = tempfile::tempdir().unwrap();
+            let old = run(dir.path(), "run.replaced", "old", true);
+            let new = run(dir.path(), "run", "new", weights);
+            new.note_replacing(&old).unwrap();
+            // A copy of the new one under another name has nothing to do with it.
+            assert!(!RunFolder::new(dir.path().join("other")).replaces(&old).unwrap());
+            assert_eq!(new.settle().unwrap().is_some(), !weights);
+            assert_eq!(id(&new).as_deref(), Some(if weights { "new" } else { "old" }));
+            assert!(!old.path().exists());
+            new.forget_replaced().unwrap();
+            let names = || std::fs::read_dir(dir.path()).unwrap().count();
+            assert_eq!((names(), std::fs::read_dir(new.path()).unwrap().count()), (1, 2));
+        }
+        // Ended just between the old one's return and the new one's end.
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (run(dir.path(), "run", "old", true), run(dir.path(), "run.replaced", "new", false));
+        new.note_replacing(&old).unwrap();
+        assert_eq!(old.settle().unwrap(), None);
+        assert!(!new.path().exists() && old.has_weights());
     }
 }

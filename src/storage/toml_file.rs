@@ -6,7 +6,7 @@ use crate::nearest::{nearest, same};
 use crate::storage::regular;
 use crate::storage::run_folder::RunFolder;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::ops::Range;
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
@@ -18,7 +18,11 @@ const NOBODY: &str = "?";
 /// Reads the options in a file. Where nothing is said they have `T`'s defaults.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = content(path)?;
-    toml::from_str(&text).map_err(|error| Error::usage(format!("{}, {}", path.display(), explained::<T>(&text, &error))))
+    toml::from_str(&text).map_err(|error| wrong::<T>(path, &text, &error))
+}
+
+fn wrong<T: DeserializeOwned>(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+    Error::usage(format!("{}, {}", path.display(), explained::<T>(text, error)))
 }
 
 /// What stands in the file. Of a run's folder its configuration is meant.
@@ -35,12 +39,16 @@ fn content(path: &Path) -> Result<String> {
     regular::read_text(path, "cannot read the configuration")
 }
 
-/// Whether the file says anything of that key.
+/// Whether the file says anything of that key. Fails where [`read`] does not get as far as the options.
 pub fn has(path: &Path, way: &[&str]) -> Result<bool> {
     let text = content(path)?;
-    let table: Table = text.parse().unwrap_or_default();
+    // What `read` parses by: values of the other kind of table have no room for integers from 2^63 on.
+    let document = DeTable::parse(&text).map_err(|error| wrong::<IgnoredAny>(path, &text, &error))?;
     let Some((key, above)) = way.split_last() else { return Ok(true) };
-    let table = above.iter().try_fold(&table, |table, key| table.get(*key)?.as_table());
+    let table = above.iter().try_fold(document.get_ref(), |table, key| match table.get(*key)?.get_ref() {
+        DeValue::Table(table) => Some(table),
+        _ => None,
+    });
     Ok(table.is_some_and(|table| table.contains_key(*key)))
 }
 
@@ -273,6 +281,28 @@ mod tests {
             let all = All { inner, ..All::default() };
             assert_eq!(toml::from_str::<All>(&text(&all).unwrap()).unwrap(), all);
         }
+    }
+
+    #[test]
+    fn a_key_is_found_whatever_stands_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        for seed in [0, i64::MAX as u64, 1 << 63, u64::MAX] {
+            std::fs::write(&path, format!("name = 'x'\n[inner]\nseed = {seed}\n[inner.map]\na = 1.0\n")).unwrap();
+            assert_eq!(read::<All>(&path).unwrap().inner.seed, seed);
+            for (way, there) in [
+                (&["name"][..], true),
+                (&["inner", "seed"], true),
+                (&["inner", "map", "a"], true),
+                (&["inner", "rate"], false),
+                (&["name", "seed"], false),
+                (&["other", "seed"], false),
+            ] {
+                assert_eq!(has(&path, way).unwrap(), there, "{seed} {way:?}");
+            }
+        }
+        std::fs::write(&path, "[inner").unwrap();
+        assert!(has(&path, &["inner"]).unwrap_err().to_string().contains("line 1"));
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(super) fn write<'a>(path: &Path, at: &Checkpoint, tensors: impl Iterator<Ite
 pub(super) fn write_last<'a>(folder: &RunFolder, at: &Checkpoint, tensors: impl Iterator<Item = (&'a State, &'a Tensor)>) -> Result<()> {
     let path = folder.checkpoint();
     let data = tensor_file::sealed(&path, at, tensors.map(|(state, tensor)| (state.name.as_str(), tensor)))?;
-    let mut out = OutputFile::create(&path, true)?;
+    let mut out = OutputFile::own(&path, true)?;
     out.write_all(&data).map_err(Error::io("cannot write", &path))?;
     out.commit_keeping(&folder.previous_checkpoint())
 }

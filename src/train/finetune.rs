@@ -102,8 +102,6 @@ struct Trainer {
     saved: (u64, Instant),
     /// The last checkpoint, until it is known to be whole. Lies before the lock, which is given back after it.
     writing: Option<Writing>,
-    /// The run that had this one's name, until this one has written weights.
-    replaced: Option<RunFolder>,
     /// Nobody else writes into the folder.
     _lock: Lock,
 }

@@ -4,12 +4,13 @@ use super::metrics::Record;
 use super::run_state::RunState;
 use crate::field::Field;
 use crate::storage::lock::Lock;
+use crate::storage::regular;
 use crate::storage::run_folder::RunFolder;
 
 /// Who is training the run and how far it is, for people: `being trained by process 12 on host, at step 40`. `None` where nobody is.
 pub(crate) fn in_training(folder: &RunFolder) -> Option<String> {
     let who = Lock::holder(&folder.lock_path())?;
-    let metrics = std::fs::read(folder.metrics()).unwrap_or_default();
+    let metrics = regular::read(&folder.metrics()).unwrap_or_default();
     // The last line may be half written.
     let metrics = String::from_utf8_lossy(&metrics);
     let last = metrics.lines().rev().find_map(|line| serde_json::from_str::<Record>(line).ok());

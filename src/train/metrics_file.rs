@@ -3,7 +3,8 @@
 use super::metrics::Record;
 use super::record_files::RecordFiles;
 use crate::error::{Error, Result};
-use std::fs::{File, OpenOptions};
+use crate::storage::regular;
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -18,20 +19,17 @@ pub(super) struct Metrics {
 impl Metrics {
     /// Opens the file; lines after step `done` go, for those steps are done again. Gives the lines that stay.
     pub fn open(path: &Path, done: u64, validated: u64) -> Result<(Metrics, Vec<Record>)> {
-        let kept: Vec<Record> = match std::fs::read_to_string(path) {
-            // A process that was killed may have left half a line.
-            Ok(text) => text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => vec![],
-            Err(e) => return Err(Error::io("cannot read", path)(e)),
-        };
+        let lines = regular::read_present(path, "cannot read")?;
+        // A process that was killed may have left half a line.
+        let kept = lines.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Record>(line).ok());
         let stays = |r: &Record| r.step() <= if matches!(r, Record::Validation(_)) { validated } else { done };
-        let kept: Vec<Record> = kept.into_iter().filter(stays).collect();
+        let kept: Vec<Record> = kept.filter(stays).collect();
         let mut text = String::new();
         for record in &kept {
             text.push_str(&line(record)?);
         }
         crate::storage::files::write_whole(path, true, text.as_bytes())?;
-        let file = OpenOptions::new().append(true).open(path).map_err(Error::io("cannot write", path))?;
+        let file = regular::append(path).map_err(Error::io("cannot write", path))?;
         let beside = RecordFiles::open(crate::storage::files::parent(path), &kept)?;
         Ok((Metrics { path: path.to_path_buf(), out: file, beside }, kept))
     }

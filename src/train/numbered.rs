@@ -89,7 +89,7 @@ fn is_left(path: &Path) -> Result<bool> {
         Status::Failed => fs::metadata(folder.metrics()).is_ok_and(|found| found.len() == 0),
         Status::Complete => false,
     };
-    Ok(worthless && !folder.has_weights() && !folder.replaced().is_run() && folder.lock().is_ok())
+    Ok(worthless && !folder.has_weights() && folder.own_replaced()?.is_none() && folder.lock().is_ok())
 }
 
 /// Without what would lead elsewhere or is hard to type.

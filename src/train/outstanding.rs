@@ -7,7 +7,6 @@ use super::run_images::RunImages;
 use super::targets;
 use crate::data::{ImageSet, KnownClasses};
 use crate::error::{Error, Result};
-use crate::storage::exchange;
 use crate::storage::run_folder::RunFolder;
 use std::fs;
 use std::path::Path;
@@ -24,11 +23,8 @@ pub(super) fn is_there(folder: &RunFolder, record: &RunRecord, exports: bool) ->
     record.status == Status::Complete
         && (late(&folder.report(), &weights)
             || (exports && late(&model, &folder.state()))
-            || files(folder).iter().any(|left| left.exists()))
-}
-
-fn files(folder: &RunFolder) -> [std::path::PathBuf; 3] {
-    [folder.checkpoint(), folder.previous_checkpoint(), folder.replaced().record()]
+            || [folder.checkpoint(), folder.previous_checkpoint()].iter().any(|left| left.exists())
+            || folder.is_replacing())
 }
 
 /// Removes what a complete run does not need: its checkpoints, and the run that it replaced.
@@ -36,11 +32,7 @@ pub(super) fn tidy(folder: &RunFolder, record: &RunRecord) -> Result<()> {
     for path in [folder.checkpoint(), folder.previous_checkpoint()].into_iter().filter(|path| path.is_file()) {
         fs::remove_file(&path).map_err(Error::io("cannot remove", &path))?;
     }
-    if record.status == Status::Complete && folder.replaced().is_run() {
-        let old = folder.replaced();
-        exchange::remove(old.path()).map_err(Error::io("cannot remove the run that was replaced,", old.path()))?;
-    }
-    Ok(())
+    if record.status == Status::Complete { folder.forget_replaced() } else { Ok(()) }
 }
 
 /// The images that nothing was chosen by, of a run whose training is complete.

@@ -3,8 +3,9 @@
 use super::events;
 use super::metrics::Record;
 use crate::error::{Error, Result};
+use crate::storage::regular;
 use serde_json::Value;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -95,7 +96,7 @@ fn now() -> f64 {
 }
 
 fn append(path: &Path) -> Result<File> {
-    OpenOptions::new().append(true).open(path).map_err(Error::io("cannot write", path))
+    regular::append(path).map_err(Error::io("cannot write", path))
 }
 
 impl RecordFiles {

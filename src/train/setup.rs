@@ -22,6 +22,7 @@ use crate::storage::folders::OutputDir;
 use crate::storage::inputs::Inputs;
 use crate::storage::lock::Lock;
 use crate::storage::pending_outputs::final_name;
+use crate::storage::presence;
 use crate::storage::run_folder::{RECORD, RunFolder};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -219,6 +220,14 @@ fn create(folder: &RunFolder, replace: bool, notes: &mut Vec<String>) -> Result<
     if is_run && kept && !replace {
         let (shown, resume, replace) = (folder.path().display(), Field::RESUME, Field::REPLACE);
         return Err(Error::usage(format!("{shown} holds a run already: {resume} continues it, {replace} replaces it")));
+    }
+    let beside = folder.replaced();
+    if is_run && kept && presence::at(beside.path())?.is_some() {
+        return Err(Error::usage(format!(
+            "{} would stay in {} until the new run has weights, and there is something of that name. Give that another one, or remove it yourself",
+            folder.path().display(),
+            beside.path().display()
+        )));
     }
     Ok((OutputDir::create_marked(folder.path(), replace || (is_run && !kept), RECORD)?, lock))
 }

@@ -18,7 +18,7 @@ use crate::rewrite;
 use crate::storage::files::OutputFile;
 use crate::storage::inputs::Inputs;
 use crate::storage::run_folder::RunFolder;
-use crate::storage::{exchange, notices, presence};
+use crate::storage::{exchange, presence};
 use std::path::{Path, PathBuf};
 
 /// A network with weights, wherever they are.
@@ -37,14 +37,11 @@ pub enum Subject {
 impl Subject {
     /// Recognises what is at `path`.
     pub fn open(path: &Path) -> Result<Subject> {
-        if presence::at(path)?.is_none() {
-            // Ended just between two renames, where the system cannot do both at once.
-            exchange::restore(path);
-            RunFolder::new(path).settle()?.into_iter().for_each(notices::leave);
-        }
         let Some(found) = presence::at(path)? else {
+            // Who only reads moves nothing.
+            let old = exchange::left_aside(path);
             return Err(Error::model(format!(
-                "{} does not exist; give a run of `spgraph finetune`, a bundle of `spgraph rewrite`, or an ONNX model",
+                "{} does not exist; give a run of `spgraph finetune`, a bundle of `spgraph rewrite`, or an ONNX model{old}",
                 path.display()
             )));
         };
@@ -170,8 +167,8 @@ impl Subject {
                 }
                 _ => "it did not come to its end, and wrote no checkpoint. Train again".to_string(),
             };
-            let old = run.folder.replaced();
-            let old = if old.is_run() { format!(". The run that was there before is in {}", old.path().display()) } else { String::new() };
+            let old = run.folder.own_replaced()?;
+            let old = old.map_or(String::new(), |old| format!(". The run that was there before is in {}", old.path().display()));
             return Err(Error::usage(format!("the run {} has no {}: {why}{old}", run.folder.path().display(), name_of(&path))));
         }
         let manifest = &run.bundle.manifest;

@@ -129,6 +129,32 @@ fn force_keeps_a_run_until_the_new_one_has_weights() {
     assert_eq!(lab.files().keys().collect::<Vec<_>>(), old.keys().collect::<Vec<_>>());
 }
 
+/// Whatever has the name under which a run waits to be replaced is touched only where spgraph put it there.
+#[test]
+fn a_folder_with_the_name_of_a_replaced_run_stays() {
+    let lab = Lab::new();
+    lab.run(&train("tract", "run", &["--steps", "4"])).ok();
+    lab.run(&train("tract", "run.replaced", &["--steps", "2"])).ok();
+    let more = train("tract", "run", &["--steps", "4"]);
+    lab.refuses(&more, 2, &["run holds a run already"]);
+    lab.refuses(&[&more[..], &["--force"]].concat(), 2, &["run.replaced", "there is something of that name"]);
+    let kept = |lab: &Lab| lab.files().into_iter().filter(|(path, _)| path.starts_with("run.replaced")).collect::<Vec<_>>();
+    let before = kept(&lab);
+    lab.run(&["finetune", "--resume", "-o", "run", "--steps", "+2"]).ok();
+    assert!(kept(&lab) == before);
+    std::fs::rename(lab.path("run"), lab.path("elsewhere")).unwrap();
+    lab.refuses(&["export", "run", "-o", "x.onnx"], 1, &["run does not exist"]);
+    lab.run(&more).ok();
+    assert!(kept(&lab) == before && names(lab.0.path()) == ["elsewhere", "run", "run.replaced"]);
+    // The same of what a folder is called between two renames.
+    lab.run(&["rewrite", &shared().model, "--batch", "4", "-o", "b.spgraph-old"]).ok();
+    lab.refuses(&["export", "b", "-o", "x.onnx"], 1, &["b does not exist", "may be b.spgraph-old"]);
+    let before = lab.files();
+    lab.run(&["rewrite", &shared().model, "--batch", "4", "-o", "b"]).ok();
+    let after = lab.files();
+    assert!(before.iter().all(|(path, data)| after.get(path) == Some(data)));
+}
+
 /// One bit in any file of a run and its bundle: who reads it refuses with its name.
 #[test]
 fn every_flipped_bit_is_noticed() {

@@ -120,6 +120,65 @@ fn replaced_images_are_noticed() {
     go_on(&["--verify-data"]).refused(1, &["have other contents"]);
 }
 
+/// Links in the folder of a run, which nobody named: what they lead to stays as it is.
+#[test]
+fn nothing_is_written_through_links_in_a_run() {
+    let lab = place();
+    let args = ["--data", "images", "--engine", "tract", "--checkpoint-every", "1"];
+    lab.run(&[&["finetune", "b", "--steps", "2", "-o", "r"], &args[..]].concat()).ok();
+    let own = ["notes.json", "metrics.csv", "metrics.jsonl", "events.out.tfevents.spgraph", "report.html"];
+    for (to, content) in [("victim", Some(b"precious")), ("gone", None)] {
+        content.into_iter().for_each(|text| std::fs::write(lab.path(to), text).unwrap());
+        for name in own {
+            let path = lab.path("r").join(name);
+            let _ = std::fs::remove_file(&path);
+            symlink(lab.path(to), &path).unwrap();
+        }
+        lab.run(&["finetune", "--resume", "-o", "r", "--steps", "+2"]).ok();
+        lab.run(&["report", "r"]).ok();
+        assert_eq!(std::fs::read(lab.path(to)).ok().as_deref(), content.map(|text| &text[..]));
+        assert!(own.iter().all(|name| !lab.path("r").join(name).is_symlink()), "{:?}", crate::support::names(&lab.path("r")));
+    }
+    // A link that the user names stays one.
+    std::fs::write(lab.path("kept.json"), b"").unwrap();
+    symlink("kept.json", lab.path("named.json")).unwrap();
+    lab.run(&["eval", "run", "--data", "images", "--engine", "tract", "--json", "named.json", "--force"]).ok();
+    assert!(lab.path("named.json").is_symlink() && std::fs::read(lab.path("kept.json")).unwrap().len() > 9);
+}
+
+/// Pipes in the folder of a run.
+#[test]
+fn pipes_in_a_run_hold_nothing_up() {
+    let lab = place();
+    let pipe = |name: &str| {
+        let path = lab.path("run").join(name);
+        let _ = std::fs::remove_file(&path);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+    };
+    pipe("config.toml");
+    lab.run(&["report", "run"]).ok();
+    assert!(std::fs::read_to_string(lab.path("run/report.html")).unwrap().contains("not a regular file"));
+    lab.run(&["finetune", "--config", "run/config.toml"]).refused(1, &["run/config.toml", "not a regular file"]);
+    pipe("metrics.jsonl");
+    lab.run(&["report", "run"]).refused(1, &["run/metrics.jsonl", "not a regular file"]);
+    lab.run(&["finetune", "--resume", "-o", "run", "--steps", "+1"]).refused(1, &["not a regular file"]);
+}
+
+/// A process that may open nothing leaves a temporary that the next one knows to be of a process that is no more.
+#[test]
+fn what_a_process_without_descriptors_left_goes() {
+    let lab = place();
+    for limit in 4..12 {
+        let command = format!("ulimit -n {limit}; exec {} rewrite w/m.onnx --batch 4 -o new", env!("CARGO_BIN_EXE_spgraph"));
+        let mut shell = std::process::Command::new("sh");
+        let ended = shell.args(["-c", &command]).current_dir(lab.0.path()).output().unwrap();
+        lab.run(&["rewrite", "w/m.onnx", "--batch", "4", "-o", "new", "--force"]).ok();
+        let left: Vec<String> = crate::support::names(lab.0.path()).into_iter().filter(|name| name.starts_with(".spgraph")).collect();
+        assert!(left.is_empty(), "{limit}: {left:?} {ended:?}");
+        std::fs::remove_dir_all(lab.path("new")).unwrap();
+    }
+}
+
 /// A pipe under the name of something that is read.
 #[test]
 fn pipes_hold_nothing_up() {

@@ -39,7 +39,7 @@ fn none() -> CacheOptions {
 }
 
 fn on_disk(folder: &Path, folder_bytes: u64) -> CacheOptions {
-    CacheOptions { memory: Some(0), folder: Some(folder.to_path_buf()), folder_bytes }
+    CacheOptions { memory: Some(0), folder: Some(folder.to_path_buf()), folder_bytes, by_content: false }
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -102,6 +102,61 @@ fn an_image_that_changed_is_not_taken_from_the_folder() {
     let (after, _) = seen(dir.path(), "none", &options);
     assert!(before != after);
     assert_eq!(after, seen(dir.path(), "none", &none()).0);
+}
+
+/// Another image of the same size, with the same time of change.
+#[test]
+fn an_image_with_the_size_and_time_of_another_is_not_taken_for_it() {
+    for by_content in [false, true] {
+        let (dir, kept) = (photos(), tempfile::tempdir().unwrap());
+        let options = CacheOptions { by_content, ..on_disk(kept.path(), 1 << 30) };
+        let bitmap = |value| {
+            let mut bytes = std::io::Cursor::new(vec![]);
+            image::RgbImage::from_pixel(20, 20, image::Rgb([value; 3])).write_to(&mut bytes, image::ImageFormat::Bmp).unwrap();
+            bytes.into_inner()
+        };
+        let path = dir.path().join("a/9.bmp");
+        std::fs::write(&path, bitmap(1)).unwrap();
+        let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let (before, _) = seen(dir.path(), "none", &options);
+        std::fs::write(&path, bitmap(200)).unwrap();
+        std::fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+        let (after, _) = seen(dir.path(), "none", &options);
+        assert!(before != after && after == seen(dir.path(), "none", &none()).0, "{by_content}");
+        // Written again, it is the same image where contents are looked at.
+        std::fs::write(&path, bitmap(200)).unwrap();
+        let there = entries(kept.path()).len();
+        seen(dir.path(), "none", &options);
+        assert_eq!(entries(kept.path()).len() == there, by_content);
+    }
+}
+
+/// What is no file, and what says that it is larger than it is or than any image, is decoded again at once.
+#[cfg(unix)]
+#[test]
+fn entries_that_are_no_files_hold_nothing_up() {
+    let dir = photos();
+    let kept = tempfile::tempdir().unwrap();
+    let options = on_disk(kept.path(), 1 << 40);
+    let (expected, _) = seen(dir.path(), "none", &options);
+    let spoilt: [fn(&Path); 4] = [
+        |entry| rustix::fs::mkfifoat(rustix::fs::CWD, entry, rustix::fs::Mode::RWXU).unwrap(),
+        |entry| std::os::unix::fs::symlink("/dev/zero", entry).unwrap(),
+        |entry| std::fs::File::create(entry).unwrap().set_len(8 << 30).unwrap(),
+        |entry| {
+            std::fs::write(entry, [&b"spgrgb01"[..], &[0xff, 0xff, 0, 0].repeat(2), &[0; 32]].concat()).unwrap();
+            std::fs::File::options().append(true).open(entry).unwrap().set_len(48 + 3 * 65535 * 65535).unwrap();
+        },
+    ];
+    for spoil in spoilt {
+        let entry = entries(kept.path())[2].clone();
+        std::fs::remove_file(&entry).unwrap();
+        spoil(&entry);
+        let (found, notes) = seen(dir.path(), "none", &options);
+        assert_eq!(found, expected);
+        assert!(notes.len() == 1 && notes[0].contains("has damaged entries"), "{notes:?}");
+        assert!(std::fs::symlink_metadata(&entry).unwrap().is_file(), "it is mended");
+    }
 }
 
 #[test]

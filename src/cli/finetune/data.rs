@@ -45,6 +45,7 @@ impl DataArgs {
             memory: self.cache.or(before.memory),
             folder: self.cache_dir.clone().or(before.folder),
             folder_bytes: self.cache_dir_limit.unwrap_or(before.folder_bytes),
+            by_content: before.by_content,
         }
     }
 

@@ -2,7 +2,10 @@
 
 use super::super::output;
 use super::{Argument, StudyArgs};
+use spgraph::error::Error;
 use spgraph::evaluation::{CellPlan, Phase, makefile};
+use spgraph::storage::files::OutputFile;
+use std::io::Write;
 use std::path::PathBuf;
 
 /// List a study's cells as commands, one a line, for any scheduler; or as a makefile
@@ -60,7 +63,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match &args.to {
         None => output::print_bytes(text.as_bytes()),
         Some(path) => {
-            spgraph::storage::files::write_whole(path, true, text.as_bytes())?;
+            let mut out = OutputFile::create(path, true)?;
+            out.write_all(text.as_bytes()).map_err(Error::io("cannot write", path))?;
+            out.commit()?;
             output::note(&format!("{} cells in {}", plan.cells.len(), path.display()));
             Ok(())
         }

@@ -9,6 +9,7 @@ use super::html::Page;
 use crate::bundle::manifest::Manifest;
 use crate::error::{Error, Result};
 use crate::storage::files::write_whole;
+use crate::storage::regular;
 use crate::storage::run_folder::RunFolder;
 use crate::storage::seal;
 use crate::train::{Evaluation, Notes, RunRecord};
@@ -34,12 +35,12 @@ struct RunData {
 impl RunData {
     fn read(dir: &Path) -> Result<RunData> {
         let folder = RunFolder::new(dir);
-        let text = std::fs::read_to_string(folder.metrics()).unwrap_or_default();
+        let lines = regular::read_present(&folder.metrics(), "cannot read")?;
         Ok(RunData {
             record: RunRecord::read(dir)?,
             manifest: Manifest::read(&folder.manifest())?,
             // A process that was killed may have left half a line.
-            lines: text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
+            lines: lines.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect(),
             evaluation: json(&folder.evaluation())?,
             tested: json(&folder.test())?,
             evaluated: "the validation images, with the weights that are the best on them".into(),

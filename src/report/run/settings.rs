@@ -3,6 +3,7 @@
 use super::RunData;
 use crate::report::html::{HtmlTable, Page, number};
 use crate::report::table::Align;
+use crate::storage::{presence, regular};
 use serde_json::Value;
 
 /// Choices, and what was assumed or noticed.
@@ -62,9 +63,13 @@ fn words(value: &Value) -> String {
 
 /// The configuration file of the run; for runs without one what they were asked.
 pub fn configuration(run: &RunData) -> String {
-    let file = std::fs::read_to_string(run.folder.configuration()).ok();
+    let path = run.folder.configuration();
     let asked = || serde_json::to_string_pretty(&run.record.training).unwrap_or_default();
+    let text = match presence::at(&path).and_then(|found| found.map(|_| regular::read_text(&path, "cannot read")).transpose()) {
+        Ok(file) => file.unwrap_or_else(asked),
+        Err(why) => format!("{why}. What the record of the run has:\n\n{}", asked()),
+    };
     let rewriting = run.manifest.rewriting.as_ref().and_then(|r| serde_json::to_string_pretty(r).ok());
     let bundle = rewriting.map_or(String::new(), |text| Page::folded("How the bundle was made", &Page::verbatim(&text)));
-    Page::verbatim(&file.unwrap_or_else(asked)) + &bundle
+    Page::verbatim(&text) + &bundle
 }

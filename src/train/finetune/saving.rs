@@ -9,7 +9,7 @@ use crate::field::Field;
 use crate::ir::Tensor;
 use crate::shell::word;
 use crate::storage::run_folder::RunFolder;
-use crate::storage::{exchange, tensor_file};
+use crate::storage::tensor_file;
 use crate::train::checkpoint::{self, Checkpoint, not_finite};
 use crate::train::distance::Distance;
 use crate::train::metrics::Means;
@@ -115,16 +115,18 @@ impl Trainer {
 
     /// The run that this one replaces is not needed any more: this one has weights.
     pub(super) fn forget_replaced(&mut self) -> Result<()> {
-        match self.replaced.take() {
-            Some(old) => exchange::remove(old.path()).map_err(Error::io("cannot remove the run that was replaced,", old.path())),
-            None => Ok(()),
-        }
+        self.folder.forget_replaced()
     }
 
     /// Brings the run back that this one was to replace, where this one ends without weights. Says so.
     pub(super) fn give_back(&mut self) -> Option<String> {
-        let old = self.replaced.take().filter(|_| !self.folder.has_weights())?;
-        Some(bring_back(&old, &self.folder))
+        if self.folder.has_weights() {
+            return None;
+        }
+        match self.folder.own_replaced() {
+            Ok(old) => Some(bring_back(&old?, &self.folder)),
+            Err(e) => Some(format!("the run that was there before stays in {} ({e})", self.folder.replaced().path().display())),
+        }
     }
 
     /// How far the network is from its starting point that a run gives: the best one, where it is not the last.
@@ -190,10 +192,10 @@ impl Trainer {
 
 /// Gives `old` the name `folder` again, in the place of the run that was to replace it. Says so.
 pub(super) fn bring_back(old: &RunFolder, folder: &RunFolder) -> String {
-    let (old, shown) = (old.path(), folder.path().display());
-    match exchange::exchange(old, folder.path()).and_then(|new| exchange::remove(&new)) {
+    let shown = folder.path().display();
+    match folder.bring_back(old) {
         Ok(()) => format!("{shown} is the run that was there before: the new one ended before it wrote any weights"),
-        Err(e) => format!("the run that was in {shown} before is in {} ({e})", old.display()),
+        Err(e) => format!("the run that was in {shown} before is in {} ({e})", old.path().display()),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::saving::bring_back;
 use super::{Parts, Trainer};
 use crate::bundle::{Bundle, Setting};
-use crate::data::{Augment, ImageDataset, ImageSet, Loader, LoaderOptions, Targets};
+use crate::data::{Augment, CacheOptions, ImageDataset, ImageSet, Loader, LoaderOptions, Targets};
 use crate::engine::{self, Device, Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::field::Field;
@@ -53,16 +53,17 @@ struct Opened {
 impl PlannedImages {
     fn open(self, training: &Training, options: &FinetuneOptions, bundle: &Bundle, engine: &dyn Engine) -> Result<Opened> {
         let PlannedImages { recipe, pace, training: images, validation, test, counts } = self;
+        let cache = CacheOptions { by_content: options.verify_data, ..options.cache.clone() };
         let validation = match validation {
             None => None,
             Some(held_out) => {
                 let classifier = Classifier::load(&bundle.eval(), Some(bundle), &ClassifierOptions::default(), engine)?;
-                Some((classifier, Arc::new(ImageDataset::cached(held_out, recipe.clone(), Augment::NONE, &options.cache)?)))
+                Some((classifier, Arc::new(ImageDataset::cached(held_out, recipe.clone(), Augment::NONE, &cache)?)))
             }
         };
         let judged = !matches!(images.targets(), Targets::Numbers(_));
         let weights = training.class_weights.by_label(images.classes(), &images.class_counts())?;
-        let dataset = ImageDataset::cached(images, recipe, training.augment.clone(), &options.cache)?;
+        let dataset = ImageDataset::cached(images, recipe, training.augment.clone(), &cache)?;
         let loader_options = LoaderOptions {
             last: pace.last,
             ignore_padding: true,
@@ -76,20 +77,19 @@ impl PlannedImages {
 }
 
 impl Target {
-    /// Gives the run its folder, a lock on it, and the run that had its name before. A new folder begins with these files and its bundle.
+    /// Gives the run its folder and a lock on it. A new folder begins with these files and its bundle.
     fn open(
         self,
         options: &FinetuneOptions,
         record: &mut RunRecord,
         configuration: &Configuration,
         bundle: &Bundle,
-    ) -> Result<(RunFolder, Lock, Option<RunFolder>)> {
+    ) -> Result<(RunFolder, Lock)> {
         match self.place {
             Place::Resumed(folder) => {
                 record.id = RunRecord::read(folder.path())?.id;
-                let replaced = folder.replaced();
                 let lock = self.lock.map_or_else(|| folder.lock(), Ok)?;
-                Ok((folder, lock, Some(replaced).filter(RunFolder::is_run)))
+                Ok((folder, lock))
             }
             Place::New(out) => {
                 let unfinished = RunFolder::new(out.path());
@@ -191,7 +191,7 @@ impl Trainer {
         let engine_options = EngineOptions { choice: engine.kind(), ..options.engine.clone() };
         let mut record = RunRecord::new(target.reference.clone(), engine.describe(), engine_options, training, counts);
         let configuration = Configuration::resolved(options, &bundle.manifest, &record)?;
-        let (folder, lock, replaced) = target.open(options, &mut record, &configuration, &bundle)?;
+        let (folder, lock) = target.open(options, &mut record, &configuration, &bundle)?;
         (at.run, at.bundle) = (record.id.clone(), Some(record.bundle.sha256.clone()));
         let first_files = || {
             record.write(&folder)?;
@@ -202,8 +202,10 @@ impl Trainer {
             Metrics::open(&folder.metrics(), at.step, at.validated)
         };
         let (metrics, past) = first_files().inspect_err(|_| {
-            if let Some(old) = replaced.as_ref().filter(|_| !folder.has_weights()) {
-                progress.note(&bring_back(old, &folder));
+            if !folder.has_weights()
+                && let Ok(Some(old)) = folder.own_replaced()
+            {
+                progress.note(&bring_back(&old, &folder));
             }
         })?;
         // From here on the run needs nothing but its own folder and the images.
@@ -234,7 +236,6 @@ impl Trainer {
             saved: (at.step, Instant::now()),
             writing: None,
             at,
-            replaced,
             _lock: lock,
         };
         for record in past {
@@ -255,16 +256,20 @@ impl Trainer {
 }
 
 /// Gives a new run its name, with a lock on it. `old` is the lock on the run that has the name; that stays beside it where it has weights.
-fn put_in_place(out: OutputDir, output: &RunFolder, old: Option<Lock>) -> Result<(RunFolder, Lock, Option<RunFolder>)> {
-    let mut lock = RunFolder::new(out.path()).lock()?;
+fn put_in_place(out: OutputDir, output: &RunFolder, old: Option<Lock>) -> Result<(RunFolder, Lock)> {
+    let unfinished = RunFolder::new(out.path());
+    let mut lock = unfinished.lock()?;
     let replaced = output.is_run() && output.has_weights();
     let kept = output.replaced();
+    if replaced {
+        unfinished.note_replacing(output)?;
+    }
     let folder = RunFolder::new(out.commit_keeping(replaced.then(|| kept.path()))?);
     lock.moved_to(folder.lock_path());
     if let Some(mut old) = old {
         old.moved_to(kept.lock_path());
     }
-    Ok((folder, lock, replaced.then_some(kept)))
+    Ok((folder, lock))
 }
 
 /// The learning rate and what becomes of it, for people.
