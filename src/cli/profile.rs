@@ -62,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let trace = train::profile(&bundle, engine.as_ref(), args.data.as_deref(), args.batch.map(usize::from), steps)?;
     let profile = Profile::of_trace(&trace, engine.timed(), usize::from(WARM_UP))?;
     if let Some(mut out) = kept {
-        out.write_all(trace.as_bytes()).map_err(Error::io("cannot write", out.path().to_path_buf()))?;
+        out.write_all(trace.as_bytes()).map_err(Error::io("cannot write", out.path()))?;
         out.commit()?;
     }
     if args.json { output::print_json(&profile) } else { output::print(&text(&profile, args.layers, &engine.describe())) }

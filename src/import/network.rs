@@ -49,7 +49,9 @@ impl Network {
                 let way = "export the network for images of these sizes";
                 Err(Error::option(
                     Field::INPUT_SHAPE,
-                    format!(" {shape} makes another network of this one, which declares {declared}: {why}. Keep the declared sizes, or {way}"),
+                    format!(
+                        " {shape} makes another network of this one, which declares {declared}: {why}. Keep the declared sizes, or {way}"
+                    ),
                 ))
             }
             None => Ok(network),
