@@ -87,6 +87,9 @@ const LAYOUT: [&str; 4] = ["layout", "input_layout", "data_format", "image_data_
 /// Means something else in many files.
 const FORMAT: [&str; 1] = ["input_format"];
 
+/// Keys under which files say other things as well: what cannot be read there says nothing about images.
+const ALSO_OTHERS: [&str; 6] = ["means", "stds", "scale_values", "channels", "image_channels", "input_channels"];
+
 /// Pixels from 0 to 1 have no statistics above that.
 const LARGEST_SHARE: f32 = 2.0;
 
@@ -126,7 +129,7 @@ impl<'a> Said<'a> {
     fn statistics(&mut self, keys: &[&str], field: Field) -> Option<Vec<f32>> {
         let entry = self.entry(keys)?;
         let found = entry.numbers().filter(|n| matches!(n.len(), 1 | 3));
-        if found.is_none() {
+        if found.is_none() && entry.alone && !ALSO_OTHERS.contains(&entry.key.as_str()) {
             self.doubt(field, &entry, "which is no number for each channel");
         }
         found
@@ -177,7 +180,9 @@ impl<'a> Said<'a> {
         let order = order.or_else(|| format.as_ref().and_then(|f| colours(&f.text)));
         let layout = self.entry(&LAYOUT).and_then(|entry| {
             let found = layout(&entry.text);
-            if found.is_none() && entry.alone {
+            let text = entry.text.to_lowercase();
+            let meant = text.starts_with("channel") || (text.len() > 2 && text.chars().all(|c| "nchw".contains(c)));
+            if found.is_none() && entry.alone && meant {
                 self.doubt(Field::LAYOUT, &entry, "and neither NCHW nor NHWC");
             }
             found
@@ -204,7 +209,7 @@ impl<'a> Said<'a> {
                     (*mean, *std) = (mean.take().or(Some(vec![0.5; 3])), std.take().or(Some(vec![0.5; 3])));
                     return Some(1);
                 }
-                _ if entry.alone => {
+                _ if entry.alone && entry.text.contains(|c: char| c.is_ascii_digit()) => {
                     self.doubt(Field::SCALE, &entry, "and not what pixels are before mean and std: 0 to 1, or 0 to 255");
                     return None;
                 }
@@ -218,14 +223,15 @@ impl<'a> Said<'a> {
             // Whether white is that or pixels are multiplied by it: the same.
             Some(255) if is(1.0) || (is(255.0) && std.is_some()) => Some(255),
             // Caffe's: the mean is subtracted first.
-            Some(255) if std.is_none() && factor.is_some_and(|f| f > 0.0 && f < 1.0) => {
+            Some(255) if entry.alone && std.is_none() && factor.is_some_and(|f| f > 0.0 && f < 1.0) => {
                 *std = mean.as_ref().map(|m| vec![1.0 / factor.unwrap_or(1.0); m.len()]);
                 Some(255)
             }
             // Whether white is 1, or pixels are multiplied by 1/255 or divided by 255: the same.
             Some(1) if is(1.0) || is(255.0) || is(1.0 / 255.0) => Some(1),
             None if is(1.0 / 255.0) => Some(1),
-            _ if entry.alone => {
+            // Alone it may be the size of the model, or a factor between images.
+            _ if entry.alone && (mean.is_some() || std.is_some()) => {
                 self.doubt(Field::SCALE, &entry, "which beside its mean and std does not say whether pixels are 0 to 1 or 0 to 255");
                 None
             }
@@ -237,8 +243,8 @@ impl<'a> Said<'a> {
     fn order(&mut self, entry: &Entry) -> Option<ChannelOrder> {
         let text = entry.text.to_lowercase();
         let found = colours(&text);
-        let none = text.contains("gray") || text.contains("grey") || text == "l" || text.parse::<u32>().is_ok();
-        if found.is_none() && !none && entry.alone {
+        let none = text.contains("gray") || text.contains("grey") || text == "l" || text.starts_with("colo") || text.parse::<u32>().is_ok();
+        if found.is_none() && !none && entry.alone && !ALSO_OTHERS.contains(&entry.key.as_str()) {
             self.doubt(Field::CHANNELS, entry, "and neither RGB nor BGR");
         }
         found
@@ -335,11 +341,33 @@ mod tests {
         {
             assert_eq!(found(&[(key, value)]).channels, order, "{key} {value}");
         }
-        for nothing in
-            [("mean", "None"), ("std", ""), ("color_mode", "grayscale"), ("input_format", "jpeg"), ("train", r#"{"scale": [0.08, 1]}"#)]
-        {
+        for nothing in [
+            ("mean", "None"),
+            ("std", ""),
+            ("color_mode", "grayscale"),
+            ("color_mode", "color"),
+            ("input_format", "jpeg"),
+            ("train", r#"{"scale": [0.08, 1]}"#),
+            ("metrics", r#"{"mean": "high"}"#),
+            ("scale", "n"),
+            ("scale", "4"),
+            ("scale_values", "[1,1]"),
+            ("channels", "[3]"),
+            ("channels", "3, 16, 16"),
+            ("input_channels", "three"),
+            ("layout", "single"),
+            ("data_format", "float32"),
+            ("input_range", "any"),
+            ("means", "ok"),
+        ] {
             assert_eq!(found(&[nothing]), Images::default(), "{nothing:?}");
         }
+    }
+
+    #[test]
+    fn an_augmentation_is_no_deviation() {
+        let found = found(&[("mean", "123.675,116.28,103.53"), ("args", r#"{"scale": 0.5, "lr": 0.1}"#)]);
+        assert_eq!((found.scale, found.std), (Some(255), None));
     }
 
     #[test]
@@ -358,7 +386,6 @@ mod tests {
             (&[("std", "0.2 nan 0.2")], "std", Field::STD),
             (&[("channel_order", "YCbCr")], "channel_order", Field::CHANNELS),
             (&[("data_format", "NCWH")], "data_format", Field::LAYOUT),
-            (&[("scale", "255")], "scale", Field::SCALE),
             (&[("scale", "255"), ("mean", "104,117,123")], "scale", Field::SCALE),
             (&[("scale", "0.5"), ("mean", "0.5"), ("std", "0.5")], "scale", Field::SCALE),
             (&[("input_range", "[0, 65535]")], "input_range", Field::SCALE),

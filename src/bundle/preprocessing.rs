@@ -310,7 +310,7 @@ fn check(p: &Preprocessing, bytes: bool) -> Result<()> {
         return Err(Error::option(Field::MEAN, why));
     }
     let shares = |values: &[f32]| values.iter().all(|v| v.abs() <= 1.0);
-    if p.scale == 255 && shares(&p.mean) && shares(&p.std) && (p.mean.iter().any(|&m| m != 0.0) || p.std.iter().any(|&s| s < 1.0)) {
+    if p.scale == 255 && shares(&p.mean) && shares(&p.std) && p.mean.iter().any(|&m| m != 0.0) && p.std.iter().any(|&s| s < 1.0) {
         let why = format!(
             " {:?} and {} {:?} are not for pixels from 0 to 255. For pixels from 0 to 1 give {} 1",
             p.mean,

@@ -6,7 +6,7 @@ use super::prediction::names;
 use crate::error::{Error, Result};
 use crate::field::Field;
 use crate::import::Network;
-use crate::ir::{DType, Dim, Tensor, TensorType};
+use crate::ir::{DType, Dim, Graph, Tensor, TensorType};
 use crate::onnx::{SourceModel, attributes as a, declared_type, pb, to_proto};
 use rand::{RngExt, SeedableRng};
 use std::collections::HashSet;
@@ -20,6 +20,13 @@ pub(super) struct Extended {
     pub parameters: Vec<String>,
     /// What enters the layer, where that is no output of the file, for people.
     pub pooled: Option<String>,
+}
+
+/// Whether the input is images `[N, C, H, W]` by its shape.
+fn has_channels_first(graph: &Graph) -> bool {
+    let colours = |dim: Option<&Dim>| matches!(dim.and_then(|d| d.known()), Some(1 | 3));
+    let shape = graph.inputs.first().map(|&input| &graph.ty(input).shape);
+    shape.is_some_and(|shape| shape.len() == 4 && colours(shape.get(1)) && !colours(shape.last()))
 }
 
 /// Puts a linear layer for `classes` classes behind the output of that name, or behind the only one, initialised as PyTorch's `Linear`: uniform
@@ -68,6 +75,8 @@ pub(super) fn extended(network: &Network, output: Option<&str>, classes: usize, 
         Some(axis) => axis,
         // Where all but one axis have length 1 there is nothing to find.
         None if sizes.iter().filter(|&&n| n != 1).count() <= 1 => sizes.iter().position(|&n| n != 1).unwrap_or(0).saturating_add(1),
+        // Shuffles of channels and groups hide the axis, which is where the input has it.
+        None if ty.rank() == 4 && has_channels_first(graph) => 1,
         None => return Err(unfit(", and no layer before it says along which axis its channels lie")),
     };
     let count = sizes.get(axis.saturating_sub(1)).copied().unwrap_or_default();

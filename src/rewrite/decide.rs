@@ -21,7 +21,7 @@ use crate::operator::{Normalization, ParameterKind, View};
 pub(super) fn network(source: SourceModel, options: &Options) -> Result<Network> {
     if prepares_images(&source.proto) {
         return Err(Error::model(format!(
-            "{} is an export of spgraph that prepares its images itself ({}): it takes them as they are decoded, of any size, to be used and not to be              trained. Start from an export of the same run without that, or from the run or bundle itself",
+            "{} is an export of spgraph that prepares its images itself ({}): it takes them as they are decoded, of any size, to be used and not to be trained. Start from an export of the same run without that, or from the run or bundle itself",
             source.path.display(),
             Field::PREPROCESS
         )));

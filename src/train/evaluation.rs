@@ -55,7 +55,7 @@ pub struct Evaluation {
     #[serde(default = "one")]
     pub views: usize,
     /// Over classes; not in the record where targets are numbers.
-    #[serde(default, skip_serializing_if = "Averages::are_none")]
+    #[serde(default = "Averages::none", skip_serializing_if = "Averages::are_none")]
     pub averages: Averages,
     /// Whether the network is as often right as it says; `None` where what it gives are no probabilities.
     #[serde(default)]

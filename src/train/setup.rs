@@ -144,11 +144,17 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
             let before = check_same(options, &reference, &training, &counts)?;
             let places = (options.output.as_path(), training.data.as_path());
             let moved = !before.is_imported() && at_places_of(&training, &before.training) != training;
+            if moved && before.images.contents.is_none() {
+                return Err(Error::data(format!(
+                    "the run {} cannot be resumed with images at another place: it did not note their contents when it began, so they cannot be compared. Give them \
+                     their place again",
+                    options.output.display()
+                )));
+            }
             // Images at another place are those of the run if their contents are; their times may be others.
-            let verify = options.verify_data || (moved && before.images.contents.is_some());
-            image_stamps::check(&mut counts, &before.images, &sets, verify, places)?;
+            image_stamps::check(&mut counts, &before.images, &sets, options.verify_data || moved, places)?;
             if moved {
-                notes.push(format!("the images of the run were in {} before, and are the same", before.training.data.display()));
+                notes.push("images of the run were at another place before, and are the same".into());
             }
             let (at, state) = match continuation::standing(&folder, &before, &bundle.manifest)? {
                 Some(Resumed { at, state, note }) => {
@@ -232,14 +238,13 @@ fn create(folder: &RunFolder, replace: bool, notes: &mut Vec<String>) -> Result<
     Ok((OutputDir::create_marked(folder.path(), replace || (is_run && !kept), RECORD)?, lock))
 }
 
-/// The same options with images where `before` has them, which says nothing about what they are.
+/// The same options with images where `before` has them, as far as [`image_stamps`] compares what they are: of what is held out only folders, and no test images.
 fn at_places_of(training: &Training, before: &Training) -> Training {
     let validation = match (&training.validation, &before.validation) {
-        (Validation::Folder(_), Validation::Folder(folder)) => Validation::Folder(folder.clone()),
+        (Validation::Folder(now), Validation::Folder(folder)) if now.is_dir() => Validation::Folder(folder.clone()),
         (now, _) => now.clone(),
     };
-    let test = if training.test.is_some() && before.test.is_some() { &before.test } else { &training.test };
-    Training { data: before.data.clone(), validation, test: test.clone(), ..training.clone() }
+    Training { data: before.data.clone(), validation, ..training.clone() }
 }
 
 /// Fails where the run in the folder was another one than this would be, but for its length; the run as it was.
