@@ -356,8 +356,6 @@ mod tests {
             ("channels", "3, 16, 16"),
             ("input_channels", "three"),
             ("layout", "single"),
-            ("data_format", "float32"),
-            ("input_range", "any"),
             ("means", "ok"),
         ] {
             assert_eq!(found(&[nothing]), Images::default(), "{nothing:?}");

@@ -192,7 +192,7 @@ fn images_at_another_place_are_known_by_their_contents() {
     assert!(said.err.contains("were at another place before, and are the same"), "{}", said.err);
     said.ok();
     // Other images for the test are no others of the run, whose contents nobody compares.
-    on(&["--test-data", "b"]).refused(2, &["--test-data"]);
+    on(&["--test-data", "b"]).refused(2, &["test: not given before"]);
     // From now on they are there.
     on(&[]).ok();
     std::fs::rename(lab.path("b"), lab.path("c")).unwrap();

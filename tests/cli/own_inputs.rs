@@ -161,7 +161,7 @@ fn pipes_in_a_run_hold_nothing_up() {
     lab.run(&["finetune", "--config", "run/config.toml"]).refused(1, &["run/config.toml", "not a regular file"]);
     pipe("metrics.jsonl");
     lab.run(&["report", "run"]).refused(1, &["run/metrics.jsonl", "not a regular file"]);
-    lab.run(&["finetune", "--resume", "-o", "run", "--steps", "+1"]).refused(1, &["not a regular file"]);
+    lab.run(&["finetune", "--resume", "-o", "run", "--steps", "+1"]).refused(2, &["not a regular file"]);
 }
 
 /// A process that may open nothing leaves a temporary that the next one knows to be of a process that is no more.
