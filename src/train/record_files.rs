@@ -114,13 +114,14 @@ impl RecordFiles {
             }
             log.extend(event(record, time)?);
         }
+        // Sums are rounded: the next event is not before the last one of these.
         let write = |name: &str, data: &[u8]| {
             let path = dir.join(name);
             crate::storage::files::write_whole(&path, true, data)?;
             let file = append(&path)?;
             Ok::<_, Error>((path, file))
         };
-        Ok(RecordFiles { table: write(TABLE, table.as_bytes())?, events: write(EVENTS, &log)?, last })
+        Ok(RecordFiles { table: write(TABLE, table.as_bytes())?, events: write(EVENTS, &log)?, last: last.max(time) })
     }
 
     /// Adds a record to both.
