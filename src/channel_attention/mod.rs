@@ -27,6 +27,7 @@ use crate::rewrite::{self, taps};
 use crate::storage::channel_attention_file::{self, FORMAT, Info};
 use crate::storage::files::OutputFile;
 use crate::storage::fisher_file::SourceInfo;
+use crate::storage::inputs::check_among;
 use crate::storage::temporaries::Scratch;
 use crate::train::{RunState, Subject};
 use graph::{Behind, Cut, cut};
@@ -159,6 +160,7 @@ pub fn attention(options: &AttentionOptions, stop: &AtomicBool, done: &mut dyn F
         &options.data,
         &KnownClasses { names: &m.classes, count, learnt: !m.has_new_head(), targets: Some(TargetKind::Class), ..KnownClasses::default() },
     )?;
+    check_among(&options.output, (0..images.len()).filter_map(|index| images.path(index)))?;
     let recipe = Recipe::new(&m.preprocessing, &m.data.input.shape)?;
     let dataset = ImageDataset::new(images, recipe, Augment::NONE, 0);
     let loader_options =

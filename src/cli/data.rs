@@ -10,7 +10,8 @@ use spgraph::engine::{self, EngineOptions};
 use spgraph::error::Error;
 use spgraph::report::{Align, Table, on_one_line};
 use spgraph::storage::files::OutputFile;
-use spgraph::train::Classifier;
+use spgraph::storage::inputs::{Inputs, check_among};
+use spgraph::train::{Classifier, Subject};
 use std::path::{Path, PathBuf};
 
 /// Look at images before training: counts, sizes, unreadable and duplicate files, what would be assumed
@@ -50,12 +51,17 @@ fn usual() -> Result<Recipe, Error> {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
+    let subject = args.subject.as_ref().map(|path| args.reading.weights.open(path)).transpose()?;
+    if let Some(path) = &args.show {
+        let read = subject.as_ref().map_or_else(Inputs::default, Subject::inputs);
+        read.with(args.reading.files()).with_data([&args.data]).check_file(path)?;
+    }
     let out = args.show.as_ref().map(|path| OutputFile::create(path, args.force)).transpose()?;
-    let classifier = match &args.subject {
+    let classifier = match &subject {
         None => None,
-        Some(path) => {
+        Some(subject) => {
             let engine = engine::open(&EngineOptions::default())?;
-            let classifier = Classifier::open(&args.reading.weights.open(path)?, &args.reading.options(None)?, engine.as_ref())?;
+            let classifier = Classifier::open(subject, &args.reading.options(None)?, engine.as_ref())?;
             warn_if_assumed(&classifier);
             Some(classifier)
         }
@@ -76,6 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let (Some(out), Some(path)) = (out, &args.show) {
         let recipe = classifier.as_ref().map_or_else(usual, Classifier::recipe)?;
         let images = ImageSet::open_for(&args.data, &known)?;
+        check_among(path, (0..images.len()).filter_map(|index| images.path(index)))?;
         write_sheet(&images, &recipe, &args, out, path)?;
     }
     Ok(())

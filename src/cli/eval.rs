@@ -10,10 +10,11 @@ use spgraph::Field;
 use spgraph::data::BadImages;
 use spgraph::engine;
 use spgraph::error::Error;
+use spgraph::onnx;
 use spgraph::report::{answers_csv, confusion_csv, confusion_plot, evaluation_text};
 use spgraph::storage::files::OutputFile;
 use spgraph::train::{Classifier, Evaluation, EvaluationOptions, evaluate_folder};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Measure accuracy, loss, precision, recall and calibration on an image folder
 #[derive(clap::Args)]
@@ -98,9 +99,13 @@ impl Places {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = args.reading.weights.open(&args.subject)?;
-    let inputs = subject.inputs().with_data([&args.data]);
     let targets = [args.json.as_ref(), args.csv.as_ref()].into_iter().flatten().filter_map(Target::path);
-    targets.chain(args.confusion.as_deref()).try_for_each(|path| inputs.check_file(path))?;
+    let targets: Vec<&Path> = targets.chain(args.confusion.as_deref()).collect();
+    if !targets.is_empty() {
+        let heads = args.head_from.iter().flat_map(|path| onnx::files_of(path));
+        let inputs = subject.inputs().with(args.reading.files()).with(heads).with_data([&args.data]);
+        targets.into_iter().try_for_each(|path| inputs.check_file(path))?;
+    }
     args.reading.weights.say_state(&subject);
     let options = args.reading.options(args.head_from.clone())?;
     let places = Places::open(&args)?;

@@ -9,6 +9,7 @@ use super::workers::Workers;
 use spgraph::fisher::{FisherOptions, FisherResult, Mode, Outline, Progress, fisher};
 use spgraph::report::{Align, Table};
 use spgraph::shell::word;
+use spgraph::storage::inputs::Inputs;
 use spgraph::train::Existing;
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
+    let names = Inputs::new(&args.class_names);
+    [Some(&args.output), args.graph.as_ref()].into_iter().flatten().try_for_each(|path| names.check_file(path))?;
     let options = FisherOptions {
         mode: args.mode,
         samples: args.samples,

@@ -11,9 +11,10 @@ use spgraph::engine;
 use spgraph::error::Error;
 use spgraph::report::{features_npz, features_safetensors, predictions_csv, predictions_text};
 use spgraph::storage::files::OutputFile;
+use spgraph::storage::inputs::check_among;
 use spgraph::train::{Classifier, Predictions, predict_files};
 use std::io::BufRead;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Classify images
 #[derive(clap::Args)]
@@ -101,6 +102,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     options.features = args.features.is_some();
     let taken = result_files::one_stdout(&[args.json.as_ref(), args.csv.as_ref()])?;
     let images = asked(&args)?;
+    let targets = [args.json.as_ref(), args.csv.as_ref()].into_iter().flatten().filter_map(Target::path);
+    let targets: Vec<&Path> = targets.chain(args.features.as_deref()).collect();
+    if !targets.is_empty() {
+        let inputs = subject.inputs().with(args.reading.files());
+        targets.into_iter().try_for_each(|path| inputs.check_file(path).and_then(|()| check_among(path, images.iter().cloned())))?;
+    }
     let features = features_place(&args)?;
     let (json, csv) = (result_files::open(args.json.as_ref(), args.force)?, result_files::open(args.csv.as_ref(), args.force)?);
     let engine = engine::open(&args.engine.options())?;

@@ -140,6 +140,11 @@ impl WeightsArgs {
 }
 
 impl SubjectArgs {
+    /// The files that they name, which are read.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.class_names.iter().chain(&self.weights.weights)
+    }
+
     pub fn options(&self, head_from: Option<PathBuf>) -> anyhow::Result<ClassifierOptions> {
         Ok(ClassifierOptions {
             which: self.weights.state(),

@@ -19,7 +19,7 @@ use crate::operator::fixed;
 use crate::storage::beside::beside;
 use crate::storage::files::OutputFile;
 use crate::storage::fisher_file::{self, Info, SourceInfo};
-use crate::storage::inputs::Inputs;
+use crate::storage::inputs::{Inputs, check_among};
 use crate::storage::lock::Lock;
 use crate::train::{Existing, folder_fingerprint};
 use serde::Serialize;
@@ -63,7 +63,7 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
     let kept = options.checkpoint();
     // What is resumed was allowed to replace the file when it began.
     let replace = options.existing == Existing::Replace || (options.existing == Existing::Resume && kept.is_file());
-    let inputs = Inputs::new([&options.model]).with_data([&options.data]);
+    let inputs = Inputs::new(onnx::files_of(&options.model)).with_data([&options.data]);
     [Some(&options.output), Some(&kept), options.graph.as_ref()].into_iter().flatten().try_for_each(|path| inputs.check_file(path))?;
     // Hours of work should not end with a name that cannot be written.
     drop(OutputFile::create(&options.output, replace)?);
@@ -110,6 +110,9 @@ pub fn fisher(options: &FisherOptions, progress: &mut dyn Progress, stop: &Atomi
         }
         _ => ImageFolder::open(&options.data, None)?,
     };
+    for output in [Some(&options.output), Some(&kept), options.graph.as_ref()].into_iter().flatten() {
+        check_among(output, (0..folder.len()).filter_map(|index| folder.path(index)))?;
+    }
     folder.notes().iter().for_each(|note| progress.note(note));
     let samples = samples(options, mode, folder.len())?;
     let shape = layout::choose(&subject, mode, options.pairs, samples)?;

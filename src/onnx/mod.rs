@@ -34,7 +34,7 @@ pub use external::ExternalData;
 pub use functions::inline_functions;
 pub use names::tell_apart;
 pub use order::put_in_order;
-pub use read::{ModelFile, SourceModel, open, read};
+pub use read::{ModelFile, SourceModel, files_of, open, read};
 pub use slot::{TensorSlots, tensor_slot};
 pub use sniff::{HEAD, foreign, in_folder, in_place_of, is_zip};
 pub use tensor::{check_dimensions, external_files, inline_external, inline_inner, refers_to_files, tensor, tensor_with, to_proto};

@@ -94,6 +94,22 @@ pub fn read(path: impl AsRef<Path>) -> Result<SourceModel> {
     Ok(SourceModel { proto, path: path.to_path_buf(), external: ExternalData::new(&dir), dir, sha256, bytes })
 }
 
+/// The files that the model in the file `path` is in: that one, and those that its tensors name, whether they can be used or not.
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    let found = std::cell::RefCell::new(vec![path.to_path_buf()]);
+    if let Ok(model) = open(path) {
+        tensor::any_tensor(&model.proto, &|t| {
+            let locations =
+                t.external_data.iter().filter(|e| t.data_location() == pb::tensor_proto::DataLocation::External && e.key() == "location");
+            found.borrow_mut().extend(locations.map(|e| files::parent(path).join(e.value())));
+            false
+        });
+    }
+    let mut found = found.into_inner();
+    found.dedup();
+    found
+}
+
 /// Writes model-local functions out and sorts the nodes. Fails where names do not say what is computed from what.
 fn valid(proto: &mut pb::ModelProto) -> Result<()> {
     inline_functions(proto)?;

@@ -144,15 +144,19 @@ pub fn inline_external(model: &mut pb::ModelProto, external: &ExternalData) -> R
 
 /// Whether any tensor of the model lies in another file.
 pub fn refers_to_files(model: &pb::ModelProto) -> bool {
-    let outside = |t: &pb::TensorProto| t.data_location() == DataLocation::External;
-    fn in_nodes(nodes: &[pb::NodeProto], outside: &dyn Fn(&pb::TensorProto) -> bool) -> bool {
+    any_tensor(model, &|t| t.data_location() == DataLocation::External)
+}
+
+/// Whether that is so of any tensor in the model, wherever it stands.
+pub(super) fn any_tensor(model: &pb::ModelProto, so: &dyn Fn(&pb::TensorProto) -> bool) -> bool {
+    fn in_nodes(nodes: &[pb::NodeProto], so: &dyn Fn(&pb::TensorProto) -> bool) -> bool {
         nodes.iter().flat_map(|n| &n.attribute).any(|a| {
-            a.t.iter().chain(&a.tensors).any(outside)
-                || a.g.iter().chain(&a.graphs).any(|g| g.initializer.iter().any(outside) || in_nodes(&g.node, outside))
+            a.t.iter().chain(&a.tensors).any(so)
+                || a.g.iter().chain(&a.graphs).any(|g| g.initializer.iter().any(so) || in_nodes(&g.node, so))
         })
     }
-    let own = model.graph.iter().any(|g| g.initializer.iter().any(outside) || in_nodes(&g.node, &outside));
-    own || model.functions.iter().any(|f| in_nodes(&f.node, &outside))
+    let own = model.graph.iter().any(|g| g.initializer.iter().any(so) || in_nodes(&g.node, so));
+    own || model.functions.iter().any(|f| in_nodes(&f.node, so))
 }
 
 /// The content of each file that one of these tensors lies in, by the name that they give it. All are checked as by [`tensor_with`].

@@ -19,6 +19,12 @@ impl Inputs {
         inputs
     }
 
+    /// More files and folders.
+    pub fn with<P: AsRef<Path>>(mut self, paths: impl IntoIterator<Item = P>) -> Inputs {
+        paths.into_iter().for_each(|path| self.push(path.as_ref(), false));
+        self
+    }
+
     /// Folders of images as well: nothing is made among them, for it would be taken for a class.
     pub fn with_data<P: AsRef<Path>>(mut self, paths: impl IntoIterator<Item = P>) -> Inputs {
         paths.into_iter().for_each(|path| self.push(path.as_ref(), true));
@@ -59,6 +65,18 @@ impl Inputs {
         Ok(())
     }
 
+    /// Fails where the folder `output`, into which files are put, is one of images or lies in one.
+    pub fn check_within(&self, output: &Path) -> Result<()> {
+        let real = real(output);
+        match self.paths.iter().find(|(_, input, data)| *data && real.starts_with(input)) {
+            None => Ok(()),
+            Some((shown, ..)) => Err(refused(
+                output,
+                format!("it is or lies in {}, which is read, and whose folders are classes of images", shown.display()),
+            )),
+        }
+    }
+
     /// Fails where the folder `output` is an input or holds one, or would lie among images.
     pub fn check_folder(&self, output: &Path) -> Result<()> {
         let real = real(output);
@@ -75,6 +93,16 @@ impl Inputs {
             }
         }
         Ok(())
+    }
+}
+
+/// Fails where writing the file `output` would replace one of `files`, which are read: images that a list names, for example.
+pub fn check_among(output: &Path, files: impl IntoIterator<Item = PathBuf>) -> Result<()> {
+    let there = identity(&real(output));
+    let same = |file: &PathBuf| there.is_some() && identity(file) == there;
+    match files.into_iter().find(same) {
+        None => Ok(()),
+        Some(file) => Err(refused(output, format!("it is what is read, {}", file.display()))),
     }
 }
 
@@ -141,6 +169,19 @@ mod tests {
         }
         for name in ["work", "folder", "work/bundle", "folder/bundle", "", "data", "data/run", "data/cat", "data/deep/run"] {
             assert!(inputs.check_folder(&at(name)).is_err(), "{name}");
+        }
+        for name in ["data", "data/cache", "data/cat/deep"] {
+            assert!(inputs.check_within(&at(name)).is_err(), "{name}");
+        }
+        for name in ["work", "", "data2"] {
+            inputs.check_within(&at(name)).unwrap();
+        }
+        let listed = || [at("gone"), at("other"), at("work/m.onnx")];
+        for name in ["other", "link", "hard", "folder/m.onnx"] {
+            assert!(check_among(&at(name), listed()).is_err(), "{name}");
+        }
+        for name in ["gone", "new", "data/cat/1.png", "step"] {
+            check_among(&at(name), listed()).unwrap();
         }
         for name in ["new", "work/run", "work/bundle/run", "deep/er/run", "data2"] {
             inputs.check_folder(&at(name)).unwrap();

@@ -109,11 +109,23 @@ impl RunFolder {
         self.0.join("tuned.onnx")
     }
 
-    /// What other commands read of it.
+    /// The lines as a table.
+    pub fn table(&self) -> PathBuf {
+        self.0.join("metrics.csv")
+    }
+
+    /// The lines for TensorBoard, which reads what has `tfevents` in its name.
+    pub fn events(&self) -> PathBuf {
+        self.0.join("events.out.tfevents.spgraph")
+    }
+
+    /// What a run consists of, and other commands read.
     pub fn files(&self) -> Vec<PathBuf> {
         let weights = [self.state(), self.checkpoint(), self.previous_checkpoint(), self.best(), self.optimizer()];
-        let texts = [self.record(), self.manifest(), self.metrics(), self.configuration()];
-        weights.into_iter().chain(texts).collect()
+        let texts = [self.record(), self.manifest(), self.metrics(), self.configuration(), self.notes(), self.evaluation(), self.test()];
+        // For people and other programs; a tuned model is what one may well want to write.
+        let others = [self.report(), self.rates(), self.rates_plot(), self.table(), self.events()];
+        weights.into_iter().chain(texts).chain(others).collect()
     }
 
     /// How good the best state is on the validation images.

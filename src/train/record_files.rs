@@ -4,16 +4,12 @@ use super::events;
 use super::metrics::Record;
 use crate::error::{Error, Result};
 use crate::storage::regular;
+use crate::storage::run_folder::RunFolder;
 use serde_json::Value;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// The table beside the lines.
-const TABLE: &str = "metrics.csv";
-/// TensorBoard reads what has `tfevents` in its name.
-const EVENTS: &str = "events.out.tfevents.spgraph";
 
 /// The columns of the table. A record has a value in those that it knows.
 const COLUMNS: [&str; 16] = [
@@ -114,14 +110,15 @@ impl RecordFiles {
             }
             log.extend(event(record, time)?);
         }
-        // Sums are rounded: the next event is not before the last one of these.
-        let write = |name: &str, data: &[u8]| {
-            let path = dir.join(name);
+        let folder = RunFolder::new(dir);
+        let write = |path: PathBuf, data: &[u8]| {
             crate::storage::files::write_whole(&path, true, data)?;
             let file = append(&path)?;
             Ok::<_, Error>((path, file))
         };
-        Ok(RecordFiles { table: write(TABLE, table.as_bytes())?, events: write(EVENTS, &log)?, last: last.max(time) })
+        // Sums are rounded: the next event is not before the last one of these.
+        let last = last.max(time);
+        Ok(RecordFiles { table: write(folder.table(), table.as_bytes())?, events: write(folder.events(), &log)?, last })
     }
 
     /// Adds a record to both.

@@ -94,10 +94,12 @@ pub(super) enum Place {
 /// `bundle` is that of the options, opened.
 pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<RunPlan> {
     let mut training = absolute(&options.training)?;
+    let validation = if let Validation::Folder(dir) = &training.validation { Some(dir) } else { None };
+    let inputs = Inputs::new([&bundle.dir]).with_data([&training.data].into_iter().chain(validation).chain(&training.test));
     if options.existing != Existing::Resume {
-        let validation = if let Validation::Folder(dir) = &training.validation { Some(dir) } else { None };
-        Inputs::new([&bundle.dir]).with_data([&training.data].into_iter().chain(validation)).check_folder(&options.output)?;
+        inputs.check_folder(&options.output)?;
     }
+    options.cache.folder.iter().try_for_each(|folder| inputs.check_within(folder))?;
     let scalars = training.scalars(&bundle.manifest)?;
     training.check_head_first(&bundle.manifest)?;
     targets::check(&training.augment, training.sampling, &bundle.manifest)?;

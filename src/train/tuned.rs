@@ -88,7 +88,7 @@ impl Subject {
     /// What is read of it, for who writes something.
     pub fn inputs(&self) -> Inputs {
         match self {
-            Subject::Model(path) => Inputs::new([path]),
+            Subject::Model(path) => Inputs::new(onnx::files_of(path)),
             Subject::Bundle(bundle) => Inputs::new(bundle.files()),
             Subject::Trained(trained) => Inputs::new(trained.bundle.files().into_iter().chain([trained.weights.clone()])),
             Subject::Run(run) => Inputs::new(run.folder.files().into_iter().chain(run.bundle.files())),

@@ -1,6 +1,8 @@
 //! No command replaces what it reads, whatever that is called.
 
 use crate::support::{Lab, fixture, shared};
+use prost::Message;
+use spgraph::onnx::pb;
 use std::os::unix::fs::symlink;
 
 /// A place with a model of its own, its bundle, a run and images, and other names for them.
@@ -22,6 +24,8 @@ fn place() -> Lab {
     // A folder that may be replaced, with the model in it.
     lab.run(&["rewrite", "w/m.onnx", "--batch", "4", "-o", "w/b"]).ok();
     std::fs::copy(lab.path("w/m.onnx"), lab.path("w/b/m.onnx")).unwrap();
+    lab.write("names.json", r#"["bricks", "cells", "plaid"]"#);
+    lab.write("list.csv", "image,label\nimages/bricks/bricks-s0-00000.png,bricks\nimages/cells/cells-s0-00000.png,cells\n");
     symlink("w/m.onnx", lab.path("link.onnx")).unwrap();
     symlink("w/b", lab.path("link")).unwrap();
     std::fs::hard_link(lab.path("w/m.onnx"), lab.path("hard.onnx")).unwrap();
@@ -51,10 +55,35 @@ fn no_command_replaces_what_it_reads() {
         vec!["export", "b", "--force", "-o", "b/template.onnx"],
         vec!["interpolate", "run", "--to", "0.5", "--force", "-o", "run/state.safetensors"],
         vec!["attention", "run", "--data", "images", "--force", "-o", "run/state.safetensors"],
-        vec!["profile", "b", "--engine", "ort", "--trace", "b/step.onnx"],
+        vec!["profile", "b", "--engine", "ort", "--trace", "b/step.onnx", "--force"],
         eval("--json", "run/run.json"),
+        eval("--json", "run/notes.json"),
+        eval("--csv", "run/metrics.csv"),
+        vec!["eval", "w/data.onnx", "--data", "images", "--json", "w/data.json", "--force"],
+        vec!["eval", "run", "--data", "images", "--class-names", "names.json", "--json", "names.json", "--force"],
+        vec!["eval", "run", "--data", "images", "--head-from", "w/data.onnx", "--json", "w/data.json", "--force"],
+        vec!["predict", "w/data.onnx", "images/bricks", "--json", "w/data.json", "--force"],
+        vec!["predict", "run", "images/bricks", "--json", "run/manifest.json", "--force"],
+        vec!["predict", "run", "images/bricks", "--class-names", "names.json", "--json", "names.json", "--force"],
+        vec!["data", "images", "--show", "images/bricks/bricks-s0-00000.png", "--force"],
+        vec!["data", "list.csv", "--show", "list.csv", "--force"],
+        vec!["data", "list.csv", "--show", "images/bricks/bricks-s0-00000.png", "--force"],
+        vec!["data", "images", "--for", "run", "--show", "run/state.safetensors", "--force"],
+        vec!["data", "images", "--for", "run", "--class-names", "names.json", "--show", "names.json", "--force"],
+        vec!["fisher", "w/data.onnx", "--data", "images", "--force", "-o", "w/data.json"],
+        vec!["fisher", "w/data.onnx", "--data", "images", "--force", "--graph", "w/data.json", "-o", "new.safetensors"],
+        vec!["fisher", "w/m.onnx", "--data", "images", "--class-names", "names.json", "--force", "-o", "names.json"],
+        vec!["fisher", "w/m.onnx", "--data", "list.csv", "--force", "-o", "images/bricks/bricks-s0-00000.png"],
+        vec!["finetune", "b", "--data", "images", "--steps", "1", "--cache-dir", "images/bricks", "-o", "new"],
+        vec!["finetune", "b", "--data", "images", "--steps", "1", "--cache-dir", "images/cache", "-o", "new"],
         eval("--confusion", "images/bricks/x.csv"),
     ];
+    // A model whose weights lie in a file with the name of results.
+    let mut model = pb::ModelProto::decode(&*std::fs::read(lab.path("w/external.onnx")).unwrap()).unwrap();
+    let entries = model.graph.iter_mut().flat_map(|g| &mut g.initializer).flat_map(|t| &mut t.external_data);
+    entries.filter(|entry| entry.key() == "location").for_each(|entry| entry.value = Some("data.json".into()));
+    lab.write("w/data.onnx", model.encode_to_vec());
+    std::fs::copy(fixture("external.weights"), lab.path("w/data.json")).unwrap();
     for args in &table[..table.len() - 1] {
         lab.refuses(args, 2, &["is read"]);
     }

@@ -175,6 +175,9 @@ fn attention_is_measured_on_a_run_and_read_by_delta() {
     lab.refuses(&[&measure[..], &["-o", "a.safetensors"]].concat(), 2, &["a.safetensors", "--force"]);
     lab.refuses(&["attention", &s.bundle, "--data", &s.images, "-o", "x"], 2, &["is no run of `spgraph finetune`", "--train 'fc.*'"]);
     lab.refuses(&["attention", &s.run, "--data", "nowhere", "-o", "x"], 1, &["nowhere does not exist"]);
+    std::fs::copy(format!("{}/cells/cells-s0-00000.png", s.images), lab.path("one.png")).unwrap();
+    lab.write("list.csv", "image,label\none.png,cells\n");
+    lab.refuses(&["attention", &s.run, "--data", "list.csv", "--force", "-o", "one.png"], 2, &["one.png", "is read"]);
     lab.refuses(&[&measure[..7], &["0", "-o", "x"]].concat(), 2, &["--batch 0"]);
     lab.refuses(&[&measure[..], &["--delta-layers", "*.bias", "-o", "x"]].concat(), 2, &["matches no weight"]);
     lab.run(&["new", "resnet20", "--classes", "3", "--input", "3x16x16", "--seed", "7", "-o", "other.onnx"]).ok();
