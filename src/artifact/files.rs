@@ -4,6 +4,7 @@ use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::onnx::{self, ExternalWriter, INLINE_LIMIT, pb};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// Weights above this many bytes are worth a thread that writes them.
@@ -48,7 +49,13 @@ impl Files {
             self.written.push((name, onnx::write_external(&path, &mut model, weights)?));
         } else if size > LARGE {
             // The weights themselves are shared with the source, not copied.
-            self.writers.push((name, std::thread::spawn(move || onnx::write_hashed(&path, &model))));
+            let model = Arc::new(model);
+            let shared = (path.clone(), model.clone());
+            match std::thread::Builder::new().spawn(move || onnx::write_hashed(&shared.0, &shared.1)) {
+                Ok(writer) => self.writers.push((name, writer)),
+                // No thread is to be had.
+                Err(_) => self.written.push((name, onnx::write_hashed(&path, &model)?)),
+            }
         } else {
             self.written.push((name, onnx::write_hashed(&path, &model)?));
         }

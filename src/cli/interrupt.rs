@@ -42,11 +42,14 @@ fn listen() {
     if signals.thread_block().is_err() {
         return;
     }
-    std::thread::spawn(move || {
+    let listening = std::thread::Builder::new().spawn(move || {
         while let Ok(signal) = signals.wait() {
             stop(if signal == Signal::SIGINT { BY_CTRL_C } else { BY_TERMINATION });
         }
     });
+    if listening.is_err() {
+        let _ = signals.thread_unblock();
+    }
 }
 
 #[cfg(unix)]

@@ -44,6 +44,7 @@ mod study;
 mod subject_args;
 mod synth;
 mod talk;
+mod threads;
 mod workers;
 
 use clap::{Parser, Subcommand};
@@ -105,6 +106,9 @@ pub fn main() -> ExitCode {
     let cli = help::parse();
     cli.talk.install();
     interrupt::install();
+    if let Err(error) = threads::install() {
+        return report(&error);
+    }
     let result = match cli.command {
         Command::Inspect(args) => inspect::run(args),
         Command::Data(args) => data::run(*args),

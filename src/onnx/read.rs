@@ -164,11 +164,16 @@ fn read_hashed(file: &mut File, length: u64) -> std::io::Result<(Bytes, String)>
     let mut data = whole::buffer(length)?;
     let digest = thread::scope(|scope| {
         let (send, receive) = mpsc::channel::<&[u8]>();
-        let hasher = scope.spawn(move || {
+        let hasher = thread::Builder::new().spawn_scoped(scope, move || {
             let mut hash = Sha256::new();
             receive.iter().for_each(|chunk| hash.update(chunk));
             hash.finalize()
         });
+        // Where no thread is to be had, one does both.
+        let Ok(hasher) = hasher else {
+            file.read_exact(&mut data)?;
+            return Ok(Sha256::digest(&data));
+        };
         for chunk in data.chunks_mut(1 << 20) {
             file.read_exact(chunk)?;
             // The receiver lives until `send` is dropped.

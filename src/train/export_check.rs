@@ -15,6 +15,7 @@ use crate::storage::temporaries::Scratch;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::path::Path;
+use std::thread::ScopedJoinHandle;
 
 /// Norm-relative difference that the orders of summation of two runtimes may make in float32, from the first layer to the last: some thousand
 /// times the error of one operation.
@@ -100,12 +101,16 @@ fn run_all(bundle: &Bundle, state: &[Tensor], file: &Path, tolerance: f64) -> Re
     let (expected, found) = std::thread::scope(|scope| {
         let run = |entry: &'static EngineEntry| {
             let own = &own;
-            (entry.name, scope.spawn(move || run_file(entry.choice, file, own)))
+            (entry.name, std::thread::Builder::new().spawn_scoped(scope, move || run_file(entry.choice, file, own)))
         };
         let runs: Vec<_> = engine::ENGINES.iter().map(run).collect();
         let expected = run_network(bundle, state, &images);
         let crashed = || Err(Error::engine("it crashed"));
-        (expected, runs.into_iter().map(|(name, run)| (name, run.join().unwrap_or_else(|_| crashed()))).collect::<Vec<_>>())
+        let end = |run: std::io::Result<ScopedJoinHandle<_>>| match run {
+            Ok(run) => run.join().unwrap_or_else(|_| crashed()),
+            Err(e) => Err(Error::engine(format!("no thread could be started for it ({e})"))),
+        };
+        (expected, runs.into_iter().map(|(name, run)| (name, end(run))).collect::<Vec<_>>())
     });
     let expected = expected?;
     let mut agreement = Agreement { engines: vec![], images: counts.exported.min(counts.network), absent: vec![] };

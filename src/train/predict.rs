@@ -99,7 +99,7 @@ pub fn predict_files(
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(2);
         let recipe = &recipe;
-        scope.spawn(move || {
+        let reader = std::thread::Builder::new().spawn_scoped(scope, move || {
             for chunk in images.chunks(batch) {
                 let read: Vec<(PathBuf, Result<Array3<f32>>)> =
                     chunk.par_iter().map(|path| (path.clone(), prepared(recipe, path))).collect();
@@ -109,6 +109,7 @@ pub fn predict_files(
                 }
             }
         });
+        reader.map_err(Error::io("cannot start a thread that reads", "the images"))?;
         let mut done = 0usize;
         for read in receiver {
             if stop.load(Ordering::Relaxed) {

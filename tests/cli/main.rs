@@ -42,6 +42,7 @@ mod several;
 mod study;
 mod support;
 mod terminal;
+mod threads;
 mod usage;
 mod verdict;
 mod wrong_files;
