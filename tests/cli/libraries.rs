@@ -87,6 +87,20 @@ fn a_relative_path_in_the_environment_is_refused() {
 #[test]
 fn a_library_that_would_end_or_stop_the_process_is_refused() {
     let lab = Lab::new();
+    // One that calls its version so, and one of a good version whose functions are so.
+    let versioned = |version: &str| {
+        format!(
+            "#include <string.h>\nstatic char text[1 << 24];\nstatic const char* v(void) {{ return {version}; }}\n\
+             void* OrtGetApiBase(void) {{ static void* t[2]; t[1] = (void*)v; return t; }}"
+        )
+    };
+    let api = |body: &str| {
+        format!(
+            "#include <unistd.h>\nstatic void* table[600];\nstatic void* nothing(void) {{ return 0; }}\n\
+             static const char* v(void) {{ return \"1.40.0\"; }}\nstatic void* g(unsigned n) {{ {body} }}\n\
+             void* OrtGetApiBase(void) {{ static void* t[2] = {{(void*)g, (void*)v}}; return t; }}"
+        )
+    };
     let cases = [
         ("crash", "__attribute__((constructor)) void f(void) { *(volatile int*)0 = 1; }", "SIGSEGV"),
         ("abort", "#include <stdlib.h>\n__attribute__((constructor)) void f(void) { abort(); }", "SIGABRT"),
@@ -100,8 +114,15 @@ fn a_library_that_would_end_or_stop_the_process_is_refused() {
         (
             "words",
             "static const char* v(void) { return \"newest\"; }\nvoid* OrtGetApiBase(void) { static void* t[2]; t[1] = (void*)v; return t; }",
-            "which is none",
+            "what is none",
         ),
+        ("nothing", &versioned("0"), "gives no version"),
+        ("long", &versioned("(memset(text, '9', sizeof text - 1), text)"), "what is none"),
+        ("empty", &api("return 0;"), "does not have the functions of 1."),
+        ("zeros", &api("return table;"), "SIGSEGV"),
+        ("leave", &api("_exit(7);"), "ends the process"),
+        ("wait", &api("for (;;) pause();"), "within 2 seconds"),
+        ("void", &api("for (int i = 0; i < 600; i++) table[i] = (void*)nothing; return table;"), "no environment"),
         (
             "old",
             "static const char* v(void) { return \"1.2.0\"; }\nvoid* OrtGetApiBase(void) { static void* t[2]; t[1] = (void*)v; return t; }",

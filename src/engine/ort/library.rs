@@ -1,12 +1,12 @@
 //! What can be known of a library file before it is loaded: whose it is, whether it is whole and for this machine, and whether it is a
 //! release that spgraph was tested with.
 
-use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_LOAD};
-use object::read::elf::{FileHeader, ProgramHeader};
+use crate::storage::regular;
+use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_LOAD, SHT_NOBITS};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian, ReadCache};
 use serde::Serialize;
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
 
 /// The ONNX Runtime release that is installed, and tested with.
@@ -14,6 +14,9 @@ pub(super) const PINNED_VERSION: &str = "1.32.0";
 
 /// The release with the CUDA provider.
 pub(super) const PINNED_CUDA_VERSION: &str = crate::emit::CUDA_VERSION;
+
+/// What may stand behind a library, such as a signature.
+const MOST_BEHIND: u64 = 1 << 20;
 
 /// SHA-256 of ONNX Runtime's library in the releases that spgraph was tested with, and their version.
 const PINNED: [(&str, &str); 3] = [
@@ -85,11 +88,10 @@ fn current_user() -> Option<u32> {
 /// Whether the file is a whole library for this machine. A file that ends early would end the process: its missing pages are mapped, and
 /// touching one is a bus error.
 pub(super) fn check_format(path: &Path) -> Result<(), String> {
-    let file = File::open(path).map_err(|e| format!("it cannot be read: {e}"))?;
+    let (file, size) = regular::open(path).map_err(|e| format!("it cannot be read: {e}"))?;
     if !cfg!(target_os = "linux") {
         return Ok(());
     }
-    let size = file.metadata().map_err(|e| format!("it cannot be read: {e}"))?.len();
     let data = ReadCache::new(file);
     let none = |what: &str| format!("it is no library ({what})");
     let header = FileHeader64::<LittleEndian>::parse(&data).map_err(|_| none("no ELF file of 64 bits"))?;
@@ -111,6 +113,15 @@ pub(super) fn check_format(path: &Path) -> Result<(), String> {
     let end = |s: &&object::elf::ProgramHeader64<LittleEndian>| s.p_offset(endian).checked_add(s.p_filesz(endian));
     if loaded.iter().any(|s| end(s).is_none_or(|end| end > size)) {
         return Err(format!("it ends early, after {size} bytes: it was cut off on its way here. Get it again"));
+    }
+    // What a linker writes for others than the loader, such as names for debuggers, stands in sections.
+    let table = header.section_headers(endian, &data).unwrap_or_default();
+    let sections =
+        table.iter().filter(|s| s.sh_type(endian) != SHT_NOBITS).filter_map(|s| s.sh_offset(endian).checked_add(s.sh_size(endian)));
+    let headers = header.e_shoff(endian).saturating_add(size_of_val(table) as u64);
+    let known = loaded.iter().filter_map(end).chain(sections).chain([headers]).max().unwrap_or(0);
+    if size.saturating_sub(known) > MOST_BEHIND {
+        return Err(format!("its library has {known} bytes, and the file {size}: something else hangs on it"));
     }
     Ok(())
 }
@@ -137,6 +148,12 @@ mod tests {
         for keep in [0, 3, 40, 63, 64, 100, 1000, whole.len() / 4, whole.len() / 2] {
             std::fs::write(&cut, &whole[..keep]).unwrap();
             assert!(check_format(&cut).is_err(), "{keep} of {} bytes", whole.len());
+        }
+        // A file that would take hours to hash, and one with a signature.
+        for (length, good) in [(1 << 36, false), (whole.len() as u64 + (64 << 10), true)] {
+            std::fs::write(&cut, &whole).unwrap();
+            std::fs::File::options().append(true).open(&cut).unwrap().set_len(length).unwrap();
+            assert_eq!(check_format(&cut).is_ok(), good, "{length}");
         }
     }
 

@@ -49,8 +49,14 @@ fn version_by_loading(path: &Path) -> Result<String, String> {
                 Err("it gives no OrtApiBase".to_string())
             } else {
                 // SAFETY: not null, and the library stays loaded; the string is a static one.
-                let text = unsafe { CStr::from_ptr(((*base).GetVersionString)()) };
-                Ok(text.to_string_lossy().into_owned())
+                let text = unsafe { ((*base).GetVersionString)() };
+                if text.is_null() {
+                    Err("it gives no version".to_string())
+                } else {
+                    // SAFETY: not null; the string is a static one.
+                    let text = unsafe { CStr::from_ptr(text) };
+                    plain(text.to_bytes()).and_then(|version| try_api(base, &version).map(|()| version))
+                }
             }
         }
     };
@@ -59,12 +65,72 @@ fn version_by_loading(path: &Path) -> Result<String, String> {
     version
 }
 
+/// A version is numbers with dots between; what else a library may say is not repeated.
+fn plain(version: &[u8]) -> Result<String, String> {
+    let good = version.len() <= 64 && version.iter().all(|c| c.is_ascii_digit() || *c == b'.');
+    let text = std::str::from_utf8(version).ok().filter(|_| good);
+    text.map(String::from).ok_or_else(|| "it gives as its version what is none (no numbers with dots)".to_string())
+}
+
+/// Whether the library has the functions of the version that spgraph calls, and can begin. An older one is told by its version.
+fn try_api(base: *const ::ort::sys::OrtApiBase, version: &str) -> Result<(), String> {
+    let minor = version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    if minor.is_none_or(|minor| minor < ::ort::MINOR_VERSION) {
+        return Ok(());
+    }
+    let number = ::ort::MINOR_VERSION;
+    // SAFETY: not null, as was seen; a getter of a static table.
+    let api = unsafe { ((*base).GetApi)(number) };
+    if api.is_null() {
+        return Err(format!("it does not have the functions of 1.{number}, though its version is {version}"));
+    }
+    let mut environment = std::ptr::null_mut();
+    // SAFETY: the table is that of this version; the name is a static string, and the place for the result is ours.
+    let status = unsafe { ((*api).CreateEnv)(::ort::sys::OrtLoggingLevel::ORT_LOGGING_LEVEL_FATAL, c"spgraph".as_ptr(), &mut environment) };
+    if !status.0.is_null() || environment.is_null() {
+        return Err("it makes no environment to work in".into());
+    }
+    // SAFETY: made just now, and used by nobody.
+    unsafe { ((*api).ReleaseEnv)(environment) };
+    Ok(())
+}
+
+/// What a program writes to stdout within the time, up to `most` bytes; `None` where it fails, takes longer or writes more. Nothing that it starts
+/// goes on.
+#[cfg(target_os = "linux")]
+pub(super) fn output_within(command: &mut std::process::Command, limit: Duration, most: usize) -> Option<Vec<u8>> {
+    use std::os::unix::process::CommandExt;
+    let mut program = command.stdout(std::process::Stdio::piped()).process_group(0).spawn().ok()?;
+    let written = program.stdout.take().and_then(|out| child::read_within(out.into(), limit, most));
+    child::end_group(libc::pid_t::try_from(program.id()).ok()?);
+    let ended = program.wait().ok();
+    written.filter(|_| ended.is_some())
+}
+
+/// Elsewhere it is waited for.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn output_within(command: &mut std::process::Command, _: Duration, most: usize) -> Option<Vec<u8>> {
+    command.output().ok().map(|output| output.stdout).filter(|out| out.len() <= most)
+}
+
 #[cfg(target_os = "linux")]
 mod child {
     use std::fs::File;
     use std::io::{ErrorKind, Read, Write};
     use std::os::fd::{AsFd, AsRawFd, OwnedFd};
     use std::time::{Duration, Instant};
+
+    /// No answer is longer.
+    const MOST: usize = 4096;
+
+    /// Ends a process that leads a group, and all of that.
+    pub(super) fn end_group(pid: libc::pid_t) {
+        // SAFETY: `pid` is a child that has not been waited for, so the number is still its own, and its group's where it has made one.
+        unsafe {
+            libc::killpg(pid, libc::SIGKILL);
+            libc::kill(pid, libc::SIGKILL);
+        }
+    }
 
     /// What `work` gives, done in a child process that may die or hang.
     pub(super) fn ask(limit: Duration, work: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
@@ -76,6 +142,8 @@ mod child {
             -1 => Err(format!("it cannot be tried in a process of its own: {}", std::io::Error::last_os_error())),
             0 => {
                 drop(from);
+                // SAFETY: changes nothing but the group that this process is in, so that all that it starts can be ended with it.
+                unsafe { libc::setsid() };
                 be_quiet();
                 let (mark, text) = match work() {
                     Ok(version) => (b'+', version),
@@ -87,9 +155,8 @@ mod child {
             }
             pid => {
                 drop(to);
-                let answer = read_within(from, limit);
-                // SAFETY: `pid` is a child that has not been waited for, so the number is still its own.
-                unsafe { libc::kill(pid, libc::SIGKILL) };
+                let answer = read_within(from, limit, MOST);
+                end_group(pid);
                 let status = wait(pid);
                 match answer {
                     None => Err(format!("it did not load within {} seconds", limit.as_secs())),
@@ -115,8 +182,8 @@ mod child {
         }
     }
 
-    /// All that the child writes; `None` where it takes longer than that.
-    fn read_within(from: OwnedFd, limit: Duration) -> Option<Vec<u8>> {
+    /// All that the child writes; `None` where it takes longer, or is more than that.
+    pub(super) fn read_within(from: OwnedFd, limit: Duration, most: usize) -> Option<Vec<u8>> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut file = File::from(from);
         let (mut answer, mut part, begun) = (vec![], [0; 1024], Instant::now());
@@ -131,6 +198,7 @@ mod child {
             }
             match file.read(&mut part) {
                 Ok(0) => return Some(answer),
+                Ok(n) if answer.len().saturating_add(n) > most => return None,
                 Ok(n) => answer.extend_from_slice(part.get(..n)?),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Some(answer),
@@ -185,6 +253,28 @@ mod child {
                 Ok(String::new())
             });
             assert!(hung.unwrap_err().contains("2 seconds") && start.elapsed() < Duration::from_secs(10));
+        }
+
+        #[test]
+        fn programs_have_a_limit_of_time_and_of_words() {
+            let shell = |script: &str| {
+                let start = Instant::now();
+                let mut command = std::process::Command::new("sh");
+                let found = super::super::output_within(command.args(["-c", script]), Duration::from_millis(500), 1000);
+                assert!(start.elapsed() < Duration::from_secs(10), "{script}");
+                found
+            };
+            assert_eq!(shell("echo one; echo two").as_deref(), Some(&b"one\ntwo\n"[..]));
+            assert_eq!([shell("sleep 1000 & sleep 1000"), shell("yes"), shell("sleep 1000")], [None, None, None]);
+        }
+
+        #[test]
+        fn a_version_is_numbers_alone() {
+            use super::super::plain;
+            assert_eq!(plain(b"1.32.0"), Ok("1.32.0".to_string()));
+            for other in [&b"1.40.\x1b[2J"[..], b"1.40.0\n", b"1.40.\xff", &[b'9'; 65]] {
+                assert!(plain(other).unwrap_err().len() < 80);
+            }
         }
     }
 }

@@ -1,8 +1,15 @@
 //! ONNX Runtime in Python's packages. Nothing of a package is imported, and nothing that lies in the current folder is run.
 
+use super::probe::output_within;
 use crate::storage::temporaries::Scratch;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long Python may take to answer, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(10);
+/// No list of folders is longer.
+const MOST: usize = 1 << 16;
 
 /// Asks where a package lies, without importing it; user packages, which isolation leaves out, are looked through too.
 const SCRIPT: &str = "import importlib.machinery as m, site, sys\n\
@@ -67,10 +74,10 @@ fn of_python3() -> Vec<PathBuf> {
 fn ask_python3(script: &str) -> Vec<PathBuf> {
     // Python puts the current folder before all others where it is not isolated; managers of versions read files there.
     let (Some(python), Ok(empty)) = (in_path("python3"), Scratch::new()) else { return vec![] };
-    let output =
-        Command::new(python).args(["-I", "-c", script]).current_dir(empty.path()).stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let Ok(output) = output else { return vec![] };
-    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut command = Command::new(python);
+    command.args(["-I", "-c", script]).current_dir(empty.path()).stdin(Stdio::null()).stderr(Stdio::null());
+    let Some(output) = output_within(&mut command, LIMIT, MOST) else { return vec![] };
+    let lines = String::from_utf8_lossy(&output).into_owned();
     lines.lines().map(PathBuf::from).collect()
 }
 
