@@ -25,7 +25,8 @@ pub use method::{Knob, Method, find as find_method, names as method_names};
 pub use plan::CellPlan;
 pub use report::{ReportFiles, Sheet, write_report};
 pub use results::{
-    CellResult, Drift, LayerDrift, LayerSimilarity, Score, SourceLeft, Times, path as result_path, read, read_all, write_collected,
+    CellResult, Drift, LayerDrift, LayerSimilarity, Score, SourceLeft, Times, folder as record_folder, path as result_path, read, read_all,
+    source as record_source, write_collected,
 };
 pub use run::{Done, run_cell};
 pub use selection::choose;

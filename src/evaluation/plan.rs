@@ -59,9 +59,9 @@ impl<'a> CellPlan<'a> {
         }
     }
 
-    /// The cells whose result is not in `results` yet.
+    /// The cells whose result is not in `results` yet, or cannot be read.
     pub fn missing(&self, results: &Path) -> Vec<&Request<'a>> {
-        self.cells.iter().filter(|r| !super::results::path(results, r).is_file()).collect()
+        self.cells.iter().filter(|r| !super::results::is_there(&super::results::path(results, r))).collect()
     }
 }
 

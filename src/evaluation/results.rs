@@ -2,14 +2,17 @@
 
 use super::cell::{Cell, Request, Settings};
 use crate::error::{Error, Result};
-use crate::storage::files::{write_json, write_whole};
-use crate::storage::regular;
+use crate::storage::files::{write_sealed_json, write_whole};
+use crate::storage::{notices, regular, seal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Version of the record.
 pub const FORMAT: u32 = 1;
+
+/// No record is longer.
+const MOST: u64 = 64 << 20;
 
 /// How well a network tells images apart.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -113,28 +116,47 @@ pub fn folder(results: &Path) -> PathBuf {
     results.join("cells")
 }
 
+/// Where the records are that [`read_all`] reads: a folder, or a file.
+pub fn source(results: &Path) -> PathBuf {
+    let folder = folder(results);
+    if folder.is_dir() { folder } else { results.to_path_buf() }
+}
+
 /// Where the record of a cell is.
 pub fn path(results: &Path, request: &Request) -> PathBuf {
     folder(results).join(request.file())
 }
 
-/// Reads a record.
+/// Reads a record, and checks its hash; those of older versions have none.
 pub fn read(path: &Path) -> Result<CellResult> {
-    let text = regular::read_text(path, "cannot read")?;
-    let found: CellResult = serde_json::from_str(&text)
-        .map_err(|e| Error::data(format!("{} is no result of a cell: {e}. Remove it, and the cell is run again", path.display())))?;
+    opened(path).map(|(record, _)| record)
+}
+
+/// A record, and whether it has a hash.
+fn opened(path: &Path) -> Result<(CellResult, bool)> {
+    let damaged =
+        |why: String| Error::data(format!("{} is no result of a cell: {why}. Remove it, and the cell is run again", path.display()));
+    let data = regular::read_at_most(path, MOST).map_err(Error::io("cannot read", path))?;
+    let text = std::str::from_utf8(&data).map_err(|e| damaged(e.to_string()))?;
+    let opened = seal::from_json(text).map_err(damaged)?;
+    let found: CellResult = serde_json::from_str(&opened.text).map_err(|e| damaged(e.to_string()))?;
     if found.format != FORMAT {
         let why = format!("{} has format {}, this spgraph reads format {FORMAT}", path.display(), found.format);
         return Err(Error::data(format!("{why}. Remove it, and the cell is run again")));
     }
-    Ok(found)
+    Ok((found, opened.hash.is_some()))
+}
+
+/// Whether there is a record that can be read. One that cannot is as good as none: its cell is run again.
+pub fn is_there(path: &Path) -> bool {
+    path.is_file() && read(path).is_ok()
 }
 
 /// Writes a record. Another one of the same cell is the same, and is replaced.
 pub fn write(path: &Path, result: &CellResult) -> Result<()> {
     let above = crate::storage::files::parent(path);
     std::fs::create_dir_all(above).map_err(Error::io("cannot create", above))?;
-    write_json(path, true, result)
+    write_sealed_json(path, true, result)
 }
 
 /// Every record of a folder of results, in the order of names; or of a file that [`write_collected`] wrote.
@@ -144,18 +166,25 @@ pub fn read_all(results: &Path) -> Result<Vec<CellResult>> {
         return serde_json::from_str(&text)
             .map_err(|e| Error::data(format!("{} holds no records of cells: {e}. Give a folder of results", results.display())));
     }
-    let dir = folder(results);
-    let dir = if dir.is_dir() { dir } else { results.to_path_buf() };
+    let dir = source(results);
     let entries = std::fs::read_dir(&dir).map_err(Error::io("cannot list", &dir))?;
     let failed = |e| Error::io("cannot list", &dir)(e);
     let mut paths: Vec<PathBuf> = entries.map(|e| Ok(e.map_err(failed)?.path())).collect::<Result<_>>()?;
     paths.retain(|p| p.extension().is_some_and(|e| e == "json") && !p.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')));
     paths.sort();
-    let found: Vec<CellResult> = paths.iter().map(|p| read(p)).collect::<Result<_>>()?;
+    let found: Vec<(CellResult, bool)> = paths.iter().map(|p| opened(p)).collect::<Result<_>>()?;
+    let plain = found.iter().filter(|(_, has_hash)| !has_hash).count();
+    if plain > 0 {
+        notices::leave(format!(
+            "{plain} of {} records in {} have no hash, as those of older versions: damage to them would not be noticed",
+            found.len(),
+            dir.display()
+        ));
+    }
     if found.is_empty() {
         return Err(Error::data(format!("{} holds no results of cells: run some first (`spgraph sweep STUDY`)", results.display())));
     }
-    Ok(found)
+    Ok(found.into_iter().map(|(record, _)| record).collect())
 }
 
 /// Writes records into one file, a line for each, with numbers of six digits: to be kept beside a document.

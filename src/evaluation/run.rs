@@ -36,7 +36,7 @@ pub enum Done {
 pub fn run_cell(request: &Request, workspace: &Workspace, results: &Path) -> Result<Done> {
     remove_leftovers(results);
     let path = results::path(results, request);
-    if path.is_file() && results::read(&path).is_ok() {
+    if results::is_there(&path) {
         return Ok(Done::Before);
     }
     let settings = settings_of(request, results)?;
@@ -52,7 +52,8 @@ fn settings_of(request: &Request, results: &Path) -> Result<Settings> {
         return Ok(own);
     }
     let cells = request.chosen_by();
-    let (there, missing): (Vec<_>, Vec<_>) = cells.iter().map(|r| (r, results::path(results, r))).partition(|(_, path)| path.is_file());
+    let (there, missing): (Vec<_>, Vec<_>) =
+        cells.iter().map(|r| (r, results::path(results, r))).partition(|(_, path)| results::is_there(path));
     if let Some((first, _)) = missing.first() {
         return Err(Error::usage(format!(
             "the settings of {} are chosen by {} cells, and {} of them have not been run, such as {}",

@@ -120,7 +120,7 @@ fn interrupt(child: &Child) {
 }
 
 fn finished(status: ExitStatus, request: &Request, out: &Path) -> bool {
-    status.success() && results::path(out, request).is_file()
+    status.success() && results::is_there(&results::path(out, request))
 }
 
 /// A cell that is to be run.
@@ -135,7 +135,7 @@ impl Waiting<'_> {
     fn is_ready(&mut self, out: &Path) -> bool {
         let request = self.request;
         let needs = self.needs.get_or_insert_with(|| request.chosen_by().iter().rev().map(|r| results::path(out, r)).collect());
-        while needs.last().is_some_and(|path| path.is_file()) {
+        while needs.last().is_some_and(|path| results::is_there(path)) {
             needs.pop();
         }
         needs.is_empty()

@@ -13,8 +13,8 @@ use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::fisher::{self, FisherOptions};
 use crate::import::BatchSize;
-use crate::storage::files::write_json;
-use crate::storage::regular;
+use crate::storage::files::write_sealed_json;
+use crate::storage::seal;
 use crate::storage::sha256;
 use crate::storage::temporaries;
 use crate::train::{Classifier, ClassifierOptions, EvaluationOptions, evaluate_folder};
@@ -131,14 +131,19 @@ impl Workspace<'_> {
     pub fn before(&self, request: &Request, bundle: &Bundle, engine: &dyn Engine) -> Result<Score> {
         let text = serde_json::to_string(request.source).unwrap_or_default();
         let file = self.work.join(format!("before-{}.json", mark(&text)));
-        if let Some(found) = regular::read_at_most(&file, 1 << 20).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+        // What cannot be read is measured again.
+        let read =
+            |file: &Path| seal::read_json(file, "cannot read", Error::data).ok().and_then(|opened| serde_json::from_str(&opened.text).ok());
+        if file.is_file()
+            && let Some(found) = read(&file)
+        {
             return Ok(found);
         }
         let state = start_state(bundle)?;
         let options = self.old_head(request);
         let mut classifier = Classifier::of_state(bundle, &state, &options, engine)?;
         let score = self.score(&mut classifier, &self.source_test(request.source)?)?;
-        write_json(&file, true, &score)?;
+        write_sealed_json(&file, true, &score)?;
         Ok(score)
     }
 

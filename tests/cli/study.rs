@@ -90,12 +90,42 @@ fn a_sweep_is_stopped_and_goes_on_and_is_reported() {
     let again = lab.run(&["cell", "study.toml", planned[0], "-o", "r"]);
     assert!(again.err.contains("is there"), "{again:?}");
     assert_eq!(lab.run(&["plan", "study.toml", "-o", "r", "--missing"]).ok(), "");
+    // A record that was damaged is none, and is made again; what was measured of the source as well.
+    let record = lab.path("r/cells").join(all.keys().find(|name| name.contains("final")).unwrap());
+    let whole = std::fs::read(&record).unwrap();
+    let digit = whole.windows(11).position(|text| text == b"accuracy\": ").unwrap() + 11;
+    let mut damaged = whole.clone();
+    damaged[digit] ^= 1;
+    for content in [&damaged[..], &whole[..whole.len() / 2], b""] {
+        std::fs::write(&record, content).unwrap();
+        lab.run(&["report", "r"]).refused(1, &["r/cells/", "is no result of a cell", "Remove it"]);
+        assert_eq!(lab.run(&["plan", "study.toml", "-o", "r", "--missing", "--names"]).ok().lines().count(), 1);
+    }
+    let before = names(&lab.path("r/work")).into_iter().find(|name| name.starts_with("before-")).unwrap();
+    let before = lab.path("r/work").join(before);
+    let measured = std::fs::read(&before).unwrap();
+    std::fs::write(&before, String::from_utf8(measured.clone()).unwrap().replace("\"images\": ", "\"images\": 1")).unwrap();
+    lab.run(&SWEEP).ok();
+    assert!(std::fs::read(&before).unwrap() == measured);
+    let value = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).unwrap();
+    let (made, once) = (value(&std::fs::read(&record).unwrap()), value(&whole));
+    assert!(["target", "source", "drift"].iter().all(|key| made[key] == once[key]), "{made} {once}");
     // Nothing unfinished is left, and half of the way from the start is half of the drift.
     let leftovers: Vec<String> = names(&lab.path("r/work/runs")).into_iter().filter(|n| n.starts_with('.')).collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
 
     let told = lab.run(&["report", "r", "--collect", "records.json"]).ok();
     assert!(told.starts_with("8 final cells, 3 of the selection\n"), "{told}");
+    let one = format!("r/cells/{}", names(&lab.path("r/cells"))[0]);
+    for args in [
+        vec!["plan", "study.toml", "-o", "r", "--to", "study.toml"],
+        vec!["plan", "study.toml", "-o", "r", "--to", &one],
+        vec!["report", "r", "--collect", &one],
+        vec!["report", "r", "--study", "study.toml", "--collect", "study.toml"],
+        vec!["report", "records.json", "-o", "again", "--collect", "records.json"],
+    ] {
+        lab.refuses(&args, 2, &["is read"]);
+    }
     let report = lab.path("r/report");
     let read = |name: &str| std::fs::read_to_string(report.join(name)).unwrap();
     let page = read("report.html");

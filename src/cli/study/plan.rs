@@ -3,8 +3,9 @@
 use super::super::output;
 use super::{Argument, StudyArgs};
 use spgraph::error::Error;
-use spgraph::evaluation::{CellPlan, Phase, makefile};
+use spgraph::evaluation::{CellPlan, Phase, makefile, record_folder};
 use spgraph::storage::files::OutputFile;
+use spgraph::storage::inputs::Inputs;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -63,6 +64,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match &args.to {
         None => output::print_bytes(text.as_bytes()),
         Some(path) => {
+            Inputs::new([&args.study.study, &record_folder(&args.study.out)]).check_file(path)?;
             let mut out = OutputFile::create(path, true)?;
             out.write_all(text.as_bytes()).map_err(Error::io("cannot write", path))?;
             out.commit()?;

@@ -2,8 +2,9 @@
 
 use super::super::output;
 use spgraph::error::Error;
-use spgraph::evaluation::{CellPlan, Study, read_all, write_collected, write_report};
+use spgraph::evaluation::{CellPlan, Study, read_all, record_source, write_collected, write_report};
 use spgraph::storage::beside::beside;
+use spgraph::storage::inputs::Inputs;
 use std::path::PathBuf;
 
 /// What is asked of it.
@@ -32,6 +33,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         _ => return Err(Error::usage("a report of several results belongs to none of their folders: name one with --out").into()),
     };
     if let Some(path) = &args.collect {
+        let read = args.results.iter().map(|results| record_source(results));
+        Inputs::new(read.chain(args.study.clone())).check_file(path)?;
         write_collected(path, &records)?;
         output::note(&format!("records in {}", path.display()));
     }
