@@ -6,8 +6,12 @@ use serde::Serialize;
 use spgraph::error::Error;
 use spgraph::report::printable;
 use spgraph::train::Agreement;
+use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+
+/// The most bytes of a message. The longest of spgraph's own, with lists of names, have fewer.
+const LONGEST: usize = 8000;
 
 /// What a command did, to stdout; where only results are wanted the path of what it wrote.
 pub fn print_done(text: &str, written: &Path) -> anyhow::Result<()> {
@@ -86,5 +90,30 @@ pub fn note(text: &str) {
 
 /// The same for what must be said. That nobody reads it is no reason to stop.
 pub fn error(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", printable(&with_flags(text)));
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(&with_flags(&shortened(text))));
+}
+
+/// A message that repeats what stands in a file is as long as a person may read, whatever the file has: its middle goes.
+fn shortened(text: &str) -> Cow<'_, str> {
+    let ends = [text.floor_char_boundary(LONGEST / 2), text.ceil_char_boundary(text.len().saturating_sub(LONGEST / 2))];
+    match ends.map(|at| text.split_at_checked(at)) {
+        [Some((start, _)), Some((_, end))] if text.len() > LONGEST => {
+            let left_out = text.len().saturating_sub(start.len()).saturating_sub(end.len());
+            format!("{start} […{left_out} bytes…] {end}").into()
+        }
+        _ => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_keep_their_ends() {
+        assert!(matches!(shortened(&"ö".repeat(LONGEST / 2)), Cow::Borrowed(_)));
+        let long = format!("line 1: {}. Give another", "ö".repeat(50 << 20));
+        let shown = shortened(&long);
+        assert!(shown.len() < LONGEST + 100 && shown.starts_with("line 1: ö") && shown.ends_with("ö. Give another"), "{shown}");
+    }
 }
