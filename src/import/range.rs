@@ -2,7 +2,7 @@
 
 use crate::ir::{Graph, ValueId};
 use crate::operator::{Meaning, View};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Bounds, infinite where there is none.
 #[derive(Debug, Clone, Copy)]
@@ -51,18 +51,22 @@ pub(crate) fn range(graph: &Graph, value: ValueId) -> Range {
 
 /// The range of a value, whatever `free` constants may become.
 pub(super) fn range_beside(graph: &Graph, value: ValueId, free: &HashSet<ValueId>) -> Range {
-    let mut needed = HashSet::from([value]);
-    // Nodes come after what they need.
-    for node in graph.nodes.iter().rev() {
-        if node.outputs.first().is_some_and(|o| needed.contains(o)) && hands_on(View { graph, node }) {
-            needed.extend(node.used());
+    // Only what is behind the value is looked at: networks have thousands of nodes, and some thousands of outputs.
+    let (mut needed, mut open) = (BTreeSet::new(), vec![value]);
+    let node_of = |index: usize| Some((graph.nodes.get(index)?, graph.nodes.get(index)?.outputs.first().copied()?));
+    while let Some(value) = open.pop() {
+        let Some(index) = graph.value(value).producer else { continue };
+        let first = node_of(index).filter(|(_, output)| *output == value);
+        if let Some((node, _)) = first.filter(|_| needed.insert(index))
+            && hands_on(View { graph, node })
+        {
+            open.extend(node.used());
         }
     }
     let mut known: HashMap<ValueId, Range> = free.iter().map(|&v| (v, ANY)).collect();
-    for node in &graph.nodes {
-        if let Some(&output) = node.outputs.first().filter(|o| needed.contains(o)) {
-            known.insert(output, given(View { graph, node }, &known));
-        }
+    // Nodes come after what they need.
+    for (node, output) in needed.into_iter().filter_map(node_of) {
+        known.insert(output, given(View { graph, node }, &known));
     }
     of(graph, value, &known)
 }

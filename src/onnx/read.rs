@@ -4,12 +4,11 @@ use super::external::ExternalData;
 use super::functions::inline_functions;
 use super::names::{name_nameless, name_once};
 use super::order::put_in_order;
-use super::{pb, sniff, tensor, whole};
+use super::{pb, sniff, tensor, whole, wire};
 use crate::error::{Error, Result};
 use crate::ir;
 use crate::storage::{files, listed, regular, sha256};
 use bytes::Bytes;
-use prost::Message;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
@@ -145,8 +144,7 @@ fn decoded(data: &Bytes, path: &Path) -> Result<pb::ModelProto> {
 
 /// Decodes and demands what every model has and a truncated file lacks.
 fn decode(data: &Bytes) -> Result<pb::ModelProto, String> {
-    // Decoding from `Bytes` is what makes `raw_data` a slice: prost asks the buffer for its parts.
-    let proto = pb::ModelProto::decode(data.clone()).map_err(|e| e.to_string())?;
+    let proto = wire::decode(data.clone())?;
     match &proto.graph {
         None => return Err("it holds no graph".into()),
         Some(g) if g.node.is_empty() => return Err("its graph has no nodes".into()),

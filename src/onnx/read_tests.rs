@@ -1,4 +1,5 @@
 use super::*;
+use prost::Message;
 use std::fs;
 use std::ops::Range;
 

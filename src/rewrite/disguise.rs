@@ -4,7 +4,7 @@ use super::spelling::{facts, scores_before, total};
 use crate::import::{Range, range};
 use crate::ir::{Graph, Node, ValueId};
 use crate::operator::{Meaning, Rule};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 /// What a value is made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,15 +62,16 @@ const ROUNDING: f64 = 1e-6;
 
 fn made(graph: &Graph, value: ValueId, known: &mut HashMap<ValueId, Made>) -> Made {
     let Some(last) = graph.value(value).producer else { return Made::Plain };
-    let mut needed = HashSet::from([last]);
-    // Nodes come after what they need.
-    let nodes = || graph.nodes.iter().enumerate();
-    for (index, node) in nodes().rev() {
-        if needed.contains(&index) && !begins(graph, node) {
-            needed.extend(node.used().filter_map(|v| graph.value(v).producer));
+    // Only what is behind the value is looked at: networks have thousands of nodes, and some thousands of outputs.
+    let (mut needed, mut open) = (BTreeSet::new(), vec![last]);
+    while let Some(index) = open.pop() {
+        let Some(node) = graph.nodes.get(index).filter(|_| needed.insert(index)) else { continue };
+        if !begins(graph, node) {
+            open.extend(node.used().filter_map(|v| graph.value(v).producer));
         }
     }
-    for (index, node) in nodes().filter(|(i, _)| needed.contains(i)) {
+    // Nodes come after what they need.
+    for (index, node) in needed.into_iter().filter_map(|index| Some((index, graph.nodes.get(index)?))) {
         let own = if begins(graph, node) { Made::Plain } else { of(graph, index, node, known) };
         known.extend(node.outputs.iter().map(|&o| (o, own)));
     }

@@ -5,7 +5,7 @@ use crate::ir::{Dim, Graph, Tensor, ValueId};
 use crate::onnx::{ExternalData, SourceModel, declared_type, pb, tensor_with, to_proto};
 use crate::operator::View;
 use pb::tensor_shape_proto::dimension::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Puts the new number of classes into the shapes that hold the old one, between the classifier's `parameters` and it and behind it, and drops
 /// declarations of what lies between, which may be stale.
@@ -14,11 +14,13 @@ pub(super) fn adapt(source: &mut SourceModel, imported: &Imported, parameters: &
     let concerned: HashSet<ValueId> = parameters.iter().flat_map(|&p| graph.dependents(p)).collect();
     let Some(proto) = source.proto.graph.as_mut() else { return };
     proto.value_info.clear();
+    // The first of a name, should there be several.
+    let places: HashMap<String, usize> = proto.node.iter().enumerate().rev().map(|(i, n)| (node_name(i, n), i)).collect();
     let mut shapes = vec![];
     for node in graph.nodes.iter().filter(|n| n.used().any(|v| concerned.contains(&v))) {
         let view = View { graph, node };
         let takes_shape = view.operator().is_some_and(|o| matches!(o.shape_operand(&view), Ok(Some(_))));
-        let Some(index) = proto.node.iter().enumerate().position(|(i, n)| takes_shape && node_name(i, n) == node.name) else { continue };
+        let Some(&index) = places.get(&node.name).filter(|_| takes_shape) else { continue };
         let Some(name) = proto.node.get(index).and_then(|n| n.input.get(1)).cloned() else { continue };
         let Some(mut numbers) = constant(proto, &name) else { continue };
         // The batch is in front.

@@ -165,6 +165,11 @@ fn models() -> Vec<(String, pb::ModelProto)> {
         let number = changed(one(op, &[floats("number", &[])], &[attr_int("keepdims", 0)]), |g| g.node[0].input = vec!["number".into()]);
         add(format!("{op} of a number"), number);
     }
+    // More parts than any network has.
+    let many = 540_000;
+    add("empty nodes".into(), changed(one("Relu", &[], &[]), |g| g.node.resize(many, pb::NodeProto::default())));
+    add("empty tensors".into(), changed(one("Relu", &[], &[]), |g| g.initializer.resize(many, pb::TensorProto::default())));
+    add("empty names".into(), changed(one("Relu", &[], &[]), |g| g.node[0].input.resize(many, String::new())));
     // Constants that grow without bounds.
     let axis = [attr_int("axis", 0)];
     add("concat doubled".into(), growing("Concat", 26, DType::I64, &[], vec![], &axis));
