@@ -2,6 +2,8 @@
 
 use crate::import::decided;
 use crate::onnx::{is_standard, pb, tensor};
+use crate::operator::{Facts, Meaning};
+use crate::ops::table;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -24,36 +26,15 @@ pub(super) struct Tables {
 /// The domain of ONNX's operators for classical models.
 const ML: &str = "ai.onnx.ml";
 
-/// Operators whose result has a number for each class, in the classes' order, where what they read does.
-const KEEPING: [&str; 24] = [
-    "Abs",
-    "Add",
-    "Cast",
-    "Clip",
-    "Div",
-    "Dropout",
-    "Exp",
-    "Flatten",
-    "Identity",
-    "Log",
-    "LogSoftmax",
-    "Max",
-    "Min",
-    "Mul",
-    "Neg",
-    "Relu",
-    "Reshape",
-    "Sigmoid",
-    "Softmax",
-    "Softplus",
-    "Squeeze",
-    "Sub",
-    "Tanh",
-    "Unsqueeze",
-];
+/// Whether an operator's result has a number for each class, in the classes' order, where what it reads does.
+fn keeps_classes(facts: Facts) -> bool {
+    facts.elementwise || facts.view || facts.keeps_classes
+}
 
-/// Operators whose result has some of the labels that they read.
-const PICKING: [&str; 10] = ["Cast", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"];
+/// Whether an operator's result has some of the labels that it reads, as they are.
+fn picks(facts: Facts) -> bool {
+    facts.moves || facts.view || facts.meaning == Meaning::Conversion
+}
 
 /// What the nodes of `graph` call the classes whose scores are the value `output`.
 pub(super) fn find(graph: &pb::GraphProto, output: &str) -> Tables {
@@ -130,22 +111,27 @@ impl<'a> Graph<'a> {
         name.is_empty() || self.constants.contains_key(name) || maker.is_some_and(|n| n.op_type() == "Constant")
     }
 
-    /// The node that computes a value, where it is one of these operators.
-    fn maker(&self, name: &str, of: &[&str]) -> Option<&'a pb::NodeProto> {
-        self.makers.get(name).copied().filter(|n| is_standard(n.domain()) && of.contains(&n.op_type()))
+    /// What the node that gives a value reads besides constants, where it is of an operator of that kind.
+    fn read_by(&self, name: &str, of: fn(Facts) -> bool) -> Option<impl Iterator<Item = &'a str>> {
+        let node = self.makers.get(name).copied().filter(|n| is_standard(n.domain()))?;
+        let known = table::find(node.op_type()).is_some_and(|operator| of(operator.facts()));
+        known.then(|| node.input.iter().map(String::as_str).filter(|input| !self.is_constant(input)))
     }
 
     /// A value and those before it that have a number for each class as well, by operands that are no constants.
     fn scores(&self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let before =
-            move |name: &&'a str| self.maker(name, &KEEPING)?.input.iter().map(String::as_str).find(|input| !self.is_constant(input));
+        let before = move |name: &&'a str| self.read_by(name, keeps_classes)?.next();
         // A damaged file may have a circle.
         std::iter::successors(Some(name), before).take(self.makers.len().saturating_add(1))
     }
 
     /// The scores of which `label` says the highest.
     fn scores_of(&self, label: &'a str) -> Option<&'a str> {
-        let before = |name: &&'a str| self.maker(name, &PICKING)?.input.first().map(String::as_str);
+        // Labels beside other ones may be those of other scores.
+        let before = |name: &&'a str| {
+            let mut read = self.read_by(name, picks)?;
+            read.next().filter(|_| read.next().is_none())
+        };
         let label = std::iter::successors(Some(label), before).take(self.makers.len().saturating_add(1)).last()?;
         let node = self.makers.get(label).filter(|n| is_standard(n.domain()))?;
         let place = node.output.iter().position(|o| o == label)?;

@@ -83,10 +83,10 @@ pub(super) fn find(graph: &Graph, stored: &Stored) -> Found {
             Some(why) => found.fixed.push(FixedConstant { parameter, shape: graph.ty(value).dims().unwrap_or_default(), why }),
         }
     }
-    let negative = exponents(graph, &found.parameters);
+    let negative = exponents(graph, &found);
     let (fixed, kept): (Vec<_>, Vec<_>) = found.parameters.drain(..).partition(|p| negative.contains(&p.value));
     found.parameters = kept;
-    for known in found.fixed.iter_mut().filter(|f| f.why.can_be_trained() && negative.contains(&f.parameter.value)) {
+    for known in found.fixed.iter_mut().filter(|f| negative.contains(&f.parameter.value)) {
         known.why = FixedReason::Exponent;
     }
     found.fixed.extend(fixed.into_iter().map(|parameter| {
@@ -98,14 +98,18 @@ pub(super) fn find(graph: &Graph, stored: &Stored) -> Found {
 
 /// Constants for which there is no gradient, since a node needs another of its inputs not to be negative for that, and it may be whatever becomes of the
 /// parameters.
-fn exponents(graph: &Graph, parameters: &[Parameter]) -> HashSet<ValueId> {
-    let free: HashSet<ValueId> = parameters.iter().map(|p| p.value).collect();
+fn exponents(graph: &Graph, known: &Found) -> HashSet<ValueId> {
+    let free: HashSet<ValueId> = known.parameters.iter().map(|p| p.value).collect();
+    let on_demand = known.fixed.iter().filter(|f| f.why.can_be_trained()).map(|f| f.parameter.value);
+    let trainable: HashSet<ValueId> = free.iter().copied().chain(on_demand).collect();
     let mut found = HashSet::new();
     for node in &graph.nodes {
         let view = View { graph, node };
         let Some((own, base)) = view.operator().and_then(|o| o.trained_above_zero()) else { continue };
-        if view.is_fixed(own) && view.input(base).is_none_or(|v| range_beside(graph, v, &free).low < 0.0) {
-            found.extend(constants_of(graph, view.input(own)));
+        // A number of the formula, as most exponents are, needs no range of what it is an exponent to.
+        let mut asked = constants_of(graph, view.input(own)).into_iter().filter(|v| trainable.contains(v)).peekable();
+        if asked.peek().is_some() && view.is_fixed(own) && view.input(base).is_none_or(|v| range_beside(graph, v, &free).low < 0.0) {
+            found.extend(asked);
         }
     }
     found

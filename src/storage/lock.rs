@@ -66,9 +66,11 @@ impl Lock {
         }
     }
 
-    /// The folder of the lock's file has another name now.
-    pub fn moved_to(&mut self, path: PathBuf) {
-        self.path = path;
+    /// The lock's file is at `path` now, if it is: the folder of it was to get another name.
+    pub fn followed_to(&mut self, path: PathBuf) {
+        if !is_at(&self.file, &self.path) && is_at(&self.file, &path) {
+            self.path = path;
+        }
     }
 }
 
@@ -138,5 +140,19 @@ mod tests {
         assert!(path.exists());
         drop(third);
         assert!(!path.exists());
+        // It follows its folder, and no other lock of the name.
+        let (before, after) = (dir.path().join("before"), dir.path().join("after"));
+        for moved in [false, true] {
+            std::fs::create_dir(&before).unwrap();
+            let mut lock = Lock::take(&before.join("run.lock"), busy).unwrap();
+            match moved {
+                true => std::fs::rename(&before, &after).unwrap(),
+                false => std::fs::create_dir(&after).unwrap(),
+            }
+            lock.followed_to(after.join("run.lock"));
+            drop(lock);
+            assert!(!before.join("run.lock").exists() && !after.join("run.lock").exists(), "moved: {moved}");
+            let _ = (std::fs::remove_dir(&before), std::fs::remove_dir(&after));
+        }
     }
 }

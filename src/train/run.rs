@@ -132,6 +132,14 @@ pub struct Results {
     pub distance: Distance,
 }
 
+impl Results {
+    /// Behind what is told of the best state, for people: of which one it is, where that is not the last.
+    pub fn of_best(&self) -> String {
+        let earlier = self.best.as_ref().filter(|best| best.step != self.steps);
+        earlier.map_or(String::new(), |best| format!(", after step {}", best.step))
+    }
+}
+
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }

@@ -61,6 +61,9 @@ impl Trial {
             let Call { name, path, .. } = &hit;
             Err(format!("{} with {fault:?} at call {at}, {name} of {}: {why}\n{}", self.scenario.name, path.display(), said(&outcome.err)))
         };
+        if let Err(why) = self.writes_the_page(lab.path(), &outcome) {
+            return wrong(why);
+        }
         let found = content(lab.path());
         // What could not be removed stays until the next start.
         let removal =
@@ -88,6 +91,15 @@ impl Trial {
             return wrong(format!("the next start: {why}"));
         }
         Ok(Some(hit))
+    }
+
+    /// A run is complete without its page, which is no reason to call it failed: then that is said, with the command that writes it.
+    fn writes_the_page(&self, lab: &Path, outcome: &Outcome) -> Result<(), String> {
+        let Some((_, why)) = outcome.err.split_once("the run is complete, but its page is not: ") else { return Ok(()) };
+        let advised = why.split_once("`spgraph ").and_then(|(_, rest)| rest.split_once("` writes it"));
+        let Some((advised, _)) = advised.filter(|_| outcome.code == Some(0)) else { return Err("no command for the page".into()) };
+        let written = self.start(lab, &words(advised, shared()), None);
+        if written.code == Some(0) { Ok(()) } else { Err(format!("{advised} ends with {:?}: {}", written.code, said(&written.err))) }
     }
 
     /// Whether a file is one of before or one of the undisturbed end, or of a run under way.

@@ -21,6 +21,7 @@ use spgraph::engine::{Computing, Device, EngineChoice};
 use spgraph::error::Error;
 use spgraph::import::BatchSize;
 use spgraph::report::{self, write_run_report};
+use spgraph::shell::word;
 use spgraph::train::job::{self, Job};
 use spgraph::train::{Configuration, Existing, FinetuneOptions, GivenImages};
 use std::path::PathBuf;
@@ -102,7 +103,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let result = job::run(&job, &|options, bundle| check_memory(options, bundle, args.force_memory), progress.as_mut(), stop)?;
     // The weights are there: a page that cannot be written is no reason to call the run failed.
     if let Err(error) = write_run_report(&result.run.path, None) {
-        output::note(&format!("note: the run is complete, but its page is not: {error}. `spgraph report` writes it again"));
+        let run = word(&result.run.path);
+        output::note(&format!("note: the run is complete, but its page is not: {error}. `spgraph report {run}` writes it"));
     }
     if talk::log() == Log::Jsonl { Ok(()) } else { output::print_done(&summary::text(&result), &result.run.path) }
 }

@@ -28,7 +28,7 @@ pub fn text(result: &JobResult) -> String {
             (format!("            {}: {state}\n", file.display()), format!("            spgraph predict {} IMAGE\n", word(file)))
         }
     };
-    let of_best = r.best.as_ref().filter(|best| best.step != r.steps).map_or(String::new(), |best| format!(", after step {}", best.step));
+    let of_best = r.of_best();
     let still = &r.distance.unmoved;
     let unmoved = match still.elements {
         0 => String::new(),

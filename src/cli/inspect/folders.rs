@@ -104,7 +104,7 @@ pub fn run(found: &RunInspection, next: &Commands) -> String {
             accuracy(r.accuracy),
             r.distance.total,
             percent(r.distance.relative),
-            r.best.as_ref().filter(|best| best.step != r.steps).map_or(String::new(), |best| format!(", after step {}", best.step))
+            r.of_best()
         ));
     }
     if let Some(best) = &found.best {

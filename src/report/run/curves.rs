@@ -3,6 +3,8 @@
 use super::RunData;
 use crate::error::Result;
 use crate::report::html::{LineChart, Page, Series};
+use crate::train::Headline;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Points of a line; of a longer run each is the mean of its neighbours.
@@ -38,16 +40,14 @@ pub fn curves(run: &RunData) -> Result<String> {
         y_range: Some((0.0, 1.0)),
         ..chart("Share of images told right", "accuracy", vec![right, held_out("validation", "accuracy")])
     };
-    let measure = match validations.iter().find_map(|v| v["measure"].as_object()?.keys().next()) {
+    let measured = validations.iter().filter_map(|v| Some((v["step"].as_f64()?, Headline::deserialize(v.get("measure")?).ok()?)));
+    let measured: Vec<(f64, Headline)> = measured.collect();
+    let measure = match measured.first() {
         None => String::new(),
-        Some(key) => {
-            let name = match key.as_str() {
-                "rmse" => "RMSE",
-                _ => "mean average precision",
-            };
-            let points = validations.iter().filter_map(|v| Some((v["step"].as_f64()?, v["measure"].get(key)?.as_f64()?)));
-            let plot = chart("What validations are compared by", name, vec![Series::new("validation", points).marked()]);
-            Page::figure(&plot.svg()?, &format!("The {name} of the validation images, by which the best state is chosen."))
+        Some((_, first)) => {
+            let points = measured.iter().map(|(step, measure)| (*step, measure.value()));
+            let plot = chart("What validations are compared by", first.name(), vec![Series::new("validation", points).marked()]);
+            Page::figure(&plot.svg()?, &format!("The {} of the validation images, by which the best state is chosen.", first.name()))
         }
     };
     let rate = LineChart { size: Some((720, 180)), ..chart("Learning rate over the steps", "learning rate", vec![line("", "lr")]) };

@@ -68,9 +68,7 @@ pub fn headline(run: &RunData) -> String {
             cards.push((percent(r.accuracy), "training accuracy in the last epoch".into()));
         }
         cards.push((number(r.data_loss), format!("data loss, and {} penalty", number(r.penalty))));
-        let of_best =
-            r.best.as_ref().filter(|best| best.step != r.steps).map_or(String::new(), |best| format!(", after step {}", best.step));
-        cards.push((percent(r.distance.relative), format!("distance from the start, of its norm{of_best}")));
+        cards.push((percent(r.distance.relative), format!("distance from the start, of its norm{}", r.of_best())));
         cards.push((r.steps.to_string(), "steps".into()));
         cards.push((duration(r.seconds), format!("{:.0} images/s, {:.1} % waiting", r.images_per_second, 100.0 * r.wait)));
     }

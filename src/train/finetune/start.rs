@@ -264,12 +264,13 @@ fn put_in_place(out: OutputDir, output: &RunFolder, old: Option<Lock>) -> Result
     if replaced {
         unfinished.note_replacing(output)?;
     }
-    let folder = RunFolder::new(out.commit_keeping(replaced.then(|| kept.path()))?);
-    lock.moved_to(folder.lock_path());
+    let committed = out.commit_keeping(replaced.then(|| kept.path()));
+    // The folders may have their names also where what came after that failed.
+    lock.followed_to(output.lock_path());
     if let Some(mut old) = old {
-        old.moved_to(kept.lock_path());
+        old.followed_to(kept.lock_path());
     }
-    Ok((folder, lock))
+    Ok((RunFolder::new(committed?), lock))
 }
 
 /// The learning rate and what becomes of it, for people.
