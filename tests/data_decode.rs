@@ -63,6 +63,67 @@ fn a_file_that_was_cut_is_refused_or_gives_the_same_pixels() {
     }
 }
 
+/// Where the coded data of a JPEG begin, and where its last marker does.
+fn coded(bytes: &[u8]) -> (usize, usize) {
+    let scan = bytes.windows(2).position(|w| w == [0xff, 0xda]).unwrap();
+    (
+        scan + 2 + usize::from(u16::from_be_bytes([bytes[scan + 2], bytes[scan + 3]])),
+        bytes.windows(2).rposition(|w| w == [0xff, 0xd9]).unwrap(),
+    )
+}
+
+/// Whether a part of a file ends where a table of codes or the header of a pass begins.
+fn between_passes(whole: &[u8], length: usize) -> bool {
+    let begins = |at: usize| matches!(whole[at..], [0xff, 0xc4 | 0xda, ..]);
+    begins(length) || begins(length - 1)
+}
+
+/// Tools close what they cut: decoders make a whole picture of it.
+#[test]
+fn a_jpeg_that_was_cut_and_closed_is_refused_or_gives_the_same_pixels() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tried = 0;
+    for (name, _) in files().into_iter().filter(|(name, _)| std::fs::read(folder().join(name)).unwrap().starts_with(&[0xff, 0xd8])) {
+        let whole = std::fs::read(folder().join(&name)).unwrap();
+        let pixels = load_image(&folder().join(&name)).unwrap();
+        let path = dir.path().join(&name);
+        let (first, last) = coded(&whole);
+        let mut refused = 0;
+        for length in first..last {
+            std::fs::write(&path, [&whole[..length], &[0xff, 0xd9]].concat()).unwrap();
+            match load_image(&path) {
+                // Between two passes nothing says that there were to be more of them.
+                Ok(_) if between_passes(&whole, length) => {}
+                Ok(image) => assert!(image == pixels, "{name} with {length} of {last} bytes gives other pixels"),
+                Err(error) => {
+                    assert!(matches!(error, Error::Data(_)) && error.to_string().contains(&name), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused * 10 >= (last - first) * 8, "{name}: only {refused} of {} were refused", last - first);
+        tried += 1;
+    }
+    assert!(tried >= 8, "{tried}");
+}
+
+/// A bit that fell over: what follows it is grey in decoders that find no symbol.
+#[test]
+fn a_jpeg_whose_data_hold_no_symbol_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("damaged.jpg");
+    let mut whole = std::fs::read(folder().join("lossy_whole.jfif")).unwrap();
+    let (first, last) = coded(&whole);
+    // No code is all ones.
+    let middle = (first + last) / 2;
+    for byte in whole[middle..middle + 8].chunks_exact_mut(2) {
+        byte.copy_from_slice(&[0xff, 0]);
+    }
+    std::fs::write(&path, whole).unwrap();
+    let error = load_image(&path).unwrap_err().to_string();
+    assert!(error.contains("damaged.jpg") && error.contains("its image data are damaged"), "{error}");
+}
+
 #[test]
 fn spoilt_files_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();

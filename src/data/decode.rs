@@ -1,6 +1,7 @@
 //! From an image file to pixels.
 
 use super::completeness::cut_off;
+use super::jpeg_scans;
 use super::listing::leads_nowhere;
 use crate::bundle::MAX_SIDE;
 use crate::error::{Error, Result};
@@ -54,6 +55,10 @@ pub fn load_image(path: &Path) -> Result<RgbImage> {
     // A JPEG in several passes is decoded into coefficients of 16 bits first, and RGB is made of what was decoded.
     let each = if format == ImageFormat::Jpeg { 11 } else { 3 };
     let _room = Room::wait(decoder.total_bytes().saturating_add(pixels.saturating_mul(each)));
+    // What decoders pass over without a word.
+    if let Some(why) = jpeg_scans::fault(&bytes).filter(|_| format == ImageFormat::Jpeg) {
+        return Err(unreadable(path, why));
+    }
     // A damaged EXIF block is no reason to lose the image.
     let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| undecodable(path, e))?;
