@@ -39,7 +39,7 @@ impl Operator for Conv {
 
     fn import(&self, cx: &mut Import) -> Rule<()> {
         cx.int("group", 1)?;
-        import_window(cx)
+        import_window(cx).map(drop)
     }
 
     fn infer(&self, n: &View) -> Rule<Vec<TensorType>> {
@@ -102,10 +102,10 @@ impl Operator for Conv {
 }
 
 /// Reads kernel_shape, strides, dilations, pads and auto_pad of a (transposed) convolution.
-fn import_window(cx: &mut Import) -> Rule<()> {
+fn import_window(cx: &mut Import) -> Rule<Window> {
     let spatial = cx.ty(0)?.shape.get(2..).unwrap_or_default().to_vec();
     match &*fixed(cx.ty(1)?)? {
-        [_, _, kernel @ ..] if !kernel.is_empty() => Window::import(cx, kernel.to_vec(), &spatial).map(drop),
+        [_, _, kernel @ ..] if !kernel.is_empty() => Window::import(cx, kernel.to_vec(), &spatial),
         _ => Err("its kernel has no spatial dimension".into()),
     }
 }

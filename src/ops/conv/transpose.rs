@@ -9,8 +9,38 @@ use crate::operator::{
     Builder, Facts, Grad, Half, Import, Meaning, Operator, OutputChannels, ParameterKind, PerSample, Rule, Samples, View, floating,
 };
 
-/// Without auto_pad and output_shape.
+/// Sizes of the output that are asked for, and auto_pad, become explicit pads.
 pub struct ConvTranspose;
+
+/// Pads that give the sizes which were asked for, or else the input's times the strides (ONNX's ConvTranspose): all begins, then all ends. Of an odd number the
+/// larger part is at the end with `upper`, and at the begin without.
+fn pads_for(window: &Window, spatial: &[Dim], extra: &[i64], asked: Option<&[i64]>, upper: bool) -> Rule<Vec<i64>> {
+    // Some writers give batch and channels as well.
+    let asked = asked.map(|sizes| sizes.get(sizes.len().saturating_sub(spatial.len())..).unwrap_or_default());
+    if asked.is_some_and(|sizes| sizes.len() != spatial.len()) || extra.len() != spatial.len() {
+        return Err(format!("`output_shape` or `output_padding` has not one size for each of {} spatial axes", spatial.len()));
+    }
+    let mut pads = (vec![], vec![]);
+    for (i, (axis, (size, &extra))) in window.axes().zip(spatial.iter().zip(extra)).enumerate() {
+        let size = size.known().ok_or("the spatial size of its input is not known; give the sizes of the input")?;
+        let before = size.checked_sub(1).ok_or("its input has no elements")?;
+        let full = (whole(before) * axis.stride + axis.extent() + extra).int()?;
+        let wanted = match asked.and_then(|sizes| sizes.get(i)) {
+            Some(&wanted) => wanted,
+            None => (whole(size) * axis.stride).int()?,
+        };
+        let total = full.checked_sub(wanted).filter(|total| *total >= 0 && wanted > 0).ok_or_else(|| {
+            format!(
+                "axis {} of its output is to have {wanted} elements, where its windows give {full}; export it with explicit pads",
+                i.saturating_add(2)
+            )
+        })?;
+        let (half, rest) = (total / 2, total.saturating_sub(total / 2));
+        pads.0.push(if upper { half } else { rest });
+        pads.1.push(if upper { rest } else { half });
+    }
+    Ok([pads.0, pads.1].concat())
+}
 
 impl Operator for ConvTranspose {
     fn op_type(&self) -> &'static str {
@@ -24,13 +54,16 @@ impl Operator for ConvTranspose {
     fn import(&self, cx: &mut Import) -> Rule<()> {
         cx.int("group", 1)?;
         let padding = cx.ints("output_padding")?;
-        let auto_pad = cx.string("auto_pad", "NOTSET")?;
-        if cx.ints("output_shape")?.is_some() || auto_pad != "NOTSET" {
-            return Err("`output_shape` and `auto_pad` are not supported; export it with explicit pads".into());
+        let (auto_pad, asked) = (cx.string("auto_pad", "NOTSET")?, cx.ints("output_shape")?);
+        let window = import_window(cx)?;
+        let spatial = image(cx.ty(0)?)?.2.to_vec();
+        let padding = padding.unwrap_or_else(|| vec![0; spatial.len()]);
+        let same = auto_pad.starts_with("SAME");
+        if same || asked.is_some() {
+            let pads = pads_for(&window, &spatial, &padding, asked.as_deref(), auto_pad == "SAME_UPPER")?;
+            cx.set("pads", Attr::Ints(pads));
         }
-        import_window(cx)?;
-        let rank = image(cx.ty(0)?)?.2.len();
-        cx.set("output_padding", Attr::Ints(padding.unwrap_or_else(|| vec![0; rank])));
+        cx.set("output_padding", Attr::Ints(padding));
         Ok(())
     }
 
@@ -103,6 +136,6 @@ impl Operator for ConvTranspose {
     }
 
     fn notes(&self) -> &'static str {
-        "explicit pads and output_padding"
+        "1-D to 3-D; groups, dilations, strides, pads, auto_pad, output_shape and output_padding; spatial sizes must be known"
     }
 }
