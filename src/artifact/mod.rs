@@ -67,7 +67,14 @@ pub trait Artifact: Sync {
 }
 
 /// Every artifact.
-pub static ARTIFACTS: &[&dyn Artifact] = &[&BundleArtifact, &SingleArtifact, &TrainingInfoArtifact, &OrtTrainingArtifact, &NativeArtifact];
+pub static ARTIFACTS: &[&dyn Artifact] = &[
+    &BundleArtifact,
+    &SingleArtifact,
+    &TrainingInfoArtifact,
+    &OrtTrainingArtifact,
+    &NativeArtifact { half: false },
+    &NativeArtifact { half: true },
+];
 
 /// The artifact of that name.
 pub fn find(name: &str) -> Result<&'static dyn Artifact> {

@@ -8,30 +8,30 @@ use crate::engine::with_native_operators;
 use crate::error::Result;
 use std::path::Path;
 
-/// The row of the table.
-pub struct NativeArtifact;
-
-/// Its one file.
-const NATIVE: &str = "native.onnx";
+/// The rows of the table: with images of float32, and of bfloat16 as `--precision bf16` has them.
+pub struct NativeArtifact {
+    /// Whether images between the operators are bfloat16.
+    pub half: bool,
+}
 
 impl Artifact for NativeArtifact {
     fn name(&self) -> &'static str {
-        "native"
+        if self.half { "native-bf16" } else { "native" }
     }
 
     fn marker(&self) -> &'static str {
-        NATIVE
+        if self.half { "native-bf16.onnx" } else { "native.onnx" }
     }
 
     fn file(&self) -> Option<&'static str> {
-        Some(NATIVE)
+        Some(self.marker())
     }
 
     fn write(&self, models: &Models, dir: &Path) -> Result<Vec<String>> {
         let mut files = Files::new(dir, models.external);
-        let mut step = with_native_operators(&models.step, dir)?;
+        let mut step = with_native_operators(&models.step, self.half, dir)?;
         step.metadata_props.push(manifest_entry(&models.manifest)?);
-        files.write(NATIVE, step)?;
-        Ok(files.finish(&[NATIVE])?.into_iter().map(|f| f.0).collect())
+        files.write(self.marker(), step)?;
+        Ok(files.finish(&[self.marker()])?.into_iter().map(|f| f.0).collect())
     }
 }

@@ -37,13 +37,13 @@ pub fn device_graph(mut graph: Graph) -> Result<Graph> {
     Ok(graph)
 }
 
-/// The model, whose external data lies in `dir`, with native operators where they cover it, for sessions that
+/// The model, whose external data lies in `dir`, with native operators where they cover it, on images of bfloat16 where `half` says so, for sessions that
 /// [`register_native_operators`](super::register_native_operators) gave them to. Fails where they cover nothing.
-pub fn with_native_operators(model: &pb::ModelProto, dir: &Path) -> Result<pb::ModelProto> {
+pub fn with_native_operators(model: &pb::ModelProto, half: bool, dir: &Path) -> Result<pb::ModelProto> {
     let file = ModelFile { proto: model.clone(), path: dir.join("step.onnx"), external: ExternalData::new(dir) };
     let none = || Error::model("no native operator covers anything of this network, so it would gain nothing: use the bundle as it is");
     let graph = understood(&file).ok_or_else(none)?;
-    let Prepared { graph, .. } = native::prepare(graph, false, false)?.ok_or_else(none)?;
+    let Prepared { graph, .. } = native::prepare(graph, half, false)?.ok_or_else(none)?;
     let mut made = emitted(&graph, &file)?;
     made.metadata_props = model.metadata_props.clone();
     Ok(made)

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from harness import ROOT, spgraph as program
 from safetensors.numpy import load_file
-from test_module import data, spgraph, the_binary, work  # noqa: F401
+from test_module import STEPS, data, spgraph, the_binary, work  # noqa: F401
 
 LIBRARY = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples" / {"darwin": "libspgraph_ops.dylib", "win32": "spgraph_ops.dll"}.get(sys.platform, "libspgraph_ops.so")
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"{LIBRARY.name} is not built: cargo build --release --example spgraph_ops")
@@ -28,16 +28,22 @@ def options():
     return made
 
 
-def test_the_weights_are_those_of_finetune_to_the_last_bit(work, native, monkeypatch):  # noqa: F811
+@pytest.mark.parametrize("kind, flags", [("native", []), ("native-bf16", ["--precision", "bf16"])])
+def test_the_weights_are_those_of_finetune_to_the_last_bit(work, kind, flags, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setenv("SPGRAPH_THREADS", "1")
-    bundle = spgraph.Bundle(work / "bundle")
-    trainer = spgraph.Trainer(bundle, step=native, options=options(), lr=0.01)
+    bundle, run = spgraph.Bundle(work / "bundle"), work / "run"
+    program("convert", work / "bundle", "--to", kind, "-o", tmp_path / "native.onnx")
+    if flags:
+        run = tmp_path / "run"
+        program("finetune", work / "bundle", "--data", work / "images", "--steps", STEPS, "--schedule", "constant", "--warmup", 0, "--lr", 0.01, "--threads", 1, "-o", run, *flags)
+    trainer = spgraph.Trainer(bundle, step=tmp_path / "native.onnx", options=options(), lr=0.01)
     for batch in data(bundle, work):
         trainer.step(*batch)
     state = trainer.state
-    for name, tensor in load_file(work / "run" / "state.safetensors").items():
+    for name, tensor in load_file(run / "state.safetensors").items():
         np.testing.assert_array_equal(state[name], tensor, err_msg=name)
-    trainer.export(work / "native-tuned.onnx")
+    trainer.export(tmp_path / "tuned.onnx")
+    assert any(n.op_type == "ConvBf16" for n in onnx.load(tmp_path / "native.onnx").graph.node) == bool(flags)
 
 
 def test_the_ports_are_the_steps_and_the_operators_are_named(work, native):  # noqa: F811

@@ -34,7 +34,7 @@ DIALECTS = {"functions": ["--dialect", "functions"], "inlined": ["--dialect", "i
 # bfloat16 has three bits less than float16.
 PRECISIONS = {"mixed-f16": 2e-3, "rounded-f16": 2e-3, "mixed-bf16": 8 * 2e-3, "rounded-bf16": 8 * 2e-3}
 # Made of the bundle by `convert`.
-ARTIFACTS = {"single": "single.onnx", "ort-training": "ort", "native": "native.onnx"}
+ARTIFACTS = {"single": "single.onnx", "ort-training": "ort", "native": "native.onnx", "native-bf16": "native-bf16.onnx"}
 
 
 def environment(name, default):
@@ -115,7 +115,7 @@ BUNDLES = ("for", "single")
 STEPS_OF = HERE / "steps"
 RUNTIMES = [
     Runtime("python", "ONNX Runtime, Python", "standard", "ort", contract(sys.executable, STEPS_OF / "python.py"), module(sys.executable, "onnxruntime"), [], BUNDLES),
-    Runtime("native", "… with spgraph's own operators", "native", None, contract(sys.executable, STEPS_OF / "python.py"), module(sys.executable, "onnxruntime"), [OPS], ("native",), {"LIBRARY": str(OPS), "SPGRAPH_THREADS": "1"}),
+    Runtime("native", "… with spgraph's own operators", "native", None, contract(sys.executable, STEPS_OF / "python.py"), module(sys.executable, "onnxruntime"), [OPS], ("native", "native-bf16"), {"LIBRARY": str(OPS), "SPGRAPH_THREADS": "1"}),
     Runtime("c", "ONNX Runtime, C", "standard", "ort", lambda t, *a: contract(compiled_c())(t, *a), module(sys.executable, "onnxruntime"), [], BUNDLES),
     Runtime("rust-ort", "ONNX Runtime, Rust (crate `ort`)", "standard", "ort", contract(RUST / "on-ort"), lambda: f"{crate('ort')()} on {module(sys.executable, 'onnxruntime')()}", [RUST / "on-ort"], BUNDLES),
     Runtime("node", "ONNX Runtime, Node", "standard", "node", contract("node", STEPS_OF / "node.mjs"), package("node", "onnxruntime-node"), [ROOT / "examples/node/node_modules"], tried=("single",), known={"single": "inputs with a default are unknown to it, and what is fed to them is dropped without a word"}),
@@ -155,6 +155,17 @@ class Task:
             options = DIALECTS.get(form) or ["--for", target, *(["--precision", form] if form in PRECISIONS else [])]
             spgraph.run(*self.rewriting, "-o", made, *options)
         return made
+
+    def run(self, form):
+        """The run of finetune beside which a form is held: of native operators on images of bfloat16 one that has them as well, else that in float32."""
+        import spgraph
+
+        if form != "native-bf16":
+            return self.folder / "run"
+        run = self.folder / "run-bf16"
+        if not run.exists():
+            spgraph.run("finetune", self.folder / "bundle", "--data", self.folder / "images", "--steps", self.steps, "--schedule", "constant", "--warmup", 0, "--lr", self.rate, "--threads", 1, "-o", run, "--precision", "bf16")
+        return run
 
     def finetune(self, kind):
         """A step's median time."""
@@ -202,12 +213,12 @@ class Task:
         times = stated[2:] or [b - a for a, b in zip(at[1:], at[2:])]
         return weights, statistics.median(times), None
 
-    def difference(self, weights):
+    def difference(self, weights, form):
         """The largest norm-relative difference of a weight or statistic to those of finetune."""
         import numpy as np
         from safetensors.numpy import load_file
 
-        found, expected = load_file(weights), load_file(self.folder / "run" / "state.safetensors")
+        found, expected = load_file(weights), load_file(self.run(form) / "state.safetensors")
         return max(float(np.linalg.norm(found[n].astype(np.float64) - t) / max(np.linalg.norm(t), 1e-30)) for n, t in expected.items())
 
 
@@ -228,7 +239,7 @@ def correctness(task, runtimes, records):
             elif error:
                 record["refused"][form] = error.replace(str(task.folder), "…").replace(str(ROOT), "…")
             else:
-                record["difference"][form] = task.difference(weights)
+                record["difference"][form] = task.difference(weights, form)
                 if form == runtime.forms[0]:
                     record["exported"] = lab.exported(weights, task.folder, task.bundle("for", runtime.target) if runtime.target else None)
         worst = max(*(record["difference"].get(form, float("inf")) for form in runtime.forms), record.get("exported", float("inf")))
@@ -285,7 +296,7 @@ def grid(head, rows):
 def table(records):
     """The part of the page that is made: weights, what was refused, times."""
     known = [(r, records["runtimes"][r.name]) for r in RUNTIMES if r.name in records["runtimes"]]
-    forms = ["for", *DIALECTS, "single", *PRECISIONS, "ort-training", "native"]
+    forms = ["for", *DIALECTS, "single", *PRECISIONS, "ort-training", "native", "native-bf16"]
     lines = grid(["runtime", "version", "made", *(f"`--{f}`" if f == "for" else f"`{f}`" for f in forms)], [[r.title, record["version"], record["made"], *(cell(record, f) for f in forms)] for r, record in known])
     refused = [f"- {r.title}, `{form}`: {r.known.get(form, why)}" for r, record in known for form, why in record.get("refused", {}).items()]
     lines += ["", "What was refused, and why (in full in [runtimes.json](runtimes.json)):", "", *refused] if refused else []
