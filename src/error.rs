@@ -1,6 +1,8 @@
 //! The library's one error type. Every message says what went wrong, where, why, and what to do about it.
 
 use crate::field::Field;
+use crate::nearest::beside;
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +69,7 @@ pub enum Error {
         /// Not called `source`: the message holds it already, and who prints the chain would show it twice.
         cause: std::io::Error,
         /// What to do about it, as a sentence that goes behind the reason; empty where nothing is known.
-        hint: &'static str,
+        hint: Cow<'static, str>,
     },
     /// The file is not a model that can be used.
     #[error("{0}")]
@@ -166,11 +168,27 @@ impl Error {
                 ErrorKind::QuotaExceeded => ". The disk quota is used up: free some space and run the command again",
                 ErrorKind::FileTooLarge => ". The file would exceed a limit of the file system or of the shell (`ulimit -f`)",
                 ErrorKind::ReadOnlyFilesystem => ". Choose a place that can be written to",
-                ErrorKind::NotFound => ". Check the path",
+                ErrorKind::NotFound => {
+                    let hint = format!(". Check the path{}", beside(&path)).into();
+                    return Error::Io { what, path, cause, hint };
+                }
                 ErrorKind::PermissionDenied => ". Check the permissions",
                 _ => "",
             };
-            Error::Io { what, path, cause, hint }
+            Error::Io { what, path, cause, hint: hint.into() }
+        }
+    }
+
+    /// Where a disk or its quota ran full: with `way` in the place of what to do for any command, as a sentence without a stop that begins small.
+    pub(crate) fn on_full_disk(self, way: impl FnOnce() -> String) -> Error {
+        use std::io::ErrorKind;
+        match self {
+            Error::Io { what, path, cause, .. } if matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                let full = if cause.kind() == ErrorKind::StorageFull { "disk is full" } else { "disk quota is used up" };
+                let hint = format!(". The {full}: {}", way());
+                Error::Io { what, path, cause, hint: hint.into() }
+            }
+            other => other,
         }
     }
 

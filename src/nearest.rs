@@ -1,5 +1,7 @@
 //! What somebody meant who wrote a name that there is not: the same name spelt otherwise, the word that other tools have for it, or the nearest one.
 
+use std::path::Path;
+
 /// Words of other tools (PyTorch, timm, fastai, Keras, Ultralytics, Hugging Face), without case, hyphens and underscores, and the names that spgraph has
 /// for what they mean. Only those count that are among the names in question, so that one table serves commands, options and values.
 const WORDS: &[(&str, &[&str])] = &[
@@ -210,6 +212,20 @@ pub fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
     near.or_else(|| names.iter().find(begins)).copied()
 }
 
+/// A sentence to put behind a message about a path that is not there: `. Did you mean data/photos?`, by what lies in its folder; or nothing.
+pub fn beside(path: &Path) -> String {
+    // Who listed more would keep somebody waiting for a hint.
+    const MOST: usize = 10_000;
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return String::new() };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(MOST);
+    let near = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|other| other != name && !other.starts_with('.'));
+    // A letter of four may be wrong, but not all of a short name.
+    let distance = |other: &String| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
+    let found = near.map(|other| (distance(&other), other)).filter(|(distance, _)| distance.saturating_mul(4) <= name.len().max(4)).min();
+    found.map_or(String::new(), |(_, other)| format!(". Did you mean {}?", path.with_file_name(other).display()))
+}
+
 /// A sentence to put behind a message: `. Did you mean `l2-sp`?`, or nothing.
 pub fn hint(word: &str, names: &[&str]) -> String {
     nearest(word, names).map_or_else(String::new, |name| format!(". Did you mean `{name}`?"))
@@ -243,6 +259,27 @@ mod tests {
         assert_eq!(nearest("constnat", &["constant", "step", "cosine"]), Some("constant"));
         assert_eq!(hint("l3", &["l2"]), "");
         assert_eq!(hint("gelu", &["Gelu"]), ". Did you mean `Gelu`?");
+    }
+
+    #[test]
+    fn paths_are_looked_for_in_their_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["photos", "resnet50.onnx", "a", ".hidden"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found = |name: &str| beside(&dir.path().join(name));
+        for (name, meant) in [
+            ("phots", "photos"),
+            ("Photos", "photos"),
+            ("pohtos", "photos"),
+            ("resnet5.onnx", "resnet50.onnx"),
+            ("resnet50.onx", "resnet50.onnx"),
+        ] {
+            assert_eq!(found(name), format!(". Did you mean {}?", dir.path().join(meant).display()), "{name}");
+        }
+        for name in ["images", ".hiden", "nowhere/photos", "..", "photosandmore"] {
+            assert_eq!(found(name), "", "{name}");
+        }
     }
 
     /// Every name with one letter changed, left out, doubled, or exchanged with the next is still found.

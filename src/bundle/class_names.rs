@@ -136,16 +136,8 @@ pub(super) fn find(model: &pb::ModelProto) -> Result<ClassNames> {
     }
     let mut found = ClassNames::default();
     for entry in &model.metadata_props {
-        let named = KEYS.contains(&entry.key().to_lowercase().as_str());
-        let value = literal::parse(entry.value());
-        let names = match (&value, named) {
-            (Some(value @ (Literal::List(_) | Literal::Dict(_))), true) => names_of(value),
-            // A whole configuration, as of Hugging Face.
-            (Some(value), _) => value.get(&KEYS).and_then(names_of),
-            (None, true) => text_names(entry.value()),
-            (None, false) => None,
-        };
-        if named && names.is_none() && entry.value().trim_start().starts_with(['[', '{', '(']) {
+        let (names, unclear) = names_in(entry.key(), entry.value());
+        if unclear {
             found.doubt.get_or_insert(format!("its metadata `{}` is no list of names by label", entry.key()));
         }
         let Some(names) = names.filter(|n| !n.is_empty()) else { continue };
@@ -156,6 +148,21 @@ pub(super) fn find(model: &pb::ModelProto) -> Result<ClassNames> {
         }
     }
     Ok(found)
+}
+
+/// Names by label in an entry of a file's metadata, where it has some; and whether it should have and is no list of them.
+pub(crate) fn names_in(key: &str, text: &str) -> (Option<Vec<String>>, bool) {
+    let named = KEYS.contains(&key.to_lowercase().as_str());
+    let value = literal::parse(text);
+    let names = match (&value, named) {
+        (Some(value @ (Literal::List(_) | Literal::Dict(_))), true) => names_of(value),
+        // A whole configuration, as of Hugging Face.
+        (Some(value), _) => value.get(&KEYS).and_then(names_of),
+        (None, true) => text_names(text),
+        (None, false) => None,
+    };
+    let unclear = named && names.is_none() && text.trim_start().starts_with(['[', '{', '(']);
+    (names, unclear)
 }
 
 /// Removes names of classes that are no longer the model's.

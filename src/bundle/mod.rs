@@ -21,6 +21,7 @@ mod prediction;
 mod preprocessing;
 mod rewriting;
 
+pub(crate) use class_names::names_in;
 pub use class_names::{CLASSES_KEY, ClassNames, class_names, read_class_names};
 pub use deploy::{Deployment, PROVENANCE_KEY, Provenance, deploy, prepares_images, sign};
 pub use dropout::DropoutMode;

@@ -234,7 +234,6 @@ pub struct Options {
     /// `None`: `train` where the network has live BatchNorm.
     pub batch_norm: Option<BatchNormMode>,
     /// What becomes of Dropout.
-    #[serde(skip_serializing_if = "DropoutMode::is_off")]
     pub dropout: DropoutMode,
     /// The batch size that the graphs are made for.
     pub batch: BatchSize,
@@ -251,7 +250,6 @@ pub struct Options {
     /// ε, from 0 to below 1: so much of each target is spread evenly over all classes.
     pub label_smoothing: f64,
     /// Whether the target is a number for every score instead of a label: what mixed images, and images with several labels, need.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub soft_targets: bool,
     /// Sizes after the batch dimension, where the model leaves them open.
     pub input_shape: Option<Vec<usize>>,
@@ -262,16 +260,12 @@ pub struct Options {
     /// How functions of spgraph's own domain are written.
     pub dialect: Dialect,
     /// The runtime that the graphs are for: one that lacks an operator is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
     /// The opset of the graphs; `None`: that of the runtime, or spgraph's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub opset: Option<i64>,
     /// In which precision the step computes.
-    #[serde(skip_serializing_if = "GraphPrecision::is_float32")]
     pub precision: GraphPrecision,
     /// How the starting point enters the step.
-    #[serde(skip_serializing_if = "StartForm::is_constant")]
     pub start: StartForm,
     /// Whether parameters that the exporter had merged, since their values were equal, stay one.
     pub keep_ties: bool,

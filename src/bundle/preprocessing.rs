@@ -101,22 +101,16 @@ impl Default for Preprocessing {
 #[serde(default, deny_unknown_fields)]
 pub struct Images {
     /// See [`Preprocessing`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<usize>,
     /// See [`Preprocessing`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<Vec<f32>>,
     /// See [`Preprocessing`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub std: Option<Vec<f32>>,
     /// See [`Preprocessing`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<ChannelOrder>,
     /// See [`Preprocessing`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<u16>,
     /// See [`Preprocessing`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
 }
 

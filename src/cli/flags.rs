@@ -1,10 +1,50 @@
 //! What options are called on the command line, in the place of the library's names for them.
 
 use spgraph::Field;
+use std::sync::OnceLock;
+
+/// Where the file of `--config` says something: `training.batch`.
+static CONFIGURED: OnceLock<Vec<String>> = OnceLock::new();
+
+/// From now on options that are given in the configuration, and by no flag, are called as they are there.
+pub fn know_configuration(keys: Vec<String>) {
+    let _ = CONFIGURED.set(keys);
+}
+
+/// What the user has written, or would write: the flag, or where the value is a configuration's its key.
+pub fn shown(field: Field) -> String {
+    let flag = flag(field);
+    let Some(keys) = CONFIGURED.get() else { return flag };
+    let given = |word: &str| std::env::args_os().any(|arg| arg.to_str().is_some_and(|arg| arg.split('=').next() == Some(word)));
+    match key(field, keys).filter(|_| !flag.split([' ', ',']).any(|word| word.starts_with('-') && given(word))) {
+        Some(key) => format!("`{key}`"),
+        None => flag,
+    }
+}
+
+/// The option's key, where it is among these.
+fn key(field: Field, keys: &[String]) -> Option<&str> {
+    let name = field.name().split(" = ").next().unwrap_or_default();
+    let scalar = |key: &str| match field {
+        Field::LR | Field::ALPHA | Field::BETA => key.strip_prefix("training.scalars.") == Some(name),
+        Field::STRENGTHS => key.starts_with("training.scalars.alpha:"),
+        _ => false,
+    };
+    let own = |key: &&String| {
+        let plain = key.strip_prefix("rewriting.").or(key.strip_prefix("training.")).or(key.strip_prefix("execution.")).unwrap_or(key);
+        plain == name || scalar(key)
+    };
+    keys.iter().find(own).map(String::as_str)
+}
 
 /// The flag.
 pub fn flag(field: Field) -> String {
     match field {
+        Field::PENALTY_STEP => "--prox or --decoupled".into(),
+        Field::HEAD => "--classes or --head keep".into(),
+        Field::RUNTIME => "--for".into(),
+        Field::FIND_LR => "--lr auto".into(),
+        Field::TEST => "--test-data".into(),
         Field::STRENGTHS => "--alpha".into(),
         Field::PROXIMAL => "--prox".into(),
         Field::DECOUPLED => "--decoupled".into(),
@@ -37,13 +77,34 @@ pub fn flag(field: Field) -> String {
 
 /// The text with flags where it names options.
 pub fn with_flags(text: &str) -> String {
-    Field::replaced(text, flag)
+    Field::replaced(text, shown)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn options_of_a_configuration_have_their_keys() {
+        let keys: Vec<String> = [
+            "name",
+            "rewriting.lr",
+            "rewriting.head.classes",
+            "training.early_stopping.patience",
+            "training.scalars.alpha:layer4.*",
+            "engine.device",
+        ]
+        .map(String::from)
+        .into();
+        let found = |field| key(field, &keys);
+        assert_eq!(found(Field::LR), Some("rewriting.lr"));
+        assert_eq!(found(Field::CLASSES), Some("rewriting.head.classes"));
+        assert_eq!(found(Field::PATIENCE), Some("training.early_stopping.patience"));
+        assert_eq!(found(Field::STRENGTHS), Some("training.scalars.alpha:layer4.*"));
+        assert_eq!(found(Field::DEVICE), Some("engine.device"));
+        assert_eq!((found(Field::ALPHA), found(Field::VALIDATION), found(Field::RESUME)), (None, None, None));
+    }
 
     #[test]
     fn every_option_has_a_flag() {

@@ -20,6 +20,9 @@ pub(super) enum Kind {
     Unsigned,
     Signed,
     Float,
+    /// Texts, as NumPy has them: in characters of four bytes, or of one.
+    Characters,
+    Letters,
 }
 
 /// Numbers in the order of the last axis first.
@@ -40,6 +43,7 @@ impl Array {
             Kind::Unsigned => format!("uint{}", self.size.saturating_mul(8)),
             Kind::Signed => format!("int{}", self.size.saturating_mul(8)),
             Kind::Float => format!("float{}", self.size.saturating_mul(8)),
+            Kind::Characters | Kind::Letters => "texts".to_string(),
         };
         format!("{name} {:?}", self.shape)
     }
@@ -77,8 +81,26 @@ impl Array {
             (Kind::Float, 4) => f32::from_bits(bits as u32).into(),
             (Kind::Float, _) => f64::from_bits(bits),
             (Kind::Signed, _) => (((bits << unused) as i64) >> unused) as f64,
-            (Kind::Bool | Kind::Unsigned, _) => bits as f64,
+            (Kind::Bool | Kind::Unsigned | Kind::Characters | Kind::Letters, _) => bits as f64,
         }
+    }
+
+    /// The elements of an array of texts; `None` for other arrays, and for what is no text.
+    fn texts(&self) -> Option<Vec<String>> {
+        let text = |element: &[u8]| match self.kind {
+            Kind::Characters => {
+                let code = |c: &[u8; 4]| if self.big_endian { u32::from_be_bytes(*c) } else { u32::from_le_bytes(*c) };
+                let text: String = element.as_chunks::<4>().0.iter().map(|c| char::from_u32(code(c))).collect::<Option<_>>()?;
+                Some(text.trim_end_matches('\0').to_string())
+            }
+            Kind::Letters => Some(std::str::from_utf8(element).ok()?.trim_end_matches('\0').to_string()),
+            _ => None,
+        };
+        // Texts that are all empty take no bytes.
+        if self.size == 0 {
+            return matches!(self.kind, Kind::Characters | Kind::Letters).then(|| vec![String::new(); self.shape.iter().product()]);
+        }
+        self.bytes.chunks_exact(self.size).map(text).collect()
     }
 }
 
@@ -86,6 +108,8 @@ impl Array {
 pub(super) struct ArrayFile {
     path: PathBuf,
     names: Vec<String>,
+    /// What the file says about itself.
+    metadata: Vec<(String, String)>,
     content: Content,
 }
 
@@ -104,7 +128,7 @@ impl ArrayFile {
             // A name that is no text is none of an array that anyone asks for.
             let array = |file: Cow<str>| array_name_from_file_name(&file).map(str::to_string);
             let names = archive.file_names().filter_map(|file| file.ok().and_then(array)).collect();
-            return ArrayFile { path: path.into(), names, content: Content::Npz(Box::new(archive)) }.named(start);
+            return ArrayFile { path: path.into(), names, metadata: vec![], content: Content::Npz(Box::new(archive)) }.named(start);
         }
         if start.starts_with(b"\x93NUMPY") {
             return Err(cannot_read(path, "it is one NumPy array. Save images and labels together: np.savez(FILE, images=x, labels=y)"));
@@ -121,7 +145,10 @@ impl ArrayFile {
             let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
             file.names().iter().map(|name| name.to_string()).collect()
         };
-        ArrayFile { path: path.into(), names, content: Content::Safetensors(bytes) }.named(start)
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
+        let mut metadata: Vec<(String, String)> = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        metadata.sort();
+        ArrayFile { path: path.into(), names, metadata, content: Content::Safetensors(bytes) }.named(start)
     }
 
     /// Fails where there is none, with what a file that begins with `start` is instead.
@@ -140,12 +167,34 @@ impl ArrayFile {
         &self.names
     }
 
-    /// Reads an array.
+    /// What the file says about itself, by key.
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.metadata
+    }
+
+    /// Reads an array of texts; `None` where its elements are others.
+    pub fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>> {
+        let path = self.path.clone();
+        let Content::Npz(archive) = &mut self.content else { return Ok(None) };
+        if !careful(&path, || holds_texts(archive, &path, name))? {
+            return Ok(None);
+        }
+        let array = careful(&path, || read_npy(archive, &path, name))?;
+        let fail = || cannot_read(&path, &format!("its array `{name}` holds texts that are no UTF-8"));
+        array.texts().map(Some).ok_or_else(fail)
+    }
+
+    /// Reads an array of numbers.
     pub fn read(&mut self, name: &str) -> Result<Array> {
         let path = self.path.clone();
         let fail = |why: String| cannot_read(&path, &format!("its array `{name}` {why}"));
         match &mut self.content {
-            Content::Npz(archive) => careful(&path, || read_npy(archive, &path, name)),
+            Content::Npz(archive) => match careful(&path, || read_npy(archive, &path, name))? {
+                Array { kind: Kind::Characters | Kind::Letters, .. } => {
+                    Err(fail("holds texts. Save numbers, such as those of np.unique(labels, return_inverse=True)".into()))
+                }
+                array => Ok(array),
+            },
             Content::Safetensors(bytes) => {
                 let file = SafeTensors::deserialize(bytes).map_err(|e| fail(format!("is damaged: {e}")))?;
                 let view = file.tensor(name).map_err(|e| fail(format!("is damaged: {e}")))?;
@@ -175,7 +224,15 @@ const NPY_START: u64 = 12;
 /// The longest header that is read; those of arrays of numbers have a hundred bytes.
 const LONGEST_HEADER: u32 = 1 << 16;
 
-fn read_npy(archive: &mut ZipArchive<BufReader<File>>, path: &Path, name: &str) -> Result<Array> {
+/// Whether the array's elements are texts; also those that are Python objects, which are texts to who saved them.
+fn holds_texts(archive: &mut ZipArchive<BufReader<File>>, path: &Path, name: &str) -> Result<bool> {
+    let (header, _) = header_of(archive, path, name)?;
+    Ok(header.uses_pickled_array()
+        || matches!(header.dtype(), DType::Plain(element) if matches!(element.type_char(), TypeChar::UnicodeStr | TypeChar::ByteStr)))
+}
+
+/// The array's header, and what follows it.
+fn header_of<'a>(archive: &'a mut ZipArchive<BufReader<File>>, path: &Path, name: &str) -> Result<(NpyHeader, impl Read + 'a)> {
     let fail = |why: String| cannot_read(path, &format!("its array `{name}` {why}"));
     let damaged = |e: &dyn std::fmt::Display| fail(format!("is damaged, or was cut off: {e}"));
     let mut entry = archive.by_name(&file_name_from_array_name(name)).map_err(|e| damaged(&e))?;
@@ -190,8 +247,15 @@ fn read_npy(archive: &mut ZipArchive<BufReader<File>>, path: &Path, name: &str) 
     if length > LONGEST_HEADER {
         return Err(fail(format!("is damaged: it claims to have a header of {length} bytes")));
     }
-    let mut entry = start.as_slice().chain(entry);
+    let mut entry = std::io::Cursor::new(start).chain(entry);
     let header = NpyHeader::from_reader(&mut entry).map_err(|e| damaged(&e))?;
+    Ok((header, entry))
+}
+
+fn read_npy(archive: &mut ZipArchive<BufReader<File>>, path: &Path, name: &str) -> Result<Array> {
+    let fail = |why: String| cannot_read(path, &format!("its array `{name}` {why}"));
+    let damaged = |e: &dyn std::fmt::Display| fail(format!("is damaged, or was cut off: {e}"));
+    let (header, mut entry) = header_of(archive, path, name)?;
     if header.uses_pickled_array() {
         return Err(fail(
             "holds Python objects, which could run anything when they are read. Save numbers: np.asarray(x, dtype='uint8')".into(),
@@ -206,9 +270,8 @@ fn read_npy(archive: &mut ZipArchive<BufReader<File>>, path: &Path, name: &str) 
         TypeChar::Uint => Kind::Unsigned,
         TypeChar::Int => Kind::Signed,
         TypeChar::Float if matches!(size, 2 | 4 | 8) => Kind::Float,
-        TypeChar::UnicodeStr | TypeChar::ByteStr => {
-            return Err(fail("holds texts. Save numbers, such as those of np.unique(labels, return_inverse=True)".into()));
-        }
+        TypeChar::UnicodeStr => Kind::Characters,
+        TypeChar::ByteStr => Kind::Letters,
         _ => return Err(fail(format!("has elements of the type {element}, which are not read"))),
     };
     let shape: Option<Vec<usize>> = header.shape().iter().map(|&d| usize::try_from(d).ok()).collect();

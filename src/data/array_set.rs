@@ -6,15 +6,18 @@ use super::listing::few;
 use super::parts::Part;
 use super::pixels::{PixelArray, Store};
 use super::targets::TargetKind;
-use crate::bundle::MAX_SIDE;
+use crate::bundle::{MAX_SIDE, names_in};
 use crate::error::{Error, Result};
 use ndarray::{Array2, Array4, Axis};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// What an array of images may be called, in lower case.
 const IMAGES: [&str; 11] = ["images", "image", "x", "data", "inputs", "input", "pixels", "imgs", "img", "features", "arr_0"];
 /// What an array of labels may be called.
 const LABELS: [&str; 8] = ["labels", "label", "y", "targets", "target", "classes", "class", "arr_1"];
+/// What an array of the classes' names may be called, in lower case.
+const NAMES: [&str; 8] = ["class_names", "classnames", "classes", "label_names", "labels_names", "target_names", "names", "categories"];
 
 /// Names of the arrays that belong together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,9 +60,48 @@ fn pair(path: &Path, names: &[String], part: Option<Part>) -> Result<Pair> {
     Ok(pair)
 }
 
+/// What the classes are called by label, by an array of texts or the file's metadata; and the names of the arrays that say it. Notes tell of what is
+/// no such thing and is called so.
+fn class_names(path: &Path, file: &mut ArrayFile, notes: &mut Vec<String>) -> Result<(Option<Vec<String>>, Vec<String>)> {
+    let called = |name: &String| NAMES.contains(&name.to_lowercase().replace(['-', '.', '/'], "_").as_str());
+    let mut found: Vec<(String, Vec<String>)> = vec![];
+    for name in file.names().to_vec().into_iter().filter(called) {
+        match file.texts(&name) {
+            Ok(Some(texts)) => found.push((format!("array `{name}`"), texts)),
+            // Numbers, which may be labels.
+            Ok(None) => {}
+            Err(why) => notes.push(format!("the names of classes are not read, and numbers stand for them: {why}")),
+        }
+    }
+    let arrays = found.iter().filter_map(|(place, _)| Some(place.split('`').nth(1)?.to_string())).collect();
+    for (key, text) in file.metadata() {
+        match names_in(key, text) {
+            (Some(names), _) if !names.is_empty() => found.push((format!("metadata `{key}`"), names)),
+            (_, true) => notes.push(format!("the metadata `{key}` of {} is no list of names by label, and is not read", path.display())),
+            _ => {}
+        }
+    }
+    let mut found = found.into_iter();
+    let Some((place, names)) = found.next() else { return Ok((None, arrays)) };
+    if let Some((other, _)) = found.find(|(_, other)| *other != names) {
+        return Err(cannot_read(path, &format!("its {place} and its {other} name different classes. Remove one")));
+    }
+    let mut seen = HashSet::new();
+    if let Some((label, name)) = names.iter().enumerate().find(|(_, name)| !seen.insert(*name)) {
+        return Err(cannot_read(path, &format!("its {place} has `{name}` twice, the second time as the label {label}")));
+    }
+    if let Some(label) = names.iter().position(|name| name.trim().is_empty()) {
+        return Err(cannot_read(path, &format!("its {place} has no name for the label {label}")));
+    }
+    Ok((Some(names), arrays))
+}
+
 /// Reads the images and labels of a part, or of a file that is not divided. `kind` is what the loss takes.
 pub(super) fn read(path: &Path, file: &mut ArrayFile, part: Option<Part>, kind: Option<TargetKind>) -> Result<ArraySet> {
-    let found = pair(path, file.names(), part)?;
+    let mut told = vec![];
+    let (classes, saying) = class_names(path, file, &mut told)?;
+    let others: Vec<String> = file.names().iter().filter(|name| !saying.contains(name)).cloned().collect();
+    let found = pair(path, &others, part)?;
     let (Some(images), Some(labels)) = (&found.images, &found.labels) else {
         let all = few(file.names());
         let what = if found.images.is_none() { "no array of images" } else { "no array of labels" };
@@ -68,10 +110,68 @@ pub(super) fn read(path: &Path, file: &mut ArrayFile, part: Option<Part>, kind: 
             &format!("it has {what}; its arrays are: {all}. Call them `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test`"),
         ));
     };
-    let (store, notes) = images_of(path, images, file.read(images)?)?;
-    let labels_array = file.read(labels)?;
-    let given = labels_of(path, labels, &labels_array, store.len(), kind)?;
+    let (store, mut notes) = images_of(path, images, file.read(images)?)?;
+    let explained = !told.is_empty();
+    notes.extend(told);
+    let given = match file.texts(labels)? {
+        Some(texts) if texts.len() != store.len() => {
+            return Err(cannot_read(path, &format!("its array `{labels}` has {} labels for {} images", texts.len(), store.len())));
+        }
+        Some(texts) => Given::Names(texts.into_iter().map(|text| vec![text]).collect()),
+        None => labels_of(path, labels, &file.read(labels)?, store.len(), kind)?,
+    };
+    let given = match (given, classes) {
+        (Given::Names(labels), Some(classes)) => named(path, labels, classes)?,
+        (Given::Marks(marks, None), Some(classes)) if classes.len() == marks.ncols() => Given::Marks(marks, Some(classes)),
+        (Given::Marks(marks, None), Some(classes)) => {
+            let why = format!("it names {} classes, and its array `{labels}` marks {}", classes.len(), marks.ncols());
+            return Err(cannot_read(path, &why));
+        }
+        (given @ Given::Names(_), None) if numbered(&given) && !explained => {
+            notes.push(format!(
+                "nothing in {} says what its classes are called, so that they have their numbers for names (an array of texts or an entry of the metadata called \
+                 `class_names` says it)",
+                path.display()
+            ));
+            given
+        }
+        (given, _) => given,
+    };
     Ok(ArraySet { store, given, notes })
+}
+
+/// Whether classes are called by numbers alone.
+fn numbered(given: &Given) -> bool {
+    matches!(given, Given::Names(labels) if labels.iter().flatten().all(|label| label.parse::<u64>().is_ok()))
+}
+
+/// Labels with what their numbers are called. Labels that are names already have to be among them.
+fn named(path: &Path, labels: Vec<Vec<String>>, classes: Vec<String>) -> Result<Given> {
+    let by_name: HashMap<&str, usize> = classes.iter().enumerate().map(|(label, name)| (name.as_str(), label)).collect();
+    let numbers = labels.iter().flatten().all(|label| label.parse::<usize>().is_ok());
+    let label_of = |label: &String| match numbers {
+        true => label.parse().ok().filter(|&label: &usize| label < classes.len()),
+        false => by_name.get(label.as_str()).copied(),
+    };
+    let found: Vec<Option<usize>> = labels.iter().map(|row| row.first().and_then(label_of)).collect();
+    let wrong: Vec<String> = found
+        .iter()
+        .zip(&labels)
+        .enumerate()
+        .filter(|(_, (label, _))| label.is_none())
+        .map(|(i, (_, row))| format!("image {i}: {}", row.join(",")))
+        .collect();
+    if !wrong.is_empty() {
+        let (names, from) = (few(&classes), if numbers { ", numbered from 0 on" } else { "" });
+        let why = format!(
+            "{} of its labels are none of the {} classes that it names, {names}{from}: {}",
+            wrong.len(),
+            classes.len(),
+            few(&wrong)
+        );
+        return Err(cannot_read(path, &why));
+    }
+    Ok(Given::Labels(found.into_iter().flatten().collect(), classes))
 }
 
 fn images_of(path: &Path, name: &str, array: Array) -> Result<(Store, Vec<String>)> {

@@ -12,6 +12,8 @@ use std::collections::{BTreeSet, HashMap};
 pub(super) enum Given {
     /// Names of classes.
     Names(Vec<Vec<String>>),
+    /// A label for each image, and what all labels are called.
+    Labels(Vec<usize>, Vec<String>),
     /// Whether it is of each class, images × classes, and what the classes are called where that is said.
     Marks(Array2<bool>, Option<Vec<String>>),
     /// Numbers, images × numbers.
@@ -26,6 +28,7 @@ impl Given {
     pub fn understood(self, place: Place, known: &KnownClasses, at: &dyn Fn(usize) -> String) -> Result<Understood> {
         match (self, known.targets) {
             (Given::Names(names), kind) => by_name(place, names, kind, known, at),
+            (Given::Labels(labels, names), kind) => by_label(place, &labels, names, kind, known),
             (Given::Marks(marks, names), kind) => by_mark(place, &marks, names, kind, known),
             (Given::Numbers(numbers), Some(TargetKind::Numbers(_)) | None) => Ok((vec![], Targets::Numbers(numbers), None)),
             (Given::Numbers(numbers), Some(_)) => Err(Error::data(format!(
@@ -73,6 +76,29 @@ fn by_name(
     } else {
         let row = |names: &Vec<String>| names.iter().map(of).collect::<BTreeSet<u32>>().into_iter().collect();
         Targets::Several(names.iter().map(row).collect())
+    };
+    Ok((classes, targets, assumed))
+}
+
+/// Where the network knows its classes, those that there are images of are found among them by name; else they are its classes as they are numbered.
+fn by_label(place: Place, labels: &[usize], names: Vec<String>, kind: Option<TargetKind>, known: &KnownClasses) -> Result<Understood> {
+    let (classes, places, assumed): (Vec<String>, HashMap<usize, u32>, _) = match known.names.is_empty() {
+        true => {
+            labels::check_count(place, names.len(), known)?;
+            let places = (0..names.len()).map(|label| (label, label as u32)).collect();
+            (names, places, None)
+        }
+        false => {
+            let present: BTreeSet<usize> = labels.iter().copied().collect();
+            let called: Vec<String> = present.iter().filter_map(|&label| names.get(label).cloned()).collect();
+            let Labels { classes, labels, assumed } = labels::assign(place, &called, known)?;
+            (classes, present.into_iter().zip(labels.into_iter().map(|l| l as u32)).collect(), assumed)
+        }
+    };
+    let targets = labels.iter().map(|label| places.get(label).copied().unwrap_or(0));
+    let targets = match kind {
+        Some(TargetKind::Several) => Targets::Several(targets.map(|label| [label].into()).collect()),
+        _ => Targets::Classes(targets.collect()),
     };
     Ok((classes, targets, assumed))
 }

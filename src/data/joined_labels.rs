@@ -1,6 +1,6 @@
 //! Several labels in one column of a list, as fastai's `label_delim` reads them: `animal;bird`.
 
-use super::csv_list::List;
+use super::csv_list::{List, Row};
 use super::labels::KnownClasses;
 use super::listing::few;
 use super::targets::TargetKind;
@@ -13,8 +13,11 @@ const SIGNS: [char; 4] = [';', '|', ',', ' '];
 
 /// Divides fields that hold several labels where images may have several, and says so; where they have one class each, says what it looks like.
 pub(super) fn divide(path: &Path, list: &mut List, known: &KnownClasses) {
-    let fields: BTreeSet<&str> = list.rows.iter().filter_map(|row| row.labels.first().map(String::as_str)).collect();
-    if list.rows.iter().any(|row| row.labels.len() != 1) || matches!(known.targets, Some(TargetKind::Numbers(_))) {
+    // Empty fields, as spreadsheets leave them behind the last column, are no labels and speak for nothing.
+    let given = |row: &Row| row.labels.iter().filter(|label| !label.is_empty()).count();
+    let fields: BTreeSet<&str> =
+        list.rows.iter().flat_map(|row| &row.labels).map(String::as_str).filter(|label| !label.is_empty()).collect();
+    if matches!(known.targets, Some(TargetKind::Numbers(_))) {
         return;
     }
     let name = |label: &str| known.names.iter().any(|name| name == label);
@@ -26,6 +29,14 @@ pub(super) fn divide(path: &Path, list: &mut List, known: &KnownClasses) {
     let joined: Vec<String> = fields.iter().filter(|field| field.contains(sign)).map(|field| format!("`{field}`")).collect();
     let (path, joined) = (path.display(), few(&joined));
     let sign_shown = if sign == ' ' { "blanks".to_string() } else { format!("`{sign}`") };
+    if let Some(row) = list.rows.iter().find(|row| given(row) > 1) {
+        list.notes.push(format!(
+            "{path}: {joined} look like several labels, with {sign_shown} between them, and are one class each: others stand in columns of their own (line {}: {})",
+            row.line,
+            row.labels.join(",")
+        ));
+        return;
+    }
     if known.targets != Some(TargetKind::Several) && !known.several {
         let note = format!(
             "{path}: {joined} look like several labels, with {sign_shown} between them, and are one class each; several need {}",

@@ -122,7 +122,7 @@ fn numbers(folders: &[String]) -> Option<Vec<usize>> {
 }
 
 /// Without names there must be one folder for each class, for nothing else says which label a folder has.
-fn check_count(dir: Place, found: usize, known: &KnownClasses) -> Result<()> {
+pub(super) fn check_count(dir: Place, found: usize, known: &KnownClasses) -> Result<()> {
     let Some(classes) = known.count.filter(|&n| n != found) else { return Ok(()) };
     let (head, names) = (Field::CLASSES, Field::CLASS_NAMES);
     let way = if found > classes {

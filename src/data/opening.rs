@@ -13,6 +13,7 @@ use super::pixels::Store;
 use super::row_faults::Faults;
 use super::targets::{TargetKind, Targets};
 use crate::error::{Error, Result};
+use crate::nearest;
 use crate::onnx;
 use crate::storage::presence;
 use ndarray::Array2;
@@ -64,22 +65,30 @@ impl ImageSet {
         }
     }
 
+    /// Whether `path` is divided and has a part for that purpose beside these images. Nothing of the part is listed.
+    pub fn has_part(&self, path: &Path, part: Part) -> Result<bool> {
+        Ok(match kind_of(path)? {
+            Found::Folder => parts::parts(path, &self.classes)?.is_some_and(|parts| parts.get(part).is_some()),
+            // Of a list that is not divided no file is looked for.
+            Found::List => csv_list::is_divided(path)? && csv_list::read(path)?.parts().contains(&part),
+            Found::Arrays(file) => array_set::parts(path, file.names())?.contains(&part),
+        })
+    }
+
     /// The part of `path` for that purpose, where `path` is divided and has one, as images of the classes of `self`. See [`ImageSet::beside`].
     pub fn other_part(&self, path: &Path, part: Part) -> Result<Option<ImageSet>> {
-        let there = match kind_of(path)? {
-            Found::Folder => parts::parts(path, &self.classes)?.is_some_and(|parts| parts.get(part).is_some()),
-            // Of a list that is not divided no file is looked for; a divided one is read once, for both questions.
-            Found::List if !csv_list::is_divided(path)? => false,
-            Found::List => {
-                let list = csv_list::read(path)?;
-                if !list.parts().contains(&part) {
-                    return Ok(None);
-                }
-                return self.beside_these(path, part, |known, wanted| part_of_list(path, list, known, wanted)).map(Some);
+        // A divided list is read once, for both questions.
+        if let Found::List = kind_of(path)? {
+            if !csv_list::is_divided(path)? {
+                return Ok(None);
             }
-            Found::Arrays(file) => array_set::parts(path, file.names())?.contains(&part),
-        };
-        if there { self.beside(path, part).map(Some) } else { Ok(None) }
+            let list = csv_list::read(path)?;
+            if !list.parts().contains(&part) {
+                return Ok(None);
+            }
+            return self.beside_these(path, part, |known, wanted| part_of_list(path, list, known, wanted)).map(Some);
+        }
+        if self.has_part(path, part)? { self.beside(path, part).map(Some) } else { Ok(None) }
     }
 
     /// Images for that purpose in `path`, of the classes of these training images; where `path` is divided, its part for it. Fails for a class that
@@ -150,8 +159,9 @@ enum Found {
 fn kind_of(path: &Path) -> Result<Found> {
     let Some(found) = presence::at(path)? else {
         return Err(Error::data(format!(
-            "the image folder {} does not exist. Give the folder that holds one sub-folder of images per class",
-            path.display()
+            "the image folder {} does not exist. Give the folder that holds one sub-folder of images per class{}",
+            path.display(),
+            nearest::beside(path)
         )));
     };
     if found.is_dir() {

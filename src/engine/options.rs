@@ -105,12 +105,10 @@ pub struct EngineOptions {
     /// Where it computes.
     pub device: Device,
     /// Which of the CUDA devices, from 0 on.
-    #[serde(skip_serializing_if = "is_first")]
     pub device_index: usize,
     /// Threads inside one operator; `None` leaves it to the runtime (all cores).
     pub threads: Option<usize>,
     /// A libonnxruntime to use instead of the one that discovery would choose.
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(with = "crate::storage::path_text")]
     pub ort_lib: Option<PathBuf>,
     /// CUDA only: let products of float32 matrices round their factors to 10 bits of mantissa (TF32). Faster, and
@@ -118,7 +116,6 @@ pub struct EngineOptions {
     pub tf32: bool,
     /// CUDA only: record the training step once as a graph of CUDA's and start it as one, where starting its thousands of kernels one by one takes longer
     /// than they do. Every step must have as many images. Nothing else is recorded.
-    #[serde(skip_serializing_if = "is_not_asked")]
     pub cuda_graph: bool,
     /// ONNX Runtime only: whose kernels.
     #[serde(default)]
@@ -126,14 +123,6 @@ pub struct EngineOptions {
     /// Native kernels: what images between them are made of.
     #[serde(default)]
     pub precision: Precision,
-}
-
-fn is_first(index: &usize) -> bool {
-    *index == 0
-}
-
-fn is_not_asked(asked: &bool) -> bool {
-    !asked
 }
 
 impl EngineOptions {

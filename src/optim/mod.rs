@@ -36,13 +36,10 @@ pub struct Optimizer {
     #[serde(flatten)]
     pub rule: UpdateRule,
     /// Gradients are scaled down where their global norm is above this.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
     /// λ of Selective Projection Decay.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub spd: Option<f64>,
     /// The decay of an exponential moving average of the weights.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
 }
 

@@ -25,3 +25,4 @@ pub mod sha256;
 pub mod temporaries;
 pub mod tensor_file;
 pub mod toml_file;
+pub mod toml_text;

@@ -5,7 +5,6 @@ use crate::error::{Error, Result};
 use crate::nearest::{nearest, same};
 use crate::storage::regular;
 use crate::storage::run_folder::RunFolder;
-use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use std::ops::Range;
 use std::path::Path;
@@ -52,9 +51,13 @@ pub fn has(path: &Path, way: &[&str]) -> Result<bool> {
     Ok(table.is_some_and(|table| table.contains_key(*key)))
 }
 
-/// The options as text; numbers read back to the same bits.
-pub fn text(options: &impl Serialize) -> Result<String> {
-    toml::to_string_pretty(options).map_err(|e| Error::usage(format!("the options cannot be kept in a file: {e}")))
+/// What the file says something of: `training.batch`. Fails where [`read`] does not get as far as the options.
+pub fn said(path: &Path) -> Result<Vec<String>> {
+    let text = content(path)?;
+    let document = DeTable::parse(&text).map_err(|error| wrong::<IgnoredAny>(path, &text, &error))?;
+    let mut all = vec![];
+    entries(document.get_ref(), &[], &mut all);
+    Ok(all.iter().map(|entry| entry.way.join(".")).collect())
 }
 
 /// A key of the document.
@@ -185,15 +188,15 @@ fn remove(table: &mut Table, way: &[String]) {
     }
 }
 
-/// The keys of the table there, which are found out by asking for one that nobody has.
-fn keys<T: DeserializeOwned>(way: &[String]) -> Vec<String> {
+/// The keys of the table there, which are found out by asking for one that nobody has, where the answer begins with `complaint`.
+pub(crate) fn keys<T: DeserializeOwned>(way: &[String], complaint: &str) -> Vec<String> {
     let mut table = Table::from_iter([(NOBODY.to_string(), Value::Integer(0))]);
     for key in way.iter().rev() {
         table = Table::from_iter([(key.clone(), Value::Table(table))]);
     }
     let Err(error) = T::deserialize(Value::Table(table)) else { return vec![] };
     match quoted(error.message())[..] {
-        [NOBODY, ref names @ ..] if error.message().starts_with("unknown") => names.iter().map(|name| name.to_string()).collect(),
+        [NOBODY, ref names @ ..] if error.message().starts_with(complaint) => names.iter().map(|name| name.to_string()).collect(),
         _ => vec![],
     }
 }
@@ -204,7 +207,7 @@ fn elsewhere<T: DeserializeOwned>(key: &str, not: &[String]) -> Option<Vec<Strin
     for _ in 0..4 {
         let mut below = vec![];
         for way in level {
-            let names = keys::<T>(&way);
+            let names = keys::<T>(&way, "unknown");
             if way != not && same(key, &names.iter().map(String::as_str).collect::<Vec<_>>()).is_some() {
                 return Some(way);
             }
@@ -218,7 +221,8 @@ fn elsewhere<T: DeserializeOwned>(key: &str, not: &[String]) -> Option<Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
+    use crate::storage::toml_text::text;
+    use serde::{Deserialize, Serialize};
     use std::collections::BTreeMap;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize, Default)]

@@ -60,7 +60,22 @@ fn walk(path: &str, before: Value, now: Value, found: &mut Vec<Change>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bundle::Options;
+    use crate::train::options::Training;
     use serde_json::json;
+
+    /// So that a message never has a key where a flag was given.
+    #[test]
+    fn every_option_is_named_as_one() {
+        let keys = |value: Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let all =
+            [keys(serde_json::to_value(Options::default()).unwrap()), keys(serde_json::to_value(Training::new("x")).unwrap())].concat();
+        // What nobody gives: how a run was lengthened before, tables and what holds settings.
+        let others = ["earlier", "scalars", "early_stopping"];
+        for key in all.iter().filter(|key| !others.contains(&key.as_str())) {
+            assert!(named(key).starts_with("option `"), "`{key}` is no `Field`");
+        }
+    }
 
     #[test]
     fn what_comes_what_goes_and_what_changes_is_named() {

@@ -17,12 +17,6 @@ pub enum Sampling {
     Balanced,
 }
 
-impl Sampling {
-    pub(super) fn is_usual(&self) -> bool {
-        *self == Sampling::default()
-    }
-}
-
 /// What images of each class weigh in the loss, whose mean is then a weighted one: PyTorch's `CrossEntropyLoss(weight=…)`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -37,10 +31,6 @@ pub enum ClassWeights {
 }
 
 impl ClassWeights {
-    pub(super) fn is_none(&self) -> bool {
-        *self == ClassWeights::None
-    }
-
     /// The weights by label, for classes of that many training images; `None` where nothing is weighed. Fails for names that are no class, classes
     /// without a weight, and weights that make no sense.
     pub fn by_label(&self, classes: &[String], images: &[usize]) -> Result<Option<Vec<f64>>> {

@@ -9,12 +9,14 @@ use crate::data::{CacheOptions, ImageSet};
 use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
 use crate::field::Field;
+use crate::nearest;
 use crate::shell::word;
 use crate::storage::files::{parent, write_whole};
 use crate::storage::presence;
 use crate::storage::run_folder::RunFolder;
 use crate::storage::sha256;
 use crate::storage::toml_file;
+use crate::storage::toml_text;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -116,7 +118,10 @@ impl Configuration {
             )));
         }
         let Some(found) = presence::at(path)? else {
-            return Err(Error::model(format!("{shown} does not exist; give an ONNX model, or a bundle that `spgraph rewrite` wrote")));
+            let near = nearest::beside(path);
+            return Err(Error::model(format!(
+                "{shown} does not exist; give an ONNX model, or a bundle that `spgraph rewrite` wrote{near}"
+            )));
         };
         match found.is_dir() {
             true => (self.bundle, self.model) = (Some(path.to_path_buf()), None),
@@ -218,8 +223,8 @@ impl Configuration {
     pub(super) fn write(&self, folder: &RunFolder) -> Result<()> {
         let head = "# Everything that was asked of this run, defaults included. It runs again, to the same bits on the same engine, with\n\
                     #   spgraph finetune --config config.toml\n\
-                    # What is not here was not given and follows from the rest.\n\n";
-        write_whole(&folder.configuration(), true, format!("{head}{}", toml_file::text(self)?).as_bytes())
+                    # What is said not to be given follows from the rest; how a bundle was made is in bundle/manifest.json.\n\n";
+        write_whole(&folder.configuration(), true, format!("{head}{}", toml_text::text(self)?).as_bytes())
     }
 
     /// Every path in it.
@@ -253,5 +258,68 @@ pub(super) fn decided(options: &Options, manifest: &Manifest) -> Options {
         batch_norm: Some(manifest.batch_norm).filter(|mode| *mode != BatchNormMode::None),
         preprocessing: Some(Images::from(&manifest.preprocessing)),
         ..options.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loss::{Delta, Regularizer};
+
+    /// What the file says of each table: its keys, and what is said not to be given.
+    fn said(text: &str) -> Vec<(String, String)> {
+        let (mut table, mut found) = (String::new(), vec![]);
+        for line in text.lines() {
+            if let Some(head) = line.strip_prefix('[') {
+                table = head.trim_matches(['[', ']']).into();
+                let (above, own) = table.rsplit_once('.').unwrap_or(("", &table));
+                found.push((above.to_string(), own.to_string()));
+            } else if let Some(names) = line.strip_prefix("# Not given: ") {
+                found.extend(names.split(", ").map(|name| (table.clone(), name.to_string())));
+            } else if let Some((key, _)) = line.split_once(" = ") {
+                found.push((table.clone(), key.to_string()));
+            }
+        }
+        found
+    }
+
+    /// Of what the deserializer would take each field is in the file, with its default where nothing was asked, so that no later field is left out.
+    #[test]
+    fn every_option_is_in_the_file() {
+        let rewriting = Options {
+            preprocessing: Some(Images::default()),
+            regularizers: vec![Regularizer::Delta(Delta::default())],
+            ..Options::default()
+        };
+        let text = toml_text::text(&Configuration { rewriting, ..Configuration::default() }).unwrap();
+        let said = said(&text);
+        let (mut open, mut seen) = (vec![vec![]], 0);
+        while let Some(table) = open.pop() {
+            let table: Vec<String> = table;
+            // The words of an option are no fields of a table, nor are names of settings, which are whatever the bundle has.
+            for field in toml_file::keys::<Configuration>(&table, "unknown field") {
+                assert!(said.contains(&(table.join("."), field.clone())), "`{field}` of [{}] is not in the file:\n{text}", table.join("."));
+                seen += 1;
+                open.push([&table[..], &[field]].concat());
+            }
+        }
+        assert!(seen > 80, "{seen} options");
+        // What is read in another way than by its fields.
+        for (table, field) in
+            [("rewriting.optimizer", "clip_norm"), ("rewriting.optimizer", "momentum"), ("rewriting.regularizers", "attention")]
+        {
+            assert!(said.contains(&(table.into(), field.into())), "{table}.{field}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn files_of_older_versions_are_read_as_before() {
+        let old =
+            "[training]\ndata = 'x'\n[rewriting]\npenalty = 'l2'\n[rewriting.optimizer]\nkind = 'sgd'\nmomentum = 0.9\nnesterov = false\n";
+        let found: Configuration = toml::from_str(old).unwrap();
+        let rewriting = Options { penalty: "l2".into(), ..Options::default() };
+        assert_eq!(found, Configuration { rewriting, training: Training::new("x"), ..Configuration::default() });
+        let again: Configuration = toml::from_str(&toml_text::text(&found).unwrap()).unwrap();
+        assert_eq!(again, found);
     }
 }

@@ -21,29 +21,14 @@ pub enum Criterion {
 #[serde(default, deny_unknown_fields)]
 pub struct EarlyStopping {
     /// What makes a validation the best.
-    #[serde(skip_serializing_if = "is_usual")]
     pub criterion: Criterion,
     /// The run ends after so many validations in a row that brought nothing better. `None`: never.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
     /// What does not change the criterion by more than this is nothing better.
-    #[serde(skip_serializing_if = "is_zero")]
     pub min_delta: f64,
 }
 
-fn is_usual(criterion: &Criterion) -> bool {
-    *criterion == Criterion::default()
-}
-
-fn is_zero(value: &f64) -> bool {
-    *value == 0.0
-}
-
 impl EarlyStopping {
-    pub(super) fn is_usual(&self) -> bool {
-        *self == EarlyStopping::default()
-    }
-
     /// Fails for settings that make no sense, or that nothing could fulfil.
     pub fn check(&self, validates: bool) -> Result<()> {
         if self.patience == Some(0) {
@@ -58,7 +43,7 @@ impl EarlyStopping {
                 format!(" {} can never be reached: accuracies lie between 0 and 1, so that 0.01 is one percent", self.min_delta),
             ));
         }
-        if !validates && !self.is_usual() {
+        if !validates && *self != EarlyStopping::default() {
             let field = match (self.patience, self.min_delta != 0.0) {
                 (Some(_), _) => Field::PATIENCE,
                 (None, true) => Field::MIN_DELTA,

@@ -9,11 +9,12 @@ mod writing;
 use super::checkpoint::Checkpoint;
 use super::classifier::Classifier;
 use super::early_stopping::Patience;
+use super::full_disk;
 use super::head_first;
 use super::made_step;
 use super::metrics::{Record, StepRecord};
 use super::metrics_file::Metrics;
-use super::options::FinetuneOptions;
+use super::options::{Existing, FinetuneOptions};
 use super::progress::Progress;
 use super::run::{Notes, RunRecord, RunResult, Status};
 use super::scalars::Scalars;
@@ -56,7 +57,9 @@ pub(super) fn finetune_opened(
     let plan = prepare(options, bundle, progress, stop)?;
     let notes: Vec<String> = plan.notes.iter().cloned().chain(notices::take()).collect();
     notes.iter().for_each(|note| progress.note(note));
-    let mut trainer = Trainer::new(options, plan, progress, stop)?;
+    let resumed = options.existing == Existing::Resume;
+    let advised = |error| if resumed { full_disk::advised(error, &options.output) } else { error };
+    let mut trainer = Trainer::new(options, plan, progress, stop).map_err(advised)?;
     let result = write_sealed_json(&trainer.folder.notes(), true, &Notes { notes }).and_then(|()| trainer.run(progress, stop));
     progress.finish();
     if let Err(error) = &result {
@@ -70,7 +73,7 @@ pub(super) fn finetune_opened(
         // The first error is the one to report.
         let _ = trainer.record.write(&trainer.folder);
     }
-    result
+    result.map_err(|error| full_disk::advised(error, trainer.folder.path()))
 }
 
 struct Trainer {

@@ -44,6 +44,57 @@ fn contents(paths: &[PathBuf]) -> Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
+/// Over targets and contents, in the images' order, whatever the files are called and wherever they lie.
+fn whole(images: &ImageSet) -> Result<String> {
+    let one = |i: usize| -> Result<blake3::Hash> {
+        match (images.path(i), images.content_hash(i)) {
+            (Some(path), _) => Ok(blake3::hash(&regular::read(&path).map_err(Error::io("cannot read the image", &path))?)),
+            (None, hash) => Ok(hash.map_or_else(|| blake3::hash(&[]), blake3::Hash::from_bytes)),
+        }
+    };
+    let hashes: Vec<blake3::Hash> = (0..images.len()).into_par_iter().map(one).collect::<Result<_>>()?;
+    let mut row = vec![0.0; images.target_columns().unwrap_or(0)];
+    let mut hasher = blake3::Hasher::new();
+    for (i, hash) in hashes.iter().enumerate() {
+        images.target_row(i, &mut row);
+        row.iter().for_each(|v| {
+            hasher.update(&v.to_le_bytes());
+        });
+        hasher.update(&(images.label(i).unwrap_or(0) as u64).to_le_bytes());
+        hasher.update(hash.as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Notes what the test images are, for a run that begins; as [`note`] for the others.
+pub(super) fn note_test(counts: &mut Images, test: Option<&ImageSet>, verify: bool) -> Result<()> {
+    let Some(test) = test else { return Ok(()) };
+    if verify || stamps(&paths(&[test]))?.1 <= CHEAP {
+        counts.test_contents = Some(whole(test)?);
+    }
+    Ok(())
+}
+
+/// Fails where test images are others than those that the run `before` in `run` began with, where that is to be compared.
+pub(super) fn check_test(counts: &mut Images, before: &Images, test: Option<&ImageSet>, compare: bool, run: &Path) -> Result<()> {
+    counts.test_contents = before.test_contents.clone();
+    let (Some(test), true) = (test, compare) else { return Ok(()) };
+    match &before.test_contents {
+        Some(known) if whole(test)? == *known => Ok(()),
+        Some(_) => Err(Error::data(format!(
+            "the run {} cannot be resumed: the test images in {} have other contents than those that it began with. Give these their place again, or evaluate on others \
+             with `spgraph eval`",
+            run.display(),
+            test.root().display()
+        ))),
+        None => Err(Error::data(format!(
+            "the run {} cannot be resumed with test images at another place: it did not note their contents when it began, so they cannot be compared. Give them \
+             their place again",
+            run.display()
+        ))),
+    }
+}
+
 /// Notes what the images are, for a run that begins. Contents only where there are few or `verify` asks for them.
 pub(super) fn note(counts: &mut Images, sets: &[&ImageSet], verify: bool) -> Result<()> {
     let paths = paths(sets);

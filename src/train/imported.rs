@@ -67,7 +67,16 @@ pub fn import_checkpoint(bundle: &Bundle, path: &Path, output: &Path, steps: Opt
         path.display()
     );
     write_sealed_json(&folder.notes(), true, &Notes { notes: vec![said] })?;
-    let images = Images { training: 0, validation: 0, test: 0, skipped: 0, sha256: String::new(), stamps: None, contents: None };
+    let images = Images {
+        training: 0,
+        validation: 0,
+        test: 0,
+        skipped: 0,
+        sha256: String::new(),
+        stamps: None,
+        contents: None,
+        test_contents: None,
+    };
     let length = steps.filter(|n| *n > 0).map_or(Length::Auto, Length::Steps);
     let training = Training { length, ..Training::default() };
     let engine = "ONNX Runtime's training API".to_string();

@@ -1,11 +1,12 @@
 //! From a model or a bundle to a tuned model, in one go: rewriting, checks, training, evaluation, export, all in the folder of one run.
 
-use super::changes::{self, Change};
+use super::changes;
 use super::configuration::{Configuration, decided};
 use super::evaluation::Evaluation;
 use super::export_check::Agreement;
 use super::final_test::final_test;
 use super::finetune::finetune_opened;
+use super::full_disk;
 use super::given_images::GivenImages;
 use super::length::Length;
 use super::numbered::Numbered;
@@ -15,6 +16,7 @@ use super::outstanding;
 use super::progress::Progress;
 use super::run::{Run, RunRecord, RunResult};
 use super::run_state::RunState;
+use super::setup::{differences, refuse_changes};
 use super::tuned::{Subject, export_tuned};
 use crate::artifact::make_decided_bundle;
 use crate::bundle::manifest::Manifest;
@@ -142,16 +144,15 @@ fn resume(job: &Job, configuration: Configuration, check: Check, progress: &mut 
             "the run {shown} cannot be resumed with {model}: it was made of another model. It needs none to go on"
         )));
     }
-    let changes = changes::between(&before.rewriting, &configuration.rewriting)?;
-    if !changes.is_empty() {
-        let changes: Vec<String> = changes.iter().map(Change::to_string).collect();
-        return Err(Error::usage(format!(
-            "the run {} cannot be resumed with another rewriting ({}). Leave these away to go on as before, or start another run with them, without {}",
-            dir.display(),
-            changes.join("; "),
-            Field::RESUME
-        )));
+    // Of the training alone it is said where its images are known as well.
+    let mut changes = changes::between(&before.rewriting, &configuration.rewriting)?;
+    if !changes.is_empty() && !run.record.is_imported() {
+        let own = differences(&run.record.training, &configuration.training)?;
+        // What both have, such as the seed, is one option.
+        let further: Vec<_> = own.into_iter().filter(|own| !changes.iter().any(|change| change.to_string() == own.to_string())).collect();
+        changes.extend(further);
     }
+    refuse_changes(&dir, &changes)?;
     if job.more.is_none()
         && configuration.training == before.training
         && outstanding::is_there(&run.folder, &run.record, before.model.is_some())
@@ -271,6 +272,11 @@ fn name(configuration: &Configuration) -> String {
 
 /// Evaluates and exports what a run came to.
 fn finish(run: RunResult, configuration: &Configuration, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<JobResult> {
+    let dir = run.path.clone();
+    finish_trained(run, configuration, progress, stop).map_err(|error| full_disk::advised(error, &dir))
+}
+
+fn finish_trained(run: RunResult, configuration: &Configuration, progress: &mut dyn Progress, stop: &AtomicBool) -> Result<JobResult> {
     let folder = RunFolder::new(&run.path);
     let state = if folder.best().is_file() { RunState::Best } else { RunState::Final };
     let record = RunRecord::read(&run.path)?;

@@ -23,6 +23,7 @@ mod export_check;
 mod final_test;
 mod finetune;
 mod folders;
+mod full_disk;
 mod given_images;
 mod head_first;
 mod image_stamps;

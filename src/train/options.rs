@@ -106,48 +106,39 @@ pub struct Training {
     #[serde(with = "crate::storage::path_text")]
     pub data: PathBuf,
     /// Class names by label instead of the bundle's.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
     /// What becomes of images that cannot be read.
     pub bad_images: BadImages,
     /// Images held out.
     pub validation: Validation,
     /// An image folder with (some of) the same classes, for the evaluation of the finished network and nothing else.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::storage::path_text")]
+    #[serde(with = "crate::storage::path_text")]
     pub test: Option<PathBuf>,
     /// How long to train.
     pub length: Length,
     /// Where a run that was continued was asked to have another length before, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Stretch>,
     /// So many of `length`'s epochs or steps, the first ones, train the new head alone.
-    #[serde(default)]
     pub head_first: u64,
     /// Images per step where the bundle leaves it open.
     pub batch: Option<usize>,
     /// The images of an epoch that fill no batch are left out of it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drop_last: bool,
     /// Values for the step's scalar inputs instead of the bundle's defaults.
     #[serde(with = "settings_text")]
     pub scalars: BTreeMap<Setting, f64>,
     /// The learning rate is found by a range test before the first step; where it is found, it is in `scalars` and this is false.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub find_lr: bool,
     /// Which images an epoch has.
-    #[serde(default, skip_serializing_if = "Sampling::is_usual")]
     pub sampling: Sampling,
     /// What images of each class weigh in the loss.
-    #[serde(default, skip_serializing_if = "ClassWeights::is_none")]
     pub class_weights: ClassWeights,
     /// The learning rate over time.
     #[serde(with = "schedule_text")]
     pub schedule: Schedule,
     /// So many steps, the first ones in which everything is trained, have a rate that grows to the full one. `None`: by the number of steps.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<u64>,
     /// What the best validation is, and whether it ends the run before its time.
-    #[serde(default, skip_serializing_if = "EarlyStopping::is_usual")]
     pub early_stopping: EarlyStopping,
     /// Random changes to images.
     #[serde(with = "augment_text")]
@@ -156,13 +147,13 @@ pub struct Training {
     pub seed: u64,
 }
 
-/// A schedule is stored as people write it.
+/// A schedule is stored as people write it, with all of its numbers: what is usual may be otherwise in a later version.
 mod schedule_text {
     use super::{FromStr, Schedule};
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub fn serialize<S: Serializer>(schedule: &Schedule, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(schedule)
+        to.collect_str(&format_args!("{schedule:#}"))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Schedule, D::Error> {
@@ -171,13 +162,13 @@ mod schedule_text {
     }
 }
 
-/// An augmentation is stored as people write it.
+/// An augmentation is stored as people write it, with all of its parameters.
 mod augment_text {
     use super::{Augment, FromStr};
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub fn serialize<S: Serializer>(augment: &Augment, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(augment)
+        to.collect_str(&format_args!("{augment:#}"))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Augment, D::Error> {

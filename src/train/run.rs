@@ -91,6 +91,9 @@ pub struct Images {
     /// BLAKE3 over all images' contents, where they were read for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contents: Option<String>,
+    /// BLAKE3 over the test images' targets and contents, where they were read for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_contents: Option<String>,
 }
 
 fn is_none(count: &usize) -> bool {

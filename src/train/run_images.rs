@@ -82,7 +82,7 @@ impl RunImages {
         );
         let (images, validation) = match training.validation {
             Validation::Split(fraction) => {
-                if !memory && images.other_part(&training.data, Part::Validation)?.is_some() {
+                if !memory && images.has_part(&training.data, Part::Validation)? {
                     notes.push(format!(
                         "the validation images of {} are not used: some of the training images are held out instead",
                         training.data.display()

@@ -96,15 +96,16 @@ impl fmt::Display for Milestone {
     }
 }
 
+/// As people write it: with `{:#}` every number, the usual ones too.
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Schedule::Constant => f.write_str("constant"),
-            all if *all == Schedule::default() => f.write_str("step"),
+            all if *all == Schedule::default() && !f.alternate() => f.write_str("step"),
             Schedule::Step { factor, at } => {
                 write!(f, "step:{factor}@{}", at.iter().map(Milestone::to_string).collect::<Vec<_>>().join(","))
             }
-            Schedule::Cosine { floor: 0.0 } => f.write_str("cosine"),
+            Schedule::Cosine { floor: 0.0 } if !f.alternate() => f.write_str("cosine"),
             Schedule::Cosine { floor } => write!(f, "cosine:{floor}"),
         }
     }
@@ -174,10 +175,13 @@ mod tests {
     #[test]
     fn schedules_read_what_they_write() {
         for text in ["constant", "step", "cosine", "cosine:0.01", "step:0.5@0.5,0.75", "step:0.1@30e,60e"] {
-            assert_eq!(text.parse::<Schedule>().unwrap().to_string(), text);
+            let found: Schedule = text.parse().unwrap();
+            assert_eq!(found.to_string(), text);
+            assert_eq!(format!("{found:#}").parse::<Schedule>().unwrap(), found);
         }
         assert_eq!("step@0.5".parse::<Schedule>().unwrap().to_string(), "step:0.1@0.5");
         assert_eq!("step:0.1".parse::<Schedule>().unwrap(), Schedule::default());
+        assert_eq!(format!("{:#} {:#}", Schedule::default(), Schedule::Cosine { floor: 0.0 }), "step:0.1@0.6666666666666666 cosine:0");
         for text in
             ["", "steps", "cosine:2", "cosine:0.1@0.5", "constant:1", "step:x", "step:0.1@", "step:0.1@1.5", "step:0.1@-3e", "cosine:NaN"]
         {

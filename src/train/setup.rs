@@ -1,5 +1,6 @@
 //! Everything that can be checked before an engine is started: bundle, options, images, run folder.
 
+use super::changes::Change;
 use super::checkpoint::{Checkpoint, Resumed};
 use super::continuation;
 use super::decide::{Pace, decide};
@@ -102,7 +103,7 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
     options.cache.folder.iter().try_for_each(|folder| inputs.check_within(folder))?;
     let scalars = training.scalars(&bundle.manifest)?;
     training.check_head_first(&bundle.manifest)?;
-    targets::check(&training.augment, training.sampling, &bundle.manifest)?;
+    targets::check(&training, &bundle.manifest)?;
     training.batch(&bundle.manifest)?;
     if options.checkpoint_every == Some(0) {
         return Err(Error::option(Field::CHECKPOINT_EVERY, " 0 makes no sense: give a number of steps"));
@@ -136,7 +137,16 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
     let sha256 = folders::fingerprint(&images);
     let held_out = |set: &Option<ImageSet>| set.as_ref().map_or(0, ImageSet::len);
     let (validated, tested) = (held_out(&validation), held_out(&test));
-    let mut counts = Images { training: images.len(), validation: validated, test: tested, skipped, sha256, stamps: None, contents: None };
+    let mut counts = Images {
+        training: images.len(),
+        validation: validated,
+        test: tested,
+        skipped,
+        sha256,
+        stamps: None,
+        contents: None,
+        test_contents: None,
+    };
     let sets: Vec<&ImageSet> = std::iter::once(&images).chain(&validation).collect();
     let fresh = Checkpoint::new(0, 1, training.seed);
     let folder = RunFolder::new(&options.output);
@@ -145,7 +155,9 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
             let lock = folder.is_run().then(|| folder.lock()).transpose()?;
             let before = check_same(options, &reference, &training, &counts)?;
             let places = (options.output.as_path(), training.data.as_path());
-            let moved = !before.is_imported() && at_places_of(&training, &before.training) != training;
+            let places_before = if before.is_imported() { training.clone() } else { at_places_of(&training, &before.training) };
+            let test_moved = places_before.test != training.test;
+            let moved = Training { test: training.test.clone(), ..places_before } != training;
             if moved && before.images.contents.is_none() {
                 return Err(Error::data(format!(
                     "the run {} cannot be resumed with images at another place: it did not note their contents when it began, so they cannot be compared. Give them \
@@ -155,7 +167,10 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
             }
             // Images at another place are those of the run if their contents are; their times may be others.
             image_stamps::check(&mut counts, &before.images, &sets, options.verify_data || moved, places)?;
-            if moved {
+            let all = options.verify_data || moved;
+            let compare = test_moved || (all && before.images.test_contents.is_some());
+            image_stamps::check_test(&mut counts, &before.images, test.as_ref(), compare, &options.output)?;
+            if moved || test_moved {
                 notes.push("images of the run were at another place before, and are the same".into());
             }
             let (at, state) = match continuation::standing(&folder, &before, &bundle.manifest)? {
@@ -183,6 +198,7 @@ pub(super) fn prepare(options: &FinetuneOptions, mut bundle: Bundle, progress: &
         existing => {
             let (out, lock) = create(&folder, existing == Existing::Replace, &mut notes)?;
             image_stamps::note(&mut counts, &sets, options.verify_data)?;
+            image_stamps::note_test(&mut counts, test.as_ref(), options.verify_data)?;
             (Place::New(out), lock, None, fresh, fresh_state(&bundle, training.seed)?)
         }
     };
@@ -240,13 +256,32 @@ fn create(folder: &RunFolder, replace: bool, notes: &mut Vec<String>) -> Result<
     Ok((OutputDir::create_marked(folder.path(), replace || (is_run && !kept), RECORD)?, lock))
 }
 
-/// The same options with images where `before` has them, as far as [`image_stamps`] compares what they are: of what is held out only folders, and no test images.
+/// The same options with images where `before` has them, as far as [`image_stamps`] compares what they are: of what is held out only folders.
 fn at_places_of(training: &Training, before: &Training) -> Training {
     let validation = match (&training.validation, &before.validation) {
         (Validation::Folder(now), Validation::Folder(folder)) if now.is_dir() => Validation::Folder(folder.clone()),
         (now, _) => now.clone(),
     };
-    Training { data: before.data.clone(), validation, ..training.clone() }
+    let test = training.test.as_ref().map(|now| before.test.as_ref().unwrap_or(now).clone());
+    Training { data: before.data.clone(), validation, test, ..training.clone() }
+}
+
+/// What of the options a run that goes on would have otherwise than it had before, but its length and the places of its images.
+pub(super) fn differences(before: &Training, now: &Training) -> Result<Vec<Change>> {
+    before.changes(&at_places_of(&absolute(now)?, before))
+}
+
+/// Fails where a run that goes on would have other options than before, naming all of them.
+pub(super) fn refuse_changes(run: &Path, changes: &[Change]) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "the run {} cannot be resumed with other options ({}). Leave them away to go on as before, or start another run with them, without {}",
+        run.display(),
+        changes.iter().map(|change| change.to_string()).collect::<Vec<_>>().join("; "),
+        Field::RESUME
+    )))
 }
 
 /// Fails where the run in the folder was another one than this would be, but for its length; the run as it was.
@@ -269,16 +304,16 @@ fn check_same(options: &FinetuneOptions, bundle: &BundleReference, training: &Tr
         // Its images and what was done with them are told now.
         return Ok(before);
     }
-    let changes = before.training.changes(&at_places_of(training, &before.training))?;
-    if !changes.is_empty() {
-        return Err(Error::usage(format!(
-            "the run {shown} cannot be resumed with other options ({}). Leave them away to go on as before, or start another run with them, \
-             without {}",
-            changes.iter().map(|change| change.to_string()).collect::<Vec<_>>().join("; "),
-            Field::RESUME
+    refuse_changes(&options.output, &before.training.changes(&at_places_of(training, &before.training))?)?;
+    let listed = |images: &Images| Images { stamps: None, contents: None, test_contents: None, ..images.clone() };
+    if before.images.test != images.test {
+        return Err(Error::data(format!(
+            "the run {shown} cannot be resumed: it began with {} test images, and there are {} now. Give those, or start anew with {}",
+            before.images.test,
+            images.test,
+            Field::REPLACE
         )));
     }
-    let listed = |images: &Images| Images { stamps: None, contents: None, ..images.clone() };
     if listed(&before.images) != listed(images) {
         return Err(Error::data(format!(
             "the run {shown} cannot be resumed: {} has changed since ({} images before, {} now). Restore it, or start anew with {}",

@@ -1,6 +1,7 @@
 //! What a step's targets are: labels, or soft targets, a number for every score.
 
-use super::class_balance::Sampling;
+use super::class_balance::{ClassWeights, Sampling};
+use super::options::Training;
 use crate::bundle::manifest::{Manifest, Port};
 use crate::data::{Augment, Batch, TargetKind};
 use crate::error::{Error, Result};
@@ -8,22 +9,42 @@ use crate::field::Field;
 use crate::ir::Tensor;
 use crate::loss::{self, PADDING, SoftTargets};
 
-/// Fails where a recipe mixes images and the step takes labels, and where images are to be drawn by classes that they have not.
-pub(super) fn check(augment: &Augment, sampling: Sampling, manifest: &Manifest) -> Result<()> {
-    if sampling == Sampling::Balanced && kind(manifest) != TargetKind::Class {
+/// Fails where a recipe mixes images and the step takes labels, and where images are to be drawn or weighed by a class that they have not.
+pub(super) fn check(training: &Training, manifest: &Manifest) -> Result<()> {
+    let Training { augment, sampling, class_weights, .. } = training;
+    if *class_weights != ClassWeights::None && manifest.data.target.dtype.is_float() {
+        let (why, other) = match kind(manifest) {
+            TargetKind::Numbers(_) => ("those of this loss have numbers".into(), "them out".into()),
+            TargetKind::Several => ("those of this loss may have several".into(), "them out".into()),
+            TargetKind::Class if augment.needs_soft_targets() => (
+                format!("{} mixes several classes in one image", mixing(augment)),
+                format!("out one of the two, these or the mixing of {}", Field::AUGMENT),
+            ),
+            TargetKind::Class => (
+                "the bundle's step takes shares of all classes".into(),
+                format!("them out, or rewrite the model without {}", Field::SOFT_TARGETS),
+            ),
+        };
+        return Err(Error::option(Field::CLASS_WEIGHTS, format!(": images are weighed by their one class, and {why}. Leave {other}")));
+    }
+    if *sampling == Sampling::Balanced && kind(manifest) != TargetKind::Class {
         let why = " balanced draws images by their class, and those of this loss have several labels or numbers. Leave it out";
         return Err(Error::option(Field::SAMPLING, why));
     }
     if !augment.needs_soft_targets() || manifest.data.target.dtype.is_float() {
         return Ok(());
     }
-    let mixing: Vec<&str> = augment.operations().iter().filter(|o| o.mixes()).map(|o| o.name()).collect();
     Err(Error::usage(format!(
         "{} mixes images, whose targets are then shares of several classes, and the bundle's step takes a single label for each. Rewrite the model with \
          {}, or leave it out of the recipe",
-        mixing.join("+"),
+        mixing(augment),
         Field::SOFT_TARGETS
     )))
+}
+
+/// The operations that mix images.
+fn mixing(augment: &Augment) -> String {
+    augment.operations().iter().filter(|o| o.mixes()).map(|o| o.name()).collect::<Vec<_>>().join("+")
 }
 
 /// What images may have as their target for the bundle's step.

@@ -153,10 +153,45 @@ fn mistakes_are_refused_with_their_line() {
     refuses("[engine]\nthreads = -2", &["line 2", "`threads`"]);
     refuses("[engine]\nchoice = 'steam'", &["line 2", "steam", "tract"]);
     refuses("[training\n", &["line 1"]);
-    refuses("[rewriting]\nlr = nan", &["--lr NaN"]);
+    refuses("[rewriting]\nlr = nan", &["`rewriting.lr` NaN"]);
     lab.refuses(&["finetune", "--config", "nowhere.toml"], 1, &["nowhere.toml", "Check the path"]);
     // A model that is another one, or is not there.
     lab.write("run.toml", "model = 'gone.onnx'\nmodel_sha256 = '0123456789abcdef'\n[training]\ndata = 'photos'\n");
     lab.refuses(&["finetune", "--config", "run.toml"], 1, &["gone.onnx", "0123456789ab", "Where is it?"]);
     lab.refuses(&["finetune", "net.onnx", "--config", "run.toml"], 1, &["net.onnx is not the model", "model_sha256"]);
+}
+
+/// What a message names is what the person wrote: the key where the value came from the file, the flag where it came from the command line.
+#[test]
+fn messages_name_keys_of_the_file_and_flags_of_the_line() {
+    let lab = lab();
+    let s = shared();
+    std::os::unix::fs::symlink(&s.images, lab.path("photos")).unwrap();
+    let refuses = |text: &str, flags: &[&str], parts: &[&str], not: &str| {
+        lab.write("run.toml", format!("model = 'net.onnx'\n{text}"));
+        let said = lab.refuses(&[&["finetune", "--config", "run.toml", "-o", "never"], flags].concat(), 2, parts);
+        assert!(!said.contains(not), "`{not}` in {said}");
+    };
+    let data = "[training]\ndata = 'photos'\nlength = {steps = 1}\n";
+    let patience = format!("{data}[training.early_stopping]\npatience = 2\n");
+    refuses(&patience, &[], &["`training.early_stopping.patience` needs validation images", "--val-data"], "--patience");
+    refuses(
+        &format!("{data}validation = 'none'\n"),
+        &["--patience", "2"],
+        &["--patience needs validation images: give `training.validation`"],
+        "val-data",
+    );
+    refuses(&patience, &["--patience=3"], &["--patience needs validation images"], "early_stopping");
+    let weights = format!("{data}class_weights = {{given = {{ghost = 1.0}}}}\n");
+    refuses(&weights, &[], &["`training.class_weights`: 'ghost' is none of the classes"], "--class-weights");
+    let mixed = format!("{data}class_weights = 'balanced'\n");
+    refuses(&mixed, &["--augment", "mixup"], &["`training.class_weights`", "--augment"], "--class-weights");
+    refuses(
+        &format!("{data}[rewriting]\nhead = {{classes = 2}}\n"),
+        &[],
+        &["`rewriting.head.classes` 2 does not fit", "--class-names"],
+        "--classes",
+    );
+    refuses("", &[], &["the images are missing", "`data` in the configuration's table [training]"], "--data is missing");
+    assert!(!lab.path("never").exists());
 }

@@ -155,7 +155,10 @@ fn what_cannot_go_on_is_refused() {
     resume(&["--steps", "5"], &["is complete with 6 steps", "cannot end after 5 (5 steps", "--epochs +5"]);
     resume(&["--epochs", "1"], &["is complete with 6 steps", "cannot end after 6 (1 epoch"]);
     resume(&["--steps", "+2", "--seed", "4"], &["--seed: 0 before, 4 now", "start another run", "without --resume"]);
-    resume(&["--steps", "+2", "--lr", "0.5", "--schedule", "cosine"], &["--lr: not given before, 0.5 now", "--schedule: \"step\" before"]);
+    resume(
+        &["--steps", "+2", "--lr", "0.5", "--schedule", "cosine"],
+        &["--lr: not given before, 0.5 now", "--schedule: \"step:0.1@0.6666666666666666\" before"],
+    );
     let parsed = lab.run(&["finetune", "--resume", "-o", "run", "--steps", "+x"]);
     assert!(parsed.code == 2 && parsed.err.contains("+5 for so many more"), "{}", parsed.err);
     lab.refuses(&train("tract", "new", &["--steps", "+2"]), 2, &["+N", "--resume"]);
@@ -191,12 +194,43 @@ fn images_at_another_place_are_known_by_their_contents() {
     let said = on(&["--data", "b"]);
     assert!(said.err.contains("were at another place before, and are the same"), "{}", said.err);
     said.ok();
-    // Other images for the test are no others of the run, whose contents nobody compares.
-    on(&["--test-data", "b"]).refused(2, &["test: not given before"]);
+    // A run without test images gets none on its way.
+    on(&["--test-data", "b"]).refused(2, &["--test-data: not given before"]);
     // From now on they are there.
     on(&[]).ok();
     std::fs::rename(lab.path("b"), lab.path("c")).unwrap();
     let other = [std::fs::read(place("c", 0, "bricks")).unwrap(), b"more".to_vec()].concat();
     std::fs::write(place("c", 0, "bricks"), other).unwrap();
     on(&["--data", "c"]).refused(1, &["other contents"]);
+}
+
+/// As those that are trained on, images of the test are known by their contents.
+#[test]
+fn test_images_may_be_at_another_place() {
+    let lab = Lab::new();
+    let s = shared();
+    for class in names(std::path::Path::new(&s.images)) {
+        std::fs::create_dir_all(lab.path(&format!("t/{class}"))).unwrap();
+        for file in names(&std::path::Path::new(&s.images).join(&class)).iter().take(2) {
+            std::fs::copy(format!("{}/{class}/{file}", s.images), lab.path(&format!("t/{class}/{file}"))).unwrap();
+        }
+    }
+    let quick = ["--engine", "tract", "--threads", "1", "--log", "none"];
+    lab.run(&[&["finetune", &s.bundle, "--data", &s.images, "--test-data", "t", "--steps", "1", "-o", "run"][..], &quick].concat()).ok();
+    let on = |more: &[&str]| lab.run(&[&["finetune", "--resume", "-o", "run", "--steps", "+1", "--log", "lines"], more].concat());
+    std::fs::rename(lab.path("t"), lab.path("u")).unwrap();
+    on(&[]).refused(1, &["/t does not exist"]);
+    let said = on(&["--test-data", "u"]);
+    assert!(said.err.contains("were at another place before, and are the same"), "{}", said.err);
+    said.ok();
+    // It knows the new place, and what lies there.
+    on(&[]).ok();
+    std::fs::rename(lab.path("u"), lab.path("v")).unwrap();
+    let class = names(&lab.path("v"))[0].clone();
+    let image = lab.path(&format!("v/{class}/{}", names(&lab.path(&format!("v/{class}")))[0]));
+    let other = [std::fs::read(&image).unwrap(), b"more".to_vec()].concat();
+    std::fs::write(&image, other).unwrap();
+    on(&["--test-data", "v"]).refused(1, &["the test images in", "v have other contents", "spgraph eval"]);
+    std::fs::remove_file(&image).unwrap();
+    on(&["--test-data", "v"]).refused(1, &["began with 6 test images, and there are 5 now"]);
 }

@@ -133,7 +133,7 @@ fn another_setting_cannot_be_resumed() {
     for (more, field) in [
         (&["--lr", "3"][..], "--lr: not given before, 3.0 now"),
         (&["--seed", "3"], "--seed: 0 before, 3 now"),
-        (&["--schedule", "constant"], "--schedule: \"step\" before, \"constant\" now"),
+        (&["--schedule", "constant"], "--schedule: \"step:0.1@0.6666666666666666\" before, \"constant\" now"),
         (&["--augment", "flip-crop"], "augment"),
         (&["--val-split", "0.5"], "--val-data or --val-split"),
         (&["--data", s.five.as_str()], "data"),

@@ -151,8 +151,37 @@ fn a_run_of_a_model_goes_on() {
     lab.run(&[&usual[..], &["--epochs", "1", "-o", "run"]].concat()).ok();
     let before = std::fs::read(lab.path("run/tuned.onnx")).unwrap();
     let resume = |more: &[&str]| lab.run(&[&["finetune", "--resume", "-o", "run"], more].concat());
-    resume(&["--epochs", "+1", "--penalty", "l2"]).refused(2, &["another rewriting", "--penalty: \"l2-sp\" before, \"l2\" now"]);
-    resume(&["--epochs", "+1", "--lr", "0.5"]).refused(2, &["another rewriting", "--lr: 0.01 before, 0.5 now"]);
+    resume(&["--epochs", "+1", "--penalty", "l2"]).refused(2, &["with other options", "--penalty: \"l2-sp\" before, \"l2\" now"]);
+    resume(&["--epochs", "+1", "--lr", "0.5"]).refused(2, &["with other options", "--lr: 0.01 before, 0.5 now"]);
+    // Those of the rewriting and those of the training in one message, each with both values.
+    let both = [
+        "--epochs",
+        "+1",
+        "--lr",
+        "0.5",
+        "--augment",
+        "hflip",
+        "--seed",
+        "3",
+        "--warmup",
+        "2",
+        "--patience",
+        "2",
+        "--prox",
+        "--penalty",
+        "l1-sp",
+    ];
+    let all = [
+        "--lr: 0.01 before, 0.5 now",
+        "--augment: \"none\" before, \"hflip",
+        "--seed: 0 before, 3 now",
+        "--warmup: 0 before, 2 now",
+        "--patience: not given before, 2 now",
+        "--penalty: \"l2-sp\" before, \"l1-sp\" now",
+        "--prox or --decoupled: \"gradient\" before, \"proximal\" now",
+    ];
+    let said = resume(&both).refused(2, &all);
+    assert_eq!(said.matches("--seed").count(), 1, "{said}");
     std::fs::copy(fixture("basic.onnx"), lab.path("other.onnx")).unwrap();
     resume(&["other.onnx", "--epochs", "+1"]).refused(2, &["other.onnx", "made of another model"]);
     // It needs the model no more.

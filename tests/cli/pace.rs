@@ -102,7 +102,7 @@ fn the_rate_is_found_by_a_range_test() {
     let told = train("a", "auto");
     assert!(told.err.contains("learning rate") && told.err.contains("range test"), "{}", told.err);
     let lr = record(&lab.path("a"))["training"]["scalars"]["lr"].as_f64().unwrap();
-    assert!((1e-6..1.0).contains(&lr) && record(&lab.path("a"))["training"]["find_lr"] == Value::Null, "{lr}");
+    assert!((1e-6..1.0).contains(&lr) && record(&lab.path("a"))["training"]["find_lr"] == false, "{lr}");
     let files = names(&lab.path("a"));
     assert!(["lr_find.csv", "lr_find.svg"].iter().all(|f| files.iter().any(|name| name == f)), "{files:?}");
     let table = std::fs::read_to_string(lab.path("a/lr_find.csv")).unwrap();

@@ -125,7 +125,7 @@ fn labels_that_are_joined_in_one_column() {
     // Neither is drawn by class, nor weighed by it.
     let args = ["finetune", &model, "--data", "several.csv", "--loss", "bce", "--steps", "2", "--batch", "6", "-o", "other"];
     lab.refuses(&[&args[..], &["--sampling", "balanced"], &TRACT].concat(), 2, &["--sampling", "several labels"]);
-    lab.refuses(&[&args[..], &["--class-weights", "balanced"], &TRACT].concat(), 2, &["--class-weights", "labels"]);
+    lab.refuses(&[&args[..], &["--class-weights", "balanced"], &TRACT].concat(), 2, &["--class-weights", "their one class"]);
 }
 
 #[test]

@@ -66,7 +66,6 @@ fn parts_are_found_by_the_names_of_arrays() {
 fn what_is_no_array_of_images_is_refused() {
     for (name, part) in [
         ("objects.npz", "its array `labels` holds Python objects"),
-        ("texts.npz", "its array `labels` holds texts"),
         ("one.npy", "one NumPy array"),
         ("records.npz", "its array `labels` has elements of several fields"),
     ] {
@@ -115,6 +114,68 @@ fn shapes_types_and_numbers_are_checked() {
     for (arrays, part) in cases {
         let text = refusal_for(&file(dir.path(), &arrays), &known);
         assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+/// Names stay in the order of their labels, and a class without images keeps its place.
+#[test]
+fn classes_are_called_as_the_file_says() {
+    let set = ImageSet::open(&fixture("class_names.npz"), None).unwrap();
+    assert_eq!(set.classes(), ["zebra", "ant", "ŵasp", "bee"]);
+    assert_eq!((0..6).map(|i| set.label(i).unwrap()).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
+    let parts = ImageSet::open(&fixture("classes_letters.npz"), None).unwrap();
+    assert_eq!((parts.classes(), parts.class_counts()), (&["zebra".to_string(), "ant".into(), "wasp".into()][..], vec![2, 1, 1]));
+    let test = parts.other_part(&fixture("classes_letters.npz"), Part::Test).unwrap().unwrap();
+    assert_eq!((test.classes(), test.label(0), test.label(1)), (parts.classes(), Some(1), Some(2)));
+    // A network that knows its classes finds them by name, whatever their numbers in the file.
+    let names = ["wasp", "bee", "ant", "zebra"].map(String::from);
+    let known = KnownClasses { names: &names, learnt: true, ..KnownClasses::default() };
+    let set = ImageSet::open_for(&fixture("classes_letters.npz"), &known).unwrap();
+    assert_eq!((0..4).map(|i| set.label(i).unwrap()).collect::<Vec<_>>(), [3, 2, 0, 3]);
+    // Labels that are names.
+    let set = ImageSet::open(&fixture("texts.npz"), None).unwrap();
+    assert_eq!((set.classes(), set.label(0), set.label(5)), (&["a".to_string(), "b".into()][..], Some(0), Some(1)));
+    let text = refusal(&fixture("too_few_names.npz"));
+    assert!(
+        text.contains("2 of its labels are none of the 2 classes that it names, zebra, ant, numbered from 0 on: image 2: 2, image 5: 2"),
+        "{text}"
+    );
+    for (name, said) in [("objects_names.npz", "Python objects"), ("nhwc.npz", "nothing in")] {
+        let set = ImageSet::open(&fixture(name), None).unwrap();
+        assert_eq!(set.classes(), ["0", "1", "2"], "{name}");
+        assert!(set.notes().iter().any(|note| note.contains(said) && note.contains("numbers")), "{name}: {:?}", set.notes());
+    }
+}
+
+/// safetensors has no texts but in its metadata.
+#[test]
+fn metadata_names_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("arrays.safetensors");
+    let open = |metadata: &[(&str, &str)], known: &KnownClasses| {
+        let (images, labels) = (vec![7; 8], i64s(&[1, 0]));
+        let views = [
+            ("images", TensorView::new(Dtype::U8, vec![2, 2, 2], &images).unwrap()),
+            ("labels", TensorView::new(Dtype::I64, vec![2], &labels).unwrap()),
+        ];
+        let metadata = metadata.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        serialize_to_file(views, Some(metadata), &path).unwrap();
+        ImageSet::open_for(&path, known).map_err(|e| e.to_string())
+    };
+    let known = KnownClasses::default();
+    for value in ["[\"zebra\", \"ant\"]", "zebra,ant", "{0: 'zebra', 1: 'ant'}", "{\"ant\": 1, \"zebra\": 0}"] {
+        let set = open(&[("class_names", value), ("format", "pt")], &known).unwrap();
+        assert_eq!((set.classes(), set.label(0)), (&["zebra".to_string(), "ant".into()][..], Some(1)), "{value}");
+    }
+    let set = open(&[("classes", "[[1], [2]]")], &known).unwrap();
+    assert!(set.classes() == ["0", "1"] && set.notes().iter().any(|note| note.contains("no list of names")), "{:?}", set.notes());
+    for (metadata, part) in [
+        (&[("classes", "a,b"), ("names", "a,c")][..], "name different classes"),
+        (&[("classes", "a,a")], "`a` twice"),
+        (&[("classes", "a,b,c")], "3"),
+    ] {
+        let found = open(metadata, &KnownClasses { count: Some(2), ..KnownClasses::default() });
+        assert!(found.as_ref().is_err_and(|text| text.contains(part)), "{part}: {found:?}");
     }
 }
 

@@ -132,6 +132,24 @@ fn several_labels_are_classes_or_marks() {
     assert!(open("d.png,a,a\n", Some(TargetKind::Several)).unwrap_err().to_string().contains("one label twice"));
 }
 
+/// Spreadsheets leave empty fields behind the last column; they are no labels, and change nothing for those that there are.
+#[test]
+fn empty_fields_are_no_evidence_against_joined_labels() {
+    let rows = "img/a 1.png,a;b\n\"img/b,2.png\",b\nimg/c.png,a\nd.png,b;a\n";
+    for text in [rows.to_string(), rows.replacen(",b\n", ",b,\n", 1), rows.replacen(",a\n", ",,\n", 1), rows.replacen(",a\n", ",\n", 1)] {
+        let (set, _) = open(&text, Some(TargetKind::Several)).unwrap();
+        assert_eq!(set.classes(), ["a", "b"], "{text}");
+        assert!(set.notes().iter().any(|note| note.contains("divided at `;`")), "{text}: {:?}", set.notes());
+    }
+    // Where other lines have several columns of labels, both ways to write them are not mixed without a word.
+    let (set, _) = open(&rows.replacen(",b\n", ",b,c\n", 1), Some(TargetKind::Several)).unwrap();
+    assert!(
+        set.notes().iter().any(|note| note.contains("look like several labels") && note.contains("(line 2: b,c)")),
+        "{:?}",
+        set.notes()
+    );
+}
+
 #[test]
 fn numbers_are_numbers_where_the_loss_takes_them() {
     let two = Some(TargetKind::Numbers(2));

@@ -78,6 +78,15 @@ fn what_could_be_one_or_another_is_refused() {
     assert!(set.notes()[0].contains("`labels` beside them holds no images"), "{:?}", set.notes());
 }
 
+/// To say that a part is there nobody lists it: one class folder of it may be empty, or have a thousand images.
+#[test]
+fn a_part_is_known_without_being_listed() {
+    let dir = tree(&["train/cat/a.png", "train/dog/b.png", "val/cat/c.png", "val/cow/d.png"]);
+    let set = ImageSet::open(dir.path(), None).unwrap();
+    assert!(set.other_part(dir.path(), Part::Validation).is_err());
+    assert!(set.has_part(dir.path(), Part::Validation).unwrap() && !set.has_part(dir.path(), Part::Test).unwrap());
+}
+
 #[test]
 fn a_class_that_only_validation_has_is_refused() {
     let dir = tree(&["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/c/1.png"]);

@@ -50,10 +50,13 @@ impl DataArgs {
     }
 
     /// The folder, which a new run needs.
-    pub fn required(&self) -> Result<PathBuf, Error> {
-        self.data
-            .clone()
-            .ok_or_else(|| Error::usage("--data is missing: give the folder of training images, with one sub-folder per class"))
+    pub fn required(&self, configured: bool) -> Result<PathBuf, Error> {
+        let missing = if configured {
+            "the images are missing: give --data, or `data` in the configuration's table [training],"
+        } else {
+            "--data is missing: give"
+        };
+        self.data.clone().ok_or_else(|| Error::usage(format!("{missing} the folder of training images, with one sub-folder per class")))
     }
 
     pub fn set(&self, training: &mut Training) -> Result<(), Error> {

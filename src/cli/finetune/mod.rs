@@ -15,13 +15,14 @@ use super::progress;
 use super::rewriting::RewritingArgs;
 use super::talk::{self, Log};
 use super::workers::Workers;
-use super::{interrupt, output};
+use super::{flags, interrupt, output};
 use spgraph::bundle::{Bundle, HeadOption};
 use spgraph::engine::{Computing, Device, EngineChoice};
 use spgraph::error::Error;
 use spgraph::import::BatchSize;
 use spgraph::report::{self, write_run_report};
 use spgraph::shell::word;
+use spgraph::storage::toml_file;
 use spgraph::train::job::{self, Job};
 use spgraph::train::{Configuration, Existing, FinetuneOptions, GivenImages};
 use std::path::PathBuf;
@@ -123,7 +124,11 @@ fn check_memory(options: &FinetuneOptions, bundle: &Bundle, force: bool) -> Resu
 /// From the arguments; what they leave out is as in the configuration, or as it was in a run that goes on.
 fn configuration(args: &Args) -> anyhow::Result<Configuration> {
     let mut asked = match (&args.config, &args.out) {
-        (Some(file), _) => Configuration::read(file)?,
+        (Some(file), _) => {
+            let found = Configuration::read(file)?;
+            flags::know_configuration(toml_file::said(file)?);
+            found
+        }
         (None, Some(dir)) if args.resume => Configuration::of_run(dir)?,
         _ => Configuration::default(),
     };
@@ -146,7 +151,7 @@ fn configuration(args: &Args) -> anyhow::Result<Configuration> {
             return Err(Error::usage("give what to train: an ONNX model, or a bundle, a folder that `spgraph rewrite` wrote").into());
         }
         if asked.training.data.as_os_str().is_empty() {
-            args.data.required()?;
+            args.data.required(args.config.is_some())?;
         }
         if args.length.more().is_some() {
             return Err(Error::usage("+N is so much more than a run has: give --resume and -o with that run, or a number without +").into());

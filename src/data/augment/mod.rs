@@ -185,9 +185,10 @@ impl Augment {
     }
 }
 
+/// As a recipe: with `{:#}` every parameter, the usual ones too.
 impl fmt::Display for Augment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&text::show(&self.operations))
+        f.write_str(&text::show(&self.operations, f.alternate()))
     }
 }
 

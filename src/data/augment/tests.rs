@@ -168,3 +168,15 @@ fn operations_do_not_disturb_each_other() {
     let changed = base.iter().zip(&erased).filter(|(a, b)| a != b).count();
     assert!(changed > 0 && base.iter().zip(&erased).all(|(a, b)| a == b || *b == 0.0));
 }
+
+/// With every parameter a recipe says the same as without the usual ones.
+#[test]
+fn whole_recipes_are_read_as_they_were() {
+    for text in policies::POLICIES.iter().map(|p| p.name).chain(OPERATIONS.iter().map(|usual| usual().name())) {
+        let recipe: Augment = text.parse().unwrap();
+        let whole = format!("{recipe:#}");
+        assert_eq!(whole.parse::<Augment>().unwrap(), recipe, "{text}: {whole}");
+        let parameters: usize = recipe.operations().iter().copied().map(|mut o| o.operate().parameters().len()).sum();
+        assert_eq!(whole.split(['+', ':', ',']).count(), parameters + recipe.operations().len(), "{text}: {whole}");
+    }
+}

@@ -134,8 +134,8 @@ pub(super) fn value(slot: &Slot) -> String {
     }
 }
 
-/// The text that [`parse`] reads as this: every value that differs from the usual one, and those that people expect to see.
-pub(super) fn show(operations: &[Operation]) -> String {
+/// The text that [`parse`] reads as this: every value that differs from the usual one, and those that people expect to see; or with `all` every value.
+pub(super) fn show(operations: &[Operation], all: bool) -> String {
     if operations.is_empty() {
         return "none".into();
     }
@@ -150,7 +150,7 @@ pub(super) fn show(operations: &[Operation]) -> String {
         let (mut first, mut in_order) = (true, true);
         for (parameter, usual) in own.iter().zip(&usual) {
             let shown = value(&parameter.slot);
-            if !parameter.shown && shown == value(&usual.slot) {
+            if !all && !parameter.shown && shown == value(&usual.slot) {
                 in_order = false;
                 continue;
             }
