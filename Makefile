@@ -245,7 +245,7 @@ endef
 eval: runtime ## The paper's protocol on synthetic tasks: selection, final cells, report (EVAL_OUT=out/evaluation; -j N cells at a time)
 	$(call run_study,evaluation/synthetic.toml,synthetic,)
 
-eval-data: ## Networks and images for eval-real, from a folder of archives (DATA=../shared/data) or from where they are published
+eval-data: ## Networks and images for eval-real, from a folder of archives (DATA=../shared/data; FETCH=1 fetches what it lacks) or from where they are published
 	@evaluation/data.sh $(EVAL_DATA) $(DATA)
 
 eval-real: eval-data ## The same on real networks and photographs: hours (DATA=FOLDER as for eval-data)

@@ -156,6 +156,24 @@ fn a_full_disk_is_named_and_leaves_nothing() {
     }
 }
 
+/// What there is of a run goes on once there is room, and that is what its message says.
+#[test]
+fn a_run_on_a_full_disk_is_told_how_to_go_on() {
+    let train = ["--steps", "40", "--checkpoint-every", "1", "--engine", "tract", "--threads", "1", "--log", "none", "-o", "new"];
+    let train = [&["finetune", &shared().bundle, "--data", &shared().images][..], &train].concat();
+    let fill = "{ (for i in $(seq 600); do test -s new/checkpoint.safetensors && break; sleep 0.1; done; dd if=/dev/zero of=fill bs=1k) 2>/dev/null & }; \"$0\" \"$@\"; code=$?; \
+                test -s new/checkpoint.safetensors || code=9; exit $code";
+    match on_small_disk(6144, fill, &train) {
+        None => println!("skipped: this machine lets no user mount a small tmpfs"),
+        Some(outcome) => {
+            outcome.refused(
+                1,
+                &["cannot write new/", "The disk is full: free some space, then go on with the run: spgraph finetune --resume -o new"],
+            );
+        }
+    }
+}
+
 #[test]
 fn a_full_disk_behind_stdout_is_an_error() {
     let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else { return println!("skipped: there is no /dev/full") };
