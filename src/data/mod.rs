@@ -25,8 +25,10 @@ mod given;
 pub mod grid;
 mod identical;
 mod image_set;
-// Bits of at most 64, and coefficients of a block.
 mod joined_labels;
+// Bits of at most 64, and coefficients of a block.
+#[allow(clippy::arithmetic_side_effects)]
+mod jpeg_codes;
 #[allow(clippy::arithmetic_side_effects)]
 mod jpeg_scans;
 mod labels;
