@@ -39,6 +39,7 @@ check() { # what is neither made nor at hand can be fetched, if it is to be
         echo "Put them there, or have them fetched: the same command with FETCH=1 (git; for networks Python with PyTorch), or without the folder" >&2
         exit 2
     fi
+    lacking=
     while read -r file place; do
         why=
         case $place in

@@ -150,8 +150,8 @@ impl Field {
         self.0
     }
 
-    /// The text with what `shown` gives in the place of every field that it names.
-    pub fn replaced(text: &str, shown: impl Fn(Field) -> String) -> String {
+    /// The text with what `shown` gives in the place of every field that it names, of the text before it and the field.
+    pub fn replaced(text: &str, shown: impl Fn(&str, Field) -> String) -> String {
         let mut out = String::new();
         let mut rest = text;
         while let Some(at) = rest.find(Field::BEFORE) {
@@ -160,7 +160,8 @@ impl Field {
             match found {
                 Some((field, after)) => {
                     out.push_str(&rest[..at]);
-                    out.push_str(&shown(*field));
+                    let own = shown(&out, *field);
+                    out.push_str(&own);
                     rest = after;
                 }
                 None => {
@@ -181,7 +182,7 @@ mod tests {
     fn fields_are_found_in_texts_and_nothing_else_is() {
         let text = format!("{} 'x' needs {}; option `none` and option ` stay", Field::FREEZE, Field::PROXIMAL);
         assert_eq!(
-            Field::replaced(&text, |f| format!("<{}>", f.name())),
+            Field::replaced(&text, |_, f| format!("<{}>", f.name())),
             "<freeze> 'x' needs <penalty_step = proximal>; option `none` and option ` stay"
         );
     }

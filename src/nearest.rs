@@ -222,7 +222,8 @@ pub fn beside(path: &Path) -> String {
     let near = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|other| other != name && !other.starts_with('.'));
     // A letter of four may be wrong, but not all of a short name.
     let distance = |other: &String| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
-    let found = near.map(|other| (distance(&other), other)).filter(|(distance, _)| distance.saturating_mul(4) <= name.len().max(4)).min();
+    let most = name.chars().count();
+    let found = near.map(|other| (distance(&other), other)).filter(|(d, _)| *d < most && d.saturating_mul(4) <= most.max(4)).min();
     found.map_or(String::new(), |(_, other)| format!(". Did you mean {}?", path.with_file_name(other).display()))
 }
 

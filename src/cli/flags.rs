@@ -17,9 +17,17 @@ pub fn shown(field: Field) -> String {
     let Some(keys) = CONFIGURED.get() else { return flag };
     let given = |word: &str| std::env::args_os().any(|arg| arg.to_str().is_some_and(|arg| arg.split('=').next() == Some(word)));
     match key(field, keys).filter(|_| !flag.split([' ', ',']).any(|word| word.starts_with('-') && given(word))) {
-        Some(key) => format!("`{key}`"),
+        Some(key) => match field.name().split_once(" = ") {
+            Some((_, value)) => format!("`{key} = \"{value}\"`"),
+            None => format!("`{key}`"),
+        },
         None => flag,
     }
+}
+
+/// Whether what follows stands within a command, which is there to be copied.
+fn is_in_command(before: &str) -> bool {
+    before.rsplit_once("`spgraph ").is_some_and(|(_, command)| !command.contains('`'))
 }
 
 /// The option's key, where it is among these.
@@ -77,7 +85,7 @@ pub fn flag(field: Field) -> String {
 
 /// The text with flags where it names options.
 pub fn with_flags(text: &str) -> String {
-    Field::replaced(text, shown)
+    Field::replaced(text, |before, field| if is_in_command(before) { flag(field) } else { shown(field) })
 }
 
 #[cfg(test)]
@@ -104,6 +112,13 @@ mod tests {
         assert_eq!(found(Field::STRENGTHS), Some("training.scalars.alpha:layer4.*"));
         assert_eq!(found(Field::DEVICE), Some("engine.device"));
         assert_eq!((found(Field::ALPHA), found(Field::VALIDATION), found(Field::RESUME)), (None, None, None));
+    }
+
+    #[test]
+    fn a_command_has_flags() {
+        let text = format!("`spgraph runtime install {} cuda` gets one, or train on the CPU ({} cpu)", Field::DEVICE, Field::DEVICE);
+        let found = Field::replaced(&text, |before, _| is_in_command(before).to_string());
+        assert_eq!(found, "`spgraph runtime install true cuda` gets one, or train on the CPU (false cpu)");
     }
 
     #[test]

@@ -60,31 +60,56 @@ fn pair(path: &Path, names: &[String], part: Option<Part>) -> Result<Pair> {
     Ok(pair)
 }
 
-/// What the classes are called by label, by an array of texts or the file's metadata; and the names of the arrays that say it. Notes tell of what is
-/// no such thing and is called so.
-fn class_names(path: &Path, file: &mut ArrayFile, notes: &mut Vec<String>) -> Result<(Option<Vec<String>>, Vec<String>)> {
+/// What may be the names of the classes by label.
+struct Said {
+    place: String,
+    /// The array that says it; none where the metadata does.
+    array: Option<String>,
+    names: Vec<String>,
+}
+
+impl Said {
+    /// Whether it may as well say something of each of `n` images.
+    fn of_each(&self, n: usize) -> bool {
+        self.array.is_some() && self.names.len() == n
+    }
+
+    fn has_equal(&self) -> bool {
+        self.names.iter().collect::<HashSet<_>>().len() < self.names.len()
+    }
+}
+
+/// All that is called as names of classes are. Notes tell of what is none or cannot be read, which is given as well.
+fn said(path: &Path, file: &mut ArrayFile, notes: &mut Vec<String>) -> (Vec<Said>, Vec<String>) {
     let called = |name: &String| NAMES.contains(&name.to_lowercase().replace(['-', '.', '/'], "_").as_str());
-    let mut found: Vec<(String, Vec<String>)> = vec![];
+    let (mut found, mut unread) = (vec![], vec![]);
     for name in file.names().to_vec().into_iter().filter(called) {
         match file.texts(&name) {
-            Ok(Some(texts)) => found.push((format!("array `{name}`"), texts)),
+            Ok(Some(names)) => found.push(Said { place: format!("array `{name}`"), array: Some(name), names }),
             // Numbers, which may be labels.
             Ok(None) => {}
-            Err(why) => notes.push(format!("the names of classes are not read, and numbers stand for them: {why}")),
+            Err(why) => {
+                notes.push(format!("the names of classes are not read, and numbers stand for them: {why}"));
+                unread.push(name);
+            }
         }
     }
-    let arrays = found.iter().filter_map(|(place, _)| Some(place.split('`').nth(1)?.to_string())).collect();
     for (key, text) in file.metadata() {
         match names_in(key, text) {
-            (Some(names), _) if !names.is_empty() => found.push((format!("metadata `{key}`"), names)),
+            (Some(names), _) if !names.is_empty() => found.push(Said { place: format!("metadata `{key}`"), array: None, names }),
             (_, true) => notes.push(format!("the metadata `{key}` of {} is no list of names by label, and is not read", path.display())),
             _ => {}
         }
     }
-    let mut found = found.into_iter();
-    let Some((place, names)) = found.next() else { return Ok((None, arrays)) };
-    if let Some((other, _)) = found.find(|(_, other)| *other != names) {
-        return Err(cannot_read(path, &format!("its {place} and its {other} name different classes. Remove one")));
+    (found, unread)
+}
+
+/// The names that all of these say.
+fn agreed(path: &Path, said: Vec<Said>) -> Result<Option<Vec<String>>> {
+    let mut said = said.into_iter();
+    let Some(Said { place, names, .. }) = said.next() else { return Ok(None) };
+    if let Some(other) = said.find(|other| other.names != names) {
+        return Err(cannot_read(path, &format!("its {place} and its {} name different classes. Remove one", other.place)));
     }
     let mut seen = HashSet::new();
     if let Some((label, name)) = names.iter().enumerate().find(|(_, name)| !seen.insert(*name)) {
@@ -93,34 +118,63 @@ fn class_names(path: &Path, file: &mut ArrayFile, notes: &mut Vec<String>) -> Re
     if let Some(label) = names.iter().position(|name| name.trim().is_empty()) {
         return Err(cannot_read(path, &format!("its {place} has no name for the label {label}")));
     }
-    Ok((Some(names), arrays))
+    Ok(Some(names))
+}
+
+/// How many classes labels need; `None` where they are no classes.
+fn width(given: &Given) -> Option<usize> {
+    Some(match given {
+        Given::Names(labels) if numbered(given) => {
+            labels.iter().flatten().filter_map(|label| label.parse::<usize>().ok()).max()?.saturating_add(1)
+        }
+        Given::Names(labels) => labels.iter().flatten().collect::<HashSet<_>>().len(),
+        Given::Labels(_, names) => names.len(),
+        Given::Marks(marks, _) => marks.ncols(),
+        Given::Numbers(..) => return None,
+    })
 }
 
 /// Reads the images and labels of a part, or of a file that is not divided. `kind` is what the loss takes.
 pub(super) fn read(path: &Path, file: &mut ArrayFile, part: Option<Part>, kind: Option<TargetKind>) -> Result<ArraySet> {
     let mut told = vec![];
-    let (classes, saying) = class_names(path, file, &mut told)?;
-    let others: Vec<String> = file.names().iter().filter(|name| !saying.contains(name)).cloned().collect();
-    let found = pair(path, &others, part)?;
-    let (Some(images), Some(labels)) = (&found.images, &found.labels) else {
-        let all = few(file.names());
-        let what = if found.images.is_none() { "no array of images" } else { "no array of labels" };
-        return Err(cannot_read(
-            path,
-            &format!("it has {what}; its arrays are: {all}. Call them `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test`"),
-        ));
+    let (mut said, unread) = said(path, file, &mut told);
+    let all = file.names().to_vec();
+    let without = |said: &[Said], unread: &[String]| -> Vec<String> {
+        all.iter().filter(|&name| !unread.contains(name) && said.iter().all(|s| s.array.as_ref() != Some(name))).cloned().collect()
     };
-    let (store, mut notes) = images_of(path, images, file.read(images)?)?;
-    let explained = !told.is_empty();
-    notes.extend(told);
-    let given = match file.texts(labels)? {
-        Some(texts) if texts.len() != store.len() => {
-            return Err(cannot_read(path, &format!("its array `{labels}` has {} labels for {} images", texts.len(), store.len())));
+    let lacks = |what: &str| {
+        let why = format!(
+            "it has no array of {what}; its arrays are: {}. Call them `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test`",
+            few(&all)
+        );
+        cannot_read(path, &why)
+    };
+    let images = pair(path, &without(&said, &unread), part)?.images.ok_or_else(|| lacks("images"))?;
+    let (store, mut notes) = images_of(path, &images, file.read(&images)?)?;
+    let n = store.len();
+    let for_each = |said: &Said| format!("its {} has a text for each image, and is not taken for the names of classes", said.place);
+    let mut others: Vec<Said> = said.extract_if(.., |said| said.of_each(n) && said.has_equal()).collect();
+    let mut found = pair(path, &without(&said, &unread), part)?;
+    if found.labels.is_none() {
+        others.extend(said.extract_if(.., |said| said.of_each(n)));
+        found = pair(path, &without(&said, &[]), part)?;
+    }
+    let labels = found.labels.ok_or_else(|| lacks("labels"))?;
+    let given = match file.texts(&labels)? {
+        Some(texts) if texts.len() != n => {
+            return Err(cannot_read(path, &format!("its array `{labels}` has {} labels for {n} images", texts.len())));
         }
         Some(texts) => Given::Names(texts.into_iter().map(|text| vec![text]).collect()),
-        None => labels_of(path, labels, &file.read(labels)?, store.len(), kind)?,
+        None => labels_of(path, &labels, &file.read(&labels)?, n, kind)?,
     };
-    let given = match (given, classes) {
+    match width(&given) {
+        Some(width) => others.extend(said.extract_if(.., |said| said.of_each(n) && n > width)),
+        None => said.clear(),
+    }
+    told.extend(others.iter().filter(|said| said.array.as_ref() != Some(&labels)).map(for_each));
+    let explained = !told.is_empty();
+    notes.extend(told);
+    let given = match (given, agreed(path, said)?) {
         (Given::Names(labels), Some(classes)) => named(path, labels, classes)?,
         (Given::Marks(marks, None), Some(classes)) if classes.len() == marks.ncols() => Given::Marks(marks, Some(classes)),
         (Given::Marks(marks, None), Some(classes)) => {

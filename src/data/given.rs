@@ -90,7 +90,11 @@ fn by_label(place: Place, labels: &[usize], names: Vec<String>, kind: Option<Tar
         }
         false => {
             let present: BTreeSet<usize> = labels.iter().copied().collect();
-            let called: Vec<String> = present.iter().filter_map(|&label| names.get(label).cloned()).collect();
+            // Those who trained on the file before it said names, or before they were read, know its classes by their numbers.
+            let numbers =
+                known.names.iter().all(|name| name.parse::<usize>().is_ok()) && !names.iter().any(|name| known.names.contains(name));
+            let called = |&label: &usize| if numbers { Some(label.to_string()) } else { names.get(label).cloned() };
+            let called: Vec<String> = present.iter().filter_map(called).collect();
             let Labels { classes, labels, assumed } = labels::assign(place, &called, known)?;
             (classes, present.into_iter().zip(labels.into_iter().map(|l| l as u32)).collect(), assumed)
         }

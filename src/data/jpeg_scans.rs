@@ -96,6 +96,8 @@ impl<'a> Scans<'a> {
                 marker => {
                     let segment = self.segment()?;
                     match marker {
+                        // A second one is none of the image whose size was looked at.
+                        0xc0..=0xc2 if self.frame.is_some() => return Err(Fault::Other),
                         0xc0..=0xc2 => self.frame = Some(frame(segment, marker == 0xc2)?),
                         0xc4 => self.codes(segment)?,
                         // Lossless, hierarchical, arithmetic.

@@ -65,7 +65,7 @@ impl ImageSet {
         }
     }
 
-    /// Whether `path` is divided and has a part for that purpose beside these images. Nothing of the part is listed.
+    /// Whether `path` is divided and has a part for that purpose beside these images. Of a folder nothing of the part is listed.
     pub fn has_part(&self, path: &Path, part: Part) -> Result<bool> {
         Ok(match kind_of(path)? {
             Found::Folder => parts::parts(path, &self.classes)?.is_some_and(|parts| parts.get(part).is_some()),

@@ -147,6 +147,36 @@ fn classes_are_called_as_the_file_says() {
     }
 }
 
+/// Texts of each image, such as names of files, are no names of classes though they are called so.
+#[test]
+fn what_is_said_of_each_image_names_no_classes() {
+    for (name, note) in [
+        ("files_names.npz", "array `names` has a text for each image"),
+        ("each_label_names.npz", "array `label_names` has a text for each image"),
+    ] {
+        let set = ImageSet::open(&fixture(name), None).unwrap();
+        assert_eq!((set.classes(), set.label(5)), (&["0".to_string(), "1".into(), "2".into()][..], Some(2)), "{name}");
+        assert!(set.notes().iter().any(|said| said.contains(note)), "{name}: {:?}", set.notes());
+    }
+    let set = ImageSet::open(&fixture("each_classes.npz"), None).unwrap();
+    assert_eq!((set.classes(), set.label(4)), (&["cat".to_string(), "dog".into(), "owl".into()][..], Some(1)));
+    // What cannot be read is beside labels that can.
+    let set = ImageSet::open(&fixture("objects_classes.npz"), None).unwrap();
+    assert_eq!((set.classes().len(), set.label(4)), (3, Some(1)));
+    let numbers = KnownClasses { targets: Some(TargetKind::Numbers(1)), ..KnownClasses::default() };
+    let set = ImageSet::open_for(&fixture("numbers_names.npz"), &numbers).unwrap();
+    assert_eq!(set.len(), 6);
+}
+
+/// Runs that were trained on a file before its names were read know its classes by their numbers.
+#[test]
+fn who_knows_classes_by_numbers_finds_them_in_a_file_with_names() {
+    let names = ["0", "1", "2", "3"].map(String::from);
+    let known = KnownClasses { names: &names, learnt: true, ..KnownClasses::default() };
+    let set = ImageSet::open_for(&fixture("class_names.npz"), &known).unwrap();
+    assert_eq!((0..6).map(|i| set.label(i).unwrap()).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
+}
+
 /// safetensors has no texts but in its metadata.
 #[test]
 fn metadata_names_classes() {

@@ -23,5 +23,11 @@ np.savez(OUT / "class_names.npz", images=images, labels=labels, class_names=np.a
 np.savez(OUT / "classes_letters.npz", x_train=images[:4], y_train=labels[:4], x_test=images[4:], y_test=labels[4:], classes=np.array([b"zebra", b"ant", b"wasp"]))
 np.savez(OUT / "objects_names.npz", images=images, labels=labels, class_names=np.array(["zebra", "ant", "wasp"], dtype=object))
 np.savez(OUT / "too_few_names.npz", images=images, labels=labels, class_names=np.array(["zebra", "ant"]))
+# Texts of each image under names that classes' names have as well.
+np.savez(OUT / "files_names.npz", images=images, labels=labels, names=np.array([f"p{i}.png" for i in range(6)]))
+np.savez(OUT / "each_label_names.npz", images=images, labels=labels, label_names=np.array(["cat", "dog", "owl", "cat", "dog", "owl"]))
+np.savez(OUT / "each_classes.npz", images=images, classes=np.array(["cat", "dog", "owl", "cat", "dog", "owl"]))
+np.savez(OUT / "objects_classes.npz", images=images, labels=labels, classes=np.array(["zebra", "ant", "wasp"], dtype=object))
+np.savez(OUT / "numbers_names.npz", images=images, y=np.linspace(0, 1, 6, dtype=np.float32), names=np.array(["a", "a", "b", "b", "c", "c"]))
 np.savez(OUT / "records.npz", images=images, labels=np.zeros(6, dtype=[("a", "i4"), ("b", "f4")]))
 np.save(OUT / "one.npy", images)
