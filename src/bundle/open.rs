@@ -103,7 +103,7 @@ impl Bundle {
         }
         let path = self.eval();
         let bytes = listed::read(&path, "cannot read")?;
-        let model = onnx::decode(bytes).map_err(|e| Error::model(format!("{} is damaged: {e}", path.display())))?;
+        let model = onnx::decode(bytes).map_err(|e| e.at(&path, "is damaged"))?;
         let output = model.graph.as_ref().and_then(|g| g.output.first()).and_then(|o| o.r#type.as_ref()).and_then(|t| t.value.as_ref());
         let Some(type_proto::Value::TensorType(t)) = output else { return Ok(None) };
         Ok(t.shape.as_ref().and_then(|s| s.dim.get(1)).and_then(|d| match d.value {

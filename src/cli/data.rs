@@ -54,7 +54,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let subject = args.subject.as_ref().map(|path| args.reading.weights.open(path)).transpose()?;
     if let Some(path) = &args.show {
         let read = subject.as_ref().map_or_else(Inputs::default, Subject::inputs);
-        read.with(args.reading.files()).with_data([&args.data]).check_file(path)?;
+        // Of a folder only the images are read, which are looked at below.
+        let data = (!args.data.is_dir()).then_some(&args.data);
+        read.with(args.reading.files()).with(data).check_file(path)?;
     }
     let out = args.show.as_ref().map(|path| OutputFile::create(path, args.force)).transpose()?;
     let classifier = match &subject {

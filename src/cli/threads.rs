@@ -11,13 +11,12 @@ const MOST: usize = 1024;
 pub fn install() -> anyhow::Result<()> {
     let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.trim().parse().ok()).filter(|&count| count > 0);
     let wanted = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).min(MOST);
+    let before = running();
     let given = given(wanted)?;
-    let mut count = wanted;
-    if given < wanted {
-        // Of a limit the other threads of this process need some. Those that have just ended count until the system has taken them away.
-        count = given.div_ceil(2);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    await_end(before);
+    // Of a limit the other threads of this process need some.
+    let count = if given < wanted { given.div_ceil(2) } else { wanted };
+    // Once alone: rayon gives no second try.
     let made = rayon::ThreadPoolBuilder::new().num_threads(count).build_global();
     made.map_err(|e| Error::io("cannot start the threads of", "this process")(std::io::Error::other(e)).into())
 }
@@ -40,6 +39,22 @@ fn given(wanted: usize) -> anyhow::Result<usize> {
             _ => Ok(started),
         }
     })
+}
+
+/// How many threads this process has; `None` where the system does not say.
+fn running() -> Option<usize> {
+    std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
+}
+
+/// Waits, for a second at most, until there are no more threads than `before`: those that have ended count until the system has taken them away.
+fn await_end(before: Option<usize>) {
+    let Some(before) = before else { return std::thread::sleep(Duration::from_millis(20)) };
+    for _ in 0..1000 {
+        if running().is_none_or(|now| now <= before) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[cfg(test)]

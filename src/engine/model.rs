@@ -20,8 +20,7 @@ pub(super) fn read_model(path: &Path) -> Result<ModelFile> {
 pub(super) fn read_bytes(path: &Path) -> Result<(ModelFile, Bytes)> {
     let external = ExternalData::new(files::parent(path));
     let bytes = listed::read(path, "cannot read the model")?;
-    let proto =
-        onnx::decode(bytes.clone()).map_err(|e| Error::model(format!("{} is no ONNX model, or it is damaged: {e}", path.display())))?;
+    let proto = onnx::decode(bytes.clone()).map_err(|e| e.at(path, "is no ONNX model, or it is damaged"))?;
     Ok((ModelFile { proto, path: path.to_path_buf(), external }, bytes))
 }
 

@@ -39,5 +39,5 @@ pub use read::{ModelFile, SourceModel, files_of, open, read};
 pub use slot::{TensorSlots, tensor_slot};
 pub use sniff::{HEAD, foreign, in_folder, in_place_of, is_zip};
 pub use tensor::{check_dimensions, external_files, inline_external, inline_inner, refers_to_files, tensor, tensor_with, to_proto};
-pub use wire::decode;
+pub use wire::{DecodeError, decode};
 pub use write::{ExternalWriter, INLINE_LIMIT, write, write_checked, write_external, write_hashed, write_to};

@@ -4,6 +4,7 @@ use super::external::ExternalData;
 use super::functions::inline_functions;
 use super::names::{name_nameless, name_once};
 use super::order::put_in_order;
+use super::wire::DecodeError;
 use super::{pb, sniff, tensor, whole, wire};
 use crate::error::{Error, Result};
 use crate::ir;
@@ -136,25 +137,27 @@ fn regular(path: &Path) -> Result<(File, u64)> {
 }
 
 fn decoded(data: &Bytes, path: &Path) -> Result<pb::ModelProto> {
-    decode(data).map_err(|why| {
-        let why = sniff::foreign(data).unwrap_or_else(|| format!("{why}; export it again or download it again"));
-        Error::model(format!("{} is not an ONNX model or is truncated: {why}", path.display()))
+    decode(data).map_err(|error| {
+        let error = match (error, sniff::foreign(data)) {
+            (_, Some(other)) => DecodeError::Damaged(other),
+            (DecodeError::Damaged(why), None) => DecodeError::Damaged(format!("{why}; export it again or download it again")),
+            (many, None) => many,
+        };
+        error.at(path, "is not an ONNX model or is truncated")
     })
 }
 
 /// Decodes and demands what every model has and a truncated file lacks.
-fn decode(data: &Bytes) -> Result<pb::ModelProto, String> {
+fn decode(data: &Bytes) -> Result<pb::ModelProto, DecodeError> {
     let proto = wire::decode(data.clone())?;
-    match &proto.graph {
-        None => return Err("it holds no graph".into()),
-        Some(g) if g.node.is_empty() => return Err("its graph has no nodes".into()),
-        Some(_) => {}
-    }
-    // Writers put this after the graph: a file cut right behind the graph lacks it.
-    if proto.opset_import.is_empty() {
-        return Err("it names no operator set".into());
-    }
-    Ok(proto)
+    let lacks = match &proto.graph {
+        None => "it holds no graph",
+        Some(g) if g.node.is_empty() => "its graph has no nodes",
+        // Writers put this after the graph: a file cut right behind the graph lacks it.
+        Some(_) if proto.opset_import.is_empty() => "it names no operator set",
+        Some(_) => return Ok(proto),
+    };
+    Err(DecodeError::Damaged(lacks.into()))
 }
 
 /// Reads `length` bytes while a second thread hashes what has arrived.

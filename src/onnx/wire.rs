@@ -2,13 +2,43 @@
 //! nothing in it is legal, any number of times.
 
 use super::pb;
+use crate::error::Error;
 use bytes::Bytes;
 use prost::Message;
+use std::fmt;
+use std::path::Path;
 
-/// The most messages and repeated texts. Networks with 100,000 nodes have half of them.
+/// The most messages and repeated texts. Networks have 4 to 12 for each node.
 const MOST: usize = 1 << 19;
 /// The most bytes of all of them as they are decoded, without what they hold.
 const MOST_BYTES: usize = 256 << 20;
+
+/// Why a model is not decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecodeError {
+    /// It has more parts than are read; it may be whole.
+    TooMany(String),
+    /// It is no protobuf, or no model.
+    Damaged(String),
+}
+
+impl DecodeError {
+    /// Of the file at `path`, of which `damaged` is said where it is that.
+    pub(crate) fn at(&self, path: &Path, damaged: &str) -> Error {
+        Error::model(match self {
+            DecodeError::TooMany(why) => format!("{}: {why}", path.display()),
+            DecodeError::Damaged(why) => format!("{} {damaged}: {why}", path.display()),
+        })
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DecodeError::TooMany(why) | DecodeError::Damaged(why) => f.write_str(why),
+        }
+    }
+}
 /// What is nested deeper is refused when it is decoded.
 const DEEPEST: usize = 100;
 
@@ -100,10 +130,10 @@ impl Kind {
 }
 
 /// Decodes a model. Every `raw_data` is a slice of `data`, not a copy.
-pub fn decode(data: Bytes) -> Result<pb::ModelProto, String> {
-    count(&data)?;
+pub fn decode(data: Bytes) -> Result<pb::ModelProto, DecodeError> {
+    count(&data).map_err(DecodeError::TooMany)?;
     // Decoding from `Bytes` is what makes slices: prost asks the buffer for its parts.
-    pb::ModelProto::decode(data).map_err(|e| e.to_string())
+    pb::ModelProto::decode(data).map_err(|e| DecodeError::Damaged(e.to_string()))
 }
 
 /// Fails where there are more messages than any network has. What is no protobuf is left to the decoder.
@@ -120,11 +150,12 @@ fn count(data: &[u8]) -> Result<(), String> {
         let Some((inner, content)) = content.and_then(|content| Some((kind.field(number)?, content))) else { continue };
         messages = messages.saturating_add(1);
         bytes = bytes.saturating_add(inner.size());
-        if messages > MOST || bytes > MOST_BYTES {
-            let most = MOST_BYTES >> 20;
-            return Err(format!(
-                "it has more parts (nodes, attributes, tensors, names) than any network: at most {MOST} are read, of {most} MB"
-            ));
+        let parts = "parts (nodes, attributes, tensors, names)";
+        if messages > MOST {
+            return Err(format!("it has more {parts} than any network: at most {MOST} are read"));
+        }
+        if bytes > MOST_BYTES {
+            return Err(format!("it has more {parts} than any network: at most {} MB of them are read", MOST_BYTES >> 20));
         }
         if inner != Kind::Text && open.len() < DEEPEST {
             open.push((inner, content));
@@ -210,11 +241,11 @@ mod tests {
         for chain in chains {
             let (last, outer) = chain.split_last().unwrap();
             let bomb = outer.iter().rev().fold(field(*last, b"").repeat(MOST + 1), |inner, number| field(*number, &inner));
-            assert!(decode(bomb.into()).unwrap_err().contains("than any network"), "{chain:?}");
+            assert!(matches!(decode(bomb.into()), Err(DecodeError::TooMany(why)) if why.contains("at most 524288")), "{chain:?}");
         }
         // Attributes are large.
         let many = field(5, b"").repeat(MOST_BYTES / size_of::<pb::AttributeProto>() + 1);
-        assert!(decode(field(7, &field(1, &many)).into()).unwrap_err().contains("256 MB"));
+        assert!(matches!(decode(field(7, &field(1, &many)).into()), Err(DecodeError::TooMany(why)) if why.contains("256 MB")));
     }
 
     #[test]

@@ -65,10 +65,13 @@ impl Inputs {
         Ok(())
     }
 
-    /// Fails where the folder `output`, into which files are put, is one of images or lies in one.
+    /// Fails where the folder `output`, into which files are put, is one of images or lies in one, where images are looked for.
     pub fn check_within(&self, output: &Path) -> Result<()> {
         let real = real(output);
-        match self.paths.iter().find(|(_, input, data)| *data && real.starts_with(input)) {
+        // Hidden folders are no classes.
+        let hidden = |below: &Path| below.components().any(|c| c.as_os_str().as_encoded_bytes().starts_with(b"."));
+        let within = |input: &PathBuf| real.strip_prefix(input).is_ok_and(|below| !hidden(below));
+        match self.paths.iter().find(|(_, input, data)| *data && within(input)) {
             None => Ok(()),
             Some((shown, ..)) => Err(refused(
                 output,
@@ -173,7 +176,7 @@ mod tests {
         for name in ["data", "data/cache", "data/cat/deep"] {
             assert!(inputs.check_within(&at(name)).is_err(), "{name}");
         }
-        for name in ["work", "", "data2"] {
+        for name in ["work", "", "data2", "data/.cache", "data/cat/.deep/cache"] {
             inputs.check_within(&at(name)).unwrap();
         }
         let listed = || [at("gone"), at("other"), at("work/m.onnx")];

@@ -89,6 +89,9 @@ fn no_command_replaces_what_it_reads() {
     }
     // A file among the images is none of them.
     lab.run(&table[table.len() - 1]).ok();
+    for _ in 0..2 {
+        lab.run(&["data", "images", "--show", "images/sheet.png", "--force"]).ok();
+    }
 }
 
 /// A step that no memory can hold, and shapes that nothing can.

@@ -21,7 +21,8 @@ fn few_threads_are_enough_or_are_an_error() {
         chown(lab.0.path(), Some(USER), None).unwrap();
     }
     let (mut ended, mut refused) = (0, 0);
-    for most in 1..6 {
+    // From too few to as many as the threads need at once and once more.
+    for most in 1..12 {
         for args in [
             vec!["inspect", "m.onnx"],
             vec!["rewrite", "m.onnx", "--batch", "4", "--force", "-o", "b"],

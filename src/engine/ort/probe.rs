@@ -6,9 +6,9 @@ use std::ffi::CStr;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a library may take to load.
+/// How long a library may take to load and to make an environment: some tenths of a second on a busy machine, and much more on one that is overloaded.
 #[cfg(target_os = "linux")]
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// What the library at `path` says its version is, or why it cannot be loaded.
 #[cfg(target_os = "linux")]
@@ -95,8 +95,8 @@ fn try_api(base: *const ::ort::sys::OrtApiBase, version: &str) -> Result<(), Str
     Ok(())
 }
 
-/// What a program writes to stdout within the time, up to `most` bytes; `None` where it fails, takes longer or writes more. Nothing that it starts
-/// goes on.
+/// What a program writes to stdout within the time, up to `most` bytes; `None` where it does not start, takes longer or writes more. Nothing that it
+/// starts goes on.
 #[cfg(target_os = "linux")]
 pub(super) fn output_within(command: &mut std::process::Command, limit: Duration, most: usize) -> Option<Vec<u8>> {
     use std::os::unix::process::CommandExt;
@@ -149,7 +149,9 @@ mod child {
                     Ok(version) => (b'+', version),
                     Err(reason) => (b'-', reason),
                 };
-                let _ = File::from(to).write_all(&[&[mark], text.as_bytes()].concat());
+                // A reason may repeat paths.
+                let said = text.as_bytes().get(..MOST.saturating_sub(1)).unwrap_or(text.as_bytes());
+                let _ = File::from(to).write_all(&[&[mark], said].concat());
                 // SAFETY: ends the child at once.
                 unsafe { libc::_exit(0) }
             }
@@ -159,7 +161,7 @@ mod child {
                 end_group(pid);
                 let status = wait(pid);
                 match answer {
-                    None => Err(format!("it did not load within {} seconds", limit.as_secs())),
+                    None => Err(format!("it was not ready within {} seconds", limit.as_secs())),
                     Some(answer) => match answer.split_first() {
                         Some((b'+', version)) => Ok(String::from_utf8_lossy(version).into_owned()),
                         Some((_, reason)) => Err(String::from_utf8_lossy(reason).into_owned()),
