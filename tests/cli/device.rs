@@ -35,7 +35,7 @@ fn recorded_steps_are_refused_where_there_are_none() {
     }
     lab.refuses(&train(&["--cuda-graph", "--device", "cuda", "--engine", "tract"]), 2, &["tract runs on the CPU only", "--engine ort"]);
     lab.write("asked.toml", "[engine]\ncuda_graph = true\n");
-    lab.refuses(&train(&["--config", "asked.toml"]), 2, &["--cuda-graph", "--device cuda"]);
+    lab.refuses(&train(&["--config", "asked.toml"]), 2, &["`engine.cuda_graph`", "--device cuda"]);
     let profile = ["profile", &s.bundle, "--cuda-graph", "--device", "cuda"];
     lab.refuses(&profile, 2, &["no times of their own", "profile without --cuda-graph"]);
     assert!(!lab.path("run").exists());
