@@ -3,3 +3,10 @@
 
 #[path = "../../../src/engine/native/compute/mod.rs"]
 mod compute;
+
+/// Where its macros look for it.
+mod engine {
+    pub(crate) mod native {
+        pub(crate) use crate::compute;
+    }
+}
